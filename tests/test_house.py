@@ -398,7 +398,7 @@ for words in json.loads(sys.argv[1]):
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
             run([*words, "--help"])
-        imported = sorted({name.partition(".")[0] for name in sys.modules})
+        imported = sorted(sys.modules)
         with os.fdopen(theirs, "w") as file:
             json.dump([said.getvalue(), imported], file)
         os._exit(0)
@@ -412,7 +412,7 @@ print(json.dumps(pages))
 
 @pytest.fixture(scope="module")
 def helps() -> dict[tuple[str, ...], tuple[str, set[str]]]:
-    """Return the help page of each command, and the libraries that were imported for it."""
+    """Return the help page of each command, and the modules that were imported for it."""
     done = subprocess.run(
         [sys.executable, "-c", HELPS, json.dumps(VERBS)],
         # Coverage would start in the process too, and it imports sqlite3.
@@ -431,10 +431,32 @@ def test_help_imports_no_slow_library(
     words: tuple[str, ...], helps: dict[tuple[str, ...], tuple[str, set[str]]]
 ) -> None:
     """Help prints at once. Libraries for AWS, keys and databases are imported only by the code that uses them."""
-    page, imported = helps[words]
+    page, modules = helps[words]
+    imported = {name.partition(".")[0] for name in modules}
     assert "Usage: " in page
     assert {"click", "mfa_kit"} <= imported
     assert not imported & HEAVY
+
+
+# The wiring and the adapters that help pages use: the settings, and the methods, whose options and texts are in them.
+FOR_HELP = re.compile(r"mfa_kit\.wiring\.(config|settings|methods(\..*)?)")
+FOR_METHODS = {
+    "mfa_kit.adapters",
+    "mfa_kit.adapters.files",
+    "mfa_kit.adapters.files.private_files",
+    "mfa_kit.wiring.files",
+    "mfa_kit.wiring.oath_keys",
+    "mfa_kit.wiring.qr_code",
+    "mfa_kit.wiring.this_computer",
+}
+
+
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_help_imports_no_wiring(words: tuple[str, ...], helps: dict[tuple[str, ...], tuple[str, set[str]]]) -> None:
+    """A command imports what opens AWS, keys, backups and the ledger when it runs, and its help does without."""
+    _, modules = helps[words]
+    opening = {name for name in modules if name.startswith(("mfa_kit.adapters", "mfa_kit.wiring."))}
+    assert {name for name in opening if not FOR_HELP.fullmatch(name)} <= FOR_METHODS
 
 
 def test_the_start_of_the_program_imports_no_slow_library() -> None:

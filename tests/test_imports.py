@@ -5,6 +5,8 @@ A string that names a module, alone or as `module:function`, counts as an import
 
 import ast
 import inspect
+import re
+import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -14,6 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
+from mfa_kit import wiring
 from mfa_kit.cli.main import COMMANDS, cli
 from mfa_kit.cli.options import Rows
 from mfa_kit.cli.output import load_place
@@ -149,6 +152,22 @@ def test_no_packages_import_each_other(whole: Graph) -> None:
 def test_every_import_goes_down(whole: Graph) -> None:
     """The layers are those of the contract `layers`."""
     assert upward(whole) == set()
+
+
+def test_the_wiring_loads_each_of_its_modules_when_it_is_used(whole: Graph) -> None:
+    """The package names all of its modules for mypy and for these checks, and no other name is found."""
+    own = {name for name in whole if re.fullmatch(r"mfa_kit\.wiring\.\w+", name) and name != "mfa_kit.wiring.methods"}
+    assert whole["mfa_kit.wiring"] == own
+    assert {getattr(wiring, name.rpartition(".")[2]).__name__ for name in own} == own
+    assert not hasattr(wiring, "wires")
+
+
+def test_a_module_of_the_wiring_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names what is missing, and does not say that the wiring has no such module."""
+    monkeypatch.setitem(sys.modules, "mfa_kit.core.text", None)
+    monkeypatch.delitem(sys.modules, "mfa_kit.wiring.udev", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"mfa_kit\.core\.text"):
+        vars(wiring)["__getattr__"]("udev")
 
 
 def in_a_cycle(found: Graph, module: str) -> bool:

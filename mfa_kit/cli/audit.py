@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.baseline import apply_baseline, unused_entries
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
@@ -25,8 +26,6 @@ from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
-from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
-from mfa_kit.wiring.audit_history import NOTHING_BEFORE, compare_with_ledger, open_baseline
 from mfa_kit.wiring.settings import Settings
 
 
@@ -92,17 +91,21 @@ def audit(
     chosen = choose_framework(framework) if framework else None
     wanted = _wanted_rules(rules, chosen, output)
     limits = audit_limits(advice, drilled_within, max_session)
-    accepted = open_baseline(baseline, ALL_RULES)
-    source = SnapshotSource(
+    accepted = wiring.audit_history.open_baseline(baseline, ALL_RULES)
+    source = wiring.audit.SnapshotSource(
         file=file,
         max_age=max_age,
         backup_dir=backup_dir,
         central_root=True,
         sessions_of=lambda one: max_session is not None and one.password,
     )
-    with open_snapshot(settings, source) as (snapshot, live):
+    with wiring.audit.open_snapshot(settings, source) as (snapshot, live):
         answers = audit_snapshot(snapshot, wanted, limits)
-    past = compare_with_ledger(settings, snapshot, answers) if live else NOTHING_BEFORE
+    past = (
+        wiring.audit_history.compare_with_ledger(settings, snapshot, answers)
+        if live
+        else wiring.audit_history.NOTHING_BEFORE
+    )
     answers = apply_baseline(answers, accepted, at=snapshot.at)
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")

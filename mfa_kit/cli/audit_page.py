@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from mfa_kit import wiring
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.earlier_audits import Before
@@ -10,7 +11,6 @@ from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
 from mfa_kit.cli.audit_charts import TONES, audit_figure, audit_mark, sign_in_chart
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import Tone, html_page, html_table, html_text, html_time, html_words
-from mfa_kit.wiring.aws import account_label
 
 # The number of subjects, such as users, that a row of the summary names.
 SHOWN = 3
@@ -21,7 +21,7 @@ def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before
 
     `before` is what the ledger knows of earlier audits; the page shows the change since the last one.
     """
-    account = account_label(snapshot.account, lab=snapshot.lab)
+    account = wiring.aws.account_label(snapshot.account, lab=snapshot.lab)
     body = [
         f"<h1>Sign-in audit of AWS account {html_text(account)}</h1>",
         f'<p class="soft">Read {html_time(snapshot.at)}, as {html_words(snapshot.caller)}</p>',

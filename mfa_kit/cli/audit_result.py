@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mfa_kit import wiring
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.earlier_audits import Before
 from mfa_kit.audit.finding import RuleAnswer, RuleResult
@@ -10,7 +11,6 @@ from mfa_kit.cli.audit_forms import asff_document, finding_row
 from mfa_kit.cli.audit_page import audit_page
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rule_rows import audit_head, rule_row
-from mfa_kit.wiring.findings import ocsf_document
 
 # The region of IAM in the partition aws, if no region is configured.
 REGION = "us-east-1"
@@ -42,7 +42,7 @@ def _print_records(records: Sequence[FindingRecord], output: Output, *, region: 
         case "asff":
             output.text(asff_document(records, region=region))
         case "ocsf":
-            output.text(ocsf_document(records))
+            output.text(wiring.findings.ocsf_document(records))
         case _:
             output.many("audit-finding", [finding_row(record) for record in records], empty="")
 

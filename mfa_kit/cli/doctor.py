@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.flags import given
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.status_line import find_progress
-from mfa_kit.wiring.diagnosis import Health
-from mfa_kit.wiring.doctor import diagnose_computer
 from mfa_kit.wiring.settings import Settings
 
 
@@ -22,9 +21,9 @@ def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
     With several accounts, check only that mfa-kit can access each account and read its devices.
     """
     with find_progress(plain=given().plain, quiet=given().quiet).showing("checking"):
-        found = list(diagnose_computer(read_settings))
+        found = list(wiring.doctor.diagnose_computer(read_settings))
     rows = [
         {"check": each.what, "state": each.health, "found": each.found, "hint": each.hint or None} for each in found
     ]
     output.many("doctor", rows, empty="")
-    return int(any(each.health is Health.BAD for each in found))
+    return int(any(each.health is wiring.diagnosis.Health.BAD for each in found))

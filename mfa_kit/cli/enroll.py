@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
@@ -24,18 +25,10 @@ from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Desk, Maker, Vault
 from mfa_kit.enrollment.resuming import resume_device
 from mfa_kit.enrollment.user_names import resolve_user
-from mfa_kit.wiring import fido_console
-from mfa_kit.wiring.backup_opening import open_created
-from mfa_kit.wiring.desk import new_run_id, open_desk
-from mfa_kit.wiring.identities import Identities
-from mfa_kit.wiring.method_context import method_context
 from mfa_kit.wiring.methods.fido2 import Fido2Options
 from mfa_kit.wiring.methods.recipe import Options
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.oath_keys import OathKeys
-from mfa_kit.wiring.sealing import Sealing
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 if TYPE_CHECKING:
     from mfa_kit.cli.browser.opened import OpenPage
@@ -78,11 +71,11 @@ def enroll(
         return 0
     if resume:
         _check_resume(method, identities=keys, settings=settings)
-        identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+        identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
         output.one("enroll", _resume(user, method_options, identities, backup_dir, settings=settings))
         return 0
     recipe = METHODS[method or VIRTUAL.name]
-    sealing = Sealing(
+    sealing = wiring.sealing.Sealing(
         to=to,
         to_files=to_files,
         backup_dir=backup_dir,
@@ -101,13 +94,13 @@ def _enroll(
 ) -> int:
     """Make the device of `wish`, print the result, and return the exit code. `wish.user` may be an ARN or @me."""
     settings, recipe = place.settings, METHODS[wish.method.name]
-    oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
-    with open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
+    oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
+    with wiring.desk.open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
         wish = replace(wish, user=resolve_user(wish.user, caller=caller, inventory=desk.inventory, must_exist=True))
         place.name(wish.user)
-        context = method_context(settings, desk.inventory, oath_keys)
+        context = wiring.method_context.method_context(settings, desk.inventory, oath_keys)
         equipment = method_options.equip(context)
-        run = new_run_id(desk.inventory)
+        run = wiring.desk.new_run_id(desk.inventory)
         if settings.dry_run:
             planned = use_case.look_to_enroll(wish, equipment.carrier, caller=caller, desk=desk)
             output.one("enroll", _planned_row(planned, run, equipment.maker, desk=desk))
@@ -167,8 +160,8 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
     """Wait until root has a security key, and return the result row. Raise UsageFault if `--with` is not fido2."""
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
-    with open_desk(settings, METHODS) as (desk, caller):
-        outcome = fido_console.enroll_root(
+    with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
+        outcome = wiring.fido_console.enroll_root(
             name or "root-key", add=add, seconds=method_options.timeout, caller=caller, desk=desk
         )
     if isinstance(outcome, Skipped):
@@ -194,19 +187,27 @@ def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings:
 
 
 def _resume(
-    user: str, method_options: Options, identities: Identities, backup_dir: Place | None, *, settings: Settings
+    user: str,
+    method_options: Options,
+    identities: "wiring.identities.Identities",
+    backup_dir: Place | None,
+    *,
+    settings: Settings,
 ) -> ResultRow:
     """Enable a user's half-made device, and return its result row.
 
     The secret is taken from the device's encrypted backup.
     """
-    oath_keys = OathKeys(settings)
-    with open_desk(settings, METHODS, vault=open_vault(settings, backup_dir), oath_keys=oath_keys) as (desk, caller):
-        context = method_context(settings, desk.inventory, oath_keys)
+    oath_keys = wiring.oath_keys.OathKeys(settings)
+    vault = wiring.vault.open_vault(settings, backup_dir)
+    with wiring.desk.open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
+        context = wiring.method_context.method_context(settings, desk.inventory, oath_keys)
         enrolled = resume_device(
             resolve_user(user, caller=caller, inventory=desk.inventory),
             method_options.equip(context).carrier,
-            opened=lambda entry: open_created(settings, recorded_place(desk.vault.find(entry) or ""), identities),
+            opened=lambda entry: wiring.backup_opening.open_created(
+                settings, recorded_place(desk.vault.find(entry) or ""), identities
+            ),
             caller=caller,
             desk=desk,
         )

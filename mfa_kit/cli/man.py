@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from mfa_kit import __version__
+from mfa_kit import __version__, wiring
 from mfa_kit.cli.method_options import click_options
 from mfa_kit.cli.method_verb import MethodVerb, leave_methods_out
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.wiring.man import write_pages
 from mfa_kit.wiring.methods.registry import METHODS
 
 
@@ -24,7 +23,7 @@ def man(*, folder: Path | None, output: Output) -> None:
     if folder is None:
         output.text(pages["mfa-kit"])
         return
-    write_pages(folder, {f"{name}.1": page for name, page in pages.items()})
+    wiring.man.write_pages(folder, {f"{name}.1": page for name, page in pages.items()})
     output.one("man", {"folder": str(folder), "pages": len(pages)})
 
 

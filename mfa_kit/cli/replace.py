@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.confirmation import confirm_removal
 from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options
@@ -15,12 +16,8 @@ from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Desk, Maker
 from mfa_kit.enrollment.user_names import resolve_user
-from mfa_kit.wiring.desk import new_run_id, open_desk
-from mfa_kit.wiring.method_context import method_context
 from mfa_kit.wiring.methods.recipe import Options
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.oath_keys import OathKeys
-from mfa_kit.wiring.sealing import Sealing
 from mfa_kit.wiring.settings import Settings
 
 
@@ -48,7 +45,7 @@ def replace(
 ) -> None:
     """Replace an MFA device of USER. The old device is removed after the new device works."""
     recipe = METHODS[method]
-    sealing = Sealing(
+    sealing = wiring.sealing.Sealing(
         to=to,
         to_files=to_files,
         backup_dir=backup_dir,
@@ -57,17 +54,17 @@ def replace(
         passphrase_fd=passphrase_fd,
     )
     vault = sealing.vault(settings, alone=method_options.backup_alone)
-    oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
-    with open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
+    oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
+    with wiring.desk.open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
         wish = Wish(
             user=resolve_user(user, caller=caller, inventory=desk.inventory, must_exist=True),
             method=recipe.method,
             name=name,
             path=path,
         )
-        context = method_context(settings, desk.inventory, oath_keys)
+        context = wiring.method_context.method_context(settings, desk.inventory, oath_keys)
         equipment = method_options.equip(context)
-        carrier, run = equipment.carrier, new_run_id(desk.inventory)
+        carrier, run = equipment.carrier, wiring.desk.new_run_id(desk.inventory)
         intent, old = revoke.look_to_replace(wish, carrier, wanted=wanted, lost=lost, caller=caller, desk=desk, run=run)
         row: dict[str, Cell] = {
             "outcome": "planned",

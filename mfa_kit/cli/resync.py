@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
@@ -21,12 +22,8 @@ from mfa_kit.enrollment.code_prompts import ask_pair
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.user_names import resolve_user
-from mfa_kit.wiring.backup_opening import open_created
-from mfa_kit.wiring.desk import open_desk
-from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb)
@@ -49,11 +46,12 @@ def resync(
 
     With -i, mfa-kit computes the codes from the encrypted backup.
     """
-    with open_desk(settings, METHODS, vault=open_vault(settings, backup_dir)) as (desk, caller):
+    vault = wiring.vault.open_vault(settings, backup_dir)
+    with wiring.desk.open_desk(settings, METHODS, vault=vault) as (desk, caller):
         name = resolve_user(user, caller=caller, inventory=desk.inventory)
         device = choose_device(name, wanted, devices=desk.inventory.devices(name))
         if keys:
-            identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+            identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
             codes = _from_backup(device, name, identities, caller=caller, desk=desk, settings=settings)
         else:
             instead = "-i IDENTITY, to compute them from the encrypted backup"
@@ -66,7 +64,13 @@ def resync(
 
 
 def _from_backup(
-    device: Device, user: str, identities: Identities, *, caller: Caller, desk: Desk, settings: Settings
+    device: Device,
+    user: str,
+    identities: "wiring.identities.Identities",
+    *,
+    caller: Caller,
+    desk: Desk,
+    settings: Settings,
 ) -> Callable[[], Pair]:
     """Decrypt a device's backup, and return a function that computes two consecutive codes.
 
@@ -78,5 +82,5 @@ def _from_backup(
         raise IntegrityFault(
             f"{device.serial} has no backup on this computer", "name the folder of the backups with --backup-dir"
         )
-    seed = open_created(settings, recorded_place(file), identities).seed
+    seed = wiring.backup_opening.open_created(settings, recorded_place(file), identities).seed
     return lambda: otp.pair(seed, desk.inventory.now())

@@ -2,6 +2,7 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.confirmation import confirm_removal
 from mfa_kit.cli.key_options import PASSWORD_STDIN
@@ -10,9 +11,7 @@ from mfa_kit.cli.results import Cell
 from mfa_kit.core.models import Purpose, Reached
 from mfa_kit.enrollment import revoke as use_case
 from mfa_kit.enrollment.user_names import resolve_user
-from mfa_kit.wiring.desk import new_run_id, open_desk
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 
@@ -39,15 +38,15 @@ def revoke(
     output: Output,
 ) -> None:
     """Remove an MFA device from USER. USER is a name, an ARN, or @me."""
-    oath_keys = OathKeys(settings, password_stdin=password_stdin)
-    with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
+    oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
+    with wiring.desk.open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         entry = use_case.look_to_revoke(
             resolve_user(user, caller=caller, inventory=desk.inventory),
             wanted,
             leave_without_mfa=leave_without_mfa,
             caller=caller,
             desk=desk,
-            run=new_run_id(desk.inventory),
+            run=wiring.desk.new_run_id(desk.inventory),
             lost=lost,
         )
         row: dict[str, Cell] = {

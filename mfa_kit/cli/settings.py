@@ -2,13 +2,12 @@
 
 import sys
 
+from mfa_kit import wiring
 from mfa_kit.cli import colors, status_line, terminal
 from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.core.errors import MfaKitError
-from mfa_kit.wiring import config
-from mfa_kit.wiring.plugins import person_at_terminal
 from mfa_kit.wiring.settings import Settings
 
 
@@ -19,15 +18,15 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
     file.
     """
     try:
-        said = config.load()
+        said = wiring.config.load()
     except MfaKitError as fault:
         if needs_config:
             raise
         StderrProgress().alert(f"note: ignoring the configuration file: {fault}")
-        said = config.Config()
+        said = wiring.config.Config()
     plain = flags.plain or bool(said.plain)
     person = terminal.find_person(plain=plain, no_input=flags.no_input)
-    person_at_terminal.set(person)
+    wiring.plugins.person_at_terminal.set(person)
     return Settings(
         interaction=person,
         progress=status_line.find_progress(plain=plain, quiet=flags.quiet),
@@ -54,6 +53,6 @@ def has_color(flags: Flags) -> bool:
     if flags.plain or not colors.can_color():
         return False
     try:
-        return not config.load().plain
+        return not wiring.config.load().plain
     except MfaKitError:
         return True

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.account.user_devices import read_user_devices
 from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
@@ -25,9 +26,7 @@ from mfa_kit.core.stopping import Stop
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.user_names import resolve_user
-from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.status_sources import StatusSources, open_status
 
 # The number of threads that look up users. IAM does not publish its rate limits, but is known to accept this many.
 AT_ONCE = 8
@@ -58,10 +57,13 @@ def status(
 
     With several accounts, list only the kind and the date of each device.
     """
-    with backups.open_records(settings) as records:
+    with wiring.backup.open_records(settings) as records:
         drills, recorders = records.drills(), records.computers.recorders()
     stop = Stop()
-    with open_status(settings, backup_dir, stop=stop) as opened, ThreadPoolExecutor(AT_ONCE) as pool:
+    with (
+        wiring.status_sources.open_status(settings, backup_dir, stop=stop) as opened,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
         desk, caller = opened.desk, opened.caller
         with stop.after_error():
             if user:
@@ -92,7 +94,11 @@ def status(
 
 
 def _ask_about_each_user(
-    names: Sequence[str], opened: StatusSources, pool: ThreadPoolExecutor, *, progress: LiveProgress
+    names: Sequence[str],
+    opened: "wiring.status_sources.StatusSources",
+    pool: ThreadPoolExecutor,
+    *,
+    progress: LiveProgress,
 ) -> list[use_case.DeviceStatus]:
     """Return the status of each device of these users, with requests for each user and each device."""
     looked = pool.map(
@@ -103,7 +109,12 @@ def _ask_about_each_user(
 
 
 def _read_lists(
-    names: Sequence[str], opened: StatusSources, pool: ThreadPoolExecutor, *, progress: LiveProgress, max_age: float
+    names: Sequence[str],
+    opened: "wiring.status_sources.StatusSources",
+    pool: ThreadPoolExecutor,
+    *,
+    progress: LiveProgress,
+    max_age: float,
 ) -> list[use_case.DeviceStatus]:
     """Return the status of each device in IAM's lists, with requests only for users whose devices the lists lack."""
     with progress.showing("reading devices"):
@@ -129,7 +140,7 @@ def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: floa
     """
     device, backup = has.device, None
     if has.backup:
-        (backup,) = backups.backups_named([backup_name(Path(has.backup))])
+        (backup,) = wiring.backup.backups_named([backup_name(Path(has.backup))])
     drilled = drills.get(backup.name) if backup else None
     return {
         "user": has.user,

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import account_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.choice import AUDIT_ROLE, AccountsChoice
-from mfa_kit.wiring.accounts_export import export_accounts
 from mfa_kit.wiring.settings import Settings
 
 
@@ -47,7 +47,7 @@ def export(
         role_name=role_name or AUDIT_ROLE,
         external_id=external_id,
     )
-    found = export_accounts(settings, choice, out=out, with_tags=with_tags)
+    found = wiring.accounts_export.export_accounts(settings, choice, out=out, with_tags=with_tags)
     for account in found.skipped:
         settings.progress.note(f"left out: {account.label} is {account.state}")
     output.one(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.backups import adding
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, PASSPHRASE, RECIPIENT, RECIPIENTS_FILE
@@ -12,10 +13,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.places import Place
-from mfa_kit.wiring import desk as wiring
-from mfa_kit.wiring import image as images
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.sealing import Sealing
 from mfa_kit.wiring.settings import Settings
 
 NO_PROMISE = (
@@ -59,8 +57,8 @@ def add(
     """
     _check_usage(user, root=root, image=image, shred=shred)
     settings.interaction.check(instead=adding.INSTEAD)
-    picture, shred_picture = images.read_picture(image, settings.interaction)
-    sealing = Sealing(
+    picture, shred_picture = wiring.image.read_picture(image, settings.interaction)
+    sealing = wiring.sealing.Sealing(
         to=to,
         to_files=to_files,
         backup_dir=backup_dir,
@@ -70,12 +68,12 @@ def add(
     )
     vault = sealing.vault(settings, alone=True)
     vault.check()
-    with wiring.open_desk(settings, METHODS, vault=vault) as (desk, caller):
+    with wiring.desk.open_desk(settings, METHODS, vault=vault) as (desk, caller):
         backup = adding.add(
             picture,
             user=user,
             wanted=wanted,
-            run=wiring.new_run_id(desk.inventory),
+            run=wiring.desk.new_run_id(desk.inventory),
             caller=caller,
             desk=desk,
             person=settings.interaction,
@@ -87,7 +85,7 @@ def add(
         "user": backup.user,
         "device": backup.device,
         "backup": str(backup.path),
-        "image": image if image != images.STDIN else None,
+        "image": image if image != wiring.image.STDIN else None,
         "shredded": None if shred_picture is None else shred and not settings.dry_run,
     }
     output.one("backup-add", row)
@@ -99,11 +97,11 @@ def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> No
         raise UsageFault(
             "give either a USER or --root", "add the user's name, or use --root for the device of the root user"
         )
-    if shred and image == images.STDIN:
+    if shred and image == wiring.image.STDIN:
         raise UsageFault("a picture on stdin cannot be overwritten", "give the file: --image FILE")
 
 
-def _put_away(image: str, shred: images.Shred | None, progress: Progress) -> None:
+def _put_away(image: str, shred: "wiring.image.Shred | None", progress: Progress) -> None:
     """Overwrite and remove the picture with `shred`, and print what may remain.
 
     If `shred` is None, remind the user to delete the picture instead.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
 from mfa_kit.cli.backup.choice import of_user
@@ -15,11 +16,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.places import Place
 from mfa_kit.oath_keys.choosing import code_on_key
-from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.identities import Identities
-from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import stored_backups
 
 
 @click.command(cls=Verb, needs_config=False)
@@ -60,11 +57,14 @@ def drill(
         settings.interaction.check(instead=use_case.INSTEAD)
         judge = PhoneDrill(person=settings.interaction, now=time.time)
     else:
-        oath_keys = OathKeys(settings, password_stdin=password_stdin)
+        oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
         judge = KeyDrill(code_of=lambda intent, at: code_on_key(oath_keys, intent.label, wanted, at=at), now=time.time)
-    chosen = files or [each.path for each in of_user(user, stored_backups(settings, backup_dir))]
-    drilled = backups.drill_backups(
-        settings, chosen, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), judge
+    chosen = files or [each.path for each in of_user(user, wiring.vault.stored_backups(settings, backup_dir))]
+    drilled = wiring.backup.drill_backups(
+        settings,
+        chosen,
+        wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        judge,
     )
     rows = [{"file": str(each.file), "result": each.result, "fault": each.fault} for each in drilled]
     output.many("backup-drill", rows, empty="no backups to test")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.backups.exposure import Exposed, find_exposed
 from mfa_kit.cli.backup.choice import without_copies
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -13,10 +14,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.models import backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.backup_recipients import recipient_text
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import stored_backups
 
 
 @click.command(cls=Verb, needs_config=False)
@@ -24,14 +22,14 @@ from mfa_kit.wiring.vault import stored_backups
 @BACKUP_DIR
 def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, output: Output) -> None:
     """List the devices to replace after a private key was lost, even if their backups have been re-encrypted."""
-    with backups.open_records(settings) as records:
+    with wiring.backup.open_records(settings) as records:
         seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
         computers = records.computers
         by = computers.of_backups()
-    here = without_copies(stored_backups(settings, backup_dir, own=True))
+    here = without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True))
     names = {each.name for each in here}
-    elsewhere = backups.backups_named(sorted({seal.backup for seal in seals} - names))
-    text = recipient_text(recipient)
+    elsewhere = wiring.backup.backups_named(sorted({seal.backup for seal in seals} - names))
+    text = wiring.backup_recipients.recipient_text(recipient)
     found = find_exposed(text, [*here, *elsewhere], seals, gone=gone)
     if unknown := sum(each.since is None for each in found):
         settings.progress.alert(f"this computer has no record of the recipients of {unknown} of these backups")

@@ -2,14 +2,13 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import backup_dir as place_of
-from mfa_kit.wiring.vault import stored_backups
 
 
 @click.command("list", cls=Verb, needs_config=False)
@@ -24,8 +23,11 @@ def list_backups(*, backup_dir: Place | None, settings: Settings, output: Output
             "made": iso_time(each.made),
             "file": str(each.path),
         }
-        for each in stored_backups(settings, backup_dir, own=True)
+        for each in wiring.vault.stored_backups(settings, backup_dir, own=True)
     ]
     output.many(
-        "backup-list", rows, empty=f"no backups in {place_of(backup_dir)}", narrow=("user", "device", "made", "file")
+        "backup-list",
+        rows,
+        empty=f"no backups in {wiring.this_computer.backup_dir(backup_dir)}",
+        narrow=("user", "device", "made", "file"),
     )

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import Declined
-from mfa_kit.wiring import passphrase as wiring
 from mfa_kit.wiring.settings import Settings
 
 
@@ -15,15 +15,15 @@ from mfa_kit.wiring.settings import Settings
 @click.argument("file", type=Path, required=False)
 def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None:
     """Change the passphrase of this computer's identity, or of the identity FILE. No backup is changed."""
-    identity = wiring.own_identity(file)
+    identity = wiring.passphrase.own_identity(file)
     person = settings.interaction
     try:
-        unlocked = wiring.unlock(identity, person)
-        new = wiring.new_passphrase(person)
+        unlocked = wiring.passphrase.unlock(identity, person)
+        new = wiring.passphrase.new_passphrase(person)
     except Declined as declined:
         declined.hint = "run this at a terminal, because you type the new passphrase twice"
         raise
-    person.say(wiring.PROTECTING)
+    person.say(wiring.passphrase.PROTECTING)
     unlocked.reencrypt(new)
     settings.progress.note(
         f"the old passphrase still decrypts older copies of {identity}; replace them with the new file"

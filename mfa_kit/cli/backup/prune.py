@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.backups.pruning import Why, find_prunable
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
@@ -13,11 +14,8 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup
 from mfa_kit.core.places import Place
-from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring import desk as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault, stored_backups
 
 DAY = 86400.0
 
@@ -32,10 +30,11 @@ DAY = 86400.0
 @BACKUP_DIR
 def prune(*, days: int | None, backup_dir: Place | None, settings: Settings, output: Output) -> int:
     """Remove the backups of users who no longer exist in IAM. Existing devices keep their backup."""
-    with wiring.open_desk(settings, METHODS, vault=open_vault(settings, backup_dir)) as (desk, caller):
+    vault = wiring.vault.open_vault(settings, backup_dir)
+    with wiring.desk.open_desk(settings, METHODS, vault=vault) as (desk, caller):
         found = list(
             find_prunable(
-                stored_backups(settings, backup_dir, own=True),
+                wiring.vault.stored_backups(settings, backup_dir, own=True),
                 account=caller.account,
                 older=None if days is None else days * DAY,
                 inventory=desk.inventory,
@@ -43,7 +42,9 @@ def prune(*, days: int | None, backup_dir: Place | None, settings: Settings, out
         )
     if found and not (settings.dry_run or settings.yes):
         _confirm(found, settings.interaction)
-    faults = {} if settings.dry_run else backups.remove_backups(settings, backup_dir, [backup for backup, _ in found])
+    faults = (
+        {} if settings.dry_run else wiring.backup.remove_backups(settings, backup_dir, [backup for backup, _ in found])
+    )
     rows = [_row(backup, why, faults.get(backup.path), planned=settings.dry_run) for backup, why in found]
     output.many("backup-prune", rows, empty="nothing to remove", narrow=("outcome", "user", "device", "why", "fault"))
     return IntegrityFault.exit_code if faults else 0

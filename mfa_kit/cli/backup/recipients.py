@@ -2,6 +2,7 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.backups.exposure import known_recipients
 from mfa_kit.cli.backup.choice import of_user, without_copies
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -10,10 +11,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import backup_dir as place_of
-from mfa_kit.wiring.vault import stored_backups
 
 UNKNOWN = (
     "an empty cell means that the recipients are not recorded: another computer or an earlier version made the backup"
@@ -25,10 +23,10 @@ UNKNOWN = (
 @BACKUP_DIR
 def recipients(*, user: str | None, backup_dir: Place | None, settings: Settings, output: Output) -> None:
     """Show who can decrypt which backup, as recorded in the ledger."""
-    with backups.open_records(settings) as records:
+    with wiring.backup.open_records(settings) as records:
         seals, computers = records.seals(), records.computers
         by = computers.of_backups()
-    found = of_user(user, without_copies(stored_backups(settings, backup_dir, own=True)))
+    found = of_user(user, without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True)))
     rows: list[ResultRow] = [
         {
             "account": each.backup.account,
@@ -43,5 +41,5 @@ def recipients(*, user: str | None, backup_dir: Place | None, settings: Settings
         rows = [{**row, "computer": by.get(each.name)} for row, each in zip(rows, found, strict=True)]
     if any(row["recipients"] is None for row in rows):
         settings.progress.alert(UNKNOWN)
-    empty = f"no backups{f' of {user}' if user else ''} in {place_of(backup_dir)}"
+    empty = f"no backups{f' of {user}' if user else ''} in {wiring.this_computer.backup_dir(backup_dir)}"
     output.many("backup-recipients", rows, empty=empty, narrow=("user", "device", "made", "recipients", "computer"))

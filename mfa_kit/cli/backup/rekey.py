@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.backups.rekeying import Rekeyed
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR, RECIPIENT, RECIPIENTS_FILE, identity
@@ -16,10 +17,7 @@ from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.places import Place
-from mfa_kit.wiring import rekey as wiring
-from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import stored_backups
 
 COPIES = "older copies of these files can still be opened with the old key"
 
@@ -47,12 +45,14 @@ def rekey(
     if not (to or to_files):
         raise UsageFault("no recipient was given, so no one could open the backups", "use -r RECIPIENT or -R FILE")
     if settings.dry_run:
-        output.one("backup-rekey", {"outcome": "planned", "backups": len(stored_backups(settings, backup_dir))})
+        output.one(
+            "backup-rekey", {"outcome": "planned", "backups": len(wiring.vault.stored_backups(settings, backup_dir))}
+        )
         return 0
-    done = wiring.rekey(
+    done = wiring.rekey.rekey(
         settings,
         backup_dir,
-        Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         to,
         to_files,
         until=stop_on_signals,

@@ -7,6 +7,7 @@ from shlex import quote
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
 from mfa_kit.cli.options import Verb
@@ -15,10 +16,6 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.phone import Phone, PhoneProof
-from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.identities import Identities
-from mfa_kit.wiring.oath_keys import OathKeys
-from mfa_kit.wiring.qr_code import draw
 from mfa_kit.wiring.settings import Settings
 
 SCAN = "scan it with the new phone of {user}, then type the code that the phone shows for {name}"
@@ -58,19 +55,19 @@ def restore(
 
     If the device was reported lost, mfa-kit refuses, because anyone who finds the device sees the same codes.
     """
-    identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+    identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     if kind == "phone":
         row = _restore_to_phone(file, identities, settings)
     else:
-        keys_here = OathKeys(settings, password_stdin=password_stdin)
+        keys_here = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
         row = _restore_to_key(file, identities, keys_here, wanted, touch=touch, path=path, settings=settings)
     output.one("backup-restore", row)
 
 
 def _restore_to_key(
     file: Place,
-    identities: Identities,
-    keys: OathKeys,
+    identities: "wiring.identities.Identities",
+    keys: "wiring.oath_keys.OathKeys",
     wanted: str | None,
     *,
     touch: bool,
@@ -79,7 +76,7 @@ def _restore_to_key(
 ) -> ResultRow:
     """Put the secret of a backup on a key, and check with codes that the key has this secret. Return the result row."""
     key = keys.choose(wanted)
-    intent, opened = backups.open_restorable(settings, file, identities)
+    intent, opened = wiring.backup.open_restorable(settings, file, identities)
     intent = intent if path is None else replace(intent, path=path)
     written = keys.card(key, now=time.time, touch=touch).restore(intent, opened.created)
     return {
@@ -92,12 +89,12 @@ def _restore_to_key(
     }
 
 
-def _restore_to_phone(file: Place, identities: Identities, settings: Settings) -> ResultRow:
+def _restore_to_phone(file: Place, identities: "wiring.identities.Identities", settings: Settings) -> ResultRow:
     """Show the QR code of a backup until a code proves that the phone scanned it. Return the result row."""
     person = settings.interaction
     person.check(instead=f"mfa-kit backup show {quote(str(file))} -i IDENTITY -o FILE, and scan FILE with the phone")
-    intent, opened = backups.open_restorable(settings, file, identities)
-    phone = Phone(time.time, interaction=person, draw=draw, proof=PhoneProof(typed=1, scan=SCAN))
+    intent, opened = wiring.backup.open_restorable(settings, file, identities)
+    phone = Phone(time.time, interaction=person, draw=wiring.qr_code.draw, proof=PhoneProof(typed=1, scan=SCAN))
     phone.install(phone.check(intent, sealed=True), opened.created)
     phone.codes(intent)
     return {"backup": str(file), "outcome": "restored", "label": opened.label}

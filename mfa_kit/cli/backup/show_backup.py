@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
 from mfa_kit.cli.options import Verb
@@ -11,8 +12,6 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
-from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
 
 
@@ -29,6 +28,11 @@ def show_backup(
     """Decrypt FILE and write its QR code, unencrypted, to a new file."""
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to stdout", "name a new file: -o qr.png")
-    backups.show_backup(settings, file, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), out)
+    wiring.backup.show_backup(
+        settings,
+        file,
+        wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        out,
+    )
     settings.progress.alert(f"{out} contains the secret unencrypted; delete it after scanning")
     output.one("backup-show", {"backup": str(file), "picture": str(out)})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
@@ -12,11 +13,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.places import Place
-from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import backup_dir as place_of
-from mfa_kit.wiring.vault import stored_backups
 
 
 @click.command(cls=Verb, needs_config=False)
@@ -38,11 +35,11 @@ def verify(
     """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if a file fails the check."""
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for all backups on this computer")
-    chosen = [each.path for each in stored_backups(settings, backup_dir)] if everything else files
-    tried = backups.verify_backups(
+    chosen = [each.path for each in wiring.vault.stored_backups(settings, backup_dir)] if everything else files
+    tried = wiring.backup.verify_backups(
         settings,
         messages.with_bar(chosen, "verify", plain=settings.still),
-        Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
     )
     for each in tried:
         for note in each.notes:
@@ -54,7 +51,7 @@ def verify(
     output.many(
         "backup-verify",
         rows,
-        empty="" if files else f"no backups in {place_of(backup_dir)}",
+        empty="" if files else f"no backups in {wiring.this_computer.backup_dir(backup_dir)}",
         narrow=("file", "opens", "fault"),
     )
     return IntegrityFault.exit_code if any(each.fault for each in tried) else 0

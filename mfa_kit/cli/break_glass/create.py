@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.break_glass.glass_options import CUSTODIAN, LETTERS, THRESHOLD, glass_row, new_group, print_plan
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.wiring import break_glass as wiring
 from mfa_kit.wiring.settings import Settings
 
 
@@ -42,7 +42,7 @@ def create(
     if settings.dry_run:
         print_plan(chosen.group, output)
         return
-    glass = wiring.create(settings, chosen.group, folder, chosen.check(settings))
+    glass = wiring.break_glass.create(settings, chosen.group, folder, chosen.check(settings))
     settings.progress.note(f"encrypt backups to it: -r {glass.manifest.recipient}")
     settings.progress.note(f"give each custodian a copy of {glass.folder}, and hold a drill: mfa-kit break-glass drill")
     output.one("break-glass-create", glass_row(glass, "created"))

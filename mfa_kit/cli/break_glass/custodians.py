@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.break_glass.glass_options import (
     CUSTODIAN,
     GLASS_DIR,
@@ -17,8 +18,6 @@ from mfa_kit.cli.break_glass.glass_options import (
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.wiring import break_glass as wiring
-from mfa_kit.wiring import break_glass_upkeep as upkeep
 from mfa_kit.wiring.settings import Settings
 
 
@@ -44,14 +43,14 @@ def custodians(
 
     The files of the old folder still open the identity, so rotate it if a custodian is no longer trusted.
     """
-    glass = wiring.find_glass(settings, folder)
+    glass = wiring.break_glass.find_glass(settings, folder)
     chosen = new_group(threshold, custodians, letters, paper)
     if settings.dry_run:
         print_plan(chosen.group, output)
         return
     write = chosen.check(settings)
-    opened = wiring.meet(glass, keys, settings.interaction)
-    written = upkeep.reseal(settings, glass, opened, chosen.group, write)
+    opened = wiring.break_glass.meet(glass, keys, settings.interaction)
+    written = wiring.break_glass_upkeep.reseal(settings, glass, opened, chosen.group, write)
     settings.progress.alert(
         f"{glass.manifest.group.threshold} of the earlier custodians can still open the identity with any copy of "
         f"{glass.folder}; destroy the copies, or replace the identity: mfa-kit break-glass rotate"

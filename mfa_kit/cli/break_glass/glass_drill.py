@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.break_glass.drilling import check_users
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -18,10 +19,6 @@ from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.letter_texts import DrillFacts, drill_protocol
 from mfa_kit.letters.sheet import Paper
-from mfa_kit.wiring import break_glass as wiring
-from mfa_kit.wiring import break_glass_upkeep as upkeep
-from mfa_kit.wiring.glass_letters import facts_of
-from mfa_kit.wiring.letters import LetterFile
 from mfa_kit.wiring.settings import Settings
 
 
@@ -58,8 +55,8 @@ def drill(
 
     The ledger records the date, the custodians and the number of backups. The exit code is 5 if a backup fails.
     """
-    glass = wiring.find_glass(settings, folder)
-    known = upkeep.known_backups(settings, backup_dir, glass.manifest.recipient)
+    glass = wiring.break_glass.find_glass(settings, folder)
+    known = wiring.break_glass_upkeep.known_backups(settings, backup_dir, glass.manifest.recipient)
     if not known:
         raise UsageFault(
             f"no backup is encrypted to {glass.manifest.recipient}",
@@ -70,11 +67,11 @@ def drill(
     if settings.dry_run:
         output.one("break-glass-drill", {"outcome": "planned", **row, "backups": len(known)})
         return 0
-    letter = LetterFile(path=protocol, paper=Paper(paper)) if protocol else None
+    letter = wiring.letters.LetterFile(path=protocol, paper=Paper(paper)) if protocol else None
     if letter:
         letter.check()
-    opened = wiring.meet(glass, keys, settings.interaction)
-    result = upkeep.drill(
+    opened = wiring.break_glass.meet(glass, keys, settings.interaction)
+    result = wiring.break_glass_upkeep.drill(
         settings,
         glass,
         opened,
@@ -91,7 +88,7 @@ def drill(
             compared=result.compared,
             faults=result.faults,
         )
-        letter.write(drill_protocol(facts, facts_of(glass.manifest)))
+        letter.write(drill_protocol(facts, wiring.glass_letters.facts_of(glass.manifest)))
     output.one(
         "break-glass-drill",
         {

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.break_glass.custodians import Group
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.letters.sheet import Paper
-from mfa_kit.wiring import break_glass as wiring
-from mfa_kit.wiring.glass_letters import LetterOptions, NewGroup, group_of
 
 GLASS_DIR = click.option(
     "--dir", "folder", type=Path, metavar="DIR", help="Folder of the break-glass files [default: the newest]."
@@ -42,20 +41,27 @@ LETTERS = click.option(
 )
 
 
-def new_group(threshold: int, custodians: tuple[str, ...], letters: Path | None, paper: str) -> NewGroup:
+def new_group(
+    threshold: int, custodians: tuple[str, ...], letters: Path | None, paper: str
+) -> "wiring.glass_letters.NewGroup":
     """Return the group that these options describe. Raise the errors of `group_of`."""
-    return group_of(threshold, custodians, LetterOptions(folder=letters, paper=Paper(paper)) if letters else None)
+    return wiring.glass_letters.group_of(
+        threshold,
+        custodians,
+        wiring.glass_letters.LetterOptions(folder=letters, paper=Paper(paper)) if letters else None,
+    )
 
 
 def print_plan(group: Group, output: Output) -> None:
     """Print the sets of a group, with the size of each file."""
     rows: list[ResultRow] = [
-        {"file": each.file, "custodians": each.names, "octets": size} for each, size in wiring.plan(group).items()
+        {"file": each.file, "custodians": each.names, "octets": size}
+        for each, size in wiring.break_glass.plan(group).items()
     ]
     output.many("break-glass-plan", rows, empty="")
 
 
-def glass_row(glass: wiring.Glass, outcome: str) -> ResultRow:
+def glass_row(glass: "wiring.break_glass.Glass", outcome: str) -> ResultRow:
     """Return the row for a folder that was written."""
     group = glass.manifest.group
     return {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.glass_options import GLASS_DIR
@@ -13,12 +14,8 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.wiring import break_glass as wiring
-from mfa_kit.wiring import break_glass_upkeep as upkeep
-from mfa_kit.wiring import desk as desks
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=Verb, needs_config=False)
@@ -27,10 +24,10 @@ from mfa_kit.wiring.vault import open_vault
 @click.option("--ask-iam", is_flag=True, help="Also ask IAM whether the custodians still have users of their names.")
 def status(*, folder: Path | None, backup_dir: Place | None, ask_iam: bool, settings: Settings, output: Output) -> None:
     """Show the custodians and their keys, the last drill and opening, and what is due."""
-    glass = wiring.find_glass(settings, folder)
+    glass = wiring.break_glass.find_glass(settings, folder)
     manifest = glass.manifest
     names = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
-    state = upkeep.state(settings, manifest, backup_dir)
+    state = wiring.break_glass_upkeep.state(settings, manifest, backup_dir)
     leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]
     row: ResultRow = {
         "folder": str(glass.folder),
@@ -50,7 +47,7 @@ def status(*, folder: Path | None, backup_dir: Place | None, ask_iam: bool, sett
 
 def _without_user(names: Sequence[str], backup_dir: Place | None, settings: Settings) -> list[str]:
     """Return the names that no IAM user of the account has."""
-    with desks.open_desk(settings, METHODS, vault=open_vault(settings, backup_dir)) as (desk, _):
+    with wiring.desk.open_desk(settings, METHODS, vault=wiring.vault.open_vault(settings, backup_dir)) as (desk, _):
         users = {each.lower() for each in desk.inventory.users()}
     return [each for each in names if each.lower() not in users]
 

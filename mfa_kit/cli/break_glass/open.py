@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.backups.contents import device_and_account
 from mfa_kit.break_glass import showing
 from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
@@ -13,8 +14,6 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.models import GlassAction
 from mfa_kit.core.places import Place
-from mfa_kit.wiring import break_glass as wiring
-from mfa_kit.wiring.qr_code import draw
 from mfa_kit.wiring.settings import Settings
 
 
@@ -45,23 +44,23 @@ def open_backup(
     The QR code is on the alternate screen until you press Enter. The opening is recorded in the ledger.
     """
     person = settings.interaction
-    glass = wiring.find_glass_of(settings, file, folder)
+    glass = wiring.break_glass.find_glass_of(settings, file, folder)
     person.check(instead="a terminal, or age itself, as docs/break-glass.md describes")
     if not codes:
-        person.check(wiring.sample_symbol(file), instead=showing.UNSEEN)
-    wiring.read_backup_early(settings, file)
+        person.check(wiring.break_glass.sample_symbol(file), instead=showing.UNSEEN)
+    wiring.break_glass.read_backup_early(settings, file)
     row = {"backup": str(file), "recipient": glass.manifest.recipient}
     if settings.dry_run:
         output.one("break-glass-open", {"outcome": "planned", **row})
         return
-    glass_identity = wiring.meet(glass, keys, person, only=source)
-    wiring.record(settings, glass.manifest, GlassAction.OPENED, glass_identity.names, backups=1)
+    glass_identity = wiring.break_glass.meet(glass, keys, person, only=source)
+    wiring.break_glass.record(settings, glass.manifest, GlassAction.OPENED, glass_identity.names, backups=1)
     settings.progress.alert("the identity was opened, so replace it soon: mfa-kit break-glass rotate")
-    opened = wiring.open_backup(settings, file, glass_identity)
+    opened = wiring.break_glass.open_backup(settings, file, glass_identity)
     if codes:
         showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)
     else:
-        symbol = draw(opened.created.seed, *device_and_account(opened.label))
+        symbol = wiring.qr_code.draw(opened.created.seed, *device_and_account(opened.label))
         showing.show_picture(symbol, opened.label, person=person)
     output.one(
         "break-glass-open",

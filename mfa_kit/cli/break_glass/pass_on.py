@@ -5,13 +5,12 @@ from shlex import quote
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.interaction import Progress
-from mfa_kit.wiring import break_glass as wiring
-from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
 
 
@@ -37,20 +36,20 @@ def pass_on(
 
     The names of both files keep the start `set-NN`, which says who the custodians of the set are.
     """
-    glass = wiring.find_glass(settings, folder or wiring.folder_beside(file))
+    glass = wiring.break_glass.find_glass(settings, folder or wiring.break_glass.folder_beside(file))
     person, progress = settings.interaction, settings.progress
 
-    def warn(layer: wiring.OwnLayer) -> None:
+    def warn(layer: "wiring.break_glass.OwnLayer") -> None:
         progress.alert(
             f"{layer.after[-1]} is the last of this set, and will be able to open the identity alone, "
             f"with this file and their own identity; it opens every backup of {glass.manifest.recipient}"
         )
 
-    layer = wiring.pass_on(
+    layer = wiring.break_glass.pass_on(
         settings,
         glass,
         file,
-        Identities(keys, passphrase_fd=passphrase_fd, person=person),
+        wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=person),
         out,
         before=warn,
     )
@@ -66,7 +65,7 @@ def pass_on(
     output.one("break-glass-pass", row)
 
 
-def _say_what_is_next(layer: wiring.OwnLayer, out: Path, progress: Progress) -> None:
+def _say_what_is_next(layer: "wiring.break_glass.OwnLayer", out: Path, progress: Progress) -> None:
     following = layer.after[0]
     if len(layer.after) > 1:
         progress.alert(f"send {out} to {following}, then delete it; {', '.join(layer.after)} must remove their layers")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
@@ -13,8 +14,6 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.places import Place
-from mfa_kit.wiring import break_glass as wiring
-from mfa_kit.wiring import break_glass_upkeep as upkeep
 from mfa_kit.wiring.settings import Settings
 
 
@@ -29,12 +28,12 @@ def rotate(
 
     If the command is interrupted, run it again. The other recipients of the backups stay.
     """
-    glass = wiring.find_glass(settings, folder)
+    glass = wiring.break_glass.find_glass(settings, folder)
     if settings.dry_run:
-        known = upkeep.known_backups(settings, backup_dir, glass.manifest.recipient)
+        known = wiring.break_glass_upkeep.known_backups(settings, backup_dir, glass.manifest.recipient)
         output.one("break-glass-rotate", {"outcome": "planned", "backups": len(known)})
         return 0
-    done = upkeep.rotate(
+    done = wiring.break_glass_upkeep.rotate(
         settings,
         glass,
         keys,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from mfa_kit import wiring
 from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.cli.browser.page_state import PageState, Role
 from mfa_kit.cli.browser.person import PageProgress, PersonAtPage
@@ -11,9 +12,7 @@ from mfa_kit.cli.browser.views import document, view_parts
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.otp import Secret
-from mfa_kit.wiring import web_page
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import harden
 
 STOPPED = "The enrollment was stopped. Please ask the admin."
 FAILED = "Something went wrong. Please ask the admin."
@@ -108,16 +107,16 @@ def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> It
     """
     if settings.no_input:
         raise UsageFault("--page asks questions, which --no-input forbids", "omit --no-input or --page")
-    harden()
+    wiring.this_computer.harden()
     state = PageState(user=user, calls=calls)
     progress = PageProgress(settings.progress, state)
     views = PageViews(state, settings.progress)
-    server = web_page.serve(views)
+    server = wiring.web_page.serve(views)
     state.on_change = server.wake
-    views.print_address = lambda: web_page.print_address(server, Role.ADMIN, progress=settings.progress)
+    views.print_address = lambda: wiring.web_page.print_address(server, Role.ADMIN, progress=settings.progress)
     person = PersonAtPage(state)
     try:
-        with web_page.announced(server, Role.ADMIN, progress=settings.progress, browser=browser):
+        with wiring.web_page.announced(server, Role.ADMIN, progress=settings.progress, browser=browser):
             yield OpenPage(
                 state=state, person=person, settings=replace(settings, interaction=person, progress=progress)
             )

@@ -4,27 +4,26 @@ from dataclasses import asdict
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring import config
-from mfa_kit.wiring.ledger import check_address
 
 
 @click.command("show", cls=Verb)
 def show_config(*, output: Output) -> None:
     """Print the settings in the configuration file; unset keys are omitted."""
-    values = asdict(config.load())
+    values = asdict(wiring.config.load())
     if values["ledger"]:
         values["ledger"] = _without_password(values["ledger"])
-    row = {config.key_of(name): value or None for name, value in values.items()}
-    output.one("config-show", {"path": str(config.path()), **row})
+    row = {wiring.config.key_of(name): value or None for name, value in values.items()}
+    output.one("config-show", {"path": str(wiring.config.path()), **row})
 
 
 def _without_password(address: str) -> str:
     """Return the address of a ledger, or why it is not shown: it contains a password, or that cannot be ruled out."""
     try:
-        check_address(address)
+        wiring.ledger.check_address(address)
     except UsageFault as fault:
         return f"not shown: {fault}"
     return address

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.snapshot_options import MAX_AGE
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.wiring.evidence import EvidenceWish, export
 from mfa_kit.wiring.settings import Settings
 
 
@@ -48,8 +48,10 @@ def export_evidence(
 
     mfa-kit changes nothing in the account. The archive contains no secret.
     """
-    wish = EvidenceWish(file=file, key=key, pseudonyms=pseudonyms, max_age=max_age, backup_dir=backup_dir, pdf=pdf)
-    snapshot, hashes = export(settings, wish)
+    wish = wiring.evidence.EvidenceWish(
+        file=file, key=key, pseudonyms=pseudonyms, max_age=max_age, backup_dir=backup_dir, pdf=pdf
+    )
+    snapshot, hashes = wiring.evidence.export(settings, wish)
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
     output.one(

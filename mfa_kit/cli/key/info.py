@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.key.plugged_rows import PluggedRows, look
 from mfa_kit.cli.key.sources import FidoSource, KeyRow, OathSource, complain
 from mfa_kit.cli.key.users import key_users, user_cells
@@ -14,8 +15,6 @@ from mfa_kit.cli.results import Cell
 from mfa_kit.core.errors import DeviceFault, MfaKitError
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.oath_keys.choosing import choose_line
-from mfa_kit.wiring.oath_keys import OathKeys
-from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 
@@ -43,8 +42,10 @@ def info(
 
     To prove which model a FIDO key is, use `verify fido2`.
     """
-    fido = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin)
-    oath = OathKeys(settings, password_stdin=password_stdin)
+    fido = wiring.security_keys.SecurityKeys(
+        settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin
+    )
+    oath = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
     plugged = look((FidoSource(fido, count=count), OathSource(oath, beside=fido.find_same_device)))
     chosen = _choose(wanted, plugged, settings.interaction)
     row, failed = _read(chosen)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.key.plugged_rows import look
 from mfa_kit.cli.key.sources import FidoSource, KeySource, OathSource, complain
 from mfa_kit.cli.key.users import key_users, user_cells
@@ -14,9 +15,6 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
-from mfa_kit.wiring.key_users import KeyUsers
-from mfa_kit.wiring.oath_keys import OathKeys
-from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 # Seconds between two checks for a change.
@@ -26,8 +24,8 @@ NARROW = ("key", "serial", "firmware", "where", "fido_pin", "oath_password", "us
 
 def sources_of(settings: Settings) -> tuple[KeySource, ...]:
     """Return a source for each kind of key, in the order in which the sources are queried."""
-    fido = SecurityKeys(settings)
-    return FidoSource(fido), OathSource(OathKeys(settings), beside=fido.find_same_device)
+    fido = wiring.security_keys.SecurityKeys(settings)
+    return FidoSource(fido), OathSource(wiring.oath_keys.OathKeys(settings), beside=fido.find_same_device)
 
 
 @click.command("list", cls=Verb, needs_config=False)
@@ -66,7 +64,9 @@ def _state(sources: Sequence[KeySource]) -> list[object]:
     return [source.state() for source in sources]
 
 
-def _look(sources: Sequence[KeySource], users: KeyUsers | None) -> tuple[list[ResultRow], list[MfaKitError]]:
+def _look(
+    sources: Sequence[KeySource], users: "wiring.key_users.KeyUsers | None"
+) -> tuple[list[ResultRow], list[MfaKitError]]:
     plugged = look(sources)
     rows = [{**row.cells(), **user_cells(row, users)} for row in plugged.rows]
     return _alike(rows), [*plugged.faults, *plugged.missing]
@@ -83,7 +83,7 @@ def _watch(
     rows: list[ResultRow],
     state: list[object],
     *,
-    users: KeyUsers | None,
+    users: "wiring.key_users.KeyUsers | None",
     output: Output,
     progress: Progress,
 ) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.security_keys.authenticator import MetadataSource, Model
-from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 
@@ -26,7 +26,9 @@ def metadata(
 
     MODEL is a part of the model's name, its AAGUID or a key identifier.
     """
-    source, models = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older).published(model)
+    source, models = wiring.security_keys.SecurityKeys(
+        settings, mds=mds, mds_root=mds_root, allow_older=allow_older
+    ).published(model)
     if model is None:
         output.one("key-metadata-source", _source_row(source))
         return 0

@@ -2,13 +2,13 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.key.pin_row import pin_row
 from mfa_kit.cli.key_options import WHICH_FIDO
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.security_keys.authenticator import KeyInfo
 from mfa_kit.security_keys.pin import confirm_by_name
-from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 
@@ -24,5 +24,5 @@ def reset(*, wanted: str | None, settings: Settings, output: Output) -> None:
         """
         confirm_by_name(what, info, wanted=wanted, yes=settings.yes, interaction=settings.interaction)
 
-    info = SecurityKeys(settings).resetter().reset(wanted, confirm=confirm)
+    info = wiring.security_keys.SecurityKeys(settings).resetter().reset(wanted, confirm=confirm)
     output.one("key-pin", pin_row("reset", info))

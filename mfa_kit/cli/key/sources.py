@@ -5,13 +5,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
+from mfa_kit import wiring
 from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.authenticator import KeyInfo, Model
-from mfa_kit.wiring.oath_keys import OathKeys
-from mfa_kit.wiring.security_keys import SecurityKeys
 
 # COSE algorithms (IANA) that keys sign with, by number.
 ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256", -257: "RS256", -9: "ESP256"}
@@ -87,7 +86,7 @@ class FidoSource:
     With `count`, the details of a key include the number of its resident credentials. Counting them needs the PIN.
     """
 
-    def __init__(self, keys: SecurityKeys, *, count: bool = False) -> None:
+    def __init__(self, keys: "wiring.security_keys.SecurityKeys", *, count: bool = False) -> None:
         self._keys, self._count = keys, count
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
@@ -112,7 +111,7 @@ class OathSource:
     function returns the USB device path or reader name of that FIDO key, otherwise None.
     """
 
-    def __init__(self, keys: OathKeys, *, beside: Callable[[str], str | None]) -> None:
+    def __init__(self, keys: "wiring.oath_keys.OathKeys", *, beside: Callable[[str], str | None]) -> None:
         self._keys, self._beside = keys, beside
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:

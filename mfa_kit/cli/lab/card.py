@@ -2,11 +2,11 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.value_types import Number
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring import lab
 
 
 @click.command(cls=Verb)
@@ -46,8 +46,8 @@ def card(*, command: tuple[str, ...], readers: tuple[str, ...], serial: int, tou
             "run COMMAND in another terminal",
         )
     if not box:
-        return lab.plug_in_cards(click.echo, command, readers=readers, serial=serial, touch_delay=touch_delay)
-    lab.open_box(
+        return wiring.lab.plug_in_cards(click.echo, command, readers=readers, serial=serial, touch_delay=touch_delay)
+    wiring.lab.open_box(
         click.echo, count=box, readers=readers, serial=serial, touch_delay=touch_delay, progress=StderrProgress()
     )
     return 0

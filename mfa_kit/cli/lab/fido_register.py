@@ -2,8 +2,8 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
-from mfa_kit.wiring import lab
 
 
 @click.command("fido-register", cls=Verb)
@@ -11,4 +11,4 @@ from mfa_kit.wiring import lab
 @click.argument("name")
 def fido_register(*, user: str, name: str) -> None:
     """Register a FIDO key NAME for USER in the lab. In AWS, only the console can register keys."""
-    click.echo(lab.register_fido_key(user, name))
+    click.echo(wiring.lab.register_fido_key(user, name))

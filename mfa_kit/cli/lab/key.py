@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.lab.start_options import FILE
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.value_types import Number
-from mfa_kit.wiring import lab
 
 
 @click.command(cls=Verb)
@@ -41,7 +41,7 @@ def key(
     The key is on USB if the kernel has /dev/uhid, otherwise in a reader of a private pcscd. Outside a lab, COMMAND gets
     no AWS credentials.
     """
-    return lab.plug_in_key(
+    return wiring.lab.plug_in_key(
         click.echo,
         command,
         attestation=attestation,

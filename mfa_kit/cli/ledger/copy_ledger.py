@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.wiring import shared_ledger
 from mfa_kit.wiring.settings import Settings
 
 
@@ -20,4 +20,4 @@ def copy_ledger(*, folder: Path | None, settings: Settings, output: Output) -> N
     Rows that were copied before are not copied again. The times of rows are kept. The ledger on the computer is not
     changed.
     """
-    output.one("ledger-copy", dict(shared_ledger.copy_ledger(settings, folder)))
+    output.one("ledger-copy", dict(wiring.shared_ledger.copy_ledger(settings, folder)))

@@ -2,10 +2,10 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring import shared_ledger
 
 
 @click.command(cls=Verb)
@@ -26,7 +26,7 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], output: Output)
         raise UsageFault(f"{min(both)} cannot be a desk and an auditor", "use a role for each")
     if not all(auditors):
         raise UsageFault("--auditor does not name a role", "write --auditor ROLE")
-    text = shared_ledger.grants_of(teams, auditors)
+    text = wiring.shared_ledger.grants_of(teams, auditors)
     if output.form == "table":
         output.text(text)
     else:

@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import Moment
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.wiring import ledger
 from mfa_kit.wiring.settings import Settings
 
 USER = click.option("--user", metavar="NAME", help="Only show this user.")
@@ -26,5 +26,5 @@ def history_rows(settings: Settings, user: str | None, since: float) -> list[Res
     ledger have the field `computer`.
     """
     shared = settings.ledger is not None
-    rows = ({**asdict(event), "at": iso_time(event.at)} for event in ledger.history(settings, user, since))
+    rows = ({**asdict(event), "at": iso_time(event.at)} for event in wiring.ledger.history(settings, user, since))
     return [{name: cell for name, cell in row.items() if shared or name != "computer"} for row in rows]

@@ -2,10 +2,10 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import Age
-from mfa_kit.wiring import shared_ledger
 from mfa_kit.wiring.settings import Settings
 
 
@@ -21,4 +21,4 @@ def init_ledger(*, grace: float | None, settings: Settings, output: Output) -> N
 
     If the ledger exists, it is brought up to date.
     """
-    output.one("ledger-init", {"applied": shared_ledger.create_ledger(settings, grace=grace)})
+    output.one("ledger-init", {"applied": wiring.shared_ledger.create_ledger(settings, grace=grace)})

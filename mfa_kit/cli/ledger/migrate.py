@@ -2,13 +2,13 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.wiring import shared_ledger
 from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)
 def migrate(*, settings: Settings, output: Output) -> None:
     """Bring the ledger in PostgreSQL up to date with this mfa-kit. Only its owner can do this."""
-    output.one("ledger-migrate", {"applied": shared_ledger.migrate_ledger(settings)})
+    output.one("ledger-migrate", {"applied": wiring.shared_ledger.migrate_ledger(settings)})

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.account.reconciling import Recorded, reconcile
 from mfa_kit.cli.backup.choice import without_copies
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -18,11 +19,8 @@ from mfa_kit.core.models import Device, DeviceType, Mark
 from mfa_kit.core.places import Place
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.ports import Inventory
-from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault, stored_backups
 
 # The number of threads that read devices. IAM does not publish its rate limits, but is known to accept this many.
 AT_ONCE = 8
@@ -37,11 +35,12 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
     left out.
     """
     # Recipients are recorded before a backup is written, so those of the listed backups are read after them.
-    found = without_copies(stored_backups(settings, backup_dir, own=True))
-    with backups.open_records(settings) as records:
+    found = without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True))
+    with wiring.backup.open_records(settings) as records:
         sealed = {seal.backup for seal in records.seals()}
     stop = Stop()
-    with open_desk(settings, METHODS, vault=open_vault(settings, backup_dir), stop=stop) as (desk, caller):
+    vault = wiring.vault.open_vault(settings, backup_dir)
+    with wiring.desk.open_desk(settings, METHODS, vault=vault, stop=stop) as (desk, caller):
         before = desk.journal.entries(caller.account)
         with ThreadPoolExecutor(AT_ONCE) as pool, stop.after_error():
             devices, tagged = _read_devices(desk.inventory, pool, settings=settings)

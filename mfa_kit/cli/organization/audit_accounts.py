@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mfa_kit import wiring
 from mfa_kit.account.root_posture import RootVerdict
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, Severity
@@ -24,10 +25,6 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.folders import AccountFolders
-from mfa_kit.wiring.audit import SnapshotSource
-from mfa_kit.wiring.organization import Organization, open_organization
-from mfa_kit.wiring.organization_audit import open_folders, root_of, snapshot_file, take_snapshot
-from mfa_kit.wiring.organization_root import OrganizationRoot
 from mfa_kit.wiring.settings import Settings
 
 AUDIT_FILE = "audit.json"
@@ -41,7 +38,7 @@ class Questions:
 
     rules: Sequence[AuditRule]
     limits: Limits
-    source: SnapshotSource
+    source: "wiring.audit.SnapshotSource"
     fail_on: Severity
 
 
@@ -67,11 +64,14 @@ def audit_accounts(
     questions = Questions(
         rules=choose_rules(rules),
         limits=Limits(profile=Profile(advice), drilled=drilled_within / DAY),
-        source=SnapshotSource(file=None, max_age=max_age, backup_dir=backup_dir),
+        source=wiring.audit.SnapshotSource(file=None, max_age=max_age, backup_dir=backup_dir),
         fail_on=Severity(fail_on),
     )
-    with open_organization(settings, accounts) as organization, open_folders(accounts.output_dir) as folders:
-        root, home = root_of(organization), organization.caller.account
+    with (
+        wiring.organization.open_organization(settings, accounts) as organization,
+        wiring.organization_audit.open_folders(accounts.output_dir) as folders,
+    ):
+        root, home = wiring.organization_audit.root_of(organization), organization.caller.account
         keeps = output.form in {"json", "jsonl"}
         done = _begin(organization, folders, questions, accounts, keeps=keeps) if folders else []
         done += _audit_rest(done, organization, folders, questions, root, settings=settings, keeps=keeps)
@@ -103,10 +103,10 @@ def _for_one_account(options: Mapping[str, object], *, form: str) -> None:
 
 def _audit_rest(
     done: Sequence[Visit[Audited]],
-    organization: Organization,
+    organization: "wiring.organization.Organization",
     folders: AccountFolders | None,
     questions: Questions,
-    root: Callable[[], OrganizationRoot],
+    root: "Callable[[], wiring.organization_root.OrganizationRoot]",
     *,
     settings: Settings,
     keeps: bool,
@@ -121,7 +121,9 @@ def _audit_rest(
     left = [account for account in organization.selection.chosen if account.id not in kept]
 
     def work(account: OrgAccount) -> tuple[Audited, Snapshot]:
-        snapshot = take_snapshot(settings, organization.enter(account), organization, questions.source, root=root)
+        snapshot = wiring.organization_audit.take_snapshot(
+            settings, organization.enter(account), organization, questions.source, root=root
+        )
         return _audited(snapshot, account, questions), snapshot
 
     found = []
@@ -136,7 +138,7 @@ def _audit_rest(
 
 
 def _begin(
-    organization: Organization,
+    organization: "wiring.organization.Organization",
     folders: AccountFolders,
     questions: Questions,
     accounts: AccountsChoice,
@@ -188,12 +190,12 @@ def _reduced(found: Audited, *, keeps: bool) -> Audited:
 def _files(found: Audited, snapshot: Snapshot) -> dict[str, str]:
     """Return the files of an account's folder: its snapshot, and its audit as `--output json` prints it."""
     document = {"schema": "mfa-kit/audit", "version": VERSION, **(found.document or {})}
-    return {**snapshot_file(snapshot), AUDIT_FILE: json.dumps(document) + "\n"}
+    return {**wiring.organization_audit.snapshot_file(snapshot), AUDIT_FILE: json.dumps(document) + "\n"}
 
 
 def _write_files(
     visits: Sequence[Visit[Audited]],
-    organization: Organization,
+    organization: "wiring.organization.Organization",
     folders: AccountFolders,
     roots: Mapping[str, RootVerdict],
 ) -> None:
@@ -206,7 +208,7 @@ def _write_files(
 
 def _print(
     visits: Sequence[Visit[Audited]],
-    organization: Organization,
+    organization: "wiring.organization.Organization",
     output: Output,
     *,
     roots: Mapping[str, RootVerdict],

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+from mfa_kit import wiring
 from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.organization.choice import AUDIT_ROLE, AccountsChoice
 from mfa_kit.organization.wording import in_account
-from mfa_kit.wiring.account_diagnosis import diagnose_account
-from mfa_kit.wiring.diagnosis import Diagnosis, Health
-from mfa_kit.wiring.organization import OpenAccount, open_organization
 from mfa_kit.wiring.settings import Settings
 
 ROWS = RowsOfAccounts(
@@ -25,18 +23,22 @@ def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], S
     """Check the access to each of many accounts. Return the exit code: 1 if any account has a problem, otherwise 0."""
     wrong: list[str] = []
     settings = read_settings()
-    with open_organization(settings, accounts) as organization:
+    with wiring.organization.open_organization(settings, accounts) as organization:
 
-        def read(opened: OpenAccount) -> Sequence[ResultRow]:
+        def read(opened: "wiring.organization.OpenAccount") -> Sequence[ResultRow]:
             # If the command line names a role other than the default role, that role may be for enrolling.
-            found = list(diagnose_account(opened.iam, opened.caller, enrolls=accounts.role_name != AUDIT_ROLE))
-            wrong.extend(each.what for each in found if each.health is Health.BAD)
+            found = list(
+                wiring.account_diagnosis.diagnose_account(
+                    opened.iam, opened.caller, enrolls=accounts.role_name != AUDIT_ROLE
+                )
+            )
+            wrong.extend(each.what for each in found if each.health is wiring.diagnosis.Health.BAD)
             return [_row(each, opened.account.id) for each in found]
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
     return exit_code(visits, findings=bool(wrong))
 
 
-def _row(found: Diagnosis, account: str) -> ResultRow:
+def _row(found: "wiring.diagnosis.Diagnosis", account: str) -> ResultRow:
     hint = in_account(found.hint, account) or None
     return {"check": found.what, "health": found.health, "found": found.found, "hint": hint}

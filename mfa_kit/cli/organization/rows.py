@@ -1,16 +1,14 @@
 """Prints the rows of commands that work in many accounts, for example a row for each device of each user."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from mfa_kit import wiring
 from mfa_kit.cli.organization import visits as shared
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.across import Visit
-
-if TYPE_CHECKING:
-    from mfa_kit.wiring.organization import OpenAccount, Organization
 
 
 class RowsOfAccounts(NamedTuple):
@@ -26,8 +24,8 @@ class RowsOfAccounts(NamedTuple):
 
 
 def print_rows(
-    organization: "Organization",
-    read: "Callable[[OpenAccount], Sequence[ResultRow]]",
+    organization: "wiring.organization.Organization",
+    read: "Callable[[wiring.organization.OpenAccount], Sequence[ResultRow]]",
     form: RowsOfAccounts,
     *,
     progress: LiveProgress,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mfa_kit import wiring
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
@@ -11,9 +12,6 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Device
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.wiring.audit import SnapshotSource
-from mfa_kit.wiring.organization import OpenAccount, open_organization
-from mfa_kit.wiring.organization_audit import take_snapshot
 from mfa_kit.wiring.settings import Settings
 
 ROWS = RowsOfAccounts(
@@ -45,11 +43,11 @@ def status_in_accounts(
             f"{what} cannot be used with several accounts",
             "leave it out, or run the command without --accounts and --org",
         )
-    source = SnapshotSource(file=None, max_age=max_age)
-    with open_organization(settings, accounts) as organization:
+    source = wiring.audit.SnapshotSource(file=None, max_age=max_age)
+    with wiring.organization.open_organization(settings, accounts) as organization:
 
-        def read(opened: OpenAccount) -> Sequence[ResultRow]:
-            users = account_users(take_snapshot(settings, opened, organization, source))
+        def read(opened: "wiring.organization.OpenAccount") -> Sequence[ResultRow]:
+            users = account_users(wiring.organization_audit.take_snapshot(settings, opened, organization, source))
             return [row for one in users for row in _user_rows(one)]
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from mfa_kit import wiring
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.errors import AwsFault, Declined
 from mfa_kit.core.interaction import LiveProgress, Progress
@@ -12,9 +13,6 @@ from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState, all_denied, skipped, visit_accounts
 from mfa_kit.organization.wording import ACCOUNT, accounts_in_words, by_reason, in_account
-
-if TYPE_CHECKING:
-    from mfa_kit.wiring.organization import Organization
 
 T = TypeVar("T")
 
@@ -24,7 +22,7 @@ UNKNOWN = "unknown"
 
 @contextmanager
 def visiting(
-    organization: "Organization",
+    organization: "wiring.organization.Organization",
     work: Callable[[OrgAccount], T],
     *,
     progress: LiveProgress,
@@ -43,7 +41,7 @@ def visiting(
         yield _with_skipped(organization, counted)
 
 
-def _with_skipped(organization: "Organization", visits: Iterable[Visit[T]]) -> Iterator[Visit[T]]:
+def _with_skipped(organization: "wiring.organization.Organization", visits: Iterable[Visit[T]]) -> Iterator[Visit[T]]:
     yield from skipped(organization.selection.skipped)
     yield from visits
 

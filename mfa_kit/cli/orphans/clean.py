@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.key_options import PASSWORD_STDIN
 from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
@@ -13,9 +14,7 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment import orphans as use_case
 from mfa_kit.enrollment.orphans import Orphan, OrphanStanding
-from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 EMPTY = "nothing to remove"
@@ -38,8 +37,8 @@ def clean(
     *, older_than: float, limit: int, lost: str | None, password_stdin: bool, settings: Settings, output: Output
 ) -> None:
     """Remove unassigned devices: those of interrupted runs on this computer, and old devices of other computers."""
-    oath_keys = OathKeys(settings, password_stdin=password_stdin)
-    with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
+    oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
+    with wiring.desk.open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):
             found = use_case.find_orphans(desk=desk)
             found += use_case.find_waiting(caller.account, found, desk=desk)

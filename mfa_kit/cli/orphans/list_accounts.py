@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mfa_kit import wiring
 from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.orphans.orphan_row import orphan_row
@@ -9,9 +10,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.enrollment.orphans import find_orphans, find_waiting
 from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.wiring.desk import desk_of
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.organization import OpenAccount, open_organization
 from mfa_kit.wiring.settings import Settings
 
 ROWS = RowsOfAccounts(
@@ -24,10 +23,10 @@ ROWS = RowsOfAccounts(
 
 def list_accounts(*, older_than: float, accounts: AccountsChoice, settings: Settings, output: Output) -> int:
     """List the unassigned devices of many accounts. Return the exit code. `older_than` is in seconds."""
-    with open_organization(settings, accounts) as organization:
+    with wiring.organization.open_organization(settings, accounts) as organization:
 
-        def read(opened: OpenAccount) -> Sequence[ResultRow]:
-            desk = desk_of(settings, METHODS, iam=opened.iam, ledger=organization.ledger)
+        def read(opened: "wiring.organization.OpenAccount") -> Sequence[ResultRow]:
+            desk = wiring.desk.desk_of(settings, METHODS, iam=opened.iam, ledger=organization.ledger)
             found = find_orphans(desk=desk)
             found += find_waiting(opened.caller.account, found, desk=desk)
             now = opened.iam.now()

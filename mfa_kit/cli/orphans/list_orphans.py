@@ -2,12 +2,12 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
 from mfa_kit.cli.output import Output
 from mfa_kit.enrollment.orphans import find_orphans, find_waiting
-from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
@@ -17,7 +17,7 @@ from mfa_kit.wiring.settings import Settings
 @account_options(results=False)
 def list_orphans(*, older_than: float, settings: Settings, output: Output) -> int:
     """List unassigned devices: who created them, how old they are, and whether `orphans clean` would remove them."""
-    with open_desk(settings, METHODS) as (desk, caller):
+    with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):
             found = find_orphans(desk=desk)
             found += find_waiting(caller.account, found, desk=desk)

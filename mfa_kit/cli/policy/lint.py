@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
 from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.policy.lint import Holder, Trap, account_traps, find_traps
-from mfa_kit.wiring.audit import SnapshotSource, chosen_partition, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
 
@@ -30,10 +30,10 @@ def lint(
 ) -> int:
     """Find the traps in the policy in FILE (- is stdin), or in all of the account's policies that mention MFA."""
     if policy_file is not None:
-        partition = chosen_partition(settings, None)
+        partition = wiring.audit.chosen_partition(settings, None)
         traps = find_traps(read_policy(policy_file), on=Holder(on) if on else None, partition=partition)
         return _write([(str(policy_file), traps)], output)
-    with open_snapshot(settings, SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):
+    with wiring.audit.open_snapshot(settings, wiring.audit.SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):
         found = account_traps(snapshot)
     note_unread_users(snapshot, settings.progress)
     return _write(found, output)

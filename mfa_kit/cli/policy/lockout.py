@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.options import Verb
@@ -22,7 +23,6 @@ from mfa_kit.policy.lockout import (
     may_have_to_change,
 )
 from mfa_kit.policy.texts import force_mfa
-from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
 
@@ -53,13 +53,13 @@ def lockout(
 ) -> int:
     """List users who would lose access if a policy were attached today. The exit code is 6 if there are any."""
     text = read_policy(document) if document else None
-    source = SnapshotSource(
+    source = wiring.audit.SnapshotSource(
         file=file,
         max_age=max_age,
         passwords_of=may_have_to_change,
         afresh=lambda user: group in user.user.groups,
     )
-    with open_snapshot(settings, source) as (snapshot, account):
+    with wiring.audit.open_snapshot(settings, source) as (snapshot, account):
         tried = text or force_mfa(snapshot.partition)
         found = access_with(snapshot, tried, group=group)
         with settings.progress.showing("comparing with IAM's policy simulator"):

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from mfa_kit import wiring
 from mfa_kit.account.snapshot import unread_users
 from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
@@ -18,9 +19,6 @@ from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.wording import in_account
 from mfa_kit.policy.lockout import access_with, may_have_to_change
 from mfa_kit.policy.texts import force_mfa
-from mfa_kit.wiring.audit import SnapshotSource, account_source
-from mfa_kit.wiring.organization import OpenAccount, open_organization
-from mfa_kit.wiring.organization_audit import take_snapshot
 from mfa_kit.wiring.settings import Settings
 
 ROWS = RowsOfAccounts(
@@ -51,16 +49,16 @@ def try_in_accounts(
     text = read_policy(document) if document else None
     shut: Counter[str] = Counter()
     unread: list[str] = []
-    source = SnapshotSource(
+    source = wiring.audit.SnapshotSource(
         file=None,
         max_age=max_age,
         passwords_of=may_have_to_change,
         afresh=lambda user: group in user.user.groups,
     )
-    with open_organization(settings, accounts) as organization:
+    with wiring.organization.open_organization(settings, accounts) as organization:
 
-        def read(opened: OpenAccount) -> Sequence[ResultRow]:
-            snapshot = take_snapshot(settings, opened, organization, source)
+        def read(opened: "wiring.organization.OpenAccount") -> Sequence[ResultRow]:
+            snapshot = wiring.organization_audit.take_snapshot(settings, opened, organization, source)
             found = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
             shut[opened.account.label] += len(locked_out(found, self_enroll=self_enroll))
             unread.extend(f"account {opened.account.label}: {why}" for why in unread_users(snapshot))
@@ -73,7 +71,7 @@ def try_in_accounts(
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
         with settings.progress.showing("comparing with IAM's policy simulator"):
             tried = text or force_mfa(organization.caller.partition)
-            compared = compared_lines(tried, account_source(organization.home))
+            compared = compared_lines(tried, wiring.audit.account_source(organization.home))
         for line in compared:
             settings.progress.note(line)
     _refuse(shut, unread)

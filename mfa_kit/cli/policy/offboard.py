@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -11,7 +12,6 @@ from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.core.text import printable
 from mfa_kit.policy.offboard import offboard_steps
 from mfa_kit.policy.onboard import shell_script
-from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
 
@@ -21,8 +21,10 @@ from mfa_kit.wiring.settings import Settings
 @MAX_AGE
 def offboard(*, user: str, file: Path | None, max_age: float, settings: Settings, output: Output) -> None:
     """Print the commands with which USER leaves, reversible ones first. Read them, then run them yourself."""
-    source = SnapshotSource(file=file, max_age=max_age, afresh=lambda one: one.name.lower() == user.lower())
-    with open_snapshot(settings, source) as (snapshot, _):
+    source = wiring.audit.SnapshotSource(
+        file=file, max_age=max_age, afresh=lambda one: one.name.lower() == user.lower()
+    )
+    with wiring.audit.open_snapshot(settings, source) as (snapshot, _):
         steps = offboard_steps(snapshot, user)
     note_unread_users(snapshot, settings.progress)
     if output.form == "table":

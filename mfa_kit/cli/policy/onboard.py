@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.letter_text import letter_text
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -14,7 +15,6 @@ from mfa_kit.core.letter import Letter
 from mfa_kit.core.text import printable
 from mfa_kit.policy.onboard import StepState, account_steps, colleague_steps, shell_script
 from mfa_kit.policy.root_ceremony import root_ceremony as ceremony
-from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
 
@@ -45,8 +45,8 @@ def onboard(
         raise UsageFault("--user and --group must be given together", "give both: --user NAME --group GROUP")
     if root_ceremony and user is not None:
         raise UsageFault("the root ceremony is not about a user", "omit --user and --group, or --root-ceremony")
-    source = SnapshotSource(file=file, max_age=max_age, central_root=root_ceremony)
-    with open_snapshot(settings, source) as (snapshot, _):
+    source = wiring.audit.SnapshotSource(file=file, max_age=max_age, central_root=root_ceremony)
+    with wiring.audit.open_snapshot(settings, source) as (snapshot, _):
         if root_ceremony:
             _print_ceremony(ceremony(snapshot), output)
             return

@@ -4,10 +4,10 @@ import json
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.policy.texts import Certification, PolicyChoices, Variant, first_sign_in_line, mfa_policy
-from mfa_kit.wiring.audit import chosen_partition
 from mfa_kit.wiring.settings import Settings
 
 
@@ -46,7 +46,7 @@ def show_policy(
 ) -> None:
     """Print a policy that requires MFA as JSON on stdout, and an explanation of each line on stderr."""
     choices = PolicyChoices(
-        partition=chosen_partition(settings, partition) or "aws",
+        partition=wiring.audit.chosen_partition(settings, partition) or "aws",
         variant=Variant(variant),
         first_sign_in=first_sign_in,
         user_paths=user_paths,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -24,8 +25,6 @@ from mfa_kit.rollout.recipient_choice import (
 )
 from mfa_kit.rollout.roster import ARN
 from mfa_kit.rollout.roster_text import ACCOUNT, COLUMNS, ReadRow, csv_table
-from mfa_kit.wiring import recipient_keys as wiring
-from mfa_kit.wiring.rollout import write_file
 from mfa_kit.wiring.settings import Settings
 
 GITHUB = "https://github.com"
@@ -65,13 +64,13 @@ def fetch(
     rows = _read_rows(roster, new, named)
     names = list(dict.fromkeys(filter(None, (_name(row, named) for row in rows))))
     with settings.progress.showing(f"reading the keys of {len(names)} accounts"):
-        found = wiring.read_all(file) if file else wiring.fetch_all(base_url, names)
+        found = wiring.recipient_keys.read_all(file) if file else wiring.recipient_keys.fetch_all(base_url, names)
     if file:
         _report_unused(names, found, file, settings)
-    before = wiring.recipients_before(settings)
+    before = wiring.recipient_keys.recipients_before(settings)
     results = [_choose(row, _name(row, named), found, before, source=str(file or base_url)) for row in rows]
     if not settings.dry_run:
-        write_file(new, _roster(results, named, at=iso_time(wiring.now())))
+        wiring.rollout.write_file(new, _roster(results, named, at=iso_time(wiring.recipient_keys.now())))
     _report(results, settings)
     _show(results, new, output, dry=settings.dry_run)
     return int(any(each.chosen.state is FetchState.NONE for each in results))
@@ -88,7 +87,7 @@ def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:
     """Return the rows of the roster. Raise UsageFault if it lacks the column `named`, or if `new` is the same file."""
     if os.path.realpath(roster) == os.path.realpath(new):
         raise UsageFault(f"{new} would replace the roster that is read", "name another file: -o NEW")
-    rows = wiring.read_roster_cells(roster, also=[named, FINGERPRINT])
+    rows = wiring.recipient_keys.read_roster_cells(roster, also=[named, FINGERPRINT])
     if not any(named in row.cells for row in rows):
         raise UsageFault(f"{roster} has no column {named!r}", "name the column with the accounts: --github COLUMN")
     return rows

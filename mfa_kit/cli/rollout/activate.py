@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.output import Output
@@ -21,13 +22,8 @@ from mfa_kit.rollout.activate import activate_devices, check_proofs, staged_entr
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.selection import UserSelection
-from mfa_kit.wiring import rollout as wiring
-from mfa_kit.wiring.backup_opening import opener
-from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb)
@@ -57,14 +53,14 @@ def activate(
     With --proofs or --prompt, enable only the devices of users who can already produce codes that AWS accepts.
     """
     required = read_required(proofs, prompt, accept_unknown=accept_unknown, selects=bool(groups or only))
-    vault = open_vault(settings, backup_dir)
+    vault = wiring.vault.open_vault(settings, backup_dir)
     progress = settings.progress
     with (
         name_next_command(),
-        wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
+        wiring.rollout.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
     ):
-        identities = Identities(keys, passphrase_fd=None, person=settings.interaction)
-        opened = opener(settings, identities, ports.ledger.called)
+        identities = wiring.identities.Identities(keys, passphrase_fd=None, person=settings.interaction)
+        opened = wiring.backup_opening.opener(settings, identities, ports.ledger.called)
         entries, without = _choose(ports, required, groups, only, progress)
         execution = ports.execution(workers=workers)
         tally = Tally(
@@ -94,7 +90,11 @@ def activate(
 
 
 def _choose(
-    ports: RolloutPorts, required: RequiredProofs, groups: Sequence[str], only: str | None, progress: Progress
+    ports: "wiring.rollout.RolloutPorts",
+    required: RequiredProofs,
+    groups: Sequence[str],
+    only: str | None,
+    progress: Progress,
 ) -> tuple[list[Entry], list[RowResult]]:
     """Return the staged devices to enable, and the results of users who sent proofs, but have no staged device."""
     named = {name.lower() for name in shared_options.split_names(only)}
@@ -117,7 +117,7 @@ def _outcomes(
     required: RequiredProofs,
     execution: Execution,
     *,
-    ports: RolloutPorts,
+    ports: "wiring.rollout.RolloutPorts",
     dry: bool,
 ) -> Generator[RowResult, None, None]:
     """Enable the devices, and yield the result of each. In a dry run, only check the proofs of a file."""
@@ -131,7 +131,7 @@ def _outcomes(
     return check_proofs(entries, open_backup=open_backup, execution=execution, require_proof=require)
 
 
-def _list_users(ports: RolloutPorts, groups: Sequence[str], named: set[str]) -> set[str] | None:
+def _list_users(ports: "wiring.rollout.RolloutPorts", groups: Sequence[str], named: set[str]) -> set[str] | None:
     """Return the lower-case names of the users to activate, or None for all users.
 
     If `groups` has names, only members of at least one of these groups are returned. If `named` has names, only these

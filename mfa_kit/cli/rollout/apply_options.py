@@ -6,12 +6,12 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mfa_kit import wiring
 from mfa_kit.cli.backup_options import LOCAL_BACKUPS
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault_for_new
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,7 +52,7 @@ class ApplyOptions:
 
     def vault(self, settings: Settings) -> Vault:
         """Return the Vault for the new backups, as `open_vault_for_new` does."""
-        return open_vault_for_new(
+        return wiring.vault.open_vault_for_new(
             settings, self.backup_dir, to=self.to, to_files=self.to_files, local_backups=self.local_backups
         )
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -33,15 +34,8 @@ from mfa_kit.rollout.plan import Plan, check_account
 from mfa_kit.rollout.roster_text import ACCOUNT, csv_table
 from mfa_kit.rollout.row_status import entries_by_serial
 from mfa_kit.rollout.undo import entries_of_run
-from mfa_kit.wiring import handover_files as wiring
-from mfa_kit.wiring import rollout
-from mfa_kit.wiring.letters import letter_printer
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.read_ahead import ReadAhead
-from mfa_kit.wiring.rollout import RolloutPorts
-from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 T = TypeVar("T", Handover, LeftOut)
 COLUMNS = ("user", "email", "file", "letter", "device", "state")
@@ -63,7 +57,7 @@ class Letters:
 
     folder: Path
     template: LetterTemplate
-    files: ReadAhead
+    files: "wiring.read_ahead.ReadAhead"
     company: str
     contact: str
     deadline: str
@@ -155,9 +149,9 @@ def handover(
     PLAN may be an index of plans. handover.csv in the folder lists the users for a mail merge. mfa-kit sends nothing.
     """
     letters = prepare_letters(folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings)
-    vault = open_vault(settings, backup_dir)
+    vault = wiring.vault.open_vault(settings, backup_dir)
     with (
-        rollout.open_rollout(settings, METHODS, vault=vault, workers=1, progress=settings.progress) as ports,
+        wiring.rollout.open_rollout(settings, METHODS, vault=vault, workers=1, progress=settings.progress) as ports,
         settings.progress.showing("reading devices"),
     ):
         found, left_out = _find(what, ports, finder_of_copies(vault if backup_dir else None))
@@ -175,15 +169,15 @@ def prepare_letters(
     by_account: bool = False,
 ) -> Letters:
     """Return what makes the letters. Raise UsageFault for an existing folder, or a template with errors."""
-    wiring.check_handover(folder)
+    wiring.handover_files.check_handover(folder)
     return Letters(
         folder=folder.absolute(),
-        template=wiring.read_template(settings, template),
-        files=wiring.sealed_files(settings),
+        template=wiring.handover_files.read_template(settings, template),
+        files=wiring.handover_files.sealed_files(settings),
         company=settings.config.company or "",
         contact=settings.config.contact or "",
         deadline=deadline or "",
-        printer=letter_printer(Paper(paper)) if pdf else None,
+        printer=wiring.letters.letter_printer(Paper(paper)) if pdf else None,
         by_account=by_account,
     )
 
@@ -209,7 +203,7 @@ def write_letters(
         letters.rows = [_outline(letters.row(each)) for each in found]
     elif found:
         with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(found)} letters"):
-            wiring.write_handover(letters.folder, letters.folders(found))
+            wiring.handover_files.write_handover(letters.folder, letters.folders(found))
     _report(left_out, letters.failed, settings)
     _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
     return int(bool(letters.failed) or not letters.rows)
@@ -234,11 +228,11 @@ def _not_among(users: Sequence[Handover | LeftOut], only: str | None) -> list[st
 
 
 def _find(
-    what: str, ports: RolloutPorts, copy_of: Callable[[Entry], Place | None]
+    what: str, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[Entry], Place | None]
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users of a plan or a run who get a file, and those who get none."""
     if not RUN.fullmatch(what):
-        plan, _ = read_plan(Path(what), METHODS, expected=())
+        plan, _ = wiring.rosters_and_plans.read_plan(Path(what), METHODS, expected=())
         check_account(plan, ports.caller)
         return find_in_plan(plan, ports, copy_of)
     entries = entries_of_run(what, account=ports.caller.account, desk=ports.desk)
@@ -246,7 +240,7 @@ def _find(
 
 
 def find_in_plan(
-    plan: Plan, ports: RolloutPorts, copy_of: Callable[[Entry], Place | None]
+    plan: Plan, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[Entry], Place | None]
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users of a plan who get a file, and those who get none."""
     entries, left_out = devices_of_plan(plan, entries_by_serial(plan.account, desk=ports.desk))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from mfa_kit import wiring
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_results import (
     counts_of,
@@ -29,10 +30,6 @@ from mfa_kit.rollout.apply import check_copies
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import check_account
 from mfa_kit.rollout.row_status import look_up_status
-from mfa_kit.wiring import plan_files
-from mfa_kit.wiring import rollout as files
-from mfa_kit.wiring import rollout_accounts as wiring
-from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
@@ -44,12 +41,14 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
     account could not be read when the index was made, the exit code is at least 1.
     """
     vault = wanted.vault(settings)
-    read = plan_files.read_plan_files(
+    read = wiring.plan_files.read_plan_files(
         wanted.plan_files, METHODS, expected=wanted.expected, plans_too=wanted.at_once is not None
     )
     with (
         name_next_command(),
-        wiring.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=wanted.workers) as rollouts,
+        wiring.rollout_accounts.open_account_rollouts(
+            settings, METHODS, accounts, vault=vault, workers=wanted.workers
+        ) as rollouts,
     ):
         selection = rollouts.organization.selection
         planned = planned_works(read.label, read.index, read.plans, selection, accounts)
@@ -61,7 +60,7 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
             works=[each.work for each in planned],
             turns=_turns(planned, rollouts, None if settings.dry_run else wanted.at_once, settings.progress),
             enter=rollouts.enter,
-            accounts=wanted.at_once or wiring.ACCOUNTS,
+            accounts=wanted.at_once or wiring.rollout_accounts.ACCOUNTS,
             workers=wanted.workers,
             progress=settings.progress,
             output=output,
@@ -100,7 +99,7 @@ def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], *, index:
     """Return what to do next. `bases` has the folder for results, by the plan or index on the command line."""
     found = [result for each in planned for result in each.work.found]
     plans = [each.plan for each in planned]
-    plan = str(plan_files.plans_folder(index) / "FILE")  # stands for an account's plan in printed commands
+    plan = str(wiring.plan_files.plans_folder(index) / "FILE")  # stands for an account's plan in printed commands
     return next_step(found, plans=plans, plan=plan, index=str(index), folder=f"{next(iter(bases.values()))}/ACCOUNT")
 
 
@@ -111,13 +110,13 @@ def _results_folders(
 
     `sources` has the file of each account, by account ID. Raise UsageFault if a folder has the results of another file.
     """
-    bases = {path: files.results_folder(wanted.results, path) for path in wanted.plan_files}
+    bases = {path: wiring.rollout.results_folder(wanted.results, path) for path in wanted.plan_files}
     for each in planned:
         path = sources[each.planned.id]
-        files.check_results(bases[path] / each.planned.id, path)
+        wiring.rollout.check_results(bases[path] / each.planned.id, path)
     for path, base in bases.items():
         if not dry:
-            files.open_results_folder(base, path)
+            wiring.rollout.open_results_folder(base, path)
     return bases
 
 
@@ -139,7 +138,10 @@ def _check_all(planned: list[PlannedWork], wanted: ApplyOptions, vault: Vault) -
 
 
 def _turns(
-    planned: list[PlannedWork], rollouts: wiring.AccountRollouts, at_once: int | None, progress: Progress
+    planned: list[PlannedWork],
+    rollouts: "wiring.rollout_accounts.AccountRollouts",
+    at_once: int | None,
+    progress: Progress,
 ) -> Turns:
     """Return SharedTurns for a worker, or OneByOne for `rollout apply`, for which `at_once` is None."""
     works = [each.work for each in planned]
@@ -170,9 +172,9 @@ def _foresee(one: PlannedWork, opened: OpenWork) -> None:
 def _apply_in(one: PlannedWork, opened: OpenWork, *, folder: Path, source: Path, staged: bool) -> None:
     """Carry out the plan of an account, and write its results. `source` is the file name of the index."""
     ports = opened.ports
-    files.open_results_folder(folder, source)
+    wiring.rollout.open_results_folder(folder, source)
     this = PlanRun(
-        run=new_run_id(ports.desk.inventory),
+        run=wiring.desk.new_run_id(ports.desk.inventory),
         plan=one.plan,
         digest=one.planned.sha256,
         ports=ports,

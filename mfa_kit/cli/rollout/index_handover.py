@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from mfa_kit import wiring
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.handover import find_in_plan, finder_of_copies, prepare_letters, write_letters
 from mfa_kit.cli.rollout.index_read import read_index_accounts
@@ -14,10 +15,7 @@ from mfa_kit.core.places import Place
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.handing_over import Handover, LeftOut
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rollout import RolloutPorts
-from mfa_kit.wiring.rollout_accounts import open_account_rollouts
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 
 def hand_over_index(
@@ -43,14 +41,16 @@ def hand_over_index(
     letters = prepare_letters(
         folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings, by_account=True
     )
-    vault = open_vault(settings, backup_dir)
+    vault = wiring.vault.open_vault(settings, backup_dir)
     copy_of = finder_of_copies(vault if backup_dir else None)
 
-    def look(ports: RolloutPorts, one: PlannedWork, _progress: LiveProgress) -> tuple[list[Handover], list[LeftOut]]:
+    def look(
+        ports: "wiring.rollout.RolloutPorts", one: PlannedWork, _progress: LiveProgress
+    ) -> tuple[list[Handover], list[LeftOut]]:
         found, left_out = find_in_plan(one.plan, ports, copy_of)
         return found, [replace(each, account=one.planned.id) for each in left_out]
 
-    opened = open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=1)
+    opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=1)
     read = read_index_accounts(Path(what), look, opened, accounts=accounts, settings=settings)
     parts = [visit.found for visit in read.visits if visit.found is not None]
     found = [each for part, _ in parts for each in part]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
+from mfa_kit import wiring
 from mfa_kit.cli.organization.visits import (
     account_cells,
     account_columns,
@@ -35,12 +36,8 @@ from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount
 from mfa_kit.rollout.plan import Action, Plan
 from mfa_kit.rollout.plan_file import plan_digest, plan_text
 from mfa_kit.rollout.roster import RosterRow, keep_users
-from mfa_kit.wiring import plan_files
-from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rollout_accounts import AccountRollouts
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 ACTIONS = tuple(action.value for action in Action)
 SUMMARY = ("no_own_copy", "no_admin_backup", "keys_changed", "report_age_s", "api_calls", "estimated_s")
@@ -114,8 +111,8 @@ def plan_accounts(
     read, write nothing and raise AwsFault. Raise UsageFault if there are no users to plan for, or if `rollout undo`
     still needs the index that would be replaced.
     """
-    with wiring.open_account_rollouts(
-        settings, METHODS, choice, vault=open_vault(settings), workers=wish.workers
+    with wiring.rollout_accounts.open_account_rollouts(
+        settings, METHODS, choice, vault=wiring.vault.open_vault(settings), workers=wish.workers
     ) as rollouts:
         _check_replaced(source.out, rollouts)
         selection = rollouts.organization.selection
@@ -145,9 +142,9 @@ def plan_accounts(
     return exit_code(visits, findings=False)
 
 
-def _check_replaced(out: Path, rollouts: AccountRollouts) -> None:
+def _check_replaced(out: Path, rollouts: "wiring.rollout_accounts.AccountRollouts") -> None:
     """Raise UsageFault if `out` is the index of runs whose devices still exist, because undo needs this index."""
-    earlier = plan_files.earlier_index(out)
+    earlier = wiring.plan_files.earlier_index(out)
     devices = sum(len(rollouts.devices(account)) for account in earlier.accounts) if earlier else 0
     if devices:
         raise UsageFault(
@@ -192,7 +189,7 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
 
     Raise UsageFault if no plan has rows.
     """
-    written = _plans_with_rows(visits, folder=plan_files.plans_folder(out).name)
+    written = _plans_with_rows(visits, folder=wiring.plan_files.plans_folder(out).name)
     if not written:
         raise UsageFault(
             "no account has users to plan for, so there is no index",
@@ -201,7 +198,7 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
     index = _index(visits, written, by=by)
     text = index_text(index)
     if not settings.dry_run:
-        plan_files.write_index(out, text, {each.name: each.text for each in written.values()})
+        wiring.plan_files.write_index(out, text, {each.name: each.text for each in written.values()})
     for visit in visits:
         if visit.found:
             note_surprises(visit.found, progress=_progress(visit.account, settings.progress))

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from mfa_kit import wiring
 from mfa_kit.cli.organization.visits import UNKNOWN, exit_code, in_order, report_unread, visiting
 from mfa_kit.cli.rollout.account_progress import AccountProgress
 from mfa_kit.cli.rollout.index_work import PlannedWork, planned_works, report_without_plan
@@ -15,13 +16,8 @@ from mfa_kit.organization.across import Visit
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.index import RolloutIndex
-from mfa_kit.wiring import plan_files
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-
-if TYPE_CHECKING:
-    from mfa_kit.wiring.rollout import RolloutPorts
-    from mfa_kit.wiring.rollout_accounts import AccountRollouts
 
 T = TypeVar("T")
 
@@ -49,8 +45,8 @@ class IndexReading(Generic[T]):
 
 def read_index_accounts(
     plan_file: Path,
-    look: "Callable[[RolloutPorts, PlannedWork, LiveProgress], T]",
-    opened: "AbstractContextManager[AccountRollouts]",
+    look: "Callable[[wiring.rollout.RolloutPorts, PlannedWork, LiveProgress], T]",
+    opened: "AbstractContextManager[wiring.rollout_accounts.AccountRollouts]",
     *,
     accounts: AccountsChoice,
     settings: Settings,
@@ -60,8 +56,8 @@ def read_index_accounts(
     `opened` opens the accounts, after the index has been read. Raise UsageFault if the file is not an index, or a plan
     has changed since it was written.
     """
-    index = plan_files.read_index(plan_file, expected=())
-    plans = plan_files.read_plans(plan_file, index, METHODS)
+    index = wiring.plan_files.read_index(plan_file, expected=())
+    plans = wiring.plan_files.read_plans(plan_file, index, METHODS)
     with opened as rollouts:
         selection = rollouts.organization.selection
         planned = {each.planned.id: each for each in planned_works(plan_file, index, plans, selection, accounts)}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mfa_kit import wiring
 from mfa_kit.cli.organization.visits import account_cells, account_columns
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -12,10 +13,7 @@ from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.places import Place
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rollout import RolloutPorts
-from mfa_kit.wiring.rollout_accounts import open_account_rollouts
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 
 def remind_index(
@@ -29,11 +27,11 @@ def remind_index(
 ) -> int:
     """List the users of the chosen accounts of an index, and return the exit code."""
 
-    def look(ports: RolloutPorts, one: PlannedWork, progress: LiveProgress) -> list[ResultRow]:
+    def look(ports: "wiring.rollout.RolloutPorts", one: PlannedWork, progress: LiveProgress) -> list[ResultRow]:
         return reminder_rows(one.plan, one.planned.sha256, ports, workers=workers, progress=progress)
 
-    vault = open_vault(settings, backup_dir)
-    opened = open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)
+    vault = wiring.vault.open_vault(settings, backup_dir)
+    opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)
     read = read_index_accounts(plan_file, look, opened, accounts=accounts, settings=settings)
     rows: list[ResultRow] = [{**account_cells(visit), **row} for visit in read.visits for row in visit.found or ()]
     narrow = (*account_columns(rows), "user", "email", "waiting_for", "since", "days")

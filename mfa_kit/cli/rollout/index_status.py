@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mfa_kit import wiring
 from mfa_kit.cli.organization.visits import account_cells, account_columns, state_of
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -20,12 +21,8 @@ from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.rollout.index import RolloutIndex
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.row_status import look_up_status
-from mfa_kit.wiring import plan_files
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rollout import RolloutPorts
-from mfa_kit.wiring.rollout_accounts import open_account_rollouts
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 
 def show_index(
@@ -40,10 +37,10 @@ def show_index(
 ) -> int:
     """Print the state of each user of the chosen accounts, and return the exit code."""
     if watch:
-        files = plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
+        files = wiring.plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
         return watch_rollout(files, settings=settings, output=output)
 
-    def look(ports: RolloutPorts, one: PlannedWork, progress: LiveProgress) -> list[RowResult]:
+    def look(ports: "wiring.rollout.RolloutPorts", one: PlannedWork, progress: LiveProgress) -> list[RowResult]:
         found = look_up_status(
             one.plan,
             holders=ports.execution(workers=workers).list_holders(),
@@ -53,8 +50,8 @@ def show_index(
         )
         return ports.with_computers(found, one.planned.sha256)
 
-    vault = open_vault(settings, backup_dir)
-    opened = open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)
+    vault = wiring.vault.open_vault(settings, backup_dir)
+    opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)
     read = read_index_accounts(plan_file, look, opened, accounts=accounts, settings=settings)
     _print(read.index, read.visits, at=read.at, lab=read.lab, shared=read.shared, output=output)
     return read.exit_code

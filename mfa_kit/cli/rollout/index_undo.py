@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mfa_kit import wiring
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_results import exit_code, report_failed, show_accounts, show_users
 from mfa_kit.cli.rollout.account_work import AccountWork
@@ -19,11 +20,8 @@ from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import undo_devices
-from mfa_kit.wiring import plan_files
-from mfa_kit.wiring import rollout_accounts as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ def undo_in_accounts(
     """Remove the devices of all runs of the index at the path `run`. Return the exit code."""
     wanted = UndoOptions(
         index_file=Path(run),
-        vault=open_vault(settings, backup_dir),
+        vault=wiring.vault.open_vault(settings, backup_dir),
         leave_without_mfa=leave_without_mfa,
         workers=workers,
     )
@@ -63,10 +61,12 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
     therefore not read.
     """
     path = wanted.index_file
-    index = plan_files.read_index(path, expected=())
+    index = wiring.plan_files.read_index(path, expected=())
     with (
         name_next_command(),
-        wiring.open_account_rollouts(settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers) as rollouts,
+        wiring.rollout_accounts.open_account_rollouts(
+            settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers
+        ) as rollouts,
     ):
         selection = rollouts.organization.selection
         chosen = chosen_works(path, index, selection, choice)
@@ -81,7 +81,7 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
             works=works,
             turns=OneByOne(works),
             enter=rollouts.enter,
-            accounts=wiring.ACCOUNTS,
+            accounts=wiring.rollout_accounts.ACCOUNTS,
             workers=wanted.workers,
             progress=settings.progress,
             output=output,

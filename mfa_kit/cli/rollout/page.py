@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mfa_kit import wiring
 from mfa_kit.cli.html.chart import Bar, bar_chart
 from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_text, html_time, html_words
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
-from mfa_kit.wiring.aws import account_label
 
 if TYPE_CHECKING:
     from mfa_kit.rollout.index import RolloutIndex
@@ -52,7 +52,7 @@ def status_page(plan: Plan, results: Sequence[RowResult], *, at: float, lab: boo
     closed = [result for result in results if result.outcome in DONE]
     done = counts[RowOutcome.ENROLLED] + counts[RowOutcome.SKIPPED]
     body = [
-        f"<h1>MFA rollout, account {html_text(account_label(plan.account, lab=lab))}</h1>",
+        f"<h1>MFA rollout, account {html_text(wiring.aws.account_label(plan.account, lab=lab))}</h1>",
         f'<p class="soft">As of {html_time(at)}</p>',
         f'<p class="soft">Planned {html_time(plan.planned_at)}, by {html_words(plan.by)}</p>',
         f'<p class="lead"><b>{done} of {len(results)} users have an MFA device</b></p>',

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.output import Output
@@ -14,10 +15,8 @@ from mfa_kit.cli.rollout.roster_rows import read_roster_rows
 from mfa_kit.cli.rollout.users_plan import PlanWish, note_surprises, plan_summary, plan_users
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import plan_digest, plan_text
-from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb)
@@ -64,8 +63,8 @@ def plan(
         trust_report=trust_report,
         workers=workers,
     )
-    with wiring.open_rollout(
-        settings, METHODS, vault=open_vault(settings), workers=workers, progress=settings.progress
+    with wiring.rollout.open_rollout(
+        settings, METHODS, vault=wiring.vault.open_vault(settings), workers=workers, progress=settings.progress
     ) as ports:
         new_plan = plan_users(wish, ports, progress=settings.progress)
         digest = _write_plan(new_plan, out, settings=settings)
@@ -79,5 +78,5 @@ def _write_plan(new_plan: Plan, out: Path, *, settings: Settings) -> str:
     """Write a plan, except in a dry run. Return the SHA-256 of its file in hex."""
     text = plan_text(new_plan)
     if not settings.dry_run:
-        wiring.write_file(out, text)
+        wiring.rollout.write_file(out, text)
     return plan_digest(text)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mfa_kit import wiring
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.apply_options import ApplyOptions
 from mfa_kit.cli.rollout.next_step import next_step
@@ -19,12 +20,7 @@ from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.row_status import look_up_status
-from mfa_kit.wiring import rollout as wiring
-from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rollout import RolloutPorts
-from mfa_kit.wiring.rollout_turns import record_end, record_run, turn_of_plan
-from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
 
 INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
@@ -41,7 +37,7 @@ class PlanRun:
     run: str
     plan: Plan
     digest: str
-    ports: RolloutPorts
+    ports: "wiring.rollout.RolloutPorts"
     execution: Execution
     tally: Tally
     folder: Path
@@ -70,12 +66,14 @@ class PlanRun:
 
     def begin(self) -> None:
         """Record in the ledger that this run begins."""
-        record_run(self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now())
+        wiring.rollout_turns.record_run(self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now())
 
     def end(self) -> None:
         """Record in the ledger that each user has a result, so `rollout status --watch` need not wait for this plan."""
         if not self.tally.left:
-            record_end(self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now())
+            wiring.rollout_turns.record_end(
+                self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now()
+            )
 
     def finish(self) -> Path | None:
         """Write the files of results, and return their folder. Raise IntegrityFault if the files cannot be written.
@@ -87,7 +85,7 @@ class PlanRun:
             return None
         users = {step.user for step in self.plan.steps}
         texts = result_files(self.plan, self.tally.by_user, source=self.source, run=self.run, called=users)
-        wiring.write_files(self.folder, texts)
+        wiring.rollout.write_files(self.folder, texts)
         return self.folder
 
     def _keep_broken_off(self) -> None:
@@ -111,12 +109,12 @@ def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> in
     """
     vault = wanted.vault(settings)
     [path] = wanted.plan_files
-    plan, digest = read_plan(path, METHODS, expected=wanted.expected)
+    plan, digest = wiring.rosters_and_plans.read_plan(path, METHODS, expected=wanted.expected)
     sealed = bool(vault.recipients())
     progress = settings.progress
     with (
         name_next_command(),
-        wiring.open_rollout(settings, METHODS, vault=vault, workers=wanted.workers, progress=progress) as ports,
+        wiring.rollout.open_rollout(settings, METHODS, vault=vault, workers=wanted.workers, progress=progress) as ports,
     ):
         check_plan(plan, caller=ports.caller, staged=wanted.staged, accept_lockout=wanted.accept_lockout, sealed=sealed)
         execution = ports.execution(workers=wanted.workers, max_failures=wanted.max_failures)
@@ -137,19 +135,19 @@ def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> in
             return 0
         check_backup_folder(vault, plan.steps)
         this = PlanRun(
-            run=new_run_id(ports.desk.inventory),
+            run=wiring.desk.new_run_id(ports.desk.inventory),
             plan=plan,
             digest=digest,
             ports=ports,
             execution=execution,
             tally=tally,
-            folder=wiring.open_results_folder(wanted.results, path),
+            folder=wiring.rollout.open_results_folder(wanted.results, path),
             source=path.name,
             staged=wanted.staged,
         )
         if wanted.at_once is None:
             return _carry_out(this, path, progress)
-        with wait_for_turn(lambda: turn_of_plan(ports.ledger, plan, digest), progress):
+        with wait_for_turn(lambda: wiring.rollout_turns.turn_of_plan(ports.ledger, plan, digest), progress):
             return _carry_out(this, path, progress)
 
 

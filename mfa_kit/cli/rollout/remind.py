@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -17,12 +18,8 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.plan import Plan, check_account
 from mfa_kit.rollout.reminding import find_reminders
 from mfa_kit.rollout.row_status import look_up_status
-from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rollout import RolloutPorts
-from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 DAY = 24 * 60 * 60
 NO_ONE = "no one has to be reminded"
@@ -38,9 +35,11 @@ def remind(*, plan_file: Path, backup_dir: Place | None, workers: int, settings:
 
     PLAN may be an index of plans. With --output csv, the list is ready for a mail merge. mfa-kit sends nothing.
     """
-    plan, digest = read_plan(plan_file, METHODS, expected=())
-    vault = open_vault(settings, backup_dir)
-    with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
+    plan, digest = wiring.rosters_and_plans.read_plan(plan_file, METHODS, expected=())
+    vault = wiring.vault.open_vault(settings, backup_dir)
+    with wiring.rollout.open_rollout(
+        settings, METHODS, vault=vault, workers=workers, progress=settings.progress
+    ) as ports:
         check_account(plan, ports.caller)
         with settings.progress.showing("reading users and devices"):
             rows = reminder_rows(plan, digest, ports, workers=workers, progress=settings.progress)
@@ -48,7 +47,7 @@ def remind(*, plan_file: Path, backup_dir: Place | None, workers: int, settings:
 
 
 def reminder_rows(
-    plan: Plan, digest: str, ports: RolloutPorts, *, workers: int, progress: LiveProgress
+    plan: Plan, digest: str, ports: "wiring.rollout.RolloutPorts", *, workers: int, progress: LiveProgress
 ) -> list[ResultRow]:
     """Return a row for each user of a plan to remind. `digest` is the SHA-256 of the plan."""
     found = look_up_status(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Entry
 from mfa_kit.core.otp import PERIOD, Created
@@ -13,8 +14,6 @@ from mfa_kit.enrollment import code_prompts
 from mfa_kit.rollout.activate import results_without_device
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.proofs import AppProof, ProofLine, prove
-from mfa_kit.wiring.rollout import RolloutPorts
-from mfa_kit.wiring.rosters_and_plans import read_proof_lines
 from mfa_kit.wiring.settings import Settings
 
 PROOFS = click.option(
@@ -78,7 +77,7 @@ class RequiredProofs:
         open_backup: Callable[[Entry], Created],
         *,
         settings: Settings,
-        ports: RolloutPorts,
+        ports: "wiring.rollout.RolloutPorts",
     ) -> None:
         """With `prompt`, ask for the codes of this user. Raise UsageFault unless the user has one staged device."""
         if self.prompt is None:
@@ -96,7 +95,7 @@ class RequiredProofs:
         self.read[intent.serial] = AppProof(skew * PERIOD, skew)
 
     def rows_without_device(
-        self, entries: Sequence[Entry], *, selected: set[str] | None, ports: RolloutPorts
+        self, entries: Sequence[Entry], *, selected: set[str] | None, ports: "wiring.rollout.RolloutPorts"
     ) -> list[RowResult]:
         """Return the results of the users in the file who have no staged device.
 
@@ -119,6 +118,6 @@ def read_required(proofs: Path | None, prompt: str | None, *, accept_unknown: bo
     lines: dict[str, list[ProofLine]] | None = None
     if proofs:
         lines = {}
-        for line in read_proof_lines(proofs):
+        for line in wiring.rosters_and_plans.read_proof_lines(proofs):
             lines.setdefault(line.user.lower(), []).append(line)
     return RequiredProofs(lines=lines, prompt=prompt, accept_unknown=accept_unknown)

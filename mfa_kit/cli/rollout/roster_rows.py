@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
+from mfa_kit import wiring
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.rollout.roster_accounts import RosterAccounts
 from mfa_kit.rollout.roster_text import faults_table
-from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rosters_and_plans import read_roster
 from mfa_kit.wiring.settings import Settings
 
 
@@ -21,11 +20,11 @@ def read_roster_rows(
     If the roster has faults, raise UsageFault with all faults as notes. With `skip_bad`, write the faulty rows to that
     file instead, and return the other rows.
     """
-    found = read_roster(file, METHODS, accounts=accounts)
+    found = wiring.rosters_and_plans.read_roster(file, METHODS, accounts=accounts)
     if found.faults and skip_bad:
         what = f"skipping {count_of(len({fault.line for fault in found.faults}), 'row')} with errors"
         if not settings.dry_run:
-            wiring.write_file(skip_bad, faults_table(found.faults))
+            wiring.rollout.write_file(skip_bad, faults_table(found.faults))
             what += f"; see {skip_bad}"
         settings.progress.alert(what)
         for fault in found.faults:

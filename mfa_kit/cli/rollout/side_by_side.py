@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from mfa_kit import wiring
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_progress import AccountProgress
 from mfa_kit.cli.rollout.account_work import AccountWork
@@ -27,7 +28,6 @@ from mfa_kit.organization.wording import accounts_in_words
 from mfa_kit.policy.org_role import AUDIT_ROLE, ENROLL_ROLE
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
-from mfa_kit.wiring.rollout import RolloutPorts
 
 # What to do if the role may not write.
 WRITES = (
@@ -40,7 +40,9 @@ CHECK_USERS = "check which users the role may change (parameter Users of the rol
 class EnterAccount(Protocol):
     """Opens an account, as `AccountRollouts.enter` does. A rollout reads and writes through the account's ports."""
 
-    def __call__(self, account: OrgAccount, *, progress: AccountProgress, entering: Stop) -> RolloutPorts:
+    def __call__(
+        self, account: OrgAccount, *, progress: AccountProgress, entering: Stop
+    ) -> "wiring.rollout.RolloutPorts":
         """Return the ports of an account. Raise KeyboardInterrupt once another thread calls `entering.set()`."""
         ...
 
@@ -53,7 +55,7 @@ class OpenWork:
     """
 
     work: AccountWork
-    ports: RolloutPorts
+    ports: "wiring.rollout.RolloutPorts"
     execution: Execution
     tally: Tally
     lock: threading.Lock

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import LOCAL_BACKUPS
 from mfa_kit.cli.browser.ending import Ending
@@ -29,17 +30,9 @@ from mfa_kit.rollout.plan import Plan, PlanStep, check_account
 from mfa_kit.rollout.roster import RosterRow, keep_users
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps
-from mfa_kit.wiring import rollout as wiring
-from mfa_kit.wiring.desk import new_run_id
-from mfa_kit.wiring.method_context import method_context
 from mfa_kit.wiring.methods.recipe import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.oath_keys import OathKeys
-from mfa_kit.wiring.rollout import RolloutPorts
-from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import harden
-from mfa_kit.wiring.vault import open_vault_for_new
 
 if TYPE_CHECKING:
     from mfa_kit.cli.browser.opened import OpenPage
@@ -112,9 +105,9 @@ def station(
     """Enroll users of PLAN in person, one after another. Run the same command again to continue."""
     if click.get_current_context().info_name == bench.name:
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
-    plan, digest = read_plan(plan_file, METHODS, expected=expected)
+    plan, digest = wiring.rosters_and_plans.read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
-    vault = open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
+    vault = wiring.vault.open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     if page and settings.dry_run:
         raise UsageFault(
             "--dry-run asks no questions, so there is nothing to show on a page", "omit --page or --dry-run"
@@ -124,10 +117,10 @@ def station(
         if not settings.dry_run:
             settings.interaction.check(instead=INSTEAD)
             check_backup_folder(vault, steps)
-        harden()
-        oath_keys = OathKeys(settings)
+        wiring.this_computer.harden()
+        oath_keys = wiring.oath_keys.OathKeys(settings)
         progress = settings.progress
-        with wiring.open_rollout(
+        with wiring.rollout.open_rollout(
             settings, METHODS, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys
         ) as ports:
             check_account(plan, ports.caller)
@@ -139,19 +132,21 @@ def station(
             if settings.dry_run:
                 tally.show()
                 return 0
-            folder = wiring.open_results_folder(results, plan_file)
+            folder = wiring.rollout.open_results_folder(results, plan_file)
             _greet(queue, progress)
             session = StationSession(
                 plan=plan,
                 queue=queue,
-                methods=_Methods(of_methods, method_context(settings, ports.desk.inventory, oath_keys)),
+                methods=_Methods(
+                    of_methods, wiring.method_context.method_context(settings, ports.desk.inventory, oath_keys)
+                ),
                 desk=ports.desk,
                 caller=ports.caller,
                 tally=tally,
                 record_failure=lambda failure: failures.record(failure, at=ports.desk.inventory.now()),
                 person=settings.interaction,
                 holders=KeyHolders(desk=ports.desk, virtual=ports.account.virtual, users={step.user for step in steps}),
-                runs=StationRuns(new_id=lambda: new_run_id(ports.desk.inventory)),
+                runs=StationRuns(new_id=lambda: wiring.desk.new_run_id(ports.desk.inventory)),
             )
             _show_on_page(session, place)
             try:
@@ -160,7 +155,7 @@ def station(
                 session.close()
                 run = session.runs.ids[0] if session.runs.ids else None
                 called = {step.user for step in steps}
-                wiring.write_files(
+                wiring.rollout.write_files(
                     folder, result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called)
                 )
                 tally.show({"run": run, "results": str(folder)})
@@ -237,7 +232,7 @@ def _users(plan: Plan, only: str | None) -> set[str]:
 
 
 def _look_up_results(
-    plan: Plan, steps: Sequence[PlanStep], *, ports: RolloutPorts, digest: str, progress: LiveProgress
+    plan: Plan, steps: Sequence[PlanStep], *, ports: "wiring.rollout.RolloutPorts", digest: str, progress: LiveProgress
 ) -> dict[str, RowResult]:
     """Return the status of each user of the plan, by user name. Devices are looked up only for the users of `steps`."""
     users = {step.user for step in steps}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -15,12 +16,8 @@ from mfa_kit.cli.rollout.tally import result_row
 from mfa_kit.cli.rollout.watch import watch_rollout
 from mfa_kit.core.places import Place
 from mfa_kit.rollout.row_status import look_up_status
-from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.plan_files import read_plan_files
-from mfa_kit.wiring.rosters_and_plans import read_plan
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb, html=True)
@@ -40,11 +37,13 @@ def status(
 ) -> int:
     """Show the state of each user of PLAN, or of an index of plans, from the ledger and IAM."""
     if watch:
-        read = read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
+        read = wiring.plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
         return watch_rollout(read, settings=settings, output=output)
-    plan, digest = read_plan(plan_file, METHODS, expected=())
-    vault = open_vault(settings, backup_dir)
-    with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
+    plan, digest = wiring.rosters_and_plans.read_plan(plan_file, METHODS, expected=())
+    vault = wiring.vault.open_vault(settings, backup_dir)
+    with wiring.rollout.open_rollout(
+        settings, METHODS, vault=vault, workers=workers, progress=settings.progress
+    ) as ports:
         with settings.progress.showing("reading users and devices"):
             found = look_up_status(
                 plan,

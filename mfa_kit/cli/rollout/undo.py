@@ -2,6 +2,7 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -13,10 +14,8 @@ from mfa_kit.core.places import Place
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import entries_of_run, undo_devices
-from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb)
@@ -38,11 +37,11 @@ def undo(
 
     With --accounts or --org, RUN is an index: remove the devices of its runs.
     """
-    vault = open_vault(settings, backup_dir)
+    vault = wiring.vault.open_vault(settings, backup_dir)
     progress = settings.progress
     with (
         name_next_command(),
-        wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
+        wiring.rollout.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
     ):
         entries = entries_of_run(run, account=ports.caller.account, desk=ports.desk)
         execution = ports.execution(workers=workers)

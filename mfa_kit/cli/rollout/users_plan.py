@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mfa_kit import wiring
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.status_line import counting
@@ -12,7 +13,6 @@ from mfa_kit.rollout.plan import Action, DeviceLookup, Plan
 from mfa_kit.rollout.plan_making import AccountListing, make_plan
 from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
 from mfa_kit.rollout.selection import ListedUser, UserSelection
-from mfa_kit.wiring.rollout import RolloutPorts
 
 if TYPE_CHECKING:
     from mfa_kit.account.records import CredentialReport
@@ -45,7 +45,7 @@ class PlanWish:
         return self.selection.without_mfa or self.trust_report
 
 
-def plan_users(wish: PlanWish, ports: RolloutPorts, *, progress: LiveProgress) -> Plan:
+def plan_users(wish: PlanWish, ports: "wiring.rollout.RolloutPorts", *, progress: LiveProgress) -> Plan:
     """Compare the users with IAM, and return the plan.
 
     Raise UsageFault if `only` names a user who is not in the roster or the selection.
@@ -92,7 +92,7 @@ def _kept(wish: PlanWish, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
 
 
 def _lookup(
-    ports: RolloutPorts, trusted: "CredentialReport | None", *, workers: int, progress: LiveProgress
+    ports: "wiring.rollout.RolloutPorts", trusted: "CredentialReport | None", *, workers: int, progress: LiveProgress
 ) -> DeviceLookup:
     """Return a function that looks up users' devices: in IAM, or in the report `trusted` unless that is None.
 

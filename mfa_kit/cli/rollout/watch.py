@@ -5,8 +5,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from mfa_kit import wiring
 from mfa_kit.cli.fitting import fitted_table
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -14,19 +14,14 @@ from mfa_kit.cli.status_line import Redrawn
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, users_per_second
-from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.rollout_turns import progress_of_works
 from mfa_kit.wiring.settings import Settings
-
-if TYPE_CHECKING:
-    from mfa_kit.wiring.plan_files import PlanFiles
 
 # Seconds between two reads of the ledger, and the number of latest reads from which the users per second are computed.
 EACH, LOOKS = 1.0, 60
 COLUMNS = ("account", "computer", "process", "since")
 
 
-def watch_rollout(read: "PlanFiles", *, settings: Settings, output: Output) -> int:
+def watch_rollout(read: "wiring.plan_files.PlanFiles", *, settings: Settings, output: Output) -> int:
     """Show the progress of all accounts of the plans, from the ledger only, and return 0 at the end.
 
     At a terminal, the screen is redrawn. Otherwise a line is printed for each change.
@@ -37,9 +32,9 @@ def watch_rollout(read: "PlanFiles", *, settings: Settings, output: Output) -> i
     redrawn = Redrawn() if output.form == "table" and sys.stdout.isatty() and not settings.still else None
     looks: deque[tuple[float, int]] = deque(maxlen=LOOKS)
     before: RolloutProgress | None = None
-    with open_ledger(settings) as ledger:
+    with wiring.ledger.open_ledger(settings) as ledger:
         while True:
-            found = progress_of_works(ledger, works)
+            found = wiring.rollout_turns.progress_of_works(ledger, works)
             looks.append((time.monotonic(), found.done))
             rate = users_per_second([*looks])
             if redrawn:
@@ -52,7 +47,7 @@ def watch_rollout(read: "PlanFiles", *, settings: Settings, output: Output) -> i
             time.sleep(EACH)
 
 
-def _works_of(read: "PlanFiles") -> list[WatchedWork]:
+def _works_of(read: "wiring.plan_files.PlanFiles") -> list[WatchedWork]:
     return [
         WatchedWork(
             account=each.id, label=each.label, digest=each.sha256, total=len(read.plans[each.id].steps_of_apply)

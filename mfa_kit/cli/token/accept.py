@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -17,8 +18,6 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.tokens.acceptance import BoxTrial, judge_readings, run_session
 from mfa_kit.tokens.box import Box, histogram
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Sighting, Token, TokenVerdict, joined_reasons
-from mfa_kit.wiring import seed_files, token_records
-from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.settings import Settings
 
 # The length of the longest bar, in characters.
@@ -54,24 +53,24 @@ def accept(
             "token accept stores each result, so it has no --dry-run", "to see the results so far, add --no-input"
         )
     if out:
-        check_new(out)
-    rows = seed_files.read_readings(readings) if readings else ()
-    opening = seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
-    seeds = seed_files.open_seed_file(file, opening, settings=settings)
-    trial = BoxTrial(seeds, token_records.TokenRecords(settings), window=window, two=two)
+        wiring.files.check_new(out)
+    rows = wiring.seed_files.read_readings(readings) if readings else ()
+    opening = wiring.seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
+    seeds = wiring.seed_files.open_seed_file(file, opening, settings=settings)
+    trial = BoxTrial(seeds, wiring.token_records.TokenRecords(settings), window=window, two=two)
     refused: Sequence[DroppedRow] = ()
     if readings:
         refused = judge_readings(trial, rows)
     elif not settings.no_input:
-        run_session(trial, settings.interaction, now=seed_files.now)
+        run_session(trial, settings.interaction, now=wiring.seed_files.now)
     box, left_out = trial.box, trial.left_out
     try:
         _print_box(box, refused, left_out, output=output, settings=settings)
     finally:
         # Write the page even if the output is closed early, such as by a pager.
         if out:
-            page = acceptance_sheet(box, name=file.name, at=seed_files.now(), missing=len(left_out))
-            write_new_file(out, page.encode())
+            page = acceptance_sheet(box, name=file.name, at=wiring.seed_files.now(), missing=len(left_out))
+            wiring.files.write_new_file(out, page.encode())
     return 0 if box.of(TokenVerdict.ACCEPTED) == len(box.tokens) and not refused and not left_out else 1
 
 

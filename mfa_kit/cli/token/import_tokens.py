@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -20,7 +21,6 @@ from mfa_kit.tokens.asking import CodeSource
 from mfa_kit.tokens.aws_use import aws_use
 from mfa_kit.tokens.matching import Undecided
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, SeedFile, StockCounts, Token, TypedCodes
-from mfa_kit.wiring import seed_files, token_records
 from mfa_kit.wiring.settings import Settings
 
 
@@ -50,14 +50,14 @@ def import_tokens(
     output: Output,
 ) -> int:
     """Import tokens from a vendor's seed FILE: serial numbers, makes and parameters, but no seeds."""
-    opening = seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
-    found = seed_files.open_seed_file(file, opening, settings=settings)
+    opening = wiring.seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
+    found = wiring.seed_files.open_seed_file(file, opening, settings=settings)
     if prove:
-        codes = seed_files.open_codes(settings, codes_stdin=codes_stdin)
+        codes = wiring.seed_files.open_codes(settings, codes_stdin=codes_stdin)
         found = _proved(found, prove, codes=codes, window=window)
     taken = matching.settled_reading(found)
     keys = [key.programmable(programmable) for key in taken.keys] if programmable else taken.keys
-    counts = None if settings.dry_run else token_records.TokenRecords(settings).stock(keys, found.bare)
+    counts = None if settings.dry_run else wiring.token_records.TokenRecords(settings).stock(keys, found.bare)
     row: ResultRow = {
         "outcome": "planned" if counts is None else "imported",
         "format": found.layout,

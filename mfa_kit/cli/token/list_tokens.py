@@ -2,6 +2,7 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -9,7 +10,6 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.tokens.aws_use import aws_use
 from mfa_kit.tokens.seeds import Sighting, StockedToken
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.token_records import TokenRecords
 
 
 @click.command("list", cls=Verb)
@@ -18,8 +18,8 @@ from mfa_kit.wiring.token_records import TokenRecords
 )
 def list_tokens(*, verdict: str | None, settings: Settings, output: Output) -> None:
     """List the inventory: each token, its test result, whether AWS can use it, and its user."""
-    stocked, last = TokenRecords(settings).tokens()
-    computers = TokenRecords(settings).computers()
+    stocked, last = wiring.token_records.TokenRecords(settings).tokens()
+    computers = wiring.token_records.TokenRecords(settings).computers()
     rows = [_row(each, last.get(each.token.serial)) for each in stocked if verdict in {None, each.verdict}]
     if computers is not None:
         rows = [{**row, "computer": computers.get(str(row["serial"]))} for row in rows]

@@ -2,9 +2,9 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.wiring import udev
 
 
 @click.command("status", cls=Verb)
@@ -14,10 +14,10 @@ def status(*, output: Output) -> int:
     The exit code is 0 if the rule of this version and its group exist, and apply to all connected keys. Otherwise it is
     1. A desktop's own rules may give you access without this rule: mfa-kit doctor shows that.
     """
-    return print_state(udev.rule_state(), output)
+    return print_state(wiring.udev.rule_state(), output)
 
 
-def print_state(state: udev.RuleState, output: Output) -> int:
+def print_state(state: "wiring.udev.RuleState", output: Output) -> int:
     """Print the state of the rule. Return the exit code."""
     output.one(
         "udev-status",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli import messages
 from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PIN_STDIN, WHICH_FIDO
 from mfa_kit.cli.options import Verb
@@ -18,7 +19,6 @@ from mfa_kit.core.text import one_line
 from mfa_kit.security_keys.attestation import Examined, SeenBefore
 from mfa_kit.security_keys.authenticator import PluggedKey
 from mfa_kit.security_keys.box import KeyExaminer
-from mfa_kit.wiring.security_keys import SecurityKeys, read_key_policy
 from mfa_kit.wiring.settings import Settings
 
 
@@ -54,10 +54,12 @@ def verify_fido2(
     output: Output,
 ) -> int:
     """Check whether a security key is genuine and suitable. You touch the key twice. Nothing is stored on the key."""
-    policy = read_key_policy(require)
+    policy = wiring.security_keys.read_key_policy(require)
     if watch and (wanted or pin_stdin):
         raise UsageFault("--watch checks many keys, so --key and --pin-stdin cannot be used", "omit these options")
-    keys = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin)
+    keys = wiring.security_keys.SecurityKeys(
+        settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin
+    )
     with keys.metadata() as published:
         examiner = keys.examiner(published, policy)
         if watch:

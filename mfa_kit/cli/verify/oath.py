@@ -6,14 +6,12 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.verify.checks import print_answer
 from mfa_kit.oath_keys.acceptance import UNPROVEN, verify_key
-from mfa_kit.wiring.oath_acceptance import check_maker, random_seed
-from mfa_kit.wiring.oath_keys import OathKeys
-from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 
@@ -42,13 +40,15 @@ def verify_oath(
     output: Output,
 ) -> int:
     """Check that an OATH key is ready for a user. With --account, warn if the key has credentials of that account."""
-    fido = SecurityKeys(settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin)
+    fido = wiring.security_keys.SecurityKeys(
+        settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin
+    )
     answer, key = verify_key(
-        OathKeys(settings, password_stdin=password_stdin),
+        wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin),
         wanted,
         account=settings.account,
-        new_seed=(lambda: None) if no_write else random_seed,
+        new_seed=(lambda: None) if no_write else wiring.oath_acceptance.random_seed,
         now=time.time,
-        made_by=partial(check_maker, fido=fido) if maker else (lambda _: UNPROVEN),
+        made_by=partial(wiring.oath_acceptance.check_maker, fido=fido) if maker else (lambda _: UNPROVEN),
     )
     return print_answer("verify-oath", {"key": key.what, "serial": key.serial, "where": key.where}, answer, output)

@@ -7,6 +7,7 @@ from typing import assert_never
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -32,11 +33,8 @@ from mfa_kit.tokens.seeds import (
     joined_reasons,
     sold_by_aws,
 )
-from mfa_kit.wiring import desk as wiring
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.seed_files import SeedFileOptions, open_codes, open_seed_file
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.token_records import TokenRecords
 
 
 @click.command("token", cls=Verb)
@@ -72,7 +70,7 @@ def verify_token(
         raise UsageFault("either SERIAL or --find is required", "give the serial number on the token, or --find")
     if codes_stdin and unlock_stdin:
         raise UsageFault("codes and a passphrase cannot share stdin", "use --unlock-fd N")
-    codes = open_codes(settings, codes_stdin=codes_stdin)
+    codes = wiring.seed_files.open_codes(settings, codes_stdin=codes_stdin)
     if file is None:
         if serial is None:
             raise UsageFault("--find needs a seed file to search", "add --seeds FILE")
@@ -82,8 +80,11 @@ def verify_token(
             "--probe-user is for tokens that AWS sold, which have no seed file",
             "omit --seeds or --probe-user",
         )
-    opening = SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
-    found, records = open_seed_file(file, opening, settings=settings), TokenRecords(settings)
+    opening = wiring.seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
+    found, records = (
+        wiring.seed_files.open_seed_file(file, opening, settings=settings),
+        wiring.token_records.TokenRecords(settings),
+    )
     if serial is None:
         return _find_token(found, codes=codes, window=window, output=output)
     _check_listed(found, serial, file=file)
@@ -120,8 +121,8 @@ def _verify_without_seed(
     typed, verdict = codes.read(matching.judge_display, count=2)
     if verdict or not probe_user or settings.dry_run:
         return _print(serial, verdict, output=output)
-    sold, records = Token(serial=serial, maker="sold by AWS"), TokenRecords(settings)
-    with wiring.open_desk(settings, METHODS) as (desk, caller):
+    sold, records = Token(serial=serial, maker="sold by AWS"), wiring.token_records.TokenRecords(settings)
+    with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
         try:
             check_with_aws(
                 serial,
@@ -129,7 +130,7 @@ def _verify_without_seed(
                 user=resolve_user(probe_user, caller=caller, inventory=desk.inventory),
                 caller=caller,
                 desk=desk,
-                runs=lambda: wiring.new_run_id(desk.inventory),
+                runs=lambda: wiring.desk.new_run_id(desk.inventory),
             )
         except (DeviceFault, InvalidCode) as error:
             refused = Mismatch(what=str(error), hint=error.hint)
@@ -143,7 +144,7 @@ def _verify_without_seed(
 
 
 def _judged(
-    found: SeedFile, serial: str, typed: TypedCodes, *, records: TokenRecords, window: int
+    found: SeedFile, serial: str, typed: TypedCodes, *, records: "wiring.token_records.TokenRecords", window: int
 ) -> tuple[SeededToken, Match | Mismatch] | Undecided:
     """Check the codes of a token against its seed, and return the token with the result.
 
@@ -166,7 +167,7 @@ def _keep_and_print(
     answer: tuple[SeededToken, Match | Mismatch] | Undecided,
     *,
     at: float,
-    records: TokenRecords,
+    records: "wiring.token_records.TokenRecords",
     keep: bool,
     output: Output,
 ) -> int:
@@ -218,7 +219,7 @@ def _print(
     return 1 if isinstance(verdict, Mismatch | Undecided) else 0
 
 
-def _clock(shown: Match, sightings: Sequence[Sighting], records: TokenRecords) -> ResultRow:
+def _clock(shown: Match, sightings: Sequence[Sighting], records: "wiring.token_records.TokenRecords") -> ResultRow:
     """Return the cells about a token's clock, and the cell that says whether AWS can use the token.
 
     The offset of the clock is in seconds, and in time steps of the token.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN
 from mfa_kit.cli.options import DEVICE, Verb
 from mfa_kit.cli.output import Output
@@ -13,12 +14,7 @@ from mfa_kit.core.places import Place
 from mfa_kit.enrollment.devices import choose_device
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.oath_keys.belonging import check_virtual, verify_device
-from mfa_kit.wiring.backup_opening import open_created
-from mfa_kit.wiring.desk import open_desk
-from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.oath_acceptance import consecutive_codes
-from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 
@@ -53,19 +49,19 @@ def verify_user(
     If the device is your own, AWS checks a code. For another user's device, only the label is checked. To check the
     code too, add --backup or --resync.
     """
-    identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-    with open_desk(settings, METHODS) as (desk, caller):
+    identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+    with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
         name = resolve_user(user, caller=caller, inventory=desk.inventory)
         device = choose_device(name, wanted, devices=desk.inventory.devices(name))
         check_virtual(device)
         answer = verify_device(
             device,
             wanted_key,
-            keys=OathKeys(settings, password_stdin=password_stdin),
+            keys=wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin),
             caller=caller,
             desk=desk,
             resync=resync,
-            seed=open_created(settings, backup, identities).seed if backup else None,
-            consecutive=consecutive_codes,
+            seed=wiring.backup_opening.open_created(settings, backup, identities).seed if backup else None,
+            consecutive=wiring.oath_acceptance.consecutive_codes,
         )
         return print_answer("verify-user", {"user": name, "device": device.serial}, answer, output)

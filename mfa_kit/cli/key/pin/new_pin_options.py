@@ -6,10 +6,10 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.key_options import WHICH_FIDO
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.letters.sheet import Paper
-from mfa_kit.wiring.letters import LetterFile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,6 +63,6 @@ def new_pin_options(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
-def letter_file(letter: Path | None, paper: str) -> LetterFile | None:
+def letter_file(letter: Path | None, paper: str) -> "wiring.letters.LetterFile | None":
     """Return the file for a letter, or None if no letter is wanted."""
-    return LetterFile(path=letter, paper=Paper(paper)) if letter else None
+    return wiring.letters.LetterFile(path=letter, paper=Paper(paper)) if letter else None

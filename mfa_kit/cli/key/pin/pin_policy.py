@@ -2,13 +2,13 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.key.pin_row import pin_row
 from mfa_kit.cli.key_options import PIN_STDIN, WHICH_FIDO
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.security_keys.pin import confirm_by_name, set_pin_policy
-from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 
@@ -31,7 +31,7 @@ def pin_policy(
     """Set the minimum PIN length of a FIDO key, or require a new PIN before the key is used again."""
     if shortest is None and not force_change:
         raise UsageFault("key pin policy needs an option", "add --min-length N, --force-change, or both")
-    keys = SecurityKeys(settings, pin_stdin=pin_stdin)
+    keys = wiring.security_keys.SecurityKeys(settings, pin_stdin=pin_stdin)
     with keys.open(wanted) as opened:
         before = opened.info()
 
