@@ -77,12 +77,15 @@ class AccountUser:
 
     @property
     def about(self) -> RequestContext:
-        """The condition keys about the caller, with their values, for requests of this user."""
+        """Return the condition keys that describe this user as the caller of a request, with their values."""
         return about(self.user)
 
     @property
     def demands_mfa(self) -> bool | None:
-        """Whether this user's policies deny all work without MFA and allow some with MFA; None if that is unknown."""
+        """Whether this user's policies deny all work without MFA and allow some work with MFA; None if that is unknown.
+
+        Work means all actions except those for a user's own sign-in.
+        """
         policies = self.policies
         demanded = demands_mfa(policies.documents, self.about, boundary=policies.boundary)
         return None if policies.unread and not demanded else demanded

@@ -36,7 +36,7 @@ class BackupHistory(Protocol):
         ...
 
     def seals(self) -> Sequence[Seal]:
-        """Return a Seal (a recipient of a backup and its period) for each recorded recipient, current or earlier."""
+        """Return a Seal for each recipient that a backup has or had according to the ledger."""
         ...
 
 

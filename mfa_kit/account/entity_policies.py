@@ -36,7 +36,7 @@ class EntityPolicies:
 
 
 def about(entity: Entity) -> RequestContext:
-    """Return the condition keys about the caller, with their values, for requests of a user or of a role's session.
+    """Return the condition keys that describe a user or a role's session as the caller of a request, with their values.
 
     The caller sends the requests itself, so no AWS service acts for it (aws:ViaAWSService). A user's requests have the
     tags of the user and no others. A role's session may have more tags than the role.

@@ -1,8 +1,9 @@
 """Finds the users and roles that administer an account, directly or by giving themselves the right to.
 
-The paths are those of published research: "AWS IAM Privilege Escalation - Methods and Mitigation" (Rhino Security Labs,
-2018), "Privilege Escalation in AWS" (Bishop Fox, 2021) and pathfinding.cloud (Datadog, 2025). They are evaluated for
-requests with MFA, because an administrator whose policies demand MFA is still an administrator.
+A path is one way to get that right. The paths are from published research: "AWS IAM Privilege Escalation - Methods and
+Mitigation" (Rhino Security Labs, 2018), "Privilege Escalation in AWS" (Bishop Fox, 2021) and pathfinding.cloud
+(Datadog, 2025). They are evaluated for requests with MFA, because an administrator whose policies demand MFA is still
+an administrator.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -23,8 +24,8 @@ from mfa_kit.account.evaluator import (
 from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Snapshot
 
-# Services that run code with a role that the caller passes, by their name in trust policies. For each, the sets of
-# actions that suffice together with iam:PassRole.
+# Services that run code with a role that the caller passes, by their name in trust policies. Each set of actions,
+# together with iam:PassRole, lets the caller run code with the role.
 SERVICES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "apprunner": (("apprunner:CreateService",),),
     "cloudformation": (
@@ -80,7 +81,7 @@ IAM_ACTIONS = (
     "sts:AssumeRole",
 )
 ACTIONS = (*IAM_ACTIONS, *sorted({action for sets in SERVICES.values() for one in sets for action in one}))
-# A resource that is always the caller, as in policies that let users manage their own credentials.
+# A resource with this end is the caller. Policies that let users manage their own credentials use it.
 OWN = "/${aws:username}"
 SERVICE_LINKED = ":role/aws-service-role/"
 
@@ -89,21 +90,22 @@ SERVICE_LINKED = ":role/aws-service-role/"
 class Administration:
     """Whether a user or role administers the account. None means that this is unknown.
 
-    `how` names the path, such as `may create an access key for boss (iam:CreateAccessKey), ...`. It is "" for a user or
-    role that may write its own policies. If `admin` is None, `how` names the path that cannot be evaluated, or is "".
+    `how` names the path (how the user or role can become an administrator), such as `may create an access key for boss
+    (iam:CreateAccessKey), ...`. It is "" for a user or role that may write its own policies. If `admin` is None, `how`
+    names the path that cannot be evaluated, or is "".
     """
 
     admin: bool | None
     how: str = ""
 
 
-# A path: whether it exists, which is None if unknown, and the words that name it.
+# A path: whether it exists (None if that is unknown), and the words that name it.
 _Path = tuple[bool | None, str]
 
 
 @lru_cache(maxsize=4096)
 def _reaching(document: str) -> frozenset[str]:
-    """Return those of ACTIONS that a policy allows on some resource other than the caller."""
+    """Return those of ACTIONS that a policy allows on a resource other than the caller."""
     rows = [
         each
         for each in statements(document)
@@ -147,7 +149,7 @@ class _Principal:
 
 @dataclass(frozen=True, kw_only=True)
 class _Account:
-    """What the paths lead through: users, roles and groups, with the principals that administer it so far."""
+    """The users, roles and groups of an account, and the ARNs of those found to administer it so far (`admins`)."""
 
     snapshot: Snapshot
     principals: Mapping[str, _Principal]
@@ -156,7 +158,7 @@ class _Account:
 
     @cached_property
     def roles(self) -> tuple[Entity, ...]:
-        """The roles that users may change and assume."""
+        """All roles except service-linked ones, which only AWS services can change and assume."""
         return tuple(role for role in self.snapshot.roles if SERVICE_LINKED not in role.arn)
 
     @cached_property
@@ -194,7 +196,7 @@ def administrations(snapshot: Snapshot) -> dict[str, Administration]:
 
 
 def _with_paths(one: _Principal, account: _Account, own: Administration) -> Administration:
-    """Return whether a principal administers the account by one of the paths. `own` is what is known without them."""
+    """Return whether a principal administers the account by one of the paths. `own` is the answer without the paths."""
     doubt = own
     for exists, how in _paths(one, account):
         if exists:
@@ -271,7 +273,7 @@ def _through_users(one: _Principal, account: _Account) -> Iterator[_Path]:
 
 
 def _password_action(user: Entity, snapshot: Snapshot) -> str:
-    """Return the action that gives a user a password: a first one, or another one if the report shows a password."""
+    """Return the action that sets a user's password: Update if the report shows that the user has one, else Create."""
     row = snapshot.report.users.get(user.name) if snapshot.report else None
     return f"iam:{'Update' if row and row.password else 'Create'}LoginProfile"
 
@@ -311,7 +313,7 @@ def _through_services(one: _Principal, role: Entity) -> Iterator[_Path]:
 def _may_assume(one: _Principal, role: Entity, account: _Account) -> bool | None:
     """Return whether a principal may assume a role, or None if that is unknown.
 
-    A trust policy that names the principal suffices. One that names the account leaves it to the principal's policies
+    If the trust policy names the principal, this suffices. If it names the account, the principal's policies decide
     (IAM user guide, "Policy evaluation logic", within one account).
     """
     if one.policies.decide("sts:AssumeRole", role.arn, one.context) is Decision.EXPLICIT:
@@ -326,7 +328,7 @@ def _may_assume(one: _Principal, role: Entity, account: _Account) -> bool | None
 
 
 def _trusts(role: Entity, names: Collection[str], context: RequestContext) -> bool | None:
-    """Return whether a role's trust policy lets in one of these principals, or None if that is unknown."""
+    """Return whether a role's trust policy lets one of these principals assume it, or None if that is unknown."""
     rows = [
         each
         for each in statements(trust_text(role))

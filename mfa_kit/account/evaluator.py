@@ -27,9 +27,9 @@ MFA_AGE = "aws:MultiFactorAuthAge"
 PLAIN_KEYS: RequestContext = {MFA: None, MFA_AGE: None}
 NO_MFA: RequestContext = {MFA: "false", MFA_AGE: None}
 WITH_MFA: RequestContext = {MFA: "true", MFA_AGE: "60"}
-# Samples that represent all work. A policy that demands MFA denies each of these without MFA, whatever else it allows.
+# Samples of all actions except those for sign-in. A policy that demands MFA denies each of these without MFA.
 WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
-# Actions that users need for their own sign-in. Policies usually allow them without MFA, so they do not count as work.
+# Actions that users need for their own sign-in. Policies usually allow them without MFA, so they are not in WORK.
 SIGN_IN = re.compile(
     r"sts:getsessiontoken|iam:(.*mfa.*|getuser|getloginprofile|changepassword|getaccountpasswordpolicy)"
 )
@@ -191,7 +191,8 @@ def like(wanted: str, value: str) -> bool:
 def overlap(one: str, other: str, *, ignore_case: bool = False) -> str | None:
     """Return a short text that two patterns with `*` and `?` both match, or None if there is none.
 
-    Where both patterns have a `*`, the text may have one too. Then both patterns match every text that it matches.
+    Where both patterns have a `*`, the result may have one too. It is then a pattern, and both patterns match every
+    text that the result matches.
     """
     found = deque([(0, 0, "")])
     seen = {(0, 0)}
@@ -210,9 +211,11 @@ def overlap(one: str, other: str, *, ignore_case: bool = False) -> str | None:
 
 
 def _steps(a: str, b: str, *, same: bool) -> Iterator[tuple[int, int, str]]:
-    """Yield the next steps of a match at the characters `a` and `b` of two patterns. At the end of a pattern, it is "".
+    """Yield the possible next steps in building a text that matches two patterns.
 
-    A step is how far it leads in each pattern, and the text that it adds. `same` says whether the characters are equal.
+    `a` and `b` are the next characters of the patterns; "" is the end of a pattern. A step is a tuple: how many
+    characters to advance in the first pattern and in the second, and the text to add. `same` says whether the
+    characters are equal.
     """
     if a == b == "*":
         yield from ((1, 1, "*"), (1, 0, ""), (0, 1, ""))
@@ -483,7 +486,7 @@ def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
-    """Return samples of what a user may have to do, as pairs of an action and a resource.
+    """Return samples of actions that are not for sign-in, as pairs of an action and a resource.
 
     With a permissions boundary, return only the samples that the boundary allows with MFA, or may allow, and add the
     actions that its text allows. If the result would be empty, return all samples.
@@ -514,10 +517,10 @@ def denies_all_work(documents: Sequence[str], context: RequestContext, *, bounda
 
 
 def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: str | None = None) -> bool | None:
-    """Return whether policies deny all work without MFA and allow some with MFA, or None if that is unknown.
+    """Return whether policies deny all work without MFA and allow some work with MFA, or None if unknown.
 
-    `about` has the condition keys about the caller. The policies must deny the work both to requests with long-term
-    access keys and to console sessions without MFA.
+    `about` has the condition keys about the caller. Work is explained at `denies_all_work`. The policies must deny it
+    both to requests with long-term access keys and to console sessions without MFA.
     """
     answer: bool | None = True
     for context in (PLAIN_KEYS, NO_MFA):

@@ -1,4 +1,4 @@
-"""What is kept about the audits of an account: their figures, when findings appeared, and which ones are accepted."""
+"""What the ledger keeps about earlier audits: their figures, when each finding appeared, and which are accepted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -39,7 +39,7 @@ class _Reading:
         self._inventory, self._account, self._each = inventory, account, each
 
     def part(self, part: Part, read: Callable[[], T], *, about: str | None = None) -> T | None:
-        """Return the result of `read`. If it raises MfaKitError, record a `Hole` and return None.
+        """Return the result of `read`. If `read` raises MfaKitError, record a `Hole` and return None.
 
         `about` is the user whom the part concerns; None means the whole account.
         """

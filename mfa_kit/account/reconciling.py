@@ -1,4 +1,4 @@
-"""Compares the ledger with IAM, its tags and the backups, such as after an old ledger was restored. Changes nothing."""
+"""Compares the ledger with IAM and the backups, for example after an old ledger was restored. Changes nothing."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ class Discrepancy:
 class Recorded:
     """What the ledger has about one account.
 
-    `entries` are the entries of its journal, those of removed devices included. `before` are those before the devices
-    were read. `backups` has the names of all backups whose recipients are recorded.
+    `entries` are the entries of its journal, those of removed devices included. `before` has the entries that the
+    journal had before the devices were read. `backups` has the names of all backups whose recipients are recorded.
     """
 
     entries: Sequence[Entry]
@@ -60,8 +60,8 @@ def reconcile(
 
     `devices` are the account's devices in IAM, unassigned ones included. `tagged` has the run in the tags of each
     virtual device, by serial. `backups` are the backups of the account's devices. `lives` says whether a run's process
-    is alive; its device is left out, because it changes just now. A virtual device without the tag of a run is left out
-    too, because mfa-kit did not make it.
+    is alive; if it is, the run's device is left out, because the run is still changing it. A virtual device without the
+    tag of a run is left out too, because mfa-kit did not make it.
     """
     # Ask once per run: each call of `lives` may need several requests to a shared ledger, and a killed rollout leaves
     # many entries of one run.

@@ -7,7 +7,7 @@ from enum import StrEnum
 from mfa_kit.core.models import Device, DeviceType
 
 # The feature of centralized root access that removes root's credentials and prevents their recovery (IAM API reference,
-# ListOrganizationsFeatures). The other feature, RootSessions, is for tasks in S3 and SQS.
+# ListOrganizationsFeatures). The other feature, RootSessions, is for tasks in S3 and SQS, and is not needed here.
 CREDENTIALS_MANAGEMENT = "RootCredentialsManagement"
 
 

@@ -70,7 +70,7 @@ class DeviceBackup:
 class GlassKey:
     """The public key of a custodian, with the custodian's name.
 
-    `users` has the IAM users whose own copies of backups are encrypted to the same key, so it is their key.
+    `users` has the IAM users whose own copies of backups are encrypted to the same key. It is therefore their key too.
     """
 
     name: str

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class AccountSource(Protocol):
-    """The read requests for the snapshot of an account. They change nothing in the account.
+    """Reads the parts of an account's snapshot. Nothing in the account is changed.
 
     Each method may raise MfaKitError. An iterator raises it when it reaches a page that cannot be read.
     """

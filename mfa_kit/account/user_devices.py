@@ -15,7 +15,7 @@ from mfa_kit.enrollment.ports import Inventory
 class UserDevices:
     """The devices of users, by user name in IAM's order.
 
-    `report` is the credential report that showed which users have no device, or None if it could not be read, so that
+    `report` is the credential report that showed which users have no device. If it could not be read, it is None, and
     IAM was asked about each user without a virtual device. `denied` names the lists that the caller may not read.
     """
 
