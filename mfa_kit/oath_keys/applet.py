@@ -1,4 +1,4 @@
-"""Ports of OATH keys: the applet of one key, and the keys that are plugged in."""
+"""Interfaces to OATH keys: to the applet of one key, and to the keys that are plugged in."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager

@@ -29,7 +29,7 @@ class ConsecutiveCodes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The claim that is checked: the key that has the credential `label` is the device `serial` in IAM.
+    """The claim to check: the credential `label` on a key has the secret of the IAM device `serial`.
 
     `seed` is the secret from the device's backup, or None if no backup was decrypted.
     """

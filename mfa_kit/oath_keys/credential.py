@@ -22,9 +22,9 @@ class OathKey:
 
     `identity` belongs to the applet. It is random, and new after a reset. `serial`, `firmware` and `used` are None if
     the key does not report them; `used`, the number of credentials, is unknown while the key is locked. `room` is the
-    maximum number of credentials of its model, and `labels` are the names of its credentials. `reader` is PC/SC's name
-    for the reader. It does not identify the key, because the names and the order of readers change. `where` is that
-    name without control characters, and `what` is the name of the model.
+    maximum number of credentials that its model can hold, and `labels` are the names of its credentials. `reader` is
+    PC/SC's name for the reader. It does not identify the key, because the names and the order of readers change.
+    `where` is that name without control characters, and `what` is the name of the model.
     """
 
     reader: str

@@ -30,8 +30,9 @@ MASK = 2
 SEGMENT = 6
 # Values of SEGMENT to try for a screen. The value that gives the smallest symbol depends on the names in the URI.
 SEGMENTS = range(4, 11)
-# Up to WHOLE_VERSION, a symbol on a screen has its whole quiet zone, and takes at most 45 columns and 23 lines. A
-# larger symbol has half the quiet zone, so the next version does not need more room.
+# The version of a symbol is its size. Up to WHOLE_VERSION, a symbol on a screen has its whole quiet zone (the margin),
+# and takes at most 45 columns and 23 lines. A larger symbol has half the quiet zone, so the next version does not need
+# more room.
 WHOLE_VERSION, SCREEN_BORDER = 5, 2
 HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 

@@ -1,4 +1,4 @@
-"""Supports the registration of a security key by a person in the console. The key is examined first."""
+"""Supports the registration of a security key by a person in the console. mfa-kit examines the key first."""
 
 from collections.abc import Callable
 

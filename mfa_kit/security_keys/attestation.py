@@ -31,7 +31,7 @@ WHERE_METADATA_IS = (
     "download blob.jwt from https://mds3.fidoalliance.org/ and pass it with --mds, or install 'mfa-kit[mds]'"
 )
 
-# FIDO Metadata Service 3, 3.1.4 (AuthenticatorStatus).
+# A key with a FATAL status fails; DOUBTFUL causes a warning (FIDO Metadata Service 3, 3.1.4, AuthenticatorStatus).
 FATAL = {
     "REVOKED",
     "ATTESTATION_KEY_COMPROMISE",
@@ -50,9 +50,9 @@ SEVERITY = (Value.NOT_APPLICABLE, Value.PASS, Value.WARN, Value.FAIL)
 class Evidence:
     """Everything that the rules take into account.
 
-    `before` and `after` are what the key reported about itself before and after the two signatures. `source` is the
-    source of the metadata, or None without metadata. `at` is the Unix time of the examination. `verify` says whether
-    the key had to verify its user both times.
+    `before` and `after` are what the key reported about itself before and after it registered and signed. `source` is
+    the source of the metadata, or None without metadata. `at` is the Unix time of the examination. `verify` says
+    whether the key had to verify its user both times.
     """
 
     before: KeyInfo

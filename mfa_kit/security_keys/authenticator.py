@@ -192,7 +192,7 @@ class MetadataSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
-    """The key's certificate chains to a root certificate that the metadata lists for the model.
+    """The proof of a key's model: its certificate chains to a root certificate that the metadata lists for the model.
 
     `root` is the SHA-256 of that root certificate. `others` are the other entries in the metadata for the same AAGUID
     or key identifier; the rules apply to them too.

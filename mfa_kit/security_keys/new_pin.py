@@ -10,7 +10,7 @@ from mfa_kit.security_keys.authenticator import KeyInfo, Pin
 from mfa_kit.security_keys.pin import New
 from mfa_kit.security_keys.ports import NewPinEntry, NewPinSource, PinAuthenticator, PluggedKeys
 
-# The length of a generated PIN. Each digit has ten values, and a key allows only eight tries.
+# The length of a generated PIN. Eight digits are enough, because a key allows only eight tries.
 DIGITS = 8
 INSTEAD = "-r RECIPIENT -o FILE"
 

@@ -1,4 +1,4 @@
-"""Ports of FIDO security keys: a key, the published data of its model, and the source of its PIN."""
+"""Interfaces to FIDO security keys: to a key, to the published data of its model, and to the source of its PIN."""
 
 from __future__ import annotations
 

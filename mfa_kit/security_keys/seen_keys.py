@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class SeenKeys:
     """The keys that were examined, identified by the credential that each made for one relying party.
 
-    Nothing else that a key reveals reliably distinguishes two keys of one model. `relying_party` is None until a key
-    was examined.
+    The credential is used because nothing else that keys reveal reliably distinguishes two keys of one model.
+    `relying_party` is None until a key was examined.
     """
 
     relying_party: str | None = None

@@ -55,7 +55,7 @@ def ask_codes(
     now: Callable[[], float],
     instead: str = INSTEAD,
 ) -> tuple[TypedCodes, T] | None:
-    """Ask for codes from a display until `judge` returns another value than Undecided.
+    """Ask for codes from a display until `judge` returns a value other than Undecided.
 
     Return the codes and that value, or None if nothing is typed. `count` is the number of codes to ask for at first.
     `now` returns the current Unix time. Without a terminal, raise Declined with a hint to use `instead`, for example a

@@ -24,7 +24,7 @@ class TokenWithCodes:
         self._serial, self._pair = serial, pair
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with the token's serial as the name and the serial of the device.
+        """Return the intent, with the token's serial as both the name and the serial of the device.
 
         Raise UsageFault if the text cannot be the serial of a token.
         """

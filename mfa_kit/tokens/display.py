@@ -14,7 +14,7 @@ from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.code_prompts import ask_pair
 from mfa_kit.tokens.seeds import sold_by_aws
 
-# IAM API reference, EnableMFADevice, SerialNumber; "GAHT12345678" is the IAM user guide's example.
+# A serial that IAM accepts (IAM API reference, EnableMFADevice). "GAHT12345678" is the IAM user guide's example.
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 INSTEAD = "a terminal: AWS needs two codes that you read from the display"
 

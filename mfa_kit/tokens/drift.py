@@ -14,7 +14,7 @@ RATE_AFTER = 7 * DAY
 class Drift:
     """How fast a token's clock drifts: `rate` in seconds per day (positive: the clock gains).
 
-    `within` is the possible error of `rate`, because a code shows the time only to within one step.
+    `within` is the largest error that `rate` can have. A code shows the time only to within one step.
     """
 
     rate: float

@@ -23,7 +23,8 @@ DRIFTS = range(-175_200, 175_201)
 SERIAL = 64
 # IAM: the seed of a virtual MFA device has 320 bits.
 AWS_OCTETS = 40
-# Text that looks like a seed: 20 octets in base32 or 16 in hex. No serial of a display token looks like this.
+# Text that looks like a seed: 20 octets in base32, or 16 in hex, are this many characters. No serial of a display token
+# looks like this.
 LONG = 32
 LIKE_A_SEED = re.compile(rf"(?=.*\d)(?=.*[a-z])([0-9a-f]{{{LONG},}}|[a-z2-7]{{{LONG},}}=*)", re.ASCII | re.IGNORECASE)
 # AWS's hardware TOTP tokens: four letters and eight digits, such as GAHT12345678 (IAM user guide).
@@ -33,7 +34,7 @@ TOLD = 10
 
 
 def folded(serial: str) -> str:
-    """Return a serial without the differences that scanners and people introduce, such as case and spaces."""
+    """Return a serial in a form for comparison: without differences in case, spaces and the like."""
     return "".join(serial.split()).casefold()
 
 
