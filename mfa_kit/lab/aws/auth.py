@@ -87,7 +87,8 @@ class AuthorizedResponse(BaseResponse):
     def _check_operation(self, request: Request) -> None:
         """Raise IamError if the operation of a request is not available.
 
-        Its code is InvalidAction if the service does not have the operation, and NotImplemented if moto does not.
+        Its code is InvalidAction if the service does not have the operation, and NotImplemented if moto does not
+        support it.
         """
         action = request.values.get("Action", "")
         try:

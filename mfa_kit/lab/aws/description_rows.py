@@ -13,7 +13,8 @@ NAME = wire.compile_pattern(r"[\w+=,.@-]+")
 Table = Mapping[str, type]
 T = TypeVar("T")
 
-# Each table maps the names of fields to the types of their values. The error for an unknown field lists its table.
+# Each table maps the names of fields to the types of their values. The error for an unknown field lists the fields of
+# its table.
 DOCUMENT: Table = {
     "schema": str,
     "version": int,
@@ -31,7 +32,8 @@ DOCUMENT: Table = {
     "bindings": dict,
     "organization": dict,
 }
-# The fields of a description that belong to the whole file. The description of a member account has all other fields.
+# The fields of a description that belong to the whole file. The description of a member account may have all the other
+# fields.
 OF_THE_FILE = ("schema", "version", "region", "organization")
 ENTITY: Table = {"name": str, "path": str, "policies": dict, "attached": list}
 TABLES: Mapping[str, Table] = {

@@ -296,7 +296,7 @@ class Faults:
             self._rules.clear()
 
     def rules(self) -> list[FaultRule]:
-        """Return the rules in the order in which they were added, including spent rules."""
+        """Return the rules in the order in which they were added, including those that no longer apply."""
         with self._lock:
             return list(self._rules)
 

@@ -1,4 +1,4 @@
-"""The accounts of one lab, and the organization that they belong to. The access key of a request chooses the account.
+"""The accounts of one lab, and the organization that they belong to. A request's access key selects the account.
 
 This module does not use moto, because moto keeps its organizations in a process-wide dictionary and gives accounts
 random IDs. A lab with one account also has a LabOrganization, but without an organization in it.

@@ -230,7 +230,7 @@ def _matches(condition: Condition, quantifier: str, name: str, *, value: str | S
     values = [value] if isinstance(value, str) else value
     try:
         held = [any(test(text, each) for text in filled) != negated for each in values]
-    except ValueError:  # the operator compares numbers, times or addresses, and this value is none
+    except ValueError:  # the operator compares numbers, times or addresses, and this value is not one
         return False
     return all(held) if quantifier == "ForAllValues" else any(held)
 

@@ -35,7 +35,7 @@ HOST = "127.0.0.1"
 def _listening(port: int) -> socket.socket:
     """Return a socket that listens on loopback.
 
-    Raise UsageFault if the port is in use; werkzeug would end the process.
+    Raise UsageFault if the port is in use, because werkzeug itself would end the process.
     """
     ours = socket.socket()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

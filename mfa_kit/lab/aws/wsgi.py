@@ -170,7 +170,7 @@ class LabApplication:
         return flask
 
     def _s3(self, environ: WSGIEnvironment) -> HttpResponse:
-        """Let moto answer calls to S3 one at a time. In a conditional write, moto first checks and then writes."""
+        """Let moto answer calls to S3 one at a time, because its conditional writes first check and then write."""
         with self._s3_lock:
             return self._moto(environ)
 
