@@ -35,7 +35,7 @@ CLI_CACHE = "~/.aws/cli/cache"
 # The names of botocore's providers that read access keys from a profile. With such keys, mfa-kit may request a session
 # with MFA.
 OWN_KEYS = ("shared-credentials-file", "config-file")
-# At DEBUG these loggers write request and response bodies, which contain the secret and both codes.
+# At DEBUG these loggers write request and response bodies, which can contain a device's secret and codes.
 LOUD = {"boto3", "botocore", "urllib3"}
 
 AskCode = Callable[[str], str]
@@ -181,7 +181,7 @@ def open_s3(wanted: Connection) -> Any:
         client = _checked(lambda config: session.client("s3", **_place(session, wanted), config=config), wanted)
         if urlsplit(client.meta.endpoint_url).hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             return client
-        # Another server rarely has a host name for each bucket.
+        # A server other than AWS rarely has a host name for each bucket.
         path, place = Config(s3={"addressing_style": "path"}), _place(session, wanted)
         return _checked(lambda config: session.client("s3", **place, config=config.merge(path)), wanted)
 
@@ -291,7 +291,7 @@ def _parsed(text: Any) -> datetime:
 
 
 def _quiet() -> None:
-    """Keep botocore's and urllib3's loggers above DEBUG, because at DEBUG they log the secret and both codes."""
+    """Keep botocore's and urllib3's loggers above DEBUG, because at DEBUG they log devices' secrets and codes."""
     for name in (*LOUD, *logging.root.manager.loggerDict):
         logger = logging.getLogger(name)
         if name.split(".")[0] in LOUD and logger.level < logging.INFO:

@@ -54,9 +54,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# An offset below this many seconds is within the resolution of the Date header and the network delay.
+# A clock offset below this many seconds is within the resolution of the Date header and the network delay.
 RESOLUTION = 2.0
-# A larger offset in seconds is an error, because AWS would refuse requests as too old (IAM: 15 minutes).
+# A clock offset above this many seconds is an error, because AWS would refuse requests as too old (IAM: 15 minutes).
 FARTHEST = 900.0
 # The duration of a console session in seconds, which is the shortest that AWS allows.
 CONSOLE = 900
@@ -74,10 +74,9 @@ class Iam:
     """Implements Inventory (reads from IAM) and Registrar (writes MFA devices) for one account.
 
     One IAM client and one STS client serve up to `workers` threads. `check` is called before each write, and `observe`
-    after it, also if it failed. `read_timeout` is how many seconds to wait for a response. `ask_code` asks for a code
-    of the MFA device with the given serial when the credentials require a code.
-    `turn`, if given, performs each attempt of a read. It may wait before the attempt and retry it, so that a command
-    that reads many users can limit its rate.
+    after it, even if it failed. `read_timeout` is how many seconds to wait for a response. `ask_code` asks for a code
+    of the MFA device with the given serial when the credentials require a code. `turn`, if given, performs each attempt
+    of a read. It may wait before the attempt and retry it, so that a command that reads many users can limit its rate.
     `clients` creates the two clients, and creates them again after credentials have expired. After `stop` is set, a
     thread that waits for a response raises KeyboardInterrupt.
     """

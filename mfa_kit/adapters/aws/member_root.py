@@ -1,4 +1,4 @@
-"""Reads the root user of member accounts through centralized root access, and whether an organization uses it.
+"""Reads the root users of member accounts through centralized root access, and the state of this feature.
 
 It only calls ListOrganizationsFeatures and AssumeRoot with the caller's credentials, and GetAccountSummary and
 ListMFADevices with the credentials of a root session. The session's task policy denies almost all other calls.

@@ -200,9 +200,9 @@ class MemberSessions:
     ) -> tuple[RefreshableCredentials, str]:
         """Assume a role. Return a pair: credentials that renew themselves, and the ARN of the session.
 
-        AssumeRole calls count toward a quota of the caller's account, which work in many accounts can exceed. So
-        this thread keeps its place while it waits for a retry, and no other account starts meanwhile. When `stop` is
-        set, the first call ends. When the Stop of all accounts is set, the renewals end.
+        AssumeRole calls count toward a quota of the caller's account, which work in many accounts can exceed. While
+        this thread waits for a retry, it still counts as working, so no other account starts in its place. `stop` ends
+        the call that assumes the role; the Stop of all accounts ends the later calls that renew its credentials.
         """
         wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": session_name or SESSION_NAME}
         if external_id is not None:

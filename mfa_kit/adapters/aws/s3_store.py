@@ -131,7 +131,7 @@ class S3File:
             try:
                 opens = check(written.content)
                 self._delete_old(old)
-            except (IntegrityFault, AccessDenied):  # the object is still there
+            except (IntegrityFault, AccessDenied):  # the object was not deleted
                 self._delete_all(copy)
                 raise
             self._create(self._url, new)

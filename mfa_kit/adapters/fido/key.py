@@ -53,8 +53,8 @@ from mfa_kit.security_keys.authenticator import (
 
 # The user is reminded to touch the key when this many seconds remain.
 COUNTDOWN = (20, 10, 5)
-# Requests that a key answers immediately, in addition to the request that waits for a touch: getInfo, key agreement,
-# PIN token.
+# How many other requests may come before the one that waits for a touch: getInfo, key agreement and PIN token. A key
+# answers these immediately.
 ROUND = 3
 # CTAP 2.1, 6.4: maxMsgSize is at least 1024. Keys accept between 8 and 64 credentials in a list.
 SMALLEST_MESSAGE = 1024

@@ -39,9 +39,10 @@ class GlassIdentity:
         return Secret([self._identity.reveal()])
 
     def sealed(self, to: Sequence[str], plugins: Plugins = NO_PLUGINS) -> bytes:
-        """Return the identity, in the format of age-keygen, encrypted to the last public key, then to the one before.
+        """Return the identity, in the format of age-keygen, encrypted to each public key in turn.
 
-        `plugins` may run for them. Raise UsageFault if a public key cannot be used.
+        The last public key is used first, so the layer of the first one is outside. `plugins` may run for the keys.
+        Raise UsageFault if a public key cannot be used.
         """
         text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
         *others, last = [_public(key, plugins) for key in to]

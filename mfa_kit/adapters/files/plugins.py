@@ -22,24 +22,24 @@ from mfa_kit.core.text import without_controls
 from mfa_kit.disk.ownership import fault_of_owner
 
 PROGRAM = "age-plugin-"
-# The words with which pyrage 1.4 reports that a plugin ended before the protocol did, and that it broke the protocol.
+# The words with which pyrage 1.4 reports that a plugin ended too early, and that it broke the protocol.
 DIED, NONSENSE = "unexpectedly died", "invalid response"
 # pyrage writes the file key and the PIN to stderr if this variable is set.
 DEBUG = "AGEDEBUG"
 LONGEST_REASON = 200
-# In its messages, pyrage puts what comes from elsewhere between U+2068 and U+2069 (Unicode's isolates).
+# In its messages, pyrage puts text from other sources between U+2068 and U+2069 (Unicode's isolates).
 ISOLATED = re.compile("\u2068([^\u2069]*)\u2069")
 ONE_AT_A_TIME = threading.RLock()
 T = TypeVar("T")
 
 Identity = pyrage.x25519.Identity | pyrage.ssh.Identity | pyrage.plugin.IdentityPluginV1
 PublicKey = pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient | pyrage.plugin.RecipientPluginV1
-# What a prompt of a plugin raised in this thread during a call to pyrage.
+# The exception that a method of Prompts raised in this thread during a call to pyrage.
 RAISED = threading.local()
 
 
 class Prompts(Protocol):
-    """Passes on a plugin's messages and questions. A method may raise any exception, which ends the call."""
+    """Shows a plugin's messages and questions to the user. A method may raise any exception, which ends the call."""
 
     def say(self, text: str) -> None:
         """Show a message of a plugin."""
@@ -141,7 +141,7 @@ def _searching(folder: Path) -> Iterator[None]:
 
 
 class Unattended:
-    """Prompts where nobody can answer. Messages are dropped, and a question raises Declined."""
+    """Prompts for when no one can answer. Messages are dropped, and a question raises Declined."""
 
     def say(self, text: str) -> None:
         """Drop the message."""

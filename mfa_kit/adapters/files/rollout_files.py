@@ -20,9 +20,10 @@ LARGEST = 64 << 20
 # The first octets of spreadsheets: ZIP (xlsx, xlsm, ods, numbers), and compound files of older Excel versions (xls).
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
-# The name of a result file of a run. This file names the plan.
+# A run writes several result files. This one says which plan the run was for.
 RESULTS = "results.json"
-# The name of an account's plan in the folder of an index: the account ID and the first digits of the plan's hash.
+# The file name of the plan for one account, if an index lists the plans of several accounts: the account ID, and the
+# first digits of the plan's hash.
 MEMBER = re.compile(r"[0-9]{12}-[0-9a-f]{8}\.json")
 
 

@@ -38,7 +38,7 @@ class AuditRecords:
         return found
 
     def add(self, account: str, audit: PastAudit, *, opened: Mapping[str, str], closed: Mapping[str, str]) -> None:
-        """Record an audit, and which findings appeared and disappeared. PostgreSQL uses the server's time."""
+        """Record an audit, and which findings appeared and disappeared. With PostgreSQL, the time is the server's."""
         texts = [json.dumps(each) for each in (dict(audit.results), dict(audit.failed), list(audit.rules))]
         rows = [(audit.at, account, number, rule, OPEN) for number, rule in sorted(opened.items())]
         rows += [(audit.at, account, number, rule, CLOSED) for number, rule in sorted(closed.items())]

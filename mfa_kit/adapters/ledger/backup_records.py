@@ -57,9 +57,10 @@ class BackupRecords:
         self._tables.write((sql, [(self._now, backup, *recipients) for backup in backups]))
 
     def seals(self) -> list[Seal]:
-        """Return a Seal (a recipient of a backup and its period) for each recorded recipient, current or earlier.
+        """Return a Seal for each recipient that a backup has or had according to the ledger.
 
-        They are sorted by backup and recipient.
+        A Seal says from when until when a backup was encrypted to a recipient. The result is sorted by backup and
+        recipient.
         """
         rows = self._tables.select(
             "select backup, recipient, since, until from seals order by backup, recipient", types="text text time time?"

@@ -8,7 +8,8 @@ from mfa_kit.core.recorders import Recorders
 
 # The names of copies that are encrypted only to their users begin with this.
 OWN = "users/"
-# The first row of a device's run is of the computer that made the device. A later row may be of one that settled it.
+# The computer that made a device recorded the first row of the device's run. Another computer may have settled the run
+# later.
 MAKERS = "select distinct on (run, serial) run, serial, computer from transitions order by run, serial, id"
 DEVICES = f"select run, serial, computer from ({MAKERS}) as made where $1::text[] is null or run = any($1)"  # noqa: S608
 TOKENS = "select serial, computer from tokens"
@@ -26,7 +27,7 @@ HARDWARE = f"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldKey:
-    """A key or token that stores the secret of a user's device, by a computer's record.
+    """A key or token that stores the secret of a user's device, as `computer` recorded it.
 
     `names` are the names by which it is recorded: its serial or label, and the identity of its OATH applet.
     """

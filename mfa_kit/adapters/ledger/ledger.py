@@ -169,7 +169,7 @@ class Ledger:
             yield free
 
     def workers(self, works: Sequence[str]) -> list[HeldWork]:
-        """Return a HeldWork (who holds its lock) for each of these pieces of work that a process has."""
+        """Return who holds the locks of these pieces of work. A piece of work whose lock is free is left out."""
         rows = self._database.workers(works)
         with self._database.faults():
             check_types(rows, "text text text time")

@@ -50,7 +50,7 @@ JUDGE = f"""
     update tokens set (verdict, reason) = (select s.verdict, s.reason {PROVED.format(fingerprint="tokens.fingerprint")})
     where serial = $1
 """  # noqa: S608 - names of our own columns
-# Only a shared ledger has this table. Its key is the team, which the database itself writes.
+# Only a shared ledger has this table. It has one row per team; the database itself writes the team.
 KEY = "insert into fingerprint_keys (digest) values ($1) on conflict do nothing"
 RESPELL = ("update tokens set serial = $1 where serial = $2", "update sightings set serial = $1 where serial = $2")
 

@@ -81,8 +81,8 @@ def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str |
 def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, at: datetime) -> None:
     """Raise Unchained unless each certificate was issued by the next one, and the last one by `root` (DER).
 
-    The chain may contain the root certificate (FIDO Metadata Statements, attestationRootCertificates). The root
-    certificate must be valid at the time `at` only if the chain contains it. It need not have BasicConstraints.
+    The chain may contain the root certificate (FIDO Metadata Statements, attestationRootCertificates). The dates of the
+    root certificate are checked only if the chain contains it. It need not have BasicConstraints.
     """
     anchor = x509.load_der_x509_certificate(root)
     if not chain:

@@ -36,8 +36,8 @@ from mfa_kit.oath_keys.credential import OathKey, remedy
 # Seconds in which the user can touch a key, and the remaining seconds at which they are reminded.
 TOUCH = 30.0
 TOUCH_TOLD = (20, 10, 5)
-# The reminders for a command that may or may not require a touch. After one second without a response, the key is
-# assumed to wait for a touch.
+# The remaining seconds at which the user is reminded if a command may or may not require a touch. After one second
+# without a response, the key is assumed to wait for a touch.
 UNASKED = (TOUCH - 1, *TOUCH_TOLD)
 # pico-fido's response to CALCULATE ALL with 254 credentials.
 TOO_MANY = {SW.WRONG_LENGTH}

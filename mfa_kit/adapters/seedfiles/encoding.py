@@ -141,7 +141,7 @@ class _DecodedRow:
 
     @property
     def only(self) -> Encoding | None:
-        """The only encoding that the seed can have. None if both or none fit, or base32 only without its blanks."""
+        """The only encoding that the seed can have. None if both fit, neither fits, or only inexact base32 fits."""
         if self.hex:
             return None if self.base32 else Encoding.HEX
         return Encoding.BASE32 if self.exact else None

@@ -1,4 +1,4 @@
-"""The udev rule for security keys, as a file: udev(7)."""
+"""Finds, writes and removes the file with the udev rule for security keys (udev(7))."""
 
 import os
 from pathlib import Path

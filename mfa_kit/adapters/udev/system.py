@@ -1,4 +1,4 @@
-"""The group of the udev rule, and udev itself. Linux only: udevadm(8), groupadd(8), groupdel(8)."""
+"""Manages the group of the udev rule, and reloads udev's rules. Linux only: udevadm(8), groupadd(8), groupdel(8)."""
 
 import stat
 import subprocess

@@ -1,6 +1,7 @@
 """The web application of a page: one-time addresses, the documents of the views, their updates, and their answers.
 
-It knows nothing of what the views show. Starlette handles the requests.
+A page has one or more views. Each is named by a role and has its own browser window. This module does not know what the
+views show. Starlette handles the requests.
 """
 
 import asyncio

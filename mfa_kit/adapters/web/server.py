@@ -46,7 +46,7 @@ class PageServer:
             )
         )
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(lambda *_: None)  # the default one prints tracebacks too
+        self._loop.set_exception_handler(lambda *_: None)  # the default handler prints tracebacks too
         self._thread = threading.Thread(target=self._serve, name="page", daemon=True)
         self._thread.start()
 

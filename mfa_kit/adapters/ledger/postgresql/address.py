@@ -17,7 +17,8 @@ from mfa_kit.core.loopback import is_loopback
 PASSWORDS = frozenset(each.keyword.decode() for each in pq.Conninfo.get_defaults() if each.dispchar == b"*")
 KEEP = "put the password into ~/.pgpass (mode 600) or a service file, or use a client certificate"
 VERIFIED = "verify-full"
-# PostgreSQL keeps the first 63 characters of the name of a session, which also has the number of the process.
+# At most this many characters of the computer's name are in the name of a session. The session's name also has the
+# number of the process, and PostgreSQL keeps only its first 63 characters.
 LONGEST_NAME = 45
 # The client gives up a dead connection before the server does, so the process has ended when the server gives its locks
 # to another session.

@@ -59,9 +59,10 @@ class PostgresqlDatabase:
         self._address, self._end = address, end
         self._guard, self._connecting, self._taking = threading.Lock(), threading.Lock(), threading.Lock()
         self._sessions: dict[threading.Thread, Session] = {}
-        # By run, the sessions that hold its lock; below, by session, when it sent the last acknowledged row of a run.
+        # The sessions that hold the lock of each run.
         self._held: dict[str, set[Session]] = {}
         self._process = str(uuid.uuid4())
+        # When each session sent the last row of a run that the server acknowledged.
         self._proved: dict[Session, float] = {}
         session = self._session()
         try:

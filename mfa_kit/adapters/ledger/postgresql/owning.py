@@ -27,7 +27,7 @@ STATE = f"""
 """  # noqa: S608 - our own names
 
 
-# What `mfa-kit doctor` checks: the privileges of the role, and the settings that the session has in the end.
+# What `mfa-kit doctor` checks: the privileges of the role, and the settings that are in effect in the session.
 CONDITIONS = """
     select is_owner(), has_any_column_privilege('transitions', 'insert')
         and has_function_privilege('take(text, uuid)', 'execute'),

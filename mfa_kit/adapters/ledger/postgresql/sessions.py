@@ -13,7 +13,7 @@ from mfa_kit.adapters.ledger.postgresql.address import Address, check_one_server
 from mfa_kit.adapters.ledger.tables import SqlRow
 from mfa_kit.core.errors import IntegrityFault
 
-# psycopg warns about each lost connection, and the caller reports it.
+# The caller reports a lost connection, so psycopg's own warning about it is dropped.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 # A statement with the values of one row.
