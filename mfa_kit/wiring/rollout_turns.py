@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.ledger.computers import Computers
 from mfa_kit.adapters.ledger.failures import Failures
 from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns, progress_of_plans
 from mfa_kit.rollout.other_workers import results_of_others
@@ -52,6 +53,18 @@ def progress_of_works(ledger: "Ledger", works: Sequence[WatchedWork]) -> Rollout
         plans=progress_of_plans(ledger, [work.digest for work in works]),
         claims=ledger.workers([work.claim for work in works]),
     )
+
+
+def unseen_runs(ledger: "Ledger", digests: Sequence[str]) -> str | None:
+    """If this role sees no run of these plans, return a sentence about the runs of other teams. Otherwise return None.
+
+    Return None also if the ledger is not shared, or if this role sees the runs of all teams.
+    """
+    team = Computers(ledger).team()
+    if team is None or progress_of_plans(ledger, digests):
+        return None
+    seen = f"only the runs of team {team}" if team else "no runs of teams, because it is in none"
+    return f"the ledger shows no run of this rollout yet; your role sees {seen}"
 
 
 def done_by_others(ledger: "Ledger", plan: Plan, digest: str, *, since: float) -> Sequence[RowResult] | None:

@@ -68,10 +68,11 @@ def examine_ledger(settings: Settings) -> "tuple[LedgerState, LedgerConditions]"
     return _owned(settings).examine()
 
 
-def grants_of(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
+def grants_of(desks: Mapping[str, str], auditors: Sequence[str], *, owner: str | None = None) -> str:
     """Return the SQL that gives roles of PostgreSQL their privileges on the ledger.
 
     `desks` has the team of each role that may write, by the role's name. `auditors` are the names of roles that may
-    only read, and see the records of all teams.
+    only read, and see the records of all teams. `owner` is the name of the role that becomes the ledger's owner, if it
+    is not None.
     """
-    return grants(desks, auditors)
+    return grants(desks, auditors, owner=owner)

@@ -1,16 +1,20 @@
-"""What each role may do in a ledger in PostgreSQL, with real roles: a desk, another team's desk, an auditor, nobody."""
+"""What each role may do in a ledger in PostgreSQL, with real roles: desks, an auditor, the owner, nobody."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from mfa_kit.adapters.ledger.postgresql.grants import INSERTED, READ, grants
-from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, Intent, Reached
 from tests.ledgers import Place
-from tests.postgresql import Server
+from tests.postgresql import OWNER, Server
 
 RUN, OTHER_RUN = "20261125T000000Z-00000001", "20261125T000000Z-00000002"
 CALL = Call(operation="X", user=None, serial=None, request_id=None, answer="OK")
@@ -66,6 +70,12 @@ class Roles:
 
     def execute(self, sql: str, role: str) -> list[tuple[object, ...]]:
         return self.server.execute(sql, database=self.database, role=role)
+
+
+def make_role(server: Server, name: str) -> None:
+    """Create a role, unless another test did."""
+    with suppress(psycopg.errors.DuplicateObject):
+        server.execute('create role "' + name.replace('"', '""') + '" login')
 
 
 # The server keeps its roles to the end of the session, and a process may come back to this module after others.
@@ -235,11 +245,13 @@ def test_a_desk_that_becomes_an_auditor_writes_nothing(roles: Roles) -> None:
     assert roles.execute(read, "changes") == [(False,)]
 
 
-@pytest.mark.parametrize("name", ["o'neil", 'say "hi"', "back\\slash", "a; drop table x; --", "$$ $q$"])
+NAMES = ["o'neil", 'say "hi"', "back\\slash", "a; drop table x; --", "$$ $q$"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_any_name_of_a_role_and_a_team_is_quoted(name: str, roles: Roles) -> None:
     """The role gets its privileges and its team, and nothing else happens."""
-    quoted = '"' + name.replace('"', '""') + '"'
-    roles.server.execute(f"create role {quoted} login")
+    make_role(roles.server, name)
     for desks, auditors in (({name: name}, []), ({}, [name]), ({name: name}, [])):
         roles.execute(grants(desks, auditors), "postgres")
     with psycopg.connect(
@@ -254,3 +266,96 @@ def test_a_role_that_is_in_no_team_is_told_what_is_missing(roles: Roles) -> None
     with pytest.raises(IntegrityFault) as caught:
         roles.place("stranger").open()
     assert "mfa-kit ledger" in caught.value.hint
+
+
+# What only the owner may do.
+OWNS: dict[str, Callable[[OwnedLedger, Path], object]] = {
+    "create": lambda ledger, _: ledger.create(grace=None),
+    "migrate": lambda ledger, _: ledger.migrate(),
+    "set the grace period": lambda ledger, _: ledger.create(grace=60.0),
+    "copy": lambda ledger, folder: ledger.copy_from(folder),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Make a folder with the ledger of a computer."""
+    with sqlite_ledger(tmp_path / "desk") as ledger:
+        ledger.called(CALL)
+    return tmp_path / "desk"
+
+
+@pytest.mark.parametrize("role", [OWNER, "berlin", "auditor", "stranger"])
+@pytest.mark.parametrize("act", OWNS)
+def test_only_the_owner_creates_and_copies(role: str, act: str, roles: Roles, folder: Path) -> None:
+    """To copy, the owner has to be in a team, because there are teams. A role without the right is told about it."""
+    owned = OwnedLedger(roles.place(role).at)
+    if role != OWNER:
+        with pytest.raises((IntegrityFault, UsageFault), match=r"lacks a privilege|only the owner"):
+            OWNS[act](owned, folder)
+    elif act == "copy":
+        with pytest.raises(UsageFault, match="no team"):
+            owned.copy_from(folder)
+    else:
+        assert OWNS[act](owned, folder) == 0
+
+
+@pytest.mark.parametrize("role", [OWNER, "berlin", "auditor"])
+def test_each_role_is_told_the_grace_period(role: str, roles: Roles) -> None:
+    """Also by a server on which `ledger grants` of an older version was run: then only the owner is."""
+    assert OwnedLedger(roles.place(role).at).state().grace == 60.0
+    revoked, granted = (f"{what} mfa_kit_desk" for what in ("revoke {} from", "grant {} to"))
+    roles.execute(revoked.format("select (grace) on mfa_kit.settings"), "postgres")
+    try:
+        assert OwnedLedger(roles.place(role).at).state().grace == (None if role == "berlin" else 60.0)
+    finally:
+        roles.execute(granted.format("select (grace) on mfa_kit.settings"), "postgres")
+
+
+@pytest.mark.parametrize("table", READ)
+def test_the_owner_sees_the_rows_of_no_other_team(table: str, roles: Roles) -> None:
+    """Row level security is for the owner too, until the owner turns it off."""
+    assert roles.execute(f"select team from mfa_kit.{table} where team <> ''", OWNER) == []
+
+
+@pytest.fixture
+def own(postgresql: Server) -> Roles:
+    """Make a database with a ledger of its own, and roles that may exist already."""
+    for name in ("heir", "desk1", "auditor1"):
+        make_role(postgresql, name)
+    return Roles(postgresql, postgresql.new_database())
+
+
+def test_another_role_becomes_the_owner(own: Roles, folder: Path) -> None:
+    """It may do everything that the owner did, and the owner before it nothing. The other roles keep their rights."""
+    for owner in (None, "heir", "heir"):
+        own.execute(grants({"desk1": "berlin", "heir": "berlin"}, ["auditor1"], owner=owner), "postgres")
+    assert OwnedLedger(own.place("heir").at).migrate() == 0
+    assert OwnedLedger(own.place("heir").at).create(grace=5.0) == 0
+    assert OwnedLedger(own.place("heir").at).copy_from(folder)["events"] == 1
+    before = OwnedLedger(own.place(OWNER).at)
+    for act in OWNS.values():
+        with pytest.raises(IntegrityFault, match="lacks a privilege"):
+            act(before, folder)
+    with pytest.raises(IntegrityFault, match="lacks a privilege"):
+        before.state()
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        own.execute("select pg_try_advisory_lock(1)", OWNER)
+    with own.place("desk1").open() as ledger:
+        ledger.record(entry(RUN))
+        ledger.called(CALL)
+    assert own.execute("select count(*) from mfa_kit.events", "auditor1") == [(2,)]
+    owners = (
+        "select relowner::regrole::text from pg_class where relnamespace = 'mfa_kit'::regnamespace"
+        " union select proowner::regrole::text from pg_proc where pronamespace = 'mfa_kit'::regnamespace"
+    )
+    assert own.execute(owners, "postgres") == [("heir",)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_of_an_owner_is_quoted(name: str, own: Roles) -> None:
+    """The role owns the ledger's schema, and nothing else happens."""
+    make_role(own.server, name)
+    own.execute(grants({}, [], owner=name), "postgres")
+    sql = "select rolname from pg_namespace join pg_roles r on r.oid = nspowner where nspname = 'mfa_kit'"
+    assert own.execute(sql, "postgres") == [(name,)]

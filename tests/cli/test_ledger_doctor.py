@@ -26,6 +26,7 @@ STATE = LedgerState(
     now=1_800_000_000.0,
     unfinished=0,
     sessions=1,
+    grace=60.0,
 )
 CONDITIONS = LedgerConditions(
     owner=False,

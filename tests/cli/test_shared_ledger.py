@@ -113,11 +113,12 @@ def test_the_ledger_is_created_and_described(mfa_kit: MfaKit, postgresql: Server
         assert json.loads(done.out)["applied"] == applied, done.err
     assert json.loads(mfa_kit.run("ledger", "migrate", "--ledger", address, "--output", "json").out)["applied"] == 0
     state = json.loads(mfa_kit.run("ledger", "status", "--ledger", address, "--output", "json").out)
-    assert (state["role"], state["team"], state["schema_version"], state["unfinished"]) == (
+    assert (state["role"], state["team"], state["schema_version"], state["unfinished"], state["grace"]) == (
         "owner",
         "",
         len(FILES),
         0,
+        5.0,
     )
     rows = json.loads(mfa_kit.run("doctor", "--ledger", address, "--output", "json").out)["rows"]
     [row] = [row for row in rows if row["check"] == "ledger"]

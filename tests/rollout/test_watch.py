@@ -4,12 +4,17 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 
+import psycopg
 import pytest
 
+from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.core.models import HeldWork
 from mfa_kit.rollout.watching import PlanProgress, RolloutProgress, WatchedWork, users_per_second
 from tests.conftest import bare
+from tests.postgresql import Server
 from tests.rollout.conftest import Rollout
 from tests.rollout.team import ACCOUNTS, ENABLE, USERS, Team, end
 from tests.terminal.window import Window
@@ -79,6 +84,7 @@ def test_a_line_is_printed_for_each_change(team: Team) -> None:
     assert rows == [row for row, before in zip(rows, [{}, *rows], strict=False) if row != before]
     assert (rows[0]["done"], rows[-1]["done"]) == (0, ACCOUNTS * USERS)
     assert (rows[-1]["complete"], rows[-1]["workers"]) == (ACCOUNTS, [])
+    assert any(row["seconds_left"] for row in rows), rows
     seen = [worker for row in rows for worker in row["workers"]]
     assert {worker["account"] for worker in seen} <= {*team.ids}
     assert {worker["process"] for worker in seen} == {str(each.pid) for each in workers}
@@ -105,3 +111,37 @@ def test_a_terminal_is_redrawn_in_80_columns(team: Team) -> None:
     text = window.screen.text()
     assert text.count(" accounts, ") == 1
     assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.fixture
+def teams(postgresql: Server) -> Callable[[str], str]:
+    """Make a ledger for the desks of two teams and an auditor, and return the address of each role."""
+    for role in ("watch_berlin", "watch_paris", "watch_auditor"):
+        with suppress(psycopg.errors.DuplicateObject):
+            postgresql.execute(f"create role {role} login")
+    database, desks = postgresql.new_database(), {"watch_berlin": "berlin", "watch_paris": "paris"}
+    postgresql.execute(grants(desks, ["watch_auditor"]), database=database)
+    return lambda role: postgresql.address(database, role=role)
+
+
+def test_the_plan_of_another_team_is_not_reported_as_untouched(
+    rollout: Rollout, user: str, teams: Callable[[str], str]
+) -> None:
+    """A sentence says whose runs the role sees. The team itself, and an auditor, see the run."""
+    sentence = "the ledger shows no run of this rollout yet; your role sees only the runs of team"
+    rollout.plan(*rollout.own([user]))
+    before = rollout.desk.run("rollout", "status", rollout.file, "--ledger", teams("watch_berlin"))
+    assert f"{sentence} berlin" in before.err
+    assert rollout.apply("--local-backups", "--ledger", teams("watch_berlin")).code == 0
+    for role, sees in (("watch_berlin", True), ("watch_paris", False), ("watch_auditor", True)):
+        done = rollout.desk.run("rollout", "status", rollout.file, "--ledger", teams(role))
+        assert (done.code, f"{sentence} paris" in done.err) == (0, not sees), done.err
+    done = rollout.desk.run("rollout", "status", rollout.file, "--watch", "--ledger", teams("watch_auditor"))
+    assert (done.code, done.err) == (0, "")
+    watching = rollout.desk.start("rollout", "status", rollout.file, "--watch", "--ledger", teams("watch_paris"))
+    assert watching.stdout
+    assert watching.stderr
+    assert watching.stdout.readline().startswith("0 of 1 users")
+    watching.send_signal(signal.SIGINT)
+    _, err = watching.communicate(timeout=20)
+    assert f"{sentence} paris" in err

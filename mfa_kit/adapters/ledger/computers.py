@@ -12,6 +12,11 @@ OWN = "users/"
 # later.
 MAKERS = "select distinct on (run, serial) run, serial, computer from transitions order by run, serial, id"
 DEVICES = f"select run, serial, computer from ({MAKERS}) as made where $1::text[] is null or run = any($1)"  # noqa: S608
+# The team whose rows the session's role sees. There is no row for a role that sees those of all teams.
+TEAM = """
+    select my_team() where not is_auditor()
+        and not (select rolsuper or rolbypassrls from pg_roles where rolname = session_user)
+"""
 TOKENS = "select serial, computer from tokens"
 BACKUPS = "select distinct on (backup) backup, computer from seals order by backup, since, recorded"
 DRILLS = "select distinct on (backup) backup, computer from drills where result = 'proved' order by backup, at desc"
@@ -47,6 +52,10 @@ class Computers:
     def shared(self) -> bool:
         """Whether several computers share the ledger."""
         return self.tables.shared
+
+    def team(self) -> str | None:
+        """Return the only team whose rows this role sees, "" if it is in no team, and None if it sees all rows."""
+        return next((team for (team,) in self._select(TEAM, types="text")), None)
 
     def recorders(self) -> Recorders | None:
         """Return the computers that made devices and tested backups. Return None if the ledger is not shared."""

@@ -13,7 +13,10 @@ from mfa_kit.core.errors import UsageFault
     "--desk", "desks", multiple=True, metavar="ROLE=TEAM", help="A role that enrolls users, and its team. Repeatable."
 )
 @click.option("--auditor", "auditors", multiple=True, metavar="ROLE", help="A role that reads everything. Repeatable.")
-def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], output: Output) -> None:
+@click.option(
+    "--owner", metavar="ROLE", help="A role that becomes the owner of the ledger.  [default: the owner remains]"
+)
+def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], owner: str | None, output: Output) -> None:
     """Print the SQL that gives roles their privileges in the ledger. mfa-kit does not run it.
 
     A role of --desk sees and adds rows of its own team. It cannot change or delete the log. The roles must exist.
@@ -26,7 +29,9 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], output: Output)
         raise UsageFault(f"{min(both)} cannot be a desk and an auditor", "use a role for each")
     if not all(auditors):
         raise UsageFault("--auditor does not name a role", "write --auditor ROLE")
-    text = wiring.shared_ledger.grants_of(teams, auditors)
+    if owner == "":
+        raise UsageFault("--owner does not name a role", "write --owner ROLE")
+    text = wiring.shared_ledger.grants_of(teams, auditors, owner=owner)
     if output.form == "table":
         output.text(text)
     else:

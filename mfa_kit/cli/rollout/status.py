@@ -53,6 +53,8 @@ def status(
                 desk=ports.desk,
             )
         found = ports.with_computers(found, digest)
+        if unseen := wiring.rollout_turns.unseen_runs(ports.ledger, [digest]):
+            settings.progress.note(unseen)
         if output.is_html:
             output.text(status_page(plan, found, at=ports.desk.inventory.now(), lab=ports.caller.lab))
             return 0

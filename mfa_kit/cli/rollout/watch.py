@@ -33,6 +33,8 @@ def watch_rollout(read: "wiring.plan_files.PlanFiles", *, settings: Settings, ou
     looks: deque[tuple[float, int]] = deque(maxlen=LOOKS)
     before: RolloutProgress | None = None
     with wiring.ledger.open_ledger(settings) as ledger:
+        if unseen := wiring.rollout_turns.unseen_runs(ledger, [work.digest for work in works]):
+            settings.progress.note(unseen)
         while True:
             found = wiring.rollout_turns.progress_of_works(ledger, works)
             looks.append((time.monotonic(), found.done))

@@ -34,6 +34,26 @@ OWNER = (
     "do $$ begin execute format('grant execute on function {} to %s',"
     " (select nspowner::regrole from pg_namespace where nspname = 'mfa_kit')); end $$;"
 )
+# Makes the role in the setting mfa_kit.owner the owner of the ledger. The name of a role cannot be quoted within `$$`.
+NEW_OWNER = """do $$
+declare
+    owner text := current_setting('mfa_kit.owner');
+    before text := (select nspowner::regrole from pg_namespace where nspname = 'mfa_kit');
+    each regclass;
+    routine regprocedure;
+begin
+    execute format('grant create on database %I to %I', current_database(), owner);
+    execute format('alter schema mfa_kit owner to %I', owner);
+    for each in select oid from pg_class where relnamespace = 'mfa_kit'::regnamespace and relkind = 'r' loop
+        execute format('alter table %s owner to %I', each, owner);
+    end loop;
+    for routine in select oid from pg_proc where pronamespace = 'mfa_kit'::regnamespace loop
+        execute format('alter routine %s owner to %I', routine, owner);
+    end loop;
+    foreach routine in array array[{uses}]::regprocedure[] loop
+        execute format('revoke execute on function %s from %s', routine, before);
+    end loop;
+end $$;"""
 MEMBER = "insert into mfa_kit.members (role, team, auditor)"
 REPLACED = "on conflict (role) do update set team = excluded.team, auditor = excluded.auditor"
 READ = ("journal", "ends", *INSERTED)
@@ -51,23 +71,31 @@ LOCKS = (
 OWNER_USES = ("pg_try_advisory_lock(bigint)", "pg_try_advisory_lock_shared(bigint)", "pg_advisory_xact_lock(bigint)")
 
 
-def grants(desks: Mapping[str, str], auditors: Sequence[str]) -> str:
+def grants(desks: Mapping[str, str], auditors: Sequence[str], *, owner: str | None = None) -> str:
     """Return the SQL that gives these roles their privileges. The roles must exist.
 
     `desks` maps the name of each role that may write to its team. `auditors` are the names of roles that may
-    only read, and see the rows of all teams. The SQL can be run several times, and again later for more roles.
+    only read, and see the rows of all teams. `owner` is the name of the role that becomes the ledger's owner; with
+    None, the owner remains. The SQL can be run several times, and again later for more roles.
     """
-    return "\n".join([*_groups(), *_members(desks, auditors), ""])
+    return "\n".join([*_begin(owner), *_groups(), *_members(desks, auditors), ""])
 
 
-def _groups() -> Iterator[str]:
+def _begin(owner: str | None) -> Iterator[str]:
     yield "-- Run this in the ledger's database as a role that may create roles. A superuser also revokes the functions"
     yield "-- with which any role could take locks, so use this database for the ledger only."
     yield "begin;"
+    if owner is not None:
+        yield f"set local mfa_kit.owner = {_text(owner)};"
+        yield NEW_OWNER.format(uses=", ".join(f"'{each}'" for each in OWNER_USES))
+
+
+def _groups() -> Iterator[str]:
     for group in (DESK, AUDITOR):
         yield f"do $$ begin create role {group} nologin; exception when duplicate_object then null; end $$;"
         yield f"grant usage on schema mfa_kit to {group};"
         yield f"grant select on mfa_kit.version, {', '.join(f'mfa_kit.{table}' for table in READ)} to {group};"
+        yield f"grant select (grace) on mfa_kit.settings to {group};"
     for table, columns in INSERTED.items():
         yield f"grant insert ({columns}) on mfa_kit.{table} to {DESK};"
     for table, columns in CHANGED.items():

@@ -35,6 +35,9 @@ CONDITIONS = """
         (select client_addr is null from pg_stat_activity where pid = pg_backend_pid()),
         extract(epoch from clock_timestamp())::double precision
 """
+# `ledger grants` of older versions gave no role but the owner this column.
+GRACE = "select grace from settings"
+MAY_READ_GRACE = "select has_column_privilege('settings', 'grace', 'select')"
 # Only the owner may read the table of teams.
 OWNS, HAS_TEAM = "select is_owner()", "select my_team() <> '' or not exists(select from members where not auditor)"
 SETTING = "select name, setting from pg_settings where name = any($1)"
@@ -70,7 +73,8 @@ class LedgerState:
 
     `sees_all` says that the role is exempt from row level security, so it sees the rows of all teams. `now` is the
     server's Unix time. `unfinished` is the number of unfinished journal entries, and `sessions` the number of sessions
-    of mfa-kit with this database.
+    of mfa-kit with this database. `grace` is how many seconds a run stays reserved for its process after a restart of
+    the server, or None if the role may not read it.
     """
 
     address: str
@@ -84,6 +88,7 @@ class LedgerState:
     now: float
     unfinished: int
     sessions: int
+    grace: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,7 @@ class OwnedLedger:
                 now=now,
                 unfinished=unfinished,
                 sessions=sessions,
+                grace=session.run([(GRACE, ())])[0][0] if session.run([(MAY_READ_GRACE, ())])[0][0] else None,
             )
             return state, conditions
 
