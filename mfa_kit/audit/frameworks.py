@@ -26,7 +26,7 @@ class ControlResult(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlAnswer:
-    """The verdict on a control, with the answers of its rules. `why` gives the reason for unknown and not covered."""
+    """The verdict on a control, with the answers of its rules. `why` gives the reason, except for a pass or failure."""
 
     control: Control
     result: ControlResult
@@ -35,10 +35,10 @@ class ControlAnswer:
 
 
 def choose_framework(name: str) -> Framework:
-    """Return the framework with this ID. Raise UsageFault if there is none."""
-    if name not in FRAMEWORKS:
+    """Return the framework with this ID, in upper or lower case. Raise UsageFault if there is none."""
+    if (chosen := FRAMEWORKS.get(name.lower())) is None:
         raise UsageFault(f"there is no framework {name!r}", f"use one of {', '.join(FRAMEWORKS)}")
-    return FRAMEWORKS[name]
+    return chosen
 
 
 def framework_rules(framework: Framework, rules: Iterable[AuditRule]) -> list[AuditRule]:
@@ -63,4 +63,8 @@ def _answer(control: Control, found: Mapping[str, RuleAnswer]) -> ControlAnswer:
             control=control, result=ControlResult.UNKNOWN, answers=answers, why=f"checked in part: {control.gap}"
         )
     why = next((answer.why for answer in answers if answer.result is worst and answer.why), "")
+    if worst is RuleResult.ACCEPTED:
+        entries = [one for answer in answers for one in answer.accepted]
+        said = [f"{one.owner} accepts {one.subject} until {one.until}: {one.reason}" for one in entries]
+        why = "; ".join(dict.fromkeys(said))
     return ControlAnswer(control=control, result=ControlResult(worst), answers=answers, why=why)

@@ -70,8 +70,10 @@ def _weak_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakn
     yield from _short_by_nist(policy, scene)
     classes = [name for name in KINDS if getattr(policy, name)]
     if classes or not policy.custom:
-        asked = ", ".join(classes) or "three of four character classes"
-        yield f"it requires {asked}: NIST forbids such rules"
+        asked = (
+            f"it requires {', '.join(classes)}" if classes else "IAM's default requires three of four character classes"
+        )
+        yield f"{asked}: NIST forbids such rules"
     if policy.max_age:
         yield f"passwords expire after {policy.max_age} days: NIST requires a change only after a compromise"
 

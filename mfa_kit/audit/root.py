@@ -103,12 +103,13 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
         return
     own = scene.snapshot.root.devices
     virtual = [each.serial for each in scene.snapshot.virtual if each.user == REPORTED_ROOT]
-    remedy = (IN_CONSOLE.format("Assign MFA device: a security key; then remove the virtual one"),)
+    key = "Assign MFA device: a security key"
+    remedy = (IN_CONSOLE.format(f"{key}; then remove the virtual one"),)
     match _has_mfa(scene):
         case None:
             yield Unsure(SUBJECT, "whether root has MFA could not be read")
         case False:
-            yield Finding(subject=SUBJECT, evidence="root has no MFA device", remedy=remedy)
+            yield Finding(subject=SUBJECT, evidence="root has no MFA device", remedy=(IN_CONSOLE.format(key),))
         case True if own is not None:
             if not {each.type for each in own} & {DeviceType.FIDO2, DeviceType.HARDWARE_TOTP}:
                 yield Finding(subject=SUBJECT, evidence="all of root's MFA devices are virtual", remedy=remedy)

@@ -147,7 +147,7 @@ def _note_totals(snapshot: Snapshot, answers: Sequence[RuleAnswer], settings: Se
     rules_ = f"{len(answers)} rule{'' if len(answers) == 1 else 's'}"
     settings.progress.note(f"{rules_}: {totals}; {_report_age(snapshot)}")
     if output.form == "table" and counts[RuleResult.FAIL]:
-        settings.progress.note(f"for a report that you can send: mfa-kit audit --output {HTML} > audit.html")
+        settings.progress.note(f"for a report that you can send, add: --output {HTML} > audit.html")
 
 
 def _report_age(snapshot: Snapshot) -> str:

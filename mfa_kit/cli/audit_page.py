@@ -91,7 +91,7 @@ def _changes(before: Before) -> Iterator[str]:
         bars.append(Bar(f"{severity} before", then, Tone.OFF, str(then)))
         bars.append(Bar(f"{severity} now", now, TONES[severity], str(now)))
     chart = bar_chart(bars, full=max((bar.value for bar in bars), default=0) or 1)
-    yield audit_figure(f"Failures since the audit of {html_time(before.past.at)}", chart)
+    yield audit_figure(f"Failures, compared with the audit of {html_time(before.past.at)}", chart)
 
 
 def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:

@@ -27,8 +27,9 @@ def print_audit(
     """
     match output.form:
         case "table":
+            names = max((len(answer.rule.id) for answer in answers), default=0)
             for answer in answers:
-                _print_paragraph(answer, output)
+                _print_paragraph(answer, output, names)
         case "html":
             output.text(audit_page(snapshot, answers, before))
         case "json":
@@ -47,16 +48,18 @@ def _print_records(records: Sequence[FindingRecord], output: Output, *, region: 
             output.many("audit-finding", [finding_row(record) for record in records], empty="")
 
 
-def _print_paragraph(answer: RuleAnswer, output: Output) -> None:
+def _print_paragraph(answer: RuleAnswer, output: Output, names: int) -> None:
     """Print a rule: its result and title, each finding with the commands that fix it, and unknown subjects.
 
-    The severity of a rule that passes or does not apply has no color, because nothing is wrong.
+    `names` is the width of the column of rule IDs. The severity of a rule that passes or does not apply has no color,
+    because nothing is wrong.
     """
     rule = answer.rule
-    why = f"  ({answer.why})" if answer.why else ""
     words = (f"{answer.result.upper():<14}", f"{rule.severity:<8}")
     wrong = answer.result in {RuleResult.FAIL, RuleResult.UNKNOWN}
-    output.prose("  ".join([*words, f"{rule.id:<18}", f"{rule.title}{why}"]), painted=words if wrong else words[:1])
+    output.titled([*words, f"{rule.id:<{names}}"], rule.title, painted=words if wrong else words[:1])
+    if answer.why:
+        output.prose(f"    ({answer.why})")
     for finding in answer.findings:
         output.prose(f"    {finding.subject}: {finding.evidence}")
         output.prose(*(f"      {line}" for line in finding.remedy))

@@ -39,10 +39,15 @@ def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
 
 def fitted_table(rows: Sequence[Mapping[str, str]], names: Sequence[str], width: int) -> list[str]:
     """Return the lines of a table with these columns, at most `width` wide if possible."""
+    return [line for lines in fitted_rows(rows, names, width) for line in lines]
+
+
+def fitted_rows(rows: Sequence[Mapping[str, str]], names: Sequence[str], width: int) -> list[list[str]]:
+    """Return the lines of each row of such a table. The first item has the lines of the headings."""
     cells = [[heading(name) for name in names], *([shorter(row[name]) for name in names] for row in rows)]
     columns = list(zip(*cells, strict=True))
     widths = _widths([max(map(len, column)) for column in columns], [max(map(_word, each)) for each in columns], width)
-    return [line for row in cells for line in _lines(row, widths)]
+    return [_lines(row, widths) for row in cells]
 
 
 def heading(name: str) -> str:
@@ -74,13 +79,31 @@ def hanging(line: str, width: int) -> list[str]:
     """
     if len(line) <= width:
         return [line.rstrip()]
-    text = line.strip()
     indent, room = line[: len(line) - len(line.lstrip())], max(width - len(line) + len(line.lstrip()) - 2, LEAST)
-    command = COMMAND.search(text)
-    prose = text[: command.start()].rstrip() if command else text
-    lines = wrapped(prose, room) if prose else []
-    lines += _continued(command[0], room) if command else []
+    prose, command = _parted(line.strip())
+    lines = [*(wrapped(prose, room) if prose else ()), *(_continued(command, room) if command else ())]
     return [indent + lines[0], *(f"{indent}  {each}" for each in lines[1:])]
+
+
+def labeled(label: str, text: str, width: int, *, short: bool = False) -> list[str]:
+    """Return a label, and next to it a text that is wrapped at words. If there is no room, the text is below the label.
+
+    A command at the end of the text is wrapped so that a user can copy it. With `short`, each ARN outside of the
+    command is replaced by the name of its resource.
+    """
+    start, room = len(label), width - len(label)
+    below = room < PROSE
+    if below:
+        start, room = 4, max(width - 4, LEAST)
+    if len(text) <= room:
+        lines = [text]
+    else:
+        prose, command = _parted(text)
+        for pattern, kept in SHORTER[:2] if short else ():
+            prose = pattern.sub(kept, prose)
+        lines = [*(wrapped(prose, room) if prose else ()), *(_continued(command, room) if command else ())]
+    rest = [" " * start + line for line in (lines if below else lines[1:])]
+    return [(label if below else label + lines[0]).rstrip(), *rest]
 
 
 def window_width(stream: TextIO) -> int:
@@ -89,6 +112,12 @@ def window_width(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns or sys.maxsize
     except (OSError, ValueError):
         return sys.maxsize
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """Return a text in two parts: the prose, and the command at its end. Either can be empty."""
+    command = COMMAND.search(text)
+    return (text[: command.start()].rstrip(), command[0]) if command else (text, "")
 
 
 def _continued(command: str, width: int) -> list[str]:

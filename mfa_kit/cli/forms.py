@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from mfa_kit.cli.colors import COLUMNS, paint, paint_columns
-from mfa_kit.cli.fitting import GAP, LEAST, aligned, fitted_table, hanging, heading, window_width, wrapped
+from mfa_kit.cli.fitting import GAP, LEAST, aligned, fitted_rows, hanging, heading, labeled, window_width, wrapped
 from mfa_kit.cli.json_document import json_document
 from mfa_kit.cli.results import Cell, Results
 from mfa_kit.core.csv_text import csv_lines
@@ -21,7 +21,7 @@ def write_table(results: Results) -> None:
         _write_fields(fields, width, color=results.color)
     elif results.rows:
         rows = [{name: _text(value) for name, value in row.items()} for row in results.rows]
-        lines = _table(rows, results.narrow, width)
+        lines = _table(rows, results, width)
         click.echo("\n".join(paint_columns(lines) if results.color else lines))
     else:
         click.echo(results.empty)
@@ -48,16 +48,24 @@ def write_csv(results: Results) -> None:
         click.echo(csv_lines([*header, *(list(map(_text, row.values())) for row in results.rows)]), nl=False)
 
 
-def _table(rows: Sequence[Mapping[str, str]], narrow: Sequence[str], width: int) -> Sequence[str]:
+def _table(rows: Sequence[Mapping[str, str]], results: Results, width: int) -> Sequence[str]:
     """Return the lines of a table, one per row, without empty columns.
 
-    If the lines are wider than `width`, return a table of the `narrow` columns with shorter cells.
+    If the lines are wider than `width`, return a table of the narrow columns with shorter cells, and the cells of the
+    other columns that `results` names below each row.
     """
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     lines = aligned([list(map(heading, names)), *([row[name] for name in names] for row in rows)])
-    if max(map(len, lines)) > width:
-        lines = fitted_table(rows, [name for name in names if name in narrow] or names, width)
-    return lines
+    if max(map(len, lines)) <= width:
+        return lines
+    below = [name for name in names if name in results.below]
+    columns = [name for name in names if name in results.narrow] or [name for name in names if name not in below]
+    room = max(map(len, below), default=0) + len(GAP)
+    heads, *blocks = fitted_rows(rows, columns, width)
+    for row, block in zip(rows, blocks, strict=True):
+        for name in filter(row.__getitem__, below):
+            block.extend(labeled(f"    {heading(name):<{room}}", row[name], width, short=True))
+    return [line for block in (heads, *blocks) for line in block]
 
 
 def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
@@ -82,10 +90,21 @@ def write_prose(lines: Sequence[str], *, wide: bool, painted: Sequence[str] = ()
     """
     width = sys.maxsize if wide else window_width(sys.stdout)
     for line in lines:
-        text = "\n".join(hanging(one_line(line), width))
-        for word in painted:
-            text = text.replace(word, paint(word), 1)
-        click.echo(text)
+        _echo_painted(hanging(one_line(line), width), painted)
+
+
+def write_titled(words: Sequence[str], title: str, *, wide: bool, painted: Sequence[str] = ()) -> None:
+    """Print words and a title on a line, and if it is too long, the rest of the title below its start."""
+    width = sys.maxsize if wide else window_width(sys.stdout)
+    _echo_painted(labeled(GAP.join([*words, ""]), one_line(title), width), painted)
+
+
+def _echo_painted(lines: Sequence[str], painted: Sequence[str]) -> None:
+    """Print lines. The first occurrence of each text in `painted` is colored."""
+    text = "\n".join(lines)
+    for word in painted:
+        text = text.replace(word, paint(word), 1)
+    click.echo(text)
 
 
 def _text(value: Cell) -> str:

@@ -19,8 +19,9 @@ def print_controls(snapshot: Snapshot, framework: Framework, controls: Sequence[
     """
     match output.form:
         case "table":
+            names = max(len(control.control.id) for control in controls)
             for control in controls:
-                _print_paragraph(control, output)
+                _print_paragraph(control, output, names)
         case "json":
             answers = {answer.rule.id: answer for control in controls for answer in control.answers}
             document = {
@@ -68,10 +69,12 @@ def control_totals(framework: Framework, controls: Sequence[ControlAnswer]) -> s
     return f"{framework.name} {framework.version}, {framework.scope}: {len(controls)} controls: {totals}"
 
 
-def _print_paragraph(answer: ControlAnswer, output: Output) -> None:
-    why = f"  ({answer.why})" if answer.why else ""
+def _print_paragraph(answer: ControlAnswer, output: Output, names: int) -> None:
+    """Print a control: its verdict and title, and what was found. `names` is the width of the column of control IDs."""
     word = f"{answer.result.upper():<14}"
-    output.prose(f"{word}  {answer.control.id:<12}  {answer.control.title}{why}", painted=(word,))
+    output.titled([word, f"{answer.control.id:<{names}}"], answer.control.title, painted=(word,))
+    if answer.why:
+        output.prose(f"    ({answer.why})")
     for one in answer.answers:
         for finding in one.findings:
             output.prose(f"    {finding.subject}: {finding.evidence}")

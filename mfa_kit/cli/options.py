@@ -172,6 +172,10 @@ class Verb(click.Command):
         for title, params in titled.items():
             write_options(ctx, formatter, params, title)
         write_common_options(ctx, formatter, self.get_params(ctx))
+        # The help of the program names html, but not the forms that only one command has.
+        if special := [form for form in self.own_forms if form != HTML]:
+            formatter.write_paragraph()
+            formatter.write_text(f"This command also has --output {' and '.join(special)}.")
 
 
 class Noun(click.Group):

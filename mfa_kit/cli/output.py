@@ -71,13 +71,14 @@ class Output(NamedTuple):
         empty: str,
         header: bool = True,
         narrow: Sequence[str] = (),
+        below: Sequence[str] = (),
     ) -> None:
         """Print a list of results, which all have the same fields. A table without results shows `empty`.
 
-        `narrow` names the columns to show if the window has no room for all columns. Without `header`, the rows
-        continue a CSV that was begun earlier.
+        `narrow` names the columns to show if the window has no room for all columns, and `below` the columns whose
+        cells are then printed below their row. Without `header`, the rows continue a CSV that was begun earlier.
         """
-        self._write(Results(schema, rows, empty=empty, header=header, narrow=narrow))
+        self._write(Results(schema, rows, empty=empty, header=header, narrow=narrow, below=below))
 
     def text(self, text: str) -> None:
         """Print a page or a script unchanged. The text has to end with a line break."""
@@ -90,6 +91,14 @@ class Output(NamedTuple):
         """
         forms = importlib.import_module("mfa_kit.cli.forms")
         forms.write_prose(lines, wide=self.wide, painted=painted if self.color else ())
+
+    def titled(self, words: Sequence[str], title: str, *, painted: Sequence[str] = ()) -> None:
+        """Print words and a title on a line. If the terminal is too narrow, the title is wrapped beside the words.
+
+        The first occurrence of each text in `painted` is colored, if there are colors.
+        """
+        forms = importlib.import_module("mfa_kit.cli.forms")
+        forms.write_titled(words, title, wide=self.wide, painted=painted if self.color else ())
 
     def _write(self, results: Results) -> None:
         load_place(FORMS[self.form])(results._replace(wide=self.wide, search=self.search, color=self.color))

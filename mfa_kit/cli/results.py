@@ -15,8 +15,9 @@ class Results(NamedTuple):
 
     `schema` is the name of the schema without `mfa-kit/`. A table without results shows `empty`. Without `header`, the
     rows continue a CSV that was begun earlier. If the window has no room for all columns and `wide` is not set, a table
-    has shorter cells, and only the columns in `narrow` (all columns if `narrow` is empty). `search` returns the part of
-    a JSON document to print. With `color`, a table has colors.
+    has shorter cells, and only the columns in `narrow` (all columns if `narrow` is empty). The cells of the columns in
+    `below` are then printed below their row. `search` returns the part of a JSON document to print. With `color`, a
+    table has colors.
     """
 
     schema: str
@@ -25,6 +26,7 @@ class Results(NamedTuple):
     empty: str = ""
     header: bool = True
     narrow: Sequence[str] = ()
+    below: Sequence[str] = ()
     wide: bool = False
     search: Callable[[object], object] | None = None
     color: bool = False

@@ -12,7 +12,7 @@ from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
 from mfa_kit.audit.finding import RuleAnswer
-from mfa_kit.audit.frameworks import answer_controls
+from mfa_kit.audit.frameworks import ControlAnswer, ControlResult, answer_controls
 from mfa_kit.audit.records import finding_records
 from mfa_kit.core.csv_text import csv_lines
 from mfa_kit.core.letter import Letter, LetterSection
@@ -194,12 +194,12 @@ def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[
     """Return the summary of an export as a document of a page or two."""
     people = account_users(snapshot)
     ways = Counter(one.sign_in_way for one in people if one.password)
-    verdicts = {
-        framework.id: Counter(str(each.result) for each in answer_controls(framework, answers.all))
-        for framework in FRAMEWORKS.values()
-    }
+    lab = " (LAB, nothing here is real)" if snapshot.lab else ""
+    unread = ", ".join(
+        dict.fromkeys(f"{hole.part}{f' of {hole.about}' if hole.about else ''}" for hole in snapshot.holes)
+    )
     return Letter(
-        title=f"Evidence of MFA in AWS account {snapshot.account}",
+        title=f"Evidence of MFA in AWS account {snapshot.account}{lab}",
         paragraphs=(
             "This document summarizes the files beside it. Their hashes are in manifest.json, which is signed.",
         ),
@@ -207,14 +207,24 @@ def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[
             ("Read", iso_time(snapshot.at)),
             ("As", snapshot.caller),
             ("Users", str(len(people))),
+            *((("Not read", unread),) if unread else ()),
             ("Files", str(len(files))),
             *((f"Sign-in: {way}", str(number)) for way, number in ways.items()),
         ),
         sections=tuple(
             LetterSection(
-                title=f"{FRAMEWORKS[name].name} {FRAMEWORKS[name].version}",
-                paragraphs=(", ".join(f"{count} {result}" for result, count in sorted(counts.items())),),
+                title=f"{framework.name} {framework.version}",
+                paragraphs=tuple(_verdicts(answer_controls(framework, answers.all))),
             )
-            for name, counts in verdicts.items()
+            for framework in FRAMEWORKS.values()
         ),
     )
+
+
+def _verdicts(controls: Sequence[ControlAnswer]) -> Iterator[str]:
+    """Yield the number of controls of each verdict, and then the IDs of those that fail or are unknown."""
+    found = {result: [each.control.id for each in controls if each.result is result] for result in ControlResult}
+    yield ", ".join(f"{len(ids)} {result}" for result, ids in found.items() if ids)
+    for result in (ControlResult.FAIL, ControlResult.UNKNOWN):
+        if found[result]:
+            yield f"{result}: {', '.join(found[result])}"

@@ -83,7 +83,7 @@ def _removals(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
             command("aws", "iam", "remove-user-from-group", "--user-name", name, "--group-name", group)
             for group in groups
         )
-        or ("# " + command("aws", "iam", "list-groups-for-user", "--user-name", name),),
+        or (command("aws", "iam", "list-groups-for-user", "--user-name", name),),
     )
 
 
@@ -99,6 +99,7 @@ def _checks(name: str) -> SetupStep:
             *(command("aws", "iam", verb, "--user-name", name) for verb in (*asked, *more)),
             "# roles whose trust policy names the user: mfa-kit audit --rule roles.trust",
             command("aws", "cloudtrail", "lookup-events", "--lookup-attributes", f"{BY_NAME}{name}"),
-            "# when nothing is left that needs the user: " + command("aws", "iam", "delete-user", "--user-name", name),
+            "# IAM deletes the user only after everything in these lists is removed, including the policy of step 2: "
+            + command("aws", "iam", "delete-user", "--user-name", name),
         ),
     )

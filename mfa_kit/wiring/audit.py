@@ -69,13 +69,19 @@ class SnapshotSource:
 def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
     """Yield a pair: a snapshot, and an AccountSource for its account, which is None for a snapshot from a file.
 
-    Raise UsageFault if the file is not a snapshot, and the errors of `connect` if AWS cannot be used.
+    Raise UsageFault if the file is not a snapshot, or one of another account than --account, and the errors of
+    `connect` if AWS cannot be used.
     """
     if source.file is not None and source.file.exists():
         found = snapshots.read_snapshot(source.file)
         settings.progress.note(
             f"offline: account {aws.account_label(found.account, lab=found.lab)} as stored in {source.file}"
         )
+        if settings.account is not None and settings.account != found.account:
+            raise UsageFault(
+                f"the snapshot is of account {found.account}, but --account is {settings.account}",
+                "choose another file: --snapshot FILE",
+            )
         yield replace(found, holes=tuple(dict.fromkeys((*found.holes, *policy_holes(found))))), None
         return
     if source.file is not None:

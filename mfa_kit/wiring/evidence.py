@@ -12,7 +12,7 @@ from pathlib import Path
 from mfa_kit import __version__
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.snapshots import replaced_snapshot
-from mfa_kit.adapters.files.ssh_signature import sign
+from mfa_kit.adapters.files.ssh_signature import check_signing_key, sign
 from mfa_kit.audit.finding import Limits
 from mfa_kit.audit.registry import ALL_RULES, RULES, audit_snapshot
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -54,9 +54,13 @@ class EvidenceWish:
 def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[str, str]]:
     """Read the account, and write the archive. Return the snapshot, and the SHA-256 of each file by its name.
 
-    Raise UsageFault or IntegrityFault if the archive cannot be written, or if the manifest cannot be signed.
+    With `dry_run` in the settings, nothing is signed and no archive is written. Raise UsageFault or IntegrityFault if
+    the archive cannot be written, or if the manifest cannot be signed.
     """
+    if str(wish.file) == "-":
+        raise UsageFault("the archive cannot be written to stdout", "give a new file: -o FILE.zip")
     check_new(wish.file)
+    check_signing_key(wish.key)
     secret = _secret(wish.pseudonyms) if wish.pseudonyms else None
     draw = letter_printer(Paper.A4) if wish.pdf else None
     calls: list[ReadCall] = []
@@ -88,6 +92,8 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
     if draw is not None:
         contents[SUMMARY] = draw(summary_letter(snapshot, answers, files))
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())}
+    if settings.dry_run:
+        return snapshot, hashes
     manifest = json.dumps({"schema": SCHEMA, "version": VERSION, "sha256": hashes}, indent=1).encode() + b"\n"
     _write(wish.file, {**contents, MANIFEST: manifest, SIGNATURE: sign(manifest, wish.key)})
     return snapshot, hashes

@@ -59,7 +59,7 @@ def test_an_account_without_findings_exits_with_0(kit: Kit) -> None:
     """The exit code is 0. Each rule has a line, and the age of the report is printed."""
     done = kit("audit")
     assert done.code == 0, done.out
-    assert len(done.out.splitlines()) == 40
+    assert len([line for line in done.out.splitlines() if not line.startswith(" ")]) == 40
     assert re.search(r"40 rules: 27 pass, 13 not applicable; credential report 0 h \d min old", done.err)
 
 
@@ -302,6 +302,15 @@ def test_another_account_is_refused(kit: Kit) -> None:
 
 
 # Policy
+
+
+def test_a_snapshot_of_another_account_is_refused(kit: Kit, tmp_path: Path, offline: MfaKit) -> None:
+    """--account is also for an account that was read earlier."""
+    kit("audit", "--snapshot", tmp_path / "account.json")
+    done = offline.run("--account", "111122223333", "audit", "--snapshot", tmp_path / "account.json")
+    assert (done.code, done.out) == (2, "")
+    assert "the snapshot is of account 000000000000, but --account is 111122223333" in done.err
+    assert offline.run("--account", "000000000000", "audit", "--snapshot", tmp_path / "account.json").code == 0
 
 
 def test_show_prints_a_policy_and_explains_it(offline: MfaKit) -> None:

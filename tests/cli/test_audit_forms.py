@@ -181,10 +181,10 @@ def test_a_wrong_baseline_is_refused(faulty: tuple[Lab, Run], tmp_path: Path, mo
 def test_the_page_compares_with_the_last_audit(faulty: tuple[Lab, Run]) -> None:
     """A chart has the failed rules of both audits by severity. The first audit has none."""
     lab, audit = faulty
-    assert "Failures since" not in audit("--output", "html").out
+    assert "compared with the audit" not in audit("--output", "html").out
     lab.account.root.mfa = True
     lab.account.report = None
     page = audit("--output", "html").out
-    assert "Failures since the audit of" in page
+    assert "Failures, compared with the audit of" in page
     assert "critical before" in page
-    assert "Failures since" not in audit("--rule", "root", "--output", "html").out
+    assert "compared with the audit" not in audit("--rule", "root", "--output", "html").out

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 from tests.audit.conftest import changed
 from tests.audit.test_rules import root
@@ -13,7 +14,7 @@ def test_each_control_has_a_line_with_its_verdict(kit: Kit) -> None:  # noqa: F8
     done = kit("audit", "--framework", "cis-5.0", description=changed(root(mfa=False)))
     assert done.code == 1
     lines = done.out.splitlines()
-    assert "FAIL            1.4           Root has MFA" in lines
+    assert "FAIL            1.4   Root has MFA" in lines
     assert "    root: root has no MFA device: its password alone gives full access" in lines
     assert "CIS AWS Foundations Benchmark 5.0.0, section 1" in done.err
     assert "4 not covered" in done.err
@@ -39,3 +40,19 @@ def test_what_cannot_be_combined_is_refused(kit: Kit) -> None:  # noqa: F811
         assert kit("audit", "--framework", "fsbp", *more).code == 2
     assert kit("audit", "--framework", "fsbp1").code == 2
     assert kit("audit", "--max-session", "12h", "--org").code == 2
+
+
+def test_a_rule_of_a_framework_is_not_a_rule_of_the_audit(kit: Kit) -> None:  # noqa: F811
+    """The hint says where it is. The ID of a framework can be in upper case."""
+    done = kit("audit", "--rule", "users.two-keys")
+    assert (done.code, "only for controls of a framework" in done.err) == (2, True)
+    assert kit("audit", "--framework", "CIS-5.0").out.startswith("NOT COVERED     1.1   Contact details are current\n")
+
+
+def test_an_accepted_control_names_who_accepts_it(kit: Kit, tmp_path: Path) -> None:  # noqa: F811
+    """The reader of the report has no baseline."""
+    baseline = tmp_path / "baseline.toml"
+    lines = ['rule = "root.mfa"', 'subject = "*"', 'owner = "ann"', 'reason = "a safe"', "until = 2099-12-31"]
+    baseline.write_text("\n".join(["[[accepted]]", *lines]))
+    done = kit("audit", "--framework", "cis-5.0", "--baseline", baseline, description=changed(root(mfa=False)))
+    assert "ACCEPTED        1.4   Root has MFA\n    (ann accepts root until 2099-12-31: a safe)\n" in done.out

@@ -19,6 +19,7 @@ from tests.audit.test_rules import FIDO, both, user
 from tests.conftest import MfaKit
 from tests.letters.judges import text_of
 
+FAILS = ("cis-5.0", "fail")
 PEOPLE = changed(
     both(
         user("carol.jones", password=True, devices=[{**FIDO, "certifications": {"FIDO": "L2"}}]),
@@ -132,7 +133,10 @@ def test_the_summary_is_a_document(desk: tuple[Lab, MfaKit], tmp_path: Path) -> 
     assert hashes["summary.pdf"] == hashlib.sha256(files["summary.pdf"]).hexdigest()
     (tmp_path / "summary.pdf").write_bytes(files["summary.pdf"])
     text = text_of(tmp_path / "summary.pdf")
-    assert "Evidence of MFA in AWS account 000000000000" in text
+    assert "Evidence of MFA in AWS account 000000000000 (LAB, nothing here is real)" in " ".join(text.split())
+    failing = [row["control"] for row in rows(files["controls.csv"]) if (row["framework"], row["result"]) == FAILS]
+    assert failing
+    assert f"fail: {', '.join(failing)}" in " ".join(text.split())
     facts = dict(re.findall(r"^ *(As|Users|Files)  +(.+?) *$", text, re.MULTILINE))
     # The summary counts neither itself nor the manifest and its signature.
     assert facts == {
@@ -172,4 +176,29 @@ def test_what_cannot_be_done_writes_no_archive(
     words = [str(tmp_path / word) if not word.startswith("--") else word for word in options]
     done = desk[1].run("evidence", "export", "-o", str(tmp_path / "x.zip"), *words)
     assert done.code == code, done
+    assert not (tmp_path / "x.zip").exists()
+
+
+def test_a_key_that_does_not_exist_is_refused_before_the_account_is_read(
+    desk: tuple[Lab, MfaKit], tmp_path: Path
+) -> None:
+    """Reading a large account takes long."""
+    done = desk[1].run("evidence", "export", "-o", str(tmp_path / "x.zip"), "--sign", str(tmp_path / "nothing"))
+    assert (done.code, f"there is no file {tmp_path}/nothing" in done.err) == (2, True)
+    assert not desk[0].calls
+
+
+def test_an_archive_is_not_written_to_stdout(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
+    """A file with the name - would surprise."""
+    done = desk[1].run("evidence", "export", "-o", "-", "--sign", str(tmp_path / "key"))
+    assert (done.code, done.out, "cannot be written to stdout" in done.err) == (2, "", True)
+
+
+def test_a_dry_run_writes_nothing(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
+    """It lists the files that the archive would have."""
+    done = desk[1].run(
+        "--dry-run", "evidence", "export", "-o", str(tmp_path / "x.zip"), "--sign", str(tmp_path / "key")
+    )
+    assert done.code == 0, done
+    assert "controls.csv, devices.csv" in done.out
     assert not (tmp_path / "x.zip").exists()

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from mfa_kit.cli import forms
-from mfa_kit.cli.fitting import fitted_table, hanging
+from mfa_kit.cli.fitting import fitted_table, hanging, labeled
 from mfa_kit.cli.results import Results
 
 AWS = "aws iam update-account-password-policy --minimum-password-length 15 --allow-users-to-change-password"
@@ -55,3 +55,47 @@ def test_a_checksum_fits_beside_its_name(monkeypatch: pytest.MonkeyPatch, capsys
         f"sha256  {'a' * 64}",
         "no admin backup  2",
     ]
+
+
+def test_a_title_is_wrapped_beside_its_label() -> None:
+    """If the label leaves too little room, the title begins below it."""
+    assert labeled("FAIL  root.mfa  ", "Root signs in with MFA", 80) == ["FAIL  root.mfa  Root signs in with MFA"]
+    assert labeled("FAIL  root.mfa  ", "Root signs in with MFA", 34) == [
+        "FAIL  root.mfa  Root signs in with",
+        "                MFA",
+    ]
+    assert labeled("FAIL  root.mfa  ", "Root signs in with MFA", 24) == [
+        "FAIL  root.mfa",
+        "    Root signs in with",
+        "    MFA",
+    ]
+
+
+def test_a_command_beside_a_label_keeps_its_arn() -> None:
+    """In the prose before it, the name of the resource is enough."""
+    arn = "arn:aws:iam::111122223333:mfa/alice"
+    lines = labeled("    WHY  ", f"the only device is {arn}, so give another: mfa-kit revoke x {arn}", 60, short=True)
+    assert lines[0] == "    WHY  the only device is alice, so give another:"
+    assert " ".join(line.strip().removesuffix(" \\") for line in lines[1:]) == f"mfa-kit revoke x {arn}"
+
+
+def test_long_cells_are_below_their_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only if the window has no room for a table with all columns. An empty cell has no line."""
+    rows = [
+        {"user": "alice", "why": "x" * 30, "first": "mfa-kit enroll alice"},
+        {"user": "bob", "why": "y", "first": ""},
+    ]
+    results = Results("policy-lockout", rows, below=("why", "first"))
+    monkeypatch.setattr(forms, "window_width", lambda _: 50)
+    forms.write_table(results)
+    assert capsys.readouterr().out.splitlines() == [
+        "USER",
+        "alice",
+        f"    WHY    {'x' * 30}",
+        "    FIRST  mfa-kit enroll alice",
+        "bob",
+        "    WHY    y",
+    ]
+    monkeypatch.setattr(forms, "window_width", lambda _: 80)
+    forms.write_table(results)
+    assert capsys.readouterr().out.splitlines()[0].split() == ["USER", "WHY", "FIRST"]

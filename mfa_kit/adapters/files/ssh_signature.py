@@ -1,5 +1,6 @@
 """Signs data with an SSH key, by running OpenSSH's `ssh-keygen -Y sign`."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,16 +11,22 @@ NAMESPACE = "mfa-kit-evidence"
 HINT = "give the file of an SSH private key, or of a public key whose private key is in ssh-agent: --sign KEY"
 
 
+def check_signing_key(key: Path) -> None:
+    """Raise UsageFault if ssh-keygen is not installed, or if there is no such file. Call this before long work."""
+    if shutil.which("ssh-keygen") is None:
+        raise UsageFault("ssh-keygen is not installed, and it signs the evidence", "install OpenSSH's client")
+    if not key.is_file():
+        raise UsageFault(f"there is no file {key}", HINT)
+
+
 def sign(data: bytes, key: Path) -> bytes:
     """Return the signature of `data` in OpenSSH's text format. ssh-keygen itself asks for the key's passphrase.
 
-    Raise UsageFault if ssh-keygen is not installed or does not sign.
+    Raise UsageFault if the key cannot be used, or if ssh-keygen does not sign.
     """
+    check_signing_key(key)
     command = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", str(key.absolute())]
-    try:
-        done = subprocess.run(command, input=data, capture_output=True, check=False)  # noqa: S603 - no shell
-    except OSError:
-        raise UsageFault("ssh-keygen is not installed, and it signs the evidence", "install OpenSSH's client") from None
+    done = subprocess.run(command, input=data, capture_output=True, check=False)  # noqa: S603 - no shell
     if done.returncode or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise UsageFault(f"ssh-keygen did not sign: {said[-1] if said else 'no reason given'}", HINT)

@@ -54,6 +54,8 @@ def export_evidence(
     snapshot, hashes = wiring.evidence.export(settings, wish)
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
+    if settings.dry_run:
+        settings.progress.note(f"{file} would have these files; it was not written")
     output.one(
         "evidence-export",
         {"file": str(file), "account": snapshot.account, "at": iso_time(snapshot.at), "files": tuple(hashes)},

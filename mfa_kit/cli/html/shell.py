@@ -55,7 +55,7 @@ STYLE = """
   }
   @media print {
     body { margin: 0; max-width: none; print-color-adjust: exact; -webkit-print-color-adjust: exact }
-    summary { break-after: avoid } li, figure { break-inside: avoid }
+    summary, h2 { break-after: avoid } li, figure { break-inside: avoid }
     details::details-content { content-visibility: visible; block-size: auto }
   }
 """

@@ -46,5 +46,6 @@ def _write(linted: Sequence[tuple[str, Sequence[Trap]]], output: Output) -> int:
         for where, traps in linted
         for trap in traps
     ]
-    output.many("policy-lint", rows, empty=f"no traps found; policies checked: {len(linted)}")
+    empty = f"no traps found; policies checked: {len(linted)}"
+    output.many("policy-lint", rows, empty=empty, below=("what", "instead"))
     return 1 if rows else 0

@@ -80,7 +80,7 @@ def _write(found: Sequence[UserAccess], output: Output) -> None:
     rows = [access_row(access) for access in found]
     if output.form == "table":
         rows = [{name: cell for name, cell in row.items() if name != "already"} for row in rows]
-    output.many("policy-lockout", rows, empty="no user would be locked out")
+    output.many("policy-lockout", rows, empty="no user would be locked out", below=("why", "first"))
 
 
 def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: bool) -> None:
@@ -89,7 +89,7 @@ def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: boo
     if shut:
         error = Lockout(
             f"{len(shut)} of {len({access.user for access in found})} users would (or might) be locked out",
-            "run the command in the FIRST column for each of them, then run this again",
+            "do what FIRST says for each of them, then run this again",
         )
         if not administrators_left(found, snapshot):
             error.add_note("no administrator would still have access, so no one could help these users")

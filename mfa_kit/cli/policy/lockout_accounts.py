@@ -88,7 +88,7 @@ def _refuse(shut: Counter[str], unread: Sequence[str]) -> None:
         where = [label for label, number in shut.items() if number]
         raise Lockout(
             f"{count_of(total, 'user')} in {count_of(len(where), 'account')} would (or might) be locked out",
-            "run the command in the FIRST column for each of them, then run this again",
+            "do what FIRST says for each of them, then run this again",
         )
     if unread:
         raise Lockout(

@@ -25,7 +25,7 @@ from mfa_kit.wiring.settings import Settings
 @click.option(
     "--require-certification",
     "certification",
-    type=click.Choice([str(level) for level in Certification]),
+    type=click.Choice([str(level) for level in Certification], case_sensitive=False),
     help="Deny security keys with a lower FIDO certification, or with none.",
 )
 @click.option("--fips", is_flag=True, help="Deny security keys without a FIPS 140 certification.")
