@@ -62,9 +62,14 @@ def _answer(control: Control, found: Mapping[str, RuleAnswer]) -> ControlAnswer:
         return ControlAnswer(
             control=control, result=ControlResult.UNKNOWN, answers=answers, why=f"checked in part: {control.gap}"
         )
-    why = next((answer.why for answer in answers if answer.result is worst and answer.why), "")
-    if worst is RuleResult.ACCEPTED:
-        entries = [one for answer in answers for one in answer.accepted]
-        said = [f"{one.owner} accepts {one.subject} until {one.until}: {one.reason}" for one in entries]
-        why = "; ".join(dict.fromkeys(said))
+    why = _accepted(answers) if worst is RuleResult.ACCEPTED else _why(answers, worst)
     return ControlAnswer(control=control, result=ControlResult(worst), answers=answers, why=why)
+
+
+def _accepted(answers: Iterable[RuleAnswer]) -> str:
+    entries = (one for answer in answers for one in answer.accepted)
+    return "; ".join(f"{one.owner} accepts {one.subject} until {one.until}: {one.reason}" for one in entries)
+
+
+def _why(answers: Iterable[RuleAnswer], result: RuleResult) -> str:
+    return next((answer.why for answer in answers if answer.result is result and answer.why), "")

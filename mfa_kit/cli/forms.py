@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import click
 
@@ -60,12 +61,15 @@ def _table(rows: Sequence[Mapping[str, str]], results: Results, width: int) -> S
         return lines
     below = [name for name in names if name in results.below]
     columns = [name for name in names if name in results.narrow] or [name for name in names if name not in below]
-    room = max(map(len, below), default=0) + len(GAP)
     heads, *blocks = fitted_rows(rows, columns, width)
-    for row, block in zip(rows, blocks, strict=True):
-        for name in filter(row.__getitem__, below):
-            block.extend(labeled(f"    {heading(name):<{room}}", row[name], width, short=True))
-    return [line for block in (heads, *blocks) for line in block]
+    return [*heads, *chain(*(block + _below(row, below, width) for row, block in zip(rows, blocks, strict=True)))]
+
+
+def _below(row: Mapping[str, str], names: Sequence[str], width: int) -> list[str]:
+    """Return the lines of those cells that are printed below their row. An empty cell has no line."""
+    room = max(map(len, names), default=0) + len(GAP)
+    cells = [labeled(f"    {heading(name):<{room}}", row[name], width, short=True) for name in names if row[name]]
+    return [*chain(*cells)]
 
 
 def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
