@@ -5,6 +5,7 @@ is a step, and so is each thing that a worker records in the ledger about its tu
 """
 
 import contextlib
+import importlib
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -15,13 +16,15 @@ from typing import Any
 from unittest import mock
 
 from mfa_kit.cli.main import run
-from mfa_kit.cli.rollout import plan_run
 from mfa_kit.enrollment.ports import Desk
+from mfa_kit.wiring import rollout_turns
 from mfa_kit.wiring.desk_assembly import assemble_desk
 from tests.faults.worker import ADDRESS, PORTS, Cut, Shared, Told, main
 
 # What a worker records besides the entries of devices: it takes its turn, its run begins, and its run has ended.
 TURNS = ("turn_of_plan", "record_run", "record_end")
+# What `rollout work` loads when it uses it, so that a process need not load it after the fork.
+LOADED = ("mfa_kit.cli.rollout.work", "mfa_kit.wiring.rollout", "mfa_kit.adapters.aws.account", "boto3", "zxingcpp")
 
 
 @contextmanager
@@ -33,7 +36,7 @@ def cut_into(cut: Cut) -> Iterator[None]:
         return replace(desk, **{name: cut.wrap(getattr(desk, name), name) for name in PORTS})
 
     def step(name: str) -> Callable[..., Any]:
-        real = getattr(plan_run, name)
+        real = getattr(rollout_turns, name)
         if name == "turn_of_plan":
             return lambda *args: _cut_turn(real(*args), cut)
         return lambda *args, **kwargs: cut.step(name, lambda: real(*args, **kwargs))
@@ -41,7 +44,7 @@ def cut_into(cut: Cut) -> Iterator[None]:
     with contextlib.ExitStack() as patched:
         patched.enter_context(mock.patch("mfa_kit.wiring.rollout.assemble_desk", assemble))
         for name in TURNS:
-            patched.enter_context(mock.patch.object(plan_run, name, step(name)))
+            patched.enter_context(mock.patch.object(rollout_turns, name, step(name)))
         yield
 
 
@@ -66,4 +69,6 @@ def _work(job: dict[str, Any], _: Shared, cut: Cut) -> None:
 
 
 if __name__ == "__main__":
+    for name in LOADED:
+        importlib.import_module(name)
     main(_work)
