@@ -9,6 +9,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate
 from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.wiring.extras import command_for_extra
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
@@ -39,6 +40,6 @@ def _parse_yaml(text: str) -> tuple[object, Locate]:
         from mfa_kit.adapters.files.yaml_text import parse_yaml
     except ModuleNotFoundError:
         raise UsageFault(
-            "the file is not JSON, and YAML needs PyYAML, which is not installed", "pip install 'mfa-kit[org]'"
+            "the file is not JSON, and YAML needs PyYAML, which is not installed", command_for_extra("org")
         ) from None
     return parse_yaml(text)

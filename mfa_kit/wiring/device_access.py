@@ -12,6 +12,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.system_users import group_name, user_and_groups
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
+from mfa_kit.wiring.extras import command_for_extra
 
 INSTALL = 'sudo "$(command -v mfa-kit)" udev install'
 READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
@@ -86,7 +87,7 @@ def _readers() -> Diagnosis:
     try:
         from mfa_kit.adapters.oath import pcsc
     except ImportError:
-        return Diagnosis(what, Health.NOTED, "support is not installed", "pip install 'mfa-kit[oath]'")
+        return Diagnosis(what, Health.NOTED, "support is not installed", command_for_extra("oath"))
     try:
         names = [without_controls(name) for name in pcsc.reader_names()]
     except DeviceFault as fault:

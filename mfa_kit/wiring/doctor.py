@@ -16,6 +16,7 @@ from mfa_kit.posix.system_users import user_id
 from mfa_kit.wiring import aws, config, device_access, shared_ledger, this_computer
 from mfa_kit.wiring.backup_recipients import configured_recipients
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
+from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.settings import Settings
 
 # The extras of the package, each with a module that it installs.
@@ -76,7 +77,7 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
 def _extras() -> Iterator[Diagnosis]:
     for extra, module in EXTRAS.items():
         there = find_spec(module) is not None
-        hint = "" if there else f"pip install 'mfa-kit[{extra}]'"
+        hint = "" if there else command_for_extra(extra)
         yield Diagnosis(
             f"extra {extra}", Health.GOOD if there else Health.NOTED, "installed" if there else "absent", hint
         )

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from mfa_kit.audit.records import FindingRecord
 from mfa_kit.core.errors import UsageFault
-
-EXTRA = "pip install 'mfa-kit[ocsf]'"
+from mfa_kit.wiring.extras import command_for_extra
 
 
 def ocsf_document(records: Sequence[FindingRecord]) -> str:
@@ -16,5 +15,7 @@ def ocsf_document(records: Sequence[FindingRecord]) -> str:
     try:
         from mfa_kit.wiring.ocsf import ocsf_line
     except ImportError:
-        raise UsageFault("--output ocsf needs the 'ocsf' extra, which is not installed", EXTRA) from None
+        raise UsageFault(
+            "--output ocsf needs the 'ocsf' extra, which is not installed", command_for_extra("ocsf")
+        ) from None
     return "".join(f"{ocsf_line(record)}\n" for record in records)

@@ -11,6 +11,7 @@ from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.lab import child, plugged_cards
 from mfa_kit.posix.signals import wait_for_signal
+from mfa_kit.wiring.extras import command_for_extra
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.server import Lab
@@ -135,7 +136,7 @@ def _running(
     try:
         from mfa_kit.lab import session
     except ModuleNotFoundError as error:
-        raise UsageFault(f"the lab needs {error.name}, which is not installed", "pip install 'mfa-kit[lab]'") from None
+        raise UsageFault(f"the lab needs {error.name}, which is not installed", command_for_extra("lab")) from None
     options = session.LabOptions(region=region, port=port, **choices)
     with child.unwind_on_signals(), session.running_lab(options) as running:
         yield running

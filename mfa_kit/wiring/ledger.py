@@ -3,14 +3,13 @@
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.history import LogLine
     from mfa_kit.adapters.ledger.ledger import Ledger
-
-EXTRA = "pip install 'mfa-kit[postgres]'"
 
 
 def open_ledger(settings: Settings) -> "Ledger":
@@ -41,7 +40,9 @@ def need_postgresql() -> None:
     try:
         import psycopg  # noqa: F401 - the adapter uses it
     except ImportError:
-        raise UsageFault("a ledger in PostgreSQL needs the 'postgres' extra, which is not installed", EXTRA) from None
+        raise UsageFault(
+            "a ledger in PostgreSQL needs the 'postgres' extra, which is not installed", command_for_extra("postgres")
+        ) from None
 
 
 def history(settings: Settings, user: str | None, since: float) -> "list[LogLine]":

@@ -12,6 +12,7 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.otp import Secret
 from mfa_kit.letters.sheet import Paper, Sheet
+from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.files import check_new, write_new_file
 
 # Writes the letters of a break-glass identity's custodians before the context writes the identity's folder (the second
@@ -76,7 +77,7 @@ def _open_printing() -> _Printing:
         from mfa_kit.adapters.printing.pdf import draw_letter, draw_pdf, load_fonts
     except ImportError:
         raise UsageFault(
-            "letters need the 'letters' extra, which is not installed", "pip install 'mfa-kit[letters]'"
+            "letters need the 'letters' extra, which is not installed", command_for_extra("letters")
         ) from None
     load_fonts()
     return _Printing(draw_pdf, draw_letter)

@@ -11,6 +11,7 @@ from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.oath_keys.choosing import choose_key
 from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.files import read_secret_line
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
@@ -130,7 +131,5 @@ def _adapter() -> "type[Keys]":
     try:
         from mfa_kit.adapters.oath.keys import Keys
     except ImportError:
-        raise UsageFault(
-            "OATH keys need the 'oath' extra, which is not installed", "pip install 'mfa-kit[oath]'"
-        ) from None
+        raise UsageFault("OATH keys need the 'oath' extra, which is not installed", command_for_extra("oath")) from None
     return Keys

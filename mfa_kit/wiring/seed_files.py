@@ -15,6 +15,7 @@ from mfa_kit.tokens.seeds import (
     WrittenReading,
     joined_reasons,
 )
+from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.files import LONGEST_SECRET, read_secret
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
@@ -45,9 +46,7 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
     try:
         from mfa_kit.adapters.seedfiles import files
     except ModuleNotFoundError as error:
-        raise UsageFault(
-            f"seed files need {error.name}, which is not installed", "pip install 'mfa-kit[tokens]'"
-        ) from None
+        raise UsageFault(f"seed files need {error.name}, which is not installed", command_for_extra("tokens")) from None
 
     def unlock(what: str) -> Secret[str]:
         """Return the passphrase or pre-shared key that decrypts the file. `what` names it in the prompt."""

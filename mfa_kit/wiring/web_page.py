@@ -10,6 +10,7 @@ from mfa_kit.adapters.files.redirect_page import write_page
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.otp import Secret
+from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ def serve(views: "Views") -> "PageServer":
     try:
         from mfa_kit.adapters.web.server import PageServer
     except ImportError:
-        raise UsageFault(
-            "the page needs the 'page' extra, which is not installed", "pip install 'mfa-kit[page]'"
-        ) from None
+        raise UsageFault("the page needs the 'page' extra, which is not installed", command_for_extra("page")) from None
     return PageServer(views)
 
 

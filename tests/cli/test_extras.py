@@ -17,6 +17,7 @@ from mfa_kit.cli.main import COMMANDS
 from mfa_kit.cli.options import Rows
 from mfa_kit.core.unforeseen import InternalError
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.wiring.extras import command_for_extra
 from tests.conftest import ROOT, bare
 
 # The arguments that lead each command to its work; FILES are those of the folder that `desk` prepares.
@@ -269,3 +270,25 @@ def test_a_method_names_its_extra(verb: str, site: Path, desk: Desk) -> None:
     """Nothing is created or removed before the error."""
     code, out = desk.run(f"{verb} --with oath --yes", site=site)
     assert (code, "try: pip install 'mfa-kit[oath]'" in out) == (2, True), out
+
+
+@pytest.mark.parametrize(
+    ("receipt", "command"),
+    [
+        ("pipx_metadata.json", "pipx runpip 'mfa kit' install 'mfa-kit[lab]'"),
+        ("uv-receipt.toml", "uv pip install --python '{place}' 'mfa-kit[lab]'"),
+        ("pyvenv.cfg", "pip install 'mfa-kit[lab]'"),
+    ],
+)
+def test_the_command_for_an_extra_is_that_of_the_installer(
+    receipt: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Debian 13, pip installs nothing outside a virtual environment, and pipx and uv make theirs without pip.
+
+    `.ci/run` runs both commands.
+    """
+    place = tmp_path / "mfa kit"
+    place.mkdir()
+    (place / receipt).touch()
+    monkeypatch.setattr(sys, "prefix", str(place))
+    assert command_for_extra("lab") == command.format(place=place)

@@ -70,5 +70,5 @@ def _fault_in(db: sqlite3.Connection, aside: str) -> LedgerFault | None:
     if tables and not tables >= TABLES:
         return LedgerFault("belongs to another program", aside)
     if version > len(MIGRATIONS):
-        return LedgerFault("was written by a newer version of mfa-kit", "upgrade mfa-kit: pip install -U mfa-kit")
+        return LedgerFault("was written by a newer version of mfa-kit", "upgrade mfa-kit the way you installed it")
     return None

@@ -94,7 +94,7 @@ class SqliteDatabase:
                 os.close(lock)
         if self._version() > len(MIGRATIONS):
             raise IntegrityFault(
-                f"{self._path} was written by a newer version of mfa-kit", "upgrade mfa-kit: pip install -U mfa-kit"
+                f"{self._path} was written by a newer version of mfa-kit", "upgrade mfa-kit the way you installed it"
             )
 
     def _version(self) -> int:

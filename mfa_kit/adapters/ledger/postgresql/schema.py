@@ -42,7 +42,7 @@ def check_version(session: Session, address: Address) -> None:
         )
     if number > len(FILES):
         raise IntegrityFault(
-            f"the ledger {address.label} was made by a newer mfa-kit", "upgrade mfa-kit: pip install -U mfa-kit"
+            f"the ledger {address.label} was made by a newer mfa-kit", "upgrade mfa-kit the way you installed it"
         )
 
 
