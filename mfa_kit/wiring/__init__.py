@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import diagnosis as diagnosis
     from mfa_kit.wiring import doctor as doctor
     from mfa_kit.wiring import evidence as evidence
+    from mfa_kit.wiring import extras as extras
     from mfa_kit.wiring import fido_console as fido_console
     from mfa_kit.wiring import files as files
     from mfa_kit.wiring import findings as findings
