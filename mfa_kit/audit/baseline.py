@@ -51,10 +51,15 @@ def _judge(each: Finding | Unsure, entry: Acceptance | None, at: float) -> Findi
     evidence = each.evidence if isinstance(each, Finding) else each.why
     if at < entry.until:
         return AcceptedFinding(
-            subject=each.subject, evidence=evidence, owner=entry.owner, reason=entry.reason, until=entry.day
+            subject=each.subject,
+            evidence=evidence,
+            owner=entry.owner,
+            reason=entry.reason,
+            until=entry.day,
+            arn=each.arn,
         )
     said = f"{evidence}; {entry.owner} accepted this until {entry.day}"
-    return replace(each, evidence=said) if isinstance(each, Finding) else Unsure(each.subject, said)
+    return replace(each, evidence=said) if isinstance(each, Finding) else replace(each, why=said)
 
 
 def _entry(entries: Sequence[Acceptance], rule: str, subject: str) -> Acceptance | None:

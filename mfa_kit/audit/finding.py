@@ -49,19 +49,21 @@ class Finding:
     """One problem that a rule found.
 
     `subject` is the user or resource, and `evidence` says how the problem is known. `remedy` holds the commands that
-    fix it; a line that starts with `# ` is a sentence instead.
+    fix it; a line that starts with `# ` is a sentence instead. `arn` is the subject's ARN, if a rule is about users,
+    groups and roles, because several of these may have the same name. Otherwise it is "".
     """
 
     subject: str
     evidence: str
     remedy: tuple[str, ...] = ()
+    arn: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedFinding:
     """A finding, or an unknown subject, that a baseline accepts.
 
-    `owner` accepts it for `reason`, until the end of the day `until` (an ISO date).
+    `owner` accepts it for `reason`, until the end of the day `until` (an ISO date). `arn` is that of the finding.
     """
 
     subject: str
@@ -69,6 +71,7 @@ class AcceptedFinding:
     owner: str
     reason: str
     until: str
+    arn: str = ""
 
     @property
     def sentence(self) -> str:
@@ -78,10 +81,11 @@ class AcceptedFinding:
 
 @dataclass(frozen=True, slots=True)
 class Unsure:
-    """A user, or another subject, for whom the rule could not be evaluated."""
+    """A user, or another subject, for whom the rule could not be evaluated. `arn` is as in a Finding."""
 
     subject: str
     why: str
+    arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def _unread(scene: Scene) -> Iterator[Unsure]:
     for holder in _holders(scene):
         for policy in own_policies(holder, scene.snapshot.policies):
             if policy.flaw:
-                yield Unsure(holder.name, policy.flaw)
+                yield Unsure(holder.name, policy.flaw, holder.arn)
 
 
 @audit_rule("policies.full", Severity.HIGH, "No policy of the account allows everything", needs=(Part.DETAILS,))
@@ -85,6 +85,7 @@ def _full_inline(holder: Entity) -> Iterator[Finding]:
         if not _flawed(text) and _allows_everything(text):
             yield Finding(
                 subject=holder.name,
+                arn=holder.arn,
                 evidence=f"inline policy {name} of {_kind(holder)} {holder.name} allows every action on every resource",
                 remedy=(
                     "# attach a policy with what is needed, for administrators AWS's AdministratorAccess; then:",
@@ -108,10 +109,11 @@ def policies_administrator(scene: Scene) -> Iterator[Observation]:
     for holder in _holders(scene):
         for policy in own_policies(holder, scene.snapshot.policies):
             if policy.flaw:
-                yield Unsure(holder.name, policy.flaw)
+                yield Unsure(holder.name, policy.flaw, holder.arn)
             elif policy.text and _allows_everything(policy.text):
                 yield Finding(
                     subject=holder.name,
+                    arn=holder.arn,
                     evidence=f"{_kind(holder)} {holder.name} has a policy that allows every action on every resource",
                     remedy=("# attach a policy with what is needed instead, and detach this one",),
                 )
@@ -125,6 +127,7 @@ def policies_cloudshell(scene: Scene) -> Iterator[Observation]:
             if arn.endswith(CLOUDSHELL):
                 yield Finding(
                     subject=holder.name,
+                    arn=holder.arn,
                     evidence=f"{_kind(holder)} {holder.name} has AWSCloudShellFullAccess, which can move files",
                     remedy=(_detach(holder, arn),),
                 )

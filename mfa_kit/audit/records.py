@@ -17,7 +17,8 @@ ID_LENGTH = 32
 class FindingRecord:
     """A finding, an unknown result, or a rule without findings.
 
-    `id` is the same in each audit of the account as long as the rule finds the same subject. `resource` is the ARN of
+    `id` is the same in each audit of the account as long as the rule finds the same subject, which `key` identifies:
+    its name, or its ARN if several subjects may have the name. `resource` is the ARN of
     the subject, or of root for a subject that is the account itself. `first_seen` and `last_seen` are Unix times; the
     first is None if the ledger does not have it.
     """
@@ -28,6 +29,7 @@ class FindingRecord:
     rule: AuditRule
     result: RuleResult
     subject: str
+    key: str
     resource: str
     evidence: str
     remedy: tuple[str, ...]
@@ -36,14 +38,14 @@ class FindingRecord:
     last_seen: float
 
 
-def finding_id(account: str, rule: str, subject: str, *, number: int = 0) -> str:
+def finding_id(account: str, rule: str, key: str, *, number: int = 0) -> str:
     """Return the stable ID of a finding: 32 hexadecimal digits.
 
-    `number` counts the findings of the rule about the same subject, from 0.
+    `key` identifies the subject. `number` counts the findings of the rule about the same subject, from 0.
     """
     import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
 
-    text = "\0".join((account, rule, subject, str(number)))
+    text = "\0".join((account, rule, key, str(number)))
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 
@@ -61,13 +63,14 @@ def finding_records(
 def _records(
     snapshot: Snapshot, answer: RuleAnswer, seen: Mapping[str, float], resources: "_Resources"
 ) -> Iterator[FindingRecord]:
-    rows = [(RuleResult.FAIL, each.subject, each.evidence, each.remedy) for each in answer.findings]
-    rows += [(RuleResult.UNKNOWN, each.subject, each.why, ()) for each in answer.unsure]
-    rows += [(RuleResult.ACCEPTED, each.subject, each.sentence, ()) for each in answer.accepted]
+    rows = [(RuleResult.FAIL, each.subject, each.arn, each.evidence, each.remedy) for each in answer.findings]
+    rows += [(RuleResult.UNKNOWN, each.subject, each.arn, each.why, ()) for each in answer.unsure]
+    rows += [(RuleResult.ACCEPTED, each.subject, each.arn, each.sentence, ()) for each in answer.accepted]
     counts = Counter[str]()
-    for result, subject, evidence, remedy in rows or [(answer.result, "", answer.why, ())]:
-        number = finding_id(snapshot.account, answer.rule.id, subject, number=counts[subject])
-        counts[subject] += 1
+    for result, subject, arn, evidence, remedy in rows or [(answer.result, "", "", answer.why, ())]:
+        key = arn or subject
+        number = finding_id(snapshot.account, answer.rule.id, key, number=counts[key])
+        counts[key] += 1
         yield FindingRecord(
             id=number,
             account=snapshot.account,
@@ -75,7 +78,8 @@ def _records(
             rule=answer.rule,
             result=result,
             subject=subject,
-            resource=resources.arn(answer.rule, subject),
+            key=key,
+            resource=arn or resources.arn(answer.rule, subject),
             evidence=evidence,
             remedy=remedy,
             references=answer.references,
@@ -89,15 +93,12 @@ class _Resources:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._account = f"arn:{snapshot.partition}:iam::{snapshot.account}:root"
-        self._named: dict[tuple[str, str], str] = {}
         entities: tuple[Entity, ...] = (*snapshot.roles, *snapshot.groups, *snapshot.users)
-        for one in entities:
-            for kind in (one.arn.rpartition(":")[2].partition("/")[0], ""):
-                self._named[kind, one.name] = one.arn
+        self._named = {(one.arn.rpartition(":")[2].partition("/")[0], one.name): one.arn for one in entities}
 
     def arn(self, rule: AuditRule, subject: str) -> str:
         """Return the ARN of a rule's subject. A subject without an ARN of its own belongs to the account."""
         if subject.startswith("arn:"):
             return subject
-        kind = KINDS.get(rule.id.partition(".")[0], "")
-        return self._named.get((kind, subject), self._account)
+        kind = KINDS.get(rule.id.partition(".")[0])
+        return self._named.get((kind, subject), self._account) if kind else self._account

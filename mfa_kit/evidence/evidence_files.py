@@ -13,10 +13,11 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
 from mfa_kit.audit.finding import RuleAnswer
 from mfa_kit.audit.frameworks import ControlAnswer, ControlResult, answer_controls
-from mfa_kit.audit.records import finding_records
+from mfa_kit.audit.records import finding_id, finding_records
 from mfa_kit.core.csv_text import csv_lines
 from mfa_kit.core.letter import Letter, LetterSection
 from mfa_kit.core.timestamps import iso_time
+from mfa_kit.evidence.pseudonyms import Hiding
 from mfa_kit.policy.lint import policies_about_mfa
 from mfa_kit.policy.lockout import AccessState, access_with
 
@@ -45,27 +46,34 @@ class EvidenceAnswers:
 
 
 def evidence_files(
-    snapshot: Snapshot, answers: EvidenceAnswers, calls: Sequence[ReadCall], seen: Mapping[str, float], *, program: str
+    snapshot: Snapshot,
+    answers: EvidenceAnswers,
+    calls: Sequence[ReadCall],
+    seen: Mapping[str, float],
+    *,
+    program: str,
+    hide: Hiding,
 ) -> dict[str, str]:
     """Return the texts of the files of an export, by name, without the manifest.
 
-    `seen` has the time when each finding was first seen, and `program` is the name and version of mfa-kit.
+    `seen` has the time when each finding was first seen, and `program` is the name and version of mfa-kit. `hide` says
+    how names are written.
     """
-    policies = list(_policies(snapshot))
+    policies = list(_policies(snapshot, hide))
+    order = sorted if hide.shuffled else list
     return {
-        "account.json": _json(_account(snapshot, program)),
-        "devices.csv": _table(DEVICE_COLUMNS, _device_rows(snapshot, calls)),
-        "findings.csv": _table(FINDING_COLUMNS, _finding_rows(snapshot, answers.audit, seen)),
-        "controls.csv": _table(CONTROL_COLUMNS, _control_rows(answers.all)),
+        "account.json": _json(_account(snapshot, program, hide)),
+        "devices.csv": _table(DEVICE_COLUMNS, order(_device_rows(snapshot, calls, hide))),
+        "findings.csv": _table(FINDING_COLUMNS, order(_finding_rows(snapshot, answers.audit, seen, hide))),
+        "controls.csv": _table(CONTROL_COLUMNS, _control_rows(answers.all, hide)),
         "policies.csv": _table(POLICY_COLUMNS, [row for row, _, _ in policies]),
         **{file: text for _, file, text in policies},
-        "sources.csv": _table(
-            ("operation", "request_id", "user"), [(c.operation, c.request_id, c.user) for c in calls]
-        ),
+        "sources.csv": _table(CALL_COLUMNS, order(_call_rows(calls, hide))),
     }
 
 
-Row = Sequence[object]
+# The cells of a row, as text.
+Row = tuple[str, ...]
 DEVICE_COLUMNS = (
     *("user", "kind", "device", "since", "certifications", "enrolled_by_mfa_kit", "enrolled", "backup"),
     *("backup_opened", "backup_tested", "source", "request_ids"),
@@ -81,7 +89,11 @@ def _json(value: object) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    return csv_lines([list(columns), *([_cell(each) for each in row] for row in rows)])
+    return csv_lines([columns, *rows])
+
+
+def _cells(*values: object) -> Row:
+    return tuple(_cell(each) for each in values)
 
 
 def _cell(value: object) -> str:
@@ -100,7 +112,7 @@ def _time(at: float | None) -> str | None:
     return None if at is None else iso_time(at)
 
 
-def _account(snapshot: Snapshot, program: str) -> dict[str, object]:
+def _account(snapshot: Snapshot, program: str, hide: Hiding) -> dict[str, object]:
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -108,10 +120,13 @@ def _account(snapshot: Snapshot, program: str) -> dict[str, object]:
         "account": snapshot.account,
         "partition": snapshot.partition,
         "lab": snapshot.lab,
-        "caller": snapshot.caller,
+        "caller": hide.text(snapshot.caller),
         "at": iso_time(snapshot.at),
         "credential_report": _time(snapshot.report.made) if snapshot.report else None,
-        "not_read": [{"part": hole.part, "about": hole.about, "why": hole.why} for hole in snapshot.holes],
+        "not_read": [
+            {"part": hole.part, "about": hide.text(hole.about) if hole.about else None, "why": hide.text(hole.why)}
+            for hole in snapshot.holes
+        ],
         "frameworks": [
             {"id": each.id, "version": each.version, "source": each.source, "read": each.read}
             for each in FRAMEWORKS.values()
@@ -119,28 +134,34 @@ def _account(snapshot: Snapshot, program: str) -> dict[str, object]:
     }
 
 
-def _device_rows(snapshot: Snapshot, calls: Sequence[ReadCall]) -> list[Row]:
+def _call_rows(calls: Sequence[ReadCall], hide: Hiding) -> list[Row]:
+    return [_cells(call.operation, call.request_id, hide.text(call.user or "")) for call in calls]
+
+
+def _device_rows(snapshot: Snapshot, calls: Sequence[ReadCall], hide: Hiding) -> list[Row]:
     """Return a row for each device of each user, and one for each user without a device, or with unknown devices."""
     asked: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
     for call in calls:
         asked[call.operation, call.user].append(call.request_id)
-    return [row for one in account_users(snapshot) for row in _rows_of(one, snapshot, asked)]
+    return [row for one in account_users(snapshot) for row in _rows_of(one, snapshot, asked, hide)]
 
 
-def _rows_of(one: AccountUser, snapshot: Snapshot, asked: Mapping[tuple[str, str | None], list[str]]) -> Iterator[Row]:
+def _rows_of(
+    one: AccountUser, snapshot: Snapshot, asked: Mapping[tuple[str, str | None], list[str]], hide: Hiding
+) -> Iterator[Row]:
     listed, backups = one.name in snapshot.listed, {each.serial: each for each in snapshot.backups}
     operation, about = (DEVICE_SOURCES[1], one.name) if listed else (DEVICE_SOURCES[0], None)
     if not one.devices:
         kind = "none" if one.mfa is False else "unknown"
         source = operation if listed else USER_SOURCES[1]
-        yield (one.name, kind, *(None,) * 8, source, asked.get((source, about), ()))
+        yield _cells(hide.text(one.name), kind, *(None,) * 8, source, asked.get((source, about), ()))
     for device in one.devices:
         made = backups.get(device.serial)
         keys = asked.get((KEY_SOURCE, one.name), []) if device.serial in snapshot.certified else []
-        yield (
-            one.name,
+        yield _cells(
+            hide.text(one.name),
             device.type,
-            device.serial,
+            hide.text(device.serial),
             _time(device.since),
             snapshot.certified.get(device.serial, ()),
             made is not None,
@@ -153,33 +174,43 @@ def _rows_of(one: AccountUser, snapshot: Snapshot, asked: Mapping[tuple[str, str
         )
 
 
-def _finding_rows(snapshot: Snapshot, answers: Sequence[RuleAnswer], seen: Mapping[str, float]) -> list[Row]:
-    return [
-        (
-            *(record.result, record.rule.id, record.rule.severity, record.subject, record.evidence, record.id),
-            *(record.resource, record.references, _time(record.first_seen)),
+def _finding_rows(
+    snapshot: Snapshot, answers: Sequence[RuleAnswer], seen: Mapping[str, float], hide: Hiding
+) -> list[Row]:
+    counts = Counter[tuple[str, str]]()
+    rows = []
+    for record in finding_records(snapshot, answers, seen):
+        rule, subject = record.rule, hide.text(record.subject)
+        # The ID is made from the subject as it is written, because a name could be guessed from an ID made from it.
+        key = hide.text(record.key)
+        number = finding_id(record.account, rule.id, key, number=counts[rule.id, key])
+        counts[rule.id, key] += 1
+        rows.append(
+            _cells(
+                *(record.result, rule.id, rule.severity, subject, hide.text(record.evidence), number),
+                *(hide.text(record.resource), record.references, _time(record.first_seen)),
+            )
         )
-        for record in finding_records(snapshot, answers, seen)
-    ]
+    return rows
 
 
-def _control_rows(answers: Sequence[RuleAnswer]) -> list[Row]:
+def _control_rows(answers: Sequence[RuleAnswer], hide: Hiding) -> list[Row]:
     return [
-        (
+        _cells(
             framework.id,
             framework.version,
             control.control.id,
             control.control.title,
             control.result,
             control.control.rules,
-            control.why,
+            hide.text(control.why),
         )
         for framework in FRAMEWORKS.values()
         for control in answer_controls(framework, answers)
     ]
 
 
-def _policies(snapshot: Snapshot) -> Iterator[tuple[Row, str, str]]:
+def _policies(snapshot: Snapshot, hide: Hiding) -> Iterator[tuple[Row, str, str]]:
     """Yield for each policy in force that mentions MFA its row, the name of its file, and its text.
 
     The row has the number of credentials in each state that `policy lockout` reports for the policy.
@@ -187,16 +218,17 @@ def _policies(snapshot: Snapshot) -> Iterator[tuple[Row, str, str]]:
     for number, (name, _, text) in enumerate(policies_about_mfa(snapshot), 1):
         file = f"policies/{number:03}.json"
         states = Counter(access.state for access in access_with(snapshot, text))
-        yield (name, file, *(states[state] for state in AccessState)), file, text + "\n"
+        row = _cells(hide.text(name), file, *(states[state] for state in AccessState))
+        yield row, file, hide.policy(text) + "\n"
 
 
-def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[str, str]) -> Letter:
-    """Return the summary of an export as a document of a page or two."""
+def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[str, str], *, hide: Hiding) -> Letter:
+    """Return the summary of an export as a document of a page or two. `hide` says how names are written."""
     people = account_users(snapshot)
     ways = Counter(one.sign_in_way for one in people if one.password)
     lab = " (LAB, nothing here is real)" if snapshot.lab else ""
     unread = ", ".join(
-        dict.fromkeys(f"{hole.part}{f' of {hole.about}' if hole.about else ''}" for hole in snapshot.holes)
+        dict.fromkeys(f"{hole.part}{f' of {hide.text(hole.about)}' if hole.about else ''}" for hole in snapshot.holes)
     )
     return Letter(
         title=f"Evidence of MFA in AWS account {snapshot.account}{lab}",
@@ -205,7 +237,7 @@ def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[
         ),
         facts=(
             ("Read", iso_time(snapshot.at)),
-            ("As", snapshot.caller),
+            ("As", hide.text(snapshot.caller)),
             ("Users", str(len(people))),
             *((("Not read", unread),) if unread else ()),
             ("Files", str(len(files))),

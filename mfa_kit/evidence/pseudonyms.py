@@ -1,20 +1,40 @@
-"""Replaces names of users, devices and custodians in a snapshot by pseudonyms, which depend on a key.
+"""Replaces names of users, devices, custodians and tokens in an export by pseudonyms, which depend on a key.
 
 The same key gives the same pseudonyms, so two exports can be compared. Without the key, names cannot be guessed by
-computing the pseudonyms of likely names.
+computing the pseudonyms of likely names. Only texts are changed, after all rules were applied, so no verdict depends on
+the pseudonyms.
 """
 
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.models import REPORTED_ROOT
 
 LENGTH = 12
-# The end of an ARN of a virtual device or of a security key, with the device's name.
-DEVICE = re.compile(r"(:mfa/|:u2f/user/)([\w+=,.@/-]+)")
-IN_ARN = r"(:user/(?:[\w+=,.@-]+/)*){}(?![\w+=,.@-])"
-IN_TEXT = r"(\buser )'?{}'?(?![\w+=,.@-])"
+# The characters of names in IAM.
+NAME = r"[\w+=,.@-]+"
+# What is never replaced: the beginning of an ARN, the ARN of a policy of AWS, and a policy variable.
+TYPES = "role|group|policy|instance-profile|server-certificate|saml-provider|oidc-provider"
+AWS_POLICY = r"arn:[^:\s]*:iam::aws:[\w/+=,.@-]*"
+ARN_START = rf"arn:[^:\s]*:[^:\s]*:[^:\s]*:[^:\s]*:(?:root\b|(?:{TYPES})/)?"
+KEPT = rf"(?P<kept>{AWS_POLICY}|{ARN_START}|\$\{{[^}}]*\}})"
+# The ends of ARNs that name a device, a user or a session, also of other accounts.
+DEVICE = rf"(?<=:)(?P<device>(?:mfa|sms-mfa|u2f/user)/)(?P<device_name>(?:{NAME}/)*{NAME})(?![*?$])"
+USER = rf"(?<=:)(?P<user>user/)(?P<path>(?:{NAME}/)*)(?P<user_name>{NAME})(?![\w+=,.@*?$/-])"
+SESSION = rf"(?<=:)(?P<session>assumed-role/{NAME}/|federated-user/)(?P<session_name>{NAME})"
+# IDs of users and access keys, the name of a session after the ID of its role, and addresses.
+ID = r"(?<![A-Za-z0-9])(?P<id>(?:AIDA|AKIA|ASIA)[A-Z0-9]{12,})(?![A-Za-z0-9])"
+ROLE_SESSION = rf"(?P<role_id>AROA[A-Z0-9]{{12,}}:)(?P<role_session>{NAME})"
+EMAIL = r"(?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
+# The elements of a statement that may contain names (IAM user guide, "IAM JSON policy elements").
+NAMING = {"Principal", "NotPrincipal", "Resource", "NotResource"}
+# Values of conditions that are no names.
+TRUTHS = {"true", "false"}
 
 
 def pseudonym(kind: str, name: str, key: bytes) -> str:
@@ -26,54 +46,117 @@ def pseudonym(kind: str, name: str, key: bytes) -> str:
 
 
 def names_of(snapshot: Snapshot) -> dict[str, str]:
-    """Return the names to replace, each with its kind: users, custodians, and serials of hardware tokens."""
+    """Return the names to replace, each with its kind: user, custodian, token, computer or backup."""
     held = [each for devices in snapshot.listed.values() for each in devices]
-    found = {one.name: "user" for one in snapshot.users}
-    found |= {device.user: "user" for device in (*held, *snapshot.virtual) if device.user}
+    found = {each.file: "backup" for each in snapshot.backups if each.file}
+    found |= {each.computer: "computer" for each in snapshot.backups if each.computer}
     found |= {key.name: "custodian" for use in snapshot.break_glass or () for key in use.custodians}
     found |= {device.serial: "token" for device in held if not device.serial.startswith("arn:")}
-    return found
+    owners = {device.user for device in (*held, *snapshot.virtual)} | {each.user for each in snapshot.backups}
+    found |= {user: "user" for user in owners if user and user != REPORTED_ROOT}
+    return found | {one.name: "user" for one in snapshot.users}
 
 
-def replacer(names: Mapping[str, str], key: bytes) -> Callable[[str], str]:
-    """Return a function that replaces these names in a text.
+@dataclass(frozen=True, kw_only=True)
+class Pseudonyms:
+    """Replaces names in texts. `names` has the names with their kinds, and `key` is the secret.
 
-    The function replaces a text that is a name as a whole. Within other texts, it replaces user names in ARNs and after
-    the word user, and the device name in each ARN of a device, because devices are often named after their user.
+    A name is replaced wherever it is not part of a longer word. The last parts of ARNs of users, sessions and devices
+    are replaced too, as are IDs of users and access keys, and addresses of e-mail.
     """
-    known = {name: pseudonym(kind, name, key) for name, kind in names.items()}
-    users = sorted((re.escape(name) for name, kind in names.items() if kind == "user"), key=len, reverse=True)
-    either = f"(?P<name>{'|'.join(users)})" if users else r"(?P<name>(?!))"
-    patterns = [re.compile(pattern.format(either)) for pattern in (IN_ARN, IN_TEXT)]
 
-    def replace(text: str) -> str:
-        if text in known:
-            return known[text]
-        for pattern in patterns:
-            text = pattern.sub(lambda found: f"{found[1]}{known[found['name']]}", text)
-        return DEVICE.sub(lambda found: f"{found[1]}{pseudonym('device', found[2], key)}", text)
+    names: Mapping[str, str]
+    key: bytes
 
-    return replace
+    @cached_property
+    def _by_lower(self) -> Mapping[str, str]:
+        return {name.lower(): name for name in self.names}
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        longest = sorted(map(re.escape, self.names), key=len, reverse=True)
+        known = rf"(?<![A-Za-z0-9])(?P<known>{'|'.join(longest) or '(?!)'})(?![A-Za-z0-9])"
+        return re.compile(f"{KEPT}|{DEVICE}|{USER}|{SESSION}|{known}|{ROLE_SESSION}|{ID}|{EMAIL}")
+
+    @cached_property
+    def _any_case(self) -> re.Pattern[str]:
+        return re.compile(self._pattern.pattern, re.IGNORECASE)
+
+    def in_text(self, text: str) -> str:
+        """Return a text of mfa-kit, or a name, with pseudonyms. Names are replaced as IAM writes them."""
+        return self._pattern.sub(self._replace, text)
+
+    def in_policy(self, document: str) -> str:
+        """Return a policy with pseudonyms. Upper and lower case are the same. Actions and operators are kept."""
+        try:
+            found = read_json(document)
+        except JsonError:
+            return self._any_case.sub(self._replace, document)
+        return json.dumps(self._policy(found), ensure_ascii=False)
+
+    def _policy(self, value: object) -> object:
+        match value:
+            case list():
+                return [self._policy(each) for each in value]
+            case dict():
+                return {name: self._element(str(name), each) for name, each in value.items()}
+            case _:
+                return value
+
+    def _element(self, name: str, value: object) -> object:
+        if name == "Condition" and isinstance(value, dict):
+            return {operator: self._values(keys) for operator, keys in value.items()}
+        if name in {"Id", "Sid"} and isinstance(value, str):  # such as AllowZoe, where the name has no limits
+            return pseudonym("sid", value, self.key) if any(one in value.lower() for one in self._by_lower) else value
+        return self._values(value) if name in NAMING else self._policy(value)
+
+    def _values(self, value: object) -> object:
+        """Return a value of a policy with pseudonyms in its texts. Names in JSON objects are kept."""
+        match value:
+            case str():
+                return value if value.lower() in TRUTHS else self._any_case.sub(self._replace, value)
+            case list():
+                return [self._values(each) for each in value]
+            case dict():
+                return {name: self._values(each) for name, each in value.items()}
+            case _:
+                return value
+
+    def _replace(self, found: re.Match[str]) -> str:
+        if found["kept"]:
+            return found[0]
+        for kind in ("device", "user", "session"):
+            if found[kind]:
+                path = self.in_text(found["path"] or "")
+                return f"{found[kind]}{path}{self._known(found[f'{kind}_name'], kind)}"
+        if found["role_id"]:
+            return found["role_id"] + self._known(found["role_session"], "session")
+        if found["known"]:
+            return self._known(found["known"], "user")
+        kind = "id" if found["id"] else "email"
+        return pseudonym(kind, found[0].lower(), self.key)
+
+    def _known(self, name: str, kind: str) -> str:
+        """Return the pseudonym of a known name, or else of a name of this kind."""
+        known = name if name in self.names else self._by_lower.get(name.lower(), name)
+        return pseudonym(self.names.get(known, kind), known, self.key)
 
 
-def replaced(value: Any, replace: Callable[[str], str]) -> Any:
-    """Return a JSON value with `replace` applied to each text and to each key of an object."""
-    match value:
-        case str():
-            return replace(value)
-        case dict():
-            return {replace(str(name)): replaced(each, replace) for name, each in value.items()}
-        case list() | tuple():
-            return [replaced(each, replace) for each in value]
-        case _:
-            return value
+@dataclass(frozen=True, slots=True)
+class Hiding:
+    """How an export hides names: in texts, and in policies. `shuffled` says that rows may not show the order of names.
+
+    Without pseudonyms, the texts stay as they are.
+    """
+
+    text: Callable[[str], str] = str
+    policy: Callable[[str], str] = str
+    shuffled: bool = False
 
 
-def left_over(texts: Iterable[str], names: Mapping[str, str], *, least: int = 4) -> list[str]:
-    """Return the names that still occur in the texts as whole words. Names shorter than `least` are not looked for."""
-    whole = "\n".join(texts)
-    return [
-        name
-        for name in names
-        if len(name) >= least and re.search(rf"(?<![\w+=,.@-]){re.escape(name)}(?![\w+=,.@-])", whole)
-    ]
+def hiding(snapshot: Snapshot, key: bytes | None) -> Hiding:
+    """Return how to hide the names of a snapshot with this secret, or how to keep them if there is no secret."""
+    if key is None:
+        return Hiding()
+    names = Pseudonyms(names=names_of(snapshot), key=key)
+    return Hiding(text=names.in_text, policy=names.in_policy, shuffled=True)

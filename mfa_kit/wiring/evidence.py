@@ -3,15 +3,16 @@
 import hashlib
 import io
 import json
+import os
+import shlex
+import stat
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from mfa_kit import __version__
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.adapters.files.snapshots import replaced_snapshot
 from mfa_kit.adapters.files.ssh_signature import check_signing_key, sign
 from mfa_kit.audit.finding import Limits
 from mfa_kit.audit.registry import ALL_RULES, RULES, audit_snapshot
@@ -20,7 +21,7 @@ from mfa_kit.core.places import Place
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
 from mfa_kit.evidence.evidence_files import SCHEMA, VERSION, EvidenceAnswers, ReadCall, evidence_files, summary_letter
-from mfa_kit.evidence.pseudonyms import left_over, names_of, replaced, replacer
+from mfa_kit.evidence.pseudonyms import hiding
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.audit_history import open_audit_history
@@ -33,6 +34,8 @@ MANIFEST, SIGNATURE, SUMMARY = "manifest.json", "manifest.json.sig", "summary.pd
 DATE = (1980, 1, 1, 0, 0, 0)
 LEAST_KEY = 16
 LARGEST_KEY = 1 << 20
+# The rights of other users than the owner.
+OTHERS = 0o077
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,21 +79,13 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
         pass
     with open_audit_history(settings) as history:
         seen = {number: found.since for number, found in history.open_findings(snapshot.account).items()}
-    names = names_of(snapshot)
-    if secret is not None:
-        replace = replacer(names, secret)
-        snapshot = replaced_snapshot(snapshot, partial(replaced, replace=replace))
-        calls = [ReadCall(each.operation, each.request_id, replace(each.user) if each.user else None) for each in calls]
     found = audit_snapshot(snapshot, ALL_RULES, Limits())
     answers = EvidenceAnswers([each for each in found if each.rule in RULES], found)
-    files = evidence_files(snapshot, answers, calls, {} if secret else seen, program="mfa-kit " + __version__)
-    if secret is not None and (left := left_over(files.values(), names)):
-        raise IntegrityFault(
-            f"{len(left)} names would remain in the export, such as {left[0]}", "report this as a bug in mfa-kit"
-        )
+    hide = hiding(snapshot, secret)
+    files = evidence_files(snapshot, answers, calls, seen, program="mfa-kit " + __version__, hide=hide)
     contents = {name: text.encode() for name, text in files.items()}
     if draw is not None:
-        contents[SUMMARY] = draw(summary_letter(snapshot, answers, files))
+        contents[SUMMARY] = draw(summary_letter(snapshot, answers, files, hide=hide))
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())}
     if settings.dry_run:
         return snapshot, hashes
@@ -100,17 +95,27 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
 
 
 def _secret(file: Path) -> bytes:
-    """Return the content of the file with the secret of pseudonyms. Raise UsageFault if it is missing or too short."""
+    """Return the content of the file with the secret of pseudonyms, which may be a pipe.
+
+    Raise UsageFault if it is missing, if it is too short or too long, or if other users of this computer could read it.
+    """
+    make = "make one: (umask 077; openssl rand -hex 32 > FILE)"
     try:
         with file.open("rb") as opened:
-            found = opened.read(LARGEST_KEY).strip()
+            status = os.fstat(opened.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_mode & OTHERS:
+                raise UsageFault(
+                    f"{file} has mode {stat.S_IMODE(status.st_mode):04o}, so other users of this computer could learn "
+                    "the secret of the pseudonyms",
+                    f"allow only its owner: chmod 600 {shlex.quote(str(file))}",
+                )
+            found = opened.read(LARGEST_KEY + 1).strip()
     except OSError as error:
-        raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file with a random secret") from None
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", make) from None
     if len(found) < LEAST_KEY:
-        raise UsageFault(
-            f"{file} has fewer than {LEAST_KEY} bytes, so pseudonyms could be guessed",
-            "make one: (umask 077; openssl rand -hex 32 > FILE)",
-        )
+        raise UsageFault(f"{file} has fewer than {LEAST_KEY} bytes, so pseudonyms could be guessed", make)
+    if len(found) > LARGEST_KEY:
+        raise UsageFault(f"{file} is too large for a secret", make)
     return found
 
 

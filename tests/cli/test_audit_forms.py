@@ -188,3 +188,29 @@ def test_the_page_compares_with_the_last_audit(faulty: tuple[Lab, Run]) -> None:
     assert "Failures, compared with the audit of" in page
     assert "critical before" in page
     assert "compared with the audit" not in audit("--rule", "root", "--output", "html").out
+
+
+def test_a_user_and_a_group_of_one_name_are_two_resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each finding has the ARN of its holder, and its ID stays if the other is fixed. Root is not a user named root."""
+    everything = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+
+    def same_name(account: dict[str, Any]) -> None:
+        account["groups"].append({"name": "root", "policies": {"all": everything}})
+        account["users"].append({"name": "root", "groups": ["people"], "policies": {"all": everything}})
+
+    with Lab(description=changed(both(root(mfa=False), same_name))) as lab:
+        for name, value in {**lab.env, "MFA_KIT_HOME": str(tmp_path / "desk")}.items():
+            monkeypatch.setenv(name, value)
+
+        def found() -> dict[str, str]:
+            done = MfaKit(tmp_path / "desk", {}).run("audit", "--output", "csv")
+            wanted = {"policies.full", "root.mfa"}
+            return {row["resource"]: row["id"] for row in rows(done) if row["rule"] in wanted}
+
+        before = found()
+        start = "arn:aws:iam::000000000000:"
+        assert set(before) == {f"{start}root", f"{start}user/root", f"{start}group/root"}
+        lab.account.backend.users["root"].policies.clear()
+        after = found()
+        assert after[f"{start}group/root"] == before[f"{start}group/root"]
+        assert f"{start}user/root" not in after

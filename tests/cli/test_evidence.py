@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import re
 import subprocess
 import zipfile
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
+from mfa_kit.evidence.pseudonyms import Pseudonyms
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import changed
 from tests.audit.test_rules import FIDO, both, user
@@ -107,14 +109,19 @@ def test_backups_and_tests_are_included(desk: tuple[Lab, MfaKit], tmp_path: Path
     assert not any(part in data for data in files.values() for part in (seed, b"otpauth:"))
 
 
+def secret(file: Path, text: str = "0" * 32) -> str:
+    """Write the secret of pseudonyms, which only its owner may read. Return its path."""
+    file.write_text(text)
+    file.chmod(0o600)
+    return str(file)
+
+
 def test_pseudonyms_hide_names(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
     """No name of a user or token is left. The same secret gives the same pseudonyms, and another one gives others."""
-    secrets = [tmp_path / "one", tmp_path / "two"]
-    for number, file in enumerate(secrets):
-        file.write_text(str(number) * 32)
+    secrets = [secret(tmp_path / str(number), str(number) * 32) for number in range(2)]
     runs: list[dict[str, bytes]] = []
     for number, file in enumerate([secrets[0], secrets[0], secrets[1]]):
-        runs.append(exported(desk[1], tmp_path, "--pseudonyms", str(file), name=f"{number}.zip"))
+        runs.append(exported(desk[1], tmp_path, "--pseudonyms", file, name=f"{number}.zip"))
     everything = b"\n".join(runs[0].values()).decode()
     for name in ("carol", "alice", "dave", "GAHT12345678", "lab-admin"):
         assert name not in everything
@@ -122,6 +129,105 @@ def test_pseudonyms_hide_names(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None
     assert users[0] == users[1]
     assert not users[0] & users[2]
     assert all(name.startswith("user-") for name in users[0])
+
+
+# Names that are short, that are words of mfa-kit or of IAM, or that contain other names.
+AWKWARD = ("bob", "me", "root", "user", "none", "users", "arn", "Deny", "iam", "console", "svc-deploy", "bob.lee")
+NAMED = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Sid": "AllowBobAndZoe",
+            "Effect": "Allow",
+            "Action": "iam:*",
+            "Resource": ["arn:aws:iam::000000000000:user/team/bob", "arn:aws:iam::*:mfa/bob", "arn:aws:s3:::x/Bob/*"],
+        },
+        {
+            "Effect": "Deny",
+            "Action": "*",
+            "Resource": "*",
+            "Condition": {
+                "BoolIfExists": {"aws:MultiFactorAuthPresent": "false"},
+                "StringNotLike": {"aws:username": ["me", "svc-*"], "aws:userid": "AIDAABCDEFGHIJKLMNOP"},
+                "StringLike": {"aws:PrincipalTag/mail": "bob.lee@example.com"},
+            },
+        },
+    ],
+}
+
+
+def awkward(account: dict[str, Any]) -> None:
+    """Give an account these users, a policy that names some of them, and roles and groups with names of users."""
+    account["groups"].append({"name": "bob", "policies": {"named": NAMED}})
+    for name in AWKWARD:
+        both_groups = {"groups": ["people", "bob"], "password": True}
+        account["users"].append({"name": name, "path": "/me/", "devices": [{"name": name}], **both_groups})
+
+
+def test_pseudonyms_hide_short_names_and_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is hidden in each cell and policy, also if it is short or a word. No verdict depends on the pseudonyms."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    with Lab(description=changed(awkward)) as lab:
+        for name, value in {**lab.env, "MFA_KIT_HOME": str(tmp_path / "desk")}.items():
+            monkeypatch.setenv(name, value)
+        kit = MfaKit(tmp_path / "desk", {})
+        plain = exported(kit, tmp_path, name="plain.zip")
+        hidden = exported(kit, tmp_path, "--pseudonyms", secret(tmp_path / "secret"), name="hidden.zip")
+    devices = rows(hidden["devices.csv"])
+    assert len(devices) == len(rows(plain["devices.csv"]))
+    for row in devices:
+        assert re.fullmatch(r"user-[0-9a-f]{12}", row["user"])
+        assert re.fullmatch(r"(arn:aws:iam::000000000000:(mfa|u2f/user)/(user|device)-[0-9a-f]{12})?", row["device"])
+    assert [row["user"] for row in devices] == sorted(row["user"] for row in devices)
+    assert {row["user"] for row in rows(hidden["sources.csv"])} <= {"", *(row["user"] for row in devices)}
+    for column in ("result", "rule", "severity"):
+        verdicts = [sorted(row[column] for row in rows(files["findings.csv"])) for files in (plain, hidden)]
+        assert verdicts[0] == verdicts[1]
+    results = [[(row["control"], row["result"]) for row in rows(files["controls.csv"])] for files in (plain, hidden)]
+    assert results[0] == results[1]
+    states = [[list(row.values())[1:] for row in rows(files["policies.csv"])] for files in (plain, hidden)]
+    assert states[0] == states[1]
+    for row in rows(hidden["findings.csv"]):
+        words = set(re.findall(r"[\w.-]+", f"{row['subject']} {row['evidence']}"))
+        assert not words & set(AWKWARD)
+        assert re.fullmatch(r"(arn:aws:iam::000000000000:(root|user/.*user-[0-9a-f]{12}|\w+/.*))?", row["resource"])
+    [text] = [data for name, data in hidden.items() if b"StringNotLike" in data and name.startswith("policies/")]
+    assert not re.search(rb"(?i)bob|zoe|AIDA|\bme\b", text)
+    first, second = json.loads(text)["Statement"]
+    assert (first["Action"], second["Effect"]) == ("iam:*", "Deny")
+    assert second["Condition"]["BoolIfExists"] == {"aws:MultiFactorAuthPresent": "false"}
+    assert first["Resource"][1].startswith("arn:aws:iam::*:mfa/user-")
+
+
+def test_pseudonyms_hide_the_session_and_its_errors() -> None:
+    """The name of a session is the name of a person. It is hidden in the caller's ARN and in the reasons for gaps."""
+    session = "arn:aws:sts::000000000000:assumed-role/Auditor/zoe@example.com"
+    why = f"User: {session} is not authorized to perform: iam:ListMFADevices on resource: user dave"
+    names = Pseudonyms(names={"dave": "user"}, key=b"0" * 32)
+    for text in (session, why):
+        found = names.in_text(text)
+        assert "assumed-role/Auditor/session-" in found
+        assert not re.search("zoe|example|dave", found)
+    assert names.in_text("arn:aws:iam::999999999999:user/eve").startswith("arn:aws:iam::999999999999:user/user-")
+    assert names.in_text("arn:aws:iam::aws:policy/dave") == "arn:aws:iam::aws:policy/dave"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_a_secret_that_others_may_read_is_refused(desk: tuple[Lab, MfaKit], tmp_path: Path, mode: int) -> None:
+    """As ssh does with private keys. A secret from a pipe has no mode, and is accepted."""
+    file = tmp_path / "secret"
+    secret(file)
+    file.chmod(mode)
+    words = ["evidence", "export", "--sign", str(tmp_path / "key")]
+    done = desk[1].run(*words, "-o", str(tmp_path / "x.zip"), "--pseudonyms", str(file))
+    assert (done.code, (tmp_path / "x.zip").exists()) == (2, False)
+    assert f"mode {mode:04o}" in done.err
+    assert "chmod 600" in done.err
+    reader, writer = os.pipe()
+    os.write(writer, b"0" * 32)
+    os.close(writer)
+    done = desk[1].run(*words, "-o", str(tmp_path / "y.zip"), "--pseudonyms", f"/dev/fd/{reader}")
+    assert done.code == 0, done
 
 
 @pytest.mark.slow
@@ -151,8 +257,7 @@ def test_the_summary_is_a_document(desk: tuple[Lab, MfaKit], tmp_path: Path) -> 
 def test_the_summary_has_pseudonyms(desk: tuple[Lab, MfaKit], tmp_path: Path) -> None:
     """The name of the caller is replaced in the document too. Without --pdf there is none."""
     pytest.importorskip("reportlab")
-    (tmp_path / "secret").write_text("0" * 32)
-    files = exported(desk[1], tmp_path, "--pdf", "--pseudonyms", str(tmp_path / "secret"))
+    files = exported(desk[1], tmp_path, "--pdf", "--pseudonyms", secret(tmp_path / "secret"))
     (tmp_path / "summary.pdf").write_bytes(files["summary.pdf"])
     text = text_of(tmp_path / "summary.pdf")
     assert "lab-admin" not in text
@@ -172,7 +277,7 @@ def test_what_cannot_be_done_writes_no_archive(
     desk: tuple[Lab, MfaKit], tmp_path: Path, options: tuple[Any, ...], code: int
 ) -> None:
     """The reason is given."""
-    (tmp_path / "short").write_text("secret")
+    secret(tmp_path / "short", "secret")
     words = [str(tmp_path / word) if not word.startswith("--") else word for word in options]
     done = desk[1].run("evidence", "export", "-o", str(tmp_path / "x.zip"), *words)
     assert done.code == code, done

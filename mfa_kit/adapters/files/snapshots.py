@@ -5,7 +5,7 @@ The files are 0600, because they show which users are weakly protected.
 
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -36,12 +36,6 @@ def write_snapshot(snapshot: Snapshot, file: Path) -> None:
         raise IntegrityFault(
             f"{file} cannot be written: {error.strerror}", "give a new file in another folder: --snapshot FILE"
         ) from None
-
-
-def replaced_snapshot(snapshot: Snapshot, replace: Callable[[Any], Any]) -> Snapshot:
-    """Return the snapshot that results if `replace` is applied to the JSON document of a snapshot."""
-    found: Snapshot = _value(Snapshot, replace(read_json(json.dumps(asdict(snapshot)))))
-    return found
 
 
 def read_snapshot(file: Path) -> Snapshot:
