@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -20,8 +20,11 @@ from fido2.hid.base import HidDescriptor
 
 from mfa_kit.adapters.fido import links
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.clientpin import digest
 from mfa_kit.lab.devices.ctaphid import CtapHid
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
+from mfa_kit.security_keys import replug
+from mfa_kit.security_keys.replug import KeyReset
 from tests import pcsc
 from tests.conftest import ROOT, MfaKit, Result, bare
 from tests.fido.seam import SocketConnection, SocketWire, Tamper, descriptor
@@ -255,3 +258,42 @@ def session(process_desk: Desk, published: Published) -> Iterator["pexpect.spawn
     spawned.seen = seen  # type: ignore[attr-defined]
     yield spawned
     spawned.close()
+
+
+Hands = Callable[[Bus, Callable[[], SimulatedKey | None]], None]
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
+    """At the prompt, unplug all keys, then plug in the key that `another` returns."""
+    monkeypatch.setattr(replug, "LOOK", 0.02)
+    monkeypatch.setattr(replug, "PATIENCE", 30.0)
+
+    def begin(bus: Bus, another: Callable[[], SimulatedKey | None]) -> None:
+        real = KeyReset.wait_for  # the moments when the user acts
+        moves = iter(("out", "in"))
+
+        def wait_for(erasure: KeyReset, look: Callable[[], object], late: str) -> object:
+            move = next(moves)
+            taken = another() if move == "in" else None
+            if move == "in" and not taken:
+                monkeypatch.setattr(replug, "PATIENCE", 0.5)
+
+            def act() -> None:
+                time.sleep(0.1)
+                if move == "out":
+                    bus.unplug()
+                elif taken:
+                    bus.plug(taken, serial="KEY-7")
+
+            threading.Thread(target=act).start()
+            return real(erasure, look, late)
+
+        monkeypatch.setattr(KeyReset, "wait_for", wait_for)
+
+    return begin
+
+
+def has(key: SimulatedKey, pin: str) -> bool:
+    """Return whether the key has this PIN, according to its stored hash."""
+    return key.client_pin.hash == digest(pin.encode())

@@ -5,7 +5,6 @@ import io
 import json
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +20,7 @@ from mfa_kit.adapters.fido.key import _info
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
-from mfa_kit.lab.devices.clientpin import ClientPin, digest
+from mfa_kit.lab.devices.clientpin import ClientPin
 from mfa_kit.lab.devices.ctap import Parameters
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys import replug
@@ -30,7 +29,7 @@ from mfa_kit.security_keys.pin import check_reset
 from mfa_kit.security_keys.pin_entry import PipedPins
 from mfa_kit.security_keys.replug import KeyReset
 from tests.conftest import Result, bare
-from tests.fido.conftest import Bus, Desk, Port
+from tests.fido.conftest import Bus, Desk, Hands, Port, has
 from tests.letters.judges import text_of
 
 PIN, NEW = "pin-5839-canary", "new-7712-canary"
@@ -42,11 +41,6 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     answers: list[str] = []
     monkeypatch.setattr(PipedPins, "pin", lambda *_: Pin(answers.pop(0)))
     return answers
-
-
-def has(key: SimulatedKey, pin: str) -> bool:
-    """Return whether the key has this PIN, according to its stored hash."""
-    return key.client_pin.hash == digest(pin.encode())
 
 
 def test_a_new_pin_is_verified_with_one_attempt(bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str]) -> None:
@@ -386,40 +380,6 @@ def test_a_policy_without_a_setting_is_an_error(bus: Bus, key: SimulatedKey, des
     """The command needs at least one option."""
     bus.plug(key)
     assert desk.run("key", "pin", "policy").code == 2
-
-
-Hands = Callable[[Bus, Callable[[], SimulatedKey | None]], None]
-
-
-@pytest.fixture
-def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
-    """At the prompt, unplug all keys, then plug in the key that `another` returns."""
-    monkeypatch.setattr(replug, "LOOK", 0.02)
-    monkeypatch.setattr(replug, "PATIENCE", 30.0)
-
-    def begin(bus: Bus, another: Callable[[], SimulatedKey | None]) -> None:
-        real = KeyReset.wait_for  # the moments when the user acts
-        moves = iter(("out", "in"))
-
-        def wait_for(erasure: KeyReset, look: Callable[[], object], late: str) -> object:
-            move = next(moves)
-            taken = another() if move == "in" else None
-            if move == "in" and not taken:
-                monkeypatch.setattr(replug, "PATIENCE", 0.5)
-
-            def act() -> None:
-                time.sleep(0.1)
-                if move == "out":
-                    bus.unplug()
-                elif taken:
-                    bus.plug(taken, serial="KEY-7")
-
-            threading.Thread(target=act).start()
-            return real(erasure, look, late)
-
-        monkeypatch.setattr(KeyReset, "wait_for", wait_for)
-
-    return begin
 
 
 def reset(desk: Desk) -> Result:

@@ -4,7 +4,8 @@
     python -m tests.hardware --writes    ERASES the key: sets and changes a PIN, touches it, and resets it
 
 Connect exactly one key. --writes refuses a key that is not blank: that has a PIN, a credential, a code or a password.
-Serial numbers and identifiers of the key are replaced in the report.
+It looks once more after you confirmed, and stops at the first step that fails. Serial numbers and identifiers of the
+key are replaced in the report.
 """
 
 import argparse
@@ -70,13 +71,30 @@ def run_program(arguments: Sequence[str], stdin: str) -> Done:
     return Done(done.wait(), out, "".join(said))
 
 
-def writes(pin: str, other: str) -> Iterator[tuple[Sequence[str], str, str]]:
-    """Yield the steps that change the key: arguments, input, and what the step settles."""
-    yield ("key", "pin", "set", "--pin-stdin", "--output", "json"), f"{pin}\n", "a first PIN is set"
-    yield ("verify", "fido2", "--pin-stdin", "--output", "json"), f"{pin}\n", "touch and PIN work; its attestation"
-    yield ("key", "pin", "change", "--pin-stdin", "--output", "json"), f"{pin}\n{other}\n", "the PIN is changed"
-    yield ("key", "info", "--count", "--pin-stdin", "--output", "json"), f"{other}\n", "credentials are counted"
-    yield ("key", "reset", "--yes", "--output", "json"), "", "the key is erased after it is plugged in again"
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command that changes the key, or shows whether it did: its arguments, its input, and what it settles.
+
+    `blank` is None, or names the fields of `key info` that need not be blank in the answer.
+    """
+
+    words: Sequence[str]
+    stdin: str
+    settles: str
+    blank: tuple[str, ...] | None = None
+
+
+def writes(key: str, pin: str, other: str) -> Iterator[Step]:
+    """Yield the steps that change the key with this serial or place. Credentials can be counted only with a PIN."""
+    which = ("--key", key, "--output", "json")
+    stdin = (*which, "--pin-stdin")
+    yield Step(("key", "pin", "set", *stdin), f"{pin}\n", "a first PIN is set")
+    yield Step(("key", "info", "--count", *stdin), f"{pin}\n", "credentials are counted: there are none", ("fido_pin",))
+    yield Step(("verify", "fido2", *stdin), f"{pin}\n", "touch and PIN work; its attestation")
+    yield Step(("key", "pin", "change", *stdin), f"{pin}\n{other}\n", "the PIN is changed")
+    yield Step(("key", "info", "--count", *stdin), f"{other}\n", "the key has the other PIN", ("fido_pin",))
+    yield Step(("key", "reset", "--yes", *which), "", "the key is erased after it is plugged in again")
+    yield Step(READS[-1][0], "", "the erased key is blank", ())
 
 
 def public(text: str, pins: Sequence[str] = ()) -> str:
@@ -125,39 +143,67 @@ def header() -> Iterator[str]:
 def section(arguments: Sequence[str], settles: str, done: Done, pins: Sequence[str] = ()) -> str:
     """Return the part of the report about one step."""
     said = "\n".join(part for part in (public(done.out, pins), public(done.err, pins)) if part)
-    return (
-        f"\n### `mfa-kit {' '.join(arguments)}`: exit code {done.code}\n\nSettles: {settles}.\n\n```text\n{said}\n```"
-    )
+    title = f"`mfa-kit {public(' '.join(arguments))}`: exit code {done.code}"
+    return f"\n### {title}\n\nSettles: {settles}.\n\n```text\n{said}\n```"
 
 
-def main(arguments: Sequence[str] | None = None, run: Run = run_program, ask: Callable[[str], str] = input) -> int:
+def ask_person(question: str) -> str:
+    """Ask on stderr, because stdout may be a file with the report."""
+    click.echo(question, nl=False, err=True)
+    return input()
+
+
+def leave(reason: str) -> int:
+    """Say why the key was not changed, and return the exit code for it."""
+    click.echo(f"the key is left as it is, because {reason}", err=True)
+    return 2
+
+
+def try_writes(info: str, run: Run, ask: Callable[[str], str]) -> int:
+    """Run the steps that change the key whose `key info` was `info`, up to the first that fails.
+
+    Return 0 if all worked, 1 if one failed, and 2 if the key may not be erased.
+    """
+    if used := not_blank(info):
+        return leave(f"it is not blank: {', '.join(used)}")
+    if ask(WARNING) != WORD:
+        return leave(f"you did not type {WORD}")
+    # While the question waited, the key may have been used, or exchanged for another one.
+    again = run(READS[-1][0], "")
+    if again.code or (used := not_blank(again.out)):
+        return leave(f"it is no longer blank: {', '.join(used) or 'it cannot be read'}")
+    if again.out != info:
+        return leave("it is not the key that was read before")
+    pins = (f"{secrets.randbelow(10**8):08}", f"{secrets.randbelow(10**8):08}")
+    for step in writes(json.loads(info)["where"][0], *pins):
+        done = run(step.words, step.stdin)
+        click.echo(section(step.words, step.settles, done, pins))
+        left = [] if step.blank is None else [name for name in not_blank(done.out) if name not in step.blank]
+        # 1 is an answer: without --mds, `verify` cannot prove who made the key.
+        if done.code > 1 or left:
+            reason = f"the key is not blank: {', '.join(left)}" if left else "this step failed"
+            click.echo(f"\nNo later step was run, because {reason}.")
+            # Only on the terminal, not in the report: without its PIN, a key that turns out to be in use is lost.
+            click.echo(f"if the key has a PIN now, it is {' or '.join(pins)}", err=True)
+            return 1
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None, run: Run = run_program, ask: Callable[[str], str] = ask_person) -> int:
     """Print the report. Return 1 if a step failed, 2 if the key may not be erased."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--writes", action="store_true", help="ERASE the key, which has to be blank")
     given = options.parse_args(arguments)
     for line in header():
         click.echo(line)
-    worst, info = 0, ""
+    failed, info = False, ""
     for words, settles in READS:
         done = run(words, "")
         click.echo(section(words, settles, done))
-        worst, info = max(worst, int(done.code != 0)), done.out
+        failed, info = failed or done.code != 0, done.out
     if not given.writes:
-        return worst
-    if worst or (used := not_blank(info)):
-        reason = "a step failed" if worst else f"it is not blank: {', '.join(used)}"
-        click.echo(f"the key is left as it is, because {reason}", err=True)
-        return 2
-    if ask(WARNING) != WORD:
-        click.echo("the key is left as it is", err=True)
-        return 2
-    pins = (f"{secrets.randbelow(10**8):08}", f"{secrets.randbelow(10**8):08}")
-    for words, stdin, settles in writes(*pins):
-        done = run(words, stdin)
-        click.echo(section(words, settles, done, pins))
-        # 1 is an answer: without --mds, `verify` cannot prove who made the key.
-        worst = max(worst, int(done.code > 1))
-    return worst
+        return int(failed)
+    return leave("a step failed") if failed else try_writes(info, run, ask)
 
 
 if __name__ == "__main__":
