@@ -74,9 +74,9 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     title="Enter the key into a computer",
                     paragraphs=(
                         (
-                            "Do this only in a meeting of the custodians or in a drill. Use a computer that you trust "
-                            "and that has no swap space or an encrypted one, and a file in memory, as here, so that no "
-                            "disk keeps the key."
+                            "Do this only in a meeting of the custodians or in a drill. Use a computer that you trust, "
+                            "that nobody else is signed in to, and that has no swap space or an encrypted one. Use a "
+                            "file in memory, as here, so that no disk keeps the key."
                         ),
                     ),
                     steps=(

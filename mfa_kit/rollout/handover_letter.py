@@ -57,12 +57,13 @@ code.
     start $$env:TEMP\qr.png
 3. Linux:
     sudo apt install age
-    umask 077
-    age -d -i $identity -o /dev/shm/qr.png $file
-    xdg-open /dev/shm/qr.png
+    folder=$$(mktemp -d /dev/shm/qr.XXXXXX)
+    age -d -i $identity -o $$folder/qr.png $file
+    xdg-open $$folder/qr.png
 4. If you have mfa-kit (on Linux, also in WSL on Windows):
-    mfa-kit backup show $file -i $identity -o /dev/shm/qr.png
-    xdg-open /dev/shm/qr.png
+    folder=$$(mktemp -d /dev/shm/qr.XXXXXX)
+    mfa-kit backup show $file -i $identity -o $$folder/qr.png
+    xdg-open $$folder/qr.png
 
 ## Scan it
 
@@ -72,7 +73,7 @@ code.
 commands delete it on macOS, on Windows and on Linux, in this order:
     rm $$TMPDIR/qr.png
     Remove-Item $$env:TEMP\qr.png
-    rm /dev/shm/qr.png
+    rm -r $$folder
 [enrolled] 4. Sign in to the AWS console. When it asks for an MFA code, type the code that the app shows. If AWS rejects
 [enrolled] it, check that the phone sets its time automatically, and that you read the entry that you just added.
 

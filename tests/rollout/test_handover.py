@@ -83,8 +83,8 @@ def test_each_user_gets_the_file_that_they_can_open_and_a_letter(rollout: Rollou
             [Path(row["file"]).name, "letter.html", "letter.txt"]
         )
         text, html = (folder / "letter.txt").read_text(), Path(row["letter"]).read_text()
-        [command] = [line for line in text.splitlines() if "/dev/shm/qr.png" in line and "age -d" in line]
-        opened = command.replace("/dev/shm/qr.png", "qr.png").replace("identity.txt", str(identities[user]))
+        [command] = [line for line in text.splitlines() if "$folder/qr.png" in line and "age -d" in line]
+        opened = command.replace("$folder/", "").replace("identity.txt", str(identities[user]))
         subprocess.run(["sh", "-c", opened], cwd=folder, check=True)
         seed = key_uri.seed_of(symbol.read(Png((folder / "qr.png").read_bytes())))
         assert seed == Seed(rollout.lab.seed(serial))
@@ -93,7 +93,7 @@ def test_each_user_gets_the_file_that_they_can_open_and_a_letter(rollout: Rollou
             assert secret not in letter
             assert {"2999-12-01", user, ACCOUNT} <= {*letter.replace("<", " ").replace(">", " ").split()}
         for other in set(users) - {user}:
-            failed = command.replace("/dev/shm/qr.png", "no.png").replace("identity.txt", str(identities[other]))
+            failed = command.replace("$folder/qr.png", "no.png").replace("identity.txt", str(identities[other]))
             assert subprocess.run(["sh", "-c", failed], cwd=folder, check=False, capture_output=True).returncode == 1
 
 
@@ -182,10 +182,12 @@ def test_other_users_of_the_computer_cannot_read_the_picture(rollout: Rollout, p
     folder = Path(table(rollout)[0]["file"]).parent
     lines = [line.strip() for line in (folder / "letter.txt").read_text().splitlines()]
     first = lines.index("sudo apt install age") + 1
-    typed = "\n".join(["umask 022", *lines[first : lines.index("xdg-open /dev/shm/qr.png")]])
-    typed = typed.replace("/dev/shm/qr.png", "qr.png").replace("identity.txt", str(identity))
-    subprocess.run(["sh", "-ec", typed], cwd=folder, check=True)
-    assert stat.S_IMODE((folder / "qr.png").stat().st_mode) == 0o600
+    typed = "\n".join(["umask 022", *lines[first : lines.index("xdg-open $folder/qr.png")]])
+    typed = (
+        typed.replace("identity.txt", str(identity)) + "\nstat -c %a $folder && test -s $folder/qr.png && rm -r $folder"
+    )
+    done = subprocess.run(["sh", "-ec", typed], cwd=folder, check=True, capture_output=True, text=True)
+    assert done.stdout == "700\n"
     assert not [line for line in lines if " /tmp/" in line]
 
 
