@@ -83,8 +83,8 @@ class GlassUse:
     """A break-glass identity according to the ledger: its recipient, its custodians, and when it was used.
 
     `threshold` is the number of custodians who are needed. `made` is when the identity was first encrypted to
-    custodians, in Unix seconds. `drilled` is when a drill last passed, and `opened` when the identity was last opened
-    or passed on; each is None if that never happened.
+    custodians, in Unix seconds. `drilled` is when a drill last passed with these custodians, and `opened` when the
+    identity was last opened or passed on; each is None if that never happened.
     """
 
     recipient: str

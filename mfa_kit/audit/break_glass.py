@@ -116,10 +116,10 @@ def glass_drilled(scene: Scene) -> Iterator[Observation]:
         if not isinstance(each, GlassUse):
             yield each
         elif each.drilled is None or scene.days(each.drilled) >= scene.limits.glass_drilled:
-            when = f"{scene.days(each.drilled)} days ago" if each.drilled else "never"
+            when = f"in the last {scene.days(each.drilled)} days" if each.drilled else "with these custodians"
             yield Finding(
                 subject=each.recipient,
-                evidence=f"the last drill that passed was {when}, so it is unknown whether the custodians can open it",
+                evidence=f"no drill passed {when}, so it is unknown whether the custodians can open it",
                 remedy=("mfa-kit break-glass drill",),
             )
 

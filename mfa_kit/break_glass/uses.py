@@ -90,10 +90,15 @@ def identities_in_use(records: Sequence[Record], users: Mapping[str, Collection[
                     for name, key in each.custodians.items()
                 ),
                 made=first.made if first else each.at,
-                drilled=_time(last(records, each.recipient, GlassAction.DRILLED)),
+                drilled=_after(each.at, _time(last(records, each.recipient, GlassAction.DRILLED))),
                 opened=_time(last(records, each.recipient, GlassAction.OPENED, GlassAction.PASSED)),
             )
     return tuple(found.values())
+
+
+def _after(sealed: float, drilled: float | None) -> float | None:
+    """Return the time of a drill, or None if the custodians changed after it."""
+    return None if drilled is not None and drilled < sealed else drilled
 
 
 def _time(record: Record | None) -> float | None:

@@ -61,8 +61,8 @@ def test_an_identity_as_it_should_be_passes(good: Snapshot, rule: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "change", "evidence"),
     [
-        ("break-glass.drilled", {"drilled": None}, "was never"),
-        ("break-glass.drilled", {"drilled": time.time() - 181 * DAY}, "was 181 days ago"),
+        ("break-glass.drilled", {"drilled": None}, "with these custodians"),
+        ("break-glass.drilled", {"drilled": time.time() - 181 * DAY}, "in the last 181 days"),
         ("break-glass.unopened", {"opened": 1.5e9}, "opened on 2017-07-14"),
         ("break-glass.custodians", {"custodians": (CUSTODIANS[0], GlassKey(name="erin", key="age1e"))}, "erin has no"),
         ("break-glass.people", {"threshold": 1}, "1 of 2 custodians are needed"),
@@ -164,7 +164,7 @@ def test_custodians_are_unknown_if_the_users_are(good: Snapshot) -> None:
 
 
 def test_what_the_ledger_has_about_identities() -> None:
-    """The last group counts, and the last drill that passed. A user who keeps a custodian's key is named."""
+    """The last group counts, and the last drill that passed with it. A user who keeps a custodian's key is named."""
     sealed = Record(
         at=1.0, recipient="age1x", action=GlassAction.SEALED, custodians={"a": "age1a", "b": "age1b"}, threshold=1
     )
@@ -187,6 +187,8 @@ def test_what_the_ledger_has_about_identities() -> None:
         opened=6.0,
     )
     assert (second.recipient, second.drilled, second.opened) == ("age1y", None, None)
+    [after, _] = identities_in_use([*records, replace(sealed, at=7.0)], {})
+    assert (after.drilled, after.opened) == (None, 6.0)  # a drill says nothing about custodians who came later
 
 
 class NoDevices:
