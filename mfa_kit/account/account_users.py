@@ -92,7 +92,7 @@ class AccountUser:
 
 
 def account_users(snapshot: Snapshot, administered: Mapping[str, Administration] | None = None) -> list[AccountUser]:
-    """Return the users of a snapshot in IAM's order.
+    """Return the users of a snapshot, in the order in which IAM lists them.
 
     `administered` is the result of `administrations` for this snapshot, if the caller has it already.
     """

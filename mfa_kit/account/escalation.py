@@ -66,7 +66,7 @@ SERVICES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "ssm": (("ssm:StartAutomationExecution",),),
     "states": (("states:CreateStateMachine", "states:StartExecution"),),
 }
-# The actions in IAM and STS that the paths need, and those of the services.
+# The actions of IAM and STS that the paths need. ACTIONS also has the actions of SERVICES.
 IAM_ACTIONS = (
     *(f"iam:{verb}{kind}Policy" for verb in ("Attach", "Put") for kind in ("Group", "Role")),
     "iam:AddUserToGroup",

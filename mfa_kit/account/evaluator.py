@@ -477,7 +477,7 @@ def patterns_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]
 
 @lru_cache(maxsize=4096)
 def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of `patterns_named`. Of the allowed ones, return the first of each service and resource."""
+    """Return the pairs of `patterns_named`. With `allow`, keep only one action of each service for each resource."""
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for action, resource in patterns_named(document, allow=allow):
         found.setdefault((action.partition(":")[0].lower() if allow else action, resource), (action, resource))

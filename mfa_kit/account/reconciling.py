@@ -109,7 +109,7 @@ def _gone_devices(
         if device is None:
             detail = "it was removed, or renamed"
         elif isinstance(run, str) and run != entry.run:
-            detail = f"run {run} has made another one of this name"
+            detail = f"run {run} made another device with this name"
         elif entry.reached is not Reached.STAGED and device.user != user:
             detail = f"it belongs to {device.user}" if device.user else "it is not assigned to the user"
         else:

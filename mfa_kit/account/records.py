@@ -76,8 +76,8 @@ class Entity:
 class Details:
     """A page of iam:GetAccountAuthorizationDetails, or all of its pages together.
 
-    `policies` has the texts of managed policies by ARN, and `other_versions` those of their versions that are not in
-    force.
+    `policies` has the texts of managed policies by ARN, and `other_versions` the texts of the versions of these
+    policies that are not the default version.
     """
 
     users: tuple[Entity, ...] = ()

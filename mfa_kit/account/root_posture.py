@@ -68,7 +68,8 @@ class RootVerdict(StrEnum):
         return list(RootVerdict).index(self)
 
 
-# The verdicts of MFA devices, strongest first. As in the rule root.hardware, the strongest device of root counts.
+# The verdict for each type of MFA device, strongest first. As in the rule root.hardware, root's strongest device
+# counts.
 KINDS = {
     DeviceType.FIDO2: RootVerdict.SECURITY_KEY,
     DeviceType.HARDWARE_TOTP: RootVerdict.HARDWARE_TOTP,

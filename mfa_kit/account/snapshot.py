@@ -83,8 +83,9 @@ class GlassUse:
     """A break-glass identity according to the ledger: its recipient, its custodians, and when it was used.
 
     `threshold` is the number of custodians who are needed. `made` is when the identity was first encrypted to
-    custodians, in Unix seconds. `drilled` is when a drill last passed with these custodians, and `opened` when the
-    identity was last opened or passed on; each is None if that never happened.
+    custodians, in Unix seconds. `drilled` is when a drill last passed with these custodians. `opened` is when the
+    identity was last opened, or a custodian last removed a layer of encryption to pass a file on. Each is None if that
+    never happened.
     """
 
     recipient: str
@@ -100,15 +101,15 @@ class Snapshot:
     """What was read about an account at the time `at`, in Unix seconds by AWS's clock. `caller` is the reader's ARN.
 
     `holes` has the parts that could not be read. `policies` has the texts of managed policies by ARN, and
-    `other_versions` the texts of their versions that are not in force. `virtual` has the virtual devices; root's has
-    REPORTED_ROOT as its user. `listed` has, by user name, all devices of the users whose devices were listed.
-    `certified` has the certifications of security keys, by serial. `must_change` says, by user name, whether a user has
-    to choose a new password. `certificates` has the server certificates, or is None if they were not read. `sessions`
-    has the longest sign-in session in seconds, by user name, of the users for whom it was read; 0 means that it is not
-    set. `passwords` is the password policy. `central_root` is the state of centralized root access, or None if it was
-    not read. `member_root` has the facts about a member account's root user that its organization's administrator can
-    read. `break_glass` has the break-glass identities in the ledger, or is None if they were not read. `lab` says
-    whether the account is in a lab.
+    `other_versions` the texts of the versions of these policies that are not the default version. `virtual` has the
+    virtual devices; root's has REPORTED_ROOT as its user. `listed` has, by user name, all devices of the users whose
+    devices were listed. `certified` has the certifications of security keys, by serial. `must_change` says, by user
+    name, whether a user has to choose a new password. `certificates` has the server certificates, or is None if they
+    were not read. `sessions` has the longest sign-in session in seconds, by user name, of the users for whom it was
+    read; 0 means that it is not set. `passwords` is the password policy. `central_root` is the state of centralized
+    root access, or None if it was not read. `member_root` has the facts about a member account's root user that its
+    organization's administrator can read. `break_glass` has the break-glass identities in the ledger, or is None if
+    they were not read. `lab` says whether the account is in a lab.
     """
 
     at: float

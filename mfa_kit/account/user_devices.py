@@ -1,4 +1,8 @@
-"""Lists the MFA devices of all users: two lists, and one request for each user whose devices the lists do not show."""
+"""Lists the MFA devices of all users, with few requests.
+
+The list of virtual devices and the credential report are read first. Only the users whose devices these do not show
+need a request each.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +17,7 @@ from mfa_kit.enrollment.ports import Inventory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserDevices:
-    """The devices of users, by user name in IAM's order.
+    """The devices of users, by user name, in the order in which IAM lists the users.
 
     `report` is the credential report that showed which users have no device. If it could not be read, it is None, and
     IAM was asked about each user without a virtual device. `denied` names the lists that the caller may not read.
