@@ -14,7 +14,7 @@ VARIABLE = "MFA_KIT_LAB"
 VALUE = re.compile(r"(?P<token>[0-9a-f]{64})@(?P<endpoint>.+)")
 # The variables that choose an endpoint: for all services, for a single one (AWS_ENDPOINT_URL_IAM), and mfa-kit's own.
 ENDPOINTS = ("AWS_ENDPOINT_URL", "MFA_KIT_ENDPOINT_URL")
-# With this variable, AWS clients ignore the other variables.
+# If this variable is true, AWS clients ignore the variables that choose an endpoint.
 IGNORES_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 

@@ -94,14 +94,14 @@ def _records(message: Secret[bytes]) -> Iterator[tuple[int, Value]]:
     while at < end:
         key, at = _varint(message, at)
         match key & 7:
-            case 0:  # VARINT
+            case 0:  # wire type VARINT
                 value, at = _varint(message, at)
                 yield key >> 3, value
-            case 1:  # I64
+            case 1:  # wire type I64
                 at += 8
-            case 5:  # I32
+            case 5:  # wire type I32
                 at += 4
-            case 2:  # LEN
+            case 2:  # wire type LEN
                 size, at = _varint(message, at)
                 yield key >> 3, Secret(message.reveal()[at : at + size])
                 at += size

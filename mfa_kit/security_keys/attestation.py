@@ -42,7 +42,7 @@ FATAL = {
 DOUBTFUL = {"UPDATE_AVAILABLE", "RETIRED"}
 # A report with this status ends all certifications in earlier reports.
 NOT_CERTIFIED = "NOT_FIDO_CERTIFIED"
-# From the best result to the worst.
+# The results of a check, from the best to the worst.
 SEVERITY = (Value.NOT_APPLICABLE, Value.PASS, Value.WARN, Value.FAIL)
 
 

@@ -17,7 +17,7 @@ class TokenStore(Protocol):
         ...
 
     def last_sightings(self) -> Mapping[str, Sighting]:
-        """Return the latest sighting (test result) of each token, by serial, without those of an earlier seed."""
+        """Return the latest sighting (test result) of each token, by serial. Tests of an earlier seed do not count."""
         ...
 
     def record(self, *seen: Sighting) -> None:

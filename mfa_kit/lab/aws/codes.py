@@ -1,8 +1,8 @@
 """Decides which codes IAM and STS accept for a device.
 
-pyotp computes the codes, not mfa-kit's own otp module. With shared code, the lab and mfa-kit would have the same bug,
-and no test would fail. IAM and STS store used codes separately, as our recordings of AWS show: IAM stores the last pair
-that it accepted, and STS stores each code. Changes in IAM reach STS a few seconds later.
+pyotp computes the codes, not mfa-kit's own otp module. If the lab and mfa-kit shared code, both would have the same
+bugs, and no test would fail. IAM and STS store used codes separately, as our recordings of AWS show: IAM stores the
+last pair that it accepted, and STS stores each code. Changes in IAM reach STS a few seconds later.
 """
 
 import math

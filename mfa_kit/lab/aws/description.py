@@ -23,7 +23,7 @@ ROOT_KINDS = ("virtual", "token", "fido")
 # The arguments of moto's update_account_password_policy, by name.
 PasswordPolicy = Mapping[str, Any]
 
-# IAM's defaults (API UpdateAccountPasswordPolicy).
+# IAM's default password policy (API UpdateAccountPasswordPolicy).
 PASSWORD_POLICY: PasswordPolicy = {
     "allow_change_password": False,
     "hard_expiry": False,

@@ -135,7 +135,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         found = {"UserName": user.name, "SerialNumber": serial, "EnableDate": device.enable_date}
         return ActionResult(found | {"Certifications": device.certifications})
 
-    # Simulations of policies.
+    # The operations that simulate policies.
 
     def simulate_principal_policy(self) -> ActionResult:
         """Answer SimulatePrincipalPolicy from the principal's own policies and the context in the request."""
@@ -209,7 +209,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         ]
         return ActionResult({"EvaluationResults": rows, "IsTruncated": False})
 
-    # Passwords.
+    # The operations on passwords.
 
     def create_login_profile(self) -> ActionResult:
         """Answer CreateLoginProfile. Raise IamError with the code EntityAlreadyExists if the user has a password."""
@@ -247,7 +247,8 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         user.password_reset_required = bool(self.operation.params.get("PasswordResetRequired"))
         return _login_profile(user)
 
-    # Permissions boundaries. moto stores a boundary only for a role that is created with one, and never for a user.
+    # The operations on permissions boundaries. moto stores a boundary only for a role that is created with one, and
+    # never for a user.
 
     def create_user(self) -> ActionResult:
         """Answer CreateUser. Raise IamError with the code NoSuchEntity if the permissions boundary does not exist."""
@@ -277,7 +278,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         self.backend.checked_boundary(self.operation.text("PermissionsBoundary"))
         return super().put_role_permissions_boundary()
 
-    # The credential report.
+    # The operations on the credential report.
 
     def generate_credential_report(self) -> ActionResult:
         """Answer GenerateCredentialReport. Make a new report at once, unless the last one is still current."""

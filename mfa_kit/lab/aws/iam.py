@@ -28,7 +28,7 @@ class LabIam(ServerCertificates, Directory):
             raise IamError("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
         return dict(tags)
 
-    # Virtual devices.
+    # The operations on virtual devices.
 
     def create_virtual_mfa_device(self) -> ActionResult:
         """Answer CreateVirtualMFADevice. Only this operation returns the secret and its QR code."""
@@ -66,7 +66,7 @@ class LabIam(ServerCertificates, Directory):
         shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row["SerialNumber"]))
         return ActionResult({"VirtualMFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
 
-    # Assignment to users.
+    # The operations that assign devices to users.
 
     def enable_mfa_device(self) -> ActionResult:
         """Answer EnableMFADevice for a virtual device or a hardware token, with two consecutive codes."""
@@ -139,7 +139,7 @@ class LabIam(ServerCertificates, Directory):
         if not accepted:
             raise IamError("InvalidAuthenticationCode", "Authentication code for device is not valid.")
 
-    # Tags of virtual devices.
+    # The operations on the tags of virtual devices.
 
     def tag_mfa_device(self) -> ActionResult:
         """Answer TagMFADevice. Raise IamError with the code LimitExceeded above 50 tags."""

@@ -26,7 +26,8 @@ from mfa_kit.organization.accounts import AccountState
 SERVICE = "organizations"
 # The maximum number of rows of a page (API ListAccounts: MaxResults).
 PAGE = 20
-# Status is the older field, with fewer values. How AWS derives it from State is not documented.
+# The value of the field Status for each State. Status is older and has fewer values. How AWS derives it from State is
+# not documented.
 STATUS = {
     AccountState.PENDING_ACTIVATION: "ACTIVE",
     AccountState.ACTIVE: "ACTIVE",

@@ -14,7 +14,7 @@ class RootAccess(AuthorizedResponse, IamResponse):
     The class after it in the method resolution order, which is LabIam, answers all other calls.
     """
 
-    # Features of centralized root access.
+    # The operations on the features of centralized root access.
 
     def list_organizations_features(self) -> ActionResult:
         """Answer ListOrganizationsFeatures, for the management account and a delegated administrator of IAM."""
@@ -65,7 +65,7 @@ class RootAccess(AuthorizedResponse, IamResponse):
                 "The account making the request is not the management account or a delegated administrator.",
             )
 
-    # The credentials of the root user.
+    # The operations on the credentials of the root user.
 
     @property
     def _about_root(self) -> bool:

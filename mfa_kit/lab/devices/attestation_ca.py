@@ -20,7 +20,8 @@ from cryptography.x509.oid import NameOID
 
 from mfa_kit.lab.devices.apdu import tlv
 
-# WebAuthn, 8.2.1 (id-fido-gen-ce-aaguid), and Yubico's "attestation certificates" page (the firmware version).
+# The extension with the AAGUID (WebAuthn, 8.2.1, id-fido-gen-ce-aaguid), and the extension with the firmware version
+# (Yubico's "attestation certificates" page).
 AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
 FIRMWARE_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.41482.13.1")
 DER = serialization.Encoding.DER
@@ -272,7 +273,7 @@ def _rewritten(
         tbs = tbs.replace(b"\x02" + bytes([length]) + old.to_bytes(length), b"\x02\x01" + bytes([serial]), 1)
     if generalized:
         tbs = DATES.sub(lambda dates: tlv(SEQUENCE, b"".join(b"\x18\x0f20" + date for date in dates.groups())), tbs, 1)
-    tbs = tlv(SEQUENCE, tbs[4:])  # a tag, 0x82 and two octets of length come before it
+    tbs = tlv(SEQUENCE, tbs[4:])  # skips the tag, 0x82 and two octets of length
     ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
     signature = issuer.key.sign(tbs, ec.ECDSA(SHA256))
     return IssuedCertificate(issued.key, tlv(SEQUENCE, tbs + ecdsa_with_sha256 + tlv(BIT_STRING, b"\0" + signature)))

@@ -16,7 +16,7 @@ from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus, Parameters
 RETRIES = 8
 # After three wrong PINs in a row, the key must be unplugged (CTAP 2.1, 6.5.2.3).
 IN_A_ROW = 3
-# Subcommands (CTAP 2.1, 6.5.5).
+# The subcommands of authenticatorClientPIN (CTAP 2.1, 6.5.5).
 GET_RETRIES, GET_KEY_AGREEMENT, SET_PIN, CHANGE_PIN, GET_TOKEN, GET_TOKEN_UV = range(1, 7)
 GET_TOKEN_PERMISSIONS = 9
 # The COSE algorithm ECDH-ES + HKDF-256, which the standard requires here (CTAP 2.1, 6.5.6).

@@ -8,7 +8,7 @@ from typing import TypeVar
 from fido2 import cbor
 
 T = TypeVar("T")
-# COSE algorithms, ES256 (RFC 9053).
+# The number of the algorithm ES256 in COSE (RFC 9053).
 ES256 = -7
 
 

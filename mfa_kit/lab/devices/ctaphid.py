@@ -12,7 +12,7 @@ from mfa_kit.lab.devices.securitykey import SimulatedKey
 
 PACKET = 64
 BROADCAST = 0xFFFFFFFF
-# Commands, and the capabilities that INIT reports (CTAP 2.1, 11.2.9).
+# The commands of CTAPHID, and the capabilities that INIT reports (CTAP 2.1, 11.2.9).
 INIT, PING, MSG, WINK, CBOR, CANCEL, KEEPALIVE, ERROR = 0x06, 0x01, 0x03, 0x08, 0x10, 0x11, 0x3B, 0x3F
 CAN_WINK, CAN_CBOR, NO_MSG = 0x01, 0x04, 0x08
 # The status of a keepalive that requests a touch, and the seconds between two keepalives.

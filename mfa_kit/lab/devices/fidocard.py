@@ -23,7 +23,7 @@ from mfa_kit.lab.devices.ctaphid import PATIENCE, UPNEEDED
 from mfa_kit.lab.devices.securitykey import SimulatedKey
 
 AID_FIDO = bytes.fromhex("a0000006472f0001")
-# ISO 7816-4, GET RESPONSE.
+# The instruction GET RESPONSE (ISO 7816-4).
 GET_REMAINING = 0xC0
 # NFCCTAP_MSG, NFCCTAP_GETRESPONSE and NFCCTAP_CONTROL, and the P1 of a GETRESPONSE that cancels (CTAP 2.1, 11.3.7).
 MSG, GETRESPONSE, CONTROL = 0x10, 0x11, 0x12

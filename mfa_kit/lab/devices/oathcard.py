@@ -29,7 +29,7 @@ AID_MANAGEMENT = bytes.fromhex("a000000527471117")
 # A YubiKey's ATR on USB.
 ATR_USB = bytes.fromhex("3bfd1300008131fe158073c021c057597562694b657940")
 
-# Instructions. READ_CONFIG belongs to the management applet.
+# The instructions of the OATH applet. READ_CONFIG belongs to the management applet.
 PUT, DELETE, SET_CODE, RESET, RENAME = 0x01, 0x02, 0x03, 0x04, 0x05
 READ_CONFIG = 0x1D
 LIST, CALCULATE, VALIDATE, CALCULATE_ALL, SEND_REMAINING = 0xA1, 0xA2, 0xA3, 0xA4, 0xA5
@@ -166,7 +166,7 @@ class YkoathCard:
         self._chain = b""
         self._response = LongResponse(CHUNK)
 
-    # APDUs.
+    # The methods that handle APDUs.
 
     def power(self) -> None:
         """Forget the state of a session (applet, password check, command chain), as after a reset or a power-up."""
@@ -242,7 +242,7 @@ class YkoathCard:
             self._wait_for_touch()
         return command(self, apdu)
 
-    # Applets.
+    # The methods that select applets.
 
     def _select(self, aid: bytes) -> bytes:
         self._response.forget()
@@ -273,7 +273,7 @@ class YkoathCard:
         self.password, self.identity = None, secrets.token_bytes(8)
         return b""
 
-    # The password.
+    # The methods for the password.
 
     def _validate(self, apdu: Apdu) -> bytes:
         fields, quirks = _fields(apdu), self.quirks
@@ -303,7 +303,7 @@ class YkoathCard:
         self.password = key
         return b""
 
-    # Credentials.
+    # The methods for credentials.
 
     def _known(self, name: bytes) -> bytes:
         """Return `name`. Raise ApduRefusal if no credential has this name."""

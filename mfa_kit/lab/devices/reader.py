@@ -30,11 +30,12 @@ from mfa_kit.posix.unix_sockets import listens
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 DRIVERS = Path("/usr/lib/pcsc/drivers")
 RUN = Path("/run")
-# Each namespace has its own ports. The second slot of a reader listens on the next port.
+# The port of the first reader's first slot. The second slot of a reader listens on the next port. All labs use the same
+# ports, because each network namespace has its own.
 PORT = 0x8C7B
 POWER_ON, GET_ATR = 1, 4
-# pcsclite.h, MAX_READERNAME and PCSCLITE_MAX_READERS_CONTEXTS. A reader here has two slots, whose names pcscd ends with
-# a number such as " 00 00".
+# The limits of pcscd for the length of a name and the number of readers (pcsclite.h, MAX_READERNAME and
+# PCSCLITE_MAX_READERS_CONTEXTS). A reader here has two slots, whose names pcscd ends with a number such as " 00 00".
 LONGEST_NAME, MOST = 120, 8
 START, TICK = 20.0, 0.05
 # How many seconds to wait until pcscd exits. It never exits while its driver waits for a card that was removed.

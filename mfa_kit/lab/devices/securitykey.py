@@ -31,11 +31,12 @@ from mfa_kit.lab.devices.ctap import (
 
 # Flags of authenticatorData: user present, user verified, attested credential data (WebAuthn, 6.1).
 UP, UV, AT = 0x01, 0x04, 0x40
-# authenticatorConfig, and its subcommand setMinPINLength (CTAP 2.1, 6.11.4).
+# The command authenticatorConfig, and its subcommand setMinPINLength (CTAP 2.1, 6.11.4).
 CONFIG, SET_MIN_PIN_LENGTH = 0x0D, 3
-# authenticatorCredentialManagement: getCredsMetadata (CTAP 2.1, 6.8.2).
+# The subcommand getCredsMetadata of authenticatorCredentialManagement (CTAP 2.1, 6.8.2).
 GET_CREDENTIALS_METADATA = 1
-# U2F raw messages: the control byte check-only, and the length of a challenge with an application parameter in octets.
+# The control byte check-only of U2F raw messages, and the length in octets of their challenge and application parameter
+# together.
 CHECK_ONLY, HASHES = 0x07, 64
 Response = Mapping[int, object]
 
@@ -313,7 +314,7 @@ class SimulatedKey:
     def _selection(self, _: Parameters, touch: Touch) -> None:
         touch.wait()
 
-    # CTAP 2.1, 6: the number of each command.
+    # The method for each command, by the command's number (CTAP 2.1, 6).
     _COMMANDS: ClassVar[Mapping[int, "Callable[[SimulatedKey, Parameters, Touch], Response | None]"]] = {
         0x01: _make_credential,
         0x02: _get_assertion,

@@ -10,7 +10,7 @@ from typing import Self
 from mfa_kit.core.errors import DeviceFault
 
 NODE = "/dev/uhid"
-# include/uapi/linux/uhid.h
+# The types of events (include/uapi/linux/uhid.h).
 DESTROY, OUTPUT, CREATE2, INPUT2 = 1, 6, 11, 12
 CREATE = struct.Struct("<I128s64s64sHHIIII4096s")
 EVENT = 4380
