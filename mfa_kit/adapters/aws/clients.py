@@ -274,7 +274,7 @@ def moment(text: Any) -> datetime:
     """
     try:
         found = _parsed(text)
-        found.utctimetuple()  # raises OverflowError before the year 1 and after 9999
+        found.utctimetuple()  # raises OverflowError for a time before the year 1 or after the year 9999
     except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
         raise ResponseParserError("a response from AWS has an invalid time") from None
     return found

@@ -20,7 +20,7 @@ from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, Usage
 from mfa_kit.core.places import Place, S3Url
 
 COPY = ".rekey-"
-# The depth of ACCOUNT/USER/FILE.
+# The number of parts of ACCOUNT/USER/FILE.
 DEPTH = 3
 COMPLIANCE = "COMPLIANCE"
 
@@ -105,7 +105,7 @@ class S3File:
                 for copy in self._copies():
                     with suppress(Absent):
                         return self._calls.get(copy, most=most).content
-            return self._calls.get(self._url, most=most).content  # another process may have restored it
+            return self._calls.get(self._url, most=most).content  # another process may have restored the object
 
     def create(self, sealed: bytes) -> None:
         """Write a new object and read it back. Raise IntegrityFault if an object with other content exists.

@@ -32,8 +32,8 @@ SET_PIN = "set a PIN first: mfa-kit key pin set"
 # PC/SC status codes (pcsclite.h): a sharing violation, and a reset by another program.
 BUSY = 0x8010000B
 RESET = 0x80100068
-# Status codes: removed, no card, reader gone, not transacted, unknown reader, invalid handle, data lost, unresponsive,
-# unpowered. 0 is reported for an incomplete response.
+# PC/SC status codes for a card that no longer answers: removed, no card, reader gone, not transacted, unknown reader,
+# invalid handle, data lost, unresponsive, unpowered. 0 is reported for an incomplete response.
 GONE = {0x80100069, 0x8010000C, 0x80100017, 0x80100016, 0x80100009, 0x80100003, 0x8010002F, 0x80100066, 0x80100067, 0}
 # Programs that are known to keep cards open.
 HOLDERS = {"scdaemon", "yubikey-agent", "yubioath-flutter", "authenticator"}

@@ -30,8 +30,8 @@ T = TypeVar("T")
 # Raised when the opened card is not a FIDO key.
 NO_KEY: tuple[type[Exception], ...] = (*GARBLED, CtapError)
 
-# In seconds. A key answers immediately, or waits up to 30 s for a touch (the longest observed). SLACK allows for
-# transmission.
+# Time limits in seconds. A key answers immediately (PROMPT), or waits for a touch (TOUCH), at most 30 s for all keys
+# that we know. SLACK allows for transmission. TICK is the time between two calls of `tick`.
 PROMPT = 4.0
 TOUCH = 30.0
 SLACK = 5.0

@@ -8,8 +8,8 @@ from smartcard import scard
 from mfa_kit.adapters.fido import hidraw, links
 from mfa_kit.security_keys.authenticator import Link
 
-# PC/SC part 3, 3.1.2: the kind of the channel and its number. For USB, Debian's libccid stores the bus and the address
-# in the number.
+# PC/SC describes the channel of a reader by its kind and a number (part 3, 3.1.2). For USB, Debian's libccid stores the
+# bus and the address in the number.
 CHANNEL_USB = 0x20
 
 

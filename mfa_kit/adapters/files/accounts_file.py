@@ -10,7 +10,8 @@ from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate, number_accounts, parse_accounts
 
-# An organization has at most ten thousand accounts, which take about three megabytes.
+# The maximum size of a file in octets. An organization has at most ten thousand accounts, which take about three
+# megabytes.
 LARGEST = 16 << 20
 
 # Parses YAML, and returns the document and a function that returns the line of an account. Raises UsageFault.

@@ -10,7 +10,7 @@ from mfa_kit.core.errors import UsageFault
 
 FIELDS = ("rule", "subject", "owner", "reason", "until")
 FORM = "each entry is a table [[accepted]] with rule, subject, owner, reason and until"
-# A baseline for 5,000 users is about a hundredth of this.
+# The maximum size of a file in octets. A baseline for 5,000 users has about a hundredth of this size.
 LARGEST = 64 << 20
 
 

@@ -21,14 +21,14 @@ from mfa_kit.core.text import is_private_key
 from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import open_plain_folder
 
-# The header of a file that is encrypted with a passphrase has about 150 octets.
+# The maximum length of the header of a file that is encrypted with a passphrase. age writes about 150 octets.
 LONGEST_HEADER = 4096
 OF_PLUGIN = "AGE-PLUGIN-"
 Ask = Callable[[Path], Secret[str]]
 # Returns an SSH private key without its passphrase, or None if the passphrase is wrong.
 UnlockSsh = Callable[[Secret[bytes], Secret[str]], Secret[bytes] | None]
-# age-encryption.org/v1, "The scrypt recipient type": the work factor is a power of two. age itself uses 18. Each step
-# doubles the time and the memory; 20 takes a gigabyte.
+# The largest work factor that mfa-kit accepts. It is the exponent of a power of two (age-encryption.org/v1, "The scrypt
+# recipient type"). age itself uses 18. Each step doubles the time and the memory; 20 takes a gigabyte.
 MOST_WORK = 20
 SCRYPT = re.compile(rb"^-> scrypt \S+ (\d+)$", re.MULTILINE)
 

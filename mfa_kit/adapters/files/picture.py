@@ -12,7 +12,7 @@ from mfa_kit.core.otp import Png
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.posix.open_files import NO_LINK, NO_WAIT
 
-# A photograph of a screen takes a few megabytes.
+# The maximum size of a picture in octets. A photograph of a screen takes a few megabytes.
 LARGEST = 20 << 20
 CHUNK = 1 << 20
 

@@ -10,7 +10,7 @@ from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import make_folder, open_plain_folder
 from mfa_kit.posix.open_files import lock, try_to_lock
 
-# An encrypted identity or QR code has a few kilobytes. A file with more than a megabyte is something else.
+# The maximum size of a file in octets. An encrypted identity or QR code takes only a few kilobytes.
 LARGEST = 1 << 20
 # An age file begins with this (age-encryption.org/v1).
 MAGIC = b"age-encryption.org/v1"

@@ -109,7 +109,7 @@ def _usable(text: str) -> Recipient | None:
 
 
 def _of_plugin(text: str, plugins: Plugins, *, where: str) -> Recipient | None:
-    """Return the recipient of a plugin (`age1NAME1...`), or None if the text is none. Raise the errors of `Plugins`."""
+    """Return the recipient of a plugin (`age1NAME1...`), or None for any other text. Raise the errors of `Plugins`."""
     key = text.strip()
     if not key.startswith("age1") or key.startswith("age1tag1") or not key.isascii():
         return None

@@ -15,7 +15,7 @@ from mfa_kit.core.text import one_line
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import replace_file
 
-# Five thousand users with tags take a few megabytes.
+# The maximum size of a file in octets. Five thousand users with tags take a few megabytes.
 LARGEST = 64 << 20
 # The first octets of spreadsheets: ZIP (xlsx, xlsm, ods, numbers), and compound files of older Excel versions (xls).
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")

@@ -18,7 +18,7 @@ from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
 
 SCHEMA, VERSION = "mfa-kit/snapshot", 1
-# The snapshot of 5,000 users is a hundred times smaller.
+# The maximum size of a snapshot in octets. With 5,000 users, it has about a hundredth of this size.
 LARGEST = 512 << 20
 
 

@@ -18,7 +18,8 @@ from mfa_kit.core.otp import Secret
 
 OPENSSH = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.*?)-----END OPENSSH PRIVATE KEY-----", re.DOTALL)
 MAGIC = b"openssh-key-v1\0"
-# OpenSSH's PROTOCOL.key. ssh-keygen uses 16 or 24 rounds of bcrypt; each 16 rounds take a tenth of a second.
+# The maximum number of rounds of bcrypt for a passphrase (OpenSSH, PROTOCOL.key). ssh-keygen uses 16 or 24. Each 16
+# rounds take a tenth of a second.
 MOST_ROUNDS = 1024
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 
-# `ssh-keygen -Y verify` must be given the same namespace (OpenSSH, PROTOCOL.sshsig).
+# The namespace of signatures (OpenSSH, PROTOCOL.sshsig). `ssh-keygen -Y verify` must be given the same one.
 NAMESPACE = "mfa-kit-evidence"
 HINT = "give the file of an SSH private key, or of a public key whose private key is in ssh-agent: --sign KEY"
 

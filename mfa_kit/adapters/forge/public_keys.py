@@ -17,7 +17,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.loopback import is_loopback
 
 SECONDS = 15
-# An account with a hundred keys has about 60 kB.
+# The maximum length of a response in octets. The keys of an account with a hundred keys have about 60 kB.
 LONGEST = 1 << 18
 LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}", re.ASCII)
 

@@ -17,7 +17,7 @@ from mfa_kit.core.text import without_controls
 from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.credential import OathKey, remedy
 
-# YKOATH, PUT: a name has at most 64 octets, including the issuer and the period.
+# The maximum length of a credential's name in octets, including the issuer and the period (YKOATH, PUT).
 LONGEST_NAME = 64
 
 

@@ -36,7 +36,7 @@ FOLDERS = (
 MARGIN, INDENT, LABEL = 20 * mm, 8 * mm, 42 * mm
 TEXT, SMALL, TITLE, SECTION, SECRET = 10.0, 8.5, 16.0, 12.0, 13.0
 LEADING = 1.4
-# A scanner at 150 dpi gets six pixels for each module of the QR code of an age identity.
+# The side of a QR code. A scanner at 150 dpi gets six pixels for each module of the QR code of an age identity.
 SYMBOL = 45 * mm
 SIGNATURE = 16 * mm
 

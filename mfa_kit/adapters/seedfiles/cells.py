@@ -15,7 +15,7 @@ IDENTIFIER = re.compile(r"(?:.*[:#/])?(?:oath-)?([ht]otp)")
 # A spreadsheet rounds long numbers to this form. It always writes the plus sign, which a hex serial or seed with an E
 # among its digits never has.
 ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII)
-# More rows than any vendor delivers in one file.
+# The maximum number of rows. No vendor delivers so many in one file.
 ROWS = 500_000
 CELLS = 64
 

@@ -20,7 +20,7 @@ from mfa_kit.posix.open_files import NO_WAIT
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, WrittenReading, joined_reasons
 
 LARGEST = 64 * 2**20
-# RFC 6238 uses seeds of these lengths with SHA-256 and SHA-512.
+# The lengths in octets of seeds for SHA-256 and SHA-512 (RFC 6238).
 LONG = {32, 64}
 # Files that may contain a seed file, such as archives: the first octets, what the file is, and what to do.
 WRAPPED = (
@@ -31,7 +31,8 @@ WRAPPED = (
     (b"-----BEGIN AGE", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
 )
 
-# An entry of SafeWord's .dat file, which is LDIF. It does not contain the state of a token's counter or clock.
+# An entry of SafeWord's .dat file, which is LDIF. mfa-kit does not read such files, because they do not contain the
+# state of a token's counter or clock.
 SAFEWORD = re.compile(r"^(dn:\s*scc|scc(AuthenticatorId|TokenData)\b)", re.IGNORECASE | re.MULTILINE)
 
 

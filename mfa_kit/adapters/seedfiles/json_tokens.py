@@ -14,7 +14,7 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.tokens.seeds import DroppedRow, SeedFile
 
-# More fields than an object of any format has.
+# The maximum number of different field names in a file. No format has so many.
 FIELDS = 64
 
 

@@ -7,8 +7,8 @@ from defusedxml.common import DefusedXmlException
 
 from mfa_kit.core.errors import IntegrityFault
 
-# An element takes about 200 octets of memory, and an attribute half as much. A container of 50,000 tokens has 2 million
-# elements and attributes.
+# The maximum number of elements and attributes. An element takes about 200 octets of memory, and an attribute half as
+# much. A container of 50,000 tokens has two million of them.
 MARKS = 2_000_000
 DEPTH = 24
 

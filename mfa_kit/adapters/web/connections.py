@@ -29,7 +29,7 @@ class LimitedConnection(H11Protocol):
     @property
     def _is_answered(self) -> bool:
         """Whether a response is being sent. To an open window, one is always being sent."""
-        return not getattr(self.cycle, "response_complete", True)  # there is no cycle before the first request
+        return not getattr(self.cycle, "response_complete", True)  # uvicorn sets `cycle` at the first request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Take a new connection, and make room for it."""

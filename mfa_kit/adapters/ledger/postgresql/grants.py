@@ -111,8 +111,8 @@ def _groups() -> Iterator[str]:
 
 
 def _members(desks: Mapping[str, str], auditors: Sequence[str]) -> Iterator[str]:
-    # A role that changes from a desk to an auditor, or back, loses the privileges that it had. The server's warning for
-    # a role that did not have them would mislead.
+    # A role that changes from a desk to an auditor, or back, loses the privileges that it had. The server would warn
+    # about a role that never had them, and the warning would mislead.
     yield "set local client_min_messages = error;"
     for role, team in desks.items():
         yield f"revoke {AUDITOR} from {_name(role)};"
