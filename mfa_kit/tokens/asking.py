@@ -6,6 +6,7 @@ from typing import TypeVar, assert_never
 
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.text import count_of
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided
 from mfa_kit.tokens.seeds import TypedCodes
 
@@ -42,7 +43,7 @@ class CodeSource:
         lines = self.piped()
         if len(lines) not in {count, 2}:
             hint = "give two codes, one per line" if count > 1 else "give one code, or two"
-            raise UsageFault(f"codes on stdin: {len(lines)}", hint)
+            raise UsageFault(f"stdin has {count_of(len(lines), 'code')}", hint)
         codes = TypedCodes(codes=tuple(lines), at=self.now())
         return codes, judge(codes)
 
