@@ -2,12 +2,13 @@
 
 A path is one way to get that right. The paths are from published research: "AWS IAM Privilege Escalation - Methods and
 Mitigation" (Rhino Security Labs, 2018), "Privilege Escalation in AWS" (Bishop Fox, 2021) and pathfinding.cloud
-(Datadog, 2025). They are evaluated for requests with MFA, because an administrator whose policies demand MFA is still
-an administrator.
+(Datadog, 2025). One more is from the IAM user guide, "Permissions boundaries for IAM entities": a user who may remove
+the own boundary is no longer limited by it. Paths are evaluated for requests with MFA, because an administrator whose
+policies demand MFA is still an administrator.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from mfa_kit.account.entity_policies import EntityPolicies, about, administers, entity_policies, trust_text
@@ -17,6 +18,7 @@ from mfa_kit.account.evaluator import (
     RequestContext,
     both,
     covers_action,
+    filled_resource,
     holds,
     principals_let_in,
     statements,
@@ -137,7 +139,7 @@ class _Principal:
     def may_somewhere(self, action: str) -> bool | None:
         """Return whether the policies allow an action on at least one resource that they name, or None if unknown."""
         named = {
-            resource
+            filled_resource(each, resource, self.context)
             for document in self.policies.documents
             for each in statements(document)
             if each.allow and covers_action(each, action)
@@ -149,12 +151,15 @@ class _Principal:
 
 @dataclass(frozen=True, kw_only=True)
 class _Account:
-    """The users, roles and groups of an account, and the ARNs of those found to administer it so far (`admins`)."""
+    """The users, roles and groups of an account.
+
+    `admins` says for each user and role, by ARN, whether it administers the account, as far as it is known so far.
+    """
 
     snapshot: Snapshot
     principals: Mapping[str, _Principal]
     groups: Mapping[str, Entity]
-    admins: Collection[str] = ()
+    admins: Mapping[str, bool | None]
 
     @cached_property
     def roles(self) -> tuple[Entity, ...]:
@@ -163,13 +168,21 @@ class _Account:
 
     @cached_property
     def admin_roles(self) -> tuple[Entity, ...]:
-        """Those of the roles that administer the account."""
-        return tuple(role for role in self.roles if role.arn in self.admins)
+        """Those of the roles that administer the account, or may do so."""
+        return tuple(role for role in self.roles if self.admins[role.arn] is not False)
 
     @cached_property
     def admin_users(self) -> tuple[Entity, ...]:
-        """The users that administer the account."""
-        return tuple(user for user in self.snapshot.users if user.arn in self.admins)
+        """The users that administer the account, or may do so."""
+        return tuple(user for user in self.snapshot.users if self.admins[user.arn] is not False)
+
+    def through(self, arn: str, path: bool | None) -> bool | None:
+        """Return whether a path to a user or role makes an administrator, or None if that is unknown."""
+        return both(path, self.admins[arn])
+
+    def said(self, arn: str) -> str:
+        """Return the words for whether a user or role administers the account."""
+        return "administers the account" if self.admins[arn] else "may administer the account"
 
 
 def administrations(snapshot: Snapshot) -> dict[str, Administration]:
@@ -187,11 +200,12 @@ def administrations(snapshot: Snapshot) -> dict[str, Administration]:
         for entity in (*snapshot.users, *snapshot.roles)
     }
     found = {arn: Administration(administers(one.entity, one.policies)) for arn, one in principals.items()}
-    before: set[str] | None = None
-    while before != (admins := {arn for arn, each in found.items() if each.admin}):
+    before: dict[str, bool | None] = {}
+    while before != (admins := {arn: each.admin for arn, each in found.items()}):
         before = admins
         account = _Account(snapshot=snapshot, principals=principals, groups=groups, admins=admins)
-        found |= {arn: _with_paths(principals[arn], account, found[arn]) for arn in found.keys() - admins}
+        others = [arn for arn, admin in admins.items() if not admin]
+        found |= {arn: _with_paths(principals[arn], account, found[arn]) for arn in others}
     return {entity.arn: found[entity.arn] for entity in (*snapshot.users, *snapshot.roles)}
 
 
@@ -211,7 +225,23 @@ def _paths(one: _Principal, account: _Account) -> Iterator[_Path]:
         yield from _through_policies(one, account)
         yield from _through_groups(one, account)
         yield from _through_users(one, account)
+    yield from _through_boundary(one)
     yield from _through_roles(one, account)
+
+
+def _through_boundary(one: _Principal) -> Iterator[_Path]:
+    """Yield the paths through the removal of the principal's own permissions boundary, or through another one."""
+    arn = one.entity.boundary
+    gives = administers(one.entity, replace(one.policies, boundary=None)) if arn else False
+    if arn is None or gives is False:
+        return
+    kind = "Role" if ":role/" in one.entity.arn else "User"
+    ways = [(f"iam:{verb}{kind}PermissionsBoundary", one.entity.arn) for verb in ("Delete", "Put")]
+    ways += [("iam:CreatePolicyVersion", arn)] if ":iam::aws:" not in arn else []
+    for action, resource in ways:
+        decision = one.policies.decide(action, resource, one.context)
+        may = None if decision is Decision.UNKNOWN else decision is Decision.ALLOW
+        yield both(may, gives), f"may lift its permissions boundary ({action}), and then change its own policies"
 
 
 def _through_policies(one: _Principal, account: _Account) -> Iterator[_Path]:
@@ -269,7 +299,8 @@ def _through_users(one: _Principal, account: _Account) -> Iterator[_Path]:
                 (_password_action(user, account.snapshot), "set the password of"),
                 ("iam:DeactivateMFADevice", "deactivate the MFA devices of"),
             ):
-                yield one.may(action, user.arn), f"may {what} {user.name} ({action}), who administers the account"
+                way = account.through(user.arn, one.may(action, user.arn))
+                yield way, f"may {what} {user.name} ({action}), who {account.said(user.arn)}"
 
 
 def _password_action(user: Entity, snapshot: Snapshot) -> str:
@@ -282,11 +313,13 @@ def _through_roles(one: _Principal, account: _Account) -> Iterator[_Path]:
     """Yield the paths through roles that administer the account, or that the principal may change and assume."""
     for role in account.admin_roles:
         if role.arn != one.entity.arn:
-            which = f"role {role.name}"
-            yield _may_assume(one, role, account), f"may assume {which} (sts:AssumeRole), which administers the account"
+            which, said = f"role {role.name}", account.said(role.arn)
+            way = account.through(role.arn, _may_assume(one, role, account))
+            yield way, f"may assume {which} (sts:AssumeRole), which {said}"
             action = "iam:UpdateAssumeRolePolicy"
-            yield one.may(action, role.arn), f"may let itself assume {which} ({action}), which administers the account"
-            yield from _through_services(one, role)
+            way = account.through(role.arn, one.may(action, role.arn))
+            yield way, f"may let itself assume {which} ({action}), which {said}"
+            yield from _through_services(one, role, account)
     for verb in ("Attach", "Put"):
         action = f"iam:{verb}RolePolicy"
         for role in account.roles if action in one.actions else ():
@@ -295,7 +328,7 @@ def _through_roles(one: _Principal, account: _Account) -> Iterator[_Path]:
             yield both(changes, assumes), f"may change the policies of role {role.name} ({action}) and assume it"
 
 
-def _through_services(one: _Principal, role: Entity) -> Iterator[_Path]:
+def _through_services(one: _Principal, role: Entity, account: _Account) -> Iterator[_Path]:
     """Yield the paths through services that run code with a role that administers the account."""
     if "iam:PassRole" not in one.actions:
         return
@@ -307,7 +340,8 @@ def _through_services(one: _Principal, role: Entity) -> Iterator[_Path]:
             for action in actions:
                 runs = both(runs, one.may_somewhere(action))
             needed = ", ".join(("iam:PassRole", *actions))
-            yield runs, f"may run code with role {role.name} ({needed}), which administers the account"
+            way = account.through(role.arn, runs)
+            yield way, f"may run code with role {role.name} ({needed}), which {account.said(role.arn)}"
 
 
 def _may_assume(one: _Principal, role: Entity, account: _Account) -> bool | None:
@@ -319,24 +353,29 @@ def _may_assume(one: _Principal, role: Entity, account: _Account) -> bool | None
     if one.policies.decide("sts:AssumeRole", role.arn, one.context) is Decision.EXPLICIT:
         return False
     number = account.snapshot.account
-    named = _trusts(role, {"*", one.entity.arn}, one.context)
-    if named or "sts:AssumeRole" not in one.actions:
-        return named
-    root = f"arn:{account.snapshot.partition}:iam::{number}:root"
-    whole = both(_trusts(role, {number, root}, one.context), one.may("sts:AssumeRole", role.arn))
-    return _any((named, whole))
+    whole = {number, f"arn:{account.snapshot.partition}:iam::{number}:root"}
+    named = {"*", one.entity.arn}
+    # A Deny of the account concerns all of its users and roles.
+    denied = _trusts(role, named | whole, one.context, allow=False)
+    let_in = _trusts(role, named, one.context, allow=True)
+    if not let_in and "sts:AssumeRole" in one.actions:
+        through = both(_trusts(role, whole, one.context, allow=True), one.may("sts:AssumeRole", role.arn))
+        let_in = _any((let_in, through))
+    return both(let_in, None if denied is None else not denied)
 
 
-def _trusts(role: Entity, names: Collection[str], context: RequestContext) -> bool | None:
-    """Return whether a role's trust policy lets one of these principals assume it, or None if that is unknown."""
-    rows = [
-        each
+def _trusts(role: Entity, names: Collection[str], context: RequestContext, *, allow: bool) -> bool | None:
+    """Return whether a role's trust policy allows, or denies, one of these principals to assume the role.
+
+    Return None if that is unknown.
+    """
+    return _any(
+        holds(each, context)
         for each in statements(trust_text(role))
-        if covers_action(each, "sts:AssumeRole")
+        if each.allow is allow
+        and covers_action(each, "sts:AssumeRole")
         and any(kind == "AWS" and name in names for kind, name in each.principals)
-    ]
-    denied = _any(holds(each, context) for each in rows if not each.allow)
-    return both(_any(holds(each, context) for each in rows if each.allow), None if denied is None else not denied)
+    )
 
 
 def _any(answers: "Iterator[bool | None] | tuple[bool | None, ...]") -> bool | None:

@@ -412,6 +412,12 @@ def covers_resource(statement: IamStatement, resource: str, context: RequestCont
     return None if others and not found else found != bool(statement.but_resources)
 
 
+def filled_resource(statement: IamStatement, resource: str, context: RequestContext) -> str:
+    """Return a resource of a statement with its policy variables replaced. Return it unchanged if one has no value."""
+    filled = _filled(resource, context) if statement.fills else resource
+    return filled if isinstance(filled, str) else resource
+
+
 @lru_cache(maxsize=65536)
 def _speaking(document: str, action: str) -> tuple[IamStatement, ...]:
     return tuple(each for each in statements(document) if covers_action(each, action))

@@ -63,10 +63,13 @@ def policies_full(scene: Scene) -> Iterator[Observation]:
 def _full_managed(scene: Scene) -> Iterator[Finding]:
     """Yield a Finding for each managed policy of the account that allows everything."""
     account = f"::{scene.snapshot.account}:"
+    boundaries = {one.boundary for one in _holders(scene)}
     for arn in scene.snapshot.policies:
         policy = managed_policy(arn, scene.snapshot.policies)
         if account in arn and policy.text and not policy.flaw and _allows_everything(policy.text):
             held = [one for one in _holders(scene) if arn in one.attached]
+            if arn in boundaries and not held:  # a boundary gives no permission (IAM.1 of Security Hub leaves it out)
+                continue
             where = f"attached to {_named(held)}" if held else "attached to no one"
             yield Finding(
                 subject=arn,

@@ -3,6 +3,7 @@
 Each trap has its own function, which looks at the statements of one policy.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -195,15 +196,23 @@ def _operator(read: ReadPolicy) -> Iterator[Trap]:
                 )
 
 
-# A user, for whom statements about resources are judged, and the user's own requests.
-SOMEBODY = "arn:aws:iam::123456789012:user/zoe"
+# The account of a user, for whom statements about resources are judged, and the user's own requests.
+ACCOUNT = "arn:aws:iam::123456789012:"
 OF_SOMEBODY: RequestContext = {"aws:username": "zoe"}
+# The partition and the account at the beginning of an ARN of IAM. The policy is for the account that it names.
+OWN_ACCOUNT = re.compile(r"arn:[^:]*:iam::[^:]*:")
 
 
 def _covers(statement: IamStatement, action: str) -> bool:
     """Whether a statement covers an action of users on themselves. sts:GetSessionToken has no resource."""
-    resource = SOMEBODY if action.startswith("iam:") else "*"
-    return covers_action(statement, action) and covers_resource(statement, resource, OF_SOMEBODY) is not False
+    own = f"{ACCOUNT}{'mfa' if action == ENROLL[0] else 'user'}/zoe"
+    here = replace(
+        statement,
+        resources=tuple(OWN_ACCOUNT.sub(ACCOUNT, each) for each in statement.resources),
+        but_resources=tuple(OWN_ACCOUNT.sub(ACCOUNT, each) for each in statement.but_resources),
+    )
+    resource = own if action.startswith("iam:") else "*"
+    return covers_action(here, action) and covers_resource(here, resource, OF_SOMEBODY) is not False
 
 
 def _removal(read: ReadPolicy) -> Iterator[Trap]:

@@ -217,3 +217,58 @@ def test_an_audit_of_the_lab_names_the_path() -> None:
     (finding,) = answer.findings
     path = "may join group programs (iam:AddUserToGroup), which administers the account"
     assert finding.evidence == f"an administrator without an MFA device; {path}"
+
+
+def test_a_path_to_a_user_or_role_that_may_be_an_administrator_is_unknown() -> None:
+    """If it is unknown whether the user or role at the end of a path administers the account, so is the path."""
+    perhaps = policy({**EVERYTHING, "Condition": UNKNOWABLE})
+    rights = (may("iam:CreateAccessKey", BOSS),)
+    found = account(Path("", rights), rights)
+    team = replace(found.groups[1], inline={"all": perhaps})
+    said = "may create an access key for boss (iam:CreateAccessKey), who may administer the account"
+    assert eve(replace(found, groups=(found.groups[0], team))) == Administration(None, said)
+    runs = (may("iam:PassRole", OPS), may("ec2:RunInstances"))
+    found = account(Path("", runs), runs)
+    ops = replace(found.roles[0], inline={"p": perhaps})
+    assert eve(replace(found, roles=(ops,))).admin is None
+
+
+@pytest.mark.parametrize(
+    ("action", "on"),
+    [
+        ("iam:DeleteUserPermissionsBoundary", EVE),
+        ("iam:PutUserPermissionsBoundary", f"{START}:user/${{aws:username}}"),
+        ("iam:CreatePolicyVersion", f"{START}:policy/limit"),
+    ],
+)
+def test_a_boundary_that_its_user_may_lift_limits_nothing(action: str, on: str) -> None:
+    """The path is open only if the user's own policies allow more than the boundary, and unknown with a condition."""
+    limit = f"{START}:policy/limit"
+
+    def bounded(rights: dict[str, Any], **more: Any) -> Administration:
+        found = account(Path("", ()), (rights,))
+        one = replace(found.users[0], boundary=limit)
+        text = policy(READ, may(action, on, **more))
+        return eve(replace(found, users=(one, *found.users[1:]), policies={**found.policies, limit: text}))
+
+    found = bounded(EVERYTHING)
+    assert found.admin is True
+    assert f"may lift its permissions boundary ({action})" in found.how
+    assert bounded(EVERYTHING, Condition=UNKNOWABLE).admin is None
+    assert bounded(may([action, "s3:*"])) == Administration(False)
+
+
+def test_a_resource_with_the_name_of_the_user_is_a_resource() -> None:
+    """Functions whose names begin with the user's name are enough to run code with a role."""
+    own = f"arn:aws:lambda:*:{NUMBER}:function:${{aws:username}}-*"
+    rights = (may("iam:PassRole", OPS), may(["lambda:CreateFunction", "lambda:InvokeFunction"], own))
+    path = Path("", rights, role_trust=trusts(Service="lambda.amazonaws.com"))
+    assert eve(account(path, rights)).admin is True
+
+
+def test_a_trust_policy_that_denies_the_account_denies_its_users() -> None:
+    """A Deny of the account's principal concerns each of its users, also one that an Allow names."""
+    let_in = {"Effect": "Allow", "Principal": {"AWS": EVE}, "Action": "sts:AssumeRole"}
+    denied = {**let_in, "Effect": "Deny", "Principal": {"AWS": f"{START}:root"}}
+    assert eve(account(Path("", (), role_trust=policy(let_in)), (READ,))).admin is True
+    assert eve(account(Path("", (), role_trust=policy(let_in, denied)), (READ,))).admin is False

@@ -55,6 +55,13 @@ def test_each_framework_is_complete_data(name: str) -> None:
         assert control.rules or control.gap, control.id
 
 
+def test_a_user_in_no_group_has_no_permissions_of_its_own() -> None:
+    """CIS asks for policies of users, not for groups. Whether a device belongs to one person is not in IAM."""
+    snapshot = taken(changed(user("dora", groups=[])))[0]
+    assert verdicts(snapshot, "cis-5.0")["1.14"] is ControlResult.PASS
+    assert verdicts(snapshot, "pci-dss-4.0.1")["8.3.11"] is ControlResult.NOT_COVERED
+
+
 def test_the_sections_of_cis_are_complete() -> None:
     """No recommendation of the sections is left out, also those that mfa-kit does not check."""
     ids = {name: {control.id for control in FRAMEWORKS[name].controls} for name in ("cis-3.0", "cis-5.0", "cis-7.0")}

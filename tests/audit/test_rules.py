@@ -715,3 +715,13 @@ def test_a_snapshot_without_certificates_never_passes() -> None:
     """Older versions did not store server certificates."""
     answer = ask(replace(taken(sound())[0], certificates=None), "certificates.expired")
     assert (answer.result, answer.unsure[0].why[:12]) == (RuleResult.UNKNOWN, "the snapshot")
+
+
+def test_a_permissions_boundary_gives_no_permission() -> None:
+    """A policy that allows everything may be a boundary. If it is also attached, it counts."""
+    bounded = both(owned([]), user("zoe", boundary=f"{POLICY}/mine"))
+    for change, result in ((bounded, RuleResult.PASS), (both(bounded, owned(["people"])), RuleResult.FAIL)):
+        (answer,) = registry.audit_snapshot(
+            taken(changed(change))[0], registry.choose_rules(["policies.full"]), Limits()
+        )
+        assert answer.result is result

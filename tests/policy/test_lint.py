@@ -61,6 +61,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("operator", text(when("StringNotEquals", "true")), {}),
     ("operator", text(when("ForAllValues:Bool", "false")), {}),
     ("removal", text({**FORCE, "Resource": [], "NotResource": [OWN]}), {}),
+    ("removal", text({**FORCE, "Resource": [], "NotResource": [OWN.replace("*", "111122223333")]}), {}),
+    ("removal", text({**FORCE, "Resource": [], "NotResource": [OWN.replace("aws:", "aws-us-gov:", 1)]}), {}),
     ("enrolling", text(allow(["iam:*MFADevice"], "*"), {**FORCE, "NotAction": WITHOUT_ENABLING}), {}),
     ("bool", text(when("Bool", "false"), {**FORCE, "NotAction": [], "Action": "s3:*", "Condition": {"Null": MFA}}), {}),
     ("if-exists", text(allow("*", "*", Condition={"BoolIfExists": MFA})), {}),

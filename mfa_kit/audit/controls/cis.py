@@ -45,7 +45,7 @@ RECOMMENDATIONS = (
     Recommendation("1.12", "1.11", "2.11", "Credentials unused for 45 days are disabled", ("users.unused",)),
     Recommendation("1.13", "1.12", "", "Each user has at most one active access key", ("users.two-keys",)),
     Recommendation("1.14", "1.13", "2.12", "Access keys are rotated in 90 days", ("users.old-keys",)),
-    Recommendation("1.15", "1.14", "2.13", "Permissions come only through groups", ("users.direct", "users.groupless")),
+    Recommendation("1.15", "1.14", "2.13", "Permissions come only through groups", ("users.direct",)),
     Recommendation("1.16", "1.15", "2.14", "No policy with all permissions is attached", ("policies.administrator",)),
     Recommendation("1.17", "1.16", "2.15", "There is a role for AWS Support", ("roles.support",)),
     Recommendation(

@@ -38,7 +38,6 @@ PCI_DSS = Framework(
         Control(
             id="8.3.11",
             title="A key or token belongs to one user",
-            rules=("backups.there",),
             gap="IAM does not show who holds a device",
         ),
         Control(id="8.4.1", title="Administrators use MFA", rules=("root.mfa", "admins.mfa")),
