@@ -61,8 +61,8 @@ def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PR
     """Return the text of the only QR code in a picture.
 
     With `strict`, the picture is read as the simplest scanner would read it: upright, dark on light, at its original
-    size. Raise IntegrityFault if there is no QR code or more than one, or if the picture is damaged or exceeds the
-    limits.
+    size, and with one threshold between dark and light. Raise IntegrityFault if there is no QR code or more than one,
+    or if the picture is damaged or exceeds the limits.
     """
     if len(image.reveal()) > limits.octets:
         raise IntegrityFault(f"the picture is larger than {_size(limits.octets)}", limits.hint)
@@ -81,7 +81,12 @@ def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PR
 def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri]:
     """Return the texts of the QR codes in a gray picture. `strict` is as for `read`."""
     found = zxingcpp.read_barcodes(
-        page, formats=QR_CODES, try_rotate=not strict, try_downscale=not strict, try_invert=not strict
+        page,
+        formats=QR_CODES,
+        try_rotate=not strict,
+        try_downscale=not strict,
+        try_invert=not strict,
+        binarizer=zxingcpp.Binarizer.GlobalHistogram if strict else zxingcpp.Binarizer.LocalAverage,
     )
     return [KeyUri(each.text) for each in found]
 

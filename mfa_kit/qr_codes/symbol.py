@@ -3,25 +3,23 @@
 Each symbol is read back before it is returned. The module uses no files and no terminal.
 """
 
-import io
-from bisect import bisect_right
-from functools import cache, lru_cache
 from itertools import zip_longest
 
 import qrcode
-from PIL import Image, ImageDraw, ImageFont
 from qrcode.image.pil import PilImage
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Secret, Symbol
+from mfa_kit.qr_codes.black_and_white import packed, png_of
+from mfa_kit.qr_codes.caption import caption_rows
 from mfa_kit.qr_codes.decoding import read as read  # noqa: PLC0414 - exported for modules that read symbols
 
 BORDER = 4
 SCALE = 5
-# The caption, in pixels: text size, line height, and the minimum page width for its sentences.
-TEXT = 16
-LINE = 21
-WIDTH = 460
+# The pixels of a module.
+LIGHT, DARK = b"1" * SCALE, b"0" * SCALE
+# The margin of the caption, and the minimum width of a page for its sentences, in pixels.
+MARGIN, WIDTH = BORDER * SCALE, 460
 # Every mask is valid. Choosing the best of the eight masks would mean drawing the symbol eight times. It is not
 # necessary, because each symbol is read back.
 MASK = 2
@@ -39,7 +37,7 @@ HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True
 
 def modules(uri: Secret[str]) -> list[list[bool]]:
     """Return the rows of the QR symbol of a key URI or another text, with its quiet zone. True is dark."""
-    return _symbol(uri, correction=qrcode.ERROR_CORRECT_M, segment=SEGMENT).get_matrix()
+    return _matrix(_symbol(uri, correction=qrcode.ERROR_CORRECT_M, segment=SEGMENT))
 
 
 def text_modules(text: Secret[str]) -> list[list[bool]]:
@@ -48,7 +46,7 @@ def text_modules(text: Secret[str]) -> list[list[bool]]:
     Raise IntegrityFault if a decoder does not read the text back from it.
     """
     rows = modules(text)
-    if read(Png(_png(_drawn(rows)))) != KeyUri(text.reveal()):
+    if read(Png(_png(rows))) != KeyUri(text.reveal()):
         raise IntegrityFault("the QR code that was drawn cannot be read correctly", "report this")
     return rows
 
@@ -62,15 +60,21 @@ def screen_modules(uri: KeyUri) -> list[list[bool]]:
     smallest = min(symbols, key=lambda symbol: symbol.version)
     if smallest.version > WHOLE_VERSION:
         smallest.border = SCREEN_BORDER
-    return smallest.get_matrix()
+    return _matrix(smallest)
 
 
 def _symbol(uri: Secret[str], *, correction: int, segment: int) -> qrcode.QRCode[PilImage]:
-    """Return the smallest symbol that the URI fits into. The library draws it when its matrix is first read."""
+    """Return the smallest symbol that the URI fits into. It is not drawn yet."""
     symbol = qrcode.QRCode(error_correction=correction, border=BORDER, mask_pattern=MASK, image_factory=PilImage)
     symbol.add_data(uri.reveal(), optimize=segment)
     symbol.best_fit()
     return symbol
+
+
+def _matrix(symbol: qrcode.QRCode[PilImage]) -> list[list[bool]]:
+    # By default, the library searches for the smallest version once more.
+    symbol.make(fit=False)
+    return symbol.get_matrix()
 
 
 def blocks(uri: KeyUri) -> Symbol:
@@ -79,7 +83,7 @@ def blocks(uri: KeyUri) -> Symbol:
     Raise IntegrityFault if a decoder does not read the key URI back from it.
     """
     rows = screen_modules(uri)
-    if read(Png(_png(_drawn(rows)))) != uri:
+    if read(Png(_png(rows))) != uri:
         raise IntegrityFault("the QR code that was drawn cannot be read correctly", "report this")
     light = [False] * len(rows)
     lines = (
@@ -89,56 +93,23 @@ def blocks(uri: KeyUri) -> Symbol:
     return Symbol("\n".join(lines))
 
 
-def _drawn(rows: list[list[bool]]) -> Image.Image:
-    side = len(rows)
-    symbol = Image.frombytes("L", (side, side), bytes(0 if dark else 255 for row in rows for dark in row))
-    return symbol.convert("1", dither=Image.Dither.NONE).resize((side * SCALE, side * SCALE), Image.Resampling.NEAREST)
+def _symbol_rows(rows: list[list[bool]], *, width: int) -> list[bytes]:
+    """Return the packed rows of pixels of a symbol, in the middle of a page that is `width` pixels wide."""
+    margin = b"1" * ((width - SCALE * len(rows)) // 2)
+    drawn = [margin + bytes(row).replace(b"\0", LIGHT).replace(b"\1", DARK) for row in rows]
+    return [row for pixels in drawn for row in [packed(pixels, width=width)] * SCALE]
 
 
-def _png(page: Image.Image) -> bytes:
-    out = io.BytesIO()
-    page.save(out, "PNG", compress_level=1)
-    return out.getvalue()
-
-
-@cache
-def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(TEXT)
-
-
-def _broken_lines(line: str, *, width: int) -> list[str]:
-    """Return a line in parts that are at most `width` pixels wide. Only lines with long names need more than one."""
-    if _font().getlength(line) <= width:
-        return [line]
-    end = bisect_right(range(1, len(line)), width, key=lambda size: int(_font().getlength(line[:size])))
-    return [line[:end], *_broken_lines(line[end:], width=width)]
-
-
-@lru_cache(maxsize=32)
-def _caption_line(line: str, *, width: int) -> Image.Image:
-    """Return a picture of one line of the caption, `width` pixels wide.
-
-    Results are cached, because most lines are the same on each page of a rollout.
-    """
-    margin = BORDER * SCALE
-    parts = _broken_lines(line, width=width - 2 * margin)
-    strip = Image.new("1", (width, LINE * len(parts)), 1)
-    draw = ImageDraw.Draw(strip)
-    for number, part in enumerate(parts):
-        draw.text((margin, LINE * number), part, fill=0, font=_font())
-    return strip
-
-
-def _captioned(symbol: Image.Image, caption: str) -> Image.Image:
-    side, width = symbol.width, max(symbol.width, WIDTH)
-    strips = [_caption_line(line, width=width) for line in caption.splitlines()]
-    page = Image.new("1", (width, side + sum(strip.height for strip in strips) + BORDER * SCALE), 1)
-    page.paste(symbol, ((width - side) // 2, 0))
-    down = side
-    for strip in strips:
-        page.paste(strip, (0, down))
-        down += strip.height
-    return page
+def _png(rows: list[list[bool]], caption: str = "") -> bytes:
+    """Return a PNG of a symbol, with a caption below it."""
+    least = max(SCALE * len(rows), WIDTH if caption else 0)
+    width = least + -least % 8
+    lines = _symbol_rows(rows, width=width)
+    for line in caption.splitlines():
+        lines += caption_rows(line, width=width, margin=MARGIN)
+    if caption:
+        lines += [packed(b"", width=width)] * MARGIN
+    return png_of(lines, width=width)
 
 
 def png(uri: KeyUri, *, caption: str = "") -> Png:
@@ -146,8 +117,7 @@ def png(uri: KeyUri, *, caption: str = "") -> Png:
 
     Raise IntegrityFault if a decoder does not read the key URI back from the picture.
     """
-    symbol = _drawn(modules(uri))
-    drawn = Png(_png(_captioned(symbol, caption) if caption else symbol))
+    drawn = Png(_png(modules(uri), caption))
     if read(drawn, strict=True) != uri:
         raise IntegrityFault("the QR code that was drawn cannot be read correctly", "report this")
     return drawn

@@ -14,12 +14,14 @@ import pytest
 import qrcode
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Seed
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.qr_codes import symbol as qr
+from mfa_kit.qr_codes.black_and_white import packed, png_of
+from mfa_kit.qr_codes.caption import TEXT, caption_rows
 from mfa_kit.qr_codes.decoding import MADE_BY_PEOPLE, MADE_BY_PROGRAMS, PICTURES, PictureLimits
 from mfa_kit.qr_codes.reading import read_accounts, read_device
 from tests.conftest import judge
@@ -60,6 +62,26 @@ def test_the_whole_caption_is_below_the_symbol() -> None:
         words = page.crop((0, symbol.height, page.width, page.height))
         assert words.getextrema() == (0, 255)
         assert words.crop((words.width - 8, 0, words.width, words.height)).getextrema() == (255, 255)
+
+
+@pytest.mark.parametrize("char", [chr(code) for code in range(0x21, 0x7F)])
+def test_no_character_of_the_caption_is_cut_off(char: str) -> None:
+    """Each has as many black pixels as on a page with room on all sides, even if it is wider than its place."""
+    roomy = Image.new("1", (100, 100), 1)
+    ImageDraw.Draw(roomy).text((40, 40), char, fill=0, font=ImageFont.load_default(TEXT))
+    rows = caption_rows(char, width=104, margin=40)
+    assert sum((~row & 0xFF).bit_count() for row in b"".join(rows)) == roomy.histogram()[0] > 0
+
+
+@pytest.mark.parametrize("width", [8, 32])
+def test_another_program_sees_the_pixels_of_a_picture(width: int) -> None:
+    """Pillow reads each pixel as it was given. A row that is too short is white at its end."""
+    rows = [b"0" * count for count in range(width + 1)]
+    with Image.open(io.BytesIO(png_of([packed(row, width=width) for row in rows], width=width))) as page:
+        assert (page.format, page.mode, page.size) == ("PNG", "1", (width, width + 1))
+        assert page.tobytes() == b"".join(packed(row, width=width) for row in rows)
+        black = [page.crop((0, row, width, row + 1)).histogram()[0] for row in range(width + 1)]
+        assert black == list(range(width + 1))
 
 
 def picture(caption: str) -> Image.Image:
