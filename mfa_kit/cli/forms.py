@@ -36,7 +36,7 @@ def write_json(results: Results) -> None:
 def write_json_lines(results: Results) -> None:
     """Print each result as a JSON object on one line, with its schema."""
     for row in results.rows:
-        write_json(results._replace(rows=[row], single=True))
+        write_json(results if results.single else results._replace(rows=[row], single=True))
 
 
 def write_csv(results: Results) -> None:

@@ -6,6 +6,7 @@ only their names.
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple, Self
 
 import click
@@ -101,7 +102,14 @@ class Output(NamedTuple):
         forms.write_titled(words, title, wide=self.wide, painted=painted if self.color else ())
 
     def _write(self, results: Results) -> None:
-        load_place(FORMS[self.form])(results._replace(wide=self.wide, search=self.search, color=self.color))
+        _writer(self.form)(results._replace(wide=self.wide, search=self.search, color=self.color))
+
+
+@cache
+def _writer(form: str) -> Callable[[Results], None]:
+    """Return the function that writes a form. A rollout calls it for each user."""
+    writer: Callable[[Results], None] = load_place(FORMS[form])
+    return writer
 
 
 def load_place(place: str) -> Any:

@@ -1,7 +1,7 @@
 """Converts journal entries to database rows and back. An intent is stored as JSON."""
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 from mfa_kit.adapters.ledger.tables import SqlRow
 from mfa_kit.core.json_text import read_json
@@ -9,8 +9,10 @@ from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Purpose, Reac
 
 # The columns of an entry, in the order that `entry_of` expects.
 COLUMNS = "run, intent, verb, reached, backup, since, sealed"
-# The allowed keys of an intent's JSON object. The name of its enrollment method is stored as `kind`.
-FIELDS = {field.name for field in fields(Intent)} - {"method"} | {"kind"}
+# The fields of an intent that are stored unchanged, and the allowed keys of its JSON object. The name of its enrollment
+# method is stored as `kind`.
+UNCHANGED = tuple(field.name for field in fields(Intent) if field.name != "method")
+FIELDS = {*UNCHANGED, "kind"}
 
 
 def entry_of(row: SqlRow) -> Entry:
@@ -35,7 +37,7 @@ def intent_json(intent: Intent) -> str:
 
     The enrollment method is stored as its name, under the key `kind`. The device type follows from the serial.
     """
-    written = {("kind" if name == "method" else name): value for name, value in asdict(intent).items()}
+    written = {name: getattr(intent, name) for name in UNCHANGED}
     return json.dumps({**written, "kind": intent.method.name})
 
 
