@@ -1,4 +1,4 @@
-"""Bench of a ledger in PostgreSQL: what a user costs, and what several workers gain, throttled, killed and far away.
+"""Bench of a ledger in PostgreSQL: what a user costs, and what several workers gain: throttled, killed and far away.
 
 PostgreSQL is real, with fsync, on a Unix socket. IAM has canned answers. `python -m tests.bench.shared cost distance`
 runs these two parts alone.
@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 
+import psycopg
+
+from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 from tests.bench.canned import BURST, Canned
 from tests.bench.rollout import BARE, Desk, desk, ended, names
 from tests.bench.table import Row, show
-from tests.postgresql import Server, running_server
+from tests.postgresql import OWNER, SUPERUSER, Server, running_server
 from tests.proxy import Proxy
 
 ROUNDS, FEW, MANY = 3, 100, 1100
@@ -31,6 +34,13 @@ THREADS = (1, 8)
 FIRST, LAST = "CreateVirtualMFADevice", "EnableMFADevice"
 # The seconds after a kill in which IAM may still receive a request that was already sent.
 SENT = 0.002
+# The seconds for which an account is reserved after a restart of the database, and when the last row of its unfinished
+# run was recorded.
+GRACE = 5.0
+UNFINISHED = """
+    select extract(epoch from max(recorded))::double precision from mfa_kit.journal
+        where reached in ('intent', 'created', 'revoking')
+"""
 
 
 class SharedDesk(Desk):
@@ -191,6 +201,35 @@ def killed(server: Server) -> list[Row]:
     ]
 
 
+def restarted(server: Server) -> list[Row]:
+    """Stop the database while a worker has the account, and start both again. The grace period has to be over first."""
+    pauses: list[float] = []
+    while len(pauses) < KILLS:
+        with Canned(names(LONG), latency=ANSWER) as iam, shared_desk(iam.env, server, accounts=1) as one:
+            OwnedLedger(one.env["MFA_KIT_LEDGER"]).create(grace=GRACE)
+            ended(one.plan(names(LONG)))
+            first = one.work(0)
+            _wait(lambda: sum(name == LAST for _, name, _ in iam.times) > 60)
+            server.control("stop", "-m", "immediate")
+            first.wait()
+            server.control("start")
+            with psycopg.connect(one.env["MFA_KIT_LEDGER"].replace(f"user={OWNER}", f"user={SUPERUSER}")) as connection:
+                [[recorded]] = connection.execute(UNFINISHED).fetchall()
+            if recorded is None:  # it stopped between two users, so no run is reserved
+                continue
+            free = time.monotonic() - time.time() + recorded + GRACE
+            iam.times.clear()
+            second = one.work(1)
+            _wait(lambda: iam.times and iam.times[-1][1] == FIRST)
+            pauses.append(iam.times[-1][2] - free)
+            second.kill()
+            second.wait()
+    return [
+        Row(f"account continued after a restart and {GRACE:.0f} s of grace, at most", max(pauses), "s", 1),
+        Row("the same, seconds too early", -min(pauses), "s", 0),
+    ]
+
+
 def _wait(reached: Callable[[], object]) -> None:
     until = time.monotonic() + 60
     while not reached():
@@ -230,6 +269,7 @@ PARTS: dict[str, Callable[[Server], list[Row]]] = {
     "throttled": throttled,
     "slices": slices,
     "killed": killed,
+    "restarted": restarted,
     "distance": distance,
 }
 
