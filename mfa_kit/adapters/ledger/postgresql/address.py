@@ -17,6 +17,9 @@ from mfa_kit.core.loopback import is_loopback
 PASSWORDS = frozenset(each.keyword.decode() for each in pq.Conninfo.get_defaults() if each.dispchar == b"*")
 KEEP = "put the password into ~/.pgpass (mode 600) or a service file, or use a client certificate"
 VERIFIED = "verify-full"
+# On loopback or a Unix socket, any program of this computer may pose as the server. These methods would give it the
+# password of ~/.pgpass, or an MD5 hash from which it is quickly guessed (libpq, `require_auth`).
+NOT_IN_CLEAR = "!password,!md5"
 # At most this many characters of the computer's name are in the name of a session. The session's name also has the
 # number of the process, and PostgreSQL keeps only its first 63 characters.
 LONGEST_NAME = 45
@@ -68,9 +71,16 @@ class Address:
         options = " ".join(f"-c {name}={value}" for name, value in SERVER.items())
         # Encryption by GSSAPI, which libpq prefers to TLS, does not verify the server's certificate.
         tls = {} if is_local(self.parameters) else {"sslmode": VERIFIED, "gssencmode": "disable"}
+        auth = {"require_auth": NOT_IN_CLEAR} if self._needs_auth_rule else {}
         name = f"mfa-kit@{quote(computer, safe='.-_')[:LONGEST_NAME]}/{os.getpid()}"
-        given = {**self.parameters, **tls, **CLIENT, "options": options, "application_name": name}
+        given = {**auth, **self.parameters, **tls, **CLIENT, "options": options, "application_name": name}
         return make_conninfo("", **given)
+
+    @property
+    def _needs_auth_rule(self) -> bool:
+        """Whether nothing verifies the server before it gets the password. The user's own rule takes precedence."""
+        verified = not is_local(self.parameters) or self.parameters.get("sslmode") == VERIFIED
+        return not verified and "PGREQUIREAUTH" not in os.environ
 
 
 def check_one_server(parameters: Mapping[str, str]) -> None:

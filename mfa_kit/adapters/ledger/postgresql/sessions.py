@@ -26,6 +26,8 @@ NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
 # text is not the name of a lock (NO_RUN).
 LOCK_LOST, NO_RUN = "MK001", "MK002"
 UNSUPPORTED = "unsupported startup parameter"
+# libpq's message if the server asks for a password in a way that `require_auth` excludes.
+EXCLUDED = "authentication method requirement"
 
 
 def describe(error: psycopg.Error) -> str:
@@ -51,8 +53,7 @@ class Session:
                 address.conninfo(socket.gethostname()), autocommit=True, cursor_factory=psycopg.RawCursor
             )
         except psycopg.OperationalError as error:
-            # PgBouncer refuses the settings of a session, unless it is configured to ignore them.
-            raise pooler if UNSUPPORTED in str(error) else error from None
+            raise _fault_of(error, address, pooler) from None
         self._lock = threading.RLock()
         self._waiting: list[Statement] = []
         try:
@@ -126,6 +127,22 @@ class Session:
                 self.run([])
         finally:
             self._connection.close()
+
+
+def _fault_of(error: psycopg.OperationalError, address: Address, pooler: IntegrityFault) -> Exception:
+    """Return the error to raise if the connection cannot be made. `pooler` is the error about a connection pooler."""
+    text = str(error)
+    # PgBouncer refuses the settings of a session, unless it is configured to ignore them.
+    if UNSUPPORTED in text:
+        return pooler
+    if EXCLUDED in text:
+        return IntegrityFault(
+            f"the server of {address.label} wants the password in a form that is refused, because another program on "
+            "this computer could pose as the server",
+            "use scram-sha-256 in the server's pg_hba.conf, or allow another method: add require_auth=password to the "
+            "address",
+        )
+    return error
 
 
 def _clean(value: object) -> object:
