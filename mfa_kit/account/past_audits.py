@@ -28,9 +28,10 @@ class OpenFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """One entry of a baseline. `subject` is the subject of the finding, or `*` for all subjects of the rule.
+    """One entry of a baseline. `subject` is the subject of the finding, or `*` for all findings of the rule.
 
-    `day` is the last day of the acceptance, as an ISO date, and `until` the end of that day, in Unix seconds.
+    `account` is the ID of the account that the entry is about, or "" for all accounts. `day` is the last day of the
+    acceptance, as an ISO date, and `until` the end of that day, in Unix seconds.
     """
 
     rule: str
@@ -39,7 +40,12 @@ class Acceptance:
     reason: str
     until: float
     day: str
+    account: str = ""
 
-    def covers(self, rule: str, subject: str) -> bool:
-        """Return whether the entry is about a finding of this rule with this subject."""
-        return self.rule == rule and self.subject in {subject, "*"}
+    def covers(self, subject: str, *, known: bool) -> bool:
+        """Return whether the entry is about this subject of its rule.
+
+        `known` is false for a subject that could not be evaluated. Such a subject must be named, because `*` would also
+        accept that nothing could be read.
+        """
+        return self.subject == subject or (known and self.subject == "*")

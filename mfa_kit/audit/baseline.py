@@ -7,6 +7,11 @@ from mfa_kit.account.past_audits import Acceptance
 from mfa_kit.audit.finding import AcceptedFinding, Finding, RuleAnswer, RuleResult, Unsure
 
 
+def entries_about(account: str, accepted: Sequence[Acceptance]) -> list[Acceptance]:
+    """Return the entries of a baseline that are about this account, or about all accounts."""
+    return [each for each in accepted if each.account in {"", account}]
+
+
 def apply_baseline(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance], *, at: float) -> list[RuleAnswer]:
     """Return the answers without the findings and unknown subjects that are accepted at the time `at`.
 
@@ -24,7 +29,7 @@ def _apply(answer: RuleAnswer, entries: Sequence[Acceptance], at: float) -> Rule
     accepted: list[AcceptedFinding] = []
     found: tuple[Finding | Unsure, ...] = (*answer.findings, *answer.unsure)
     for each in found:
-        match _judge(each, _entry(entries, answer.rule.id, each.subject), at):
+        match _judge(each, _entry(entries, each), at):
             case AcceptedFinding() as one:
                 accepted.append(one)
             case Finding() as one:
@@ -62,24 +67,25 @@ def _judge(each: Finding | Unsure, entry: Acceptance | None, at: float) -> Findi
     return replace(each, evidence=said) if isinstance(each, Finding) else replace(each, why=said)
 
 
-def _entry(entries: Sequence[Acceptance], rule: str, subject: str) -> Acceptance | None:
-    """Return the entry about a subject, or None. Of several, return the one that is valid longest."""
-    found = [each for each in entries if each.covers(rule, subject)]
+def _entry(entries: Sequence[Acceptance], found_one: Finding | Unsure) -> Acceptance | None:
+    """Return the entry about a finding or an unknown subject, or None. Of several, return the one valid longest."""
+    known = isinstance(found_one, Finding)
+    found = [each for each in entries if each.covers(found_one.subject, known=known)]
     return max(found, key=lambda each: each.until, default=None)
 
 
 def unused_entries(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance]) -> list[Acceptance]:
-    """Return the entries whose findings no longer exist. Entries about rules that were not applied are left out."""
+    """Return the entries whose findings no longer exist.
+
+    Entries about rules that were not applied, or whose result is partly unknown, are left out.
+    """
     subjects = {
-        answer.rule.id: {
-            *(each.subject for each in answer.findings),
-            *(each.subject for each in answer.unsure),
-            *(each.subject for each in answer.accepted),
-        }
+        answer.rule.id: {*(each.subject for each in answer.findings), *(each.subject for each in answer.accepted)}
         for answer in answers
+        if not answer.unsure
     }
     return [
         each
         for each in accepted
-        if each.rule in subjects and not any(each.covers(each.rule, subject) for subject in subjects[each.rule])
+        if each.rule in subjects and not any(each.covers(subject, known=True) for subject in subjects[each.rule])
     ]

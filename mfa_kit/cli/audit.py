@@ -9,7 +9,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit.baseline import apply_baseline, unused_entries
+from mfa_kit.audit.baseline import apply_baseline, entries_about, unused_entries
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
 from mfa_kit.audit.controls.control import Framework
 from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, RuleAnswer, RuleResult, Severity
@@ -91,7 +91,7 @@ def audit(
     chosen = choose_framework(framework) if framework else None
     wanted = _wanted_rules(rules, chosen, output)
     limits = audit_limits(advice, drilled_within, max_session)
-    accepted = wiring.audit_history.open_baseline(baseline, ALL_RULES)
+    baselined = wiring.audit_history.open_baseline(baseline, ALL_RULES)
     source = wiring.audit.SnapshotSource(
         file=file,
         max_age=max_age,
@@ -106,6 +106,7 @@ def audit(
         if live
         else wiring.audit_history.NOTHING_BEFORE
     )
+    accepted = entries_about(snapshot.account, baselined)
     answers = apply_baseline(answers, accepted, at=snapshot.at)
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
@@ -116,7 +117,12 @@ def audit(
         print_controls(snapshot, chosen, controls, output)
         settings.progress.note(f"{control_totals(chosen, controls)}; {_report_age(snapshot)}")
     else:
-        print_audit(snapshot, answers, past, output, region=settings.region)
+        region = (
+            wiring.audit.security_hub_region(settings.region, settings.profile, snapshot.partition)
+            if output.form == ASFF
+            else ""
+        )
+        print_audit(snapshot, answers, past, output, region=region)
         _note_totals(snapshot, answers, settings, output)
     return 1 if fails_at(answers, Severity(fail_on)) else 0
 

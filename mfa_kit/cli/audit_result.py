@@ -12,12 +12,9 @@ from mfa_kit.cli.audit_page import audit_page
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rule_rows import audit_head, rule_row
 
-# The region of IAM in the partition aws, if no region is configured.
-REGION = "us-east-1"
-
 
 def print_audit(
-    snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before, output: Output, *, region: str | None
+    snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before, output: Output, *, region: str
 ) -> None:
     """Print the answer of each rule: its result and its findings.
 
@@ -35,10 +32,11 @@ def print_audit(
         case "json":
             output.one("audit", {**audit_head(snapshot), "rules": [rule_row(answer) for answer in answers]})
         case _:
-            _print_records(finding_records(snapshot, answers, before.since), output, region=region or REGION)
+            print_records(finding_records(snapshot, answers, before.since), output, region=region)
 
 
-def _print_records(records: Sequence[FindingRecord], output: Output, *, region: str) -> None:
+def print_records(records: Sequence[FindingRecord], output: Output, *, region: str) -> None:
+    """Print records as ASFF, OCSF, CSV or JSON Lines. `region` is the region of Security Hub for ASFF."""
     match output.form:
         case "asff":
             output.text(asff_document(records, region=region))

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from mfa_kit.enrollment.ports import Vault
     from mfa_kit.wiring.settings import Settings
 
+# The region of Security Hub in a partition, if no region is configured.
+REGIONS = {"aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
+REGION = "us-east-1"
 # The number of parallel requests. IAM does not publish its rate limits, but it is known to accept this many.
 AT_ONCE = 8
 
@@ -167,6 +170,23 @@ def account_source(iam: Iam) -> AccountSource:
     from mfa_kit.adapters.aws.account import AccountReader
 
     return AccountReader(iam.ask, now=iam.now)
+
+
+def security_hub_region(region: str | None, profile: str | None, partition: str) -> str:
+    """Return `region`, or else that of the profile or the environment, or else one of the partition.
+
+    Raise UsageFault if the profile does not exist.
+    """
+    if region:
+        return region
+    import botocore.exceptions
+    import botocore.session
+
+    try:
+        found = botocore.session.Session(profile=profile).get_config_variable("region")
+    except botocore.exceptions.ProfileNotFound as error:
+        raise UsageFault(str(error), "choose a profile with --profile") from None
+    return str(found or REGIONS.get(partition, REGION))
 
 
 def chosen_partition(settings: Settings, name: str | None) -> str | None:

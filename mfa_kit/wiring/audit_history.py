@@ -1,13 +1,14 @@
 """Opens what an audit compares with: the ledger's records of earlier audits, and the file of accepted findings."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from mfa_kit.account.past_audits import Acceptance
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.baselines import read_baseline
 from mfa_kit.adapters.ledger.audit_records import AuditRecords
+from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.audit.earlier_audits import AuditHistory, Before, figures, record_audit
 from mfa_kit.audit.finding import AuditRule, RuleAnswer
 from mfa_kit.audit.records import finding_records
@@ -27,21 +28,29 @@ def open_baseline(file: Path | None, rules: Iterable[AuditRule]) -> Sequence[Acc
     return read_baseline(file, {rule.id for rule in rules}) if file else ()
 
 
-def compare_with_ledger(settings: Settings, snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> Before:
-    """Return what the ledger knows of earlier audits of the account, and record this audit there.
+def compare_with_ledger(
+    settings: Settings,
+    snapshot: Snapshot,
+    answers: Sequence[RuleAnswer],
+    *,
+    ledger: Ledger | None = None,
+    records: bool = True,
+) -> Before:
+    """Return what the ledger knows of earlier audits of the account. With `records`, also record this audit there.
 
-    With --dry-run, nothing is recorded. If the ledger refuses, as for a role that may only read it, print a note.
+    With --dry-run, nothing is recorded. If the ledger refuses, as for a role that may only read it, print a note. If
+    `ledger` is None, the ledger is opened for this.
     """
-    records = finding_records(snapshot, answers, {})
+    found = finding_records(snapshot, answers, {})
     try:
-        with open_audit_history(settings) as history:
+        with open_audit_history(settings) if ledger is None else nullcontext(AuditRecords(ledger)) as history:
             past, known = history.last(snapshot.account), history.open_findings(snapshot.account)
-            if not settings.dry_run:
-                record_audit(history, snapshot.account, answers, records, at=snapshot.at)
+            if records and not settings.dry_run:
+                record_audit(history, snapshot.account, answers, found, at=snapshot.at)
     except IntegrityFault as error:
         settings.progress.alert(f"this audit is not in the ledger: {error}")
         return NOTHING_BEFORE
-    since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in records}
+    since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in found}
     return Before(past=past, now=figures(answers, at=snapshot.at), since=since)
 
 

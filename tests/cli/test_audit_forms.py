@@ -12,6 +12,7 @@ from botocore.validate import ParamValidator
 from py_ocsf_models.events.findings.compliance_finding import ComplianceFinding
 
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.wiring.audit import security_hub_region
 from tests.audit.conftest import changed
 from tests.audit.test_rules import both, orphaned, root, user
 from tests.conftest import MfaKit, Result
@@ -214,3 +215,46 @@ def test_a_user_and_a_group_of_one_name_are_two_resources(tmp_path: Path, monkey
         after = found()
         assert after[f"{start}group/root"] == before[f"{start}group/root"]
         assert f"{start}user/root" not in after
+
+
+def test_everything_does_not_accept_that_nothing_was_read(faulty: tuple[Lab, Run], tmp_path: Path) -> None:
+    """The subject `*` accepts findings only. An unknown subject must be named, and no finding is gone meanwhile."""
+    lab, audit = faulty
+    lab.faults.add("GetAccountPasswordPolicy", "denied", at="every")
+    what = {"rule": "passwords.policy", "until": "2999-12-31"}
+    done = audit("--rule", "passwords", "--baseline", accept(tmp_path, subject="*", **what))
+    assert (done.code, done.out[:7]) == (1, "UNKNOWN")
+    assert "gone" not in done.err
+    named = accept(tmp_path, subject="the password policy", **what)
+    assert audit("--rule", "passwords", "--baseline", named).out[:8] == "ACCEPTED"
+
+
+def test_texts_of_a_baseline_are_text(faulty: tuple[Lab, Run], tmp_path: Path) -> None:
+    """Markup, formulas and control characters in it are shown as text in each form."""
+    file = accept(tmp_path, owner="<b>x</b>", reason="=1+1\x1b[31m\x07</p>", until="2999-12-31")
+    audit = faulty[1]
+    words = ("--rule", "root.mfa", "--baseline", file)
+    page = audit(*words, "--output", "html").out
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "<b>x</b>" not in page
+    for form in ("table", "csv", "html"):
+        assert not {"\x1b", "\x07"} & set(audit(*words, "--output", form).out)
+
+
+@pytest.mark.parametrize(
+    ("partition", "variables", "region"),
+    [
+        ("aws", {}, "us-east-1"),
+        ("aws-us-gov", {}, "us-gov-west-1"),
+        ("aws", {"AWS_DEFAULT_REGION": "eu-west-1"}, "eu-west-1"),
+    ],
+)
+def test_the_region_of_asff_is_the_one_that_is_configured(
+    monkeypatch: pytest.MonkeyPatch, partition: str, variables: dict[str, str], region: str
+) -> None:
+    """Security Hub refuses findings whose product is in another region. The option --region comes first."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert security_hub_region(None, None, partition) == region
+    assert security_hub_region("eu-north-1", None, partition) == "eu-north-1"

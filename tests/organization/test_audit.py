@@ -328,3 +328,59 @@ def test_a_command_for_one_account_names_those_for_many(option: tuple[str, ...],
     assert result.code == 2
     assert f"enroll has no option {option[0]}, because this command works in one account" in result.err
     assert "to enroll users: mfa-kit rollout plan ROSTER --org -o index.json" in result.err
+
+
+def baseline(folder: Path, **more: str) -> str:
+    """Write a baseline that accepts that an account has no role for AWS Support. Return its path."""
+    entry = {"rule": "roles.support", "subject": "*", "owner": "ops", "reason": "one account for all", **more}
+    file = folder / "baseline.toml"
+    file.write_text("\n".join(["[[accepted]]", *(f'{name} = "{value}"' for name, value in entry.items()), ""]))
+    return str(file)
+
+
+def results(kit: MfaKit, *words: str) -> dict[str, str]:
+    found = json.loads(kit.run("audit", "--org", "--rule", "roles.support", "--output", "json", *words).out)["rows"]
+    return {row["account"]: row["audit"]["rules"][0]["result"] for row in found}
+
+
+def test_a_baseline_is_about_one_account_or_about_all(org_kit: MfaKit, tmp_path: Path) -> None:
+    """An entry with an account accepts nothing in other accounts, also if one account is audited alone."""
+    assert set(results(org_kit).values()) == {"fail"}
+    everywhere = baseline(tmp_path, until="2999-12-31")
+    assert set(results(org_kit, "--baseline", everywhere).values()) == {"accepted"}
+    assert org_kit.run("audit", "--org", "--rule", "roles.support", "--baseline", everywhere).code == 0
+    one = baseline(tmp_path, until="2999-12-31", account=MEMBERS[0])
+    found = results(org_kit, "--baseline", one)
+    assert found.pop(MEMBERS[0]) == "accepted"
+    assert set(found.values()) == {"fail"}
+    assert org_kit.run("audit", "--rule", "roles.support", "--baseline", one).code == 1
+    wrong = org_kit.run("audit", "--org", "--baseline", baseline(tmp_path, until="2999-12-31", account="member-001"))
+    assert (wrong.code, "account is not the ID of an account" in wrong.err) == (2, True)
+
+
+def test_a_finding_that_is_gone_is_gone_in_every_account(org_kit: MfaKit, tmp_path: Path) -> None:
+    """An entry is noted only if no account has its finding, and never if an account could not be read."""
+    said = "accepts a finding that is gone: root.keys of root"
+    file = baseline(tmp_path, rule="root.keys", subject="root", until="2999-12-31")
+    words = ("audit", "--org", "--rule", "root.keys", "--baseline", file)
+    assert said in org_kit.run(*words).err
+
+
+@pytest.mark.slow
+def test_findings_of_many_accounts_have_stable_ids_and_times(org_kit: MfaKit, org_lab: Lab) -> None:
+    """ASFF and OCSF have the findings of each account. A second run has the same IDs, and the times of the first."""
+
+    def findings(form: str) -> list[dict[str, Any]]:
+        done = org_kit.run("audit", "--org", "--rule", "roles.support", "--output", form, "--region", "eu-central-1")
+        assert done.code == 1, done.err
+        return json.loads(done.out) if form == "asff" else [json.loads(line) for line in done.out.splitlines()]
+
+    first = findings("asff")
+    assert sorted(each["AwsAccountId"] for each in first) == sorted(ALL)
+    assert all(f":eu-central-1:{each['AwsAccountId']}:" in each["ProductArn"] for each in first)
+    org_lab.faults.add("*", "clock", seconds=120)
+    second = findings("asff")
+    assert [each["Id"] for each in second] == [each["Id"] for each in first]
+    assert [each["FirstObservedAt"] for each in second] == [each["FirstObservedAt"] for each in first]
+    assert all(each["LastObservedAt"] > each["FirstObservedAt"] for each in second)
+    assert {each["finding_info"]["uid"] for each in findings("ocsf")} == {each["Id"][-32:] for each in first}

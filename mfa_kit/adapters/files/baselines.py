@@ -1,5 +1,6 @@
 """Reads a baseline: a TOML file of accepted findings. docs/formats.md has the format."""
 
+import re
 import tomllib
 from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
@@ -9,7 +10,8 @@ from mfa_kit.account.past_audits import Acceptance
 from mfa_kit.core.errors import UsageFault
 
 FIELDS = ("rule", "subject", "owner", "reason", "until")
-FORM = "each entry is a table [[accepted]] with rule, subject, owner, reason and until"
+FORM = "each entry is a table [[accepted]] with rule, subject, owner, reason and until, and account if it is about one"
+ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 # The maximum size of a file in octets. A baseline for 5,000 users has about a hundredth of this size.
 LARGEST = 64 << 20
 
@@ -22,7 +24,7 @@ def read_baseline(file: Path, rules: Container[str]) -> list[Acceptance]:
     try:
         if file.stat().st_size > LARGEST:
             raise UsageFault(f"{file} is too large for a baseline", FORM)
-        found = tomllib.loads(file.read_text("utf-8"))
+        found = tomllib.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a baseline: --baseline FILE") from None
     except (ValueError, RecursionError) as error:
@@ -41,13 +43,15 @@ def _faults(row: object, rules: Container[str]) -> Iterator[str]:
     if not isinstance(row, dict):
         yield "it is not a table"
         return
-    if unknown := sorted(set(row) - set(FIELDS)):
+    if unknown := sorted(set(row) - {*FIELDS, "account"}):
         yield f"unknown field {unknown[0]!r}"
     for name in FIELDS[:-1]:
         if not isinstance(row.get(name), str) or not row[name].strip():
             yield f"{name} is missing or empty"
     if isinstance(row.get("rule"), str) and row["rule"] not in rules:
         yield f"there is no rule {row['rule']!r}"
+    if "account" in row and not (isinstance(row["account"], str) and ACCOUNT.fullmatch(row["account"])):
+        yield "account is not the ID of an account: 12 digits in quotation marks"
     if _day(row.get("until")) is None:
         yield "until is missing, or is not a date such as 2027-03-31"
 
@@ -77,5 +81,6 @@ def _acceptance(row: Mapping[str, object]) -> Acceptance:
         owner=str(row["owner"]),
         reason=str(row["reason"]),
         until=end.timestamp(),
+        account=str(row.get("account", "")),
         day=day.isoformat(),
     )

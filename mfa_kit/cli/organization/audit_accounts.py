@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mfa_kit import wiring
+from mfa_kit.account.past_audits import Acceptance
 from mfa_kit.account.root_posture import RootVerdict
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, Severity
+from mfa_kit.audit.baseline import apply_baseline, entries_about, unused_entries
+from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, RuleAnswer, Severity
 from mfa_kit.audit.overview import overview_of
-from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
+from mfa_kit.audit.records import finding_records
+from mfa_kit.audit.registry import ALL_RULES, audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.audit_forms import ASFF, OCSF
+from mfa_kit.cli.audit_result import print_records
 from mfa_kit.cli.organization import visits as shared
 from mfa_kit.cli.organization.accounts_page import organization_page
 from mfa_kit.cli.organization.audited import Audited
@@ -34,12 +38,22 @@ NARROW = ("account_name", "account", "state", "critical", "high", "unknown", "wi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """The rules and options of an audit, which are the same for all accounts."""
+    """The rules and options of an audit, which are the same for all accounts.
+
+    `accepted` has the entries of the baseline. If `form` is `asff` or `ocsf`, the findings are needed as records.
+    """
 
     rules: Sequence[AuditRule]
     limits: Limits
     source: "wiring.audit.SnapshotSource"
     fail_on: Severity
+    accepted: Sequence[Acceptance]
+    form: str
+
+    @property
+    def are_records(self) -> bool:
+        """Whether the findings of all accounts are printed as records for other programs."""
+        return self.form in {ASFF, OCSF}
 
 
 def audit_accounts(
@@ -60,12 +74,14 @@ def audit_accounts(
 ) -> int:
     """Audit many accounts, and print a row for each. Return the exit code."""
     no_snapshot_of_many(file)
-    _for_one_account({"--framework": framework, "--max-session": max_session, "--baseline": baseline}, form=output.form)
+    _for_one_account({"--framework": framework, "--max-session": max_session})
     questions = Questions(
         rules=choose_rules(rules),
         limits=Limits(profile=Profile(advice), drilled=drilled_within / DAY),
         source=wiring.audit.SnapshotSource(file=None, max_age=max_age, backup_dir=backup_dir),
         fail_on=Severity(fail_on),
+        accepted=wiring.audit_history.open_baseline(baseline, ALL_RULES),
+        form=output.form,
     )
     with (
         wiring.organization.open_organization(settings, accounts) as organization,
@@ -73,9 +89,10 @@ def audit_accounts(
     ):
         root, home = wiring.organization_audit.root_of(organization), organization.caller.account
         keeps = output.form in {"json", "jsonl"}
-        done = _begin(organization, folders, questions, accounts, keeps=keeps) if folders else []
+        done = _begin(organization, folders, questions, accounts, settings=settings, keeps=keeps) if folders else []
         done += _audit_rest(done, organization, folders, questions, root, settings=settings, keeps=keeps)
         done = shared.in_order(done)
+        _note_unused(done, questions.accepted, settings, baseline)
         # The state of a root user is read without a role, so it may be known for accounts that could not be opened.
         unread = [visit.account for visit in done if visit.state in UNREAD and root().can_read(visit.account.id)]
         postures = organization.each(lambda account: (account.id, root().posture(account.id)), unread)
@@ -84,20 +101,22 @@ def audit_accounts(
             _write_files(done, organization, folders, roots)
         if not roots:
             shared.report_unread(done, settings.progress, home=home)
-        _print(done, organization, output, roots=roots)
+        if questions.are_records:
+            _print_records(done, organization, settings, output)
+        else:
+            _print(done, organization, output, roots=roots)
         if roots:
             shared.report_unread(done, settings.progress, home=home)
     return shared.exit_code(done, findings=any(visit.found and visit.found.failed for visit in done))
 
 
-def _for_one_account(options: Mapping[str, object], *, form: str) -> None:
-    """Raise UsageFault if an option is given, or a form is chosen, that works with a single account only."""
+def _for_one_account(options: Mapping[str, object]) -> None:
+    """Raise UsageFault if an option is given that works with a single account only."""
     given = [name for name, value in options.items() if value is not None]
-    given += [f"--output {form}"] if form in {ASFF, OCSF} else []
     if given:
         raise UsageFault(
             f"{given[0]} can be used only with one account",
-            "leave it out, or run the command without --accounts and --org",
+            "leave it out, or leave out --accounts and --org and run the command with the credentials of each account",
         )
 
 
@@ -133,8 +152,31 @@ def _audit_rest(
         for visit in visits:
             if folders and visit.found:
                 folders.write(visit.account.id, _files(*visit.found))
-            found.append(visit.mapped(lambda result: _reduced(result[0], keeps=keeps)))
+            dated = visit.mapped(lambda result: _dated(*result, organization, questions, settings, is_new=True))
+            found.append(dated.mapped(lambda audited: _reduced(audited, keeps=keeps)))
     return found
+
+
+def _dated(
+    found: Audited,
+    snapshot: Snapshot,
+    organization: "wiring.organization.Organization",
+    questions: Questions,
+    settings: Settings,
+    *,
+    is_new: bool,
+) -> Audited:
+    """Return an audit with the records of its findings, if they are needed, and record a new audit in the ledger.
+
+    This happens in one thread for all accounts, as each audit is complete.
+    """
+    if not questions.are_records:
+        return found
+    before = wiring.audit_history.compare_with_ledger(
+        settings, snapshot, found.answers, ledger=organization.ledger, records=is_new
+    )
+    answers = _accepted(found.answers, snapshot, questions)
+    return replace(found, records=tuple(finding_records(snapshot, answers, before.since)))
 
 
 def _begin(
@@ -143,6 +185,7 @@ def _begin(
     questions: Questions,
     accounts: AccountsChoice,
     *,
+    settings: Settings,
     keeps: bool,
 ) -> list[Visit[Audited]]:
     """Begin a run, or with --resume continue the last run.
@@ -169,22 +212,47 @@ def _begin(
         if snapshot is not None and snapshot.at >= began:
             found = _audited(snapshot, account, questions)
             folders.write(account.id, _files(found, snapshot))
-            kept.append(Visit(account=account, state=VisitState.KEPT, found=_reduced(found, keeps=keeps)))
+            dated = _dated(found, snapshot, organization, questions, settings, is_new=False)
+            kept.append(Visit(account=account, state=VisitState.KEPT, found=_reduced(dated, keeps=keeps)))
     return kept
 
 
 def _audited(snapshot: Snapshot, account: OrgAccount, questions: Questions) -> Audited:
-    answers = audit_snapshot(snapshot, questions.rules, questions.limits)
+    found = tuple(audit_snapshot(snapshot, questions.rules, questions.limits))
+    answers = _accepted(found, snapshot, questions)
     rules = [rule_row(answer, account=account.id) for answer in answers]
     return Audited(
         overview=overview_of(snapshot, answers),
         document={**audit_head(snapshot), "account_name": account.name or None, "rules": rules},
         failed=fails_at(answers, questions.fail_on),
+        unused=tuple(unused_entries(answers, entries_about(snapshot.account, questions.accepted))),
+        answers=found if questions.are_records else (),
     )
 
 
+def _accepted(answers: Sequence[RuleAnswer], snapshot: Snapshot, questions: Questions) -> list[RuleAnswer]:
+    """Return the answers of an account without what the baseline accepts."""
+    return apply_baseline(answers, entries_about(snapshot.account, questions.accepted), at=snapshot.at)
+
+
 def _reduced(found: Audited, *, keeps: bool) -> Audited:
-    return found if keeps else replace(found, document=None)
+    return replace(found, answers=()) if keeps else replace(found, document=None, answers=())
+
+
+def _note_unused(
+    visits: Sequence[Visit[Audited]], accepted: Sequence[Acceptance], settings: Settings, baseline: Path | None
+) -> None:
+    """Print a note for each entry of the baseline whose finding is gone from all accounts that the entry is about.
+
+    If an account could not be read, its findings are unknown, and nothing is printed.
+    """
+    if any(visit.state in UNREAD for visit in visits):
+        return
+    read = {visit.account.id: visit.found.unused for visit in visits if visit.found}
+    for entry in accepted:
+        about = [unused for account, unused in read.items() if entry.account in {"", account}]
+        if about and all(entry in unused for unused in about):
+            settings.progress.note(f"{baseline} accepts a finding that is gone: {entry.rule} of {entry.subject}")
 
 
 def _files(found: Audited, snapshot: Snapshot) -> dict[str, str]:
@@ -204,6 +272,21 @@ def _write_files(
     summary = {"schema": "mfa-kit/audit-account", "version": VERSION, "rows": rows}
     folders.write_file("organization.json", json.dumps(summary) + "\n")
     folders.write_file("audit.html", organization_page(visits, caller=organization.caller))
+
+
+def _print_records(
+    visits: Sequence[Visit[Audited]],
+    organization: "wiring.organization.Organization",
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Print the findings of all accounts that were read, as ASFF or OCSF."""
+    records = [record for visit in visits if visit.found for record in visit.found.records]
+    partition = organization.caller.arn.split(":")[1]
+    region = (
+        wiring.audit.security_hub_region(settings.region, settings.profile, partition) if output.form == ASFF else ""
+    )
+    print_records(records, output, region=region)
 
 
 def _print(

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from mfa_kit.account.past_audits import Acceptance
+from mfa_kit.audit.finding import RuleAnswer
 from mfa_kit.audit.overview import AuditOverview
+from mfa_kit.audit.records import FindingRecord
 from mfa_kit.cli.results import ResultRow
 
 
@@ -11,9 +14,14 @@ class Audited:
     """The audit result of one account.
 
     `overview` has the figures that are compared between accounts. `document` is the complete result. To save memory, it
-    is None if only the figures are needed. If `failed` is true for any account, the command exits with 1.
+    is None if only the figures are needed. If `failed` is true for any account, the command exits with 1. `unused` has
+    the entries of the baseline whose findings this account no longer has. `answers` has the answers of the rules
+    without the baseline, and `records` the findings for other programs; both are empty unless they are needed.
     """
 
     overview: AuditOverview
     document: "ResultRow | None"
     failed: bool
+    unused: tuple[Acceptance, ...] = ()
+    answers: tuple[RuleAnswer, ...] = ()
+    records: tuple[FindingRecord, ...] = ()
