@@ -530,6 +530,21 @@ def test_a_call_of_a_run_is_in_the_log_after_the_next_row(address: str) -> None:
         assert len(ledger.history()) == 3
 
 
+def test_a_call_is_in_the_log_after_a_ctrl_c(address: str) -> None:
+    """It was queued for the interrupted statement, and is written with the next row instead."""
+    with open_at(address) as ledger:
+        entry = ledger.record(Entry(run=next(RUNS), intent=INTENT))
+        ledger.called(CALL)
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            ledger.select("select pg_sleep(20)::text", types="text")
+        timer.join()
+        ledger.record(entry.at(Reached.CONFIRMED))
+        with open_at(address) as other:
+            assert [each.what for each in other.history()] == ["X", "enrollment"]
+
+
 def test_what_several_statements_write_is_there_as_a_whole_or_not_at_all(address: str) -> None:
     """Nothing remains of the first one if the second fails."""
     with open_at(address) as ledger:

@@ -95,7 +95,7 @@ class Session:
         """Run the statements that `wait` queued, and then `statements`, in one transaction.
 
         Return the rows of the last statement, once the changes survive a power cut. If a statement fails, run only the
-        queued statements, and raise psycopg.Error.
+        queued statements, and raise psycopg.Error. After Ctrl-C, the queued statements remain in the queue.
         """
         with self._lock:
             waiting, self._waiting = self._waiting, []
@@ -104,6 +104,10 @@ class Session:
             except psycopg.Error:
                 if waiting and not self.lost:
                     self._send(waiting)
+                raise
+            except KeyboardInterrupt:
+                # They may have been stored already, but a call that is in the log twice is better than one that is not.
+                self._waiting = [*waiting, *self._waiting]
                 raise
 
     def _send(self, statements: Sequence[Statement]) -> list[SqlRow]:
