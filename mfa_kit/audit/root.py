@@ -130,12 +130,15 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
     needs=(),
 )
 def root_keys(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding if root has access keys, or an Unsure if that could not be read."""
-    if not scene.snapshot.has_root:
-        yield NotApplicable("accounts in this partition have no root user with access keys")
-        return
+    """Yield a Finding if root has access keys, or an Unsure if that could not be read.
+
+    In GovCloud, root cannot sign in, but AWS Support can give root access keys (CIS AWS Foundations Benchmark, "Ensure
+    no 'root' user account access key exists").
+    """
     there = _has_keys(scene)
-    if there is None:
+    if not scene.snapshot.has_root and there is False:
+        yield NotApplicable("root cannot sign in in this partition, and has no access keys")
+    elif there is None:
         yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
     elif there:
         yield Finding(

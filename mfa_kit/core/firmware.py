@@ -33,8 +33,8 @@ class Advisory:
     It affects the models whose names match `models`, from version `since` up to but excluding `before`. `what`
     describes the flaw.
 
-    `unfit` means that the key's signatures cannot be relied on, so the key must not be used for FIDO. None of the
-    advisories affects OATH itself.
+    `unfit` means that the key's signatures cannot be relied on, so the key must not be used for FIDO. `oath` says
+    whether the flaw affects OATH.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Advisory:
     before: Version
     what: str
     unfit: bool = False
+    oath: str = "OATH is not affected"
 
     @property
     def source(self) -> str:
@@ -55,7 +56,8 @@ class Advisory:
 
 
 ANY = re.compile(r"yubikey|yk4|yubico", re.IGNORECASE)
-COPIED = "anyone who has the key for a while can copy its FIDO and PIV private keys (EUCLEAK)"
+# PIV and OpenPGP: support.yubico.com, "Infineon ECDSA Private Key Recovery - Customer Resources".
+COPIED = "anyone who has the key for a while can copy its FIDO, PIV and OpenPGP private keys (EUCLEAK)"
 ADVISORIES = (
     Advisory(
         name="YSA-2024-03",
@@ -79,6 +81,8 @@ ADVISORIES = (
         before=Version(4, 4, 5),
         what="its first signatures after power-up are made with too little randomness",
         unfit=True,
+        # SecurityWeek, "Yubico Replacing YubiKey FIPS Devices Due to Security Issue", 2019-06; without details on OATH.
+        oath="Yubico says that OATH is affected too",
     ),
     Advisory(
         name="YSA-2017-01",

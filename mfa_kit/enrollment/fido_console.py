@@ -288,7 +288,9 @@ def enroll_root(
     `seconds`, measured by `clock`.
     """
     if caller.partition in ROOTLESS:
-        raise UsageFault("AWS GovCloud has no root user", "use the linked account in the commercial partition")
+        raise UsageFault(
+            "AWS GovCloud has no root user that can sign in", "use the linked account in the commercial partition"
+        )
     own = is_root(caller.arn)
     before = set(serials_of(desk.inventory.devices(None))) if own else set()
     if desk.inventory.root_has_mfa() and not (own and add):

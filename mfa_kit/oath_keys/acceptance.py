@@ -128,7 +128,7 @@ def _firmware(key: OathKey, *, proven: bool) -> Iterator[Check]:
     passed = Value.PASS if proven else Value.NOT_APPLICABLE
     yield Check("firmware", passed, f"{key.firmware}, as the key reports" + ("" if found else "; no advisory"))
     for each in found:
-        yield Check(f"advisory {each.name}", Value.WARN, f"{each.what}; OATH is not affected", each.source)
+        yield Check(f"advisory {each.name}", Value.WARN, f"{each.what}; {each.oath}", each.source)
 
 
 def _room(key: OathKey, used: int) -> Check:

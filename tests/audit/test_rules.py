@@ -382,14 +382,25 @@ def test_near_the_quota_of_virtual_devices() -> None:
     assert ask(snapshot, "devices.quota", quota=3 / 5000).result is RuleResult.PASS
 
 
+def to_govcloud(found: dict[str, Any]) -> None:
+    moved = json.loads(json.dumps(found).replace("arn:aws:", "arn:aws-us-gov:"))
+    found.update(moved, region="us-gov-west-1")
+
+
+def test_access_keys_of_root_are_found_in_govcloud() -> None:
+    """Root cannot sign in there, but AWS Support can give it access keys. If that is unknown, it is not a pass."""
+    described = changed(both(root(keys=1), to_govcloud))
+    snapshot, _ = taken(described)
+    assert ask(snapshot, "root.keys").result is RuleResult.FAIL
+    assert ask(snapshot, "root.mfa").result is RuleResult.NOT_APPLICABLE
+    assert (
+        ask(taken(described, "GetAccountSummary", "GetCredentialReport")[0], "root.keys").result is RuleResult.UNKNOWN
+    )
+
+
 def test_govcloud_has_no_root() -> None:
     """Rules about root do not apply there, and the other rules do."""
-
-    def move(found: dict[str, Any]) -> None:
-        moved = json.loads(json.dumps(found).replace("arn:aws:", "arn:aws-us-gov:"))
-        found.update(moved, region="us-gov-west-1")
-
-    snapshot, _ = taken(changed(move))
+    snapshot, _ = taken(changed(to_govcloud))
     answers = registry.audit_snapshot(snapshot, registry.RULES, Limits())
     told = {answer.rule.id: answer.result for answer in answers}
     assert {told[name] for name in told if name.startswith("root.")} == {RuleResult.NOT_APPLICABLE}

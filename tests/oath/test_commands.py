@@ -22,6 +22,7 @@ from mfa_kit.cli.key import list_keys
 from mfa_kit.cli.key.sources import KeyRow
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.firmware import ADVISORIES, Version, advisories
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.account import ADMINISTRATOR
 from mfa_kit.lab.aws.codes import LabSettings
@@ -550,6 +551,13 @@ def test_a_key_removed_during_verify_oath_may_keep_a_credential(mfa_kit: MfaKit,
     assert "the next mfa-kit verify oath removes it" in done.err
 
 
+def test_one_advisory_affects_oath() -> None:
+    """The FIPS series with firmware 4.4.4. No other advisory on a YubiKey does."""
+    [found] = advisories("YubiKey FIPS", Version(4, 4, 4))
+    assert (found.name, "OATH is affected" in found.oath) == ("YSA-2019-02", True)
+    assert {each.oath for each in ADVISORIES if each is not found} == {"OATH is not affected"}
+
+
 def test_verify_oath_leaves_the_key_unchanged(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
     """The manufacturer is not proven, the firmware has an advisory, and the account's credentials are listed."""
     enroll(mfa_kit, user, "--no-touch")
@@ -561,6 +569,7 @@ def test_verify_oath_leaves_the_key_unchanged(mfa_kit: MfaKit, user: str, card: 
     assert told["answer"] == "proof"
     assert checks["maker"]["detail"].startswith("not proven")
     assert checks["advisory YSA-2024-03"]["result"] == "warn"
+    assert checks["advisory YSA-2024-03"]["detail"].endswith("; OATH is not affected")
     assert checks["credentials of the account"]["detail"] == LABEL.format(user)
     assert checks["round trip"]["result"] == "pass"
     assert card.credentials == before
