@@ -276,3 +276,30 @@ def test_each_page_is_in_one_group_of_the_index() -> None:
     """Pages of a folder, such as decisions, are found through the folder."""
     listed = re.findall(r"^\| \[[^]]*\]\(([^)]*\.md)\)", PAGES["docs/README.md"], re.MULTILINE)
     assert sorted(listed) == sorted({file.name for file in (ROOT / "docs").glob("*.md")} - {"README.md"})
+
+
+# These pages state no facts about other products that a reader would want to look up. Their facts are about mfa-kit, or
+# they are repeated from a page with sources, to which they lead.
+WITHOUT_SOURCES = (
+    *("README", "break-glass", "changelog", "commands", "configuration", "desk-page", "development", "doctor"),
+    *("exit-codes", "formats", "glossary", "lab", "not-verified", "open-your-backup", "policy-file", "rollout-station"),
+    *("security", "troubleshooting", "udev", "uninstall"),
+)
+OTHERS = re.compile(r"\b(?:AWS|IAM|STS|S3|FIDO2?|CTAP|GovCloud|NIST|YubiKey|PostgreSQL|GitHub|GitLab|c7n-org)\b")
+SOURCES = {page: text.partition("\n## Sources\n")[2] for page, text in PAGES.items() if page.startswith("docs/")}
+
+
+def test_pages_with_facts_about_others_have_sources() -> None:
+    """A page about AWS or keys ends with its sources. The list above has the exceptions, and no others."""
+    pages = {f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")}
+    missing = {page for page in pages if OTHERS.search(PAGES[page]) and not SOURCES[page]}
+    assert missing == {f"docs/{name}.md" for name in WITHOUT_SOURCES}
+
+
+@pytest.mark.parametrize("page", sorted(page for page, sources in SOURCES.items() if sources))
+def test_sources_have_a_date(page: str) -> None:
+    """The section is the last one. It says when the sources were read, and lists them, one per line."""
+    first, *lines = filter(None, SOURCES[page].splitlines())
+    assert re.match(r"Read on \d{4}-\d\d-\d\d\b", first)
+    assert lines
+    assert all(line.startswith("- ") for line in lines)
