@@ -391,9 +391,10 @@ def _interrupt_again() -> None:
     code. The finalizer is still running when this function is called, so the signal must come later.
     """
     main_thread = threading.main_thread()
-    later = threading.Timer(AGAIN, lambda: signal.pthread_kill(main_thread.ident or 0, signal.SIGINT))
-    later.daemon = True
-    later.start()
+    if sys.platform != "win32":  # which lacks the call, and where no command runs
+        later = threading.Timer(AGAIN, lambda: signal.pthread_kill(main_thread.ident or 0, signal.SIGINT))
+        later.daemon = True
+        later.start()
 
 
 def main() -> None:
