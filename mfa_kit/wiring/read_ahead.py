@@ -1,13 +1,10 @@
 """Reads backups from a bucket in threads, while backups that were read before are decrypted."""
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from mfa_kit.core.places import Place, S3Url
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 THREADS = 16
 # The number of backups for which reading starts at the same time, before the first of them is decrypted.
@@ -27,8 +24,6 @@ class ReadAhead:
 
     def over(self, files: Iterable[Place]) -> Iterator[Place]:
         """Yield `files` unchanged. Before each batch of BATCH files, start to read its files that are in buckets."""
-        from concurrent.futures import ThreadPoolExecutor
-
         rest = iter(files)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool:
             while batch := list(islice(rest, BATCH)):
