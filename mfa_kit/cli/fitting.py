@@ -99,8 +99,8 @@ def labeled(label: str, text: str, width: int, *, short: bool = False) -> list[s
         lines = [text]
     else:
         prose, command = _parted(text)
-        for pattern, kept in SHORTER[:2] if short else ():
-            prose = pattern.sub(kept, prose)
+        if short:
+            prose = ARN.sub(lambda arn: RESOURCE.sub(r"\1", arn[1]), prose)
         lines = [*(wrapped(prose, room) if prose else ()), *(_continued(command, room) if command else ())]
     rest = [" " * start + line for line in (lines if below else lines[1:])]
     return [(label if below else label + lines[0]).rstrip(), *rest]

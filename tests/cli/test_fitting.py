@@ -72,8 +72,10 @@ def test_a_title_is_wrapped_beside_its_label() -> None:
 
 
 def test_a_command_beside_a_label_keeps_its_arn() -> None:
-    """In the prose before it, the name of the resource is enough."""
+    """In the prose before it, the name of the resource is enough. Only ARNs are shortened: a part of one is not."""
     arn = "arn:aws:iam::111122223333:mfa/alice"
+    part = "user/${aws:username} does not match users with a path, such as user/team/zoe"
+    assert " ".join(map(str.strip, labeled("", part, 40, short=True))) == part
     lines = labeled("    WHY  ", f"the only device is {arn}, so give another: mfa-kit revoke x {arn}", 60, short=True)
     assert lines[0] == "    WHY  the only device is alice, so give another:"
     assert " ".join(line.strip().removesuffix(" \\") for line in lines[1:]) == f"mfa-kit revoke x {arn}"
