@@ -33,6 +33,8 @@ WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
 SIGN_IN = re.compile(
     r"sts:getsessiontoken|iam:(.*mfa.*|getuser|getloginprofile|changepassword|getaccountpasswordpolicy)"
 )
+# The services whose resources with the user's name are the user's own credentials.
+OWN_SERVICES = ("iam:", "sts:", "*")
 # An empty policy. As a trust policy it lets no principal in.
 NOBODY = '{"Statement": []}'
 # Replaces a permissions boundary whose text could not be read. It may allow everything, under a condition that cannot
@@ -414,8 +416,13 @@ def covers_resource(statement: IamStatement, resource: str, context: RequestCont
 
 def filled_resource(statement: IamStatement, resource: str, context: RequestContext) -> str:
     """Return a resource of a statement with its policy variables replaced. Return it unchanged if one has no value."""
-    filled = _filled(resource, context) if statement.fills else resource
-    return filled if isinstance(filled, str) else resource
+    return (filled_text(resource, context) or resource) if statement.fills else resource
+
+
+def filled_text(text: str, context: RequestContext) -> str | None:
+    """Return a text with its policy variables replaced, or None if one of them has no value, or an unknown value."""
+    filled = _filled(text, context)
+    return filled if isinstance(filled, str) else None
 
 
 @lru_cache(maxsize=65536)
@@ -464,28 +471,33 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
 
 
 @lru_cache(maxsize=4096)
-def patterns_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
+def patterns_named(document: str, *, allow: bool, whole: bool = False) -> tuple[tuple[str, str], ...]:
     """Return the pairs of action and resource in a policy's Allow statements, or in its Deny statements.
 
     The pairs are returned as written, so they may contain patterns, such as `s3:Get*`. A policy that covers the pattern
     also covers each action that the pattern matches, so a pattern can be evaluated like an action. Actions for a user's
     own sign-in, and resources with a policy variable, are left out.
+
+    With `whole`, an Allow with NotAction has the action `*`, and of the resources with a variable only those in IAM are
+    left out, because they are the user's own credentials.
     """
     found = (
         (action, resource)
         for each in statements(document)
-        for action in (each.actions if each.allow is allow else ())
+        if each.allow is allow
+        for action in each.actions or (("*",) if whole and allow else ())
         for resource in each.resources
-        if not SIGN_IN.fullmatch(action.lower()) and "${" not in resource
+        if not SIGN_IN.fullmatch(action.lower())
+        and ("${" not in resource or (whole and not action.lower().startswith(OWN_SERVICES)))
     )
     return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=4096)
-def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
+def actions_named(document: str, *, allow: bool, whole: bool = False) -> tuple[tuple[str, str], ...]:
     """Return the pairs of `patterns_named`. With `allow`, keep only one action of each service for each resource."""
     found: dict[tuple[str, str], tuple[str, str]] = {}
-    for action, resource in patterns_named(document, allow=allow):
+    for action, resource in patterns_named(document, allow=allow, whole=whole):
         found.setdefault((action.partition(":")[0].lower() if allow else action, resource), (action, resource))
     return tuple(found.values())
 

@@ -16,6 +16,7 @@ from mfa_kit.account.evaluator import (
     actions_named,
     denies_all_work,
     evaluate,
+    filled_text,
     holds,
     overlap,
     patterns_named,
@@ -188,14 +189,23 @@ def _lost(
     if all(holds(each, request) is False for each in denies):
         return False, []
     lost = _denied(policies, more, request)
-    rest = (pair for pair in _allowed(policies) if pair not in lost)
+    rest = (pair for pair in _allowed(policies, request) if pair not in lost)
     if not lost or any(_may(policies, pair, request) for pair in rest):
         return False, list(lost)
     return (True if set(lost.values()) == {Decision.EXPLICIT} else None), list(lost)
 
 
-def _allowed(policies: EntityPolicies) -> list[ActionOnResource]:
-    return [pair for text in policies.documents for pair in actions_named(text, allow=True)]
+def _allowed(policies: EntityPolicies, request: RequestContext) -> list[ActionOnResource]:
+    """Return the actions that the policies allow, each with its resource. Policy variables have their values."""
+    pairs = [pair for text in policies.documents for pair in actions_named(text, allow=True, whole=True)]
+    return list(_with_values(pairs, request))
+
+
+def _with_values(pairs: Iterable[ActionOnResource], request: RequestContext) -> Iterator[ActionOnResource]:
+    """Yield the pairs with their policy variables replaced. Leave out those with an unknown value."""
+    for action, resource in pairs:
+        if (filled := filled_text(resource, request)) is not None:
+            yield action, filled
 
 
 def _denied(
@@ -205,8 +215,9 @@ def _denied(
 
     Each action has its resource, and is mapped to the decision of `more`: EXPLICIT or UNKNOWN.
     """
-    others = [pair for text in more for pair in actions_named(text, allow=False)]
-    pairs = dict.fromkeys((*_allowed(policies), *others, *_overlaps(policies, more)))
+    named = [pair for text in more for pair in actions_named(text, allow=False, whole=True)]
+    others = _with_values(named, request)
+    pairs = dict.fromkeys((*_allowed(policies, request), *others, *_overlaps(policies, more, request)))
     decisions = {pair: evaluate(more, *pair, request) for pair in pairs}
     return {
         pair: decision
@@ -215,13 +226,15 @@ def _denied(
     }
 
 
-def _overlaps(policies: EntityPolicies, more: tuple[str, ...]) -> Iterator[ActionOnResource]:
+def _overlaps(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> Iterator[ActionOnResource]:
     """Yield an example for each two patterns that match the same actions, although neither contains the other.
 
     For example, a deny of `s3:*Object` concerns an allowed `s3:Get*`, but only its `s3:GetObject`.
     """
-    denied = [each for text in more for each in patterns_named(text, allow=False)]
-    for action, resource in (each for text in policies.documents for each in patterns_named(text, allow=True)):
+    named = [each for text in more for each in patterns_named(text, allow=False, whole=True)]
+    denied = list(_with_values(named, request))
+    pairs = [each for text in policies.documents for each in patterns_named(text, allow=True, whole=True)]
+    for action, resource in _with_values(pairs, request):
         for other_action, other_resource in denied:
             act, on = overlap(action, other_action, ignore_case=True), overlap(resource, other_resource)
             if act and on and (act, on) not in {(action, resource), (other_action, other_resource)}:

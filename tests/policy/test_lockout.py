@@ -432,3 +432,31 @@ def test_what_a_deny_spares_without_mfa_only_is_not_work() -> None:
     assert policy != SELF
     found = access_with(account(user("bob", **SIGNED_IN, attached=[ADMINISTRATOR])), policy)
     assert [each.state for each in found if each.user == "bob"] == [ENROLLS]
+
+
+BOBS = "arn:aws:s3:::home/${aws:username}/*"
+
+
+@pytest.mark.parametrize(
+    ("right", "denied", "wanted"),
+    [
+        # A user with all services but IAM loses one of them.
+        ({"NotAction": "iam:*", "Resource": "*"}, {"Action": "ec2:*", "Resource": "*"}, AccessState.CHANGES),
+        ({"NotAction": "iam:*", "Resource": "*"}, {"NotAction": "iam:*MFA*", "Resource": "*"}, LOCKED),
+        # The files of the user are all that the user has.
+        ({"Action": "s3:*", "Resource": BOBS}, {"Action": "s3:*", "Resource": "*"}, LOCKED),
+        ({"Action": "s3:*", "Resource": BOBS}, {"Action": "s3:*", "Resource": BOBS}, LOCKED),
+        ({"Action": "s3:*", "Resource": "arn:aws:s3:::home/bob/*"}, {"Action": "s3:*", "Resource": BOBS}, LOCKED),
+        ({"Action": "s3:*", "Resource": "*"}, {"Action": "s3:*", "Resource": BOBS}, AccessState.CHANGES),
+        ({"Action": "s3:*", "Resource": BOBS}, {"Action": "ec2:*", "Resource": "*"}, FINE),
+    ],
+)
+def test_rights_with_not_action_or_a_variable_are_rights(
+    right: dict[str, Any], denied: dict[str, Any], wanted: AccessState
+) -> None:
+    """What a policy denies is compared with all that the user may do now."""
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **right}]}
+    row = {"Effect": "Deny", **denied, "Condition": {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}}}
+    snapshot = account(user("bob", groups=[], **SIGNED_IN, policies={"p": document}))
+    found = access_with(snapshot, json.dumps({"Version": "2012-10-17", "Statement": [row]}))
+    assert [each.state for each in found if each.user == "bob"] == [wanted]
