@@ -445,7 +445,6 @@ FOR_METHODS = {
     "mfa_kit.adapters.files",
     "mfa_kit.adapters.files.private_files",
     "mfa_kit.wiring.files",
-    "mfa_kit.wiring.oath_keys",
     "mfa_kit.wiring.qr_code",
     "mfa_kit.wiring.this_computer",
 }

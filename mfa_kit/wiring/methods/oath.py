@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import Intent, Method, check_label
@@ -12,13 +13,15 @@ from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster_method import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
-from mfa_kit.wiring.oath_keys import OathKeys
+
+if TYPE_CHECKING:
+    from mfa_kit.wiring.oath_keys import OathKeys
 
 
 class OathSlot:
     """Reports the inserted OATH keys to the station (`rollout station`, which enrolls people in person)."""
 
-    def __init__(self, keys: OathKeys) -> None:
+    def __init__(self, keys: "OathKeys") -> None:
         self._keys = keys
 
     def state(self) -> object:
