@@ -29,6 +29,8 @@ COMPLIANCE = {
     RuleResult.PASS: "PASSED",
     RuleResult.NOT_APPLICABLE: "NOT_AVAILABLE",
 }
+# Other results are resolved.
+WORKFLOW = {RuleResult.FAIL: "NEW", RuleResult.UNKNOWN: "NEW", RuleResult.ACCEPTED: "SUPPRESSED"}
 LABELS = {
     Severity.CRITICAL: "CRITICAL",
     Severity.HIGH: "HIGH",
@@ -87,7 +89,7 @@ def _asff(record: FindingRecord, region: str) -> dict[str, object]:
             "Status": COMPLIANCE[record.result],
             **({"RelatedRequirements": list(record.references[:REQUIREMENTS])} if record.references else {}),
         },
-        "Workflow": {"Status": "NEW" if failed else "RESOLVED"},
+        "Workflow": {"Status": WORKFLOW.get(record.result, "RESOLVED")},
         "RecordState": "ACTIVE",
     }
     if record.remedy:

@@ -320,20 +320,22 @@ def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
     return commands
 
 
-def session_commands(user: str, *, at: float) -> tuple[str, ...]:
+def session_commands(user: str, *, at: float | None) -> tuple[str, ...]:
     """Return commands of the AWS CLI. They end those sessions of a user that began before `at` (Unix seconds).
+
+    If `at` is None, they end all sessions, also those that begin later, and deny all other requests of the user.
 
     IAM user guide, "Disabling permissions for temporary security credentials": a deny with a condition on
     aws:TokenIssueTime. Sessions of `aws login` are refreshed independently and are ended by their ARNs (AWS Sign-In
     API, BatchRevokeSessions).
     """
-    since = iso_time(at)
-    older = {"DateLessThan": {"aws:TokenIssueTime": since}}
-    deny = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": older}
+    older = {} if at is None else {"Condition": {"DateLessThan": {"aws:TokenIssueTime": iso_time(at)}}}
+    deny = {"Effect": "Deny", "Action": "*", "Resource": "*", **older}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    name = "DenyEverything" if at is None else "EndOlderSessions"
     # The ARN is in quotation marks, because the path of a user may have characters that a shell expands.
     arn = f'"$(aws iam get-user --user-name {quote(user)} --query User.Arn --output text)"'
-    attach = f"aws iam put-user-policy --user-name {quote(user)} --policy-name EndOlderSessions"
+    attach = f"aws iam put-user-policy --user-name {quote(user)} --policy-name {name}"
     return (
         f"{attach} --policy-document {quote(policy)}",
         f"aws signin list-sessions --principal-arn {arn}",

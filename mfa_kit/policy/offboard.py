@@ -24,7 +24,7 @@ def offboard_steps(snapshot: Snapshot, user: str) -> list[SetupStep]:
     if one is None and snapshot.hole(Part.DETAILS) is None:
         raise UsageFault(f"there is no user {user!r}", "list the users: mfa-kit status")
     name = one.name if one else user
-    return [*_sign_in(name, one, snapshot), *_removals(name, one), _checks(name)]
+    return [*_sign_in(name, one), *_removals(name, one), _checks(name)]
 
 
 def _state(*, present: bool | None) -> StepState:
@@ -34,7 +34,7 @@ def _state(*, present: bool | None) -> StepState:
     return StepState.TO_DO if present else StepState.DONE
 
 
-def _sign_in(name: str, one: AccountUser | None, snapshot: Snapshot) -> Iterator[SetupStep]:
+def _sign_in(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
     """Yield the steps after which the user can neither sign in nor call AWS."""
     known = one is not None and one.credentials is not None
     each_key = f"$({command('aws', 'iam', 'list-access-keys', '--user-name', name)}"
@@ -49,14 +49,15 @@ def _sign_in(name: str, one: AccountUser | None, snapshot: Snapshot) -> Iterator
         ),
     )
     yield SetupStep(
-        what="end the sessions that exist",
-        why="they work for up to 36 hours, and in the console for up to 90 days; deleting the policy undoes this",
+        what="end all sessions, and deny everything from now on",
+        why="sessions work for up to 36 hours, and in the console for up to 90 days, and one may begin until the "
+        "password is deleted; deleting the policy undoes this",
         state=StepState.TO_DO,
-        commands=session_commands(name, at=snapshot.at),
+        commands=session_commands(name, at=None),
     )
     yield SetupStep(
         what="delete the password",
-        why="a new password can be set later, but not the old one; active sessions of the console are ended above",
+        why="a new password can be set later, but not the old one",
         state=_state(present=one.password if one and known else None),
         commands=(command("aws", "iam", "delete-login-profile", "--user-name", name),),
     )

@@ -35,6 +35,12 @@ STATUSES = {
     RuleResult.PASS: ComplianceStatus.Pass,
     RuleResult.NOT_APPLICABLE: ComplianceStatus.Other,
 }
+# Other results are resolved.
+EVENT_STATUSES = {
+    RuleResult.FAIL: StatusID.New,
+    RuleResult.UNKNOWN: StatusID.New,
+    RuleResult.ACCEPTED: StatusID.Suppressed,
+}
 WRONG = {RuleResult.FAIL, RuleResult.UNKNOWN}
 
 
@@ -72,7 +78,7 @@ def ocsf_line(record: FindingRecord) -> str:
             )
         ],
         severity_id=SEVERITIES[record.rule.severity] if record.result in WRONG else SeverityID.Informational,
-        status_id=StatusID.New if record.result in WRONG else StatusID.Resolved,
+        status_id=EVENT_STATUSES.get(record.result, StatusID.Resolved),
         status_detail=str(record.result),
         time=int(1000 * record.last_seen),
         type_uid=ComplianceFindingTypeID.Create if is_new else ComplianceFindingTypeID.Update,

@@ -148,6 +148,12 @@ def test_accepted_findings_do_not_count(faulty: tuple[Lab, Run], tmp_path: Path)
     assert "1 accepted" in page
     [row] = rows(audit("--rule", "root.mfa", "--baseline", file, "--output", "csv"))
     assert row["result"] == "accepted"
+    [found] = json.loads(audit("--rule", "root.mfa", "--baseline", file, "--output", "asff").out)
+    assert (found["Workflow"]["Status"], found["Compliance"]["Status"]) == ("SUPPRESSED", "WARNING")
+    event = ComplianceFinding.model_validate_json(
+        audit("--rule", "root.mfa", "--baseline", file, "--output", "ocsf").out
+    )
+    assert event.status_id.name == "Suppressed"
     controls = json.loads(audit("--framework", "cis-5.0", "--baseline", file, "--output", "json").out)["controls"]
     assert next(each["result"] for each in controls if each["control"] == "1.4") == "accepted"
 

@@ -1,10 +1,12 @@
 """`policy offboard`: the order of the commands, what is done already, and that each command is real."""
 
 import json
+import shlex
 from typing import Any
 
 import pytest
 
+from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, evaluate
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.policy.offboard import offboard_steps
@@ -34,6 +36,18 @@ def test_what_can_be_undone_comes_first() -> None:
     assert "mfa-kit revoke alice --mfa-device arn:aws:iam::000000000000:mfa/alice --leave-without-mfa" in script
     assert "remove-user-from-group --user-name alice --group-name people" in script
     assert script.index("delete-login-profile") < script.index("mfa-kit revoke")
+
+
+def test_a_session_that_begins_during_the_steps_is_denied_too() -> None:
+    """The user can sign in until the password is deleted, so the policy has no time after which sessions work."""
+    (step,) = [each for each in offboard_steps(taken(sound())[0], "alice") if each.what.startswith("end")]
+    words = shlex.split(step.commands[0])
+    document = words[words.index("--policy-document") + 1]
+    for request in (PLAIN_KEYS, NO_MFA, WITH_MFA):
+        assert (
+            evaluate([document], "s3:GetObject", "*", {**request, "aws:TokenIssueTime": "2999-01-01"})
+            == "explicit deny"
+        )
 
 
 def test_what_is_done_is_shown_as_done() -> None:
