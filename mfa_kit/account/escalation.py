@@ -83,7 +83,7 @@ IAM_ACTIONS = (
     "sts:AssumeRole",
 )
 ACTIONS = (*IAM_ACTIONS, *sorted({action for sets in SERVICES.values() for one in sets for action in one}))
-# A resource with this end is the caller. Policies that let users manage their own credentials use it.
+# A resource in a policy that ends with this is the caller. Policies that let users manage their own credentials use it.
 OWN = "/${aws:username}"
 SERVICE_LINKED = ":role/aws-service-role/"
 
@@ -168,7 +168,7 @@ class _Account:
 
     @cached_property
     def admin_roles(self) -> tuple[Entity, ...]:
-        """Those of the roles that administer the account, or may do so."""
+        """The roles in `roles` that administer the account."""
         return tuple(role for role in self.roles if self.admins[role.arn] is not False)
 
     @cached_property

@@ -22,8 +22,8 @@ RequestContext = Mapping[str, str | None]
 
 MFA = "aws:MultiFactorAuthPresent"
 MFA_AGE = "aws:MultiFactorAuthAge"
-# How a request reaches IAM. A request signed with long-term access keys has no MFA key at all. In a console session
-# without MFA, aws:MultiFactorAuthPresent is false.
+# The condition keys about MFA in three kinds of requests. A request signed with long-term access keys (PLAIN_KEYS) has
+# no MFA key at all. In a console session without MFA, aws:MultiFactorAuthPresent is false.
 PLAIN_KEYS: RequestContext = {MFA: None, MFA_AGE: None}
 NO_MFA: RequestContext = {MFA: "false", MFA_AGE: None}
 WITH_MFA: RequestContext = {MFA: "true", MFA_AGE: "60"}
@@ -37,8 +37,8 @@ SIGN_IN = re.compile(
 OWN_SERVICES = ("iam:", "sts:", "*")
 # An empty policy. As a trust policy it lets no principal in.
 NOBODY = '{"Statement": []}'
-# Replaces a permissions boundary whose text could not be read. It may allow everything, under a condition that cannot
-# be evaluated.
+# A policy that replaces a permissions boundary whose text could not be read. It allows everything, but under a
+# condition that cannot be evaluated.
 UNREAD = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Unread": {"it": "is"}}}]}'
 # The policy language version that supports policy variables.
 VARIABLES = "2012-10-17"

@@ -100,7 +100,7 @@ class _Reading:
         central = None
         if central_root is not None and caller.partition not in ROOTLESS:
             central = self.part(Part.CENTRAL_ROOT, central_root)
-        if summary.get("ServerCertificates") == 0:  # saves a request for most accounts, which have none
+        if summary.get("ServerCertificates") == 0:  # most accounts have no certificates, so this saves a request
             certificates: tuple[ServerCertificate, ...] | None = ()
         else:
             certificates = self.part(Part.CERTIFICATES, lambda: tuple(account.certificates()))

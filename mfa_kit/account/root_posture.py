@@ -16,7 +16,7 @@ class OrganizationPlace(StrEnum):
 
     ALONE = "in no organization"
     MEMBER = "a member account"
-    # IAM gives the same answer to these two kinds of account.
+    # One member for both, because IAM's answer does not show which of them the account is.
     ADMINISTRATOR = "the management account or an administrator of IAM"
 
 

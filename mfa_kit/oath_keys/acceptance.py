@@ -11,7 +11,7 @@ from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
 
-# mfa-kit reserves this name. A credential with this name was left by a verification that was killed.
+# The name of the test credential, which mfa-kit reserves. A key has it if a verification was killed.
 TEST = "mfa-kit:test"
 # The issuers of AWS credentials: mfa-kit's, and the one that authenticator apps read from AWS's QR code.
 ISSUERS = ("AWS", "Amazon Web Services")

@@ -209,7 +209,7 @@ def _metadata(evidence: Evidence, policy: KeyPolicy) -> Check:
 
 
 def _status(evidence: Evidence, _: KeyPolicy) -> Check:
-    # A published status counts for any key that claims to be this model.
+    # A published status counts for every key that claims to be this model, even without proof.
     model = evidence.trust.model
     if model is None:
         return Check("status", Value.NOT_APPLICABLE, "no model")

@@ -148,7 +148,8 @@ def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, 
         )
 
 
-# By connection, the transports that it may use (WebAuthn Level 3, 5.8.4). A USB key can also appear as a card reader.
+# For each kind of connection, the transports that it may use (WebAuthn Level 3, 5.8.4). A USB key can also appear as a
+# card reader.
 RESETS_OVER = {Link.HID: {"usb"}, Link.PCSC: {"nfc", "smart-card", "usb"}}
 
 

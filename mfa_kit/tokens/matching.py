@@ -45,8 +45,8 @@ DAY = 86400
 class Match:
     """The token shows the codes of its seed.
 
-    `offset` is how many steps (TOTP) or presses (HOTP) it is ahead of the expected step or counter value (negative:
-    behind). `step` is the time step or the counter value of the last code.
+    `offset` is how many steps (TOTP) or presses (HOTP) the token is ahead of the expected step or counter value
+    (negative: behind). `step` is the time step or the counter value of the last code.
     """
 
     token: Token

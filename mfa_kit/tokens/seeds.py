@@ -18,18 +18,19 @@ DIGESTS = ("sha1", "sha256", "sha512")
 OCTETS = range(10, 129)
 # RFC 4226, 5.1: the counter has 8 octets.
 COUNTERS = range(otp.COUNTERS)
-# Steps of 30 s in about two months, the widest window. A clock that is further off is broken, or the row is damaged.
+# The drifts of a clock that can be right, in steps of 30 s: up to about two months, like the widest window. A clock
+# that is further off is broken, or the row is damaged.
 DRIFTS = range(-175_200, 175_201)
 SERIAL = 64
 # IAM: the seed of a virtual MFA device has 320 bits.
 AWS_OCTETS = 40
-# Text that looks like a seed: 20 octets in base32, or 16 in hex, are this many characters. No serial of a display token
-# looks like this.
+# A text with at least this many letters and digits may be a seed: 20 octets in base32, or 16 in hex. No serial of a
+# display token looks like this.
 LONG = 32
 LIKE_A_SEED = re.compile(rf"(?=.*\d)(?=.*[a-z])([0-9a-f]{{{LONG},}}|[a-z2-7]{{{LONG},}}=*)", re.ASCII | re.IGNORECASE)
 # AWS's hardware TOTP tokens: four letters and eight digits, such as GAHT12345678 (IAM user guide).
 SOLD_BY_AWS = re.compile(r"[a-z]{4}\d{8}", re.ASCII)
-# The number of reasons that fit into one sentence.
+# The maximum number of reasons in one message.
 TOLD = 10
 
 
