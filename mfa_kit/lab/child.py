@@ -144,8 +144,8 @@ def unwind_on_signals() -> Iterator[None]:
 def variables_to_unset(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     """Return the sorted names of variables that a shell must unset before it exports the lab's variables `ours`.
 
-    With these variables, an AWS client might reach AWS instead of the lab. They are those that are set in `caller`, the
-    environment of this process, and all in ELSEWHERE.
+    With these variables, an AWS client might reach AWS instead of the lab. The result has those of them that are set in
+    `caller` (the environment of this process), and all names in ELSEWHERE.
     """
     return sorted({*caller, *ELSEWHERE} - set(child_environment({}, caller=caller, home=Path())) - set(ours))
 

@@ -94,7 +94,7 @@ def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
 
 
 def _new(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Return the same pair as `_start`, for a lab whose folder, if any, has no description yet.
+    """Return the pair that `_start` describes, for a new lab: its folder, if it has one, contains no description.
 
     Raise UsageFault as `_start` does.
     """

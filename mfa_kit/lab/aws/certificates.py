@@ -1,4 +1,4 @@
-"""IAM's server certificates. moto's have neither a date of upload nor one of expiry."""
+"""IAM's server certificates. moto's certificates have neither an upload date nor an expiry date."""
 
 from datetime import UTC, datetime
 

@@ -89,10 +89,11 @@ class Fault:
 
 @dataclass(slots=True)
 class FaultRule:
-    """A fault and the calls at which it fires: `next`, `every`, or the nth call after the rule was added.
+    """A fault and the calls at which it occurs.
 
-    `account` is the ID of the account to whose calls the rule applies, or "" for all accounts. `buckets` holds the
-    rate-limit tokens and the time of the last call for each account ID, because IAM throttles each account separately.
+    `at` is `next` (call), `every` (call), or a number n for the nth call after the rule was added. `account` is the ID
+    of the account to whose calls the rule applies, or "" for all accounts. `buckets` holds the rate-limit tokens and
+    the time of the last call for each account ID, because IAM throttles each account separately.
     """
 
     operation: str

@@ -16,7 +16,7 @@ STAGES = ("production", "development", "sandbox")
 def add_members(organization: LabOrganization, count: int, *, users: Sequence[str]) -> None:
     """Add OUs, and accounts with the names `member-001` and so on and the IDs 000000000001 and so on.
 
-    `count` is the number of accounts. Each account gets these users and three roles. The root users have no
+    `count` is the number of accounts. Each account gets the users `users` and three roles. The root users have no
     credentials, as in accounts that AWS creates.
     """
     units = {"": organization.root_id}

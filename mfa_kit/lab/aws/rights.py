@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mfa_kit.lab.aws.backend import LabUser
 
 
-# Users with a device may call these for themselves only in a session with MFA (AWS security bulletin AWS-2023-001).
+# Users with a device may call these operations for themselves only in a session with MFA (AWS security bulletin
+# AWS-2023-001).
 WITH_MFA = ("EnableMFADevice", "DeactivateMFADevice")
 # Operations that name a virtual device by its ARN.
 DEVICE = ("DeleteVirtualMFADevice", "TagMFADevice", "UntagMFADevice", "ListMFADeviceTags")

@@ -19,7 +19,8 @@ CODES = {
     "Throttling": ("SlowDown", HTTPStatus.SERVICE_UNAVAILABLE),
 }
 VERBS = {"DELETE": "Delete", "GET": "Get", "HEAD": "Head", "PUT": "Put"}
-# The query parameters that select a subresource of a bucket or object, each with the end of the operation's name.
+# The query parameters that select a subresource of a bucket or object. Each has the word that follows the verb in the
+# operation's name.
 SUBJECTS = {
     "acl": "BucketAcl",
     "object-lock": "ObjectLockConfiguration",

@@ -52,7 +52,7 @@ class HttpResponse(NamedTuple):
     body: bytes
 
 
-# With this response, the server closes the connection without answering.
+# This response makes the server close the connection without an answer.
 LOST = HttpResponse("lost", [], b"")
 
 

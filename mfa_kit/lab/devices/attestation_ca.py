@@ -28,7 +28,7 @@ DER = serialization.Encoding.DER
 SHA256 = hashes.SHA256()
 # ASN.1 tags (X.690): SEQUENCE and BIT STRING.
 SEQUENCE, BIT_STRING = 0x30, 0x03
-# A certificate's two dates as UTCTime.
+# The encoding of a certificate's two dates as UTCTime.
 DATES = re.compile(rb"\x30\x1e\x17\x0d(\d{12}Z)\x17\x0d(\d{12}Z)")
 DAYS = 3650
 # The key usage of a certificate authority: it signs certificates and revocation lists.

@@ -188,7 +188,7 @@ class _SharedSecret:
             )
 
     def encrypt(self, plain: bytes) -> bytes:
-        """Encrypt with AES-256-CBC. Protocol one has an IV of zeros. Protocol two has a random IV, sent in front."""
+        """Encrypt with AES-256-CBC. Protocol one has an IV of zeros. Protocol two puts a random IV first."""
         iv = os.urandom(BLOCK) if self._protocol == 2 else bytes(BLOCK)  # noqa: PLR2004 - the protocol's number
         cipher = Cipher(algorithms.AES(self._aes_key), modes.CBC(iv)).encryptor()
         encrypted = cipher.update(plain) + cipher.finalize()

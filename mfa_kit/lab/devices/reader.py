@@ -40,8 +40,8 @@ LONGEST_NAME, MOST = 120, 8
 START, TICK = 20.0, 0.05
 # How many seconds to wait until pcscd exits. It never exits while its driver waits for a card that was removed.
 END = 5.0
-# NOTICED is the time in seconds within which pcscd sees a new card: twice its polling interval. UNNOTICED is how often
-# pcscd may look at a card without powering it. It looks twice before it powers a card.
+# NOTICED is the time in seconds within which pcscd sees a new card: twice its polling interval. UNNOTICED is how many
+# times pcscd may look at a card without powering it. It looks twice before it powers a card.
 NOTICED, UNNOTICED = 0.9, 3
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 # The shell enters the folder first, because the mounts may hide it.
