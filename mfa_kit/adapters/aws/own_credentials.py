@@ -92,7 +92,7 @@ class OwnCredentials:
         if known is None and "role_arn" not in profile_settings(profile):
             session = open_session(replace(self._wanted, profile=profile, mfa_serial=serial, stored=False))
             found = session.get_credentials()
-            # boto3's method is `explicit` only if `open_session` made a session with MFA.
+            # boto3 sets `method` to `explicit` only for the session with MFA that `open_session` made.
             if found is not None and found.method == "explicit":
                 known = self._sources[profile, serial] = found
         return known

@@ -27,7 +27,8 @@ T = TypeVar("T")
 WRITE_PAUSES = READ_PAUSES
 ABSENT = {"NoSuchKey", "NoSuchVersion", "404"}
 TAKEN = {"PreconditionFailed", "412"}
-# Amazon S3 API reference, "Error responses": the request was not carried out, and may be repeated.
+# The error codes of a request that was not carried out and may be repeated (Amazon S3 API reference, "Error
+# responses").
 CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
 SLOW = {"SlowDown", "ServiceUnavailable", "RequestLimitExceeded"}
 SLOW_STATUS = 503
@@ -108,7 +109,7 @@ class S3Calls:
             answer = self.client.get_object(Bucket=url.bucket, Key=url.key, **wanted)
             body = answer["Body"]
             try:
-                # A checksum is compared only at the end of the content.
+                # botocore compares the checksum only if the whole content is read.
                 content = body.read(most) if answer["ContentLength"] > most else body.read()
             finally:
                 body.close()

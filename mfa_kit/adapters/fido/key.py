@@ -366,7 +366,7 @@ def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version
     # python-fido2 counts down from these values, so it would not end soon if a value were huge.
     if not 0 <= info.max_creds_in_list <= MOST_LISTED or info.max_msg_size < SMALLEST_MESSAGE:
         raise ValueError("max_creds_in_list or max_msg_size is out of range")
-    # A PIN that mfa-kit generates is at least this long, so a huge value would make it useless.
+    # mfa-kit generates PINs of at least this length. With a huge value, no such PIN would be valid.
     if info.min_pin_length > LONGEST_PIN:
         raise ValueError("the minimum PIN length is above the maximum")
     versions = all_shortened(info.versions)

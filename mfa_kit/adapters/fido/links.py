@@ -273,7 +273,7 @@ def attached_names() -> list[str]:
 def _present() -> list[str]:
     """Return the names of the readers that contain a card (SCardGetStatusChange)."""
     status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-    # After a failure, the context has an undefined value.
+    # After a failure, there is no PC/SC context to release.
     if status != scard.SCARD_S_SUCCESS:
         return []
     try:

@@ -36,7 +36,7 @@ def _address_of_reader(reader: str) -> tuple[int, int] | None:
 
 def _channel(reader: str) -> list[int]:
     status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-    # After a failure, the context has an undefined value.
+    # After a failure, there is no PC/SC context to release.
     if status != scard.SCARD_S_SUCCESS:
         return []
     try:

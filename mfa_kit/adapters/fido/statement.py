@@ -17,7 +17,7 @@ from mfa_kit.core.firmware import Version
 from mfa_kit.security_keys.authenticator import Registration, StatementKind
 
 AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
-# Yubico, "FIDO attestation certificates": the extension with the firmware version, one octet per part.
+# The extension with the firmware version, one octet per part (Yubico, "FIDO attestation certificates").
 FIRMWARE_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.41482.13.1")
 # Attestation formats of computers and phones (WebAuthn, 8.3 to 8.8). Security keys do not use them.
 PLATFORMS = {"tpm", "android-key", "android-safetynet", "apple", "compound"}

@@ -23,7 +23,7 @@ from mfa_kit.disk.whole_folders import fill_folder
 from mfa_kit.posix.open_files import try_to_lock
 
 SNAPSHOT_FILE, RUN_FILE = "snapshot.json", "run.json"
-# A folder that is being written, or that was being replaced when its process was killed.
+# The name of a folder that is being written, or that was being replaced when its process was killed.
 LEFT = re.compile(r"\.(\d{12})\.(?:partial|old)", re.ASCII)
 
 

@@ -1,6 +1,7 @@
 """Reads identities, which are the private keys that decrypt backups: of age, SSH and age plugins.
 
-The format of age identities is described at age-encryption.org/v1, the one of plugins in C2SP's age-plugin.md.
+The format of age identities is described at age-encryption.org/v1, and the format of plugin identities in C2SP's
+age-plugin.md.
 """
 
 import os
@@ -215,7 +216,7 @@ class UnlockedIdentity:
         """Encrypt the identity with a new passphrase, and replace its file. Raise IntegrityFault if that fails."""
         file = self.file
         with faults_of(file), open_plain_folder(file.parent) as folder:
-            hold(folder, file.parent)  # two processes would write the same temporary file
+            hold(folder, file.parent)  # because two processes would write the same temporary file
             now = Secret(whole_files.read_all(os.open(file.name, whole_files.READING, dir_fd=folder), LARGEST + 1))
             if now != self.whole:
                 raise IntegrityFault(f"another process changed {file}", "repeat the command")

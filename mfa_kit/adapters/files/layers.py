@@ -134,9 +134,10 @@ def open_set(
 def owner_test(
     custodians: Iterable[Custodian], plugins: Plugins = NO_PLUGINS
 ) -> Callable[[Secret[list[Identity]]], list[Custodian]]:
-    """Return a function that returns the custodians to whose public keys some private keys belong.
+    """Return a function that finds the custodians to whom given private keys belong.
 
-    It tries to decrypt a test message to each of them, because an SSH private key does not show its public key here.
+    The function tries to decrypt a test message to each custodian, because an SSH private key does not show its public
+    key here.
     """
     messages = [(each, Secret(encrypt(Secret(TEST), [_public(each.key, plugins)]))) for each in custodians]
 

@@ -49,7 +49,7 @@ def _rounds(encoded: Secret[bytes]) -> int:
     except binascii.Error:
         return 0
     at, parts = len(MAGIC), list[bytes]()
-    for _ in range(3):  # the cipher, the name of the function, and its options: a salt and the rounds
+    for _ in range(3):  # the names of the cipher and of the function, and the function's options
         size = int.from_bytes(start[at : at + 4])
         parts.append(start[at + 4 : at + 4 + size])
         at += 4 + size

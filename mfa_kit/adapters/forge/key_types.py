@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 # The minimum length of an RSA key in bits. Shorter keys are not allowed (NIST SP 800-131A).
 LEAST_BITS = 2048
-# The name of a type of key (RFC 4253, 6.6, and OpenSSH's own types, which have a domain).
+# The name of a type of key (RFC 4253, 6.6, and OpenSSH's own types, which contain a domain).
 TYPE = re.compile(r"[a-z0-9-]{1,40}(?:@[a-z0-9.]{1,30})?", re.ASCII)
 AGE = "age1"
 

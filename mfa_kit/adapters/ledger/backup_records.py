@@ -16,7 +16,7 @@ SEAL = """
     where not exists (select 1 from seals where backup = $1 and recipient = $2 and until is null)
 """
 WITHDRAW = "delete from seals where backup = $1 and since = $2"
-# The recipients that remain are `$3` and so on.
+# In this statement, `$3` and the later parameters are the recipients that remain.
 LEAVE_OUT = "update seals set until = $1 where backup = $2 and until is null and recipient not in ({})"
 CONFIRMED = "select distinct serial from journal where reached = 'confirmed'"
 OPENED = "select file, max(at) from events where operation = 'OpenBackup' and answer = 'OK' group by file"

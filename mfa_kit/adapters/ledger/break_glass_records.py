@@ -20,7 +20,7 @@ class BreakGlassRecords:
         self._tables = tables
 
     def add(self, record: Record) -> None:
-        """Record one use of an identity. PostgreSQL replaces its time by the server's time."""
+        """Record one use of an identity. With PostgreSQL, the time of the record is the server's."""
         custodians = json.dumps(dict(record.custodians))
         row = (record.at, record.recipient, record.action, custodians, record.threshold, record.backups)
         self._tables.write((INSERT, [row]))

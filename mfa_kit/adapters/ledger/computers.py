@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
 from mfa_kit.core.recorders import Recorders
 
-# The names of copies that are encrypted only to their users begin with this.
+# The names of the users' own copies of backups begin with this.
 OWN = "users/"
 # The computer that made a device recorded the first row of the device's run. Another computer may have settled the run
 # later.
 MAKERS = "select distinct on (run, serial) run, serial, computer from transitions order by run, serial, id"
 DEVICES = f"select run, serial, computer from ({MAKERS}) as made where $1::text[] is null or run = any($1)"  # noqa: S608
-# The team whose rows the session's role sees. There is no row for a role that sees those of all teams.
+# The team whose rows the session's role sees. The result is empty for a role that sees the rows of all teams.
 TEAM = """
     select my_team() where not is_auditor()
         and not (select rolsuper or rolbypassrls from pg_roles where rolname = session_user)

@@ -33,7 +33,7 @@ def is_there(path: Path) -> bool:
 def check_owner(path: Path, status: os.stat_result) -> None:
     """Raise IntegrityFault if other users can write to the ledger.
 
-    By changing paths in the ledger, they could make mfa-kit remove other files than backups.
+    By changing paths in the ledger, they could make mfa-kit remove files that are not backups.
     """
     fault = fault_of_owner(path, status) or fault_of_owner(path.parent, path.parent.stat())
     if fault:

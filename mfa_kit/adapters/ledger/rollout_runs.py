@@ -7,7 +7,8 @@ from mfa_kit.rollout.watching import PlanProgress
 
 BEGUN = "insert into rollout_runs (plan, run, at) values ($1, $2, $3)"
 ENDED = "update rollout_runs set ended = $3 where plan = $1 and run = $2"
-# The last run of each plan, the devices that all its runs made, and the users who failed. `{}` is the list of plans.
+# For each plan: when its last incomplete and its last complete run began, how many devices all its runs made, and how
+# many users failed. The list of plans replaces `{}`.
 PROGRESS = """
     select r.plan, max(case when r.ended is null then r.at end), max(case when r.ended is not null then r.at end),
         (select count(*) from journal j join rollout_runs m on m.run = j.run
@@ -28,7 +29,7 @@ class RolloutRuns:
         self._tables.write((BEGUN, [(self._plan, run, at)]))
 
     def end(self, run: str, *, at: float) -> None:
-        """Record that a run has a result for each user of the plan. `at` is a Unix time."""
+        """Record that a run is complete: it has a result for each user of the plan. `at` is a Unix time."""
         self._tables.write((ENDED, [(self._plan, run, at)]))
 
     def all(self, *, since: float = 0.0) -> set[str]:

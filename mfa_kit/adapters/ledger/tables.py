@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 # A row from the database. The types of its values depend on the statement.
 SqlRow = tuple[Any, ...]
-# A statement with the values of its rows.
+# An SQL statement, and the values of each row that it writes.
 RowChange = tuple[str, Iterable[Sequence[object]]]
 
 

@@ -69,7 +69,7 @@ class MetadataIndex:
         self._index.close()
 
     def source(self) -> MetadataSource:
-        """Return what the index was built from, with the numbers of its models and of the unreadable entries."""
+        """Return what the index was built from, with the number of its models and the number of unreadable entries."""
         name, root, number, next_update, models, passed_over = self._index.execute("SELECT * FROM source").fetchone()
         return MetadataSource(
             name=name,

@@ -39,7 +39,7 @@ TOUCH_TOLD = (20, 10, 5)
 # The remaining seconds at which the user is reminded if a command may or may not require a touch. After one second
 # without a response, the key is assumed to wait for a touch.
 UNASKED = (TOUCH - 1, *TOUCH_TOLD)
-# pico-fido's response to CALCULATE ALL with 254 credentials.
+# The status words for too many credentials: pico-fido's answer to CALCULATE ALL when it stores 254.
 TOO_MANY = {SW.WRONG_LENGTH}
 UNTOUCHED = {SW.SECURITY_CONDITION_NOT_SATISFIED, SW.CONDITIONS_NOT_SATISFIED}
 NOT_THERE = {SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED, SW.COMMAND_NOT_ALLOWED}

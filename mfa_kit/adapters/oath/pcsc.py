@@ -38,8 +38,8 @@ MORE = 0x61
 RESETS = 5
 # PC/SC status codes (pcsclite.h).
 REFUSED, HELD, RESET, UNRESPONSIVE = 0x8010006A, 0x8010000B, 0x80100068, {0x80100066, 0x80100067}
-# The card is gone: no card, unknown reader, reader unavailable, removed, invalid handle. 0 is reported for an
-# incomplete response, because a card that was removed and inserted again has no protocol yet.
+# The status codes for a card that is gone: no card, unknown reader, reader unavailable, removed, invalid handle. 0 is
+# reported for an incomplete response, because a card that was removed and inserted again has no protocol yet.
 GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 0x8010002F, 0x8010000F, 0}
 # PC/SC part 3, 3.1.3.2.3: a contactless reader constructs an ATR whose second octet has this value in its high half.
 CONTACTLESS = 0x80
@@ -224,7 +224,7 @@ def reader_states() -> list[tuple[str, bool]]:
 
     def look() -> list[tuple[str, bool]]:
         status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-        # After a failure, the context has an undefined value.
+        # After a failure, there is no PC/SC context to release.
         if status != scard.SCARD_S_SUCCESS:
             return []
         try:

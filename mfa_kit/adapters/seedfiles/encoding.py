@@ -141,7 +141,7 @@ class _DecodedRow:
 
     @property
     def only(self) -> Encoding | None:
-        """The only encoding that the seed can have. None if both fit, neither fits, or only inexact base32 fits."""
+        """The only encoding that the seed can have; None if both or neither fit. Base32 fits only if it is `exact`."""
         if self.hex:
             return None if self.base32 else Encoding.HEX
         return Encoding.BASE32 if self.exact else None

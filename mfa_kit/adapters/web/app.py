@@ -21,7 +21,8 @@ from mfa_kit.adapters.web.sessions import Sessions, ViewSession
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.otp import Secret
 
-# Seconds between two lines to a view while nothing changes. The lines detect a window that was closed.
+# While nothing changes, each view gets a line after this many seconds. If the line cannot be sent, its window was
+# closed.
 BEAT = 1.0
 # Seconds after which a disconnected window counts as closed. A reload takes less.
 CLOSED = 3.0

@@ -16,7 +16,8 @@ OPEN = "/open/"
 # The longest body of a request, in octets. A code or a password is far shorter.
 LONGEST = 4096
 REFUSED = "This page can be used only in the window that mfa-kit opened.\n"
-# Headers of every response. Documents replace the policy with one that allows their own script and style.
+# Headers of every response. The documents of views replace the content security policy with one that allows their own
+# script and style.
 HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -53,7 +54,7 @@ class Guard:
     def _is_allowed(self, scope: Scope) -> bool:
         method, path, headers = scope["method"], scope["path"], Headers(scope=scope)
         return (
-            scope["raw_path"] == path.encode()  # the page's own paths need no escapes
+            scope["raw_path"] == path.encode()  # no path of the page has escapes
             and headers.getlist("host") == [self._host]
             and headers.get("origin", f"http://{self._host}") == f"http://{self._host}"
             and _is_from_page(path, headers)
@@ -79,7 +80,7 @@ def _is_own_post(headers: Mapping[str, str]) -> bool:
     return (
         "origin" in headers
         and headers.get("content-type") == "application/json"
-        and "transfer-encoding" not in headers  # it would override Content-Length
+        and "transfer-encoding" not in headers  # this header would override Content-Length
         and length.isdecimal()
         and int(length) <= LONGEST
     )

@@ -35,7 +35,7 @@ class PageServer:
                 lifespan="off",
                 ws="none",
                 http=LimitedConnection,
-                backlog=MOST,  # also the most connections that asyncio accepts at a time
+                backlog=MOST,  # also the maximum number of connections that asyncio accepts at once
                 loop="asyncio",
                 log_config=None,
                 access_log=False,

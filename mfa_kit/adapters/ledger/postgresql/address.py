@@ -84,7 +84,7 @@ class Address:
 
 
 def check_one_server(parameters: Mapping[str, str]) -> None:
-    """Raise UsageFault if the parameters of a connection, or the variables of libpq, name several servers."""
+    """Raise UsageFault if the parameters of a connection, or libpq's environment variables, name several servers."""
     variables = {"host": os.environ.get("PGHOST", ""), "hostaddr": os.environ.get("PGHOSTADDR", "")}
     if any("," in parameters.get(name, variable) for name, variable in variables.items()):
         raise UsageFault(

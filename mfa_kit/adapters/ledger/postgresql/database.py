@@ -21,7 +21,8 @@ from mfa_kit.posix.uptime import uptime
 
 # Seconds to wait for a run's lock, and between attempts to take it.
 WAIT, LOOK_AGAIN = 10.0, 0.05
-# If the server acknowledged a row of a run, the session held its locks until this many seconds after the row was sent.
+# If the server acknowledged a row of a run, it is certain that the session held its locks until this many seconds after
+# the row was sent.
 FRESH = 1.0
 # Threads beyond this number share sessions, because a server allows about 100 sessions for all its clients together.
 MOST = 16
@@ -168,8 +169,8 @@ class PostgresqlDatabase:
             sent = uptime()
             session.run(_statements(changes))
         if run:
-            # The time before sending, because this process may be frozen after the acknowledgment, and lose the run to
-            # another process.
+            # Store the time before sending. After the acknowledgment, this process may have been frozen and have lost
+            # the run to another process.
             self._proved[session] = sent
 
     def _enter(self, session: Session, run: str) -> None:

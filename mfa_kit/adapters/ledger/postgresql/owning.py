@@ -35,7 +35,7 @@ CONDITIONS = """
         (select client_addr is null from pg_stat_activity where pid = pg_backend_pid()),
         extract(epoch from clock_timestamp())::double precision
 """
-# `ledger grants` of older versions gave no role but the owner this column.
+# Older versions of `ledger grants` let only the owner read the column `grace`.
 GRACE = "select grace from settings"
 MAY_READ_GRACE = "select has_column_privilege('settings', 'grace', 'select')"
 # Only the owner may read the table of teams.

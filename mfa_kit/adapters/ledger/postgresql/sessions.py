@@ -16,7 +16,7 @@ from mfa_kit.core.errors import IntegrityFault
 # The caller reports a lost connection, so psycopg's own warning about it is dropped.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
-# A statement with the values of one row.
+# An SQL statement, and its values.
 Statement = tuple[str, Sequence[object]]
 OLDEST = 170000
 # What to do about a connection that cannot be made.
@@ -64,7 +64,7 @@ class Session:
             raise
 
     def _check_server(self, address: Address, pooler: IntegrityFault) -> None:
-        # A service file may have named the server.
+        # The server may be named in a service file, so check what libpq read from it.
         check_one_server(self._connection.info.get_parameters())
         version = self._connection.info.server_version
         if version < OLDEST:
