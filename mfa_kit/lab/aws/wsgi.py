@@ -230,8 +230,8 @@ class LabApplication:
     def _call(self, environ: WSGIEnvironment, body: bytes, *, known: bool) -> tuple[_Call, str]:
         """Return the call that a request makes, and the name of its operation.
 
-        `known` says whether the access key exists in an account of the lab. Only S3 needs it, because the other services check
-        the key themselves.
+        `known` says whether the access key exists in an account of the lab. Only S3 needs it, because the other
+        services check the key themselves.
         """
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")
         if service.startswith(TARGET):
