@@ -168,7 +168,7 @@ class _Account:
 
     @cached_property
     def admin_roles(self) -> tuple[Entity, ...]:
-        """The roles in `roles` that administer the account."""
+        """The roles in `roles` that administer the account, or may do so."""
         return tuple(role for role in self.roles if self.admins[role.arn] is not False)
 
     @cached_property
@@ -177,11 +177,14 @@ class _Account:
         return tuple(user for user in self.snapshot.users if self.admins[user.arn] is not False)
 
     def through(self, arn: str, path: bool | None) -> bool | None:
-        """Return whether a path to a user or role makes an administrator, or None if that is unknown."""
+        """Return whether `path` exists and the user or role `arn`, to which it leads, administers the account.
+
+        Return None if that is unknown.
+        """
         return both(path, self.admins[arn])
 
     def said(self, arn: str) -> str:
-        """Return the words for whether a user or role administers the account."""
+        """Return words that say whether a user or role administers the account, or may do so."""
         return "administers the account" if self.admins[arn] else "may administer the account"
 
 
@@ -230,7 +233,7 @@ def _paths(one: _Principal, account: _Account) -> Iterator[_Path]:
 
 
 def _through_boundary(one: _Principal) -> Iterator[_Path]:
-    """Yield the paths through the removal of the principal's own permissions boundary, or through another one."""
+    """Yield the paths through the removal, replacement or change of the principal's own permissions boundary."""
     arn = one.entity.boundary
     gives = administers(one.entity, replace(one.policies, boundary=None)) if arn else False
     if arn is None or gives is False:
@@ -355,7 +358,7 @@ def _may_assume(one: _Principal, role: Entity, account: _Account) -> bool | None
     number = account.snapshot.account
     whole = {number, f"arn:{account.snapshot.partition}:iam::{number}:root"}
     named = {"*", one.entity.arn}
-    # A Deny of the account concerns all of its users and roles.
+    # If a Deny names the account, it applies to all users and roles of the account.
     denied = _trusts(role, named | whole, one.context, allow=False)
     let_in = _trusts(role, named, one.context, allow=True)
     if not let_in and "sts:AssumeRole" in one.actions:

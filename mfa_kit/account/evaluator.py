@@ -33,7 +33,7 @@ WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
 SIGN_IN = re.compile(
     r"sts:getsessiontoken|iam:(.*mfa.*|getuser|getloginprofile|changepassword|getaccountpasswordpolicy)"
 )
-# The services whose resources with the user's name are the user's own credentials.
+# In these services, a resource with the user's name is a credential of this user.
 OWN_SERVICES = ("iam:", "sts:", "*")
 # An empty policy. As a trust policy it lets no principal in.
 NOBODY = '{"Statement": []}'
@@ -478,8 +478,8 @@ def patterns_named(document: str, *, allow: bool, whole: bool = False) -> tuple[
     also covers each action that the pattern matches, so a pattern can be evaluated like an action. Actions for a user's
     own sign-in, and resources with a policy variable, are left out.
 
-    With `whole`, an Allow with NotAction has the action `*`, and of the resources with a variable only those in IAM are
-    left out, because they are the user's own credentials.
+    With `whole`, an Allow with NotAction counts as an Allow of the action `*`. Resources with a policy variable are
+    then left out only for actions of OWN_SERVICES, because such a resource is a credential of the user.
     """
     found = (
         (action, resource)

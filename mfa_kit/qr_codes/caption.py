@@ -47,7 +47,7 @@ def _parts(line: str, width: int) -> Iterator[list[Glyph]]:
     yield part
 
 
-# Drawing a character takes longer than everything else that is done for it.
+# Results are cached, because drawing a character takes longer than putting a whole line together.
 @lru_cache(maxsize=512)
 def _glyph(char: str) -> Glyph:
     left, _, right, _ = _font().getbbox(char)

@@ -16,7 +16,7 @@ from mfa_kit.qr_codes.decoding import read as read  # noqa: PLC0414 - exported f
 
 BORDER = 4
 SCALE = 5
-# The pixels of a module.
+# The width of a module in pixels.
 LIGHT, DARK = b"1" * SCALE, b"0" * SCALE
 # The margin of the caption, and the minimum width of a page for its sentences, in pixels.
 MARGIN, WIDTH = BORDER * SCALE, 460
@@ -72,7 +72,7 @@ def _symbol(uri: Secret[str], *, correction: int, segment: int) -> qrcode.QRCode
 
 
 def _matrix(symbol: qrcode.QRCode[PilImage]) -> list[list[bool]]:
-    # By default, the library searches for the smallest version once more.
+    # By default, the library would search for the smallest version again.
     symbol.make(fit=False)
     return symbol.get_matrix()
 
