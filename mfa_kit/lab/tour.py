@@ -113,7 +113,7 @@ STEPS: Sequence[TourStep] = (
         kill_after="CreateVirtualMFADevice",
         status=-signals.KILL,
         happened="mfa-kit was killed after Create and before Enable. An unassigned device now blocks the name bob.",
-        on_aws="This can happen with every tool. Without its secret, such a device is useless.",
+        on_aws="This can happen with any tool. Without its secret, such a device is useless.",
     ),
     TourStep(
         title="See what was left behind",

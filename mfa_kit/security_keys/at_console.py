@@ -63,7 +63,7 @@ class AtConsole:
 
     def install(self, intent: Intent, created: Created) -> None:
         """Never called, because a security key has no secret from AWS."""
-        raise AssertionError("AWS gives out no secret of a security key")
+        raise AssertionError("a security key has no secret from AWS")
 
     def codes(self, intent: Intent) -> Pair:
         """Never called, because a security key gives no codes."""

@@ -36,7 +36,7 @@ class TokenWithCodes:
 
     def install(self, intent: Intent, created: Created) -> None:
         """Never called, because AWS does not give out the seed of a token."""
-        raise AssertionError("AWS gives out no seed of a token")
+        raise AssertionError("AWS does not give out the seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
         """Return the two codes that were read earlier."""

@@ -51,7 +51,7 @@ class DisplayToken:
 
     def install(self, intent: Intent, created: Created) -> None:
         """Never called, because AWS does not give out the seed of a token."""
-        raise AssertionError("AWS gives out no seed of a token")
+        raise AssertionError("AWS does not give out the seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
         """Ask a person for two consecutive codes from the display, and return them."""

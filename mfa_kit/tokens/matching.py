@@ -187,7 +187,7 @@ def verify_codes(
     if coincidence <= ENOUGH:
         return shown
     return Undecided(
-        what=f"{shown.words()}, or the match is chance: "
+        what=f"{shown.words()}, or the match is a coincidence: "
         f"one random code in {round(1 / coincidence)} matches in this range",
         hint=SECOND,
         second=True,

@@ -206,7 +206,7 @@ def test_content_with_a_wrong_checksum_is_not_used(bucket: str, client: Any, har
     damage(harmed.client, "PutObject", b"sEaled")
     harmed.put(url(bucket), b"sealed")
     assert len(keys(client, bucket)) == 1
-    with pytest.raises(IntegrityFault, match="the answer of S3 is damaged"):
+    with pytest.raises(IntegrityFault, match="S3's response is damaged"):
         S3File(url(bucket), harmed).read(MOST)
 
 

@@ -639,7 +639,7 @@ def test_one_right_code_in_a_wide_window_is_no_rejection(mfa_kit: MfaKit, box: P
     if days:
         assert row["not_taken"][0]["where"] == "line 1"
         assert row["not_taken"][0]["reason"].startswith(
-            "not decided: its clock is 8640 steps (3 days) behind, or the match is chance"
+            "not decided: its clock is 8640 steps (3 days) behind, or the match is a coincidence"
         )
         assert row["not_taken"][0]["reason"].endswith("type a second code, the next one on the display")
         codes = [T30.shows(now, ahead=-days * 86400 - off) for off in (30, 0)]

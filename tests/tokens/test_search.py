@@ -124,7 +124,7 @@ def test_a_clock_that_is_days_wrong_is_found_by_two_codes() -> None:
     alone = matching.verify_codes(key(made), one(made, ahead=far), window=4 * DAY // 30)
     assert isinstance(alone, Undecided)
     assert alone.second
-    assert alone.what.startswith("its clock is 8640 steps (3 days) behind, or the match is chance")
+    assert alone.what.startswith("its clock is 8640 steps (3 days) behind, or the match is a coincidence")
     assert alone.what.endswith("one random code in 58 matches in this range")
 
 

@@ -188,9 +188,9 @@ def _attempt(act: Callable[[], T]) -> T:
                 raise found from None
             raise
         except (FlexibleChecksumError, IncompleteReadError) as error:
-            raise Damaged(f"the answer of S3 is damaged ({type(error).__name__})", "try again") from None
+            raise Damaged(f"S3's response is damaged ({type(error).__name__})", "try again") from None
         except SSLError:  # the connection ended before the content was complete; botocore lets this error through
-            raise Unclear("the answer of S3 is incomplete (SSLError)", "check the network and try again") from None
+            raise Unclear("S3's response is incomplete (SSLError)", "check the network and try again") from None
 
 
 def _meaning(error: ClientError) -> MfaKitError | None:

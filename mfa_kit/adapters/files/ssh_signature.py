@@ -14,7 +14,7 @@ HINT = "give the file of an SSH private key, or of a public key whose private ke
 def check_signing_key(key: Path) -> None:
     """Raise UsageFault if ssh-keygen is not installed, or if there is no such file. Call this before long work."""
     if shutil.which("ssh-keygen") is None:
-        raise UsageFault("ssh-keygen is not installed, and it signs the evidence", "install OpenSSH's client")
+        raise UsageFault("ssh-keygen, which signs the evidence, is not installed", "install OpenSSH's client")
     if not key.is_file():
         raise UsageFault(f"there is no file {key}", HINT)
 

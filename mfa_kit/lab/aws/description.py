@@ -342,7 +342,7 @@ def _binding(row: object) -> tuple[float, str | None, str, int]:
         case [int() | float() as at, str() | None as user, str() as seed, int() as skew]:
             return at, user, seed, skew
         case _:
-            raise TypeError(f"{row!r} is not a time, a user, a seed and a skew")
+            raise TypeError(f"{row!r} does not consist of a time, a user, a seed and a skew")
 
 
 def _password_policy(row: PasswordPolicy) -> PasswordPolicy:
