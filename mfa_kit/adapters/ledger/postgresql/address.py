@@ -17,8 +17,9 @@ from mfa_kit.core.loopback import is_loopback
 PASSWORDS = frozenset(each.keyword.decode() for each in pq.Conninfo.get_defaults() if each.dispchar == b"*")
 KEEP = "put the password into ~/.pgpass (mode 600) or a service file, or use a client certificate"
 VERIFIED = "verify-full"
-# On loopback or a Unix socket, any program of this computer may pose as the server. These methods would give it the
-# password of ~/.pgpass, or an MD5 hash from which it is quickly guessed (libpq, `require_auth`).
+# On loopback or a Unix socket, any program of this computer may pose as the server. These ways to authenticate would
+# give that program the password in ~/.pgpass, or an MD5 hash from which the password is quickly guessed (libpq,
+# `require_auth`).
 NOT_IN_CLEAR = "!password,!md5"
 # At most this many characters of the computer's name are in the name of a session. The session's name also has the
 # number of the process, and PostgreSQL keeps only its first 63 characters.
@@ -78,7 +79,7 @@ class Address:
 
     @property
     def _needs_auth_rule(self) -> bool:
-        """Whether nothing verifies the server before it gets the password. The user's own rule takes precedence."""
+        """Whether NOT_IN_CLEAR is needed: the server is not verified, and the user has set no rule of their own."""
         verified = not is_local(self.parameters) or self.parameters.get("sslmode") == VERIFIED
         return not verified and "PGREQUIREAUTH" not in os.environ
 

@@ -106,7 +106,7 @@ class Session:
                     self._send(waiting)
                 raise
             except KeyboardInterrupt:
-                # They may have been stored already, but a call that is in the log twice is better than one that is not.
+                # The rows may be stored already, but it is better to log a call twice than not at all.
                 self._waiting = [*waiting, *self._waiting]
                 raise
 
