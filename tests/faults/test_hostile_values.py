@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mfa_kit.adapters.aws import reads
+from mfa_kit.enrollment import devices, recovery
 from mfa_kit.lab.aws.server import Lab
 from tests.adapters.test_hostile_server import send, serve
 from tests.conftest import MfaKit, Result
@@ -53,6 +55,14 @@ COMMANDS: dict[str, list[str]] = {
     "lockout": ["policy", "lockout", "--policy", "POLICY"],
     "plan": ["rollout", "plan", "--only", "new", "-o", "PLAN"],
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try as often as usual, without waiting: these answers do not improve."""
+    monkeypatch.setattr(reads, "READ_PAUSES", tuple(0 for _ in reads.READ_PAUSES))
+    monkeypatch.setattr(devices, "PAUSES", tuple(0 for _ in devices.PAUSES))
+    monkeypatch.setattr(recovery, "UNCLEAR_PAUSES", tuple(0 for _ in recovery.UNCLEAR_PAUSES))
 
 
 class Liar:
