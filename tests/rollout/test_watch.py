@@ -6,17 +6,21 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.core.models import HeldWork
+from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout.watching import PlanProgress, RolloutProgress, WatchedWork, users_per_second
 from tests.conftest import bare
+from tests.ledgers import Place
 from tests.postgresql import Server
 from tests.rollout.conftest import Rollout
-from tests.rollout.team import ACCOUNTS, ENABLE, USERS, Team, end
+from tests.rollout.team import ACCOUNTS, ENABLE, ROLE, USERS, Team, end
 from tests.terminal.window import Window
 
 HASH = "0" * 64
@@ -145,3 +149,18 @@ def test_the_plan_of_another_team_is_not_reported_as_untouched(
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=20)
     assert f"{sentence} paris" in err
+
+
+@pytest.mark.slow
+def test_the_index_of_another_team_is_not_reported_as_untouched(
+    teams: Callable[[str], str], tmp_path: Path, recipient: str
+) -> None:
+    """The sentence is printed once for all accounts."""
+    with Lab(accounts=2, users_per_account=1, settings=LabSettings(propagation=0)) as lab:
+        team = Team(tmp_path, tmp_path / "desk", lab, Place("postgresql", teams("watch_berlin")), recipient)
+        team.plan()
+        assert end(team.work(0)).code == 0
+        words = ("rollout", "status", team.index, "--org", "--role-name", ROLE, "--ledger")
+        for role, times in (("watch_paris", 1), ("watch_berlin", 0)):
+            done = team.kit().process(*words, teams(role))
+            assert (done.code, done.err.count("the ledger shows no run of this rollout yet")) == (0, times), done.err

@@ -53,6 +53,10 @@ def show_index(
     vault = wiring.vault.open_vault(settings, backup_dir)
     opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)
     read = read_index_accounts(plan_file, look, opened, accounts=accounts, settings=settings)
+    if read.shared:
+        with wiring.ledger.open_ledger(settings) as ledger:
+            if unseen := wiring.rollout_turns.unseen_runs(ledger, [each.sha256 for each in read.index.accounts]):
+                settings.progress.note(unseen)
     _print(read.index, read.visits, at=read.at, lab=read.lab, shared=read.shared, output=output)
     return read.exit_code
 
