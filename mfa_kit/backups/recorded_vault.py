@@ -27,11 +27,13 @@ class RecordedVault:
     """A Vault (writes, finds and removes encrypted backups) that records the recipients of each backup in the ledger.
 
     It passes all calls to another Vault, which writes the files. `records` is called for each backup, and returns a
-    Recording that dates its records with the current time.
+    Recording that dates its records with the current time. `check_run` ends the process if it no longer holds the lock
+    of its run, because another process may have settled (completed or undone) the run, and would not know of a backup
+    that is written later.
     """
 
-    def __init__(self, vault: Vault, records: Callable[[], Recording]) -> None:
-        self._vault, self._records = vault, records
+    def __init__(self, vault: Vault, records: Callable[[], Recording], *, check_run: Callable[[], None]) -> None:
+        self._vault, self._records, self._check_run = vault, records, check_run
 
     def check(self) -> None:
         """Raise MfaKitError if the wrapped Vault (store of backups) could not write a backup."""
@@ -62,6 +64,7 @@ class RecordedVault:
             intent, path = entry.intent, recorded_place(entry.backup)
             backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
             self._records().record_sealed([backup.name], self._vault.recipients(), own=intent.recipient, in_run=True)
+        self._check_run()
         self._vault.seal(entry, uri)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:

@@ -21,4 +21,4 @@ def recorded(vault: Vault, ledger: "Ledger") -> Vault:
 
     They are recorded before the backup is encrypted.
     """
-    return RecordedVault(vault, lambda: backup_records(ledger))
+    return RecordedVault(vault, lambda: backup_records(ledger), check_run=ledger.check)

@@ -23,7 +23,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
+from mfa_kit.adapters.ledger.postgresql.database import FRESH, postgresql_ledger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
@@ -276,6 +276,7 @@ def break_sessions(job: dict[str, Any]) -> None:
     steps.with_suffix(".broken").touch()
     while not steps.with_suffix(".go").exists():
         threading.Event().wait(0.01)
+    threading.Event().wait(FRESH)  # so that nothing that was acknowledged before counts
 
 
 def _job(job: dict[str, Any], shared: Shared, verbs: Verbs) -> int:

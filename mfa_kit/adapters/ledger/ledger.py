@@ -87,7 +87,7 @@ class Ledger:
         self._database.write((self._database.record, rows), run=run)
 
     def check(self) -> None:
-        """End the process if it no longer holds the locks of its runs. Called before each write to IAM."""
+        """End the process if it no longer holds the locks of its runs. Called before each write to IAM or a vault."""
         self._database.check()
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
