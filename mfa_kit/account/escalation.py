@@ -83,6 +83,10 @@ IAM_ACTIONS = (
     "sts:AssumeRole",
 )
 ACTIONS = (*IAM_ACTIONS, *sorted({action for sets in SERVICES.values() for one in sets for action in one}))
+# Those that give someone the credentials of another user.
+CREDENTIALS = frozenset(
+    ("iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:DeactivateMFADevice", "iam:UpdateLoginProfile")
+)
 # A resource in a policy that ends with this is the caller. Policies that let users manage their own credentials use it.
 OWN = "/${aws:username}"
 SERVICE_LINKED = ":role/aws-service-role/"
@@ -168,13 +172,27 @@ class _Account:
 
     @cached_property
     def admin_roles(self) -> tuple[Entity, ...]:
-        """The roles in `roles` that administer the account, or may do so."""
-        return tuple(role for role in self.roles if self.admins[role.arn] is not False)
+        """Those of the roles that administer the account."""
+        return tuple(role for role in self.roles if self.admins[role.arn])
 
     @cached_property
     def admin_users(self) -> tuple[Entity, ...]:
-        """The users that administer the account, or may do so."""
-        return tuple(user for user in self.snapshot.users if self.admins[user.arn] is not False)
+        """The users that administer the account."""
+        return tuple(user for user in self.snapshot.users if self.admins[user.arn])
+
+    @cached_property
+    def perhaps_roles(self) -> tuple[Entity, ...]:
+        """Those of the roles of which it is unknown whether they administer the account."""
+        return tuple(role for role in self.roles if self.admins[role.arn] is None)
+
+    @cached_property
+    def perhaps_users(self) -> tuple[Entity, ...]:
+        """The users of whom it is unknown whether they administer the account."""
+        return tuple(user for user in self.snapshot.users if self.admins[user.arn] is None)
+
+    def is_open(self, one: "_Principal") -> bool:
+        """Return whether no path is known yet, so that a path that is unknown changes the principal's answer."""
+        return self.admins[one.entity.arn] is False
 
     def through(self, arn: str, path: bool | None) -> bool | None:
         """Return whether `path` exists and the user or role `arn`, to which it leads, administers the account.
@@ -294,8 +312,10 @@ def _through_groups(one: _Principal, account: _Account) -> Iterator[_Path]:
 
 
 def _through_users(one: _Principal, account: _Account) -> Iterator[_Path]:
-    """Yield the paths through the credentials of other administrators."""
-    for user in account.admin_users:
+    """Yield the paths through the credentials of other administrators, and of users who may be administrators."""
+    if not CREDENTIALS & one.actions:
+        return
+    for user in (*account.admin_users, *(account.perhaps_users if account.is_open(one) else ())):
         if user.arn != one.entity.arn:
             for action, what in (
                 ("iam:CreateAccessKey", "create an access key for"),
@@ -314,7 +334,7 @@ def _password_action(user: Entity, snapshot: Snapshot) -> str:
 
 def _through_roles(one: _Principal, account: _Account) -> Iterator[_Path]:
     """Yield the paths through roles that administer the account, or that the principal may change and assume."""
-    for role in account.admin_roles:
+    for role in (*account.admin_roles, *(account.perhaps_roles if account.is_open(one) else ())):
         if role.arn != one.entity.arn:
             which, said = f"role {role.name}", account.said(role.arn)
             way = account.through(role.arn, _may_assume(one, role, account))
@@ -353,17 +373,18 @@ def _may_assume(one: _Principal, role: Entity, account: _Account) -> bool | None
     If the trust policy names the principal, this suffices. If it names the account, the principal's policies decide
     (IAM user guide, "Policy evaluation logic", within one account).
     """
-    if one.policies.decide("sts:AssumeRole", role.arn, one.context) is Decision.EXPLICIT:
-        return False
     number = account.snapshot.account
     whole = {number, f"arn:{account.snapshot.partition}:iam::{number}:root"}
     named = {"*", one.entity.arn}
-    # If a Deny names the account, it applies to all users and roles of the account.
-    denied = _trusts(role, named | whole, one.context, allow=False)
     let_in = _trusts(role, named, one.context, allow=True)
     if not let_in and "sts:AssumeRole" in one.actions:
-        through = both(_trusts(role, whole, one.context, allow=True), one.may("sts:AssumeRole", role.arn))
-        let_in = _any((let_in, through))
+        through = _trusts(role, whole, one.context, allow=True)
+        allowed = False if through is False else both(through, one.may("sts:AssumeRole", role.arn))
+        let_in = _any((let_in, allowed))
+    if let_in is False or one.policies.decide("sts:AssumeRole", role.arn, one.context) is Decision.EXPLICIT:
+        return False
+    # If a Deny names the account, it applies to all users and roles of the account.
+    denied = _trusts(role, named | whole, one.context, allow=False)
     return both(let_in, None if denied is None else not denied)
 
 
