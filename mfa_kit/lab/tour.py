@@ -132,7 +132,7 @@ STEPS: Sequence[TourStep] = (
         title="Give bob a device after all",
         run=("enroll", "bob", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
         happened="The name was available again.",
-        on_aws="The same. Without the repair, enroll itself would first have deleted the unassigned device.",
+        on_aws="The same. Without orphans clean, enroll would first have deleted the unassigned device.",
     ),
     TourStep(
         title="alice leaves: remove her device",

@@ -14,8 +14,9 @@ from mfa_kit.qr_codes import key_uri
 
 SCHEME = "otpauth-migration://"
 DATA = f"{SCHEME}offline?data="
-# Protocol Buffers, "Encoding": a record is a varint with the field number and wire type, followed by a value. A varint
-# has at most 10 octets. In each octet except the last, the highest bit is set (MORE).
+# A record of a protobuf message ("Encoding" in the guide of Protocol Buffers) is a varint with the field number and
+# wire type, followed by a value. A varint has at most 10 octets. In each octet except the last, the highest bit is set
+# (MORE).
 VARINT_OCTETS, MORE = 10, 128
 # Fields of MigrationPayload: repeated OtpParameters, the number of pictures, and the index of this picture.
 PARAMETERS, BATCH_SIZE, BATCH_INDEX = 1, 3, 4

@@ -19,7 +19,8 @@ SHORT_ISSUER = "AWS"
 # Characters of device names that need no escape in a path (RFC 3986, 3.3). The + is escaped, because some apps read it
 # as a space.
 LABEL = "@,="
-# RFC 4226, R6: a secret has at least 128 bits. Older apps and servers use 80 bits, the shortest length in practice.
+# The shortest secret that is accepted, and the shortest that RFC 4226 (R6) allows, in octets. Older apps and servers
+# use 80 bits.
 FEWEST_OCTETS, SAFE_OCTETS = 10, 16
 HINT = "use the QR code that AWS showed for the device"
 NOT_OF_AWS = "this QR code is not for an AWS device: AWS uses TOTP with SHA-1 and 6 digits every 30 seconds"

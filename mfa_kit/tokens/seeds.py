@@ -11,24 +11,24 @@ from enum import StrEnum
 from mfa_kit.core import otp
 from mfa_kit.core.otp import Seed
 
-# RFC 6030, 10.1: a response has 6 to 9 digits. RFC 4226, 4: a seed has at least 16 octets; some apps have used 10.
+# A code has 6 to 9 digits (RFC 6030, 10.1). A seed has at least 16 octets (RFC 4226, 4), but some apps have used 10.
 DIGITS = range(6, 10)
 PERIODS = (30, 60)
 DIGESTS = ("sha1", "sha256", "sha512")
 OCTETS = range(10, 129)
-# RFC 4226, 5.1: the counter has 8 octets.
+# The values of a counter, which has 8 octets (RFC 4226, 5.1).
 COUNTERS = range(otp.COUNTERS)
 # The drifts of a clock that can be right, in steps of 30 s: up to about two months, like the widest window. A clock
 # that is further off is broken, or the row is damaged.
 DRIFTS = range(-175_200, 175_201)
 SERIAL = 64
-# IAM: the seed of a virtual MFA device has 320 bits.
+# The length of AWS's seeds in octets. IAM's seed for a virtual MFA device has 320 bits.
 AWS_OCTETS = 40
 # A text with at least this many letters and digits may be a seed: 20 octets in base32, or 16 in hex. No serial of a
 # display token looks like this.
 LONG = 32
 LIKE_A_SEED = re.compile(rf"(?=.*\d)(?=.*[a-z])([0-9a-f]{{{LONG},}}|[a-z2-7]{{{LONG},}}=*)", re.ASCII | re.IGNORECASE)
-# AWS's hardware TOTP tokens: four letters and eight digits, such as GAHT12345678 (IAM user guide).
+# The serial of a token that AWS sold: four letters and eight digits, such as GAHT12345678 (IAM user guide).
 SOLD_BY_AWS = re.compile(r"[a-z]{4}\d{8}", re.ASCII)
 # The maximum number of reasons in one message.
 TOLD = 10

@@ -6,7 +6,7 @@ from enum import IntEnum
 SELECT = 0xA4
 # The maximum number of octets of a response that a card sends at once.
 CHUNK = 255
-# ISO 7816-4: the bit that marks a length of several octets, and the size of an extended Lc or Le in octets.
+# The bit that marks a length of several octets, and the size of an extended Lc or Le in octets (ISO 7816-4).
 LONG, EXTENDED = 0x80, 3
 # The class byte of a command that is part of a chain, and of a command in a proprietary class.
 CHAINED, PROPRIETARY = 0x10, 0x80
@@ -19,7 +19,7 @@ class StatusWord(IntEnum):
 
     OK = 0x9000
     MORE = 0x6100
-    # CTAP 2.1, 11.3.7.1: the card waits for a touch.
+    # The card waits for a touch (CTAP 2.1, 11.3.7.1).
     UPDATE = 0x9100
     RETRIES = 0x63C0
     WRONG_LENGTH = 0x6700
