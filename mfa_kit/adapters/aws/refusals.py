@@ -77,7 +77,7 @@ STILL_EXPIRED = "the refreshed credentials have also expired"
 # JSON of a policy is nested too deep.
 PARSERS = {"botocore.parsers", "botocore.handlers"}
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
-# RFC 9110, 15.6: with this or a higher status the server failed, and the request may have taken effect.
+# With this status or a higher one, the server failed, and the request may have taken effect (RFC 9110, 15.6).
 SERVER_ERROR = 500
 NOT_IAM = "check the proxy, the network and --endpoint-url, and try again"
 

@@ -36,7 +36,7 @@ PROMPT = 4.0
 TOUCH = 30.0
 SLACK = 5.0
 TICK = 0.25
-# ISO 7816-4: GET RESPONSE, and the first octet of a status word that announces more data.
+# The instruction GET RESPONSE, and the first octet of a status word that announces more data (ISO 7816-4).
 GET_RESPONSE, MORE = 0xC0, 0x61
 
 

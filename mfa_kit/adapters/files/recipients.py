@@ -22,7 +22,7 @@ KINDS = (
     ("ssh-ed25519 ", pyrage.ssh.Recipient),
     ("ssh-rsa ", pyrage.ssh.Recipient),
 )
-# Ed25519 (RFC 8032): the prime, and the y coordinates of the eight points whose order divides eight.
+# The prime of Ed25519 (RFC 8032), and the y coordinates of the eight points whose order divides eight.
 PRIME = 2**255 - 19
 _EIGHTH = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 SMALL_ORDER = {0, 1, PRIME - 1, _EIGHTH, PRIME - _EIGHTH}
@@ -123,10 +123,10 @@ def _has_small_order(text: str) -> bool:
     if prefix != "ssh-ed25519":
         return False
     try:
-        # RFC 4253, 6.6, and RFC 8709, 4: the name of the algorithm and the point, each preceded by its length in four
-        # octets.
+        # The key has the name of the algorithm and the point, each preceded by its length in four octets (RFC 4253,
+        # 6.6, and RFC 8709, 4).
         point = base64.b64decode(encoded.split()[0])[-32:]
     except (ValueError, IndexError):
         return False
-    # RFC 8032, 5.1.2: the highest bit is the sign of x. A y coordinate above the prime is reduced modulo the prime.
+    # The highest bit is the sign of x (RFC 8032, 5.1.2). A y coordinate above the prime is reduced modulo the prime.
     return (int.from_bytes(point, "little") & ~(1 << 255)) % PRIME in SMALL_ORDER

@@ -70,7 +70,7 @@ class TokenInventory:
         self._tables, self._now = tables, now
 
     def check_key(self, digest: str | None) -> None:
-        """Check that the key of this computer's fingerprints is the one that all computers use.
+        """Check that this computer makes fingerprints with the same key as all other computers.
 
         `digest` is the key's digest, or None if this computer has no key yet. The first computer of a team records its
         key's digest. Raise UsageFault if it differs from the recorded one. Without a shared ledger, do nothing.

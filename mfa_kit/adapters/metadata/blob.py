@@ -17,8 +17,8 @@ from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, v
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import read_json
 
-# GlobalSign Root CA - R3, SHA-256 cbb522d7...63c53b. The FIDO Alliance's BLOB is signed under it (FIDO Metadata Service
-# 3, 3.1.7; the fingerprint is also in Debian's ca-certificates and on globalsign.com).
+# GlobalSign Root CA - R3, SHA-256 cbb522d7...63c53b. The certificate that signs the FIDO Alliance's BLOB chains to it
+# (FIDO Metadata Service 3, 3.1.7; the fingerprint is also in Debian's ca-certificates and on globalsign.com).
 GLOBALSIGN_ROOT_R3 = base64.b64decode(
     "MIIDXzCCAkegAwIBAgILBAAAAAABIVhTCKIwDQYJKoZIhvcNAQELBQAwTDEgMB4GA1UECxMXR2xvYmFsU2lnbiBSb290IENBIC0g"
     "UjMxEzARBgNVBAoTCkdsb2JhbFNpZ24xEzARBgNVBAMTCkdsb2JhbFNpZ24wHhcNMDkwMzE4MTAwMDAwWhcNMjkwMzE4MTAwMDAw"

@@ -123,8 +123,8 @@ class MetadataIndex:
         if isinstance(root, Untrusted):
             return root
         if registration.aaguid and not registration.names_model and self._shared(root):
-            # WebAuthn, 8.2.1: if a root certificate is listed for several models, the key's certificate must name its
-            # model.
+            # If a root certificate is listed for several models, the key's certificate must name its model (WebAuthn,
+            # 8.2.1).
             return Untrusted(reason=f"{model.name}: its certificate does not name the model", model=model)
         return Trusted(model=model, root=sha256(root))
 

@@ -43,8 +43,8 @@ UNASKED = (TOUCH - 1, *TOUCH_TOLD)
 TOO_MANY = {SW.WRONG_LENGTH}
 UNTOUCHED = {SW.SECURITY_CONDITION_NOT_SATISFIED, SW.CONDITIONS_NOT_SATISFIED}
 NOT_THERE = {SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED, SW.COMMAND_NOT_ALLOWED}
-# Nitrokey/trussed-secrets-app, src/authenticator.rs: CALCULATE ALL may be missing, LIST version 1 adds an octet of
-# properties to each name, and PUT and DELETE also require a touch.
+# Nitrokeys may lack CALCULATE ALL. Version 1 of their LIST adds an octet of properties to each name, and PUT and DELETE
+# may require a touch (Nitrokey/trussed-secrets-app, src/authenticator.rs).
 LIST_VERSION_1, TOUCH_REQUIRED = b"\x01", 0x01
 
 

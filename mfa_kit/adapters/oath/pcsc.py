@@ -41,7 +41,7 @@ REFUSED, HELD, RESET, UNRESPONSIVE = 0x8010006A, 0x8010000B, 0x80100068, {0x8010
 # The status codes for a card that is gone: no card, unknown reader, reader unavailable, removed, invalid handle. 0 is
 # reported for an incomplete response, because a card that was removed and inserted again has no protocol yet.
 GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 0x8010002F, 0x8010000F, 0}
-# PC/SC part 3, 3.1.3.2.3: a contactless reader constructs an ATR whose second octet has this value in its high half.
+# A contactless reader constructs an ATR whose second octet has this value in its high half (PC/SC part 3, 3.1.3.2.3).
 CONTACTLESS = 0x80
 REPLUG = "unplug it, plug it in again and try again"
 # The socket of Linux's smart card service, pcscd(8).

@@ -1,7 +1,7 @@
 """Breaks text into lines of a certain width, and orders the characters of each line as they are printed.
 
 Arabic and Hebrew run from right to left (Unicode Standard Annex 9), and Arabic letters change their form with their
-neighbors. A PDF has glyphs in their order on the paper, so both are done before a line is drawn.
+neighbors. A PDF has glyphs in their order on the paper, so the letters get their order and form before a line is drawn.
 """
 
 import unicodedata

@@ -6,7 +6,7 @@ from pathlib import Path
 from mfa_kit.core.errors import DeviceFault
 
 NAME = "70-mfa-kit.rules"
-# udev(7), "Rules files": udev reads these folders. An administrator's own rules are in the first one.
+# The folders from which udev reads rules (udev(7), "Rules files"). An administrator's own rules are in the first one.
 FOLDERS = tuple(Path(place) / "udev/rules.d" for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib"))
 
 
