@@ -49,6 +49,9 @@ settings.register_profile(
 settings.register_profile("many", settings.get_profile("steady"), derandomize=False, max_examples=5000)
 settings.load_profile("steady")
 
+# Debian's ordinary users have 0o002, and mfa-kit refuses files that a group can write. `.ci/run` has this too.
+os.umask(0o022)
+
 
 def without(reason: str) -> Any:
     """Skip a test because this computer lacks a program or device. In CI, fail the test."""
