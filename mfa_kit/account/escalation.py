@@ -83,7 +83,7 @@ IAM_ACTIONS = (
     "sts:AssumeRole",
 )
 ACTIONS = (*IAM_ACTIONS, *sorted({action for sets in SERVICES.values() for one in sets for action in one}))
-# Those that give someone the credentials of another user.
+# The actions with which a principal can get the credentials of another user, or weaken them.
 CREDENTIALS = frozenset(
     ("iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:DeactivateMFADevice", "iam:UpdateLoginProfile")
 )

@@ -55,7 +55,7 @@ def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mfa-kit-lab-")))
         else:
             stack.enter_context(_locked(options.folder))
-            home = options.folder.absolute() / "home"  # absolute, because a command may change its working directory
+            home = options.folder.absolute() / "home"  # a command may change its working directory
             home.mkdir(mode=0o700, exist_ok=True)
         users, description = _start(options)
         lab = stack.enter_context(

@@ -15,7 +15,7 @@ from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.choosing import find_holder
 from mfa_kit.oath_keys.credential import OathKey
 
-# Returns whether AWS accepts a code.
+# A function that returns whether AWS accepts a code.
 Accepts = Callable[[str], bool]
 
 

@@ -14,7 +14,7 @@ from mfa_kit.security_keys.ports import NewPinEntry, NewPinSource, PinAuthentica
 DIGITS = 8
 INSTEAD = "-r RECIPIENT -o FILE"
 
-# Returns the given number of random digits.
+# A function that returns the given number of random digits.
 RandomDigits = Callable[[int], Secret[str]]
 
 
