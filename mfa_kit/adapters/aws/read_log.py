@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mfa_kit.adapters.aws.pages import Ask
 
-# Receives the operation, the request ID, and the user whom the request is about, or None.
+# A function that is called with the operation, the request ID, and the user whom the request is about, or None.
 Observe = Callable[[str, str, str | None], None]
 USER = "mfa_kit_user"
 

@@ -69,8 +69,8 @@ CAUSES = (
     "sts:AssumeRole, that the external ID is right, and whether the role requires MFA"
 )
 WRONG_CODE = "MultiFactorAuthentication failed"
-# Raised by botocore before a request is sent, when credentials cannot be renewed. botocore also raises a RuntimeError
-# with the text STILL_EXPIRED.
+# The errors that botocore raises before it sends a request, when credentials cannot be renewed. It also raises a
+# RuntimeError with the text STILL_EXPIRED.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
 STILL_EXPIRED = "the refreshed credentials have also expired"
 # In these modules, botocore raises ValueError if a number or base64 in a response is invalid, and RecursionError if the

@@ -60,7 +60,7 @@ SAYINGS: dict[int | None, tuple[str, str]] = {
     0x3F: ("the fingerprint does not match", "repeat the command"),
 }
 
-# Raised by python-fido2 and cryptography for malformed data.
+# The errors that python-fido2 and cryptography raise for malformed data.
 GARBLED = (
     ValueError,
     TypeError,

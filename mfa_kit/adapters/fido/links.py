@@ -27,7 +27,7 @@ with suppress(ImportError):
 
 T = TypeVar("T")
 
-# Raised when the opened card is not a FIDO key.
+# The errors that show that the opened card is not a FIDO key.
 NO_KEY: tuple[type[Exception], ...] = (*GARBLED, CtapError)
 
 # Time limits in seconds. A key answers immediately (PROMPT), or waits for a touch (TOUCH), at most 30 s for all keys
@@ -190,7 +190,7 @@ class BoundedDevice(CtapDevice):
     def __init__(self, place: PluggedKey, inner: CtapDevice, deadline: Deadline) -> None:
         self.place = place
         self.deadline = deadline
-        # Called before each request that may wait for a touch.
+        # This function is called before each request that may wait for a touch.
         self.finger: Callable[[], None] = lambda: None
         self._inner = inner
 

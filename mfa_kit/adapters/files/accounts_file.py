@@ -14,7 +14,8 @@ from mfa_kit.organization.accounts_file import Locate, number_accounts, parse_ac
 # megabytes.
 LARGEST = 16 << 20
 
-# Parses YAML, and returns the document and a function that returns the line of an account. Raises UsageFault.
+# A function that parses YAML. It returns the document, and a function that returns the line of an account. It raises
+# UsageFault for invalid YAML.
 ParseYaml = Callable[[str], tuple[object, Locate]]
 
 

@@ -26,7 +26,7 @@ from mfa_kit.disk.folders import open_plain_folder
 LONGEST_HEADER = 4096
 OF_PLUGIN = "AGE-PLUGIN-"
 Ask = Callable[[Path], Secret[str]]
-# Returns an SSH private key without its passphrase, or None if the passphrase is wrong.
+# A function that returns an SSH private key without its passphrase, or None if the passphrase is wrong.
 UnlockSsh = Callable[[Secret[bytes], Secret[str]], Secret[bytes] | None]
 # The largest work factor that mfa-kit accepts. It is the exponent of a power of two (age-encryption.org/v1, "The scrypt
 # recipient type"). age itself uses 18. Each step doubles the time and the memory; 20 takes a gigabyte.

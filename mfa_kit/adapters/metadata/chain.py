@@ -23,7 +23,7 @@ from cryptography.x509 import verification
 # At most this many certificates of a chain are read. A key's chain has two or three.
 LONGEST_CHAIN = 8
 
-# Raised by JSON, base64 and cryptography for malformed data.
+# The errors that JSON, base64 and cryptography raise for malformed data.
 GARBLED = (
     ValueError,
     TypeError,

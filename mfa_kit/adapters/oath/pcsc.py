@@ -49,7 +49,7 @@ PCSCD = "/run/pcscd/pcscd.comm"
 
 # pyscard's errors derive from two classes with no common base class.
 SCARD = (SmartcardException, BaseSCardException)
-# Raised by yubikit's parsers for a malformed response.
+# The errors that yubikit's parsers raise for a malformed response.
 NONSENSE = (CommandError, NotSupportedError, ValueError, LookupError, TypeError, struct.error)
 
 

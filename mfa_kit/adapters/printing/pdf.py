@@ -40,7 +40,7 @@ LEADING = 1.4
 SYMBOL = 45 * mm
 SIGNATURE = 16 * mm
 
-# Draws one item on a page. The item's position is already decided.
+# A function that draws one item on a page, at a position that is already decided.
 Mark = Callable[[Canvas], None]
 
 
