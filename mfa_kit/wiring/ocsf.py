@@ -19,6 +19,7 @@ from py_ocsf_models.objects.remediation import Remediation
 from py_ocsf_models.objects.resource_details import ResourceDetails
 
 from mfa_kit import __version__
+from mfa_kit.audit.controls.catalog import standards
 from mfa_kit.audit.finding import RuleResult, Severity
 from mfa_kit.audit.records import FindingRecord
 
@@ -55,7 +56,7 @@ def ocsf_line(record: FindingRecord) -> str:
         compliance=Compliance(
             control=record.rule.id,
             requirements=list(record.references),
-            standards=sorted({each.rpartition(" ")[0] for each in record.references}),
+            standards=list(standards(record.rule.id)),
             status_id=STATUSES[record.result],
         ),
         finding_info=FindingInformation(

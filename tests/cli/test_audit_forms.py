@@ -119,6 +119,7 @@ def test_ocsf_is_valid(faulty: tuple[Lab, Run]) -> None:
     assert one.activity_id.name == "Create"
     assert one.type_uid == 100 * one.class_uid + one.activity_id
     assert "CIS 5.0 1.4" in one.compliance.requirements
+    assert by_rule["users.mfa"].compliance.standards[:5] == ["CIS 3.0", "CIS 5.0", "CIS 7.0", "Security Hub", "FSBP"]
     assert one.remediation.desc.startswith("# sign in as root")
     again = faulty[1]("--output", "ocsf").out.splitlines()
     assert {json.loads(line)["activity_name"] for line in again if '"Fail"' not in line} >= {"Update"}

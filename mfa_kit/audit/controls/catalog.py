@@ -17,6 +17,15 @@ FRAMEWORKS: Mapping[str, Framework] = {
 }
 
 
+def standards(rule: str) -> tuple[str, ...]:
+    """Return the short names of the frameworks with a control that a rule checks completely or in part."""
+    return tuple(
+        framework.short
+        for framework in FRAMEWORKS.values()
+        if any(rule in control.rules for control in framework.controls)
+    )
+
+
 def references(rule: str) -> tuple[str, ...]:
     """Return the controls that a rule checks completely or in part, such as `CIS 5.0 1.4`, by framework.
 
