@@ -27,9 +27,9 @@ UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
 
 
 class Matching(click.ParamType[str]):
-    """A parameter type: a text that a pattern must match completely.
+    """A parameter type: text that must match a pattern from its first to its last character.
 
-    For any other text, the error says that the text is not `meaning`, such as "the name of a role".
+    `meaning` says what the text should be, such as "the name of a role". It is part of the error for any other text.
     """
 
     name = "text"
@@ -139,7 +139,10 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
 
 
 def _function_across() -> str:
-    """Return the function that does the called command's work in many accounts, as `module:function`; "" if none."""
+    """Return the name of the function that runs the current command in many accounts, as `module:function`.
+
+    Return "" if the command works in a single account only.
+    """
     verb = click.get_current_context().command
     return verb.across if isinstance(verb, options.Verb) else ""
 

@@ -41,7 +41,7 @@ from mfa_kit.wiring.settings import Settings
 @click.option(
     "--max-session",
     type=Age(),
-    help="Read the longest sign-in session of each console user, with a request for each, and report longer ones.",
+    help="Report console users whose sign-in sessions can last longer than this. Needs one request per user.",
 )
 @click.option(
     "--fail-on",
@@ -62,7 +62,7 @@ from mfa_kit.wiring.settings import Settings
     "--baseline",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Do not count the findings that this file accepts, each with its owner, reason and end date.",
+    help="File of accepted findings, which are not counted. Each has an owner, a reason and an end date.",
 )
 @SNAPSHOT
 @MAX_AGE
@@ -143,7 +143,10 @@ def _wanted_rules(names: Sequence[str], framework: Framework | None, output: Out
     if names:
         raise UsageFault("--rule cannot be used with --framework", "leave one of them out")
     if output.form in (HTML, ASFF, OCSF):
-        raise UsageFault(f"--framework has no form {output.form}", "leave --output out, or use json, jsonl or csv")
+        raise UsageFault(
+            f"the verdicts of a framework cannot be printed as {output.form}",
+            "leave --output out, or use json, jsonl or csv",
+        )
     return framework_rules(framework, ALL_RULES)
 
 

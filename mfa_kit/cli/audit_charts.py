@@ -22,7 +22,7 @@ WAY_TONES: Final = dict(zip(WAYS, (Tone.GOOD, Tone.FAIR, Tone.ODD, Tone.WARN, To
 
 
 def audit_mark(name: str) -> str:
-    """Return a severity or a result on a background of its color, as HTML."""
+    """Return the HTML of a severity or a result: the word on a colored background."""
     return html_mark(name, TONES[name])
 
 
@@ -32,7 +32,7 @@ def audit_figure(title: str, chart: str) -> str:
 
 
 def sign_in_chart(ways: Mapping[str, int]) -> str:
-    """Return a chart of the ways in which users with a console password sign in (WAYS), as HTML.
+    """Return the HTML of a chart of WAYS: how many users with a console password sign in by which way.
 
     `ways` maps each way to its number of users. Ways without users have no bar. There must be at least one user.
     """

@@ -29,7 +29,7 @@ COMPLIANCE = {
     RuleResult.PASS: "PASSED",
     RuleResult.NOT_APPLICABLE: "NOT_AVAILABLE",
 }
-# Other results are resolved.
+# The workflow status in Security Hub, by the result of a rule. For any other result, it is RESOLVED.
 WORKFLOW = {RuleResult.FAIL: "NEW", RuleResult.UNKNOWN: "NEW", RuleResult.ACCEPTED: "SUPPRESSED"}
 LABELS = {
     Severity.CRITICAL: "CRITICAL",
@@ -40,7 +40,7 @@ LABELS = {
 
 
 def finding_row(record: FindingRecord) -> ResultRow:
-    """Return the row of a finding, an unknown subject, or a rule without these."""
+    """Return the row of a finding, of a subject whose state is unknown, or of a rule that has neither."""
     return {
         "result": record.result,
         "rule": record.rule.id,
@@ -59,7 +59,7 @@ def finding_row(record: FindingRecord) -> ResultRow:
 def asff_document(records: Sequence[FindingRecord], *, region: str) -> str:
     """Return the findings as a JSON list in AWS's Security Finding Format, for `aws securityhub batch-import-findings`.
 
-    `region` is the region of the Security Hub that takes the findings.
+    `region` is the region of the Security Hub that imports the findings.
     """
     return json.dumps([_asff(record, region) for record in records], indent=1, ensure_ascii=False) + "\n"
 

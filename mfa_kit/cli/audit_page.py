@@ -83,7 +83,10 @@ def _by_severity(answers: Sequence[RuleAnswer]) -> str:
 
 
 def _changes(before: Before) -> Iterator[str]:
-    """Yield the chart of failed rules in the last audit and now, if the last audit applied the same rules."""
+    """Yield a chart that compares the failed rules of the last audit with those of this audit.
+
+    Yield nothing if the last audit applied other rules.
+    """
     if before.past is None or not before.changes:
         return
     bars = []

@@ -19,8 +19,8 @@ def print_audit(
     """Print the answer of each rule: its result and its findings.
 
     A table has one paragraph per rule, HTML is one page, and JSON is one document. The other forms have a record for
-    each finding, each unknown subject, and each rule without these. `before` is what the ledger knows of earlier
-    audits, and `region` the region of Security Hub for ASFF.
+    each finding, for each subject whose state is unknown, and for each rule that has neither. `before` is what the
+    ledger knows of earlier audits, and `region` the region of Security Hub for ASFF.
     """
     match output.form:
         case "table":

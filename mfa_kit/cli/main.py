@@ -274,7 +274,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 class Program(Noun):
     """The program as a click command.
 
-    click would treat any EOFError as Ctrl-D, and any broken pipe as a closed output. `invoke` prevents that.
+    click would treat each EOFError as Ctrl-D, and each broken pipe as closed output. `invoke` prevents that.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -308,7 +308,7 @@ def run(args: list[str] | None = None) -> int:
         from mfa_kit.cli import usage
 
         return _failed(usage.usage_fault(error))
-    # click raises Abort from the original exception, which has the notes
+    # on Ctrl-C, click raises Abort with the KeyboardInterrupt as its cause, and only the cause has the notes
     except (click.Abort, KeyboardInterrupt) as error:
         messages.print_error("interrupted", notes=getattr(error.__cause__ or error, "__notes__", []))
         return INTERRUPTED
@@ -328,7 +328,8 @@ def _unforeseen(error: BaseException, args: list[str]) -> int:
     if isinstance(error, STOPS):
         raise error
     if isinstance(error, UnicodeEncodeError) and any(SURROGATE.search(word) for word in args):
-        # Python accepts arguments with bytes that are not UTF-8. The error occurs later, when the argument is used.
+        # Python accepts arguments with bytes that are not UTF-8. Without this check, an error would occur later, when
+        # the argument is used.
         return _failed(UsageFault("a name or an option contains bytes that are not UTF-8", "check its spelling"))
     return _unwritten(error) if isinstance(error, OSError) and _echoing(error) else _failed(InternalError.of(error))
 
@@ -391,7 +392,7 @@ def _interrupt_again() -> None:
     code. The finalizer is still running when this function is called, so the signal must come later.
     """
     main_thread = threading.main_thread()
-    if sys.platform != "win32":  # which lacks the call, and where no command runs
+    if sys.platform != "win32":  # Windows has no pthread_kill, and mfa-kit refuses to run there
         later = threading.Timer(AGAIN, lambda: signal.pthread_kill(main_thread.ident or 0, signal.SIGINT))
         later.daemon = True
         later.start()

@@ -1,4 +1,4 @@
-"""The results that a command prints: rows of named cells under a schema name. forms.py decides how a row looks."""
+"""The results that a command prints: rows of named cells under a schema name. forms.py decides how rows are printed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias

@@ -1,4 +1,4 @@
-"""Ends a process: in order, after Ctrl-C or SIGTERM, or at once if it has lost the locks of its runs."""
+"""Ends a process: after Ctrl-C or SIGTERM when its work is done, or at once if it has lost the locks of its runs."""
 
 import os
 import signal
@@ -41,10 +41,9 @@ def stop_on_signals(
     break_off: Callable[[], None] = lambda: None,
     waits_for: Callable[[], str] = lambda: "",
 ) -> Iterator[Event]:
-    """Set `stop` and call `also` on the first SIGINT or SIGTERM.
+    """On the first SIGINT or SIGTERM, set `stop`, call `also`, and print which work will still be finished.
 
-    A message then says which work will still be finished. `waits_for` returns the name of this work. On the second
-    signal, call `break_off` and raise KeyboardInterrupt.
+    `waits_for` returns the words for this work. On the second signal, call `break_off` and raise KeyboardInterrupt.
 
     Yield an event that only a signal sets. Other code can set `stop` too.
     """

@@ -116,7 +116,10 @@ def _read_lists(
     progress: LiveProgress,
     max_age: float,
 ) -> list[use_case.DeviceStatus]:
-    """Return the status of each device in IAM's lists, with requests only for users whose devices the lists lack."""
+    """Return the status of each device from IAM's lists.
+
+    Make extra requests only for users whose devices the lists lack.
+    """
     with progress.showing("reading devices"):
         found = read_user_devices(opened.desk.inventory, opened.account, names, max_age=max_age, each=pool.map)
     for why in found.denied:

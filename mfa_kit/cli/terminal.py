@@ -36,7 +36,7 @@ TTY = "/dev/tty"
 # The number of lines that questions need below a secret.
 BELOW = 5
 TRIES = 3
-# Seconds between two checks for an event that can replace a typed line.
+# Seconds between two checks for an event that replaces a typed line, such as an inserted key.
 LOOK = 0.3
 # Control sequences of xterm, which all terminal emulators and multiplexers support. The black and white of a QR code
 # are colors 16 and 231, because a theme may change the first sixteen colors.

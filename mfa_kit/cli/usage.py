@@ -33,7 +33,7 @@ def usage_fault(error: click.UsageError) -> UsageFault:
 
 @singledispatch
 def _what_and_hint(error: click.UsageError, ctx: click.Context) -> tuple[str, str]:
-    """Return the message and the hint. Each function below handles one class of click's errors."""
+    """Return the message and the hint for an error of click. Each function below handles one class of these errors."""
     extra = EXTRA.fullmatch(error.message)
     if extra and ctx.command.name == "enroll" and "user" in ctx.params:
         return _several_users(ctx, extra[1].split())

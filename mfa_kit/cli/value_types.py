@@ -71,7 +71,7 @@ class Day(click.ParamType[str]):
     name = "date"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the date. Raise UsageFault if the text is not a date, or if the day is over everywhere."""
+        """Return the date. Raise UsageFault if the text is not a date, or if the day is over in every time zone."""
         try:
             day = date.fromisoformat(value)
         except ValueError:

@@ -11,6 +11,6 @@ def of_user(user: str | None, found: Sequence[Backup]) -> list[Backup]:
 
 
 def without_copies(found: Sequence[Backup]) -> list[Backup]:
-    """Return the backups without second copies: of backups with the same name, only the first is returned."""
+    """Return the backups without duplicates. If several backups have the same name, only the first one is returned."""
     first = {each.name: each for each in reversed(found)}
     return [each for each in found if first[each.name] is each]

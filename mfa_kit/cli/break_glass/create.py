@@ -36,7 +36,7 @@ def create(
 ) -> None:
     """Make an identity that M of these custodians can open together, and print its recipient.
 
-    For each set of M custodians, a file in the new folder contains the identity, encrypted to one after the other.
+    The new folder has a file for each set of M custodians: the identity, encrypted to each of them in turn.
     """
     chosen = new_group(threshold, custodians, letters, paper)
     if settings.dry_run:

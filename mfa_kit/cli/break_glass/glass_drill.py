@@ -35,7 +35,7 @@ from mfa_kit.wiring.settings import Settings
     "--protocol",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="New PDF file for the protocol of the drill, which the custodians sign. It has no secret.",
+    help="New PDF file for the record of the drill, which the custodians sign. It contains no secret.",
 )
 @PAPER
 @GLASS_DIR

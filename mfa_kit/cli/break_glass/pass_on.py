@@ -32,7 +32,7 @@ def pass_on(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Remove your layer of FILE, and write the rest to NEXT. Send NEXT to the custodian who is named then.
+    """Remove your layer of FILE, and write the rest to NEXT. Send NEXT to the custodian whom mfa-kit then names.
 
     The names of both files keep the start `set-NN`, which says who the custodians of the set are.
     """
@@ -42,7 +42,7 @@ def pass_on(
     def warn(layer: "wiring.break_glass.OwnLayer") -> None:
         progress.alert(
             f"{layer.after[-1]} is the last of this set, and will be able to open the identity alone, "
-            f"with this file and their own identity; it opens every backup of {glass.manifest.recipient}"
+            f"with this file and their own identity; that identity opens every backup for {glass.manifest.recipient}"
         )
 
     layer = wiring.break_glass.pass_on(

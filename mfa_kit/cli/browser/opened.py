@@ -20,7 +20,7 @@ FAILED = "Something went wrong. Please ask the admin."
 
 @dataclass(slots=True, kw_only=True)
 class OpenPage:
-    """The page of a command. `settings` are the command's settings, but they ask and report on the page."""
+    """The page of a command. With its `settings`, the command asks questions and shows messages on the page."""
 
     state: PageState
     person: PersonAtPage
@@ -51,7 +51,7 @@ class PageViews:
 
     @property
     def ended(self) -> bool:
-        """Whether the page will not change any more."""
+        """Whether the command has ended, so that the page will not change any more."""
         return self._state.ending is not None
 
     def document(self, role: str, *, nonce: str) -> str:
@@ -64,7 +64,10 @@ class PageViews:
         return view_parts(self._state, Role(role))
 
     def act(self, role: str, said: Mapping[str, object]) -> str | None:
-        """Take an answer; for the admin also stop, or return the name of the view to open."""
+        """Do what a view sent: pass on an answer or, from the admin's view, stop the command or open a view.
+
+        Return the name of the view to open, "" for other actions, or None if the view must not do this.
+        """
         match said, Role(role):
             case {"do": "answer", "number": int(number), "text": str(text)}, at:
                 self._answer(at, number, Secret(text))
@@ -78,8 +81,8 @@ class PageViews:
                 return None
 
     def _answer(self, role: Role, number: int, answer: Secret[str]) -> None:
-        """Pass an answer on. The colleague's view answers only the questions that it shows."""
-        with self._state.changed:  # otherwise the question could change to one for the admin after the check
+        """Pass an answer on. From the colleague's view, ignore answers to questions that this view does not show."""
+        with self._state.changed:  # without the lock, the question could change between the check and the answer
             question = self._state.question
             if role is Role.ADMIN or (question is not None and question.is_for_user):
                 self._state.reply(number, answer)
@@ -100,7 +103,7 @@ class PageViews:
 
 @contextmanager
 def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> Iterator[OpenPage]:
-    """Serve the page until the context ends. `user` and `calls` are what it shows at first.
+    """Serve the page until the context ends. At first, the page shows the name `user` and the text `calls`.
 
     With `browser`, open the page in a browser; otherwise only print its address. Raise UsageFault with --no-input, or
     if the extra `page` is not installed.

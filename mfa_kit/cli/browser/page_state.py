@@ -110,7 +110,7 @@ class PageState:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """Hold the lock, and then tell the server that something has changed."""
+        """Hold the lock until the context ends, and then tell the server that the state has changed."""
         with self.changed:
             yield
         self.on_change()
@@ -132,7 +132,7 @@ class PageState:
             self.symbol, self.texts, self.expired = None, (), False
 
     def say(self, text: str) -> None:
-        """Show a text to the user until the next answer. The first one after a QR code is shown as long as the code."""
+        """Show a text to the user until the next answer. The first text after a QR code stays as long as the code."""
         with self.change():
             if self.symbol and not self.scan and text:
                 self.scan = text
@@ -147,7 +147,7 @@ class PageState:
                 self.expired = True
 
     def end(self, ending: Ending) -> None:
-        """Show the last message. The page does not change any more."""
+        """Show the last message of the session. After this call, the page does not change any more."""
         with self.change():
             self.symbol, self.texts, self.question, self.ending = None, (), None, self.ending or ending
 

@@ -17,10 +17,10 @@ from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.otp import Secret, Symbol
 
 T = TypeVar("T")
-# A message of this form asks the user to touch a key. The next message means that no touch is needed any more.
+# A message that matches this pattern asks the user to touch a key. When the next message arrives, the touch is over.
 TOUCH = re.compile(r"touch (the|your) key now")
 SECOND = "second code"
-# Words of messages and prompts of a station, and those for its page.
+# Words in the messages and prompts of a station, each followed by the words that the page shows instead.
 ENTER, START = "press Enter", "press Start"
 CONTINUE = (("Continue", ""),)
 
@@ -88,7 +88,10 @@ class PersonAtPage:
         self._ask(Question(asks=Asks.BUTTONS, text=prompt, buttons=CONTINUE))
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
-        """Return the first value of `comes` that is not None, or the answer of a button if one is pressed earlier."""
+        """Call `comes` until it returns something, and return that.
+
+        If the admin presses a button first, return the answer of that button.
+        """
         came: list[T] = []
 
         def look() -> bool:

@@ -26,9 +26,9 @@ ASK = "That did not work. Please ask the admin."
 class StationPage:
     """Keeps the page of a station current.
 
-    `call_user` returns what the user of a step has to do. `watches` and `reasons` are those of the StationSession.
-    `done` has the users who were thanked, or were enrolled before this command. `told` has the parts of prompts that
-    make sense only at a terminal.
+    `call_user` returns a sentence that tells the user of a step what to do. `watches` and `reasons` are those of the
+    StationSession. `done` has the users who were thanked, or were enrolled before this command. `told` has the phrases
+    about typing that are removed from prompts, because the page has buttons.
     """
 
     state: PageState

@@ -12,7 +12,7 @@ from mfa_kit.cli.html.shell import html_page, html_table, html_text, html_words
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.text import one_line
 
-# The characters of a Symbol, each with its upper and its lower module. True is dark.
+# The characters that draw a QR code. Each draws two modules, one above the other. True means that a module is dark.
 MODULES = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
 TITLES = {Role.ADMIN: "MFA enrollment: admin", Role.COLLEAGUE: "MFA enrollment"}
 TOUCH = "Touch it now."
@@ -20,7 +20,7 @@ EXPIRED = (
     "The QR code was removed after 10 minutes. If you have scanned it, type the codes. "
     "Otherwise ask the admin to press Stop and to start again."
 )
-# What the colleague is told, and what the admin reads instead of it.
+# Phrases for the colleague, each with the phrase that replaces it in the admin's view.
 ASK_STOP = "ask the admin to press Stop"
 TO_ADMIN = {ASK_STOP: "press Stop", "; please ask the admin": "", " Please ask the admin.": ""}
 ON_INPUT = "Each code is sent when you have typed its sixth digit."
@@ -205,7 +205,10 @@ def _controls(state: PageState) -> Secret[str]:
 
 
 def _stop(state: PageState) -> Secret[str]:
-    """Return the Stop button. It is a part of its own, because a button that is replaced during a click loses it."""
+    """Return the Stop button, a separate part of the page.
+
+    If it was redrawn during a click, the click would be lost.
+    """
     disabled = "" if state.question and state.question.can_stop else " disabled"
     return Secret("" if state.ending else f'<button id="stop" data-do="stop"{disabled}>Stop</button>')
 

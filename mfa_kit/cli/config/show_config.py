@@ -21,7 +21,7 @@ def show_config(*, output: Output) -> None:
 
 
 def _without_password(address: str) -> str:
-    """Return the address of a ledger, or why it is not shown: it contains a password, or that cannot be ruled out."""
+    """Return the address of a ledger. If it contains or may contain a password, return why it is not shown."""
     try:
         wiring.ledger.check_address(address)
     except UsageFault as fault:

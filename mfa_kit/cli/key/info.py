@@ -52,7 +52,7 @@ def info(
     row |= user_cells(chosen, key_users(settings))
     if len(failed) == len(chosen.details):
         raise failed[0]
-    # A reader or USB device that does not answer may belong to the chosen key.
+    # If a reader or a USB device does not answer, a part of the chosen key may be unread, so the command fails.
     silent = [each for each in plugged.faults if wanted is None or any(place in str(each) for place in chosen.where)]
     wrong = [*failed, *silent]
     others = [each for each in plugged.faults if each not in silent]
@@ -63,7 +63,7 @@ def info(
 
 
 def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
-    """Return the details of a key from each interface (FIDO, OATH), and an error for each interface without details."""
+    """Return what a key reports through its interfaces (FIDO, OATH), and an error for each unreadable interface."""
     row: dict[str, Cell] = chosen.common()
     failed: list[MfaKitError] = []
     for details in chosen.details:

@@ -18,12 +18,13 @@ ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key in a list, as one or more sources found it (FidoSource, OathSource).
+    """A key in a list, with what one or more sources (FidoSource, OathSource) found out about it.
 
     `own` has the fields that only one source has, with names that begin with `fido_` or `oath_`. `where` are the reader
     names or USB device paths of the key. `names` are further names that `--key` accepts. `details` has one function per
-    source, which reads more from the key. One device can be both an OATH and a FIDO key. For the row of an OATH key,
-    `beside` returns the USB device path or reader name of that FIDO key, or None if there is no such FIDO key.
+    source, which reads more from the key. One device can be both an OATH key and a FIDO key. In the row of an OATH key,
+    `beside` is a function that returns the USB device path or reader name of the FIDO key in the same device, or None
+    if there is none.
     """
 
     key: str
@@ -107,8 +108,8 @@ class FidoSource:
 class OathSource:
     """Finds keys with an OATH applet.
 
-    The function `beside` gets the name of the reader with an OATH key. If the same device is also a FIDO key, the
-    function returns the USB device path or reader name of that FIDO key, otherwise None.
+    The function `beside` takes the name of the reader that has an OATH key. If the same device is also a FIDO key,
+    `beside` returns the USB device path or reader name of that FIDO key, otherwise None.
     """
 
     def __init__(self, keys: "wiring.oath_keys.OathKeys", *, beside: Callable[[str], str | None]) -> None:

@@ -1,4 +1,4 @@
-"""The cells of `key list` and `key info` about a key's users, which a shared ledger has."""
+"""The cells of `key list` and `key info` that name the users of a key. They exist only with a shared ledger."""
 
 from mfa_kit import wiring
 from mfa_kit.cli.key.sources import KeyRow
@@ -8,9 +8,9 @@ from mfa_kit.wiring.settings import Settings
 
 
 def key_users(settings: Settings) -> "wiring.key_users.KeyUsers | None":
-    """Return the users of keys from the ledger, or None if it is not shared or cannot be used.
+    """Return the users of keys from the ledger, or None if the ledger is not shared or cannot be used.
 
-    The keys themselves can be listed without it, so a fault of the ledger is only reported.
+    The keys themselves can be listed without the ledger, so an error of the ledger is printed and not raised.
     """
     try:
         return wiring.key_users.read_key_users(settings)
@@ -20,7 +20,10 @@ def key_users(settings: Settings) -> "wiring.key_users.KeyUsers | None":
 
 
 def user_cells(row: KeyRow, users: "wiring.key_users.KeyUsers | None") -> ResultRow:
-    """Return the users of a key, and for each the computer that recorded it; nothing without a shared ledger."""
+    """Return the cells with the users of a key, and with the computer that recorded each of them.
+
+    If `users` is None, there are no such cells.
+    """
     if users is None:
         return {}
     found = users.of_key([name for name in (row.serial, *row.names) if name])

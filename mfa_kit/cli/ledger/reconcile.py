@@ -1,4 +1,4 @@
-"""`mfa-kit ledger reconcile`: compare the ledger with IAM and the backups, such as after an old one was restored."""
+"""`mfa-kit ledger reconcile`: compare the ledger with IAM and the backups, such as after an old ledger was restored."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,8 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
     Nothing is changed. The exit code is 1 if there are differences. Virtual devices without the tags of mfa-kit are
     left out.
     """
-    # Recipients are recorded before a backup is written, so those of the listed backups are read after them.
+    # A backup's recipients are recorded before the backup is written. So list the backups first, and then read the
+    # recipients.
     found = without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True))
     with wiring.backup.open_records(settings) as records:
         sealed = {seal.backup for seal in records.seals()}
@@ -63,7 +64,7 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
 def _read_devices(
     inventory: Inventory, pool: ThreadPoolExecutor, *, settings: Settings
 ) -> tuple[list[Device], Mapping[str, str | Mark]]:
-    """Return all devices of the account, and the run in the tags of each virtual device, by serial.
+    """Return all devices of the account, and a mapping from the serial of each virtual device to the run in its tags.
 
     Raise AccessDenied if the caller may not read tags. Otherwise devices of unknown runs would be missed.
     """

@@ -231,7 +231,7 @@ def _audited(snapshot: Snapshot, account: OrgAccount, questions: Questions) -> A
 
 
 def _accepted(answers: Sequence[RuleAnswer], snapshot: Snapshot, questions: Questions) -> list[RuleAnswer]:
-    """Return the answers of an account without what the baseline accepts."""
+    """Return an account's results of rules, without the findings that the baseline accepts."""
     return apply_baseline(answers, entries_about(snapshot.account, questions.accepted), at=snapshot.at)
 
 
@@ -267,7 +267,10 @@ def _write_files(
     folders: AccountFolders,
     roots: Mapping[str, RootVerdict],
 ) -> None:
-    """Write organization.json and audit.html. `roots` has, by the ID of an unread account, the verdict on its root."""
+    """Write the files organization.json and audit.html.
+
+    `roots` maps the ID of each unread account to the verdict on its root user.
+    """
     rows = [_row(visit, roots) for visit in visits]
     summary = {"schema": "mfa-kit/audit-account", "version": VERSION, "rows": rows}
     folders.write_file("organization.json", json.dumps(summary) + "\n")

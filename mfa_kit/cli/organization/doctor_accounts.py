@@ -26,7 +26,8 @@ def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], S
     with wiring.organization.open_organization(settings, accounts) as organization:
 
         def read(opened: "wiring.organization.OpenAccount") -> Sequence[ResultRow]:
-            # If the command line names a role other than the default role, that role may be for enrolling.
+            # If the command line names another role than the default role, assume that it is for enrolling, and check
+            # it for that.
             found = list(
                 wiring.account_diagnosis.diagnose_account(
                     opened.iam, opened.caller, enrolls=accounts.role_name != AUDIT_ROLE

@@ -47,9 +47,10 @@ def print_rows(
 
 
 def _rows(visit: Visit[Sequence[ResultRow]], fields: Sequence[str]) -> list[ResultRow]:
-    """Return the rows of an account. The cell `why` stays as it is in each row, or is None.
+    """Return the rows of an account, each with the columns in `fields`, the account, its state and the cell `why`.
 
-    If the account was not read, return one row, with the reason in the cell `why`.
+    If the account was not read, return one row, with the reason in `why`. Otherwise `why` is None unless the row has
+    it.
     """
     names = [name for name in fields if name != "why"]
 

@@ -114,7 +114,10 @@ def _choose(
 
 
 def _used(row: ReadRow, before: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """Return the recipients of a user's last backups: in the row's account if it has backups, otherwise in all.
+    """Return the recipients of the user's last backups.
+
+    If the user has a backup in the account of the row, return only the recipient of that one. Otherwise return those of
+    all accounts.
 
     The user names in `before` are in lower case.
     """

@@ -22,7 +22,7 @@ NOT_DONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
 
 
 def state_of(work: AccountWork) -> str:
-    """Return the state of an account: skipped, failed, stopped, not started, partly done or done.
+    """Return the state of the work in an account: skipped, failed, stopped, not started, partly done or done.
 
     In a dry run, an account is "not started" if no run began with any of its users.
     """

@@ -40,7 +40,8 @@ from mfa_kit.wiring.settings import Settings
 T = TypeVar("T", Handover, LeftOut)
 COLUMNS = ("user", "email", "file", "letter", "device", "state")
 TABLE = "handover.csv"
-# The forms of a letter: the name of its file, and the function that makes its content. The table names the first.
+# The forms of a letter: the name of each file, and the function that makes its content. handover.csv names the first
+# file.
 FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "letter.txt": letter_text}
 PDF = "letter.pdf"
 # The number of names in a message. Longer lists do not fit.
@@ -251,9 +252,10 @@ def find_in_plan(
 
 
 def finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
-    """Return a function that returns the place of a user's own file, or None if the user has none.
+    """Return a function that returns the place of the user's own encrypted file, or None if the user has no such file.
 
-    The place is in `vault`. If that is None, it is the place in the ledger.
+    With `vault`, this is the place that a new file would have there. Otherwise it is the place that the ledger
+    recorded.
     """
 
     def find(entry: Entry) -> Place | None:

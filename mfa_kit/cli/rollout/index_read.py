@@ -26,8 +26,8 @@ T = TypeVar("T")
 class IndexReading(Generic[T]):
     """What was read in the accounts of an index, in the order of their names.
 
-    `missing` says whether a chosen account is not listed any more. `at` is the Unix time by AWS's clock. `shared` says
-    whether several computers share the ledger.
+    `missing` says whether Organizations or the accounts file no longer lists one of the chosen accounts. `at` is the
+    Unix time by AWS's clock. `shared` says whether several computers share the ledger.
     """
 
     index: RolloutIndex

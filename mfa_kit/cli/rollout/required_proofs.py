@@ -1,4 +1,4 @@
-"""The proofs that `mfa-kit rollout activate` requires before it enables a device: codes in a file, or on the phone."""
+"""The proofs that `mfa-kit rollout activate` requires before it enables a device: codes in a file, or by phone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ PROMPT = click.option("--prompt", metavar="USER", help="Ask for the codes that o
 ACCEPT_UNKNOWN_CLOCK = click.option(
     "--accept-unknown-clock", "accept_unknown", is_flag=True, help="Accept two codes of --proofs without a time."
 )
-# Advice after three wrong codes on the phone.
+# The advice to the admin after three wrong codes during a phone call.
 ADVICE = (
     "three wrong codes: check that the user reads this device's entry, and that the phone sets its clock "
     "automatically. To stop, press Ctrl-C; the device stays staged"
@@ -38,8 +38,9 @@ INSTEAD = "--proofs FILE"
 class RequiredProofs:
     """The proofs that the command line requires. Without `lines` and `prompt`, no proof is required.
 
-    `lines` has the lines of the file of proofs by user, in lower case. `prompt` is the user who reads codes aloud over
-    the phone. `secrets` has the secrets that were decrypted for `prompt`, and `read` the proofs, both by serial.
+    `lines` maps the lower-case name of each user to that user's lines in the file of proofs. `prompt` is the user who
+    reads codes aloud over the phone. `secrets` has the secrets that were decrypted for `prompt`, and `read` has the
+    proofs from the phone call, both by the device's serial.
     """
 
     lines: Mapping[str, Sequence[ProofLine]] | None
@@ -56,7 +57,9 @@ class RequiredProofs:
         return None if self.lines is None else set(self.lines)
 
     def require(self, now: Callable[[], float]) -> Callable[[Entry, Created], AppProof] | None:
-        """Return a function that returns the proof for a device or raises Lockout, or None if no proof is required.
+        """Return a function that returns the proof for a device, or raises Lockout.
+
+        If no proof is required, return None instead of a function.
 
         `now` returns AWS's time in Unix seconds.
         """
@@ -79,7 +82,10 @@ class RequiredProofs:
         settings: Settings,
         ports: "wiring.rollout.RolloutPorts",
     ) -> None:
-        """With `prompt`, ask for the codes of this user. Raise UsageFault unless the user has one staged device."""
+        """Ask for the codes of the user `prompt`, if there is one.
+
+        Raise UsageFault unless this user has exactly one staged device.
+        """
         if self.prompt is None:
             return
         if len(entries) != 1:

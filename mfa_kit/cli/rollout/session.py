@@ -34,11 +34,11 @@ SHOWN = 5
 class StationSession:
     """A session at the station, where users are enrolled in person. One person works through the queue of users.
 
-    `holders` finds the user who already has a key. `watches` has, by name of the enrollment method, the object that
+    `holders` finds out which user already has a key. `watches` has, by name of the enrollment method, the object that
     waits for inserted keys, or None if the method uses no keys. `reasons` says, by user name, why a step was skipped or
-    interrupted. `show_error` also shows an error elsewhere: what happened, what to try, and a sentence for the user
-    if the user can do something about it, otherwise "". `lacking` is true if a policy requires a certification that IAM
-    does not report for an enrolled key.
+    interrupted. `show_error` shows an error on the page too. It takes what happened, what to try, and a sentence that
+    tells the user what to do, or "" if the user can do nothing. `lacking` is true if a policy requires a certification
+    that IAM does not report for an enrolled key.
     """
 
     plan: Plan
@@ -194,7 +194,7 @@ class StationSession:
         return True
 
     def _enroll(self, step: PlanStep, intent: Intent, key: InsertedKey | None) -> Outcome:
-        """Settle the remains of an earlier attempt, enroll the user, and return the outcome."""
+        """Finish or undo what an earlier attempt left, enroll the user, and return the outcome."""
         desk, caller = self.desk, self.caller
         self.runs.settle_left(intent, None, desk=desk)
         run = self.runs.run_of_next_try()

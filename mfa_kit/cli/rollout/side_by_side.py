@@ -112,7 +112,8 @@ class SideBySide:
                 finally:
                     self.turns.leave(work)
             except BaseException:
-                # The turns would wait for this account without end, and the error would never be reported.
+                # Without this stop, the other threads would wait for this account forever, and the error would not be
+                # reported.
                 self._stop_all()
                 raise
 
@@ -150,7 +151,8 @@ class SideBySide:
         except KeyboardInterrupt:
             if work.tally:
                 raise
-            # A stop interrupted the opening of the account, where no work is in progress yet.
+            # A stop interrupted the opening of the account. No work is in progress there yet, so nothing has to be
+            # raised.
         else:
             if work.tally and work.tally.unheard:
                 self._stop_all()
@@ -171,7 +173,7 @@ class SideBySide:
             work=work, ports=ports, execution=execution, tally=work.tally, lock=self._lock, denied=self._deny
         )
         self._open[:] = [*(each for each in self._open if each.work is not work), opened]
-        if self._stop.is_set():  # the stop may have come before the account was in the list
+        if self._stop.is_set():  # a stop that came before the account was in `_open` has not reached it
             self._stop_all()
         return opened
 

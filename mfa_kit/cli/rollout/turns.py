@@ -17,7 +17,7 @@ from mfa_kit.rollout.outcomes import RowResult
 # How often a worker tries to work in an account if AWS throttles it or its credentials expire, and the seconds between
 # two attempts. In these seconds, another worker can take the account.
 ATTEMPTS, PAUSE = 3, 5.0
-# After these errors another attempt, also by another worker, may succeed.
+# After one of these errors, another attempt may succeed, by this worker or by another one.
 PASSING = (Throttled, Expired)
 
 
@@ -46,14 +46,14 @@ class Turns(Protocol):
 class OneByOne:
     """Turns of a command that works in each account once, even if other processes work there.
 
-    Accounts whose `why` has a reason are skipped.
+    An account is skipped if its `why` says why no work is possible there.
     """
 
     works: Sequence[AccountWork]
     waits_for: int = 0
 
     def todo(self, _: Callable[[], bool]) -> Iterator[AccountWork]:
-        """Yield each account once, except those with a `why`."""
+        """Yield each account once, except accounts that are skipped."""
         return (work for work in self.works if not work.why)
 
     @contextmanager
@@ -125,7 +125,7 @@ class SharedTurns:
         self._ours.discard(number)
         if ours and passing and self._tries[number] < ATTEMPTS:
             self._due[number] = time.monotonic() + PAUSE
-        elif ours or (work.error and not passing):  # such an error may also come before this worker has its turn
+        elif ours or (work.error and not passing):  # an error may come before this worker has its turn
             self._closed.add(number)
         self._busy.discard(number)
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from mfa_kit.core.interaction import Progress
 
-# Seconds between two attempts to begin in an account in which another worker works.
+# While another worker works in the account, the seconds between two attempts to begin there.
 LOOK_AGAIN = 0.25
 
 
