@@ -1,7 +1,7 @@
-"""The composition root: takes the settings and opens adapters. The modules of this package load when they are used.
+"""Creates the adapters that a command needs, from its settings (the composition root).
 
-A command writes `from mfa_kit import wiring`, and `wiring.audit` loads that module. So the help of a command loads
-neither the adapters nor the libraries that only its work needs.
+A module of this package is loaded when it is first used: a command writes `from mfa_kit import wiring`, and
+`wiring.audit` loads the module `audit`. So the help of a command loads neither the adapters nor their libraries.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The checks that `mfa-kit doctor` makes in each account, if it works in many accounts. Nothing is changed."""
+"""The checks that `mfa-kit doctor` makes in each of many accounts. Nothing is changed."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,7 +17,9 @@ ONLY_AUDIT = {"iam:GetAccountSummary"}
 
 
 def diagnose_account(iam: "Iam", caller: Caller, *, enrolls: bool = False) -> Iterator[Diagnosis]:
-    """Yield the caller's identity in an account, and for each action that is tried, whether it is allowed.
+    """Yield a line with the caller's identity in an account.
+
+    Then try actions, and for each one yield whether it is allowed.
 
     `enrolls` means that the caller's role is for enrolling users. Such a role does not need the actions in ONLY_AUDIT.
     """

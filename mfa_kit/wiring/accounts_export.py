@@ -17,7 +17,7 @@ from mfa_kit.wiring.settings import Settings
 def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, with_tags: bool) -> AccountSelection:
     """Write the accounts that the options (`choice`) select to the new file `out`, and return the selection.
 
-    In a dry run, no file is written. `with_tags` means that the file gets the accounts' tags.
+    In a dry run, no file is written. With `with_tags`, the file also has the tags of the accounts.
 
     In the caller's own account, mfa-kit uses the caller's credentials instead of a role, because StackSets do not
     deploy roles to the management account. If the credentials come from a profile, the file therefore names the profile

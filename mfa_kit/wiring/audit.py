@@ -51,11 +51,11 @@ class SnapshotSource:
     `file` is an existing snapshot to read, or a new file to write. If it is None, the snapshot is not stored. `max_age`
     is the maximum age of the credential report in seconds. `backup_dir` is the folder of backups; None means the
     configured folder. For the users that `passwords_of` selects, mfa-kit also reads whether they have to change their
-    password at the next sign-in, and for those that `sessions_of` selects, how long a sign-in session may last. For the
-    users that `afresh` selects, mfa-kit reads password, keys and devices from IAM even if the report has them. With
-    `central_root`, or if the snapshot is stored, mfa-kit also reads whether the account's organization manages the root
-    users of its accounts centrally. `observe` is called after each request to
-    IAM with the operation, the request ID, and the user whom the request is about, or None.
+    password at the next sign-in. For the users that `sessions_of` selects, it also reads how long a sign-in session may
+    last. For the users that `afresh` selects, mfa-kit reads password, keys and devices from IAM even if the credential
+    report has them. With `central_root`, or if the snapshot is stored, mfa-kit also reads whether the account's
+    organization manages the root users of its accounts centrally. `observe` is called after each request to IAM with
+    the operation, the request ID, and the user whom the request is about, or None.
     """
 
     file: Path | None
@@ -72,8 +72,8 @@ class SnapshotSource:
 def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
     """Yield a pair: a snapshot, and an AccountSource for its account, which is None for a snapshot from a file.
 
-    Raise UsageFault if the file is not a snapshot, or one of another account than --account, and the errors of
-    `connect` if AWS cannot be used.
+    Raise UsageFault if the file is not a snapshot, or if it is a snapshot of another account than --account. If AWS
+    cannot be used, raise the errors of `connect`.
     """
     if source.file is not None and source.file.exists():
         found = snapshots.read_snapshot(source.file)
@@ -131,10 +131,10 @@ def snapshot_of_account(
     central_root: Callable[[], CentralRootAccess] | None,
     member_root: Callable[[], RootPosture | None] | None = None,
 ) -> Snapshot:
-    """Read an account as `source` says, and return the snapshot. A part that cannot be read becomes a hole in it.
+    """Read an account as `source` says, and return the snapshot. Its `holes` list the parts that could not be read.
 
-    `vault` opens the folder of backups, and `stored` lists its files; if one fails, the backups become a hole. `each`
-    applies a function to several users at a time. `central_root` and `member_root` are passed to `read_account`.
+    `vault` opens the folder of backups, and `stored` lists its files. If one of them fails, `holes` lists the backups.
+    `each` applies a function to several users at a time. `central_root` and `member_root` are passed to `read_account`.
     """
     records = backup_records(ledger)
     return read_account(
@@ -173,7 +173,7 @@ def account_source(iam: Iam) -> AccountSource:
 
 
 def security_hub_region(region: str | None, profile: str | None, partition: str) -> str:
-    """Return `region`, or else that of the profile or the environment, or else one of the partition.
+    """Return `region`, else the region of the profile or the environment, else the partition's region in REGIONS.
 
     Raise UsageFault if the profile does not exist.
     """

@@ -16,7 +16,7 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import Settings
 
-# What an audit of a stored snapshot knows of earlier audits.
+# An audit of a stored snapshot is not compared with earlier audits.
 NOTHING_BEFORE = Before()
 
 

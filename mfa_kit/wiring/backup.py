@@ -26,7 +26,7 @@ from mfa_kit.wiring.vault import open_age_files
 def show_backup(settings: Settings, file: Place, identities: Identities, out: Path) -> None:
     """Decrypt a backup and write its QR code as a PNG to the new file `out`, mode 0600, in an existing folder.
 
-    Raise IntegrityFault, and write nothing, if the backup cannot be decrypted or has no QR code of a device.
+    If the backup cannot be decrypted or has no QR code of a device, write nothing and raise IntegrityFault.
     """
     harden()
     check_new(out)

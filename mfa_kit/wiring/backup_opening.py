@@ -38,7 +38,7 @@ def open_opener(
 def open_opener_with(
     settings: Settings, secrets: "Secret[list[Identity]]", *, read: Callable[[Place], bytes] | None = None
 ) -> Iterator[tuple["BackupOpener", "Ledger"]]:
-    """Yield what `open_opener` yields, for identities that were read before."""
+    """Yield the same pair as `open_opener`, for identities that have already been read."""
     with open_ledger(settings) as ledger:
         yield _opener(settings, ledger.called, secrets, read), ledger
 

@@ -19,6 +19,6 @@ def backup_records(ledger: "Ledger") -> BackupRecords:
 def recorded(vault: Vault, ledger: "Ledger") -> Vault:
     """Return a Vault (the folder of encrypted backups) that records the recipients of each backup in the ledger.
 
-    They are recorded before the backup is encrypted.
+    The recipients are recorded before the backup is encrypted.
     """
     return RecordedVault(vault, lambda: backup_records(ledger), check_run=ledger.check)

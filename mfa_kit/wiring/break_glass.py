@@ -87,7 +87,7 @@ def find_glass(settings: Settings, folder: Path | None) -> Glass:
 
 
 def find_glass_of(settings: Settings, file: Place, folder: Path | None) -> Glass:
-    """Return a folder of break-glass files, by default the newest one whose identity opens a backup.
+    """Return a folder of break-glass files, by default the newest folder whose identity opens the backup `file`.
 
     If the ledger names no such identity as a recipient of the backup, the default is the newest folder. The errors are
     those of `find_glass`.
@@ -103,7 +103,8 @@ def find_glass_of(settings: Settings, file: Place, folder: Path | None) -> Glass
 def plan(group: Group) -> Mapping[CustodianSet, int]:
     """Return the sets of a group, with the size of each file in octets. Nothing is written.
 
-    The sizes are those of an identity that is thrown away. age adds some random octets, so other files differ a little.
+    A new identity is made to measure the sizes, and is then discarded. age adds some random octets, so the final files
+    may have slightly other sizes.
     """
     identity = GlassIdentity.new()
     files = identity.files(Manifest(recipient=identity.recipient, made=time.time(), group=group), open_plugins())
@@ -121,7 +122,7 @@ def create(settings: Settings, group: Group, folder: Path | None, letters: Write
 
 
 def new_folder(parent: Path) -> Path:
-    """Return the path of a new folder, whose name is a run ID that is later than those of the others."""
+    """Return the path of a new folder. Its name is a run ID that is later than the names of the other folders."""
     newest = newest_folder(parent)
     return parent / run_id(max(time.time(), run_time(newest.name) + 1 if newest else 0), os.urandom(4))
 
@@ -195,7 +196,10 @@ def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path
 
 
 def rest_of(whole: CustodianSet) -> list[CustodianSet]:
-    """Return a set and what is left of it after its first custodian, its first two, and so on, removed their layers."""
+    """Return a set of custodians, then the set without its first custodian, without its first two, and so on.
+
+    Each of them has the custodians whose layers a file still has after the others have removed theirs.
+    """
     return [CustodianSet(whole.file, whole.names[at:]) for at in range(len(whole.names))]
 
 
@@ -215,7 +219,7 @@ def read_backup_early(settings: Settings, file: Place) -> None:
 
 
 def sample_symbol(file: Place) -> "Symbol":
-    """Return a QR code without a secret that is as large as that of a backup, to find out whether the window is."""
+    """Return a QR code without a secret, as large as the one in a backup, to check that it fits the window."""
     named = backup_at(file)
     return draw(Seed(bytes(SECRET)), *((named.device, named.account) if named else ("", "")))
 
@@ -228,7 +232,7 @@ def open_backup(settings: Settings, file: Place, opened: OpenGlass) -> Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnLayer:
-    """A file of a set, and the custodian who removes its next layer. `after` has those who come after them."""
+    """A file of a set, and the custodian `name` who removes its next layer. `after` has the later custodians."""
 
     whole: CustodianSet
     name: str
@@ -240,9 +244,9 @@ def pass_on(
 ) -> OwnLayer:
     """Remove one layer of a file, and write the rest to a new file. Return the layer that was removed.
 
-    `before` is called before the layer is removed. A dry run writes nothing. Raise UsageFault if the identity is that
-    of no custodian of the set, or of the last one, whose layer is never removed into a file, and OthersSeal if the
-    layer belongs to another custodian.
+    `before` is called before the layer is removed. A dry run writes nothing. Raise UsageFault if the identity belongs
+    to no custodian of the set, or to the last one: without the last layer, a file would be the identity itself. Raise
+    OthersSeal if the next layer belongs to another custodian.
     """
     harden()
     whole = _set_of(file, glass.manifest)

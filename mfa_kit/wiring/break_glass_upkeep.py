@@ -190,7 +190,7 @@ def rotate(
     """Make a new identity for the same custodians, and re-encrypt the backups of the old one to it.
 
     If an earlier run was interrupted, continue it: `glass` is then the old folder or the new one. The new folder exists
-    before the first backup is changed. The arguments are those of `meet` and of `rekey`, as are the errors.
+    before the first backup is changed. The arguments and the errors are those of `meet` and `rekey`.
     """
     with _rotation(settings, glass) as (old, begun):
         opened = meet(begun or old, files, settings.interaction)
@@ -211,7 +211,9 @@ def rotate(
 
 @contextmanager
 def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, Glass | None]]:
-    """Yield the old and the new folder of a rotation, and lock the old one meanwhile. None: no rotation was begun.
+    """Yield the old and the new folder of a rotation. Instead of the new folder, yield None if no rotation was begun.
+
+    The old folder is locked until the context ends.
 
     Raise UsageFault if the folder was rotated already, and IntegrityFault if another process is rotating it, or if the
     old folder of an unfinished rotation is missing.
@@ -272,9 +274,9 @@ def _reencrypt_all(
 
 
 def _only_ours(settings: Settings, backup: Backup, opener: "BackupOpener") -> bool | IntegrityFault:
-    """Return whether a backup without recorded recipients is encrypted to the identity, which must be the only one.
+    """Return whether a backup without recorded recipients is encrypted to the identity, and to no other recipient.
 
-    If it has other recipients, return the fault, because they would be lost.
+    If the backup has other recipients too, return an error instead, because re-encrypting would remove them.
     """
     try:
         opener.picture(backup.path)

@@ -40,7 +40,10 @@ def _nodes() -> Iterator[Diagnosis]:
 
 
 def _rule(rule: Path | None) -> Diagnosis:
-    """Report the rule. A missing rule is not a failure, because desktops have rules of their own."""
+    """Report whether the udev rule is installed.
+
+    A missing rule is no failure, because desktops have their own rules.
+    """
     what = "udev rule"
     if rule is None:
         return Diagnosis(what, Health.NOTED, f"{udev_rule.NAME} is not installed", INSTALL)

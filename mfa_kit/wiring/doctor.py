@@ -114,7 +114,10 @@ def _shared_ledger(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _backups(settings: Settings) -> Iterator[Diagnosis]:
-    """Check the bucket of backups, or the folder. With a shared ledger, a folder of this computer is reported."""
+    """Check the bucket or the folder of backups.
+
+    With a shared ledger, point out a folder on this computer, because other computers could not read it.
+    """
     try:
         place = this_computer.backup_dir(None)
     except MfaKitError as error:

@@ -34,7 +34,7 @@ MANIFEST, SIGNATURE, SUMMARY = "manifest.json", "manifest.json.sig", "summary.pd
 DATE = (1980, 1, 1, 0, 0, 0)
 LEAST_KEY = 16
 LARGEST_KEY = 1 << 20
-# The rights of other users than the owner.
+# The permission bits of all users except the owner.
 OTHERS = 0o077
 
 

@@ -8,7 +8,7 @@ from shlex import quote
 def command_for_extra(extra: str) -> str:
     """Return the command that adds an extra to this installation.
 
-    pipx and uv give a program an environment of its own, without pip. Each leaves a file in it.
+    pipx and uv install a program into its own environment, which has no pip. A file there shows which of them did so.
     """
     place = Path(sys.prefix)
     if (place / "pipx_metadata.json").exists():

@@ -35,7 +35,7 @@ class LetterOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewGroup:
-    """The group of a command line, and the custodians among them whose keys were made for letters."""
+    """The group of custodians that a command line describes, and those custodians whose keys were made for letters."""
 
     group: Group
     new: tuple[NewCustodian, ...]
@@ -66,7 +66,7 @@ class NewGroup:
                     file.store(pdf)
                 yield
             except BaseException:
-                if not folder.exists():  # keep letters whose keys an existing identity needs
+                if not folder.exists():  # if the folder exists, its identity needs the keys on these letters
                     for file, pdf in written:
                         file.remove(pdf)
                 raise
@@ -75,13 +75,15 @@ class NewGroup:
 
 
 def facts_of(manifest: Manifest) -> GlassFacts:
-    """Return what letters say about an identity."""
+    """Return the facts about an identity that letters state."""
     group = manifest.group
     return GlassFacts(recipient=manifest.recipient, threshold=group.threshold, custodians=group.names)
 
 
 def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions | None = None) -> NewGroup:
-    """Return the group of a command line. A custodian is `NAME=PUBLIC KEY` or, if `letters` is given, `NAME` alone.
+    """Return the group that a command line describes, by the texts in `custodians`.
+
+    A custodian is `NAME=PUBLIC KEY` or, if `letters` is given, `NAME` alone.
 
     Raise UsageFault if a custodian has no key and `letters` is None, if a key is invalid or private, if `letters` is
     given but all custodians have keys, or if the group is invalid.

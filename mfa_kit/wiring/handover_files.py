@@ -14,7 +14,7 @@ from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AllStores
 
-# No template of a letter is longer.
+# The largest template of a letter that is read, in octets.
 LARGEST = 1 << 20
 
 

@@ -9,7 +9,7 @@ from mfa_kit.wiring.diagnosis import Diagnosis, Health
 
 # A difference of fewer seconds between two clocks is not reported, as for AWS's clock.
 NEGLIGIBLE = 2.0
-# The timeouts of the server that end a session or a statement, and with it the locks of runs. Zero turns them off.
+# The server's timeouts. Each ends a session or a statement, and so releases the locks of runs. Zero turns it off.
 ENDS = ("statement_timeout", "transaction_timeout", "idle_session_timeout")
 RELEASE = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
 PAGE = "docs/shared-state.md"
@@ -30,7 +30,7 @@ def _tls(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
     what = "ledger TLS"
     if state.tls:
         return Diagnosis(what, Health.GOOD, "the connection is encrypted, and the server was verified")
-    # Any other address is refused without TLS.
+    # Only these addresses may be used without TLS.
     where = "a Unix socket" if conditions.socket else "loopback"
     return Diagnosis(what, Health.GOOD, f"not needed: the connection is {where} of this computer")
 
@@ -76,7 +76,7 @@ def _durability(conditions: LedgerConditions) -> Diagnosis:
 
 
 def _timeouts(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diagnosis]:
-    """Yield a line for the timeouts that end sessions, and over TCP one for those that release locks."""
+    """Yield a line for the timeouts that end sessions. Over TCP, also yield a line for those that release locks."""
     limits = [name for name in ENDS if conditions.settings.get(name, "0") != "0"]
     if limits:
         found = ", ".join(f"{name} is {conditions.settings[name]} ms" for name in limits)

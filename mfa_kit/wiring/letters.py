@@ -15,8 +15,8 @@ from mfa_kit.letters.sheet import Paper, Sheet
 from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.files import check_new, write_new_file
 
-# Writes the letters of a break-glass identity's custodians before the context writes the identity's folder (the second
-# argument). If the folder is not written, the letters are removed.
+# Returns a context that first writes the letters to a break-glass identity's custodians. The caller then writes the
+# identity's folder (the second argument). If that fails, the context removes the letters.
 WriteLetters = Callable[[Manifest, Path], AbstractContextManager[None]]
 NO_LETTERS: WriteLetters = lambda _manifest, _folder: nullcontext()  # noqa: E731 - all custodians have keys
 
@@ -84,7 +84,7 @@ def _open_printing() -> _Printing:
 
 
 def confirm_secret(what: str, person: Interaction) -> None:
-    """Ask the user to confirm that a letter will contain a secret. Not even --yes answers this.
+    """Ask the user to confirm that a letter will contain a secret. The question is asked even with --yes.
 
     `what` says which file will contain what. Raise Declined if the user does not type yes, or without a terminal.
     """

@@ -47,7 +47,7 @@ class OathKeys:
         else:
             person = self._settings.interaction
             password = person.ask_secret(f"OATH password of {key.description}", instead="--password-stdin")
-        if password == Secret(""):  # no key has an empty password, and some keys count attempts
+        if password == Secret(""):  # trying an empty password is useless, and some keys count attempts
             raise UsageFault(
                 f"no OATH password was given for {key.description}, so none was tried", "give the key's OATH password"
             )

@@ -36,7 +36,7 @@ STATUSES = {
     RuleResult.PASS: ComplianceStatus.Pass,
     RuleResult.NOT_APPLICABLE: ComplianceStatus.Other,
 }
-# Other results are resolved.
+# The status of a finding, by the result of its rule. For any other result, it is Resolved.
 EVENT_STATUSES = {
     RuleResult.FAIL: StatusID.New,
     RuleResult.UNKNOWN: StatusID.New,

@@ -17,8 +17,8 @@ from mfa_kit.wiring.rosters_and_plans import plan_of, read_plan, read_reviewed
 class PlanFiles:
     """The plans of several accounts that a command reads from one or several files.
 
-    `index` lists the accounts of all files. `plans` has the plan of each account, and `files` the file on the command
-    line that it came with, both by account ID. `label` names all files in messages.
+    `index` lists the accounts of all files. By account ID, `plans` has the plan, and `files` has the file on the
+    command line from which the plan was read. `label` names all files in messages.
     """
 
     index: RolloutIndex
@@ -63,7 +63,10 @@ def read_plan_files(
 def _read_plan_file(
     path: Path, methods: Methods, *, expected: Sequence[str], plans_too: bool
 ) -> tuple[RolloutIndex, dict[str, Plan]]:
-    """Return the index in a file and its plans by account ID. A plan is returned with an index of this plan only."""
+    """Return the index in a file, and its plans by account ID.
+
+    If the file is a plan, make an index with this plan only.
+    """
     if not plans_too or is_index(rollout_files.read_text(path, hint=CREATE)):
         index = read_index(path, expected=expected)
         return index, read_plans(path, index, methods)

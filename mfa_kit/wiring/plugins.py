@@ -9,7 +9,7 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.wiring import config
 
 INSTEAD = "a terminal"
-# The person who answers what a plugin asks. None if the command has no settings.
+# The person who answers the questions of plugins, or None if the command has no settings.
 person_at_terminal: ContextVar[Interaction | None] = ContextVar("person_at_terminal", default=None)
 
 
@@ -43,8 +43,8 @@ class TerminalPrompts:
 def open_plugins(person: Interaction | None = None) -> "Plugins":
     """Return the plugins that the configuration file allows. The file is read when one of them is needed.
 
-    `person` answers what they ask, else the person at the terminal of the command, if it has one. Call this in the main
-    thread, because other threads do not have the value of `person_at_terminal`.
+    The plugins' questions go to `person`, else to the person at the terminal of the command, if it has a terminal. Call
+    this in the main thread, because other threads do not have the value of `person_at_terminal`.
     """
     person = person or person_at_terminal.get()
     return Plugins(lambda: config.load().age_plugins, TerminalPrompts(person) if person else Unattended())

@@ -84,7 +84,7 @@ def _sorted(source: str, lines: Sequence[str]) -> FoundKeys:
     for key in usable:
         try:
             kept.append(parse_public_key(key))
-        except UsageFault:  # such as a key of small order, or an age recipient with a typo
+        except UsageFault:  # for example, the key has a small order, or the age recipient has a typo
             kind = "age" if key.startswith(AGE) else key.split(maxsplit=1)[0]
             refused.append(f"an {kind} key to which nothing can be encrypted")
     return FoundKeys(source=source, usable=kept, skipped=[*skipped, *dict.fromkeys(refused)])

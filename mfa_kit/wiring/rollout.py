@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-# One worker is added per this many workers, so that encryption does not slow down the calls.
+# For every so many threads that call AWS, one more thread is started, so that encryption does not slow down the calls.
 ENCRYPTING = 4
 
 
@@ -75,7 +75,7 @@ class RolloutPorts:
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
         """Return an Execution with `workers` threads, plus some threads that encrypt while others wait for AWS.
 
-        It stops when more than `max_failures` users have failed.
+        The Execution stops when more than `max_failures` users have failed.
         """
         return Execution(
             virtual=self.account.virtual,

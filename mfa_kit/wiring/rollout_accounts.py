@@ -26,7 +26,7 @@ from mfa_kit.wiring.settings import Settings
 
 # The number of accounts to work in at the same time. Each account has its own threads.
 ACCOUNTS = 32
-# If the Pace of an account pauses for more than this many seconds, work in another account is started meanwhile.
+# If an account's Pace pauses for longer than this many seconds, work in another account is started.
 THROTTLED = 1.0
 
 
@@ -100,7 +100,7 @@ class AccountRollouts:
     def done_by_others(self, account: PlannedAccount, plan: Plan, *, since: float) -> Sequence[RowResult] | None:
         """Return the results of all users of an account's plan, if other workers have completed it since `since`.
 
-        `since` is a Unix time. Return None if no worker did, or if the ledger lacks the result of a user.
+        `since` is a Unix time. Return None if no worker has completed it, or if the ledger lacks the result of a user.
         """
         return done_by_others(self.organization.ledger, plan, account.sha256, since=since)
 

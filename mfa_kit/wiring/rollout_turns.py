@@ -42,7 +42,7 @@ def record_run(ledger: "Ledger", digest: str, run: str, *, at: float) -> None:
 
 
 def record_end(ledger: "Ledger", digest: str, run: str, *, at: float) -> None:
-    """Record that a run of a plan has a result for each user. `at` is its time in Unix seconds by AWS's clock."""
+    """Record that a run of a plan now has a result for each user. `at` is the current Unix time by AWS's clock."""
     RolloutRuns(ledger, plan=digest).end(run, at=at)
 
 

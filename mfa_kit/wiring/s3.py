@@ -21,7 +21,7 @@ def open_s3_stores(profile: str | None) -> S3Stores:
 def open_s3_calls(profile: str | None) -> S3Calls:
     """Return an object that calls S3 with the settings of the configuration file.
 
-    The AWS profile is the file's `backup-profile`, else the argument `profile`.
+    The AWS profile is the configured `backup-profile`, else the argument `profile`.
     """
     said = config.load()
     wanted = Connection(

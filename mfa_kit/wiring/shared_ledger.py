@@ -45,8 +45,8 @@ def migrate_ledger(settings: Settings) -> int:
 def copy_ledger(settings: Settings, folder: Path | None) -> dict[str, int]:
     """Copy the ledger in a folder, by default this computer's, to PostgreSQL.
 
-    Return the number of new rows of each table. The folder's key for fingerprints of tokens becomes that of all
-    computers, if they have none yet.
+    Return the number of new rows of each table. If no computer has recorded a key for fingerprints of tokens, all
+    computers use the folder's key from now on.
     """
     from mfa_kit.wiring.token_records import share_fingerprint_key
 

@@ -58,7 +58,10 @@ class TokenRecords:
             return Computers(ledger).of_tokens() if ledger.shared else None
 
     def last_sightings(self) -> dict[str, Sighting]:
-        """Return the last Sighting of each token, by serial. Tokens without one for their present seed are left out."""
+        """Return the last Sighting of each token, by serial.
+
+        A token without a Sighting for its present seed is left out.
+        """
         with self._inventory() as inventory:
             return inventory.last_sightings()
 

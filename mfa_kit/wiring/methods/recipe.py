@@ -187,7 +187,7 @@ class Methods(Mapping[str, Recipe]):
 
 
 class _Names(Container[str]):
-    """The names of the enrollment methods that `true` selects: it takes a method's recipe, and returns True or False.
+    """The names of the enrollment methods for whose recipe the function `true` returns True.
 
     The module of a recipe is imported when the name of its method is looked up.
     """
