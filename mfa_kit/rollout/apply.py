@@ -24,8 +24,8 @@ SHOWN = 5
 def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
     """Raise UsageFault or Lockout if `apply_plan` must not start. Changes nothing.
 
-    Raise UsageFault if the plan is for another account than the caller's. Errors of `check_copies` are passed on: it
-    raises them if backups or copies of secrets would be missing.
+    Raise UsageFault if the plan is for another account than the caller's. Raise the errors of `check_copies` if backups
+    or copies of secrets would be missing.
     """
     check_account(plan, caller)
     check_copies(plan.shut_out, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
@@ -102,7 +102,7 @@ def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
 
 
 def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
-    """Return the entries of devices that ended runs enabled, but did not find in IAM's list afterwards.
+    """Return the entries of devices that earlier runs enabled, but then did not find in IAM's list.
 
     A run that is still in progress looks for its devices itself.
     """

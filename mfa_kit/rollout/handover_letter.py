@@ -106,11 +106,11 @@ def letter_values(
     identity, windows = IDENTITIES[kind]
     return {
         "user": user,
-        "csv_user": f'"{user}"' if "," in user else user,  # IAM accepts commas in names
+        "csv_user": f'"{user}"' if "," in user else user,  # IAM accepts commas in names, but CSV needs quotes then
         "email": email,
         "account": entry.intent.account,
         "device": entry.intent.name,
-        "file": f"./{file}" if file.startswith("-") else file,  # age would take it for an option
+        "file": f"./{file}" if file.startswith("-") else file,  # otherwise age takes it for an option
         "fingerprint": key_fingerprint(recipient),
         "identity": identity,
         "windows_identity": windows,

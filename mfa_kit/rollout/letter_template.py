@@ -37,8 +37,8 @@ class Kind(Enum):
 class _Line:
     """A line of a template. `only_if` is the name of a value, or "". The line is left out if the value is empty.
 
-    With `negated`, it is left out if the value is not empty. `text` may contain placeholders. `label` is that of a
-    fact.
+    With `negated`, it is left out if the value is not empty. `text` may contain placeholders. In a line `* LABEL:
+    VALUE` (a fact), `label` is the part before the colon.
     """
 
     kind: Kind
@@ -74,7 +74,10 @@ class LetterTemplate:
         return letter.finish()
 
     def _chosen(self, values: Mapping[str, str]) -> Iterator[_Line]:
-        """Yield the lines whose condition is met. If that of a section is not met, leave out the section."""
+        """Yield the lines whose condition is met.
+
+        If the condition of a section's title is not met, leave out the section.
+        """
         inside = True
         for line in self.lines:
             applies = line.applies(values)
@@ -167,7 +170,7 @@ def parse_template(text: str, *, names: Sequence[str], source: str) -> LetterTem
 
 
 def _parse_line(raw: str, before: list[_Line], names: Sequence[str]) -> _Line:
-    """Return the line. Raise ValueError, whose text says what is wrong."""
+    """Parse a line of a template. Raise ValueError with a sentence that says what is wrong with the line."""
     if not raw.strip():
         return _BREAK
     has_steps = any(line.kind is Kind.STEP for line in _section(before))
@@ -194,7 +197,7 @@ def _condition(raw: str) -> tuple[str, bool, str]:
 
 
 def _section(before: Sequence[_Line]) -> Iterator[_Line]:
-    """Yield the lines of the current section, from the last one back."""
+    """Yield the lines of the current section backward, from the last one to the first one."""
     for line in reversed(before):
         if line.kind is Kind.SECTION:
             return
@@ -202,7 +205,7 @@ def _section(before: Sequence[_Line]) -> Iterator[_Line]:
 
 
 def _kind_of(text: str, before: Sequence[_Line]) -> tuple[Kind, str, str]:
-    """Return the kind of a line that is no command, its text, and the label of a fact."""
+    """Return the kind of a line that is not a command, its text, and its label ("" unless the line is a fact)."""
     in_section = any(line.kind is Kind.SECTION for line in before)
     if text.startswith("## "):
         return Kind.SECTION, text[3:].strip(), ""
@@ -222,7 +225,7 @@ def _kind_of(text: str, before: Sequence[_Line]) -> tuple[Kind, str, str]:
 def _line(
     kind: Kind, text: str, names: Sequence[str], *, label: str = "", only_if: str = "", negated: bool = False
 ) -> _Line:
-    """Return a line. Raise ValueError if the text has an unknown placeholder, or a `$` without a name."""
+    """Make a _Line. Raise ValueError if the text has an unknown placeholder, or a `$` without a name."""
     template = Template(text)
     if not template.is_valid():
         raise ValueError("a $ without the name of a placeholder; write $$ for a $")

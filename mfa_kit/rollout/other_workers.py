@@ -34,6 +34,6 @@ def _result_of(step: PlanStep, entry: Entry | None, failure: Failure | None) -> 
     if failure:
         return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
     if entry or step.action is not Action.SKIP:
-        return None  # IAM has to be asked
+        return None  # the ledger does not know; only IAM does
     device = step.devices[0] if step.devices else None
     return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=step.reason, device=device)

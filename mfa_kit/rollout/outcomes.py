@@ -31,9 +31,10 @@ class RowResult:
     `cause` is the name of the class of the error, or "" without an error. `reason` explains the outcome, and may be "".
     `device` is the serial or ARN of the user's device, `backup` the path of the device's backup, and `run` the ID of
     the run that made the device; each is None if unknown. `user_backup` is the path of the file that only the user can
-    decrypt, and `admin_backup` that of the other file; each is None if there is no such file. One of them is `backup`.
-    `computer` is the computer that made the device or where the user failed, if the ledger is shared and has it.
-    `clock_offset` is how many seconds the phone's clock is ahead, if a proof of the user's app showed this.
+    decrypt, and `admin_backup` the path of the file for administrators; each is None if there is no such file. `backup`
+    is one of these two paths. `computer` is the computer that made the device or where the user failed, if the ledger
+    is shared and has it. `clock_offset` is how many seconds the phone's clock is ahead, if a proof of the user's app
+    showed this.
     """
 
     user: str

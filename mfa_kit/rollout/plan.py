@@ -138,7 +138,7 @@ def devices_by_user(holders: Mapping[str, str | None]) -> dict[str, tuple[str, .
     return found
 
 
-# A function that returns the serials of these users' devices, by user name. Users without a device may be left out.
+# A function that returns the serials of the given users' devices, by user name. It may leave out users without devices.
 DeviceLookup = Callable[[Sequence[str]], Mapping[str, tuple[str, ...]]]
 
 
@@ -152,7 +152,7 @@ def check_account(plan: Plan, caller: Caller) -> None:
 
 
 def action_of(kind: RosterMethod) -> Action:
-    """Return the action for a row with this `kind`, if the user has no device and the name is free."""
+    """Return the action for a row of this `kind` whose user has no device, and whose device name is not taken."""
     if kind.method is None:
         return Action.SELF
     return Action.ENROLL if kind.unattended else Action.STATION

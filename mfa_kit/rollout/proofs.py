@@ -117,7 +117,10 @@ def _check_time(read: ReadTime, now: float) -> None:
 
 
 def _find_pair(typed: Sequence[str], seed: Seed, read: ReadTime | None, now: float) -> int:
-    """Return the step of the later code. If there are several, return the nearest to the time, or else to now."""
+    """Return the time step of the later of two codes.
+
+    If several steps match, return the one that is nearest to the time in the line, or to `now` if the line has no time.
+    """
     first, second = typed
     if first == second:
         raise Lockout("both codes are the same", AGAIN)
@@ -131,7 +134,7 @@ def _find_pair(typed: Sequence[str], seed: Seed, read: ReadTime | None, now: flo
 
 
 def _find_single(code: str, seed: Seed, read: ReadTime | None) -> int:
-    """Return the step of a single code. If there are several, return the nearest to the time."""
+    """Return the time step of a single code. If several steps match, return the one nearest to the time in the line."""
     if read is None:
         raise Lockout("a single code counts only together with its time", AGAIN)
     steps = range(otp.step(read.at - SINGLE), otp.step(read.at + read.within + SINGLE) + 1)

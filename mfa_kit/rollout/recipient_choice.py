@@ -38,7 +38,10 @@ class FoundKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """The result for a row. `recipient` is "" without a choice. `notes` are for the person who reviews the roster."""
+    """The result for a row. `recipient` is "" if no key was chosen.
+
+    `notes` are for the person who reviews the roster.
+    """
 
     state: FetchState
     recipient: str = ""

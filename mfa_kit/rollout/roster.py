@@ -20,15 +20,15 @@ from mfa_kit.rollout.roster_text import ACCOUNT, CellFault, ReadRow, read_rows
 T = TypeVar("T")
 Tags = tuple[tuple[str, str], ...]
 
-# IAM API reference, Tag; of the white space allowed there, only the space is allowed here. Keys that begin with TAKEN
-# are reserved for mfa-kit or AWS.
+# What a tag may contain (IAM API reference, Tag), but no white space other than the space. Keys that begin with one of
+# TAKEN are reserved for mfa-kit or AWS.
 TAG_KEY, TAG_VALUE = re.compile(r"[\w .:/+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
 TAKEN = ("mfa-kit:", "aws:")
 MOST_TAGS = 40
 # The prefixes of public keys, and text that every private key of age, OpenSSH or PEM contains.
 PUBLIC, PRIVATE = ("age1", "ssh-"), re.compile("AGE-SECRET-KEY-|PRIVATE KEY", re.IGNORECASE)
-# An address as people have it (RFC 5321, 4.5.3.1.3, allows 254 characters), without the characters that separate
-# addresses in a list.
+# An email address of at most 254 characters (RFC 5321, 4.5.3.1.3), without quotation marks and the characters that
+# separate addresses in a list.
 EMAIL = re.compile(r"(?=.{3,254}$)(?!')[^\s@,;:<>()\[\]\"\\]+@[^\s@,;:<>()\[\]\"\\]+")
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.*/)?(?P<user>[^/]+)", re.ASCII)

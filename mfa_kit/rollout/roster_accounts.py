@@ -6,7 +6,7 @@ from typing import Protocol
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ACCOUNT_ID
 
-# What a spreadsheet makes of an ID that begins with a zero.
+# An account ID that has lost its leading zeros, because a spreadsheet took it for a number.
 SHORT = re.compile(r"[1-9][0-9]{1,10}")
 
 

@@ -28,5 +28,5 @@ class RosterMethod:
 
 
 SELF = RosterMethod()
-# What a row gets whose cell `kind` is empty.
+# The method of a row whose cell `kind` is empty.
 VIRTUAL = RosterMethod(method=models.VIRTUAL, unattended=True)
