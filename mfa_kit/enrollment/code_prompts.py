@@ -32,8 +32,8 @@ def prove(
 ) -> int:
     """Ask for one code or two consecutive codes, and return the skew in steps, positive if the phone is ahead.
 
-    `typed` is the number of codes, 1 or 2. `advice` is as in `ask_until`. A code that is typed late looks like the code
-    of a slow clock. Of two codes, the one with the smaller delay counts.
+    `typed` is the number of codes, 1 or 2. `advice` is as in `ask_until`. A clock looks slow if its code is typed late.
+    So if two codes are typed, the one that was typed with less delay decides.
     """
     before: tuple[int, int] | None = None
 

@@ -65,7 +65,7 @@ def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
 def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
     """Return the result of `read_status`, or [] if the user does not exist any more.
 
-    For callers that first list all users: a user may be deleted after that.
+    A caller that lists all users first needs this, because a user may be deleted after the list was read.
     """
     try:
         return read_status(user, caller=caller, desk=desk)

@@ -94,7 +94,7 @@ class ConsoleWatch:
         return Maker(self.make, registration_steps)
 
     def _report(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
-        """Read IAM's data on a registered key, print warnings about the key and the user's other devices.
+        """Read IAM's data on a registered key, and print warnings about the key and the user's other devices.
 
         Return the result of the enrollment, with these data and warnings.
         """
@@ -153,7 +153,9 @@ def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock
 
 
 def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
-    """Return the security key among new devices; if there are several keys, the one named `name`; None without a key.
+    """Return the security key among new devices, or None if there is none.
+
+    Of several keys, return the one named `name`.
 
     Raise AwsFault if several keys are new, and not exactly one of them has this name.
     """

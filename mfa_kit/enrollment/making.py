@@ -15,7 +15,7 @@ from mfa_kit.enrollment.devices import is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 from mfa_kit.enrollment.recovery import record_confirmed, settle
 
-# The last step of every maker that enables a device itself.
+# The last step of each Maker (a procedure that makes a device) that enables the device itself.
 CONFIRM_STEP = "confirm that IAM lists it"
 
 

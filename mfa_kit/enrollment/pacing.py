@@ -43,7 +43,7 @@ SIGNED_OUT = 5.0
 class Turn(Protocol):
     """A function that decides when a call to IAM is made. It may wait, then calls `act` and returns its result.
 
-    It calls `act` again only after an error that is certain to mean that IAM changed nothing.
+    It calls `act` again only after an error that proves that IAM changed nothing.
     """
 
     def __call__(self, act: Callable[[], T]) -> T: ...

@@ -36,8 +36,8 @@ def plan_device(
 
     `going` is the serial of a device that is removed first. The new device gets the same name only if the wish asks for
     that name, because a deactivate request without a response may still take effect, and would then deactivate the new
-    device. Raise UsageFault if the user has too many devices or already has this device. Errors of `carrier.check` and
-    of the check of the store of backups are passed on.
+    device. Raise UsageFault if the user has too many devices or already has this device. Also raise the errors of
+    `carrier.check` and of the vault (the store of backups).
     """
     check_room(wish.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}

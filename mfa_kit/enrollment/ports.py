@@ -261,7 +261,7 @@ class Journal(Protocol):
         ...
 
     def record_all(self, entries: Sequence[Entry]) -> None:
-        """Store several entries durably, as `record` does. They are stored together, so that one wait is enough."""
+        """Store several entries durably, as `record` does. Together, they take about as long as a single entry."""
         ...
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:

@@ -1,7 +1,8 @@
 """Reserves a display token while it is given to a user, so that no other process gives it to another user.
 
-People type the serials of tokens, possibly the same one at two computers. Each computer sees in the ledger which
-tokens the other one has given to users, but not if both look at the same moment. A key can be at one computer only.
+People type the serials of tokens, possibly the same one at two computers. Each computer sees in the ledger which tokens
+the other one has given to users, but not if both look at the same moment. A key needs no reservation, because it can be
+plugged into one computer only.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import DeviceType, Enrolled, Intent
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 
-# In the name of the lock, the place of the account, because a token can be in one account only.
+# The name of the lock has this in place of an account ID. All accounts have the same lock for a token, because a token
+# can be in one account only.
 ANY_ACCOUNT = "0" * 12
 
 

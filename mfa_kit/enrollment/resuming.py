@@ -23,9 +23,8 @@ def resume_device(
     """Enable the device that an interrupted run left half-made, with the secret from its backup, and return the device.
 
     `opened` returns the secret from the backup of an entry. IAM accepts only codes of the device's own secret, which
-    proves that the backup belongs to the device. If the interrupted run used a key, the secret is stored on the key
-    that the interrupted run used. Raise UsageFault if the user has no half-made device with a backup, and NoSuchEntity
-    if the device has been deleted.
+    proves that the backup belongs to the device. If the interrupted run used a key, the secret is stored on that key.
+    Raise UsageFault if the user has no half-made device with a backup, and NoSuchEntity if the device has been deleted.
     """
     check_user(user)
     for entry in desk.journal.dead(caller.account, user=user):
