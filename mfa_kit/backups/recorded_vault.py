@@ -18,7 +18,8 @@ class Recording(Protocol):
         """Record the recipients of the backups with these names.
 
         `own` is the user's own recipient if a separate copy is encrypted to this recipient. With `in_run`, the record
-        may be lost together with the process, until the progress of its run is recorded next.
+        becomes durable only when the progress of its run is recorded next. If the process is killed before that, the
+        record may be lost.
         """
         ...
 
@@ -58,7 +59,8 @@ class RecordedVault:
     def seal(self, entry: Entry, uri: KeyUri) -> None:
         """Record who can decrypt the entry's backup and the user's own copy. Then write these files.
 
-        If the process is killed before the entry is recorded as sealed, its device is removed, even without the row.
+        If the process is killed before the journal has the entry as sealed, the next run removes the device, even if
+        the record of its recipients was lost.
         """
         if entry.backup is not None:
             intent, path = entry.intent, recorded_place(entry.backup)

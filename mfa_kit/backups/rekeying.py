@@ -198,7 +198,7 @@ class Rekeying:
         """
         try:
             with stoppable():
-                # After Ctrl-C, there are fewer results than backups.
+                # Not strict, because after Ctrl-C there are fewer results than backups.
                 for _, (backup, result) in zip(counted(found), each(self._act, self._recorded(found)), strict=False):
                     self._take(backup, result)
         except BaseException:  # backups without a result may be encrypted already, so their records stay
