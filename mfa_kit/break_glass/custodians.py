@@ -1,6 +1,7 @@
 """The custodians of a break-glass identity, and the sets of custodians that can open it together.
 
-A break-glass identity is an age identity that no single person can use. `threshold` custodians together can.
+A break-glass identity is an age identity that no single person can use. Its threshold says how many custodians must
+come together to use it.
 """
 
 import base64
@@ -43,8 +44,8 @@ class Custodian:
 class CustodianSet:
     """A set of custodians who can open the identity together, and the name of its file.
 
-    The identity in the file is encrypted to the last of `names`, the result to the one before, and so on. So the first
-    custodian decrypts first.
+    The identity is encrypted to the last of `names`, the result is encrypted to the custodian before, and so on. So the
+    first custodian decrypts first.
     """
 
     file: str

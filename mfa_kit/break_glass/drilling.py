@@ -1,7 +1,7 @@
 """A drill: the break-glass identity opens every backup that is encrypted to it, and finds a device's secret in each.
 
-The secret gives the codes of the device. Whether these are the codes that AWS accepts, only the device can show, so the
-codes of some users are compared with their phones.
+The secret gives the codes of the device. Only the device itself shows which codes AWS accepts, so the codes of some
+users are compared with those on their phones.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -24,7 +24,7 @@ class Tested:
 
 
 def concerned(known: Iterable[KnownRecipients], recipient: str) -> list[KnownRecipients]:
-    """Return the backups that are, or may be, encrypted to a recipient. They may be if no recipient is on record."""
+    """Return the backups that are encrypted to a recipient, and those for which no recipient is on record."""
     return [each for each in known if each.recipients is None or recipient in each.recipients]
 
 
@@ -75,7 +75,10 @@ class PhoneCheck:
     asked: dict[str, bool] = field(default_factory=dict)
 
     def __call__(self, opened: Opened) -> str | None:
-        """Return why the codes of a backup are wrong or were not compared. Return None if they match, or for others."""
+        """Return why the codes of a backup are wrong or were not compared.
+
+        Return None if they match, or if the backup belongs to a user who is not in `users`.
+        """
         device, _ = device_and_account(opened.label)
         user = opened.named.user if opened.named else device
         if user.lower() not in self.users:

@@ -53,9 +53,9 @@ def _written(custodian: Custodian) -> Mapping[str, str]:
 
 
 def parse_manifest(text: bytes, *, where: str) -> Manifest:
-    """Return the manifest in a text. Raise IntegrityFault, which names the file `where`, if mfa-kit did not write it.
+    """Parse the text of a manifest. Raise IntegrityFault, which names the file `where`, if mfa-kit did not write it.
 
-    Fingerprints and the list of files follow from the rest, so they must be as mfa-kit writes them.
+    The fingerprints and the list of files can be computed from the other values, so they must agree with these.
     """
     try:
         whole = object_of(read_json(text))

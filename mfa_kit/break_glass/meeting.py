@@ -11,9 +11,9 @@ from mfa_kit.core.errors import Declined, DeviceFault, IntegrityFault, UsageFaul
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.text import count_of
 
-# What a custodian presents: private keys.
+# The type of what a custodian presents: private keys.
 K = TypeVar("K")
-# The break-glass identity.
+# The type of the break-glass identity.
 V = TypeVar("V")
 
 INSTEAD = "-i FILE for each custodian"
@@ -61,7 +61,7 @@ class Meeting(Generic[K, V]):
     def identity(self) -> tuple[V, tuple[str, ...]] | None:
         """Return the identity and the names of the custodians who opened it, or None if more custodians are needed.
 
-        A file is tried once. Raise the fault of the last one if no file is left.
+        The file of each set is tried only once. If none of the files can be decrypted, raise the error of the last one.
         """
         for each in self.sets:
             if each not in self._tried and self._missing(each) == 0:

@@ -23,8 +23,8 @@ class Rotation:
 def plan_rotation(known: Iterable[KnownRecipients], *, old: str, new: str) -> Rotation:
     """Return the backups that are encrypted to the recipient `old`, with `new` in its place.
 
-    The other recipients of a backup stay. A backup that has both on record may have been re-encrypted when an earlier
-    run was killed, so it is among them.
+    The other recipients of a backup stay. A backup for which both `old` and `new` are on record is included, because an
+    earlier run may have been killed before it re-encrypted this backup.
     """
     groups: defaultdict[tuple[str, ...], list[KnownRecipients]] = defaultdict(list)
     unknown: list[Backup] = []

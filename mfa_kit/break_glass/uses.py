@@ -43,8 +43,8 @@ def _backward(records: Iterable[Record]) -> Sequence[Record]:
 def check_custodians(manifest: Manifest, records: Iterable[Record], *, where: str) -> bool:
     """Return whether the ledger has the custodians of an identity on record.
 
-    Raise IntegrityFault if it has others. A person with access to the manifest could otherwise become a custodian of
-    the next identity. `where` names the manifest.
+    Raise IntegrityFault if the ledger has other custodians. Otherwise, a person with access to the manifest could
+    become a custodian of the next identity. `where` names the manifest.
     """
     sealed = last(records, manifest.recipient, GlassAction.SEALED)
     if sealed is None:
@@ -97,7 +97,7 @@ def identities_in_use(records: Sequence[Record], users: Mapping[str, Collection[
 
 
 def _after(sealed: float, drilled: float | None) -> float | None:
-    """Return the time of a drill, or None if the custodians changed after it."""
+    """Return the time of a drill, or None if there was no drill, or if the custodians changed after it."""
     return None if drilled is not None and drilled < sealed else drilled
 
 
