@@ -11,7 +11,10 @@ OWN = "users"
 
 
 class Copies(NamedTuple):
-    """The paths or URLs of a device's backup: the administrators' file and the user's own copy. None without a file."""
+    """The paths or URLs of a device's backup: the administrators' file and the user's own copy.
+
+    None means no such file.
+    """
 
     admin: str | None = None
     user: str | None = None

@@ -9,8 +9,9 @@ def find_pairs(seed: Seed, first: str, second: str, steps: range) -> Iterator[in
     """Yield each step at which the device shows the later one of two consecutive codes.
 
     Both codes are shown within `steps`. Their order does not matter. Of two consecutive steps, one has an odd distance
-    from the start, so first only the codes of those steps are computed, and their neighbors' codes after a match.
-    One of about half a million steps shows one of the codes by chance. A wrong match of both is a million times rarer.
+    from the start. So at first, only the codes of those steps are computed. If a code matches, the codes of the two
+    steps beside it are computed too. One of about half a million steps shows one of the codes by chance. A wrong match
+    of both is a million times rarer.
     """
     wanted = {first: second, second: first}
     searched = range(steps.start + 1, steps.stop, 2)

@@ -91,7 +91,8 @@ ADVISORIES = (
         before=Version(4, 3, 5),
         what="RSA keys generated on it are weak (ROCA); FIDO is not affected",
     ),
-    # The versions are those of CVE-2025-29991, which names no series. After the graver ones: the first is reported.
+    # The versions are those of CVE-2025-29991, which names no series. The more serious advisories are above, because
+    # `verify fido2` reports only the first advisory that affects a key.
     Advisory(
         name="YSA-2025-02",
         models=re.compile(r"yubikey (5|bio)|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),

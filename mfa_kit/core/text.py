@@ -13,7 +13,7 @@ def is_control(char: str) -> bool:
 
 def one_line(text: str) -> str:
     r"""Return the text with control characters written as escapes (`\x1b`, `\u202e`) and line breaks as `\n`."""
-    if text.isprintable():  # most texts; this is much faster than a look at each character
+    if text.isprintable():  # true for most texts, and much faster than a check of each character
         return text
     return "".join(char.encode("unicode_escape").decode() if is_control(char) else char for char in text)
 
