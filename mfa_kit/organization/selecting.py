@@ -106,7 +106,7 @@ def _raise_first(wrong: Sequence[UsageFault]) -> None:
 
 
 def _kind(given: str) -> str:
-    """Return what a text on the command line is that no account has: "the ID" or "the name"."""
+    """Return what to call a text that matches no account: "the ID" if it has the form of one, else "the name"."""
     return "the ID" if ACCOUNT_ID.fullmatch(given) else "the name"
 
 
