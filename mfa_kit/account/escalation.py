@@ -157,7 +157,8 @@ class _Principal:
 class _Account:
     """The users, roles and groups of an account.
 
-    `admins` says for each user and role, by ARN, whether it administers the account, as far as it is known so far.
+    `admins` says for each user and role, by ARN, whether it administers the account by the paths found so far. None
+    means that this is unknown.
     """
 
     snapshot: Snapshot
@@ -172,7 +173,7 @@ class _Account:
 
     @cached_property
     def admin_roles(self) -> tuple[Entity, ...]:
-        """Those of the roles that administer the account."""
+        """The roles in `roles` that administer the account."""
         return tuple(role for role in self.roles if self.admins[role.arn])
 
     @cached_property
@@ -182,7 +183,7 @@ class _Account:
 
     @cached_property
     def perhaps_roles(self) -> tuple[Entity, ...]:
-        """Those of the roles of which it is unknown whether they administer the account."""
+        """The roles in `roles` of which it is unknown whether they administer the account."""
         return tuple(role for role in self.roles if self.admins[role.arn] is None)
 
     @cached_property
@@ -191,7 +192,9 @@ class _Account:
         return tuple(user for user in self.snapshot.users if self.admins[user.arn] is None)
 
     def is_open(self, one: "_Principal") -> bool:
-        """Return whether no path is known yet, so that a path that is unknown changes the principal's answer."""
+        """Return whether no path for a principal is known or possible so far. Only then does an unknown path change its
+        answer.
+        """
         return self.admins[one.entity.arn] is False
 
     def through(self, arn: str, path: bool | None) -> bool | None:
