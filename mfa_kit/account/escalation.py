@@ -192,8 +192,9 @@ class _Account:
         return tuple(user for user in self.snapshot.users if self.admins[user.arn] is None)
 
     def is_open(self, one: "_Principal") -> bool:
-        """Return whether no path for a principal is known or possible so far. Only then does an unknown path change its
-        answer.
+        """Return whether no path for a principal is known or possible so far.
+
+        Only then does a path that is unknown change the principal's answer.
         """
         return self.admins[one.entity.arn] is False
 
