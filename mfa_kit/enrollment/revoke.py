@@ -335,7 +335,7 @@ def session_commands(user: str, *, at: float | None) -> tuple[str, ...]:
     name = "DenyEverything" if at is None else "EndOlderSessions"
     # The ARN is in quotation marks, because the path of a user may have characters that a shell expands.
     arn = f'"$(aws iam get-user --user-name {quote(user)} --query User.Arn --output text)"'
-    attach = f"aws iam put-user-policy --user-name {quote(user)} --policy-name {name}"
+    attach = f"aws iam put-user-policy --user-name {quote(user)} --policy-name {quote(name)}"
     return (
         f"{attach} --policy-document {quote(policy)}",
         f"aws signin list-sessions --principal-arn {arn}",
