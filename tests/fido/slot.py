@@ -41,6 +41,9 @@ class Connection:
     def disconnect(self) -> None:
         pass
 
+    def release(self) -> None:
+        pass
+
 
 class Reader:
     """A reader with a key in it.

@@ -221,3 +221,36 @@ def test_without_pyscard_usb_works_and_the_hint_names_the_extra(
     done = Desk(tmp_path / "desk", {**port.env, "PYTHONPATH": path}).process("key", "list", "--output", "json")
     assert [row["where"] for row in json.loads(done.out)["rows"]] == [["/dev/hidraw0"]]
     assert key_at_process.registered == 0
+
+
+CONTEXTS = """
+import gc
+from smartcard.pcsc import PCSCCardConnection as connections
+from mfa_kit.adapters.fido import links
+held = set()
+establish, release = connections.SCardEstablishContext, connections.SCardReleaseContext
+def count(scope):
+    status, context = establish(scope)
+    held.add(context)
+    return status, context
+connections.SCardEstablishContext = count
+connections.SCardReleaseContext = lambda context: (held.discard(context), release(context))[1]
+gc.disable()
+print(len([links.find_keys() for _ in range(3)][-1][0]), len(held))
+"""
+
+
+def test_no_context_of_the_service_is_kept(readers: Readers, at_reader: Desk, maker: AttestationCa) -> None:
+    """Without this, a wait of a minute would use up the contexts, and the key would seem to be unplugged.
+
+    The program collects its garbage late. Empty readers, to which a connection fails, count too.
+    """
+    with inserted(readers, FidoCard(lab_key(maker))):
+        done = subprocess.run(
+            [sys.executable, "-c", CONTEXTS],
+            env={**bare(), **at_reader.env},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.split() == ["1", "0"]

@@ -13,6 +13,7 @@ import json
 import platform
 import re
 import secrets
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -143,7 +144,7 @@ def header() -> Iterator[str]:
 def section(arguments: Sequence[str], settles: str, done: Done, pins: Sequence[str] = ()) -> str:
     """Return the part of the report about one step."""
     said = "\n".join(part for part in (public(done.out, pins), public(done.err, pins)) if part)
-    title = f"`mfa-kit {public(' '.join(arguments))}`: exit code {done.code}"
+    title = f"`mfa-kit {public(shlex.join(arguments))}`: exit code {done.code}"
     return f"\n### {title}\n\nSettles: {settles}.\n\n```text\n{said}\n```"
 
 

@@ -144,6 +144,10 @@ class CardConnection(Protocol):
         """Disconnect from the card."""
         ...
 
+    def release(self) -> object:
+        """Release the context of the smart card service."""
+        ...
+
 
 class CardReader(Protocol):
     """The part of pyscard's reader that is used here. str() of a reader is its name."""
@@ -176,9 +180,16 @@ class _Card:
         return data, sw1, sw2
 
     def disconnect(self) -> None:
-        """Disconnect from the card, unless a call is still blocked."""
+        """Disconnect from the card and the service, unless a call is still blocked.
+
+        pyscard would keep the service's context until the garbage is collected. The service has a limited number, and
+        a wait for a key makes several connections per second.
+        """
         if not self._deadline.mute:
-            self._inner.disconnect()
+            try:
+                self._inner.disconnect()
+            finally:
+                self._inner.release()
 
 
 class BoundedDevice(CtapDevice):
