@@ -3,10 +3,13 @@
 Each symbol is read back before it is returned. The module uses no files and no terminal.
 """
 
+from functools import lru_cache
 from itertools import zip_longest
+from typing import Literal
 
 import qrcode
 from qrcode.image.pil import PilImage
+from qrcode.util import QRData
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Secret, Symbol
@@ -67,8 +70,20 @@ def _symbol(uri: Secret[str], *, correction: int, segment: int) -> qrcode.QRCode
     """Return the smallest symbol that the URI fits into. It is not drawn yet."""
     symbol = qrcode.QRCode(error_correction=correction, border=BORDER, mask_pattern=MASK, image_factory=PilImage)
     symbol.add_data(uri.reveal(), optimize=segment)
-    symbol.best_fit()
+    symbol.version = _version(correction, tuple((part.mode, len(part)) for part in symbol.data_list))
     return symbol
+
+
+@lru_cache(maxsize=64)
+def _version(correction: int, parts: tuple[tuple[Literal[1, 2, 4], int], ...]) -> int:
+    """Return the smallest version for parts with these modes and lengths.
+
+    To find it, the library encodes all parts. Results are cached, because the parts of most URIs have the same lengths.
+    """
+    sample = qrcode.QRCode(error_correction=correction)
+    for mode, length in parts:
+        sample.add_data(QRData(b"0" * length, mode=mode, check_data=False))
+    return sample.best_fit()
 
 
 def _matrix(symbol: qrcode.QRCode[PilImage]) -> list[list[bool]]:

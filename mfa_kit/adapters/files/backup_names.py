@@ -11,6 +11,7 @@ from mfa_kit.core.places import Place
 
 SUFFIX = ".png.age"
 NAME_MAX = 255
+UNSAFE = re.compile(r"[^a-z0-9_-]")
 NAME = re.compile(r"(?P<device>.+)-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.png\.age")
 
 
@@ -19,7 +20,7 @@ def encoded(text: str) -> str:
 
     This makes `..` harmless, and names that differ only in case remain different on every file system.
     """
-    return "".join(char if re.fullmatch(r"[a-z0-9_-]", char) else f"%{ord(char):02X}" for char in text)
+    return UNSAFE.sub(lambda char: f"%{ord(char[0]):02X}", text)
 
 
 def new_backup(folder: Place, *, account: str, user: str, device: str, run: str) -> Backup:
