@@ -1,4 +1,7 @@
-"""Accepted findings: a baseline says who accepts which finding, why, and until when. Then the finding counts again."""
+"""Accepted findings: a baseline says who accepts which finding, why, and until when.
+
+Later, the finding counts again.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,8 +18,9 @@ def entries_about(account: str, accepted: Sequence[Acceptance]) -> list[Acceptan
 def apply_baseline(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance], *, at: float) -> list[RuleAnswer]:
     """Return the answers without the findings and unknown subjects that are accepted at the time `at`.
 
-    These are in `accepted` of the answer. The evidence of a finding whose entry has expired says so. A rule of which
-    all findings and unknown subjects are accepted has the result ACCEPTED.
+    What is accepted moves to the field `accepted` of the answer. If the entry for a finding has expired, the evidence
+    of the finding says so. If all findings and unknown subjects of a rule are accepted, the result of the rule is
+    ACCEPTED.
     """
     return [_apply(answer, [each for each in accepted if each.rule == answer.rule.id], at) for answer in answers]
 
@@ -68,7 +72,10 @@ def _judge(each: Finding | Unsure, entry: Acceptance | None, at: float) -> Findi
 
 
 def _entry(entries: Sequence[Acceptance], found_one: Finding | Unsure) -> Acceptance | None:
-    """Return the entry about a finding or an unknown subject, or None. Of several, return the one valid longest."""
+    """Return the entry about a finding or an unknown subject, or None.
+
+    Of several, return the one that is valid longest.
+    """
     known = isinstance(found_one, Finding)
     found = [each for each in entries if each.covers(found_one.subject, known=known)]
     return max(found, key=lambda each: each.until, default=None)

@@ -170,7 +170,7 @@ def glass_custodians(scene: Scene) -> Iterator[Observation]:
 def glass_people(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each identity for which one person has as many custodians' keys as are needed.
 
-    A key belongs to the custodian, and to a user whose own copies of backups are encrypted to it.
+    A key counts as a key of its custodian, and of each user whose own copies of backups are encrypted to it.
     """
     for each in _identities(scene):
         if not isinstance(each, GlassUse):

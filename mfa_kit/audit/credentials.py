@@ -1,4 +1,4 @@
-"""Rules about credentials: access keys without MFA, keys made with a user, sign-in sessions, and Identity Center."""
+"""Rules about access keys, unused passwords and keys, sign-in sessions, and Identity Center."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from mfa_kit.account.snapshot import Part
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
 
-# A key that was created within this many seconds of its user was created by the same form.
+# An access key that was created within this many seconds of its user was created in the same form of the console.
 SETUP = 600.0
 LONG_UNUSED = 90
 # IAM Identity Center makes its roles below this path (Identity Center user guide, "Referencing permission sets").

@@ -24,7 +24,8 @@ class AuditHistory(Protocol):
     def add(self, account: str, audit: PastAudit, *, opened: Mapping[str, str], closed: Mapping[str, str]) -> None:
         """Record an audit.
 
-        `opened` has the findings that appeared, and `closed` those that disappeared: the rule's ID by the finding's ID.
+        `opened` has the findings that appeared, and `closed` those that disappeared. Both map a finding's ID to its
+        rule's ID.
         """
         ...
 
@@ -53,7 +54,7 @@ class Before:
 
 
 def figures(answers: Sequence[RuleAnswer], *, at: float) -> PastAudit:
-    """Return the figures of an audit."""
+    """Return the figures of an audit: how many rules had which result, and how many failed, by severity."""
     return PastAudit(
         at=at,
         results=Counter(str(answer.result) for answer in answers),

@@ -9,7 +9,8 @@ from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import AuditRule, Finding, Observation, Profile, Scene, Severity, Unsure, audit_rule
 
 SUBJECT = "password policy"
-# The minimum lengths of NIST SP 800-63B-4 3.1.1.2: of a password alone, and of a password beside MFA.
+# The minimum lengths of NIST SP 800-63B-4 3.1.1.2: of a password that is the only factor, and of a password that is
+# used with MFA.
 ALONE, BESIDE_MFA = 15, 8
 CIS_LENGTH, REUSE, PCI_LENGTH, PCI_REUSE, MONTHS = 14, 24, 12, 4, 90
 KINDS = {"upper": "uppercase letters", "lower": "lowercase letters", "numbers": "numbers", "symbols": "symbols"}
@@ -79,10 +80,10 @@ def _weak_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakn
 
 
 def _short_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakness]:
-    """Yield a weakness if passwords may be too short. Beside MFA, 8 characters are enough.
+    """Yield a weakness if passwords may be too short.
 
-    This counts only if every user with a console password has MFA, and there is such a user. If that is unknown, yield
-    an Unsure.
+    With MFA, 8 characters are enough. This applies only if at least one user has a console password, and all of these
+    users have MFA. If that is unknown, yield an Unsure.
     """
     if policy.length >= ALONE:
         return
@@ -169,7 +170,7 @@ def _single_factor(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weak
 
 
 CONTROL_RULES = (
-    _control_rule("nist", "Passwords are long enough, without rules of composition", _weak_by_nist),
+    _control_rule("nist", "Passwords are long enough, without composition rules", _weak_by_nist),
     _control_rule("hub", "Passwords have 8 characters of four kinds", _weak_by_hub),
     _control_rule("pci", "Passwords have 12 characters, letters and numbers", _weak_by_pci),
     _control_rule("length-14", "Passwords have 14 characters", lambda policy, _: _short(policy, CIS_LENGTH, "CIS")),

@@ -17,10 +17,10 @@ ID_LENGTH = 32
 class FindingRecord:
     """A finding, an unknown result, or a rule without findings.
 
-    `id` is the same in each audit of the account as long as the rule finds the same subject, which `key` identifies:
-    its name, or its ARN if several subjects may have the name. `resource` is the ARN of
-    the subject, or of root for a subject that is the account itself. `first_seen` and `last_seen` are Unix times; the
-    first is None if the ledger does not have it.
+    `id` is the same in each audit of the account as long as the rule finds the same subject. `key` identifies the
+    subject: it is the name or, if several subjects may have the name, the ARN. `resource` is the ARN of the subject, or
+    of root for a subject that is the account itself. `first_seen` and `last_seen` are Unix times; the first is None if
+    the ledger does not have it.
     """
 
     id: str
@@ -52,7 +52,7 @@ def finding_id(account: str, rule: str, key: str, *, number: int = 0) -> str:
 def finding_records(
     snapshot: Snapshot, answers: Sequence[RuleAnswer], seen: Mapping[str, float]
 ) -> list[FindingRecord]:
-    """Return a record for each finding and each unknown subject, and one for each rule without these.
+    """Return a record for each finding and each unknown subject, and one for each rule that has neither.
 
     `seen` has the time when a finding was first seen, by ID.
     """
@@ -97,7 +97,7 @@ class _Resources:
         self._named = {(one.arn.rpartition(":")[2].partition("/")[0], one.name): one.arn for one in entities}
 
     def arn(self, rule: AuditRule, subject: str) -> str:
-        """Return the ARN of a rule's subject. A subject without an ARN of its own belongs to the account."""
+        """Return the ARN of a rule's subject. If the subject has no ARN, return the ARN of the account's root user."""
         if subject.startswith("arn:"):
             return subject
         kind = KINDS.get(rule.id.partition(".")[0])

@@ -86,7 +86,7 @@ def _is_named(rule: AuditRule, name: str) -> bool:
 def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limits) -> list[RuleAnswer]:
     """Return the answers of the rules: failures first, then unknown results, then all others, each by severity."""
     administered = administrations(snapshot)
-    users = account_users(snapshot, administered)  # once, for all rules
+    users = account_users(snapshot, administered)  # computed once for all rules
     scene = Scene(snapshot=snapshot, users=users, administered=administered, limits=limits)
     order = list(RuleResult)
     return sorted(

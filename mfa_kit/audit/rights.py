@@ -43,7 +43,7 @@ def groups_enforcement(scene: Scene) -> Iterator[Observation]:
 
 
 def _why_unknown(users: Sequence[AccountUser]) -> str:
-    """Return why the policies of these users cannot be evaluated: a text that could not be read, or a condition."""
+    """Return why the policies of these users cannot be evaluated: one could not be read, or depends on a condition."""
     gaps = [one.policies.why for one in users if one.policies.why]
     return gaps[0] if gaps else "it depends on a condition that cannot be evaluated"
 

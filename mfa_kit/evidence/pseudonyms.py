@@ -27,7 +27,7 @@ KEPT = rf"(?P<kept>{AWS_POLICY}|{ARN_START}|\$\{{[^}}]*\}})"
 DEVICE = rf"(?<=:)(?P<device>(?:mfa|sms-mfa|u2f/user)/)(?P<device_name>(?:{NAME}/)*{NAME})(?![*?$])"
 USER = rf"(?<=:)(?P<user>user/)(?P<path>(?:{NAME}/)*)(?P<user_name>{NAME})(?![\w+=,.@*?$/-])"
 SESSION = rf"(?<=:)(?P<session>assumed-role/{NAME}/|federated-user/)(?P<session_name>{NAME})"
-# IDs of users and access keys, the name of a session after the ID of its role, and addresses.
+# IDs of users and access keys, the name of a session after the ID of its role, and email addresses.
 ID = r"(?<![A-Za-z0-9])(?P<id>(?:AIDA|AKIA|ASIA)[A-Z0-9]{12,})(?![A-Za-z0-9])"
 ROLE_SESSION = rf"(?P<role_id>AROA[A-Z0-9]{{12,}}:)(?P<role_session>{NAME})"
 EMAIL = r"(?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
@@ -62,7 +62,7 @@ class Pseudonyms:
     """Replaces names in texts. `names` has the names with their kinds, and `key` is the secret.
 
     A name is replaced wherever it is not part of a longer word. The last parts of ARNs of users, sessions and devices
-    are replaced too, as are IDs of users and access keys, and addresses of e-mail.
+    are replaced too, as are IDs of users and access keys, and email addresses.
     """
 
     names: Mapping[str, str]
@@ -83,11 +83,14 @@ class Pseudonyms:
         return re.compile(self._pattern.pattern, re.IGNORECASE)
 
     def in_text(self, text: str) -> str:
-        """Return a text of mfa-kit, or a name, with pseudonyms. Names are replaced as IAM writes them."""
+        """Replace the names in a text of mfa-kit, or a single name.
+
+        Only names that are spelled as in IAM are replaced.
+        """
         return self._pattern.sub(self._replace, text)
 
     def in_policy(self, document: str) -> str:
-        """Return a policy with pseudonyms. Upper and lower case are the same. Actions and operators are kept."""
+        """Replace the names in a policy, in upper or lower case. Actions and operators are kept."""
         try:
             found = read_json(document)
         except JsonError:
@@ -106,12 +109,12 @@ class Pseudonyms:
     def _element(self, name: str, value: object) -> object:
         if name == "Condition" and isinstance(value, dict):
             return {operator: self._values(keys) for operator, keys in value.items()}
-        if name in {"Id", "Sid"} and isinstance(value, str):  # such as AllowZoe, where the name has no limits
+        if name in {"Id", "Sid"} and isinstance(value, str):  # such as AllowZoe: nothing separates the name
             return pseudonym("sid", value, self.key) if any(one in value.lower() for one in self._by_lower) else value
         return self._values(value) if name in NAMING else self._policy(value)
 
     def _values(self, value: object) -> object:
-        """Return a value of a policy with pseudonyms in its texts. Names in JSON objects are kept."""
+        """Replace the names in a value of a policy. The keys of JSON objects are kept."""
         match value:
             case str():
                 return value if value.lower() in TRUTHS else self._any_case.sub(self._replace, value)
@@ -137,14 +140,16 @@ class Pseudonyms:
         return pseudonym(kind, found[0].lower(), self.key)
 
     def _known(self, name: str, kind: str) -> str:
-        """Return the pseudonym of a known name, or else of a name of this kind."""
+        """Return the pseudonym of a name. If `names` lacks the name, its kind is `kind`."""
         known = name if name in self.names else self._by_lower.get(name.lower(), name)
         return pseudonym(self.names.get(known, kind), known, self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Hiding:
-    """How an export hides names: in texts, and in policies. `shuffled` says that rows may not show the order of names.
+    """The functions that hide the names in a text and in a policy.
+
+    With `shuffled`, rows must not be in the order of names.
 
     Without pseudonyms, the texts stay as they are.
     """

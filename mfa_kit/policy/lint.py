@@ -196,10 +196,10 @@ def _operator(read: ReadPolicy) -> Iterator[Trap]:
                 )
 
 
-# The account of a user, for whom statements about resources are judged, and the user's own requests.
+# Statements about resources are judged for the user zoe: the start of ARNs in zoe's account, and zoe's own requests.
 ACCOUNT = "arn:aws:iam::123456789012:"
 OF_SOMEBODY: RequestContext = {"aws:username": "zoe"}
-# The partition and the account at the beginning of an ARN of IAM. The policy is for the account that it names.
+# Matches the partition and the account in an ARN of IAM. A policy is assumed to name only the user's own account.
 OWN_ACCOUNT = re.compile(r"arn:[^:]*:iam::[^:]*:")
 
 
@@ -361,7 +361,7 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
 def account_traps(snapshot: Snapshot) -> list[tuple[str, list[Trap]]]:
     """Return a pair for each policy that mentions MFA, except AWS's own policies: where it is attached, and its traps.
 
-    If the text is not an IAM policy, the traps are a single one that says so, because such a text cannot be checked.
+    If the text is not an IAM policy, it cannot be checked, and a single trap says so.
     """
     return [
         (

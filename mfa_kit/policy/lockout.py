@@ -165,10 +165,10 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
 
 
 def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> bool:
-    """Return whether a Deny with NotAction leaves the user some work, although the policies deny all that was tried.
+    """Return whether a Deny with NotAction leaves the user some work, although everything that was tried is denied.
 
-    Only statements that deny with MFA too are considered, because what a policy spares without MFA is for enrolling.
-    For the same reason, actions of IAM and STS are not.
+    Actions in NotAction count as work, except those of IAM and STS, which users need to enroll. Statements that deny
+    only requests without MFA are ignored, because their NotAction also lists what users need to enroll.
     """
     with_mfa = {**request, **WITH_MFA}
     denies = (each for text in more for each in statements(text) if not each.allow)
@@ -227,9 +227,9 @@ def _denied(
 
 
 def _overlaps(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> Iterator[ActionOnResource]:
-    """Yield an example for each two patterns that match the same actions, although neither contains the other.
+    """Yield an example for each allowed and denied pattern that overlap, although neither contains the other.
 
-    For example, a deny of `s3:*Object` concerns an allowed `s3:Get*`, but only its `s3:GetObject`.
+    For example, the allowed `s3:Get*` and the denied `s3:*Object` both match `s3:GetObject`.
     """
     named = [each for text in more for each in patterns_named(text, allow=False, whole=True)]
     denied = list(_with_values(named, request))
@@ -420,7 +420,8 @@ def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
             theirs = account.simulated([document], actions, context)
             for action, verdict in theirs.items():
                 ours = evaluate([document], action, "*", context)
-                # A decision on a condition whose value was not sent says nothing about ours.
+                # If ours is UNKNOWN, it depends on a condition whose value was not sent, so there is nothing to
+                # compare.
                 if ours is not Decision.UNKNOWN and Decision.EXPLICIT in {ours, verdict} and ours is not verdict:
                     differing.append(f"{action} ({way}): IAM says {verdict}, mfa-kit says {ours}")
     except MfaKitError as error:

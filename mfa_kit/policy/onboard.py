@@ -132,7 +132,7 @@ def _checked(group: str) -> SetupStep:
 
 
 def account_steps(snapshot: Snapshot, *, admin: str) -> list[SetupStep]:
-    """Return the steps for a whole account, from root to the policy that demands MFA.
+    """Return the steps for a whole account, from root to the policy that requires MFA.
 
     `admin` is the name of the first administrator. Raise UsageFault if IAM would refuse this name.
     """
@@ -351,7 +351,7 @@ def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupSte
 
 
 def _groups_without_mfa(everybody: Sequence[AccountUser]) -> list[str]:
-    """Return the names of the groups with a console user for whom it is not certain that a policy demands MFA.
+    """Return the names of the groups with a console user for whom it is not certain that a policy requires MFA.
 
     If the account has no console users, return the groups that the earlier steps create.
     """

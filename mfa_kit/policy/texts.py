@@ -21,7 +21,7 @@ class Variant(StrEnum):
 
 
 class Certification(StrEnum):
-    """The least FIDO certification of a security key (FIDO Alliance, Authenticator Certification Levels)."""
+    """A certification level of the FIDO Alliance, the lowest that is accepted from a security key."""
 
     L1 = "FIDO-L1"
     L1_PLUS = "FIDO-L1plus"
@@ -32,7 +32,7 @@ class Certification(StrEnum):
 
     @property
     def and_better(self) -> list[str]:
-        """The names of the level and of the better ones, as IAM's condition key iam:FIDO-certification spells them."""
+        """Names of this level and of the higher levels, as IAM's condition key iam:FIDO-certification spells them."""
         levels = list(Certification)
         return [str(level).removeprefix("FIDO-") for level in levels[levels.index(self) :]]
 
@@ -42,8 +42,8 @@ class PolicyChoices:
     """The options of a policy.
 
     `first_sign_in` lets users change their password before they have a device. `user_paths` supports users with paths.
-    `own_names` lets users create only a device that is named after them. `certification` is the least certification of
-    a security key, and `fips` says whether a key needs a FIPS 140 certification.
+    `own_names` lets users create only a device that is named after them. `certification` is the lowest accepted
+    certification of a security key, and `fips` says whether a key needs a FIPS 140 certification.
     """
 
     partition: str = "aws"
@@ -193,13 +193,14 @@ def _deny(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
 def _uncertified(choices: PolicyChoices) -> Iterator[tuple[Document, list[PolicyLine]]]:
     """Yield the statements that deny security keys without a certification, and the lines that explain them.
 
-    The condition keys are those of iam:EnableMFADevice in the Service Authorization Reference. Only
-    requests that register a security key have iam:RegisterSecurityKey. Its value Activate is the last step. Before that
-    step, AWS does not have the security key.
+    The condition keys are those of iam:EnableMFADevice in the Service Authorization Reference. Only requests that
+    register a security key have iam:RegisterSecurityKey. Its value is Activate in the last step of a registration.
+    Before that step, AWS does not have the security key.
     """
     registers = {"iam:RegisterSecurityKey": "Activate"}
     virtual = PolicyLine(
-        "iam:RegisterSecurityKey", "other devices do not have this key, so the statement is about security keys only"
+        "iam:RegisterSecurityKey",
+        "requests for other devices lack this condition key, so only security keys are denied",
     )
     if choices.certification is not None:
         levels = choices.certification.and_better

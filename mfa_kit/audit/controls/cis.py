@@ -1,6 +1,7 @@
 """CIS AWS Foundations Benchmark 3.0.0, 5.0.0 and 7.0.0: the recommendations about identities.
 
-The numbers of three versions stand side by side, because most recommendations kept their text and changed their number.
+Each recommendation has its numbers in three versions, because most recommendations kept their text and changed their
+number.
 """
 
 from typing import NamedTuple
