@@ -11,7 +11,7 @@ from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Se
 # An access key that was created within this many seconds of its user was created in the same form of the console.
 SETUP = 600.0
 LONG_UNUSED = 90
-# IAM Identity Center makes its roles below this path (Identity Center user guide, "Referencing permission sets").
+# The start of the ARNs of roles that IAM Identity Center makes (its user guide, "Referencing permission sets").
 RESERVED = ":role/aws-reserved/sso.amazonaws.com/"
 
 

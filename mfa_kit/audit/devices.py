@@ -7,7 +7,7 @@ from mfa_kit.account.snapshot import DeviceBackup, Part
 from mfa_kit.account.wording import command
 from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, Scene, Severity, audit_rule
 
-# IAM and STS quotas: an account may have as many virtual devices as users.
+# The default quota of users in an account. An account may have as many virtual devices as users (IAM and STS quotas).
 QUOTA = 5000
 IDENTITY = "# IDENTITY is the file of your private key:"
 

@@ -9,7 +9,8 @@ from mfa_kit.audit.controls.control import Control, Framework
 from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult
 from mfa_kit.core.errors import UsageFault
 
-# The worst result of several rules decides. A rule that does not apply decides only if no rule applies.
+# The results of rules, worst first. The worst result of a control's rules decides. A rule that does not apply decides
+# only if no rule applies.
 WORST = (RuleResult.FAIL, RuleResult.UNKNOWN, RuleResult.ACCEPTED, RuleResult.PASS, RuleResult.NOT_APPLICABLE)
 
 

@@ -9,7 +9,8 @@ from mfa_kit.core.models import REPORTED_ROOT, DeviceType
 
 SUBJECT = "root"
 IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"
-# The API needs a session of sts:AssumeRoot for each credential. The console deletes all credentials in one step.
+# The remedy is a step in the console, which deletes all credentials at once. The API needs a session of sts:AssumeRoot
+# for each credential.
 DELETE_CREDENTIALS = (
     "# sign in to the management account: IAM console, Root access management, {}, Delete root user credentials"
 )

@@ -9,7 +9,7 @@ from mfa_kit.core.models import Backup, Call, Intent, Method
 from mfa_kit.core.otp import Created
 from mfa_kit.core.places import Place
 
-# The ID of an AWS account.
+# Matches the ID of an AWS account.
 ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 

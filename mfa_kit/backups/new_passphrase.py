@@ -6,7 +6,7 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
 
 INSTEAD = "-r RECIPIENT, -R FILE or --passphrase-fd N"
-# Characters. An attacker who has the file can try passphrases without limit.
+# The minimum number of characters. An attacker who has the file can try passphrases without limit.
 SHORTEST = 12
 # Proquints (arXiv:0901.4016) write 16 bits as five letters that can be read aloud. Seven of them have 112 bits.
 CONSONANTS, VOWELS = "bdfghjklmnprstvz", "aiou"

@@ -11,7 +11,7 @@ from mfa_kit.core.places import Place
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Inventory
 
-# Seconds. IAM may take a while to list a new device.
+# The age in seconds under which a backup is kept, because IAM may take a while to list a new device.
 YOUNG = 86400.0
 
 

@@ -15,11 +15,13 @@ from math import comb
 
 from mfa_kit.core.errors import UsageFault
 
-# The characters of IAM's user names without =, which ends the name on the command line.
+# Matches a custodian's name. It has the characters of IAM's user names without =, which ends the name on the command
+# line.
 NAME = re.compile(r"[A-Za-z0-9_+,.@-]{1,64}")
-# One file is written for each set.
+# The maximum number of sets. One file is written for each set.
 MOST_SETS = 252
-# File systems limit a file name to 255 octets. `.NAME.partial` is the longest form.
+# The maximum length of the custodians' names in the name of a file. File systems limit a file name to 255 octets, and
+# `.NAME.partial` is its longest form.
 LONGEST_NAMES = 200
 
 

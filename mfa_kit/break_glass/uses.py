@@ -10,7 +10,7 @@ from mfa_kit.core.models import GlassAction
 from mfa_kit.core.timestamps import iso_time
 
 DAY = 86400.0
-# An identity must pass a drill at least this often, in seconds.
+# The maximum number of seconds between two drills of an identity.
 DRILL_EVERY = 180 * DAY
 
 

@@ -22,7 +22,7 @@ from mfa_kit.organization.choice import AUDIT_ROLE, WORKERS, AccountsChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 TITLE = "Options for many accounts"
-# Organizations API reference, ListAccountsForParent: ParentId.
+# The ID of an organization's root or of an organizational unit (Organizations API reference, ListAccountsForParent).
 UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
 
 
@@ -162,7 +162,7 @@ def _name_next_command(choice: AccountsChoice) -> Iterator[None]:
         raise
 
 
-# Maps the names of parameters to their options.
+# Maps the names of parameters to the options of the command line that set them.
 NAMES: Mapping[str, str] = {
     "in_file": "--accounts",
     "in_org": "--org",

@@ -10,9 +10,9 @@ from mfa_kit.core.timestamps import iso_time
 
 ASFF, OCSF = "asff", "ocsf"
 SCHEMA_VERSION = "2018-10-08"
-# Security Hub User Guide, "Types taxonomy for ASFF".
+# The type of all findings in ASFF (Security Hub User Guide, "Types taxonomy for ASFF").
 TYPE = "Software and Configuration Checks/AWS Security Best Practices"
-# The longest texts of ASFF (Security Hub API reference, AwsSecurityFinding).
+# The maximum lengths of texts in ASFF (Security Hub API reference, AwsSecurityFinding).
 TITLE, DESCRIPTION, REMEDY, REQUIREMENTS = 256, 1024, 512, 32
 # The type of the resource in ASFF, by the part of the ARN after the account.
 RESOURCES = {

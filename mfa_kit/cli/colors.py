@@ -20,7 +20,7 @@ class Style(TypedDict, total=False):
 
 
 GOOD, BAD, UNSURE, NEUTRAL = Style(fg="green"), Style(fg="red"), Style(fg="yellow"), Style(fg="cyan")
-# The style of each word, in lower case.
+# The style in which each of these words is printed. The words are in lower case.
 STYLES: Mapping[str, Style] = {
     **dict.fromkeys(("pass", "ok", "proof", "proved", "accepted", "done", "fine"), GOOD),
     **dict.fromkeys(("enrolled", "replaced", "revoked", "removed", "restored", "rekeyed", "sealed", "imported"), GOOD),
@@ -35,7 +35,7 @@ STYLES: Mapping[str, Style] = {
     "medium": UNSURE,
     "low": NEUTRAL,
 }
-# Matches a cell. Columns are separated by two spaces.
+# Matches a cell in a line of a table. Columns are separated by two spaces.
 CELL = re.compile(r"\S+(?: \S+)*")
 # Only these columns are colored, because a user may be named "failed".
 COLUMNS = frozenset({"outcome", "result", "severity", "state", "verdict", "answer", "standing", "action"})

@@ -17,7 +17,7 @@ COMMON: frozenset[str] = frozenset(
         *("--no-input", "--dry-run", "--wide", "--plain", "--wide", "--quiet", "--verbose"),
     )
 )
-# Options of commands.
+# Options of commands that have a variable.
 ALLOWED = frozenset(
     (
         *(

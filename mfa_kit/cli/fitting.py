@@ -9,11 +9,12 @@ from itertools import zip_longest
 from typing import TextIO
 
 GAP = "  "
-# Columns are made narrower in up to three steps. In the first step, no word is broken, and no column becomes narrower
-# than PROSE. In the second step, words may be broken. In the last step, columns may become as narrow as LEAST.
+# Limits for the width of columns, in characters. Columns are made narrower in up to three steps. In the first step, no
+# word is broken, and no column becomes narrower than PROSE. In the second step, words may be broken. In the last step,
+# columns may become as narrow as LEAST.
 PROSE, LEAST = 16, 8
 ARN = re.compile(r"arn:[^\s:]+:[^\s:]+:[^\s:]*:[^\s:]*:([^\s,]+)")
-# Keeps only the name of a device or user: `mfa/team/alice` becomes alice. The ARN of root has no such part.
+# Matches the last part of an ARN, whose group is the name: alice in `mfa/team/alice`. It does not match root's ARN.
 RESOURCE = re.compile(r"(?:mfa|user|u2f|group|role|policy|sms-mfa)/(?:[^\s,]*/)?([^\s/,]+)")
 PATH = re.compile(r"/(?:[^/\s]+/)+([^/\s]+)")
 TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\dZ")

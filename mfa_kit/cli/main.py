@@ -16,7 +16,7 @@ from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.unforeseen import STOPS, InternalError, innermost, notes_of
 
-# Import contracts and tests treat each function named in this tree as an import.
+# The commands by name. Import contracts and tests treat each function that is named here as an import.
 COMMANDS: Rows = {
     "lab": Row(
         "Practice without AWS and without hardware.",
@@ -264,8 +264,8 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": environm
 INTERRUPTED = 130
 # Seconds until a Ctrl-C that arrived in a finalizer is repeated.
 AGAIN = 0.05
-# boto3 creates about 100,000 objects that live until exit. Collecting every 700 allocations, as Python does by default,
-# would take a sixth of the run time and free nothing.
+# The number of allocations between two garbage collections. boto3 creates about 100,000 objects that live until exit.
+# Collecting every 700 allocations, as Python does by default, would take a sixth of the run time and free nothing.
 GARBAGE_AT = 200_000
 WIDEST = 80
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -356,7 +356,7 @@ def _width() -> int:
     """Return the width of help pages, computed as click does. click's own code imports shutil, which is slow."""
     try:
         columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size().columns
-    except (OSError, ValueError):  # there is no terminal
+    except (OSError, ValueError):  # stdout is no terminal, so its width is unknown
         columns = WIDEST
     return max(min(columns, WIDEST) - 2, 50)
 

@@ -21,9 +21,9 @@ EPILOG = (
     + "\n".join(f"  {name:<14}{recipe.help}" for name, recipe in METHODS.items())
 )
 KEY = "write --with fido2 for a security key, or --with oath for a key that shows codes"
-# With this option no enrollment method is required, because the half-made device already has one.
+# The option to continue with a half-made device. It needs no enrollment method, because the device already has one.
 RESUME = "--resume"
-# With this option there is no USER argument, because root is not an IAM user.
+# The option to enroll root. With it, there is no argument USER, because root is not an IAM user.
 ROOT = "--root"
 # Keys in click's context: the enrollment method given with --with, and whether --root is given.
 METHOD_NAME, FOR_ROOT = f"{__name__}.method", f"{__name__}.root"

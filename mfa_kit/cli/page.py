@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mfa_kit.core.otp import Secret, Symbol
 
-# The number of columns between the QR code and the messages, and the least number of columns for messages.
+# The number of columns between the QR code and the messages, and the minimum number of columns for messages.
 GAP, NARROWEST = 2, 24
 
 

@@ -12,7 +12,7 @@ from mfa_kit.cli.messages import BACK, print_error
 from mfa_kit.core.errors import MfaKitError
 
 ENDING = "Stopping: finishing {}. Press Ctrl-C again to stop now."
-# A process that ends at once has this many seconds to report why. Its terminal may be stopped, or a pipe full.
+# The seconds that a process may take to report why it ends at once. A stopped terminal or a full pipe can block it.
 REPORTING = 2.0
 _ENDED = Lock()
 
@@ -25,11 +25,11 @@ def end_at_once(fault: MfaKitError) -> NoReturn:
     """
     late = Timer(REPORTING, os._exit, (fault.exit_code,))
     late.daemon = True
-    with suppress(RuntimeError):  # the system may refuse a new thread
+    with suppress(RuntimeError):  # the system may refuse to start a thread
         late.start()
-    with _ENDED:  # several threads may lose their database session; one reports it
+    with _ENDED:  # if several threads notice the loss, only one of them reports it
         with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:
-            tty.write(BACK.encode())  # a secret may be on the screen
+            tty.write(BACK.encode())  # leave the alternate screen, which may show a secret
         print_error(str(fault), hint=fault.hint)
         os._exit(fault.exit_code)
 

@@ -145,7 +145,7 @@ def counting(progress: LiveProgress, doing: str, items: Iterable[T], total: int 
         yield count()
 
 
-# There is one terminal, so a process has one status line.
+# The status line of this process. There is only one, because there is only one terminal.
 STATUS = StatusLine()
 
 

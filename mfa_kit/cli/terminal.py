@@ -29,7 +29,7 @@ from mfa_kit.posix import line_mode, signals
 from mfa_kit.posix.open_files import NOT_OURS
 
 T = TypeVar("T")
-# The handlers of signals, by signal.
+# Maps signals to their handlers.
 Handlers = Mapping[signal.Signals, Callable[[int, FrameType | None], object] | int | None]
 
 TTY = "/dev/tty"

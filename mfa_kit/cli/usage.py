@@ -11,9 +11,9 @@ import click
 from mfa_kit.cli import environment
 from mfa_kit.core.errors import UsageFault
 
-# How click's Choice quotes the value that it rejects.
+# Matches the start of an error of click's Choice, which quotes the value that it rejects.
 GIVEN = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)
-# How click lists arguments that a command does not take.
+# Matches click's error about arguments that a command does not take, and captures these arguments.
 EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)", re.DOTALL)
 # The options that choose several accounts, and what to do if a command has no such option.
 MANY = {"--org", "--accounts", "--ou"}

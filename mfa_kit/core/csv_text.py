@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from mfa_kit.core.text import one_line
 
-# A spreadsheet treats a cell that begins with =, +, - or @ as a formula. In countries whose decimal separator is a
-# comma, it also splits cells at semicolons, even inside quotation marks.
+# Matches the place before a formula. A spreadsheet treats a cell that begins with =, +, - or @ as a formula. In
+# countries whose decimal separator is a comma, it also splits cells at semicolons, even inside quotation marks.
 FORMULA = re.compile(r"(?P<before>^|[;\t])(?=[=+\-@])")
 DISARMED = re.compile(r"(?P<before>^|[;\t])'(?=[=+\-@])")
 

@@ -56,7 +56,8 @@ class Advisory:
 
 
 ANY = re.compile(r"yubikey|yk4|yubico", re.IGNORECASE)
-# PIV and OpenPGP: support.yubico.com, "Infineon ECDSA Private Key Recovery - Customer Resources".
+# That PIV and OpenPGP are affected is on support.yubico.com, "Infineon ECDSA Private Key Recovery - Customer
+# Resources".
 COPIED = "anyone who has the key for a while can copy its FIDO, PIV and OpenPGP private keys (EUCLEAK)"
 ADVISORIES = (
     Advisory(
@@ -81,7 +82,8 @@ ADVISORIES = (
         before=Version(4, 4, 5),
         what="its first signatures after power-up are made with too little randomness",
         unfit=True,
-        # SecurityWeek, "Yubico Replacing YubiKey FIPS Devices Due to Security Issue", 2019-06; without details on OATH.
+        # Source: SecurityWeek, "Yubico Replacing YubiKey FIPS Devices Due to Security Issue", 2019-06. It has no
+        # details on OATH.
         oath="Yubico says that OATH is affected too",
     ),
     Advisory(
@@ -101,7 +103,7 @@ ADVISORIES = (
         what="with PIN/UV auth protocol 2 it verifies only half of the proof that a request has the PIN",
     ),
 )
-# Number of credentials in a YubiKey's OATH applet, by firmware: Yubico, "YubiKey Technical Manual", OATH.
+# The maximum number of credentials in a YubiKey's OATH applet, by firmware ("YubiKey Technical Manual", OATH).
 _OATH_CREDENTIALS = ((Version(5, 7, 0), 64), (Version(4, 0, 0), 32), (Version(3, 0, 0), 28))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-# The length of a 128-bit integer with its sign. Python cannot convert a much longer one to a float.
+# The maximum length of an integer: 128 bits and a sign. Python cannot convert a much longer one to a float.
 LONGEST_INTEGER = 40
 
 

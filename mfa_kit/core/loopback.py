@@ -2,8 +2,8 @@
 
 import re
 
-# URL parsers disagree about backslashes, user names and unusual spellings. They all agree on this form, so only this
-# form is recognized.
+# Matches an address on the loopback interface. URL parsers disagree about backslashes, user names and unusual
+# spellings, so only this form, on which all agree, is recognized.
 LOOPBACK = re.compile(
     r"https?://(localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(:\d{1,5})?(/[^\s\\@]*)?", re.ASCII | re.IGNORECASE
 )

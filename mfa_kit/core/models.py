@@ -10,16 +10,18 @@ from typing import Self
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
 
-# IAM API reference: UserName, VirtualMFADeviceName and Path. botocore checks only their lengths.
+# The names of users and devices, and paths (IAM API reference: UserName, VirtualMFADeviceName and Path). botocore
+# checks only their lengths.
 USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
-# Labels are stored in tags: the characters that a tag's value may contain (IAM API reference, Tag), on one line.
+# A label, which is stored in a tag: the characters that a tag's value may contain (IAM API reference, Tag), on one
+# line.
 LABEL = re.compile(r"[\w .:/=+@-]{1,64}")
 DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
 PATH_LENGTH = 512
 ACCOUNT_ID = re.compile(r"[0-9]{12}")
-# A run ID becomes part of file names, but a tag may contain any text. Only text that matches this is accepted as a run
-# ID.
+# Matches a run ID. Text in a tag is accepted as a run ID only if it matches, because a run ID becomes part of file
+# names.
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 # The name of a lock, with which only one process at a time works on a part of a rollout: the SHA-256 of the plan, the
 # ID of the account and, if the account's users are divided into parts, the number of the part. The name of a reserved
@@ -31,11 +33,11 @@ RUN_TAG = "mfa-kit:run"
 USER_TAG = "mfa-kit:user"
 KIND_TAG = "mfa-kit:kind"
 HARDWARE_TAG = "mfa-kit:serial"
-# The identity of the key's OATH applet. A serial does not identify a key: two keys may have the same serial, a key may
-# have none, and the user may give an asset label instead.
+# A tag with the identity of the key's OATH applet. A serial does not identify a key: two keys may have the same serial,
+# a key may have none, and the user may give an asset label instead.
 CARD_TAG = "mfa-kit:card"
-# If a device has this tag, with any value, it waits for `rollout activate`, so no computer treats it as an orphan
-# (an unassigned device that can be removed).
+# A tag of a staged device. If a device has this tag, with any value, it waits for `rollout activate`, so no computer
+# treats it as an orphan (an unassigned device that can be removed).
 STAGED_TAG = "mfa-kit:staged"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 PERIOD = 30
 DIGITS = 6
-# RFC 4226, 5.1: a counter has eight octets.
+# The number of values of a counter, which has eight octets (RFC 4226, 5.1).
 COUNTERS = 2**64
 
 # Accepted clock skew in steps. Recordings of AWS show that STS accepts codes up to two steps off. Accepting two steps

@@ -6,9 +6,9 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import SCHEME, Place, S3Url
 
-# A URL of another kind, or one that begins with a mistyped s3://.
+# Matches a URL of another kind, or one that begins with a mistyped s3://.
 OTHER_URL = re.compile(r"s3:|[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
-# Amazon S3 user guide, "General purpose bucket naming rules".
+# The name of a bucket (Amazon S3 user guide, "General purpose bucket naming rules").
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 
 

@@ -51,5 +51,5 @@ class S3Url:
         return tuple(S3Url(self.bucket, "/".join(parts[:count])) for count in range(len(parts) - 1, -1, -1))
 
 
-# Where a backup, or a folder of backups, is.
+# The place of a backup, or of a folder of backups.
 Place = Path | S3Url

@@ -10,13 +10,13 @@ from mfa_kit.core.otp import Mistake, Pair, Seed
 
 T = TypeVar("T")
 
-# Advice is printed each time after this many mistakes.
+# The number of mistakes after which advice is printed, each time.
 PATIENCE = 3
 ADVICE = (
     "three wrong codes: check that you are reading this device's entry, and that the clock is set automatically. "
     "To start over, press Ctrl-C; nothing will be left in AWS"
 )
-# Two codes can be consecutive if at most this many seconds lie between them: two periods, and time to type.
+# The maximum number of seconds between two codes that may be consecutive: two periods, and time to type.
 APART = 2 * otp.PERIOD + 15
 
 

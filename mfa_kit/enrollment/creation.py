@@ -31,7 +31,7 @@ from mfa_kit.enrollment.ports import Desk
 # The maximum number of CreateVirtualMFADevice requests for one device.
 CREATE_TRIES = 4
 MADE = {Reached.STAGED, Reached.ENABLED, Reached.CONFIRMED}
-# IAM API reference, Tag: user names may contain a comma, tag values may not.
+# What the value of a tag may be (IAM API reference, Tag). A user name with a comma is no possible value.
 TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 
 

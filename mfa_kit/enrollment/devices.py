@@ -7,7 +7,7 @@ from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Intent, Mark, intent_of
 from mfa_kit.enrollment.ports import Desk, Inventory
 
-# IAM quotas: MFA devices of any kind per user.
+# The maximum number of MFA devices of a user, of any kind (IAM quotas).
 MAX_DEVICES = 8
 # Seconds to wait before each new request for a list, 30 s in total, because IAM's lists lag behind writes.
 PAUSES = (1, 2, 3, 4, 5, 7, 8)

@@ -46,7 +46,8 @@ class Hosts(NamedTuple):
     console: str
 
 
-# IAM user guide, "Enable custom identity broker access to the AWS console"; AWS GovCloud and China guides.
+# The hosts of each partition (IAM user guide, "Enable custom identity broker access to the AWS console"; AWS GovCloud
+# and China guides).
 HOSTS = {
     "aws": Hosts("signin.aws.amazon.com", "console.aws.amazon.com"),
     "aws-us-gov": Hosts("signin.amazonaws-us-gov.com", "console.amazonaws-us-gov.com"),

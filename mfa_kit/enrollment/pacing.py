@@ -30,11 +30,11 @@ LEAST_RATE = 0.2
 GAIN = 0.4
 FIRST_CUT, CUT = 0.5, 0.75
 QUIET, QUIET_CALLS = 4.0, 10
-# Threads may wake up late. A call that is at most this many seconds late still counts as on time.
+# The seconds by which a call may be late and still count as on time, because threads may wake up late.
 LATE = 0.25
-# A throttled rollout ends after this many seconds without an accepted call.
+# The seconds without an accepted call after which a throttled rollout ends.
 GIVE_UP = 600.0
-# After a pause of this many seconds without calls, the seconds of GIVE_UP are counted from the next call.
+# The seconds without any call after which the count up to GIVE_UP starts again, at the next call.
 IDLE = 60.0
 # Seconds between checks whether the credentials work again.
 SIGNED_OUT = 5.0

@@ -21,7 +21,7 @@ from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.devices import delete_command, find_device, is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import Carrier, Desk
 
-# A Create request without a response may take effect late; after this many seconds it is considered lost.
+# The seconds after which a Create request without a response is considered lost. Until then, it may take effect late.
 STILL_ON_ITS_WAY = 15 * 60
 # Seconds between attempts after a request without a response. Every step of settling may be repeated.
 UNCLEAR_PAUSES = (1, 2)
@@ -36,7 +36,8 @@ def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """
     once = _undo
     if entry.reached is Reached.REVOKING:
-        # If the key is here but its credential cannot be removed, the device stays in IAM too.
+        # This raises an error if the key is here but its credential cannot be removed. The device then stays in IAM
+        # too.
         carrier.reach(entry)
         once = _go_on
     for pause in UNCLEAR_PAUSES:

@@ -181,7 +181,8 @@ def _finding_rows(
     rows = []
     for record in finding_records(snapshot, answers, seen):
         rule, subject = record.rule, hide.text(record.subject)
-        # The ID is made from the subject as it is written, because a name could be guessed from an ID made from it.
+        # The ID of a finding is made from the subject as the export shows it, because a name could be guessed from an
+        # ID that is made from the name.
         key = hide.text(record.key)
         number = finding_id(record.account, rule.id, key, number=counts[rule.id, key])
         counts[rule.id, key] += 1

@@ -16,9 +16,9 @@ from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.core.models import REPORTED_ROOT
 
 LENGTH = 12
-# The characters of names in IAM.
+# Matches a name in IAM.
 NAME = r"[\w+=,.@-]+"
-# What is never replaced: the beginning of an ARN, the ARN of a policy of AWS, and a policy variable.
+# Patterns for text that is never replaced: the beginning of an ARN, the ARN of AWS's own policies, policy variables.
 TYPES = "role|group|policy|instance-profile|server-certificate|saml-provider|oidc-provider"
 AWS_POLICY = r"arn:[^:\s]*:iam::aws:[\w/+=,.@-]*"
 ARN_START = rf"arn:[^:\s]*:[^:\s]*:[^:\s]*:[^:\s]*:(?:root\b|(?:{TYPES})/)?"

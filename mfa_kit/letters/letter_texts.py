@@ -10,7 +10,8 @@ from mfa_kit.core.text import count_of
 from mfa_kit.letters.sheet import GROUP, GROUPS, PrintedSecret, Sheet
 
 MEMORY = "/dev/shm"  # noqa: S108 - the letter says that it is in memory
-# If the last line of a file has no newline, `read` fails although it has read the line.
+# The shell command that prints the check words. The test of `$line` is for a last line without a newline: `read` reads
+# it, but fails.
 CHECK_COMMAND = (
     f'fold -w {GROUP * GROUPS} {{}} | while read -r line || [ -n "$line" ]; '
     'do printf %s "$line" | sha256sum | cut -c -4; done'

@@ -10,7 +10,7 @@ from mfa_kit.core.models import ACCOUNT_ID
 # The name of a role, which may have a path before it (IAM API reference, CreateRole), and the ARN of a role.
 ROLE_NAME = re.compile(r"(?!arn:)(?:[!-.0-~]+/){0,100}[\w+=,.@-]{1,64}", re.ASCII)
 ROLE_ARN = re.compile(rf"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{{12}}):role/{ROLE_NAME.pattern}", re.ASCII)
-# STS API reference, AssumeRole: ExternalId and SourceIdentity.
+# An external ID and a source identity (STS API reference, AssumeRole).
 EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 SOURCE_IDENTITY = re.compile(r"(?!aws:)[\w+=,.@-]{2,64}", re.ASCII)
 

@@ -25,8 +25,8 @@ OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
 DEEPEST = 50
 FORMAT = "see docs/accounts-file.md, or write a file: mfa-kit accounts export -o FILE"
 
-# Returns where an account is in the file, such as `line 3`. The arguments are the index of the account, from 0, and
-# the name of one of its keys, or None for the whole account.
+# A function that returns where an account is in the file, such as `line 3`. The arguments are the index of the account,
+# from 0, and the name of one of its keys, or None for the whole account.
 Locate = Callable[[int, str | None], str]
 
 

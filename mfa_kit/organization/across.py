@@ -18,7 +18,7 @@ class VisitState(StrEnum):
 
     READ = "read"
     PARTLY = "partly read"
-    KEPT = "kept"  # the result of an earlier run
+    KEPT = "kept"  # an earlier run has read the account
     SKIPPED = "skipped"  # the account is not active
     DENIED = "denied"
     FAILED = "failed"

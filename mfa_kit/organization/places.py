@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 # The number of accounts that may wait in addition to those at work. Each has its own threads and results in memory.
 WAITING = 100
-# After a stop, requests should end within this many seconds. If they do not, the command prints the accounts for which
-# it waits.
+# The seconds in which requests should end after a stop. If they take longer, the command prints for which accounts it
+# waits.
 PROMPT = 1.0
 
 

@@ -8,7 +8,7 @@ from mfa_kit.organization.accounts import OrgAccount
 
 # The number of names in a sentence. For a longer list, the sentence also has the number of the others.
 FEW = 3
-# Replaces the ID of each account in a text about several accounts.
+# The word that replaces the ID of each account in a text about several accounts.
 ACCOUNT = "ACCOUNT"
 OURS, AWS = "mfa-kit ", "aws "
 

@@ -10,7 +10,7 @@ from mfa_kit.core.models import check_user
 from mfa_kit.enrollment.revoke import session_commands
 from mfa_kit.policy.onboard import SetupStep, StepState
 
-# The filter of CloudTrail for the events of a user.
+# The filter with which CloudTrail finds the events of a user, without the user's name.
 BY_NAME = "AttributeKey=Username,AttributeValue="
 
 

@@ -21,7 +21,8 @@ from mfa_kit.core.models import check_user
 
 ADMINISTRATORS, PEOPLE, ROLE, SUPPORT_ROLE = "administrators", "people", "ec2-instances", "support"
 SUPPORT = "iam::aws:policy/AWSSupportAccess"
-# The length is from NIST SP 800-63B-4 3.1.1.2, the reuse from CIS AWS Foundations 3.0, 1.9.
+# The minimum length of passwords (NIST SP 800-63B-4 3.1.1.2), and how many earlier passwords are blocked (CIS AWS
+# Foundations 3.0, 1.9).
 LENGTH, REUSE = "15", "24"
 EC2_TRUST = {
     "Version": "2012-10-17",

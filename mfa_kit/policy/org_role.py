@@ -12,8 +12,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.policy.texts import PolicyLine
 
 AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"
-# The template has these patterns too, as AllowedPattern. The format of organization IDs is from the Organizations API
-# reference, Organization.
+# Patterns for values of the options, and for the template's parameters (AllowedPattern). The format of organization IDs
+# is from the Organizations API reference, Organization.
 HUB = r"^arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)$"
 ORGANIZATION = r"^o-[a-z0-9]{10,32}$"
 USERS = r"^user/[\w+=,.@/*-]+$"

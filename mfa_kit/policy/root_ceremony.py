@@ -5,7 +5,8 @@ from mfa_kit.account.snapshot import GlassUse, Snapshot
 from mfa_kit.account.wording import command
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 
-# AWS's recommendation: IAM user guide, "Centrally manage root access for member accounts".
+# The paragraph about member accounts. The recommendation is in the IAM user guide, "Centrally manage root access for
+# member accounts".
 ORGANIZATION = (
     "AWS recommends to remove the credentials of root from member accounts. They then have no password, no access "
     "keys, no MFA devices and no way to recover them, so they need no ceremony. Only the management account keeps "

@@ -17,7 +17,7 @@ from mfa_kit.enrollment.recovery import record_all_confirmed
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import WORKERS
 
-# A run cannot continue after these errors. The next run settles the half-made devices.
+# The errors after which a run cannot continue. The next run finishes or removes the half-made devices.
 FATAL = (IntegrityFault, Throttled, Expired)
 
 

@@ -14,7 +14,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 from mfa_kit.core.text import count_of
 
-# A line may begin with a condition: the name of a value, or `no` and the name, in brackets.
+# Matches the condition at the beginning of a line: the name of a value, or `no` and the name, in brackets.
 CONDITION = re.compile(r"\[(?P<no>no )?(?P<name>[^\]]+)\]\s*")
 STEP = re.compile(r"\d+[.)]\s+")
 FACT = re.compile(r"\*\s+(?P<label>[^:]+):\s*(?P<value>.*)")

@@ -11,7 +11,7 @@ from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.rollout.roster_method import RosterMethod
 
 WORKERS = 8
-# Seconds per call to AWS from a command line, as others have published. It is used to estimate the run time.
+# The seconds that a call to AWS takes, for the estimate of the run time. Others have published this figure.
 CALL_SECONDS = 0.7
 PAGE = 1000
 

@@ -14,7 +14,7 @@ from mfa_kit.rollout.roster_method import RosterMethod
 
 SCHEMA, INDEX_SCHEMA = "mfa-kit/rollout-plan", "mfa-kit/rollout-index"
 VERSION = 1
-# An index begins with its schema. Only the beginning is compared, because a plan may have several megabytes.
+# Matches the beginning of an index. The rest is not read, because a plan may have several megabytes.
 INDEX_BEGIN = re.compile(rf'\s*\{{\s*"schema"\s*:\s*"{re.escape(INDEX_SCHEMA)}"')
 CREATE = "create a plan: mfa-kit rollout plan ROSTER -o PLAN"
 

@@ -14,9 +14,9 @@ from mfa_kit.rollout.proofs import ProofLine, ReadTime
 from mfa_kit.rollout.roster_text import CellFault, plain_cell, split_csv
 
 COLUMNS = ("user", "code1", "code2", "time")
-# A cell of only digits and spaces is a code: apps show two groups of digits.
+# Matches a cell with a code: digits and spaces, because apps show a code in two groups of digits.
 CODE = re.compile(r"[\d ]{1,9}")
-# If a time has no seconds, the code may have been read up to this many seconds later.
+# The seconds by which a time without seconds may be too early.
 MINUTE = 59
 CLOCK = re.compile(r"\d:\d\d")
 # Spaces before the time zone, which ISO 8601 does not allow.

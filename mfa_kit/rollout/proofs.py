@@ -16,11 +16,11 @@ from mfa_kit.core.otp import PERIOD, WITHIN, Mistake, Seed
 # How far back and ahead codes are searched, in seconds. A user's message may take days. The clock of a phone may be an
 # hour ahead, because its daylight saving time was not changed.
 BACK, AHEAD = 7 * 24 * 60 * 60, 60 * 60
-# A single code counts only if the phone showed it within this many seconds of the time that the user gave. In a longer
-# period, a mistyped code could match by chance.
+# The maximum number of seconds between the time that the user gave and the time at which the phone shows a single code.
+# In a longer period, a mistyped code could match by chance.
 SINGLE = 10 * 60
-# AWS accepts codes up to two steps off at sign-in, according to recordings by others. If the user gave a time without
-# seconds, each of the possible offsets has to be in this range.
+# The maximum offset of a phone's clock, in steps. At sign-in, AWS accepts codes up to two steps off, according to
+# recordings by others. If the user gave a time without seconds, each of the possible offsets has to be in this range.
 TOLERATED = 2
 FIX = "ask the user to set the clock of the phone automatically (network time), and to send two new codes with the time"
 AGAIN = "ask the user for two new codes, one after the other, and for the time"

@@ -16,18 +16,19 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags", "email")
-# A roster for several accounts has this column too. Rosters that mfa-kit writes for one account do not.
+# A column for the account. Only rosters for several accounts have it when mfa-kit writes them.
 ACCOUNT = "account"
 READ = (*COLUMNS, ACCOUNT)
 # Columns that `faults_table` adds and `read_rows` ignores: the faults of a row, and its cells beyond the header.
 WRONG, SURPLUS = "wrong", "surplus"
-# The AWS console uses these column names in its file of new users.
+# The column names in the AWS console's file of new users, and the columns of a roster that they stand for.
 CONSOLE_COLUMNS = {"user name": "user"}
 SEPARATORS = ",;\t"
 # Matches a JSON array or the output of `aws iam list-users`. Any other JSON must have one object per line.
 JSON_DOCUMENT = re.compile(r'\s*(\[|\{\s*"Users"\s*:)')
 IAM_USER = "UserName"
-# Excel takes the separator from a first line such as `sep=;`. It treats a cell ="0123" as text, which keeps the zero.
+# A first line such as `sep=;`, from which Excel takes the separator, and a cell such as ="0123", which Excel treats as
+# text, so that the zero is kept.
 EXCEL_SEPARATOR = re.compile(r'\s*"?sep=([,;\t])"?[,;\t]*\r?\n', re.IGNORECASE)
 EXCEL_TEXT = re.compile(r'="(.*)"', re.DOTALL)
 

@@ -27,7 +27,7 @@ class Workers(Generic[T, R]):
         Each thread takes the next row from `rows` when it is free. After an error of `act`, no further row is started.
         """
         todo, taking = iter(rows), threading.Lock()
-        done = SimpleQueue[tuple[R] | None]()  # None marks the end of a worker
+        done = SimpleQueue[tuple[R] | None]()  # a worker puts None when it ends
         errors: list[BaseException] = []
 
         def take_row() -> tuple[T] | None:

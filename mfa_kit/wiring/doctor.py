@@ -38,8 +38,8 @@ ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")
 SIMULATE = "unknown without iam:SimulatePrincipalPolicy"
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
-# This variable names a file to which OpenSSL and Python write the keys of TLS connections. The keys decrypt recorded
-# traffic.
+# The environment variable with the name of a file to which OpenSSL and Python write the keys of TLS connections. With
+# these keys, anyone can decrypt recorded traffic.
 KEY_LOG = "SSLKEYLOGFILE"
 # The columns and lines that the QR code of a device with a short name and the prompts beside it need.
 WINDOW = (71, 24)

@@ -30,7 +30,8 @@ from mfa_kit.wiring.letters import letter_printer
 from mfa_kit.wiring.settings import Settings
 
 MANIFEST, SIGNATURE, SUMMARY = "manifest.json", "manifest.json.sig", "summary.pdf"
-# Earlier dates do not exist in a ZIP archive. One date for all files makes equal exports equal.
+# The date of all files in the archive, the earliest that ZIP allows. With a fixed date, equal exports give equal
+# archives.
 DATE = (1980, 1, 1, 0, 0, 0)
 LEAST_KEY = 16
 LARGEST_KEY = 1 << 20

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.files.plugins import Identity
 
 TRIES = 3
-# scrypt is slow by design, so a message explains the wait.
+# The message that explains the wait, because scrypt is slow by design.
 UNLOCKING = "unlocking the identity ..."
 INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
 

@@ -12,7 +12,8 @@ from mfa_kit.wiring.this_computer import harden
 
 STDIN = "-"
 
-# Overwrites and removes the file of the image that was read. Returns the number of other hard links to the file.
+# A function that overwrites and removes the file of the image that was read. It returns the number of other hard links
+# to the file.
 Shred = Callable[[], int]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # A function that prints a line on standard output.
 Print = Callable[[str], None]
-# If the command is one of these shells, mfa-kit prints a message that says that this is the lab.
+# The shells before which mfa-kit prints a message that says that this is the lab.
 SHELLS = {"bash", "dash", "fish", "sh", "zsh"}
 WELCOME = "this is the lab: nothing here reaches AWS; leave it with: exit"
 

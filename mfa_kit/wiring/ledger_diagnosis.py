@@ -7,7 +7,7 @@ from mfa_kit.adapters.ledger.postgresql.address import SERVER
 from mfa_kit.adapters.ledger.postgresql.owning import LedgerConditions, LedgerState
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 
-# A difference of fewer seconds between two clocks is not reported, as for AWS's clock.
+# The difference in seconds from which two clocks are reported as different. It is the same for AWS's clock.
 NEGLIGIBLE = 2.0
 # The server's timeouts. Each ends a session or a statement, and so releases the locks of runs. Zero turns it off.
 ENDS = ("statement_timeout", "transaction_timeout", "idle_session_timeout")

@@ -15,8 +15,8 @@ from mfa_kit.letters.sheet import Paper, Sheet
 from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.files import check_new, write_new_file
 
-# Returns a context that first writes the letters to a break-glass identity's custodians. The caller then writes the
-# identity's folder (the second argument). If that fails, the context removes the letters.
+# A function that returns a context, which first writes the letters to a break-glass identity's custodians. The caller
+# then writes the identity's folder (the second argument). If that fails, the context removes the letters.
 WriteLetters = Callable[[Manifest, Path], AbstractContextManager[None]]
 NO_LETTERS: WriteLetters = lambda _manifest, _folder: nullcontext()  # noqa: E731 - all custodians have keys
 

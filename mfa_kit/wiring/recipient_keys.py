@@ -16,7 +16,7 @@ from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.rosters_and_plans import parse_public_key
 from mfa_kit.wiring.settings import Settings
 
-# Requests to a forge that are in progress at a time.
+# The number of requests to a forge that are in progress at a time.
 AT_ONCE = 4
 
 

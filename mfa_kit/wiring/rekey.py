@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.files.plugins import Identity
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-# Threads spend most of their time waiting for the disk, so many threads work in parallel.
+# The number of threads. There are many, because they spend most of their time waiting for the disk.
 THREADS = 32
 
 

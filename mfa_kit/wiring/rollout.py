@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-# For every so many threads that call AWS, one more thread is started, so that encryption does not slow down the calls.
+# The number of threads for which one more thread is started, so that encryption does not slow down the calls to AWS.
 ENCRYPTING = 4
 
 

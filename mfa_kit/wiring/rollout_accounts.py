@@ -26,7 +26,7 @@ from mfa_kit.wiring.settings import Settings
 
 # The number of accounts to work in at the same time. Each account has its own threads.
 ACCOUNTS = 32
-# If an account's Pace pauses for longer than this many seconds, work in another account is started.
+# While an account pauses for at least this many seconds, because AWS throttles it, work in another account is started.
 THROTTLED = 1.0
 
 

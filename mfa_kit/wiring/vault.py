@@ -43,7 +43,7 @@ def open_vault(
     The recipients are those in `to` and in the files `to_files`. The defaults of folder and recipients come from the
     configuration file. Raise UsageFault for text that is not a recipient.
     """
-    load_boto3()  # must precede the import of the QR code reader
+    load_boto3()  # before the QR code reader is imported; see `load_boto3`
     return open_age_files(settings, folder, _recipients(to, to_files))
 
 

@@ -14,7 +14,7 @@ from mfa_kit.wiring.settings import Settings
 if TYPE_CHECKING:
     from mfa_kit.cli.browser.opened import OpenPage
 
-# The function that opens the page. Its module is imported only with --page, because help texts do not need it.
+# The function that opens the page, as `module:function`. Its module is imported only if --page is given.
 OPEN = "mfa_kit.cli.browser.opened:open_page"
 
 PAGE = click.option("--page", is_flag=True, help="Ask on a page in a browser on this computer, not in the terminal.")

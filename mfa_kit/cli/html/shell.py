@@ -10,7 +10,8 @@ from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import iso_time
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-# Each color has a contrast of 4.5 to 1 (WCAG 2) with the text on it: white in light mode, black in dark mode.
+# The CSS of every page. The text on each color, white in light mode and black in dark mode, has a contrast of at least
+# 4.5 to 1 (WCAG 2).
 STYLE = """
   :root { --ink: #1a1a1a; --soft: #595959; --line: #d5d5d5; --back: #fff; --code: #f4f4f4; --on: #fff }
   .bad { --tone: #8b0a1a } .warn { --tone: #b8400c } .mild { --tone: #8a6100 } .calm { --tone: #4a5a6a }
@@ -59,7 +60,7 @@ STYLE = """
     details::details-content { content-visibility: visible; block-size: auto }
   }
 """
-# Words longer than LONGEST_WORD, such as ARNs, may be broken after the characters in AFTER.
+# Words with more than LONGEST_WORD characters, such as ARNs, may be broken after the characters that AFTER matches.
 LONGEST_WORD = 20
 AFTER = re.compile(r"(?<=[/:@._=,-])(?=\w)")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mfa_kit.cli.organization.audited import Audited
     from mfa_kit.core.models import Caller
 
-# The wide map needs more room than text, whose lines stay short.
+# The CSS of the page. The map of all checks is wide, but lines of text stay short.
 STYLE = "body { max-width: 72rem } p, details { max-width: 60rem }\n"
 # The table of the worst accounts has at most WORST accounts, and at most SHOWN checks in a row. A list with at most
 # OPEN lines is open from the start.

@@ -11,7 +11,7 @@ from mfa_kit.cli.status_line import Redrawable
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.wording import in_account
 
-# These commands work on the index of all accounts, or on the ledger, so they get no --account.
+# Commands that get no --account, because they work on the index of all accounts, or on the ledger.
 OF_ALL = ("mfa-kit rollout apply", "mfa-kit rollout status", "mfa-kit rollout work", "mfa-kit ledger ")
 
 

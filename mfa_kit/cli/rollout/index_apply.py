@@ -99,7 +99,7 @@ def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], *, index:
     """Return what to do next. `bases` has the folder for results, by the plan or index on the command line."""
     found = [result for each in planned for result in each.work.found]
     plans = [each.plan for each in planned]
-    plan = str(wiring.plan_files.plans_folder(index) / "FILE")  # stands for an account's plan in printed commands
+    plan = str(wiring.plan_files.plans_folder(index) / "FILE")  # in printed commands, FILE stands for an account's plan
     return next_step(found, plans=plans, plan=plan, index=str(index), folder=f"{next(iter(bases.values()))}/ACCOUNT")
 
 

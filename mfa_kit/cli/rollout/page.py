@@ -25,7 +25,7 @@ TONES = {
     RowOutcome.BLOCKED: Tone.WARN,
     RowOutcome.FAILED: Tone.BAD,
 }
-# The explanation after an outcome in the chart. The other outcomes need no explanation.
+# The words that follow an outcome in the chart, to explain it. Other outcomes need no explanation.
 MEANS = {
     RowOutcome.ENROLLED: ", has a device now",
     RowOutcome.STAGED: ", device created but not enabled yet",
@@ -35,7 +35,7 @@ MEANS = {
     RowOutcome.BLOCKED: ", cannot start",
 }
 DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
-# Rows that need action are listed first.
+# The outcomes of rows that need action, which are listed first.
 URGENT = (RowOutcome.FAILED, RowOutcome.BLOCKED, RowOutcome.HALF_MADE)
 
 

@@ -29,7 +29,7 @@ from mfa_kit.policy.org_role import AUDIT_ROLE, ENROLL_ROLE
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
 
-# What to do if the role may not write.
+# Hints for the case that the role may not change devices: another role, or the users that the role may change.
 WRITES = (
     f"name a role that may write: --role-name {ENROLL_ROLE}; {AUDIT_ROLE} only reads, and "
     "docs/permissions.md lists the actions"

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from mfa_kit.cli.browser.opened import OpenPage
     from mfa_kit.cli.browser.station_page import StationPage
 
-# Users are looked up in parallel before the session begins.
+# The number of users that are looked up in parallel before the session begins.
 WORKERS = 8
-# The queue on the page. Its module is imported only with --page, because help texts do not need it.
+# The class that shows the queue on the page, as `module:class`. Its module is imported only if --page is given.
 STATION_PAGE = "mfa_kit.cli.browser.station_page:StationPage"
 
 

@@ -17,7 +17,7 @@ from mfa_kit.rollout.outcomes import RowResult
 # How often a worker tries to work in an account if AWS throttles it or its credentials expire, and the seconds between
 # two attempts. In these seconds, another worker can take the account.
 ATTEMPTS, PAUSE = 3, 5.0
-# After one of these errors, another attempt may succeed, by this worker or by another one.
+# The errors after which another attempt, by this worker or by another one, may succeed.
 PASSING = (Throttled, Expired)
 
 

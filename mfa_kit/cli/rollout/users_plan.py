@@ -17,7 +17,7 @@ from mfa_kit.rollout.selection import ListedUser, UserSelection
 if TYPE_CHECKING:
     from mfa_kit.account.records import CredentialReport
 
-# IAM creates a new credential report only if the last report is more than this many seconds old.
+# The maximum age in seconds of a credential report. Until the last report is this old, IAM creates no new one.
 REPORT_AGE = 4 * 3600
 # The number of names in a table cell. Longer lists do not fit on one line.
 SHOWN = 20

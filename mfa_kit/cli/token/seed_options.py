@@ -14,7 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-# Two months of 30 s steps. If a token's clock is off by more than that, the token is broken.
+# The maximum number of steps of 30 s to search: two months. A token whose clock is off by more than that is broken.
 MOST_STEPS = 175_200
 # The number of characters of the longest duration that is accepted.
 LONGEST = len("5256000s")

@@ -14,7 +14,7 @@ TONES = {
     TokenVerdict.UNTESTED: Tone.OFF,
 }
 STYLE = " .sign { margin-top: 2.5rem } "
-# At least this many consecutive empty bins are shown as one line of the chart.
+# The number of consecutive empty bins from which they are shown as a single line of the chart.
 GAP = 2
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mfa_kit.rollout.key_slot import KeySlot
     from mfa_kit.wiring.oath_keys import OathKeys
 
-# Key of an Option in the metadata of a dataclass field.
+# The key under which the metadata of a dataclass field has its Option.
 OPTION = "option"
 
 
