@@ -122,7 +122,7 @@ def _set_policy(scene: Scene, policy: AccountPasswordPolicy | None) -> str:
     )
 
 
-# Rules for single controls of frameworks.
+# The rules below check a single control of a framework each.
 
 
 def _control_rule(

@@ -18,7 +18,9 @@ ANY_ACCOUNT = "0" * 12
 
 
 def make_reserved(maker: Maker, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Make a device as `maker` does, and return the result. If a display token stores its secret, reserve the token.
+    """Make a device as `maker` does, and return the result.
+
+    Meanwhile, reserve the display token that stores its secret, if any.
 
     Raise UsageFault if another process has reserved the token, and the errors of the maker.
     """

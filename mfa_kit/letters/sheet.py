@@ -1,6 +1,6 @@
-"""A printed letter: the content of `core/letter.py`, and what only paper has, a secret and lines to sign.
+"""A printed letter: the content of `core/letter.py`, and what is only on paper: a secret, and lines to sign.
 
-A value here says what is on the paper. Only `adapters/printing` knows where.
+This module says what is on the paper. `adapters/printing` decides where it is.
 """
 
 from dataclasses import dataclass

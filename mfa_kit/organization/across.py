@@ -1,4 +1,4 @@
-"""Does the same work in many accounts. After an error in one account, the others continue."""
+"""Does the same work in many accounts. After an error in one account, the work in the others continues."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass

@@ -50,8 +50,8 @@ def _sign_in(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
     )
     yield SetupStep(
         what="end all sessions, and deny everything from now on",
-        why="sessions work for up to 36 hours, and in the console for up to 90 days, and one may begin until the "
-        "password is deleted; deleting the policy undoes this",
+        why="existing sessions last up to 36 hours, console sessions up to 90 days, and new ones can begin until the "
+        "password is deleted; to undo this, delete the policy",
         state=StepState.TO_DO,
         commands=session_commands(name, at=None),
     )

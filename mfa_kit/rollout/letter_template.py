@@ -22,7 +22,7 @@ INDENTED = re.compile(r" {4}|\t")
 
 
 class Kind(Enum):
-    """What a line of a template is."""
+    """The kind of a line in a template."""
 
     TITLE = auto()
     SECTION = auto()

@@ -26,7 +26,7 @@ def assemble_desk(
     oath_keys: OathKeys | None = None,
     progress: Progress | None = None,
 ) -> Desk:
-    """Return a Desk, which is the set of these ports. For each new backup, the recipients are recorded in the ledger.
+    """Return a Desk with the ports in the arguments. It records the recipients of each new backup in the ledger.
 
     `progress` defaults to that of the settings, and `oath_keys` to a new OathKeys.
     """

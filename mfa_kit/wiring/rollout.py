@@ -56,7 +56,7 @@ class RolloutPorts:
         return self.ledger.shared
 
     def with_computers(self, results: Sequence[RowResult], digest: str) -> list[RowResult]:
-        """Return the results of a plan, each with the computer that the shared ledger has for it.
+        """Return the results of a plan, each with the computer that the shared ledger recorded for it.
 
         `digest` is the SHA-256 of the plan's file in hex. Without a shared ledger, return the results unchanged.
         """
