@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from mfa_kit.account.entity_policies import managed_policy, own_policies
+from mfa_kit.account.entity_policies import own_policies
 from mfa_kit.account.evaluator import statements
 from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Part
@@ -64,9 +64,8 @@ def _full_managed(scene: Scene) -> Iterator[Finding]:
     """Yield a Finding for each managed policy of the account that allows everything."""
     account = f"::{scene.snapshot.account}:"
     boundaries = {one.boundary for one in _holders(scene)}
-    for arn in scene.snapshot.policies:
-        policy = managed_policy(arn, scene.snapshot.policies)
-        if account in arn and policy.text and not policy.flaw and _allows_everything(policy.text):
+    for arn, text in scene.snapshot.policies.items():
+        if account in arn and not _flawed(text) and _allows_everything(text):
             held = [one for one in _holders(scene) if arn in one.attached]
             if arn in boundaries and not held:  # a boundary gives no permission (IAM.1 of Security Hub leaves it out)
                 continue

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 from mfa_kit.account.past_audits import Acceptance
 from mfa_kit.core.errors import UsageFault
@@ -45,6 +46,10 @@ def _faults(row: object, rules: Container[str]) -> Iterator[str]:
         return
     if unknown := sorted(set(row) - {*FIELDS, "account"}):
         yield f"unknown field {unknown[0]!r}"
+    yield from _wrong_values(row, rules)
+
+
+def _wrong_values(row: Mapping[str, Any], rules: Container[str]) -> Iterator[str]:
     for name in FIELDS[:-1]:
         if not isinstance(row.get(name), str) or not row[name].strip():
             yield f"{name} is missing or empty"
