@@ -44,9 +44,9 @@ class Resealer(Protocol):
     def reseal_with_new(self, backup: Backup) -> bool:
         """Decrypt a backup with an identity (private key) of a new recipient, and re-encrypt it.
 
-        Called if none of the given identities of old recipients can decrypt the backup. Afterwards, only the new
-        recipients can, even if the backup had others before. Return whether one of the given identities can decrypt the
-        new file.
+        Called if none of the given identities of old recipients can decrypt the backup. Afterward, only the new
+        recipients can decrypt it, even if the backup had others before. Return whether one of the given identities can
+        decrypt the new file.
         """
         ...
 

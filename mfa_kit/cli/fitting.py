@@ -44,7 +44,10 @@ def fitted_table(rows: Sequence[Mapping[str, str]], names: Sequence[str], width:
 
 
 def fitted_rows(rows: Sequence[Mapping[str, str]], names: Sequence[str], width: int) -> list[list[str]]:
-    """Return the lines of each row of such a table. The first item has the lines of the headings."""
+    """Return the lines of each row of the table that `fitted_table` returns.
+
+    The first item has the lines of the headings.
+    """
     cells = [[heading(name) for name in names], *([shorter(row[name]) for name in names] for row in rows)]
     columns = list(zip(*cells, strict=True))
     widths = _widths([max(map(len, column)) for column in columns], [max(map(_word, each)) for each in columns], width)

@@ -46,7 +46,7 @@ def _underlined(title: str, mark: str) -> str:
 
 @lru_cache(maxsize=256)
 def _wrapped(text: str, start: str = "") -> str:
-    """Return a paragraph whose first line begins with `start`. Results are cached, because most are in each letter."""
+    """Return a paragraph whose first line begins with `start`. Results are cached, because letters share most texts."""
     lines = textwrap.wrap(
         one_line(text),
         WIDTH,

@@ -121,7 +121,7 @@ def _where(ctx: click.Context) -> Iterator[None]:
 class Verb(click.Command):
     """A command that does something. With `html`, its result can also be an HTML page.
 
-    `forms` has other forms of the result that the command makes itself.
+    `forms` has the names of further output forms that the command makes itself, such as asff.
 
     The command's function can have the parameters `settings` and `output`. A parameter `read_settings` receives a
     function that returns the settings, or raises an error if the configuration file is invalid.

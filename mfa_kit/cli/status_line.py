@@ -118,7 +118,10 @@ class StatusLine(StderrProgress, Redrawable):
 
 
 class Redrawn:
-    """Lines on stdout, a terminal, that are drawn over the lines that were drawn before. None may be too long."""
+    """Lines on stdout, a terminal, that are drawn over the lines that were drawn before.
+
+    None may be wider than the window.
+    """
 
     def __init__(self) -> None:
         self._drawn = 0

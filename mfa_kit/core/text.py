@@ -31,7 +31,7 @@ def without_controls(text: str) -> str:
 def is_private_key(text: str) -> bool:
     """Return whether a text looks like an age identity, a plugin's identity or the first line of an SSH private key.
 
-    People paste them where a name or a file belongs. An error message must not quote them.
+    People paste such keys where a name or a file belongs. An error message must not quote them.
     """
     return any(word in text.upper() for word in ("AGE-SECRET-KEY-", "AGE-PLUGIN-", "PRIVATE KEY-----"))
 

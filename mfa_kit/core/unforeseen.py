@@ -1,4 +1,4 @@
-"""Reports unexpected exceptions, which are our bugs, without their messages, because these may quote a secret."""
+"""Reports unexpected exceptions, which are bugs, without their messages, because a message may quote a secret."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

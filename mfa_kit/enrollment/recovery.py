@@ -168,7 +168,7 @@ def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
     """Record a device as confirmed, and return that state.
 
     If the device replaces an older device, the older device is first recorded as "revoking". If this process is then
-    killed, the next run continues the removal.
+    killed, the next run removes the older device.
     """
     if old := replaced_entry(entry, desk=desk):
         desk.journal.record(old.at(Reached.REVOKING))

@@ -325,9 +325,9 @@ def session_commands(user: str, *, at: float | None) -> tuple[str, ...]:
 
     If `at` is None, they end all sessions, also those that begin later, and deny all other requests of the user.
 
-    IAM user guide, "Disabling permissions for temporary security credentials": a deny with a condition on
-    aws:TokenIssueTime. Sessions of `aws login` are refreshed independently and are ended by their ARNs (AWS Sign-In
-    API, BatchRevokeSessions).
+    The policy denies requests, with a condition on aws:TokenIssueTime if `at` is given (IAM user guide, "Disabling
+    permissions for temporary security credentials"). Sessions of `aws login` are refreshed independently and are ended
+    by their ARNs (AWS Sign-In API, BatchRevokeSessions).
     """
     older = {} if at is None else {"Condition": {"DateLessThan": {"aws:TokenIssueTime": iso_time(at)}}}
     deny = {"Effect": "Deny", "Action": "*", "Resource": "*", **older}

@@ -119,7 +119,7 @@ def nearest(given: str, known: Iterable[str]) -> str:
     """Return a hint with the known text that is most similar to `given`, or "" if none is similar.
 
     A complete account ID gets no hint, because it may be right and belong to an account that was not selected. A
-    similar ID is then another account, in which no one wants to work.
+    similar ID would be that of another account.
     """
     if ACCOUNT_ID.fullmatch(given):
         return ""

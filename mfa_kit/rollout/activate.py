@@ -41,7 +41,10 @@ def check_proofs(
     execution: Execution,
     require_proof: Callable[[Entry, Created], AppProof],
 ) -> Generator[RowResult, None, None]:
-    """Yield for each staged device whether its user proved that their app works. Nothing is enabled."""
+    """Yield a result for each staged device, which says whether its user proved that their app works.
+
+    Enable nothing.
+    """
 
     def check_one(entry: Entry) -> RowResult:
         try:

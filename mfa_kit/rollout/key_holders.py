@@ -49,7 +49,7 @@ class KeyHolders:
         return None
 
     def _read_tags(self) -> Mapping[str, Mapping[str, str]]:
-        """Return the known tags of each virtual device, by its serial. Only tags that are not known yet are read."""
+        """Return the tags of each virtual device, by its serial. Only tags that were not read before are read."""
         there = {device.serial: device.user for device in self.virtual()}
         before = self._tags
         self._tags = {serial: tags for serial, tags in (before or {}).items() if serial in there}

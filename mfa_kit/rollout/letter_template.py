@@ -67,7 +67,7 @@ class LetterTemplate:
     lines: Sequence[_Line]
 
     def fill(self, values: Mapping[str, str]) -> Letter:
-        """Return the letter for one user. `values` has all names that were given to `parse_template`."""
+        """Return the letter for one user. `values` has a value for each name that was given to `parse_template`."""
         letter = _Draft()
         for line in self._chosen(values):
             letter.add(line.kind, line.fill(values), line.label)

@@ -26,9 +26,9 @@ GAP = re.compile(r"\s+(?=(?:[+-]\d|Z$))")
 def read_proofs(text: str) -> list[ProofLine]:
     """Return the lines of a file of proofs.
 
-    A header with `user` gives the order of the columns; other columns are not read. Without one, a line begins with the
-    user, and then has the codes and the time in any order. Raise UsageFault if the file is empty, or if its header has
-    no codes.
+    A header with `user` gives the order of the columns; other columns are not read. Without a header, a line begins
+    with the user, and then has the codes and the time in any order. Raise UsageFault if the file is empty, or if its
+    header has no codes.
     """
     names: list[str] | None = None
     lines: list[ProofLine] = []

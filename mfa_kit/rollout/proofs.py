@@ -1,7 +1,7 @@
 """Proofs that a user's app works: codes that the user sent, and the time at which they were read.
 
 A proof shows that the app has the secret of the device, and that the clock of the phone is right, so that AWS will
-accept its codes. This module decides both. It does not enable anything.
+accept its codes. This module checks both. It does not enable anything.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,7 +49,9 @@ class ProofLine:
 
 @dataclass(frozen=True, slots=True)
 class AppProof:
-    """The app has the secret. `offset` is how many seconds the phone's clock is ahead; None if it is unknown.
+    """A proof that the app has the secret.
+
+    `offset` is how many seconds the phone's clock is ahead; None if it is unknown.
 
     `skew` is the offset in steps. IAM stores it if the codes with which the device is enabled have the same skew.
     """
@@ -78,7 +80,7 @@ def prove(lines: Sequence[ProofLine], seed: Seed, *, now: float, accept_unknown:
 
 
 def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> AppProof:
-    """Return the proof in one line. Raise Lockout, whose message says what is wrong, if there is none."""
+    """Return the proof that a line gives. If it gives none, raise Lockout, whose message says what is wrong."""
     if line.fault:
         raise Lockout(line.fault, f"correct the line, or {AGAIN}")
     typed = [_digits(code) for code in line.codes]

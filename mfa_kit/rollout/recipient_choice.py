@@ -15,7 +15,10 @@ SOURCE, FETCHED, FINGERPRINT = "recipient_source", "recipient_fetched", "recipie
 
 
 class FetchState(StrEnum):
-    """What happened to a row. UNCHANGED: it names no account, so it keeps its recipient. NONE: it has no recipient."""
+    """What happened to a row.
+
+    UNCHANGED: the row names no account, so it keeps its recipient. NONE: the row has no recipient.
+    """
 
     FETCHED = "fetched"
     UNCHANGED = "unchanged"

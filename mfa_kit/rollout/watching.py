@@ -30,7 +30,7 @@ class WatchedWork:
 class PlanProgress:
     """What the ledger has about a plan: the number of devices that its runs made, and of users who failed.
 
-    `complete` is whether the last run has a result for each user, so also for users who enrolled themselves.
+    `complete` says whether the last run has a result for each user, including users who enrolled themselves.
     """
 
     made: int = 0

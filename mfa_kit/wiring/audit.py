@@ -156,7 +156,7 @@ def snapshot_of_account(
 
 
 def _users_by_key(seals: Iterable[Seal], account: str) -> dict[str, set[str]]:
-    """Return the users of an account whose own copies are encrypted to a public key, by key."""
+    """For each public key, return the users of an account whose own copies of backups are encrypted to it."""
     found: dict[str, set[str]] = {}
     for seal in seals:
         backup = backup_at(Path(seal.backup)) if seal.own else None

@@ -68,7 +68,7 @@ def find_glass(settings: Settings, folder: Path | None) -> Glass:
     """Return a folder of break-glass files, by default the newest one.
 
     Raise UsageFault if there is none, and IntegrityFault if its manifest is damaged, or names other custodians than the
-    ledger. A warning is printed if the ledger has nothing about it.
+    ledger. A warning is printed if the ledger has no record of the identity's custodians.
     """
     found = folder or newest_folder(base())
     if found is None or not found.is_dir():

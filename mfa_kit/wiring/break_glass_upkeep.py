@@ -82,8 +82,8 @@ def drill(
 ) -> DrillResult:
     """Decrypt these backups with an open identity, and record the drill.
 
-    The codes of the backups of `users` are compared with their phones. `counted` yields the same backups and shows the
-    progress.
+    The codes of the backups of `users` are compared with their phones. `counted` yields the backups that it is given,
+    and shows the progress.
     """
     ahead = ReadAhead(backup_reader(settings))
     recipients = {each.backup.path: each for each in known}
@@ -162,7 +162,7 @@ def former_custodians(manifest: Manifest, group: Group) -> list[Custodian]:
 
 
 def _unfinished(settings: Settings, manifest: Manifest) -> bool:
-    """Return whether the backups of the earlier identity are not all re-encrypted to this one."""
+    """Return whether a backup of the earlier identity still has to be re-encrypted to this one."""
     with open_ledger(settings) as ledger:
         records = BreakGlassRecords(ledger).all()
     return manifest.replaces is not None and last(records, manifest.recipient, GlassAction.ROTATED) is None

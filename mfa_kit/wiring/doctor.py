@@ -46,7 +46,7 @@ WINDOW = (71, 24)
 
 
 def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
-    """Yield every line of the table. A check whose failure may explain that other checks fail comes before these.
+    """Yield every line of the table. If the failure of a check may explain other failures, that check comes first.
 
     `read_settings` reads the configuration file. If it raises an error, the error becomes the last line, because
     only the settings say which ledger and which folder are used.

@@ -96,7 +96,7 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
 
 
 def _secret(file: Path) -> bytes:
-    """Return the content of the file with the secret of pseudonyms, which may be a pipe.
+    """Return the secret for pseudonyms, which is the content of a file. The file may be a pipe.
 
     Raise UsageFault if it is missing, if it is too short or too long, or if other users of this computer could read it.
     """

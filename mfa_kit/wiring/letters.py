@@ -1,4 +1,4 @@
-"""Writes letters as PDF files. The libraries that draw them are the extra `letters`."""
+"""Writes letters as PDF files. The extra `letters` installs the libraries that draw them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -29,7 +29,7 @@ class LetterFile:
     paper: Paper
 
     def check(self) -> None:
-        """Raise UsageFault if letters cannot be drawn on this computer, and UsageFault or IntegrityFault for the path.
+        """Raise UsageFault if letters cannot be drawn on this computer, and the errors of `check_new` for the path.
 
         Call this before long work.
         """

@@ -137,7 +137,7 @@ class SecurityKeys:
     def pins(self) -> NewPinEntry:
         """Return the source of PINs: stdin with `pin_stdin`, otherwise the user.
 
-        First protect this process's memory.
+        The memory of this process is protected before a PIN is read.
         """
         harden()
         return PipedPins(read_secret_line) if self._pin_stdin else TypedPins(self._settings.interaction)

@@ -39,7 +39,7 @@ def custodians(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Hold a meeting of the present custodians, and write the same identity for these custodians to a new folder.
+    """Hold a meeting of the current custodians, and write the same identity for the named custodians to a new folder.
 
     The files of the old folder still open the identity, so rotate it if a custodian is no longer trusted.
     """

@@ -43,5 +43,5 @@ def _section(section: LetterSection) -> Iterator[str]:
 
 @lru_cache(maxsize=256)
 def _text(text: str) -> str:
-    """Return text as HTML. Results are cached, because most texts are in each letter."""
+    """Return text as HTML. Results are cached, because letters share most texts."""
     return html_words(text)

@@ -169,7 +169,7 @@ def prepare_letters(
     settings: Settings,
     by_account: bool = False,
 ) -> Letters:
-    """Return what makes the letters. Raise UsageFault for an existing folder, or a template with errors."""
+    """Return a Letters, which makes the folders. Raise UsageFault for an existing folder, or a template with errors."""
     wiring.handover_files.check_handover(folder)
     return Letters(
         folder=folder.absolute(),
@@ -280,7 +280,7 @@ def _report(left_out: Sequence[LeftOut], failed: Sequence[LeftOut], settings: Se
 
 
 def _named(one: LeftOut) -> str:
-    """Return the name of a user, and the account if there are several."""
+    """Return the name of a user, and the user's account if there are several accounts."""
     return f"{one.user} in {one.account}" if one.account else one.user
 
 

@@ -106,7 +106,7 @@ def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], *, index:
 def _results_folders(
     planned: list[PlannedWork], sources: Mapping[str, Path], wanted: ApplyOptions, *, dry: bool
 ) -> dict[Path, Path]:
-    """Return the folder for results by the file on the command line. Create the folders, unless `dry`.
+    """Return a mapping from each file on the command line to its folder for results. Create the folders, unless `dry`.
 
     `sources` has the file of each account, by account ID. Raise UsageFault if a folder has the results of another file.
     """

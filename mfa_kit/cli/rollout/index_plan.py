@@ -46,7 +46,7 @@ NARROW = ("state", *ACTIONS, "no_own_copy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterSource:
-    """The files of the command.
+    """The files that `rollout plan` reads and writes.
 
     `file` is the roster, or None if users are selected without a roster. `skip_bad` is the file for the
     roster's rows with errors, and `out` the file for the index.

@@ -51,7 +51,7 @@ def read_index_accounts(
     accounts: AccountsChoice,
     settings: Settings,
 ) -> IndexReading[T]:
-    """Call `look` in each chosen account of an index, and return the results. Print the accounts that are not read.
+    """Call `look` in each chosen account of an index, and return the results. Print those that cannot be read.
 
     `opened` opens the accounts, after the index has been read. Raise UsageFault if the file is not an index, or a plan
     has changed since it was written.

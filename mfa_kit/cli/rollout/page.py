@@ -144,7 +144,7 @@ def _causes(failed: Sequence[RowResult]) -> str:
 
 
 def _table(results: Sequence[RowResult]) -> str:
-    """Return a table of users as HTML. If a shared ledger has computers for some of them, one column names these."""
+    """Return a table of users as HTML. If a shared ledger has a computer for any of them, a column names it."""
     if not results:
         return "<p>No one.</p>"
     named = any(one.computer for one in results)

@@ -31,7 +31,7 @@ NO_ONE = "no one has to be reminded"
 @shared_options.WORKERS
 @account_options(workers=False, results=False)
 def remind(*, plan_file: Path, backup_dir: Place | None, workers: int, settings: Settings, output: Output) -> None:
-    """List the users of PLAN who are staged without proof, or who enroll themselves and have not done so.
+    """List the users of PLAN who still have to prove that their app works, or to enroll themselves.
 
     PLAN may be an index of plans. With --output csv, the list is ready for a mail merge. mfa-kit sends nothing.
     """

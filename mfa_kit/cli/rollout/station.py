@@ -164,7 +164,7 @@ def station(
 
 
 def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> None:
-    """Show the queue of a session on the page, if there is one."""
+    """Show the queue of a session on the page, if the command has a page."""
     if isinstance(place, AtTerminal):
         return
     shown: StationPage = load_place(STATION_PAGE)(

@@ -89,7 +89,7 @@ def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> 
 
 
 def _usability(tokens: Sequence[Token]) -> ResultRow:
-    """Return how many tokens AWS can use, and how many it cannot use for each reason."""
+    """Return how many tokens AWS can use and, for each reason, how many it cannot use."""
     uses = [aws_use(each) for each in tokens]
     unusable = Counter(each.why for each in uses if each.device_type is None)
     return {
