@@ -212,7 +212,7 @@ def _control_rows(answers: Sequence[RuleAnswer], hide: Hiding) -> list[Row]:
 
 
 def _policies(snapshot: Snapshot, hide: Hiding) -> Iterator[tuple[Row, str, str]]:
-    """Yield for each policy in force that mentions MFA its row, the name of its file, and its text.
+    """For each policy in force that mentions MFA, yield its row, the name of its file, and its text.
 
     The row has the number of credentials in each state that `policy lockout` reports for the policy.
     """

@@ -196,7 +196,7 @@ def _lost(
 
 
 def _allowed(policies: EntityPolicies, request: RequestContext) -> list[ActionOnResource]:
-    """Return the actions that the policies allow, each with its resource. Policy variables have their values."""
+    """Return the actions that the policies allow, each with its resource, in which policy variables are replaced."""
     pairs = [pair for text in policies.documents for pair in actions_named(text, allow=True, whole=True)]
     return list(_with_values(pairs, request))
 

@@ -94,7 +94,7 @@ OWN = (
 
 
 def exceptions(choices: PolicyChoices) -> tuple[PolicyLine, ...]:
-    """Return the actions that are not denied without MFA."""
+    """Return the actions that the policy exempts from its deny, so that they work without MFA."""
     enrolling = ENROLLING if choices.variant is Variant.SELF else ()
     return (*enrolling, *(CHANGING if choices.first_sign_in else ()), SESSION)
 
