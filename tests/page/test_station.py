@@ -1,5 +1,6 @@
 """`rollout station --page`: a queue of people at the page, with phones and with simulated keys."""
 
+import base64
 import csv
 import os
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.oathcard import CALCULATE, YkoathCard
@@ -143,6 +145,44 @@ def test_five_people_enroll_at_a_station(
     assert code == 0, command.err
     assert outcomes(plan) == dict.fromkeys(users, "enrolled")
     assert all(seed(lab, user) for user in users)
+    nothing_is_half_made(mfa_kit)
+
+
+def test_a_token_is_enrolled_at_the_page(
+    start: Start,
+    mfa_kit: MfaKit,
+    browser: Browser,
+    lab: Lab,
+    people: Callable[[int], list[str]],
+    tmp_path: Path,
+) -> None:
+    """The colleague reads which token to take and types two codes of its display. There is no QR code and no backup."""
+    (user,), serial = people(1), "GAHT77700001"
+    display = Display(base64.b32encode(os.urandom(20)).decode())
+    lab.add_token(serial, display.secret)
+    roster, plan = tmp_path / "roster.csv", tmp_path / "plan.json"
+    roster.write_text(f"user,kind,serial\n{user},hardware-totp,{serial}\n")
+    assert mfa_kit.run("rollout", "plan", roster, "-o", plan).code == 0
+    command = start("rollout", "station", plan, "--page", "--no-browser")
+    admin = open_admin(browser, command)
+    colleague = open_colleague(admin)
+    call(admin, user)
+    assert f"Take your token with the number {serial}." in colleague.see(CALLS)
+    press(admin, "Start")
+    colleague.see("document.activeElement.id === 'code0'")
+    complain(colleague, "12345", says="That is not 6 digits")
+    first, second = (display.shows(lab.account.now() - wait) for wait in (30, 0))
+    colleague.paste(first)
+    colleague.see("document.activeElement.id === 'code1'")
+    assert not any(window.ask("!!document.querySelector('svg')") for window in (admin, colleague))
+    complain(colleague, first, says="same code again")
+    colleague.type(second)
+    colleague.see(f"{END}.includes('Thank you')")
+    code, _ = command.end()
+    assert code == 0, command.err
+    assert lab.assigned(serial) == user
+    assert outcomes(plan) == {user: "enrolled"}
+    assert not list((mfa_kit.home / "backups").rglob("*.age"))
     nothing_is_half_made(mfa_kit)
 
 
