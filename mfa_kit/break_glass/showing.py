@@ -1,5 +1,6 @@
 """Shows the device in a backup on the terminal's alternate screen: its QR code, or its codes."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -9,6 +10,8 @@ from mfa_kit.core.otp import Secret, Seed, Symbol
 
 INSTEAD = "a terminal"
 UNSEEN = "--codes"
+# The first half of a code at the beginning of a line.
+HALF = re.compile(r"^(\d{3})", re.MULTILINE)
 
 
 def show_picture(symbol: Symbol, device: str, *, person: Interaction) -> None:
@@ -43,4 +46,5 @@ def _is_over(at: int, now: Callable[[], float]) -> bool | None:
 
 def _page(seed: Seed, device: str, at: int) -> Secret[str]:
     """Return the text with the codes of a time step and of the one after it."""
-    return Secret("\n".join([device, *(f"{code[:3]} {code[3:]}" for code in otp.codes(seed, range(at, at + 2)))]))
+    # One expression, because a local variable would have a code in it.
+    return Secret(f"{device}\n" + HALF.sub(r"\1 ", "\n".join(otp.codes(seed, range(at, at + 2)))))

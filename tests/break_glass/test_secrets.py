@@ -1,15 +1,23 @@
 """Search for the break-glass identity and the secret of a backup in output, logs, files and local variables."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from mfa_kit.cli import terminal
+from mfa_kit.core.otp import Secret
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk
 from tests.conftest import Result
 from tests.test_secrets import Frames, loudest, secrets_in
 
+T = TypeVar("T")
 THREE = ("alice", "bob", "ssh")
+# Frames puts this before a place where an argument has its value already.
+FIRST = "first line of "
 
 
 @pytest.mark.slow
@@ -60,3 +68,57 @@ def _identity(desk: Desk, folder: str) -> bytes:
     """Return the line with the identity that age finds in a folder whose custodians include bob."""
     names = ("bob",) if list(Path(folder).glob("set-01-bob.age")) else ("alice", "bob")
     return desk.identity({"folder": folder}, *names).split()[-1]
+
+
+class Custodian(terminal.Nobody):
+    """A person at a terminal, who sees what is shown, and types nothing. `shown` has what they saw."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody types")
+        self.shown: list[Secret[str]] = []
+
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        pass
+
+    def show(self, *parts: Secret[str], instead: str) -> None:
+        self.shown += parts
+
+    def pause(self, prompt: str, *, instead: str) -> None:
+        pass
+
+    def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
+        return ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codes", [(), ("--codes",)])
+def test_opening_a_backup_leaves_no_secret(desk: Desk, codes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the person sees it. No output, log, file, local variable, argument or environment variable has it."""
+    row = desk.create(2, THREE)
+    backup = desk.sealed("root", row["recipient"])
+    person = Custodian()
+    monkeypatch.setattr(terminal, "find_person", lambda **_: person)
+    words = ("break-glass", "open", "--backup", str(backup.path), *desk.here("alice", "ssh"), *codes)
+    with Frames() as frames, loudest() as logs:
+        done = desk.run(*words, "--debug", "--output", "json")
+        exported = desk.run("ledger", "export")
+    assert (done.code, exported.code) == (0, 0), done.err
+    seen = "".join(each.reveal() for each in person.shown).replace(" ", "")
+    assert secrets_in(seen.encode(), SEED.reveal()) if codes else "█" in seen
+    assert {"open.py:open_backup", "layers.py:remove_layer"} <= {where.removeprefix(FIRST) for where in frames.seen}
+    identity = _identity(desk, row["folder"])
+    places = {
+        where
+        for where, values in frames.seen.items()
+        if any(_has_secret(value.encode(), identity) or "PNG\\r" in value for value in values)
+    }
+    assert places <= {f"{FIRST}otp.py:__init__"}
+    for text in (done.out, done.err, exported.out, exported.err, logs.text.getvalue(), repr(words), repr(os.environ)):
+        assert not _has_secret(text.encode(), identity)
+    files = [path for path in desk.folder.rglob("*") if path.is_file() and path.suffix != ".key"]
+    assert len(files) > 5
+    assert [path for path in files if _has_secret(path.read_bytes(), identity)] == []
+
+
+def _has_secret(octets: bytes, identity: bytes) -> bool:
+    return identity in octets or bool(secrets_in(octets, SEED.reveal()))

@@ -124,6 +124,37 @@ def test_the_last_custodian_opens_a_file_that_was_passed_on(desk: Desk, root: Ba
     assert shown.end() == 0
 
 
+@pytest.mark.parametrize("codes", [(), ("--codes",)])
+def test_an_open_meeting_shows_no_secret_to_other_processes(desk: Desk, root: Backup, codes: tuple[str, ...]) -> None:
+    """Neither arguments nor environment variables of a process have it while it is on the screen, nor the output."""
+    before = files_of(desk)
+    words = ("open", "--backup", str(root.path), *desk.here("alice", "carol"), *codes)
+    shown = window(desk, *words, "--debug", "--output", "json")
+    shown.see("press Enter to remove it from the screen: ")
+    [row] = [desk.glass("status")]
+    identity = desk.identity(row, "alice", "carol").split()[-1]
+    pids = [shown.child.pid, *descendants(shown.child.pid)]
+    public = [Path(f"/proc/{pid}/{name}").read_bytes() for pid in pids for name in ("cmdline", "environ")]
+    assert str(root.path).encode() in public[0]
+    assert b"MFA_KIT_HOME" in public[1]
+    shown.type("")
+    assert shown.end() == 0
+    assert json.loads(shown.printed("out"))["outcome"] == "opened"
+    assert "so replace it soon" in shown.printed("err")
+    for octets in (*public, shown.printed("out").encode(), shown.printed("err").encode()):
+        assert identity not in octets
+        assert not secrets_in(octets, SEED.reveal())
+    nothing_is_left(desk, before)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the IDs of the children of a process, and of their children (proc(5))."""
+    found = [
+        int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in (task / "children").read_text().split()
+    ]
+    return [*found, *(below for each in found for below in descendants(each))]
+
+
 SIGNALS = {"sigterm": signal.SIGTERM, "sighup": signal.SIGHUP, "sigkill": signal.SIGKILL}
 
 
