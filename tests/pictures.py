@@ -19,12 +19,15 @@ from PIL.PngImagePlugin import PngInfo
 
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import chromium
-from tests.conftest import ROOT
+from tests.conftest import ROOT, MfaKit
+from tests.page.conftest import open_admin, open_colleague, started
+from tests.page.test_station import call, press, type_codes
 from tests.terminal.conftest import environment
 from tests.terminal.window import BLOCKS, DARK, Screen, Window
 
 FOLDER = ROOT / "docs" / "pictures"
 SESSION, ROLLOUT, AUDIT = FOLDER / "qr-session.svg", FOLDER / "rollout.svg", FOLDER / "audit.png"
+ADMIN, COLLEAGUE = FOLDER / "page-admin.png", FOLDER / "page-colleague.png"
 # A character's cell in the pictures of a terminal, in pixels.
 WIDE, HIGH = 9, 18
 TOOL = (sys.executable, "-m", "mfa_kit")
@@ -66,6 +69,34 @@ def audit(folder: Path) -> str:
         command = [*TOOL, "audit", "--output", "html"]
         done = subprocess.run(command, env=environment(lab, folder), capture_output=True, text=True, check=False)
     return done.stdout
+
+
+def station(folder: Path) -> dict[Path, tuple[str, bytes]]:
+    """Return the views of a station with a page while a phone is enrolled: the HTML and a screenshot, by file."""
+    names, key = ("alice", "bob", "carol"), pyrage.x25519.Identity.generate().to_public()
+    roster, plan = folder / "roster.csv", folder / "plan.json"
+    roster.write_text("user,kind,recipient\n" + "".join(f"{one},virtual,{key}\n" for one in names))
+    words = ("rollout", "station", plan, "--with", "virtual", "--page", "--no-browser", "-r", str(key))
+    with Lab(users=names) as lab, chromium(folder / "chromium") as browser:
+        desk = MfaKit(folder / "desk", dict(lab.env))
+        made = desk.process("rollout", "plan", roster, "-o", plan)
+        assert made.code == 0, made.err
+        with started(desk, *words) as command:
+            admin = open_admin(browser, command)
+            colleague = open_colleague(admin)
+            call(admin, names[0])
+            press(admin, "Start")
+            type_codes(colleague, lab, names[0])
+            call(admin, names[1])
+            press(admin, "Start")
+            colleague.see("document.querySelector('#qr svg') && document.querySelector('#code0[data-code]')")
+            shown = {}
+            for file, view, width in ((ADMIN, admin, 900), (COLLEAGUE, colleague, 700)):
+                view.see("document.querySelector('[data-next]').textContent")
+                view.size(width=width)
+                shown[file] = view.ask("document.querySelector('main').innerHTML"), view.picture()
+            command.interrupt()
+    return shown
 
 
 def words(text: str) -> str:
@@ -110,12 +141,22 @@ def main() -> None:
         folder = Path(name)
         SESSION.write_text(session(folder), "utf-8")
         ROLLOUT.write_text(rollout(folder), "utf-8")
-        page, info = audit(folder), PngInfo()
-        info.add_itxt("text", words(page))
+        page = audit(folder)
         with chromium(folder / "chromium") as browser:
             browser.show(page, width=900)
-            with Image.open(io.BytesIO(browser.picture())) as picture:
-                picture.crop((0, 0, picture.width, 1000)).quantize(64).save(AUDIT, optimize=True, pnginfo=info)
+            _write_png(AUDIT, page, browser.picture(), height=1000)
+    with tempfile.TemporaryDirectory() as name:
+        for file, (page, picture) in station(Path(name)).items():
+            _write_png(file, page, picture, height=1000)
+
+
+def _write_png(file: Path, page: str, octets: bytes, *, height: int) -> None:
+    """Write the top of a screenshot of a page, with the words of the page."""
+    info = PngInfo()
+    info.add_itxt("text", words(page))
+    with Image.open(io.BytesIO(octets)) as picture:
+        shown = picture.crop((0, 0, picture.width, min(height, picture.height)))
+        shown.quantize(64).save(file, optimize=True, pnginfo=info)
 
 
 if __name__ == "__main__":

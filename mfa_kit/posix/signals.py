@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Collection
 
 if sys.platform == "win32":
@@ -20,3 +21,8 @@ def wait_for_signal(numbers: Collection[signal.Signals]) -> None:
     """Wait until one of these signals arrives. It then has no other effect."""
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     signal.sigwait(numbers)
+
+
+def interrupt_main_thread() -> None:
+    """Send SIGINT to the main thread, as Ctrl-C at a terminal does. Any thread may call this function."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -169,6 +169,7 @@ def test_a_token_is_enrolled_at_the_page(
     call(admin, user)
     assert f"Take your token with the number {serial}." in colleague.see(CALLS)
     press(admin, "Start")
+    colleague.see(f"{SAID}.includes('Press the button of {serial}')")
     colleague.see("document.activeElement.id === 'code0'")
     complain(colleague, "12345", says="That is not 6 digits")
     first, second = (display.shows(lab.account.now() - wait) for wait in (30, 0))
@@ -277,3 +278,35 @@ def test_security_keys_arrive_and_are_registered(
             colleague.see(f"{END}.includes('Thank you')")
     assert command.end()[0] == 0, command.err
     assert outcomes(plan) == dict.fromkeys(users, "enrolled")
+
+
+def test_stop_ends_the_wait_for_the_console(
+    start: Start, mfa_kit: MfaKit, browser: Browser, lab: Lab, people: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """It acts as Ctrl-C at a terminal: nothing is registered, the queue continues, and the same key can be used."""
+    maker, (user,) = AttestationCa(now=NOW), people(1)
+    published = publish(tmp_path, maker, [maker.entry("mfa-kit lab key", aaguid=LAB_AAGUID)])
+    roster, plan = tmp_path / "roster.csv", tmp_path / "plan.json"
+    roster.write_text(f"user,kind\n{user},fido2\n")
+    assert mfa_kit.run("rollout", "plan", roster, "-o", plan).code == 0
+    with tempfile.TemporaryDirectory(prefix="port-") as folder:
+        place = Path(folder) / "0"
+        env = {"TEST_HID_PORTS": f"/dev/hidraw0={place}", "PYTHONPATH": f"{SITE}:{ROOT}"}
+        command = start("rollout", "station", plan, "--page", "--no-browser", *published.options, env=env)
+        admin = open_admin(browser, command)
+        colleague = open_colleague(admin)
+        call(admin, user)
+        with closing(Port(place, lab_key(maker))):
+            admin.see(f"{LOG}.includes('press Stop to end the wait')")
+            press(admin, "Stop")
+            admin.see(f"{LOG}.includes('interrupted; nothing was registered for {user}')")
+            assert "was stopped" in colleague.see(SAID)
+            call(admin, user)
+            assert admin.ask("document.querySelector('#stop').disabled")
+            press(admin, "Start")
+            admin.see(f"{LOG}.split('press Stop to end the wait').length === 3")
+            register(admin, lab, user)
+            colleague.see(f"{END}.includes('Thank you')")
+    assert command.end()[0] == 0, command.err
+    assert outcomes(plan) == {user: "enrolled"}
+    nothing_is_half_made(mfa_kit)

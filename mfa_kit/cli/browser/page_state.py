@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.core.otp import Secret, Symbol
+from mfa_kit.posix.signals import interrupt_main_thread
 from mfa_kit.posix.uptime import uptime
 
 # Seconds after which a QR code is removed, even if no code has proven yet that it was scanned.
@@ -81,11 +82,13 @@ class PageState:
     question is asked. `keys` are the inserted keys. `said` are the messages to the user about the last answer, `scan`
     tells the user what to do with the QR code, and `touch` means that a key waits for a touch. `thanked` is a sentence
     that thanks the previous user. `number` is the number of the current question; an answer with another number is
-    refused. `windows` has the number of windows of each view.
+    refused. `can_interrupt` means that the command waits without a question, and that Stop ends this wait by calling
+    `interrupt`. `windows` has the number of windows of each view.
     """
 
     on_change: Callable[[], None] = lambda: None
     clock: Callable[[], float] = uptime
+    interrupt: Callable[[], None] = interrupt_main_thread
     changed: threading.Condition = field(default_factory=threading.Condition)
     user: str = ""
     calls: str = ""
@@ -105,6 +108,7 @@ class PageState:
     number: int = 0
     answer: Secret[str] | None = None
     stopped: bool = False
+    can_interrupt: bool = False
     ending: Ending | None = None
     windows: Mapping[str, int] = field(default_factory=dict)
 
@@ -149,7 +153,8 @@ class PageState:
     def end(self, ending: Ending) -> None:
         """Show the last message of the session. After this call, the page does not change any more."""
         with self.change():
-            self.symbol, self.texts, self.question, self.ending = None, (), None, self.ending or ending
+            self.symbol, self.texts, self.question, self.can_interrupt = None, (), None, False
+            self.ending = self.ending or ending
 
     def reply(self, number: int, answer: Secret[str]) -> bool:
         """Take the answer to the question with this number. Return False if that is not the current question."""
@@ -161,11 +166,22 @@ class PageState:
         return True
 
     def stop(self) -> bool:
-        """Make `ask` raise KeyboardInterrupt. Return False if no question is asked, or if it has `can_stop` false."""
-        with self.changed:
-            self.stopped = self.question is not None and self.question.can_stop
-            self.changed.notify_all()
-            return self.stopped
+        """Make `ask` raise KeyboardInterrupt, or end a wait as Ctrl-C does. Return False if `can_stop` is false."""
+        with self.change():
+            if not self.can_stop:
+                return False
+            if self.question is None:
+                self.can_interrupt = False  # a second click must not interrupt what the first one caused
+                self.interrupt()
+            else:
+                self.stopped = True
+                self.changed.notify_all()
+        return True
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether Stop has an effect now."""
+        return self.can_interrupt if self.question is None else self.question.can_stop
 
     def note_windows(self, counts: Mapping[str, int]) -> None:
         """Note how many windows are open."""
@@ -185,7 +201,7 @@ class PageState:
         `until` is called every LOOK seconds. Raise KeyboardInterrupt if the admin stops.
         """
         with self.change():
-            self.question, self.answer, self.stopped = question, None, False
+            self.question, self.answer, self.stopped, self.can_interrupt = question, None, False, False
             self.number += 1
         try:
             while not self._is_answered():

@@ -19,6 +19,8 @@ from mfa_kit.core.otp import Secret, Symbol
 T = TypeVar("T")
 # A message that matches this pattern asks the user to touch a key. When the next message arrives, the touch is over.
 TOUCH = re.compile(r"touch (the|your) key now")
+# A message with these words means that the command waits and can be interrupted, and the words for the page.
+CTRL_C, STOP = "press Ctrl-C to stop", "press Stop to end the wait"
 SECOND = "second code"
 # Words in the messages and prompts of a station, each followed by the words that the page shows instead.
 ENTER, START = "press Enter", "press Start"
@@ -138,9 +140,10 @@ class PageProgress(Redrawable):
         self._show(text)
 
     def _show(self, text: str) -> None:
-        self._state.report(text.replace(ENTER, START))
+        self._state.report(text.replace(ENTER, START).replace(CTRL_C, STOP))
         with self._state.change():
             self._state.touch = bool(TOUCH.search(text))
+            self._state.can_interrupt = self._state.can_interrupt or CTRL_C in text
 
     def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
         """Show a text in the terminal's status line."""

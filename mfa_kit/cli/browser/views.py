@@ -209,7 +209,7 @@ def _stop(state: PageState) -> Secret[str]:
 
     If it was redrawn during a click, the click would be lost.
     """
-    disabled = "" if state.question and state.question.can_stop else " disabled"
+    disabled = "" if state.can_stop else " disabled"
     return Secret("" if state.ending else f'<button id="stop" data-do="stop"{disabled}>Stop</button>')
 
 
