@@ -45,6 +45,7 @@ class Station:
         self.command = self.start("rollout", "station", plan, *words)
         self.admin = open_admin(self.browser.new_tab(), self.command)
         self.colleague = open_colleague(self.admin)
+        self.colleague.see("document.querySelector('#title').textContent")
 
     def show(self, user: str) -> None:
         """Call a user, and wait until their QR code is shown."""
