@@ -133,6 +133,7 @@ def test_an_open_meeting_shows_no_secret_to_other_processes(desk: Desk, root: Ba
     shown.see("press Enter to remove it from the screen: ")
     [row] = [desk.glass("status")]
     identity = desk.identity(row, "alice", "carol").split()[-1]
+    assert shown.child.pid
     pids = [shown.child.pid, *descendants(shown.child.pid)]
     public = [Path(f"/proc/{pid}/{name}").read_bytes() for pid in pids for name in ("cmdline", "environ")]
     assert str(root.path).encode() in public[0]
