@@ -1,4 +1,4 @@
-"""The result of a verification: `Proof` or `Refused`, never a bool. Each contains its table of checks."""
+"""The result of a verification: `Proof` or `Refused`, each with its table of checks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

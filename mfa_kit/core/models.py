@@ -105,12 +105,16 @@ class GlassAction(StrEnum):
 
 
 class Reached(StrEnum):
-    """How far a run has progressed with one device. docs/formats.md has a diagram of the states."""
+    """How far a run has progressed with one device. docs/formats.md has a diagram of the states.
+
+    STAGED: the device is created and backed up, and is enabled later; later runs do not change it. ENABLED: IAM
+    accepted the request to enable the device, but does not list the device for its user yet.
+    """
 
     INTENT = "intent"
     CREATED = "created"
-    STAGED = "staged"  # created and backed up, to be enabled later; later runs leave it as it is
-    ENABLED = "enabled"  # IAM confirmed the request, but does not list the device yet
+    STAGED = "staged"
+    ENABLED = "enabled"
     CONFIRMED = "confirmed"
     UNDONE = "undone"
     REVOKING = "revoking"
@@ -212,6 +216,14 @@ class Registered:
 class Intent:
     """One device to make for one user, as planned before anything is changed.
 
+    `known_serial` is the serial of a token or security key, which IAM does not derive from the name. `hardware` is the
+    name that people use for the hardware that stores the secret: a key's serial or asset label, or a token's serial.
+    `card` is the identity of the key's OATH applet, by which mfa-kit recognizes the key. `replaces` is the serial of
+    the old device, which is removed once the new device works. `replaces_run` is the run that created the old device,
+    according to the journal, and `replaces_since` is when the old device was enabled, in Unix seconds. `recipient` is
+    the user's own public key; one copy of the backup is encrypted to it alone. `tags` are additional tags for the
+    device. `staged` means that the device is created and backed up now, and enabled later.
+
     Raise UsageFault for a user name, device name or path that IAM would refuse.
     """
 
@@ -221,17 +233,15 @@ class Intent:
     name: str
     method: Method = VIRTUAL
     path: str = "/"
-    known_serial: str | None = None  # for a token or security key, whose serial IAM does not derive from the name
-    # the name that people use for the hardware that stores the secret: a key's serial or asset label, or a token's
-    # serial
+    known_serial: str | None = None
     hardware: str | None = None
-    card: str | None = None  # the identity of the key's OATH applet, by which mfa-kit recognizes the key
-    replaces: str | None = None  # the serial of the old device, which is removed once the new device works
-    replaces_run: str | None = None  # the run that created the old device, according to the journal
-    replaces_since: float | None = None  # when the old device was enabled, in Unix seconds
-    recipient: str | None = None  # the user's own public key; one copy of the backup is encrypted to it alone
-    tags: tuple[tuple[str, str], ...] = ()  # additional tags for the device
-    staged: bool = False  # create and back up now, enable later
+    card: str | None = None
+    replaces: str | None = None
+    replaces_run: str | None = None
+    replaces_since: float | None = None
+    recipient: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    staged: bool = False
 
     def __post_init__(self) -> None:
         check_user(self.user)

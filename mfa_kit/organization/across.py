@@ -14,12 +14,15 @@ T = TypeVar("T")
 
 
 class VisitState(StrEnum):
-    """The kind of outcome of a command's work in one account."""
+    """The kind of outcome of a command's work in one account.
+
+    KEPT: an earlier run has read the account. SKIPPED: the account is not active.
+    """
 
     READ = "read"
     PARTLY = "partly read"
-    KEPT = "kept"  # an earlier run has read the account
-    SKIPPED = "skipped"  # the account is not active
+    KEPT = "kept"
+    SKIPPED = "skipped"
     DENIED = "denied"
     FAILED = "failed"
 

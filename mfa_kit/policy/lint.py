@@ -204,7 +204,10 @@ OWN_ACCOUNT = re.compile(r"arn:[^:]*:iam::[^:]*:")
 
 
 def _covers(statement: IamStatement, action: str) -> bool:
-    """Whether a statement covers an action of users on themselves. sts:GetSessionToken has no resource."""
+    """Whether a statement covers an action that a user performs on their own user or device.
+
+    sts:GetSessionToken has no resource, so it is tested with the resource `*`.
+    """
     own = f"{ACCOUNT}{'mfa' if action == ENROLL[0] else 'user'}/zoe"
     here = replace(
         statement,

@@ -74,7 +74,7 @@ def _present(glass: GlassUse | None) -> LetterSection:
         title="Who is present",
         paragraphs=("All of them stay from the first step to the last one, and no one has two of these parts.",),
         steps=(
-            LetterStep(text="The operator, who has the password of root, and types."),
+            LetterStep(text="The operator, who has the password of root, and uses the computer."),
             LetterStep(text="The witness, who receives the email of root's address, and reads each step aloud."),
             LetterStep(text=f"For the drill at the end: {number}, with their keys."),
         ),

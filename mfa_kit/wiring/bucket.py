@@ -48,4 +48,4 @@ def _public_access(*, blocked: bool | None, public: bool | None) -> Diagnosis:
         return Diagnosis(what, Health.GOOD, "blocked")
     if blocked is None and public is None:
         return Diagnosis(what, Health.UNKNOWN, WITHOUT.format("s3:GetBucketPublicAccessBlock"))
-    return Diagnosis(what, Health.NOTED, "this bucket does not block it, but is not public", hint)
+    return Diagnosis(what, Health.NOTED, "not blocked for this bucket, but the bucket is not public", hint)

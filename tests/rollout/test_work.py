@@ -73,7 +73,7 @@ def test_two_files_with_one_account_are_refused(team: Team) -> None:
     other = end(team.work(0, "--expect-sha256", digest, plans=[team.index, two]))
     assert (other.code, "two.json is not the expected index" in other.err) == (2, True), other.err
     alone = team.kit().run("rollout", "work", team.index, two)
-    assert (alone.code, "several plans are for several accounts" in alone.err) == (2, True), alone.err
+    assert (alone.code, "several plans can be used only with several accounts" in alone.err) == (2, True), alone.err
 
 
 @pytest.mark.slow

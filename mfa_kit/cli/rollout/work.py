@@ -24,5 +24,7 @@ def work(*, wanted: ApplyOptions, settings: Settings, output: Output) -> int:
     which no other process works, then the next one. A process ends when no account is left.
     """
     if len(set(wanted.plan_files)) > 1:
-        raise UsageFault("several plans are for several accounts", "add --org or --accounts FILE, or give one plan")
+        raise UsageFault(
+            "several plans can be used only with several accounts", "add --org or --accounts FILE, or give one plan"
+        )
     return apply_one(wanted, settings=settings, output=output)
