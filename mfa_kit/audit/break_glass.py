@@ -14,7 +14,7 @@ KNOWN = (Part.DETAILS, Part.REPORT, Part.VIRTUAL, *NEEDS)
 SUBJECT = "break-glass"
 OLDER = "the snapshot does not show this: take a new one with mfa-kit audit --snapshot"
 CUSTODIANS = (
-    "# in a meeting of the present custodians, name the new ones: "
+    "# in a meeting of the current custodians, name the new ones: "
     "mfa-kit break-glass custodians --threshold M --custodian NAME=KEY ..."
 )
 CREATE = "# M custodians will be needed: mfa-kit break-glass create --threshold M --custodian NAME=KEY ..."

@@ -50,7 +50,7 @@ class Meeting(Generic[K, V]):
         if not names:
             raise UsageFault(
                 f"this identity belongs to {owners[0].name}, who was removed from the custodians",
-                "present the identity of a present custodian",
+                "present the identity of a current custodian",
             )
         new = [name for name in names if name not in self.here]
         if not new:

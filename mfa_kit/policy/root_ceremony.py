@@ -8,14 +8,14 @@ from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 # The paragraph about member accounts. The recommendation is in the IAM user guide, "Centrally manage root access for
 # member accounts".
 ORGANIZATION = (
-    "AWS recommends to remove the credentials of root from member accounts. They then have no password, no access "
+    "AWS recommends removing the credentials of root from member accounts. They then have no password, no access "
     "keys, no MFA devices and no way to recover them, so they need no ceremony. Only the management account keeps "
     "its root."
 )
 PURPOSE = (
     "Root can do everything, and no policy limits it. After this ceremony, root has two MFA devices: a security key in "
     "a safe, and a virtual device whose secret only several custodians can decrypt together. No one can sign in as "
-    "root alone, and the loss of one device or of one person is not the end."
+    "root alone, and the loss of one device or of one person locks no one out."
 )
 RECORD = (
     "Operator, witness and custodians sign a record with: the date; the account; who was present, in which part; the "

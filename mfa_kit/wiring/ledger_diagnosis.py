@@ -38,12 +38,12 @@ def _tls(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
 def _role(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
     what, grants = "ledger role", f"mfa-kit ledger grants --desk {quote(state.role)}=TEAM"
     if state.sees_all:
-        hint = f"use a role of its own for each computer: {grants}"
+        hint = f"use a separate role for each computer: {grants}"
         return Diagnosis(what, Health.NOTED, f"{state.role} ignores teams and privileges, as a superuser", hint)
     if state.auditor:
         return Diagnosis(what, Health.GOOD, f"{state.role} reads the rows of all teams, and may not write")
     if conditions.owner:
-        hint = f"use a role of its own for each computer: {grants}"
+        hint = f"use a separate role for each computer: {grants}"
         return Diagnosis(what, Health.NOTED, f"{state.role} owns the ledger, so it could change the log", hint)
     if conditions.may_write and state.team and conditions.any_lock:
         hint = f"let a superuser run the output of: {grants}"

@@ -91,7 +91,7 @@ def test_an_organization_removes_root_from_its_members(
         enabled,
         disabled,
     )
-    assert ("AWS recommends to remove" in text) is (enabled or disabled)
+    assert ("AWS recommends removing" in text) is (enabled or disabled)
 
 
 @pytest.mark.parametrize("features", [None, (), ("RootCredentialsManagement",)])

@@ -723,7 +723,7 @@ def test_an_account_that_cannot_be_read_is_not_handed_over(accounts: Accounts) -
     assert (done.code, [path.name for path in out.iterdir() if path.is_dir()]) == (1, [first])
     assert f"unknown: account member-002 ({second}): " in done.err
     run = accounts.desk.run("rollout", "handover", "20200101T000000Z-00000000", "--org", "-o", out.with_name("run"))
-    assert (run.code, "a run is of one account" in run.err) == (2, True)
+    assert (run.code, "a run belongs to one account" in run.err) == (2, True)
     for verb in (("handover", accounts.index, "-o", out.with_name("no")), ("remind", accounts.index)):
         refused = accounts.desk.run("rollout", *verb)
         assert (refused.code, f"give the plan of one account from {accounts.index.name}-plans" in refused.err) == (

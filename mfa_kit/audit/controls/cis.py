@@ -27,7 +27,7 @@ RECOMMENDATIONS = (
     Recommendation("", "", "2.1.1", "Root access is managed centrally in the organization", ("root.central",)),
     Recommendation("", "", "2.1.2", "Guardrails limit what accounts may do", (), ORGANIZATION),
     Recommendation("", "", "2.1.3", "The management account runs no workloads", (), ORGANIZATION),
-    Recommendation("", "", "2.1.4", "Units follow environment and sensitivity", (), ORGANIZATION),
+    Recommendation("", "", "2.1.4", "Organizational units reflect environment and sensitivity", (), ORGANIZATION),
     Recommendation("", "", "2.1.5", "A delegated administrator manages policies", (), ORGANIZATION),
     Recommendation("", "", "2.1.6", "Delegated administrators manage integrated services", (), ORGANIZATION),
     Recommendation("1.1", "1.1", "2.2", "Contact details are current", (), CONTACTS),
@@ -60,7 +60,12 @@ RECOMMENDATIONS = (
     Recommendation("1.19", "1.18", "2.17", "Expired server certificates are removed", ("certificates.expired",)),
     Recommendation("1.20", "1.19", "2.18", "Access Analyzer is on", (), "mfa-kit does not read Access Analyzer"),
     Recommendation(
-        "1.21", "1.20", "2.19", "Users are managed centrally", (), "whether a user should be federated is a decision"
+        "1.21",
+        "1.20",
+        "2.19",
+        "Users are managed centrally",
+        (),
+        "mfa-kit cannot decide whether a user should be federated",
     ),
     Recommendation("1.22", "1.21", "2.20", "Full access to CloudShell is restricted", ("policies.cloudshell",)),
     Recommendation(

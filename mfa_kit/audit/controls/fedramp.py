@@ -29,7 +29,7 @@ FEDRAMP = Framework(
             id="KSI-IAM-ELP",
             title="Everyone has least privilege",
             rules=("policies.full", "policies.cloudshell"),
-            gap="whether a permission is needed is a decision",
+            gap="mfa-kit cannot decide whether a permission is needed",
         ),
         Control(id="KSI-IAM-JIT", title="Permissions are given just in time", gap=AUTOMATION),
         Control(

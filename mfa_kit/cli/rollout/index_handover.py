@@ -37,7 +37,7 @@ def hand_over_index(
     If an account cannot be read, the others are written, and the exit code is 1.
     """
     if RUN.fullmatch(what):
-        raise UsageFault("a run is of one account", "give the index, or leave out the options for many accounts")
+        raise UsageFault("a run belongs to one account", "give the index, or leave out the options for many accounts")
     letters = prepare_letters(
         folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings, by_account=True
     )

@@ -20,7 +20,8 @@ PROOFS = click.option(
     "--proofs",
     type=Path,
     metavar="FILE",
-    help="CSV file with user, code1, code2 and time. Only users whose codes prove that their app works.",
+    help="CSV file with user, code1, code2 and time. "
+    "Enable only the devices of users whose codes prove that the app works.",
 )
 PROMPT = click.option("--prompt", metavar="USER", help="Ask for the codes that one user reads to you on the phone.")
 ACCEPT_UNKNOWN_CLOCK = click.option(

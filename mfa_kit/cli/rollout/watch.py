@@ -27,7 +27,9 @@ def watch_rollout(read: "wiring.plan_files.PlanFiles", *, settings: Settings, ou
     At a terminal, the screen is redrawn. Otherwise a line is printed for each change.
     """
     if output.form not in {"table", "jsonl"}:
-        raise UsageFault("--watch prints one result after another", "use --output table or jsonl")
+        raise UsageFault(
+            "--watch prints one result after another, which this output form cannot show", "use --output table or jsonl"
+        )
     works = _works_of(read)
     redrawn = Redrawn() if output.form == "table" and sys.stdout.isatty() and not settings.still else None
     looks: deque[tuple[float, int]] = deque(maxlen=LOOKS)
