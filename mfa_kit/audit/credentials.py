@@ -16,7 +16,7 @@ RESERVED = ":role/aws-reserved/sso.amazonaws.com/"
 
 
 @audit_rule(
-    "users.keys-mfa", Severity.MEDIUM, "Users with access keys only have MFA", needs=(Part.DETAILS, Part.REPORT)
+    "users.keys-mfa", Severity.MEDIUM, "Users with only access keys have MFA", needs=(Part.DETAILS, Part.REPORT)
 )
 def users_keys_mfa(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user with active access keys, no console password and no MFA device."""
@@ -140,7 +140,7 @@ def users_unused_90(scene: Scene) -> Iterator[Observation]:
     yield from unused_credentials(scene, LONG_UNUSED)
 
 
-@audit_rule("users.identity-center", Severity.LOW, "MFA of Identity Center is known", needs=(Part.DETAILS,))
+@audit_rule("users.identity-center", Severity.LOW, "The MFA of Identity Center users is known", needs=(Part.DETAILS,))
 def users_identity_center(scene: Scene) -> Iterator[Observation]:
     """Yield an Unsure if IAM Identity Center is in use, because IAM does not show the MFA of its users."""
     roles = [role.name for role in scene.snapshot.roles if RESERVED in role.arn]
@@ -154,7 +154,7 @@ def users_identity_center(scene: Scene) -> Iterator[Observation]:
         yield NotApplicable("no role of Identity Center is in this account")
 
 
-@audit_rule("sessions.duration", Severity.MEDIUM, "Sign-in sessions end in time", needs=(Part.SESSIONS,))
+@audit_rule("sessions.duration", Severity.MEDIUM, "Sign-in sessions are short enough", needs=(Part.SESSIONS,))
 def sessions_duration(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user whose sign-in sessions may last longer than `limits.session`.
 

@@ -10,7 +10,7 @@ SCHEME = "s3://"
 class S3Url:
     """An object or a prefix in a bucket. It has the parts of Path's interface that mfa-kit uses for backups.
 
-    `key` has neither a first nor a last slash. An empty key is the whole bucket.
+    `key` neither begins nor ends with a slash. An empty key is the whole bucket.
     """
 
     bucket: str

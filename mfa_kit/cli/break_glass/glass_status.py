@@ -21,7 +21,7 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=Verb, needs_config=False)
 @GLASS_DIR
 @BACKUP_DIR
-@click.option("--ask-iam", is_flag=True, help="Also ask IAM whether the custodians still have users of their names.")
+@click.option("--ask-iam", is_flag=True, help="Also ask IAM whether the custodians still have users with their names.")
 def status(*, folder: Path | None, backup_dir: Place | None, ask_iam: bool, settings: Settings, output: Output) -> None:
     """Show the custodians and their keys, the last drill and opening, and what is due."""
     glass = wiring.break_glass.find_glass(settings, folder)
