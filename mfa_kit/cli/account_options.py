@@ -217,7 +217,10 @@ def _check_together(values: Mapping[str, Any]) -> None:
     if values.get("in_file") and values.get("in_org"):
         raise UsageFault("--accounts and --org both choose the accounts", "give one of them")
     if values.get("ou") and not values.get("in_org"):
-        raise UsageFault("--ou is for the accounts of an organization", "give --org instead of --accounts, or use -a")
+        raise UsageFault(
+            "--ou is for the accounts of an organization",
+            "give --org instead of --accounts, or select accounts with --include",
+        )
     if given().account is not None:
         raise UsageFault(
             "--account allows one account only, so it cannot be used with --accounts or --org",

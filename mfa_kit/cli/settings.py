@@ -12,7 +12,7 @@ from mfa_kit.wiring.settings import Settings
 
 
 def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
-    """Return the settings: the options of the command line, and for the other options the configuration file.
+    """Return the settings: values of options from the command line, and otherwise from the configuration file.
 
     Raise MfaKitError if the configuration file is invalid. Without `needs_config`, print a note instead, and ignore the
     file.

@@ -10,7 +10,7 @@ from mfa_kit.core.otp import Mistake, Pair, Seed
 
 T = TypeVar("T")
 
-# The number of mistakes after which advice is printed, each time.
+# The number of mistakes between two prints of the advice.
 PATIENCE = 3
 ADVICE = (
     "three wrong codes: check that you are reading this device's entry, and that the clock is set automatically. "

@@ -33,7 +33,7 @@ ROLE_SESSION = rf"(?P<role_id>AROA[A-Z0-9]{{12,}}:)(?P<role_session>{NAME})"
 EMAIL = r"(?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
 # The elements of a statement that may contain names (IAM user guide, "IAM JSON policy elements").
 NAMING = {"Principal", "NotPrincipal", "Resource", "NotResource"}
-# Values of conditions that are no names.
+# Values of conditions that are never names, so they are kept.
 TRUTHS = {"true", "false"}
 
 

@@ -15,7 +15,7 @@ ORGANIZATION = (
 PURPOSE = (
     "Root can do everything, and no policy limits it. After this ceremony, root has two MFA devices: a security key in "
     "a safe, and a virtual device whose secret only several custodians can decrypt together. No one can sign in as "
-    "root alone, and the loss of one device or of one person locks no one out."
+    "root alone, and the loss of one device or one person does not lock you out."
 )
 RECORD = (
     "Operator, witness and custodians sign a record with: the date; the account; who was present, in which part; the "

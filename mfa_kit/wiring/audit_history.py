@@ -21,7 +21,7 @@ NOTHING_BEFORE = Before()
 
 
 def open_baseline(file: Path | None, rules: Iterable[AuditRule]) -> Sequence[Acceptance]:
-    """Return the entries of a baseline about these rules, or () without a file.
+    """Return the entries of a baseline that are about these rules, or () if `file` is None.
 
     Raise UsageFault if the file is not a baseline.
     """
