@@ -5,6 +5,7 @@ Each symbol is read back before it is returned. The module uses no files and no 
 
 from functools import lru_cache
 from itertools import zip_longest
+from operator import attrgetter
 from typing import Literal
 
 import qrcode
@@ -70,7 +71,9 @@ def _symbol(uri: Secret[str], *, correction: int, segment: int) -> qrcode.QRCode
     """Return the smallest symbol that the URI fits into. It is not drawn yet."""
     symbol = qrcode.QRCode(error_correction=correction, border=BORDER, mask_pattern=MASK, image_factory=PilImage)
     symbol.add_data(uri.reveal(), optimize=segment)
-    symbol.version = _version(correction, tuple((part.mode, len(part)) for part in symbol.data_list))
+    # A loop would bind each part of the secret to a local variable, which a traceback could show.
+    parts = zip(map(attrgetter("mode"), symbol.data_list), map(len, symbol.data_list), strict=True)
+    symbol.version = _version(correction, tuple(parts))
     return symbol
 
 
