@@ -1,6 +1,6 @@
 """Accepted findings: a baseline says who accepts which finding, why, and until when.
 
-Later, the finding counts again.
+After that date, the finding counts again.
 """
 
 from collections.abc import Sequence

@@ -32,7 +32,7 @@ class AuditHistory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Before:
-    """What the ledger knows of earlier audits of an account.
+    """What the ledger has about audits of an account.
 
     `past` is the previous audit, or None if none is on record. `now` is the current one. Both are None if the ledger
     was not asked. `since` has the Unix time when each finding was first seen, by ID.
@@ -54,7 +54,7 @@ class Before:
 
 
 def figures(answers: Sequence[RuleAnswer], *, at: float) -> PastAudit:
-    """Return the figures of an audit: how many rules had which result, and how many failed, by severity."""
+    """Return the figures of an audit: the number of rules by result, and the number of failed rules by severity."""
     return PastAudit(
         at=at,
         results=Counter(str(answer.result) for answer in answers),

@@ -90,7 +90,7 @@ class Unsure:
 
 @dataclass(frozen=True, slots=True)
 class NotApplicable:
-    """An observation that the rule does not apply to this account, with the reason."""
+    """What a rule yields if it does not apply to this account, with the reason."""
 
     why: str
 

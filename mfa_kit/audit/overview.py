@@ -14,10 +14,10 @@ from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
 class AuditOverview:
     """The figures of one account.
 
-    `results` has the result of each rule by its ID. `failed` has the number of failed rules for each severity. `ways`
-    has, for each way to sign in (WAYS), the number of users with a console password who sign in with it, and `users` is
-    the number of all users. `holes` counts the parts of the account that could not be read. `root` says how well root
-    is protected. `at` is the Unix time of the snapshot.
+    `results` has the result of each rule by its ID. `failed` has the number of failed rules for each severity. `users`
+    is the number of all users. `ways` counts the users with a console password by the way in which they sign in (WAYS).
+    `holes` counts the parts of the account that could not be read. `root` says how well root is protected. `at` is the
+    Unix time of the snapshot.
     """
 
     at: float

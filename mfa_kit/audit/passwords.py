@@ -92,7 +92,9 @@ def _short_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weak
         where = f" of a password that is the only factor, as for {few(alone)}" if alone else ""
         yield from (f"{text}{where}" for text in _short(policy, ALONE, "NIST"))
     elif unread:
-        yield Unsure(SUBJECT, f"{policy.length} characters are enough only if every console user has MFA: unknown")
+        yield Unsure(
+            SUBJECT, f"{policy.length} characters are enough only if every console user has MFA, which is unknown"
+        )
 
 
 def _single_factor_users(scene: Scene) -> tuple[list[str], bool, bool]:

@@ -62,7 +62,7 @@ CONTROL_RULES: tuple[AuditRule, ...] = (
     *passwords.CONTROL_RULES,
 )
 ALL_RULES = (*RULES, *CONTROL_RULES)
-# By password profile, the single rules that `passwords.policy` covers.
+# For each password profile, the rules that each check one part of what `passwords.policy` checks.
 BY_PROFILE = {Profile.NIST: ("passwords.nist",), Profile.CIS: ("passwords.length-14", "passwords.reuse-24")}
 
 

@@ -27,7 +27,7 @@ OUTSIDE = {
     OrganizationPlace.MEMBER: "a member account cannot see this setting: audit the management account",
     OrganizationPlace.ADMINISTRATOR: "this is the management account or an administrator of IAM, not a plain member",
 }
-NO_ROOT = "accounts in this partition have no root user that signs in"
+NO_ROOT = "accounts in this partition have no root user that can sign in"
 
 
 def _why_no_root(scene: Scene) -> str | None:

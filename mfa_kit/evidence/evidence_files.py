@@ -39,7 +39,11 @@ class ReadCall:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceAnswers:
-    """The results of rules. `audit` has those of the audit, `all` also those of rules only for framework controls."""
+    """The results of rules.
+
+    `audit` has those of the rules of an audit. `all` also has those of the rules that are only for controls of
+    frameworks.
+    """
 
     audit: Sequence[RuleAnswer]
     all: Sequence[RuleAnswer]

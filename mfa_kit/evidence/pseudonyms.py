@@ -149,9 +149,8 @@ class Pseudonyms:
 class Hiding:
     """The functions that hide the names in a text and in a policy.
 
-    With `shuffled`, rows must not be in the order of names.
-
-    Without pseudonyms, the texts stay as they are.
+    If `shuffled` is true, rows must not be sorted by name, because their order would reveal the names. Without
+    pseudonyms, the functions return the texts unchanged.
     """
 
     text: Callable[[str], str] = str

@@ -93,7 +93,7 @@ class _Reach:
 
 
 # The request contexts for the fields of _Reach, in their order. In the last one, MFA was
-# 129,600 seconds (36 hours) ago, as in the longest STS session. A console session is shorter (12 hours).
+# 129,600 seconds (36 hours) ago, as in the longest STS session. By default, a console session is shorter (12 hours).
 REQUESTS: tuple[RequestContext, ...] = (PLAIN_KEYS, NO_MFA, WITH_MFA, {**WITH_MFA, MFA_AGE: "129600"})
 
 
@@ -196,7 +196,8 @@ def _operator(read: ReadPolicy) -> Iterator[Trap]:
                 )
 
 
-# Statements about resources are judged for the user zoe: the start of ARNs in zoe's account, and zoe's own requests.
+# Statements that name resources are evaluated for an example user, zoe: the start of ARNs in zoe's account, and the
+# context of zoe's requests.
 ACCOUNT = "arn:aws:iam::123456789012:"
 OF_SOMEBODY: RequestContext = {"aws:username": "zoe"}
 # Matches the partition and the account in an ARN of IAM. A policy is assumed to name only the user's own account.

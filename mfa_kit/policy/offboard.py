@@ -1,4 +1,4 @@
-"""The commands with which a user leaves an account, in an order that can be stopped: what can be undone comes first."""
+"""The steps for a user who leaves an account. The steps that can be undone come first, so a person can still stop."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from mfa_kit.core.models import check_user
 from mfa_kit.enrollment.revoke import session_commands
 from mfa_kit.policy.onboard import SetupStep, StepState
 
-# The filter with which CloudTrail finds the events of a user, without the user's name.
+# The filter for the events of a user in CloudTrail. The user's name is appended to it.
 BY_NAME = "AttributeKey=Username,AttributeValue="
 
 

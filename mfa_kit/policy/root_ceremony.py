@@ -8,9 +8,9 @@ from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 # The paragraph about member accounts. The recommendation is in the IAM user guide, "Centrally manage root access for
 # member accounts".
 ORGANIZATION = (
-    "AWS recommends removing the credentials of root from member accounts. They then have no password, no access "
-    "keys, no MFA devices and no way to recover them, so they need no ceremony. Only the management account keeps "
-    "its root."
+    "AWS recommends removing the credentials of root from member accounts. Root of these accounts then has no "
+    "password, no access keys, no MFA devices and no way to recover them, so they need no ceremony. Only the "
+    "management account keeps the credentials of its root."
 )
 PURPOSE = (
     "Root can do everything, and no policy limits it. After this ceremony, root has two MFA devices: a security key in "
@@ -18,9 +18,9 @@ PURPOSE = (
     "root alone, and the loss of one device or one person does not lock you out."
 )
 RECORD = (
-    "Operator, witness and custodians sign a record with: the date; the account; who was present, in which part; the "
-    "serial of the security key and where it is; where the password and the phone are; the recipient of the "
-    "break-glass identity; and the result of the drill, whose protocol has lines to sign."
+    "The operator, the witness and the custodians sign a record with: the date; the account; who was present, and in "
+    "which role; the serial of the security key and where it is; where the password and the phone are; the recipient "
+    "of the break-glass identity; and the result of the drill, whose protocol has lines to sign."
 )
 PICTURE = "/dev/shm/root.png"  # noqa: S108 - the text says that it is in memory
 
@@ -72,10 +72,10 @@ def _present(glass: GlassUse | None) -> LetterSection:
     number = f"{glass.threshold} of the custodians" if glass else "as many custodians as are needed"
     return LetterSection(
         title="Who is present",
-        paragraphs=("All of them stay from the first step to the last one, and no one has two of these parts.",),
+        paragraphs=("Everyone stays from the first step to the last one, and no one has two of these roles.",),
         steps=(
             LetterStep(text="The operator, who has the password of root, and uses the computer."),
-            LetterStep(text="The witness, who receives the email of root's address, and reads each step aloud."),
+            LetterStep(text="The witness, who receives the email sent to root's address, and reads each step aloud."),
             LetterStep(text=f"For the drill at the end: {number}, with their keys."),
         ),
     )
@@ -89,15 +89,15 @@ def _before(glass: GlassUse | None) -> LetterSection:
         steps=(
             *(() if glass else (LetterStep(text="Make a break-glass identity for M custodians.", commands=(create,)),)),
             LetterStep(
-                text="Hold a drill, so that the custodians have their keys. It needs a backup that is encrypted to the "
-                "identity, such as that of the first administrator.",
+                text="Hold a drill to make sure that the custodians have their keys. It needs a backup encrypted to "
+                "the identity, such as that of the first administrator.",
                 commands=(
                     command("mfa-kit", "enroll", "ADMIN", "--with", "virtual", "-r", recipient),
                     "mfa-kit break-glass drill",
                 ),
             ),
             LetterStep(
-                text="Check that a new security key is genuine. Label it, and prepare an envelope for it.",
+                text="Take a new security key, and check that it is genuine. Label it, and prepare an envelope for it.",
                 commands=("mfa-kit verify fido2",),
             ),
             LetterStep(text="Check that the email address and the phone number of root belong to the company."),
@@ -133,20 +133,20 @@ def _virtual_device(glass: GlassUse | None) -> LetterSection:
                 text="Choose Assign MFA device again, the name root-account-mfa-device, and Authenticator app. Scan "
                 "the QR code with the phone."
             ),
-            LetterStep(text=f"Take a screenshot of the QR code, and save it in memory, as {PICTURE}."),
+            LetterStep(text=f"Take a screenshot of the QR code, and save it in a folder in memory, as {PICTURE}."),
             LetterStep(
-                text="Encrypt it to the break-glass identity. mfa-kit asks for a code of the phone, and then removes "
-                "the picture.",
+                text="Encrypt it to the break-glass identity. mfa-kit asks for a code from the phone, and then "
+                "removes the picture.",
                 commands=(
                     command("mfa-kit", "backup", "add", "--root", "--image", PICTURE, "-r", recipient, "--shred"),
                 ),
             ),
-            LetterStep(text="Type two codes of the phone into the console, and sign out."),
+            LetterStep(text="Type two consecutive codes from the phone into the console, and sign out."),
             LetterStep(
-                text="The custodians show that they can open the backup, and that it has the codes of the phone.",
+                text="The custodians show that they can open the backup, and that its codes are those of the phone.",
                 commands=("mfa-kit break-glass drill --phone root --protocol drill.pdf",),
             ),
-            LetterStep(text="Delete the entry from the phone, or put the phone into another safe than the key."),
+            LetterStep(text="Delete the entry from the phone, or put the phone into a different safe than the key."),
         ),
     )
 
@@ -156,10 +156,12 @@ def _after() -> LetterSection:
         title="Check the result",
         steps=(
             LetterStep(
-                text="Root has no access keys. If it has some, delete them on the page Security credentials.",
+                text="Check that root has no access keys. If it has any, delete them on the Security credentials page.",
                 commands=("mfa-kit audit --rule root",),
             ),
-            LetterStep(text="The backup of root can be opened.", commands=("mfa-kit audit --rule break-glass",)),
+            LetterStep(
+                text="Check that the backup of root can be opened.", commands=("mfa-kit audit --rule break-glass",)
+            ),
             LetterStep(text="Change root's password to a long random one, and put it into an envelope of its own."),
         ),
     )
@@ -177,13 +179,15 @@ def _repeat() -> LetterSection:
         title="When to repeat",
         steps=(
             LetterStep(text="Every 180 days: the drill of the custodians."),
-            LetterStep(text="Every year: all of it, with a sign-in of root with each device."),
+            LetterStep(text="Every year: the whole ceremony, and a sign-in as root with each device."),
             LetterStep(
-                text="After root was used in an emergency, or someone who was present has left: new password, and a "
-                "new virtual device.",
+                text="After root was used in an emergency, or someone who was present has left: set a new password, "
+                "and assign a new virtual device.",
                 commands=("mfa-kit break-glass rotate",),
             ),
-            LetterStep(text="At once, if an envelope is open or missing: remove that device, and begin again."),
+            LetterStep(
+                text="At once, if an envelope was opened or is missing: remove that device, and repeat the ceremony."
+            ),
         ),
     )
 

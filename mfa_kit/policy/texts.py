@@ -21,7 +21,7 @@ class Variant(StrEnum):
 
 
 class Certification(StrEnum):
-    """A certification level of the FIDO Alliance, the lowest that is accepted from a security key."""
+    """The lowest FIDO Alliance certification level that the policy accepts from a security key."""
 
     L1 = "FIDO-L1"
     L1_PLUS = "FIDO-L1plus"
@@ -220,7 +220,9 @@ def _uncertified(choices: PolicyChoices) -> Iterator[tuple[Document, list[Policy
             [
                 PolicyLine("DenyKeysWithoutFips", "a key needs a certification of FIPS 140-2 or FIPS 140-3"),
                 *([] if choices.certification else [virtual]),
-                PolicyLine("Null", "both lines must be met, so one of the two certifications is enough"),
+                PolicyLine(
+                    "Null", "the deny applies only if a key has neither certification, so one of the two is enough"
+                ),
             ],
         )
 
