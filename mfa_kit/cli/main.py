@@ -78,7 +78,11 @@ COMMANDS: Rows = {
                 "mfa_kit.cli.rollout.handover:handover",
                 across="mfa_kit.cli.rollout.index_handover:hand_over_index",
             ),
-            "activate": Row("Enable staged devices.", "mfa_kit.cli.rollout.activate:activate"),
+            "activate": Row(
+                "Enable staged devices.",
+                "mfa_kit.cli.rollout.activate:activate",
+                across="mfa_kit.cli.rollout.accounts_activate:activate_in_accounts",
+            ),
             "station": Row("Enroll users in person, one after another.", "mfa_kit.cli.rollout.station:station"),
             "bench": Row("", "mfa_kit.cli.rollout.station:bench"),
             "status": Row(

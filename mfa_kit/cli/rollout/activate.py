@@ -7,6 +7,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
+from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import required_proofs, shared_options
@@ -35,6 +36,7 @@ from mfa_kit.wiring.settings import Settings
 @identity(required=True)
 @BACKUP_DIR
 @shared_options.WORKERS
+@account_options(role=None, workers=False, results=False)
 def activate(
     *,
     proofs: Path | None,
@@ -79,7 +81,7 @@ def activate(
 
         if not settings.dry_run:
             required.ask(entries, created, settings=settings, ports=ports)
-        outcomes = _outcomes(entries, created, required, execution, ports=ports, dry=settings.dry_run)
+        outcomes = outcomes_of(entries, created, required, execution, ports=ports, dry=settings.dry_run)
         try:
             for result in without:
                 tally.take(result)
@@ -98,7 +100,7 @@ def _choose(
 ) -> tuple[list[Entry], list[RowResult]]:
     """Return the staged devices to enable, and the results of users who sent proofs, but have no staged device."""
     named = {name.lower() for name in shared_options.split_names(only)}
-    selected = _list_users(ports, groups, named)
+    selected = list_users(ports, groups, named)
     users = selected
     if required.users is not None:
         users = required.users if selected is None else required.users & selected
@@ -111,7 +113,7 @@ def _choose(
     return entries, without
 
 
-def _outcomes(
+def outcomes_of(
     entries: Sequence[Entry],
     open_backup: Callable[[Entry], Created],
     required: RequiredProofs,
@@ -131,7 +133,7 @@ def _outcomes(
     return check_proofs(entries, open_backup=open_backup, execution=execution, require_proof=require)
 
 
-def _list_users(ports: "wiring.rollout.RolloutPorts", groups: Sequence[str], named: set[str]) -> set[str] | None:
+def list_users(ports: "wiring.rollout.RolloutPorts", groups: Sequence[str], named: set[str]) -> set[str] | None:
     """Return the lower-case names of the users to activate, or None for all users.
 
     If `groups` has names, only members of at least one of these groups are returned. If `named` has names, only these

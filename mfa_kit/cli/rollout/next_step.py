@@ -32,7 +32,8 @@ def _give_files(made: Sequence[RowResult], plan: str, index: str) -> str:
         command = f"mfa-kit rollout handover {quote(index or plan)} -o DIR"
         return f"next: write a letter and a folder for each user: {command}" + (OPTIONS if index else "")
     if any(each.outcome is RowOutcome.STAGED for each in made):
-        return "next: give the users their secrets, then enable the devices: mfa-kit rollout activate -i IDENTITY"
+        command = "mfa-kit rollout activate -i IDENTITY" + (OPTIONS if index else "")
+        return f"next: give the users their secrets, then enable the devices: {command}"
     if without := [each for each in made if each.admin_backup and not each.reason]:
         users = count_of(len(without), "user")
         return f"next: give {users} their secrets before they sign in: mfa-kit backup show FILE -i IDENTITY -o FILE.png"
