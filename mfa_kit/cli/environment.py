@@ -78,6 +78,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
             "--path",
             "--desk",
             "--auditor",
+            "--owner",
             "--each-user",
             "--pseudonyms",
             "--sign",
