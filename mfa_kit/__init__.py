@@ -1,3 +1,3 @@
 """Enroll and verify MFA devices for AWS IAM users."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
