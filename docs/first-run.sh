@@ -22,7 +22,7 @@ recipient=$(age-keygen -y "$desk/identity.txt")
 step "alice gets a virtual MFA device"
 mfa-kit enroll alice --with virtual --codes generated -r "$recipient" --account "$LAB"
 
-step "Her backup opens with age, zbarimg reads it, oathtool gives the next two codes"
+step "age opens her backup, zbarimg reads it, oathtool gives the next two codes"
 backup=("$desk/backups/$LAB/alice/"*.png.age)
 # IAM wants a pair above the one that enabled the device, so these are of the next two half minutes.
 age -d -i "$desk/identity.txt" "${backup[0]}" | zbarimg --quiet --nodbus --raw - |
