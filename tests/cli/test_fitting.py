@@ -11,6 +11,8 @@ from mfa_kit.cli.results import Results
 
 AWS = "aws iam update-account-password-policy --minimum-password-length 15 --allow-users-to-change-password"
 QUOTED = "mfa-kit backup verify -i 'my identity file with a long name.txt' --backup-dir '/srv/backups of everyone'"
+UV = "uv pip install --python /home/administrator/.local/share/uv/tools/mfa-kit 'mfa-kit[tokens]'"
+PIPX = "pipx runpip 'mfa-kit of the administrators' install --quiet --upgrade 'mfa-kit[tokens]'"
 APPLY = f"mfa-kit rollout apply p.json -r age1{'q' * 58}"
 
 
@@ -20,6 +22,8 @@ APPLY = f"mfa-kit rollout apply p.json -r age1{'q' * 58}"
         (f"      {AWS}", "", AWS),
         (f"  note: to continue: {APPLY}", "note: to continue:", APPLY),
         (f"      # IDENTITY decrypts it: {QUOTED}", "# IDENTITY decrypts it:", QUOTED),
+        (f"  try: {UV}", "try:", UV),
+        (f"  try: {PIPX}", "try:", PIPX),
     ],
 )  # fmt: skip
 def test_a_command_at_the_end_can_be_copied(line: str, prose: str, command: str) -> None:
