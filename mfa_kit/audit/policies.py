@@ -69,16 +69,21 @@ def _full_managed(scene: Scene) -> Iterator[Finding]:
             held = [one for one in _holders(scene) if arn in one.attached]
             if arn in boundaries and not held:  # a boundary gives no permission (IAM.1 of Security Hub leaves it out)
                 continue
-            where = f"attached to {_named(held)}" if held else "attached to no one"
-            yield Finding(
-                subject=arn,
-                evidence=f"allows every action on every resource; {where}",
-                remedy=(
-                    "# write a policy with what is needed; for administrators attach AWS's AdministratorAccess; then:",
-                    *(_detach(one, arn) for one in held),
-                    command("aws", "iam", "delete-policy", "--policy-arn", arn),
-                ),
-            )
+            yield _full_policy(arn, held)
+
+
+def _full_policy(arn: str, held: Sequence[Entity]) -> Finding:
+    """Return the Finding for a managed policy that allows everything. `held` are those to which it is attached."""
+    where = f"attached to {_named(held)}" if held else "attached to no one"
+    return Finding(
+        subject=arn,
+        evidence=f"allows every action on every resource; {where}",
+        remedy=(
+            "# write a policy with what is needed; for administrators attach AWS's AdministratorAccess; then:",
+            *(_detach(one, arn) for one in held),
+            command("aws", "iam", "delete-policy", "--policy-arn", arn),
+        ),
+    )
 
 
 def _full_inline(holder: Entity) -> Iterator[Finding]:

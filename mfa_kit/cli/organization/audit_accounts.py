@@ -93,10 +93,7 @@ def audit_accounts(
         done += _audit_rest(done, organization, folders, questions, root, settings=settings, keeps=keeps)
         done = shared.in_order(done)
         _note_unused(done, questions.accepted, settings, baseline)
-        # The state of a root user is read without a role, so it may be known for accounts that could not be opened.
-        unread = [visit.account for visit in done if visit.state in UNREAD and root().can_read(visit.account.id)]
-        postures = organization.each(lambda account: (account.id, root().posture(account.id)), unread)
-        roots = {account: posture.verdict for account, posture in postures if posture}
+        roots = _roots_of_unread(done, organization, root)
         if folders:
             _write_files(done, organization, folders, roots)
         if not roots:
@@ -155,6 +152,20 @@ def _audit_rest(
             dated = visit.mapped(lambda result: _dated(*result, organization, questions, settings, is_new=True))
             found.append(dated.mapped(lambda audited: _reduced(audited, keeps=keeps)))
     return found
+
+
+def _roots_of_unread(
+    done: Sequence[Visit[Audited]],
+    organization: "wiring.organization.Organization",
+    root: "Callable[[], wiring.organization_root.OrganizationRoot]",
+) -> dict[str, RootVerdict]:
+    """Return the known verdicts on the root users of accounts that could not be opened, by account ID.
+
+    The state of a root user is read without a role in its account.
+    """
+    unread = [visit.account for visit in done if visit.state in UNREAD and root().can_read(visit.account.id)]
+    postures = organization.each(lambda account: (account.id, root().posture(account.id)), unread)
+    return {account: posture.verdict for account, posture in postures if posture}
 
 
 def _dated(
