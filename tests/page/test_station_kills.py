@@ -14,7 +14,7 @@ import pytest
 
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser
-from tests.conftest import MfaKit
+from tests.conftest import COUNTED, MfaKit
 from tests.page.conftest import Command, Start, open_admin, open_colleague, shown_codes
 from tests.page.test_station import END, call, press
 from tests.rollout.conftest import Rollout
@@ -137,7 +137,9 @@ def station(
 
 
 @pytest.mark.parametrize(("moment", "number"), sample(CASES, 4))
-def test_a_stopped_station_continues(station: Station, moment: str, number: signal.Signals) -> None:
+def test_a_stopped_station_continues(
+    station: Station, moment: str, number: signal.Signals, record_property: Callable[[str, object], None]
+) -> None:
     """No window keeps the QR code, nobody is lost, and nobody has a second device."""
     rollout, people = station.rollout, station.users
     station.open()
@@ -157,3 +159,4 @@ def test_a_stopped_station_continues(station: Station, moment: str, number: sign
     rollout.works(people)
     serials = [each for each in rollout.lab.serials() if each.rpartition("/")[2] in people]
     assert len(serials) == len(people)
+    record_property(COUNTED, ("kills and interrupts of a station with a page", 1))

@@ -28,7 +28,8 @@ def test_the_picture_of_an_audit_is_current(tmp_path: Path) -> None:
     assert shown == pictures.text_of(pictures.AUDIT)
 
 
-def test_the_page_of_a_station(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_pictures_of_a_station_are_current(tmp_path: Path) -> None:
     """Both views, while the second of three users scans the QR code."""
     for file, (page, _) in pictures.station(tmp_path).items():
         assert pictures.words(page) == pictures.text_of(file), file.name
