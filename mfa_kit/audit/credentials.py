@@ -163,7 +163,7 @@ def sessions_duration(scene: Scene) -> Iterator[Observation]:
     sessions = scene.snapshot.sessions
     unread = [hole for hole in scene.snapshot.holes if hole.part is Part.SESSIONS]
     if not sessions and not unread:
-        yield NotApplicable("not read; to read it with a request for each console user: audit --max-session 12h")
+        yield NotApplicable("not read; this needs one request for each console user: mfa-kit audit --max-session 12h")
     for name, seconds in sessions.items():
         if seconds > scene.limits.session:
             yield Finding(

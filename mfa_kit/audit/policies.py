@@ -79,7 +79,7 @@ def _full_policy(arn: str, held: Sequence[Entity]) -> Finding:
         subject=arn,
         evidence=f"allows every action on every resource; {where}",
         remedy=(
-            "# write a policy with what is needed; for administrators attach AWS's AdministratorAccess; then:",
+            "# write a policy that allows only what is needed (administrators: AdministratorAccess); then:",
             *(_detach(one, arn) for one in held),
             command("aws", "iam", "delete-policy", "--policy-arn", arn),
         ),
@@ -95,7 +95,7 @@ def _full_inline(holder: Entity) -> Iterator[Finding]:
                 arn=holder.arn,
                 evidence=f"inline policy {name} of {_kind(holder)} {holder.name} allows every action on every resource",
                 remedy=(
-                    "# attach a policy with what is needed, for administrators AWS's AdministratorAccess; then:",
+                    "# attach a policy that allows only what is needed (administrators: AdministratorAccess); then:",
                     command(
                         *("aws", "iam", f"delete-{_kind(holder)}-policy", f"--{_kind(holder)}-name", holder.name),
                         *("--policy-name", name),
@@ -122,7 +122,7 @@ def policies_administrator(scene: Scene) -> Iterator[Observation]:
                     subject=holder.name,
                     arn=holder.arn,
                     evidence=f"{_kind(holder)} {holder.name} has a policy that allows every action on every resource",
-                    remedy=("# attach a policy with what is needed instead, and detach this one",),
+                    remedy=("# attach a policy that allows only what is needed, and detach this one",),
                 )
 
 
@@ -152,7 +152,7 @@ def roles_support(scene: Scene) -> Iterator[Observation]:
         subject=snapshot.account,
         evidence=f"no role has AWSSupportAccess, so an incident needs an administrator{instead}",
         remedy=(
-            "# ROLE is a role for your team, which may be new: "
+            "# ROLE is a new or existing role of your team: "
             + command("aws", "iam", "attach-role-policy", "--policy-arn", f"arn:{snapshot.partition}{SUPPORT}")
             + " --role-name ROLE",
         ),

@@ -73,7 +73,10 @@ def choose_rules(names: Sequence[str]) -> list[AuditRule]:
     """
     for name in names:
         if any(rule.id == name for rule in CONTROL_RULES):
-            raise UsageFault(f"the rule {name!r} is only for controls of a framework", "show them: --framework ID")
+            raise UsageFault(
+                f"the rule {name!r} is only for controls of a framework",
+                "show the controls of a framework: --framework ID",
+            )
         if not any(_is_named(rule, name) for rule in RULES):
             raise UsageFault(f"there is no rule {name!r}", f"use one of {', '.join(rule.id for rule in RULES)}")
     return [rule for rule in RULES if not names or any(_is_named(rule, name) for name in names)]

@@ -93,7 +93,7 @@ def _checks(name: str) -> SetupStep:
     more = ("list-service-specific-credentials", "list-user-policies", "list-attached-user-policies")
     return SetupStep(
         what="what to check afterwards",
-        why="other credentials and policies of the user, roles that the user could assume, and what the user did last",
+        why="other credentials and policies of the user, roles that the user can assume, and the user's last API calls",
         state=StepState.TO_DO,
         commands=(
             command("mfa-kit", "status", name),

@@ -173,7 +173,7 @@ def _root(snapshot: Snapshot) -> list[SetupStep]:
         ),
         SetupStep(
             what="root: no access keys",
-            why="policies do not limit root",
+            why="policies do not limit root, so they do not limit its access keys either",
             state=_state(done=keys),
             commands=("# sign in as root: Security credentials page, Access keys, deactivate and delete",),
         ),
@@ -324,7 +324,7 @@ def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[Setup
     unknown = any(one.mfa is None or one.credentials is None for one in everybody) or snapshot.hole(Part.REPORT)
     return [
         SetupStep(
-            what=f"a device for each user with a password: {len(bare)} have none",
+            what=f"a device for each user with a password (users without one: {len(bare)})",
             why="users need a device before a policy requires MFA",
             state=StepState.UNKNOWN if unknown and not bare else _state(done=not bare),
             commands=tuple(command("mfa-kit", "enroll", one.name, "--with", "virtual") for one in bare),
@@ -377,7 +377,8 @@ def shell_script(steps: Sequence[SetupStep]) -> str:
     lines = ["# Read each step before you run it. mfa-kit does not run any of this."]
     for number, step in enumerate(steps, 1):
         lines += ["", f"# {number}. {step.what} [{step.state}]", f"#    {step.why}"]
-        lines += [f"# done: {line}" if step.state is StepState.DONE else line for line in step.commands]
+        done = step.state is StepState.DONE
+        lines += [f"# done: {line.removeprefix('# ')}" if done else line for line in step.commands]
     # After a line break in a name, the shell would run the text that follows. IAM allows no line break in a name, but a
     # snapshot from another source may have one.
     return "\n".join(line.replace("\n", "\\n") for line in lines)
