@@ -81,7 +81,7 @@ class AcceptedFinding:
 
 @dataclass(frozen=True, slots=True)
 class Unsure:
-    """A user, or another subject, for whom the rule could not be evaluated. `arn` is as in a Finding."""
+    """A user, or another subject, that the rule could not evaluate. `arn` is as in a Finding."""
 
     subject: str
     why: str

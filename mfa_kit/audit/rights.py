@@ -21,7 +21,7 @@ EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
     needs=(Part.DETAILS, Part.REPORT),
 )
 def groups_enforcement(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each group that has a console user for whom no policy requires MFA.
+    """Yield a Finding for each group with a console user if no policy requires this user to use MFA.
 
     Policies of the user's other groups count too. Yield an Unsure for a group if that is unknown.
     """

@@ -259,7 +259,7 @@ def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[
 
 
 def _verdicts(controls: Sequence[ControlAnswer]) -> Iterator[str]:
-    """Yield the number of controls of each verdict, and then the IDs of those that fail or are unknown."""
+    """Yield the number of controls with each verdict, and then the IDs of the controls that fail or are unknown."""
     found = {result: [each.control.id for each in controls if each.result is result] for result in ControlResult}
     yield ", ".join(f"{len(ids)} {result}" for result, ids in found.items() if ids)
     for result in (ControlResult.FAIL, ControlResult.UNKNOWN):

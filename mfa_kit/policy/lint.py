@@ -104,7 +104,7 @@ def _reach(statement: IamStatement) -> _Reach:
 
 
 def _operators(statement: IamStatement, key: str) -> list[str]:
-    """Return the operators of those conditions of a statement that test this condition key."""
+    """Return the operators with which the conditions of a statement test this condition key."""
     return [operator for operator, name, _ in statement.lines if name.lower() == key.lower()]
 
 

@@ -151,7 +151,7 @@ def _parameters(choices: OrgRoleChoices) -> Iterator[str]:
         "Hub",
         (
             "The principal that may assume the roles."
-            " An account's root stands for its users and roles that may call AssumeRole."
+            " An account's root means all its users and roles that may call AssumeRole."
         ),
         default=choices.hub,
         pattern=HUB,
