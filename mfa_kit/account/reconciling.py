@@ -58,10 +58,11 @@ def reconcile(
 ) -> list[Discrepancy]:
     """Return the differences between the ledger and an account: devices first, then runs, then backups.
 
-    `devices` are the account's devices in IAM, unassigned ones included. `tagged` has the run in the tags of each
-    virtual device, by serial. `backups` are the backups of the account's devices. `lives` says whether a run's process
-    is alive; if it is, the run's device is left out, because the run is still changing it. A virtual device without the
-    tag of a run is left out too, because mfa-kit did not make it.
+    `devices` are the account's devices in IAM, unassigned ones included. `tagged` has, by serial, the run in the tags
+    of each virtual device, or a Mark that says why there is none. `backups` are the backups of the account's devices.
+    `lives` says whether a run's process is alive; if it is, the run's device is left out, because the run is still
+    changing it. A virtual device without a run in its tags is not reported as unknown, because nothing shows that
+    mfa-kit made it.
     """
     # Ask once per run: each call of `lives` may need several requests to a shared ledger, and a killed rollout leaves
     # many entries of one run.

@@ -101,7 +101,7 @@ def _custodians_can_open(
     to = [word for each in (*one.recipients, recipient) for word in ("-r", each)]
     yield Finding(
         subject=one.serial,
-        evidence="its backup is not encrypted to a break-glass identity, so it depends on single key holders",
+        evidence="its backup is not encrypted to a break-glass identity, so custodians cannot open it",
         remedy=(
             *(() if identities else (CREATE,)),
             f"{REKEY} {command('mfa-kit', 'backup', 'rekey', '-i', 'IDENTITY', *to)}",

@@ -1,4 +1,7 @@
-"""Parses the common options and the configuration file into Settings. A command loads it, but its help does not."""
+"""Parses the common options and the configuration file into Settings.
+
+This module is imported when a command runs, but not when only the command's help is shown.
+"""
 
 import sys
 

@@ -27,7 +27,7 @@ def end_at_once(fault: MfaKitError) -> NoReturn:
     late.daemon = True
     with suppress(RuntimeError):  # the system may refuse to start a thread
         late.start()
-    with _ENDED:  # if several threads notice the loss, only one of them reports it
+    with _ENDED:  # if several threads call this, for example after a lost session, only one of them reports it
         with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:
             tty.write(BACK.encode())  # leave the alternate screen, which may show a secret
         print_error(str(fault), hint=fault.hint)

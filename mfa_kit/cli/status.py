@@ -123,7 +123,7 @@ def _read_lists(
     with progress.showing("reading devices"):
         found = read_user_devices(opened.desk.inventory, opened.account, names, max_age=max_age, each=pool.map)
     for why in found.denied:
-        progress.alert(f"asking IAM about more users instead: {why}")
+        progress.alert(f"more users are looked up one by one, because a list cannot be read: {why}")
     if found.report is not None:
         minutes = max(0, int(opened.desk.inventory.now() - found.report.made) // 60)
         progress.note(

@@ -227,7 +227,7 @@ def _denied(
 
 
 def _overlaps(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> Iterator[ActionOnResource]:
-    """Yield an example for each allowed and denied pattern that overlap, although neither contains the other.
+    """Yield an example for each pair of an allowed and a denied pattern that overlap only in part.
 
     For example, the allowed `s3:Get*` and the denied `s3:*Object` both match `s3:GetObject`.
     """

@@ -40,7 +40,7 @@ def _sign_in(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
     each_key = f"$({command('aws', 'iam', 'list-access-keys', '--user-name', name)}"
     yield SetupStep(
         what=f"deactivate the access keys of {name}",
-        why="this can be undone: --status Active",
+        why="to undo this, run it with --status Active instead of Inactive",
         state=_state(present=bool(one.keys) if one and known else None),
         commands=(
             f"for key in {each_key} --query 'AccessKeyMetadata[].AccessKeyId' --output text); do "

@@ -165,7 +165,7 @@ def _root(snapshot: Snapshot) -> list[SetupStep]:
     return [
         SetupStep(
             what="root: two MFA devices",
-            why="two security keys, stored in different places, for emergencies; only root can list its own devices",
+            why="root is for emergencies, so keep two security keys, in two places; only root sees its own devices",
             state=_state(done=two),
             commands=(
                 "# sign in as root; AWS has no API for this: Security credentials page, Assign MFA device, twice",

@@ -280,7 +280,7 @@ def keep_users(rows: Sequence[RosterRow], users: Sequence[str]) -> list[RosterRo
     wanted = {user.lower() for user in users}
     if missing := wanted - {row.user.lower() for row in rows}:
         raise UsageFault(
-            f"users of --only are not in the roster, the plan or the selection: {', '.join(sorted(missing))}",
+            f"--only names users who are not in the roster, plan or selection: {', '.join(sorted(missing))}",
             "check the spelling, or remove these names from --only",
         )
     return [row for row in rows if row.user.lower() in wanted]

@@ -166,7 +166,7 @@ def _header(cells: Sequence[str], line: int, columns: Sequence[str]) -> list[str
     if "user" not in names:
         raise UsageFault(
             f"line {line}: the roster's header has no column 'user'",
-            f"begin with a header; only user is required: {','.join(COLUMNS)}",
+            f"begin with a header of these columns, of which only 'user' is required: {','.join(COLUMNS)}",
         )
     if twice := [name for name in columns if names.count(name) > 1]:
         raise UsageFault(f"the roster has the column {twice[0]} twice", "remove one of them")

@@ -27,7 +27,7 @@ class GivenPin:
         self._entry = entry
 
     def check(self) -> None:
-        """Do nothing, because the user or script that gives the PIN already has it."""
+        """Do nothing: a given PIN need not be shown or stored, because the user or script already has it."""
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
         """Ask for the PIN, and return it."""
@@ -128,7 +128,7 @@ class PrintedPin:
         self._write(_described(info), pin)
         self._progress.alert(
             f"{self._out} contains the new PIN unencrypted: print it, and delete the file; "
-            "the PIN is valid once mfa-kit reports that the key has it"
+            "the PIN is not valid until mfa-kit reports that the key has it"
         )
         return Pin(pin.reveal())
 

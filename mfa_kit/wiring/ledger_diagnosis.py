@@ -39,7 +39,9 @@ def _role(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
     what, grants = "ledger role", f"mfa-kit ledger grants --desk {quote(state.role)}=TEAM"
     if state.sees_all:
         hint = f"use a separate role for each computer: {grants}"
-        return Diagnosis(what, Health.NOTED, f"{state.role} ignores teams and privileges, as a superuser", hint)
+        return Diagnosis(
+            what, Health.NOTED, f"{state.role} is not limited to a team: it is a superuser, or has BYPASSRLS", hint
+        )
     if state.auditor:
         return Diagnosis(what, Health.GOOD, f"{state.role} reads the rows of all teams, and may not write")
     if conditions.owner:

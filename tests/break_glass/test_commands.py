@@ -228,7 +228,7 @@ def test_custodians_pass_a_file_on(desk: Desk) -> None:
     before, after = desk.folder / "set-02-bob.age", desk.folder / "set-02-ssh.age"
     done = desk.run("break-glass", "pass", file, *desk.here("alice"), "-o", before)
     assert done.code == 0, done
-    assert "ssh is the last of this set, and will be able to open the identity alone" in done.err
+    assert "ssh is the last custodian of this set: when the file reaches them, they can open the" in done.err
     assert f"send {before} to bob" in done.err
     planned = desk.glass("pass", before, *desk.here("bob"), "-o", after, "--dry-run")
     assert (planned["outcome"], planned["next"], after.exists()) == ("planned", "ssh", False)

@@ -68,7 +68,7 @@ def lines(mfa_kit: MfaKit, address: str) -> dict[str, dict[str, Any]]:
         ("doctor_locks", "-", "may take locks of other teams"),
         ("doctor_auditor", "ok", "reads the rows of all teams, and may not write"),
         ("owner", "-", "owns the ledger"),
-        ("postgres", "-", "ignores teams and privileges"),
+        ("postgres", "-", "is not limited to a team"),
     ],
 )
 def test_the_privileges_of_the_role(

@@ -77,4 +77,4 @@ def test_a_denied_list_is_replaced_by_requests(account: tuple[Lab, MfaKit], deni
     lab.faults.add(denied, "denied", at="every")
     done = desk.run("status", "--output", "json")
     assert [row["device"] for row in json.loads(done.out)["rows"]] == [row["device"] for row in exact]
-    assert "asking IAM about more users instead" in done.err
+    assert "more users are looked up one by one" in done.err

@@ -249,7 +249,7 @@ class S3File:
             if mode == COMPLIANCE:
                 raise IntegrityFault(
                     f"{version.url} is locked in compliance mode until {until}, so it cannot be removed before then",
-                    "repeat the command after the lock ends; lock only confirmed backups (docs/backups-in-s3.md)",
+                    "repeat the command after the lock ends; docs/backups-in-s3.md says which backups to lock",
                 ) from None
             try:
                 self._calls.delete(version.url, version=version.id, unlock=True)

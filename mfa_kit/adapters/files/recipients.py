@@ -79,7 +79,8 @@ def _recipient(text: str, plugins: Plugins, *, where: str) -> Recipient:
         raise UsageFault("the recipient is a private key", "give its public key: age-keygen -y FILE")
     if "AGE-PLUGIN-" in text.upper():
         raise UsageFault(
-            "the recipient is an identity of an age plugin", "give the recipient of the plugin: age1NAME1…"
+            "the recipient is an identity of an age plugin",
+            "give the recipient that belongs to it, which begins with age1 and the plugin's name",
         )
     if (found := _usable(text) or _of_plugin(text, plugins, where=where)) is None:
         raise UsageFault(

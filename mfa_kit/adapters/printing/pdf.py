@@ -138,7 +138,10 @@ class _Pages:
 
 
 def _line(line: Line, *, at: float, down: float, font: str, size: float) -> Mark:
-    """Return a mark: a line that begins at `at` points from the left edge, or ends there if it runs backward."""
+    """Return a function that draws a line of text.
+
+    The text begins `at` points from the left edge, or ends there if it is written from right to left.
+    """
 
     def draw(canvas: Canvas) -> None:
         canvas.setFont(font, size)

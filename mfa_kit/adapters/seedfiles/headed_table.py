@@ -56,8 +56,9 @@ TELLING = re.compile(
     r"(?!challenge|cryptomodule).*(digit|length|len$|period|interval|step|seconds|refresh|hash|algo|crypt|hmac|sha\d"
     r"|digest|type|mode(?!l)|factor|hotp|totp|counter|drift|encod|format)"
 )
-# A cell of a damaged header is treated as a seed if it has at least WITH_DIGITS letters and digits, or at least LETTERS
-# letters and no digit.
+# Messages quote no column name that could be a seed, because a file may lack its header: one that has a digit and at
+# least WITH_DIGITS letters and digits in all, or no digit and at least LETTERS letters, or more than LONGEST_NAME
+# characters.
 WITH_DIGITS, LETTERS = 10, 24
 LONGEST_NAME = 40
 # Values of the column that says whether a code includes a check digit. These values mean that it does not.

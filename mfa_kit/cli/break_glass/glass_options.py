@@ -31,7 +31,7 @@ CUSTODIAN = click.option(
     multiple=True,
     required=True,
     metavar="NAME[=KEY]",
-    help="A custodian, and their age or SSH public key. Repeat it for each one, in the order in which they decrypt.",
+    help="A custodian, and their public key, age or SSH. Repeat this option in the order in which they decrypt.",
 )
 LETTERS = click.option(
     "--letters",

@@ -41,8 +41,8 @@ def pass_on(
 
     def warn(layer: "wiring.break_glass.OwnLayer") -> None:
         progress.alert(
-            f"{layer.after[-1]} is the last of this set, and will be able to open the identity alone, "
-            f"with this file and their own identity; that identity opens every backup for {glass.manifest.recipient}"
+            f"{layer.after[-1]} is the last custodian of this set: when the file reaches them, they can open the "
+            f"break-glass identity alone, with their own key; it opens every backup for {glass.manifest.recipient}"
         )
 
     layer = wiring.break_glass.pass_on(

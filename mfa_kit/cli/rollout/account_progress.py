@@ -1,6 +1,6 @@
 """Messages about one account, for a rollout in several accounts.
 
-Each message begins with the account, and commands in the message have --account.
+Each message begins with the account. Commands in it that work on one account get --account; those in OF_ALL do not.
 """
 
 from collections.abc import Callable

@@ -49,7 +49,7 @@ def import_tokens(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Import tokens from a vendor's seed FILE: serial numbers, makes and parameters, but no seeds."""
+    """Record the tokens of a vendor's seed FILE: serial numbers, manufacturers and parameters, but no seeds."""
     opening = wiring.seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
     found = wiring.seed_files.open_seed_file(file, opening, settings=settings)
     if prove:

@@ -28,7 +28,7 @@ def acceptance_sheet(box: Box, *, name: str, at: float, missing: int = 0) -> str
     count = len(box.tokens)
     verdicts = [Bar(verdict, box.of(verdict), tone, str(box.of(verdict))) for verdict, tone in TONES.items()]
     body = [
-        "<h1>Display tokens: acceptance of a box</h1>",
+        "<h1>Display tokens: acceptance test of a box</h1>",
         f'<p class="soft">{html_words(name)}, reported {html_time(at)}</p>',
         f'<p class="lead"><b>{box.of(TokenVerdict.ACCEPTED)} of {count} tokens accepted</b></p>',
         *([left_out] if missing else ()),

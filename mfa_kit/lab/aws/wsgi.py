@@ -212,7 +212,7 @@ class LabApplication:
         return [response.body]
 
     def _answer(self, environ: WSGIEnvironment, body: bytes) -> HttpResponse:
-        """Answer a call to an AWS service with the due faults applied, and log it."""
+        """Answer a call to an AWS service with the faults that apply to it, and log it."""
         began = time.monotonic()
         key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
         with self.account.lock:
