@@ -141,6 +141,31 @@ def unwind_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def held_signals() -> Iterator[Callable[[], None]]:
+    """Hold SIGTERM and SIGHUP, so that neither arrives between the start of a program and the code that ends it.
+
+    Yield a function that lets the held signals and all later ones take effect. So does the end of the context. An
+    ignored signal stays ignored.
+    """
+    held: list[int] = []
+    before = {number: handler for number in PASSED_ON if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, lambda number, _frame: held.append(number))
+
+    def release() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        before.clear()
+        while held:
+            signal.raise_signal(held.pop())
+
+    try:
+        yield release
+    finally:
+        release()
+
+
 def variables_to_unset(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     """Return the sorted names of variables that a shell must unset before it exports the lab's variables `ours`.
 

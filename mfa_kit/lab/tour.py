@@ -17,6 +17,7 @@ import pyrage
 from botocore.exceptions import ClientError
 
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.child import held_signals
 from mfa_kit.posix import signals
 
 TOOL = (sys.executable, "-m", "mfa_kit")
@@ -176,9 +177,10 @@ def _run(arguments: Sequence[str], env: Mapping[str, str], lab: Lab, *, kill_aft
     Kill it after its first successful call of the operation `kill_after`, unless this is "".
     """
     seen = len(lab.calls)
-    with subprocess.Popen([*TOOL, *arguments], env=dict(env)) as child:  # noqa: S603 - the rows above
+    with held_signals() as release, subprocess.Popen([*TOOL, *arguments], env=dict(env)) as child:  # noqa: S603 - above
         until = time.monotonic() + PATIENCE
         try:
+            release()
             while kill_after and time.monotonic() < until and child.poll() is None:
                 if any(call.operation == kill_after and not call.error for call in lab.calls[seen:]):
                     # This is long enough to encrypt the secret and to send EnableMFADevice, which the lab delays.

@@ -123,6 +123,26 @@ def test_a_signal_to_a_tour_ends_its_lab(number: signal.Signals, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_held_signals_arrive_when_they_are_released() -> None:
+    """A signal during the start of a program arrives later, once. An ignored signal stays ignored."""
+    arrived: list[int] = []
+    before = {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, _: arrived.append(number))
+        with child.held_signals() as release:
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            signal.raise_signal(signal.SIGTERM)
+            assert arrived == []
+            release()
+            assert arrived == [signal.SIGTERM]
+            signal.raise_signal(signal.SIGTERM)
+        assert arrived == [signal.SIGTERM] * 2
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def test_ignored_signals_stay_ignored() -> None:
     """A signal that the caller ignores, as nohup does, stays ignored. Afterwards the previous handlers are restored."""
     before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGHUP, signal.SIGTERM)}
