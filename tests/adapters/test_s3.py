@@ -292,7 +292,7 @@ def test_a_lock_in_compliance_mode_is_refused_and_explained(client: Any, calls: 
     file.create(b"sealed")
     with pytest.raises(IntegrityFault, match=r"is locked in compliance mode until \d{4}-") as found:
         file.remove(sealed=True)
-    assert "confirmed" in found.value.hint
+    assert "which backups to lock" in found.value.hint
 
 
 def test_a_lock_in_governance_mode_is_overridden(client: Any, calls: S3Calls) -> None:
