@@ -3,7 +3,7 @@
 A path is one way to get that right. The paths are from published research: "AWS IAM Privilege Escalation - Methods and
 Mitigation" (Rhino Security Labs, 2018), "Privilege Escalation in AWS" (Bishop Fox, 2021) and pathfinding.cloud
 (Datadog, 2025). One more is from the IAM user guide, "Permissions boundaries for IAM entities": a user who may remove
-the own boundary is no longer limited by it. Paths are evaluated for requests with MFA, because an administrator whose
+their own boundary is no longer limited by it. Paths are evaluated for requests with MFA, because an administrator whose
 policies demand MFA is still an administrator.
 """
 
