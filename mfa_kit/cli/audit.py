@@ -117,16 +117,9 @@ def audit(
         print_controls(snapshot, chosen, controls, output)
         settings.progress.note(f"{control_totals(chosen, controls)}; {_report_age(snapshot)}")
     else:
-        print_audit(snapshot, answers, past, output, region=_region(snapshot, settings, output))
+        print_audit(snapshot, answers, past, output, settings=settings)
         _note_totals(snapshot, answers, settings, output)
     return 1 if fails_at(answers, Severity(fail_on)) else 0
-
-
-def _region(snapshot: Snapshot, settings: Settings, output: Output) -> str:
-    """Return the region of Security Hub, which only findings in ASFF name."""
-    if output.form != ASFF:
-        return ""
-    return wiring.audit.security_hub_region(settings.region, settings.profile, snapshot.partition)
 
 
 def audit_limits(advice: str, drilled_within: float, max_session: float | None) -> Limits:

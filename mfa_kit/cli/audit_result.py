@@ -11,16 +11,17 @@ from mfa_kit.cli.audit_forms import asff_document, finding_row
 from mfa_kit.cli.audit_page import audit_page
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rule_rows import audit_head, rule_row
+from mfa_kit.wiring.settings import Settings
 
 
 def print_audit(
-    snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before, output: Output, *, region: str
+    snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before, output: Output, *, settings: Settings
 ) -> None:
     """Print the answer of each rule: its result and its findings.
 
     A table has one paragraph per rule, HTML is one page, and JSON is one document. The other forms have a record for
     each finding, for each subject whose state is unknown, and for each rule that has neither. `before` is what the
-    ledger knows of earlier audits, and `region` the region of Security Hub for ASFF.
+    ledger knows of earlier audits. `settings` has the region of Security Hub.
     """
     match output.form:
         case "table":
@@ -32,13 +33,18 @@ def print_audit(
         case "json":
             output.one("audit", {**audit_head(snapshot), "rules": [rule_row(answer) for answer in answers]})
         case _:
-            print_records(finding_records(snapshot, answers, before.since), output, region=region)
+            records = finding_records(snapshot, answers, before.since)
+            print_records(records, output, settings=settings, partition=snapshot.partition)
 
 
-def print_records(records: Sequence[FindingRecord], output: Output, *, region: str) -> None:
-    """Print records as ASFF, OCSF, CSV or JSON Lines. `region` is the region of Security Hub for ASFF."""
+def print_records(records: Sequence[FindingRecord], output: Output, *, settings: Settings, partition: str) -> None:
+    """Print records as ASFF, OCSF, CSV or JSON Lines.
+
+    Only ASFF names the region of Security Hub, from `settings` or the partition.
+    """
     match output.form:
         case "asff":
+            region = wiring.audit.security_hub_region(settings.region, settings.profile, partition)
             output.text(asff_document(records, region=region))
         case "ocsf":
             output.text(wiring.findings.ocsf_document(records))

@@ -297,10 +297,7 @@ def _print_records(
     """Print the findings of all accounts that were read, as ASFF or OCSF."""
     records = [record for visit in visits if visit.found for record in visit.found.records]
     partition = organization.caller.arn.split(":")[1]
-    region = (
-        wiring.audit.security_hub_region(settings.region, settings.profile, partition) if output.form == ASFF else ""
-    )
-    print_records(records, output, region=region)
+    print_records(records, output, settings=settings, partition=partition)
 
 
 def _print(
