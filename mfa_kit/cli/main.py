@@ -1,4 +1,4 @@
-"""The command tree by name, and the entry point. The module of a command is imported when the command is called."""
+"""The table of all commands, and the entry point. The module of a command is imported when the command is called."""
 
 import gc
 import os
@@ -16,7 +16,7 @@ from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.unforeseen import STOPS, InternalError, innermost, notes_of
 
-# The commands by name. Import contracts and tests treat each function that is named here as an import.
+# The commands by name. tests/test_imports.py treats each function that is named here as an import.
 COMMANDS: Rows = {
     "lab": Row(
         "Practice without AWS and without hardware.",
@@ -213,7 +213,7 @@ COMMANDS: Rows = {
                 "mfa_kit.cli.policy.lockout:lockout",
                 across="mfa_kit.cli.policy.lockout_accounts:try_in_accounts",
             ),
-            "offboard": Row("Print the commands with which a user leaves.", "mfa_kit.cli.policy.offboard:offboard"),
+            "offboard": Row("Print the commands that remove a user.", "mfa_kit.cli.policy.offboard:offboard"),
             "onboard": Row("Print the commands that set up MFA safely.", "mfa_kit.cli.policy.onboard:onboard"),
             "org-role": Row(
                 "Print the roles for the accounts of an organization.", "mfa_kit.cli.policy.org_role:org_role"
@@ -266,7 +266,7 @@ COMMANDS: Rows = {
 }
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": environment.PREFIX}
 INTERRUPTED = 130
-# Seconds until a Ctrl-C that arrived in a finalizer is repeated.
+# The number of seconds after which a Ctrl-C that arrived in a finalizer is sent again.
 AGAIN = 0.05
 # The number of allocations between two garbage collections. boto3 creates about 100,000 objects that live until exit.
 # Collecting every 700 allocations, as Python does by default, would take a sixth of the run time and free nothing.
@@ -332,8 +332,8 @@ def _unforeseen(error: BaseException, args: list[str]) -> int:
     if isinstance(error, STOPS):
         raise error
     if isinstance(error, UnicodeEncodeError) and any(SURROGATE.search(word) for word in args):
-        # Python accepts arguments with bytes that are not UTF-8. Without this check, an error would occur later, when
-        # the argument is used.
+        # Python accepts arguments with bytes that are not UTF-8, and fails only when such an argument is encoded. The
+        # mistake is in the command line, so it is not reported as a bug of mfa-kit.
         return _failed(UsageFault("a name or an option contains bytes that are not UTF-8", "check its spelling"))
     return _unwritten(error) if isinstance(error, OSError) and _echoing(error) else _failed(InternalError.of(error))
 
@@ -360,7 +360,7 @@ def _width() -> int:
     """Return the width of help pages, computed as click does. click's own code imports shutil, which is slow."""
     try:
         columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size().columns
-    except (OSError, ValueError):  # stdout is no terminal, so its width is unknown
+    except (OSError, ValueError):  # stdout is not a terminal, or COLUMNS is not a number
         columns = WIDEST
     return max(min(columns, WIDEST) - 2, 50)
 

@@ -35,10 +35,10 @@ from mfa_kit.core.errors import UsageFault
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def card(*, command: tuple[str, ...], readers: tuple[str, ...], serial: int, touch_delay: float, box: int) -> int:
-    """Plug simulated OATH keys into readers of a private pcscd, for COMMAND or until Ctrl-C. Needs Linux and root.
+    """Plug simulated OATH keys into readers of a private pcscd, while COMMAND runs or until Ctrl-C.
 
-    Each reader has one key. The system's smart card service is not changed, and nothing listens on a network. Outside
-    a lab, COMMAND gets no AWS credentials.
+    Needs Linux and root. Each reader has one key. The system's smart card service is not changed, and nothing listens
+    on a network. Outside a lab, COMMAND gets no AWS credentials.
     """
     if box and command:
         raise UsageFault(

@@ -36,7 +36,7 @@ def key(
     reader: bool,
     publish: Path | None,
 ) -> int:
-    """Plug in a simulated security key, for COMMAND or until Ctrl-C. Needs Linux and root.
+    """Plug in a simulated security key, while COMMAND runs or until Ctrl-C. Needs Linux and root.
 
     The key is on USB if the kernel has /dev/uhid, otherwise in a reader of a private pcscd. Outside a lab, COMMAND gets
     no AWS credentials.

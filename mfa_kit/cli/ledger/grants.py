@@ -24,9 +24,9 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], owner: str | No
     members = [_role_and_team(each) for each in desks]
     teams = dict(members)
     if len(teams) < len({*members}):
-        raise UsageFault("a role of --desk has two teams", "use a role for each")
+        raise UsageFault("a role of --desk has two teams", "use one role for each team")
     if both := teams.keys() & {*auditors}:
-        raise UsageFault(f"{min(both)} cannot be a desk and an auditor", "use a role for each")
+        raise UsageFault(f"{min(both)} cannot be a desk and an auditor", "use two roles")
     if not all(auditors):
         raise UsageFault("--auditor does not name a role", "write --auditor ROLE")
     if owner == "":

@@ -1,6 +1,6 @@
 """The options and rows of the commands that print the ledger.
 
-The ledger is this computer's own record, so it is not evidence. CloudTrail is evidence, and has the same request IDs.
+The ledger is mfa-kit's own record, so it is not evidence. CloudTrail is evidence, and has the same request IDs.
 """
 
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""`mfa-kit ledger reconcile`: compare the ledger with IAM and the backups, such as after an old ledger was restored."""
+"""`mfa-kit ledger reconcile`: compare the ledger with IAM and the backups."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,20 +22,21 @@ from mfa_kit.enrollment.ports import Inventory
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
-# The number of threads that read devices. IAM does not publish its rate limits, but is known to accept this many.
+# The number of threads that read devices. IAM does not publish its rate limits, but it is known to accept this many
+# requests at a time.
 AT_ONCE = 8
 
 
 @click.command("reconcile", cls=Verb)
 @BACKUP_DIR
 def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Output) -> int:
-    """Compare the ledger with IAM, its tags and the backups, such as after an old ledger was restored.
+    """Compare the ledger with the devices in IAM, their tags, and the backups.
 
-    Nothing is changed. The exit code is 1 if there are differences. Virtual devices without the tags of mfa-kit are
-    left out.
+    Use this after you restored an old ledger. Nothing is changed. The exit code is 1 if there are differences. Virtual
+    devices without the tags of mfa-kit are left out.
     """
-    # A backup's recipients are recorded before the backup is written. So list the backups first, and then read the
-    # recipients.
+    # A backup's recipients are recorded before the backup is written. Because the backups are listed first, a backup
+    # that is written meanwhile is not reported as missing from the ledger.
     found = without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True))
     with wiring.backup.open_records(settings) as records:
         sealed = {seal.backup for seal in records.seals()}
@@ -66,7 +67,7 @@ def _read_devices(
 ) -> tuple[list[Device], Mapping[str, str | Mark]]:
     """Return all devices of the account, and a mapping from the serial of each virtual device to the run in its tags.
 
-    Raise AccessDenied if the caller may not read tags. Otherwise devices of unknown runs would be missed.
+    Raise AccessDenied if the caller may not read tags. Without tags, devices of unknown runs would be missed.
     """
 
     def read(user: str) -> list[Device]:
@@ -77,7 +78,7 @@ def _read_devices(
 
     def read_run(serial: str) -> str | Mark:
         run = inventory.run_of(serial)
-        if run is Mark.UNTAGGED:  # if the caller may not read tags, this raises AccessDenied
+        if run is Mark.UNTAGGED:  # inventory.tags raises AccessDenied if the caller may not read tags
             with suppress(NoSuchEntity):
                 inventory.tags(serial)
         return run

@@ -1,4 +1,4 @@
-"""`mfa-kit ledger show`: show what mfa-kit did on this computer."""
+"""`mfa-kit ledger show`: show what mfa-kit did, as the ledger recorded it."""
 
 import click
 
