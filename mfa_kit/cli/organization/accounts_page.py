@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 # The CSS of the page. The map of all checks is wide, but lines of text stay short.
 STYLE = "body { max-width: 72rem } p, details { max-width: 60rem }\n"
-# The table of the worst accounts has at most WORST accounts, and at most SHOWN checks in a row. A list with at most
-# OPEN lines is open from the start.
+# The table of the worst accounts has at most WORST accounts, and at most SHOWN checks in each row. A list about at
+# most OPEN accounts is expanded from the start.
 WORST, SHOWN, OPEN = 10, 3, 10
-# The signs of the map, so that it can be read without colors.
+# The signs in the map. With them, the map can be read without colors.
 SIGNS: Final = {
     "critical": "C",
     "high": "H",
@@ -40,7 +40,7 @@ SIGNS: Final = {
 SHORT_WAYS: Final = dict(
     zip(WAYS, ("key or passkey", "app or token", "kind unknown", "text message", "no MFA"), strict=True)
 )
-# The ways to sign in that are too weak. The map shows them in color.
+# The ways to sign in that are, or may be, too weak. The map shows them in color.
 WEAK_WAYS: Final = frozenset(WAYS[2:])
 PASSED = "passed"
 
@@ -171,7 +171,7 @@ def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
 
 
 def _checks(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[str]:
-    """Yield the HTML of a table of the checks that fail, with the number of accounts. If none fails, yield nothing."""
+    """Yield the HTML of a table: the checks that failed, and in how many accounts. If none failed, yield nothing."""
     failed = Counter(
         rule for each in read for rule, result in each.overview.results.items() if result is RuleResult.FAIL
     )
@@ -242,7 +242,7 @@ def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Seque
     marks = (html_mark(f"{SIGNS[name]} {name}", TONES[name]) for name in (*Severity, RuleResult.UNKNOWN))
     plain = (f"{SIGNS[result]} {result}" for result in (RuleResult.PASS, RuleResult.NOT_APPLICABLE))
     yield f"<p>{' '.join(marks)} {' &nbsp; '.join(plain)}</p>"
-    # All cells for the same rule and result are the same, so each of them is made only once.
+    # Accounts with the same result for a rule have identical cells, so each of these cells is made only once.
     cells = {(rule.id, result): _check_cell(rule, result) for rule in rules for result in RuleResult}
     yield heat_map(
         "Account",
@@ -262,7 +262,7 @@ def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Seque
 
 
 def _way_cell(way: str, count: int) -> str:
-    """Return the map's cell for one way to sign in: its number of users. The cell is empty if the number is 0."""
+    """Return the map's cell with the number of users who sign in in one way. The cell is empty if the number is 0."""
     if not count:
         return map_cell()
     return map_cell(str(count), tone=WAY_TONES[way] if way in WEAK_WAYS else None)

@@ -1,4 +1,4 @@
-"""`mfa-kit audit` in many accounts. It prints a table or one HTML page, and can write a folder for each account."""
+"""`mfa-kit audit` in many accounts. It prints one result for all, and can write a folder of files for each account."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ from mfa_kit.organization.folders import AccountFolders
 from mfa_kit.wiring.settings import Settings
 
 AUDIT_FILE = "audit.json"
-# The columns of a table in a window of 80 columns.
+# The columns that a table shows if the window has no room for all columns.
 NARROW = ("account_name", "account", "state", "critical", "high", "unknown", "without_mfa")
 
 
@@ -72,7 +72,7 @@ def audit_accounts(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Audit many accounts, and print a row for each. Return the exit code."""
+    """Audit many accounts, and print the results. Return the exit code."""
     no_snapshot_of_many(file)
     _for_one_account({"--framework": framework, "--max-session": max_session})
     questions = Questions(
@@ -159,9 +159,9 @@ def _roots_of_unread(
     organization: "wiring.organization.Organization",
     root: "Callable[[], wiring.organization_root.OrganizationRoot]",
 ) -> dict[str, RootVerdict]:
-    """Return the known verdicts on the root users of accounts that could not be opened, by account ID.
+    """Return the known verdicts on the root users of accounts that could not be read, by account ID.
 
-    The state of a root user is read without a role in its account.
+    mfa-kit reads the state of a root user in a root session, which needs no role in the account.
     """
     unread = [visit.account for visit in done if visit.state in UNREAD and root().can_read(visit.account.id)]
     postures = organization.each(lambda account: (account.id, root().posture(account.id)), unread)
@@ -177,9 +177,10 @@ def _dated(
     *,
     is_new: bool,
 ) -> Audited:
-    """Return an audit with the records of its findings, if they are needed, and record a new audit in the ledger.
+    """Return an audit with the records of its findings, and with `is_new` also record the audit in the ledger.
 
-    This happens in one thread for all accounts, as each audit is complete.
+    If the output is neither ASFF nor OCSF, return the audit unchanged and record nothing. One thread makes all calls
+    of this function, each as soon as an account's audit is complete.
     """
     if not questions.are_records:
         return found

@@ -26,8 +26,8 @@ def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], S
     with wiring.organization.open_organization(settings, accounts) as organization:
 
         def read(opened: "wiring.organization.OpenAccount") -> Sequence[ResultRow]:
-            # If the command line names another role than the default role, assume that it is for enrolling, and check
-            # it for that.
+            # The default role is for audits. If the command line names another role, assume that this role is for
+            # enrolling, and do not require the permissions that only an audit needs.
             found = list(
                 wiring.account_diagnosis.diagnose_account(
                     opened.iam, opened.caller, enrolls=accounts.role_name != AUDIT_ROLE

@@ -49,8 +49,8 @@ def print_rows(
 def _rows(visit: Visit[Sequence[ResultRow]], fields: Sequence[str]) -> list[ResultRow]:
     """Return the rows of an account, each with the columns in `fields`, the account, its state and the cell `why`.
 
-    If the account was not read, return one row, with the reason in `why`. Otherwise `why` is None unless the row has
-    it.
+    If the account was not read, return one row, with the reason in `why`. In other rows, `why` has the value that
+    `read` gave it, or None.
     """
     names = [name for name in fields if name != "why"]
 

@@ -1,4 +1,4 @@
-"""`mfa-kit status` in many accounts. It makes the same calls as an audit, fewer than one per user."""
+"""`mfa-kit status` in many accounts. It takes the same snapshot as an audit, so not each user needs a separate call."""
 
 from collections.abc import Sequence
 

@@ -54,8 +54,8 @@ def account_cells(visit: Visit[T]) -> dict[str, str | None]:
 def account_columns(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     """Return the columns that name the account in a narrow table of rows that begin with `account_cells`.
 
-    This is the name alone if each account has its own name. Otherwise it is also the ID, because Organizations allows
-    several accounts of one name, and an accounts file may omit names.
+    If each account has a different name, the column of the names is enough. Otherwise the column of the IDs is added:
+    Organizations allows several accounts with the same name, and an accounts file may omit names.
     """
     accounts = {(row["account"], row["account_name"]) for row in rows}
     names = {name for _, name in accounts if name}
@@ -96,8 +96,8 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
 def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:
     """Print the reasons why accounts could not be read. Each reason is printed once, with all its accounts.
 
-    A hint with a command of mfa-kit is printed below each reason, with --account. Other hints are printed once at the
-    end.
+    A hint with a command of mfa-kit or the AWS CLI is printed below its reason, and names the account. Each other hint
+    is printed once, at the end.
     """
     hints = {visit.account.id: visit.hint for visit in failed}
     general: dict[str, None] = {}
