@@ -12,7 +12,7 @@ COMMAND = " " * 6
 
 
 def letter_text(letter: Letter) -> str:
-    """Return a letter as text of at most 76 columns. Commands and long names are not broken."""
+    """Return a letter as text, wrapped at 76 columns. Titles, facts, commands and long words are not broken."""
     blocks = [
         _underlined(letter.title, "="),
         *(_wrapped(each) for each in letter.paragraphs),

@@ -12,7 +12,8 @@ from mfa_kit.cli.fitting import hanging, window_width
 from mfa_kit.core.text import one_line
 
 T = TypeVar("T")
-# xterm's control sequence that resets the colors and leaves the alternate screen, and so erases it.
+# xterm's control sequences that reset the scrolling region and the colors, and return from the alternate screen to the
+# normal screen.
 BACK = "\x1b[r\x1b[0m\x1b[?1049l"
 
 
@@ -60,7 +61,7 @@ class StderrProgress:
         _print_line(text)
 
     def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
-        """Show nothing, because without a terminal no line can be redrawn."""
+        """Show nothing, because this class prints only lines that stay."""
         return nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""Code for the commands that make a device: the options of the enrollment method that is given with `--with`."""
+"""The class and the options of commands that make a device. Some options depend on the method given with `--with`."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -21,9 +21,9 @@ EPILOG = (
     + "\n".join(f"  {name:<14}{recipe.help}" for name, recipe in METHODS.items())
 )
 KEY = "write --with fido2 for a security key, or --with oath for a key that shows codes"
-# The option to continue with a half-made device. It needs no enrollment method, because the device already has one.
+# The option to finish an unfinished device. It needs no `--with`, because the device already has an enrollment method.
 RESUME = "--resume"
-# The option to enroll root. With it, there is no argument USER, because root is not an IAM user.
+# The option to enroll root. Together with `--root`, no USER is given, because root is not an IAM user.
 ROOT = "--root"
 # Keys in click's context: the enrollment method given with --with, and whether --root is given.
 METHOD_NAME, FOR_ROOT = f"{__name__}.method", f"{__name__}.root"
@@ -52,7 +52,11 @@ class MethodVerb(options.Verb):
         return left
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the options of the enrollment method (by default `virtual`), then the command's other options."""
+        """Return the options of the enrollment method, then the command's other options.
+
+        Until the command line is parsed, the method is `virtual`. If the command line names no method, only the other
+        options are returned. With `--root`, the argument USER is left out.
+        """
         recipe = _recipe(ctx, otherwise=VIRTUAL.name)
         params = super().get_params(ctx)
         if ctx.meta.get(FOR_ROOT):
@@ -67,7 +71,7 @@ class MethodVerb(options.Verb):
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the options. If no enrollment method is given, list the options of each one in a separate section."""
+        """List the options. If no enrollment method is given, list the options of each method in a separate section."""
         if _recipe(ctx):
             super().format_options(ctx, formatter)
             return
@@ -138,7 +142,7 @@ DEVICE_OPTIONS = (
 
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the argument USER, and the options of every command that makes a device."""
+    """Add to a command the argument USER, and the options that all commands that make a device have in common."""
     for decorate in reversed(DEVICE_OPTIONS):
         function = decorate(function)
     return function

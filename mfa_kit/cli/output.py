@@ -1,7 +1,7 @@
 """Prints results on stdout, in the form that the command line names.
 
-Each form is a function in forms.py, listed in one table. This module imports no form, because `mfa-kit --help` needs
-only their names.
+Each form is a function in forms.py. This module does not import forms.py at once, because `mfa-kit --help` needs only
+the names of the forms.
 """
 
 import importlib
@@ -45,7 +45,8 @@ class Output(NamedTuple):
     ) -> Self:
         """Return the output of a command. `own` has the forms that the command makes itself, such as an HTML page.
 
-        Raise click.UsageError for an unknown form, and UsageFault for an invalid query.
+        Raise click.UsageError for an unknown form, and UsageFault for an invalid query, or for a query with
+        a form other than JSON.
         """
         form = form or ("json" if query else "table")
         if form not in FORMS and form not in own:
@@ -107,7 +108,7 @@ class Output(NamedTuple):
 
 @cache
 def _writer(form: str) -> Callable[[Results], None]:
-    """Return the function that writes a form. A rollout calls it for each user."""
+    """Return the function that writes results in a form. It is cached, because a rollout prints once per user."""
     writer: Callable[[Results], None] = load_place(FORMS[form])
     return writer
 

@@ -9,7 +9,10 @@ from mfa_kit.core.errors import UsageFault
 
 
 def compile_query(expression: str) -> Callable[[object], object]:
-    """Return a function that applies an expression to a document. Raise UsageFault for invalid JMESPath."""
+    """Return a function that applies an expression to a document. Raise UsageFault for invalid JMESPath.
+
+    The returned function raises UsageFault if the expression cannot be applied to a document.
+    """
     try:
         compiled = jmespath.compile(expression)
     except JMESPathError as error:

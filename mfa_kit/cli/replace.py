@@ -1,4 +1,4 @@
-"""`mfa-kit replace`: give a user a new device, and remove an old device. It takes the options of `enroll`."""
+"""`mfa-kit replace`: give a user a new device, and remove an old device."""
 
 from pathlib import Path
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 # The version of all schemas.
 VERSION = 1
-# A value of a result. Nested values are for JSON. None means that the row has no value for this name.
+# The value of a cell. Nested values are for JSON. None means that the cell is empty.
 Cell: TypeAlias = "str | float | Sequence[Cell] | Mapping[str, Cell] | None"
 ResultRow: TypeAlias = "Mapping[str, Cell]"
 

@@ -60,7 +60,7 @@ def revoke(
         if settings.dry_run:
             row["steps"] = use_case.removal_steps(entry, lost=lost, desk=desk)
         else:
-            if entry.reached is not Reached.REVOKED:  # settling may have finished a revocation of the device
+            if entry.reached is not Reached.REVOKED:  # otherwise the device is already removed
                 confirm_removal(entry, when="permanently", settings=settings)
             done = use_case.retire(entry, purpose=Purpose.LOST if lost else Purpose.REVOKE, desk=desk)
             row["outcome"] = "revoked"

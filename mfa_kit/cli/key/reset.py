@@ -18,7 +18,7 @@ def reset(*, wanted: str | None, settings: Settings, output: Output) -> None:
     """Erase the PIN and all credentials of a FIDO key. mfa-kit asks you to unplug the key and plug it in again."""
 
     def confirm(what: str, info: KeyInfo) -> None:
-        """Ask the user to confirm `what`.
+        """Ask the user to confirm the action that `what` describes.
 
         With --yes and --key, ask nothing. Raise UsageFault for --yes without --key.
         """

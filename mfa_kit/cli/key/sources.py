@@ -135,7 +135,7 @@ class OathSource:
     def _details(self, key: OathKey) -> ResultRow:
         """Return what a key reports about itself, and the names of its credentials.
 
-        If the key has a password, the user is asked for it.
+        A key with a password is unlocked first: the password is typed, or comes from stdin with --password-stdin.
         """
         with self._keys.open(key) as applet:
             names = sorted(name.decode(errors="replace") for name in applet.names())

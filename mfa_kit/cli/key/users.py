@@ -20,9 +20,9 @@ def key_users(settings: Settings) -> "wiring.key_users.KeyUsers | None":
 
 
 def user_cells(row: KeyRow, users: "wiring.key_users.KeyUsers | None") -> ResultRow:
-    """Return the cells with the users of a key, and with the computer that recorded each of them.
+    """Return the cells with the users of a key, and with the computer that recorded each user.
 
-    If `users` is None, there are no such cells.
+    If `users` is None, return no cells.
     """
     if users is None:
         return {}

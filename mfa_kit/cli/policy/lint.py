@@ -40,7 +40,7 @@ def lint(
 
 
 def _write(linted: Sequence[tuple[str, Sequence[Trap]]], output: Output) -> int:
-    """Print the traps of each policy, with the name of the policy. Return the exit code, 1 if there are traps."""
+    """Print the traps of each policy, with the policy's name. Return the exit code: 1 if there are any, otherwise 0."""
     rows = [
         {"policy": where, "statement": trap.statement, "trap": trap.name, "what": trap.what, "instead": trap.instead}
         for where, traps in linted

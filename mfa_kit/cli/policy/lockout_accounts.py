@@ -41,9 +41,9 @@ def try_in_accounts(
     settings: Settings,
     output: Output,
 ) -> int:
-    """List, in many accounts, the users who would be locked out, and raise Lockout if there are any.
+    """List, in many accounts, the users who would be locked out. Return the exit code.
 
-    Return the exit code.
+    Raise Lockout if there are any, or if that is not known.
     """
     no_snapshot_of_many(file)
     text = read_policy(document) if document else None
@@ -81,8 +81,8 @@ def try_in_accounts(
 def _refuse(shut: Counter[str], unread: Sequence[str]) -> None:
     """Raise Lockout if a user of any account would be locked out, or if that is not known.
 
-    `shut` has, by account, the number of users who would be locked out. `unread` has a text for each part that could
-    not be read, so that users may be missing from `shut`.
+    `shut` has, by account, the number of users who would be locked out. `unread` has a text for each part of an
+    account that could not be read. Users may then be missing from `shut`.
     """
     if total := shut.total():
         where = [label for label, number in shut.items() if number]

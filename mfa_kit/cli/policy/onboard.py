@@ -66,7 +66,7 @@ def onboard(
 
 
 def _print_ceremony(text: Letter, output: Output) -> None:
-    """Print the ceremony as text. In other formats, print its steps."""
+    """Print the root ceremony as text. If the output form is not a table, print its steps as rows."""
     if output.form == "table":
         output.text(letter_text(text))
         return

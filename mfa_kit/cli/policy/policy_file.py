@@ -14,7 +14,7 @@ LONGEST = 1 << 20
 
 
 def read_policy(file: Path) -> str:
-    """Return the text of a policy; `-` is stdin. Raise UsageFault for a file that is not a policy."""
+    """Return the text of a policy; `-` is stdin. Raise UsageFault if the file cannot be read or is not a policy."""
     try:
         with contextlib.nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8") as source:
             text = source.read(LONGEST + 1)
@@ -31,5 +31,5 @@ def read_policy(file: Path) -> str:
             f"{file} is not an IAM policy: it is larger than {LONGEST >> 20} MiB",
             "to print a policy: mfa-kit policy show",
         )
-    find_traps(text)
+    find_traps(text)  # raises UsageFault if the text is not a policy
     return text

@@ -1,4 +1,4 @@
-"""`mfa-kit recipients fetch`: put the users' public keys from a forge or a file into a roster."""
+"""`mfa-kit recipients fetch`: copy a roster, and add the users' public keys from a forge or a file to the copy."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -29,13 +29,17 @@ from mfa_kit.wiring.settings import Settings
 
 GITHUB = "https://github.com"
 USER = "user"
-# The number of names in a message. Longer lists do not fit.
+# A message lists at most this many names, so that it stays short.
 SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
-    """A row of the roster, the name of its account at the forge or in the file, and the chosen recipient."""
+    """A row of the roster, and the recipient that was chosen for the row.
+
+    `name` is the user's name at the forge or in the file of keys, and `source` is the URL or file with the user's keys.
+    Both are "" if the row has no name.
+    """
 
     row: ReadRow
     name: str
@@ -114,12 +118,12 @@ def _choose(
 
 
 def _used(row: ReadRow, before: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """Return the recipients of the user's last backups.
+    """Return the user's own recipients, to which earlier backups were encrypted.
 
-    If the user has a backup in the account of the row, return only the recipient of that one. Otherwise return those of
-    all accounts.
+    If one is known for the account of the row, return only the latest recipient in that account. Otherwise
+    return the latest recipient in each account.
 
-    The user names in `before` are in lower case.
+    `before` maps user names in lower case to mappings from account to recipient.
     """
     user = row.cells.get(USER, "")
     arn = ARN.fullmatch(user)
@@ -154,7 +158,7 @@ def _report(results: Sequence[_Result], settings: Settings) -> None:
 
 
 def _show(results: Sequence[_Result], new: Path, output: Output, *, dry: bool) -> None:
-    """Print how many rows have which state. In JSON and CSV, print a row per user."""
+    """Print the number of rows in each state. JSON also has a row per user, and CSV has only the rows per user."""
     rows: list[ResultRow] = [
         {
             "user": each.row.cells.get(USER, ""),
