@@ -1,7 +1,7 @@
-"""Stores the highest number of the metadata BLOBs that were used, per root certificate, to notice an older BLOB.
+"""Records the highest number of a used metadata BLOB per root certificate, and rejects a BLOB with a lower number.
 
-The file has one line per new number: the SHA-256 of the root certificate, and the number. Each line is appended in a
-single write, so concurrent processes lose nothing.
+The file of numbers has one line per new highest number: the SHA-256 of the root certificate, and the number. Each line
+is appended in a single write, so concurrent processes lose no line.
 """
 
 import os
@@ -20,8 +20,8 @@ def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> No
     """Raise UsageFault if the number of `source` is lower than one that was used before, unless `allow_older` is true.
 
     `file` has the numbers that were used before, by root certificate. If the number of `source` is higher than all
-    numbers for its root certificate, append it. If the file cannot be written, ignore that. Raise IntegrityFault if it
-    cannot be read.
+    numbers for its root certificate, append it to the file; ignore an error while writing. Raise IntegrityFault if the
+    file exists but cannot be read.
     """
     seen = _seen(file, str(source.root))
     if seen is not None and source.number < seen and not allow_older:

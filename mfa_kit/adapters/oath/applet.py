@@ -1,7 +1,7 @@
 """An open YKOATH applet: sends its commands, and converts its responses to values and errors.
 
-Status words do not prove that a key did what it reports, so results are read back where that is possible. This module
-writes secrets to a card. Source:
+A key may report success without doing what it was told, so results are read back where possible. This module writes
+secrets to a card. Source:
 https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html
 """
 
@@ -33,13 +33,13 @@ from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import OathKey, remedy
 
-# Seconds in which the user can touch a key, and the remaining seconds at which they are reminded.
+# The seconds that a user has to touch a key, and the numbers of remaining seconds at which they are reminded.
 TOUCH = 30.0
 TOUCH_TOLD = (20, 10, 5)
-# The remaining seconds at which the user is reminded if a command may or may not require a touch. After one second
-# without a response, the key is assumed to wait for a touch.
+# The numbers of remaining seconds at which the user is reminded if it is unknown whether a command requires a touch.
+# After one second without a response, the key is assumed to wait for a touch.
 UNASKED = (TOUCH - 1, *TOUCH_TOLD)
-# The status words for too many credentials: pico-fido's answer to CALCULATE ALL when it stores 254.
+# The status word for too many credentials. pico-fido returns it for CALCULATE ALL when it stores 254 credentials.
 TOO_MANY = {SW.WRONG_LENGTH}
 UNTOUCHED = {SW.SECURITY_CONDITION_NOT_SATISFIED, SW.CONDITIONS_NOT_SATISFIED}
 NOT_THERE = {SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED, SW.COMMAND_NOT_ALLOWED}
@@ -49,7 +49,7 @@ LIST_VERSION_1, TOUCH_REQUIRED = b"\x01", 0x01
 
 
 class Applet:
-    """An open YKOATH applet. Each method sends one or two commands and raises mfa-kit's errors.
+    """An open YKOATH applet. The methods that send commands convert errors of PC/SC and yubikit to DeviceFault.
 
     If `writes_touched` is true, the key may require a touch for each write. YubiKeys never do.
     """
@@ -151,7 +151,7 @@ class Applet:
     def _writing(self) -> Iterator[None]:
         """Give the write in the `with` block enough time for a touch, if the key may require a touch.
 
-        The user is asked to touch the key when the write takes longer than a second.
+        The user is asked to touch the key if the write takes longer than a second.
         """
         if self._writes_touched:
             with self._touched(UNASKED):
@@ -167,8 +167,8 @@ class Applet:
         issuer, _, name = label.partition(":")
         with card_faults(self.wire.reader):
             try:
-                # The repr of CredentialData shows the secret, so no variable refers to it and its errors are not passed
-                # on.
+                # The repr of CredentialData shows the secret, so no variable refers to the object, and card_faults
+                # replaces the errors that its constructor raises.
                 with self._writing():
                     self._session.put_credential(
                         CredentialData(

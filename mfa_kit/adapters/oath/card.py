@@ -54,7 +54,7 @@ def compute_pair(
     judge: Callable[[int, str], None] = lambda _step, _code: None,
     sleep: Callable[[float], None] | None = None,
 ) -> Pair:
-    """Return two consecutive codes: those of the previous and the current step at the time of the last touch.
+    """Return two consecutive codes: those of the previous and the current step when the last code is computed.
 
     `touch` says whether the credential requires a touch, or is None if that is unknown. `judge` is called with each
     step and its code. `sleep`, if given, is called after the first code to wait for the next step. If a step ends while
@@ -219,9 +219,9 @@ class OathCard:
                 applet.delete(label)
 
     def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if the entry's key could be one that does not respond, or if several keys match.
+        """Raise Unreachable if several keys match the entry, or if none matches and a plugged-in key does not respond.
 
-        Raise nothing if the key is not plugged in.
+        Raise nothing if all plugged-in keys respond and none matches.
         """
         try:
             self._home(entry.intent)
@@ -241,7 +241,10 @@ class OathCard:
         self._delete(entry.intent.label, self._home(entry.intent))
 
     def _home(self, intent: Intent) -> OathKey:
-        """Return the key of an interrupted run. If it is not plugged in, raise a DeviceFault that asks for the key."""
+        """Return the key of an interrupted run. If it is not plugged in, raise a DeviceFault that asks for the key.
+
+        Raise Unreachable if several keys match, or if the key may be plugged in but does not respond.
+        """
         found, wrong = self._keys.look()
         homes = _homes(intent, found) or self._holding(intent, found)
         if len(homes) > 1:
@@ -254,10 +257,10 @@ class OathCard:
         return homes[0]
 
     def _holding(self, intent: Intent, found: list[OathKey]) -> list[OathKey]:
-        """Return the keys that have a credential with the intent's label, if nothing but the label is known.
+        """Return the keys that have a credential with the intent's label, if the intent has no key identity (`card`).
 
-        That is the case if another computer wrote the credential. Otherwise the intent has the key's identity (`card`),
-        and the result is empty.
+        The identity may be missing if another computer wrote the credential. If the intent has an identity, return an
+        empty list, because the key with that identity is not plugged in.
         """
         if intent.card is not None:
             return []

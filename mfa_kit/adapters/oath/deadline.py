@@ -1,4 +1,4 @@
-"""Runs calls that may hang. Waiting for a call has a time limit, and a signal can interrupt it."""
+"""Runs calls that may hang. Waiting for a call has a time limit, and a signal can interrupt the wait."""
 
 import threading
 import time
@@ -9,16 +9,15 @@ from typing import ClassVar, NoReturn, TypeVar
 
 T = TypeVar("T")
 
-# Seconds to wait in addition to the time that a call was allowed: for the last call of a thread, and for a call that
-# was interrupted.
+# Seconds to wait for the last call of a thread, and for an interrupted call after the end of its time limit.
 LAST = 6.0
 
 
 class DeadlineThread:
     """A thread for calls that may hang. Waiting for a call has a time limit. Ctrl-C ends the wait, but not the call."""
 
-    # Threads with an interrupted call that is still running. A call that reached its time limit is not in the list. The
-    # list is shared by the whole process, because such a call keeps the card busy for the whole process.
+    # Threads with an interrupted call that is still running. A thread whose call reached its time limit is not in the
+    # list. The whole process shares the list, because such a call keeps the card busy for the whole process.
     stuck: ClassVar[list["DeadlineThread"]] = []
 
     def __init__(self) -> None:
@@ -59,7 +58,7 @@ class DeadlineThread:
         return not self.thread.is_alive()
 
     def close(self, act: Callable[[], None]) -> None:
-        """End the thread after a last call, `act`. Wait for this call only if no earlier call still hangs."""
+        """End the thread after a last call, `act`. Wait for it up to LAST seconds, unless an earlier call hangs."""
         self._jobs.put(partial(_put_outcome, act, SimpleQueue()))
         self._jobs.put(None)
         if not self._busy:

@@ -31,11 +31,11 @@ class Keys:
 
     @staticmethod
     def state() -> object:
-        """Return a value that changes when a card is inserted or removed. Does not access the cards."""
+        """Return a value that changes when a card is inserted or removed. No command is sent to a card."""
         return reader_states()
 
     def look(self) -> tuple[list[OathKey], list[DeviceFault]]:
-        """Return the keys that respond, and a fault for each other key. An empty reader is not a fault."""
+        """Return the keys that respond, and a DeviceFault for each other card. Skip empty readers."""
         found, wrong = [], []
         for reader in reader_names():
             try:

@@ -1,7 +1,7 @@
 """Uses PC/SC with time limits, and converts errors of PC/SC and yubikit to DeviceFault.
 
-Cards are opened only with pyscard and yubikit, because ykman's device classes kill other programs. Control characters
-are removed from reader names before the names are shown.
+Cards are opened only with pyscard and yubikit, because ykman's device classes end GnuPG's scdaemon if it uses the card.
+Control characters are removed from reader names before the names are shown.
 """
 
 import os
@@ -27,7 +27,8 @@ from mfa_kit.posix.unix_sockets import listens
 
 # Seconds for one command with all parts of its response.
 COMMAND = 6.0
-# The maximum length of a response in octets. 255 credentials with the longest names take a third of it.
+# The maximum length of a response in octets. The list of 255 credentials with the longest names takes less than a third
+# of it.
 LONGEST_ANSWER = 1 << 16
 SEND_REMAINING = {0xA5, 0xC0}
 # The instructions whose responses contain data: SELECT and CALCULATE ALL (both A4), READ CONFIG of the management
@@ -38,8 +39,9 @@ MORE = 0x61
 RESETS = 5
 # PC/SC status codes (pcsclite.h).
 REFUSED, HELD, RESET, UNRESPONSIVE = 0x8010006A, 0x8010000B, 0x80100068, {0x80100066, 0x80100067}
-# The status codes for a card that is gone: no card, unknown reader, reader unavailable, removed, invalid handle. 0 is
-# reported for an incomplete response, because a card that was removed and inserted again has no protocol yet.
+# The status codes for a card that is gone: no card, unknown reader, reader unavailable, removed, invalid handle,
+# transaction failed, communication error, and protocol mismatch, because a card that was removed and inserted again has
+# no protocol yet. pyscard reports an incomplete response with status 0.
 GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 0x8010002F, 0x8010000F, 0}
 # A contactless reader constructs an ATR whose second octet has this value in its high half (PC/SC part 3, 3.1.3.2.3).
 CONTACTLESS = 0x80
@@ -118,7 +120,7 @@ class Wire(SmartCardConnection):
     def waiting(self, seconds: float, tick: Callable[[float], None]) -> Iterator[None]:
         """Allow the commands in this context more time, because the user has to act.
 
-        `tick` is called with the remaining seconds.
+        `tick` is called once per second with the remaining seconds.
         """
         self._limit, self._tick = seconds, tick
         try:
@@ -130,7 +132,7 @@ class Wire(SmartCardConnection):
         """Send a command. Return the data and the status word of its response.
 
         Raise TimeoutError or pyscard's errors if the command fails. Raise DeviceFault if the response is too long, or
-        endless: a part without data says that more data follows.
+        if a later part of it is empty but says that more data follows.
         """
         if apdu[1] not in SEND_REMAINING:
             self._until, self._octets = time.monotonic() + self._limit, 0
@@ -252,7 +254,7 @@ def service_listens() -> bool:
 
 
 def reader_names() -> list[str]:
-    """Return the names of the readers, unchanged.
+    """Return the names of the readers as PC/SC reports them, which may include control characters.
 
     Raise DeviceFault with the reason if PC/SC is unavailable.
     """
