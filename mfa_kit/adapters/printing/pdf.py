@@ -1,6 +1,6 @@
 """Draws a letter as a PDF with ReportLab. The PDF exists in memory only; this module writes no file.
 
-Text is selectable, so that pdftotext and screen readers read it, and the fonts are embedded.
+The text is selectable, so that pdftotext and screen readers can read it. The fonts are embedded.
 """
 
 import io
@@ -36,7 +36,7 @@ FOLDERS = (
 MARGIN, INDENT, LABEL = 20 * mm, 8 * mm, 42 * mm
 TEXT, SMALL, TITLE, SECTION, SECRET = 10.0, 8.5, 16.0, 12.0, 13.0
 LEADING = 1.4
-# The side of a QR code. A scanner at 150 dpi gets six pixels for each module of the QR code of an age identity.
+# The side of a QR code. In a scan at 150 dpi, a module of an age identity's QR code is six pixels wide.
 SYMBOL = 45 * mm
 SIGNATURE = 16 * mm
 
@@ -46,7 +46,7 @@ Mark = Callable[[Canvas], None]
 
 @cache
 def load_fonts(folders: tuple[str, ...] = FOLDERS) -> None:
-    """Make the fonts known to ReportLab, once in a process. Raise UsageFault if this computer does not have them."""
+    """Register the fonts with ReportLab, once per process. Raise UsageFault if this computer does not have them."""
     for name in (PLAIN, BOLD, FIXED):
         files = (Path(folder) / f"{name}.ttf" for folder in folders)
         file = next((each for each in files if each.is_file()), None)
@@ -89,7 +89,7 @@ def _draw(sheet: Sheet, paper: Paper) -> bytes:
 
 @dataclass(slots=True)
 class _Pages:
-    """The pages so far. `down` is the height of the next line above the lower edge of the page, in points."""
+    """The pages so far. `down` is how far the next item's top is above the lower edge of the page, in points."""
 
     width: float
     height: float
@@ -100,7 +100,7 @@ class _Pages:
         self.down = self.height - MARGIN
 
     def need(self, height: float) -> None:
-        """Begin a new page if less than `height` points are left on this one."""
+        """Begin a new page if less than `height` points are left on the current page."""
         if self.down - height < MARGIN and self.pages[-1]:
             self.pages.append([])
             self.down = self.height - MARGIN
@@ -116,9 +116,9 @@ class _Pages:
     def text(
         self, text: str, *, font: str = PLAIN, size: float = TEXT, left: float = 0.0, right: float = 0.0, end: str = ""
     ) -> None:
-        """Add a text below the last one. `left` and `right` are its indents from the margins, in points.
+        """Add a text below the last item. `left` and `right` are its indents from the margins, in points.
 
-        Text that runs from right to left is aligned at the right.
+        Text that runs from right to left is aligned at the right. `end` is appended to all lines except the last.
         """
         for line in self.lines(text, font=font, size=size, left=left, right=right, end=end):
             self.need(size * LEADING)
@@ -129,7 +129,10 @@ class _Pages:
     def lines(
         self, text: str, *, font: str = PLAIN, size: float = TEXT, left: float = 0.0, right: float = 0.0, end: str = ""
     ) -> list[Line]:
-        """Return the lines of a text that is indented from the margins by `left` and `right` points."""
+        """Return the lines of a text that is indented from the margins by `left` and `right` points.
+
+        `end` is appended to all lines except the last.
+        """
 
         def measure(line: str) -> float:
             return float(pdfmetrics.stringWidth(line, font, size))
@@ -226,7 +229,7 @@ def _secret(secret: PrintedSecret, pages: _Pages) -> None:
 
 
 def _groups(lines: Secret[list[tuple[str, str]]], *, left: float, top: float) -> Mark:
-    """Return a mark: the groups of a secret, with the check word of each line in a second column."""
+    """Return a function that draws the groups of a secret, with the check word of each line in a second column."""
 
     def draw(canvas: Canvas) -> None:
         column = left + max(pdfmetrics.stringWidth(groups, FIXED, SECRET) for groups, _ in lines.reveal()) + INDENT
@@ -241,7 +244,10 @@ def _groups(lines: Secret[list[tuple[str, str]]], *, left: float, top: float) ->
 
 
 def _symbol(text: Secret[str], *, left: float, top: float) -> Mark:
-    """Return a mark: the QR code of a text, with its quiet zone. Modules next to each other are one rectangle."""
+    """Return a function that draws the QR code of a text, with its quiet zone.
+
+    Adjacent dark modules of a row are drawn as one rectangle.
+    """
 
     def draw(canvas: Canvas) -> None:
         rows = text_modules(text)

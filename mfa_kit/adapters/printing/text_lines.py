@@ -1,7 +1,8 @@
-"""Breaks text into lines of a certain width, and orders the characters of each line as they are printed.
+"""Breaks text into lines that fit a width, and puts the characters of each line into the order in which they are drawn.
 
-Arabic and Hebrew run from right to left (Unicode Standard Annex 9), and Arabic letters change their form with their
-neighbors. A PDF has glyphs in their order on the paper, so the letters get their order and form before a line is drawn.
+Arabic and Hebrew run from right to left (Unicode Standard Annex 9), and the form of an Arabic letter depends on its
+neighbors. A PDF stores glyphs as they are drawn, from left to right, so this module shapes and orders the
+letters first.
 """
 
 import unicodedata
@@ -13,7 +14,7 @@ from bidi import get_display
 
 from mfa_kit.core.text import one_line
 
-# Zero-width (non-)joiners, which some names need. All other control characters are printed as escapes.
+# The zero-width non-joiner and joiner, which some names contain. All other control characters are printed as escapes.
 JOINERS = "\u200c\u200d"
 # The font has no glyph for this optional ligature.
 RESHAPER = ArabicReshaper({"ARABIC LIGATURE ALLAH": False})
