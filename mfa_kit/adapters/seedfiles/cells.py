@@ -15,7 +15,7 @@ IDENTIFIER = re.compile(r"(?:.*[:#/])?(?:oath-)?([ht]otp)")
 # A spreadsheet rounds long numbers to this form. It always writes the plus sign, which a hex serial or seed with an E
 # among its digits never has.
 ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII)
-# The maximum number of rows. No vendor delivers so many in one file.
+# The maximum number of rows, which no vendor's file reaches, and the number of cells that are read of each row.
 ROWS = 500_000
 CELLS = 64
 
@@ -32,7 +32,7 @@ def digest_named(name: str) -> str:
 def number(text: str, *, otherwise: int) -> int:
     """Return a number of at most 20 digits, or `otherwise` for an empty string.
 
-    Any other string returns -1, which no field allows.
+    For any other string, return -1, which no field allows.
     """
     if not text:
         return otherwise
@@ -67,9 +67,9 @@ def split_lines(text: str) -> list[str]:
 def split_rows(text: str) -> Iterator[Line]:
     """Yield each row as a pair: its position, such as `line 3`, and its cells. Skip empty rows and comments.
 
-    If a row cannot be parsed, the second value is a DroppedRow with the reason. The delimiter of the table is the
-    character that occurs most often in it: the comma, the semicolon or the tab. Raise IntegrityFault if there are more
-    than ROWS rows.
+    If a row cannot be parsed, the second value is a DroppedRow with the reason. The delimiter is the comma, the
+    semicolon or the tab, whichever occurs most often in the text. Raise IntegrityFault if there are more than ROWS
+    rows.
     """
     delimiter = max(",;\t", key=text.count)
     rows = split_lines(text)

@@ -1,4 +1,4 @@
-"""Decodes seeds. Whether they are hex or base32 is determined from all rows together and never guessed."""
+"""Decodes seeds. All rows of a file together determine whether the seeds are hex or base32; this is never guessed."""
 
 import base64
 import binascii
@@ -43,7 +43,7 @@ def decode_base32(text: Secret[str]) -> Seed | None:
         seed = Seed(base64.b32decode(bare.reveal() + "=" * (-len(bare.reveal()) % 8), casefold=True))
     except ValueError:
         return None
-    # b32decode ignores the trailing bits, which are zero in a correct text. If they are not zero, a letter is wrong.
+    # b32decode ignores the bits after the last octet. They are zero in a correct text; if not, a letter is wrong.
     return seed if _written(seed) == Secret(bare.reveal().upper()) else None
 
 
@@ -141,7 +141,10 @@ class _DecodedRow:
 
     @property
     def only(self) -> Encoding | None:
-        """The only encoding that the seed can have; None if both or neither fit. Base32 fits only if it is `exact`."""
+        """The only encoding that the seed can have; None if both or neither fit.
+
+        If the seed is not hex, base32 fits only if it is `exact`.
+        """
         if self.hex:
             return None if self.base32 else Encoding.HEX
         return Encoding.BASE32 if self.exact else None
@@ -156,8 +159,8 @@ def decode_rows(
 ) -> tuple[Decoding, ...]:
     """Decode the seeds in all rows, and return a Decoding (tokens and dropped rows) for each possible encoding.
 
-    The encoding is that of the format (`fixed`), or else the user's (`wanted`), or else the only encoding that fits all
-    rows. If both hex and base32 fit, return a Decoding for each. Base32 with surplus blanks or bits is accepted if the
+    The encoding is that of the format (`fixed`), or else the user's (`wanted`), or else determined from the rows. If
+    both hex and base32 are possible, return a Decoding for each. Base32 with surplus blanks or bits is accepted if the
     user gave base32, or if hex is possible too, because a code of a token then shows which encoding is right. Raise
     IntegrityFault if some rows can only be hex and others only base32.
     """
@@ -175,7 +178,10 @@ def decode_rows(
 
 
 def _fitting(decoded: Sequence[_DecodedRow]) -> tuple[Encoding, ...]:
-    """Return the encodings that fit all rows. Raise IntegrityFault if some rows fit only hex and others only base32."""
+    """Return the possible encodings of a file's seeds: the encoding that a row requires, or else all that may fit.
+
+    Raise IntegrityFault if some rows can only be hex and others only base32.
+    """
     proofs = {each.only: each.row for each in reversed(decoded)}
     hexed, lettered = proofs.get(Encoding.HEX), proofs.get(Encoding.BASE32)
     if hexed and lettered:

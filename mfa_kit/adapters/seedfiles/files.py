@@ -77,8 +77,8 @@ def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encodi
     """Return the tokens in a seed file, and each rejected row with the reason.
 
     `unlock` asks for the passphrase or key that decrypts the file, `now` is in Unix seconds, and `wanted` is the
-    encoding that the user gave. Raise IntegrityFault if the file is damaged or not a seed file, and UsageFault if it
-    cannot be decrypted.
+    encoding that the user gave, or None. Raise IntegrityFault if the file is damaged, is not a seed file or has no
+    usable token. Raise UsageFault if it cannot be decrypted, is one of WRAPPED, or is SafeWord's .dat file.
     """
     for magic, what, hint in WRAPPED:
         if content.startswith(magic):
@@ -107,7 +107,7 @@ def _format_of(contents: Contents) -> SeedFormat:
 
 
 def decode_text(content: bytes) -> str:
-    """Decode UTF-8, UTF-16 with a byte order mark, or an older Windows encoding.
+    """Decode UTF-8, UTF-16 with a byte order mark, or else Latin-1.
 
     Raise IntegrityFault if the content is empty or contains NUL, which never occurs in text.
     """

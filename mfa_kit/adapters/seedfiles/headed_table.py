@@ -50,15 +50,15 @@ NAMES = {
 # Fields for which a table may have more than one column without harm.
 HARMLESS = {"maker", "model", "id", "user"}
 FIELDS = {name: field for field, names in NAMES.items() for name in names}
-# If a column has an unknown name that matches this pattern, it may affect how codes are computed. The pattern excludes
-# two columns of PSKC that do not.
+# A column with an unknown name that matches this pattern may affect how codes are computed. The pattern excludes two
+# columns of PSKC that do not affect codes.
 TELLING = re.compile(
     r"(?!challenge|cryptomodule).*(digit|length|len$|period|interval|step|seconds|refresh|hash|algo|crypt|hmac|sha\d"
     r"|digest|type|mode(?!l)|factor|hotp|totp|counter|drift|encod|format)"
 )
-# Messages quote no column name that could be a seed, because a file may lack its header: one that has a digit and at
-# least WITH_DIGITS letters and digits in all, or no digit and at least LETTERS letters, or more than LONGEST_NAME
-# characters.
+# If a file lacks its header, a seed may be taken for a column name. So messages do not quote a name with a digit and at
+# least WITH_DIGITS letters and digits, a name without a digit and at least LETTERS letters, or a name of more than
+# LONGEST_NAME characters.
 WITH_DIGITS, LETTERS = 10, 24
 LONGEST_NAME = 40
 # Values of the column that says whether a code includes a check digit. These values mean that it does not.
@@ -78,7 +78,8 @@ def is_header(cells: Cells) -> bool:
 def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | DroppedRow | None]:
     """Yield each row below a header: its token with its seed, or a DroppedRow with the reason why it cannot be used.
 
-    Raise IntegrityFault if the header lacks a column or has one twice, or if an unknown column may affect the codes.
+    Raise IntegrityFault if the header lacks a required column or has two columns for the same field, or if an unknown
+    column may affect the codes.
     """
     named = _fields(header)
     if telling := [name for name in _unknown(header) if TELLING.match(_reduced(header[name]))]:

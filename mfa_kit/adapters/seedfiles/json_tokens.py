@@ -1,7 +1,7 @@
 """Reads JSON with one object per token, in the format in which Entra imports hardware OATH tokens.
 
 Graph's format is `{"@context": "#$delta", "value": [{"serialNumber": …, "secretKey": …, "timeIntervalInSeconds": …}]}`.
-A list of such objects and a single object are also accepted. The names mean the same as in the header of a table.
+A list of such objects and a single object are also accepted. The field names mean the same as in the header of a table.
 """
 
 from collections.abc import Iterator, Mapping
@@ -48,5 +48,5 @@ def _line(where: str, token: object, names: list[str]) -> Line:
     values = [token.get(name) for name in names]
     if any(isinstance(value, float) for value in values):
         return where, DroppedRow(where, "one of its numbers has a fraction")
-    # An object or a list is not a usable value. It is harmless in a field that is not read.
+    # No field that is read can have an object or a list as its value, so these count as empty.
     return where, [str(value).strip() if isinstance(value, str | int) else "" for value in values]

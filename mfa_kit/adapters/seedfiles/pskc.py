@@ -28,7 +28,8 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeededToken, SeedFile, Token
 
-# The maximum number of PBKDF2 iterations. They take a few seconds on a slow computer.
+# The maximum number of PBKDF2 iterations, which take a few seconds on a slow computer, and the maximum length of the
+# derived key in octets.
 ROUNDS = 5_000_000
 DERIVED = 64
 NUMBER = re.compile(r"-?[0-9]+", re.ASCII)
@@ -50,8 +51,8 @@ ALONE = (
     *("PBESalt", "PBEIterationCount"),
 )
 ONCE = {**{name: name for name in ALONE}, **{name: names[0] for names in ALIASES for name in names}}
-# Parts that occur at most once in a key, at any depth. Drafts use a <Data> with a name where RFC 6030 uses a child of
-# <Data>.
+# Children of a key, and those of their children that this module reads. Each may occur only once in a key. Drafts have
+# <Data Name="secret"> where RFC 6030 has <Data><Secret>.
 PARTS = {"Data", "AlgorithmParameters", "Usage"}
 OF_A_KEY = {"Secret", "Counter", "Time", "TimeInterval", "TimeDrift", "ResponseFormat", "Suite"}
 DRAFT = {"secret": "Secret", "counter": "Counter", "time": "Time", "time_interval": "TimeInterval"}
@@ -117,7 +118,7 @@ def read_pskc(contents: Contents) -> SeedFile:
 def _unambiguous(root: Element) -> None:
     """Raise IntegrityFault if another program could find different values in the container than python-pskc does.
 
-    This removes namespaces from the elements, as python-pskc does, because drafts and vendors use their own.
+    Remove the namespaces of the elements first, as python-pskc does, because drafts and vendors use other namespaces.
     """
     for element in root.iter():
         element.tag = local_name(element)
@@ -161,7 +162,7 @@ def _alone(element: Element) -> Iterator[str]:
 
 
 def _parts(key: Element) -> Iterator[str]:
-    """Yield the names of the parts of a key element, but only of those parts that this module reads."""
+    """Yield the names of the elements in PARTS and OF_A_KEY that a key element contains."""
     for part in key:
         if part.tag in PARTS:
             yield DRAFT.get(part.get("Name", "").lower(), part.tag)
@@ -193,7 +194,7 @@ def _kept(key: PskcKey, value: str) -> object:
 
 
 def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
-    """Raise IntegrityFault if a value needs a MAC but has none, because a change of it would go unnoticed.
+    """Raise IntegrityFault if a value needs a MAC but has none, because a change to the value would go unnoticed.
 
     RFC 6030, 6.1.1 requires a MAC for values that are encrypted with a cipher without authentication.
     """

@@ -40,8 +40,9 @@ Rows = Iterator[SeedRow | DroppedRow | None]
 class TableLayout:
     """A table layout.
 
-    `recognizes` returns whether the first row of a table has this layout. `read` gets all rows and the first one.
-    `encoding` is set if the layout allows only one encoding. `notes` returns notes for the user, given the first row.
+    `recognizes` returns whether the first row of a table has this layout. `read` gets all rows, and again the first row
+    that could be parsed. `encoding` is set if the layout allows only one encoding. `notes` returns notes for the user,
+    given the first row.
     """
 
     name: str

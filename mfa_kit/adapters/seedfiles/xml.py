@@ -7,14 +7,15 @@ from defusedxml.common import DefusedXmlException
 
 from mfa_kit.core.errors import IntegrityFault
 
-# The maximum number of elements and attributes. An element takes about 200 octets of memory, and an attribute half as
-# much. A container of 50,000 tokens has two million of them.
+# The maximum number of < and = in a file, which limits the number of elements and attributes before they take memory.
+# An element takes about 200 octets, and an attribute half as much. A container of 50,000 tokens has about two million
+# of these characters.
 MARKS = 2_000_000
 DEPTH = 24
 
 
 def parse_xml(content: bytes) -> Element:
-    """Parse XML and return the root. Raise IntegrityFault if it is malformed, declares entities or exceeds a limit."""
+    """Parse XML and return the root. Raise IntegrityFault if it is malformed, has a DOCTYPE or exceeds a limit."""
     if content.count(b"<") + content.count(b"=") > MARKS:
         raise IntegrityFault("this XML has too many elements", "ask the vendor to split the tokens into several files")
     try:

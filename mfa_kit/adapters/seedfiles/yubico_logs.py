@@ -31,8 +31,8 @@ def is_yubico_layout(first: Cells) -> bool:
 def read_log(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
     """Yield the token and seed in each row, or a DroppedRow with the reason why the row cannot be used.
 
-    A row that only says that logging has started yields None. The layout of each row is recognized separately. The tool
-    appends to its log, so a file contains both layouts if the user changed the setting.
+    For a row that only says that logging has started, yield None. The layout of each row is recognized separately. The
+    tool appends to its log, so a file contains both layouts if the user changed the setting.
     """
     for line in table:
         where, cells = line
