@@ -11,12 +11,12 @@ FOLDERS = tuple(Path(place) / "udev/rules.d" for place in ("/etc", "/run", "/usr
 
 
 def find_rule() -> Path | None:
-    """Return the path of the installed rule that udev uses. If there are several, udev uses the first."""
+    """Return the path of the installed rule, or None. If several of FOLDERS have the file, udev uses the first file."""
     return next((folder / NAME for folder in FOLDERS if (folder / NAME).exists()), None)
 
 
 def has_current_text(rule: Path) -> bool:
-    """Return whether an installed rule is the rule of this version."""
+    """Return whether the file of an installed rule has the same content as the rule of this version of mfa-kit."""
     try:
         return rule.read_bytes() == _text()
     except OSError:
@@ -42,7 +42,7 @@ def write_rule() -> Path:
 
 
 def remove_rule() -> bool:
-    """Remove the rule from the first folder. Return whether there was one. Packages own the other folders."""
+    """Remove the rule from the first folder. Return whether it was there. mfa-kit never writes to the other folders."""
     rule = FOLDERS[0] / NAME
     try:
         rule.unlink()

@@ -10,7 +10,7 @@ from mfa_kit.posix.system_users import group_name
 
 GROUP = "mfa-kit"
 READ_WRITE = 0o660
-# sudo may leave these out of PATH.
+# Where the programs below are. The PATH that sudo sets may lack some of these folders.
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 60
 
@@ -26,14 +26,14 @@ def delete_group() -> None:
 
 
 def reload_rules() -> None:
-    """Let udev read its rules again, and apply them to all connected keys. Return when udev has finished."""
+    """Make udev read its rules again and apply them to all connected keys. Return when udev has finished."""
     _run("udevadm", "control", "--reload")
     _run("udevadm", "trigger", "--action=change", "--subsystem-match=hidraw")
     _run("udevadm", "settle", "--timeout=30")
 
 
 def is_given_to_group(node: Path) -> bool:
-    """Return whether a device node belongs to the group, and only the group and root can read and write it."""
+    """Return whether a device node belongs to the group, and only its owner and the group can read and write it."""
     try:
         status = node.stat()
     except OSError:
@@ -42,7 +42,7 @@ def is_given_to_group(node: Path) -> bool:
 
 
 def _run(program: str, *arguments: str) -> None:
-    """Run a program of the system. Raise DeviceFault if it is missing or fails."""
+    """Run a program of the system. Raise DeviceFault if it is missing, fails or takes longer than SECONDS."""
     found = which(program, path=PROGRAMS)
     if found is None:
         raise DeviceFault(

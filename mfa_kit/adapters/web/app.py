@@ -1,7 +1,7 @@
-"""The web application of a page: one-time addresses, the documents of the views, their updates, and their answers.
+"""The web application of a page: it opens one-time addresses, serves and updates views, and passes on users' input.
 
-A page has one or more views. Each is named by a role and has its own browser window. This module does not know what the
-views show. Starlette handles the requests.
+A page has one or more views. A view is identified by its role, and has its own browser window. This module does not
+know what the views show. Starlette handles the requests.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from mfa_kit.adapters.web.sessions import Sessions, ViewSession
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.otp import Secret
 
-# While nothing changes, each view gets a line after this many seconds. If the line cannot be sent, its window was
-# closed.
+# While nothing changes, each window gets a line at this interval, in seconds. If the line cannot be sent, the window
+# was closed.
 BEAT = 1.0
 # Seconds after which a disconnected window counts as closed. A reload takes less.
 CLOSED = 3.0
@@ -34,7 +34,8 @@ USED = (
     "This address was opened before, and it can be opened only once.\n"
     "If you did not open it, press Ctrl-C in the terminal.\n"
 )
-# The page at a one-time address. It stores the key in this window, then replaces itself in the window's history.
+# The page at a one-time address. It stores the session's key and proof in the browser window, and then replaces itself
+# with the view, also in the window's history.
 ENTER = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>MFA enrollment</title>'
     '<script nonce="{nonce}">sessionStorage.setItem("{role}", JSON.stringify(["{key}", "{proof}"]));'
@@ -43,7 +44,10 @@ ENTER = (
 
 
 class Views(Protocol):
-    """What the views of the page show, and what happens when a view answers. The server's thread calls it."""
+    """What the views of a page show, and what happens when a user acts in a view.
+
+    All methods are called in the server's thread.
+    """
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -64,7 +68,10 @@ class Views(Protocol):
         ...
 
     def act(self, role: str, said: Mapping[str, object]) -> str | None:
-        """Do what a view asks for. Return "" or the name of a view to open, or None if the view must not ask this."""
+        """Do what the window of a view requests. Return "", or the name of a view to open.
+
+        Return None if the view is not allowed to make this request.
+        """
         ...
 
     def windows(self, counts: Mapping[str, int]) -> None:
@@ -77,7 +84,7 @@ class Views(Protocol):
 
 
 class App:
-    """The web application. `wake` sends what has changed to all windows. All methods run in the server's thread."""
+    """The web application. All methods run in the server's thread; other threads may read only `busy`."""
 
     def __init__(self, views: Views, sessions: Sessions, *, port: int) -> None:
         self._views, self._sessions, self._port = views, sessions, port
@@ -149,7 +156,10 @@ class App:
         return StreamingResponse(self._lines(session), media_type="application/x-ndjson")
 
     async def _lines(self, session: ViewSession) -> AsyncIterator[str]:
-        """Yield lines of JSON: the server's proof, then the parts of a view that changed, until the page ends."""
+        """Yield lines of JSON: the server's proof, then the parts of the view that changed.
+
+        Stop when the page ends or another session replaces this one.
+        """
         role, changed, sent = session.role, asyncio.Event(), dict[str, int]()
         self._windows[changed] = role
         self._count()
@@ -166,7 +176,7 @@ class App:
             yield _line(replaced=True)
         finally:
             del self._windows[changed]
-            # Count later, because a window that is reloaded connects again at once.
+            # Count the windows later, because a window that is reloaded connects again at once.
             asyncio.get_running_loop().call_later(CLOSED, self._count)
 
     def _count(self) -> None:
@@ -202,7 +212,10 @@ def _line(**said: object) -> str:
 
 
 def _changes(parts: Mapping[str, Secret[str]], sent: dict[str, int]) -> dict[str, str]:
-    """Return the parts that differ from those sent before, as plain HTML. `sent` has a hash of each, and is updated."""
+    """Return the parts that differ from those sent before, as plain HTML.
+
+    `sent` has the hash of each part that was sent before, by name. This function updates it.
+    """
     digest: Callable[[Secret[str]], int] = lambda part: hash(part.reveal())  # noqa: E731 - its name says what it returns
     new = {name: part for name, part in parts.items() if sent.get(name) != digest(part)}
     sent.update({name: digest(part) for name, part in new.items()})

@@ -1,7 +1,7 @@
 """Limits the connections to a server, because every user of this computer can open some and send nothing.
 
-uvicorn itself limits only the time between two requests of a connection. Without a limit, another user could use up the
-files that this process may open, and the command could not write its ledger.
+uvicorn itself limits only the time between two requests of a connection. Without this module, another user could use up
+the file descriptors of this process, and the command could not write its ledger.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ SLOW = 10.0
 class LimitedConnection(H11Protocol):
     """A connection that is closed if it has sent no request for SLOW seconds.
 
-    If there are already MOST others, the one that has been idle longest is closed, or this one if none is idle.
+    If a connection is opened while there are MOST others, the oldest of the idle ones is closed. If none of the others
+    is idle, the new connection is closed.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -28,11 +29,11 @@ class LimitedConnection(H11Protocol):
 
     @property
     def _is_answered(self) -> bool:
-        """Whether a response is being sent. To an open window, one is always being sent."""
+        """Whether a response is being sent. An open window keeps one connection in this state, for its updates."""
         return not getattr(self.cycle, "response_complete", True)  # uvicorn sets `cycle` at the first request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
-        """Take a new connection, and make room for it."""
+        """Accept a new connection, and close a connection if there are too many."""
         super().connection_made(transport)
         self._since = self.loop.time()
         self.loop.call_later(SLOW, self._look)
@@ -47,7 +48,7 @@ class LimitedConnection(H11Protocol):
         self.transport.abort()
 
     def _look(self) -> None:
-        """Close the connection if no request came since the last call of this function. Otherwise schedule the next."""
+        """Close the connection if it is idle and got no request since the last call, or else schedule another call."""
         if self.transport.is_closing():
             return
         if not self._is_answered and self.cycle is self._seen:

@@ -10,8 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# The paths of one-time addresses begin with this. A link elsewhere may lead to them, such as the one in the local file
-# that the browser opens.
+# The paths of one-time addresses begin with this. The browser may come to such an address from elsewhere, such as from
+# the local file that mfa-kit opens in it.
 OPEN = "/open/"
 # The longest body of a request, in octets. A code or a password is far shorter.
 LONGEST = 4096
@@ -63,9 +63,10 @@ class Guard:
 
 
 def _is_from_page(path: str, headers: Mapping[str, str]) -> bool:
-    """Return whether the browser says that the page itself, or its user, made the request.
+    """Return whether the browser reports that the page itself or its user made the request (Fetch Metadata).
 
-    A browser without Fetch Metadata does not say so. Its requests are allowed, because the other checks still apply.
+    A one-time address may be opened from elsewhere, but only as a document. A request without Fetch Metadata is
+    allowed, because the other checks still apply.
     """
     site = headers.get("sec-fetch-site", "none")
     where = headers.get("sec-fetch-dest", "document")

@@ -15,7 +15,7 @@ from mfa_kit.adapters.web.sessions import Sessions
 from mfa_kit.core.otp import Secret
 
 LOOPBACK = "127.0.0.1"
-# Seconds to wait at the end until all windows have what was sent last.
+# The longest wait at the end, in seconds: until all windows have received the last update, and for the thread to end.
 LAST = 2.0
 
 
@@ -64,7 +64,7 @@ class PageServer:
             self._loop.call_soon_threadsafe(self._app.wake)
 
     def stop(self) -> None:
-        """Wait until all windows have the last state, and close the port."""
+        """Wait up to LAST seconds until all windows have received the last update, and close the port."""
         self.wake()
         until = time.monotonic() + LAST
         while self._app.busy and time.monotonic() < until:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.otp import Secret
 
-# The number of random octets of each secret here. None of them can be guessed.
+# The number of random octets in each secret of this module, enough that no one can guess the secret.
 OCTETS = 32
 
 
@@ -17,10 +17,10 @@ def _random() -> Secret[str]:
 class ViewSession:
     """A browser window that may show the view `role`.
 
-    The window proves itself with `cookie` and with `key`. Programs on other ports of this computer get the cookie too,
-    because browsers send cookies to all ports of a host. They do not get the key, because the page keeps it where only
-    pages of the same port can read it. The server proves itself with `proof`, because another program could listen on
-    the port later.
+    The window proves itself with `cookie` and with `key`. Programs that listen on other ports of this computer get the
+    cookie too, because browsers send cookies to all ports of a host. They do not get the key, because only pages of the
+    same port can read the storage in which the page keeps the key. The server proves itself with `proof`, because
+    another program could listen on the port later.
     """
 
     role: str
@@ -33,8 +33,8 @@ class ViewSession:
 class Sessions:
     """The sessions of one server, and its one-time addresses.
 
-    `unopened` has the address of each view that was not opened yet, and `current` the session of each view. `opened`
-    has the addresses that were opened.
+    `unopened` has, by role, the address of a view that was not opened yet, and `current` the session of a view.
+    `opened` has the addresses that were opened.
     """
 
     unopened: dict[str, Secret[str]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Sessions:
         return any(each == address for each in self.opened)
 
     def find(self, role: str, *, cookie: Secret[str], key: Secret[str] | None) -> ViewSession | None:
-        """Return the session of a view if the cookie is right, and the key unless it is None. Otherwise return None."""
+        """Return the session of a view, or None if the cookie or the key is wrong. A key of None is not checked."""
         session = self.current.get(role)
         if session is None or session.cookie != cookie or (key is not None and session.key != key):
             return None
