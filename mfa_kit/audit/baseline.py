@@ -1,6 +1,6 @@
-"""Accepted findings: a baseline says who accepts which finding, why, and until when.
+"""Applies a baseline, which says who accepts which findings, why, and until which date.
 
-After that date, the finding counts again.
+After that date, the findings count again.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ def entries_about(account: str, accepted: Sequence[Acceptance]) -> list[Acceptan
 def apply_baseline(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance], *, at: float) -> list[RuleAnswer]:
     """Return the answers without the findings and unknown subjects that are accepted at the time `at`.
 
-    What is accepted moves to the field `accepted` of the answer. If the entry for a finding has expired, the evidence
-    of the finding says so. If all findings and unknown subjects of a rule are accepted, the result of the rule is
-    ACCEPTED.
+    The accepted findings and subjects move to the field `accepted` of the answer. If the entry for a finding has
+    expired, the evidence of the finding says so. If all findings and unknown subjects of a rule are accepted, the
+    result of the rule is ACCEPTED.
     """
     return [_apply(answer, [each for each in accepted if each.rule == answer.rule.id], at) for answer in answers]
 
@@ -74,7 +74,7 @@ def _judge(each: Finding | Unsure, entry: Acceptance | None, at: float) -> Findi
 def _entry(entries: Sequence[Acceptance], found_one: Finding | Unsure) -> Acceptance | None:
     """Return the entry about a finding or an unknown subject, or None.
 
-    Of several, return the one that is valid longest.
+    If there are several, return the entry that is valid longest.
     """
     known = isinstance(found_one, Finding)
     found = [each for each in entries if each.covers(found_one.subject, known=known)]

@@ -39,7 +39,11 @@ def _in_use(scene: Scene) -> list[GlassUse]:
 
 
 def _identities(scene: Scene) -> Iterator[GlassUse | Unsure | NotApplicable]:
-    """Yield each identity in use. If there is none, yield a NotApplicable, unless a part could not be read."""
+    """Yield each break-glass identity to which a backup of this account is encrypted.
+
+    If there is none, yield a NotApplicable, or an Unsure if the snapshot is too old to tell. If a part could not be
+    read, yield neither.
+    """
     yield from _older(scene)
     found = _in_use(scene)
     if not found and not _unread(scene, *NEEDS) and scene.snapshot.break_glass is not None:
@@ -147,7 +151,8 @@ def glass_unopened(scene: Scene) -> Iterator[Observation]:
 def glass_custodians(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each custodian who has no IAM user of the same name.
 
-    If no custodian has one, they may have other names in IAM, or users in another account: yield an Unsure.
+    If no custodian has such a user, the custodians may have other names in IAM or users in another account. In this
+    case, yield an Unsure for the identity instead.
     """
     users = {one.name.lower() for one in scene.users}
     for each in _identities(scene):
@@ -168,7 +173,7 @@ def glass_custodians(scene: Scene) -> Iterator[Observation]:
 
 @audit_rule("break-glass.people", Severity.HIGH, "No single person can open a break-glass identity", needs=NEEDS)
 def glass_people(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each identity for which one person has as many custodians' keys as are needed.
+    """Yield a Finding for each identity that one person could open alone, with keys of several custodians.
 
     A key counts as a key of its custodian, and of each user whose own copies of backups are encrypted to it.
     """

@@ -27,7 +27,7 @@ def standards(rule: str) -> tuple[str, ...]:
 
 
 def references(rule: str) -> tuple[str, ...]:
-    """Return the controls that a rule checks completely or in part, such as `CIS 5.0 1.4`, by framework.
+    """Return the controls that a rule checks completely or in part, such as `CIS 5.0 1.4`, ordered by framework.
 
     A control of Security Hub that is in FSBP too is listed only once, as `Security Hub IAM.5 (FSBP)`.
     """

@@ -9,7 +9,7 @@ class Control:
 
     `title` says in mfa-kit's words what the control asks for. `rules` has the IDs of the rules that check the control.
     If there are rules, `gap` says which part of the control they do not check, or is "". Without rules, `gap` says why
-    mfa-kit does not check the control. `standards` has the standards that contain a control of Security Hub.
+    mfa-kit does not check the control. For a control of Security Hub, `standards` has the standards that contain it.
     """
 
     id: str

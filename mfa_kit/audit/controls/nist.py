@@ -43,7 +43,11 @@ NIST = (
                 rules=("passwords.nist",),
             ),
             Control(id="3.1.3.3", title="Text messages are restricted", rules=("users.sms",)),
-            Control(id="3.2.5", title="Administrators resist phishing", rules=("admins.phishing", "root.hardware")),
+            Control(
+                id="3.2.5",
+                title="Administrators use MFA that resists phishing",
+                rules=("admins.phishing", "root.hardware"),
+            ),
         ),
     ),
 )
