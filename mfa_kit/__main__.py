@@ -1,4 +1,4 @@
-"""`python -m mfa_kit`."""
+"""Runs mfa-kit when it is started with `python -m mfa_kit`."""
 
 from mfa_kit.cli.main import main
 

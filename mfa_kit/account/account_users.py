@@ -1,4 +1,4 @@
-"""The users of an account, with all that a snapshot says about their devices, credentials and policies.
+"""The users of an account, with the devices, credentials and policies that a snapshot has for each.
 
 A fact that could not be read is None (unknown), never True or False.
 """
@@ -23,7 +23,8 @@ class AccountUser:
 
     `devices` has the known devices, and `complete` is true if it is known that the user has no other device. `mfa` says
     whether the user has a device, and is None if that is unknown. `credentials` is None if there is no credential
-    report, or none with a row for the user. `administration` says whether the user is an administrator, and how.
+    report, or if the report has no row for the user. `administration` says whether the user is an administrator, and
+    how.
     """
 
     user: Entity
@@ -66,7 +67,7 @@ class AccountUser:
 
     @property
     def sign_in_way(self) -> str:
-        """How the user signs in, as one of WAYS. If the user has several devices, the strongest known one counts."""
+        """How the user signs in, as a value from WAYS. If several devices are known, the strongest one counts."""
         if DeviceType.FIDO2 in self.types:
             return WAYS[0]
         if self.types - {DeviceType.SMS}:
@@ -77,7 +78,7 @@ class AccountUser:
 
     @property
     def about(self) -> RequestContext:
-        """Return the condition keys that describe this user as the caller of a request, with their values."""
+        """The condition keys, with their values, that describe this user in the user's own requests."""
         return about(self.user)
 
     @property

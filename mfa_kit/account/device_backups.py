@@ -1,4 +1,4 @@
-"""The backups of the devices that the ledger knows: where each is, and when it was last decrypted and last tested."""
+"""Finds the backups of devices: where each backup is, and when it was last decrypted and last tested."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -36,7 +36,7 @@ class BackupHistory(Protocol):
         ...
 
     def seals(self) -> Sequence[Seal]:
-        """Return a Seal for each recipient that a backup has or had according to the ledger."""
+        """Return a Seal for each recipient to which a backup is or was encrypted, according to the ledger."""
         ...
 
 
@@ -48,10 +48,10 @@ def device_backups(
     records: BackupHistory,
     stored: Callable[[], Iterable[Backup]],
 ) -> tuple[DeviceBackup, ...]:
-    """Return a DeviceBackup for each of these devices that the ledger has, and for root's virtual devices.
+    """Return a DeviceBackup for each user's device that the ledger has, and for each device of root that has a backup.
 
     A device is left out if it is no longer assigned to the user for whom it was created. The ledger has no devices of
-    root. If root has a virtual device, `stored` is called, which returns the backups in the folder.
+    root, so backups of these devices are looked up among the backups that `stored` returns.
     """
     return tuple(_device_backups(devices, journal, vault, records, stored))
 

@@ -1,7 +1,7 @@
 """The policies of a user, group or role: its own, those of a user's groups, and the permissions boundary.
 
-IAM refuses a text that is not a policy. Such a text can still occur here, because another server may accept it, and
-because another program may have written the snapshot. Such a policy cannot be evaluated.
+A policy cannot be evaluated if its text does not follow the policy grammar. IAM refuses such a text, but a server that
+is not AWS may accept it, and another program may have written the snapshot.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,10 +36,10 @@ class EntityPolicies:
 
 
 def about(entity: Entity) -> RequestContext:
-    """Return the condition keys that describe a user or a role's session as the caller of a request, with their values.
+    """Return the condition keys, with their values, that describe a user or role in its own requests.
 
-    The caller sends the requests itself, so no AWS service acts for it (aws:ViaAWSService). A user's requests have the
-    tags of the user and no others. A role's session may have more tags than the role.
+    aws:ViaAWSService is false, because the caller sends the request itself. A user's requests have the tags of the user
+    and no others. A session of a role may have more tags than the role.
     """
     tags = {f"aws:PrincipalTag/{name}": value for name, value in entity.tags.items()}
     both = {"aws:PrincipalArn": entity.arn, "aws:ViaAWSService": "false", **tags}
@@ -72,7 +72,8 @@ def entity_policies(
 def _boundary(entity: Entity, managed: Mapping[str, str]) -> tuple[str | None, str]:
     """Return a pair: the text of an entity's permissions boundary, and the reason why it cannot be evaluated.
 
-    The text is None if there is no boundary. The reason is empty if the boundary can be evaluated.
+    The text is None if there is no boundary, and UNREAD if the boundary cannot be evaluated. The reason is "" if there
+    is nothing wrong.
     """
     if entity.boundary is None:
         return None, ""
@@ -107,7 +108,7 @@ class PolicyText:
 
 
 def own_policies(holder: Entity, managed: Mapping[str, str]) -> Iterator[PolicyText]:
-    """Yield the inline policies of a user, group or role, then its attached policies. A user's groups are left out.
+    """Yield the inline policies of a user, group or role, then its attached policies, without those of a user's groups.
 
     `managed` has the texts of managed policies by ARN.
     """
@@ -142,7 +143,7 @@ def trust_text(role: Entity) -> str:
 
 
 def flaws_of(entity: Entity, managed: Mapping[str, str]) -> Iterator[str]:
-    """Yield a sentence for each policy of a user, group or role that cannot be evaluated because of its text.
+    """Yield a sentence for each policy of a user, group or role whose text is not an IAM policy.
 
     The permissions boundary and the trust policy are included. Policies whose text could not be read are left out.
     `managed` has the texts of managed policies by ARN.

@@ -1,4 +1,4 @@
-"""Finds the users and roles that administer an account, directly or by giving themselves the right to.
+"""Finds the users and roles that administer an account, or that can give themselves the right to do so.
 
 A path is one way to get that right. The paths are from published research: "AWS IAM Privilege Escalation - Methods and
 Mitigation" (Rhino Security Labs, 2018), "Privilege Escalation in AWS" (Bishop Fox, 2021) and pathfinding.cloud
@@ -26,8 +26,8 @@ from mfa_kit.account.evaluator import (
 from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Snapshot
 
-# Services that run code with a role that the caller passes, by their name in trust policies. Each set of actions,
-# together with iam:PassRole, lets the caller run code with the role.
+# Services that run code with a role that the caller passes. The keys are the services' names in trust policies, without
+# `.amazonaws.com`. Each set of actions, together with iam:PassRole, lets the caller run code with the role.
 SERVICES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "apprunner": (("apprunner:CreateService",),),
     "cloudformation": (
@@ -68,7 +68,8 @@ SERVICES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "ssm": (("ssm:StartAutomationExecution",),),
     "states": (("states:CreateStateMachine", "states:StartExecution"),),
 }
-# The actions of IAM and STS that the paths need. ACTIONS also has the actions of SERVICES.
+# The actions of IAM and STS that the paths need on resources other than the principal itself. ACTIONS also has the
+# actions of SERVICES.
 IAM_ACTIONS = (
     *(f"iam:{verb}{kind}Policy" for verb in ("Attach", "Put") for kind in ("Group", "Role")),
     "iam:AddUserToGroup",
@@ -83,22 +84,23 @@ IAM_ACTIONS = (
     "sts:AssumeRole",
 )
 ACTIONS = (*IAM_ACTIONS, *sorted({action for sets in SERVICES.values() for one in sets for action in one}))
-# The actions with which a principal can get the credentials of another user, or weaken them.
+# The actions with which a principal can give itself credentials of another user, or deactivate that user's MFA devices.
 CREDENTIALS = frozenset(
     ("iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:DeactivateMFADevice", "iam:UpdateLoginProfile")
 )
-# A resource in a policy that ends with this is the caller. Policies that let users manage their own credentials use it.
+# If a resource in a policy ends with this text, it is the calling user, or a device of this user. Policies that let
+# users manage their own credentials have such resources.
 OWN = "/${aws:username}"
 SERVICE_LINKED = ":role/aws-service-role/"
 
 
 @dataclass(frozen=True, slots=True)
 class Administration:
-    """Whether a user or role administers the account. None means that this is unknown.
+    """Whether a user or role administers the account. `admin` is None if that is unknown.
 
-    `how` names the path (how the user or role can become an administrator), such as `may create an access key for boss
-    (iam:CreateAccessKey), ...`. It is "" for a user or role that may write its own policies. If `admin` is None, `how`
-    names the path that cannot be evaluated, or is "".
+    `how` names the path by which the user or role can become an administrator, such as `may create an access key for
+    boss (iam:CreateAccessKey), ...`. It is "" if the user or role may write its own policies, or is no administrator.
+    If `admin` is None, `how` names the path that cannot be evaluated, or is "".
     """
 
     admin: bool | None
@@ -111,7 +113,7 @@ _Path = tuple[bool | None, str]
 
 @lru_cache(maxsize=4096)
 def _reaching(document: str) -> frozenset[str]:
-    """Return those of ACTIONS that a policy allows on a resource other than the caller."""
+    """Return the actions in ACTIONS that a policy allows on a resource other than the caller."""
     rows = [
         each
         for each in statements(document)
@@ -122,7 +124,7 @@ def _reaching(document: str) -> frozenset[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Principal:
-    """A user or role that may administer the account. `context` has the condition keys of its requests with MFA."""
+    """A user or role, with its policies. `context` has the condition keys of its requests with MFA."""
 
     entity: Entity
     policies: EntityPolicies
@@ -130,11 +132,14 @@ class _Principal:
 
     @cached_property
     def actions(self) -> frozenset[str]:
-        """Those of ACTIONS that some policy allows on a resource other than the principal itself."""
+        """The actions in ACTIONS that the principal's policies allow on a resource other than the principal itself."""
         return frozenset[str]().union(*(_reaching(document) for document in self.policies.documents))
 
     def may(self, action: str, resource: str, context: RequestContext | None = None) -> bool | None:
-        """Return whether the policies allow an action on a resource, or None if that is unknown."""
+        """Return whether the policies allow an action on a resource, or None if that is unknown.
+
+        `context` has further condition keys of the request.
+        """
         if action not in self.actions:
             return False
         decision = self.policies.decide(action, resource, {**self.context, **(context or {})})
@@ -168,7 +173,7 @@ class _Account:
 
     @cached_property
     def roles(self) -> tuple[Entity, ...]:
-        """All roles except service-linked ones, which only AWS services can change and assume."""
+        """All roles except service-linked roles, which only AWS services can change and assume."""
         return tuple(role for role in self.snapshot.roles if SERVICE_LINKED not in role.arn)
 
     @cached_property
@@ -183,25 +188,25 @@ class _Account:
 
     @cached_property
     def perhaps_roles(self) -> tuple[Entity, ...]:
-        """The roles in `roles` of which it is unknown whether they administer the account."""
+        """The roles in `roles` for which it is unknown whether they administer the account."""
         return tuple(role for role in self.roles if self.admins[role.arn] is None)
 
     @cached_property
     def perhaps_users(self) -> tuple[Entity, ...]:
-        """The users of whom it is unknown whether they administer the account."""
+        """The users for whom it is unknown whether they administer the account."""
         return tuple(user for user in self.snapshot.users if self.admins[user.arn] is None)
 
     def is_open(self, one: "_Principal") -> bool:
-        """Return whether no path for a principal is known or possible so far.
+        """Return whether a principal has no path and no possible path so far.
 
-        Only then does a path that is unknown change the principal's answer.
+        Only then does a further possible path change what is known about the principal: from False to None.
         """
         return self.admins[one.entity.arn] is False
 
     def through(self, arn: str, path: bool | None) -> bool | None:
-        """Return whether `path` exists and the user or role `arn`, to which it leads, administers the account.
+        """Return whether a path to a user or role exists, and this user or role administers the account.
 
-        Return None if that is unknown.
+        `arn` is the user or role, and `path` says whether the path exists. Return None if the result is unknown.
         """
         return both(path, self.admins[arn])
 
@@ -213,7 +218,8 @@ class _Account:
 def administrations(snapshot: Snapshot) -> dict[str, Administration]:
     """Return for each user and role, by ARN, whether it administers the account.
 
-    A path may lead through another administrator: whoever may create an access key for an administrator is one too.
+    A path may lead through another administrator: a user who may create an access key for an administrator is also an
+    administrator.
     """
     groups = {group.name: group for group in snapshot.groups}
     principals = {
@@ -393,9 +399,9 @@ def _may_assume(one: _Principal, role: Entity, account: _Account) -> bool | None
 
 
 def _trusts(role: Entity, names: Collection[str], context: RequestContext, *, allow: bool) -> bool | None:
-    """Return whether a role's trust policy allows, or denies, one of these principals to assume the role.
+    """Return whether a role's trust policy has an Allow statement that lets one of these principals assume the role.
 
-    Return None if that is unknown.
+    If `allow` is false, look for a Deny statement instead. Return None if the result is unknown.
     """
     return _any(
         holds(each, context)

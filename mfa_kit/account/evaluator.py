@@ -1,8 +1,8 @@
 """Evaluates IAM policies for a request. If a condition cannot be evaluated, the decision may be UNKNOWN.
 
-Written from the pages "Policy evaluation logic", "IAM JSON policy elements" and "Global condition context keys" of the
-IAM user guide. It covers the conditions that policies about MFA use. The lab has its own evaluator, and the two share
-no code.
+Sources: the pages "Policy evaluation logic", "IAM JSON policy elements" and "Global condition context keys" of the IAM
+user guide. The evaluator supports the conditions that policies about MFA use. The lab has another evaluator, which
+shares no code with this one.
 """
 
 import re
@@ -23,7 +23,7 @@ RequestContext = Mapping[str, str | None]
 MFA = "aws:MultiFactorAuthPresent"
 MFA_AGE = "aws:MultiFactorAuthAge"
 # The condition keys about MFA in three kinds of requests. A request signed with long-term access keys (PLAIN_KEYS) has
-# no MFA key at all. In a console session without MFA, aws:MultiFactorAuthPresent is false.
+# neither of them. In a console session without MFA (NO_MFA), aws:MultiFactorAuthPresent is false.
 PLAIN_KEYS: RequestContext = {MFA: None, MFA_AGE: None}
 NO_MFA: RequestContext = {MFA: "false", MFA_AGE: None}
 WITH_MFA: RequestContext = {MFA: "true", MFA_AGE: "60"}
@@ -33,12 +33,13 @@ WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
 SIGN_IN = re.compile(
     r"sts:getsessiontoken|iam:(.*mfa.*|getuser|getloginprofile|changepassword|getaccountpasswordpolicy)"
 )
-# In these services, a resource with the user's name is a credential of this user.
+# Prefixes of actions. In a statement about such an action, a resource with a policy variable is a credential of the
+# user.
 OWN_SERVICES = ("iam:", "sts:", "*")
 # An empty policy. As a trust policy it lets no principal in.
 NOBODY = '{"Statement": []}'
-# A policy that replaces a permissions boundary whose text could not be read. It allows everything, but under a
-# condition that cannot be evaluated.
+# A policy that replaces a permissions boundary whose text could not be read or is not a policy. It allows everything
+# under a condition that cannot be evaluated, so what it allows is unknown.
 UNREAD = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Unread": {"it": "is"}}}]}'
 # The policy language version that supports policy variables.
 VARIABLES = "2012-10-17"
@@ -46,7 +47,7 @@ LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
 class Decision(StrEnum):
-    """The decision of policies about one request. UNKNOWN: it depends on a condition that cannot be evaluated."""
+    """The decision of policies on a request. UNKNOWN means that it depends on a condition that cannot be evaluated."""
 
     ALLOW = "allow"
     IMPLICIT = "implicit deny"
@@ -170,8 +171,8 @@ def _parse(document: str) -> tuple[tuple[IamStatement, ...], str | None]:
 def _pattern(wanted: str) -> re.Pattern[str]:
     """Compile a pattern in which `*` and `?` are wildcards, `${*}` is the character `*`, and brackets are literal.
 
-    The text between two `*` is matched only where it first occurs. Trying every other place too would take far too long
-    for a pattern with many `*`.
+    The text between two `*` is matched only at its first occurrence. If the rest of the pattern does not match after
+    that, it does not match after a later occurrence either, and trying all of them would take far too long.
     """
     runs = [""]
     for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
@@ -191,10 +192,10 @@ def like(wanted: str, value: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def overlap(one: str, other: str, *, ignore_case: bool = False) -> str | None:
-    """Return a short text that two patterns with `*` and `?` both match, or None if there is none.
+    """Return a short text that two patterns with `*` and `?` both match, or None if there is no such text.
 
-    Where both patterns have a `*`, the result may have one too. It is then a pattern, and both patterns match every
-    text that the result matches.
+    If both patterns have a `*`, the result may have a `*` too. The result is then a pattern, and both patterns match
+    every text that it matches.
     """
     found = deque([(0, 0, "")])
     seen = {(0, 0)}
@@ -274,7 +275,7 @@ NEGATED: Mapping[str, str] = {
 def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
     """Return a text with its policy variables replaced by their values in the request.
 
-    Return None if the request has no value for a variable, and ANYTHING if a variable's value is unknown.
+    Return None if a variable has neither a value in the request nor a default, and ANYTHING if its value is unknown.
     """
     lacking: list[_Anything | None] = []
 
@@ -373,7 +374,7 @@ def _matches(
     filled, others = _fill(statement, wanted, context)
     try:
         found = any(test(each, got) for each in filled)
-    except ValueError:  # the operator compares numbers, and this is not a number
+    except ValueError:  # the operator compares numbers, and a value is not a number
         return False
     return None if others and not found else found != (name in NEGATED)
 
@@ -415,12 +416,15 @@ def covers_resource(statement: IamStatement, resource: str, context: RequestCont
 
 
 def filled_resource(statement: IamStatement, resource: str, context: RequestContext) -> str:
-    """Return a resource of a statement with its policy variables replaced. Return it unchanged if one has no value."""
+    """Return a resource of a statement with its policy variables replaced.
+
+    Return the resource unchanged if a variable has no value, or an unknown value.
+    """
     return (filled_text(resource, context) or resource) if statement.fills else resource
 
 
 def filled_text(text: str, context: RequestContext) -> str | None:
-    """Return a text with its policy variables replaced, or None if one of them has no value, or an unknown value."""
+    """Return a text with its policy variables replaced, or None if a variable has no value, or an unknown value."""
     filled = _filled(text, context)
     return filled if isinstance(filled, str) else None
 
@@ -437,7 +441,8 @@ def evaluate(
 
     An explicit deny wins over an allow, and an allow over the implicit deny. An allow counts only if the permissions
     boundary (`boundary`, the text of a policy) allows the action too. Return UNKNOWN if the result depends on a
-    condition that cannot be evaluated. The resource `*` is covered only by the pattern `*`.
+    condition that cannot be evaluated. If `resource` is `*`, a pattern such as `arn:*` does not
+    cover it.
     """
     verdict = _judged(documents, action, resource, context)
     if boundary is None or verdict is Decision.EXPLICIT:
@@ -479,7 +484,7 @@ def patterns_named(document: str, *, allow: bool, whole: bool = False) -> tuple[
     own sign-in, and resources with a policy variable, are left out.
 
     With `whole`, an Allow with NotAction counts as an Allow of the action `*`. Resources with a policy variable are
-    then left out only for actions of OWN_SERVICES, because such a resource is a credential of the user.
+    then left out only for actions with a prefix in OWN_SERVICES, because the resource is then a credential of the user.
     """
     found = (
         (action, resource)
@@ -520,8 +525,8 @@ def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
 def denies_all_work(documents: Sequence[str], context: RequestContext, *, boundary: str | None = None) -> bool | None:
     """Return whether policies explicitly deny all work to requests with this context, or None if that is unknown.
 
-    Work means all actions except those for a user's own sign-in; only samples of it are evaluated.
-    Work that the permissions boundary does not allow counts as denied, whatever the policies allow.
+    Work means all actions except those for a user's own sign-in; only samples of it are evaluated. Work that the
+    permissions boundary does not allow counts as denied, whatever the policies allow.
     """
     answer: bool | None = True
     for action, resource in _work(boundary):
@@ -551,7 +556,7 @@ def principals_let_in(document: str, context: RequestContext) -> list[tuple[str,
     """Return the principals (kind and name) that a role's trust policy allows to assume the role.
 
     `context` has the condition keys of the request. In an Allow statement, a condition that cannot be evaluated counts
-    as met, because it is not about MFA; in a Deny statement, it counts as not met.
+    as met, and in a Deny statement as not met, so that no principal is missed.
     """
     rows = [each for each in statements(document) if covers_action(each, "sts:AssumeRole")]
     denied = {who for each in rows if not each.allow and holds(each, context) for who in each.principals}
