@@ -1,4 +1,7 @@
-"""What the ledger keeps about earlier audits: their figures, when each finding appeared, and which are accepted."""
+"""What is stored about earlier audits: their figures, open findings and accepted findings.
+
+Figures and open findings are in the ledger, and accepted findings in a baseline file.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,8 +11,8 @@ from dataclasses import dataclass, field
 class PastAudit:
     """The figures of an audit at the Unix time `at`.
 
-    `results` has the number of rules of each result, and `failed` the number of failed rules of each severity. `rules`
-    are the IDs of the rules that were applied.
+    `results` has the number of rules by result, and `failed` the number of failed rules by severity. `rules` are the
+    IDs of the rules that were applied.
     """
 
     at: float
@@ -43,9 +46,9 @@ class Acceptance:
     account: str = ""
 
     def covers(self, subject: str, *, known: bool) -> bool:
-        """Return whether the entry is about this subject of its rule.
+        """Return whether the entry accepts the finding of its rule about this subject.
 
-        `known` is false for a subject that could not be evaluated. Such a subject must be named, because `*` would also
-        accept that nothing could be read.
+        `known` is false for a subject that could not be evaluated. The entry must then name the subject. Otherwise `*`
+        would also accept the result of an audit that could read nothing.
         """
         return self.subject == subject or (known and self.subject == "*")

@@ -59,9 +59,9 @@ class _Reading:
     def of_each(
         self, items: Sequence[S], read: Callable[[S], T], hole: Callable[[S, MfaKitError], Hole]
     ) -> Iterator[tuple[S, T]]:
-        """Yield each item with its result from `read`, reading several at once.
+        """Yield each item with its result from `read`, which may be called for several items at the same time.
 
-        If `read` fails for an item, the item is skipped, and the `Hole` that `hole` returns for it is recorded.
+        If `read` fails for an item, skip the item, and record the `Hole` that `hole` returns for it.
         """
 
         def attempt(item: S) -> T | MfaKitError:
@@ -250,8 +250,8 @@ def read_account(
 
     For the users that `passwords_of` selects, the snapshot also says whether they have to choose a new password, and
     for those that `sessions_of` selects, how long a sign-in session may last. For the users that `afresh` selects,
-    password, keys and devices are read even if the report has them. The devices of other users are listed only if no
-    other part shows the types of these devices.
+    password, keys and devices are read even if the report has them. The devices of another user are listed only if
+    the credential report and the list of virtual devices do not show enough about them.
 
     `central_root` reads the state of centralized root access in the account's organization. `member_root` reads the
     facts about root that the organization's administrator can see. It is called only if these facts could change the
@@ -308,7 +308,7 @@ def _updated(report: Credentials | None, now: Credentials) -> Credentials:
     """Return a user's row of the report, updated with the current state of password and keys (`now`).
 
     The current state has no last-used dates, so these are taken from the report. If the number of access keys changed,
-    the keys are different ones, so their dates are dropped.
+    the dates of the keys are dropped, because they may belong to other keys.
     """
     if report is None:
         return now

@@ -40,7 +40,9 @@ class Recorded:
     """What the ledger has about one account.
 
     `entries` are the entries of its journal, those of removed devices included. `before` has the entries that the
-    journal had before the devices were read. `backups` has the names of all backups whose recipients are recorded.
+    journal had before the devices were read. A device of a later entry is not reported as missing in IAM, because it
+    may have been made after the devices were read. `backups` has the names of all backups whose recipients are
+    recorded.
     """
 
     entries: Sequence[Entry]
@@ -60,9 +62,9 @@ def reconcile(
 
     `devices` are the account's devices in IAM, unassigned ones included. `tagged` has, by serial, the run in the tags
     of each virtual device, or a Mark that says why there is none. `backups` are the backups of the account's devices.
-    `lives` says whether a run's process is alive; if it is, the run's device is left out, because the run is still
-    changing it. A virtual device without a run in its tags is not reported as unknown, because nothing shows that
-    mfa-kit made it.
+    `lives` says whether a run's process is alive. The differences of such a run are left out, because it is still
+    making changes. A virtual device without a run in its tags is not reported as missing in the ledger, because nothing
+    shows that mfa-kit made it.
     """
     # Ask once per run: each call of `lives` may need several requests to a shared ledger, and a killed rollout leaves
     # many entries of one run.

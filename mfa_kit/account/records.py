@@ -100,10 +100,11 @@ class ServerCertificate:
 class AccountPasswordPolicy:
     """The account's password policy. `custom` is false if the account has none, and IAM's default applies.
 
-    The default is 8 characters of at least three of the four kinds. `length` is the minimum length. `upper`, `lower`,
-    `numbers` and `symbols` say which kinds of characters are required. `max_age` is in days, and 0 means no limit.
-    `reuse` is the number of earlier passwords that users cannot choose again. `may_change` says whether users may
-    change their own password, and `hard_expiry` whether only an administrator can replace an expired password.
+    The default requires 8 characters of at least three kinds: uppercase letters, lowercase letters, numbers and
+    symbols. `length` is the minimum length. `upper`, `lower`, `numbers` and `symbols` say which kinds are required.
+    `max_age` is in days, and 0 means no limit. `reuse` is the number of earlier passwords that users cannot choose
+    again. `may_change` says whether users may change their own password, and `hard_expiry` whether only an
+    administrator can replace an expired password.
     """
 
     length: int = 8

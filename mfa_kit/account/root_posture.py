@@ -16,7 +16,7 @@ class OrganizationPlace(StrEnum):
 
     ALONE = "in no organization"
     MEMBER = "a member account"
-    # One member for both, because IAM's answer does not show which of them the account is.
+    # One value for both, because IAM's response does not show which of the two the account is.
     ADMINISTRATOR = "the management account or an administrator of IAM"
 
 
@@ -50,7 +50,7 @@ def as_member(seen: CentralRootAccess | None) -> CentralRootAccess:
 
 
 class RootVerdict(StrEnum):
-    """How well the root user of an account is protected, best first. Unknown is last, because it is never a pass."""
+    """How well the root user of an account is protected, from best to worst. UNKNOWN never counts as a pass."""
 
     NO_CREDENTIALS = "no root credentials"
     SECURITY_KEY = "security key"
@@ -81,9 +81,9 @@ KINDS = {
 class RootPosture:
     """The credentials of an account's root user. A fact that could not be read is None.
 
-    The facts come from iam:GetAccountSummary. `devices` has all MFA devices of root; only a session of root can list
-    them. `virtual` says whether root has a virtual device; other sessions can see this too. `unread` has the reasons
-    why facts are missing.
+    `password`, `mfa`, `access_keys` and `certificates` say whether root has these (iam:GetAccountSummary). `devices`
+    has all MFA devices of root, which only a session of root can list. `virtual` says whether root has a virtual
+    device, which other sessions can see too. `unread` has the reasons why facts are missing.
     """
 
     account: str
@@ -97,7 +97,11 @@ class RootPosture:
 
     @property
     def verdict(self) -> RootVerdict:
-        """The verdict that follows from the worst known credential, or UNKNOWN if an unread fact could be worse."""
+        """The verdict on the worst credential that root is known to have.
+
+        It is UNKNOWN if no access key, password without MFA or certificate is known, and a fact is missing that could
+        change the verdict.
+        """
         if self.access_keys:
             return RootVerdict.ACCESS_KEYS
         if self.password and self.mfa is False:
@@ -133,7 +137,7 @@ class RootPosture:
         return next((verdict for kind, verdict in KINDS.items() if kind in types), RootVerdict.UNKNOWN)
 
     def completed_by(self, other: "RootPosture") -> "RootPosture":
-        """Return this posture, with its missing facts taken from another posture of the same account."""
+        """Return a copy whose missing facts are taken from another posture of the same account."""
         return RootPosture(
             account=self.account,
             password=other.password if self.password is None else self.password,

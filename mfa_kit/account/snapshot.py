@@ -44,13 +44,13 @@ class Hole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceBackup:
-    """A device that was created on this computer, and its backup. Times are Unix seconds.
+    """A device that the ledger has, or a virtual device of root, and its backup. Times are Unix seconds.
 
     `file` is the path or URL where the backup is or should be, or None if the device was created without a backup.
-    `there` says whether the backup exists, and `made` when the device was created. `opened` is when the backup was last
-    decrypted, and `drilled` is when it last passed a test; each is None if that never happened. `computer` is the
-    computer that created the device, or None if the ledger is not shared. `recipients` has the public keys to which the
-    backup is encrypted, or is None if they are not on record.
+    `there` says whether the backup exists, and `made` when the run started that created the device or the backup.
+    `opened` is when the backup was last decrypted, and `drilled` is when it last passed a test; each is None if that
+    never happened. `computer` is the computer that created the device, or None if the ledger is not shared.
+    `recipients` has the public keys to which the backup is encrypted, or is None if they are not on record.
 
     For a virtual device of root, `user` is REPORTED_ROOT, and mfa-kit made the backup from an existing device.
     """
@@ -98,18 +98,19 @@ class GlassUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What was read about an account at the time `at`, in Unix seconds by AWS's clock. `caller` is the reader's ARN.
+    """What was read about an account at the time `at`, in Unix seconds by AWS's clock.
 
-    `holes` has the parts that could not be read. `policies` has the texts of managed policies by ARN, and
-    `other_versions` the texts of the versions of these policies that are not the default version. `virtual` has the
-    virtual devices; root's has REPORTED_ROOT as its user. `listed` has, by user name, all devices of the users whose
-    devices were listed. `certified` has the certifications of security keys, by serial. `must_change` says, by user
-    name, whether a user has to choose a new password. `certificates` has the server certificates, or is None if they
-    were not read. `sessions` has the longest sign-in session in seconds, by user name, of the users for whom it was
-    read; 0 means that it is not set. `passwords` is the password policy. `central_root` is the state of centralized
-    root access, or None if it was not read. `member_root` has the facts about a member account's root user that its
-    organization's administrator can read. `break_glass` has the break-glass identities in the ledger, or is None if
-    they were not read. `lab` says whether the account is in a lab.
+    `caller` is the ARN of the identity that read the account. `holes` has the parts that could not be read. `policies`
+    has the texts of managed policies by ARN, and `other_versions` the texts of the versions of these policies that are
+    not the default version. `virtual` has the virtual devices; the user of root's device is REPORTED_ROOT. `listed`
+    has, by user name, all devices of the users whose devices were listed. `certified` has the certifications of
+    security keys, by serial. `must_change` says, by user name, whether a user has to choose a new password.
+    `certificates` has the server certificates, or is None if they were not read. `sessions` has the longest sign-in
+    session in seconds, by user name, of the users for whom it was read; 0 means that it is not set. `passwords` is the
+    password policy. `central_root` is the state of centralized root access, or None if it was not read. `member_root`
+    has the facts about a member account's root user that its organization's administrator can read. `break_glass` has
+    the break-glass identities in the ledger, or is None if they were not read. `lab` says whether the account is in a
+    lab.
     """
 
     at: float
@@ -166,6 +167,6 @@ class Snapshot:
 
 
 def unread_users(snapshot: Snapshot) -> list[str]:
-    """Return a text for each part that could not be read and may contain more users, such as `the PART: REASON`."""
+    """Return a text, such as `the PART: REASON`, for each part that may contain more users but could not be read."""
     holes = [hole for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
     return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))

@@ -25,7 +25,7 @@ class AccountSource(Protocol):
     """
 
     def report(self, *, max_age: float) -> CredentialReport:
-        """Return the credential report. If there is none, or it is older than `max_age` seconds, request a new one."""
+        """Return the credential report. If it is missing or older than `max_age` seconds, request a new report."""
         ...
 
     def credentials(self, user: Entity) -> Credentials:

@@ -1,7 +1,7 @@
 """Lists the MFA devices of all users, with few requests.
 
-The list of virtual devices and the credential report are read first. Only the users whose devices these do not show
-need a request each.
+The list of virtual devices and the credential report are read first. Then IAM is asked about each user whose devices
+neither of them shows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from mfa_kit.enrollment.ports import Inventory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserDevices:
-    """The devices of users, by user name, in the order in which IAM lists the users.
+    """The devices of users, by user name.
 
     `report` is the credential report that showed which users have no device. If it could not be read, it is None, and
     IAM was asked about each user without a virtual device. `denied` names the lists that the caller may not read.
@@ -33,10 +33,10 @@ def read_user_devices(
 ) -> UserDevices:
     """Return the devices of the users with these names.
 
-    For a user with a virtual device, the result has only virtual devices, because IAM's list of virtual devices shows
-    no others and no further request is made.
-    `max_age` is the maximum age of the credential report in seconds, and `each` is used like `map`. A list that the
-    caller may not read is replaced by one request per user. Users who were deleted in the meantime are left out.
+    The users keep their order. Users who were deleted in the meantime are left out. For a user with a virtual device,
+    the result has only virtual devices, because IAM's list of virtual devices shows no others and no further request is
+    made. `max_age` is the maximum age of the credential report in seconds, and `each` is used like `map`. If the caller
+    may not read the list or the report, IAM is asked about more users, with one request per user.
     """
     denied: list[str] = []
     virtual: dict[str, list[Device]] = {}
