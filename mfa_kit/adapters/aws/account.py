@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # Seconds to wait for a credential report that is being generated, and seconds between two checks.
 PATIENCE, LOOK = 60.0, 2.0
 DETAILS: "Sequence[EntityTypeType]" = ("User", "Group", "Role", "LocalManagedPolicy", "AWSManagedPolicy")
-# IAM's error codes when there is no credential report.
+# IAM's error codes when it has no current credential report.
 MISSING = ("ReportNotPresent", "ReportExpired", "ReportInProgress")
 # Placeholders that the credential report uses for a missing value.
 EMPTY = {"", "N/A", "no_information", "not_supported"}
@@ -63,9 +63,10 @@ class AccountReader:
         self._ask, self._now, self._sleep = ask, now, sleep
 
     def report(self, *, max_age: float) -> CredentialReport:
-        """Return the credential report. If it is older than `max_age` seconds, ask IAM to generate a new report.
+        """Return the credential report.
 
-        Raise AwsFault if the new report is not ready after a minute.
+        If it is missing or older than `max_age` seconds, ask IAM to generate a new report. Raise AwsFault if the new
+        report is not ready after a minute.
         """
         found = self._present()
         if found is None or self._now() - found["GeneratedTime"].timestamp() > max_age:
@@ -84,8 +85,8 @@ class AccountReader:
     def _generated(self, before: "GetCredentialReportResponseTypeDef | None") -> "GetCredentialReportResponseTypeDef":
         """Ask IAM to generate a report, and return it when it is ready. Raise AwsFault after PATIENCE seconds.
 
-        `before` is the report that exists now, or None. During a report's first four hours, IAM does
-        not replace it, so this returns `before` again.
+        `before` is the report that exists now, or None. IAM does not replace a report during its first four hours. This
+        method then returns `before` again.
         """
         waited = 0.0
         while True:

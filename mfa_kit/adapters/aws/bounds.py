@@ -23,7 +23,7 @@ from mfa_kit.core.stopping import Stop
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
 
-# The maximum time in seconds from the end of a request to the end of its response. AWS takes 30 seconds at most.
+# The maximum time in seconds from the end of a request to the end of its response.
 DEADLINE = 120.0
 # The maximum size of headers and body in octets. A page of GetAccountAuthorizationDetails with 1,000 users has about
 # four million octets.
@@ -36,7 +36,7 @@ _STOPS: ContextVar[tuple[Stop, ...]] = ContextVar("stops", default=())
 
 @contextmanager
 def ended_by(stop: Stop) -> Iterator[None]:
-    """While the context lasts, requests of this thread raise KeyboardInterrupt soon after `stop` is set."""
+    """In the `with` block, requests of this thread raise KeyboardInterrupt soon after `stop` is set."""
     before = _STOPS.set((*_STOPS.get(), stop))
     try:
         yield
@@ -75,9 +75,9 @@ class _BoundedStream(io.RawIOBase):
     def _receive(self, buffer: "Buffer", seconds: float) -> int:
         """Receive octets into `buffer` and return their number, which is 0 at the end of the stream.
 
-        Raise TimeoutError if none arrive within `seconds`, and KeyboardInterrupt if a Stop (a request to end
-        the work) of this thread is set.
-        The socket is read directly, because the stream that http.client makes cannot be read again after a timeout.
+        Raise TimeoutError if none arrive within `seconds`, and KeyboardInterrupt if a Stop (a request to end the work)
+        of this thread is set. The socket is read directly, because the stream that http.client makes cannot be read
+        again after a timeout.
         """
         until = time.monotonic() + seconds
         while True:

@@ -1,4 +1,4 @@
-"""Reads the properties of an S3 bucket, and checks them before backups are written to it. It changes nothing."""
+"""Reads the properties of an S3 bucket, and checks them before backups are written to the bucket. Changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ BLOCK = "turn on Block Public Access for the bucket; see docs/backups-in-s3.md"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketState:
-    """The properties of a bucket. None means that a property could not be read, mostly for lack of a permission.
+    """The properties of a bucket. A property is None if it could not be read, usually for lack of a permission.
 
     `blocked` says whether all four settings of Block Public Access are on. `public` says whether the policy or the ACL
     gives everyone access. `versioning` says whether versioning is enabled. `lock` is the mode of the default retention,
-    in which S3 locks new objects, or "" if it does not lock them.
+    with which S3 locks new objects, or "" if there is no default retention.
     """
 
     blocked: bool | None

@@ -46,7 +46,7 @@ C = TypeVar("C", bound=BaseClient)
 class Connection:
     """The user's settings for connections to AWS. None means boto3's default.
 
-    `ask_code` asks for a code of the MFA device with the given serial when the credentials require one. `workers` is
+    `ask_code` asks for a code of the MFA device with the given serial when the credentials require a code. `workers` is
     the number of threads that use the clients, and `read_timeout` is how many seconds to wait for a response. If
     `mfa_serial` is given, it replaces the `mfa_serial` of the profile. `stored` says whether the session of a profile's
     role is kept in the AWS CLI's cache on disk, so that the next command needs no new code.
@@ -100,14 +100,17 @@ class Clients:
 
 
 def open_clients(wanted: Connection) -> Clients:
-    """Create clients for IAM and STS with the credentials of a connection. Raise UsageFault for an invalid endpoint."""
+    """Create clients for IAM and STS with the credentials of a connection.
+
+    Raise UsageFault for an invalid or unencrypted endpoint.
+    """
     session = open_session(wanted)
     with _valid_endpoint(), our_errors():
         return Clients(_iam(session, wanted), _sts(session, wanted), session)
 
 
 def open_session(wanted: Connection) -> boto3.Session:
-    """Return a boto3 session with the credentials of a connection, after asking for an MFA code if they need one.
+    """Return a boto3 session with the credentials of a connection. If they need an MFA code, ask for it.
 
     Raise UsageFault for an invalid endpoint.
     """
@@ -149,7 +152,7 @@ def open_organizations(clients: Clients, wanted: Connection) -> "OrganizationsCl
 
 
 def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
-    """Create an IAM and an STS client with placeholder credentials. The caller chooses the real ones for each request.
+    """Create an IAM client and an STS client with placeholder credentials. The caller sets those of each request.
 
     The STS client uses the regional endpoint, as AssumeRoot requires. Sessions from it are valid in all regions.
     """
@@ -161,9 +164,10 @@ def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
 
 
 def open_s3(wanted: Connection) -> Any:
-    """Create a client for S3 with its own boto3 session. Other commands do not load the service model of S3.
+    """Create a client for S3 with its own boto3 session.
 
-    Raise UsageFault if the profile has an `mfa_serial`, unless its role session is in the AWS CLI's cache.
+    If the profile needs an MFA code, this function or the first request raises UsageFault, unless a session of the
+    profile's role is in the AWS CLI's cache.
     """
 
     def refuse(serial: str) -> str:
@@ -212,7 +216,7 @@ def _checked(create: Callable[[Config], C], wanted: Connection) -> C:
     client = create(_config(wanted))
     address = client.meta.endpoint_url
     _check_encrypted(address)
-    # A profile or the environment may set the endpoint, so it is only known once the client exists.
+    # A profile or the environment may set the endpoint, so the address is known only after a client was created.
     return create(_config(wanted).merge(Config(proxies={}))) if is_loopback(address) and getproxies() else client
 
 
@@ -246,8 +250,8 @@ def _ask_by(ask_code: AskCode, session: botocore.session.Session, *, stored: boo
 def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> boto3.Session:
     """Return a session with MFA if the profile has a user's access keys, and an `mfa_serial` is set for them.
 
-    The `mfa_serial` is that of `wanted`, or else that of the profile. boto3 ignores the latter for access keys. The new
-    session is kept in memory only. For any other profile, return `session`.
+    The `mfa_serial` is that of `wanted`, or else that of the profile, which boto3 itself ignores for access keys. The
+    new session is kept in memory only. For any other profile, return `session`.
     """
     config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 has no public access to the settings of a profile
     found = session.get_credentials()
@@ -269,8 +273,8 @@ def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> 
 def moment(text: Any) -> datetime:
     """Parse a time in a response as botocore does, but try ISO 8601 first.
 
-    botocore guesses the format of each text, and this takes most of the time for a long page. Raise ResponseParserError
-    for text that is not a time.
+    botocore guesses the format of each text, and would spend most of the time for a long page on that. Raise
+    ResponseParserError for text that is not a time.
     """
     try:
         found = _parsed(text)
@@ -291,7 +295,7 @@ def _parsed(text: Any) -> datetime:
 
 
 def _quiet() -> None:
-    """Keep botocore's and urllib3's loggers above DEBUG, because at DEBUG they log devices' secrets and codes."""
+    """Keep the loggers of boto3, botocore and urllib3 above DEBUG, because at DEBUG they log secrets and codes."""
     for name in (*LOUD, *logging.root.manager.loggerDict):
         logger = logging.getLogger(name)
         if name.split(".")[0] in LOUD and logger.level < logging.INFO:

@@ -1,4 +1,4 @@
-"""IAM and STS over boto3. Reads may be retried; a write is attempted once.
+"""Sends requests to IAM and STS with boto3. Reads may be retried; a write is attempted once.
 
 Secrets of virtual devices enter the program here.
 """
@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 # A clock offset below this many seconds is within the resolution of the Date header and the network delay.
 RESOLUTION = 2.0
-# A clock offset above this many seconds is an error, because AWS would refuse requests as too old (IAM: 15 minutes).
+# A clock offset above this many seconds is an error, because IAM refuses requests that are over 15 minutes old.
 FARTHEST = 900.0
 # The duration of a console session in seconds, which is the shortest that AWS allows.
 CONSOLE = 900
@@ -278,7 +278,7 @@ class Iam:
         """Simulate actions of the principal `who` on a resource. Return, for each action, whether it is allowed.
 
         The result is None for a denial that depends on a condition such as MFA, because the simulation does not know
-        the condition's values.
+        the values of its condition keys.
         """
         asked: SimulatePrincipalPolicyRequestTypeDef = {
             "PolicySourceArn": who,
@@ -343,7 +343,7 @@ class Iam:
         return [row["SerialNumber"] for page in listed for row in page["VirtualMFADevices"]]
 
     def accepts(self, serial: str, code: str) -> bool:
-        """Whether STS accepts a code of the caller's device. This uses up the code."""
+        """Whether STS accepts a code of the caller's device. Each code can be used only once."""
         with self._write("GetSessionToken", user=None, serial=serial):
             try:
                 self._clients.sts.get_session_token(SerialNumber=serial, TokenCode=code)
@@ -354,12 +354,14 @@ class Iam:
         return True
 
     def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
-        """Create credentials for the console, as the JSON that AWS's federation endpoint accepts, valid for 15 minutes.
+        """Create credentials for the console, as the JSON that AWS's federation endpoint accepts.
 
-        `policy` limits what the credentials allow. `role` is the ARN of a role to assume, or None to request the
-        credentials with GetFederationToken. That call requires a user's own long-term keys, so raise UsageFault if the
-        caller has none and `role` is None. `user` becomes part of the name of the session. If the caller has session
-        credentials, no duration is requested for the role, because the endpoint would refuse such a session.
+        The credentials are valid for 15 minutes. `policy` limits what they allow. `role` is the ARN of a role to
+        assume, or None to request the credentials with GetFederationToken. That call requires a user's own long-term
+        keys, so raise UsageFault if the caller has none and `role` is None. `user` becomes part of the name of the
+        session. If the caller has session credentials, no duration is requested for the role, because the endpoint
+        refuses a session whose duration was requested in this way. The credentials are then valid for an hour (STS API
+        reference, AssumeRole).
         """
         own_keys = self._clients.own_keys
         name = re.sub(r"[^\w+=,.@-]", "-", f"mfa-kit-{user}", flags=re.ASCII)
@@ -452,8 +454,8 @@ class Iam:
 def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Created:
     """Return the secret of a device, and the key URI from AWS's QR code.
 
-    If there is no QR code, the key URI is made from the secret and `label`. Raise IntegrityFault if the secret is not
-    base32, or differs from the secret in the QR code.
+    If there is no readable QR code, the key URI is made from the secret and `label`. Raise IntegrityFault if the secret
+    is not base32, or differs from the secret in the QR code.
     """
     try:
         seed = otp.from_base32(Secret(device.reveal()["Base32StringSeed"]))

@@ -1,6 +1,6 @@
-"""Reads the root users of member accounts through centralized root access, and the state of this feature.
+"""Reads the root credentials of member accounts through centralized root access, and the state of that feature.
 
-It only calls ListOrganizationsFeatures and AssumeRoot with the caller's credentials, and GetAccountSummary and
+This module only calls ListOrganizationsFeatures and AssumeRoot with the caller's credentials, and GetAccountSummary and
 ListMFADevices with the credentials of a root session. The session's task policy denies almost all other calls.
 """
 

@@ -1,6 +1,6 @@
 """Opens sessions in many accounts. All sessions share one IAM client and one STS client.
 
-A separate client for each account would take 2 ms and 2 MB. The shared clients have no valid credentials. Each request
+A separate client would take 2 ms and 2 MB for each account. The shared clients have no valid credentials. Each request
 is signed with the credentials of the account that it concerns.
 """
 
@@ -155,9 +155,9 @@ class MemberSessions:
         """Open a session in an account by assuming its roles one after the other, or with its profile.
 
         Return the account's clients and the identity of the session. A role session is renewed before it expires.
-        `entering` is a Stop (a request to end the work), by default that of all accounts. After it is set, this call
-        ends with KeyboardInterrupt. Raise AccessDenied if a role cannot be assumed; its hint lists the possible causes.
-        Raise UsageFault if the credentials belong to another account.
+        `entering` is a Stop (a request to end the work); without it, the Stop of all accounts is used. After the Stop
+        is set, this call ends with KeyboardInterrupt. Raise AccessDenied if a role cannot be assumed; its hint lists
+        the possible causes. Raise UsageFault if the credentials belong to another account.
         """
         entering = entering or self.stop
         if account.profile is not None:
@@ -201,8 +201,9 @@ class MemberSessions:
         """Assume a role. Return a pair: credentials that renew themselves, and the ARN of the session.
 
         AssumeRole calls count toward a quota of the caller's account, which work in many accounts can exceed. While
-        this thread waits for a retry, it still counts as working, so no other account starts in its place. `stop` ends
-        the call that assumes the role; the Stop of all accounts ends the later calls that renew its credentials.
+        this thread waits for a retry, its account still counts as at work, so no other account starts in its place.
+        `stop` ends the call that assumes the role; the Stop of all accounts ends the later calls that renew its
+        credentials.
         """
         wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": session_name or SESSION_NAME}
         if external_id is not None:
@@ -228,7 +229,8 @@ class MemberSessions:
                 "expiry_time": made["Expiration"].isoformat(),
             }
 
-        # A renewal is attempted only once, because the call that needs it is itself retried.
+        # Only this first call is retried here. A later renewal is attempted once, because the call that needs the
+        # credentials is itself retried.
         first = read(renew, sleep=stop.sleep)
         ending = self.stop
         credentials = RefreshableCredentials.create_from_metadata(first, refresh_using=renew, method="assume-role")
@@ -237,7 +239,8 @@ class MemberSessions:
     def _by_profile(self, account: OrgAccount, profile: str, entering: Stop) -> tuple[Clients, Caller]:
         """Open a session with the credentials of a profile. Raise UsageFault if they belong to another account.
 
-        STS says which account they belong to. When `entering` is set, the calls end with KeyboardInterrupt.
+        STS says which account the credentials belong to. After `entering` is set, a wait before a retry raises
+        KeyboardInterrupt.
         """
 
         def identify() -> "GetCallerIdentityResponseTypeDef":

@@ -1,4 +1,4 @@
-"""Lists the accounts of an organization with boto3. It writes nothing."""
+"""Lists the accounts of an organization with boto3. Changes nothing."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -40,7 +40,7 @@ class AskOrganizations(Protocol):
 
 
 class OrganizationsPage(TypedDict):
-    """What all pages of a listing have in common: the token for the next page, missing or empty on the last page."""
+    """The field that pages of all listings have: the token for the next page, missing or empty on the last page."""
 
     NextToken: NotRequired[str]
 
@@ -55,7 +55,7 @@ class OrganizationReader:
         self._ask = ask
 
     def accounts(self, ou: str | None = None, *, with_tags: bool = False) -> Iterator[OrgAccount]:
-        """Yield each account with its state, in the order of Organizations.
+        """Yield each account with its state, in the order in which Organizations lists them.
 
         `ou` is the ID of an organizational unit or of the root. If given, only the accounts in this unit and in the
         units below it are listed. With `with_tags`, tags are read in the form `KEY:VALUE`, with one call per account.
@@ -115,7 +115,7 @@ class OrganizationReader:
     def _pages(
         self, call: Callable[["OrganizationsClient", OrganizationsPage], P], *, ou: str | None = None
     ) -> Iterator[P]:
-        """Yield the pages of a listing in order. `call` requests the page after the given token.
+        """Yield the pages of a listing in order. `call` requests the page to which the given token belongs.
 
         `ou` is the unit that is listed, or None. Raise AwsFault if a page token repeats.
         """
@@ -158,7 +158,7 @@ def _call_from(
 
 
 def _raise_refusal(error: ClientError, ou: str | None) -> None:
-    """Convert and raise an error that is specific to Organizations. Return if the error is not specific to it."""
+    """Convert and raise an error that is specific to Organizations. Return for any other error."""
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", ""), one_line(answer.get("Message") or "").rstrip(". ")
     if code == NOT_IN_ONE:
