@@ -78,7 +78,7 @@ def test_apply_names_the_reasons_of_failures_last(rollout: Rollout, people: Peop
     done = rollout.apply()
     assert done.code == 1
     assert done.err.splitlines()[-1].startswith("next: 1 user could not be enrolled: ")
-    assert "results.csv has the reasons" in done.err.splitlines()[-1]
+    assert "results.csv, then run this command again" in done.err.splitlines()[-1]
 
 
 def test_without_r_only_the_user_has_a_copy(rollout: Rollout, people: People) -> None:

@@ -1,4 +1,4 @@
-"""The last line of `mfa-kit rollout apply`: what to do next."""
+"""The last message of `mfa-kit rollout apply` and `rollout work`: what to do next."""
 
 from collections.abc import Collection, Sequence
 from shlex import quote
@@ -15,19 +15,19 @@ MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED}
 def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: str, folder: str, index: str = "") -> str:
     """Return one sentence that says what to do after a run with these results.
 
-    `plans` are the plans that were carried out. `plan` is the file to name in commands, and `folder` has the files of
-    results. `index` is the index of the plans, if there are several.
+    `plans` are the plans that were carried out. `plan` is the plan file to name in commands, and `folder` the folder
+    with the files of results. If the plans are from an index, `index` is the file of the index.
     """
     failed = [each for each in results if each.outcome in {*TO_RETRY, RowOutcome.NOT_STARTED}]
     if failed:
-        again = f"{folder}/results.csv has the reasons; then run this command again"
+        again = f"read the reasons in {folder}/results.csv, then run this command again"
         return f"next: {count_of(len(failed), 'user')} could not be enrolled: {again}"
     made = [each for each in results if each.outcome in MADE]
     return _give_files(made, plan, index) or _wait_for_users(results, plans, plan, index)
 
 
 def _give_files(made: Sequence[RowResult], plan: str, index: str) -> str:
-    """Return how the users get their secrets. Return "" if they have them, or if there are no new devices."""
+    """Return the sentence that says how to give the users their secrets, or "" if there is nothing to give."""
     if any(each.user_backup for each in made):
         command = f"mfa-kit rollout handover {quote(index or plan)} -o DIR"
         return f"next: write a letter and a folder for each user: {command}" + (OPTIONS if index else "")
@@ -41,7 +41,7 @@ def _give_files(made: Sequence[RowResult], plan: str, index: str) -> str:
 
 
 def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str, index: str) -> str:
-    """Return what to do if `apply` has nothing left to do itself."""
+    """Return the sentence that says what to do when `apply` has nothing left to do itself."""
     waiting = {each.user for each in results if each.outcome is RowOutcome.WAITING}
     if waiting & {step.user for each in plans for step in each.steps if step.action is Action.STATION}:
         return f"next: enroll the other users in person: mfa-kit rollout station {quote(plan)}"
