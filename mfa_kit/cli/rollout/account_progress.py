@@ -1,6 +1,7 @@
 """Messages about one account, for a rollout in several accounts.
 
-Each message begins with the account. Commands in it that work on one account get --account; those in OF_ALL do not.
+Each message begins with the label of its account. The option --account is added to each command that a message
+suggests, except to the commands in OF_ALL.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,10 @@ OF_ALL = ("mfa-kit rollout apply", "mfa-kit rollout status", "mfa-kit rollout wo
 
 
 def account_words(text: str, account: str) -> str:
-    """Return a message with --account added to its commands. Parts of a message are separated by semicolons."""
+    """Return a message with --account added to its commands, except to those in OF_ALL.
+
+    A message can have several parts, separated by semicolons. Each part is changed separately.
+    """
     named = f"--account {account}"
     return "; ".join(
         part if named in part or any(command in part for command in OF_ALL) else in_account(part, account)
@@ -26,18 +30,21 @@ def account_words(text: str, account: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountProgress(Redrawable):
-    """Progress of the account with this ID and label. Lines of other accounts can appear between its lines."""
+    """Prints the messages of one account. Each line begins with `label`, the account's label. `id` is its ID.
+
+    Lines about other accounts can appear between the lines of this account.
+    """
 
     progress: LiveProgress
     id: str
     label: str
 
     def note(self, text: str) -> None:
-        """Print a line, unless quiet."""
+        """Print a line. With --quiet, print nothing."""
         self.progress.note(self._line(text))
 
     def alert(self, text: str) -> None:
-        """Print a line."""
+        """Print a line even with --quiet."""
         self.progress.alert(self._line(text))
 
     def showing(self, _: str | Callable[[], str]) -> AbstractContextManager[None]:

@@ -15,16 +15,16 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 
-# The output forms that have the rows of all users.
+# The output forms in which `show_users` prints the whole result at the end.
 DOCUMENTS = {"json", "csv"}
-# The outcomes of users who should have got a device, but for whom nothing was done.
+# The outcomes of users for whom the command has not completed its work.
 NOT_DONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
 
 
 def state_of(work: AccountWork) -> str:
     """Return the state of the work in an account: skipped, failed, stopped, not started, partly done or done.
 
-    In a dry run, an account is "not started" if no run began with any of its users.
+    If all users of an account are "not started", for example in a dry run, the account is "not started" too.
     """
     if work.why:
         return "skipped"
@@ -156,8 +156,9 @@ def exit_code(works: Sequence[AccountWork], *, asked: bool) -> int:
     It is 6 if a change was refused because it could lock a user out. Otherwise it is 1 if an account failed, or if a
     user failed, is blocked or was not started. Otherwise it is 0.
 
-    If a signal ended the command early (`asked`) and users have no result yet, raise KeyboardInterrupt. Raise an
-    account's error if results could not be printed, if this computer's disk failed, or if all accounts failed.
+    If a signal ended the command early (`asked`) and users have no result yet, raise KeyboardInterrupt. Raise OSError
+    if results could not be printed, IntegrityFault if this computer's disk failed, and the error of
+    `_raise_if_none_worked` if all accounts failed.
     """
     _raise_first_grave(works)
     if asked and any(work.left for work in works):
@@ -182,8 +183,8 @@ def _raise_first_grave(works: Iterable[AccountWork]) -> None:
 def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
     """If the work failed in all accounts, raise one error with the reason of the first account.
 
-    If the errors of all accounts have the same class, the error has that class and exit code. Otherwise, or if an
-    account could not be opened, the class is AwsFault, as in commands that only read.
+    If the errors of all accounts have the same class, the new error has this class too. If the classes differ, or if
+    an account could not be opened, the new error is an AwsFault, as in commands that only read.
     """
     errors = [work.error for work in works if work.error]
     if not errors or len(errors) < len(works):

@@ -16,10 +16,10 @@ from mfa_kit.rollout.outcomes import RowResult
 class AccountWork:
     """The work in one account, and its results so far.
 
-    `total` is the number of the account's users. If no work is attempted in the account, `why` is the reason. `tally`
-    is None until the account is open. `by_others` are the results that other workers recorded. `error` is the error
-    that ended the work early. Only `rollout apply` and `work` set `run`, the ID of the run, and `results`, the folder
-    of the results.
+    `total` is the number of the account's users or devices to process. If no work is attempted in the account,
+    `why` is the reason. `tally` is None until the account is open. `by_others` are the results that other workers
+    recorded. `error` is the error that ended the work early. `run` is the ID of the run, and `results` the folder of
+    the results; only `rollout apply` and `rollout work` set these two.
     """
 
     account: OrgAccount
@@ -47,5 +47,5 @@ class AccountWork:
         return self.total - len(self.found)
 
     def in_words(self, text: str) -> str:
-        """Return a message in which each command of mfa-kit has --account with the ID of this account."""
+        """Return a message with --account and this account's ID added to its commands, as `account_words` does."""
         return account_words(text, self.account.id)

@@ -45,8 +45,8 @@ def activate_in_accounts(
 ) -> int:
     """Enable the staged devices in the chosen accounts, and return the exit code.
 
-    Only accounts in which the ledger has a staged device are opened. Raise click.UsageError with --prompt, because a
-    person reads the codes of one device.
+    Only accounts for which the ledger has a staged device are opened. Raise click.UsageError for --prompt, because
+    that option is for one device.
     """
     if prompt is not None:
         raise click.UsageError("--prompt is for one device, so use the credentials of its account, without --org")
@@ -100,7 +100,10 @@ def activate_in_accounts(
 
 
 def _wanted(found: Sequence[Entry], required: RequiredProofs, named: set[str]) -> list[Entry]:
-    """Return the entries of staged devices whose users are in the file of proofs and in `named`, if these are given."""
+    """Return the journal entries of the staged devices to enable.
+
+    If there is a file of proofs, leave out users who are not in the file. If `named` has names, leave out other users.
+    """
     staged = [entry for entry in found if entry.reached is Reached.STAGED]
     if required.users is not None:
         staged = [entry for entry in staged if entry.intent.user.lower() in required.users]
@@ -119,9 +122,11 @@ def _report_missing(
     *,
     progress: Progress,
 ) -> bool:
-    """Print the users who sent proofs or were named, but have no staged device. Return whether a proof was for nothing.
+    """Print the users who should have a staged device, but have none. Return whether any of them sent proofs.
 
-    A user whose device is enabled already is not printed, so that a file of proofs can be used again.
+    Users who sent proofs should have a staged device; if `named` has names, only those of them who are in `named`.
+    Without proofs, the users in `named` should have one. A user whose device is already enabled is not printed, so that
+    a file of proofs can be used again.
     """
     staged = {entry.intent.user.lower() for found in entries.values() for entry in found}
     enabled = {entry.intent.user.lower() for found in made.values() for entry in found if entry.reached in STANDS}

@@ -35,10 +35,11 @@ from mfa_kit.wiring.settings import Settings
 
 
 def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, settings: Settings, output: Output) -> int:
-    """Enroll the users of an index in the chosen accounts, and return the exit code.
+    """Enroll the users of the plan files in the chosen accounts, and return the exit code.
 
-    Before any work begins, check that the plans are those of the index, and that no user would be locked out. If an
-    account could not be read when the index was made, the exit code is at least 1.
+    Before any work begins, check that no plan has changed since its index was written, and that no user would be locked
+    out. If a chosen account could not be read when the index was made, the exit code is at least 1, except in a dry
+    run.
     """
     vault = wanted.vault(settings)
     read = wiring.plan_files.read_plan_files(
@@ -96,7 +97,7 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
 
 
 def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], *, index: Path) -> str:
-    """Return what to do next. `bases` has the folder for results, by the plan or index on the command line."""
+    """Return what to do next. `bases` maps each file on the command line to its folder for results."""
     found = [result for each in planned for result in each.work.found]
     plans = [each.plan for each in planned]
     plan = str(wiring.plan_files.plans_folder(index) / "FILE")  # in printed commands, FILE stands for an account's plan
@@ -108,7 +109,8 @@ def _results_folders(
 ) -> dict[Path, Path]:
     """Return a mapping from each file on the command line to its folder for results. Create the folders, unless `dry`.
 
-    `sources` has the file of each account, by account ID. Raise UsageFault if a folder has the results of another file.
+    `sources` maps each account ID to the file with the account's plan. Raise UsageFault if a folder has the results of
+    another file.
     """
     bases = {path: wiring.rollout.results_folder(wanted.results, path) for path in wanted.plan_files}
     for each in planned:
@@ -123,9 +125,9 @@ def _results_folders(
 def _check_all(planned: list[PlannedWork], wanted: ApplyOptions, vault: Vault) -> None:
     """Raise Lockout or UsageFault if the rollout must not start.
 
-    Raise Lockout if users would be locked out because they would get no copy of their secret. Raise UsageFault if no
-    one could decrypt a user's backup, if only the user could decrypt the backup of a staged device, or if backups
-    cannot be written.
+    Raise Lockout if users would be locked out because they would get no copy of their secret, unless --accept-lockout
+    was given. Raise UsageFault if no one could decrypt a user's backup, if only the user could decrypt the backup of a
+    staged device, or if backups cannot be written.
     """
     usable = [each for each in planned if not each.work.why]
     check_copies(
@@ -143,7 +145,7 @@ def _turns(
     at_once: int | None,
     progress: Progress,
 ) -> Turns:
-    """Return SharedTurns for a worker, or OneByOne for `rollout apply`, for which `at_once` is None."""
+    """Return SharedTurns for a worker, or OneByOne if `at_once` is None, as for `rollout apply` and in a dry run."""
     works = [each.work for each in planned]
     if at_once is None:
         return OneByOne(works)
@@ -162,7 +164,7 @@ def _turns(
 
 
 def _foresee(one: PlannedWork, opened: OpenWork) -> None:
-    """Look up the state of each user, and add it to the results of `opened`, for --dry-run. Nothing is changed."""
+    """For --dry-run, look up the state of each user, and add the state to the results of `opened`. Change nothing."""
     found = look_up_status(
         one.plan, holders=opened.execution.list_holders(), look=lambda _: {}, failures={}, desk=opened.ports.desk
     )
@@ -170,7 +172,10 @@ def _foresee(one: PlannedWork, opened: OpenWork) -> None:
 
 
 def _apply_in(one: PlannedWork, opened: OpenWork, *, folder: Path, source: Path, staged: bool) -> None:
-    """Carry out the plan of an account, and write its results. `source` is the file name of the index."""
+    """Carry out the plan of an account, and write the results to `folder`.
+
+    `source` is the path of the index or the plan on the command line.
+    """
     ports = opened.ports
     wiring.rollout.open_results_folder(folder, source)
     this = PlanRun(

@@ -34,7 +34,8 @@ def hand_over_index(
 ) -> int:
     """Write a folder for each user of the chosen accounts of an index, and return the exit code.
 
-    If an account cannot be read, the others are written, and the exit code is 1.
+    If some accounts cannot be read, write the folders for the other accounts, and return 1. Raise UsageFault if `what`
+    is a run.
     """
     if RUN.fullmatch(what):
         raise UsageFault("a run belongs to one account", "give the index, or leave out the options for many accounts")

@@ -162,9 +162,9 @@ def _by_account(rows: Sequence[RosterRow], only: Sequence[str]) -> Mapping[str, 
 
 
 def _without_skipped(selection: AccountSelection, rows: Mapping[str, list[RosterRow]] | None) -> AccountSelection:
-    """Return the selection. If there is a roster, leave out accounts that are not active (the skipped accounts).
+    """Return the selection. If there is a roster (`rows` is not None), leave out the skipped accounts.
 
-    The roster has no rows for these accounts.
+    Skipped accounts are not active, and a roster must not have rows for them.
     """
     return selection if rows is None else replace(selection, skipped=())
 
@@ -185,7 +185,7 @@ def _check_only(only: Sequence[str], visits: Iterable[Visit[Plan]]) -> None:
 
 
 def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Settings, output: Output) -> None:
-    """Write the plans that have rows and the index, and print the summary.
+    """Write the index and the plans that have rows, except in a dry run. Print the summary.
 
     Raise UsageFault if no plan has rows.
     """
@@ -225,7 +225,10 @@ def _plans_with_rows(visits: Sequence[Visit[Plan]], *, folder: str) -> dict[str,
 
 
 def _backups(plans: Sequence[Plan]) -> ResultRow:
-    """Return how many users cannot decrypt their own backup, and how many backups no administrator can decrypt."""
+    """Return how many users get no copy of their secret, and how many backups only their user can decrypt.
+
+    These are cells of the summary. The backups get a second recipient if `rollout apply` has the option -r.
+    """
     alone = sum(bool(step.row.recipient) for plan in plans for step in plan.steps)
     return {
         "no_own_copy": sum(len(plan.shut_out) for plan in plans) or None,

@@ -1,4 +1,4 @@
-"""Calls a function in each chosen account of a rollout index that has a plan."""
+"""Calls a function for each chosen account that has a plan in a rollout index."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -24,10 +24,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexReading(Generic[T]):
-    """What was read in the accounts of an index, in the order of their names.
+    """What was read in the accounts of an index.
 
-    `missing` says whether Organizations or the accounts file no longer lists one of the chosen accounts. `at` is the
-    Unix time by AWS's clock. `shared` says whether several computers share the ledger.
+    `visits` are in the order of the accounts' names. `missing` says whether a chosen account is no longer listed in
+    Organizations or in the accounts file. `at` is the Unix time by AWS's clock. `lab` says whether the accounts belong
+    to a lab, and `shared` whether several computers share the ledger.
     """
 
     index: RolloutIndex
@@ -51,10 +52,10 @@ def read_index_accounts(
     accounts: AccountsChoice,
     settings: Settings,
 ) -> IndexReading[T]:
-    """Call `look` in each chosen account of an index, and return the results. Print those that cannot be read.
+    """Call `look` for each chosen account of an index, and return the results. Print the accounts that cannot be read.
 
-    `opened` opens the accounts, after the index has been read. Raise UsageFault if the file is not an index, or a plan
-    has changed since it was written.
+    `opened` opens the accounts, after the index has been read. Raise UsageFault if the file is not an index, or if a
+    plan has changed since the index was written. Raise AwsFault if no account can be read.
     """
     index = wiring.plan_files.read_index(plan_file, expected=())
     plans = wiring.plan_files.read_plans(plan_file, index, METHODS)

@@ -25,7 +25,7 @@ def remind_index(
     settings: Settings,
     output: Output,
 ) -> int:
-    """List the users of the chosen accounts of an index, and return the exit code."""
+    """List the users to remind in the chosen accounts of an index, and return the exit code."""
 
     def look(ports: "wiring.rollout.RolloutPorts", one: PlannedWork, progress: LiveProgress) -> list[ResultRow]:
         return reminder_rows(one.plan, one.planned.sha256, ports, workers=workers, progress=progress)

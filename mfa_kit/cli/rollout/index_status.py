@@ -35,7 +35,10 @@ def show_index(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Print the state of each user of the chosen accounts, and return the exit code."""
+    """Print the state of each user of the chosen accounts, and return the exit code.
+
+    With `watch`, show the progress in all accounts of the index instead.
+    """
     if watch:
         files = wiring.plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
         return watch_rollout(files, settings=settings, output=output)
@@ -81,7 +84,7 @@ def _print(
 def _rows(visit: Visit[list[RowResult]], *, shared: bool) -> Sequence[ResultRow]:
     """Return the rows of an account's users. If the account was not read, return one row with the reason.
 
-    If the ledger is `shared`, each row has the computer.
+    If the ledger is `shared`, each row also names a computer.
     """
     cells = account_cells(visit)
     if visit.found is None:

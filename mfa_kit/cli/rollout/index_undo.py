@@ -111,10 +111,10 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
 
 
 def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) -> None:
-    """Ask the user to confirm the removal of the devices.
+    """Ask for confirmation that the devices may be removed. With --dry-run or --yes, do not ask.
 
-    Devices in accounts that cannot be used are not counted. These accounts are printed with the reason. Raise
-    UsageFault if no device can be removed, and Declined if the user does not confirm.
+    Devices in accounts that cannot be used are not counted; these accounts are printed with the reason. Raise
+    UsageFault if no device can be removed, and Declined if the removal is not confirmed.
     """
     if not works:
         raise UsageFault(

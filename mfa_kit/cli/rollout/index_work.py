@@ -1,4 +1,4 @@
-"""Finds the accounts of a rollout index in which a command will work: those that are chosen and have a plan."""
+"""Finds the accounts in which a command will work: the chosen accounts that have a plan in a rollout index."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +61,8 @@ def chosen_works(
     """Return the chosen accounts of an index.
 
     If an account cannot be used, `work.why` is the reason, otherwise "". `work.total` is 0; the caller has to set it.
-    Raise UsageFault if --include names an account that is not in the index, or if no chosen account is in it.
+    Raise UsageFault if --include names an account without a plan in the index, or if no chosen account that can be used
+    has a plan.
     """
     selected = {account.id: account for account in (*selection.chosen, *selection.skipped)}
     if choice.include:
@@ -91,7 +92,7 @@ def report_without_plan(
     """Print the chosen accounts that have no plan. Return whether users of these accounts may be missing.
 
     Users may be missing from the rollout if their account could not be read when the index was made, unless the account
-    is no longer active. If the options choose all accounts, all accounts that could not be read are printed.
+    is no longer active. If the options choose all accounts, accounts that are not listed any more are included.
     """
     closed = {account.id for account in selection.skipped}
     chosen = {account.id for account in selection.chosen} | closed

@@ -1,4 +1,4 @@
-"""Work in several accounts at the same time.
+"""Works in several accounts at the same time.
 
 Each account has its own threads and pace, so a slow account does not delay the others.
 """
@@ -29,7 +29,7 @@ from mfa_kit.policy.org_role import AUDIT_ROLE, ENROLL_ROLE
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
 
-# Hints for the case that the role may not change devices: another role, or the users that the role may change.
+# Hints for a role that is not allowed to change devices: name another role, or check which users the role may change.
 WRITES = (
     f"name a role that may write: --role-name {ENROLL_ROLE}; {AUDIT_ROLE} only reads, and "
     "docs/permissions.md lists the actions"
@@ -76,7 +76,8 @@ class SideBySide:
     """The work of one command in all its accounts. `schema` is the schema of a user's result.
 
     `turns` says in which accounts to work next, and `enter` opens an account. `accounts` is the number of accounts to
-    work in at the same time, and `workers` the number of threads in each account.
+    work in at the same time, and `workers` the number of threads in each account, without those that are added for
+    encryption.
 
     An error ends the work in one account only. A failure of this computer's disk, or a result that cannot be printed,
     stops the work in all accounts.
@@ -99,7 +100,7 @@ class SideBySide:
     _denied: dict[str, OrgAccount] = field(default_factory=dict)
 
     def do(self, act: Callable[[OpenWork], None]) -> bool:
-        """Call `act` for each account after it was opened. Return whether Ctrl-C or SIGTERM requested a stop.
+        """Open each account, and call `act` with it. Return whether Ctrl-C or SIGTERM requested a stop.
 
         A second signal raises KeyboardInterrupt.
         """
@@ -112,8 +113,8 @@ class SideBySide:
                 finally:
                     self.turns.leave(work)
             except BaseException:
-                # Without this stop, the other threads would wait for this account forever, and the error would not be
-                # reported.
+                # After an error in `leave`, the account counts as in progress forever. Without this stop, `todo` would
+                # wait for it, and the error would never be reported.
                 self._stop_all()
                 raise
 
@@ -151,8 +152,8 @@ class SideBySide:
         except KeyboardInterrupt:
             if work.tally:
                 raise
-            # A stop interrupted the opening of the account. No work is in progress there yet, so nothing has to be
-            # raised.
+            # A stop interrupted the opening of the account. No work was in progress there, so the interrupt is not
+            # passed on.
         else:
             if work.tally and work.tally.unheard:
                 self._stop_all()

@@ -14,19 +14,19 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 
-# How often a worker tries to work in an account if AWS throttles it or its credentials expire, and the seconds between
-# two attempts. In these seconds, another worker can take the account.
+# If AWS throttles an account, or if its credentials expire: the number of attempts of a worker in the account, and the
+# seconds between two attempts. In these seconds, another worker can take the account.
 ATTEMPTS, PAUSE = 3, 5.0
-# The errors after which another attempt, by this worker or by another one, may succeed.
+# The errors after which another attempt, by this worker or another worker, may succeed.
 PASSING = (Throttled, Expired)
 
 
 class Turns(Protocol):
-    """Decides in which account a command works next. A turn is the time in which a single worker has an account."""
+    """Decides in which account a command works next. While the command works in an account, it has the turn there."""
 
     @property
     def waits_for(self) -> int:
-        """The number of accounts in which other workers work, while this worker waits for them; otherwise 0."""
+        """The number of accounts in which other workers work while this worker waits; 0 if it does not wait."""
         ...
 
     def todo(self, stopped: Callable[[], bool]) -> Iterator[AccountWork]:
@@ -34,7 +34,7 @@ class Turns(Protocol):
         ...
 
     def turn(self, work: AccountWork) -> AbstractContextManager[bool]:
-        """Return a context that yields whether to work in an account. Other workers wait until the context ends."""
+        """Return a context that yields whether this command may work in an account now."""
         ...
 
     def leave(self, work: AccountWork) -> None:
@@ -46,7 +46,7 @@ class Turns(Protocol):
 class OneByOne:
     """Turns of a command that works in each account once, even if other processes work there.
 
-    An account is skipped if its `why` says why no work is possible there.
+    Accounts in which no work is possible are skipped. Their `why` is not empty.
     """
 
     works: Sequence[AccountWork]
@@ -67,10 +67,10 @@ class OneByOne:
 
 @dataclass(slots=True, kw_only=True)
 class SharedTurns:
-    """Turns of one of several workers. They end when this worker can do nothing more in any account.
+    """Turns of one worker that shares the accounts with other workers.
 
     `claim` returns a context that yields whether this worker has the turn in an account. `look` returns the results of
-    all users of an account if other workers have completed it since this worker began, otherwise None.
+    all users of an account if other workers have completed the account since this worker began, otherwise None.
     """
 
     works: Sequence[AccountWork]
@@ -86,7 +86,10 @@ class SharedTurns:
     _claimed: int = 0
 
     def todo(self, stopped: Callable[[], bool]) -> Iterator[AccountWork]:
-        """Yield the next account to try. Wait while other workers work in all remaining accounts."""
+        """Yield the next account to try, until this worker can do nothing more in any account.
+
+        Wait while other workers work in all remaining accounts.
+        """
         while not stopped() and (left := self._left()):
             before = self._claimed
             for work in left:
@@ -102,7 +105,8 @@ class SharedTurns:
     def turn(self, work: AccountWork) -> Iterator[bool]:
         """Return a context that yields whether this worker works in the account now.
 
-        If other workers have completed the account, keep their results and yield False.
+        If so, no other worker works there until the context ends. If other workers have completed the account, keep
+        their results and yield False.
         """
         with self.claim(work) as ours:
             self._claimed += ours
@@ -119,13 +123,16 @@ class SharedTurns:
                 yield True
 
     def leave(self, work: AccountWork) -> None:
-        """End the work in an account. If another attempt can succeed, any worker can make this attempt later."""
+        """Record that the work in an account has ended, or did not begin.
+
+        After an error in PASSING, this worker tries the account again later, up to ATTEMPTS times in all.
+        """
         number = work.account.id
         ours, passing = number in self._ours, isinstance(work.error, PASSING)
         self._ours.discard(number)
         if ours and passing and self._tries[number] < ATTEMPTS:
             self._due[number] = time.monotonic() + PAUSE
-        elif ours or (work.error and not passing):  # an error may come before this worker has its turn
+        elif ours or (work.error and not passing):  # an error is possible before this worker has the turn
             self._closed.add(number)
         self._busy.discard(number)
 
@@ -142,7 +149,7 @@ class SharedTurns:
         self._closed.add(work.account.id)
 
     def _wait(self) -> None:
-        """Wait a moment. If other workers work in accounts that this worker could continue, print that once."""
+        """Wait LOOK_AGAIN seconds. When the worker begins to wait for other workers, print the number of accounts."""
         before, self.waits_for = self.waits_for, len([*filter(self._is_due, self._left())])
         if self.waits_for and not before:
             self.progress.note(f"waiting, because other workers are working in {count_of(self.waits_for, 'account')}")

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from mfa_kit.core.interaction import Progress
 
-# While another worker works in the account, the seconds between two attempts to begin there.
+# The seconds between two attempts to begin with a plan or an account on which another worker is working.
 LOOK_AGAIN = 0.25
 
 
