@@ -98,7 +98,10 @@ def _choose(
     only: str | None,
     progress: Progress,
 ) -> tuple[list[Entry], list[RowResult]]:
-    """Return the staged devices to enable, and the results of users who sent proofs, but have no staged device."""
+    """Return the journal entries of the staged devices to enable.
+
+    Also return a result for each user who sent proofs, but has no staged device.
+    """
     named = {name.lower() for name in shared_options.split_names(only)}
     selected = list_users(ports, groups, named)
     users = selected
@@ -122,7 +125,10 @@ def outcomes_of(
     ports: "wiring.rollout.RolloutPorts",
     dry: bool,
 ) -> Generator[RowResult, None, None]:
-    """Enable the devices, and yield the result of each. In a dry run, only check the proofs of a file."""
+    """Enable the devices, and yield the result of each.
+
+    In a dry run, enable nothing, and only check the proofs in the file of --proofs, if there is one.
+    """
     require = required.require(ports.desk.inventory.now)
     if not dry:
         return activate_devices(
@@ -134,7 +140,7 @@ def outcomes_of(
 
 
 def list_users(ports: "wiring.rollout.RolloutPorts", groups: Sequence[str], named: set[str]) -> set[str] | None:
-    """Return the lower-case names of the users to activate, or None for all users.
+    """Return the lower-case names of the users whose devices may be enabled, or None for all users.
 
     If `groups` has names, only members of at least one of these groups are returned. If `named` has names, only these
     users are returned.

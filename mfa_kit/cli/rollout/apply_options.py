@@ -29,12 +29,13 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyOptions:
-    """The options for the plan or the index in `plan_files`. A worker (`rollout work`) can have several of these files.
+    """The options of `rollout apply`, and of `rollout work`, whose process is called a worker.
 
-    `to`, `to_files`, `backup_dir` and `local_backups` are as in `open_vault_for_new`. `results` is the folder for the
-    files of results; for an index, each account gets a subfolder. `workers` is the number of threads in each account.
-    `at_once` is the number of accounts in which a worker (`rollout work`) works at the same time. It is None for
-    `apply`, which works in all accounts, even if other processes work there.
+    `plan_files` has one plan or index; a worker can have several. `to`, `to_files`, `backup_dir` and `local_backups`
+    are as in `open_vault_for_new`. `results` is the folder for the files of results; for an index, each account gets a
+    subfolder. `workers` is the maximum number of calls to AWS in progress at a time in each account. `at_once` is the
+    number of accounts in which a worker works at the same time. It is None for `apply`, which works in every account,
+    even if other processes work there too.
     """
 
     plan_files: tuple[Path, ...]

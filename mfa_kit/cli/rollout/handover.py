@@ -40,11 +40,11 @@ from mfa_kit.wiring.settings import Settings
 T = TypeVar("T", Handover, LeftOut)
 COLUMNS = ("user", "email", "file", "letter", "device", "state")
 TABLE = "handover.csv"
-# The forms of a letter: the name of each file, and the function that makes its content. handover.csv names the first
-# file.
+# The forms of a letter: the name of each file, and the function that makes its content. handover.csv has the path of
+# the first file.
 FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "letter.txt": letter_text}
 PDF = "letter.pdf"
-# The number of names in a message. Longer lists do not fit.
+# The maximum number of names in a message.
 SHOWN = 5
 
 
@@ -68,7 +68,11 @@ class Letters:
     failed: list[LeftOut] = field(default_factory=list)
 
     def folders(self, handovers: Sequence[Handover]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
-        """Yield the folder of each user, and then the table of all users."""
+        """Yield the path of each user's folder below `folder`, with the contents of its files by name.
+
+        With `by_account`, the empty folders of the accounts come first. A user whose file cannot be read is added to
+        `failed` and gets no folder. The last path is "", with the table of all users.
+        """
         by_copy = {each.copy: each for each in handovers}
         if self.by_account:
             yield from ((account, {}) for account in sorted({each.entry.intent.account for each in handovers}))
@@ -169,7 +173,11 @@ def prepare_letters(
     settings: Settings,
     by_account: bool = False,
 ) -> Letters:
-    """Return a Letters, which makes the folders. Raise UsageFault for an existing folder, or a template with errors."""
+    """Return the object that makes the users' folders.
+
+    Raise UsageFault if `folder` exists, if the template cannot be read or has errors, or if the software for `pdf` is
+    not installed.
+    """
     wiring.handover_files.check_handover(folder)
     return Letters(
         folder=folder.absolute(),
@@ -195,7 +203,7 @@ def write_letters(
 ) -> int:
     """Write the folders of the users in `found`, and print the result. Return the exit code.
 
-    `left_out` are users without a file. `what` is the plan or the run that the user named.
+    `left_out` are users without a file. `what` is the plan or the run on the command line. In a dry run, write nothing.
     """
     found, left_out = _keep(found, only), _keep(left_out, only)
     if unknown := _not_among([*found, *left_out], only):
@@ -252,10 +260,10 @@ def find_in_plan(
 
 
 def finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
-    """Return a function that returns the place of the user's own encrypted file, or None if the user has no such file.
+    """Return a function that returns the place of the file that only an entry's user can decrypt, or None.
 
-    With `vault`, this is the place that a new file would have there. Otherwise it is the place that the ledger
-    recorded.
+    With `vault`, this is the place that a new file would have in the vault. Otherwise it is the place that the ledger
+    recorded. None means that the user has no such file.
     """
 
     def find(entry: Entry) -> Place | None:
@@ -268,7 +276,7 @@ def finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
 
 
 def _report(left_out: Sequence[LeftOut], failed: Sequence[LeftOut], settings: Settings) -> None:
-    """Print the users without a file: each failure, and the other users by reason."""
+    """Print each user in `failed` with the reason, and then the users in `left_out`, grouped by reason."""
     for each in failed:
         settings.progress.alert(f"{_named(each)}: {each.reason}")
     by_reason: dict[str, list[str]] = {}
@@ -285,7 +293,10 @@ def _named(one: LeftOut) -> str:
 
 
 def _show(letters: Letters, left_out: Sequence[LeftOut], output: Output, *, dry: bool) -> None:
-    """Print where the folder is, and how many users have one. In JSON and CSV, print a row per user."""
+    """Print the path of the folder, and how many users have a file and how many have none.
+
+    JSON also has a row for each user. CSV has only the rows of the users with a file.
+    """
     rows: list[ResultRow] = [{name: row.get(name) or None for name in letters.columns} for row in letters.rows]
     if output.form == "csv":
         output.many("rollout-handover", rows, empty="", narrow=("user", "email", "state"))

@@ -82,7 +82,7 @@ class AccountStatus:
 
 
 def index_page(index: "RolloutIndex", accounts: Sequence[AccountStatus], *, at: float, lab: bool) -> str:
-    """Return the HTML page of a rollout in several accounts: how many users have a device, in all and in each account.
+    """Return the HTML page of a rollout in several accounts: how many users have a device, in total and per account.
 
     It also lists the open rows, whose users have no device. `at` is the time of the status in Unix seconds. `lab` says
     whether the accounts belong to a lab.
@@ -131,7 +131,7 @@ def _percent(part: int, total: int) -> str:
 def _causes(failed: Sequence[RowResult]) -> str:
     """Return a table of the failures by cause as HTML, or "" if there are none.
 
-    A row has a cause, the number of users who failed for this cause, and the name and the error of the first of them.
+    A row has a cause, the number of users who failed for this cause, and the name and the error of the first such user.
     """
     if not failed:
         return ""
@@ -144,7 +144,7 @@ def _causes(failed: Sequence[RowResult]) -> str:
 
 
 def _table(results: Sequence[RowResult]) -> str:
-    """Return a table of users as HTML. If a shared ledger has a computer for any of them, a column names it."""
+    """Return a table of users as HTML. It has a column for the computer if at least one result names a computer."""
     if not results:
         return "<p>No one.</p>"
     named = any(one.computer for one in results)

@@ -23,10 +23,10 @@ def read_selection(
 
 
 def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, selects: bool, only: str | None) -> None:
-    """Raise click.UsageError if a plan has neither a roster nor a selection, or both.
+    """Raise click.UsageError if the options give neither a roster nor a selection of users, or both.
 
-    `only` (--only) can restrict either of them, or can be the whole selection. Raise UsageFault if two files
-    have the same path.
+    `selects` says whether an option other than --only selects users. --only (`only`) restricts the roster or the
+    selection, or is the whole selection. Raise UsageFault if two of the files have the same path.
     """
     if selects if roster else not (selects or only):
         raise click.UsageError(
@@ -41,7 +41,10 @@ def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, select
 
 
 def _parse_prefix(text: str | None) -> str:
-    """Return the IAM path, or "/" for None, which matches all users. Raise UsageFault without a leading slash."""
+    """Return the IAM path prefix, or "/" (all users) if `text` is empty or None.
+
+    Raise UsageFault if the prefix does not begin with a slash.
+    """
     if not text:
         return "/"
     if not text.startswith("/"):

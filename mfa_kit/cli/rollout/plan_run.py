@@ -69,16 +69,17 @@ class PlanRun:
         wiring.rollout_turns.record_run(self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now())
 
     def end(self) -> None:
-        """Record in the ledger that each user has a result, so `rollout status --watch` need not wait for this plan."""
+        """If each user has a result, record this in the ledger, so that `rollout status --watch` can end."""
         if not self.tally.left:
             wiring.rollout_turns.record_end(
                 self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now()
             )
 
     def finish(self) -> Path | None:
-        """Write the files of results, and return their folder. Raise IntegrityFault if the files cannot be written.
+        """Write the files of results, and return their folder.
 
-        If this run has no results, keep the files of an earlier run, and return None.
+        If this run has no results, keep the files of an earlier run, and return None. Raise UsageFault or
+        IntegrityFault if the files cannot be written.
         """
         self._keep_broken_off()
         if not self.tally.results and (self.folder / "results.csv").exists():
@@ -91,12 +92,12 @@ class PlanRun:
     def _keep_broken_off(self) -> None:
         """Add a "half-made" result for each user who has no result, but may have a device.
 
-        This happens after a second Ctrl-C.
+        There can be such users after a second Ctrl-C.
         """
         if not self.tally.left:
             return
         known = self.tally.by_user
-        with suppress(IntegrityFault):  # the ledger itself may have failed and ended the run
+        with suppress(IntegrityFault):  # the run may have ended because the ledger failed
             for entry in self.ports.desk.journal.made(self.ports.caller.account):
                 if entry.run == self.run and entry.intent.user not in known:
                     self.tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED))

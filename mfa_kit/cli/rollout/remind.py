@@ -49,7 +49,7 @@ def remind(*, plan_file: Path, backup_dir: Place | None, workers: int, settings:
 def reminder_rows(
     plan: Plan, digest: str, ports: "wiring.rollout.RolloutPorts", *, workers: int, progress: LiveProgress
 ) -> list[ResultRow]:
-    """Return a row for each user of a plan to remind. `digest` is the SHA-256 of the plan."""
+    """Return a row for each user of a plan who must be reminded. `digest` is the SHA-256 of the plan's file in hex."""
     found = look_up_status(
         plan,
         holders=ports.execution(workers=workers).list_holders(),

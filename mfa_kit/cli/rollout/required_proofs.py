@@ -52,17 +52,15 @@ class RequiredProofs:
 
     @property
     def users(self) -> set[str] | None:
-        """The lower-case names of the users to activate, or None for all users."""
+        """The lower-case names of the users whose devices may be enabled, or None for all users."""
         if self.prompt is not None:
             return {self.prompt.lower()}
         return None if self.lines is None else set(self.lines)
 
     def require(self, now: Callable[[], float]) -> Callable[[Entry, Created], AppProof] | None:
-        """Return a function that returns the proof for a device, or raises Lockout.
+        """Return a function that returns the proof for a device, or raises Lockout if there is none.
 
-        If no proof is required, return None instead of a function.
-
-        `now` returns AWS's time in Unix seconds.
+        If no proof is required, return None instead of a function. `now` returns AWS's time in Unix seconds.
         """
         if self.prompt is not None:
             return lambda entry, _: self.read[entry.intent.serial]
@@ -83,9 +81,9 @@ class RequiredProofs:
         settings: Settings,
         ports: "wiring.rollout.RolloutPorts",
     ) -> None:
-        """Ask for the codes of the user `prompt`, if there is one.
+        """Ask for the codes of the user `prompt`. If `prompt` is None, do nothing.
 
-        Raise UsageFault unless this user has exactly one staged device.
+        `entries` are the user's staged devices. Raise UsageFault unless there is exactly one.
         """
         if self.prompt is None:
             return
@@ -104,9 +102,9 @@ class RequiredProofs:
     def rows_without_device(
         self, entries: Sequence[Entry], *, selected: set[str] | None, ports: "wiring.rollout.RolloutPorts"
     ) -> list[RowResult]:
-        """Return the results of the users in the file who have no staged device.
+        """Return the results of the users in the file of proofs who have no staged device.
 
-        `entries` are the staged devices. If `selected` is not None, only these users count.
+        `entries` are the staged devices. If `selected` is not None, leave out all other users.
         """
         lines = {user: found for user, found in (self.lines or {}).items() if selected is None or user in selected}
         staged = {entry.intent.user.lower() for entry in entries}

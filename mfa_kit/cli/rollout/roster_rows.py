@@ -28,7 +28,7 @@ def read_roster_rows(
             what += f"; see {skip_bad}"
         settings.progress.alert(what)
         for fault in found.faults:
-            if not fault.cells:  # no cell of the row could be read, so the row is not in the file
+            if not fault.cells:  # no cell of the row could be read, so the file has only the error, not the row
                 settings.progress.alert(str(fault))
     elif found.faults:
         skip = "fix the error, or skip the row" if len(found.faults) == 1 else "fix the errors, or skip these rows"

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def look_up_counted(
     users: Sequence[str], desk: Desk, *, workers: int, progress: LiveProgress
 ) -> dict[str, tuple[str, ...]]:
-    """Return the serials of each user's devices from IAM, and show how many users have been looked up.
+    """Return the serials of each user's devices from IAM, by user name. Show how many users have been looked up.
 
-    A deleted user has the value (). `workers` requests run at a time.
+    The value is () for a deleted user. Up to `workers` requests are in progress at a time.
     """
     with counting(progress, "looking up users", users, len(users)) as counted:
         return look_up_devices(counted, desk=desk, workers=workers)
@@ -32,7 +32,7 @@ def look_up_counted(
 
 @contextmanager
 def name_next_command() -> Iterator[None]:
-    """After Ctrl-C, add this command to the KeyboardInterrupt as a note: run it again to continue the work."""
+    """After a KeyboardInterrupt, add a note that says how to continue: by running the same command again."""
     try:
         yield
     except KeyboardInterrupt as interrupted:

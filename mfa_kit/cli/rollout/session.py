@@ -26,7 +26,7 @@ AT_END = "; type b to go back, or press Enter to finish"
 ANSWERS = "type s to skip, b to go back, q to quit, or press Enter to start"
 SKIP, BACK, QUIT = {"s", "skip"}, {"b", "back"}, {"q", "quit"}
 STOPPED = "the enrollment was stopped; please ask the admin"
-# The number of names in a prompt. Longer lists do not fit.
+# The maximum number of names in a prompt.
 SHOWN = 5
 
 
@@ -34,11 +34,11 @@ SHOWN = 5
 class StationSession:
     """A session at the station, where users are enrolled in person. One person works through the queue of users.
 
-    `holders` finds out which user already has a key. `watches` has, by name of the enrollment method, the object that
+    `holders` finds the user who already has a key. `watches` has, by name of the enrollment method, the object that
     waits for inserted keys, or None if the method uses no keys. `reasons` says, by user name, why a step was skipped or
-    interrupted. `show_error` shows an error on the page too. It takes what happened, what to try, and a sentence that
-    tells the user what to do, or "" if the user can do nothing. `lacking` is true if a policy requires a certification
-    that IAM does not report for an enrolled key.
+    interrupted. With --page, `show_error` shows an error on the page. Its arguments are what happened, what to try, and
+    a sentence that tells the user what to do, or "" if the user can do nothing. `lacking` is true if an enrolled key
+    lacks a certification that the key policy requires.
     """
 
     plan: Plan
@@ -66,7 +66,7 @@ class StationSession:
                 return
 
     def close(self) -> None:
-        """For each step that is not done, add a result to the tally: its last failure, or "not started" and why."""
+        """Add a result to the tally for each step that is not done: the last failure, or "not started" and why."""
         for step in self.queue.left:
             result = self.queue.results.get(step.user)
             reason = self.reasons.get(step.user, "")
@@ -136,10 +136,10 @@ class StationSession:
         return True
 
     def _watch(self, row: RosterRow) -> SlotWatch | None:
-        """Return the object that waits for the keys of a row's enrollment method; None if it uses no keys.
+        """Return the object that waits for the keys of a row's enrollment method; None if the method uses no keys.
 
         When an enrollment method is used for the first time, print a message about each key that is already inserted.
-        Such a key is used only if the person at the station presses Enter.
+        Such a key is used only if the person at the station presses Enter, or inserts the key again.
         """
         method = row.kind.name
         if method not in self.watches:
@@ -176,7 +176,7 @@ class StationSession:
             self._say_remove(step)
 
     def _claim(self, key: InsertedKey, watch: SlotWatch, intent: Intent) -> bool:
-        """Settle (finish or undo) earlier attempts on a key, and return whether the user can have it.
+        """Settle (finish or undo) earlier attempts on a key. Return whether the user of `intent` can have this key.
 
         If another user has the key, print a message and return False.
         """

@@ -11,7 +11,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, RECIPIENTS_FILE
 F = TypeVar("F", bound=Callable[..., object])
 
 PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=Path)
-# The same argument, for a command that takes only one file.
+# The argument for a command that takes one plan, but has a tuple as its value, as PLAN_FILES has.
 ONE_PLAN_FILE = click.argument(
     "plan_files", metavar="PLAN", type=Path, callback=lambda _ctx, _param, value: (value,) if value else ()
 )

@@ -203,7 +203,7 @@ class _Methods:
         return METHODS[row.kind.name].call.format(user=row.user, serial=row.serial)
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return the readers or USB ports for the keys of a row's enrollment method; None if it uses no keys."""
+        """Return the readers or USB ports for the keys of a row's enrollment method; None if the method uses none."""
         return self._options_of(row, None).slot(self._context)
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
@@ -219,7 +219,7 @@ class _Methods:
         return built(METHODS[row.kind.name].options, {**self._options, **single})
 
 
-# `bench` was the name of this command in the last release. The help does not list it.
+# `bench` is the deprecated name of this command. The help does not list it.
 bench = copy.copy(station)
 bench.name, bench.hidden = "bench", True
 
@@ -234,7 +234,10 @@ def _users(plan: Plan, only: str | None) -> set[str]:
 def _look_up_results(
     plan: Plan, steps: Sequence[PlanStep], *, ports: "wiring.rollout.RolloutPorts", digest: str, progress: LiveProgress
 ) -> dict[str, RowResult]:
-    """Return the status of each user of the plan, by user name. Devices are looked up only for the users of `steps`."""
+    """Return the status of each user of the plan, by user name.
+
+    Only the users of `steps` are looked up one by one. For the others, IAM's list of virtual devices is used.
+    """
     users = {step.user for step in steps}
     found = look_up_status(
         plan,

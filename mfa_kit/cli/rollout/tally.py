@@ -30,10 +30,11 @@ MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 class Tally:
     """The results of one command that works on `total` rows.
 
-    `made` and `failed` count rows. `began` is the time at which the command began, on the monotonic clock. In JSON
-    Lines, `cells` are the first cells of each row. If a result cannot be printed, `unheard` is the error, and `stop` is
-    set so that no further row is started. When the rows in progress are finished, `exit_code` raises `unheard`.
-    `more` names the additional fields of a result that rows of this command have.
+    `made` counts the rows whose device this command made, enabled or removed, and `failed` the rows that failed.
+    `began` is the time at which the command began, on the monotonic clock. In JSON Lines, `cells` are the first cells
+    of each row. If a result cannot be printed, `unheard` is the error, and `stop` is set so that no further row is
+    started. When the rows in progress are finished, `exit_code` raises `unheard`. `more` names fields of RowResult that
+    only the rows of this command have.
     """
 
     schema: str
@@ -86,7 +87,7 @@ class Tally:
         """Count a result, and show it on stderr.
 
         A result that needs attention is printed on a separate line. Other results only change the status line, or are
-        printed if there is no status line.
+        printed if there is no status line. In JSON Lines, no result is printed on stderr.
         """
         self.keep(result)
         wrong = result.outcome in TO_RETRY
@@ -167,10 +168,9 @@ def result_files(
 ) -> dict[str, str]:
     """Return the texts of the result files by file name. `called` are the users whom the command had to enroll.
 
-    `source` is the file name of the plan or the index.
-
-    results.csv and results.json have a row for every user of the plan. failed.csv is a roster of the users to try
-    again: those whose row failed, or is blocked or half-made, and those who were not enrolled before the command ended.
+    `source` is the file name of the plan or the index. results.csv and results.json have a row for every user of the
+    plan. failed.csv is a roster of the users to try again: those whose row failed, was refused, is blocked or is
+    half-made, and the users in `called` whose row was not started.
     """
     results = [found.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED) for step in plan.steps]
     rows = [result_row(result) for result in results]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The maximum age in seconds of a credential report. Until the last report is this old, IAM creates no new one.
 REPORT_AGE = 4 * 3600
-# The number of names in a table cell. Longer lists do not fit on one line.
+# The maximum number of names in a table cell.
 SHOWN = 20
 
 
@@ -48,7 +48,7 @@ class PlanWish:
 def plan_users(wish: PlanWish, ports: "wiring.rollout.RolloutPorts", *, progress: LiveProgress) -> Plan:
     """Compare the users with IAM, and return the plan.
 
-    Raise UsageFault if `only` names a user who is not in the roster or the selection.
+    Raise UsageFault if `only` names a user who is not in the roster or the selection, unless `several` is true.
     """
     with progress.showing("reading the credential report"):
         report = ports.account.report(max_age=REPORT_AGE) if wish.by_report else None
@@ -72,7 +72,7 @@ def plan_users(wish: PlanWish, ports: "wiring.rollout.RolloutPorts", *, progress
 def _select_rows(
     people: Iterable[ListedUser], wish: PlanWish, *, report: "CredentialReport | None", progress: Progress
 ) -> list[RosterRow]:
-    """Return a row for each of the account's users whom the selection matches."""
+    """Return a row for each user of the account who matches the selection."""
     passwords = {name for name, each in report.users.items() if each.password} if report else set()
     rows = [RosterRow(user=person.name) for person in people if wish.selection.matches(person, passwords)]
     if not rows and not wish.several:
@@ -83,7 +83,7 @@ def _select_rows(
 def _kept(wish: PlanWish, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
     """Return the rows. If `only` has names, return only the rows of these users.
 
-    Raise UsageFault for a name without a row, unless there are several accounts.
+    Raise UsageFault for a name without a row, unless `several` is true.
     """
     if wish.several and wish.only:
         wanted = {name.lower() for name in wish.only}
@@ -94,9 +94,9 @@ def _kept(wish: PlanWish, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
 def _lookup(
     ports: "wiring.rollout.RolloutPorts", trusted: "CredentialReport | None", *, workers: int, progress: LiveProgress
 ) -> DeviceLookup:
-    """Return a function that looks up users' devices: in IAM, or in the report `trusted` unless that is None.
+    """Return a function that looks up users' devices in the report `trusted`, or in IAM if `trusted` is None.
 
-    The report has no serials of devices, so the function returns a phrase in place of a serial.
+    The report has no serials of devices, so a phrase takes the place of a serial.
     """
     if trusted is None:
         return lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress)

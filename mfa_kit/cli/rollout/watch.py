@@ -24,7 +24,8 @@ COLUMNS = ("account", "computer", "process", "since")
 def watch_rollout(read: "wiring.plan_files.PlanFiles", *, settings: Settings, output: Output) -> int:
     """Show the progress of all accounts of the plans, from the ledger only, and return 0 at the end.
 
-    At a terminal, the screen is redrawn. Otherwise a line is printed for each change.
+    A table at a terminal is redrawn each second. Otherwise a line is printed for each change. Raise UsageFault for an
+    output form other than table and jsonl.
     """
     if output.form not in {"table", "jsonl"}:
         raise UsageFault(
