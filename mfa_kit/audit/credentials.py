@@ -8,10 +8,11 @@ from mfa_kit.account.snapshot import Part
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
 
-# An access key that was created within this many seconds of its user was created in the same form of the console.
+# An access key created at most this many seconds before or after its user counts as created together with the user. In
+# the console, one form could create both.
 SETUP = 600.0
 LONG_UNUSED = 90
-# The start of the ARNs of roles that IAM Identity Center makes (its user guide, "Referencing permission sets").
+# Part of the ARN of each role that IAM Identity Center creates (its user guide, "Referencing permission sets").
 RESERVED = ":role/aws-reserved/sso.amazonaws.com/"
 
 
@@ -158,7 +159,7 @@ def users_identity_center(scene: Scene) -> Iterator[Observation]:
 def sessions_duration(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user whose sign-in sessions may last longer than `limits.session`.
 
-    IAM shows the setting with each login profile only (MaxSigninSessionDuration, 1 hour to 90 days).
+    IAM returns this setting only as part of a user's login profile (MaxSigninSessionDuration, 1 hour to 90 days).
     """
     sessions = scene.snapshot.sessions
     unread = [hole for hole in scene.snapshot.holes if hole.part is Part.SESSIONS]

@@ -7,7 +7,7 @@ from mfa_kit.account.snapshot import DeviceBackup, Part
 from mfa_kit.account.wording import command
 from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, Scene, Severity, audit_rule
 
-# The default quota of users in an account. An account may have as many virtual devices as users (IAM and STS quotas).
+# The default quota of users in an account. The quota of virtual devices is equal to it (IAM and STS quotas).
 QUOTA = 5000
 IDENTITY = "# IDENTITY is the file of your private key:"
 
@@ -46,7 +46,7 @@ def _not_applicable(scene: Scene) -> Iterator[NotApplicable]:
 
 
 def _made_on(one: DeviceBackup) -> str:
-    """Return the computer that made the device of a backup, if computers share the ledger."""
+    """Return " from " and the computer that created the device of a backup, or "" if the ledger is not shared."""
     return f" from {one.computer}" if one.computer else ""
 
 
@@ -58,7 +58,10 @@ def _where(one: DeviceBackup) -> str:
     "backups.there", Severity.HIGH, "Every device created on this computer has its backup", needs=(Part.BACKUPS,)
 )
 def backups_there(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each device that was created on this computer and has no backup, or whose backup is gone."""
+    """Yield a Finding for each device without a backup, and for each device whose backup is gone.
+
+    Only devices that were created on this computer, or on the computers that share the ledger, are checked.
+    """
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         if not one.there:
@@ -77,7 +80,7 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
     "backups.verified", Severity.LOW, "Every backup on this computer was decrypted at least once", needs=(Part.BACKUPS,)
 )
 def backups_verified(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each backup on this computer that was never decrypted here."""
+    """Yield a Finding for each backup that, according to the ledger, was never decrypted."""
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         if one.there and one.opened is None and one.file:

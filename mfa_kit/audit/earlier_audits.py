@@ -1,4 +1,4 @@
-"""Compares an audit with the earlier ones in the ledger, and records it there."""
+"""Compares an audit with earlier audits in the ledger, and records the audit there."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,10 @@ class AuditHistory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Before:
-    """What the ledger has about audits of an account.
+    """The previous and the current audit of an account, for comparison.
 
-    `past` is the previous audit, or None if none is on record. `now` is the current one. Both are None if the ledger
-    was not asked. `since` has the Unix time when each finding was first seen, by ID.
+    `past` is None if the ledger has no earlier audit. Both `past` and `now` (the current audit) are None if the audit
+    is not compared with the ledger. `since` has the Unix time when each finding was first seen, by ID.
     """
 
     past: PastAudit | None = None
@@ -46,7 +46,7 @@ class Before:
     def changes(self) -> list[tuple[str, int, int]]:
         """For each severity: its name, and the numbers of failed rules in the previous and the current audit.
 
-        The list is empty if there is no previous audit, or if it applied other rules.
+        The list is empty if there is no previous audit, or if the previous audit applied other rules.
         """
         if self.past is None or self.now is None or self.past.rules != self.now.rules:
             return []
@@ -54,7 +54,10 @@ class Before:
 
 
 def figures(answers: Sequence[RuleAnswer], *, at: float) -> PastAudit:
-    """Return the figures of an audit: the number of rules by result, and the number of failed rules by severity."""
+    """Return a PastAudit: the number of rules by result, and the number of failed rules by severity.
+
+    `at` is the Unix time of the audit.
+    """
     return PastAudit(
         at=at,
         results=Counter(str(answer.result) for answer in answers),
@@ -73,8 +76,8 @@ def record_audit(
 ) -> None:
     """Record an audit in the ledger.
 
-    An open finding is closed if its rule was evaluated in this audit and did not find it again. A rule whose result is
-    unknown closes no findings.
+    An open finding is closed if this audit evaluated its rule completely and did not find it again. A rule that could
+    not evaluate every subject closes no findings.
     """
     known = history.open_findings(account)
     now = {record.id: record.rule.id for record in records if record.result is RuleResult.FAIL}

@@ -49,8 +49,8 @@ class Finding:
     """One problem that a rule found.
 
     `subject` is the user or resource, and `evidence` says how the problem is known. `remedy` holds the commands that
-    fix it; a line that starts with `# ` is a sentence instead. `arn` is the subject's ARN, if a rule is about users,
-    groups and roles, because several of these may have the same name. Otherwise it is "".
+    fix it; a line that starts with `# ` is a sentence instead. `arn` is the subject's ARN if the rule checks users,
+    groups and roles, because a user and a role can have the same name. Otherwise `arn` is "".
     """
 
     subject: str
@@ -63,7 +63,7 @@ class Finding:
 class AcceptedFinding:
     """A finding, or an unknown subject, that a baseline accepts.
 
-    `owner` accepts it for `reason`, until the end of the day `until` (an ISO date). `arn` is that of the finding.
+    `owner` accepts it for `reason`, until the end of the day `until` (an ISO date). `arn` is as in a Finding.
     """
 
     subject: str
@@ -90,7 +90,7 @@ class Unsure:
 
 @dataclass(frozen=True, slots=True)
 class NotApplicable:
-    """What a rule yields if it does not apply to this account, with the reason."""
+    """Says that a rule does not apply to this account, and why."""
 
     why: str
 
@@ -137,13 +137,13 @@ class Scene:
 
 
 Observation = Finding | Unsure | NotApplicable | Remark
-# The function of a rule. It yields what it finds, which is nothing if the rule passes.
+# The function of a rule. If the rule passes, the function yields nothing or a Remark.
 RuleBody = Callable[[Scene], Iterator[Observation]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRule:
-    """One check of an account, which is carried out by the function `look`.
+    """One check of an account. The function `look` carries out the check.
 
     If `look` yields nothing, the rule passes only if every part of the account that `needs` lists was read.
     """
@@ -182,8 +182,8 @@ def audit_rule(
 def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
     """Return the answer of a rule.
 
-    Findings count even if parts of the account could not be read. Without findings, a part that the rule needs and that
-    could not be read makes the result unknown.
+    If there are findings, the rule fails, even if parts of the account could not be read. If there are no findings, the
+    result is unknown if a subject could not be evaluated, or if a part that the rule needs could not be read.
     """
     seen = list(rule.look(scene))
     findings = tuple(each for each in seen if isinstance(each, Finding))

@@ -45,7 +45,7 @@ class AuditOverview:
 
     @property
     def badness(self) -> tuple[int, ...]:
-        """The sort key of an account: the numbers of failed rules by severity, worst first, then of unknown rules."""
+        """The sort key: the number of failed rules of each severity, worst first, then the number of unknown rules."""
         return (*(self.failed.get(severity, 0) for severity in Severity), self.unknown)
 
 

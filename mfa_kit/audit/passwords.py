@@ -1,4 +1,4 @@
-"""Rules about the password policy. The first one is in every audit; the others answer controls of frameworks."""
+"""Rules about the password policy. Only `passwords.policy` is in every audit; the others answer framework controls."""
 
 from collections.abc import Callable, Iterator
 from typing import assert_never
@@ -37,7 +37,10 @@ def passwords_policy(scene: Scene) -> Iterator[Observation]:
 def _answer(
     scene: Scene, weaknesses: Callable[[AccountPasswordPolicy, Scene], Iterator[Weakness]]
 ) -> Iterator[Observation]:
-    """Yield a Finding for each weakness, and each Unsure. Only the first Finding has the command that fixes all."""
+    """Yield a Finding for each weakness, and each Unsure.
+
+    Only the first Finding has the command, because this command fixes all weaknesses.
+    """
     policy = scene.snapshot.passwords
     if policy is None:
         return
@@ -82,8 +85,8 @@ def _weak_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakn
 def _short_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakness]:
     """Yield a weakness if passwords may be too short.
 
-    With MFA, 8 characters are enough. This applies only if at least one user has a console password, and all of these
-    users have MFA. If that is unknown, yield an Unsure.
+    The policy must require 15 characters. But 8 are enough if at least one user has a console password, and all of
+    these users have MFA. If the policy requires 8 to 14 and it is unknown whether all have MFA, yield an Unsure.
     """
     if policy.length >= ALONE:
         return
@@ -100,8 +103,8 @@ def _short_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weak
 def _single_factor_users(scene: Scene) -> tuple[list[str], bool, bool]:
     """Return three facts about users with a console password.
 
-    These are the names of the users without MFA, whether there may be more such users because something could not be
-    read, and whether any user has a console password.
+    The first is the names of those without MFA. The second is whether there may be more of them, because something
+    could not be read. The third is whether any user has a console password.
     """
     people = [one for one in scene.users if one.password]
     unread = scene.snapshot.hole(Part.DETAILS, Part.REPORT) is not None or any(one.mfa is None for one in people)
@@ -109,7 +112,7 @@ def _single_factor_users(scene: Scene) -> tuple[list[str], bool, bool]:
 
 
 def _set_policy(scene: Scene, policy: AccountPasswordPolicy | None) -> str:
-    """Return the command that sets a strong policy. IAM resets settings that the command omits to its defaults."""
+    """Return the command that sets a strong policy. IAM sets each setting that the command omits to IAM's default."""
     least = ALONE if scene.limits.profile is Profile.NIST else CIS_LENGTH
     length = max(least, policy.length if policy and policy.custom else 0)
     return command(
@@ -124,7 +127,7 @@ def _set_policy(scene: Scene, policy: AccountPasswordPolicy | None) -> str:
     )
 
 
-# The rules below check a single control of a framework each.
+# Each of the rules below checks one requirement of a framework.
 
 
 def _control_rule(

@@ -34,7 +34,7 @@ def _detach(holder: Entity, arn: str) -> str:
 
 
 def _allows_everything(document: str) -> bool:
-    """Return whether a statement of a policy allows all actions on all resources without a condition."""
+    """Return whether a policy has a statement that allows all actions on all resources without a condition."""
     return any(
         one.allow and not one.lines and ALL & set(one.actions) and "*" in one.resources for one in statements(document)
     )
@@ -52,7 +52,7 @@ def _unread(scene: Scene) -> Iterator[Unsure]:
 def policies_full(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each managed or inline policy of the account that allows all actions on all resources.
 
-    AWS's own policies, such as AdministratorAccess, are left out, because `admins.exist` needs an administrator.
+    AWS managed policies, such as AdministratorAccess, are left out, because `admins.exist` needs an administrator.
     """
     yield from _full_managed(scene)
     for holder in _holders(scene):
@@ -67,13 +67,16 @@ def _full_managed(scene: Scene) -> Iterator[Finding]:
     for arn, text in scene.snapshot.policies.items():
         if account in arn and not _flawed(text) and _allows_everything(text):
             held = [one for one in _holders(scene) if arn in one.attached]
-            if arn in boundaries and not held:  # a boundary gives no permission (IAM.1 of Security Hub leaves it out)
+            if arn in boundaries and not held:  # a boundary grants nothing, so Security Hub's IAM.1 also ignores it
                 continue
             yield _full_policy(arn, held)
 
 
 def _full_policy(arn: str, held: Sequence[Entity]) -> Finding:
-    """Return the Finding for a managed policy that allows everything. `held` are those to which it is attached."""
+    """Return the Finding for a managed policy that allows everything.
+
+    `held` has the users, groups and roles to which the policy is attached.
+    """
     where = f"attached to {_named(held)}" if held else "attached to no one"
     return Finding(
         subject=arn,
@@ -112,7 +115,10 @@ def _flawed(text: str) -> bool:
     "policies.administrator", Severity.HIGH, "No policy that allows everything is attached", needs=(Part.DETAILS,)
 )
 def policies_administrator(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each user, group or role with a policy that allows everything, AWS's own ones included."""
+    """Yield a Finding for each policy that allows everything and that a user, group or role has.
+
+    AWS managed policies count too.
+    """
     for holder in _holders(scene):
         for policy in own_policies(holder, scene.snapshot.policies):
             if policy.flaw:
@@ -135,7 +141,7 @@ def policies_cloudshell(scene: Scene) -> Iterator[Observation]:
                 yield Finding(
                     subject=holder.name,
                     arn=holder.arn,
-                    evidence=f"{_kind(holder)} {holder.name} has AWSCloudShellFullAccess, which can move files",
+                    evidence=f"{_kind(holder)} {holder.name} has AWSCloudShellFullAccess, which allows file transfer",
                     remedy=(_detach(holder, arn),),
                 )
 

@@ -1,4 +1,4 @@
-"""Findings as records for other programs: stable IDs, the ARNs of resources, and when each was seen."""
+"""Findings as records for other programs: stable IDs, ARNs, and when each finding was first and last seen."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,19 +8,19 @@ from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult
 
-# The kind of entity that the subjects of rules name, by the first part of a rule's ID.
+# Maps the first part of a rule's ID to the kind of IAM entity that the rule's subjects are.
 KINDS = {"users": "user", "admins": "user", "groups": "group", "roles": "role", "sessions": "user"}
 ID_LENGTH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingRecord:
-    """A finding, an unknown result, or a rule without findings.
+    """A finding, an accepted finding, a subject that could not be evaluated, or a rule without any of these.
 
     `id` is the same in each audit of the account as long as the rule finds the same subject. `key` identifies the
-    subject: it is the name or, if several subjects may have the name, the ARN. `resource` is the ARN of the subject, or
-    of root for a subject that is the account itself. `first_seen` and `last_seen` are Unix times; the first is None if
-    the ledger does not have it.
+    subject: it is the ARN if several subjects may have the same name, and otherwise the name. `resource` is the ARN of
+    the subject, or the ARN of the account's root user if the subject has no ARN. `first_seen` and `last_seen` are Unix
+    times. `first_seen` is None if the ledger does not have this time.
     """
 
     id: str
@@ -52,9 +52,9 @@ def finding_id(account: str, rule: str, key: str, *, number: int = 0) -> str:
 def finding_records(
     snapshot: Snapshot, answers: Sequence[RuleAnswer], seen: Mapping[str, float]
 ) -> list[FindingRecord]:
-    """Return a record for each finding and each unknown subject, and one for each rule that has neither.
+    """Return a record for each finding, accepted finding and unknown subject, and one for each rule without these.
 
-    `seen` has the time when a finding was first seen, by ID.
+    `seen` has the Unix time when each finding was first seen, by ID.
     """
     resources = _Resources(snapshot)
     return [record for answer in answers for record in _records(snapshot, answer, seen, resources)]

@@ -62,14 +62,16 @@ CONTROL_RULES: tuple[AuditRule, ...] = (
     *passwords.CONTROL_RULES,
 )
 ALL_RULES = (*RULES, *CONTROL_RULES)
-# For each password profile, the rules that each check one part of what `passwords.policy` checks.
+# For each password profile, the CONTROL_RULES that together check the same as `passwords.policy`. The controls of
+# these rules are its references.
 BY_PROFILE = {Profile.NIST: ("passwords.nist",), Profile.CIS: ("passwords.length-14", "passwords.reuse-24")}
 
 
 def choose_rules(names: Sequence[str]) -> list[AuditRule]:
-    """Return the rules with these names, or every rule if there are no names.
+    """Return the rules with these names, or all of RULES if there are no names.
 
-    A name is a rule (`root.mfa`) or a group of rules (`root`). Raise UsageFault for an unknown name.
+    A name is a rule (`root.mfa`) or a group of rules (`root`). Raise UsageFault for an unknown name, and for one of
+    CONTROL_RULES.
     """
     for name in names:
         if any(rule.id == name for rule in CONTROL_RULES):
@@ -87,7 +89,7 @@ def _is_named(rule: AuditRule, name: str) -> bool:
 
 
 def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limits) -> list[RuleAnswer]:
-    """Return the answers of the rules: failures first, then unknown results, then all others, each by severity."""
+    """Return the answers of the rules, sorted by result (failures first) and then by severity (worst first)."""
     administered = administrations(snapshot)
     users = account_users(snapshot, administered)  # computed once for all rules
     scene = Scene(snapshot=snapshot, users=users, administered=administered, limits=limits)
@@ -104,7 +106,7 @@ def _references(rule: AuditRule, limits: Limits) -> tuple[str, ...]:
 
 
 def fails_at(answers: Sequence[RuleAnswer], least: Severity) -> bool:
-    """Whether a rule of at least the severity `least` fails or is unknown.
+    """Return whether a rule of the severity `least` or a worse one fails or is unknown.
 
     Unknown counts as a failure, so that a check in CI never passes because something could not be read.
     """

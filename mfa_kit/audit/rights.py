@@ -21,9 +21,10 @@ EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
     needs=(Part.DETAILS, Part.REPORT),
 )
 def groups_enforcement(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each group with a console user if no policy requires this user to use MFA.
+    """Yield a Finding for each group with a console user whom no policy requires to use MFA.
 
-    Policies of the user's other groups count too. Yield an Unsure for a group if that is unknown.
+    The user's own policies and those of the user's other groups count too. If it is unknown whether a policy requires
+    MFA of a user, yield an Unsure for the group.
     """
     members = _console_members(scene)
     if not any(members.values()) and not scene.snapshot.hole(Part.DETAILS, Part.REPORT):
@@ -43,7 +44,10 @@ def groups_enforcement(scene: Scene) -> Iterator[Observation]:
 
 
 def _why_unknown(users: Sequence[AccountUser]) -> str:
-    """Return why the policies of these users cannot be evaluated: one could not be read, or depends on a condition."""
+    """Return why it is unknown whether these users must use MFA.
+
+    Either a policy could not be read, or the result depends on a condition that cannot be evaluated.
+    """
     gaps = [one.policies.why for one in users if one.policies.why]
     return gaps[0] if gaps else "it depends on a condition that cannot be evaluated"
 
@@ -75,7 +79,10 @@ def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
     needs=(Part.DETAILS,),
 )
 def roles_trust(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each role that users of this account may assume without MFA. Services are ignored."""
+    """Yield a Finding for each role that users of this account may assume without MFA.
+
+    AWS services that may assume the role are ignored.
+    """
     account = scene.snapshot.account
     seen = False
     for role in scene.snapshot.roles:
@@ -125,12 +132,12 @@ def _is_of_people(principal: str, account: str) -> bool:
     needs=(Part.DETAILS, Part.REPORT),
 )
 def roles_ec2(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each access key that a program uses, if no role for EC2 instances exists.
+    """Yield a Finding for each access key that a program used recently, if no role for EC2 instances exists.
 
     IAM does not report where a key is used, so the program may run outside EC2.
     """
     used = list(_program_keys_in_use(scene))
-    if scene.snapshot.hole(Part.DETAILS, Part.REPORT):  # an unread page may have such a role or key
+    if scene.snapshot.hole(Part.DETAILS, Part.REPORT):  # a page that was not read may contain such a role or key
         return
     if not used:
         yield NotApplicable("no program uses an access key")
@@ -151,7 +158,10 @@ def roles_ec2(scene: Scene) -> Iterator[Observation]:
 
 
 def _program_keys_in_use(scene: Scene) -> Iterator[tuple[str, AccessKey]]:
-    """Yield the recently used active keys of users without a password, each with the user's name."""
+    """Yield each active key of a user without a password that was used in the last `limits.unused` days.
+
+    Each key comes after the user's name.
+    """
     for one in scene.users:
         if one.credentials is not None and not one.password:
             for key in one.keys:

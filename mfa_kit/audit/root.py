@@ -9,14 +9,14 @@ from mfa_kit.core.models import REPORTED_ROOT, DeviceType
 
 SUBJECT = "root"
 IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"
-# The remedy is a step in the console, which deletes all credentials at once. The API needs a session of sts:AssumeRoot
-# for each credential.
+# The remedy is a step in the console, because the console deletes all credentials at once. With the API, this takes a
+# session of sts:AssumeRoot and one request for each credential.
 DELETE_CREDENTIALS = (
     "# sign in to the management account: IAM console, Root access management, {}, Delete root user credentials"
 )
 ENABLE_MANAGEMENT = "aws iam enable-organizations-root-credentials-management"
-# Why root has no password, by whether the organization manages root credentials centrally. None means that this account
-# cannot see whether it does.
+# Why root has no password, by whether the organization manages root credentials centrally. The key None means that this
+# account cannot see whether the organization does so.
 WITHOUT_PASSWORD = {
     True: "root has no password, and centralized root access prevents its recovery",
     False: "root has no password; it can be recovered by email, because centralized root access is off",
@@ -156,9 +156,9 @@ def root_keys(scene: Scene) -> Iterator[Observation]:
     needs=(Part.REPORT,),
 )
 def root_use(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each credential of root, the password or an access key, that was used recently.
+    """Yield a Finding for each credential of root that was used in the last `limits.root_used` days.
 
-    Recently means in the last `limits.root_used` days.
+    The credentials are the password and the access keys.
     """
     if why := _why_no_root(scene):
         yield NotApplicable(why)
@@ -186,7 +186,7 @@ def root_use(scene: Scene) -> Iterator[Observation]:
 def root_central(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding if the organization does not manage root credentials of its member accounts centrally.
 
-    The rule applies only to the management account and to administrators of IAM in the organization.
+    The rule applies only to the management account and to delegated administrators for IAM.
     """
     central = scene.snapshot.central_root
     if not scene.snapshot.has_root:
@@ -205,9 +205,9 @@ def root_central(scene: Scene) -> Iterator[Observation]:
 
 
 def _not_stored(scene: Scene) -> Iterator[Observation]:
-    """Yield an Unsure that says that the snapshot lacks the state of centralized root access.
+    """Yield an Unsure which says that the snapshot lacks the state of centralized root access.
 
-    Yield nothing if reading this state failed: the snapshot then has a Hole, which gives the reason.
+    If reading this state failed, yield nothing, because the snapshot then has a Hole that gives the reason.
     """
     if scene.snapshot.hole(Part.CENTRAL_ROOT) is None:
         yield Unsure("organization", "the snapshot does not show this: take a new one with mfa-kit audit --snapshot")

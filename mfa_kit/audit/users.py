@@ -36,7 +36,7 @@ def _doubt(one: AccountUser) -> str:
 
 
 def _how(one: AccountUser) -> str:
-    """Return the path by which a user can become an administrator, as the end of a sentence, or "" if there is none."""
+    """Return how a user can become an administrator, as the end of a sentence, or "" if there is nothing to say."""
     return f"; {one.administration.how}" if one.administration.how else ""
 
 
@@ -78,8 +78,8 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
 def _lets_people_administer(role: Entity, scene: Scene) -> tuple[bool | None, str]:
     """Return a pair: whether a user or role may administer the account by assuming `role`, and a reason.
 
-    The first value is None if that is unknown, and the second then says why. AWS services that may assume the role do
-    not count.
+    If this is unknown, the first value is None, and the reason says why. AWS services that may assume the role do not
+    count.
     """
     flaw = trust_flaw(role)
     if not flaw and not any(kind != "Service" for kind, _ in principals_let_in(trust_text(role), WITH_MFA)):
