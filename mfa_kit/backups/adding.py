@@ -41,8 +41,8 @@ def add(
     """Ask for a code from the device, then write the secret in the picture as an encrypted backup. Return the backup.
 
     A dry run neither asks nor writes. The device belongs to `user`, or to root if `user` is None. `wanted` is the name
-    or ARN of the device. `run` is the run ID of the backup if the journal has no run for the device. Raise UsageFault
-    if the picture belongs to another account, or if the device already has a backup.
+    or ARN of the device, or None. `run` is the run ID of the backup if the journal has no run for the device. Raise
+    UsageFault if the picture belongs to another account, or if the device already has a backup.
     """
     for note in picture.notes:
         desk.progress.alert(f"note: {note}")

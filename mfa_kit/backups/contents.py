@@ -1,4 +1,4 @@
-"""The contents of a backup, and the device that it belongs to."""
+"""The contents of a backup, and the device that the backup belongs to."""
 
 import re
 from collections.abc import Callable
@@ -44,8 +44,8 @@ def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
     """Return an Intent that names the device of a backup, for writing the backup's secret to another OATH key.
 
     The account and the user come from the path of the backup, or from the label if the file was moved. `path_of`
-    returns the IAM path of a device, given its run ID and name. Raise IntegrityFault if neither the path nor the label
-    names a device. A label can lack the name of a device, because users can change labels in their authenticator app.
+    returns the IAM path of a device, given its run ID and name. Raise IntegrityFault if neither the path of the backup
+    nor the label names a device. Users can change labels in their authenticator app, so a label may name no device.
     """
     device, account = device_and_account(opened.label)
     named = opened.named

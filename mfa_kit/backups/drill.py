@@ -12,7 +12,8 @@ from mfa_kit.core.models import Backup, Intent
 from mfa_kit.core.otp import Mistake, Seed
 from mfa_kit.core.places import Place
 
-# How far the clock of a phone may be off, in steps of 30 s. A test checks the secret, not the clock.
+# How far the clock of a phone may be off, in steps of 30 s. The limit is high because a test checks the secret, not the
+# clock.
 WITHIN = 10
 # The number of wrong codes after which the result is `differs`.
 TRIES = 3

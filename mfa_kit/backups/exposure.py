@@ -17,7 +17,7 @@ class KnownRecipients:
 def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[KnownRecipients]:
     """Return each backup with its current recipients, according to `seals`, the ledger's records of recipients.
 
-    A user who has a separate copy counts as a recipient.
+    The public key of a user who has a separate copy counts as a recipient.
     """
     current: dict[str, dict[str, None]] = {}
     for seal in seals:
@@ -31,10 +31,10 @@ def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[K
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposed:
-    """A backup that a recipient's key can decrypt or could decrypt earlier, and the period in which the key could.
+    """A backup that a recipient's key can decrypt or could decrypt earlier, and the period in which this is possible.
 
     `since` and `until` are Unix times. `since` is None if the recipients are not recorded. `until` is None if the key
-    can still decrypt the file.
+    can still decrypt the file, or if the recipients are not recorded.
     """
 
     backup: Backup

@@ -1,4 +1,4 @@
-"""Asks for a new passphrase for this computer's identity: the user types one or accepts a generated one."""
+"""Asks for a new passphrase for an identity file: the user types a passphrase or accepts a generated one."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
 
 INSTEAD = "-r RECIPIENT, -R FILE or --passphrase-fd N"
-# The minimum number of characters. An attacker who has the file can try passphrases without limit.
+# The minimum number of characters. An attacker who has the identity file can try passphrases without limit.
 SHORTEST = 12
-# Proquints (arXiv:0901.4016) write 16 bits as five letters that can be read aloud. Seven of them have 112 bits.
+# Proquints (arXiv:0901.4016) write 16 bits as five letters that can be read aloud. Seven proquints have 112 bits.
 CONSONANTS, VOWELS = "bdfghjklmnprstvz", "aiou"
 WORDS = 7
 
 
 def ask_new_passphrase(person: Interaction, *, random_bits: Callable[[int], int]) -> Secret[str]:
-    """Return a passphrase that the user typed twice, or a generated one that they wrote down and typed.
+    """Return a passphrase that the user typed twice, or a generated passphrase that the user wrote down and typed.
 
     `random_bits` returns a random number with the given number of bits.
     """
@@ -37,7 +37,7 @@ def ask_new_passphrase(person: Interaction, *, random_bits: Callable[[int], int]
 
 
 def fault_of_passphrase(passphrase: Secret[str]) -> str | None:
-    """Return why a new passphrase is refused; None if it is long enough."""
+    """Return why a new passphrase is refused, such as "has fewer than 12 characters", or None if it is long enough."""
     return None if len(passphrase.reveal()) >= SHORTEST else f"has fewer than {SHORTEST} characters"
 
 

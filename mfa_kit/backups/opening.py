@@ -51,9 +51,9 @@ def restorable(
 def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> None:
     """Raise UsageFault if the device of a backup was reported lost, because the finder can see the device's codes.
 
-    `run` is the run ID of the backup, or None if unknown; then any loss counts. `losses` has the IDs of the runs that
-    reported a device of this name as lost. The order of run IDs is their order in time. A loss after the backup was
-    made concerns this device or a later device of the same name.
+    `run` is the run ID of the backup, or None if it is unknown. `losses` has the IDs of the runs that reported a device
+    of this name as lost. A loss that is older than the backup does not count, because it concerns an earlier device of
+    the same name. If `run` is None, every loss counts. Run IDs sort by time.
     """
     if any(run is None or loss >= run for loss in losses):
         raise UsageFault(

@@ -11,7 +11,7 @@ from mfa_kit.core.places import Place
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Inventory
 
-# The age in seconds under which a backup is kept, because IAM may take a while to list a new device.
+# Backups younger than this many seconds are kept, because IAM may take a while to list a new device.
 YOUNG = 86400.0
 
 
@@ -27,10 +27,10 @@ def find_prunable(
 ) -> Iterator[tuple[Backup, Why]]:
     """Yield each backup that is no longer needed, with the reason.
 
-    These are the backups of users who no longer exist in IAM. If `older` is given, they include each backup that is at
-    least `older` seconds old and whose device no longer exists. A backup is kept while its device exists. A backup that
-    belongs to another account or to root, or that is less than a day old, is kept too, because IAM cannot confirm that
-    its device is gone.
+    These are the backups of users who no longer exist in IAM. If `older` is given, they also include each backup that
+    is at least `older` seconds old and whose device no longer exists. A backup is kept while its device exists. A
+    backup that belongs to another account or to root, or that is less than a day old, is kept too, because IAM cannot
+    confirm that the device of such a backup is gone.
     """
     now, users = inventory.now(), {name.lower() for name in inventory.users()}
     unassigned = inventory.unassigned()
@@ -64,7 +64,8 @@ def _serials(user: str, *, inventory: Inventory) -> tuple[str, ...] | None:
 def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[str], *, inventory: Inventory) -> bool:
     """Return whether the device of a backup still exists or may still exist.
 
-    The device is looked for among the user's devices (`serials`) and the unassigned devices (`unassigned`).
+    The device is looked for among the user's devices (`serials`) and the unassigned devices (`unassigned`). An untagged
+    device of the same name may be the device of the backup.
     """
     everything = (*(serials or ()), *unassigned)
     of_its_name = [serial for serial in everything if serial.rpartition("/")[2].lower() == backup.device.lower()]

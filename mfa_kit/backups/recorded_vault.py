@@ -28,9 +28,9 @@ class RecordedVault:
     """A Vault (writes, finds and removes encrypted backups) that records the recipients of each backup in the ledger.
 
     It passes all calls to another Vault, which writes the files. `records` is called for each backup, and returns a
-    Recording that dates its records with the current time. `check_run` ends the process if it no longer holds the lock
-    of its run, because another process may have settled (completed or undone) the run, and would not know of a backup
-    that is written later.
+    Recording that dates its records with the current time. `check_run` ends this process if it no longer holds the lock
+    of its run. Another process may then have settled (completed or undone) the run, and would not know of a backup that
+    this process writes later.
     """
 
     def __init__(self, vault: Vault, records: Callable[[], Recording], *, check_run: Callable[[], None]) -> None:
@@ -59,8 +59,8 @@ class RecordedVault:
     def seal(self, entry: Entry, uri: KeyUri) -> None:
         """Record who can decrypt the entry's backup and the user's own copy. Then write these files.
 
-        If the process is killed before the journal has the entry as sealed, the next run removes the device, even if
-        the record of its recipients was lost.
+        If the process is killed before the journal has the entry as sealed, the record of the recipients may be lost.
+        This does no harm, because the next run removes the device.
         """
         if entry.backup is not None:
             intent, path = entry.intent, recorded_place(entry.backup)

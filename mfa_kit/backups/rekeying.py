@@ -1,6 +1,6 @@
-"""Re-encrypts all backups of a folder to new recipients, one by one, and records the recipients of each.
+"""Re-encrypts all backups of a folder to new recipients, and records the recipients of each backup.
 
-The record is written before the file is changed, so that the next run can finish what a killed run started.
+The new recipients are recorded before the file is changed, so that the next run can finish what a killed run started.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -14,7 +14,8 @@ from mfa_kit.backups.exposure import KnownRecipients
 from mfa_kit.core.errors import IntegrityFault, OthersSeal
 from mfa_kit.core.models import Backup, Call
 
-# The number of backups after which the record is updated. After a killed run, up to this many are encrypted again.
+# The number of backups after which the record is updated. After a killed run, up to this many backups are encrypted
+# again.
 BATCH = 200
 
 
@@ -44,9 +45,9 @@ class Resealer(Protocol):
     def reseal_with_new(self, backup: Backup) -> bool:
         """Decrypt a backup with an identity (private key) of a new recipient, and re-encrypt it.
 
-        Called if none of the given identities of old recipients can decrypt the backup. Afterward, only the new
-        recipients can decrypt it, even if the backup had others before. Return whether one of the given identities can
-        decrypt the new file.
+        This is called if none of the given identities of old recipients can decrypt the backup. Afterward, only the new
+        recipients can decrypt the backup, even if it had other recipients before. Return whether one of the given
+        identities can decrypt the new file.
         """
         ...
 
@@ -90,9 +91,9 @@ class AlreadyDone:
 class OnRecord:
     """The names of backups for which the ledger records the new recipients.
 
-    `done` has the backups with only the new recipients on record. `begun` has the backups with old recipients on record
-    too, because a run may have been killed. A backup in `begun` counts as already re-encrypted only if one of the given
-    identities (private keys) could decrypt the old version.
+    `done` has the backups with only the new recipients on record. `begun` has backups with old recipients on record
+    too, because a run may have been killed before it updated the record. `begun` contains only backups whose old
+    version could be decrypted by one of the given identities (private keys).
     """
 
     done: frozenset[str]
@@ -100,7 +101,7 @@ class OnRecord:
 
     @classmethod
     def of(cls, known: Iterable[KnownRecipients], wanted: Iterable[str], *, given: Iterable[str | None]) -> "OnRecord":
-        """Return an OnRecord for the backups in `known`, whose recorded recipients are compared with the `wanted` ones.
+        """Return the OnRecord for the backups in `known`. `wanted` has the new recipients.
 
         `given` has the recipients that belong to the given identities (private keys); None means an unknown recipient.
         """
@@ -190,18 +191,18 @@ class Rekeying:
         stoppable: Callable[[], AbstractContextManager[object]],
         counted: Callable[[Sequence[Backup]], Iterable[Backup]],
     ) -> None:
-        """Re-encrypt all these backups. After a Ctrl-C within `stoppable`, start no further backup.
+        """Re-encrypt all these backups. After Ctrl-C, start no further backup.
 
-        The backups in progress are then finished and recorded, and KeyboardInterrupt is raised. `each` calls a function
-        for every backup, in threads, and yields the results as they arrive. `counted` yields the backups while it shows
-        progress.
+        The backups in progress are then finished and recorded, and KeyboardInterrupt is raised. `stoppable` returns the
+        context manager in which Ctrl-C has this effect. `each` calls a function for every backup, in threads, and
+        yields the results as they arrive. `counted` yields the backups while it shows progress.
         """
         try:
             with stoppable():
                 # Not strict, because after Ctrl-C there are fewer results than backups.
                 for _, (backup, result) in zip(counted(found), each(self._act, self._recorded(found)), strict=False):
                     self._take(backup, result)
-        except BaseException:  # backups without a result may be encrypted already, so their records stay
+        except BaseException:  # backups without a result may be re-encrypted already, so their records stay
             self._unsettled.intersection_update(backup.name for backup, _ in self.done.failed)
             raise
         finally:
