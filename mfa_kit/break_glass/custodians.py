@@ -1,7 +1,7 @@
 """The custodians of a break-glass identity, and the sets of custodians that can open it together.
 
-A break-glass identity is an age identity that no single person can use. Its threshold says how many custodians must
-come together to use it.
+A break-glass identity is an age identity that is encrypted to the custodians' keys. Its threshold says how many
+custodians must come together to use it.
 """
 
 import base64
@@ -15,19 +15,19 @@ from math import comb
 
 from mfa_kit.core.errors import UsageFault
 
-# Matches a custodian's name. It has the characters of IAM's user names without =, which ends the name on the command
-# line.
+# Matches a custodian's name. The characters are those of IAM user names, except `=`, which separates the name from the
+# key in NAME=KEY.
 NAME = re.compile(r"[A-Za-z0-9_+,.@-]{1,64}")
 # The maximum number of sets. One file is written for each set.
 MOST_SETS = 252
-# The maximum length of the custodians' names in the name of a file. File systems limit a file name to 255 octets, and
-# `.NAME.partial` is its longest form.
+# The maximum length of the custodians' names in the name of a file, because file systems limit a file name to 255
+# octets.
 LONGEST_NAMES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Custodian:
-    """A person who keeps one of the keys. `key` is the public key: age1… or an SSH key without a comment."""
+    """A person who keeps one of the private keys. `key` is the public key: age1… or an SSH key without a comment."""
 
     name: str
     key: str
@@ -46,8 +46,8 @@ class Custodian:
 class CustodianSet:
     """A set of custodians who can open the identity together, and the name of its file.
 
-    The identity is encrypted to the last of `names`, the result is encrypted to the custodian before, and so on. So the
-    first custodian decrypts first.
+    The identity is encrypted to the last of `names`, the result to the custodian before that, and so on. So the first
+    of `names` decrypts first.
     """
 
     file: str
@@ -58,7 +58,7 @@ class CustodianSet:
 class Group:
     """The custodians of an identity, and how many of them are needed to open it (the threshold).
 
-    Raise UsageFault for an invalid threshold, for more than MOST_SETS sets, and for names or keys that are given twice.
+    Raise UsageFault for an invalid threshold or name, for more than MOST_SETS sets, and for a repeated name or key.
     """
 
     threshold: int

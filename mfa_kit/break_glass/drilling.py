@@ -1,7 +1,7 @@
-"""A drill: the break-glass identity opens every backup that is encrypted to it, and finds a device's secret in each.
+"""A drill decrypts every backup that is encrypted to a break-glass identity, and checks that each contains a secret.
 
-The secret gives the codes of the device. Only the device itself shows which codes AWS accepts, so the codes of some
-users are compared with those on their phones.
+This does not show whether AWS accepts the codes of the secret. So for some users, the codes are compared with those on
+their phones.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -17,7 +17,7 @@ from mfa_kit.core.places import Place
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """The result for one backup. `fault` says what is wrong with it, or is None."""
+    """The result of a drill for one backup. `fault` says what is wrong with the backup, or is None."""
 
     file: Place
     fault: str | None = None
@@ -29,7 +29,7 @@ def concerned(known: Iterable[KnownRecipients], recipient: str) -> list[KnownRec
 
 
 def check_users(users: Iterable[str], known: Iterable[KnownRecipients]) -> None:
-    """Raise UsageFault for a user without a backup. Otherwise the drill would pass without comparing their codes."""
+    """Raise UsageFault for a user without a backup, because the drill would pass without comparing the user's codes."""
     there = {each.backup.user.lower() for each in known}
     for user in users:
         if user.lower() not in there:
@@ -45,9 +45,9 @@ def drill_backups(
     open_backup: Callable[[Place], Opened],
     code_fault: Callable[[Opened], str | None],
 ) -> Iterator[Tested]:
-    """Open each backup, and yield the result.
+    """Decrypt each backup, and yield the result.
 
-    A backup whose recipients are not on record is skipped if the identity does not decrypt it. `code_fault` says why
+    A backup whose recipients are not on record is skipped if the identity cannot decrypt it. `code_fault` says why
     the codes of a backup are wrong, or returns None.
     """
     for each in known:
@@ -64,8 +64,8 @@ def drill_backups(
 class PhoneCheck:
     """Compares the codes of backups with the codes on the phones of `users`, whose names are in lower case.
 
-    `record` is called with the result of each comparison. For each user who was asked for a code, `asked` says whether
-    a code was compared.
+    `record` is called with the result of each comparison. `asked` has each user who was asked for a code, and whether
+    mfa-kit compared a code that the user typed.
     """
 
     users: Collection[str]

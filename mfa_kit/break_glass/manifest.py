@@ -22,8 +22,8 @@ class Manifest:
     """What the folder of a break-glass identity contains.
 
     `recipient` is the identity's public key. `made` is when the folder was written, in Unix seconds. `former` has the
-    custodians who were removed. `replaces` is the recipient that this one replaces, if the identity was made by
-    `break-glass rotate`.
+    custodians who were removed. If `break-glass rotate` made the identity, `replaces` is the public key of the identity
+    that it replaces.
     """
 
     recipient: str
@@ -53,9 +53,9 @@ def _written(custodian: Custodian) -> Mapping[str, str]:
 
 
 def parse_manifest(text: bytes, *, where: str) -> Manifest:
-    """Parse the text of a manifest. Raise IntegrityFault, which names the file `where`, if mfa-kit did not write it.
+    """Parse the text of a manifest. `where` is the name of the file in errors. Raise IntegrityFault if it is invalid.
 
-    The fingerprints and the list of files can be computed from the other values, so they must agree with these.
+    The fingerprints and the list of files must match the other values, from which they can be computed.
     """
     try:
         whole = object_of(read_json(text))

@@ -1,4 +1,4 @@
-"""A meeting: custodians present their identities one after the other, until a set of them opens the identity."""
+"""A meeting: custodians present their private keys one after the other, until they can open a break-glass identity."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from mfa_kit.core.errors import Declined, DeviceFault, IntegrityFault, UsageFaul
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.text import count_of
 
-# The type of what a custodian presents: private keys.
+# The type of the private keys that a custodian presents.
 K = TypeVar("K")
 # The type of the break-glass identity.
 V = TypeVar("V")
@@ -23,9 +23,10 @@ INSTEAD = "-i FILE for each custodian"
 class Meeting(Generic[K, V]):
     """A meeting of custodians about one break-glass identity.
 
-    `sets` has the sets that can open a file. `owners` returns the present and former custodians to whose public keys
-    some private keys belong. `open_set` returns the identity in the file of a set, and gets the private keys of its
-    custodians by name; it raises IntegrityFault if the file cannot be decrypted with them.
+    `sets` has the sets of custodians who can open the identity. `owners` takes private keys, and returns the current
+    and former custodians to whom they belong. `open_set` takes a set and the private keys of its custodians, by
+    name. It decrypts the file of the set and returns the identity, or raises IntegrityFault if the keys cannot decrypt
+    the file. `here` has the private keys of each custodian who is present.
     """
 
     manifest: Manifest
@@ -38,7 +39,8 @@ class Meeting(Generic[K, V]):
     def admit(self, keys: K) -> list[str]:
         """Admit the custodians who own these private keys, and return their names.
 
-        Raise UsageFault if the keys belong to no custodian, to a former one, or to one who is here already.
+        Raise UsageFault if the keys belong to no custodian, to a former custodian, or to a custodian who is already
+        here.
         """
         owners = self.owners(keys)
         if not owners:
@@ -75,7 +77,7 @@ class Meeting(Generic[K, V]):
 
     @property
     def missing(self) -> int:
-        """The least number of custodians who must still come."""
+        """The smallest number of custodians who must still come."""
         return min((self._missing(each) for each in self.sets if each not in self._tried), default=0)
 
     def _missing(self, each: CustodianSet) -> int:
@@ -88,9 +90,9 @@ def hold(
     """Hold a meeting. Return the break-glass identity, and the names of the custodians who opened it.
 
     The identity files of some custodians are given; other custodians enter the path of their file at the terminal.
-    `read` returns the private keys in a file, or raises UsageFault or DeviceFault if the file cannot be used. An error
-    with a path from the terminal is printed, and the next path is asked for. Raise Declined if too few custodians came,
-    and IntegrityFault if the identity cannot be decrypted.
+    `read` returns the private keys in a file, or raises UsageFault or DeviceFault if the file cannot be used. If this
+    happens with a path from the terminal, print the error and ask for another path. Raise Declined if too few
+    custodians came, and IntegrityFault if the identity cannot be decrypted.
     """
     for file in files:
         meeting.admit(read(file))
@@ -102,7 +104,8 @@ def hold(
         typed = person.ask_code("identity file of the next custodian", instead=INSTEAD)
         if not typed:
             raise Declined(
-                f"{count_of(meeting.missing, 'more custodian')} had to come", "repeat this when they are present"
+                f"the identity needs {count_of(meeting.missing, 'more custodian')}",
+                "repeat the command when enough custodians are present",
             )
         try:
             meeting.admit(read(_file_of(typed)))
@@ -113,7 +116,7 @@ def hold(
 
 
 def _file_of(typed: str) -> Path:
-    """Return the path that a custodian typed, with `~` and `~NAME` expanded if there is such a user."""
+    """Return the path that a custodian typed. Expand `~` and `~NAME` if that user exists."""
     try:
         return Path(typed).expanduser()
     except RuntimeError:  # reading the file then raises UsageFault, and the meeting continues

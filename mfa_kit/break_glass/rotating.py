@@ -1,4 +1,4 @@
-"""A rotation: which backups are encrypted to a new break-glass identity, and to which other recipients."""
+"""Plans a rotation: which backups to encrypt to a new break-glass identity, and to which other recipients."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +12,8 @@ from mfa_kit.core.models import Backup
 class Rotation:
     """The backups to re-encrypt.
 
-    `groups` maps recipients to the backups that will be encrypted to exactly these. `unknown` has the backups whose
-    recipients are not on record.
+    `groups` maps each tuple of recipients to the backups that will be encrypted to exactly these recipients. `unknown`
+    has the backups whose recipients are not on record.
     """
 
     groups: Mapping[tuple[str, ...], Sequence[KnownRecipients]]
@@ -21,7 +21,7 @@ class Rotation:
 
 
 def plan_rotation(known: Iterable[KnownRecipients], *, old: str, new: str) -> Rotation:
-    """Return the backups that are encrypted to the recipient `old`, with `new` in its place.
+    """Return a Rotation that replaces the recipient `old` with `new` in each backup that is encrypted to `old`.
 
     The other recipients of a backup stay. A backup for which both `old` and `new` are on record is included, because an
     earlier run may have been killed before it re-encrypted this backup.

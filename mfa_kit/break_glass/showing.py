@@ -25,7 +25,7 @@ def show_picture(symbol: Symbol, device: str, *, person: Interaction) -> None:
 
 
 def show_codes(seed: Seed, device: str, *, now: Callable[[], float], person: Interaction) -> None:
-    """Show the present and the next code of a device until the user presses Enter. `now` returns the Unix time."""
+    """Show the current and the next code of a device until the user presses Enter. `now` returns the Unix time."""
     shown: str | None = None
     try:
         while shown is None:
@@ -46,5 +46,5 @@ def _is_over(at: int, now: Callable[[], float]) -> bool | None:
 
 def _page(seed: Seed, device: str, at: int) -> Secret[str]:
     """Return the text with the codes of a time step and of the one after it."""
-    # One expression, because a local variable would have a code in it.
+    # A single expression, because a traceback could show a code that is in a local variable.
     return Secret(f"{device}\n" + HALF.sub(r"\1 ", "\n".join(otp.codes(seed, range(at, at + 2)))))

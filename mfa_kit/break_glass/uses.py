@@ -1,4 +1,4 @@
-"""What the ledger records about break-glass identities, and what is due according to that."""
+"""The ledger's records of the uses of break-glass identities, and the tasks that are due according to these records."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mfa_kit.core.models import GlassAction
 from mfa_kit.core.timestamps import iso_time
 
 DAY = 86400.0
-# The maximum number of seconds between two drills of an identity.
+# The number of seconds after which a drill of an identity must be repeated.
 DRILL_EVERY = 180 * DAY
 
 
@@ -18,9 +18,9 @@ DRILL_EVERY = 180 * DAY
 class Record:
     """One use of a break-glass identity.
 
-    `at` is in Unix seconds. `custodians` maps the name of each custodian who took part to their public key; for SEALED,
-    these are all custodians. `threshold` is 0 except for SEALED. `backups` is the number of backups that were opened or
-    re-encrypted.
+    `at` is in Unix seconds. `custodians` maps the names of the custodians who took part to their public keys. If the
+    action is SEALED, `custodians` has all custodians. Otherwise, `threshold` is 0. `backups` is the number of backups
+    that were opened or re-encrypted.
     """
 
     at: float
@@ -32,7 +32,10 @@ class Record:
 
 
 def last(records: Iterable[Record], recipient: str, *actions: GlassAction) -> Record | None:
-    """Return the last record of one of these actions with an identity, or None. `records` are in the order of time."""
+    """Return the last record of one of these actions, or None. `recipient` is the public key of the identity.
+
+    `records` are in the order of time.
+    """
     return next((each for each in _backward(records) if each.recipient == recipient and each.action in actions), None)
 
 
@@ -43,8 +46,8 @@ def _backward(records: Iterable[Record]) -> Sequence[Record]:
 def check_custodians(manifest: Manifest, records: Iterable[Record], *, where: str) -> bool:
     """Return whether the ledger has the custodians of an identity on record.
 
-    Raise IntegrityFault if the ledger has other custodians. Otherwise, a person with access to the manifest could
-    become a custodian of the next identity. `where` names the manifest.
+    Raise IntegrityFault if the ledger has other custodians. Without this check, a person who can change the manifest
+    could become a custodian of the next identity. `where` is the name of the manifest in the error.
     """
     sealed = last(records, manifest.recipient, GlassAction.SEALED)
     if sealed is None:
@@ -59,7 +62,7 @@ def check_custodians(manifest: Manifest, records: Iterable[Record], *, where: st
 
 
 def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[str]:
-    """Return what has to be done with a break-glass identity, one sentence each. `now` is in Unix seconds."""
+    """Return one sentence for each task that is due for a break-glass identity. `now` is in Unix seconds."""
     found = []
     if opened := last(records, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED):
         found.append(f"rotate it, because it was {opened.action} on {iso_time(opened.at)[:10]}: break-glass rotate")

@@ -192,7 +192,7 @@ def test_at_a_terminal_a_wrong_identity_does_not_end_the_meeting(desk: Desk, typ
         assert sentence in told
     assert "1X4Y" not in told
     typed(str(desk.key("bob").file), "")
-    assert "1 more custodian had to come" in desk.glass("drill", code=8)["err"]
+    assert "the identity needs 1 more custodian" in desk.glass("drill", code=8)["err"]
 
 
 def test_a_damaged_file_is_replaced_by_that_of_another_set(desk: Desk) -> None:
