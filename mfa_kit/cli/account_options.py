@@ -29,7 +29,7 @@ UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
 class Matching(click.ParamType[str]):
     """A parameter type: text that must match a pattern from its first to its last character.
 
-    `meaning` says what the text should be, such as "the name of a role". It is part of the error for any other text.
+    `meaning` says what the text should be, such as "the name of a role". It appears in the error for any other text.
     """
 
     name = "text"
@@ -50,7 +50,7 @@ def many_option(*names: str, **how: Any) -> Callable[[F], F]:
 
 
 FILE = many_option(
-    "--accounts", "in_file", type=Path, metavar="FILE", help="Work in the accounts of FILE, in c7n-org's format."
+    "--accounts", "in_file", type=Path, metavar="FILE", help="Work in the accounts listed in FILE (c7n-org's format)."
 )
 ORG = many_option("--org", "in_org", is_flag=True, help="Work in all accounts of the organization.")
 UNIT_ID = many_option(
@@ -102,11 +102,12 @@ def role_option(default: str | None) -> Callable[[F], F]:
 
 
 def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True) -> Callable[[F], F]:
-    """Return a decorator for the function of a command. It adds the options for work in many accounts.
+    """Return a decorator that adds the options for work in many accounts to the function of a command.
 
     The table of commands can name a second function, `across`, which does the command's work in many accounts. `across`
-    is loaded and called only if the command line selects accounts. It gets the command's parameters, and `accounts`. If
-    there is no `across`, the command's own function gets `accounts`: an AccountsChoice, or None to work in one account.
+    is loaded and called only if the command line selects accounts. It gets the command's parameters and an
+    AccountsChoice as `accounts`. If there is no `across`, the command's own function always gets the parameter
+    `accounts`, which is None if the command is to work in one account.
 
     `role` is the role to assume if neither --role-name nor the file of accounts names a role. Pass `role=None` for a
     command that writes, `workers=False` for a command that has its own option --workers, and `results=False` to omit

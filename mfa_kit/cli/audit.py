@@ -41,7 +41,7 @@ from mfa_kit.wiring.settings import Settings
 @click.option(
     "--max-session",
     type=Age(),
-    help="Report console users whose sign-in sessions can last longer than this. Needs one request per user.",
+    help="Report console users whose sign-in sessions can last longer than this (one request per console user).",
 )
 @click.option(
     "--fail-on",
@@ -62,7 +62,7 @@ from mfa_kit.wiring.settings import Settings
     "--baseline",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="File of accepted findings, which are not counted. Each has an owner, a reason and an end date.",
+    help="File of accepted findings, which do not count as failures. Each has an owner, a reason and an end date.",
 )
 @SNAPSHOT
 @MAX_AGE
@@ -123,7 +123,10 @@ def audit(
 
 
 def audit_limits(advice: str, drilled_within: float, max_session: float | None) -> Limits:
-    """Return the limits that rules check. Times are in seconds. `advice` is the profile of the password policy."""
+    """Return the limits that rules check. `advice` is the name of the profile for the password policy.
+
+    `drilled_within` and `max_session` are in seconds. None for `max_session` means the default limit.
+    """
     limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
     return limits if max_session is None else replace(limits, session=max_session)
 
@@ -131,7 +134,7 @@ def audit_limits(advice: str, drilled_within: float, max_session: float | None) 
 def _wanted_rules(names: Sequence[str], framework: Framework | None, output: Output) -> list[AuditRule]:
     """Return the rules to apply: those of the framework, or else those with these names.
 
-    Raise UsageFault if both are given, or if verdicts by framework cannot be printed in this form, such as HTML.
+    Raise UsageFault if both are given, or if the output form cannot show a framework's verdicts, such as HTML.
     """
     if framework is None:
         return choose_rules(names)

@@ -34,7 +34,7 @@ def audit_figure(title: str, chart: str) -> str:
 def sign_in_chart(ways: Mapping[str, int]) -> str:
     """Return the HTML of a chart: for each way to sign in (WAYS), the number of users with a console password.
 
-    `ways` maps each way to its number of users. Ways without users have no bar. There must be at least one user.
+    `ways` maps each way to its number of users, and must have at least one user. Ways without users have no bar.
     """
     total = sum(ways.values())
     bars = [

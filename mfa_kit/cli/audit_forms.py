@@ -1,4 +1,4 @@
-"""The rows of an audit for other programs: CSV and JSON Lines, and ASFF (AWS Security Finding Format)."""
+"""The findings of an audit for other programs: rows for CSV and JSON, and ASFF (AWS Security Finding Format)."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ SCHEMA_VERSION = "2018-10-08"
 TYPE = "Software and Configuration Checks/AWS Security Best Practices"
 # The maximum lengths of texts in ASFF (Security Hub API reference, AwsSecurityFinding).
 TITLE, DESCRIPTION, REMEDY, REQUIREMENTS = 256, 1024, 512, 32
-# The type of the resource in ASFF, by the part of the ARN after the account.
+# The type of the resource in ASFF, by the beginning of the part of the ARN after the account ID.
 RESOURCES = {
     "user/": "AwsIamUser",
     "group/": "AwsIamGroup",
@@ -29,7 +29,7 @@ COMPLIANCE = {
     RuleResult.PASS: "PASSED",
     RuleResult.NOT_APPLICABLE: "NOT_AVAILABLE",
 }
-# The workflow status in Security Hub, by the result of a rule. For any other result, it is RESOLVED.
+# The workflow status in Security Hub, by the result of a rule. For any other result, the status is RESOLVED.
 WORKFLOW = {RuleResult.FAIL: "NEW", RuleResult.UNKNOWN: "NEW", RuleResult.ACCEPTED: "SUPPRESSED"}
 LABELS = {
     Severity.CRITICAL: "CRITICAL",
@@ -40,7 +40,7 @@ LABELS = {
 
 
 def finding_row(record: FindingRecord) -> ResultRow:
-    """Return the row of a finding, of a subject whose state is unknown, or of a rule that has neither."""
+    """Return a record as a row, with times in ISO format."""
     return {
         "result": record.result,
         "rule": record.rule.id,
@@ -59,7 +59,7 @@ def finding_row(record: FindingRecord) -> ResultRow:
 def asff_document(records: Sequence[FindingRecord], *, region: str) -> str:
     """Return the findings as a JSON list in AWS's Security Finding Format, for `aws securityhub batch-import-findings`.
 
-    `region` is the region of the Security Hub that imports the findings.
+    `region` is the region in which Security Hub imports the findings.
     """
     return json.dumps([_asff(record, region) for record in records], indent=1, ensure_ascii=False) + "\n"
 

@@ -19,7 +19,8 @@ SHOWN = 3
 def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before | None = None) -> str:
     """Return the HTML page: a summary, charts, the failures, and every rule with its findings.
 
-    `before` is what the ledger knows of earlier audits; the page shows the change since the last one.
+    `before` compares this audit with the last audit in the ledger. The page shows the change if both audits applied the
+    same rules.
     """
     account = wiring.aws.account_label(snapshot.account, lab=snapshot.lab)
     body = [
@@ -147,7 +148,7 @@ def _details(one: RuleAnswer) -> Iterator[str]:
 
 
 def _accepted(one: RuleAnswer) -> Iterator[str]:
-    """Yield an item of a list for each finding that a baseline accepts."""
+    """Yield an HTML list item for each finding that a baseline accepts."""
     for each in one.accepted:
         until = f"accepted by {html_words(each.owner)} until {html_text(each.until)}: {html_words(each.reason)}"
         yield f"<li><b>{html_words(each.subject)}</b>: {html_words(each.evidence)}"

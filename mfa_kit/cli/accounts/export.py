@@ -37,7 +37,7 @@ def export(
 ) -> None:
     """Write the accounts of the organization to a file, for --accounts of other commands and for c7n-org.
 
-    Needs credentials of the management account, or of a delegated administrator. Only ACTIVE accounts are written.
+    This needs credentials of the management account, or of a delegated administrator. Only ACTIVE accounts are written.
     """
     choice = AccountsChoice(
         ou=ou,
