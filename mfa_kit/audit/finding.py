@@ -182,8 +182,9 @@ def audit_rule(
 def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
     """Return the answer of a rule.
 
-    If there are findings, the rule fails, even if parts of the account could not be read. If there are no findings, the
-    result is unknown if a subject could not be evaluated, or if a part that the rule needs could not be read.
+    If there are findings, the rule fails, even if parts of the account could not be read. If there are no findings and
+    the rule yields a NotApplicable, the rule does not apply. Otherwise, the result is unknown if a subject could not be
+    evaluated, or if a part that the rule needs could not be read.
     """
     seen = list(rule.look(scene))
     findings = tuple(each for each in seen if isinstance(each, Finding))
