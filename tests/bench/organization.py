@@ -31,8 +31,8 @@ from tests.bench.table import Row, show
 ACCOUNTS, USERS, MANY = 100, 20, 1000
 # A rollout: its accounts, the users of each, and the bucket of each account with its rates in calls per second. At the
 # higher rate 200 users are enrolled in a second, which is more than two processors do that also run the lab. At the
-# lower rate the processors have time left, so that only the pacing of the accounts counts.
-ROLLOUT, ENROLLED, RATES, BURST = 20, 100, (4, 20), 40
+# lower rate the processors have some time left, so that only the pacing of the accounts counts.
+ROLLOUT, ENROLLED, RATES, BURST = 20, 100, (10, 20), 40
 # How often each candidate runs, and the accounts of the loops.
 RUNS, LOOP, AWS_LOOP = 3, 5, 2
 LATENCY = 0.1
