@@ -242,11 +242,8 @@ def _open(container: PSKC, unlock: Unlock) -> str:
     """
     derivation = container.encryption.derivation
     if derivation.algorithm:
-        if (derivation.pbkdf2_iterations or 0) > ROUNDS or (derivation.pbkdf2_key_length or 0) > DERIVED:
-            raise IntegrityFault(
-                f"this container requires {derivation.pbkdf2_iterations} rounds of PBKDF2, but the limit is {ROUNDS}",
-                "check where this file comes from",
-            )
+        _check_limit(derivation.pbkdf2_iterations, ROUNDS, "rounds of PBKDF2")
+        _check_limit(derivation.pbkdf2_key_length, DERIVED, "octets from PBKDF2")
         secret = unlock("passphrase")
         try:
             container.encryption.derive_key(secret.reveal())
@@ -261,6 +258,14 @@ def _open(container: PSKC, unlock: Unlock) -> str:
         raise UsageFault("the pre-shared key is not hex", "type it as the vendor gave it, two digits per byte")
     container.encryption.key = given.reveal()
     return "pre-shared key"
+
+
+def _check_limit(required: int | None, limit: int, unit: str) -> None:
+    """Raise IntegrityFault if a container requires more than the limit. None means that it does not say."""
+    if (required or 0) > limit:
+        raise IntegrityFault(
+            f"this container requires {required} {unit}, but the limit is {limit}", "check where this file comes from"
+        )
 
 
 def _found(keys: Sequence[PskcKey], now: float) -> Iterator[SeededToken | DroppedRow]:
