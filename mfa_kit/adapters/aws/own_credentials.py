@@ -1,4 +1,4 @@
-"""The user's own credentials, from one or several profiles. Only one prompt at a time asks for a code.
+"""Loads the user's own credentials from one or several profiles. Only one prompt for an MFA code is shown at a time.
 
 A session with MFA may assume any number of roles. So if several profiles have roles with the same source profile and
 MFA device, they need only one code. The AWS CLI asks for one code per role.
@@ -38,8 +38,9 @@ class OwnCredentials:
 
     Any number of threads may use one object. Only one prompt at a time is shown.
 
-    AWS locks a device after several wrong codes. So if a code led to an error, no other code of that device is asked
-    for during the next PERIOD seconds, and the same error is raised again. `clock` returns a monotonic time in seconds.
+    If an error follows a prompt for a code, no other code of that MFA device is asked for during the next PERIOD
+    seconds: the same error is raised again. Otherwise several threads could send AWS one wrong code after another.
+    `clock` returns a monotonic time in seconds.
     """
 
     def __init__(self, wanted: Connection, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,9 +56,11 @@ class OwnCredentials:
             return open_clients(self._wanted)
 
     def of_profile(self, profile: str) -> Credentials | ProfileRole:
-        """Return the credentials of a profile, or, if the profile names a role that needs an MFA code, a ProfileRole.
+        """Return the credentials of a profile, or a ProfileRole.
 
-        Raise UsageFault if the profile has no credentials, and Declined if a code is needed and cannot be asked for.
+        A ProfileRole is returned if the profile names a role that requires an MFA code, and a source profile with
+        access keys. Raise UsageFault if the profile has no credentials, and Declined if a code is needed and cannot be
+        asked for.
         """
         with self._lock, self.remembering(), our_errors():
             found = profile_settings(profile)
@@ -79,14 +82,17 @@ class OwnCredentials:
             return credentials
 
     def forget_sources(self) -> None:
-        """Forget all sessions with MFA, after one of them has expired. The next use of each asks for a code again."""
+        """Forget all sessions with MFA, so that the next use of a source profile asks for a code again.
+
+        The caller does this when one of the sessions has expired.
+        """
         with self._lock:
             self._sources.clear()
 
     def _source(self, profile: str, serial: str) -> Credentials | None:
-        """Return the credentials of a session with MFA that was requested with the access keys of a profile.
+        """Return the credentials of a session with MFA. It is requested once, with the access keys of a profile.
 
-        `serial` is the MFA device. Return None if the profile has no access keys.
+        `serial` is the serial of the MFA device. Return None if the profile has no long-term access keys.
         """
         known = self._sources.get((profile, serial))
         if known is None and "role_arn" not in profile_settings(profile):
@@ -101,7 +107,7 @@ class OwnCredentials:
     def remembering(self) -> Iterator[None]:
         """If the `with` block raises an error after this thread asked for a code, store the error for the MFA device.
 
-        For a while, the error is raised again instead of another prompt for the device.
+        For PERIOD seconds, that error is then raised instead of another prompt for the device.
         """
         self._asked.serial = None
         try:

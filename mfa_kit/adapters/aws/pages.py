@@ -32,7 +32,7 @@ class IamPage(TypedDict):
 
 
 class From(TypedDict):
-    """The argument of a call that says where the requested page begins. It is empty for the first page."""
+    """The argument of a call that says where the requested page begins. For the first page it is empty."""
 
     Marker: NotRequired[str]
 
@@ -41,9 +41,9 @@ P = TypeVar("P", bound=IamPage)
 
 
 def pages(ask: Ask, call: Callable[["IAMClient", From], P]) -> Iterator[P]:
-    """Yield the pages of a listing in order. `call` requests the page that begins at the given position.
+    """Yield the pages of a listing in order. `call` requests one page, whose start is its second argument.
 
-    Raise AwsFault if a marker repeats, or the error that `ask` raises for a page.
+    Raise AwsFault if a marker is missing or repeats, or the error that `ask` raises for a page.
     """
     start: From = {}
     while True:

@@ -13,9 +13,9 @@ class People:
         self._ask = ask
 
     def users(self, *, details: bool) -> Iterator[ListedUser]:
-        """Yield every user. Only with `details`, groups and tags are read; otherwise both are empty.
+        """Yield every user. Without `details`, groups and tags are empty.
 
-        Details take longer, because IAM sends the users' policies with them.
+        With `details`, the call takes longer, because IAM also sends the users' policies.
         """
         if not details:
             for page in pages(self._ask, lambda iam, start: iam.list_users(MaxItems=PAGE, **start)):

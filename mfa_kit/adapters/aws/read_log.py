@@ -1,16 +1,17 @@
-"""Reports each read request to IAM with its request ID. CloudTrail lists the request under the same ID."""
+"""Reports the request ID of each read request to IAM. CloudTrail lists the request under the same ID."""
 
 from collections.abc import Callable
 
 from mfa_kit.adapters.aws.pages import Ask
 
-# A function that is called with the operation, the request ID, and the user whom the request is about, or None.
+# A function that is called with the operation, the request ID, and the name of the user in the request, or None.
 Observe = Callable[[str, str, str | None], None]
+# The key under which the user's name is kept in botocore's request context.
 USER = "mfa_kit_user"
 
 
 def observe_reads(ask: Ask, observe: Observe) -> None:
-    """Call `observe` after each request to IAM that `ask` makes from now on."""
+    """Make the IAM client of `ask` call `observe` after each response from now on."""
 
     def before(params: dict[str, object], context: dict[str, object], **_: object) -> None:
         context[USER] = params.get("UserName")

@@ -22,9 +22,9 @@ class Retry(Protocol):
 def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retry | None = None) -> T:
     """Call `attempt`, which makes one read call, and return its result.
 
-    Retry it if it is throttled or gets no response, because reading twice is harmless. After the last attempt, raise
-    its error. `attempt` raises mfa-kit's errors. `turn`, if given, performs each attempt. It may wait before the
-    attempt, and it retries throttled attempts itself.
+    `attempt` must raise Throttled or Unclear (no response, or an error of the server). It is then called again,
+    because reading twice is harmless. The error of the last attempt is raised. `turn`, if given, makes every attempt
+    except the last. It may wait before the attempt, and it retries throttled attempts itself.
     """
     for pause in READ_PAUSES:
         try:
@@ -32,7 +32,7 @@ def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retr
         except Unclear as error:
             log.debug("%s; asking again in %s s", error, pause)
         except Throttled as error:
-            # `turn` has already retried the attempt.
+            # `turn` has already retried the attempt and given up.
             if turn:
                 raise
             log.debug("%s; asking again in %s s", error, pause)

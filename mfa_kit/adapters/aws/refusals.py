@@ -1,4 +1,7 @@
-"""Converts botocore's errors to mfa-kit's. The request and the body of the response are not kept."""
+"""Converts botocore's errors to mfa-kit's errors.
+
+The new error has the error code and the message from the response, but not the rest of the response or the request.
+"""
 
 import traceback
 from collections.abc import Iterator
@@ -57,25 +60,26 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "TooManyRequestsException": (Throttled, "try again later"),
     "ValidationError": (errors.InvalidValue, "check the names and ARNs that were given"),
 }
-# Phrases in a refusal that is, or may be, due to missing MFA. A policy that requires MFA denies explicitly.
+# Phrases in a refusal that may be due to missing MFA. Policies that require MFA usually deny explicitly.
 WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")
 WITH_MFA = (
     "if a policy requires MFA, use credentials with MFA, such as a profile with mfa_serial; see docs/credentials.md"
 )
-# Phrases in a refusal that names its cause (IAM user guide, "Troubleshoot access denied error messages").
+# Phrases in a refusal by a policy of an organization (IAM user guide, "Troubleshoot access denied error messages").
 BY_POLICY = ("service control policy", "resource control policy")
 CAUSES = (
     "AWS does not say why; check that the role exists, that its trust policy allows you, that your own policies allow "
     "sts:AssumeRole, that the external ID is right, and whether the role requires MFA"
 )
 WRONG_CODE = "MultiFactorAuthentication failed"
-# The errors that botocore raises before it sends a request, when credentials cannot be renewed. It also raises a
-# RuntimeError with the text STILL_EXPIRED.
+# The errors that botocore raises instead of sending a request if it cannot renew the credentials. If the renewed
+# credentials have expired too, botocore raises a RuntimeError with the text STILL_EXPIRED.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
 STILL_EXPIRED = "the refreshed credentials have also expired"
 # In these modules, botocore raises ValueError if a number or base64 in a response is invalid, and RecursionError if the
 # JSON of a policy is nested too deep.
 PARSERS = {"botocore.parsers", "botocore.handlers"}
+# After these errors, no connection was made, so the request was not sent.
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 # With this status or a higher one, the server failed, and the request may have taken effect (RFC 9110, 15.6).
 SERVER_ERROR = 500
@@ -84,13 +88,13 @@ NOT_IAM = "check the proxy, the network and --endpoint-url, and try again"
 
 @contextmanager
 def our_errors() -> Iterator[None]:
-    """Convert botocore's errors to mfa-kit's. The request and the body of the response are not kept."""
+    """Convert the errors that botocore raises in the `with` block to mfa-kit's errors."""
     try:
         yield
     except ClientError as error:
         raise _refused(error) from None
     except SSLError as error:
-        # Any other failure happens after the certificate check, so the request may have been sent.
+        # Other TLS errors can happen after the certificate check, so the request may have been sent.
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
             raise Unclear("no answer from AWS (SSLError)", "check the network and try again") from None
         raise AwsFault(f"AWS cannot be reached: {error}", "check the CA bundle and --endpoint-url") from None
@@ -107,7 +111,10 @@ def our_errors() -> Iterator[None]:
 
 
 def _of_botocore(error: Exception) -> Exception:
-    """Convert an error that botocore raises with a general class, such as RuntimeError. Return others unchanged."""
+    """Convert a RuntimeError or ValueError if botocore raised it while renewing credentials or parsing a response.
+
+    Return any other error unchanged.
+    """
     if STILL_EXPIRED in str(error):
         return Expired("the credentials have expired and were not renewed", SIGN_IN)
     frames = traceback.walk_tb(error.__traceback__)
@@ -116,21 +123,21 @@ def _of_botocore(error: Exception) -> Exception:
 
 
 def _no_answer(error: Exception) -> Unclear:
-    """Return the Unclear for an error after which it is unknown whether the request took effect."""
+    """Convert an error after which it is unknown whether the request took effect."""
     if isinstance(error, ResponseParserError):
         return Unclear("the response cannot be parsed, so it is not from IAM", NOT_IAM)
     return Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again")
 
 
 def is_wrong_code(error: ClientError) -> bool:
-    """Whether STS refused the code of an MFA device."""
+    """Return whether STS refused the code of an MFA device."""
     return WRONG_CODE in str(error)
 
 
 def refused_role(error: ClientError, role: str) -> MfaKitError:
-    """Return the error for an AssumeRole that mfa-kit itself sent and AWS refused.
+    """Convert the error response to an AssumeRole call that mfa-kit itself made, not botocore.
 
-    The hint of an AccessDenied lists the possible causes, because AWS's message is the same for most of them.
+    If AWS denies access without a cause, the hint lists the possible causes.
     """
     found = _answered(error)
     if not isinstance(found, AccessDenied):
@@ -149,7 +156,7 @@ def _refused(error: ClientError) -> MfaKitError:
     """Convert an error response to one of mfa-kit's errors."""
     found = _answered(error)
     if error.operation_name == "AssumeRole" and not isinstance(found, Throttled | Unclear):
-        # botocore itself sent this call to get credentials for another request, which was then not sent.
+        # botocore made this call to get credentials for another request, and then did not send that request.
         return Expired(str(found), found.hint)
     return found
 
@@ -175,7 +182,7 @@ def _kind_and_hint(code: str, message: str, *, status: int) -> tuple[type[MfaKit
 
 
 def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
-    """Return the hint for a refusal due to missing MFA or a wrong code, or "" for any other refusal."""
+    """Return the hint for a refusal that may be due to missing MFA or a wrong code, or "" for any other refusal."""
     if kind is AccessDenied and any(said in message for said in WITHOUT_MFA):
         return WITH_MFA
     if WRONG_CODE in message:
@@ -184,7 +191,7 @@ def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
 
 
 def _unusable(error: BotoCoreError) -> MfaKitError:
-    """Return the UsageFault or AwsFault for an error that botocore raised before it sent a request."""
+    """Convert an error that botocore raised before it sent a request to UsageFault or AwsFault."""
     said = str(error).rstrip(". ")
     if isinstance(error, InvalidRegionError):
         return UsageFault(said, "give a region such as us-east-1: --region, or the setting region of the profile")

@@ -1,11 +1,11 @@
 """Makes single calls to Amazon S3, with retries.
 
-Error responses on which callers base a decision, such as that an object does not exist, are raised as this module's own
-error classes.
+Error responses that callers handle specially, such as for a missing object, are raised as this module's own error
+classes.
 
-Reads are retried, as in other services. Unlike writes to IAM, a PutObject is retried too: it is conditional, and a
-retry sends the same octets, so it is harmless whether or not an earlier attempt took effect. Deletions are retried for
-the same reason: they delete one version, or an object only if it has a known entity tag.
+Reads are retried, as for other services. Unlike writes to IAM, a PutObject is retried too. It is conditional, and a
+retry sends the same octets, so a retry is harmless whether or not an earlier attempt took effect. Retrying a deletion
+is harmless too: it deletes one version, or an object only if the object has a known entity tag.
 """
 
 import threading
@@ -47,14 +47,14 @@ class NoBucket(AwsFault):
 
 
 class Damaged(Unclear):
-    """The content that was received does not have the checksum or the length that S3 reported."""
+    """The received content does not have the checksum or the length that S3 sent with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
-    """A version of an object, or a delete marker. The ID is `null` for an object from before versioning.
+    """A version of an object, or a delete marker. The ID of a version from before versioning is `null`.
 
-    `latest` says whether it is the current version, and `marker` whether it is a delete marker.
+    `latest` is true for the current version, and `marker` is true for a delete marker.
     """
 
     url: S3Url
@@ -76,9 +76,9 @@ class Found:
 
 
 class S3Calls:
-    """The calls to S3 that backups need. Each raises MfaKitError if it fails.
+    """Makes the calls to S3 that backups need. Each method raises MfaKitError if it fails.
 
-    `client` creates the client when it is first needed. `encryption` are the arguments of PutObject that choose the
+    `client` creates the client when it is first needed. `encryption` has the arguments of PutObject that choose the
     encryption at rest.
     """
 
@@ -118,9 +118,9 @@ class S3Calls:
         return read(lambda: _attempt(attempt), sleep=self._sleep)
 
     def put(self, url: S3Url, content: bytes) -> str | None:
-        """Create an object. Return its version ID, or None without versioning. Raise Taken if the key is in use.
+        """Create an object. Return its version ID, or None without versioning. Raise Taken if the object exists.
 
-        If an attempt gets no response but created the object, the next attempt raises Taken because of that object.
+        Taken can also mean that an earlier attempt of this call created the object but got no response.
         """
 
         def attempt() -> str | None:
@@ -152,7 +152,7 @@ class S3Calls:
         return _attempt(attempt)
 
     def keys(self, url: S3Url) -> Iterator[S3Url]:
-        """Yield the objects whose URL begins with this one, sorted by key."""
+        """Yield the URLs of the bucket's objects whose keys begin with `url.key`, sorted by key."""
         wanted = {"Bucket": url.bucket, "Prefix": url.key}
         more: dict[str, str] = {}
         while True:
@@ -164,7 +164,7 @@ class S3Calls:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def versions(self, url: S3Url) -> Iterator[ObjectVersion]:
-        """Yield all versions and delete markers of the objects whose URL begins with this one."""
+        """Yield all versions and delete markers of the bucket's objects whose keys begin with `url.key`."""
         more: dict[str, str] = {}
         while True:
             page = self.ask("list_object_versions", Bucket=url.bucket, Prefix=url.key, **more)
@@ -189,7 +189,7 @@ def _attempt(act: Callable[[], T]) -> T:
             raise
         except (FlexibleChecksumError, IncompleteReadError) as error:
             raise Damaged(f"S3's response is damaged ({type(error).__name__})", "try again") from None
-        except SSLError:  # the connection ended before the content was complete; botocore lets this error through
+        except SSLError:  # the connection ended early; botocore does not convert this error of urllib3
             raise Unclear("S3's response is incomplete (SSLError)", "check the network and try again") from None
 
 

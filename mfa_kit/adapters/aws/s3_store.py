@@ -1,11 +1,11 @@
 """Backups in a bucket of Amazon S3, under `s3://BUCKET/PREFIX/ACCOUNT/USER/FILE`.
 
-Every object is written with `If-None-Match: *`, so nothing is ever overwritten, and read back afterward. A removal
-deletes all versions of an object, because the old versions contain the secret too.
+Every object is written with `If-None-Match: *`, so nothing is ever overwritten. After each write, the object is read
+back. A removal deletes all versions of an object, because the old versions contain the secret too.
 
-S3 cannot rename an object. So to replace an object, its new content is first written as a copy beside the object
-(`FILE.rekey-XXXXXXXX`) and read back, then the object is deleted and written again, and then the copy is deleted. At
-each moment, the object or a complete copy exists. If a process is killed in between, the next one that replaces the
+S3 cannot rename an object. So an object is replaced in these steps: write the new content as a copy beside the object
+(`FILE.rekey-XXXXXXXX`), read the copy back, delete the object, write the object again, and delete the copy. At each
+moment, the object or a complete copy exists. If a process is killed in between, the next process that replaces the
 object finishes the earlier replacement first.
 """
 
@@ -65,7 +65,8 @@ class S3Folder:
     def alone(self) -> Iterator[None]:
         """Check the bucket, and then run the `with` block without a lock, because S3 has no locks for folders.
 
-        Each write is conditional instead: S3 refuses the write if another process has changed the object.
+        Instead, S3 refuses to write an object that exists, and S3File.replace raises IntegrityFault if another process
+        has changed the object.
         """
         self.check()
         yield
@@ -78,9 +79,9 @@ class S3File:
         self._url, self._calls = url, calls
 
     def is_taken(self) -> bool:
-        """Whether an object with this name already exists. False if there is no bucket.
+        """Whether the object or a copy of it exists.
 
-        `S3Folder.check` reports the missing bucket.
+        If the bucket does not exist, return False, because `S3Folder.check` reports a missing bucket.
         """
         with self._faults("read"):
             try:
@@ -119,8 +120,9 @@ class S3File:
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
         """Replace the content by `change(content)`, in the steps that the module's docstring describes.
 
-        Return the result of `check` for the new content as read back. If `check` raises IntegrityFault or AccessDenied,
-        or if another process changed the object, the old content remains.
+        At most `most` octets of the old content are read. Return the result of `check` for the new content as read
+        back. The old content remains if `check` raises IntegrityFault, if another process has changed the object, or
+        if AWS denies its deletion.
         """
         with self._faults("replaced"):
             stale = self._finish_earlier(most)
@@ -185,8 +187,8 @@ class S3File:
     def _finish_earlier(self, most: int) -> list[S3Url]:
         """Finish the replacements that killed processes began. Return the copies that differ from the object.
 
-        The caller removes these copies after it has replaced the object. This is safe even if the process that wrote a
-        copy is still running, because that process deletes the object only if the object has the content that it read.
+        The caller deletes these copies after it has replaced the object. Deleting a copy is safe even if the process
+        that wrote it is still running: that process will find that the object has changed, and will not delete it.
         """
         copies = self._copies()
         if not copies:
@@ -222,16 +224,16 @@ class S3File:
         self._delete_each(versions)
 
     def _delete_all(self, url: S3Url) -> bool:
-        """Delete all versions of an object and of its copies. Return whether any of them had content.
+        """Delete all versions and delete markers of an object and of its copies.
 
-        Delete markers have none.
+        Return whether there was at least one version, which unlike a delete marker has content.
         """
         versions = [each for each in self._calls.versions(url) if url in {each.url, _original(each.url)}]
         self._delete_each(versions)
         return any(not each.marker for each in versions)
 
     def _delete_each(self, versions: list[ObjectVersion]) -> None:
-        """Delete versions, the current one last, so that no older version becomes the current one."""
+        """Delete versions. The current one is deleted last, so that no older version becomes the current one."""
         for version in sorted(versions, key=lambda each: each.latest):
             self._delete_version(version)
 
@@ -260,7 +262,7 @@ class S3File:
                 ) from None
 
     def _lock(self, version: ObjectVersion) -> tuple[str | None, str]:
-        """Return the mode of a version's lock and when it ends, or None and "" if no lock is known."""
+        """Return the mode and the end of a version's lock, or None and "" if there is no lock or it cannot be read."""
         where = {"Bucket": version.url.bucket, "Key": version.url.key, "VersionId": version.id}
         with suppress(MfaKitError):
             found = self._calls.ask("head_object", **where)
@@ -285,8 +287,8 @@ class S3File:
 class S3Stores:
     """Returns folders of backups, and backups, in buckets.
 
-    `check_bucket` takes the name of a bucket, and raises UsageFault if the bucket is unsuitable for backups. It is
-    called once for each bucket.
+    `check_bucket` takes the name of a bucket, and raises UsageFault if the bucket is unsuitable for backups. A bucket
+    that passed the check is not checked again.
     """
 
     def __init__(self, calls: S3Calls, check_bucket: Callable[[str], None]) -> None:

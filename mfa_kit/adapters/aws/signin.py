@@ -1,4 +1,4 @@
-"""Gets a sign-in token from AWS's federation endpoint, and the address that opens the console with the token.
+"""Gets a sign-in token from AWS's federation endpoint, and builds the URL that opens the console with this token.
 
 Source: IAM user guide, "Enable custom identity broker access to the AWS console". For 15 minutes a sign-in token is as
 powerful as a password.
@@ -21,10 +21,10 @@ LONGEST = 1 << 16
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects, because the request must not be sent to another server."""
+    """Refuses redirects, because the request contains credentials and must not be sent to another server."""
 
     def redirect_request(self, *_: object) -> None:
-        """Follow no redirect, so that urllib raises HTTPError for the response."""
+        """Return None, so that urllib follows no redirect and raises HTTPError."""
         return
 
 
@@ -37,7 +37,7 @@ class _HttpsConnection(http.client.HTTPSConnection):
 
 
 class _BoundedHttp(urllib.request.HTTPHandler):
-    """Aborts a slow or endless response. urllib's timeout limits only the time between two reads."""
+    """Opens http addresses, and aborts a slow or endless response. urllib's timeout limits only each single read."""
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         """Open an http address."""
@@ -45,7 +45,7 @@ class _BoundedHttp(urllib.request.HTTPHandler):
 
 
 class _BoundedHttps(urllib.request.HTTPSHandler):
-    """Aborts a slow or endless response over https."""
+    """Opens https addresses, and aborts a slow or endless response."""
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         """Open an https address."""
@@ -55,8 +55,8 @@ class _BoundedHttps(urllib.request.HTTPSHandler):
 def console_address(endpoint: str, session: Secret[str], *, destination: str) -> Secret[str]:
     """Return a URL that signs in to the console and opens the page `destination`.
 
-    `session` has the credentials, as the JSON that the endpoint accepts. Raise AwsFault if the endpoint refuses them or
-    does not respond, and UsageFault if the endpoint's address is not https.
+    `session` has the credentials, as the JSON that the endpoint accepts. Raise AwsFault if the endpoint returns no
+    token, and UsageFault if its address is neither https nor on loopback.
     """
     token = _token(endpoint, session)
     asked = {"Action": "login", "Issuer": ISSUER, "Destination": destination, "SigninToken": token.reveal()}
