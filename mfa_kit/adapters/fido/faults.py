@@ -22,25 +22,25 @@ try:
 except ImportError:
     CARD_ERRORS: tuple[type[Exception], ...] = ()
 else:
-    # pyscard's errors derive from two classes with no common base class.
+    # pyscard's errors derive from two classes, which have no base class in common except Exception.
     CARD_ERRORS = (SmartcardException, BaseSCardException)
 
-# The maximum length of a text that a device reports about itself.
+# Texts from a device or a library are cut to this many characters.
 LONGEST_WORD = 64
 
 SET_PIN = "set a PIN first: mfa-kit key pin set"
-# PC/SC status codes (pcsclite.h): a sharing violation, and a reset by another program.
+# PC/SC status codes (pcsclite.h): another program has exclusive access to the card, and another program has reset it.
 BUSY = 0x8010000B
 RESET = 0x80100068
 # PC/SC status codes for a card that no longer answers: removed, no card, reader gone, not transacted, unknown reader,
-# invalid handle, data lost, unresponsive, unpowered. 0 is reported for an incomplete response.
+# invalid handle, data lost, unresponsive, unpowered. pyscard reports 0 for an incomplete response.
 GONE = {0x80100069, 0x8010000C, 0x80100017, 0x80100016, 0x80100009, 0x80100003, 0x8010002F, 0x80100066, 0x80100067, 0}
 # Programs that are known to keep cards open.
 HOLDERS = {"scdaemon", "yubikey-agent", "yubioath-flutter", "authenticator"}
 
-# CTAP 2.1, 6.3: the key was not touched, or the request was canceled.
+# CTAP statuses (CTAP 2.1, 8.2): the key was not touched, or the request timed out or was canceled.
 UNTOUCHED = {0x27, 0x2D, 0x2F, 0x3A, 0x05}
-# Other CTAP statuses (CTAP 2.1, 6.3), and what the user can do about them.
+# Other CTAP statuses (CTAP 2.1, 8.2), each with its message and hint.
 SAYINGS: dict[int | None, tuple[str, str]] = {
     0x32: (
         "the PIN of this key is locked for good",
@@ -82,7 +82,7 @@ GARBLED = (
 
 @contextmanager
 def key_faults() -> Iterator[None]:
-    """Convert library errors to DeviceFault with a message and a hint."""
+    """Convert the errors that the libraries raise in the `with` block to DeviceFault with a message and a hint."""
     try:
         yield
     except OSError as error:
@@ -121,12 +121,12 @@ def _hresult(error: Exception) -> int:
 
 
 def is_held(error: Exception) -> bool:
-    """Return whether another program is using the card."""
+    """Return whether an error of pyscard says that another program is using the card."""
     return _hresult(error) == BUSY
 
 
 def card_fault(error: Exception) -> DeviceFault:
-    """Convert a pyscard error to DeviceFault, by its PC/SC status code."""
+    """Convert a pyscard error to DeviceFault. Its PC/SC status code decides the message."""
     code = _hresult(error)
     if code == BUSY:
         return DeviceFault(
@@ -148,7 +148,7 @@ def _holder() -> str | None:
 
 
 def ctap_status(error: Exception) -> int | None:
-    """Return the CTAP status code of an error from the device or the client, or None if it has none."""
+    """Return the CTAP status code of an error from python-fido2, or None if the error has none."""
     inner = error.cause if isinstance(error, ClientError) else error
     return int(inner.code) if isinstance(inner, CtapError) else None
 

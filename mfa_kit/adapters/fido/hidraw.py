@@ -1,4 +1,4 @@
-"""The device nodes of security keys on USB. Linux only: /dev/hidraw*, found in sysfs(5), which every user can read."""
+"""Finds the device nodes (/dev/hidraw*) of security keys on USB in sysfs(5), which every user can read. Linux only."""
 
 import os
 import struct
@@ -24,12 +24,15 @@ def device_nodes() -> list[str]:
 
 
 def barred_nodes() -> list[str]:
-    """Return the device nodes that this user has no permission to open."""
+    """Return the device nodes of FIDO keys on USB that this user has no permission to open."""
     return [node for node in device_nodes() if not os.access(node, os.R_OK | os.W_OK)]
 
 
 def address_of_node(node: str) -> tuple[int, int] | None:
-    """Return the bus and address of the USB device with this node (busnum and devnum), or None if it has none."""
+    """Return the bus and address (busnum and devnum) of the USB device with this node.
+
+    Return None if the node does not belong to a USB device.
+    """
     with suppress(OSError, ValueError):
         for folder in (SYSFS / Path(node).name / "device").resolve(strict=True).parents:
             if (folder / "busnum").exists():

@@ -1,4 +1,4 @@
-"""An open FIDO key: its information, PIN and signatures. A PIN is sent once and never retried automatically."""
+"""Opens a FIDO key, and gives access to its information, PIN and signatures. A PIN is never retried automatically."""
 
 import math
 import secrets
@@ -53,18 +53,19 @@ from mfa_kit.security_keys.authenticator import (
 
 # The user is reminded to touch the key when this many seconds remain.
 COUNTDOWN = (20, 10, 5)
-# How many other requests may come before the one that waits for a touch: getInfo, key agreement and PIN token. A key
-# answers these immediately.
+# The maximum number of requests before the request that waits for a touch: getInfo, key agreement and PIN token. A key
+# answers them immediately.
 ROUND = 3
-# CTAP 2.1, 6.4: maxMsgSize is at least 1024. Keys accept between 8 and 64 credentials in a list.
+# The minimum of maxMsgSize (CTAP 2.1, 6.4).
 SMALLEST_MESSAGE = 1024
+# The maximum of maxCredentialCountInList that mfa-kit accepts. Real keys report between 8 and 64.
 MOST_LISTED = 1024
 
 
 class _Person(UserInteraction):
-    """Gives the PIN to python-fido2 once, and no PIN at any further request.
+    """Gives the PIN to python-fido2 once, and no PIN when it asks again.
 
-    Sending a PIN again would use up another try, and only the user may decide to do that.
+    Sending the PIN to the key again would use up another try, and only the user may decide to do that.
     """
 
     def __init__(self, pin: Pin | None) -> None:
@@ -80,10 +81,11 @@ class _Person(UserInteraction):
 def open_key(
     wanted: str | None, *, tell: Callable[[str], None], relying_party: str | None = None
 ) -> Iterator["FidoKey"]:
-    """Open a key, yield it, and close it at the end. `wanted` is its path or serial number; None means the only key.
+    """Open a key, yield it, and close it at the end.
 
-    `tell` shows the user what to do now. Registrations are for the domain `relying_party`, or else for a random one.
-    Raise DeviceFault if the key cannot be opened.
+    `wanted` is the path or serial number of the key; None means the only key that is plugged in. `tell` shows the user
+    an instruction, such as to touch the key. Registrations are for the domain `relying_party`, or if it is None for a
+    random domain. Raise DeviceFault if the key cannot be opened.
     """
     found = links.find_key(wanted)
     with key_faults():
@@ -126,7 +128,10 @@ class FidoKey:
             return replace(said, pin_retries=self._pin_tries, replug=bool(replug))
 
     def residents(self, pin: Pin) -> tuple[int, int]:
-        """Return how many resident credentials the key has, and how many more fit."""
+        """Return how many resident credentials the key has, and how many more it can store.
+
+        Raise DeviceFault if the key cannot count its credentials, or the PIN is wrong.
+        """
         with key_faults(), self._pin_errors():
             ctap = Ctap2(self._device)
             client_pin = ClientPin(ctap)
@@ -145,18 +150,22 @@ class FidoKey:
     def change_pin(self, old: Pin, new: Pin) -> None:
         """Change the PIN.
 
-        Raise DeviceFault for a wrong PIN, with the number of remaining tries, or if the key rejects the new PIN.
+        Raise DeviceFault if the key rejects the new PIN, or if the old PIN is wrong. For a wrong PIN, the message has
+        the number of remaining tries.
         """
         with key_faults(), self._pin_errors(), self._new_pin():
             ClientPin(Ctap2(self._device)).change_pin(old.reveal(), new.reveal())
 
     def try_pin(self, pin: Pin) -> None:
-        """Raise DeviceFault if the PIN is wrong. To check it, a PIN token is requested, which is not used otherwise."""
+        """Check the PIN by requesting a PIN token, which is then not used. Raise DeviceFault if the PIN is wrong."""
         with key_faults(), self._pin_errors():
             ClientPin(Ctap2(self._device)).get_pin_token(pin.reveal(), ClientPin.PERMISSION.GET_ASSERTION, self._rp)
 
     def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
-        """Set the minimum PIN length, and whether the PIN has to be changed before the next use (CTAP 2.1, 6.11.4)."""
+        """Set the minimum PIN length, and whether the PIN has to be changed before the next use (CTAP 2.1, 6.11.4).
+
+        `pin` is None if the key has no PIN. If `shortest` is None, the minimum length does not change.
+        """
         with key_faults(), self._pin_errors():
             ctap = Ctap2(self._device)
             if not Config.is_supported(ctap.info):
@@ -188,8 +197,8 @@ class FidoKey:
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
         """Create a non-resident credential with direct attestation. This requires a touch.
 
-        `known` has the credentials of the keys that were examined before. Return None if this key created one of them
-        for this relying party, which shows that the key was examined before.
+        `known` has the credentials of the keys that mfa-kit has examined. Return None if this key created one of them
+        for this relying party, so it is one of these keys.
         """
         server = self._server()
         options, state = server.register_begin(
@@ -224,14 +233,14 @@ class FidoKey:
 
     @property
     def credential(self) -> bytes:
-        """The credential of the last registration, without its private key. It is empty before the first registration.
+        """The credential of the last registration, without its private key. Empty before the first registration.
 
-        It identifies the key, but cannot be used to sign.
+        The credential identifies the key, but cannot be used to sign.
         """
         return bytes(self._credential or b"")
 
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
-        """Request a signature of a challenge with the last credential. This requires a touch."""
+        """Have the key sign a challenge with the credential of the last registration. This requires a touch."""
         if self._credential is None:
             raise TypeError("register first")
         server = self._server()
@@ -261,9 +270,9 @@ class FidoKey:
         return Fido2Client(self._device, collector, _Person(pin), extensions=[])
 
     def _speaks_u2f(self) -> tuple[str, ...]:
-        """Return `U2F_V2` if the key supports U2F, or an empty tuple if it does not.
+        """Return a tuple with `U2F_V2` if the key supports U2F, or an empty tuple if it does not.
 
-        The key is asked with U2F's own version command, because getInfo may omit U2F.
+        This sends U2F's own version command, because the response to getInfo may omit U2F.
         """
         if self._device.capabilities & CAPABILITY.NMSG and self._device.place.link is Link.HID:
             return ()
@@ -274,10 +283,10 @@ class FidoKey:
 
     @contextmanager
     def _finger(self) -> Iterator[None]:
-        """Ask for a touch just before a request that requires it, and count down.
+        """Ask the user for a touch just before the request that requires it, and count down.
 
-        The prompt does not wait for keepalives, because the key may never send one. It is not shown earlier, because a
-        preceding request, such as the check of a wrong PIN, may fail.
+        The prompt is not shown at the key's first keepalive, because a key may send none. It is not shown before the
+        preceding requests, because one of them, such as the check of a PIN, may fail.
         """
         self._device.deadline.allow(links.TOUCH + links.SLACK + ROUND * links.PROMPT)
         began = math.inf
@@ -303,7 +312,7 @@ class FidoKey:
 
     @contextmanager
     def _new_pin(self) -> Iterator[None]:
-        """Convert the rejection of a new PIN to DeviceFault."""
+        """Convert the error for a new PIN that the key rejects to DeviceFault."""
         try:
             yield
         except CtapError as error:
@@ -327,8 +336,8 @@ class FidoKey:
             left, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
             what = f"{left} {'try is' if left == 1 else 'tries are'} left"
             if code == CtapError.ERR.PIN_AUTH_BLOCKED:
-                # The PIN was wrong for the third time in a row, or the key already waits to be unplugged. Older keys
-                # report the same error for both.
+                # The PIN was wrong for the third time in a row, or the key accepted no PIN because it had to be
+                # unplugged first. Older keys report the same error in both cases.
                 happened, hint = SAYINGS[code]
                 raise DeviceFault(f"{happened}; {what}", hint) from None
             raise DeviceFault(
@@ -363,10 +372,11 @@ def _requirement(*, verify: bool) -> UserVerificationRequirement:
 
 
 def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
-    # python-fido2 counts down from these values, so it would not end soon if a value were huge.
+    # If a list of credentials exceeds max_msg_size, python-fido2 tries again with one credential less, starting at
+    # max_creds_in_list. With a huge list or a tiny message, it would try for a long time.
     if not 0 <= info.max_creds_in_list <= MOST_LISTED or info.max_msg_size < SMALLEST_MESSAGE:
         raise ValueError("max_creds_in_list or max_msg_size is out of range")
-    # mfa-kit generates PINs of at least this length. With a huge value, no such PIN would be valid.
+    # mfa-kit generates PINs of at least min_pin_length characters. A PIN longer than LONGEST_PIN is never valid.
     if info.min_pin_length > LONGEST_PIN:
         raise ValueError("the minimum PIN length is above the maximum")
     versions = all_shortened(info.versions)

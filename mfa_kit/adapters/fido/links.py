@@ -1,4 +1,4 @@
-"""Finds and opens FIDO keys on USB HID and PC/SC. Waiting for a packet or APDU is limited by a deadline."""
+"""Finds and opens FIDO keys on USB HID and PC/SC. A deadline limits each wait for a packet or APDU."""
 
 import math
 import queue
@@ -27,11 +27,12 @@ with suppress(ImportError):
 
 T = TypeVar("T")
 
-# The errors that show that the opened card is not a FIDO key.
+# The errors that mean that the card in a reader is not a FIDO key.
 NO_KEY: tuple[type[Exception], ...] = (*GARBLED, CtapError)
 
-# Time limits in seconds. A key answers immediately (PROMPT), or waits for a touch (TOUCH), at most 30 s for all keys
-# that we know. SLACK allows for transmission. TICK is the time between two calls of `tick`.
+# Time limits in seconds. PROMPT is for requests that a key answers immediately. TOUCH is for requests that wait for a
+# touch: all keys that we know wait at most 30 s. SLACK is added to TOUCH for transmission. TICK is the longest time
+# between two calls of `tick`.
 PROMPT = 4.0
 TOUCH = 30.0
 SLACK = 5.0
@@ -41,9 +42,10 @@ GET_RESPONSE, MORE = 0xC0, 0x61
 
 
 class Deadline:
-    """Waits for one packet or APDU at a time, in a thread that is abandoned when the device does not respond.
+    """Waits for one packet or APDU at a time. Each call to the device runs in a thread of its own.
 
-    `tick` is called now and then while it waits. `mute` is true once the device did not respond in time.
+    If the device does not respond in time, the thread is abandoned and `mute` becomes true. During a wait, `tick` is
+    called at least every TICK seconds.
     """
 
     def __init__(self) -> None:
@@ -53,7 +55,7 @@ class Deadline:
         self.mute = False
 
     def allow(self, seconds: float) -> None:
-        """Limit all further calls together to a number of seconds, because a library could repeat them forever."""
+        """Limit the total time of all further calls, because a library could repeat a call forever."""
         self._last = time.monotonic() + seconds
 
     def start(self, seconds: float) -> None:
@@ -61,7 +63,7 @@ class Deadline:
         self._end = min(time.monotonic() + seconds, self._last)
 
     def wait(self, call: Callable[[], T]) -> T:
-        """Make a call and return its result. Raise DeviceFault if this call or an earlier one took too long."""
+        """Make a call and return its result. Raise DeviceFault if this call takes too long, or an earlier call did."""
         self.tick()
         if self.mute or time.monotonic() >= self._end:
             raise self._lost()
@@ -97,7 +99,7 @@ def _raise(error: BaseException) -> NoReturn:
 
 
 class _Packets(CtapHidConnection):
-    """python-fido2's packet connection, with a deadline for each packet that is read."""
+    """A python-fido2 packet connection with a deadline for each packet that is read."""
 
     def __init__(self, inner: CtapHidConnection, deadline: Deadline) -> None:
         self._inner = inner
@@ -124,7 +126,8 @@ class _Packets(CtapHidConnection):
 
     def close(self) -> None:
         """Close the connection, unless a read is still blocked in it."""
-        # A blocked read must not continue on another file that has since received the same descriptor number.
+        # If the file were closed during a blocked read, its descriptor number could be reused for another file, and the
+        # read could then take data from that file.
         if not self._deadline.mute:
             self._inner.close()
 
@@ -158,7 +161,7 @@ class CardReader(Protocol):
 
 
 class _Card:
-    """pyscard's connection with a deadline for each call. The card stays powered, because other programs may use it."""
+    """A pyscard connection with a deadline for each call. The card stays powered, because other programs may use it."""
 
     def __init__(self, inner: CardConnection, deadline: Deadline) -> None:
         self._inner = inner
@@ -171,8 +174,8 @@ class _Card:
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
         """Send an APDU and return the response.
 
-        Raise DeviceFault if the response does not arrive in time. Raise it also if the response is endless: a part
-        without data says that more data follows.
+        Raise DeviceFault if the response does not arrive in time, or if it could be endless, because a part without
+        data announces more data.
         """
         data, sw1, sw2 = self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
         if apdu[1] == GET_RESPONSE and sw1 == MORE and not data:
@@ -180,10 +183,10 @@ class _Card:
         return data, sw1, sw2
 
     def disconnect(self) -> None:
-        """Disconnect from the card and the service, unless a call is still blocked.
+        """Disconnect from the card and release the PC/SC context, unless a call is still blocked.
 
-        pyscard would keep the service's context until the garbage is collected. The service has a limited number, and
-        a wait for a key makes several connections per second.
+        Otherwise pyscard would keep the context until the next garbage collection. The service has a limited number of
+        contexts, and while mfa-kit waits for a key, it connects several times per second.
         """
         if not self._deadline.mute:
             try:
@@ -207,12 +210,15 @@ class BoundedDevice(CtapDevice):
 
     @property
     def capabilities(self) -> int:
-        """CTAPHID's capability flags of the key."""
+        """The key's capability flags, as defined for CTAPHID."""
         return self._inner.capabilities
 
     @property
     def version(self) -> Version | None:
-        """The device version in CTAPHID, or None. It is the firmware version if the manufacturer sets it."""
+        """The device version that the key reports in CTAPHID, or None if it reports none or only zeros.
+
+        Manufacturers that set it use the firmware version.
+        """
         version = getattr(self._inner, "device_version", None)
         return Version(*version) if version and any(version) else None
 
@@ -227,7 +233,7 @@ class BoundedDevice(CtapDevice):
         finger = (_wants_finger if cmd == CTAPHID.CBOR else _wants_finger_u2f)(data)
         if finger:
             self.finger()
-        # A U2F key reports immediately that it was not touched, and is then polled.
+        # U2F: the key reports immediately that it has not been touched, and python-fido2 repeats the request.
         self.deadline.start(TOUCH + SLACK if finger and cmd == CTAPHID.CBOR else PROMPT)
         self.deadline.tick()
         return self._inner.call(cmd, data, event, on_keepalive)
@@ -273,9 +279,9 @@ def find_keys() -> tuple[list[PluggedKey], list[DeviceFault]]:
 
 
 def attached_names() -> list[str]:
-    """Return names that change when a key is plugged in or removed, even if this user cannot open the key.
+    """Return the names of the keys on USB, and of the readers that contain a card. No request is sent to a card.
 
-    No request is sent to a card.
+    So the result changes when a key is plugged in or removed, even if this user cannot open the key.
     """
     usb = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
     return [*usb, *hidraw.barred_nodes(), *(ask_readers(_present) if CARD_ERRORS else [])]
@@ -320,7 +326,7 @@ class FoundKey:
 
 def _found() -> tuple[list[FoundKey], list[DeviceFault]]:
     usb = [_on_usb(each) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
-    # A key on USB may also appear as a reader, whose name begins with the key's product name. So one such reader is
+    # A key on USB may also appear as a reader whose name begins with the key's product name. So one such reader is
     # skipped for each key on USB.
     names = [each.place.product for each in usb if each.place.product]
     cards, wrong = [], []
@@ -370,7 +376,7 @@ def _speaks_fido(reader: CardReader) -> bool:
 
 
 def find_key(wanted: str | None) -> FoundKey:
-    """Return the key that is plugged in and has the path or serial number `wanted`. None means the only key.
+    """Return the key with the path or serial number `wanted`. None means the only key that is plugged in.
 
     Raise DeviceFault if no key or several keys match. Two keys may have the same serial number.
     """
@@ -416,7 +422,7 @@ def _open_reader(reader: CardReader, deadline: Deadline) -> CtapDevice:
 
 
 def barred_fault(node: str) -> DeviceFault:
-    """Return the error for a key that this user has no permission to open."""
+    """Return the error for a key whose device node this user has no permission to open."""
     return DeviceFault(
         f"there is a key, but you have no permission to open {node}",
         """install the udev rule: sudo "$(command -v mfa-kit)" udev install""",

@@ -8,8 +8,8 @@ from smartcard import scard
 from mfa_kit.adapters.fido import hidraw, links
 from mfa_kit.security_keys.authenticator import Link
 
-# PC/SC describes the channel of a reader by its kind and a number (part 3, 3.1.2). For USB, Debian's libccid stores the
-# bus and the address in the number.
+# PC/SC describes a reader's channel by its type and a number (PC/SC part 3, 3.1.2). For USB, Debian's libccid makes the
+# number from the bus and the address.
 CHANNEL_USB = 0x20
 
 
@@ -27,7 +27,10 @@ def find_same_device(reader: str) -> str | None:
 
 
 def _address_of_reader(reader: str) -> tuple[int, int] | None:
-    """Return the bus and address of a USB reader (SCARD_ATTR_CHANNEL_ID), or None if its driver omits them."""
+    """Return the bus and address of a USB reader (SCARD_ATTR_CHANNEL_ID).
+
+    Return None if the reader is not on USB, or its driver does not report them.
+    """
     for line in links.ask_readers(lambda: [_channel(reader)]):
         if len(line) >= 4 and line[2] == CHANNEL_USB and not line[3]:  # noqa: PLR2004 - a little-endian DWORD
             return line[1], line[0]

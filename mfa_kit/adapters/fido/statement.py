@@ -1,6 +1,6 @@
-"""Checks an attestation statement (WebAuthn Level 3, 8): its type, and whether its signature is valid.
+"""Finds the type of an attestation statement (WebAuthn Level 3, 8), and checks whether its signature is valid.
 
-Whether the certificates are trusted is decided in adapters/metadata.
+The package adapters/metadata decides whether the certificates are trusted.
 """
 
 import warnings
@@ -16,18 +16,20 @@ from mfa_kit.adapters.fido.faults import GARBLED, short_reason, shortened
 from mfa_kit.core.firmware import Version
 from mfa_kit.security_keys.authenticator import Registration, StatementKind
 
+# The extension with the AAGUID, id-fido-gen-ce-aaguid (WebAuthn Level 3, 8.2.1).
 AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
 # The extension with the firmware version, one octet per part (Yubico, "FIDO attestation certificates").
 FIRMWARE_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.41482.13.1")
-# Attestation formats of computers and phones (WebAuthn, 8.3 to 8.8). Security keys do not use them.
+# Attestation formats of computers and phones (WebAuthn Level 3, 8.3 to 8.5, 8.8 and 8.9). Security keys use none of
+# these.
 PLATFORMS = {"tpm", "android-key", "android-safetynet", "apple", "compound"}
 
 
 def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> Registration:
-    """Return the registration in an attestation, with the type of its statement.
+    """Return the registration in an attestation object, with the type of its attestation statement.
 
-    Raise ValueError if it contains no credential. An invalid statement raises nothing; the result describes its
-    flaw.
+    Raise ValueError if the object contains no credential. If the statement is invalid, the field `flaw` of the result
+    says why.
     """
     data = attestation.auth_data
     credential = data.credential_data
@@ -44,8 +46,8 @@ def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> 
     )
     try:
         with warnings.catch_warnings():
-            # Some certificates in the field have serial number 0. A later version of cryptography will raise an error
-            # for it.
+            # Some keys have a certificate with the serial number 0. cryptography warns that a later version will not
+            # accept it. `remark` reports it instead.
             warnings.simplefilter("ignore")
             return _judged(registration, attestation, client_data_hash)
     except GARBLED as error:
