@@ -23,7 +23,8 @@ from mfa_kit.disk.whole_folders import fill_folder
 from mfa_kit.posix.open_files import try_to_lock
 
 SNAPSHOT_FILE, RUN_FILE = "snapshot.json", "run.json"
-# The name of a folder that is being written, or that was being replaced when its process was killed.
+# The name of an account's subfolder while it is written (`partial`), and of an earlier subfolder while it is replaced
+# (`old`). A killed process may leave such folders.
 LEFT = re.compile(r"\.(\d{12})\.(?:partial|old)", re.ASCII)
 
 
@@ -35,9 +36,9 @@ class FoldersOnDisk:
         self.base = base
 
     def write(self, account: str, files: Mapping[str, str]) -> None:
-        """Write an account's subfolder, which replaces an earlier subfolder. `files` maps file names to their texts.
+        """Write an account's subfolder. An earlier subfolder is replaced. `files` maps file names to their texts.
 
-        Raise IntegrityFault if it cannot be written. The earlier subfolder then remains.
+        Raise IntegrityFault if the subfolder cannot be written. The earlier subfolder then remains.
         """
         new, old, place = (self.base / name for name in (f".{account}.partial", f".{account}.old", account))
         with _writing(place):
@@ -52,7 +53,7 @@ class FoldersOnDisk:
                 _clean(self.base, account)
 
     def write_file(self, name: str, text: str) -> None:
-        """Write a file about all accounts, which replaces an earlier file with this name.
+        """Write a file about all accounts. An earlier file with this name is replaced.
 
         Raise IntegrityFault if it cannot be written.
         """
@@ -89,7 +90,7 @@ class FoldersOnDisk:
         return at
 
     def snapshot(self, account: str) -> Snapshot | None:
-        """Return the snapshot of this account from an earlier run; None if it is missing, unusable or incomplete."""
+        """Return the account's snapshot from an earlier run, or None if it is missing, unusable or incomplete."""
         file = self.base / account / SNAPSHOT_FILE
         if not file.is_file():
             return None
@@ -102,7 +103,7 @@ class FoldersOnDisk:
 
 @contextmanager
 def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
-    """Create or open the folder, lock it for this process, and remove incomplete subfolders of a killed process.
+    """Create or open the folder, lock it for this process, and remove the incomplete subfolders of killed processes.
 
     Yield the folder. Raise IntegrityFault if it cannot be used, and UsageFault if another process is using it.
     """
@@ -125,7 +126,7 @@ def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
 
 
 def _clean(base: Path, account: str) -> None:
-    """Remove the files of an interrupted write of an account's subfolder.
+    """Remove the temporary folders that an interrupted write of an account's subfolder left.
 
     If the account has no subfolder now, put its earlier subfolder back. Raise OSError if that fails.
     """

@@ -20,9 +20,9 @@ ParseYaml = Callable[[str], tuple[object, Locate]]
 
 
 def read_accounts_file(path: Path, *, parse_yaml: ParseYaml) -> Sequence[OrgAccount]:
-    """Return the accounts in an accounts file. `parse_yaml` is called if the file is not JSON.
+    """Return the accounts in an accounts file. `parse_yaml` is called if the file may be YAML.
 
-    Raise UsageFault if the file cannot be read or has errors. Each error is a note of the exception.
+    Raise UsageFault if the file cannot be read or has errors. Each error becomes a note of the exception.
     """
     try:
         document, locate = _parse(_text(path), parse_yaml, only_json=path.suffix.lower() == ".json")
@@ -57,9 +57,9 @@ def _text(path: Path) -> str:
 
 
 def _parse(text: str, parse_yaml: ParseYaml, *, only_json: bool) -> tuple[object, Locate]:
-    """Return the parsed document and a function that returns the line of an account.
+    """Return the parsed document, and a function that says where an account is in the file.
 
-    JSON is parsed without a YAML parser.
+    `parse_yaml` is called only for text that is not JSON, and never if `only_json` is true.
     """
     if not only_json and not text.lstrip().startswith("{"):
         return parse_yaml(text)

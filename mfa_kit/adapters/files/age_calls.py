@@ -1,7 +1,7 @@
-"""Calls the age library safely with untrusted input.
+"""Helps to call pyrage, the age library, with untrusted input.
 
-The library, pyrage, is written in Rust. When Rust code panics, pyo3 raises PanicException, which is not an Exception,
-so `except Exception` would not catch it. Rust also writes a report of the panic to stderr.
+pyrage is written in Rust. When Rust code panics, pyo3 raises PanicException. `except Exception` would not catch it,
+because it does not derive from Exception. Rust also writes a report of the panic to stderr.
 """
 
 import base64
@@ -16,7 +16,7 @@ from mfa_kit.core.otp import Secret
 STDERR = 2
 # Part of the message of pyrage.DecryptError for a file that none of the identities can decrypt.
 NOT_FOR_US = "No matching keys"
-# The first and last line of an armored file: age-encryption.org/v1, "ASCII armor".
+# The first and last line of an armored file (age-encryption.org/v1, "ASCII armor").
 ARMOR = (b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE ENCRYPTED FILE-----")
 ONE_AT_A_TIME = threading.Lock()
 
@@ -24,7 +24,7 @@ ONE_AT_A_TIME = threading.Lock()
 def without_armor(content: Secret[bytes]) -> Secret[bytes]:
     """Return the binary form of an armored file (`age -a`). Any other content is returned unchanged.
 
-    The content may be an identity file without a passphrase, so it is a secret.
+    `content` is a Secret, because it may be an identity file without a passphrase.
     """
     if not content.reveal().lstrip().startswith(ARMOR[0]):
         return content
@@ -40,7 +40,7 @@ def without_armor(content: Secret[bytes]) -> Secret[bytes]:
 def count_recipients(sealed: bytes) -> int:
     """Return the number of recipients of an age file (age-encryption.org/v1, "Header").
 
-    The header may have dummy stanzas, whose type ends with `-grease`. They do not count.
+    Dummy stanzas, whose type ends with `-grease`, are not counted.
     """
     header = without_armor(Secret(sealed)).reveal().partition(b"\n---")[0]
     types = [line.split(b" ")[1] for line in header.split(b"\n") if line.startswith(b"-> ")]
@@ -49,7 +49,7 @@ def count_recipients(sealed: bytes) -> int:
 
 @contextmanager
 def contain_panics(fault: MfaKitError) -> Iterator[None]:
-    """Raise `fault` if pyrage panics."""
+    """Raise `fault` if pyrage panics in the `with` block."""
     try:
         yield
     except BaseException as error:
@@ -60,9 +60,9 @@ def contain_panics(fault: MfaKitError) -> Iterator[None]:
 
 @contextmanager
 def without_stderr() -> Iterator[None]:
-    """Discard what this process writes to stderr, such as the report of a panic.
+    """Discard what this process writes to stderr during the `with` block, such as the report of a panic.
 
-    Only one thread at a time can be in this context.
+    Only one thread at a time can be in such a block. Other threads wait.
     """
     with ONE_AT_A_TIME:
         yield from _redirected()

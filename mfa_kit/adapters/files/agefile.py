@@ -1,6 +1,6 @@
-"""Encrypted backups: one age file (age-encryption.org/v1) per device, which contains a picture of its QR code.
+"""Encrypts and decrypts backups. A backup is an age file (age-encryption.org/v1) with a picture of a device's QR code.
 
-`stores` says how the files are written, read and removed.
+The module `stores` has the interface for writing, reading and removing the files.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,9 +27,9 @@ from mfa_kit.qr_codes import symbol
 
 
 def open_backup(path: Place, keys: Secret[list[Identity]], read: Callable[[Place], bytes] = read_backup) -> Png:
-    """Return the picture in a backup. Raise IntegrityFault if none of the identities can decrypt it.
+    """Return the picture in a backup. Raise IntegrityFault if none of the identities can decrypt the backup.
 
-    `read` returns the backup file as it is stored, and raises IntegrityFault if it cannot be read.
+    `read` returns the encrypted content of the backup, and raises IntegrityFault if it cannot be read.
     """
     return _decrypted(path, read(path), keys)
 
@@ -51,9 +51,9 @@ def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
 class AgeFiles:
     """A Vault (store of encrypted backups) in one folder. It encrypts new backups to the recipients `to`.
 
-    If a user has their own recipient, the subfolder `users` contains a copy of their backup that only the user can
-    decrypt. If `to` is empty, that copy is the only file, and no file is written for other users. `accept` raises
-    UsageFault if new backups must not be written to the folder. `plugins` may run for the recipients of users.
+    For a user who has a recipient, it also writes a copy that only this user can decrypt, to the subfolder `users`. If
+    `to` is empty, it writes only this copy, and nothing for users without a recipient. `accept` raises UsageFault if
+    new backups must not be written to the folder. `plugins` may run for the users' recipients.
     """
 
     def __init__(
@@ -71,11 +71,12 @@ class AgeFiles:
     def place(self, intent: Intent, run: str) -> str | None:
         """Return the path for the backup of this run, or None if there will be no backup.
 
-        Raise IntegrityFault if a file with that path exists.
+        Raise IntegrityFault if a file with that path exists, and UsageFault if the device name is too long for a file
+        name.
         """
         if self._to:
             path = self.new(intent.account, intent.user, intent.name, run=run).path
-            if self._stores.file(path).is_taken():  # an undo would remove a file that this run did not write
+            if self._stores.file(path).is_taken():  # undoing this run would remove the existing file
                 raise IntegrityFault(
                     f"{path} already exists", "move it away, because mfa-kit never overwrites a backup"
                 )
@@ -86,11 +87,11 @@ class AgeFiles:
         return AgeFiles(self._folder / OWN, self._recipients_of(recipient), self._stores)
 
     def _recipients_of(self, user: str) -> list[Recipient]:
-        """Return the recipient of a user's own copy."""
+        """Return the recipient of a user's own copy. `user` is its public key as text."""
         return parse_recipients([user], plugins=self._plugins)
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
-        """Return a Backup with the path for its new file. Raise UsageFault if the name is too long for a file."""
+        """Return a Backup with the path for its new file. Raise UsageFault if the file name would be too long."""
         return new_backup(self._folder, account=account, user=user, device=device, run=run)
 
     def recipients(self) -> list[str]:
@@ -98,9 +99,9 @@ class AgeFiles:
         return [each.text for each in self._to]
 
     def find(self, entry: Entry) -> str | None:
-        """Return the path of the backup of a journal entry's run.
+        """Return the path of the backup that a journal entry's run wrote.
 
-        If there is no such backup, return the path of the user's own copy, or None if there is no copy either.
+        If that file does not exist, return the path of the user's own copy, or None if there is no copy either.
         """
         usual = self.new(entry.intent.account, entry.intent.user, entry.intent.name, run=entry.run)
         places = [*([recorded_place(entry.backup)] if entry.backup else []), usual.path]
@@ -118,7 +119,7 @@ class AgeFiles:
         self._stores.folder(self._folder).check()
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Write encrypted pictures of a key URI: `entry.backup` and the user's own copy.
+        """Write the backup `entry.backup` of a key URI, and the user's own copy if the user has a recipient.
 
         If `entry.backup` is None, write nothing. Raise IntegrityFault if a file exists or cannot be written.
         """
@@ -134,7 +135,7 @@ class AgeFiles:
             self._put(own, picture, self._recipients_of(intent.recipient), self._folder / OWN)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
-        """Write an encrypted picture of a key URI. Raise IntegrityFault if the file exists or cannot be written."""
+        """Write a backup of a key URI. Raise IntegrityFault if the file exists or cannot be written."""
         self._put(backup, symbol.png(uri, caption=_caption(backup)), self._to, self._folder)
 
     def _put(self, backup: Backup, picture: Png, to: list[Recipient], folder: Place) -> None:
@@ -146,10 +147,10 @@ class AgeFiles:
         return self._stores.folder(self._folder).alone()
 
     def rekey(self, backup: Backup, keys: Secret[list[Identity]], *, proof: Secret[list[Identity]]) -> bool:
-        """Decrypt a backup with `keys`, and encrypt it to the current recipients.
+        """Decrypt a backup with `keys`, and replace its file with one that is encrypted to the current recipients.
 
-        Return whether one of the identities in `proof` can decrypt the new file. The new file is read back before it
-        replaces the old one. Raise IntegrityFault if no identity in `keys` can decrypt the old file, or if the new one
+        The new file is read back before it replaces the old file. Return whether one of the identities in `proof` can
+        decrypt the new file. Raise IntegrityFault if no identity in `keys` can decrypt the old file, or if the new file
         cannot be written.
         """
         pictures: list[Png] = []
@@ -173,9 +174,9 @@ class AgeFiles:
         self._stores.file(backup.path, self._folder).discard()
 
     def remove(self, entry: Entry) -> None:
-        """Remove `entry.backup`, the user's own copy, and incomplete files of the two.
+        """Remove `entry.backup`, the user's own copy, and the incomplete versions of both files.
 
-        Raise IntegrityFault if that fails.
+        Raise IntegrityFault if that fails, or if `entry.backup` cannot be a backup of the entry's run.
         """
         if entry.backup is None:
             return
@@ -193,7 +194,7 @@ class AgeFiles:
 def _is_backup_of(path: Place, entry: Entry) -> bool:
     """Return whether a path ends with the account, user and file name of this run's backup, in any folder.
 
-    This is checked because mfa-kit removes the file, and another program may have changed the path in the ledger.
+    `remove` checks this, because another program may have changed the path in the ledger.
     """
     intent = entry.intent
     usual = new_backup(Path("/"), account=intent.account, user=intent.user, device=intent.name, run=entry.run).path

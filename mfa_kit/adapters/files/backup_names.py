@@ -1,4 +1,4 @@
-"""Paths of backup files: `ACCOUNT/USER/DEVICE-RUN.png.age` below the folder of backups."""
+"""Builds and parses the paths of backup files: `ACCOUNT/USER/DEVICE-RUN.png.age` below the folder of backups."""
 
 import re
 from collections.abc import Iterator
@@ -10,21 +10,22 @@ from mfa_kit.core.models import Backup, run_time
 from mfa_kit.core.places import Place
 
 SUFFIX = ".png.age"
+# The maximum length of a file name in octets on common file systems.
 NAME_MAX = 255
 UNSAFE = re.compile(r"[^a-z0-9_-]")
 NAME = re.compile(r"(?P<device>.+)-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.png\.age")
 
 
 def encoded(text: str) -> str:
-    """Return a text as a safe part of a path, with all characters except a-z, 0-9, _ and - percent-encoded.
+    """Percent-encode all characters of a text except a-z, 0-9, _ and -, so that the result can be part of a path.
 
-    This makes `..` harmless, and names that differ only in case remain different on every file system.
+    The result is never `..`. Names that differ only in case remain different, even on file systems that ignore case.
     """
     return UNSAFE.sub(lambda char: f"%{ord(char[0]):02X}", text)
 
 
 def new_backup(folder: Place, *, account: str, user: str, device: str, run: str) -> Backup:
-    """Return a Backup with the path for its new file. Raise UsageFault if the name is too long for a file."""
+    """Return a Backup with the path for its new file. Raise UsageFault if the file name would be too long."""
     path = folder / encoded(account) / encoded(user) / f"{encoded(device)}-{run}{SUFFIX}"
     if len(path.name) > NAME_MAX:
         raise UsageFault(f"{device} is too long for the name of a backup file", "choose a shorter --name")
@@ -38,7 +39,7 @@ def backup_at(path: Place) -> Backup | None:
         return None
     try:
         run_time(name["run"])
-    except ValueError:  # the name may contain an impossible date, such as day 99
+    except ValueError:  # an impossible date, such as day 99
         return None
     user, account = (unquote(above.name) for above in path.absolute().parents[:2])
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)

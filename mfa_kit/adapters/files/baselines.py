@@ -1,4 +1,4 @@
-"""Reads a baseline: a TOML file of accepted findings. docs/formats.md has the format."""
+"""Reads a baseline: a TOML file of accepted findings. docs/formats.md describes the format."""
 
 import re
 import tomllib
@@ -20,7 +20,7 @@ LARGEST = 64 << 20
 def read_baseline(file: Path, rules: Container[str]) -> list[Acceptance]:
     """Read a baseline. `rules` has the IDs of all rules.
 
-    Raise UsageFault if the file cannot be read, or if entries are wrong. The error names all of them.
+    Raise UsageFault if the file cannot be read, or if it has wrong entries. The message names all wrong entries.
     """
     try:
         if file.stat().st_size > LARGEST:

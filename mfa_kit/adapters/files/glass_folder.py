@@ -1,4 +1,4 @@
-"""The folder of a break-glass identity: a file for each set of custodians, and manifest.json."""
+"""Writes and reads the folder of a break-glass identity: a file for each set of custodians, and manifest.json."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from mfa_kit.disk.whole_folders import create_whole_folder, is_partial
 
 
 def write_folder(place: Path, files: Mapping[str, bytes]) -> None:
-    """Write the folder, completely or not at all. Raise IntegrityFault if it exists or cannot be written."""
+    """Write the folder completely or not at all. Raise IntegrityFault if it exists or cannot be written."""
     with faults_of(place):
         create_whole_folder(place, files)
 
@@ -32,7 +32,7 @@ def read_file(path: Path) -> bytes:
 
 
 def newest_folder(base: Path) -> Path | None:
-    """Return the folder in `base` whose name, a run ID, is the newest, or None if there is none."""
+    """Return the newest folder in `base` whose name is a run ID, or None if there is none."""
     found: list[Path] = []
     with suppress(FileNotFoundError, NotADirectoryError):
         found = sorted(each for each in base.iterdir() if RUN.fullmatch(each.name))
@@ -40,9 +40,10 @@ def newest_folder(base: Path) -> Path | None:
 
 
 def folders_beside(folder: Path) -> list[tuple[Path, Manifest]]:
-    """Return this folder and the folders beside it, but only those with a readable manifest, the newest last.
+    """Return this folder and its sibling folders with their manifests, the newest last.
 
-    A folder that was not written completely is left out. It may have a manifest, but it will be removed.
+    Folders without a readable manifest are left out. So are folders that were not written completely, because mfa-kit
+    will remove them.
     """
     found: list[tuple[Path, Manifest]] = []
     for each in folder.parent.iterdir():
@@ -54,7 +55,7 @@ def folders_beside(folder: Path) -> list[tuple[Path, Manifest]]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Lock a folder until the context ends. Raise IntegrityFault if another process holds the lock."""
+    """Lock a folder during the `with` block. Raise IntegrityFault if another process holds the lock."""
     with faults_of(folder), open_folder(folder) as opened:
         hold(opened, folder)
         yield

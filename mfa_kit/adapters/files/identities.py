@@ -1,4 +1,4 @@
-"""Reads identities, which are the private keys that decrypt backups: of age, SSH and age plugins.
+"""Reads, creates and re-encrypts identities: the private keys of age, SSH and age plugins that decrypt backups.
 
 The format of age identities is described at age-encryption.org/v1, and the format of plugin identities in C2SP's
 age-plugin.md.
@@ -25,11 +25,12 @@ from mfa_kit.disk.folders import open_plain_folder
 # The maximum length of the header of a file that is encrypted with a passphrase. age writes about 150 octets.
 LONGEST_HEADER = 4096
 OF_PLUGIN = "AGE-PLUGIN-"
+# A function that asks the user for the passphrase of an identity file.
 Ask = Callable[[Path], Secret[str]]
-# A function that returns an SSH private key without its passphrase, or None if the passphrase is wrong.
+# A function that decrypts an SSH private key with a passphrase. It returns None if the passphrase is wrong.
 UnlockSsh = Callable[[Secret[bytes], Secret[str]], Secret[bytes] | None]
-# The largest work factor that mfa-kit accepts. It is the exponent of a power of two (age-encryption.org/v1, "The scrypt
-# recipient type"). age itself uses 18. Each step doubles the time and the memory; 20 takes a gigabyte.
+# The largest scrypt work factor that mfa-kit accepts: the base-2 logarithm of the cost (age-encryption.org/v1, "The
+# scrypt recipient type"). age itself uses 18. Each increment doubles the time and the memory. 20 takes a gigabyte.
 MOST_WORK = 20
 SCRYPT = re.compile(rb"^-> scrypt \S+ (\d+)$", re.MULTILINE)
 
@@ -50,8 +51,8 @@ def read_identities(
 
     An age identity is `AGE-SECRET-KEY-1…`, or `AGE-PLUGIN-NAME-1…` for one of `plugins`. `ask` returns the passphrase
     of an encrypted file. After a wrong passphrase, `retry` returns whether to ask again. `unlock_ssh` opens SSH keys
-    that have a passphrase; if it is None, these keys are refused. Raise UsageFault for a file that cannot be used, also
-    if its plugin must not run.
+    that have a passphrase; if it is None, these keys are refused. Raise UsageFault for a file that cannot be used, or
+    whose plugin must not run.
     """
     return Secret([identity for file in files for identity in _identities(file, ask, retry, plugins, unlock_ssh)])
 
@@ -131,7 +132,7 @@ def _check_work(file: Path, whole: Secret[bytes]) -> None:
 def _decrypt_with_passphrase(file: Path, whole: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes]:
     """Decrypt a file with a passphrase.
 
-    Raise WrongPassphrase, also if the file is damaged, because the two cases cannot be distinguished.
+    Raise WrongPassphrase if the passphrase is wrong or the file is damaged. The two cases cannot be distinguished.
     """
     wrong = WrongPassphrase(f"wrong passphrase for {file}", "repeat the command, and type the passphrase again")
     try:
@@ -142,7 +143,7 @@ def _decrypt_with_passphrase(file: Path, whole: Secret[bytes], passphrase: Secre
 
 
 def _is_locked_ssh_key(text: Secret[bytes]) -> bool:
-    """Return whether a text is an SSH private key with a passphrase."""
+    """Return whether a text is an SSH private key that is encrypted with a passphrase."""
     if b"PRIVATE KEY-----" not in text.reveal():
         return False
     try:
@@ -155,7 +156,10 @@ def _is_locked_ssh_key(text: Secret[bytes]) -> bool:
 def _unlocked(
     file: Path, text: Secret[bytes], ask: Ask | None, retry: Callable[[Path], bool], unlock_ssh: UnlockSsh | None
 ) -> Secret[bytes]:
-    """Return an SSH private key without its passphrase. Raise WrongPassphrase after the last try."""
+    """Return a decrypted SSH private key. Raise WrongPassphrase after the last try.
+
+    Raise UsageFault if no passphrase can be asked for.
+    """
     if ask is None or unlock_ssh is None:
         raise UsageFault(
             f"{file} is an SSH key with a passphrase, which cannot be asked for here",
@@ -168,17 +172,17 @@ def _unlocked(
 
 
 def recipients_of(keys: Secret[list[Identity]]) -> list[str | None]:
-    """Return the recipient of each identity, or None where pyrage does not return it: SSH keys and plugins."""
+    """Return the recipient of each identity. For SSH keys and plugins it is None, because pyrage does not return it."""
     return [str(key.to_public()) if isinstance(key, pyrage.x25519.Identity) else None for key in keys.reveal()]
 
 
 def split_by_recipients(
     keys: Secret[list[Identity]], recipients: Iterable[str]
 ) -> tuple[Secret[list[Identity]], Secret[list[Identity]] | None]:
-    """Split identities into old ones, which do not belong to a recipient, and new ones, which belong to a recipient.
+    """Split identities into the old ones and the new ones. A new identity belongs to one of `recipients`.
 
-    Return the old and the new identities. If none is old, return all identities as the old ones too, so that there is
-    always one to decrypt with. If none is new, the second result is None.
+    Return the old and the new identities. If none is old, the first result has all identities, because the caller
+    always needs identities to decrypt with. If none is new, the second result is None.
     """
     texts, own = frozenset(recipients), recipients_of(keys)
     others = Secret([key for key, text in zip(keys.reveal(), own, strict=True) if text not in texts])
@@ -187,7 +191,7 @@ def split_by_recipients(
 
 
 class NewIdentity:
-    """A new X25519 identity. Use `text`, the unencrypted private key, only for a letter."""
+    """A new X25519 identity. Use `text`, the unencrypted private key, only for letters."""
 
     def __init__(self) -> None:
         self._identity = Secret(pyrage.x25519.Identity.generate())
@@ -195,7 +199,7 @@ class NewIdentity:
 
     @property
     def text(self) -> Secret[str]:
-        """The private key as one line, AGE-SECRET-KEY-1 and so on."""
+        """The unencrypted private key as one line: `AGE-SECRET-KEY-1...`."""
         return Secret(str(self._identity.reveal()))
 
     def encrypted(self, passphrase: Secret[str]) -> bytes:
@@ -206,7 +210,7 @@ class NewIdentity:
 
 @dataclass(frozen=True, slots=True)
 class UnlockedIdentity:
-    """An identity file that has a passphrase: its content as stored (`whole`) and decrypted (`text`)."""
+    """An identity file with a passphrase: its encrypted content (`whole`) and its decrypted content (`text`)."""
 
     file: Path
     whole: Secret[bytes]
@@ -216,7 +220,7 @@ class UnlockedIdentity:
         """Encrypt the identity with a new passphrase, and replace its file. Raise IntegrityFault if that fails."""
         file = self.file
         with faults_of(file), open_plain_folder(file.parent) as folder:
-            hold(folder, file.parent)  # because two processes would write the same temporary file
+            hold(folder, file.parent)  # without a lock, two processes could write the same temporary file
             now = Secret(whole_files.read_all(os.open(file.name, whole_files.READING, dir_fd=folder), LARGEST + 1))
             if now != self.whole:
                 raise IntegrityFault(f"another process changed {file}", "repeat the command")

@@ -1,6 +1,6 @@
 """Encrypts a break-glass identity in layers, one for each custodian of a set, and removes the layers.
 
-Each layer is an age file (age-encryption.org/v1), so `age -d -i FIRST | age -d -i SECOND` opens two layers.
+Each layer is an age file (age-encryption.org/v1), so `age -d -i FIRST | age -d -i SECOND` decrypts two layers.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,11 +18,12 @@ from mfa_kit.break_glass.manifest import FILE, Manifest
 from mfa_kit.core.errors import IntegrityFault, OthersSeal
 from mfa_kit.core.otp import Secret
 
+# The message that `owner_test` encrypts to each custodian.
 TEST = b"a message to a custodian"
 
 
 class GlassIdentity:
-    """A break-glass identity (X25519). It exists in memory only, and is written in layers of encryption."""
+    """A break-glass identity (X25519). Unencrypted, it exists only in memory. Files contain it in encrypted layers."""
 
     def __init__(self, identity: Secret[pyrage.x25519.Identity]) -> None:
         self._identity = identity
@@ -39,10 +40,10 @@ class GlassIdentity:
         return Secret([self._identity.reveal()])
 
     def sealed(self, to: Sequence[str], plugins: Plugins = NO_PLUGINS) -> bytes:
-        """Return the identity, in the format of age-keygen, encrypted to each public key in turn.
+        """Return the identity, in the format of age-keygen, encrypted with one layer for each public key in `to`.
 
-        The last public key is used first, so the layer of the first one is outside. `plugins` may run for the keys.
-        Raise UsageFault if a public key cannot be used.
+        The layer of the first key is the outermost one. `plugins` may run for the keys. Raise UsageFault if a public
+        key cannot be used.
         """
         text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
         *others, last = [_public(key, plugins) for key in to]
@@ -70,9 +71,10 @@ def _public(key: str, plugins: Plugins) -> PublicKey:
 
 
 def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: str) -> Secret[bytes]:
-    """Return the content of an age file, which may be another age file.
+    """Decrypt an age file and return its content, which may be another age file.
 
-    Raise OthersSeal if no private key decrypts it, and IntegrityFault if it is damaged. `where` names the file.
+    Raise OthersSeal if no private key in `keys` decrypts the file, and IntegrityFault if the file is damaged. `where`
+    names the file in errors.
     """
     damaged = IntegrityFault(f"{where} is damaged and cannot be decrypted", "use another copy")
     layer = without_armor(sealed)
@@ -92,8 +94,8 @@ def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: 
 def remove_outer_layer(sealed: bytes, keys: Secret[list[Identity]], *, where: str) -> bytes:
     """Decrypt an age file that contains another age file, and return the inner one.
 
-    Raise the errors of `remove_layer`, and IntegrityFault if the content is not encrypted, because it may be the
-    identity.
+    Raise the errors of `remove_layer`. Raise IntegrityFault if the content is not an age file: it may be the identity,
+    which must not be returned.
     """
     rest = remove_layer(Secret(sealed), keys, where=where)
     if not rest.reveal().startswith(MAGIC):
@@ -102,10 +104,10 @@ def remove_outer_layer(sealed: bytes, keys: Secret[list[Identity]], *, where: st
 
 
 def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipient: str, where: str) -> GlassIdentity:
-    """Return the identity in a file. `keys` has the private keys of each layer, from the outer to the inner one.
+    """Return the identity in an encrypted file. `keys` has the private keys for each layer, the outermost layer first.
 
-    Raise OthersSeal if they do not decrypt it, and IntegrityFault if it is damaged, or has the identity of another
-    recipient.
+    Raise OthersSeal if the private keys do not decrypt a layer, and IntegrityFault if the file is damaged, or its
+    identity does not belong to `recipient`.
     """
     text = Secret(sealed)
     for each in keys:
@@ -124,9 +126,9 @@ def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipi
 def open_set(
     file: Path, chosen: CustodianSet, keys: Mapping[str, Secret[list[Identity]]], *, recipient: str
 ) -> GlassIdentity:
-    """Return the identity in the file of a set. `keys` has the private keys of its custodians by name.
+    """Return the identity in the file of a set. `keys` has the private keys of the set's custodians by name.
 
-    Raise IntegrityFault if it cannot be decrypted with them, or is not the identity of the recipient.
+    Raise IntegrityFault if these keys cannot decrypt the file, or its identity does not belong to `recipient`.
     """
     return open_layers(read_file(file), [keys[name] for name in chosen.names], recipient=recipient, where=str(file))
 
@@ -134,10 +136,10 @@ def open_set(
 def owner_test(
     custodians: Iterable[Custodian], plugins: Plugins = NO_PLUGINS
 ) -> Callable[[Secret[list[Identity]]], list[Custodian]]:
-    """Return a function that finds the custodians to whom given private keys belong.
+    """Return a function that takes private keys and returns the custodians to whom they belong.
 
-    The function tries to decrypt a test message to each custodian, because an SSH private key does not show its public
-    key here.
+    The function tries to decrypt a test message to each custodian, because pyrage does not return the public key of an
+    SSH private key.
     """
     messages = [(each, Secret(encrypt(Secret(TEST), [_public(each.key, plugins)]))) for each in custodians]
 

@@ -1,7 +1,7 @@
-"""Backups in a folder on this computer.
+"""Stores backups in a folder on this computer.
 
-Files are 0600 and folders 0700. Symlinks are refused. A file appears complete or not at all. Only
-`LocalFile.replace` replaces an existing file.
+Files have mode 0600 and folders 0700. Backups that are symlinks are refused. A file appears complete or not at all.
+Only `LocalFile.replace` replaces an existing file.
 """
 
 import os
@@ -28,7 +28,7 @@ class LocalFolder:
     def check(self) -> None:
         """Raise UsageFault if the folder is a symlink or cannot be written.
 
-        If the folder does not exist yet, check the nearest parent that exists.
+        If the folder does not exist yet, check the nearest folder above it that exists.
         """
         nearest = next(each for each in (self._path, *self._path.parents) if os.path.lexists(each))
         if os.path.islink(self._path):  # noqa: PTH114 - Path.is_symlink may raise PermissionError
@@ -50,20 +50,24 @@ class LocalFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the folder while its files change. Raise IntegrityFault if another process holds the lock."""
+        """Lock the folder during the `with` block. Raise IntegrityFault if another process holds the lock."""
         with faults_of(self._path), open_plain_folder(self._path) as folder:
             hold(folder, self._path)
             yield
 
 
 class LocalFile:
-    """A backup on this computer. No symlink is followed at or below the folder of backups."""
+    """A backup on this computer, at `path` below the folder of backups `base`.
+
+    Only `is_there` follows a symlink at `path`. `create`, `replace` and `discard` also refuse a symlink in place of
+    `base` or a folder below it, and `remove` in place of the folder that contains the file.
+    """
 
     def __init__(self, path: Path, base: Path) -> None:
         self._path, self._base = path, base
 
     def is_taken(self) -> bool:
-        """Whether something exists at this path."""
+        """Whether something exists at this path, even if it is not a file."""
         return os.path.lexists(self._path)
 
     def is_there(self) -> bool:
@@ -80,15 +84,16 @@ class LocalFile:
             ) from None
 
     def create(self, sealed: bytes) -> None:
-        """Write a new file, sync it to disk, and create missing folders. Raise IntegrityFault if the file exists."""
+        """Write a new file, create missing folders, and sync them to disk. Raise IntegrityFault if the file exists."""
         with faults_of(self._path), make_folder(self._base, *self._below()) as folder:
             create_private(folder, self._path.name, sealed)
 
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
         """Replace the content by `change(content)`. Return the result of `check` for the new content as read back.
 
-        The new content is written to a temporary file, read back and checked. Then that file replaces the old one.
-        `most` is how many octets of the old content are read. Raise IntegrityFault if another process changed the file.
+        The new content is written to a temporary file, read back and checked. Then the temporary file replaces the old
+        file. At most `most` octets of the old content are read. Raise IntegrityFault if another process replaced the
+        file meanwhile.
         """
         path = self._path
         with faults_of(path), self._holding() as folder:
@@ -147,7 +152,7 @@ class LocalFile:
 
 
 class LocalStores:
-    """Returns the folders of backups, and the backups, at paths on this computer."""
+    """Returns folders of backups, and backups, by their paths on this computer."""
 
     def folder(self, place: Place) -> StoredFolder:
         """Return the folder of backups at a path. Raise UsageFault if the place is not on this computer."""
@@ -173,5 +178,5 @@ def _path(place: Place) -> Path:
 
 
 def read_backup(path: Place, stores: Stores = LOCAL) -> bytes:
-    """Return a backup file as it is stored, up to LARGEST + 1 octets. Raise IntegrityFault if it cannot be read."""
+    """Return the encrypted content of a backup, at most LARGEST + 1 octets. Raise IntegrityFault if that fails."""
     return stores.file(path).read(LARGEST + 1)

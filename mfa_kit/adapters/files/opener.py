@@ -1,4 +1,4 @@
-"""Decrypts several backups with the same identities."""
+"""Decrypts backups with the same identities, and records each attempt in the log."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,10 @@ from mfa_kit.qr_codes.reading import read_device
 
 
 class BackupOpener:
-    """Decrypts backups, and records each attempt in the log. `read` returns a backup as it is stored."""
+    """Decrypts backups with `identities`, and records each attempt with `log`.
+
+    `read` returns the encrypted content of a backup, and raises IntegrityFault if it cannot be read.
+    """
 
     def __init__(
         self, log: Callable[[Call], None], identities: Secret[list[Identity]], read: Callable[[Place], bytes]
@@ -21,7 +24,7 @@ class BackupOpener:
         self._log, self._identities, self._read = log, identities, read
 
     def picture(self, file: Place) -> Png:
-        """Return the picture in a backup. Raise IntegrityFault if the file cannot be decrypted."""
+        """Return the picture in a backup. Raise IntegrityFault if the backup cannot be decrypted."""
         succeeded, named = False, backup_at(file)
         try:
             picture = open_backup(file, self._identities, self._read)
@@ -32,7 +35,7 @@ class BackupOpener:
         return picture
 
     def checked_picture(self, file: Place) -> Png:
-        """Return the picture in a backup.
+        """Return the picture in a backup after checking that it has the QR code of a device.
 
         Raise IntegrityFault if the backup cannot be decrypted or has no QR code of a device.
         """

@@ -1,7 +1,8 @@
 """The identity of this computer: a file that is encrypted with a passphrase, and a file with its public key.
 
-The public key is also part of the identity file's name. But anyone can rename a file, and backups that are encrypted to
-a wrong key are lost. So the public key file is written only after mfa-kit decrypted a test message with the identity.
+The name of the identity file contains its public key too. But a file can be renamed, and backups that are encrypted to
+a wrong key are lost. So mfa-kit writes the public key file only after it has decrypted a test message with the
+identity.
 """
 
 import os
@@ -21,11 +22,12 @@ from mfa_kit.disk import whole_files
 from mfa_kit.disk.ownership import fault_of_owner
 
 PREFIX = "identity-"
+# The message with which an identity is tested.
 TEST = b"a message to this computer's own identity"
 
 
 def own_identities(home: Path) -> list[Path]:
-    """Return the paths of the identity files in a folder."""
+    """Return the paths of this computer's identity files, which are in the folder `home`."""
     return sorted(home.glob(f"{PREFIX}age1*.age"))
 
 
@@ -35,7 +37,7 @@ def recipient_in_name(file: Path) -> str:
 
 
 def unused_recipient() -> str:
-    """Return the recipient of a new identity that is not saved, for a dry run."""
+    """Create an identity for a dry run, do not save it, and return its recipient."""
     return NewIdentity().recipient
 
 
@@ -45,7 +47,7 @@ def public_key_file(file: Path) -> Path:
 
 
 def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]:
-    """Create an identity, and test it as `prove` does. Return the identity file and the recipient."""
+    """Create an identity, write its files and test it (see `prove`). Return the identity file and the recipient."""
     identity = NewIdentity()
     file = home / f"{PREFIX}{identity.recipient}.age"
     write_new(file, identity.encrypted(passphrase))
@@ -53,10 +55,10 @@ def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]
 
 
 def proven_recipient(file: Path) -> str | None:
-    """Return the recipient of an identity file if the file was tested before, otherwise None.
+    """Return the recipient of an identity file that was tested, and so has a public key file. Otherwise return None.
 
-    Raise UsageFault if other users could have written the identity file or its public key file, or if the two do not
-    match.
+    Raise UsageFault if other users could have written one of the two files, or if the public key is not the one in the
+    identity file's name.
     """
     _read_ours(file)
     try:
@@ -72,9 +74,10 @@ def proven_recipient(file: Path) -> str | None:
 
 
 def prove(file: Path, passphrase: Secret[str]) -> str:
-    """Test that an identity file decrypts a message to the recipient in its name, and write its public key file.
+    """Test that an identity file decrypts a message to the recipient in its name. Return this recipient.
 
-    Raise UsageFault for a wrong passphrase, and IntegrityFault if the file contains another identity.
+    Then write the public key file, unless it exists. Raise UsageFault for a wrong passphrase, and IntegrityFault if the
+    file contains another identity.
     """
     _read_ours(file)
     keys = read_identities([file], lambda _: passphrase)
@@ -99,9 +102,9 @@ def _opens(recipient: str, keys: Secret[list[Identity]]) -> bool:
 
 
 def _read_ours(file: Path) -> bytes:
-    """Return the content of a file that only this user can write.
+    """Return the content of a file that only this user and root can change.
 
-    Raise UsageFault if other users can write it, IntegrityFault if it cannot be read, and FileNotFoundError if it is
+    Raise UsageFault if other users can change it, IntegrityFault if it cannot be read, and FileNotFoundError if it is
     missing.
     """
     try:

@@ -1,4 +1,4 @@
-"""Reads a user's picture file up to a size limit, and shreds it on request. Symlinks are refused."""
+"""Reads a picture file that the user names, and overwrites and removes it on request. Symlinks are refused."""
 
 import os
 import secrets
@@ -19,7 +19,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A picture and the file from which it was read."""
+    """A picture and the file from which it was read. `inode` is the file's device number and inode number."""
 
     picture: Png
     path: Path
@@ -27,7 +27,7 @@ class ImageFile:
 
 
 def load_image(path: Path) -> ImageFile:
-    """Read a picture file. Raise UsageFault if it cannot be read."""
+    """Read a picture file. Raise UsageFault if it cannot be read or is larger than 20 MB."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | NO_LINK | NO_WAIT), "rb") as file:
             status = os.fstat(file.fileno())
@@ -48,7 +48,7 @@ def read_image(file: IO[bytes]) -> Png:
 
 
 def shred_image(image: ImageFile) -> int:
-    """Overwrite a picture file, sync it to disk and remove it. Return how many other hard links to it exist.
+    """Overwrite a picture file with random octets and remove it. Return how many other hard links to it exist.
 
     Raise IntegrityFault if that fails, or if the file was replaced after it was read.
     """

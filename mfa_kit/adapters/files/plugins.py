@@ -1,8 +1,8 @@
 """Encrypts and decrypts with age plugins: programs for keys that age itself does not support, such as a YubiKey.
 
-pyrage starts the plugin for each file and speaks its protocol (C2SP, age-plugin.md: recipient-v1 and identity-v1). It
-searches the PATH for `age-plugin-NAME`, and calls Python for each prompt of the plugin. This module makes it find only
-an allowed program.
+pyrage starts the plugin for each file and speaks the plugin protocol (C2SP, age-plugin.md: recipient-v1 and
+identity-v1). pyrage searches the PATH for `age-plugin-NAME`, and calls Python for each prompt of the plugin. This
+module sets the PATH so that pyrage finds only an allowed program.
 """
 
 import os
@@ -22,12 +22,13 @@ from mfa_kit.core.text import without_controls
 from mfa_kit.disk.ownership import fault_of_owner
 
 PROGRAM = "age-plugin-"
-# The words with which pyrage 1.4 reports that a plugin ended too early, and that it broke the protocol.
+# Phrases in pyrage 1.4's errors: the plugin ended too early (DIED), or it broke the protocol (NONSENSE).
 DIED, NONSENSE = "unexpectedly died", "invalid response"
-# pyrage writes the file key and the PIN to stderr if this variable is set.
+# If this environment variable is set, pyrage writes the file key and the PIN to stderr.
 DEBUG = "AGEDEBUG"
+# A plugin's reason for a failure is cut to this many characters.
 LONGEST_REASON = 200
-# In its messages, pyrage puts text from other sources between U+2068 and U+2069 (Unicode's isolates).
+# In its messages, pyrage puts text from other sources between the characters U+2068 and U+2069 (Unicode isolates).
 ISOLATED = re.compile("\u2068([^\u2069]*)\u2069")
 ONE_AT_A_TIME = threading.RLock()
 T = TypeVar("T")
@@ -39,30 +40,36 @@ RAISED = threading.local()
 
 
 class Prompts(Protocol):
-    """Shows a plugin's messages and questions to the user. A method may raise any exception, which ends the call."""
+    """Shows a plugin's messages and questions to the user.
+
+    A method may raise any exception. The encryption or decryption then ends with this exception.
+    """
 
     def say(self, text: str) -> None:
         """Show a message of a plugin."""
         ...
 
     def ask(self, prompt: str) -> str:
-        """Return what the user typed."""
+        """Show a question, and return what the user typed."""
         ...
 
     def ask_secret(self, prompt: str) -> Secret[str]:
-        """Return what the user typed without echo, such as a PIN."""
+        """Show a question, and return what the user typed without echo, such as a PIN."""
         ...
 
     def confirm(self, what: str, yes: str, no: str | None) -> bool:
-        """Return whether the user chose the answer `yes`. If `no` is None, there is no other answer."""
+        """Show `what`, and return whether the user chose the answer `yes` and not `no`.
+
+        If `no` is None, `yes` is the only answer.
+        """
         ...
 
 
 class Plugins:
     """The plugins that mfa-kit may run.
 
-    `allowed` returns their absolute paths. It is called when a recipient or an identity needs a plugin. `prompts` shows
-    the messages and questions of plugins.
+    `allowed` returns the absolute paths of their programs. It is called when a recipient or an identity needs a plugin.
+    `prompts` shows the messages and questions of plugins.
     """
 
     def __init__(self, allowed: Callable[[], Sequence[str]], prompts: Prompts) -> None:
@@ -72,8 +79,8 @@ class Plugins:
     def recipient(self, text: str, *, where: str) -> pyrage.plugin.RecipientPluginV1 | None:
         """Return the recipient `age1NAME1...`, or None if the text is not a recipient of a plugin.
 
-        A test message is encrypted to it once. `where` says where the text comes from, for the error. Raise UsageFault
-        if its plugin must not run, and DeviceFault if the plugin refuses the recipient.
+        A test message is encrypted to each recipient once. `where` says in errors where the text comes from. Raise
+        UsageFault if the plugin must not or cannot run, and DeviceFault if it refuses the recipient.
         """
         try:
             with without_stderr(), contain_panics(UsageFault("the library panicked", "give another recipient")):
@@ -88,10 +95,10 @@ class Plugins:
         return self._known[text]
 
     def identities(self, texts: Sequence[Secret[str]], *, where: str) -> list[Identity]:
-        """Return one object for each plugin that the identities `AGE-PLUGIN-NAME-1...` name.
+        """Parse identities `AGE-PLUGIN-NAME-1...`. Return one object for each plugin, for all identities of the plugin.
 
-        `where` is as in `recipient`. Raise UsageFault if a plugin must not run, and pyrage.IdentityError if a text is
-        not an identity of a plugin.
+        `where` says in errors where the texts come from. Raise UsageFault if a plugin must not or cannot run, and
+        pyrage.IdentityError if a text is not an identity of a plugin.
         """
         parsed = [pyrage.plugin.Identity.from_str(text.reveal()) for text in texts]
         found: list[Identity] = []
@@ -102,7 +109,10 @@ class Plugins:
 
     @contextmanager
     def _only(self, name: str, where: str) -> Iterator[None]:
-        """Let pyrage find only the allowed program of the plugin with this name. Raise UsageFault if there is none."""
+        """Let pyrage find only the allowed program of the plugin with this name during the `with` block.
+
+        Raise UsageFault if there is no such program, or it cannot run.
+        """
         program = self._program(name, where)
         with ONE_AT_A_TIME, _searching(program.parent):
             try:
@@ -113,7 +123,7 @@ class Plugins:
                 ) from None
 
     def _program(self, name: str, where: str) -> Path:
-        """Return the allowed path of the program of a plugin. Raise UsageFault if it must not run."""
+        """Return the path of a plugin's program. Raise UsageFault if the program must not run."""
         program = next((Path(path) for path in self._allowed() if Path(path).name == f"{PROGRAM}{name}"), None)
         if program is None:
             shown = without_controls(name)
@@ -127,7 +137,7 @@ class Plugins:
 
 @contextmanager
 def _searching(folder: Path) -> Iterator[None]:
-    """Make a folder the whole PATH of this process until the context ends."""
+    """Set the PATH of this process to one folder during the `with` block. Also remove AGEDEBUG, permanently."""
     os.environ.pop(DEBUG, None)
     before = os.environ.get("PATH")
     os.environ["PATH"] = str(folder)
@@ -141,7 +151,7 @@ def _searching(folder: Path) -> Iterator[None]:
 
 
 class Unattended:
-    """Prompts for when no one can answer. Messages are dropped, and a question raises Declined."""
+    """The Prompts for commands that cannot ask the user. Messages are dropped, and a question raises Declined."""
 
     def say(self, text: str) -> None:
         """Drop the message."""
@@ -164,7 +174,10 @@ def _unanswered(question: str) -> Declined:
 
 
 def check_program(program: Path) -> None:
-    """Raise UsageFault unless this is the absolute path of a plugin that only this user and root can change."""
+    """Check that this is the absolute path of a plugin that only this user and root can change.
+
+    Raise UsageFault if it is not.
+    """
     if not program.is_absolute() or not program.name.startswith(PROGRAM) or os.pathsep in str(program):
         raise UsageFault(
             f"age-plugins: {program} is not the absolute path of a plugin", f"write it as /usr/bin/{PROGRAM}NAME"
@@ -182,7 +195,10 @@ def check_program(program: Path) -> None:
 
 
 def encrypt(content: Secret[bytes], to: Sequence[PublicKey]) -> bytes:
-    """Encrypt to recipients. Raise DeviceFault if a plugin fails, and any exception that a prompt of it raises."""
+    """Return the content encrypted to all recipients in `to`.
+
+    Raise DeviceFault if a plugin fails, and any exception that a method of Prompts raises.
+    """
     plugins = [key for key in to if isinstance(key, pyrage.plugin.RecipientPluginV1)]
     if not plugins:
         return bytes(pyrage.encrypt(content.reveal(), to))
@@ -194,10 +210,10 @@ def encrypt(content: Secret[bytes], to: Sequence[PublicKey]) -> bytes:
 
 
 def decrypt(sealed: bytes, keys: Sequence[Identity]) -> bytes:
-    """Decrypt with the first identity that can. Plugins run last, because the other identities ask nothing.
+    """Decrypt with the first identity that can. Plugins run last, because only plugins ask the user questions.
 
     Raise pyrage.DecryptError if no identity can decrypt the content or if it is damaged, DeviceFault if a plugin fails,
-    and any exception that a prompt of a plugin raises.
+    and any exception that a method of Prompts raises.
     """
     plugins = [key for key in keys if isinstance(key, pyrage.plugin.IdentityPluginV1)]
     if not plugins:
@@ -214,7 +230,10 @@ def decrypt(sealed: bytes, keys: Sequence[Identity]) -> bytes:
 
 @contextmanager
 def _running(what: str) -> Iterator[None]:
-    """Run plugins in one thread at a time, so that only one of them asks. Raise the exception of a prompt."""
+    """Run plugins in only one thread at a time, so that only one plugin asks the user questions.
+
+    If a method of Prompts raised an exception during the `with` block, raise it. If pyrage panics, raise DeviceFault.
+    """
     with ONE_AT_A_TIME, contain_panics(_fault(NONSENSE, what)):
         RAISED.error = None
         try:
@@ -226,9 +245,9 @@ def _running(what: str) -> Iterator[None]:
 
 
 def _fault(text: str, what: str) -> DeviceFault:
-    """Return the error for a message of pyrage about a plugin.
+    """Return the error for a plugin's failure. `text` is pyrage's message, and `what` is "encrypt" or "decrypt".
 
-    In the message, the name of the plugin is the first isolated text and the reason of the plugin is the last one.
+    The first isolated text in the message is the name of the plugin, and the last one is the reason that it gave.
     """
     isolated = [without_controls(part) for part in ISOLATED.findall(text)]
     plugin = isolated[0] if isolated else "the age plugin"
@@ -244,7 +263,7 @@ def _fault(text: str, what: str) -> DeviceFault:
 
 
 class _Callbacks:
-    """The callbacks for pyrage. It would panic if one raised an exception, so the exception is kept in RAISED."""
+    """The callbacks for pyrage. They store exceptions in RAISED, because pyrage panics if a callback raises one."""
 
     def __init__(self, prompts: Prompts) -> None:
         self._prompts = prompts
@@ -263,7 +282,10 @@ class _Callbacks:
 
     @staticmethod
     def _kept(ask: Callable[[], T]) -> T | None:
-        """Return the answer, or None after an exception. pyrage then tells the plugin that there is no answer."""
+        """Return the user's answer, or None after an exception.
+
+        If the answer to a question is None, pyrage tells the plugin that the request failed.
+        """
         if RAISED.error is not None:
             return None
         try:

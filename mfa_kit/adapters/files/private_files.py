@@ -1,4 +1,4 @@
-"""Writes files that only this user can read and that never replace others, and locks their folders."""
+"""Creates files that only this user can read, without replacing existing files, and locks their folders."""
 
 import errno
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from mfa_kit.posix.open_files import lock, try_to_lock
 
 # The maximum size of a file in octets. An encrypted identity or QR code takes only a few kilobytes.
 LARGEST = 1 << 20
-# An age file begins with this (age-encryption.org/v1).
+# The first octets of an age file (age-encryption.org/v1, "Header").
 MAGIC = b"age-encryption.org/v1"
 
 
@@ -26,9 +26,9 @@ def write_new(path: Path, data: whole_files.Content, *, folders: bool = False) -
 
 
 def create_private(folder: int, name: str, data: whole_files.Content) -> None:
-    """Create a file in an open folder.
+    """Create a file with mode 0600 in an open folder.
 
-    The file is written under a temporary name first. The temporary name depends only on `name`, so a later run finds
+    The file is first written under a temporary name. That name depends only on `name`, so a later run finds and removes
     the temporary file of a killed run.
     """
     whole_files.create_file(folder, name, data, partial=whole_files.partial_name(name))
@@ -36,7 +36,7 @@ def create_private(folder: int, name: str, data: whole_files.Content) -> None:
 
 @contextmanager
 def faults_of(path: Path, failed: str = "written") -> Iterator[None]:
-    """Convert an OSError for a file or folder to IntegrityFault. Its message says that `path` cannot be `failed`.
+    """Convert an OSError in the `with` block to IntegrityFault, whose message says that `path` cannot be `failed`.
 
     `failed` is a past participle: "written", "read" or "removed".
     """
@@ -56,8 +56,8 @@ def faults_of(path: Path, failed: str = "written") -> Iterator[None]:
 def reason_of(error: Exception) -> str:
     """Return the reason for an error as part of a sentence.
 
-    For a symlink, the reason says so. For other errors, it is the operating system's message, or else the name of the
-    error's class.
+    For a refused symlink, the reason names the symlink. For any other error, it is the operating system's message, or
+    if there is none, the name of the error's class.
     """
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "it is a symlink, which is not followed"
@@ -66,9 +66,10 @@ def reason_of(error: Exception) -> str:
 
 @contextmanager
 def wait_and_hold(folder: Path, *, waiting: Callable[[], None]) -> Iterator[None]:
-    """Lock a folder, creating it if it is missing. If another process holds the lock, call `waiting`, then wait.
+    """Lock a folder during the `with` block. A missing folder is created.
 
-    Raise IntegrityFault if the folder cannot be created.
+    If another process holds the lock, call `waiting`, then wait for the lock. Raise IntegrityFault if the folder cannot
+    be created or opened.
     """
     with ExitStack() as stack:
         with faults_of(folder):

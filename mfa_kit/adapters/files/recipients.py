@@ -30,7 +30,7 @@ SMALL_ORDER = {0, 1, PRIME - 1, _EIGHTH, PRIME - _EIGHTH}
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A recipient: its public key as text without a comment, and as pyrage's object."""
+    """A recipient: its public key as `text`, without a comment, and as pyrage's object `key`."""
 
     text: str
     key: PublicKey
@@ -39,11 +39,11 @@ class Recipient:
 def parse_recipients(
     texts: Iterable[str], files: Iterable[Path] = (), *, given: str = "-r", plugins: Plugins = NO_PLUGINS
 ) -> list[Recipient]:
-    """Parse recipients from the texts of the option `given` and from the lines of files.
+    """Parse recipients from `texts` and from the lines of files. `given` says where the texts come from, such as "-r".
 
     Raise UsageFault for the first text that is not a recipient, or whose plugin is not one of `plugins`. The message
-    names its option, or its file and line. Raise UsageFault also if all recipients are age1tag keys. Raise DeviceFault
-    if a plugin refuses its recipient.
+    names `given`, or the file and line. Raise UsageFault also if all recipients are age1tag keys. Raise DeviceFault if
+    a plugin refuses its recipient.
     """
     found = [_recipient(text, plugins, where=f"{given} {text}") for text in texts]
     for file in files:
@@ -91,12 +91,11 @@ def _recipient(text: str, plugins: Plugins, *, where: str) -> Recipient:
 
 @lru_cache(maxsize=1024)
 def _usable(text: str) -> Recipient | None:
-    """Return the recipient of a text, or None if no test message can be encrypted to it.
+    """Parse a recipient of age or SSH. Return None if the text is invalid, or no test message can be encrypted to it.
 
-    A key that parses may still be unusable: some points of the curve have no secret key, and some RSA keys have no
-    modulus.
+    pyrage panics for some invalid keys: X25519 points of small order, and RSA keys whose modulus is zero.
     """
-    key = " ".join(text.split()[:2])  # the third part is a comment, which may contain anything
+    key = " ".join(text.split()[:2])  # without the comment, which may contain any text
     kind = next((kind for prefix, kind in KINDS if key.startswith(prefix)), None)
     if kind is None or not key.isascii() or _has_small_order(key):
         return None
@@ -110,7 +109,10 @@ def _usable(text: str) -> Recipient | None:
 
 
 def _of_plugin(text: str, plugins: Plugins, *, where: str) -> Recipient | None:
-    """Return the recipient of a plugin (`age1NAME1...`), or None for any other text. Raise the errors of `Plugins`."""
+    """Return the recipient of a plugin (`age1NAME1...`), or None for any other text.
+
+    Raise the errors of `Plugins.recipient`.
+    """
     key = text.strip()
     if not key.startswith("age1") or key.startswith("age1tag1") or not key.isascii():
         return None
@@ -124,8 +126,8 @@ def _has_small_order(text: str) -> bool:
     if prefix != "ssh-ed25519":
         return False
     try:
-        # The key has the name of the algorithm and the point, each preceded by its length in four octets (RFC 4253,
-        # 6.6, and RFC 8709, 4).
+        # The key consists of the algorithm's name and the point, each after its length in four octets (RFC 4253, 6.6,
+        # and RFC 8709, 4).
         point = base64.b64decode(encoded.split()[0])[-32:]
     except (ValueError, IndexError):
         return False
