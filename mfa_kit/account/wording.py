@@ -1,4 +1,4 @@
-"""Wording shared by results about an account: shell commands and lists of names."""
+"""Formats shell commands and lists of names for results about an account."""
 
 import shlex
 from collections.abc import Sequence

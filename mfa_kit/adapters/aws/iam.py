@@ -74,11 +74,11 @@ class Iam:
     """Implements Inventory (reads from IAM) and Registrar (writes MFA devices) for one account.
 
     One IAM client and one STS client serve up to `workers` threads. `check` is called before each write, and `observe`
-    after it, even if it failed. `read_timeout` is how many seconds to wait for a response. `ask_code` asks for a code
-    of the MFA device with the given serial when the credentials require a code. `turn`, if given, performs each attempt
-    of a read. It may wait before the attempt and retry it, so that a command that reads many users can limit its rate.
-    `clients` creates the two clients, and creates them again after credentials have expired. After `stop` is set, a
-    thread that waits for a response raises KeyboardInterrupt.
+    after it, even if the write failed. `read_timeout` is how many seconds to wait for a response. `ask_code` asks for a
+    code of the MFA device with the given serial when the credentials require a code. `turn`, if given, performs each
+    attempt of a read. It may wait before the attempt and retry it, so that a command that reads many users can limit
+    its rate. `clients` creates the two clients, and creates them again after credentials have expired. After `stop` is
+    set, a thread that waits for a response raises KeyboardInterrupt.
     """
 
     def __init__(
