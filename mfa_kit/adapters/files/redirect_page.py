@@ -1,6 +1,6 @@
-"""Writes a local file that redirects a browser to an address with a secret.
+"""Writes a local HTML page that redirects a browser to an address that contains a secret.
 
-The address must not be an argument of the browser, because other users can read arguments.
+The address must not be an argument of the browser, because other users can read the arguments of a process.
 """
 
 import html
@@ -14,7 +14,7 @@ from pathlib import Path
 from mfa_kit.core.otp import Secret
 from mfa_kit.posix.open_files import NO_LINK
 
-# How many seconds a sign-in token is valid (IAM user guide).
+# How many seconds a sign-in token of AWS is valid (IAM user guide).
 GOOD = 15 * 60
 PAGE = """<!doctype html>
 <meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>mfa-kit</title>
@@ -25,10 +25,10 @@ PAGE = """<!doctype html>
 
 @contextmanager
 def write_page(folder: Path, address: Secret[str], *, what: str = "the AWS console") -> Iterator[Path]:
-    """Write a page that opens an address, and yield its path. Only this user can read it. It is removed at the end.
+    """Write a page that redirects to `address`, and yield the page's path. At the end, remove the page.
 
-    The text of the page says that `what` is being opened. Also remove pages that killed processes left, if their
-    tokens have expired.
+    Only this user can read the page. Its text says that `what` is being opened. Also remove the pages of killed
+    processes, if they are so old that their sign-in tokens have expired.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in folder.glob("console-*.html"):

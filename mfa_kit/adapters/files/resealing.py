@@ -10,8 +10,7 @@ from mfa_kit.core.otp import Secret
 class AgeResealer:
     """Decrypts backups with the given identities, and encrypts them to the recipients of `vault` (the new recipients).
 
-    An identity is new if its public key is one of the new recipients. The other identities are old. `reseal` decrypts
-    with the old identities, or with all of them if none is old.
+    An identity is new if its public key is one of the new recipients. The other identities are old.
     """
 
     def __init__(self, vault: AgeFiles, identities: Secret[list[Identity]]) -> None:
@@ -28,25 +27,27 @@ class AgeResealer:
         return self._vault.recipients()
 
     def given(self) -> list[str | None]:
-        """Return the recipient of each identity, or None for an SSH key or a plugin."""
+        """Return the recipient of each given identity, or None for an identity of SSH or of a plugin."""
         return recipients_of(self._all)
 
     def reseal(self, backup: Backup) -> bool:
-        """Decrypt a backup with the old identities, or all if none is old, and encrypt it to the new recipients.
+        """Decrypt a backup with the old identities, and encrypt it to the new recipients.
 
-        Return whether one of the identities can decrypt the new file. Raise OthersSeal if none decrypts the old file.
+        If no identity is old, decrypt with all of them. Return whether one of all identities can decrypt the new file.
+        Raise OthersSeal if no identity that was tried can decrypt the old file.
         """
         return self._vault.rekey(backup, self._old, proof=self._all)
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Decrypt a backup with an identity of a new recipient, and encrypt it to the new recipients.
+        """Decrypt a backup with the new identities, and encrypt it to the new recipients.
 
-        Return whether one of the identities can decrypt the new file.
+        Return whether one of all identities can decrypt the new file. Raise OthersSeal if no new identity can decrypt
+        the old file.
         """
         return self._vault.rekey(backup, self._new_identities(), proof=self._all)
 
     def check_opens(self, backup: Backup) -> None:
-        """Raise OthersSeal if no identity of a new recipient can decrypt a backup."""
+        """Raise OthersSeal if no new identity can decrypt a backup."""
         self._vault.picture(backup, self._new_identities())
 
     def _new_identities(self) -> Secret[list[Identity]]:

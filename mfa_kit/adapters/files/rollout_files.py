@@ -20,10 +20,10 @@ LARGEST = 64 << 20
 # The first octets of spreadsheets: ZIP (xlsx, xlsm, ods, numbers), and compound files of older Excel versions (xls).
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
-# A run writes several result files. This one says which plan the run was for.
+# The name of the result file that says which plan the run was for.
 RESULTS = "results.json"
-# The file name of the plan for one account, if an index lists the plans of several accounts: the account ID, and the
-# first digits of the plan's hash.
+# Matches the file name of one account's plan, if an index lists the plans of several accounts. The name consists of the
+# account ID and the first 8 hex digits of the SHA-256 of the plan.
 MEMBER = re.compile(r"[0-9]{12}-[0-9a-f]{8}\.json")
 
 
@@ -31,7 +31,7 @@ def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines f
     """Return the text of a roster or a plan.
 
     Raise UsageFault if the file cannot be read, is too large, is a spreadsheet, or is not text. `hint` is the hint of
-    the error for a file that cannot be read. For a file that is not text, the message contains the line number.
+    the error for a file that cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -54,7 +54,7 @@ def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines f
 
 
 def make_results_folder(folder: Path) -> None:
-    """Create the folder for results. Raise UsageFault if no file can be written in it."""
+    """Create the folder for results. Raise UsageFault if it cannot be created, or if no file can be written in it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -85,7 +85,8 @@ def write_text(path: Path, text: str) -> None:
     """
     if path.is_dir():
         raise UsageFault(f"{path} is a folder", "name a file in this folder")
-    if path.is_symlink() or (path.exists() and not path.is_file()):  # or root would replace /dev/stdout with a file
+    # Without this check, root would replace /dev/stdout with a file.
+    if path.is_symlink() or (path.exists() and not path.is_file()):
         raise UsageFault(f"{path} is a link, a pipe or a device", "name a regular file")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -100,8 +101,8 @@ def write_text(path: Path, text: str) -> None:
 def write_set(path: Path, text: str, *, folder: Path, members: Mapping[str, str]) -> None:
     """Write a set of files: the members into a folder, and then the file at `path`, which refers to them.
 
-    `members` maps file names to texts. A member with a different text has a different name, so the earlier set stays
-    valid until `path` is replaced. Then the members of the earlier set are removed. If a write fails, the new members
+    `members` maps file names to texts. The name of a member must depend on its text. The earlier set then stays valid
+    until `path` is replaced. Afterward, the members of the earlier set are removed. If a write fails, the new members
     are removed instead. Raise UsageFault or IntegrityFault as `write_text` does.
     """
     added: list[Path] = []
@@ -118,7 +119,7 @@ def write_set(path: Path, text: str, *, folder: Path, members: Mapping[str, str]
 
 
 def _remove(files: Iterable[Path]) -> None:
-    """Remove files. A file that cannot be removed stays, which does no harm, because no other file refers to it."""
+    """Remove files. A file that cannot be removed is harmless, because no other file refers to it."""
     for file in files:
         with suppress(OSError):
             file.unlink(missing_ok=True)

@@ -14,8 +14,8 @@ def seal_text(
 ) -> None:
     """Encrypt a short text into a new file. `to` and the lines of `to_files` are the recipients' public keys.
 
-    `plugins` may run for them. Raise UsageFault if a key is not a recipient, DeviceFault if a plugin fails, and
-    IntegrityFault if the file cannot be written. No incomplete file remains.
+    `plugins` are the age plugins that may run for these keys. Raise UsageFault if a key is not a recipient, DeviceFault
+    if a plugin fails, and IntegrityFault if the file cannot be written. No incomplete file remains.
     """
     recipients = parse_recipients(to, to_files, plugins=plugins)
     write_new(path, encrypt(Secret(text.reveal().encode()), [each.key for each in recipients]))

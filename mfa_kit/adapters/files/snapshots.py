@@ -1,6 +1,6 @@
 """Reads and writes snapshots of an account as JSON files (see docs/formats.md).
 
-The files are 0600, because they show which users are weakly protected.
+The files have mode 0600, because they show which users are weakly protected.
 """
 
 import json
@@ -18,7 +18,7 @@ from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
 
 SCHEMA, VERSION = "mfa-kit/snapshot", 1
-# The maximum size of a snapshot in octets. With 5,000 users, it has about a hundredth of this size.
+# The maximum size of a snapshot in octets. The snapshot of an account with 5,000 users has about a hundredth of it.
 LARGEST = 512 << 20
 
 
@@ -28,7 +28,7 @@ def snapshot_text(snapshot: Snapshot) -> str:
 
 
 def write_snapshot(snapshot: Snapshot, file: Path) -> None:
-    """Write a snapshot to a new file with mode 0600. Raise IntegrityFault if it exists or cannot be written."""
+    """Write a snapshot to a new file with mode 0600. Raise IntegrityFault if the file exists or cannot be written."""
     try:
         with open_folder(file.parent) as folder:
             create_file(folder, file.name, snapshot_text(snapshot).encode())
@@ -39,7 +39,7 @@ def write_snapshot(snapshot: Snapshot, file: Path) -> None:
 
 
 def read_snapshot(file: Path) -> Snapshot:
-    """Read a snapshot. Raise UsageFault if the file cannot be read or is not a snapshot."""
+    """Read a snapshot. Raise UsageFault if the file cannot be read or is not a snapshot of this version."""
     try:
         if not file.is_file() or file.stat().st_size > LARGEST:
             raise UsageFault(
@@ -69,7 +69,7 @@ HEAD = {"schema", "version"}
 
 
 def _value(kind: Any, value: object) -> Any:
-    """Convert a JSON value to a value of the type `kind`. Raise TypeError if the JSON has another type."""
+    """Convert a JSON value to a value of the type `kind`. Raise TypeError if the JSON value has another type."""
     if get_origin(kind) in {Union, types.UnionType}:
         return None if value is None else _value(get_args(kind)[0], value)
     match value:

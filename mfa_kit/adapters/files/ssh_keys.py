@@ -18,15 +18,15 @@ from mfa_kit.core.otp import Secret
 
 OPENSSH = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.*?)-----END OPENSSH PRIVATE KEY-----", re.DOTALL)
 MAGIC = b"openssh-key-v1\0"
-# The maximum number of rounds of bcrypt for a passphrase (OpenSSH, PROTOCOL.key). ssh-keygen uses 16 or 24. Each 16
-# rounds take a tenth of a second.
+# The maximum number of bcrypt rounds for a passphrase (OpenSSH, PROTOCOL.key). ssh-keygen uses 16 or 24. 16 rounds take
+# a tenth of a second.
 MOST_ROUNDS = 1024
 
 
 def unlock_ssh_key(text: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes] | None:
     """Return an SSH private key without its passphrase. Return None if the passphrase is wrong or the key is damaged.
 
-    Raise UsageFault if trying a passphrase would take minutes.
+    Raise UsageFault if the key has more than MOST_ROUNDS rounds, because a try could then take minutes.
     """
     match = OPENSSH.search(text.reveal())
     if match and _rounds(Secret(match[1])) > MOST_ROUNDS:
@@ -43,7 +43,7 @@ def unlock_ssh_key(text: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes
 
 
 def _rounds(encoded: Secret[bytes]) -> int:
-    """Return the rounds of bcrypt in an OpenSSH key, or 0 if it is damaged."""
+    """Return the number of bcrypt rounds in an OpenSSH key, or 0 if the key is damaged."""
     try:
         start = base64.b64decode(b"".join(encoded.reveal().split()))
     except binascii.Error:

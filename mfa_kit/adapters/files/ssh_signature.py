@@ -6,13 +6,13 @@ from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 
-# The namespace of signatures (OpenSSH, PROTOCOL.sshsig). `ssh-keygen -Y verify` must be given the same one.
+# The namespace of signatures (OpenSSH, PROTOCOL.sshsig). `ssh-keygen -Y verify` needs the same namespace.
 NAMESPACE = "mfa-kit-evidence"
 HINT = "give the file of an SSH private key, or of a public key whose private key is in ssh-agent: --sign KEY"
 
 
 def check_signing_key(key: Path) -> None:
-    """Raise UsageFault if ssh-keygen is not installed, or if there is no such file. Call this before long work."""
+    """Raise UsageFault if ssh-keygen is not installed, or if `key` is not a file. Call this before long work."""
     if shutil.which("ssh-keygen") is None:
         raise UsageFault("ssh-keygen, which signs the evidence, is not installed", "install OpenSSH's client")
     if not key.is_file():

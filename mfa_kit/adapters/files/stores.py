@@ -1,7 +1,7 @@
 """The interfaces for storing backups: a folder of backups, and one backup in it.
 
-`local_store` implements them for folders on this computer, and `adapters/aws/s3_store` for Amazon S3. The
-implementations do not know what a backup contains. Methods raise IntegrityFault if they fail.
+`local_store` implements these interfaces for folders on this computer, and `adapters/aws/s3_store` for Amazon S3. The
+implementations do not know what a backup contains.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,14 +27,17 @@ class StoredFile(Protocol):
         ...
 
     def create(self, sealed: bytes) -> None:
-        """Write a new file durably. Raise IntegrityFault if the file exists, because no file is ever overwritten."""
+        """Write a new file durably. Raise IntegrityFault if the file exists, because `create` never overwrites a file.
+
+        An object in S3 that already has exactly this content is not an error.
+        """
         ...
 
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
         """Replace the content by `change(content)`. Return the result of `check` for the new content as read back.
 
-        `most` is how many octets of the old content are read. If `check` raises, or if another process changed the
-        file, the old content remains. If the process is killed, the old or the new content remains.
+        `most` is how many octets of the old content are read. The file is not replaced if `check` raises, or if another
+        process changed the file. If this process is killed, the old or the new content remains.
         """
         ...
 
@@ -45,13 +48,14 @@ class StoredFile(Protocol):
     def remove(self, *, sealed: bool) -> None:
         """Remove the file and its incomplete copies permanently, if they exist.
 
-        `sealed` is true if the file was written completely before. A missing folder then raises IntegrityFault.
+        `sealed` is true if the file was written completely before. Then a missing folder or bucket raises
+        IntegrityFault.
         """
         ...
 
 
 class StoredFolder(Protocol):
-    """A folder of backups. The folder need not exist."""
+    """A folder of backups. The folder need not exist. Methods raise an error of mfa-kit if they fail."""
 
     def check(self) -> None:
         """Raise UsageFault if backups cannot be written to the folder. Nothing is changed."""
@@ -66,17 +70,23 @@ class StoredFolder(Protocol):
         ...
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep other processes from replacing files while the context is open, if this kind of storage has locks."""
+        """Lock the folder until the context ends, if this kind of storage has locks.
+
+        Raise IntegrityFault if another process holds the lock.
+        """
         ...
 
 
 class Stores(Protocol):
-    """Returns the folders and backups at places. A place is a path on this computer or an S3 URL."""
+    """Gives access to backups by their places. A place is a path on this computer or an S3 URL."""
 
     def folder(self, place: Place) -> StoredFolder:
         """Return the folder of backups at a place. Nothing is read yet."""
         ...
 
     def file(self, place: Place, folder: Place | None = None) -> StoredFile:
-        """Return the backup at a place. Nothing is read yet. `folder` is the folder of backups that contains it."""
+        """Return the backup at a place. Nothing is read yet.
+
+        `folder` is the folder of backups that contains the backup.
+        """
         ...

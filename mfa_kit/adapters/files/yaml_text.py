@@ -15,14 +15,14 @@ CORRECT = "correct the YAML, and try again"
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _OneValuePerKey(Loader):  # type: ignore[misc]  # its base is chosen at run time
+class _OneValuePerKey(Loader):  # type: ignore[misc]  # the base class is chosen at run time
     """Rejects a key that occurs twice in one mapping. PyYAML itself would use the last value."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Replace merge keys (`<<`) with the entries that they merge. PyYAML calls this for each mapping.
 
-        A mapping's own value overrides a merged value. Duplicate entries are dropped, because otherwise a few nested
-        merges would fill the memory.
+        A mapping's own value overrides a merged value. Entries with the same key are reduced to one, because otherwise
+        a few nested merges would fill the memory. Raise UsageFault if a key occurs twice in the mapping itself.
         """
         seen: set[object] = set()
         for key, _ in node.value:
@@ -47,7 +47,7 @@ def _identity(key: yaml.Node) -> object:
 def parse_yaml(text: str) -> tuple[object, Locate]:
     """Parse YAML. Return the document, and a function that returns the line of an account or of one of its keys.
 
-    Raise UsageFault if it is not valid YAML.
+    Raise UsageFault if the text is not valid YAML, or if a mapping has a key twice.
     """
     try:
         loader = _OneValuePerKey(text)
@@ -81,7 +81,7 @@ def parse_yaml(text: str) -> tuple[object, Locate]:
 
 
 def _correction(text: str, mark: yaml.Mark | None) -> str:
-    """Return what to do about malformed YAML. A tab in the indentation is the usual cause, and invisible."""
+    """Return a hint for malformed YAML. The usual cause is a tab in the indentation, which users cannot see."""
     lines = text.splitlines()
     if mark is None or mark.line >= len(lines):
         return CORRECT

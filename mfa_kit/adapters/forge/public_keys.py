@@ -1,6 +1,6 @@
 """Reads the public SSH keys of an account from a forge (a site such as GitHub or GitLab): `BASE/LOGIN.keys`.
 
-The address needs no credentials, and none are sent. It is documented by GitHub and GitLab. Redirects are refused,
+GitHub and GitLab document this address. The request needs no credentials and contains none. Redirects are refused,
 because the keys must come from the site that the administrator named.
 """
 
@@ -16,8 +16,9 @@ from urllib.parse import quote, urlsplit
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.loopback import is_loopback
 
+# How many seconds the connection may take, and then the reading of the response.
 SECONDS = 15
-# The maximum length of a response in octets. The keys of an account with a hundred keys have about 60 kB.
+# The maximum length of a response in octets. A hundred keys have about 60 kB.
 LONGEST = 1 << 18
 LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}", re.ASCII)
 
@@ -37,7 +38,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def check_base(base: str) -> str:
     """Return the address of a forge without a slash at its end. Raise UsageFault if it is not a usable https address.
 
-    Plain http is allowed for this computer only. The message does not quote the text, which may contain a password.
+    Plain http is allowed for this computer only. The error message does not quote `base`, because it may contain a
+    password.
     """
     try:
         parts = urlsplit(base)
@@ -53,7 +55,7 @@ def check_base(base: str) -> str:
 
 
 def keys_address(base: str, login: str) -> str:
-    """Return the address of an account's keys. Raise FetchError if no account can have this login."""
+    """Return the address of an account's keys. Raise FetchError if `login` is not a valid name of an account."""
     if not LOGIN.fullmatch(login):
         raise FetchError(f"{login!a} is not the name of an account")
     return f"{base}/{quote(login)}.keys"
