@@ -17,15 +17,15 @@ from mfa_kit.core.loopback import is_loopback
 PASSWORDS = frozenset(each.keyword.decode() for each in pq.Conninfo.get_defaults() if each.dispchar == b"*")
 KEEP = "put the password into ~/.pgpass (mode 600) or a service file, or use a client certificate"
 VERIFIED = "verify-full"
-# On loopback or a Unix socket, any program of this computer may pose as the server. These ways to authenticate would
-# give that program the password in ~/.pgpass, or an MD5 hash from which the password is quickly guessed (libpq,
-# `require_auth`).
+# Excludes two ways to authenticate (libpq, `require_auth`). On loopback or a Unix socket, any program of this computer
+# could pose as the server. With `password`, that program would get the password in ~/.pgpass; with `md5`, a hash from
+# which the password is quickly guessed.
 NOT_IN_CLEAR = "!password,!md5"
-# At most this many characters of the computer's name are in the name of a session. The session's name also has the
-# number of the process, and PostgreSQL keeps only its first 63 characters.
+# The name of a session contains at most this many characters of the computer's name, and then the process ID.
+# PostgreSQL cuts the name of a session to 63 characters.
 LONGEST_NAME = 45
-# The client gives up a dead connection before the server does, so the process has ended when the server gives its locks
-# to another session.
+# The client gives up a dead connection before the server does. So the process of mfa-kit has ended before the server
+# gives the locks of the process to another session.
 CLIENT = {
     "connect_timeout": "10",
     "keepalives": "1",
@@ -34,8 +34,8 @@ CLIENT = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
 }
-# When a connection is lost, the server keeps the locks of its session for longer than one call to IAM can take (10 s to
-# connect and 30 s to read).
+# After a connection is lost, the server keeps the locks of the session for longer than one call to IAM can take (10 s
+# to connect and 30 s to read).
 SERVER = {
     # PostgreSQL searches pg_temp first unless the path lists it. At the end of the path, a role's temporary tables
     # cannot hide the ledger's tables from the ledger's functions.
@@ -60,7 +60,7 @@ class Address:
 
     @property
     def label(self) -> str:
-        """The address for messages: the service, or the host with its port and the database."""
+        """The address as messages show it: the service, or the host with its port and the database."""
         if service := self.parameters.get("service"):
             return f"service={service}"
         host = self.parameters.get("host") or self.parameters.get("hostaddr") or ""
@@ -68,9 +68,12 @@ class Address:
         return f"postgresql://{host if not host.startswith('/') else ''}{port}/{self.parameters.get('dbname', '')}"
 
     def conninfo(self, computer: str) -> str:
-        """Return the connection string of libpq, with the timeouts and settings that the locks of runs need."""
+        """Return a connection string for libpq, with the timeouts and settings that the locks of runs need.
+
+        `computer` is the name of this computer. It becomes a part of the session's name.
+        """
         options = " ".join(f"-c {name}={value}" for name, value in SERVER.items())
-        # Encryption by GSSAPI, which libpq prefers to TLS, does not verify the server's certificate.
+        # Disable encryption by GSSAPI. libpq prefers it to TLS, but it does not verify the server's certificate.
         tls = {} if is_local(self.parameters) else {"sslmode": VERIFIED, "gssencmode": "disable"}
         auth = {"require_auth": NOT_IN_CLEAR} if self._needs_auth_rule else {}
         name = f"mfa-kit@{quote(computer, safe='.-_')[:LONGEST_NAME]}/{os.getpid()}"
@@ -79,7 +82,7 @@ class Address:
 
     @property
     def _needs_auth_rule(self) -> bool:
-        """Whether NOT_IN_CLEAR is needed: the server is not verified, and the user has set no rule of their own."""
+        """Whether NOT_IN_CLEAR is needed: TLS does not verify the server, and PGREQUIREAUTH is not set."""
         verified = not is_local(self.parameters) or self.parameters.get("sslmode") == VERIFIED
         return not verified and "PGREQUIREAUTH" not in os.environ
 
@@ -94,11 +97,11 @@ def check_one_server(parameters: Mapping[str, str]) -> None:
 
 
 def is_local(parameters: Mapping[str, str]) -> bool:
-    """Whether the address shows that the server is on this computer: it is a Unix socket or loopback.
+    """Whether the address shows that the server is on this computer: the host is a Unix socket or loopback.
 
-    libpq prefers `hostaddr` to `host`. What the address lacks, libpq takes from the service, and then from
-    environment variables. The host of a service is in a file of libpq, so a service counts as another computer,
-    unless the address has a `hostaddr`.
+    libpq prefers `hostaddr` to `host`. libpq takes missing parameters from the service, and then from environment
+    variables. The host of a service is in a file that is not read here. So a service counts as another computer, unless
+    the address itself has a `hostaddr` on this computer.
     """
     if "service" in parameters or "PGSERVICE" in os.environ:
         host = parameters.get("hostaddr", "")
@@ -115,9 +118,9 @@ def is_local(parameters: Mapping[str, str]) -> bool:
 def parse_address(text: str) -> Address:
     """Parse the address of a ledger: a connection string of libpq.
 
-    Raise UsageFault if it is empty or not such a string, contains a password, names several servers, or sets an
-    `sslmode` that does not verify a server on another computer. Raise it also if PGPASSWORD is set. The message does
-    not quote the address.
+    Raise UsageFault if the address is empty or not such a string, contains a password, names several servers, or sets
+    an `sslmode` that does not verify a server on another computer. Raise UsageFault also if PGPASSWORD is set. The
+    message does not quote the address.
     """
     if not text.strip():
         raise UsageFault("the ledger's address is empty", "write postgresql://HOST/DATABASE or service=NAME")
@@ -148,7 +151,10 @@ def parse_address(text: str) -> Address:
 
 
 def _holds_password_parts(parameters: Mapping[str, str]) -> bool:
-    """Return whether the port is not a number, or the host or database has an `@`, because a password has a `/`."""
+    """Return whether the port is not a number, or the host or the database contains an `@`.
+
+    Then libpq has probably split a password with a `/` into these parameters.
+    """
     port, host = parameters.get("port", ""), parameters.get("host", "")
     names = (parameters.get("dbname", ""), "" if host.startswith("@") else host)
     return not re.fullmatch(r"[\d,]*", port, re.ASCII) or any("@" in name for name in names)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from mfa_kit.adapters.ledger.postgresql.sessions import Session, Statement
 from mfa_kit.adapters.ledger.tables import Database, SqlRow
 
-# The columns of each table that is copied row by row. `journal` and `ends` follow from `transitions`.
+# The columns of each table that is copied row by row. `journal` and `ends` are not listed, because the server derives
+# them from `transitions`.
 COLUMNS: Mapping[str, str] = {
     "events": 'at, operation, "user", serial, request_id, answer, file',
     "sightings": 'at, serial, fingerprint, verdict, "offset", seconds, reason',
@@ -33,7 +34,7 @@ BATCH = 500
 
 
 def copy_rows(source: Database, target: Session) -> dict[str, int]:
-    """Copy all tables, and return the number of copied rows by the name of the table.
+    """Copy all tables. Return the number of copied rows by the name of the table.
 
     Raise psycopg.Error if PostgreSQL reports an error, and IntegrityFault if the source cannot be read.
     """
@@ -62,10 +63,10 @@ def _insert(target: Session, table: str, columns: str, rows: Iterable[SqlRow], m
 
 
 def _copy_journal(source: Database, target: Session) -> int:
-    """Copy the entries of the journal in the order of time, and return how many were copied.
+    """Copy the entries of the journal, oldest first, and return how many were copied.
 
-    The table `ends` has a row for each time at which an entry reached a final state. These states are copied before the
-    entry's present state. Only states that are later than those in the target are copied.
+    The table `ends` has a row for each time an entry reached a final state. These states are copied before the entry's
+    present state. States that are not later than the entry's state in the target are not copied.
     """
     read = f"select {JOURNAL} from journal order by at, run"  # noqa: S608 - our own names
     there = {row[:2]: row for row in target.run([(read, ())])}
@@ -83,7 +84,10 @@ def _copy_journal(source: Database, target: Session) -> int:
 
 
 def _steps(row: SqlRow, ends: Sequence[SqlRow]) -> list[Statement]:
-    """Return the statements that record the states in `ends`, then an entry's present state, under the run's lock."""
+    """Return the statements that record the states in `ends` and then the state in `row`, under the run's lock.
+
+    `row` has the columns JOURNAL. Each row in `ends` has a verb, a state and a time.
+    """
     run, serial, verb, reached, intent, backup, at, since, sealed = row
     states = [*ends] if ends and ends[-1] == (verb, reached, at) else [*ends, (verb, reached, at)]
     inserts: list[Statement] = [

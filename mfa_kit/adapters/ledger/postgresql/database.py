@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL, which many computers share. Each thread has a session that holds the locks of its runs."""
+"""The ledger in PostgreSQL, which many computers share. The sessions of a process hold the locks of its runs."""
 
 import threading
 import time
@@ -19,10 +19,10 @@ from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.posix.uptime import uptime
 
-# Seconds to wait for a run's lock, and between attempts to take it.
+# How many seconds to wait for a run's lock, and between attempts to take the lock.
 WAIT, LOOK_AGAIN = 10.0, 0.05
-# If the server acknowledged a row of a run, it is certain that the session held its locks until this many seconds after
-# the row was sent.
+# After the server has acknowledged a row of a run, the session counts as holding its locks until this many seconds
+# after the row was sent.
 FRESH = 1.0
 # Threads beyond this number share sessions, because a server allows about 100 sessions for all its clients together.
 MOST = 16
@@ -35,8 +35,8 @@ def postgresql_ledger(
     """Open the ledger at the address `text`, a connection string of libpq.
 
     Raise UsageFault if the address is invalid, and IntegrityFault if the ledger cannot be used. `clock` returns the
-    Unix time of new rows. `end` reports a fault and ends the process at once. It is called if a session that holds the
-    locks of runs is lost.
+    Unix time of new rows. `end` reports a fault and ends the process at once. The database calls `end` if a session is
+    lost while this process holds locks of runs.
     """
     return Ledger(PostgresqlDatabase(parse_address(text), end=end), clock=clock)
 
@@ -63,7 +63,7 @@ class PostgresqlDatabase:
         # The sessions that hold the lock of each run.
         self._held: dict[str, set[Session]] = {}
         self._process = str(uuid.uuid4())
-        # When each session sent the last row of a run that the server acknowledged.
+        # When each session sent its last row of a run, if the server has acknowledged the row.
         self._proved: dict[Session, float] = {}
         session = self._session()
         try:
@@ -75,7 +75,7 @@ class PostgresqlDatabase:
 
     @contextmanager
     def faults(self, advice: str = "check the server, its disk and the network") -> Iterator[None]:
-        """Convert errors of PostgreSQL, and DamagedRow, to IntegrityFault. `advice` is the hint of most of them."""
+        """Convert errors of PostgreSQL, and DamagedRow, to IntegrityFault. `advice` is the hint of most errors."""
         try:
             yield
         except DamagedRow as error:
@@ -92,8 +92,8 @@ class PostgresqlDatabase:
     def _using(self, session: Session) -> Iterator[None]:
         """Convert errors of PostgreSQL to IntegrityFault.
 
-        If the session is lost and this process holds locks of runs, end the process. Otherwise it could change a device
-        while another process settles (completes or undoes) the run.
+        If the session is lost and this process holds locks of runs, end the process. Otherwise this process could
+        change a device while another process settles (completes or undoes) the run.
         """
         try:
             with self.faults():
@@ -113,7 +113,7 @@ class PostgresqlDatabase:
     def _session(self) -> Session:
         """Return this thread's session. If it has none, take over the session of an ended thread, or open one.
 
-        A session that is taken over keeps its locks. If there are MOST sessions, several threads share a session.
+        A session that is taken over keeps its locks. If there are already MOST sessions, share one with other threads.
         """
         thread = threading.current_thread()
         with self._guard:
@@ -127,10 +127,10 @@ class PostgresqlDatabase:
         return session
 
     def _unused(self) -> Session | None:
-        """Return a session that this thread can use: that of an ended thread, or else one to share.
+        """Return the session of an ended thread, if there is one.
 
-        A session is shared only if there are already MOST sessions: the one with the fewest threads. Return None if a
-        new session has to be opened.
+        Otherwise, if there are already MOST sessions, return the session with the fewest threads, to share it. Return
+        None if a new session has to be opened.
         """
         with self._guard:
             ended = next((each for each in self._sessions if not each.is_alive()), None)
@@ -140,7 +140,10 @@ class PostgresqlDatabase:
         return self._least_used() if len(sessions) >= MOST else None
 
     def _open(self) -> Session:
-        """Open a session. If the server accepts no more, return one to share. Raise psycopg.Error if there is none."""
+        """Open a session. If the server accepts no more sessions, return an existing one to share.
+
+        Raise psycopg.Error if this process has no session to share.
+        """
         try:
             return Session(self._address)
         except psycopg.OperationalError:
@@ -161,7 +164,10 @@ class PostgresqlDatabase:
             return session.run([(sql, values)])
 
     def write(self, *changes: RowChange, run: str | None = None) -> None:
-        """Write rows, all of them or none. Rows of a run are written by the session that holds the run's lock."""
+        """Write rows, all of them or none, and return when they survive a power cut.
+
+        For rows of a run, this thread's session first takes a share of the run's lock.
+        """
         session = self._session()
         with self._using(session):
             if run:
@@ -169,8 +175,8 @@ class PostgresqlDatabase:
             sent = uptime()
             session.run(_statements(changes))
         if run:
-            # Store the time before sending. After the acknowledgment, this process may have been frozen and have lost
-            # the run to another process.
+            # Store the time of sending, not the present time. Between the acknowledgment and now, this process may have
+            # been frozen, and have lost the run to another process.
             self._proved[session] = sent
 
     def _enter(self, session: Session, run: str) -> None:
@@ -200,7 +206,7 @@ class PostgresqlDatabase:
     def hold(self, run: str, *, doing: str) -> None:
         """Take a run's lock for this process. Raise IntegrityFault if the lock is not free within WAIT seconds.
 
-        The message names the session that holds the lock, followed by `doing`, which says what its process does.
+        The message names the process that holds the lock, followed by `doing`, which says what that process does.
         """
         session, until = self._session(), time.monotonic() + WAIT
         with self._taking:
@@ -229,7 +235,7 @@ class PostgresqlDatabase:
         return IntegrityFault(f"{holder} {doing}", "wait until it ends, or end it; then run this again")
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run. Return False if this process or another one already holds it.
+        """Try to take the lock of another run. Return False if this process or another process already holds the lock.
 
         Return False also if the run was in progress when the server was restarted, until the grace period has passed.
         """
@@ -245,7 +251,7 @@ class PostgresqlDatabase:
         del self._held[run]
 
     def workers(self, works: Sequence[str]) -> list[SqlRow]:
-        """Return which processes hold the locks of these pieces of work."""
+        """Return which processes hold the locks of these pieces of work, on any computer."""
         return self.select("select work, computer, process, since from workers($1)", ([*works],))
 
     def holds(self, run: str) -> bool:
@@ -254,13 +260,14 @@ class PostgresqlDatabase:
 
     @property
     def left_held(self) -> tuple[str, ...]:
-        """An empty tuple: no lock has to be released before closing, because closing a session releases its locks."""
+        """An empty tuple. No lock has to be released before closing, because `close` itself releases all locks."""
         return ()
 
     def check(self) -> None:
-        """End the process if the session of this thread is lost, because its run locks are then lost too.
+        """End the process if the session of this thread is lost, because the session's locks are then lost too.
 
-        Skip the request to the server if it acknowledged a row of a run that was sent in the last FRESH seconds.
+        Do nothing if this process holds no locks, or if the session sent a row of a run in the last FRESH seconds and
+        the server acknowledged the row.
         """
         session = self._session()
         if not self._held or uptime() - self._proved.pop(session, -FRESH) < FRESH:
@@ -269,7 +276,7 @@ class PostgresqlDatabase:
             session.run([("select 1", ())])
 
     def lightly(self) -> AbstractContextManager[None]:
-        """Do nothing, because PostgreSQL acknowledges each row only when it survives a power cut of the server."""
+        """Return a context that does nothing. PostgreSQL acknowledges a row only once the row survives a power cut."""
         return nullcontext()
 
     def close(self) -> None:

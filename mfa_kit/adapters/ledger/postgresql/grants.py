@@ -34,7 +34,8 @@ OWNER = (
     "do $$ begin execute format('grant execute on function {} to %s',"
     " (select nspowner::regrole from pg_namespace where nspname = 'mfa_kit')); end $$;"
 )
-# Makes the role in the setting mfa_kit.owner the owner of the ledger. The name of a role cannot be quoted within `$$`.
+# Makes the role in the setting mfa_kit.owner the owner of the ledger. The name of the role is in a setting, because a
+# name that contains `$$` would end the block.
 NEW_OWNER = """do $$
 declare
     owner text := current_setting('mfa_kit.owner');
@@ -74,16 +75,16 @@ OWNER_USES = ("pg_try_advisory_lock(bigint)", "pg_try_advisory_lock_shared(bigin
 def grants(desks: Mapping[str, str], auditors: Sequence[str], *, owner: str | None = None) -> str:
     """Return the SQL that gives these roles their privileges. The roles must exist.
 
-    `desks` maps the name of each role that may write to its team. `auditors` are the names of roles that may
-    only read, and see the rows of all teams. `owner` is the name of the role that becomes the ledger's owner; with
-    None, the owner remains. The SQL can be run several times, and again later for more roles.
+    `desks` has the team of each role that may write, by the role's name. `auditors` are the names of roles that may
+    only read, and see the rows of all teams. `owner` is the name of the role that becomes the ledger's owner; if it is
+    None, the owner does not change. The SQL can be run several times, and again later for more roles.
     """
     return "\n".join([*_begin(owner), *_groups(), *_members(desks, auditors), ""])
 
 
 def _begin(owner: str | None) -> Iterator[str]:
-    yield "-- Run this in the ledger's database as a role that may create roles. A superuser also revokes the functions"
-    yield "-- with which any role could take locks, so use this database for the ledger only."
+    yield "-- Run this in the ledger's database as a role that may create roles. If a superuser runs it, other roles can"
+    yield "-- no longer take advisory locks in this database, so use the database for the ledger only."
     yield "begin;"
     if owner is not None:
         yield f"set local mfa_kit.owner = {_text(owner)};"
@@ -111,8 +112,8 @@ def _groups() -> Iterator[str]:
 
 
 def _members(desks: Mapping[str, str], auditors: Sequence[str]) -> Iterator[str]:
-    # A role that changes from a desk to an auditor, or back, loses the privileges that it had. The server would warn
-    # about a role that never had them, and the warning would mislead.
+    # If a desk becomes an auditor, or an auditor a desk, the role loses its earlier privileges. For other roles, the
+    # server would warn that there is nothing to revoke. This warning would mislead, so it is turned off.
     yield "set local client_min_messages = error;"
     for role, team in desks.items():
         yield f"revoke {AUDITOR} from {_name(role)};"
@@ -135,6 +136,6 @@ def _name(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text as an SQL string constant that is right for both values of standard_conforming_strings."""
+    """Return a text as an SQL string constant that is valid for both values of standard_conforming_strings."""
     escaped = text.replace("\\", "\\\\").replace("'", "''")
     return f"E'{escaped}'"

@@ -1,4 +1,4 @@
-"""What the owner of a ledger in PostgreSQL does: create and migrate it, copy into it, and look at its state."""
+"""Administers a ledger in PostgreSQL: creates and migrates the ledger, copies rows into it, and reads its state."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,8 @@ STATE = f"""
 """  # noqa: S608 - our own names
 
 
-# What `mfa-kit doctor` checks: the privileges of the role, and the settings that are in effect in the session.
+# Selects what `mfa-kit doctor` checks besides settings: the privileges of the role, whether the session uses a Unix
+# socket, and the server's clock.
 CONDITIONS = """
     select is_owner(), has_any_column_privilege('transitions', 'insert')
         and has_function_privilege('take(text, uuid)', 'execute'),
@@ -38,7 +39,7 @@ CONDITIONS = """
 # Older versions of `ledger grants` let only the owner read the column `grace`.
 GRACE = "select grace from settings"
 MAY_READ_GRACE = "select has_column_privilege('settings', 'grace', 'select')"
-# Only the owner may read the table of teams.
+# HAS_TEAM is for the owner only, because no other role may read the table `members`.
 OWNS, HAS_TEAM = "select is_owner()", "select my_team() <> '' or not exists(select from members where not auditor)"
 SETTING = "select name, setting from pg_settings where name = any($1)"
 SETTINGS = (
@@ -51,11 +52,11 @@ SETTINGS = (
 class LedgerConditions:
     """The conditions under which a session uses a ledger in PostgreSQL.
 
-    `owner` and `may_write` are about the role: whether it owns the ledger, and whether it may record runs. `any_lock`
-    says whether it may take any lock, also those of other teams. `settings` has the server's settings SETTINGS by name,
-    as the session has them. Their units are milliseconds, and seconds for keepalives. `socket` says whether the session
-    uses a Unix socket. `ahead` is how many seconds the server's clock is ahead of this computer's, and `accuracy` by
-    how much that may be wrong.
+    `owner` says whether the role owns the ledger, `may_write` whether the role may record runs, and `any_lock` whether
+    the role may take any lock, including those of other teams. `settings` has the values of SETTINGS in this session,
+    by name. Timeouts are in milliseconds, and times of keepalives in seconds. `socket` says whether the session uses a
+    Unix socket. `ahead` is how many seconds the server's clock is ahead of this computer's clock, and `accuracy` is the
+    largest possible error of `ahead`, in seconds.
     """
 
     owner: bool
@@ -71,10 +72,10 @@ class LedgerConditions:
 class LedgerState:
     """The state of a ledger in PostgreSQL, as the role of the session sees it.
 
-    `sees_all` says that the role is exempt from row level security, so it sees the rows of all teams. `now` is the
+    `sees_all` says whether the role is exempt from row level security, and so sees the rows of all teams. `now` is the
     server's Unix time. `unfinished` is the number of unfinished journal entries, and `sessions` the number of sessions
     of mfa-kit with this database. `grace` is how many seconds a run stays reserved for its process after a restart of
-    the server, or None if the role may not read it.
+    the server, or None if the role may not read this setting.
     """
 
     address: str
@@ -93,12 +94,15 @@ class LedgerState:
 
 @dataclass(frozen=True, slots=True)
 class OwnedLedger:
-    """The ledger at the address `text`, as its owner. Each method opens a session of its own."""
+    """The ledger at the address `text`. Each method opens a session of its own.
+
+    Only the ledger's owner can migrate it or copy into it. The other methods work for any role of the ledger.
+    """
 
     text: str
 
     def create(self, *, grace: float | None) -> int:
-        """Create the ledger, or bring it up to date. Return how many versions were applied.
+        """Create the ledger, or bring its schema up to date. Return how many migrations were applied.
 
         `grace` is how many seconds a run stays reserved for its process after a restart of the server. None keeps the
         present value.
@@ -107,15 +111,18 @@ class OwnedLedger:
             return migrate(session, address, create=True, grace=grace)
 
     def migrate(self) -> int:
-        """Bring the ledger up to date. Return how many versions were applied. Raise UsageFault if it does not exist."""
+        """Bring the ledger's schema up to date. Return how many migrations were applied.
+
+        Raise UsageFault if the ledger does not exist.
+        """
         with self._session() as (session, address):
             return migrate(session, address, create=False)
 
     def copy_from(self, folder: Path) -> dict[str, int]:
         """Copy the ledger in a folder into this ledger. Return the number of copied rows by the name of the table.
 
-        Raise UsageFault if there is no ledger in the folder, or if a run is in progress there. Raise it also if the
-        role is not the owner's, or has no team although other roles have one.
+        Raise UsageFault if there is no ledger in the folder, or if one of its runs is in progress. Raise UsageFault
+        also if the role does not own the target, or has no team although other roles have one.
         """
         if not (folder / "ledger.sqlite").exists():
             raise UsageFault(f"there is no ledger in {folder}", "name the folder of mfa-kit's files: --from DIR")
@@ -140,7 +147,7 @@ class OwnedLedger:
         return self.examine()[0]
 
     def examine(self) -> tuple[LedgerState, LedgerConditions]:
-        """Return the state of the ledger, and facts about this session: rights, settings of the server, and clocks.
+        """Return the state of the ledger, and the conditions under which this session uses the ledger.
 
         Raise IntegrityFault if the ledger cannot be used.
         """
@@ -196,8 +203,8 @@ class OwnedLedger:
 def _check_copier(session: Session, address: Address) -> None:
     """Raise UsageFault unless the role owns the ledger, and has a team if other roles have one.
 
-    For rows that other roles copy, the server sets the current time, so a second copy would add the rows again. The
-    computers of a team cannot see rows without a team.
+    If another role copied rows, the server would set their times to the current time, and a second copy would add the
+    rows again. The computers of a team cannot see rows without a team.
     """
     if session.run([(OWNS, ())]) != [(True,)]:
         raise UsageFault(

@@ -1,4 +1,4 @@
-"""The schema of a ledger in PostgreSQL: numbered SQL files, and the number of the last one that was applied."""
+"""The schema of a ledger in PostgreSQL: numbered SQL files, and the number of the last file that was applied."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from mfa_kit.adapters.ledger.postgresql.sessions import Session
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 
 FILES = tuple(sorted(Path(__file__).parent.glob("[0-9]*.sql")))
-# The advisory lock of migrations, an arbitrary number.
+# The key of the advisory lock under which migrations run. The number is arbitrary.
 MIGRATION = 6_387_204_117
 BEGIN = """
     create schema if not exists mfa_kit;
@@ -19,9 +19,12 @@ BEGIN = """
 
 
 def version_of(session: Session) -> int | None:
-    """Return the version of the schema, or None if the database has no ledger. Raise psycopg.Error if that fails."""
+    """Return the version of the schema, or None if the database has no ledger.
+
+    Raise psycopg.Error if the version cannot be read.
+    """
     try:
-        # A role that may not use the schema gets a permission error only if the table's name includes the schema.
+        # Name the schema. Otherwise a role that may not use it gets UndefinedTable instead of a permission error.
         [[number]] = session.run([("select max(number) from mfa_kit.version", ())])
     except errors.UndefinedTable:
         return None
@@ -29,7 +32,7 @@ def version_of(session: Session) -> int | None:
 
 
 def check_version(session: Session, address: Address) -> None:
-    """Raise IntegrityFault if the ledger's schema does not exist, or if this mfa-kit uses another version of it."""
+    """Raise IntegrityFault if there is no ledger, or if this mfa-kit uses another version of the ledger's schema."""
     number = version_of(session)
     if number is None:
         raise IntegrityFault(
@@ -47,7 +50,7 @@ def check_version(session: Session, address: Address) -> None:
 
 
 def migrate(session: Session, address: Address, *, create: bool, grace: float | None = None) -> int:
-    """Apply the files that were not applied yet, all of them or none, and return their number.
+    """Apply the SQL files that were not applied yet, all of them or none. Return how many files were applied.
 
     With `create`, also create the schema. `grace`, if given, is the new number of seconds for which a run stays
     reserved for its process after a restart of the server. Raise psycopg.Error if a statement fails, UsageFault if

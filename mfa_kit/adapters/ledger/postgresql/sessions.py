@@ -1,4 +1,4 @@
-"""Sessions with PostgreSQL. A lost session is never reconnected, because the server has released its locks."""
+"""Sessions with PostgreSQL. A lost session is not reconnected, because the server has released the session's locks."""
 
 import logging
 import socket
@@ -19,14 +19,14 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 # An SQL statement, and its values.
 Statement = tuple[str, Sequence[object]]
 OLDEST = 170000
-# What to do about a connection that cannot be made.
+# The hint if a connection cannot be made.
 REACH = "check the address, the server, the network, your role, and its password in ~/.pgpass or the service file"
 NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
-# SQLSTATE of the schema's own errors: the session does not hold the lock of the run that it writes (LOCK_LOST), or the
-# text is not the name of a lock (NO_RUN).
+# The SQLSTATEs of errors that the ledger's own functions raise. LOCK_LOST: the session does not hold the lock of the
+# run whose row it writes. NO_RUN: the text is not the name of a lock.
 LOCK_LOST, NO_RUN = "MK001", "MK002"
 UNSUPPORTED = "unsupported startup parameter"
-# libpq's message if the server asks for a password in a way that `require_auth` excludes.
+# A part of libpq's message if the server asks for a password in a way that `require_auth` excludes.
 EXCLUDED = "authentication method requirement"
 
 
@@ -41,8 +41,8 @@ class Session:
     def __init__(self, address: Address) -> None:
         """Connect to the server.
 
-        Raise psycopg.Error if that fails, IntegrityFault if the server is too old or is a connection pooler, and
-        UsageFault if several servers are configured.
+        Raise psycopg.Error if the connection cannot be made, and UsageFault if several servers are configured. Raise
+        IntegrityFault if the server is too old, is a connection pooler, or wants the password in a refused form.
         """
         pooler = IntegrityFault(
             f"{address.label} is a connection pooler, which would lose the locks of runs",
@@ -64,7 +64,7 @@ class Session:
             raise
 
     def _check_server(self, address: Address, pooler: IntegrityFault) -> None:
-        # The server may be named in a service file, so check what libpq read from it.
+        # A service file may name the server, so check the parameters that libpq used.
         check_one_server(self._connection.info.get_parameters())
         version = self._connection.info.server_version
         if version < OLDEST:
@@ -106,7 +106,8 @@ class Session:
                     self._send(waiting)
                 raise
             except KeyboardInterrupt:
-                # The rows may be stored already, but it is better to log a call twice than not at all.
+                # The rows may already be stored. They are queued again, because a call that is logged twice is better
+                # than a call that is not logged.
                 self._waiting = [*waiting, *self._waiting]
                 raise
 
@@ -134,7 +135,7 @@ class Session:
 
 
 def _fault_of(error: psycopg.OperationalError, address: Address, pooler: IntegrityFault) -> Exception:
-    """Return the error to raise if the connection cannot be made. `pooler` is the error about a connection pooler."""
+    """Return the error to raise for a connection that failed with `error`. `pooler` is the error for a pooler."""
     text = str(error)
     # PgBouncer refuses the settings of a session, unless it is configured to ignore them.
     if UNSUPPORTED in text:
