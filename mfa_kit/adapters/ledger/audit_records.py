@@ -1,4 +1,4 @@
-"""Records in the ledger about audits: the figures of each, and when its findings appeared and disappeared."""
+"""The ledger's records about audits: the figures of each audit, and when findings appeared and disappeared."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class AuditRecords:
         self._tables = tables
 
     def last(self, account: str) -> PastAudit | None:
-        """Return the last audit of an account, or None if none is on record."""
+        """Return the last audit of an account, or None if no audit is on record."""
         rows = self._tables.select(LAST, (account,), types="time text text text")
         for at, results, failed, rules in rows:
             return PastAudit(at=at, results=read_json(results), failed=read_json(failed), rules=tuple(read_json(rules)))
@@ -38,7 +38,10 @@ class AuditRecords:
         return found
 
     def add(self, account: str, audit: PastAudit, *, opened: Mapping[str, str], closed: Mapping[str, str]) -> None:
-        """Record an audit, and which findings appeared and disappeared. With PostgreSQL, the time is the server's."""
+        """Record an audit, and the findings that appeared (`opened`) and disappeared (`closed`): their rules, by ID.
+
+        With PostgreSQL, the time of the records is the server's, unless the role owns the ledger.
+        """
         texts = [json.dumps(each) for each in (dict(audit.results), dict(audit.failed), list(audit.rules))]
         rows = [(audit.at, account, number, rule, OPEN) for number, rule in sorted(opened.items())]
         rows += [(audit.at, account, number, rule, CLOSED) for number, rule in sorted(closed.items())]

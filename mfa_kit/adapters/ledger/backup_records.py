@@ -1,7 +1,7 @@
-"""Records in the ledger about each backup: who can decrypt it, and when it was tested.
+"""The ledger's records about each backup: who can decrypt the backup, and when it was tested.
 
 When a backup is encrypted again without one of its recipients, that recipient stays on record, because copies of the
-old file may still exist. The copy that only the user can decrypt is a separate file with its own name.
+old file may still exist. The copy that only the user can decrypt has records of its own.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -40,7 +40,7 @@ class BackupRecords:
         """Record that these recipients can decrypt the backups. The backup files need not exist yet.
 
         `own` is the public key of the backups' user, to which a separate copy of each backup is encrypted. With
-        `in_run`, only the next record of the run's progress makes sure that this record survives a power cut.
+        `in_run`, a power cut can lose these records until the next record of the run's progress.
         """
         rows = [(backup, each, self._now) for backup in backups for each in recipients]
         rows += [(OWN + backup, own, self._now) for backup in backups if own]
@@ -48,7 +48,7 @@ class BackupRecords:
         write((SEAL, rows))
 
     def withdraw_sealed(self, backups: Iterable[str]) -> None:
-        """Remove the records that this object added with `record_sealed` for these backups."""
+        """Remove the records that this object added with `record_sealed` for these backups, except those of `own`."""
         self._tables.write((WITHDRAW, [(backup, self._now) for backup in backups]))
 
     def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
@@ -86,7 +86,7 @@ class BackupRecords:
     def confirmed_devices(self) -> set[str]:
         """Return the serials of the devices with a confirmed journal entry.
 
-        An entry is confirmed when mfa-kit has found the device in IAM, after it created the device or its backup.
+        mfa-kit confirms an entry after it has created the device or its backup, and then found the device in IAM.
         """
         return {serial for (serial,) in self._tables.select(CONFIRMED, types="text")}
 
@@ -97,15 +97,15 @@ class BackupRecords:
     def gone(self) -> set[str]:
         """Return the paths of the backups whose device no longer exists, according to the journal.
 
-        These are devices that were revoked or whose enrollment was undone.
+        The device was revoked, or its enrollment was undone.
         """
         rows = self._tables.select("select backup from journal where reached in ('undone', 'revoked')", types="text?")
         return {backup for (backup,) in rows if backup}
 
     def losses(self, account: str | None, devices: Collection[str]) -> list[str]:
-        """Return the IDs of the runs that reported a device with one of these names as lost.
+        """Return the IDs of the runs that reported a device of an account with one of these names as lost.
 
-        If `account` is None, runs of every account are returned.
+        If `account` is None, return the runs for all accounts.
         """
         rows = self._tables.select(
             "select run, intent ->> 'name' from journal where verb = 'lost' and $1 in (intent ->> 'account', '')",

@@ -1,4 +1,4 @@
-"""Records in the ledger about break-glass identities: who their custodians are, and when they were used."""
+"""The ledger's records about break-glass identities: who their custodians are, and when an identity was used."""
 
 import json
 
@@ -14,19 +14,22 @@ SELECT = "select at, recipient, action, custodians, threshold, backups from brea
 
 
 class BreakGlassRecords:
-    """The ledger's records of what was done with break-glass identities, one for each use."""
+    """The ledger's records about the use of break-glass identities, one record for each use."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     def add(self, record: Record) -> None:
-        """Record one use of an identity. With PostgreSQL, the time of the record is the server's."""
+        """Record one use of an identity.
+
+        With PostgreSQL, the time of the record is the server's, unless the role owns the ledger.
+        """
         custodians = json.dumps(dict(record.custodians))
         row = (record.at, record.recipient, record.action, custodians, record.threshold, record.backups)
         self._tables.write((INSERT, [row]))
 
     def all(self) -> list[Record]:
-        """Return all records in the order of time. Raise IntegrityFault if a row is damaged."""
+        """Return all records, oldest first. Raise IntegrityFault if a row is damaged."""
         rows = self._tables.select(SELECT, types="time text action names integer integer")
         return [
             Record(

@@ -14,7 +14,7 @@ def _is_time(value: object) -> bool:
 
 
 def _is_names(value: object) -> bool:
-    """Return whether a value is a JSON object whose values are texts."""
+    """Return whether a value is the text of a JSON object whose values are strings."""
     try:
         return isinstance(value, str) and all(isinstance(each, str) for each in object_of(read_json(value)).values())
     except (JsonError, TypeError):
@@ -36,7 +36,7 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
 def check_types(rows: Iterable[SqlRow], types: str) -> None:
     """Raise DamagedRow if a value does not have the type of its column.
 
-    `types` has one word per column, each a key of TYPES. A `?` after a word allows null.
+    `types` has one word per column, separated by spaces. Each word is a key of TYPES. A `?` after a word allows null.
     """
     checks = [(TYPES[each.rstrip("?")], each.endswith("?")) for each in types.split()]
     for row in rows:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 class Change:
     """A change that is committed completely or not at all: SQL statements, each with the values of its rows.
 
-    The commit of a `light` change need not wait until the change is on disk. `written` says whether the change is
-    committed.
+    A `light` change need not be on disk when its commit returns. `written` says whether the change is committed.
     """
 
     statements: Sequence[tuple[str, Iterable[Sequence[object]]]]
@@ -68,8 +67,8 @@ class Commits:
                     self._database.executemany(sql, rows)
             self._database.execute("commit")
         except BaseException:
-            # Roll back also on Ctrl-C, so that no change is half-written. When the disk is full, SQLite itself ends the
-            # transaction.
+            # Roll back on any exception, including Ctrl-C, so that no change is half-written. If the disk is full,
+            # SQLite itself has already ended the transaction.
             if self._database.in_transaction:
                 self._database.execute("rollback")
             raise
@@ -77,7 +76,10 @@ class Commits:
             change.written = True
 
     def _set_level(self, *, light: bool) -> None:
-        """Set whether commits wait for the disk. In WAL mode, light commits do not (SQLite, "PRAGMA synchronous")."""
+        """Set whether commits wait for the disk.
+
+        In WAL mode, `synchronous = normal` does not wait (SQLite, "PRAGMA synchronous").
+        """
         if light is not self._level:
             self._level = None
             self._database.execute(f"pragma synchronous = {'normal' if light else 'full'}")

@@ -1,4 +1,4 @@
-"""The computers that recorded the rows of a shared ledger. A ledger of one computer does not record them."""
+"""Reads which computer recorded which row of a shared ledger. Only a shared ledger has this information."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
 from mfa_kit.core.recorders import Recorders
 
-# The names of the users' own copies of backups begin with this.
+# In the ledger, the names of the users' own copies of backups begin with this text.
 OWN = "users/"
-# The computer that made a device recorded the first row of the device's run. Another computer may have settled the run
-# later.
+# Selects the computer that made each device: the computer that recorded the device's first row. Later rows can be from
+# a computer that settled (completed or undid) the run.
 MAKERS = "select distinct on (run, serial) run, serial, computer from transitions order by run, serial, id"
 DEVICES = f"select run, serial, computer from ({MAKERS}) as made where $1::text[] is null or run = any($1)"  # noqa: S608
-# The team whose rows the session's role sees. The result is empty for a role that sees the rows of all teams.
+# Selects the team whose rows the session's role sees. For a role that sees the rows of all teams, there is no row.
 TEAM = """
     select my_team() where not is_auditor()
         and not (select rolsuper or rolbypassrls from pg_roles where rolname = session_user)
@@ -21,7 +21,8 @@ TOKENS = "select serial, computer from tokens"
 BACKUPS = "select distinct on (backup) backup, computer from seals order by backup, since, recorded"
 DRILLS = "select distinct on (backup) backup, computer from drills where result = 'proved' order by backup, at desc"
 FAILURES = """select "user", computer from failures where plan = $1 and cause <> ''"""
-# The keys and tokens that store the secrets of devices, oldest first. A device that was removed has no user.
+# Selects the devices in the journal, oldest first, with the names of the key or token that stores the secret. A device
+# has no user here if it is not enabled yet or was revoked.
 HARDWARE = f"""
     select intent ->> 'hardware', intent ->> 'card', serial, made.computer,
         case when reached in ('enabled', 'confirmed', 'revoking') then intent ->> 'user' end
@@ -32,9 +33,10 @@ HARDWARE = f"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldKey:
-    """A key or token that stores the secret of a user's device, as `computer` recorded it.
+    """A device of a user, as `computer` recorded it, with the names of the key or token that stores its secret.
 
-    `names` are the names by which it is recorded: its serial or label, and the identity of its OATH applet.
+    `names` are the serial or label of the key or token, the identity of its OATH applet, and the serial of the device
+    in IAM.
     """
 
     names: tuple[str, ...]
@@ -44,7 +46,7 @@ class HeldKey:
 
 @dataclass(frozen=True, slots=True)
 class Computers:
-    """The computers that recorded the rows of a ledger. If the ledger is not shared, every result is empty."""
+    """Reads which computer recorded which row. If the ledger is not shared, every result is empty or None."""
 
     tables: Tables
 
@@ -54,7 +56,10 @@ class Computers:
         return self.tables.shared
 
     def team(self) -> str | None:
-        """Return the only team whose rows this role sees, "" if it is in no team, and None if it sees all rows."""
+        """Return the team whose rows this role sees, or "" if the role is in no team.
+
+        Return None if the role sees the rows of all teams, or if the ledger is not shared.
+        """
         return next((team for (team,) in self._select(TEAM, types="text")), None)
 
     def recorders(self) -> Recorders | None:
@@ -63,7 +68,7 @@ class Computers:
         return None if here is None else Recorders(here=here, devices=self.of_devices(), drills=self.of_drills())
 
     def of_devices(self, runs: Collection[str] | None = None) -> dict[tuple[str, str], str]:
-        """Return the computer that made each device of these runs, or of all. The keys have the run and the serial."""
+        """Return the computer that made each device, by run and serial. If `runs` is None, include all runs."""
         rows = self._select(DEVICES, (None if runs is None else [*runs],), types="text text text")
         return {(run, serial): computer for run, serial, computer in rows}
 
@@ -84,7 +89,7 @@ class Computers:
         return dict(self._select(FAILURES, (plan,), types="text text"))
 
     def held_keys(self) -> list[HeldKey]:
-        """Return the keys and tokens that users have, in the order in which they got them."""
+        """Return the devices that users have, with the names of their keys and tokens, oldest device first."""
         rows = self.tables.select(HARDWARE, types="text? text? text text text?") if self.shared else []
         last = {
             serial: (tuple(filter(None, (hardware, card, serial))), user, computer)

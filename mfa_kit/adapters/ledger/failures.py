@@ -1,4 +1,4 @@
-"""The failures of users in a rollout, which the ledger stores for `rollout status`. Successes are in the journal."""
+"""Stores the failures of users in a rollout for `rollout status`. Successes are in the journal."""
 
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.rollout.outcomes import Failure
@@ -24,11 +24,11 @@ class Failures:
     def forget(self, user: str) -> None:
         """Forget a user's failure, because a later run has enrolled the user.
 
-        The row is emptied and not deleted, because database roles have no privilege to delete it.
+        The row is emptied instead of deleted, because no role of PostgreSQL has the privilege to delete it.
         """
         self._tables.write((FORGOTTEN, [(self._plan, user)]))
 
     def by_user(self, *, since: float = 0.0) -> dict[str, Failure]:
-        """Return the last failure of each user, by user name. Failures before the Unix time `since` are left out."""
+        """Return the last failure of each user, by user name, without failures before the Unix time `since`."""
         rows = self._tables.select(SINCE, (self._plan, since), types="text text text")
         return {user: Failure(user=user, cause=cause, reason=reason) for user, cause, reason in rows}

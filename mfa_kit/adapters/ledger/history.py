@@ -21,7 +21,7 @@ _HISTORY = """
         select serial from journal where intent ->> 'user' = $2
     )) order by at
 """
-# Only the rows of a shared ledger name the computer that recorded them.
+# Only a shared ledger has the columns `computer`.
 HISTORY = _HISTORY.format(computer="null", end="null")
 SHARED_HISTORY = _HISTORY.format(computer="computer", end="ends.computer")
 HISTORY_TYPES = "time text text text? text? text? text? text?"
@@ -46,8 +46,8 @@ WORDS: dict[str, str] = {
 class LogLine:
     """One line of the log as it is shown: a call, or the state that a run reached with a device.
 
-    `at` is in Unix seconds. `reference` is a request ID or a run ID. `computer` is the computer that recorded it, or
-    None if the ledger is not shared.
+    `at` is in Unix seconds. `reference` is a request ID or a run ID. `computer` is the computer that recorded the call
+    or state, or None if the ledger is not shared.
     """
 
     at: float

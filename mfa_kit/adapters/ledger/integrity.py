@@ -1,4 +1,4 @@
-"""Checks whether the ledger's file can be used, without changing it."""
+"""Checks whether the ledger's file can be used, without changing the file."""
 
 import os
 import sqlite3
@@ -13,7 +13,7 @@ from mfa_kit.disk.ownership import fault_of_owner
 
 # Tables that exist in every version of the ledger.
 TABLES = {"journal", "events"}
-# Seconds to wait for a program that is writing to the file.
+# How many seconds to wait for a program that is writing to the file.
 PATIENCE = 1.0
 
 
@@ -33,7 +33,7 @@ def is_there(path: Path) -> bool:
 def check_owner(path: Path, status: os.stat_result) -> None:
     """Raise IntegrityFault if other users can write to the ledger.
 
-    By changing paths in the ledger, they could make mfa-kit remove files that are not backups.
+    By changing paths in the ledger, other users could make mfa-kit remove the wrong files.
     """
     fault = fault_of_owner(path, status) or fault_of_owner(path.parent, path.parent.stat())
     if fault:
@@ -43,7 +43,8 @@ def check_owner(path: Path, status: os.stat_result) -> None:
 def find_fault(path: Path) -> LedgerFault | None:
     """Return why the ledger at a path cannot be used, or None if it can be used.
 
-    A ledger can be used if it is intact, is owned by the user and is not locked.
+    A ledger can be used if it is intact, is not locked, was not written by another program or a newer mfa-kit, and if
+    other users cannot write to it.
     """
     if owner := fault_of_owner(path, path.stat()) or fault_of_owner(path.parent, path.parent.stat()):
         return LedgerFault(*owner)

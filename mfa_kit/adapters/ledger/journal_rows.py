@@ -9,8 +9,8 @@ from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Purpose, Reac
 
 # The columns of an entry, in the order that `entry_of` expects.
 COLUMNS = "run, intent, verb, reached, backup, since, sealed"
-# The fields of an intent that are stored unchanged, and the allowed keys of its JSON object. The name of its enrollment
-# method is stored as `kind`.
+# The fields of an intent that are stored unchanged (UNCHANGED), and all keys that its JSON object may have (FIELDS).
+# The name of the enrollment method is stored under the key `kind`.
 UNCHANGED = tuple(field.name for field in fields(Intent) if field.name != "method")
 FIELDS = {*UNCHANGED, "kind"}
 
@@ -35,7 +35,8 @@ def entry_of(row: SqlRow) -> Entry:
 def intent_json(intent: Intent) -> str:
     """Return an intent as JSON.
 
-    The enrollment method is stored as its name, under the key `kind`. The device type follows from the serial.
+    The enrollment method is stored as its name, under the key `kind`. The device type is not stored, because it follows
+    from the serial.
     """
     written = {name: getattr(intent, name) for name in UNCHANGED}
     return json.dumps({**written, "kind": intent.method.name})
@@ -44,8 +45,8 @@ def intent_json(intent: Intent) -> str:
 def _intent(said: object) -> Intent:
     """Parse an intent from the JSON of `intent_json`.
 
-    An intent without `known_serial` is for a virtual device, because the serial of a virtual device is its ARN, which
-    follows from the other fields. Raise KeyError, TypeError, ValueError or UsageFault for other JSON.
+    An intent without `known_serial` is for a virtual device: the device's serial is its ARN, which follows from the
+    other fields. Raise KeyError, TypeError, ValueError or UsageFault for other JSON.
     """
     if not isinstance(said, dict) or not said.keys() <= FIELDS:
         raise TypeError("these are not the fields of an intent")

@@ -1,7 +1,7 @@
 """The ledger: the journal, the log of API calls, and the tables of the other modules of this package.
 
-It contains no secret. docs/formats.md describes the tables. A run holds its lock until its process ends, even if the
-process is killed.
+The ledger contains no secret. docs/formats.md describes the tables. Each run in progress has a lock. The lock is
+released when the process of the run ends, even if the process is killed.
 """
 
 import time
@@ -27,8 +27,8 @@ EVENT = """
 class Ledger:
     """The journal, which records how far each operation on a device has progressed, and the log of API calls.
 
-    Methods may be called from any thread. Every method raises IntegrityFault if the database cannot be used. `clock`
-    returns the Unix time of new rows.
+    Methods may be called from any thread. They raise IntegrityFault if the database cannot be used. `clock` returns the
+    Unix time of new rows.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
@@ -54,13 +54,16 @@ class Ledger:
     def record(self, entry: Entry) -> Entry:
         """Record how far an entry has progressed, and return the entry once the record survives a power cut.
 
-        The first entry of a run takes the run's lock.
+        Take the lock of the entry's run, if this process does not hold it yet.
         """
         self._record(entry.run, [entry])
         return entry
 
     def record_all(self, entries: Sequence[Entry]) -> None:
-        """Record how far entries have progressed, and return once all records survive a power cut."""
+        """Record how far entries have progressed, and return once all records survive a power cut.
+
+        Take the locks of their runs, as `record` does.
+        """
         for run in dict.fromkeys(entry.run for entry in entries):
             of_run = [entry for entry in entries if entry.run == run]
             for start in range(0, len(of_run), TOGETHER):
@@ -91,7 +94,7 @@ class Ledger:
         self._database.check()
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
-        """Yield an account's unfinished journal entries, if the process of their run has ended.
+        """Yield the unfinished journal entries of an account whose runs have no living process.
 
         With `user`, yield only the entries of this user. Until the caller asks for the next entry, this process holds
         the lock of the entry's run.
@@ -119,16 +122,16 @@ class Ledger:
         return list({each.intent.serial: each for each in entries if each.intent.account == account}.values())
 
     def entries(self, account: str) -> list[Entry]:
-        """Return all journal entries of an account in the order of their runs, those of removed devices included."""
+        """Return all journal entries of an account, oldest run first, including those of removed devices."""
         return [each for each in self._entries("true") if each.intent.account == account]
 
     def recipients(self, account: str) -> dict[str, str]:
-        """Return, by user name, the recipient of the user's own copies of backups: the latest one if it has changed."""
+        """Return the latest recipient of each user's own copies of backups, by user name."""
         intents = [each.intent for each in self._entries(f"reached <> '{Reached.UNDONE}'")]
         return {each.user: each.recipient for each in intents if each.account == account and each.recipient}
 
     def recipients_by_user(self) -> dict[str, dict[str, str]]:
-        """Return the recipients of the users' own copies, of all accounts.
+        """Return the recipients of the users' own copies of backups in all accounts.
 
         The result maps each user name to a mapping from the account to the latest recipient.
         """
@@ -139,7 +142,7 @@ class Ledger:
         return found
 
     def lives(self, run: str) -> bool:
-        """Return whether a process holds a run's lock."""
+        """Return whether a process, this one included, holds or could hold a run's lock."""
         with self._borrowed(run) as free:
             return not free
 
@@ -147,7 +150,7 @@ class Ledger:
     def _borrowed(self, run: str) -> Iterator[bool]:
         """Take a run's lock until the end of the context, and yield True.
 
-        If the run's process could still be alive, yield False instead.
+        If a process, this one included, holds or could hold the lock, yield False instead.
         """
         if not self._database.try_to_hold(run):
             yield False
@@ -161,15 +164,15 @@ class Ledger:
     def claimed(self, work: str) -> Iterator[bool]:
         """Take the lock of a piece of work until the end of the context, and yield True.
 
-        If another process could hold the lock, yield False instead. The lock is free as soon as that process ends, so
-        this process can then continue the work. `work` is a part of a rollout or a reserved token; `WORK` in
-        core/models is the pattern of such names.
+        If a process, this one included, holds or could hold the lock, yield False instead. The lock is free as soon as
+        that process ends, so another process can then continue the work. `work` is the name of a part of a rollout or
+        of a reserved token. `WORK` in core/models is the pattern of such names.
         """
         with self._borrowed(work) as free:
             yield free
 
     def workers(self, works: Sequence[str]) -> list[HeldWork]:
-        """Return who holds the locks of these pieces of work. A piece of work whose lock is free is left out."""
+        """Return the process that holds the lock of each piece of work. Leave out pieces of work whose lock is free."""
         rows = self._database.workers(works)
         with self._database.faults():
             check_types(rows, "text text text time")
@@ -178,7 +181,7 @@ class Ledger:
     def end(self, run: str) -> None:
         """Release a run's lock if this process holds it, so that other processes can settle (complete or undo) the run.
 
-        Afterward, no thread may record an entry of the run.
+        Afterward, no thread of this process may record an entry of the run.
         """
         if self._database.holds(run):
             self._release(run)
@@ -186,7 +189,7 @@ class Ledger:
     def _release(self, run: str) -> None:
         """Release a run's lock, and tell the database whether the run is finished.
 
-        A run whose journal entries cannot be read counts as unfinished, so another process can still take its lock.
+        A run whose journal entries cannot be read counts as unfinished.
         """
 
         def finished() -> bool:
@@ -213,7 +216,7 @@ class Ledger:
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[LogLine]:
         """Return the API calls since a Unix time, and how far each device of a run got, oldest first.
 
-        With `user`, return only those that concern this user.
+        With `user`, return only the lines about this user.
         """
         sql = SHARED_HISTORY if self.shared else HISTORY
         return happened(self.select(sql, (since, user), types=HISTORY_TYPES))
@@ -221,7 +224,7 @@ class Ledger:
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
         """Run a select statement for a module with its own tables in the ledger, and return the rows.
 
-        `types` names the type of each column. Raise IntegrityFault if a value has another type.
+        `types` names the type of each column, as in `check_types`. Raise IntegrityFault if a value has another type.
         """
         rows = self._database.select(sql, values)
         with self._database.faults():
@@ -235,7 +238,7 @@ class Ledger:
     def write_in_run(self, *changes: RowChange) -> None:
         """Write rows, all of them or none.
 
-        During a run, a power cut can lose them until `write` or `Ledger.record` next writes for the run.
+        During a run, a power cut can lose these rows until the next `write`, or the next `record` for the run.
         """
         self._database.log(*changes)
 

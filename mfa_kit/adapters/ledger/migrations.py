@@ -1,7 +1,7 @@
-"""Migrations of the ledger's tables from each version to the next. docs/formats.md describes the tables."""
+"""SQL that migrates the ledger's SQLite tables from each version to the next. docs/formats.md describes the tables."""
 
-# Migrations are numbered by position and never change after a release. `pragma user_version` is the number of
-# migrations that were applied.
+# Each migration is numbered by its position, and never changes after a release. In the file of a ledger, `pragma
+# user_version` is the number of migrations that were applied.
 MIGRATIONS = (
     """
     create table journal (

@@ -1,4 +1,4 @@
-"""The runs of each rollout plan, which the ledger stores so that all devices of a plan can be removed."""
+"""Stores the runs of each rollout plan, so that all devices of a plan can be removed and its progress is known."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ from mfa_kit.rollout.watching import PlanProgress
 
 BEGUN = "insert into rollout_runs (plan, run, at) values ($1, $2, $3)"
 ENDED = "update rollout_runs set ended = $3 where plan = $1 and run = $2"
-# For each plan: when its last incomplete and its last complete run began, how many devices all its runs made, and how
-# many users failed. The list of plans replaces `{}`.
+# Selects for each plan when its last incomplete run and its last complete run began, how many devices its runs made,
+# and how many users failed. The list of plans replaces `{}`.
 PROGRESS = """
     select r.plan, max(case when r.ended is null then r.at end), max(case when r.ended is not null then r.at end),
         (select count(*) from journal j join rollout_runs m on m.run = j.run
@@ -33,7 +33,7 @@ class RolloutRuns:
         self._tables.write((ENDED, [(self._plan, run, at)]))
 
     def all(self, *, since: float = 0.0) -> set[str]:
-        """Return the IDs of the plan's runs. With `since` (Unix time), leave out runs that began earlier."""
+        """Return the IDs of the plan's runs. Leave out runs that began before the Unix time `since`."""
         rows = self._tables.select(
             "select run from rollout_runs where plan = $1 and at >= $2", (self._plan, since), types="text"
         )

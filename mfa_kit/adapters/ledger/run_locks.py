@@ -1,4 +1,4 @@
-"""Locks runs with files, one per run. A lock is held until the run's process ends, even if it is killed."""
+"""Locks runs with files, one per run. A lock is released when the run's process ends, even if the process is killed."""
 
 import os
 import time
@@ -16,7 +16,7 @@ LOOK_AGAIN = 0.05
 
 
 class RunLocks:
-    """The run locks in one folder, with a record of which locks this process holds."""
+    """The locks of runs in one folder, and which of these locks this process holds."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,7 +39,7 @@ class RunLocks:
     def try_to_hold(self, run: str) -> bool:
         """Try to take the lock of another run.
 
-        Return False if the run's process is alive or if this process already holds the lock.
+        Return False if another process or this process already holds the lock.
         """
         if run in self._held:
             return False
@@ -50,7 +50,7 @@ class RunLocks:
         return True
 
     def holder(self, name: str) -> tuple[str, float] | None:
-        """Return the number of the process that holds a lock, and since when it has the lock, in Unix seconds.
+        """Return the ID of the process that holds a lock, and when it took the lock, in Unix seconds.
 
         Return None if the lock is free.
         """
@@ -71,7 +71,7 @@ class RunLocks:
         os.close(self._held.pop(run))
 
     def forget(self, run: str) -> None:
-        """Remove the file of a run's lock, because the run is over. The caller then releases the lock."""
+        """Remove the file of a run's lock, because the run is finished. The caller then releases the lock."""
         (self._folder / run).unlink()
 
     def _take(self, name: str, *, wait: float) -> int:
@@ -79,7 +79,7 @@ class RunLocks:
 
         Raise BlockingIOError if the lock is not free within `wait` seconds.
         """
-        # The name comes from the ledger's file, and a file with this name is created and removed. So check it.
+        # Check the name, because it can come from the ledger's file, and a file with this name is created and removed.
         if name != MIGRATION and not RUN.fullmatch(name) and not WORK.fullmatch(name):
             raise IntegrityFault(f"{name!r} is not a run ID", "report this")
         path, until = self._folder / name, time.monotonic() + wait
@@ -87,8 +87,8 @@ class RunLocks:
             lock = os.open(path, os.O_CREAT | os.O_RDWR | NO_LINK, 0o600)
             try:
                 try_to_lock(lock)
-                # If the file was removed before it was locked, another process would create a new file and not notice
-                # this lock.
+                # If another process removed the file before it was locked, this lock has no effect: the next process
+                # would create and lock a new file. So try again.
                 with suppress(FileNotFoundError):
                     if os.fstat(lock).st_ino == path.stat().st_ino:
                         _sign(lock)
@@ -123,7 +123,7 @@ class RunLocks:
 
 
 def _sign(lock: int) -> None:
-    """Write this process's ID into the file of a lock. A failure is ignored, because the lock works without it."""
+    """Write this process's ID into the file of a lock. Ignore a failure, because the lock works without the ID."""
     with suppress(OSError):
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())

@@ -1,6 +1,6 @@
 """The ledger of one computer: a SQLite file, and a file lock for each run.
 
-A run holds its lock until its process ends, even if the process is killed.
+The lock of a run is released when the run's process ends, even if the process is killed.
 """
 
 import os
@@ -24,7 +24,7 @@ from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.posix.open_files import NO_LINK
 
-# Seconds to wait for another process that is writing or holds a run's lock (WAIT), or that migrates the file
+# How many seconds to wait for another process that is writing or holds a run's lock (WAIT), or that migrates the file
 # (PATIENCE).
 WAIT, PATIENCE = 10.0, 60.0
 
@@ -44,7 +44,7 @@ def _numbered(sql: str) -> str:
 
 
 class SqliteDatabase:
-    """A Database in a SQLite file. Opening a file that an older version of mfa-kit made migrates it."""
+    """A Database in a SQLite file. A missing file is created, and a file of an older version of mfa-kit is migrated."""
 
     shared = False
     record = """
@@ -62,8 +62,8 @@ class SqliteDatabase:
         with self.faults():
             for missing in reversed([each for each in (runs, *runs.parents) if not each.exists()]):
                 missing.mkdir(mode=0o700, exist_ok=True)
-            # SQLite gives its auxiliary files the same mode as the database, so create the database first, with mode
-            # 0600.
+            # Create the database with mode 0600 before SQLite opens it, because SQLite gives its auxiliary files the
+            # same mode.
             file = os.open(self._path, os.O_CREAT | os.O_RDWR | NO_LINK, 0o600)
             try:
                 check_owner(self._path, os.fstat(file))
@@ -126,14 +126,17 @@ class SqliteDatabase:
             return self._db.execute(_numbered(sql), values).fetchall()
 
     def write(self, *changes: RowChange, run: str | None = None) -> None:
-        """Write rows, all of them or none, and return when they are synced to disk."""
+        """Write rows, all of them or none, and return when they are synced to disk.
+
+        Within `lightly`, only rows of a run are synced.
+        """
         self._write(*changes, light=self._light and run is None)
 
     def log(self, *changes: RowChange) -> None:
         """Write rows, all of them or none.
 
-        While this process holds the lock of a run, this does not wait until the rows are synced to disk. The next
-        `write` for the run syncs them too.
+        While this process holds the lock of a run, return before the rows are synced to disk. The next `write` for the
+        run syncs them too.
         """
         self._write(*changes, light=self._light or bool(self._locks.held))
 
@@ -143,7 +146,7 @@ class SqliteDatabase:
             self._commits.write(change)
 
     def hold(self, run: str, *, doing: str) -> None:
-        """Take a run's lock. Raise IntegrityFault if it is not free within WAIT seconds.
+        """Take a run's lock. Raise IntegrityFault if the lock is not free within WAIT seconds.
 
         The message names the process that holds the lock, followed by `doing`, which says what that process does.
         """
@@ -163,7 +166,7 @@ class SqliteDatabase:
         self._locks.release(run)
 
     def workers(self, works: Sequence[str]) -> list[SqlRow]:
-        """Return which processes hold the locks of these pieces of work. All of them are on this computer."""
+        """Return which processes hold the locks of these pieces of work. All these processes are on this computer."""
         with self.faults():
             found = {work: self._locks.holder(work) for work in works}
         return [(work, socket.gethostname(), *holder) for work, holder in found.items() if holder]
@@ -176,8 +179,8 @@ class SqliteDatabase:
     def left_held(self) -> tuple[str, ...]:
         """The IDs of the runs whose locks this process holds.
 
-        `release` must be called for each of them before the database is closed, because it removes the files of locks
-        that are no longer needed.
+        `release` must be called for each run before the database is closed, because `release` removes the files of
+        locks that are no longer needed.
         """
         return self._locks.held
 
@@ -188,8 +191,7 @@ class SqliteDatabase:
     def lightly(self) -> Iterator[None]:
         """Write many rows without waiting for the disk each time.
 
-        As soon as a row is written, it survives the end of this process. It survives a power cut only after the context
-        has ended.
+        A written row survives the end of this process at once, but a power cut only after the context has ended.
         """
         with self.faults(), self._lock:
             self._light = True

@@ -1,6 +1,6 @@
-"""The interfaces of the ledger. Modules with their own tables use Tables, which is implemented with a Database.
+"""The interfaces of the ledger. Modules with their own tables use Tables, which Ledger implements with a Database.
 
-Every statement is written once, for both databases: parameters are `$1`, `$2`, and so on, words that PostgreSQL
+Every statement is written once, for SQLite and PostgreSQL: parameters are `$1`, `$2`, and so on, words that PostgreSQL
 reserves are quoted, and parameters whose type PostgreSQL cannot infer are cast.
 """
 
@@ -19,11 +19,11 @@ class DamagedRow(Exception):
 
 
 class Tables(Protocol):
-    """The tables of the ledger. Methods raise IntegrityFault if its database cannot be used."""
+    """The tables of the ledger. Methods raise IntegrityFault if the ledger's database cannot be used."""
 
     @property
     def shared(self) -> bool:
-        """Whether several computers share the ledger. Its rows then have a column `computer`."""
+        """Whether several computers share the ledger. The tables then have a column `computer`."""
         ...
 
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
@@ -37,20 +37,20 @@ class Tables(Protocol):
     def write_in_run(self, *changes: RowChange) -> None:
         """Write rows, all of them or none.
 
-        During a run, a power cut can lose them until `write` or `Ledger.record` next writes for the run.
+        During a run, a power cut can lose these rows until the next `write`, or the next `Ledger.record` for the run.
         """
         ...
 
 
 class Database(Protocol):
-    """The database of a ledger, and the locks of its runs. Methods may be called from any thread.
+    """The database of a ledger, and the locks of its runs.
 
-    They raise IntegrityFault if the database cannot be used.
+    Methods may be called from any thread. They raise IntegrityFault if the database cannot be used.
     """
 
     # The statement that records how far an entry has progressed, with the values of `Ledger.record`.
     record: str
-    # Whether several computers share the database. Its rows then have a column `computer`.
+    # Whether several computers share the database. The tables then have a column `computer`.
     shared: bool
 
     def faults(self) -> AbstractContextManager[None]:
@@ -76,9 +76,10 @@ class Database(Protocol):
         ...
 
     def hold(self, run: str, *, doing: str) -> None:
-        """Take a run's lock until the process ends. Raise IntegrityFault if it is not free within some seconds.
+        """Take a run's lock until `release`, or until this process ends.
 
-        The message names the process that holds the lock, followed by `doing`, which says what that process does.
+        Raise IntegrityFault if the lock is not free within some seconds. The message names the process that holds the
+        lock, followed by `doing`, which says what that process does.
         """
         ...
 
@@ -90,13 +91,13 @@ class Database(Protocol):
         ...
 
     def release(self, run: str, *, finished: Callable[[], bool]) -> None:
-        """Release a run's lock. If `finished` returns True, the run is finished and its lock is never needed again."""
+        """Release a run's lock. If `finished` returns True, the run is finished, and its lock is never needed again."""
         ...
 
     def workers(self, works: Sequence[str]) -> list[SqlRow]:
         """Return a row for each of these pieces of work whose lock a process holds.
 
-        It has the name of the work, the computer, the number of the process, and since when it has the lock, in Unix
+        A row has the name of the work, the computer, the process ID, and when the process took the lock, in Unix
         seconds.
         """
         ...
@@ -111,7 +112,7 @@ class Database(Protocol):
         ...
 
     def check(self) -> None:
-        """End the process if it no longer holds the locks of its runs. Called before each write to IAM."""
+        """End the process if it no longer holds the locks of its runs. Called before each write to IAM or a vault."""
         ...
 
     def lightly(self) -> AbstractContextManager[None]:
@@ -119,5 +120,5 @@ class Database(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the database, and so release all locks."""
+        """Close the database. The caller must have released the runs in `left_held` before."""
         ...

@@ -1,4 +1,4 @@
-"""The inventory of display tokens in the ledger. It stores a keyed fingerprint of each seed, not the seed."""
+"""The inventory of display tokens in the ledger. The ledger has a keyed fingerprint of each seed, but not the seed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,8 @@ from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, To
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
 FIELD_TYPES = "text factor text integer integer integer text text integer integer"
 STATE = "fingerprint, verdict, reason"
-# The journal's devices that are tokens or are stored on a token: the device, the token and its user, oldest first.
+# Selects the devices of the journal that are tokens or are stored on a token, oldest first: the device's serial, the
+# token's serial, and the user. A device has no user here if it is not confirmed yet or was revoked.
 HELD = """
     select serial, coalesce(intent ->> 'hardware', serial),
         case when reached in ('confirmed', 'revoking') then intent ->> 'user' end
@@ -56,7 +57,7 @@ RESPELL = ("update tokens set serial = $1 where serial = $2", "update sightings 
 
 
 def _signed(counter: int) -> int:
-    """Return a counter of eight octets as a signed integer, because SQLite's integers are signed."""
+    """Convert an unsigned counter of eight octets to a signed integer, because SQLite's integers are signed."""
     return counter if counter < COUNTERS // 2 else counter - COUNTERS
 
 
@@ -70,10 +71,11 @@ class TokenInventory:
         self._tables, self._now = tables, now
 
     def check_key(self, digest: str | None) -> None:
-        """Check that this computer makes fingerprints with the same key as all other computers.
+        """Check that this computer makes fingerprints with the same key as the other computers of its team.
 
-        `digest` is the key's digest, or None if this computer has no key yet. The first computer of a team records its
-        key's digest. Raise UsageFault if it differs from the recorded one. Without a shared ledger, do nothing.
+        `digest` is the digest of this computer's key, or None if this computer has no key yet. The first digest of a
+        team is recorded. Raise UsageFault if `digest` differs from the recorded digest. Without a shared ledger, do
+        nothing.
         """
         if not self._tables.shared:
             return
@@ -89,7 +91,7 @@ class TokenInventory:
     def stock(self, tokens: Sequence[tuple[Token, str]]) -> StockCounts:
         """Add tokens, each with the fingerprint of its seed. Return how many are new, known, or have a new seed.
 
-        A token with a different seed than before becomes untested, unless it was already tested with the new seed.
+        A token with a new seed becomes untested, unless an earlier test was made with that seed.
         """
         rows = self._tables.select("select serial, fingerprint from tokens", types="text text")
         before, there = {folded(row[0]): row for row in rows}, {row[0] for row in rows}
@@ -156,7 +158,7 @@ class TokenInventory:
         ]
 
     def _holders(self) -> dict[str, str]:
-        """Return the user of each assigned token, by serial. A revoked token has no user."""
+        """Return the user of each assigned token, by the token's `folded` serial. Revoked tokens are left out."""
         devices = {
             device: (folded(serial), user)
             for device, serial, user in self._tables.select(HELD, types="text text text?")
@@ -164,7 +166,7 @@ class TokenInventory:
         return {serial: user for serial, user in devices.values() if user}
 
     def record(self, *seen: Sighting) -> None:
-        """Record sightings (results of tests), and give each token the verdict of its latest one.
+        """Record sightings (results of tests), and give each token the verdict of its latest sighting.
 
         Sightings of tokens that are not in the inventory are skipped.
         """
@@ -199,7 +201,7 @@ class TokenInventory:
     def check_free(self, serial: str, user: str) -> None:
         """Raise UsageFault if a token was rejected or is assigned to another user.
 
-        A token that is not in the inventory is free.
+        A token can be assigned without being in the inventory.
         """
         known = self.token(serial)
         if known and known.verdict is TokenVerdict.REJECTED:
