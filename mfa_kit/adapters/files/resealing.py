@@ -33,7 +33,7 @@ class AgeResealer:
     def reseal(self, backup: Backup) -> bool:
         """Decrypt a backup with the old identities, and encrypt it to the new recipients.
 
-        If no identity is old, decrypt with all of them. Return whether one of all identities can decrypt the new file.
+        If no identity is old, decrypt with the new ones. Return whether any given identity can decrypt the new file.
         Raise OthersSeal if no identity that was tried can decrypt the old file.
         """
         return self._vault.rekey(backup, self._old, proof=self._all)
@@ -41,8 +41,8 @@ class AgeResealer:
     def reseal_with_new(self, backup: Backup) -> bool:
         """Decrypt a backup with the new identities, and encrypt it to the new recipients.
 
-        Return whether one of all identities can decrypt the new file. Raise OthersSeal if no new identity can decrypt
-        the old file.
+        Return whether any given identity can decrypt the new file. Raise OthersSeal if no new identity can decrypt the
+        old file.
         """
         return self._vault.rekey(backup, self._new_identities(), proof=self._all)
 

@@ -38,9 +38,10 @@ class AuditRecords:
         return found
 
     def add(self, account: str, audit: PastAudit, *, opened: Mapping[str, str], closed: Mapping[str, str]) -> None:
-        """Record an audit, and the findings that appeared (`opened`) and disappeared (`closed`): their rules, by ID.
+        """Record an audit, and the findings that appeared (`opened`) and disappeared (`closed`).
 
-        With PostgreSQL, the time of the records is the server's, unless the role owns the ledger.
+        `opened` and `closed` map the ID of each finding to the ID of its rule. With PostgreSQL, the time of the records
+        is the server's, unless the role owns the ledger.
         """
         texts = [json.dumps(each) for each in (dict(audit.results), dict(audit.failed), list(audit.rules))]
         rows = [(audit.at, account, number, rule, OPEN) for number, rule in sorted(opened.items())]

@@ -59,7 +59,7 @@ class BackupRecords:
     def seals(self) -> list[Seal]:
         """Return a Seal for each recipient that a backup has or had according to the ledger.
 
-        A Seal says from when until when a backup was encrypted to a recipient. The result is sorted by backup and
+        A Seal has the period in which a backup was encrypted to a recipient. The result is sorted by backup and
         recipient.
         """
         rows = self._tables.select(

@@ -154,7 +154,7 @@ class SqliteDatabase:
             self._locks.hold(run, wait=WAIT, doing=doing)
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run. Return False if another process or this process already holds it."""
+        """Try to take the lock of another run. Return False if this process or another process holds the lock."""
         with self.faults():
             return self._locks.try_to_hold(run)
 

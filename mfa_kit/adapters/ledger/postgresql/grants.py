@@ -83,8 +83,8 @@ def grants(desks: Mapping[str, str], auditors: Sequence[str], *, owner: str | No
 
 
 def _begin(owner: str | None) -> Iterator[str]:
-    yield "-- Run this in the ledger's database as a role that may create roles. If a superuser runs it, other roles can"
-    yield "-- no longer take advisory locks in this database, so use the database for the ledger only."
+    yield "-- Run this in the ledger's database as a role that may create roles. If a superuser runs it, other roles"
+    yield "-- can no longer take advisory locks in this database, so use the database for the ledger only."
     yield "begin;"
     if owner is not None:
         yield f"set local mfa_kit.owner = {_text(owner)};"
