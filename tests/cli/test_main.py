@@ -150,7 +150,7 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         (
             ["backup", "verify", "-i", "x"],
             "give either FILES or --all",
-            "name the files, or use --all for all backups on this computer",
+            "name the files, or use --all for the whole backup folder",
         ),
         (
             ["enroll", "alice"],

@@ -1,4 +1,4 @@
-"""`mfa-kit backup list`: list the backups on this computer."""
+"""`mfa-kit backup list`: list the backups in the backup folder."""
 
 import click
 
@@ -14,7 +14,7 @@ from mfa_kit.wiring.settings import Settings
 @click.command("list", cls=Verb, needs_config=False)
 @BACKUP_DIR
 def list_backups(*, backup_dir: Place | None, settings: Settings, output: Output) -> None:
-    """List the backups on this computer."""
+    """List the backups in the backup folder."""
     rows = [
         {
             "account": each.account,

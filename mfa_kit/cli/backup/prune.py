@@ -51,7 +51,7 @@ def prune(*, days: int | None, backup_dir: Place | None, settings: Settings, out
 
 
 def _confirm(found: Sequence[tuple[Backup, Why]], person: Interaction) -> None:
-    """List the backups, and ask the user to confirm their removal. Raise Declined without the confirmation."""
+    """List the backups, and ask the user to confirm their removal. Raise Declined if the user does not."""
     for backup, why in found:
         person.say(f"{backup.path}: {why}")
     person.confirm(f"this removes {len(found)} backups permanently", typed="prune")

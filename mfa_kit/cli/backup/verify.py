@@ -18,7 +18,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb, needs_config=False)
 @click.argument("files", type=PlaceType(), nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All backups on this computer.")
+@click.option("--all", "everything", is_flag=True, help="All backups in the backup folder.")
 @BACKUP_DIR
 @identity(required=True)
 @PASSPHRASE_FD
@@ -34,7 +34,7 @@ def verify(
 ) -> int:
     """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if a file fails the check."""
     if everything == bool(files):
-        raise UsageFault("give either FILES or --all", "name the files, or use --all for all backups on this computer")
+        raise UsageFault("give either FILES or --all", "name the files, or use --all for the whole backup folder")
     chosen = [each.path for each in wiring.vault.stored_backups(settings, backup_dir)] if everything else files
     tried = wiring.backup.verify_backups(
         settings,

@@ -12,7 +12,7 @@ from mfa_kit.core.errors import UsageFault
 
 @click.command("show", cls=Verb)
 def show_config(*, output: Output) -> None:
-    """Print the settings in the configuration file; unset keys are omitted."""
+    """Print the settings in the configuration file. The table omits unset keys."""
     values = asdict(wiring.config.load())
     if values["ledger"]:
         values["ledger"] = _without_password(values["ledger"])

@@ -24,7 +24,7 @@ def metadata(
 ) -> int:
     """Show the FIDO metadata of MODEL, or the age of the metadata. The exit code is 1 if MODEL is not found.
 
-    MODEL is a part of the model's name, its AAGUID or a key identifier.
+    MODEL is an AAGUID, a key identifier, or a part of the model's name.
     """
     source, models = wiring.security_keys.SecurityKeys(
         settings, mds=mds, mds_root=mds_root, allow_older=allow_older
