@@ -1,11 +1,11 @@
-"""The end of a session on the page."""
+"""The last message that the page shows."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The last message of a session. `good` means that the device is enabled."""
+    """The last message on the page: a text for each of the two views. `good` means that the device is enabled."""
 
     admin: str
     colleague: str

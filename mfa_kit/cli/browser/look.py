@@ -1,4 +1,4 @@
-"""The CSS and the script of the page. The script shows the parts that the server sends, and sends the answers."""
+"""The CSS and the script of the page. The script shows the HTML from the server, and sends answers to the server."""
 
 STYLE = """
   [hidden] { display: none !important }

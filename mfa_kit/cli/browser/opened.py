@@ -20,7 +20,7 @@ FAILED = "Something went wrong. Please ask the admin."
 
 @dataclass(slots=True, kw_only=True)
 class OpenPage:
-    """The page of a command. With its `settings`, the command asks questions and shows messages on the page."""
+    """The page of a command. A command that uses `settings` asks its questions and shows its messages on the page."""
 
     state: PageState
     person: PersonAtPage
@@ -32,7 +32,7 @@ class OpenPage:
             self.state.user = user
 
     def finish(self, ending: Ending) -> None:
-        """Show the last message."""
+        """Show the last message. The page does not change after that."""
         self.state.end(ending)
 
 
@@ -64,9 +64,9 @@ class PageViews:
         return view_parts(self._state, Role(role))
 
     def act(self, role: str, said: Mapping[str, object]) -> str | None:
-        """Do what a view sent: pass on an answer or, from the admin's view, stop the command or open a view.
+        """Carry out what a view requests: an answer or, in the admin's view only, Stop or opening the colleague's view.
 
-        Return the name of the view to open, "" for other actions, or None if the view must not do this.
+        Return the name of the view to open, "" after other requests, or None if the request is refused.
         """
         match said, Role(role):
             case {"do": "answer", "number": int(number), "text": str(text)}, at:
@@ -81,14 +81,14 @@ class PageViews:
                 return None
 
     def _answer(self, role: Role, number: int, answer: Secret[str]) -> None:
-        """Pass an answer on. From the colleague's view, ignore answers to questions that this view does not show."""
+        """Answer a question. An answer from the colleague's view is ignored if that view does not show the question."""
         with self._state.changed:  # without the lock, the question could change between the check and the answer
             question = self._state.question
             if role is Role.ADMIN or (question is not None and question.is_for_user):
                 self._state.reply(number, answer)
 
     def windows(self, counts: Mapping[str, int]) -> None:
-        """Note which windows are open. If the last one was closed, print an address that opens the page again."""
+        """Store how many windows each view has. If the last one was closed, print an address that reopens the page."""
         self._state.note_windows(counts)
         is_open = any(counts.values())
         if self._was_open and not is_open and not self.ended:
@@ -97,7 +97,7 @@ class PageViews:
         self._was_open = is_open
 
     def reopened(self) -> None:
-        """Warn, because another user of this computer may have opened the address first."""
+        """Warn that an address was opened twice, because another user of this computer may have opened it first."""
         self._progress.alert("an address of the page was opened a second time; if you did not do that, press Ctrl-C")
 
 
@@ -105,8 +105,8 @@ class PageViews:
 def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> Iterator[OpenPage]:
     """Serve the page until the context ends. At first, the page shows the name `user` and the text `calls`.
 
-    With `browser`, open the page in a browser; otherwise only print its address. Raise UsageFault with --no-input, or
-    if the extra `page` is not installed.
+    Print the page's address. With `browser`, also open the page in a browser if this computer has a desktop. Raise
+    UsageFault with --no-input, or if the extra `page` is not installed.
     """
     if settings.no_input:
         raise UsageFault("--page asks questions, which --no-input forbids", "omit --no-input or --page")

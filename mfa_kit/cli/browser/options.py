@@ -28,7 +28,7 @@ def page_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True)
 class AtTerminal:
-    """Takes the place of OpenPage in a command without `--page`."""
+    """Has the methods of OpenPage for a command without `--page`, which asks its questions at the terminal."""
 
     settings: Settings
 
@@ -43,7 +43,10 @@ class AtTerminal:
 def asked_at(
     settings: Settings, *, page: bool, browser: bool, user: str = "", calls: str = ""
 ) -> "Iterator[OpenPage | AtTerminal]":
-    """Yield where the questions are asked, until the context ends: at the terminal or, with `page`, on a page."""
+    """Yield an OpenPage if `page` is true, else an AtTerminal. Its `settings` are those that the command must use.
+
+    The other arguments are those of `open_page`. The page is closed when the context ends.
+    """
     if not page:
         yield AtTerminal(settings)
         return

@@ -1,4 +1,7 @@
-"""What the page shows now. The command's thread changes it and waits for answers; the server's thread reads it."""
+"""The state of the page: what it shows, and the answer to the current question.
+
+The command's thread changes the state and waits for answers. The server's thread reads the state and stores answers.
+"""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,9 +14,9 @@ from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.posix.signals import interrupt_main_thread
 from mfa_kit.posix.uptime import uptime
 
-# Seconds after which a QR code is removed, even if no code has proven yet that it was scanned.
+# Seconds after which a QR code is removed, even if the user has not scanned it yet.
 SHOWN = 600.0
-# Seconds between two checks for an event that can replace an answer.
+# Seconds between two checks for an event that can end a question without an answer, such as an inserted key.
 LOOK = 0.3
 # The number of recent messages that the admin's view shows.
 LOG = 40
@@ -37,11 +40,10 @@ class Asks(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question. `buttons` are pairs of a label and the answer that the button gives.
+    """A question. `buttons` are pairs of a button's label and the answer that the button gives.
 
-    `can_stop` is false for a question of a queue, which has buttons to skip and to quit.
     `next_code` is the Unix time at which the device shows its next code. `second` means that the first of two codes is
-    already accepted.
+    already accepted. `can_stop` is false if the question has its own buttons to skip and to quit, as in a queue.
     """
 
     asks: Asks
@@ -59,7 +61,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRow:
-    """A row of the queue: a user, the state of the user's device in words, and whether it is the user's turn."""
+    """A row of the queue: a user, the outcome so far and its reason (`state`), and whether it is the user's turn."""
 
     user: str
     state: str
@@ -76,14 +78,14 @@ class Message:
 
 @dataclass(slots=True, kw_only=True)
 class PageState:
-    """The state of the page. `changed` holds the lock of all other fields, and wakes the thread that waits.
+    """The state of the page. The lock of `changed` protects the other fields. `changed` also wakes waiting threads.
 
     `user` is the user whose turn it is. `calls` tells the user what to do during a question, and `busy` while no
     question is asked. `keys` are the inserted keys. `said` are the messages to the user about the last answer, `scan`
     tells the user what to do with the QR code, and `touch` means that a key waits for a touch. `thanked` is a sentence
     that thanks the previous user. `number` is the number of the current question; an answer with another number is
-    refused. `can_interrupt` means that the command waits without a question, and that Stop ends this wait by calling
-    `interrupt`. `windows` has the number of windows of each view.
+    refused. `can_interrupt` means that the command is waiting but asks no question, and that Stop calls `interrupt` to
+    end the wait. `windows` has the number of windows of each view.
     """
 
     on_change: Callable[[], None] = lambda: None
@@ -136,7 +138,10 @@ class PageState:
             self.symbol, self.texts, self.expired = None, (), False
 
     def say(self, text: str) -> None:
-        """Show a text to the user until the next answer. The first text after a QR code stays as long as the code."""
+        """Show a text to the user until the next answer.
+
+        While a QR code is shown, the first text belongs to it, and is shown as long as the QR code.
+        """
         with self.change():
             if self.symbol and not self.scan and text:
                 self.scan = text
@@ -157,7 +162,10 @@ class PageState:
             self.ending = self.ending or ending
 
     def reply(self, number: int, answer: Secret[str]) -> bool:
-        """Take the answer to the question with this number. Return False if that is not the current question."""
+        """Store the answer to the question with this number.
+
+        Return False if that question is not the current one, or already has an answer.
+        """
         with self.changed:
             if self.question is None or number != self.number or self.answer is not None:
                 return False
@@ -166,12 +174,15 @@ class PageState:
         return True
 
     def stop(self) -> bool:
-        """Make `ask` raise KeyboardInterrupt, or end a wait as Ctrl-C does. Return False if `can_stop` is false."""
+        """Make `ask` raise KeyboardInterrupt. If no question is asked, end the command's wait as Ctrl-C does.
+
+        Return False if `can_stop` is false.
+        """
         with self.change():
             if not self.can_stop:
                 return False
             if self.question is None:
-                self.can_interrupt = False  # a second click must not interrupt what the first one caused
+                self.can_interrupt = False  # a second click must not interrupt what the command does after the first
                 self.interrupt()
             else:
                 self.stopped = True
@@ -184,7 +195,7 @@ class PageState:
         return self.can_interrupt if self.question is None else self.question.can_stop
 
     def note_windows(self, counts: Mapping[str, int]) -> None:
-        """Note how many windows are open."""
+        """Store how many windows each view has."""
         with self.change():
             self.windows = counts
             self.changed.notify_all()
@@ -214,7 +225,7 @@ class PageState:
                 self.question = self.answer = None
 
     def _is_answered(self) -> bool:
-        """Wait a moment for the answer. Return whether there is one, or raise KeyboardInterrupt."""
+        """Wait up to LOOK seconds for an answer. Return whether there is one, or raise KeyboardInterrupt after Stop."""
         with self.changed:
             if self.answer is None and not self.stopped:
                 self.changed.wait(LOOK)

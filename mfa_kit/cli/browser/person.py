@@ -1,7 +1,7 @@
-"""The people at the page, as the Interaction (the port that asks questions) of a command, and its progress.
+"""Asks a command's questions and shows its messages on the page.
 
-A command with `--page` differs from one at a terminal in these two objects only. All steps of an enrollment, and what
-happens when one fails, are the same.
+With `--page`, a command uses a PersonAtPage as its Interaction (the port that asks questions), and a PageProgress as
+its progress. The steps of an enrollment, and the handling of errors, are the same as at a terminal.
 """
 
 import re
@@ -17,12 +17,13 @@ from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.otp import Secret, Symbol
 
 T = TypeVar("T")
-# A message that matches this pattern asks the user to touch a key. When the next message arrives, the touch is over.
+# Matches a message that asks the user to touch a key. The page asks for the touch until the next message.
 TOUCH = re.compile(r"touch (the|your) key now")
-# A message with these words means that the command waits and can be interrupted, and the words for the page.
+# If a message contains CTRL_C, the command is waiting and can be interrupted. The page shows STOP instead of CTRL_C.
 CTRL_C, STOP = "press Ctrl-C to stop", "press Stop to end the wait"
+# The prompt for the second of two codes.
 SECOND = "second code"
-# Words in the messages and prompts of a station, each followed by the words that the page shows instead.
+# Where a message or a station's prompt has ENTER, the page shows START.
 ENTER, START = "press Enter", "press Start"
 CONTINUE = (("Continue", ""),)
 
@@ -30,9 +31,9 @@ CONTINUE = (("Continue", ""),)
 class PersonAtPage:
     """Asks the questions of a command on the page, and waits for the answers.
 
-    `buttons` returns the buttons that replace typed answers, and `wording` converts a prompt for the terminal to one
-    for the page. `before_question` is called before each question, to update the queue, and `after_look` after each
-    check for inserted keys.
+    `buttons` returns the buttons that `ask_unless` shows instead of a line to type, and `wording` converts its prompt
+    for the terminal to one for the page. `before_question` is called before each question, to update the queue, and
+    `after_look` after each check for inserted keys.
     """
 
     def __init__(self, state: PageState) -> None:
@@ -43,15 +44,15 @@ class PersonAtPage:
         self.wording: Callable[[str], str] = lambda text: text
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Wait until the admin has opened the page. The command must not change anything in AWS earlier."""
+        """Wait until the admin has opened the page, because the command must not change anything in AWS before that."""
         self._state.wait_for_admin()
 
     def say(self, text: str) -> None:
-        """Show a text to the user, until the next answer."""
+        """Show a text to the user until the next answer."""
         self._state.say(text)
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
-        """Return the code that was typed, stripped. The page shows a countdown of the seconds that `left` returns."""
+        """Return the code that was typed, stripped. The page counts down to the next code, in `left()` seconds."""
         next_code = time.time() + left() if left else None
         question = Question(asks=Asks.CODE, text=prompt, next_code=next_code, second=prompt == SECOND)
         return self._ask(question).reveal().strip()
@@ -78,7 +79,7 @@ class PersonAtPage:
             raise Declined(f"{typed} was not typed, so nothing was done", f"type {typed}, or use {instead}")
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
-        """Return the index of the option whose button the admin pressed."""
+        """Return the index of the option whose button the admin pressed. Raise Declined for any other answer."""
         buttons = [(option, str(number)) for number, option in enumerate(options)]
         answer = self._ask(Question(asks=Asks.BUTTONS, text=prompt, buttons=buttons)).reveal()
         if answer not in dict(buttons).values():
@@ -114,7 +115,7 @@ class PersonAtPage:
         self._state.show(symbol, [part for part in parts if part is not symbol])
 
     def clear(self) -> None:
-        """Remove the shown secrets from the page and from this object."""
+        """Remove the shown secrets from the page and from its state in memory."""
         self._state.hide()
 
     def _ask(self, question: Question) -> Secret[str]:
@@ -124,18 +125,18 @@ class PersonAtPage:
 
 
 class PageProgress(Redrawable):
-    """Progress that is printed by `inner` and shown to the admin."""
+    """Prints messages with `inner`, and shows them in the admin's view."""
 
     def __init__(self, inner: LiveProgress, state: PageState) -> None:
         self._inner, self._state = inner, state
 
     def note(self, text: str) -> None:
-        """Print a message and show it."""
+        """Print a message, except with --quiet, and show it in the admin's view."""
         self._inner.note(text)
         self._show(text)
 
     def alert(self, text: str) -> None:
-        """Print a message and show it, even with --quiet."""
+        """Print a message, even with --quiet, and show it in the admin's view."""
         self._inner.alert(text)
         self._show(text)
 
@@ -146,7 +147,7 @@ class PageProgress(Redrawable):
             self._state.can_interrupt = self._state.can_interrupt or CTRL_C in text
 
     def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
-        """Show a text in the terminal's status line."""
+        """Show a text in the terminal's status line while the context is active. The page does not show the text."""
         return self._inner.showing(text)
 
     def refresh(self) -> bool:

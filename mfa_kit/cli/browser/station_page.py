@@ -1,4 +1,7 @@
-"""Shows the queue of a station on the page, and its answers as buttons. `cli.rollout.session` asks the questions."""
+"""Shows the queue of a station on the page, and buttons for the answers that a terminal user would type.
+
+`cli.rollout.session` asks the questions.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +30,7 @@ class StationPage:
     """Keeps the page of a station current.
 
     `call_user` returns a sentence that tells the user of a step what to do. `watches` and `reasons` are those of the
-    StationSession. `done` has the users who were thanked, or were enrolled before this command. `told` has the phrases
+    StationSession. `done` has the users who were thanked, or were done when the page was opened. `told` has the phrases
     about typing that are removed from prompts, because the page has buttons.
     """
 
@@ -40,25 +43,25 @@ class StationPage:
     done: set[str] = field(default_factory=set)
 
     def attach(self, page: "OpenPage") -> None:
-        """Show the queue before each question of the page, and the keys while it waits."""
+        """Make the page update the queue before each question, and show the inserted keys while it waits."""
         self.done |= {step.user for step in self.queue.steps if self.queue.is_done(step)}
         page.person.before_question, page.person.after_look = self.update, self.show_keys
         page.person.buttons, page.person.wording = self.buttons, self.word
         self.update()
 
     def buttons(self) -> Sequence[tuple[str, str]]:
-        """Return the buttons for the question of the session, without Back if there is nothing to go back to."""
+        """Return the buttons for the session's question. Back is left out if there is no step to go back to."""
         buttons = TO_ANSWER if self._step else AT_END
         return [each for each in buttons if each != BACK or self.queue.can_go_back]
 
     def word(self, prompt: str) -> str:
-        """Return a prompt of the session without the words about keys to type."""
+        """Return a prompt of the session for the page: without what to type, and with Start instead of Enter."""
         for told in self.told:
             prompt = prompt.replace(told, "")
         return prompt.replace(ENTER, START)
 
     def update(self) -> None:
-        """Show the queue and the current user. Thank the users who were enrolled since the last call."""
+        """Show the queue and the current user. If users were done since the last call, thank the last of them."""
         step = self._step
         new = [each.user for each in self.queue.steps if self.queue.is_done(each) and each.user not in self.done]
         self.done.update(new)

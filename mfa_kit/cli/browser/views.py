@@ -1,6 +1,7 @@
 """The two views of the page as HTML: the documents, and the parts of them that change.
 
-The admin's view has everything that the terminal has. The colleague's view has only what the current user needs.
+The admin's view has all questions and messages, and the queue. The colleague's view has only what the current user
+needs. Only the colleague's view shows the QR code.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +21,9 @@ EXPIRED = (
     "The QR code was removed after 10 minutes. If you have scanned it, type the codes. "
     "Otherwise ask the admin to press Stop and to start again."
 )
-# Phrases for the colleague, each with the phrase that replaces it in the admin's view.
+# The page's words for "press Ctrl-C".
 ASK_STOP = "ask the admin to press Stop"
+# Phrases for the colleague, each with the phrase that replaces it in the admin's view.
 TO_ADMIN = {ASK_STOP: "press Stop", "; please ask the admin": "", " Please ask the admin.": ""}
 ON_INPUT = "Each code is sent when you have typed its sixth digit."
 CODE_LABELS = ("First code", "Second code")
@@ -74,7 +76,7 @@ def qr_picture(symbol: Symbol) -> Secret[str]:
 
 
 def sentence(text: str) -> str:
-    """Return a message of a use case as a sentence for the page, which has a Stop button instead of Ctrl-C."""
+    """Return a message as a sentence with a capital letter and a period, and with Stop instead of Ctrl-C."""
     plain = one_line(text).strip().replace("press Ctrl-C", ASK_STOP)
     whole = plain[:1].upper() + plain[1:]
     return whole if not whole or whole.endswith((".", "?", "!", ":")) else f"{whole}."
@@ -91,7 +93,7 @@ def _qr(state: PageState) -> Secret[str]:
 
 
 def _code_form(state: PageState, question: Question) -> str:
-    """Return a form with a field for the code. If a second code is asked for, the first field is read-only."""
+    """Return a form with one field for a code, or with two fields of which only the current one can be edited."""
     count = (
         f'<p class="left">Next code in <span data-next="{question.next_code:.3f}" role="timer"></span></p>'
         if question.next_code
@@ -157,7 +159,7 @@ def _said(state: PageState) -> Secret[str]:
 
 
 def _sentences(state: PageState, instead: Mapping[str, str]) -> Secret[str]:
-    """Return what was said about the last answer, with some words replaced by others."""
+    """Return the messages about the last answer. Each key of `instead` is replaced by its value."""
     said = " ".join(map(sentence, () if state.ending else state.said))
     for words, others in instead.items():
         said = said.replace(words, others)
@@ -165,7 +167,10 @@ def _sentences(state: PageState, instead: Mapping[str, str]) -> Secret[str]:
 
 
 def _calls(state: PageState) -> Secret[str]:
-    """Return what the user has to do: scan the QR code, insert or touch a key, or wait."""
+    """Return a sentence with what the user has to do: scan the QR code, insert or touch a key, or wait.
+
+    If the previous user was just enrolled, a sentence that thanks them comes first.
+    """
     if state.ending:
         return Secret("")
     thanks = f"<p>{html_words(state.thanked)}</p>" if state.thanked else ""
@@ -194,7 +199,7 @@ def _title(state: PageState) -> Secret[str]:
 def _windows(state: PageState) -> Secret[str]:
     if state.ending or state.windows.get(Role.COLLEAGUE):
         return Secret("")
-    waits = " It shows the QR code." if state.symbol else ""
+    waits = " Open it to show the QR code." if state.symbol else ""
     return Secret(f"<p>The colleague's view is not open.{waits}</p>")
 
 
@@ -205,9 +210,10 @@ def _controls(state: PageState) -> Secret[str]:
 
 
 def _stop(state: PageState) -> Secret[str]:
-    """Return the Stop button, a separate part of the page.
+    """Return the Stop button.
 
-    If it was redrawn during a click, the click would be lost.
+    The button is a separate part of the page, so it is not redrawn when other parts change. If the button were redrawn
+    during a click, the click would be lost.
     """
     disabled = "" if state.can_stop else " disabled"
     return Secret("" if state.ending else f'<button id="stop" data-do="stop"{disabled}>Stop</button>')
