@@ -20,8 +20,9 @@ def print_audit(
     """Print the answer of each rule: its result and its findings.
 
     A table has one paragraph per rule, HTML is one page, and JSON is one document. The other forms have a record for
-    each finding, for each subject whose state is unknown, and for each rule that has neither. `before` is what the
-    ledger knows of earlier audits. `settings` has the region of Security Hub.
+    each finding (accepted or not), for each subject whose state is unknown, and for each rule that has neither.
+    `before` is what the ledger knows of earlier audits. `settings` has the region and the AWS profile,
+    from which ASFF gets its region.
     """
     match output.form:
         case "table":
@@ -40,7 +41,8 @@ def print_audit(
 def print_records(records: Sequence[FindingRecord], output: Output, *, settings: Settings, partition: str) -> None:
     """Print records as ASFF, OCSF, CSV or JSON Lines.
 
-    Only ASFF names the region of Security Hub, from `settings` or the partition.
+    ASFF contains the region of Security Hub. This is the region of `settings`, else that of the AWS profile or the
+    environment, else the default region of the partition.
     """
     match output.form:
         case "asff":
@@ -53,10 +55,11 @@ def print_records(records: Sequence[FindingRecord], output: Output, *, settings:
 
 
 def _print_paragraph(answer: RuleAnswer, output: Output, names: int) -> None:
-    """Print a rule: its result and title, each finding with the commands that fix it, and unknown subjects.
+    """Print a rule: its result and title, its findings with the commands that fix them, and its unknown subjects.
 
-    `names` is the width of the column of rule IDs. The severity of a rule that passes or does not apply has no color,
-    because nothing is wrong.
+    Accepted findings are printed last, each with the person who accepts it, the end date and the reason. `names` is the
+    width of the column of rule IDs. The severity of a rule that passes or does not apply has no color, because nothing
+    is wrong.
     """
     rule = answer.rule
     words = (f"{answer.result.upper():<14}", f"{rule.severity:<8}")

@@ -111,12 +111,13 @@ def _enroll(
             for line in recipe.usage(outcome.intent, context):
                 desk.progress.note(line)
         output.one("enroll", _row(outcome))
-        # The exit code is 1 if the key is enabled, but IAM does not report a certification that the policy requires.
+        # The exit code is 1 if IAM does not report a certification that the key policy requires, although the security
+        # key is enabled.
         return int(isinstance(outcome, Enrolled) and bool(outcome.registered and outcome.registered.missing))
 
 
 def _check_page(method: str | None, method_options: Options, *, other: bool) -> None:
-    """Raise UsageFault unless the command shows a QR code and asks for codes, because only that works on a page."""
+    """Raise UsageFault unless the command shows a QR code and asks for codes. `--page` supports nothing else."""
     if other or method != VIRTUAL.name or method_options.backup_alone:
         raise UsageFault(
             "--page is for a user who scans a QR code and types codes",
@@ -157,7 +158,10 @@ def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Des
 
 
 def _enroll_root(method_options: Options, *, name: str | None, add: bool, settings: Settings) -> ResultRow:
-    """Wait until root has a security key, and return the result row. Raise UsageFault if `--with` is not fido2."""
+    """Wait until root registers a security key in the console, and return the result row.
+
+    Raise UsageFault if `--with` is not fido2, and AwsFault if root has no key in time.
+    """
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
     with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
@@ -242,7 +246,7 @@ def _row(outcome: Outcome) -> ResultRow:
 
 
 def _registered_cells(found: Registered) -> dict[str, Cell]:
-    """Return the additional cells for a security key: what IAM reports about the key, and warnings."""
+    """Return the additional cells for a security key: what IAM reports about the key, what it lacks, and warnings."""
     return {
         "since": iso_time(found.since),
         "certifications": found.levels,

@@ -37,7 +37,7 @@ def print_controls(snapshot: Snapshot, framework: Framework, controls: Sequence[
 
 
 def framework_row(framework: Framework) -> ResultRow:
-    """Return the row of a framework: its name, its version, and where the numbers of its controls come from."""
+    """Return the row of a framework: its name and version, and the source of its control IDs."""
     return {
         "id": framework.id,
         "name": framework.name,
@@ -63,14 +63,17 @@ def control_row(answer: ControlAnswer) -> ResultRow:
 
 
 def control_totals(framework: Framework, controls: Sequence[ControlAnswer]) -> str:
-    """Return a sentence with the number of controls of each verdict."""
+    """Return a line with the framework, its number of controls, and the number of controls with each verdict."""
     counts = Counter(control.result for control in controls)
     totals = ", ".join(f"{counts[result]} {result}" for result in ControlResult if counts[result])
     return f"{framework.name} {framework.version}, {framework.scope}: {len(controls)} controls: {totals}"
 
 
 def _print_paragraph(answer: ControlAnswer, output: Output, names: int) -> None:
-    """Print a control: its verdict and title, and what was found. `names` is the width of the column of control IDs."""
+    """Print a control: its verdict and title, its findings, and its unknown subjects.
+
+    `names` is the width of the column of control IDs.
+    """
     word = f"{answer.result.upper():<14}"
     output.titled([word, f"{answer.control.id:<{names}}"], answer.control.title, painted=(word,))
     if answer.why:

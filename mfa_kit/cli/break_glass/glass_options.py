@@ -53,7 +53,7 @@ def new_group(
 
 
 def print_plan(group: Group, output: Output) -> None:
-    """Print the sets of a group, with the size of each file."""
+    """Print the sets of custodians of a group, with the size of each set's file in octets."""
     rows: list[ResultRow] = [
         {"file": each.file, "custodians": each.names, "octets": size}
         for each, size in wiring.break_glass.plan(group).items()
@@ -62,7 +62,7 @@ def print_plan(group: Group, output: Output) -> None:
 
 
 def glass_row(glass: "wiring.break_glass.Glass", outcome: str) -> ResultRow:
-    """Return the row for a folder that was written."""
+    """Return the result row for a folder of break-glass files that was written."""
     group = glass.manifest.group
     return {
         "outcome": outcome,

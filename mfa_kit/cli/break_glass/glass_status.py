@@ -46,7 +46,7 @@ def status(*, folder: Path | None, backup_dir: Place | None, ask_iam: bool, sett
 
 
 def _without_user(names: Sequence[str], backup_dir: Place | None, settings: Settings) -> list[str]:
-    """Return the names of those custodians for whom the account has no IAM user of the same name."""
+    """Return the custodians in `names` who have no IAM user of the same name. The comparison ignores case."""
     with wiring.desk.open_desk(settings, METHODS, vault=wiring.vault.open_vault(settings, backup_dir)) as (desk, _):
         users = {each.lower() for each in desk.inventory.users()}
     return [each for each in names if each.lower() not in users]

@@ -1,4 +1,4 @@
-"""`mfa-kit break-glass rotate`: replace an identity by a new one, and re-encrypt its backups."""
+"""`mfa-kit break-glass rotate`: replace an identity with a new one, and re-encrypt its backups."""
 
 from functools import partial
 from pathlib import Path

@@ -73,7 +73,7 @@ def _look(
 
 
 def _alike(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Return the rows with the same fields, because a list of results requires this. A missing field becomes None."""
+    """Return the rows with the same fields, as `Output.many` requires. A missing field becomes None."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in names} for row in rows]
 
@@ -89,8 +89,8 @@ def _watch(
 ) -> None:
     """Print each key that is plugged in or removed, until Ctrl-C.
 
-    `rows` are the keys at the start, and `state` has the states of the sources at the start. `users` are the users of
-    keys in a shared ledger.
+    `rows` has the result rows of the keys at the start, and `state` the states of the sources at the start. `users` has
+    the users of keys, from the ledger, or is None.
     """
     while True:
         time.sleep(WATCH)

@@ -64,5 +64,5 @@ def new_pin_options(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def letter_file(letter: Path | None, paper: str) -> "wiring.letters.LetterFile | None":
-    """Return the file for a letter, or None if no letter is wanted."""
+    """Return the file for a letter, or None if `letter` is None."""
     return wiring.letters.LetterFile(path=letter, paper=Paper(paper)) if letter else None
