@@ -37,7 +37,7 @@ STYLES: Mapping[str, Style] = {
 }
 # Matches a cell in a line of a table. Columns are separated by two spaces.
 CELL = re.compile(r"\S+(?: \S+)*")
-# Only these columns are colored, because a user may be named "failed".
+# The columns that are colored. Others may contain a word of STYLES by chance, such as a user named "failed".
 COLUMNS = frozenset({"outcome", "result", "severity", "state", "verdict", "answer", "standing", "action"})
 
 

@@ -1,4 +1,4 @@
-"""`mfa-kit completion`: print the shell script that completes commands and options. It never calls AWS."""
+"""`mfa-kit completion`: print the shell script that completes commands and options. Completion never calls AWS."""
 
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete

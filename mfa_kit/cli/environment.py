@@ -1,6 +1,6 @@
-"""The environment variables of options: which options have a variable, and the variable's name.
+"""The environment variables that set options: which options have a variable, and how it is named.
 
-Only options in COMMON and ALLOWED have a variable. A new option has no variable until it is added to one of them.
+Only options in COMMON and ALLOWED have a variable. A new option has no variable until it is added to COMMON or ALLOWED.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 import click
 
 PREFIX = "MFA_KIT"
-# Variables with this prefix that are not options.
+# Variables with this prefix that belong to no option.
 RESERVED = frozenset({"MFA_KIT_HOME", "MFA_KIT_LAB"})
-# Options of the program. Their variables have no command in their names.
+# The common options that have a variable, named after the option only: MFA_KIT_PROFILE.
 COMMON: frozenset[str] = frozenset(
     (
         *("--profile", "--region", "--endpoint-url", "--account", "--ledger", "--output"),
         *("--no-input", "--dry-run", "--wide", "--plain", "--wide", "--quiet", "--verbose"),
     )
 )
-# Options of commands that have a variable.
+# The options of single commands that have a variable, named after the command: MFA_KIT_ROLLOUT_APPLY_WORKERS.
 ALLOWED = frozenset(
     (
         *(
@@ -100,10 +100,10 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
 
 
 def bind(ctx: click.Context, params: Sequence[click.Parameter]) -> list[click.Parameter]:
-    """Set the environment variable of each option in `params` that has one, and return all parameters."""
+    """Tell click from which environment variable it reads each option in `params`, and return `params` as a list."""
     for param in params:
         if isinstance(param, click.Option):
-            param.allow_from_autoenv = False  # click would use the name of the function's parameter
+            param.allow_from_autoenv = False  # click would derive the name from the function's parameter
             param.envvar = _variable(ctx, param)
     return list(params)
 
@@ -122,6 +122,6 @@ def long_name(option: click.Parameter) -> str:
 
 
 def source(ctx: click.Context, param: click.Parameter) -> str:
-    """Return the environment variable that gave a parameter its value, or "" if none did."""
+    """Return the name of the environment variable that gave a parameter its value, or "" if none did."""
     from_it = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.ENVIRONMENT
     return param.envvar if from_it and isinstance(param.envvar, str) else ""

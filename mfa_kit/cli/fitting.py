@@ -14,7 +14,7 @@ GAP = "  "
 # columns may become as narrow as LEAST.
 PROSE, LEAST = 16, 8
 ARN = re.compile(r"arn:[^\s:]+:[^\s:]+:[^\s:]*:[^\s:]*:([^\s,]+)")
-# Matches the last part of an ARN, whose group is the name: alice in `mfa/team/alice`. It does not match root's ARN.
+# Matches the last part of an ARN, such as `mfa/team/alice`. The group is the name, alice. It does not match `root`.
 RESOURCE = re.compile(r"(?:mfa|user|u2f|group|role|policy|sms-mfa)/(?:[^\s,]*/)?([^\s/,]+)")
 PATH = re.compile(r"/(?:[^/\s]+/)+([^/\s]+)")
 TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\dZ")
@@ -44,9 +44,9 @@ def fitted_table(rows: Sequence[Mapping[str, str]], names: Sequence[str], width:
 
 
 def fitted_rows(rows: Sequence[Mapping[str, str]], names: Sequence[str], width: int) -> list[list[str]]:
-    """Return the lines of each row of the table that `fitted_table` returns.
+    """Return the lines of a table as `fitted_table` does, but as one list of lines per row.
 
-    The first item has the lines of the headings.
+    The first list has the lines of the headings.
     """
     cells = [[heading(name) for name in names], *([shorter(row[name]) for name in names] for row in rows)]
     columns = list(zip(*cells, strict=True))
@@ -90,10 +90,11 @@ def hanging(line: str, width: int) -> list[str]:
 
 
 def labeled(label: str, text: str, width: int, *, short: bool = False) -> list[str]:
-    """Return a label, and next to it a text that is wrapped at words. If there is no room, the text is below the label.
+    """Return the lines of a label and a text beside it, wrapped at words.
 
-    A command at the end of the text is wrapped so that a user can copy it. With `short`, each ARN outside of the
-    command is replaced by the name of its resource.
+    If fewer than PROSE columns remain beside the label, the text is below it. A command at the end of a wrapped text
+    starts on its own line, so that a user can copy it. With `short`, a wrapped text has, outside of the command, names
+    of resources instead of ARNs.
     """
     start, room = len(label), width - len(label)
     below = room < PROSE
@@ -125,7 +126,7 @@ def _parted(text: str) -> tuple[str, str]:
 
 
 def _continued(command: str, width: int) -> list[str]:
-    """Return a command wrapped over several lines, each with a backslash at its end except the last."""
+    """Return a command wrapped over several lines. Each line except the last ends with a backslash."""
     lines: list[str] = []
     for word in SHELL_WORD.findall(command):
         if lines and len(f"{lines[-1]} {word} \\") <= width:

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 import click
 
-# The key under which click's context has the whole command line.
+# The key in the `meta` of click's context under which the whole command line is stored.
 ARGUMENTS = "mfa_kit.arguments"
 
 
 class Flags(NamedTuple):
     """The values of the common options, which can be given before or after the name of the command.
 
-    This is not a dataclass, because creating a dataclass would take ten times as long.
+    This is a NamedTuple, because Python would take ten times as long to define a dataclass when the module loads.
     """
 
     profile: str | None = None

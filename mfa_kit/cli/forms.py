@@ -1,4 +1,4 @@
-"""Prints results on stdout: as a table for people, as JSON with a schema name and version, as JSON lines, or as CSV."""
+"""Prints results on stdout: as a table for people, as JSON with a schema name and version, as JSON Lines, or as CSV."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -40,9 +40,9 @@ def write_json_lines(results: Results) -> None:
 
 
 def write_csv(results: Results) -> None:
-    """Print a line of column names, then a line per result. A spreadsheet does not run formulas in the cells.
+    """Print a line of column names, then a line per result. Without results, print nothing.
 
-    Without results, nothing is printed.
+    Formulas in cells are escaped, so that a spreadsheet does not run them.
     """
     if results.rows:
         header = [list(results.rows[0])] if results.header else []
@@ -52,8 +52,9 @@ def write_csv(results: Results) -> None:
 def _table(rows: Sequence[Mapping[str, str]], results: Results, width: int) -> Sequence[str]:
     """Return the lines of a table, one per row, without empty columns.
 
-    If the lines are wider than `width`, return a table of the narrow columns with shorter cells, and the cells of the
-    other columns that `results` names below each row.
+    If the lines are wider than `width`, return a narrower table. It has shorter cells, and only the columns in
+    `results.narrow`, or all columns except those in `results.below` if there are none in `results.narrow`. Below each
+    row, it has the cells of the columns in `results.below`.
     """
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     lines = aligned([list(map(heading, names)), *([row[name] for name in names] for row in rows)])
@@ -75,8 +76,8 @@ def _below(row: Mapping[str, str], names: Sequence[str], width: int) -> list[str
 def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
     """Print a line per field. Long values are wrapped at words.
 
-    A word that is too wide for the column of values, such as a checksum, starts closer to the field's name if that
-    makes it fit.
+    If a word is too wide for the column of values, such as a checksum, its line starts closer to the field's name,
+    provided that the word fits there.
     """
     names = max(map(len, row)) + len(GAP)
     for name, value in row.items():
@@ -98,7 +99,10 @@ def write_prose(lines: Sequence[str], *, wide: bool, painted: Sequence[str] = ()
 
 
 def write_titled(words: Sequence[str], title: str, *, wide: bool, painted: Sequence[str] = ()) -> None:
-    """Print words and a title on a line, and if it is too long, the rest of the title below its start."""
+    """Print words and a title on one line. If the line is too long, the title is wrapped beside the words.
+
+    The first occurrence of each text in `painted` is colored. With `wide`, the title is not wrapped.
+    """
     width = sys.maxsize if wide else window_width(sys.stdout)
     _echo_painted(labeled(GAP.join([*words, ""]), one_line(title), width), painted)
 

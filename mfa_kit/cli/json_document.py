@@ -1,4 +1,4 @@
-"""The JSON document of a result. It is printed or written to a file."""
+"""Makes the JSON document of a result, to be printed or written to a file."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Charts for HTML pages: horizontal bars, and a ring of shares.
+"""Charts for HTML pages: bar charts and ring charts.
 
 Labels are HTML text, so they wrap and keep their size on any screen.
 """

@@ -1,7 +1,7 @@
 """A heat map: a table with a row for each subject and a narrow column for each check.
 
-It scrolls in its own box, where the headings of its rows and columns stay in view. A page may have tens of thousands of
-cells, so the end tags that HTML does not require are left out.
+The table scrolls in its own box, and the headings of its rows and columns stay in view. A page may have tens of
+thousands of cells, so end tags that HTML does not require are left out.
 """
 
 import re
@@ -12,7 +12,7 @@ from mfa_kit.cli.html.shell import Tone, html_text
 
 # Matches the values of HTML attributes that need no quotes. Without quotes, a page of 1,000 accounts is 30 KB smaller.
 PLAIN = re.compile(r"[a-z.-]+")
-# The CSS of a heat map. Space separates the cells, because borders would scroll away from headings that stay in view.
+# The CSS of a heat map. Cells are separated by space, because collapsed borders would not stay with sticky headings.
 STYLE = """
   .map { overflow: auto; max-height: 90vh; margin: .6rem 0; font-size: 13px; line-height: 20px }
   .map table { width: auto; border-spacing: 1px; border-collapse: separate }
@@ -67,7 +67,7 @@ def map_cell(sign: str = "", *, tone: Tone | None = None, title: str = "") -> st
 def heat_map(subject: str, columns: Sequence[MapColumn], rows: Iterable[tuple[str, Iterable[str]]]) -> str:
     """Return a heat map, as HTML. `subject` says what a row is, such as an account.
 
-    Each row has a heading, as HTML, and the cells that `map_cell` returned.
+    Each item of `rows` is a heading, as HTML, and the row's cells, made with `map_cell`.
     """
 
     def column_head(column: MapColumn) -> str:

@@ -68,7 +68,7 @@ AFTER = re.compile(r"(?<=[/:@._=,-])(?=\w)")
 class Tone(StrEnum):
     """A color, named by its meaning.
 
-    Color-blind readers can tell the colors apart, and each is always shown together with a word.
+    Color-blind readers can tell the colors apart, and a word or sign always says the same as the color.
     """
 
     BAD = "bad"
@@ -130,7 +130,8 @@ def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: 
 def html_page(title: str, body: Iterable[str], *, style: str = "", script: str = "", nonce: str = "") -> str:
     """Return an HTML page. `title` is plain text, `body` has lines of HTML, and `style` is additional CSS.
 
-    With a `nonce`, the server that sends the page also sends its security policy, and `script` may run.
+    Without a `nonce`, the page contains its Content Security Policy. With a `nonce`, the server that sends the page
+    sends the policy too, and `script` may run.
     """
     policy = "" if nonce else f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
     mark = f' nonce="{nonce}"' if nonce else ""
