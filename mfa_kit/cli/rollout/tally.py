@@ -1,4 +1,4 @@
-"""Results of the rows of a rollout: reported as they arrive, printed at the end, and written to files."""
+"""Collects the results of a rollout's rows, prints them, and makes the texts of the result files."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The order in which a command works in its accounts: in each account once, or as one of several workers."""
+"""Decides in which account a rollout command works next, alone or as one of several workers."""
 
 import time
 from collections import Counter
