@@ -1,4 +1,4 @@
-"""Builds click options from the dataclass of an enrollment method, and this dataclass from the options' values."""
+"""Builds click options from the dataclass of an enrollment method, and an instance of it from the options' values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields

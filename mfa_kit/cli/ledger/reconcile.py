@@ -33,7 +33,7 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
     """Compare the ledger with the devices in IAM, their tags, and the backups.
 
     Use this after you restored an old ledger. Nothing is changed. The exit code is 1 if there are differences. Virtual
-    devices without the tags of mfa-kit are left out.
+    devices without the tags of mfa-kit need not be in the ledger.
     """
     # A backup's recipients are recorded before the backup is written. Because the backups are listed first, a backup
     # that is written meanwhile is not reported as missing from the ledger.

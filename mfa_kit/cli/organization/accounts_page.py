@@ -262,7 +262,7 @@ def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Seque
 
 
 def _way_cell(way: str, count: int) -> str:
-    """Return the map's cell with the number of users who sign in in one way. The cell is empty if the number is 0."""
+    """Return the map's cell for a way to sign in: the number of users who use it, or nothing if there are none."""
     if not count:
         return map_cell()
     return map_cell(str(count), tone=WAY_TONES[way] if way in WEAK_WAYS else None)

@@ -202,9 +202,9 @@ def _begin(
 ) -> list[Visit[Audited]]:
     """Begin a run, or with --resume continue the last run.
 
-    Return a list with one Visit for each account that the last run read completely; empty for a new run. The snapshots
-    of these accounts are not read again, but their rules are evaluated and their files are written again. With `keeps`,
-    each Visit has the complete result of the audit.
+    Return a list with one Visit for each account that the last run read completely; empty for a new run. These
+    accounts are not read again: the rules are evaluated on the snapshots of the last run, and the files are written
+    again. With `keeps`, each Visit has the complete result of the audit.
     """
     options = {
         "file": [str(accounts.file)] if accounts.file else [],
@@ -243,7 +243,7 @@ def _audited(snapshot: Snapshot, account: OrgAccount, questions: Questions) -> A
 
 
 def _accepted(answers: Sequence[RuleAnswer], snapshot: Snapshot, questions: Questions) -> list[RuleAnswer]:
-    """Return an account's results of rules, without the findings that the baseline accepts."""
+    """Return the answers of the rules with each finding that the baseline accepts moved to their field `accepted`."""
     return apply_baseline(answers, entries_about(snapshot.account, questions.accepted), at=snapshot.at)
 
 

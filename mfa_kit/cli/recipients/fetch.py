@@ -98,7 +98,7 @@ def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:
 
 
 def _name(row: ReadRow, named: str) -> str:
-    """Return the name of a row's account at the forge or in the file, or "". For an ARN, return its user name."""
+    """Return the user's name at the forge or in the file of keys; "" if the row has none. An ARN is cut to its name."""
     cell = row.cells.get(named, "")
     arn = ARN.fullmatch(cell)
     return arn["user"] if arn else cell
