@@ -15,10 +15,9 @@ from mfa_kit.wiring.settings import Settings
 
 
 def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
-    """Return the settings: values of options from the command line, and otherwise from the configuration file.
+    """Return the settings. An option on the command line takes precedence over the configuration file.
 
-    Raise MfaKitError if the configuration file is invalid. Without `needs_config`, print a note instead, and ignore the
-    file.
+    If the configuration file is invalid, raise MfaKitError. Without `needs_config`, print a note and ignore the file.
     """
     try:
         said = wiring.config.load()

@@ -12,13 +12,14 @@ from mfa_kit.cli.messages import BACK, print_error
 from mfa_kit.core.errors import MfaKitError
 
 ENDING = "Stopping: finishing {}. Press Ctrl-C again to stop now."
-# The seconds that a process may take to report why it ends at once. A stopped terminal or a full pipe can block it.
+# The maximum number of seconds for reporting why a process ends at once. A stopped terminal or a full pipe can block
+# the report.
 REPORTING = 2.0
 _ENDED = Lock()
 
 
 def end_at_once(fault: MfaKitError) -> NoReturn:
-    """Report a fault, and end the process as if it was killed, without settling its runs.
+    """Report a fault, and end the process immediately, without settling its runs.
 
     Another process may be settling the same runs already, so this process must make no further call to IAM. If the
     report takes more than REPORTING seconds, the process ends without it.
@@ -27,7 +28,7 @@ def end_at_once(fault: MfaKitError) -> NoReturn:
     late.daemon = True
     with suppress(RuntimeError):  # the system may refuse to start a thread
         late.start()
-    with _ENDED:  # if several threads call this, for example after a lost session, only one of them reports it
+    with _ENDED:  # several threads can notice that the ledger's session is lost, but only one of them reports the fault
         with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:
             tty.write(BACK.encode())  # leave the alternate screen, which may show a secret
         print_error(str(fault), hint=fault.hint)
@@ -41,11 +42,11 @@ def stop_on_signals(
     break_off: Callable[[], None] = lambda: None,
     waits_for: Callable[[], str] = lambda: "",
 ) -> Iterator[Event]:
-    """On the first SIGINT or SIGTERM, set `stop`, call `also`, and print which work will still be finished.
+    """On the first SIGINT or SIGTERM, set `stop`, print which work will still be finished, and call `also`.
 
-    `waits_for` returns the words for this work. On the second signal, call `break_off` and raise KeyboardInterrupt.
+    `waits_for` returns a description of that work. On the second signal, call `break_off` and raise KeyboardInterrupt.
 
-    Yield an event that only a signal sets. Other code can set `stop` too.
+    Yield an event that shows whether a signal arrived. `stop` does not show this, because other code can set it too.
     """
     asked = Event()
 

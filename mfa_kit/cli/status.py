@@ -28,7 +28,7 @@ from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.settings import Settings
 
-# The number of threads that look up users. IAM does not publish its rate limits, but is known to accept this many.
+# The number of threads that look up users. IAM does not publish its rate limits, but accepts the requests of 8 threads.
 AT_ONCE = 8
 
 
@@ -100,7 +100,7 @@ def _ask_about_each_user(
     *,
     progress: LiveProgress,
 ) -> list[use_case.DeviceStatus]:
-    """Return the status of each device of these users, with requests for each user and each device."""
+    """Ask IAM about each of these users and each of their devices, and return the status of each device."""
     looked = pool.map(
         lambda name: use_case.read_status_while_there(name, caller=opened.caller, desk=opened.desk), names
     )
@@ -116,9 +116,10 @@ def _read_lists(
     progress: LiveProgress,
     max_age: float,
 ) -> list[use_case.DeviceStatus]:
-    """Return the status of each device from IAM's lists.
+    """Return the status of devices from IAM's list of virtual devices and the credential report.
 
-    Make extra requests only for users whose devices the lists lack.
+    If the list has no device of a user, ask IAM about that user, unless the report says that the user has no MFA. For a
+    user with a virtual device, devices of other types are left out.
     """
     with progress.showing("reading devices"):
         found = read_user_devices(opened.desk.inventory, opened.account, names, max_age=max_age, each=pool.map)

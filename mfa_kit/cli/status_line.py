@@ -1,6 +1,6 @@
 """The last line of the terminal, which shows what a long operation is doing.
 
-Like terminal.py, this module moves the cursor.
+Like terminal.py, this module writes control sequences that move the cursor.
 """
 
 import math
@@ -27,7 +27,7 @@ LONG = 3.0
 
 
 class Redrawable:
-    """Progress with or without a status line."""
+    """Base class of progress that can have a status line. This class itself has none."""
 
     def refresh(self) -> bool:
         """Draw the status line now. Return whether there is a status line."""
@@ -35,10 +35,10 @@ class Redrawable:
 
 
 class StatusLine(StderrProgress, Redrawable):
-    """Progress as one line on stderr that is redrawn. Notes are printed above it.
+    """Progress that redraws one line on stderr, and prints notes above that line.
 
-    Operations can be nested and run in several threads. The line shows the operation that began last. While a prompt is
-    on the screen, the line is not drawn.
+    Operations can be nested and run in several threads. The line shows the operation that began last and still runs.
+    While a prompt is on the screen, the line is not drawn.
     """
 
     def __init__(self) -> None:
@@ -118,16 +118,16 @@ class StatusLine(StderrProgress, Redrawable):
 
 
 class Redrawn:
-    """Lines on stdout, a terminal, that are drawn over the lines that were drawn before.
+    """Draws lines on stdout, which is a terminal. Each drawing replaces the previous one.
 
-    None may be wider than the window.
+    No line may be wider than the window.
     """
 
     def __init__(self) -> None:
         self._drawn = 0
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Replace the lines that were drawn before."""
+        """Draw these lines in place of the previous lines."""
         above = f"\x1b[{self._drawn}A" if self._drawn else ""
         click.echo(above + "".join(f"\x1b[K{one_line(line)}\n" for line in lines) + "\x1b[J", nl=False)
         self._drawn = len(lines)
@@ -153,7 +153,7 @@ STATUS = StatusLine()
 
 
 def find_progress(*, plain: bool, quiet: bool = False) -> LiveProgress:
-    """Return the status line. With `plain` or `quiet`, or without a terminal, return progress that prints lines."""
+    """Return the status line. With `plain` or `quiet`, or if stderr cannot be redrawn, return progress without it."""
     still = plain or quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
     return StderrProgress(quiet=quiet) if still else STATUS
 

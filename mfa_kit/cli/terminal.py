@@ -1,8 +1,8 @@
-"""The only module that uses the terminal. It asks questions on /dev/tty, so pipes do not interfere.
+"""Asks the user questions and shows secrets on /dev/tty, so that stdin, stdout and stderr can be pipes.
 
-All control sequences of the program are in this file and in status_line.py. Secrets are shown on the alternate screen.
-They are erased line by line, because a terminal multiplexer keeps the content of a screen that is erased at once. If
-the user cannot be asked, `Nobody` is used instead of the terminal, and raises Declined.
+The control sequences that mfa-kit writes itself are in this file, status_line.py and messages.py. Secrets are shown on
+the alternate screen, and are erased line by line, because a terminal multiplexer keeps the content of a screen that is
+erased with one command. If the user cannot be asked, `Nobody` takes the place of `Terminal` and raises Declined.
 """
 
 import math
@@ -36,7 +36,7 @@ TTY = "/dev/tty"
 # The number of lines that questions need below a secret.
 BELOW = 5
 TRIES = 3
-# Seconds between two checks for an event that replaces a typed line, such as an inserted key.
+# Seconds between two checks for an event that ends a prompt, such as an inserted key, or for a resized window.
 LOOK = 0.3
 # Control sequences of xterm, which all terminal emulators and multiplexers support. The black and white of a QR code
 # are colors 16 and 231, because a theme may change the first sixteen colors.
@@ -106,11 +106,11 @@ class Nobody:
 
 
 class Terminal:
-    """The user at the terminal with the file descriptor `tty`.
+    """Asks the user at the terminal with the file descriptor `tty`.
 
-    The kernel edits the typed line, so redrawing the screen does not change it. While a QR code is shown, `_page` has
-    the whole content of the screen: the code, and the texts beside it. With `plain`, or in a window that is too narrow
-    for both, the texts are below the code.
+    The kernel edits the typed line, so redrawing the screen does not change what was typed. While a QR code is shown,
+    `_page` has the whole content of the screen: the QR code, and the texts beside it. With `plain`, or in a window that
+    is too narrow for the QR code and the texts, `_page` is None and the texts are below the QR code.
     """
 
     def __init__(self, tty: int, *, plain: bool) -> None:
@@ -119,7 +119,7 @@ class Terminal:
         self._handlers: Handlers = {}
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise UsageFault if the window has no room for the parts, which are the secrets to show."""
+        """Raise UsageFault if the window has no room for the secrets `parts`, or if the terminal cannot erase them."""
         if parts and not self._fitting_page(parts):
             self._room(parts, instead=instead)
 
@@ -209,7 +209,10 @@ class Terminal:
         return came[0] if came else line.strip()
 
     def show(self, *parts: Secret[str], instead: str) -> None:
-        """Show secrets on the alternate screen, above the questions. Raise UsageFault if the secrets do not fit."""
+        """Show secrets on the alternate screen, above or beside the questions.
+
+        Raise UsageFault if the secrets do not fit, or if the terminal cannot erase them.
+        """
         page = self._fitting_page(parts)
         high, lines = (0, 0) if page else self._room(parts, instead=instead)
         if not self._shown:
@@ -227,9 +230,9 @@ class Terminal:
         return self._write(SCREEN + "".join(rows) + f"\x1b[{high + 1};{lines}r\x1b[{high + 1};1H")
 
     def _page_of(self, parts: Sequence[Secret[str]]) -> Page | None:
-        """Return a page with a QR code, which is the first part, and the other parts as texts.
+        """Return a page with the first part as its QR code, and the other parts as texts.
 
-        Return None if the first part is not a QR code (Symbol), or if the screen must not be redrawn.
+        Return None if the first part is not a QR code (Symbol), or if the screen cannot or must not be redrawn.
         """
         match parts:
             case [Symbol() as symbol, *texts] if self._redraws and os.environ.get("TERM", "dumb") != "dumb":
@@ -296,9 +299,9 @@ class Terminal:
         tick: Callable[[], None] | None = None,
         until: Callable[[], bool] | None = None,
     ) -> str:
-        """Return a typed line.
+        """Return a typed line. Raise KeyboardInterrupt after Ctrl-C, or after Ctrl-D on an empty line.
 
-        While waiting, call `tick` each second, and return an empty line if `until` returns true.
+        While waiting, call `tick` at least once a second, and return an empty line as soon as `until` returns true.
         """
         with self._mode(echo=echo):
             self._prompt(f"{one_line(prompt)}:")
@@ -333,8 +336,8 @@ class Terminal:
     def _typed(self, tick: Callable[[], None] | None, until: Callable[[], bool] | None) -> bool:
         """Wait until the user has typed a line. Return False if `until` returned true first.
 
-        If the size of the window changes, the page is drawn again. An unfinished line is then discarded, because each
-        terminal moves it to a different place.
+        If the size of the window changes, the page is drawn again. An unfinished line is then discarded, because
+        terminals differ in where they move its text.
         """
         # The wait always has a timeout, because a signal that arrives just before `select` would not end the wait.
         pause = LOOK if until or self._page else 1
@@ -374,8 +377,8 @@ class Terminal:
 def _catch_fatal_signals(act: Callable[[int, object], None]) -> Handlers:
     """Call `act` on the signals that end the process, and return the previous handlers.
 
-    Signals that are ignored, such as under nohup, stay ignored. Only the main thread can set handlers, so other threads
-    do nothing.
+    Signals that are ignored, such as under nohup, stay ignored. Only the main thread can set handlers. In any other
+    thread, do nothing and return no handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}

@@ -128,7 +128,7 @@ def _name(param: click.Parameter) -> str:
 
 
 def _form(param: click.Parameter, ctx: click.Context) -> str:
-    """Return an option with a placeholder for its value, as in a usage line."""
+    """Return an option as it is typed: its name and, unless it is a flag, its possible values or a placeholder."""
     if isinstance(param, click.Option) and param.is_flag:
         return _name(param)
     takes = _listed(param.type) if isinstance(param.type, click.Choice) else param.make_metavar(ctx)

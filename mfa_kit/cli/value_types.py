@@ -1,4 +1,4 @@
-"""Types of option values: numbers, lengths of time, points in time, and places of backups."""
+"""Types of option values: numbers, lengths of time, points in time, dates, and places of backups."""
 
 import math
 import time
@@ -17,7 +17,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 class Number(click.FloatRange):
     """A parameter type: a number from 0 up to a maximum.
 
-    click's FloatRange also accepts nan, because nan is not below or above any limit.
+    Unlike click's FloatRange, this type rejects nan, which is neither below nor above any limit.
     """
 
     def __init__(self, most: float = 1e6) -> None:
@@ -47,7 +47,7 @@ class Age(click.ParamType[float]):
 class Moment(click.ParamType[float]):
     """A parameter type: a point in time, converted to Unix seconds.
 
-    It is an ISO 8601 date or time (UTC unless it has an offset), or an age such as 7d.
+    The text is an ISO 8601 date or time (UTC unless it has an offset), or an age such as 7d: that long before now.
     """
 
     name = "time"
@@ -87,5 +87,5 @@ class PlaceType(click.ParamType[Place]):
     name = "place"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
-        """Return the path or the S3 URL. Raise UsageFault for an invalid URL."""
+        """Return the path or the S3 URL. Raise UsageFault for an invalid S3 URL, and for any other URL."""
         return parse_place(value) if isinstance(value, str) else value

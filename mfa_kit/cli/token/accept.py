@@ -1,4 +1,4 @@
-"""`mfa-kit token accept`: test a box of tokens from a table or interactively, and show the progress."""
+"""`mfa-kit token accept`: test a box of tokens with codes from a table or typed codes, and show the results so far."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,7 +79,7 @@ def _print_box(
 ) -> None:
     """Print the results of a box of tokens.
 
-    `refused` are rows of the table of --readings that gave no verdict. `left_out` are rows of the seed file that were
+    `refused` are rows of the --readings table that gave no verdict. `left_out` are rows of the seed file that were
     rejected, so their tokens are not in the box.
     """
     if left_out:

@@ -28,7 +28,7 @@ class Steps(click.ParamType[int]):
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number of steps. Raise UsageFault if the text is not a number or a duration.
 
-        Raise click.BadParameter if the number is larger than MOST_STEPS.
+        Raise click.BadParameter if the number is larger than MOST_STEPS, or if the text is longer than LONGEST.
         """
         if isinstance(value, int):
             return value

@@ -14,7 +14,7 @@ TONES = {
     TokenVerdict.UNTESTED: Tone.OFF,
 }
 STYLE = " .sign { margin-top: 2.5rem } "
-# The number of consecutive empty bins from which they are shown as a single line of the chart.
+# If at least this many consecutive bins are empty, the chart shows them as a single line.
 GAP = 2
 
 
@@ -73,7 +73,7 @@ def _clocks(offsets: Sequence[int]) -> Iterator[str]:
 
 
 def _bars(bins: Sequence[tuple[int, int]]) -> Iterator[Bar]:
-    """Yield a bar per bin. GAP or more empty bins in a row get a single bar, which has the length zero."""
+    """Yield a bar per bin. GAP or more consecutive empty bins share a single bar of length zero."""
     for empty, some in groupby(bins, key=lambda one: not one[1]):
         group = list(some)
         if empty and len(group) >= GAP:

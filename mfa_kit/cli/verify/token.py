@@ -110,8 +110,8 @@ def _verify_without_seed(
 ) -> int:
     """Check the display of a token that AWS sold, and return the exit code.
 
-    If `probe_user` is given, AWS also checks the codes. Otherwise, raise UsageFault unless the serial looks like that
-    of a token sold for AWS.
+    With `probe_user`, AWS also checks the codes, except in a dry run. Without `probe_user`, raise UsageFault unless the
+    serial looks like the serial of a token sold for AWS.
     """
     if not probe_user and not sold_by_aws(serial):
         raise UsageFault(
@@ -220,9 +220,9 @@ def _print(
 
 
 def _clock(shown: Match, sightings: Sequence[Sighting], records: "wiring.token_records.TokenRecords") -> ResultRow:
-    """Return the cells about a token's clock, and the cell that says whether AWS can use the token.
+    """Return the cells about a token's clock, and the cell `aws`, which says whether AWS can use the token.
 
-    The offset of the clock is in seconds, and in time steps of the token.
+    The clock's offset is given in seconds and in time steps of the token.
     """
     drift = drift_of(sightings, period=shown.token.period)
     token = replace(shown.token, capacity=records.capacity_of(shown.token.serial))
