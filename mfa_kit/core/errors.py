@@ -14,7 +14,7 @@ MfaKitError
 │   ├── Unclear          no response, or a 5xx: the request may have taken effect; check before retrying
 │   └── Unsettled        a half-made device can be neither completed nor removed now
 │       └── Unlisted     the device is assigned, but IAM does not list it among its user's devices yet
-├── IntegrityFault (5)   a problem with a backup or the ledger
+├── IntegrityFault (5)   a file, such as a backup, or the ledger is damaged, unusable or cannot be written
 │   └── OthersSeal       the backup is intact, but none of the given identities (private keys) decrypts it
 ├── Lockout (6)          the request would lock a user out
 ├── Throttled (7)        AWS is throttling requests; try again later
@@ -65,7 +65,7 @@ class AwsFault(MfaKitError):
 
 
 class NoSuchEntity(AwsFault):
-    """The user or device does not exist."""
+    """The user, the device or another object that the request names does not exist."""
 
 
 class AlreadyExists(AwsFault):
@@ -113,7 +113,10 @@ class Unlisted(Unsettled):
 
 
 class IntegrityFault(MfaKitError):
-    """A backup, the ledger or one of their folders cannot be read or written correctly."""
+    """A file (such as a backup, a seed file or a result) or the ledger is damaged, or cannot be read or written.
+
+    Also raised if a new file already exists.
+    """
 
     exit_code = 5
 

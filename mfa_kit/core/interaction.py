@@ -40,14 +40,15 @@ class LiveProgress(Progress, Protocol):
 class Interaction(Protocol):
     """Asks a user at a terminal, without using stdin or stdout. Ctrl-C and Ctrl-D raise KeyboardInterrupt.
 
-    Without a terminal, every method except `say` and `clear` raises Declined. The hint of Declined tells the user to
-    use `instead`: the command-line options that give the same answer in a script, or a terminal.
+    If there is no terminal, or questions are not allowed (--no-input), every method except `say` and `clear` raises
+    Declined. Its hint tells the user to use `instead`, which is a command-line option or another alternative.
     """
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise Declined if there is no terminal, and UsageFault if its window is too small to `show` these secrets.
+        """Check that `show` can show these secrets.
 
-        The hint of Declined is to use `instead`, for example a command-line option.
+        Raise UsageFault if the window is too small or the terminal cannot erase them. Without a terminal, raise
+        Declined with a hint to use `instead`, for example a command-line option.
         """
         ...
 
@@ -71,7 +72,7 @@ class Interaction(Protocol):
         ...
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Ask twice for a new PIN or passphrase, repeat that until both entries match, and return the entry.
+        """Ask twice for a new PIN or passphrase, again until both entries match and are not empty. Return the entry.
 
         Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
         """
@@ -88,7 +89,8 @@ class Interaction(Protocol):
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
         """Show a numbered list of options, and return the zero-based index of the chosen one.
 
-        Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
+        Raise Declined after three invalid answers. Without a terminal, raise Declined with a hint to use `instead`, for
+        example a command-line option.
         """
         ...
 
@@ -110,8 +112,9 @@ class Interaction(Protocol):
     def show(self, *parts: Secret[str], instead: str) -> None:
         """Show secrets on the terminal's alternate screen. A Symbol (a QR code) is drawn in black on white.
 
-        Until `clear` is called, prompts appear below the secrets. Raise UsageFault if the window is too small. Without
-        a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
+        Until `clear` is called, prompts appear below or beside the secrets. Raise UsageFault if the window is too small
+        or the terminal cannot erase the secrets. Without a terminal, raise Declined with a hint to use `instead`, for
+        example a command-line option.
         """
         ...
 

@@ -13,8 +13,8 @@ from mfa_kit.core.places import Place
 # The names of users and devices, and paths (IAM API reference: UserName, VirtualMFADeviceName and Path). botocore
 # checks only their lengths.
 USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
-# A label, which is stored in a tag: the characters that a tag's value may contain (IAM API reference, Tag), on one
-# line.
+# A label. It is stored as the value of a tag, so only the characters of such values are allowed (IAM API reference,
+# Tag), and no line breaks.
 LABEL = re.compile(r"[\w .:/=+@-]{1,64}")
 DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
@@ -23,9 +23,9 @@ ACCOUNT_ID = re.compile(r"[0-9]{12}")
 # Matches a run ID. Text in a tag is accepted as a run ID only if it matches, because a run ID becomes part of file
 # names.
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
-# The name of a lock, with which only one process at a time works on a part of a rollout: the SHA-256 of the plan, the
-# ID of the account and, if the account's users are divided into parts, the number of the part. The name of a reserved
-# token has the same form, with the SHA-256 of its serial.
+# Matches the name of a lock. For a rollout, the name has the SHA-256 of the plan and the ID of the account. Only the
+# process that has the lock works on that plan. For a reserved token, the name has the SHA-256 of the token's serial and
+# twelve zeros. The pattern also allows a number at the end, which no name has now.
 WORK = re.compile(r"[0-9a-f]{64}-\d{12}(-\d+)?", re.ASCII)
 
 # Tags of a device: the run that created it, its user, its enrollment method, and the hardware that stores its secret.
@@ -92,8 +92,8 @@ class Purpose(StrEnum):
 class GlassAction(StrEnum):
     """What was done with a break-glass identity, as the ledger stores it.
 
-    SEALED: its files were written for a group of custodians. ROTATED: all backups were re-encrypted to it. PASSED: a
-    custodian removed one layer of a file.
+    SEALED: the files of the identity were written for a group of custodians. ROTATED: all backups of the previous
+    identity were re-encrypted to this identity. PASSED: a custodian removed one layer of a file.
     """
 
     SEALED = "sealed"
@@ -287,10 +287,10 @@ class Intent:
 class Entry:
     """The journal's record of one device of one run: what the run planned, and how far it got (`reached`).
 
-    `backup` is the path of the device's backup, or None. `sealed` means that this backup was written. `since` is IAM's
-    EnableDate of the device to revoke, in Unix seconds. `answered_here` means that this process received IAM's response
-    about the device. `looked_for` means that this process waited for IAM to list the device, but IAM did not list it.
-    `answered_here` and `looked_for` are not stored.
+    `backup` is the path or S3 URL of the device's backup, or None. `sealed` means that this backup was written. `since`
+    is IAM's EnableDate of the device to revoke, in Unix seconds. `answered_here` means that a response from IAM showed
+    this process that the device is the one of this entry. `looked_for` means that this process waited for IAM to list
+    the device, but IAM did not list it. `answered_here` and `looked_for` are not stored.
     """
 
     run: str
@@ -326,7 +326,7 @@ class Call:
     """One entry of the log: a write to AWS, or the decryption, re-encryption or removal of a backup.
 
     `answer` is the result: `OK` or an error. `request_id` identifies the same call in CloudTrail; it is None for
-    backups. `file` is the path of the backup. The entry contains no secret.
+    backups. `file` is the path or S3 URL of the backup; it is None for AWS. The entry contains no secret.
     """
 
     operation: str
@@ -375,7 +375,10 @@ class Seal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldWork:
-    """The process that has the lock of a piece of work, on a computer, since a Unix time. `work` matches WORK."""
+    """Which process on which computer has a lock. `work` is the name of the lock (see WORK).
+
+    `since` is the Unix time at which the process took the lock.
+    """
 
     work: str
     computer: str
@@ -387,7 +390,7 @@ class HeldWork:
 class Enrolled:
     """The device is enabled. If IAM does not list it yet, `listed` is False, and the journal entry is still open.
 
-    `backup` is the path of its backup, or None. `registered` is set only for a security key.
+    `backup` is the path or S3 URL of its backup, or None. `registered` is set only for a security key.
     """
 
     intent: Intent
@@ -401,8 +404,8 @@ class Enrolled:
 class Skipped:
     """No device was created, because the user already has a device. `reason` is the text for the user.
 
-    `serials` has the serials of the user's devices, if they are known. `backups` has the paths of the backups that were
-    found for these devices.
+    `serials` has the serials of the user's devices, if they are known. `backups` has the paths or S3 URLs of the
+    backups that were found for these devices.
     """
 
     user: str
