@@ -1,4 +1,4 @@
-"""Searches for typed codes among the codes that a device showed in days, or will show soon."""
+"""Finds the time steps at which a device shows typed codes."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,13 @@ from mfa_kit.core.otp import Seed, codes
 
 
 def find_pairs(seed: Seed, first: str, second: str, steps: range) -> Iterator[int]:
-    """Yield each step at which the device shows the later one of two consecutive codes.
+    """Yield each step at which the device shows one of two codes, if it shows the other one at the step before.
 
-    Both codes are shown within `steps`. Their order does not matter. Of two consecutive steps, one has an odd distance
-    from the start. So at first, only the codes of those steps are computed. If a code matches, the codes of the two
-    steps beside it are computed too. One of about half a million steps shows one of the codes by chance. A wrong match
-    of both is a million times rarer.
+    Both steps are within `steps`. The order in which the codes are given does not matter.
+
+    To save time, only every second code is computed, because two consecutive steps always include one of these. If a
+    code matches, the codes of the step before and the step after are computed too. By chance, about one step in half a
+    million shows one of the two codes. A chance match of both codes is a million times rarer.
     """
     wanted = {first: second, second: first}
     searched = range(steps.start + 1, steps.stop, 2)

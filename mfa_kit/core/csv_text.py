@@ -1,4 +1,4 @@
-"""Writes CSV that is safe to open in a spreadsheet, and removes the apostrophes that it adds for this."""
+"""Writes CSV that is safe to open in a spreadsheet: an apostrophe before each formula. Also removes the apostrophes."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from mfa_kit.core.text import one_line
 
 # Matches the place before a formula. A spreadsheet treats a cell that begins with =, +, - or @ as a formula. In
-# countries whose decimal separator is a comma, it also splits cells at semicolons, even inside quotation marks.
+# countries whose decimal separator is a comma, a spreadsheet also splits cells at semicolons, even in quotation marks.
 FORMULA = re.compile(r"(?P<before>^|[;\t])(?=[=+\-@])")
 DISARMED = re.compile(r"(?P<before>^|[;\t])'(?=[=+\-@])")
 

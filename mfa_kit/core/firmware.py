@@ -30,7 +30,7 @@ class Version(NamedTuple):
 class Advisory:
     """An advisory on a firmware flaw.
 
-    It affects the models whose names match `models`, from version `since` up to but excluding `before`. `what`
+    The flaw affects the models whose names match `models`, from version `since` up to but excluding `before`. `what`
     describes the flaw.
 
     `unfit` means that the key's signatures cannot be relied on, so the key must not be used for FIDO. `oath` says
@@ -56,8 +56,7 @@ class Advisory:
 
 
 ANY = re.compile(r"yubikey|yk4|yubico", re.IGNORECASE)
-# That PIV and OpenPGP are affected is on support.yubico.com, "Infineon ECDSA Private Key Recovery - Customer
-# Resources".
+# Source for PIV and OpenPGP: support.yubico.com, "Infineon ECDSA Private Key Recovery - Customer Resources".
 COPIED = "anyone who has the key for a while can copy its FIDO, PIV and OpenPGP private keys (EUCLEAK)"
 ADVISORIES = (
     Advisory(
@@ -69,7 +68,7 @@ ADVISORIES = (
     ),
     Advisory(
         name="YSA-2024-03",
-        # If a key is known by its reader's name, such as "Yubico YubiKey OTP+FIDO+CCID", the series is missing.
+        # A reader's name, such as "Yubico YubiKey OTP+FIDO+CCID", does not contain the series of the key.
         models=re.compile(r"yubikey 5|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),
         since=Version(0, 0, 0),
         before=Version(5, 7, 0),
@@ -82,8 +81,8 @@ ADVISORIES = (
         before=Version(4, 4, 5),
         what="its first signatures after power-up are made with too little randomness",
         unfit=True,
-        # Source: SecurityWeek, "Yubico Replacing YubiKey FIPS Devices Due to Security Issue", 2019-06. It has no
-        # details on OATH.
+        # Source: SecurityWeek, "Yubico Replacing YubiKey FIPS Devices Due to Security Issue", 2019-06. The article has
+        # no details on OATH.
         oath="Yubico says that OATH is affected too",
     ),
     Advisory(
@@ -93,8 +92,8 @@ ADVISORIES = (
         before=Version(4, 3, 5),
         what="RSA keys generated on it are weak (ROCA); FIDO is not affected",
     ),
-    # The versions are those of CVE-2025-29991, which names no series. The more serious advisories are above, because
-    # `verify fido2` reports only the first advisory that affects a key.
+    # CVE-2025-29991 has these versions, and names no series. This advisory is last, because `verify fido2` reports only
+    # the first advisory that affects a key, and the others are more serious.
     Advisory(
         name="YSA-2025-02",
         models=re.compile(r"yubikey (5|bio)|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-# The maximum length of an integer: 128 bits and a sign. Python cannot convert a much longer one to a float.
+# The maximum number of characters of an integer: 39 digits for 128 bits, and a sign. Python cannot convert an integer
+# of more than 309 digits to a float.
 LONGEST_INTEGER = 40
 
 
 class JsonError(ValueError):
     """Raised for text that is not JSON, or that two parsers could understand differently.
 
-    The message quotes no value of the text. If the text is malformed, `line` is the number of the faulty line, and
-    `detail` has the column and a description of the fault.
+    The message can quote a key of the text, but no value. For a syntax error, `line` is the number of the line, and
+    `detail` has the column and a description of the error.
     """
 
     def __init__(self, what: str, *, line: int | None = None, detail: str = "") -> None:
@@ -25,9 +26,9 @@ class JsonError(ValueError):
 def read_json(text: str | bytes) -> Any:
     """Parse JSON, and return the value as `json.loads` does.
 
-    Raise JsonError if the text is malformed or nested too deeply, if an object has a key twice, or if a number is too
-    large. For a repeated key, some parsers take the first value and others the last. NaN and Infinity are rejected,
-    because they are not JSON.
+    Raise JsonError if the text is malformed, not UTF-8 or nested too deeply, if an object has a key twice, or if a
+    number is too large. For a repeated key, some parsers take the first value and others the last. NaN and Infinity are
+    rejected, because they are not JSON.
     """
     try:
         return json.loads(

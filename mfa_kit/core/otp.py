@@ -120,7 +120,7 @@ def step(at: float, period: int = PERIOD) -> int:
 
 
 def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGITS) -> Iterator[str]:
-    """Yield the codes (HOTP values, RFC 4226, 5.3) of consecutive counters, which are time steps here.
+    """Yield the codes (HOTP values, RFC 4226, 5.3) of consecutive counters. The counters of TOTP are time steps.
 
     The defaults, HMAC-SHA-1 and six digits, are those of AWS.
     """

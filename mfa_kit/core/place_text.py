@@ -6,7 +6,7 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import SCHEME, Place, S3Url
 
-# Matches a URL of another kind, or one that begins with a mistyped s3://.
+# Matches the start of a URL that is not an S3 URL, or of a mistyped S3 URL.
 OTHER_URL = re.compile(r"s3:|[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 # The name of a bucket (Amazon S3 user guide, "General purpose bucket naming rules").
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
@@ -15,7 +15,8 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 def parse_place(text: str) -> Place:
     """Return the S3Url or Path that a text names.
 
-    Raise UsageFault for an S3 URL with an invalid bucket or key, and for any other URL: it may be a mistyped S3 URL.
+    Raise UsageFault for an S3 URL with an invalid bucket or key, and for any other URL, because that may be a mistyped
+    S3 URL.
     """
     if not text.startswith(SCHEME):
         if OTHER_URL.match(text):

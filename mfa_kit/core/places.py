@@ -1,4 +1,4 @@
-"""Where encrypted backups are: a path on this computer, or an `s3://BUCKET/KEY` URL."""
+"""The place of an encrypted backup: a path on this computer, or an `s3://BUCKET/KEY` URL."""
 
 from dataclasses import dataclass
 from pathlib import Path

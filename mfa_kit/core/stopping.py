@@ -17,7 +17,7 @@ class Stop:
 
     @contextmanager
     def after_error(self) -> Iterator[None]:
-        """Call `set` if the body of the with statement raises an exception, such as after Ctrl-C."""
+        """Call `set` if the body of the with statement raises any exception, including KeyboardInterrupt."""
         try:
             yield
         except BaseException:

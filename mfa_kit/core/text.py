@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 
 def without_controls(text: str) -> str:
-    """Return the text without control characters and surrounding spaces. It is meant for names that devices report."""
+    """Return a name, such as that of a card reader, without control characters and surrounding spaces."""
     return "".join(char for char in text if not is_control(char)).strip()
 
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-# The first and the last Unix time that can be written in every time zone: one day within datetime's own limits.
+# The first and the last Unix time that can be written in every time zone. They are one day inside datetime's limits.
 FIRST = datetime(1, 1, 2, tzinfo=UTC).timestamp()
 LAST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 

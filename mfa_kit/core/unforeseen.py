@@ -12,7 +12,7 @@ STOPS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
 class Note(str):
-    """A note that mfa-kit added to an exception. Notes that other libraries added are not shown."""
+    """A note that mfa-kit adds to an exception. Of an unexpected exception, only these notes are shown."""
 
     __slots__ = ()
 
@@ -47,10 +47,10 @@ def only_our_errors() -> Iterator[None]:
 
 
 def notes_of(error: BaseException) -> list[str]:
-    """Return those notes of an exception which can be shown to the user.
+    """Return the notes of an exception that can be shown to the user.
 
-    For an MfaKitError and the exceptions in STOPS, these are all notes. For any other exception, they are only the
-    notes that mfa-kit added, because a library's notes may quote a secret.
+    For an MfaKitError and the exceptions in STOPS, return all notes. For any other exception, return only the notes
+    that mfa-kit added, because a library's notes may quote a secret.
     """
     notes: list[str] = getattr(error, "__notes__", [])
     return [note for note in notes if isinstance(error, (MfaKitError, *STOPS)) or isinstance(note, Note)]
