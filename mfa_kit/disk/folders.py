@@ -27,8 +27,8 @@ def open_folder(folder: Path) -> Iterator[int]:
 def make_folder(base: Path, *below: str) -> Iterator[int]:
     """Open a folder and yield its file descriptor. Missing folders are created.
 
-    `below` are the names of the folders from `base` down to the one that is opened. A symlink at `base` or below it is
-    not followed, but raises OSError.
+    `below` are the names of the folders from `base` down to the one that is opened. Raise OSError if `base` or one of
+    them is a symlink.
     """
     for missing in reversed([each for each in base.parents if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
@@ -51,8 +51,8 @@ def make_folder(base: Path, *below: str) -> Iterator[int]:
 def open_plain_folder(base: Path, *below: str) -> Iterator[int]:
     """Open an existing folder and yield its file descriptor. Raise FileNotFoundError if it does not exist.
 
-    `below` are the names of the folders from `base` down to the one that is opened. A symlink at `base` or below it is
-    not followed, but raises OSError.
+    `below` are the names of the folders from `base` down to the one that is opened. Raise OSError if `base` or one of
+    them is a symlink.
     """
     if not base.joinpath(*below).is_dir():
         raise FileNotFoundError(errno.ENOENT, "its folder does not exist")

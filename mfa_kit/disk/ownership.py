@@ -1,4 +1,4 @@
-"""Checks who owns a file or folder. Only the user may be able to write files whose contents mfa-kit trusts."""
+"""Checks that only this user and root can change a file or folder whose contents mfa-kit trusts."""
 
 import os
 import stat

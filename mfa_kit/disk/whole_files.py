@@ -1,7 +1,7 @@
 """Writes files that appear under their names complete or not at all, have mode 0600, and survive a power cut.
 
-A file is written and synced under another name in its folder, then renamed in one step. Folders are passed as open file
-descriptors (see `folders`). If a function raises OSError, it leaves no new or partly written file behind.
+A file is written and synced under a temporary name in its folder, and then gets its own name in one step. Folders are
+passed as open file descriptors (see `folders`). A function that raises OSError leaves no partly written file behind.
 """
 
 import os
@@ -29,13 +29,14 @@ def partial_name(name: str, mark: str = "") -> str:
 def create_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> None:
     """Create a file. Raise FileExistsError if the name is taken, because link(2) never replaces a file.
 
-    `partial` is the name of the file while it is written. By default, that name contains the process ID.
+    After any OSError, no new file remains. `partial` is the name of the file while it is written. By default, that name
+    contains the process ID.
     """
     with _written_beside(folder, name, data, partial) as beside:
         os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
         try:
             os.fsync(folder)
-        except BaseException:  # the file exists, but might not survive a power cut
+        except BaseException:  # remove the file, because it might not survive a power cut
             os.unlink(name, dir_fd=folder)
             raise
 

@@ -11,18 +11,21 @@ from mfa_kit.disk.folders import make_folder
 from mfa_kit.disk.whole_files import Content, create_file
 from mfa_kit.posix.open_files import NO_LINK, lock, sync_all
 
-# Folders that were being written when their process was killed begin and end with this.
+# The start and the end of a folder's name while the folder is written. After a kill, the folder keeps this name.
 _START, _END = ".whole-", ".partial"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK
 
 
 def is_partial(folder: Path) -> bool:
-    """Return whether a folder is not complete, because it is being written, or its process was killed."""
+    """Return whether a folder is incomplete, because it is being written, or because the writing process was killed."""
     return folder.name.startswith(_START) and folder.name.endswith(_END)
 
 
 def fill_folder(folder: Path, files: Mapping[str, Content]) -> None:
-    """Create a folder with these files, by name. Raise OSError if one of them cannot be written; others may remain."""
+    """Create these files, by name, in a folder, which is created if it is missing.
+
+    If a file cannot be written, raise OSError. The files that were written before remain.
+    """
     with make_folder(folder) as opened:
         for name, data in files.items():
             create_file(opened, name, data)
@@ -57,13 +60,13 @@ def create_whole_tree(place: Path, folders: Iterable[tuple[str, Mapping[str, byt
 
 @contextmanager
 def _creating(place: Path) -> Iterator[Path]:
-    """Yield the path of a folder that does not exist. It is renamed to `place` if the body creates it.
+    """Yield a temporary path, at which the body creates a folder. Then rename this folder to `place`.
 
-    Raise FileExistsError if something exists at `place`, and OSError if it cannot be written; then no folder remains.
-    The next folder that is created beside it removes what a killed process left.
+    Raise FileExistsError if something exists at `place`, and OSError if the folder cannot be created. If the body or
+    the renaming fails, delete the folder. First, delete the folders that killed processes left beside `place`.
     """
     with make_folder(place.parent) as above:
-        lock(above)  # so that what is removed below belongs to no living process
+        lock(above)  # wait for other processes, so that no folder is deleted while its process writes it
         for left in place.parent.glob(f"{_START}*{_END}"):
             shutil.rmtree(left)
         if os.path.lexists(place):

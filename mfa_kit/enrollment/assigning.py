@@ -1,4 +1,4 @@
-"""Assign a display token whose seed AWS already has."""
+"""Assigns a display token to a user. AWS already has the seed of the token."""
 
 from mfa_kit.core.errors import AwsFault, DeviceFault, InvalidCode, InvalidValue, NoSuchEntity, Throttled, Unclear
 from mfa_kit.core.models import Enrolled, Entry, Intent, Reached
