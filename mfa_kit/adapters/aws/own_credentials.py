@@ -90,7 +90,7 @@ class OwnCredentials:
             self._sources.clear()
 
     def _source(self, profile: str, serial: str) -> Credentials | None:
-        """Return the credentials of a session with MFA. It is requested once, with the access keys of a profile.
+        """Return the credentials of a session with MFA. The session is requested once, with a profile's access keys.
 
         `serial` is the serial of the MFA device. Return None if the profile has no long-term access keys.
         """

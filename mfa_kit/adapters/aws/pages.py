@@ -41,7 +41,7 @@ P = TypeVar("P", bound=IamPage)
 
 
 def pages(ask: Ask, call: Callable[["IAMClient", From], P]) -> Iterator[P]:
-    """Yield the pages of a listing in order. `call` requests one page, whose start is its second argument.
+    """Yield the pages of a listing in order. `call` requests one page. Its second argument says where the page begins.
 
     Raise AwsFault if a marker is missing or repeats, or the error that `ask` raises for a page.
     """

@@ -14,7 +14,7 @@ READ_PAUSES = (0.5, 1, 2, 4, 8)
 
 
 class Retry(Protocol):
-    """Calls a function, and retries it after some errors. Returns the function's result, or raises its last error."""
+    """Calls a function, and retries it after some errors. Returns the function's result, or raises the last error."""
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
@@ -22,9 +22,9 @@ class Retry(Protocol):
 def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retry | None = None) -> T:
     """Call `attempt`, which makes one read call, and return its result.
 
-    `attempt` must raise Throttled or Unclear (no response, or an error of the server). It is then called again,
-    because reading twice is harmless. The error of the last attempt is raised. `turn`, if given, makes every attempt
-    except the last. It may wait before the attempt, and it retries throttled attempts itself.
+    If `attempt` raises Throttled or Unclear (no response, or a server error), it is called again after a pause, because
+    reading twice is harmless. The error of the last attempt is raised. `turn`, if given, makes every attempt except the
+    last. It may wait before the attempt, and it retries throttled attempts itself.
     """
     for pause in READ_PAUSES:
         try:

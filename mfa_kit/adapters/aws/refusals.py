@@ -37,7 +37,8 @@ from mfa_kit.core.errors import (
 from mfa_kit.core.text import one_line
 
 SIGN_IN = "sign in again, or choose another --profile"
-# Error codes with their class and hint (IAM API reference, common errors). The hint of any other code is empty.
+# Error codes with their class and hint (IAM API reference, common errors). Any other code is an AwsFault with a general
+# hint.
 CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
     "ConcurrentModification": (errors.Busy, "wait some minutes and try again"),
@@ -135,7 +136,7 @@ def is_wrong_code(error: ClientError) -> bool:
 
 
 def refused_role(error: ClientError, role: str) -> MfaKitError:
-    """Convert the error response to an AssumeRole call that mfa-kit itself made, not botocore.
+    """Convert the error response to an AssumeRole call that mfa-kit, not botocore, made.
 
     If AWS denies access without a cause, the hint lists the possible causes.
     """

@@ -1,4 +1,4 @@
-"""Backups in a bucket of Amazon S3, under `s3://BUCKET/PREFIX/ACCOUNT/USER/FILE`.
+"""Stores backups in a bucket of Amazon S3, under `s3://BUCKET/PREFIX/ACCOUNT/USER/FILE`.
 
 Every object is written with `If-None-Match: *`, so nothing is ever overwritten. After each write, the object is read
 back. A removal deletes all versions of an object, because the old versions contain the secret too.

@@ -197,8 +197,8 @@ class FidoKey:
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
         """Create a non-resident credential with direct attestation. This requires a touch.
 
-        `known` has the credentials of the keys that mfa-kit has examined. Return None if this key created one of them
-        for this relying party, so it is one of these keys.
+        `known` has the credentials of the keys that were examined before. Return None if this key created one of these
+        credentials for this relying party, which means that this key was examined before.
         """
         server = self._server()
         options, state = server.register_begin(
@@ -372,7 +372,7 @@ def _requirement(*, verify: bool) -> UserVerificationRequirement:
 
 
 def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
-    # If a list of credentials exceeds max_msg_size, python-fido2 tries again with one credential less, starting at
+    # If a list of credentials exceeds max_msg_size, python-fido2 tries again with one credential fewer, starting at
     # max_creds_in_list. With a huge list or a tiny message, it would try for a long time.
     if not 0 <= info.max_creds_in_list <= MOST_LISTED or info.max_msg_size < SMALLEST_MESSAGE:
         raise ValueError("max_creds_in_list or max_msg_size is out of range")

@@ -59,7 +59,8 @@ def _text(path: Path) -> str:
 def _parse(text: str, parse_yaml: ParseYaml, *, only_json: bool) -> tuple[object, Locate]:
     """Return the parsed document, and a function that says where an account is in the file.
 
-    `parse_yaml` is called only for text that is not JSON, and never if `only_json` is true.
+    Text that begins with `{` is first parsed as JSON. If that fails, or for other text, `parse_yaml` is called, but
+    never if `only_json` is true.
     """
     if not only_json and not text.lstrip().startswith("{"):
         return parse_yaml(text)

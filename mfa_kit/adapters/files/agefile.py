@@ -143,7 +143,10 @@ class AgeFiles:
         self._stores.file(backup.path, folder).create(sealed)
 
     def alone(self) -> AbstractContextManager[None]:
-        """Lock the backup folder while its files change. Raise IntegrityFault if another process holds the lock."""
+        """Return a context manager that locks the backup folder, if this kind of storage has locks.
+
+        Entering the context raises IntegrityFault if another process holds the lock.
+        """
         return self._stores.folder(self._folder).alone()
 
     def rekey(self, backup: Backup, keys: Secret[list[Identity]], *, proof: Secret[list[Identity]]) -> bool:
@@ -204,7 +207,7 @@ def _is_backup_of(path: Place, entry: Entry) -> bool:
 def _opens(path: Place, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:
     """Return whether one of these identities can decrypt a file.
 
-    Raise IntegrityFault if the decrypted file is not `picture`.
+    Raise IntegrityFault if the decrypted content is not `picture`.
     """
     try:
         found = _decrypted(path, sealed, keys)

@@ -11,7 +11,7 @@ from mfa_kit.account.past_audits import Acceptance
 from mfa_kit.core.errors import UsageFault
 
 FIELDS = ("rule", "subject", "owner", "reason", "until")
-FORM = "each entry is a table [[accepted]] with rule, subject, owner, reason and until, and account if it is about one"
+FORM = "each entry is a table [[accepted]] with rule, subject, owner, reason and until, and optionally account"
 ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 # The maximum size of a file in octets. A baseline for 5,000 users has about a hundredth of this size.
 LARGEST = 64 << 20
@@ -36,7 +36,7 @@ def read_baseline(file: Path, rules: Container[str]) -> list[Acceptance]:
         raise UsageFault(f"{file} has {name!r}, which is not a list of entries", FORM)
     wrong = [f"entry {number}: {why}" for number, row in enumerate(entries, 1) for why in _faults(row, rules)]
     if wrong:
-        raise UsageFault(f"{file} has entries that are wrong: {'; '.join(wrong)}", FORM)
+        raise UsageFault(f"{file} has wrong entries: {'; '.join(wrong)}", FORM)
     return [_acceptance(row) for row in entries]
 
 

@@ -106,7 +106,7 @@ def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[
                 "write it to a file that only you can read, and name the file",
             ) from None
         raise UsageFault(
-            f"the identity file {file} cannot be read: {reason_of(error)}", "name one that you can read: -i FILE"
+            f"the identity file {file} cannot be read: {reason_of(error)}", "name a file that you can read: -i FILE"
         ) from None
     if not (ask and without_armor(text).reveal().startswith(MAGIC)):
         return text
@@ -120,7 +120,7 @@ def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[
 
 
 def _check_work(file: Path, whole: Secret[bytes]) -> None:
-    """Raise UsageFault if trying a passphrase on this file would take gigabytes or hours."""
+    """Raise UsageFault if trying a passphrase on this file would take gigabytes of memory, or hours."""
     found = SCRYPT.search(without_armor(whole).reveal()[:LONGEST_HEADER])
     if found and (len(found[1]) > 2 or int(found[1]) > MOST_WORK):  # noqa: PLR2004 - digits
         raise UsageFault(

@@ -59,8 +59,8 @@ class LocalFolder:
 class LocalFile:
     """A backup on this computer, at `path` below the folder of backups `base`.
 
-    Only `is_there` follows a symlink at `path`. `create`, `replace` and `discard` also refuse a symlink in place of
-    `base` or a folder below it, and `remove` in place of the folder that contains the file.
+    Only `is_there` follows a symlink at `path`. `create`, `replace` and `discard` also refuse symlinks at `base` and at
+    the folders below it. `remove` refuses a symlink at the folder that contains the file.
     """
 
     def __init__(self, path: Path, base: Path) -> None:

@@ -85,7 +85,7 @@ def prove(file: Path, passphrase: Secret[str]) -> str:
     if recipients_of(keys) != [claimed] or not _opens(claimed, keys):
         raise IntegrityFault(
             f"{file} cannot decrypt messages to {claimed}, the public key in its name",
-            "move it away; mfa-kit then creates a new one",
+            "move the file away; mfa-kit then creates a new identity",
         )
     public = public_key_file(file)
     if not os.path.lexists(public):

@@ -95,7 +95,7 @@ class Plugins:
         return self._known[text]
 
     def identities(self, texts: Sequence[Secret[str]], *, where: str) -> list[Identity]:
-        """Parse identities `AGE-PLUGIN-NAME-1...`. Return one object for each plugin, for all identities of the plugin.
+        """Parse identities `AGE-PLUGIN-NAME-1...`. Return one object per plugin, which has the plugin's identities.
 
         `where` says in errors where the texts come from. Raise UsageFault if a plugin must not or cannot run, and
         pyrage.IdentityError if a text is not an identity of a plugin.

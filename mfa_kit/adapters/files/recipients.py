@@ -50,7 +50,7 @@ def parse_recipients(
         found += [_recipient(line, plugins, where=f"{file}, line {number}") for number, line in _lines(file)]
     if found and all(isinstance(one.key, pyrage.tag.Recipient) for one in found):
         raise UsageFault(
-            "every recipient is an age1tag key, and the age 1.2 of Debian does not support such keys",
+            "every recipient is an age1tag key, and Debian's age 1.2 does not support such keys",
             "add an age1… or SSH recipient",
         )
     return found
