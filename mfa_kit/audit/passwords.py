@@ -72,7 +72,7 @@ def _weak_by_cis(policy: AccountPasswordPolicy, _: Scene) -> Iterator[Weakness]:
 
 def _weak_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakness]:
     yield from _short_by_nist(policy, scene)
-    classes = [name for name in KINDS if getattr(policy, name)]
+    classes = [words for name, words in KINDS.items() if getattr(policy, name)]
     if classes or not policy.custom:
         asked = (
             f"it requires {', '.join(classes)}" if classes else "IAM's default requires three of four character classes"

@@ -25,7 +25,7 @@ WITHOUT_PASSWORD = {
 OUTSIDE = {
     OrganizationPlace.ALONE: "the account is in no organization",
     OrganizationPlace.MEMBER: "a member account cannot see this setting: audit the management account",
-    OrganizationPlace.ADMINISTRATOR: "this is the management account or an administrator of IAM, not a plain member",
+    OrganizationPlace.ADMINISTRATOR: "this is the management account or a delegated administrator for IAM",
 }
 NO_ROOT = "accounts in this partition have no root user that can sign in"
 

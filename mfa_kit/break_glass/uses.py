@@ -12,6 +12,8 @@ from mfa_kit.core.timestamps import iso_time
 DAY = 86400.0
 # The number of seconds after which a drill of an identity must be repeated.
 DRILL_EVERY = 180 * DAY
+# The uses after which someone may know an identity, in words.
+HANDLED = {GlassAction.OPENED: "it was opened", GlassAction.PASSED: "a custodian removed a layer of it"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[st
     """Return one sentence for each task that is due for a break-glass identity. `now` is in Unix seconds."""
     found = []
     if opened := last(records, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED):
-        found.append(f"rotate it, because it was {opened.action} on {iso_time(opened.at)[:10]}: break-glass rotate")
+        found.append(f"rotate it, because {HANDLED[opened.action]} on {iso_time(opened.at)[:10]}: break-glass rotate")
     if manifest.replaces and not last(records, manifest.recipient, GlassAction.ROTATED):
         found.append("finish the rotation: break-glass rotate")
     drilled = last(records, manifest.recipient, GlassAction.DRILLED)

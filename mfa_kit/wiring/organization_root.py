@@ -40,7 +40,7 @@ class OrganizationRoot:
     def central(self, account: OrgAccount, iam: Iam) -> CentralRootAccess:
         """Return what is known about centralized root access for an account.
 
-        If the caller's account is the management account or a delegated administrator of IAM, the state that it sees
+        If the caller's account is the management account or a delegated administrator for IAM, the state that it sees
         applies to each account that Organizations listed (`account.state` is not None). An account from a file may be
         in another organization, so IAM is asked with credentials of that account.
 

@@ -238,7 +238,7 @@ def test_custodians_pass_a_file_on(desk: Desk) -> None:
     assert peel(after.read_bytes(), [desk.key("ssh").file]) == desk.identity(row, "alice", "bob", "ssh")
     assert stat.S_IMODE(after.stat().st_mode) == 0o600
     assert [each.action for each in desk.records()] == [GlassAction.SEALED, GlassAction.PASSED, GlassAction.PASSED]
-    assert "rotate it, because it was passed on" in desk.glass("status")["due"][0]
+    assert "rotate it, because a custodian removed a layer of it on" in desk.glass("status")["due"][0]
 
 
 def test_the_last_layer_is_never_removed_into_a_file(desk: Desk) -> None:

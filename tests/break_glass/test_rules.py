@@ -35,7 +35,11 @@ def record(action: GlassAction, at: float = NOW, recipient: str = "new") -> Reco
         ([record(GlassAction.DRILLED), record(GlassAction.FAILED)], None, []),
         ([record(GlassAction.DRILLED, recipient="old")], None, ["hold a drill"]),
         ([record(GlassAction.DRILLED), record(GlassAction.OPENED)], None, ["rotate it, because it was opened"]),
-        ([record(GlassAction.DRILLED), record(GlassAction.PASSED)], None, ["rotate it, because it was passed"]),
+        (
+            [record(GlassAction.DRILLED), record(GlassAction.PASSED)],
+            None,
+            ["rotate it, because a custodian removed a layer of it"],
+        ),
         ([record(GlassAction.DRILLED), record(GlassAction.OPENED, recipient="old")], None, []),
         (
             [record(GlassAction.DRILLED, NOW - 2), record(GlassAction.SEALED, NOW - 1)],

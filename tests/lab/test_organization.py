@@ -340,7 +340,7 @@ def test_assume_root_is_for_members_of_the_callers_organization(lab: Lab, admin:
 
 
 def test_assume_root_is_for_administrators(lab: Lab, admin: Aws) -> None:
-    """A member may call AssumeRoot only as the delegated administrator of IAM."""
+    """A member may call AssumeRoot only as the delegated administrator for IAM."""
     member = in_member(admin)
     with refused("AccessDenied"):
         root_of(member, OTHER)
@@ -398,7 +398,7 @@ def test_a_feature_must_be_enabled(admin: Aws) -> None:
 
 
 def test_features_are_for_administrators(lab: Lab, admin: Aws) -> None:
-    """A delegated administrator of IAM may list features, and only the management account may change them."""
+    """A delegated administrator for IAM may list features, and only the management account may change them."""
     member = in_member(admin).iam
     with refused("AccountNotManagementOrDelegatedAdministratorException"):
         member.list_organizations_features()

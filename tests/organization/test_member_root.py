@@ -119,7 +119,7 @@ def test_without_the_feature_there_is_no_session(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_place_of_an_account_in_its_organization(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The management account and an administrator of IAM can see the features of centralized root access.
+    """The management account and a delegated administrator for IAM can see the features of centralized root access.
 
     A member cannot.
     """

@@ -17,7 +17,7 @@ class RootAccess(AuthorizedResponse, IamResponse):
     # The operations on the features of centralized root access.
 
     def list_organizations_features(self) -> ActionResult:
-        """Answer ListOrganizationsFeatures, for the management account and a delegated administrator of IAM."""
+        """Answer ListOrganizationsFeatures, for the management account and a delegated administrator for IAM."""
         self._check_administrator()
         return self._features()
 

@@ -145,7 +145,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
             )
 
     def assume_root(self) -> ActionResult:
-        """Answer AssumeRoot, for the management account and for a delegated administrator of IAM."""
+        """Answer AssumeRoot, for the management account and for a delegated administrator for IAM."""
         arn = root_arn(self.account, self.operation.text("TargetPrincipal"))
         target = self.organization.get(arn.split(":")[4]) if arn.endswith(":root") else None
         task = self._task()
