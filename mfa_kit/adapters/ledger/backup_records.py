@@ -31,7 +31,7 @@ class BackupRecords:
 
     @property
     def computers(self) -> Computers:
-        """The computers that recorded the rows of the ledger."""
+        """The reader of which computer recorded which row of the ledger."""
         return Computers(self._tables)
 
     def record_sealed(

@@ -24,7 +24,7 @@ class Failures:
     def forget(self, user: str) -> None:
         """Forget a user's failure, because a later run has enrolled the user.
 
-        The row is emptied instead of deleted, because no role of PostgreSQL has the privilege to delete it.
+        The row is emptied instead of deleted, because in PostgreSQL, only the ledger's owner may delete it.
         """
         self._tables.write((FORGOTTEN, [(self._plan, user)]))
 

@@ -21,7 +21,7 @@ _HISTORY = """
         select serial from journal where intent ->> 'user' = $2
     )) order by at
 """
-# Only a shared ledger has the columns `computer`.
+# The tables have a column `computer` only in a shared ledger.
 HISTORY = _HISTORY.format(computer="null", end="null")
 SHARED_HISTORY = _HISTORY.format(computer="computer", end="ends.computer")
 HISTORY_TYPES = "time text text text? text? text? text? text?"

@@ -96,7 +96,7 @@ class LedgerState:
 class OwnedLedger:
     """The ledger at the address `text`. Each method opens a session of its own.
 
-    Only the ledger's owner can migrate it or copy into it. The other methods work for any role of the ledger.
+    Only the ledger's owner can create, migrate or fill it. `state` and `examine` work for any role of the ledger.
     """
 
     text: str
