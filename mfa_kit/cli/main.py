@@ -213,7 +213,7 @@ COMMANDS: Rows = {
                 "mfa_kit.cli.policy.lockout:lockout",
                 across="mfa_kit.cli.policy.lockout_accounts:try_in_accounts",
             ),
-            "offboard": Row("Print the commands that remove a user.", "mfa_kit.cli.policy.offboard:offboard"),
+            "offboard": Row("Print the commands that end a user's access.", "mfa_kit.cli.policy.offboard:offboard"),
             "onboard": Row("Print the commands that set up MFA safely.", "mfa_kit.cli.policy.onboard:onboard"),
             "org-role": Row(
                 "Print the roles for the accounts of an organization.", "mfa_kit.cli.policy.org_role:org_role"

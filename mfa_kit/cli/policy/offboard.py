@@ -1,4 +1,4 @@
-"""`mfa-kit policy offboard`: print the commands that remove a user from the account."""
+"""`mfa-kit policy offboard`: print the commands that end a user's access to the account."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mfa_kit.wiring.settings import Settings
 @SNAPSHOT
 @MAX_AGE
 def offboard(*, user: str, file: Path | None, max_age: float, settings: Settings, output: Output) -> None:
-    """Print the commands that remove USER, reversible ones first. Read them, then run them yourself."""
+    """Print the commands that end USER's access, reversible ones first. Read them, then run them yourself."""
     source = wiring.audit.SnapshotSource(
         file=file, max_age=max_age, afresh=lambda one: one.name.lower() == user.lower()
     )
