@@ -77,7 +77,7 @@ class Day(click.ParamType[str]):
         except ValueError:
             raise UsageFault(f"{value!r} is not a date", "write the year, the month and the day: 2026-12-01") from None
         if day < datetime.now(UTC).date() - timedelta(days=1):
-            raise UsageFault(f"{value} is in the past", "give a date that is not over")
+            raise UsageFault(f"{value} is in the past", "give today or a later date")
         return day.isoformat()
 
 

@@ -99,7 +99,7 @@ ADVISORIES = (
         models=re.compile(r"yubikey (5|bio)|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),
         since=Version(5, 4, 1),
         before=Version(5, 7, 4),
-        what="with PIN/UV auth protocol 2 it verifies only half of the proof that a request has the PIN",
+        what="with PIN/UV auth protocol 2, the key checks only half of the proof that the PIN was entered",
     ),
 )
 # The maximum number of credentials in a YubiKey's OATH applet, by firmware ("YubiKey Technical Manual", OATH).
