@@ -28,10 +28,10 @@ from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
 
-# The maximum number of CreateVirtualMFADevice requests for one device.
+# The maximum number of attempts to create one device. The Registrar's own retries after throttling are not counted.
 CREATE_TRIES = 4
 MADE = {Reached.STAGED, Reached.ENABLED, Reached.CONFIRMED}
-# What the value of a tag may be (IAM API reference, Tag). A user name with a comma is no possible value.
+# Matches the values that IAM allows for a tag (IAM API reference, Tag). A user name may contain a comma, a tag may not.
 TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 
 
@@ -41,7 +41,7 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
     If IAM denies the tags, create the device without tags. If a request gets no response, retry it. Two devices cannot
     have the same name, so the retry fails if the first request took effect. In that case the existing device has this
     run's tag, and its secret was lost with the response, so the device is deleted and created again. Raise Unclear if a
-    request may have taken effect. After any other error, no device was created.
+    request may have taken effect. After Throttled or any other AwsFault, no device was created.
     """
     intent, tags = entry.intent, _tags(entry)
     lost: Unclear | None = None
@@ -63,7 +63,7 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
 
 
 def _tags(entry: Entry) -> dict[str, str]:
-    """Return the tags for a device that a run makes. Values that a tag cannot have are omitted."""
+    """Return the tags for a device that a run makes. A tag whose value is empty or not allowed is omitted."""
     intent = entry.intent
     tags = (
         (RUN_TAG, entry.run),

@@ -1,7 +1,8 @@
 """Timing and retries of calls to IAM: `Patience` for one user, `Pace` for the many users of a rollout.
 
-Both implement `Turn`: they wait, then make one attempt. They never repeat a request with an unclear result, because the
-request may have taken effect. Codes are computed within the attempt, so they are fresh when they are sent.
+Both implement `Turn`: they decide when to send a request, and retry it if IAM refused it for the moment. They never
+repeat a request with an unclear result, because the request may have taken effect. Codes are computed within the
+attempt, so they are fresh when they are sent.
 """
 
 import threading
@@ -20,11 +21,12 @@ T = TypeVar("T")
 # EntityTemporarilyUnmodifiable, which raise Busy.
 THROTTLED = (1, 2, 4, 8, 15, 30)
 BUSY = (5, 10, 20, 40, 60)
-# Rates are in calls per second. AWS publishes no rate for IAM. The rate doubles each second until the first Throttling,
-# which halves it. Afterwards it grows a little each second, by at most a fiftieth per call, and a Throttling cuts it to
-# CUT. After QUIET seconds and QUIET_CALLS calls without a Throttling it doubles again, because other processes may have
-# ended, or AWS may allow a burst of calls again. If a call is then throttled, the rate returns to the last rate that
-# AWS accepted.
+# Rates are in calls per second. AWS publishes no rate for IAM, so the rate begins with FIRST_RATE and doubles each
+# second until the first Throttling, which multiplies it by FIRST_CUT. Afterwards the rate grows by GAIN each second,
+# but by at most a fiftieth per call. Each further Throttling multiplies the rate by CUT. The minimum is LEAST_RATE.
+# The rate doubles each second again after QUIET seconds without a Throttling, or after the time that QUIET_CALLS calls
+# take if that is longer, because other processes may have ended, or AWS may allow a burst of calls again. If a call is
+# then throttled, the rate returns to what it was before it doubled.
 FIRST_RATE = 10.0
 LEAST_RATE = 0.2
 GAIN = 0.4
@@ -41,9 +43,10 @@ SIGNED_OUT = 5.0
 
 
 class Turn(Protocol):
-    """A function that decides when a call to IAM is made. It may wait, then calls `act` and returns its result.
+    """A function that decides when a call to IAM is made.
 
-    It calls `act` again only after an error that proves that IAM changed nothing.
+    It may wait, then calls `act`, and returns the result of `act`. It calls `act` again only after an error that proves
+    that IAM changed nothing.
     """
 
     def __call__(self, act: Callable[[], T]) -> T: ...
@@ -56,31 +59,31 @@ class InTurn:
         self._inner, self._turn = inner, turn
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """Call `create` of the wrapped Registrar, which sends the request. Waits first if needed, and may retry."""
+        """Create a virtual device through the wrapped Registrar. The Turn may wait first, and may retry."""
         return self._turn(lambda: self._inner.create(intent, tags))
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """Call `enable` of the wrapped Registrar, which sends the request. Waits first if needed, and may retry."""
+        """Assign a device to its user through the wrapped Registrar. The Turn may wait first, and may retry."""
         self._turn(lambda: self._inner.enable(intent, codes))
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Call `resync` of the wrapped Registrar, which sends the request. Waits first if needed, and may retry."""
+        """Resynchronize a device through the wrapped Registrar. The Turn may wait first, and may retry."""
         self._turn(lambda: self._inner.resync(user, serial, codes))
 
     def deactivate(self, user: str, serial: str) -> None:
-        """Call `deactivate` of the wrapped Registrar, which sends the request. Waits first if needed, and may retry."""
+        """Deactivate a device through the wrapped Registrar. The Turn may wait first, and may retry."""
         self._turn(lambda: self._inner.deactivate(user, serial))
 
     def delete(self, serial: str) -> None:
-        """Call `delete` of the wrapped Registrar, which sends the request. Waits first if needed, and may retry."""
+        """Delete a virtual device through the wrapped Registrar. The Turn may wait first, and may retry."""
         self._turn(lambda: self._inner.delete(serial))
 
 
 class Patience:
     """The Turn (the function that makes calls to IAM) for one user: retries a call that raises Throttled or Busy.
 
-    The pauses before the retries increase. Each pause is printed. If the call still fails after the last pause, raises
-    its error.
+    The pauses before the retries increase. Each pause is printed. If the call still fails after the last pause, its
+    error is raised.
     """
 
     def __init__(self, *, sleep: Callable[[float], None], progress: Progress) -> None:
@@ -105,7 +108,7 @@ class Pace:
     The rate grows while IAM accepts the calls, and falls when IAM throttles one. At most `at_once` calls are in
     progress at any time. When credentials that worked before expire, all workers wait while one of them calls `renew`,
     again and again, until `renew` raises no error. After `stop`, expired credentials are an error instead. After
-    `break_off`, which calls `on_break`, every call raises KeyboardInterrupt.
+    `break_off`, every call raises KeyboardInterrupt. `break_off` also calls `on_break`.
     """
 
     def __init__(

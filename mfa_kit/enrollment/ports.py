@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class Inventory(Protocol):
-    """The read requests to IAM and STS. They change nothing in the account, so an implementation may retry them."""
+    """The read requests to IAM and STS.
+
+    They change nothing in the account, so an implementation may retry them. `accepts` is the exception: it uses up the
+    code.
+    """
 
     def caller(self) -> Caller:
         """Return the identity of the credentials. The response also gives AWS's time, which `now` and `offset` use."""
@@ -26,7 +30,7 @@ class Inventory(Protocol):
         ...
 
     def offset(self) -> float:
-        """Return how many seconds AWS's clock is ahead of the local clock, accurate to about one second.
+        """Return how many seconds AWS's clock is ahead of the local clock, accurate to about two seconds.
 
         The offset comes from the `Date` header of the last response.
         """
@@ -52,7 +56,7 @@ class Inventory(Protocol):
         ...
 
     def root_has_mfa(self) -> bool:
-        """Whether the account's root user has an MFA device. The call is attempted once."""
+        """Return whether the account's root user has an MFA device. The request is not retried."""
         ...
 
     def spelled(self, user: str) -> str:
@@ -104,15 +108,15 @@ class Inventory(Protocol):
 
 
 class Registrar(Protocol):
-    """The write requests to IAM for MFA devices. Whoever calls a method decides whether to retry after a failure.
+    """The write requests to IAM for MFA devices. The caller of a method decides whether to retry after a failure.
 
-    Each method may raise AccessDenied, Throttled, Busy or Unclear, and the errors named in its docstring.
+    Each method may raise AccessDenied, Expired, Throttled, Busy or Unclear, and the errors named in its docstring.
     """
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
         """Create a virtual device (CreateVirtualMFADevice), and return its secret.
 
-        Raise AlreadyExists if the name is taken.
+        Raise AlreadyExists if the name is taken, and IntegrityFault if the response has no valid secret.
         """
         ...
 
@@ -120,7 +124,8 @@ class Registrar(Protocol):
         """Assign a device to its user (EnableMFADevice).
 
         `codes` returns the two codes, and is called just before the request is sent. Raise InvalidCode if IAM rejects
-        the codes, and NoSuchEntity if the user or the device does not exist.
+        the codes, AlreadyExists if the device is already assigned, and NoSuchEntity if the user or the device does not
+        exist.
         """
         ...
 
@@ -170,7 +175,7 @@ class Carrier(Protocol):
         ...
 
     def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if the hardware is connected, but the secret cannot be removed from it.
+        """Raise Unreachable if the hardware may be connected, but the secret cannot be removed from it.
 
         Hardware that is not connected is not an error here.
         """
@@ -222,7 +227,7 @@ class Vault(Protocol):
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
         """Return a Backup value with the path for a new backup. Writes nothing.
 
-        Raise UsageFault for a name that cannot be part of a file name.
+        Raise UsageFault if the device's name is too long for a file name.
         """
         ...
 
@@ -238,7 +243,10 @@ class Vault(Protocol):
         ...
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Encrypt the key URI and write it durably to the path `entry.backup`. Never overwrite a file."""
+        """Encrypt the key URI, and write it durably to `entry.backup` and to the user's own copy.
+
+        Write nothing if `entry.backup` is None. Never overwrite a file.
+        """
         ...
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
@@ -249,12 +257,15 @@ class Vault(Protocol):
         ...
 
     def remove(self, entry: Entry) -> None:
-        """Remove `entry.backup` and its partly written files, and no other file."""
+        """Remove `entry.backup`, the user's own copy, and partly written files of both. Remove no other file."""
         ...
 
 
 class Journal(Protocol):
-    """The durable record of the devices that mfa-kit makes or removes on this computer, and how far each run got."""
+    """The durable record of the devices that mfa-kit makes or removes, and how far each run got.
+
+    It covers this computer, or all computers that share the ledger.
+    """
 
     def record(self, entry: Entry) -> Entry:
         """Store an entry durably, and return it. If it is the first entry of its run, take the run's lock."""
@@ -267,7 +278,8 @@ class Journal(Protocol):
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
         """Return the entry for a device, or None.
 
-        If `run` is given, return the entry of this run, otherwise the device's last entry that is enabled or half-made.
+        If `run` is given, return the entry of this run, otherwise the device's last entry that is neither undone nor
+        revoked.
         """
         ...
 
@@ -283,7 +295,7 @@ class Journal(Protocol):
         ...
 
     def made(self, account: str) -> list[Entry]:
-        """Return the last entry of each device that this computer made, or is making, in an account."""
+        """Return the last enrollment entry of each device in an account, without enrollments that were undone."""
         ...
 
     def entries(self, account: str) -> list[Entry]:

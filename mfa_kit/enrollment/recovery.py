@@ -21,7 +21,7 @@ from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.devices import delete_command, find_device, is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import Carrier, Desk
 
-# The seconds after which a Create request without a response is considered lost. Until then, it may take effect late.
+# The seconds after which a Create or Enable request without a response counts as lost. Until then, it may take effect.
 STILL_ON_ITS_WAY = 15 * 60
 # Seconds between attempts after a request without a response. Every step of settling may be repeated.
 UNCLEAR_PAUSES = (1, 2)
@@ -31,8 +31,9 @@ def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """Finish or undo what a run left half-made, record the entry's final state in the journal, and return that state.
 
     The state is CONFIRMED if the device's Enable took effect, REVOKED for a revocation, otherwise UNDONE. The caller
-    must hold the run's lock. Raise Unsettled if it is not certain that this run made the device, or if a request may
-    still take effect. Raise Unlisted if the device is assigned, but IAM does not list it for its user.
+    must hold the run's lock. Raise Unsettled if it is not certain that this run made the device, if a request may still
+    take effect, or if IAM refuses to delete the device. Raise Unlisted if the device is assigned, but IAM does not list
+    it for its user.
     """
     once = _undo
     if entry.reached is Reached.REVOKING:
@@ -52,15 +53,15 @@ def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """Delete the device and the copies of its secret, unless an Enable took effect. Return the final state.
 
-    IAM is asked to delete the device before any copy of the secret is removed, because an Enable without a response may
-    still take effect. If the Enable took effect, the delete request fails with DeleteConflict. The user's devices are
-    listed first, so a device whose Enable already took effect is not deleted.
+    The device is deleted before any copy of its secret is removed, because an Enable without a response may take effect
+    until then. If the Enable took effect, the delete request fails with DeleteConflict. The user's devices are listed
+    first, so that no delete request is sent for a device that is already enabled.
     """
     intent = entry.intent
     if DeviceType.of(intent.serial) is not DeviceType.VIRTUAL:
         return _look(entry, carrier, desk=desk)
     mine = _is_ours(entry, desk=desk)
-    if mine is False and entry.reached is Reached.CREATED:  # IAM may return tags late, so missing tags prove nothing
+    if mine is False and entry.reached is Reached.CREATED:  # IAM's reads lag, so a new device may seem absent
         mine = entry.answered_here or is_listed(intent, desk=desk)
     if mine:
         if is_listed(intent, desk=desk):
@@ -198,8 +199,8 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
     """Return True if the device with the entry's serial is the entry's device, and None if another run made it.
 
     Return False if the device does not exist, or if it is not virtual and not the device to revoke. ARNs are reused, so
-    the tags of a virtual device decide. Raise Unsettled if the tags do not name a run, or if the device may still be
-    created.
+    the tags of a virtual device decide. If the tags name no run, see `_is_meant`, which may raise Unsettled. Also raise
+    Unsettled if the device may still be created.
     """
     serial = entry.intent.serial
     virtual = DeviceType.of(serial) is DeviceType.VIRTUAL  # other kinds of devices have no tags
@@ -224,7 +225,8 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
 def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
     """Return whether an untagged device is the device to revoke: whether it has the EnableDate that the entry records.
 
-    Raise Unsettled if it has another EnableDate, or if it is a virtual device without a user.
+    Raise Unsettled if it has another EnableDate, or if it is a virtual device and its EnableDate cannot be compared,
+    because no revocation is in progress or the user does not have the device.
     """
     serial, user = entry.intent.serial, entry.intent.user
     has = find_device(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
@@ -279,7 +281,7 @@ class LostDevice:
 def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
     """Return the Carrier (the object that stores a device's secret and supplies its codes) for an entry's device.
 
-    For a lost device, this needs neither the hardware nor the library for it.
+    For a lost device, return a LostDevice, so neither the hardware nor a library for the hardware is needed.
     """
     return LostDevice() if entry.purpose is Purpose.LOST else desk.carrier(entry.intent)
 
