@@ -9,9 +9,9 @@ from mfa_kit.core.otp import Created, Pair, Seed
 
 
 class BackupAlone:
-    """A Carrier (the object that supplies a device's codes) that computes the codes itself, for AWS's time.
+    """A Carrier (the object that supplies a device's codes) that computes the codes from the secret.
 
-    The secret is stored only in the encrypted backup.
+    Apart from this process's memory, the secret is stored only in the encrypted backup.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -32,7 +32,7 @@ class BackupAlone:
         self._seeds[intent.serial] = created.seed
 
     def codes(self, intent: Intent) -> Pair:
-        """Return the codes of the previous and the current 30 seconds."""
+        """Return the codes of the previous and the current 30 seconds of AWS's time."""
         return otp.pair(self._seeds[intent.serial], self._now())
 
     def reach(self, entry: Entry) -> None:

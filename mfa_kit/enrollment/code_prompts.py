@@ -10,7 +10,7 @@ from mfa_kit.core.otp import Mistake, Pair, Seed
 
 T = TypeVar("T")
 
-# The number of mistakes between two prints of the advice.
+# The advice is printed again each time the user has made this many more mistakes.
 PATIENCE = 3
 ADVICE = (
     "three wrong codes: check that you are reading this device's entry, and that the clock is set automatically. "
@@ -32,8 +32,9 @@ def prove(
 ) -> int:
     """Ask for one code or two consecutive codes, and return the skew in steps, positive if the phone is ahead.
 
-    `typed` is the number of codes, 1 or 2. `advice` is as in `ask_until`. A clock looks slow if its code is typed late.
-    So if two codes are typed, the one that was typed with less delay decides.
+    `typed` is the number of codes, 1 or 2. The other parameters are as in `otp.diagnose` and `ask_until`. A code that
+    is typed late makes the clock look slow. If two codes are typed, the skew is therefore that of the code with the
+    shorter delay.
     """
     before: tuple[int, int] | None = None
 

@@ -23,10 +23,10 @@ class MadeBy(StrEnum):
 class DeviceStatus:
     """One device of a user. If `device` is None, the user has no device.
 
-    `made` says which computer made the device. `backup` is the path of the device's backup, or None if this computer
-    finds none. `certifications` are those that IAM reports for a security key, such as `FIDO L1`; None if the device is
-    not a security key, or if the certifications could not be read. `run` is the run that made the device, or None if
-    that is unknown.
+    `made` says which computer made the device. `backup` is the path or URL of the device's backup, or None if this
+    computer finds none. `certifications` are those that IAM reports for a security key, such as `FIDO L1`; None if the
+    device is not a security key, or if the certifications could not be read. `run` is the run that made the device, or
+    None if that is unknown.
     """
 
     user: str
@@ -88,7 +88,10 @@ def listed_status(user: str, devices: Sequence[Device], *, desk: Desk) -> list[D
 
 
 def _status(device: Device, user: str, entry: Entry | None, *, desk: Desk) -> DeviceStatus:
-    """Return the status of a device, whose journal entry is `entry`, without its certifications."""
+    """Return the status of a device, without its certifications.
+
+    `entry` comes from the journal or from the device's tags. It is None if neither shows who made the device.
+    """
     ours = desk.journal.find(device.serial, run=entry.run) if entry else None
     made = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN
     if ours:

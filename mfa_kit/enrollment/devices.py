@@ -52,7 +52,7 @@ def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
 
 
 def device_names(device: Device) -> set[str]:
-    """Return the values of `--mfa-device` that select a device: its serial or ARN, the end of its ARN, and its name."""
+    """Return the values of `--mfa-device` that select a device: serial or ARN, last part of the ARN, and name."""
     return {device.serial, device.serial.rpartition("/")[2], device.name}
 
 

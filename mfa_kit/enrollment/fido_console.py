@@ -1,4 +1,4 @@
-"""Register a security key. IAM has no API for that: the user registers it in the console, and mfa-kit polls IAM's list.
+"""Register a security key. IAM has no API for this: a person registers it in the console, and mfa-kit polls IAM's list.
 
 mfa-kit writes nothing to IAM here. AWS does not return the credential ID. mfa-kit therefore assumes that the connected
 key is the key in IAM that has the right name and registration time.
@@ -129,8 +129,8 @@ def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
 def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Callable[[], float], desk: Desk) -> T:
     """Call `look` until its result is not None, and return that result.
 
-    The calls are two seconds apart, or more while IAM throttles them. Raise AwsFault if there is no result within
-    `seconds`, measured by `clock`. `what` names the key in messages, such as "root's key".
+    The calls are two seconds apart, or more while IAM throttles them or does not respond. Raise AwsFault if there is no
+    result within `seconds`, measured by `clock`. `what` names the key in messages, such as "root's key".
     """
     end, pause, told = clock() + seconds, PACE, seconds + 1
     while True:
@@ -268,7 +268,10 @@ def root_click_instructions(name: str, *, address: str | None) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootEnrolled:
-    """Root now has a security key. `device` is None if the caller is not root, because only root can list it."""
+    """Root now has MFA. `device` is the new security key, or None for a caller who is not root.
+
+    Only root can list root's devices.
+    """
 
     device: Device | None
 
@@ -283,7 +286,7 @@ def enroll_root(
     caller: Caller,
     desk: Desk,
 ) -> RootEnrolled | Skipped:
-    """Print instructions, wait until root has a new security key named `name`, and return it.
+    """Print instructions for registering a security key named `name`, and wait until root has it.
 
     Return Skipped if root already has MFA, unless the caller is root and `add` is true. If the caller is root, the key
     is looked up in root's list of devices. Other callers cannot read that list. For them, the account summary shows

@@ -1,6 +1,6 @@
 """Make a virtual device: create it, encrypt its backup, install its secret, enable it, and confirm it.
 
-After an error, the half-made device is settled (deleted, or confirmed if it is enabled) before the error is raised.
+After an error, the half-made device is settled first: it is deleted, or confirmed if IAM has already enabled it.
 """
 
 import threading
@@ -15,7 +15,7 @@ from mfa_kit.enrollment.devices import is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 from mfa_kit.enrollment.recovery import record_confirmed, settle
 
-# The last step of each Maker (a procedure that makes a device) that enables the device itself.
+# The last step that a dry run lists, for each Maker (a procedure that makes a device) that sends EnableMFADevice.
 CONFIRM_STEP = "confirm that IAM lists it"
 
 
@@ -106,8 +106,8 @@ def _create_and_seal(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) 
 def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
     """Wait until IAM lists an enabled device, record it as confirmed, and return the result.
 
-    If IAM does not list it, print a warning, do not record it as confirmed, and return a result whose `listed` is
-    False.
+    If IAM does not list it, or if the check fails, print a warning, do not record the device as confirmed, and return a
+    result whose `listed` is False.
     """
     enrolled = Enrolled(intent=entry.intent, run=entry.run, backup=entry.backup)
     try:
@@ -126,12 +126,10 @@ def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
 
 
 def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
-    """Settle a device (delete it unless it is enabled) after its Enable request failed.
+    """Settle a device (delete it unless it is enabled) after an error while it was being enabled.
 
-    Return its entry if the device is enabled nevertheless.
-
-    Return None if the caller has to raise the error again, because the device is not enabled, or because the error is
-    not an MfaKitError (such as a Ctrl-C).
+    Return its entry if the device is enabled nevertheless and the error is an MfaKitError. Otherwise, for example after
+    a Ctrl-C, return None. The caller then has to raise the error again.
     """
     enabled = _settle_after(entry, carrier, error, desk=desk)
     serial, user = entry.intent.serial, entry.intent.user
@@ -160,7 +158,7 @@ def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk:
             return entry
     except Unlisted:
         return replace(entry, looked_for=True)
-    except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
+    except BaseException as second:  # noqa: BLE001 - even a second Ctrl-C must not hide the first error
         hint = (second.hint if isinstance(second, MfaKitError) else "") or "run the same command again to continue"
         error.add_note(Note(f"{entry.intent.serial} is not settled yet: {_why(second)}; {hint}"))
         return None

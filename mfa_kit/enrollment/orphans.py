@@ -33,7 +33,7 @@ class Orphan:
 
     `run` is the ID of the run that made it, `user` the intended user, and `since` the start of the run in Unix seconds.
     They come from the tags or the journal, and are None if unknown. If `key` is set, IAM no longer has the device, but
-    its credential is still on the OATH key with this serial or label.
+    its credential may still be on the OATH key with this serial or label.
     """
 
     serial: str
@@ -64,12 +64,15 @@ class Cleaned:
 
 
 def find_orphans(*, desk: Desk) -> list[Orphan]:
-    """Return all unassigned virtual devices. Makes one request for the tags of each. Raise AwsFault if IAM refuses."""
+    """Return all unassigned virtual devices, with one request for the tags of each device.
+
+    If IAM denies the tags of a device, the device counts as untagged. Raise MfaKitError if another request fails.
+    """
     return [found for serial in desk.inventory.unassigned() if (found := _orphan(serial, desk=desk))]
 
 
 def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
-    """Return an Orphan for each credential that is still on a key although the credential's device is no longer in IAM.
+    """Return an Orphan for each credential that may still be on a key although the user no longer has its device.
 
     Only interrupted runs on this computer are considered, with up to two calls to IAM per run. Credentials of the
     devices in `found` are left out.

@@ -17,7 +17,7 @@ from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
 from mfa_kit.enrollment.code_prompts import prove
 
 INSTEAD = "--codes generated with -r RECIPIENT"
-# The length of AWS's secrets in octets, from which the size of the QR code is known before the secret exists.
+# The length of AWS's secrets in octets. It determines the size of the QR code before the secret exists.
 SECRET = 40
 
 
@@ -39,10 +39,10 @@ class QrFile(Protocol):
 class PhoneProof:
     """How the secret gets into the phone, and how many codes the user types to prove that the phone has it.
 
-    `typed` is the number of codes, 1 or 2. `shown_by` names the phone in messages. `scan` is the prompt at the QR code.
-    If `grouped` is true, the secret is also shown as text. If `picture` is given, the QR code is written to this file
-    and not shown on the screen. `instead` names the options to use without a terminal, and `unseen` the options to use
-    if the window is too small for the QR code.
+    `typed` is the number of codes, 1 or 2. `shown_by` names the phone in messages. `scan` is the text below the QR
+    code, in which `{user}` and `{name}` (of the device) are replaced. If `grouped` is true, the secret is also shown as
+    text. If `picture` is given, the QR code is written to this file and not shown on the screen. `instead` names the
+    options to use without a terminal, and `unseen` the options to use if the window is too small for the QR code.
     """
 
     typed: int = 2
@@ -76,7 +76,8 @@ class Phone:
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent unchanged. If the QR code will be written unencrypted, ask the user to confirm this.
 
-        Raise Declined without a terminal or confirmation, and UsageFault if the window is too small for the QR code.
+        Raise Declined without a terminal or confirmation. Raise UsageFault if the window is too small for the QR code,
+        and the QR code will be neither in a file nor in a backup.
         """
         self._sealed = sealed
         self._interaction.check(instead=self._proof.instead)

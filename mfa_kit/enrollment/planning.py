@@ -36,8 +36,8 @@ def plan_device(
 
     `going` is the serial of a device that is removed first. The new device gets the same name only if the wish asks for
     that name, because a deactivate request without a response may still take effect, and would then deactivate the new
-    device. Raise UsageFault if the user has too many devices or already has this device. Also raise the errors of
-    `carrier.check` and of the vault (the store of backups).
+    device. Raise UsageFault if the user already has the maximum number of devices, or has a device with the new
+    device's serial. Also raise the errors of `carrier.check` and of the vault (the store of backups).
     """
     check_room(wish.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}
@@ -77,5 +77,5 @@ def _named_intent(wish: Wish, *, taken: Container[str | None], caller: Caller) -
 
 
 def _id(device: Device) -> str:
-    """Return the ID that IAM appended to a security key's name."""
+    """Return the ID that IAM appended to a security key's name; "" for other devices."""
     return device.serial.rpartition("/")[2].removeprefix(device.name)

@@ -1,8 +1,8 @@
-"""Reserves a display token while it is given to a user, so that no other process gives it to another user.
+"""Reserves a display token while a process gives it to a user, so that no other process gives it to another user.
 
-People type the serials of tokens, possibly the same one at two computers. Each computer sees in the ledger which tokens
-the other one has given to users, but not if both look at the same moment. A key needs no reservation, because it can be
-plugged into one computer only.
+People type the serials of tokens, so the same serial may be typed at two computers. The ledger shows which tokens were
+given to users, but if both computers look at the same moment, both see that the token is free. A key needs no
+reservation, because it can be plugged into only one computer at a time.
 """
 
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import DeviceType, Enrolled, Intent
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 
-# The name of the lock has this in place of an account ID. All accounts have the same lock for a token, because a token
-# can be in one account only.
+# This takes the place of the account ID in the name of the lock. A token can be in only one account, so all accounts
+# use the same lock for it.
 ANY_ACCOUNT = "0" * 12
 
 
@@ -32,7 +32,7 @@ def make_reserved(maker: Maker, intent: Intent, carrier: Carrier, *, desk: Desk,
 
 
 def _token_of(intent: Intent) -> str | None:
-    """Return the serial of the display token that stores a device's secret, or None if another thing stores it."""
+    """Return the serial of the display token that stores a device's secret, or None if no display token does."""
     if intent.card is not None or intent.method.device_type is DeviceType.FIDO2:
         return None
     return intent.known_serial or intent.hardware

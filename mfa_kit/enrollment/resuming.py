@@ -20,7 +20,7 @@ def resume_device(
     caller: Caller,
     desk: Desk,
 ) -> Enrolled:
-    """Enable the device that an interrupted run left half-made, with the secret from its backup, and return the device.
+    """Enable the device that an interrupted run left half-made, with the secret from its backup. Return the result.
 
     `opened` returns the secret from the backup of an entry. IAM accepts only codes of the device's own secret, which
     proves that the backup belongs to the device. If the interrupted run used a key, the secret is stored on that key.
@@ -65,8 +65,8 @@ def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Des
 def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> None:
     """Raise Unsettled unless the enabled device is the one that the run of `entry` made.
 
-    The run ID in the device's tags shows this. If there is no run ID, IAM is sent codes of the backup in a resync. If
-    IAM accepts them, the backup and the device belong together.
+    The run ID in the device's tags shows this. If the tags have no run ID, send IAM two codes of the backup in a resync
+    request. If IAM accepts the codes, the backup and the device belong together.
     """
     intent = entry.intent
     match desk.inventory.run_of(intent.serial):

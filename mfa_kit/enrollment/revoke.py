@@ -132,9 +132,9 @@ def look_to_revoke(
     """Settle (finish or undo) the user's interrupted runs, and return the Entry of the device to remove, for `retire`.
 
     `wanted` is the serial, ARN or name of the device, or None for the user's only device. If settling has just finished
-    an interrupted revocation of the device, the returned entry is REVOKED. If `lost` is true, a device that IAM no
-    longer has is considered too: its entry is returned if an interrupted revocation has not yet removed its credential
-    from the key.
+    an interrupted revocation of the device, the returned entry is REVOKED. If `lost` is true and IAM lists no
+    device for the user, an interrupted revocation may still have to remove a credential from its key. The entry of this
+    revocation is then returned.
 
     Raise UsageFault if `wanted` does not select exactly one device, and Lockout for a user's last device unless
     `leave_without_mfa` is true. If an interrupted revocation of the device cannot be finished, raise its error.
@@ -255,8 +255,8 @@ def look_to_replace(
 
     The user's interrupted runs are settled (finished or undone) first. The entry is None if a lost device no longer
     exists, for example when an interrupted command is run again. `wanted` is the serial, ARN or name of the device to
-    remove, or None for the user's only device. Raise UsageFault if this is not exactly one device, or if the new device
-    cannot be made.
+    remove, or None for the user's only device. Raise UsageFault if `wanted` does not select exactly one device, or if
+    the new device cannot be made.
     """
     check_user(wish.user)
     settle_dead_runs(caller.account, wish.user, desk=desk)
@@ -321,13 +321,12 @@ def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
 
 
 def session_commands(user: str, *, at: float | None) -> tuple[str, ...]:
-    """Return commands of the AWS CLI. They end those sessions of a user that began before `at` (Unix seconds).
+    """Return the AWS CLI commands that end those sessions of a user which began before `at` (Unix seconds).
 
-    If `at` is None, they end all sessions, also those that begin later, and deny all other requests of the user.
-
-    The policy denies requests, with a condition on aws:TokenIssueTime if `at` is given (IAM user guide, "Disabling
-    permissions for temporary security credentials"). Sessions of `aws login` are refreshed independently and are ended
-    by their ARNs (AWS Sign-In API, BatchRevokeSessions).
+    The first command adds a policy that denies the requests of these sessions. If `at` is None, the policy denies all
+    requests of the user, now and later. The condition for `at` is on aws:TokenIssueTime (IAM user guide, "Disabling
+    permissions for temporary security credentials"). The other commands list and end sessions of `aws login`, which
+    are refreshed independently (AWS Sign-In API, BatchRevokeSessions).
     """
     older = {} if at is None else {"Condition": {"DateLessThan": {"aws:TokenIssueTime": iso_time(at)}}}
     deny = {"Effect": "Deny", "Action": "*", "Resource": "*", **older}
