@@ -60,8 +60,8 @@ def evidence_files(
 ) -> dict[str, str]:
     """Return the texts of the files of an export, by name, without the manifest.
 
-    `seen` has the time when each finding was first seen, and `program` is the name and version of mfa-kit. `hide` says
-    how names are written.
+    `seen` has the Unix time when each finding was first seen, by ID. `program` is the name and version of mfa-kit.
+    `hide` says how names are written.
     """
     policies = list(_policies(snapshot, hide))
     order = sorted if hide.shuffled else list
@@ -216,9 +216,9 @@ def _control_rows(answers: Sequence[RuleAnswer], hide: Hiding) -> list[Row]:
 
 
 def _policies(snapshot: Snapshot, hide: Hiding) -> Iterator[tuple[Row, str, str]]:
-    """For each policy in force that mentions MFA, yield its row, the name of its file, and its text.
+    """For each policy in force that mentions MFA, except AWS's own, yield its row, the name of its file, and its text.
 
-    The row has the number of credentials in each state that `policy lockout` reports for the policy.
+    The row counts, for each state of access, the lines with this state that `policy lockout` reports for the policy.
     """
     for number, (name, _, text) in enumerate(policies_about_mfa(snapshot), 1):
         file = f"policies/{number:03}.json"

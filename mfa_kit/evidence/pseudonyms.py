@@ -1,4 +1,4 @@
-"""Replaces names of users, devices, custodians and tokens in an export by pseudonyms, which depend on a key.
+"""Replaces names in an export, such as those of users and devices, with pseudonyms, which depend on a key.
 
 The same key gives the same pseudonyms, so two exports can be compared. Without the key, names cannot be guessed by
 computing the pseudonyms of likely names. Only texts are changed, after all rules were applied, so no verdict depends on
@@ -85,12 +85,12 @@ class Pseudonyms:
     def in_text(self, text: str) -> str:
         """Replace the names in a text of mfa-kit, or a single name.
 
-        Only names that are spelled as in IAM are replaced.
+        Upper and lower case must match those of the name, except at the end of an ARN.
         """
         return self._pattern.sub(self._replace, text)
 
     def in_policy(self, document: str) -> str:
-        """Replace the names in a policy, in upper or lower case. Actions and operators are kept."""
+        """Replace the names in a policy, ignoring upper and lower case. Actions and operators are kept."""
         try:
             found = read_json(document)
         except JsonError:
@@ -149,8 +149,8 @@ class Pseudonyms:
 class Hiding:
     """The functions that hide the names in a text and in a policy.
 
-    If `shuffled` is true, rows must not be sorted by name, because their order would reveal the names. Without
-    pseudonyms, the functions return the texts unchanged.
+    If `shuffled` is true, the rows must be put into a new order, because their original order, by name, would reveal
+    the names. Without pseudonyms, the functions return the texts unchanged.
     """
 
     text: Callable[[str], str] = str

@@ -181,8 +181,8 @@ class LabAccount:
         """Return the secret of an access key, and the principal who signs with it.
 
         `token` is the session token, if any. Raise IamError with the code ExpiredToken if the session expired. Raise
-        IamError with the code InvalidClientTokenId if the key is inactive, its account is closed, or this account did
-        not issue the key.
+        IamError with the code InvalidClientTokenId if the key is inactive, the session token is wrong, the account is
+        closed, or this account did not issue the key.
         """
         unknown = IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
         if self.membership is not None and not self.membership.is_open:

@@ -101,7 +101,7 @@ class AuthorizedResponse(BaseResponse):
 
 
 def authenticate(account: LabAccount, request: WsgiRequest) -> Principal:
-    """Return the principal that signed a request. Raise IamError for an unknown key or a wrong or old signature."""
+    """Return the principal that signed a request. Raise IamError if the key or the signature is not valid."""
     found = wire.parse_authorization(request.headers.get("Authorization", ""))
     if get_partition(found.region) != account.partition:
         raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")

@@ -34,7 +34,7 @@ def aws_managed_policies() -> Mapping[str, dict[str, object]]:
     return found
 
 
-# The validity of a certificate that was uploaded here. The lab does not read the certificate itself.
+# The validity of a certificate whose dates are not known, because the lab does not read the certificate itself.
 VALID = timedelta(days=365)
 
 
@@ -127,7 +127,10 @@ class LabUser(User):
 
 
 class LabBackend(IAMBackend):
-    """A moto backend with the lab's users. Devices stay in moto's dictionaries, because moto's summary counts them."""
+    """A moto backend with the lab's users and tokens.
+
+    Virtual devices stay in moto's dictionary, because moto's account summary counts them.
+    """
 
     def __init__(self, partition: str, account: str = ACCOUNT) -> None:
         super().__init__(partition, account)

@@ -59,9 +59,9 @@ def _add_all(account: LabAccount, described: DescribedAccount) -> None:
 
 
 def _add_policies(account: LabAccount, described: DescribedAccount) -> None:
-    """Add the managed policies and server certificates.
+    """Add the managed policies, server certificates, groups and roles.
 
-    This comes first, because groups and roles may have these policies attached.
+    The managed policies come first, because groups and roles may have them attached.
     """
     backend = account.backend
     for policy in described.policies:
@@ -131,7 +131,10 @@ def _set_key(account: LabAccount, key: AccessKey, described: DescribedKey) -> No
 
 
 def _add_device(account: LabAccount, user: LabUser | None, described: DescribedDevice) -> None:
-    """Add a device of any type. If no user is given, the device stays unassigned."""
+    """Add a device. If no user is given, the device stays unassigned.
+
+    Raise UsageFault for an unknown kind of device, or a security key without a user.
+    """
     enabled = described.enabled or account.today()
     if described.kind == "fido" and user is not None:
         _add_fido(account, user, described, enabled=enabled)

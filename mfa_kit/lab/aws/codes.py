@@ -2,7 +2,7 @@
 
 pyotp computes the codes, not mfa-kit's own otp module. If the lab and mfa-kit shared code, both would have the same
 bugs, and no test would fail. IAM and STS store used codes separately, as our recordings of AWS show: IAM stores the
-last pair that it accepted, and STS stores each code. Changes in IAM reach STS a few seconds later.
+last pair that it accepted, and STS stores each code. STS sees changes in IAM about 12 s later.
 """
 
 import math
@@ -125,7 +125,7 @@ class StsCodes:
     def refusal(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> str:
         """Check a code that a user sent to STS. If STS accepts it, mark it as used and return "".
 
-        STS accepts an unused code that the user's device shows within `sts_window` steps of the device's adjusted time.
+        STS accepts an unused code if its step is at most `sts_window` steps from AWS's step plus the device's `skew`.
         Otherwise return STS's error message. After `sts_attempts` codes within one span of `sts_span` seconds, every
         code gets the message for an unknown device.
         """
