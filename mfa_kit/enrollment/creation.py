@@ -39,9 +39,9 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
     """Create a device and return its secret.
 
     If IAM denies the tags, create the device without tags. If a request gets no response, retry it. Two devices cannot
-    have the same name, so the retry fails if the first request took effect. In that case the existing device has this
-    run's tag, and its secret was lost with the response, so the device is deleted and created again. Raise Unclear if a
-    request may have taken effect. After Throttled or any other AwsFault, no device was created.
+    have the same name, so the retry fails if the first request took effect. If the existing device has this run's tag,
+    its secret was lost with the response, so the device is deleted and created again. Raise Unclear if a request may
+    have taken effect. After Throttled or any other AwsFault, no device was created.
     """
     intent, tags = entry.intent, _tags(entry)
     lost: Unclear | None = None

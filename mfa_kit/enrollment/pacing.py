@@ -32,11 +32,11 @@ LEAST_RATE = 0.2
 GAIN = 0.4
 FIRST_CUT, CUT = 0.5, 0.75
 QUIET, QUIET_CALLS = 4.0, 10
-# The seconds by which a call may be late and still count as on time, because threads may wake up late.
+# Threads may wake up late. A call that is up to this many seconds late does not delay the calls after it.
 LATE = 0.25
 # The seconds without an accepted call after which a throttled rollout ends.
 GIVE_UP = 600.0
-# The seconds without any call after which the count up to GIVE_UP starts again, at the next call.
+# After this many seconds without any call, the next call restarts the count up to GIVE_UP.
 IDLE = 60.0
 # Seconds between checks whether the credentials work again.
 SIGNED_OUT = 5.0

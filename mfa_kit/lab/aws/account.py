@@ -96,8 +96,8 @@ class TemporaryCredentials:
 class Listings(NamedTuple):
     """The responses of ListVirtualMFADevices and ListMFADevices at one time.
 
-    `virtual` has the rows of ListVirtualMFADevices. `assigned` has, for each user ID, the serials and their enable
-    dates.
+    `virtual` has the rows of ListVirtualMFADevices. `assigned` maps each user ID to the serials of the user's devices
+    and their enable dates.
     """
 
     virtual: list[dict[str, object]]
