@@ -7,6 +7,7 @@ their own boundary is no longer limited by it. Paths are evaluated for requests 
 policies demand MFA is still an administrator.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -26,10 +27,14 @@ from mfa_kit.account.evaluator import (
 from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Snapshot
 
+# Matches the region in a service's name, such as that in states.us-east-1.amazonaws.com, and the end of such a name.
+REGION = re.compile(r"\.[a-z]{2}(-[a-z]+)+-\d\.")
+DOMAIN = re.compile(r"\.amazonaws\.com(\.cn)?$")
 # Services that run code with a role that the caller passes. The keys are the services' names in trust policies, without
-# `.amazonaws.com`. Each set of actions, together with iam:PassRole, lets the caller run code with the role.
+# the region and `.amazonaws.com`. Each set of actions, together with iam:PassRole, lets the caller run code with the
+# role.
 SERVICES: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "apprunner": (("apprunner:CreateService",),),
+    "tasks.apprunner": (("apprunner:CreateService",),),
     "cloudformation": (
         ("cloudformation:CreateStack",),
         ("cloudformation:UpdateStack",),
@@ -365,10 +370,10 @@ def _through_services(one: _Principal, role: Entity, account: _Account) -> Itera
     """Yield the paths through services that run code with a role that administers the account."""
     if "iam:PassRole" not in one.actions:
         return
-    trusted = {name.partition(".")[0] for kind, name in principals_let_in(trust_text(role), {}) if kind == "Service"}
-    for service in trusted & SERVICES.keys():
-        passes = one.may("iam:PassRole", role.arn, {"iam:PassedToService": f"{service}.amazonaws.com"})
-        for actions in SERVICES[service] if passes is not False else ():
+    trusted = {REGION.sub(".", name) for kind, name in principals_let_in(trust_text(role), {}) if kind == "Service"}
+    for name in sorted(trusted):
+        passes = one.may("iam:PassRole", role.arn, {"iam:PassedToService": name})
+        for actions in SERVICES.get(DOMAIN.sub("", name), ()) if passes is not False else ():
             runs: bool | None = passes
             for action in actions:
                 runs = both(runs, one.may_somewhere(action))

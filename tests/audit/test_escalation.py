@@ -266,6 +266,23 @@ def test_a_resource_with_the_name_of_the_user_is_a_resource() -> None:
     assert eve(account(path, rights)).admin is True
 
 
+@pytest.mark.parametrize(
+    ("trusted", "passed"),
+    [
+        ("tasks.apprunner.amazonaws.com", "tasks.apprunner.amazonaws.com"),
+        ("ec2.amazonaws.com.cn", "ec2.amazonaws.com.cn"),
+        ("states.us-east-1.amazonaws.com", "states.amazonaws.com"),
+    ],
+)
+def test_a_condition_names_the_service_as_the_trust_policy_does(trusted: str, passed: str) -> None:
+    """Services have names of several parts, other names in China, and sometimes a region in a trust policy."""
+    actions = ["apprunner:CreateService", "ec2:RunInstances", "states:CreateStateMachine", "states:StartExecution"]
+    for service, admin in ((passed, True), ("lambda.amazonaws.com", False)):
+        only = {"StringEquals": {"iam:PassedToService": service}}
+        rights = (may("iam:PassRole", OPS, Condition=only), may(actions, "*"))
+        assert eve(account(Path("", rights, role_trust=trusts(Service=trusted)), rights)).admin is admin
+
+
 def test_a_trust_policy_that_denies_the_account_denies_its_users() -> None:
     """A Deny of the account's principal concerns each of its users, also one that an Allow names."""
     let_in = {"Effect": "Allow", "Principal": {"AWS": EVE}, "Action": "sts:AssumeRole"}
