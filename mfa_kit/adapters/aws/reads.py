@@ -23,12 +23,16 @@ def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retr
     """Call `attempt`, which makes one read call, and return its result.
 
     If `attempt` raises Throttled or Unclear (no response, or a server error), it is called again after a pause, because
-    reading twice is harmless. The error of the last attempt is raised. `turn`, if given, makes every attempt except the
-    last. It may wait before the attempt, and it retries throttled attempts itself.
+    reading twice is harmless. The error of the last attempt is raised. `turn`, if given, makes every attempt. It may
+    wait before the attempt, and it retries throttled attempts itself.
     """
+
+    def once() -> T:
+        return turn(attempt) if turn else attempt()
+
     for pause in READ_PAUSES:
         try:
-            return turn(attempt) if turn else attempt()
+            return once()
         except Unclear as error:
             log.debug("%s; asking again in %s s", error, pause)
         except Throttled as error:
@@ -37,4 +41,4 @@ def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retr
                 raise
             log.debug("%s; asking again in %s s", error, pause)
         sleep(pause)
-    return attempt()
+    return once()
