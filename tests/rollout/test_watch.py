@@ -75,6 +75,12 @@ def test_other_forms_are_refused(rollout: Rollout, user: str, form: str) -> None
     assert (done.code, "--watch prints one result after another" in done.err) == (2, True)
 
 
+def test_accounts_cannot_be_chosen(rollout: Rollout) -> None:
+    """The progress is shown for all accounts of the index, so a choice of some is refused and not ignored."""
+    done = rollout.desk.run("rollout", "status", rollout.file, "--watch", "--org", "--exclude", "berlin")
+    assert (done.code, "--watch shows all accounts of the index" in done.err) == (2, True)
+
+
 @pytest.mark.slow
 def test_a_line_is_printed_for_each_change(team: Team) -> None:
     """The lines name the computer and the process of each worker, and the last one says that all is done."""

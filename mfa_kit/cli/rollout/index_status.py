@@ -14,6 +14,7 @@ from mfa_kit.cli.rollout.page import AccountStatus, index_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import COLUMNS, result_row
 from mfa_kit.cli.rollout.watch import watch_rollout
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.places import Place
 from mfa_kit.organization.across import Visit
@@ -37,9 +38,13 @@ def show_index(
 ) -> int:
     """Print the state of each user of the chosen accounts, and return the exit code.
 
-    With `watch`, show the progress in all accounts of the index instead.
+    With `watch`, show the progress in all accounts of the index instead. Raise UsageFault if accounts are chosen too.
     """
     if watch:
+        if accounts.include or accounts.exclude or accounts.tags or accounts.ou:
+            raise UsageFault(
+                "--watch shows all accounts of the index", "leave out --include, --exclude, --account-tag and --ou"
+            )
         files = wiring.plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
         return watch_rollout(files, settings=settings, output=output)
 
