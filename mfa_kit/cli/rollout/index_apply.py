@@ -17,7 +17,7 @@ from mfa_kit.cli.rollout.account_results import (
 from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.apply_options import ApplyOptions
 from mfa_kit.cli.rollout.index_work import PlannedWork, check_file, planned_works, report_without_plan
-from mfa_kit.cli.rollout.next_step import next_step
+from mfa_kit.cli.rollout.next_step import UNDONE, next_step
 from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
@@ -92,16 +92,22 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
         if settings.dry_run:
             return 0
         code = max(exit_code(side.works, asked=asked), int(unplanned))
-        settings.progress.note(_next_step(planned, bases, index=wanted.plan_files[0]))
+        settings.progress.note(_next_step(planned, bases, read.files))
         return code
 
 
-def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], *, index: Path) -> str:
-    """Return what to do next. `bases` maps each file on the command line to its folder for results."""
+def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], sources: Mapping[str, Path]) -> str:
+    """Return what to do next. If users failed, name the first file with one of them.
+
+    `bases` maps each file on the command line to its folder for results, and `sources` maps each account ID to the file
+    with the account's plan.
+    """
     found = [result for each in planned for result in each.work.found]
+    failed = [each for each in planned if any(result.outcome in UNDONE for result in each.work.found)]
+    index = sources[(failed or planned)[0].planned.id]
     plans = [each.plan for each in planned]
     plan = str(wiring.plan_files.plans_folder(index) / "FILE")  # in printed commands, FILE stands for an account's plan
-    return next_step(found, plans=plans, plan=plan, index=str(index), folder=f"{next(iter(bases.values()))}/ACCOUNT")
+    return next_step(found, plans=plans, plan=plan, index=str(index), folder=f"{bases[index]}/ACCOUNT")
 
 
 def _results_folders(

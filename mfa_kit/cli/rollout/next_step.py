@@ -10,6 +10,7 @@ from mfa_kit.rollout.plan import Action, Plan
 
 OPTIONS = ", with the options for accounts, such as --org"
 MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED}
+UNDONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
 
 
 def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: str, folder: str, index: str = "") -> str:
@@ -18,7 +19,7 @@ def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: st
     `plans` are the plans that were carried out. `plan` is the plan file to name in commands, and `folder` the folder
     with the files of results. If the plans are from an index, `index` is the file of the index.
     """
-    failed = [each for each in results if each.outcome in {*TO_RETRY, RowOutcome.NOT_STARTED}]
+    failed = [each for each in results if each.outcome in UNDONE]
     if failed:
         again = f"read the reasons in {folder}/results.csv, then run this command again"
         return f"next: {count_of(len(failed), 'user')} could not be enrolled: {again}"
