@@ -9,8 +9,9 @@ from mfa_kit.core.text import one_line
 
 # Matches the place before a formula. A spreadsheet treats a cell that begins with =, +, - or @ as a formula. In
 # countries whose decimal separator is a comma, a spreadsheet also splits cells at semicolons, even in quotation marks.
-FORMULA = re.compile(r"(?P<before>^|[;\t])(?=[=+\-@])")
-DISARMED = re.compile(r"(?P<before>^|[;\t])'(?=[=+\-@])")
+# A formula that has apostrophes already gets one more, so that `original_cell` leaves the others.
+FORMULA = re.compile(r"(?P<before>^|[;\t])(?='*[=+\-@])")
+DISARMED = re.compile(r"(?P<before>^|[;\t])'(?='*[=+\-@])")
 
 
 def csv_lines(rows: Iterable[Sequence[str]]) -> str:
