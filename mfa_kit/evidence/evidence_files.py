@@ -64,15 +64,14 @@ def evidence_files(
     `hide` says how names are written.
     """
     policies = list(_policies(snapshot, hide))
-    order = sorted if hide.shuffled else list
     return {
         "account.json": _json(_account(snapshot, program, hide)),
-        "devices.csv": _table(DEVICE_COLUMNS, order(_device_rows(snapshot, calls, hide))),
-        "findings.csv": _table(FINDING_COLUMNS, order(_finding_rows(snapshot, answers.audit, seen, hide))),
+        "devices.csv": _table(DEVICE_COLUMNS, hide.order(_device_rows(snapshot, calls, hide))),
+        "findings.csv": _table(FINDING_COLUMNS, hide.order(_finding_rows(snapshot, answers.audit, seen, hide))),
         "controls.csv": _table(CONTROL_COLUMNS, _control_rows(answers.all, hide)),
         "policies.csv": _table(POLICY_COLUMNS, [row for row, _, _ in policies]),
         **{file: text for _, file, text in policies},
-        "sources.csv": _table(CALL_COLUMNS, order(_call_rows(calls, hide))),
+        "sources.csv": _table(CALL_COLUMNS, hide.order(_call_rows(calls, hide))),
     }
 
 
@@ -128,8 +127,10 @@ def _account(snapshot: Snapshot, program: str, hide: Hiding) -> dict[str, object
         "at": iso_time(snapshot.at),
         "credential_report": _time(snapshot.report.made) if snapshot.report else None,
         "not_read": [
-            {"part": hole.part, "about": hide.text(hole.about) if hole.about else None, "why": hide.text(hole.why)}
-            for hole in snapshot.holes
+            {"part": part, "about": about or None, "why": why}
+            for part, about, why in hide.order(
+                (hole.part, hide.text(hole.about) if hole.about else "", hide.text(hole.why)) for hole in snapshot.holes
+            )
         ],
         "frameworks": [
             {"id": each.id, "version": each.version, "source": each.source, "read": each.read}
@@ -220,10 +221,11 @@ def _policies(snapshot: Snapshot, hide: Hiding) -> Iterator[tuple[Row, str, str]
 
     The row counts, for each state of access, the lines with this state that `policy lockout` reports for the policy.
     """
-    for number, (name, _, text) in enumerate(policies_about_mfa(snapshot), 1):
+    found = hide.order((hide.text(name), text) for name, _, text in policies_about_mfa(snapshot))
+    for number, (name, text) in enumerate(found, 1):
         file = f"policies/{number:03}.json"
         states = Counter(access.state for access in access_with(snapshot, text))
-        row = _cells(hide.text(name), file, *(states[state] for state in AccessState))
+        row = _cells(name, file, *(states[state] for state in AccessState))
         yield row, file, hide.policy(text) + "\n"
 
 
@@ -232,9 +234,8 @@ def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[
     people = account_users(snapshot)
     ways = Counter(one.sign_in_way for one in people if one.password)
     lab = " (LAB, nothing here is real)" if snapshot.lab else ""
-    unread = ", ".join(
-        dict.fromkeys(f"{hole.part}{f' of {hide.text(hole.about)}' if hole.about else ''}" for hole in snapshot.holes)
-    )
+    holes = hide.order(f"{hole.part}{f' of {hide.text(hole.about)}' if hole.about else ''}" for hole in snapshot.holes)
+    unread = ", ".join(dict.fromkeys(holes))
     return Letter(
         title=f"Evidence of MFA in AWS account {snapshot.account}{lab}",
         paragraphs=(

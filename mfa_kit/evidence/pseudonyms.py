@@ -7,13 +7,16 @@ the pseudonyms.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.core.models import REPORTED_ROOT
+
+R = TypeVar("R", str, tuple[str, ...])
 
 LENGTH = 12
 # Matches a name in IAM.
@@ -149,13 +152,19 @@ class Pseudonyms:
 class Hiding:
     """The functions that hide the names in a text and in a policy.
 
-    If `shuffled` is true, the rows must be put into a new order, because their original order, by name, would reveal
-    the names. Without pseudonyms, the functions return the texts unchanged.
+    Without pseudonyms, the functions return the texts unchanged.
     """
 
     text: Callable[[str], str] = str
     policy: Callable[[str], str] = str
-    shuffled: bool = False
+    sorts: bool = False
+
+    def order(self, rows: Iterable[R]) -> list[R]:
+        """Return rows, whose names are hidden, in a new order if `sorts` is true.
+
+        IAM lists many things by name, so the original order would reveal something about the names.
+        """
+        return sorted(rows) if self.sorts else list(rows)
 
 
 def hiding(snapshot: Snapshot, key: bytes | None) -> Hiding:
@@ -163,4 +172,4 @@ def hiding(snapshot: Snapshot, key: bytes | None) -> Hiding:
     if key is None:
         return Hiding()
     names = Pseudonyms(names=names_of(snapshot), key=key)
-    return Hiding(text=names.in_text, policy=names.in_policy, shuffled=True)
+    return Hiding(text=names.in_text, policy=names.in_policy, sorts=True)

@@ -185,8 +185,11 @@ def test_pseudonyms_hide_short_names_and_words(tmp_path: Path, monkeypatch: pyte
         assert verdicts[0] == verdicts[1]
     results = [[(row["control"], row["result"]) for row in rows(files["controls.csv"])] for files in (plain, hidden)]
     assert results[0] == results[1]
-    states = [[list(row.values())[1:] for row in rows(files["policies.csv"])] for files in (plain, hidden)]
+    policies = [rows(files["policies.csv"]) for files in (plain, hidden)]
+    states = [sorted(list(row.values())[2:] for row in each) for each in policies]
     assert states[0] == states[1]
+    assert len(policies[1]) > 1
+    assert [row["policy"] for row in policies[1]] == sorted(row["policy"] for row in policies[1])
     for row in rows(hidden["findings.csv"]):
         words = set(re.findall(r"[\w.-]+", f"{row['subject']} {row['evidence']}"))
         assert not words & set(AWKWARD)
