@@ -7,8 +7,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+import botocore.auth
 import pytest
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.server import Lab
@@ -70,6 +73,19 @@ def test_an_incomplete_signature_is_refused(lab: Lab) -> None:
         urllib.request.urlopen(request)
     with caught.value as answer:
         assert b"IncompleteSignature" in answer.read()
+
+
+def test_a_signature_without_a_usable_date_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signature is right, but IAM cannot read the date."""
+    monkeypatch.setattr(botocore.auth, "SIGV4_TIMESTAMP", "%Y%m%d")
+    signed = AWSRequest("POST", lab.url, data=b"Action=ListUsers&Version=2010-05-08")
+    keys = Credentials(lab.env["AWS_ACCESS_KEY_ID"], lab.env["AWS_SECRET_ACCESS_KEY"])
+    botocore.auth.SigV4Auth(keys, "iam", "us-east-1").add_auth(signed)
+    request = urllib.request.Request(lab.url, data=signed.data, headers=dict(signed.headers.items()))
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    with caught.value as answer:
+        assert re.search(rb"IncompleteSignature.*ISO-8601 'basic format'", answer.read(), re.DOTALL)
 
 
 def test_every_response_has_a_date_and_a_request_id(admin: Aws, lab: Lab) -> None:

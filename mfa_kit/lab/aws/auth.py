@@ -127,9 +127,12 @@ def authenticate(account: LabAccount, request: WsgiRequest) -> Principal:
 
 
 def _check_date(account: LabAccount, stamp: str) -> None:
-    """Raise IamError with the code SignatureDoesNotMatch if the signature's date is too far in the past or future."""
+    """Raise IamError if the signature's date is too far in the past or future, or is not a date."""
     limit = account.settings.clock_tolerance
-    at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    try:
+        at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise IamError("IncompleteSignature", f"Date must be in ISO-8601 'basic format'. Got '{stamp}'.") from None
     now = account.now()
     if abs(at - now) > limit:
         said = "expired" if at < now else "not yet current"
