@@ -132,11 +132,8 @@ def _ending(outcome: Outcome) -> Ending:
         return Ending(
             admin=f"{user} is enrolled: {outcome.intent.serial}",
             colleague="Done. From now on, AWS asks you for a code of this app. You can close this window.",
-            good=True,
         )
-    return Ending(
-        admin=f"{outcome.user} {outcome.reason}", colleague="Nothing was changed. Please ask the admin.", good=False
-    )
+    return Ending(admin=f"{outcome.user} {outcome.reason}", colleague="Nothing was changed. Please ask the admin.")
 
 
 def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Desk) -> ResultRow:

@@ -14,7 +14,7 @@ RESERVED = frozenset({"MFA_KIT_HOME", "MFA_KIT_LAB"})
 COMMON: frozenset[str] = frozenset(
     (
         *("--profile", "--region", "--endpoint-url", "--account", "--ledger", "--output"),
-        *("--no-input", "--dry-run", "--wide", "--plain", "--wide", "--quiet", "--verbose"),
+        *("--no-input", "--dry-run", "--wide", "--plain", "--quiet", "--verbose"),
     )
 )
 # The options of single commands that have a variable, named after the command: MFA_KIT_ROLLOUT_APPLY_WORKERS.

@@ -25,8 +25,8 @@ ACCOUNT_ID = re.compile(r"[0-9]{12}")
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 # Matches the name of a lock. For a rollout, the name has the SHA-256 of the plan and the ID of the account. Only the
 # process that has the lock works on that plan. For a reserved token, the name has the SHA-256 of the token's serial and
-# twelve zeros. The pattern also allows a number at the end, which no name has now.
-WORK = re.compile(r"[0-9a-f]{64}-\d{12}(-\d+)?", re.ASCII)
+# twelve zeros.
+WORK = re.compile(r"[0-9a-f]{64}-\d{12}", re.ASCII)
 
 # Tags of a device: the run that created it, its user, its enrollment method, and the hardware that stores its secret.
 RUN_TAG = "mfa-kit:run"

@@ -23,7 +23,7 @@ def partial_name(name: str, mark: str = "") -> str:
     `mark`, such as the process ID, is put into the name, so that two processes do not use the same name. If `mark` is
     empty, the result depends only on `name`, so a later process finds the partial file that a killed process left.
     """
-    return f".{name[-60:]}{mark}.partial"
+    return f".{name[-50:]}{mark}.partial"
 
 
 def create_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> None:

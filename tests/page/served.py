@@ -119,5 +119,5 @@ def served_page() -> Iterator[Page]:
     yield made
     state.stop()
     waits.join(5)
-    state.end(Ending(admin="over", colleague="over", good=False))
+    state.end(Ending(admin="over", colleague="over"))
     server.stop()

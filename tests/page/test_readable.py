@@ -68,7 +68,7 @@ def ask_password(state: PageState) -> None:
 
 
 def end(state: PageState) -> None:
-    state.ending = Ending(admin=f"{LONG} is enrolled", colleague="Done. You can close this window.", good=True)
+    state.ending = Ending(admin=f"{LONG} is enrolled", colleague="Done. You can close this window.")
 
 
 # How the changes of an element with this role are announced.

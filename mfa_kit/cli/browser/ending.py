@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The last message on the page: a text for each of the two views. `good` means that the device is enabled."""
+    """The last message on the page: a text for each of the two views."""
 
     admin: str
     colleague: str
-    good: bool

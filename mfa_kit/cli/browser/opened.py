@@ -124,11 +124,11 @@ def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> It
                 state=state, person=person, settings=replace(settings, interaction=person, progress=progress)
             )
     except MfaKitError as error:
-        state.end(Ending(admin=f"{error}; {error.hint}", colleague=FAILED, good=False))
+        state.end(Ending(admin=f"{error}; {error.hint}", colleague=FAILED))
         raise
     except BaseException:
-        state.end(Ending(admin="The enrollment was stopped.", colleague=STOPPED, good=False))
+        state.end(Ending(admin="The enrollment was stopped.", colleague=STOPPED))
         raise
     finally:
-        state.end(Ending(admin="The command has ended.", colleague="The enrollment has ended.", good=False))
+        state.end(Ending(admin="The command has ended.", colleague="The enrollment has ended."))
         server.stop()

@@ -185,7 +185,6 @@ def _ending(queue: StationQueue) -> Ending:
     return Ending(
         admin=f"The session has ended. {done} of {len(queue.steps)} are done.",
         colleague="The session has ended. Thank you. You can close this window.",
-        good=True,
     )
 
 
