@@ -1,4 +1,4 @@
-"""The roles of a new account in an organization: those that mfa-kit assumes, and the one that AWS adds."""
+"""The default roles of a new account in an organization: two that mfa-kit assumes, and one that AWS adds."""
 
 import json
 from functools import cache
@@ -7,7 +7,7 @@ from mfa_kit.lab.aws.account import ADMINISTRATOR, LabAccount
 
 # The role that AWS adds to each account that an organization creates (Organizations user guide).
 ACCESS_ROLE = "OrganizationAccountAccessRole"
-# What the two roles of mfa-kit in each account may do (docs/permissions.md).
+# The names of the two roles that mfa-kit assumes, and the IAM operations that each may call (docs/permissions.md).
 AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"
 AUDIT = (
     "GenerateCredentialReport",
@@ -56,7 +56,7 @@ def add_default_roles(account: LabAccount, management: LabAccount) -> None:
 def _trust(partition: str, management: str) -> str:
     """Return a trust policy, as JSON, that lets principals of the management account assume a role.
 
-    All accounts get the same string, so it is parsed only once.
+    They may also set a source identity. The policy is cached because all accounts of a lab get the same one.
     """
     who = {"AWS": f"arn:{partition}:iam::{management}:root"}
     statement = {"Effect": "Allow", "Principal": who, "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"]}
@@ -65,6 +65,6 @@ def _trust(partition: str, management: str) -> str:
 
 @cache
 def _allow(operations: tuple[str, ...]) -> str:
-    """Return a policy that allows operations of IAM, as JSON."""
+    """Return a policy, as JSON, that allows these IAM operations on all resources."""
     statement = {"Effect": "Allow", "Action": [f"iam:{name}" for name in operations], "Resource": "*"}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})

@@ -1,7 +1,8 @@
 """Parses the description of an account, a JSON or TOML file.
 
-`--from` reads a description, and `--state` keeps one between runs. description_rows.py lists the fields and their
-types. builder.py makes an account from the parsed values, and state.py writes an account as a description.
+`mfa-kit lab --from` reads a description, and `--state` stores the account as a description between runs.
+description_rows.py lists the fields and their types. builder.py makes an account from the parsed values, and state.py
+writes an account as a description.
 To add a field, add it to its table in `TABLES` in description_rows.py and to its class in this module, use it in
 builder.py and state.py, and document it in docs/lab-reference.md.
 """
@@ -23,7 +24,7 @@ ROOT_KINDS = ("virtual", "token", "fido")
 # The arguments of moto's update_account_password_policy, by name.
 PasswordPolicy = Mapping[str, Any]
 
-# IAM's default password policy (API UpdateAccountPasswordPolicy).
+# The values that IAM uses for omitted parameters (API UpdateAccountPasswordPolicy).
 PASSWORD_POLICY: PasswordPolicy = {
     "allow_change_password": False,
     "hard_expiry": False,
@@ -41,7 +42,7 @@ PASSWORD_POLICY: PasswordPolicy = {
 class RootDevice:
     """An MFA device of the root user.
 
-    `kind` is virtual, token or fido. LabAccount chooses a missing serial or date.
+    `kind` is virtual, token or fido. LabAccount chooses the serial if it is "", and the date if it is None.
     """
 
     kind: str = "virtual"
@@ -51,10 +52,10 @@ class RootDevice:
 
 @dataclass(slots=True)
 class DescribedRoot:
-    """The root user's state, which the summary and the credential report show.
+    """The root user's credentials and MFA devices, which GetAccountSummary and the credential report show.
 
-    Only sessions of AssumeRoot can change it. `devices` are root's MFA devices. If `devices` is None, `mfa` says
-    whether root has a device, and `virtual` whether that device is virtual.
+    Only sessions of AssumeRoot can change them. `keys` is the number of access keys. If `devices` is None, `mfa` says
+    whether root has an MFA device, and `virtual` whether that device is virtual.
     """
 
     mfa: bool = True
@@ -82,7 +83,7 @@ class DescribedRoot:
 class DescribedEntity:
     """The fields that users, groups and roles share.
 
-    `policies` maps the names of inline policies to JSON. `attached` has ARNs.
+    `policies` maps the names of inline policies to JSON. `attached` has the ARNs of managed policies.
     """
 
     name: str
@@ -102,7 +103,11 @@ class DescribedPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedCertificate:
-    """A server certificate. A date that is None gets the value that IAM would choose."""
+    """A server certificate.
+
+    If `uploaded` is None, it is the time when the lab builds the account. If `expires` is None, it is one year after
+    that time.
+    """
 
     name: str
     path: str
@@ -112,7 +117,11 @@ class DescribedCertificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedKey:
-    """An access key. A field that is None gets the value that IAM would choose."""
+    """An access key.
+
+    The lab chooses `id`, `secret` and `created` if they are None. If `last_used` is None, the key was never used.
+    `service` is the service that the key was last used with.
+    """
 
     id: str | None
     secret: str | None
@@ -126,8 +135,9 @@ class DescribedKey:
 class DescribedDevice:
     """An MFA device.
 
-    `kind` is virtual, token or fido. A field that is "" or None gets the value that IAM would choose. `skew` and `last`
-    have the meaning that they have in DeviceCodes.
+    `kind` is virtual, token or fido. The ARN of a virtual device contains `path` and `name`. The lab chooses
+    the serial of a FIDO key and the seed of any other device if they are "". It uses the current time if `enabled` is
+    None. `skew` and `last` are those of DeviceCodes.
     """
 
     kind: str
@@ -144,11 +154,12 @@ class DescribedDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedUser:
-    """A user with everything that IAM stores about the user.
+    """A user, with the user's permissions, password, access keys and MFA devices.
 
     `boundary` is the ARN of the permissions boundary. `sign_in_session` is the longest sign-in session in seconds, or 0
-    if it is not set. `password` is True if the user has a password. A field that is None gets the value that IAM would
-    choose.
+    if it is not set. `password` is True if the user has a password. The lab chooses `id` and `created` if they are
+    None. If `password_changed` is None, the password was set when the user was created. If `password_last_used` is
+    None, the password was never used.
     """
 
     entity: DescribedEntity
@@ -184,8 +195,8 @@ class DescribedRole:
 class DescribedAccount:
     """A whole account.
 
-    `devices` and `tokens` are the devices without a user. `bindings` maps serials to the rows of StsCodes: Unix time,
-    user ID, secret and skew.
+    `devices` and `tokens` are the unassigned devices; `tokens` has only hardware tokens. `bindings` maps serials to the
+    bindings in StsCodes. Each row has a Unix time, a user ID (None for an unassigned device), a secret and a skew.
     """
 
     alias: str | None
@@ -202,7 +213,10 @@ class DescribedAccount:
 
 
 def read_description(file: Path) -> dict[str, object]:
-    """Read a description from a file. Raise UsageFault if it is neither JSON nor TOML, or of another version."""
+    """Read a description from a file.
+
+    Raise UsageFault if the file cannot be read, is neither JSON nor TOML, or has another version.
+    """
     try:
         text = file.read_text("utf-8")
         found = tomllib.loads(text) if file.suffix == ".toml" else read_json(text)
@@ -222,7 +236,11 @@ def read_description(file: Path) -> dict[str, object]:
 
 
 def parse_description(found: Mapping[str, object]) -> DescribedAccount:
-    """Parse a description. Raise UsageFault for an invalid field, and ValueError or TypeError for an invalid value."""
+    """Parse a description.
+
+    Raise UsageFault if a field is unknown, missing or of the wrong type, or if a name or the kind of a root
+    device is invalid. Raise ValueError or TypeError for any other invalid value.
+    """
     row = CheckedRow("", dict(found))
     return DescribedAccount(
         alias=row.optional("alias"),

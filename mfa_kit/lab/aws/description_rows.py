@@ -145,7 +145,7 @@ class CheckedRow:
     def get(self, name: str, kind: type[T], default: T) -> T:
         """Return the value of a field, or the default if the row omits it.
 
-        Raise TypeError if it is not of type `kind`.
+        Raise TypeError if the value is not of type `kind`.
         """
         value = self._row.get(name, default)
         if not isinstance(value, kind):
@@ -157,7 +157,7 @@ class CheckedRow:
         return self.get(name, str, "") if name in self._row else None
 
     def date(self, name: str) -> datetime | None:
-        """Return a date that is written in ISO 8601. Raise ValueError for any other text."""
+        """Return a date, or None if the row omits the field. Raise ValueError if the text is not ISO 8601."""
         text = self.optional(name)
         return None if text is None else datetime.fromisoformat(text)
 
@@ -174,10 +174,10 @@ class CheckedRow:
         return {checked_text(key): json.dumps(value) for key, value in self.get(name, dict, {}).items()}
 
     def rows(self, kind: str, *, table: str = "") -> "Iterator[CheckedRow]":
-        """Yield the checked rows of a list: field types, names that IAM allows, and required fields.
+        """Yield the rows of a list. Check the types of their fields, their names and their required fields.
 
-        `kind` is the name of the field with the list. `table` is the table of TABLES that has the rows' fields; it has
-        the same name by default. Raise UsageFault for an invalid row.
+        `kind` is the name of the field with the list. `table` is the name of the rows' table in TABLES, by default
+        `kind`. Raise UsageFault for an invalid row.
         """
         for each in self.get(kind, list, []):
             row = CheckedRow(table or kind, each)
@@ -201,7 +201,7 @@ class CheckedRow:
 
 
 def checked_text(value: object) -> str:
-    """Return a string. Raise TypeError for anything else."""
+    """Return the value if it is a string. Otherwise raise TypeError."""
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a string")
     return value

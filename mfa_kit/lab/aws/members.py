@@ -14,10 +14,10 @@ STAGES = ("production", "development", "sandbox")
 
 
 def add_members(organization: LabOrganization, count: int, *, users: Sequence[str]) -> None:
-    """Add OUs, and accounts with the names `member-001` and so on and the IDs 000000000001 and so on.
+    """Add the OUs of UNITS and `count` member accounts to an organization.
 
-    `count` is the number of accounts. Each account gets the users `users` and three roles. The root users have no
-    credentials, as in accounts that AWS creates.
+    The first account has the name `member-001` and the ID 000000000001. Each account gets the users `users` and the
+    default roles. Its root user has no credentials, as in accounts that AWS creates.
     """
     units = {"": organization.root_id}
     for name, parent in UNITS:

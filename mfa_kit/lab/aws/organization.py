@@ -1,7 +1,7 @@
 """The accounts of one lab, and the organization that they belong to. A request's access key selects the account.
 
 This module does not use moto, because moto keeps its organizations in a process-wide dictionary and gives accounts
-random IDs. A lab with one account also has a LabOrganization, but without an organization in it.
+random IDs. A lab without an organization also has a LabOrganization, but its `records` are empty.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +12,14 @@ from itertools import count
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.organization.accounts import AccountState
 
-# IDs as in the patterns of the service model. They are the same in each lab, so that tests and pages can name them.
+# IDs that match the patterns of the service model. They are the same in each lab, so that tests and the documentation
+# can name them.
 ORGANIZATION, ROOT = "o-lab0000000", "r-lab0"
 # AWS attaches this policy to each root, OU and account (Organizations user guide, "Service control policies").
 FULL_ACCESS = "p-FullAWSAccess"
 FULL_ACCESS_DOCUMENT = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
-# The features of centralized root access (API ListOrganizationsFeatures). Besides the management account, the delegated
-# administrators of this service (IAM) may list them and call AssumeRoot.
+# The features of centralized root access (API ListOrganizationsFeatures). The management account and the delegated
+# administrators of IAM may list these features and call AssumeRoot.
 CREDENTIALS, SESSIONS = "RootCredentialsManagement", "RootSessions"
 IAM_SERVICE = "iam.amazonaws.com"
 
@@ -59,11 +60,11 @@ class AccountRecord:
 
 
 class LabOrganization(Mapping[str, LabAccount]):
-    """All accounts of a lab. As a mapping, it has the member accounts by ID, without the management account.
+    """All accounts of a lab. It maps IDs to the member accounts, without the management account.
 
     `records` has each account of the organization, the management account first. It is empty if there is no
-    organization. `outside` has accounts that are in no organization. `delegated` has, by account ID, the services that
-    an account administers. `restricted` has the IDs of roots, OUs and accounts that FullAWSAccess was detached from.
+    organization. `outside` has accounts that are in no organization. `delegated` maps account IDs to the services that
+    the account administers. `restricted` has the IDs of roots, OUs and accounts that FullAWSAccess was detached from.
     """
 
     def __init__(self, management: LabAccount) -> None:
@@ -90,7 +91,7 @@ class LabOrganization(Mapping[str, LabAccount]):
         return max(0, len(self.records) - 1)
 
     def add(self, record: AccountRecord) -> LabAccount:
-        """Add an account to the organization. The first account that is added is the management account."""
+        """Add an account to the organization. Add the management account first."""
         self.records[record.account.id] = record
         record.account.membership = _Membership(self, record)
         return record.account
@@ -104,7 +105,7 @@ class LabOrganization(Mapping[str, LabAccount]):
     def attach(self, name: str, document: str, *targets: str, number: str = "", description: str = "") -> str:
         """Create a service control policy and attach it to the targets, which are IDs of roots, OUs or accounts.
 
-        Return its ID, which is `number`, or a new one if `number` is "".
+        Return the ID of the policy, which is `number`, or a new ID if `number` is "".
         """
         policy = ControlPolicy(
             id=number or self._unused("p-lab"),
@@ -149,7 +150,7 @@ class LabOrganization(Mapping[str, LabAccount]):
     def administers(self, account: LabAccount, service: str = "") -> bool:
         """Return whether an account is the management account or a delegated administrator.
 
-        If `service` is not "", only a delegated administrator of this service counts, besides the management account.
+        If `service` is not "", a delegated administrator must administer this service.
         """
         if account.id not in self.records:
             return False
@@ -188,7 +189,7 @@ class LabOrganization(Mapping[str, LabAccount]):
 def new_organization(management: LabAccount) -> LabOrganization:
     """Return an organization with only the management account.
 
-    Root access is managed centrally, and there are no OUs.
+    The features of centralized root access are enabled, and there are no OUs.
     """
     organization = LabOrganization(management)
     organization.add(AccountRecord(account=management, name="management", email="management@example.com"))

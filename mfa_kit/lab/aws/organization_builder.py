@@ -1,4 +1,4 @@
-"""Builds an organization from the table `organization` of a description, in which each account is described too."""
+"""Builds an organization and its member accounts from the table `organization` of a description."""
 
 import json
 import re
@@ -69,7 +69,7 @@ def _add_policy(organization: LabOrganization, row: CheckedRow) -> None:
 def _new_id(row: CheckedRow, form: re.Pattern[str], known: Mapping[str, object]) -> str:
     """Return the ID of a row, or "" if the row has none.
 
-    Raise UsageFault if the ID has another form or is already used.
+    Raise UsageFault if the ID does not match `form` or is already used.
     """
     number = row.get("id", str, "")
     if number and (number in known or not form.fullmatch(number)):
@@ -78,7 +78,7 @@ def _new_id(row: CheckedRow, form: re.Pattern[str], known: Mapping[str, object])
 
 
 def _add_account(organization: LabOrganization, row: CheckedRow) -> None:
-    """Add a described account. If the description has no `roles`, the account gets those of a new account."""
+    """Add a described account. If the description has no `roles`, the account gets the default roles."""
     number = row.get("id", str, "")
     if not ACCOUNT_ID.fullmatch(number):
         raise UsageFault(f"{number!r} is not an account ID", "give 12 digits")
@@ -106,7 +106,10 @@ def _add_account(organization: LabOrganization, row: CheckedRow) -> None:
 
 
 def _build(account: LabAccount, row: CheckedRow) -> None:
-    """Build an account from its own description. The error for an invalid value contains the ID of the account."""
+    """Build an account from its own description. If the description has no `root`, root has no credentials.
+
+    The error for an invalid value contains the ID of the account.
+    """
     found = row.fields(name for name in DOCUMENT if name not in OF_THE_FILE)
     try:
         build_account(account, found)
@@ -125,7 +128,7 @@ def _one_of(value: str, choices: tuple[str, ...]) -> str:
 def _parent(organization: LabOrganization, wanted: str) -> str:
     """Return the ID of the root or OU whose ID or name is `wanted`.
 
-    Raise UsageFault if there is none, or if several OUs have this name.
+    Raise UsageFault if neither the root nor an OU has it, or if several OUs have this name.
     """
     if wanted in (organization.root_id, "root") or wanted in organization.units:
         return organization.root_id if wanted == "root" else wanted

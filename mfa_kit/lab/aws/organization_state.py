@@ -46,10 +46,10 @@ def _policy(policy: ControlPolicy) -> Row:
 
 
 def _account(account: LabAccount) -> Row:
-    """Return the row of one account in the description of its organization.
+    """Return the row of an account in the list `accounts` of the description.
 
-    The row has the field `roles` even if the account has no roles. Without this field, the account would get the roles
-    of a new account when the description is read again.
+    The row has the field `roles` even if the account has no roles. Without this field, the account would get the
+    default roles when the description is read again.
     """
     found = {name: value for name, value in describe_account(account).items() if name not in OF_THE_FILE}
     return {"id": account.id, "roles": [], **found}

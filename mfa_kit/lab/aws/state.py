@@ -1,6 +1,7 @@
 """Describes an account in the form that `--state` stores and description.py reads.
 
-The description is complete. The file has mode 0600 because it contains secrets, although they work only in a lab.
+Sessions, and the codes that STS accepted, are left out. The file has mode 0600 because it contains secrets, although
+they work only in a lab.
 """
 
 import json
@@ -21,7 +22,7 @@ from mfa_kit.lab.aws.mfa_devices import FidoDevice
 from mfa_kit.lab.aws.rights import default_version
 
 Row = dict[str, object]
-# The default of a role's longest session, in seconds (API CreateRole: MaxSessionDuration).
+# The default of a role's MaxSessionDuration, in seconds (API CreateRole).
 ROLE_SECONDS = 3600
 
 
