@@ -1,7 +1,8 @@
-"""Evaluates identity-based policies as IAM does: explicit deny, then allow, then the implicit deny.
+"""Evaluates policies as IAM does: an explicit deny wins over an allow, and the default is an implicit deny.
 
-It follows the "Policy evaluation logic" and "IAM JSON policy elements" pages of the user guide. An unknown condition
-operator is an error and never a match, because a policy that the lab cannot evaluate must not look evaluated.
+Sources: the "Policy evaluation logic" and "IAM JSON policy elements" pages of the user guide. If a request has the key
+of a condition whose operator the lab does not know, the evaluation ends with an error. A policy that the lab cannot
+evaluate must not look evaluated.
 """
 
 import json
@@ -32,8 +33,8 @@ class EvalDecision(Enum):
 def _glob(wanted: str, value: str) -> bool:
     """Return whether a pattern with `*` and `?` matches a value.
 
-    As in IAM, brackets are literal, and `${*}` is a literal `*`. For each star except the last, only the first possible
-    position is tried. Otherwise, a pattern with many stars would take years.
+    As in IAM, brackets are literal, and `${*}` is a literal `*`. The text between two stars is matched only where it
+    first occurs. Trying all its occurrences would find no other matches, but could take years for many stars.
     """
     runs = [""]
     for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
@@ -178,7 +179,7 @@ def parse_statements(document: str) -> tuple[PolicyStatement, ...]:
 def _fill_variables(text: str, context: Context) -> str | None:
     """Return a text with its policy variables replaced.
 
-    Return None if a variable has no value; the element then matches nothing.
+    Return None if a variable has neither a single value nor a default; the text then matches nothing.
     """
     missing: list[str] = []
 
@@ -220,7 +221,7 @@ def _condition_holds(condition: Condition, context: Context) -> bool:
 def _matches(condition: Condition, quantifier: str, name: str, *, value: str | Sequence[str], context: Context) -> bool:
     """Return whether a condition key has the wanted values.
 
-    Raise IamError with the code NotImplemented for an operator that is not in TESTS.
+    Raise IamError with the code NotImplemented for an operator or quantifier that the lab does not know.
     """
     test = TESTS.get(NEGATED.get(name, name))
     if test is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
@@ -230,7 +231,7 @@ def _matches(condition: Condition, quantifier: str, name: str, *, value: str | S
     values = [value] if isinstance(value, str) else value
     try:
         held = [any(test(text, each) for text in filled) != negated for each in values]
-    except ValueError:  # the operator compares numbers, times or addresses, and this value is not one
+    except ValueError:  # the operator compares numbers, times or addresses, and a value has another form
         return False
     return all(held) if quantifier == "ForAllValues" else any(held)
 
@@ -264,7 +265,7 @@ def condition_keys(documents: Iterable[str]) -> set[str]:
 def decide(documents: Iterable[str], action: str, resource: str, context: Context) -> EvalDecision:
     """Return the decision of policies about an action (`service:Name`) on a resource.
 
-    Only the pattern `*` covers the resource `*`.
+    The resource of an operation that has no resource is `*`. Only the pattern `*` covers it.
     """
     decision = EvalDecision.IMPLICIT
     for document in documents:

@@ -1,4 +1,4 @@
-"""Authorizes requests: the resource of an operation, the context of a request, and IAM's message for a denial."""
+"""Authorizes requests: finds their resource and context, evaluates the policies, and makes IAM's denial message."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 # Users with a device may call these operations for themselves only in a session with MFA (AWS security bulletin
 # AWS-2023-001).
 WITH_MFA = ("EnableMFADevice", "DeactivateMFADevice")
-# Operations that name a virtual device by its ARN.
+# Operations whose resource is a virtual device. The parameter SerialNumber is the device's ARN.
 DEVICE = ("DeleteVirtualMFADevice", "TagMFADevice", "UntagMFADevice", "ListMFADeviceTags")
 # The names that IAM's messages give to the sets of policies.
 IDENTITY, CONTROL = "identity-based policy", "service control policy"
 BOUNDARY = "permissions boundary"
 EMPTY_POLICY = '{"Version": "2012-10-17", "Statement": []}'
-# Operations that need no permission; an explicit deny still counts.
+# Operations that need no allow, except from service control policies. An explicit deny in any policy still counts.
+# GetCallerIdentity is always permitted. For AssumeRole, sts.py checks whether the other policies allow the call.
 FREE = ("GetCallerIdentity", "GetSessionToken", "AssumeRole")
 # Operations on the root user's credentials in sessions of AssumeRoot. The root user is their resource.
 OF_ROOT = (
@@ -44,7 +45,7 @@ NAMED = (("UserName", "user"), ("GroupName", "group"), ("RoleName", "role"))
 CREATES = ("CreateGroup", "CreateRole", "CreateUser")
 # Operations that list one kind of entity, below a path if the request has a path prefix.
 LISTS = {"ListGroups": "group", "ListRoles": "role", "ListUsers": "user", "ListVirtualMFADevices": "mfa"}
-# The only operations that credentials of GetSessionToken without MFA, and of GetFederationToken, may call.
+# The only operations of STS that credentials of GetSessionToken and GetFederationToken may call.
 STS_ONLY = ("AssumeRole", "GetCallerIdentity")
 # Parameters of STS that are condition keys (Service Authorization Reference, STS).
 STS_KEYS = (
@@ -52,7 +53,7 @@ STS_KEYS = (
     ("RoleSessionName", "sts:RoleSessionName"),
     ("SourceIdentity", "sts:SourceIdentity"),
 )
-# Operations that act on the caller if they name no user.
+# Operations that act on the caller if the request names no user.
 SELF = (
     "ChangePassword",
     "CreateAccessKey",
@@ -102,7 +103,7 @@ def _iam_resource(request: OperationRequest, account: LabAccount) -> str | None:
 
 
 def _arn(account: LabAccount, kind: str, name: str) -> str | None:
-    """Return the ARN of the user, group or role with this name, or None if it does not exist. `kind` is the type."""
+    """Return the ARN of an entity, or None if it does not exist. `kind` is user, group or role."""
     backend = account.backend
     found: LabUser | Group | Role | None
     match kind:
@@ -118,7 +119,8 @@ def _arn(account: LabAccount, kind: str, name: str) -> str | None:
 def resource_words(request: OperationRequest, resource: str) -> str:
     """Return the words for a resource in IAM's messages about denials.
 
-    These are the type and the name (`user alice`), or the ARN for a device or for an entity that the request creates.
+    For a user, group or role, these are the type and the name (`user alice`). For a policy, they are `policy` and the
+    ARN. For a device, and for an entity that the request creates, they are only the ARN.
     """
     if request.action not in (*CREATES, *DEVICE):
         for key, kind in NAMED:
@@ -251,9 +253,11 @@ def authorize(request: OperationRequest, account: LabAccount, caller: Principal)
 
 
 def _check_session(request: OperationRequest, caller: Principal) -> None:
-    """Raise IamError for an operation that credentials of GetSessionToken or GetFederationToken can never call.
+    """Raise IamError if the caller's credentials can never call the operation, whatever the policies say.
 
-    The code is AccessDenied for STS, and InvalidClientTokenId for IAM.
+    Credentials of GetSessionToken and GetFederationToken can call only the operations in STS_ONLY of STS; the code is
+    AccessDenied. Credentials of GetFederationToken, and those of GetSessionToken without MFA, cannot call IAM; the code
+    is InvalidClientTokenId.
     """
     limited = caller.kind == "federated" or (caller.kind == "session" and not caller.mfa)
     if request.service == "sts" and caller.kind in ("session", "federated") and request.action not in STS_ONLY:
@@ -290,8 +294,7 @@ def _check_layer(layer: Layer, name: str, words: str, decision: EvalDecision) ->
 def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
     """Yield the sets of policies that each decide about a request (user guide, "Policy evaluation logic").
 
-    A session of AssumeRoot may do everything that its task policy does not deny, because task policies contain only
-    denials.
+    The task policy of an AssumeRoot session need not allow the request, because task policies contain only denials.
     """
     for documents in account.membership.control_policies() if account.membership else ():
         yield Layer("a", CONTROL, documents)
@@ -305,7 +308,7 @@ def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
 
 
 def _check_self_management(request: OperationRequest, caller: Principal) -> None:
-    """Raise IamError if a user who has a device changes one of their own devices without a session with MFA.
+    """Raise IamError if a user who has a device enables or deactivates one of their own without MFA.
 
     The code is AccessDenied. Source: AWS security bulletin AWS-2023-001.
     """

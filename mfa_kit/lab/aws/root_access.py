@@ -9,9 +9,9 @@ from mfa_kit.lab.aws.wire import IamError
 
 
 class RootAccess(AuthorizedResponse, IamResponse):
-    """A mixin that answers the calls of AssumeRoot sessions about their own root user.
+    """A mixin for centralized root access: its features, and the calls of AssumeRoot sessions about the root user.
 
-    The class after it in the method resolution order, which is LabIam, answers all other calls.
+    The next class in the method resolution order, which is LabIam, answers all other calls.
     """
 
     # The operations on the features of centralized root access.
@@ -69,18 +69,18 @@ class RootAccess(AuthorizedResponse, IamResponse):
 
     @property
     def _about_root(self) -> bool:
-        """Return whether the caller is root and the request names no user, so that it is about root."""
+        """Whether the request is about the root user: an AssumeRoot session sent it, and it names no user."""
         return self.caller.kind == "root" and "UserName" not in self.operation.params
 
     def list_mfa_devices(self) -> ActionResult:
-        """Answer ListMFADevices. In a session of AssumeRoot, without a user name, the devices are root's."""
+        """Answer ListMFADevices. If an AssumeRoot session names no user, list root's devices."""
         if not self._about_root:
             return super().list_mfa_devices()
         rows = [{"SerialNumber": each.serial, "EnableDate": each.enabled} for each in self.account.root_devices()]
         return ActionResult({"MFADevices": rows, "IsTruncated": False})
 
     def list_access_keys(self) -> ActionResult:
-        """Answer ListAccessKeys. In a session of AssumeRoot, without a user name, the keys are root's."""
+        """Answer ListAccessKeys. If an AssumeRoot session names no user, list root's keys."""
         if not self._about_root:
             return super().list_access_keys()
         created = self.account.root.created
@@ -91,7 +91,7 @@ class RootAccess(AuthorizedResponse, IamResponse):
         return ActionResult({"AccessKeyMetadata": rows, "IsTruncated": False})
 
     def get_login_profile(self) -> ActionResult:
-        """Answer GetLoginProfile. In a session of AssumeRoot, without a user name, the password is root's."""
+        """Answer GetLoginProfile. If an AssumeRoot session names no user, return root's login profile."""
         if not self._about_root:
             return super().get_login_profile()
         if not self.account.root.password:
@@ -99,7 +99,7 @@ class RootAccess(AuthorizedResponse, IamResponse):
         return ActionResult({"LoginProfile": {"UserName": "root", "CreateDate": self.account.root.created}})
 
     def get_user(self) -> ActionResult:
-        """Answer GetUser. In a session of AssumeRoot, without a user name, the user is root."""
+        """Answer GetUser. If an AssumeRoot session names no user, return the root user."""
         if not self._about_root:
             return super().get_user()
         root = self.account.root
@@ -107,13 +107,13 @@ class RootAccess(AuthorizedResponse, IamResponse):
         return ActionResult({"User": {**shown, "PasswordLastUsed": root.password_last_used}})
 
     def list_signing_certificates(self) -> ActionResult:
-        """Answer ListSigningCertificates. Root has none in the lab."""
+        """Answer ListSigningCertificates. In the lab, root has no signing certificates."""
         if not self._about_root:
             return super().list_signing_certificates()
         return ActionResult({"Certificates": [], "IsTruncated": False})
 
     def deactivate_mfa_device(self) -> ActionResult:
-        """Answer DeactivateMFADevice. In a session of AssumeRoot, without a user name, the device is root's."""
+        """Answer DeactivateMFADevice. If an AssumeRoot session names no user, remove the device from root."""
         if not self._about_root:
             return super().deactivate_mfa_device()
         held = self.account.root_devices()
@@ -124,7 +124,10 @@ class RootAccess(AuthorizedResponse, IamResponse):
         return EmptyResult()
 
     def delete_access_key(self) -> ActionResult:
-        """Answer DeleteAccessKey. In a session of AssumeRoot, without a user name, the key is root's."""
+        """Answer DeleteAccessKey.
+
+        If an AssumeRoot session names no user, root has one key less. The lab ignores the ID of the key.
+        """
         if not self._about_root:
             return super().delete_access_key()
         self.account.root.keys = max(0, self.account.root.keys - 1)
@@ -133,7 +136,7 @@ class RootAccess(AuthorizedResponse, IamResponse):
     def create_login_profile(self) -> ActionResult:
         """Answer CreateLoginProfile.
 
-        In a session of AssumeRoot, without a user name, it allows the root user to recover the password.
+        If an AssumeRoot session names no user, root gets a password. AWS would allow root to recover the password.
         """
         if not self._about_root:
             return super().create_login_profile()
@@ -143,7 +146,7 @@ class RootAccess(AuthorizedResponse, IamResponse):
         return self.get_login_profile()
 
     def delete_login_profile(self) -> ActionResult:
-        """Answer DeleteLoginProfile. In a session of AssumeRoot, without a user name, the password is root's."""
+        """Answer DeleteLoginProfile. If an AssumeRoot session names no user, delete root's password."""
         if not self._about_root:
             return super().delete_login_profile()
         self.get_login_profile()

@@ -1,4 +1,4 @@
-"""STS operations that involve MFA: sessions with and without a code, roles, federation, and root sessions."""
+"""The lab's STS operations: caller identity, sessions with and without a code, roles, federation, root sessions."""
 
 import json
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return ActionResult({**made, "PackedPolicySize": 6, **({"SourceIdentity": source} if source else {})})
 
     def _role(self, target: LabAccount | None, arn: str) -> Role | None:
-        """Return the role with an ARN, or None if the account is closed or has no such role."""
+        """Return the role with this ARN, or None if the account `target` is closed or has no such role."""
         if target is None or not self.organization.is_open(target):
             return None
         return next((role for role in target.backend.roles.values() if role.arn == arn), None)
@@ -117,8 +117,8 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         """Check that the caller may assume the role, and return the source identity of the new session.
 
         Raise IamError with the code AccessDenied if the caller may not assume the role. If the session has a source
-        identity, the caller needs the permission sts:SetSourceIdentity too, even if an earlier role of the chain has
-        set this identity.
+        identity, the caller needs the permission sts:SetSourceIdentity too, even if an earlier session of the chain
+        has the same identity.
         """
         if not self._may("sts:AssumeRole", role, mfa=mfa):
             raise self._denial("AssumeRole", role.arn)
@@ -161,7 +161,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def _task(self) -> str:
         """Return the name of the task policy in the request.
 
-        Raise IamError with the code ValidationError if it is not one of the five policies of AWS.
+        Raise IamError with the code ValidationError if the request has none of the five policies in TASKS.
         """
         given = self.operation.params.get("TaskPolicyArn")
         arn = str(given.get("arn")) if isinstance(given, dict) else ""
@@ -191,7 +191,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def _check_code(self) -> bool:
         """Return whether the request has a code.
 
-        Raise IamError with the code AccessDenied if STS does not accept it for the device in the request.
+        Raise IamError with the code AccessDenied if STS does not accept the code for the device in the request.
         """
         serial, code = self.operation.text("SerialNumber"), self.operation.text("TokenCode")
         if not serial and not code:
@@ -206,10 +206,11 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return True
 
     def _may(self, action: str, role: Role, *, mfa: bool) -> bool:
-        """Return whether the caller may assume the role (user guide, "Policy evaluation logic").
+        """Return whether the caller may do `action` on the role (user guide, "Policy evaluation logic").
 
-        The role's trust policy must allow the caller. The caller's own policies must allow the call too, unless the
-        role is in the caller's account and its trust policy names the caller.
+        The role's trust policy must allow the caller, and each set of the caller's policies must allow the call.
+        Identity-based policies need not allow it if the role is in the caller's account and its trust policy names the
+        caller.
         """
         context = dict(request_context(self.operation, self.account, self.caller))
         if mfa:
@@ -238,7 +239,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return not named.isdisjoint(self._names())
 
     def _admits(self, statement: PolicyStatement, action: str, context: Context) -> bool:
-        """Return whether a statement of a trust policy applies to the caller."""
+        """Return whether a statement of a trust policy applies to the caller, the action and the context."""
         account = self.account.id
         matching = ("*", account, f"arn:{self.account.partition}:iam::{account}:root", *self._names())
         actions = statement.actions
