@@ -1,7 +1,9 @@
-"""The control endpoint, which only a lab has: it adds faults, registers keys as the console would, and lists calls.
+"""The control endpoint of a lab, which AWS does not have.
 
-Each request carries the admin's secret key, or the token derived from it, in a custom header. A web page cannot send
-such a header without CORS permission, which the lab does not give.
+It adds, lists and removes fault rules, lists calls, and registers security keys and hardware tokens.
+
+Each request has a custom header with lab-admin's secret access key, or with the token that token_of_lab.py derives from
+that key. A web page cannot send a custom header without CORS permission, which the lab does not give.
 """
 
 from __future__ import annotations
@@ -55,7 +57,11 @@ class LabControl:
         }
 
     def answer(self, environ: WSGIEnvironment) -> HttpResponse:
-        """Answer one request with JSON: 403 without the admin's key, 400 with an error and a hint for a bad request."""
+        """Answer one request with JSON.
+
+        The status is 403 if the header has neither lab-admin's secret key nor the token. It is 400 for an invalid
+        request, with an error and a hint.
+        """
         secret = self.account.admin_key().secret_access_key
         shown = str(environ.get(HEADER, "")).encode()
         if not any(hmac.compare_digest(shown, each.encode()) for each in (secret, lab_token(secret))):
@@ -116,8 +122,8 @@ def _json(status: HTTPStatus, value: object) -> HttpResponse:
 def register_fido(account: LabAccount, *, user: str, name: str, certifications: Mapping[str, str] | None = None) -> str:
     """Register a FIDO security key for a user, as the console would. Return its serial.
 
-    Raise UsageFault for a name that IAM's patterns refuse. Raise IamError for an unknown user, or if the user already
-    has as many devices as the quota allows.
+    Raise UsageFault if the name does not match IAM's pattern. Raise moto's error with the code NoSuchEntity for an
+    unknown user, and IamError with the code LimitExceeded if the user already has as many devices as the quota allows.
     """
     if not NAME.fullmatch(name):
         raise UsageFault(f"{name!r} is not a valid device name", "use letters, digits and + = , . @ - _")

@@ -22,7 +22,8 @@ COLUMNS = (
     *("access_key_2_last_used_region", "access_key_2_last_used_service"),
     *("cert_1_active", "cert_1_last_rotated", "cert_2_active", "cert_2_last_rotated"),
 )
-# The report's placeholders for a missing value, for a value without records, and for a column that root does not have.
+# The report's placeholders: for a missing value, for a sign-in that was never recorded, and for a column that does not
+# apply to root.
 NONE, NEVER, UNSUPPORTED = "N/A", "no_information", "not_supported"
 CERTIFICATES = ["false", NONE, "false", NONE]
 # The maximum number of access keys of a user (user guide, "IAM and STS quotas").
@@ -30,7 +31,7 @@ KEYS = 2
 
 
 def write_report(account: LabAccount) -> bytes:
-    """Return the credential report, a CSV file, in the form that AWS used when we recorded one.
+    """Return the credential report, a CSV file, in the form of a report that we recorded from AWS.
 
     Root comes first, and users are sorted regardless of case. Dates end in `Z`. Lines end in LF, except the last.
     """

@@ -1,6 +1,6 @@
-"""IAM's operations on a whole account: lists and details of users, reports, the summary, simulations.
+"""IAM's operations on a whole account: lists and details of users, reports, the summary, policy simulations.
 
-Passwords are set here too, because these operations show whether a user has one.
+The operations on login profiles and permissions boundaries are here too.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class Directory(auth.AuthorizedResponse, IamResponse):
 
     @property
     def backend(self) -> LabBackend:
-        """The account's backend. moto would look it up in its dictionary of accounts."""
+        """The account's backend. moto's own property would search moto's dictionary of accounts."""
         return self.account.backend
 
     def _user(self) -> LabUser:
         """Return the user that the request names.
 
-        Raise IamError with the code ValidationError if it names none, or moto's error with the code NoSuchEntity if the
-        user does not exist. If the operation acts on the caller when no user is named, auth.py has filled in the
-        caller's name.
+        Raise IamError with the code ValidationError if the request names no user, or moto's error with the code
+        NoSuchEntity if the user does not exist. For operations that act on the caller by default, auth.py has already
+        added the caller's name to the request.
         """
         name = self.operation.text("UserName")
         if not name:
@@ -96,7 +96,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return ActionResult({**found, "IsTruncated": marker is not None, "Marker": marker})
 
     def _entities(self, kind: str) -> Iterable[tuple[str, object]]:
-        """Return pairs of a sort key and an entity, for all entities of one type of the operation's Filter."""
+        """Return all entities of one type, each with its sort key. `kind` is a value of the request's Filter."""
         match kind:
             case "User":
                 return self.backend.users.items()
@@ -110,7 +110,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
                 return [(arn, _policy(one)) for arn, one in held if isinstance(one, AWSManagedPolicy) is aws]
 
     def get_account_summary(self) -> ActionResult:
-        """Answer GetAccountSummary. AccountMFAEnabled and similar values are about the root user."""
+        """Answer GetAccountSummary. The values whose names begin with Account are about the root user."""
         root = self.account.root
         seen = self.backend.account_summary.summary_map | {
             "AccountMFAEnabled": int(bool(root.held())),
@@ -138,7 +138,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     # The operations that simulate policies.
 
     def simulate_principal_policy(self) -> ActionResult:
-        """Answer SimulatePrincipalPolicy from the principal's own policies and the context in the request."""
+        """Answer SimulatePrincipalPolicy from the principal's policies, and the policies and context in the request."""
         arn = self.operation.text("PolicySourceArn")
         holder = self._principal(arn)
         if holder is None:
@@ -174,7 +174,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     def _caller_keys(self, holder: LabUser | Role | None) -> dict[str, str | Sequence[str]]:
         """Return the condition keys about the simulated caller, who is `holder` unless the request has a CallerArn.
 
-        Raise IamError with the code InvalidInput if the CallerArn is not that of a user (API SimulateCustomPolicy).
+        Raise IamError with the code InvalidInput if the CallerArn is not the ARN of a user (API SimulateCustomPolicy).
         """
         if arn := self.operation.text("CallerArn"):
             holder = self._principal(arn)
@@ -192,7 +192,8 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     ) -> ActionResult:
         """Answer a simulation: evaluate the policies for each action on each resource that the request names.
 
-        `boundaries` has the permissions boundary, if there is one. `caller` is the caller if the request names none.
+        `boundaries` has the permissions boundary, or is empty. `caller` is the simulated caller if the request has no
+        CallerArn; None means that there is no caller.
         """
         context = {**self._caller_keys(caller), **self._context_entries()}
         missing = sorted(condition_keys([*documents, *boundaries]) - context.keys())
@@ -247,8 +248,8 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         user.password_reset_required = bool(self.operation.params.get("PasswordResetRequired"))
         return _login_profile(user)
 
-    # The operations on permissions boundaries. moto stores a boundary only for a role that is created with one, and
-    # never for a user.
+    # The operations on permissions boundaries. moto stores no boundaries of users, and does not check whether the
+    # boundary of a role exists.
 
     def create_user(self) -> ActionResult:
         """Answer CreateUser. Raise IamError with the code NoSuchEntity if the permissions boundary does not exist."""

@@ -1,7 +1,7 @@
-"""Rules that simulate faults between a client and IAM: latency, throttling, lost responses and stale lists.
+"""Rules that simulate faults between a client and AWS: latency, throttling, lost responses and stale lists.
 
 A rule consists of an operation (or `*`), the calls at which it fires, and a fault with its parameters. It applies to
-all accounts or to one. Nothing here depends on a particular operation.
+all accounts or to one. Apart from LISTINGS, nothing here depends on a particular operation.
 
 To add a fault, add a row to FAULTS. A fault that only returns an error is `Fault(play=_refuse("Code", "message"))`. For
 anything else, write a function that takes the rule and the call and returns the response (`call.act()` lets the service
@@ -39,7 +39,7 @@ class FaultyCall(Protocol):
     """A call to which a fault is applied. Its methods are the actions that a fault can take."""
 
     def act(self) -> HttpResponse:
-        """Let the service act, with the faults of older rules applied, and return its response."""
+        """Let the service act, with the remaining rules applied, and return the response."""
         ...
 
     def act_later(self, seconds: float, *, listings: float) -> None:
@@ -70,11 +70,11 @@ class Conditions(NamedTuple):
 class Fault:
     """One kind of fault.
 
-    `play` answers a call to which the fault applies. It is None for a fault that sets the field `condition` of
-    Conditions. `needs` are the required parameters, `takes` the optional ones, and `least` is the smallest value of a
-    parameter. A `standing` fault applies to every call until its rule is removed. `spares` gets a rule and the account
-    ID of a call, and returns True if the rule does not apply to this call. An `outermost` fault is applied before all
-    others.
+    `play` answers a call to which the fault applies. It is None for a fault of a whole account; `condition` is then the
+    field of Conditions that the fault sets. `needs` are the required parameters, `takes` the optional ones, and `least`
+    is the smallest value of a parameter. A `standing` fault applies to every matching call until its rule is removed,
+    even if the rule has another `at`. `spares` gets a rule and the account ID of a call, and returns True if the rule
+    does not apply to this call. An `outermost` fault is applied before all others.
     """
 
     play: "Callable[[FaultRule, FaultyCall], HttpResponse] | None" = None
@@ -111,7 +111,7 @@ class FaultRule:
         return self.account in ("", account)
 
     def fires(self, operation: str, account: str) -> bool:
-        """Count a call of an account to an operation, and return whether the rule applies to it."""
+        """Return whether the rule applies to a call. Count the call if its operation and account match the rule."""
         if self.spent or self.operation not in ("*", operation) or not self.concerns(account):
             return False
         self.seen += 1
@@ -203,7 +203,7 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def read_rules(file: Path) -> list[object]:
-    """Read a file of rules: a JSON list, or TOML tables named `rule`. Raise UsageFault for anything else."""
+    """Read a file of rules: a JSON list, or TOML tables named `rule`. Raise UsageFault for any other file."""
     try:
         text = file.read_text("utf-8")
         found = tomllib.loads(text).get("rule") if file.suffix == ".toml" else read_json(text)
@@ -324,7 +324,7 @@ class Faults:
         return sorted(effective, key=lambda rule: FAULTS[rule.fault].outermost)
 
     def note_listing(self, operation: str) -> None:
-        """If the operation lists MFA devices, count it, and wake the delayed calls that wait for such calls."""
+        """If the operation lists MFA devices, count the call, and wake the delayed calls that wait for such calls."""
         if operation in LISTINGS:
             with self._listed:
                 self._listings += 1

@@ -1,7 +1,8 @@
-"""IAM's MFA operations, which behave as on AWS. The base class, which is moto's, answers all other operations.
+"""IAM's operations on MFA devices. docs/lab-reference.md says where they differ from AWS.
 
 moto is not patched: its `DomainDispatcherApplication` accepts a function that makes the Flask app of a service. The
-lab's function makes an app whose view uses the class below.
+lab's function, in wsgi.py, makes an app whose view uses WholeIam, a subclass of LabIam. moto's IamResponse, the base
+class of both, answers the operations that the lab does not implement.
 """
 
 from moto.core.responses import ActionResult, EmptyResult
@@ -22,7 +23,7 @@ class LabIam(ServerCertificates, Directory):
     """IAM's operations on MFA devices."""
 
     def _tags(self) -> dict[str, str]:
-        """Return the tags of the request. Raise IamError with the code InvalidInput if keys differ only in case."""
+        """Return the request's tags. Raise IamError with the code InvalidInput if two keys are equal, ignoring case."""
         tags = self.operation.tags()
         if len({key.lower() for key, _ in tags}) < len(tags):
             raise IamError("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
@@ -92,7 +93,7 @@ class LabIam(ServerCertificates, Directory):
         return EmptyResult()
 
     def resync_mfa_device(self) -> ActionResult:
-        """Answer ResyncMFADevice: store the offset at which two consecutive codes are found."""
+        """Answer ResyncMFADevice. Store how far the device's clock is off, according to two consecutive codes."""
         user, serial = self._user(), self.operation.text("SerialNumber")
         self._check_assigned(user, serial)
         self._accept_codes(serial)
@@ -110,7 +111,7 @@ class LabIam(ServerCertificates, Directory):
         return ActionResult({"MFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
 
     def _assignable(self, user: LabUser, serial: str) -> DeviceCodes:
-        """Return the codes of a device that can be assigned to the user. If it cannot be assigned, raise IamError."""
+        """Return the DeviceCodes of a device. Raise IamError if the device cannot be assigned to the user."""
         if not serial.startswith("arn:") and serial not in self.backend.tokens:
             code = UNKNOWN_SERIAL[self.account.settings.unknown_serial]
             raise IamError(code, f"MFA device with serial number {serial} does not exist.")

@@ -7,8 +7,8 @@ from http import HTTPStatus
 from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws.wire import STATUS, HttpResponse, new_request_id
 
-# The error codes of the JSON protocol that differ from the query protocol (Organizations API reference, "Common
-# Errors").
+# The error codes of the query protocol that the JSON protocol spells differently, with the JSON protocol's codes
+# (Organizations API reference, "Common Errors").
 JSON_CODES = {
     "AccessDenied": "AccessDeniedException",
     "ConcurrentModification": "ConcurrentModificationException",

@@ -1,4 +1,4 @@
-"""The operations of AWS Organizations that list accounts, over its JSON protocol. They change nothing.
+"""The operations of AWS Organizations that list or describe accounts, OUs, policies and tags. They change nothing.
 
 The management account and delegated administrators may call these operations. Any other member account may only call
 DescribeOrganization.
@@ -100,7 +100,7 @@ def _parameters(request: Request) -> Mapping[str, object]:
 def _check_form(shape: Shape | None, call: OperationRequest) -> None:
     """Raise IamError with the code InvalidInputException if a parameter breaks the service model.
 
-    Source: API ListAccounts, Reason.
+    Source: API ListAccounts, InvalidInputException.
     """
     try:
         wire.check_constraints(shape, call.params)
@@ -197,7 +197,7 @@ def _describe_unit(organization: LabOrganization, call: OperationRequest) -> Ans
 def _parent(organization: LabOrganization, call: OperationRequest) -> str:
     """Return the ParentId of a request: the ID of the root or of an OU.
 
-    Raise IamError with the code ParentNotFoundException if neither has this ID.
+    Raise IamError with the code ParentNotFoundException if neither the root nor an OU has this ID.
     """
     parent = call.text("ParentId")
     if parent != organization.root_id and parent not in organization.units:

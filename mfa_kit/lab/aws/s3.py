@@ -1,7 +1,7 @@
-"""Names the operation of each request to S3, so that fault rules can apply to it. moto provides the lab's S3.
+"""Names the S3 operation of each request, so that fault rules can select it, and makes S3's error responses.
 
-The lab only checks that the access key exists, because moto checks neither signatures nor policies. Buckets are lost
-when the lab ends.
+moto answers the requests. It checks neither signatures nor policies, and the lab itself checks only whether the access
+key exists. Buckets are lost when the lab ends.
 """
 
 from http import HTTPStatus
@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 from mfa_kit.lab.aws.wire import HttpResponse, new_request_id
 
 SERVICE = "s3"
-# The codes of S3 for the lab's faults, with their HTTP statuses (Amazon S3 API reference, "Error responses").
+# S3's own code and HTTP status for each error code of the lab's faults (Amazon S3 API reference, "Error responses").
 CODES = {
     "ConcurrentModification": ("ConditionalRequestConflict", HTTPStatus.CONFLICT),
     "ServiceFailure": ("InternalError", HTTPStatus.INTERNAL_SERVER_ERROR),

@@ -35,7 +35,7 @@ HOST = "127.0.0.1"
 def _listening(port: int) -> socket.socket:
     """Return a socket that listens on loopback.
 
-    Raise UsageFault if the port is in use, because werkzeug itself would end the process.
+    Raise UsageFault if the port cannot be used. If werkzeug opened the port, it would end the process instead.
     """
     ours = socket.socket()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,7 +58,8 @@ class Lab:
     """A lab (a local simulator of AWS), which listens on 127.0.0.1 until the context ends.
 
     Example: `with Lab(users=("alice",)) as lab: ... lab.env`. `users` are the names of the account's users. With
-    `accounts`, the account manages an organization with this number of member accounts, each with `users_per_account`
+    `accounts`, the account manages an organization with this number of member accounts, unless the description has an
+    organization. Each member account, and if `users` is empty also the management account, gets `users_per_account`
     users. `organization` maps IDs to member accounts.
     """
 
@@ -145,7 +146,7 @@ class Lab:
     def account_of(self, serial: str) -> LabAccount:
         """Return the account in the ARN of a device.
 
-        A hardware token has no ARN, so return the management account for it.
+        Return the management account for a hardware token, which has no ARN, and for an unknown account.
         """
         found = self.organization.find(serial.split(":")[4]) if serial.startswith("arn:") else None
         return found or self.account

@@ -33,7 +33,11 @@ COOKIE = "lab-console"
 
 
 class SigninEndpoint:
-    """The federation endpoint and the console of a lab, for all its accounts."""
+    """The federation endpoint and the console of a lab, for all its accounts.
+
+    For tests, `signed_in` has the principal and destination of each sign-in, and `seen_at_console` the principal of
+    each console request with a valid cookie.
+    """
 
     def __init__(self, organization: LabOrganization) -> None:
         self.organization, self.account = organization, organization.management
@@ -71,7 +75,8 @@ class SigninEndpoint:
     def _principal(self, text: str) -> Principal:
         """Return the principal to whom session credentials belong. `text` is the JSON with these credentials.
 
-        Raise ValueError if these credentials cannot be used to sign in.
+        Raise ValueError if credentials of this kind cannot sign in, or the secret is wrong. Raise IamError if the
+        credentials are unknown or expired.
         """
         session = read_json(text)
         with self.account.lock:

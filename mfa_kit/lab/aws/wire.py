@@ -1,7 +1,7 @@
 """The wire formats of AWS: requests, responses, errors, SigV4 signatures, checks of parameters, and paging.
 
-IAM and STS use the query protocol. json_wire.py has the answers of Organizations, which uses JSON. Nothing here depends
-on a particular operation.
+IAM and STS use the query protocol. json_wire.py has the responses of Organizations, which uses JSON. Nothing here
+depends on a particular operation.
 """
 
 import base64
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class IamError(Exception):
-    """An error of IAM or STS with any code. moto's own error class allows only the codes in the service model."""
+    """An error that IAM, STS or Organizations returns to the client: its code and its message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -52,15 +52,15 @@ class HttpResponse(NamedTuple):
     body: bytes
 
 
-# This response makes the server close the connection without an answer.
+# This response makes the server close the connection without sending anything.
 LOST = HttpResponse("lost", [], b"")
 
 
 class LoggedCall(NamedTuple):
     """A call that the lab has answered.
 
-    `error` is the error code, "" for success, or `lost` if no response was sent. `account` is the ID of the caller's
-    account, or "" if the lab did not issue the access key.
+    `key` is the access key ID. `error` is the error code, "" for success, or `lost` if no response was sent. `seconds`
+    is the duration of the call. `account` is the ID of the caller's account, or "" if the lab did not issue the key.
     """
 
     operation: str
@@ -243,8 +243,8 @@ def _member(member: str, above: str) -> str:
 def check_constraints(shape: Shape | None, params: Mapping[str, object]) -> None:
     """Raise IamError with the code ValidationError if parameters break constraints of the service model.
 
-    The constraints are lengths, patterns, enums and required members. A client with botocore checks lengths only, so a
-    service has to check the rest.
+    The constraints are lengths, ranges, patterns, enums and required members. botocore checks only required members and
+    minimum lengths and values before it sends a request, so a service has to check the rest.
     """
     found = [] if shape is None else list(_violations(shape, params, ""))
     if found:
