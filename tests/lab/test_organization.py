@@ -319,6 +319,8 @@ def test_root_credentials_are_deleted(lab: Lab, admin: Aws) -> None:
     root.delete_access_key(AccessKeyId=key["AccessKeyId"])
     root.delete_login_profile()
     assert (posture.keys, posture.password) == (0, False)
+    with refused("NoSuchEntity"):
+        root.delete_access_key(AccessKeyId=key["AccessKeyId"])
     again = root_of(admin, task="IAMCreateRootUserPassword").iam
     assert again.create_login_profile()["LoginProfile"]
     with refused("EntityAlreadyExists"):

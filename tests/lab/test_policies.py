@@ -120,6 +120,11 @@ OPERATORS: tuple[Any, ...] = (
     ({"NumericNotEquals": {"a": 2}}, {"a": "2.0"}, NOTHING),
     ({"DateGreaterThan": {"a": "2026-01-01T00:00:00Z"}}, {"a": "2026-01-02"}, ALLOW),
     ({"DateLessThan": {"a": "1767225600"}}, {"a": "2026-01-02"}, NOTHING),
+    ({"DateEquals": {"a": "2026-01-02"}}, {"a": "2026-01-02T00:00:00Z"}, ALLOW),
+    ({"DateNotEquals": {"a": "2026-01-02"}}, {"a": "2026-01-02T00:00:00Z"}, NOTHING),
+    ({"DateNotEquals": {"a": "2026-01-02"}}, {}, ALLOW),
+    ({"DateLessThanEquals": {"a": "2026-01-02"}}, {"a": "2026-01-02T00:00:00Z"}, ALLOW),
+    ({"DateGreaterThanEquals": {"a": "2026-01-02"}}, {"a": "2026-01-01"}, NOTHING),
     ({"IpAddress": {"a": "127.0.0.0/8"}}, {"a": "127.0.0.1"}, ALLOW),
     ({"NotIpAddress": {"a": "127.0.0.0/8"}}, {"a": "127.0.0.1"}, NOTHING),
     ({"ForAllValues:StringEquals": {"a": ["x", "y"]}}, {"a": ["x", "y"]}, ALLOW),
@@ -211,10 +216,12 @@ def test_policies_that_are_not_attached_are_simulated(admin: Aws) -> None:
     assert judged(aws__MultiFactorAuthPresent="true") == ["allowed", "implicitDeny"]
 
 
-def test_an_operator_that_the_lab_does_not_know_is_an_error() -> None:
-    """A condition that the lab cannot evaluate never counts as met."""
-    with pytest.raises(IamError, match="BinaryEquals"):
-        _verdict({"Action": "*", "Resource": "*", "Condition": {"BinaryEquals": {"a": "x"}}}, a="x")
+@pytest.mark.parametrize("operator", ["BinaryEquals", "BinaryEqualsIfExists", "ForSomeValues:StringEquals"])
+@pytest.mark.parametrize("context", [{"a": "x"}, {}])
+def test_an_operator_that_the_lab_does_not_know_is_an_error(operator: str, context: dict[str, Any]) -> None:
+    """A condition that the lab cannot evaluate never counts as met, also not if the request lacks its key."""
+    with pytest.raises(IamError, match=operator):
+        _verdict({"Action": "*", "Resource": "*", "Condition": {operator: {"a": "x"}}}, **context)
 
 
 def test_a_statement_without_a_resource_allows_nothing() -> None:

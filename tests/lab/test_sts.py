@@ -239,8 +239,10 @@ def test_federated_credentials_may_not_call_iam(admin: Aws) -> None:
     assert session.sts.get_caller_identity()["UserId"] == "000000000000:desk"
     with refused("InvalidClientTokenId"):
         session.iam.list_users()
-    with refused("AccessDenied"):
+    with refused("AccessDenied", "Cannot call GetFederationToken"):
         session.sts.get_federation_token(Name="desk")
+    with refused("AccessDenied", "Cannot call AssumeRole"):
+        session.sts.assume_role(RoleArn="arn:aws:iam::000000000000:role/any", RoleSessionName="desk")
 
 
 def test_assume_root_is_not_allowed(admin: Aws) -> None:

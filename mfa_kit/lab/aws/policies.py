@@ -77,8 +77,11 @@ TESTS: Mapping[str, Test] = {
     "NumericLessThanEquals": lambda wanted, value: float(value) <= float(wanted),
     "NumericGreaterThan": lambda wanted, value: float(value) > float(wanted),
     "NumericGreaterThanEquals": lambda wanted, value: float(value) >= float(wanted),
+    "DateEquals": lambda wanted, value: _when(value) == _when(wanted),
     "DateLessThan": lambda wanted, value: _when(value) < _when(wanted),
+    "DateLessThanEquals": lambda wanted, value: _when(value) <= _when(wanted),
     "DateGreaterThan": lambda wanted, value: _when(value) > _when(wanted),
+    "DateGreaterThanEquals": lambda wanted, value: _when(value) >= _when(wanted),
     "IpAddress": lambda wanted, value: ip_address(value) in ip_network(wanted, strict=False),
 }
 NEGATED: Mapping[str, str] = {
@@ -88,6 +91,7 @@ NEGATED: Mapping[str, str] = {
     "ArnNotEquals": "ArnEquals",
     "ArnNotLike": "ArnLike",
     "NumericNotEquals": "NumericEquals",
+    "DateNotEquals": "DateEquals",
     "NotIpAddress": "IpAddress",
 }
 
@@ -204,13 +208,18 @@ def _look_up(context: Context, key: str) -> str | Sequence[str] | None:
 
 
 def _condition_holds(condition: Condition, context: Context) -> bool:
-    """Return whether one line of a Condition element is met."""
+    """Return whether one line of a Condition element is met.
+
+    Raise IamError with the code NotImplemented for an operator or quantifier that the lab does not know.
+    """
     quantifier, _, operator = condition.operator.rpartition(":")
     if_exists = operator.endswith("IfExists")
     name = operator.removesuffix("IfExists")
     value = _look_up(context, condition.key)
     if name == "Null":
         return any((value is None) == (wanted.lower() == "true") for wanted in condition.wanted)
+    if NEGATED.get(name, name) not in TESTS or quantifier not in ("", "ForAllValues", "ForAnyValue"):
+        raise IamError("NotImplemented", f"The lab does not support the condition operator {condition.operator}.")
     if value is not None:
         return _matches(condition, quantifier, name, value=value, context=context)
     if quantifier and not if_exists:
@@ -219,13 +228,8 @@ def _condition_holds(condition: Condition, context: Context) -> bool:
 
 
 def _matches(condition: Condition, quantifier: str, name: str, *, value: str | Sequence[str], context: Context) -> bool:
-    """Return whether a condition key has the wanted values.
-
-    Raise IamError with the code NotImplemented for an operator or quantifier that the lab does not know.
-    """
-    test = TESTS.get(NEGATED.get(name, name))
-    if test is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
-        raise IamError("NotImplemented", f"The lab does not support the condition operator {condition.operator}.")
+    """Return whether a condition key has the wanted values."""
+    test = TESTS[NEGATED.get(name, name)]
     filled = [text for wanted in condition.wanted if (text := _fill_variables(wanted, context)) is not None]
     negated = name in NEGATED
     values = [value] if isinstance(value, str) else value

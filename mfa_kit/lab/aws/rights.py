@@ -45,8 +45,9 @@ NAMED = (("UserName", "user"), ("GroupName", "group"), ("RoleName", "role"))
 CREATES = ("CreateGroup", "CreateRole", "CreateUser")
 # Operations that list one kind of entity, below a path if the request has a path prefix.
 LISTS = {"ListGroups": "group", "ListRoles": "role", "ListUsers": "user", "ListVirtualMFADevices": "mfa"}
-# The only operations of STS that credentials of GetSessionToken and GetFederationToken may call.
-STS_ONLY = ("AssumeRole", "GetCallerIdentity")
+# The only operations of STS that credentials of GetSessionToken ("session") and GetFederationToken may call (API
+# reference, GetSessionToken and GetFederationToken).
+STS_ONLY = {"session": ("AssumeRole", "GetCallerIdentity"), "federated": ("GetCallerIdentity",)}
 # Parameters of STS that are condition keys (Service Authorization Reference, STS).
 STS_KEYS = (
     ("ExternalId", "sts:ExternalId"),
@@ -260,7 +261,7 @@ def _check_session(request: OperationRequest, caller: Principal) -> None:
     is InvalidClientTokenId.
     """
     limited = caller.kind == "federated" or (caller.kind == "session" and not caller.mfa)
-    if request.service == "sts" and caller.kind in ("session", "federated") and request.action not in STS_ONLY:
+    if request.service == "sts" and request.action not in STS_ONLY.get(caller.kind, (request.action,)):
         raise IamError("AccessDenied", f"Cannot call {request.action} with session credentials")
     if request.service == "iam" and limited:
         raise IamError("InvalidClientTokenId", "The security token included in the request is invalid")

@@ -130,7 +130,9 @@ class RootAccess(AuthorizedResponse, IamResponse):
         """
         if not self._about_root:
             return super().delete_access_key()
-        self.account.root.keys = max(0, self.account.root.keys - 1)
+        if not self.account.root.keys:
+            raise IamError("NoSuchEntity", f"The Access Key with id {self._get_param('AccessKeyId')} cannot be found.")
+        self.account.root.keys -= 1
         return EmptyResult()
 
     def create_login_profile(self) -> ActionResult:
