@@ -17,14 +17,15 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.token_of_lab import is_lab
 from mfa_kit.posix import signals
 
-# Variables that an AWS client or mfa-kit reads: settings of botocore and boto2, mfa-kit's own folder, proxies.
+# Prefixes of the variables that AWS clients (botocore and boto2) read, and of those that mfa-kit reads.
 AWS_CLIENTS = ("AWS_", "BOTO")
 PREFIXES = (*AWS_CLIENTS, "MFA_KIT_")
 # The variables of mfa-kit that choose credentials or an endpoint.
 CHOOSING = ("MFA_KIT_PROFILE", "MFA_KIT_ENDPOINT_URL")
+# The suffix of proxy variables.
 SUFFIX = "_PROXY"
-# Variables that are always unset, because the shell that exports the lab's variables may have some that are not set in
-# the shell that serves the lab.
+# Variables that are always unset, because the shell that exports the lab's variables may have them even if the shell
+# that serves the lab does not.
 ELSEWHERE = (
     "AWS_DEFAULT_PROFILE",
     "AWS_ENDPOINT_URL_IAM",
@@ -44,10 +45,10 @@ NOWHERE = {
     "BOTO_CONFIG": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-# Signals that only this process gets, so it passes them on to the child. ENDS are all the signals that end a lab.
+# Signals that may reach only this process, so it passes them on to the child. ENDS are all the signals that end a lab.
 PASSED_ON = (signals.TERMINATED, signals.HUNG_UP)
 ENDS = (signal.SIGINT, *PASSED_ON)
-# A shell's status for a command that a signal ended is this number plus the signal's number.
+# If signal n ends a command, a shell reports the exit status 128 + n.
 KILLED = 128
 SignalReceiver = Callable[[int], None]
 
@@ -56,8 +57,8 @@ def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) ->
     """Return the environment of a command that uses simulated OATH keys or security keys.
 
     `devices` has the variables with which programs find these keys. If `caller` is the environment of a lab, all its
-    variables are kept. Otherwise its credentials and endpoints are removed, so that simulated keys are never registered
-    in a real account.
+    variables are kept. Otherwise its credentials, endpoints and proxies are removed, so that simulated keys are never
+    registered in a real account.
     """
     if is_lab(caller):
         return {**caller, **devices}
@@ -104,9 +105,9 @@ def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
 def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], None]]:
     """Catch SIGTERM, SIGHUP and Ctrl-C until the context ends, also before the child exists.
 
-    Yield a function that sets the receiver, which is called with the number of each SIGTERM or SIGHUP. The first
-    receiver is `first`. The terminal sends Ctrl-C to the child too, so this process does nothing on Ctrl-C. It catches
-    this signal instead of ignoring it, because a child would inherit an ignored signal.
+    The receiver is called with the number of each SIGTERM or SIGHUP. It is `first`, until the function that this
+    context yields sets another receiver. The terminal sends Ctrl-C to the child too, so this process does nothing on
+    Ctrl-C. It catches SIGINT instead of ignoring it, because a child would inherit an ignored signal.
     """
     receivers = [first]
     before = {number: signal.signal(number, lambda number, _: receivers[-1](number)) for number in PASSED_ON}
@@ -143,9 +144,9 @@ def unwind_on_signals() -> Iterator[None]:
 
 @contextmanager
 def held_signals() -> Iterator[Callable[[], None]]:
-    """Hold SIGTERM and SIGHUP, so that neither arrives between the start of a program and the code that ends it.
+    """Delay SIGTERM and SIGHUP while a program is started, so that neither can leave the program running.
 
-    Yield a function that lets the held signals and all later ones take effect. So does the end of the context. An
+    Yield a function that ends the delay and delivers the signals that arrived. The end of the context does the same. An
     ignored signal stays ignored.
     """
     held: list[int] = []
@@ -169,8 +170,9 @@ def held_signals() -> Iterator[Callable[[], None]]:
 def variables_to_unset(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     """Return the sorted names of variables that a shell must unset before it exports the lab's variables `ours`.
 
-    With these variables, an AWS client might reach AWS instead of the lab. The result has those of them that are set in
-    `caller` (the environment of this process), and all names in ELSEWHERE.
+    With these variables, an AWS client might reach AWS instead of the lab. They are all names in ELSEWHERE, and the
+    variables of `caller` (the environment of this process) that `child_environment` leaves out. Names in `ours` are not
+    returned, because the export replaces their values.
     """
     return sorted({*caller, *ELSEWHERE} - set(child_environment({}, caller=caller, home=Path())) - set(ours))
 
@@ -182,10 +184,9 @@ def shell_exports(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
 
 
 def marked_shell(command: Sequence[str], home: Path) -> list[str]:
-    """Return the command, unchanged unless it is `bash` without arguments.
+    """Return a command. To `bash` without arguments, add a startup file that puts `(lab)` in front of the prompt.
 
-    For `bash`, add an option with the name of a startup file, which is written to `home` and puts `(lab)` in front of
-    the prompt.
+    The startup file is written to the folder `home`.
     """
     if [Path(each).name for each in command] != ["bash"]:
         return list(command)

@@ -76,7 +76,7 @@ def _move_by_hand(readers: Readers, cards: Sequence[YkoathCard], lines: Iterable
         free = [reader for reader in range(len(readers.names)) if reader not in inside.values()]
         if number in inside:
             readers.remove(inside.pop(number))
-            time.sleep(NOTICED)  # pcscd would miss a key that is inserted before it saw the removal
+            time.sleep(NOTICED)  # pcscd must see the removal before a key is inserted
             note(f"key {number} is unplugged")
         elif not 1 <= number <= len(cards):
             note(f"type a number from 1 to {len(cards)}")

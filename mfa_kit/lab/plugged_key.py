@@ -21,7 +21,7 @@ from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey
 
 READER = "mfa-kit lab reader"
 MODEL = "mfa-kit lab key"
-# The time from today until the date nextUpdate of the metadata.
+# The time from today until the nextUpdate date of the metadata.
 CURRENT = timedelta(days=30)
 
 
@@ -67,11 +67,11 @@ def plug_in_key(
 
 
 def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: Path) -> None:
-    """Write FIDO metadata with an entry for the key, and its manufacturer's root certificate, to two files in a folder.
+    """Write blob.jwt (FIDO metadata that lists the key) and root.der (its manufacturer's root certificate) to a folder.
 
     `maker` is the simulated manufacturer. `identifier` is the key identifier of the attestation certificate; the entry
-    of a U2F key has it instead of an AAGUID. Raise UsageFault if the folder cannot be written, or if it has such files
-    that no lab wrote.
+    of a U2F key has it instead of an AAGUID. Raise UsageFault if the folder cannot be written, or if it has files with
+    these names that no lab wrote.
     """
     aaguid = key.model.aaguid.hex() if key.model.aaguid else ""
     dashed = "-".join((aaguid[:8], aaguid[8:12], aaguid[12:16], aaguid[16:20], aaguid[20:]))

@@ -1,4 +1,4 @@
-"""The client of a running lab's control endpoint, for the commands of `mfa-kit lab`."""
+"""Sends requests to the control endpoint of a running lab, for `mfa-kit lab fido-register`."""
 
 import json
 import urllib.error
@@ -17,11 +17,11 @@ HINT = "run it under `mfa-kit lab run`, or export the variables that `mfa-kit la
 def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mapping[str, str]) -> Any:
     """Send a request to the lab of the environment `env`. Return the parsed JSON response (docs/lab-reference.md).
 
-    Raise UsageFault if there is no lab, or if the lab refuses the request.
+    Raise UsageFault if there is no lab, or if the lab does not answer or refuses the request.
     """
     if (token := token_in(env)) is None:
         raise UsageFault("there is no lab in this environment", HINT)
-    request = urllib.request.Request(  # noqa: S310 - loopback, by the line above
+    request = urllib.request.Request(  # noqa: S310 - token_in checked that it is loopback
         f"{env['AWS_ENDPOINT_URL']}/lab/{path}",
         method=method,
         data=json.dumps(payload).encode(),

@@ -94,7 +94,7 @@ def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
 
 
 def _new(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Return the pair that `_start` describes, for a new lab: its folder, if it has one, contains no description.
+    """Return the pair that `_start` describes, for a lab without a saved account.
 
     Raise UsageFault as `_start` does.
     """
@@ -121,7 +121,7 @@ def _plant(lab: Lab, options: LabOptions) -> None:
 
 
 def _settings(given: Sequence[str]) -> LabSettings:
-    """Return the default settings, changed by texts in the form `name=value`.
+    """Return the settings of a lab: the defaults, changed by `given`, which has texts of the form `name=value`.
 
     Raise UsageFault for an unknown setting or an impossible value.
     """

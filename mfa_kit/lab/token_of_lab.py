@@ -12,14 +12,15 @@ from mfa_kit.core.loopback import is_loopback
 # The variable in a lab's environment: the token, `@`, and the endpoint.
 VARIABLE = "MFA_KIT_LAB"
 VALUE = re.compile(r"(?P<token>[0-9a-f]{64})@(?P<endpoint>.+)")
-# The variables that choose an endpoint: for all services, for a single one (AWS_ENDPOINT_URL_IAM), and mfa-kit's own.
+# Prefixes of the variables that choose an endpoint: for all services, for one service (AWS_ENDPOINT_URL_IAM), and for
+# mfa-kit.
 ENDPOINTS = ("AWS_ENDPOINT_URL", "MFA_KIT_ENDPOINT_URL")
 # If this variable is true, AWS clients ignore the variables that choose an endpoint.
 IGNORES_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 
 def lab_token(secret_access_key: str) -> str:
-    """Return the token of a lab, which is derived from the secret key of its administrator and does not reveal it."""
+    """Return the token of a lab: an HMAC with the administrator's secret access key, which it does not reveal."""
     import hmac  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
 
     return hmac.digest(secret_access_key.encode(), b"mfa-kit lab", "sha256").hex()
@@ -33,7 +34,7 @@ def lab_variable(endpoint: str, secret_access_key: str) -> str:
 def token_in(env: Mapping[str, str]) -> str | None:
     """Return the token in the environment of a lab, or None for any other environment.
 
-    Also return None if a variable chooses an endpoint that is not the lab's.
+    Also return None if a variable chooses an endpoint that is not the lab's, or makes AWS clients ignore endpoints.
     """
     found = VALUE.fullmatch(env.get(VARIABLE, ""))
     endpoints = {value.rstrip("/") for name, value in env.items() if name.startswith(ENDPOINTS) and value}

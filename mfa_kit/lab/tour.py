@@ -1,6 +1,6 @@
-"""The tour: mfa-kit's own commands run against a lab, step by step, each explained and compared with AWS.
+"""The guided tour: runs commands of mfa-kit in a lab, explains each, and says what the same command does on AWS.
 
-Each step is a row of STEPS. docs/lab-reference.md has the sources for what the steps say about AWS.
+Each step is an item of STEPS. docs/lab-reference.md has the sources for what the steps say about AWS.
 """
 
 import os
@@ -43,7 +43,7 @@ class TourStep:
 
 
 def _mistype(lab: Lab, say: Say) -> None:
-    """Call ResyncMFADevice for alice's device with two wrong codes, as if she had mistyped them. Print IAM's error."""
+    """Call ResyncMFADevice for alice's device with two wrong codes, as if alice mistyped them. Print IAM's error."""
     iam: Any = botocore.session.get_session().create_client(
         "iam",
         endpoint_url=lab.url,
@@ -174,7 +174,7 @@ def walk(
 def _run(arguments: Sequence[str], env: Mapping[str, str], lab: Lab, *, kill_after: str) -> int:
     """Run mfa-kit and return its exit status, or -n if signal n ended it.
 
-    Kill it after its first successful call of the operation `kill_after`, unless this is "".
+    Kill mfa-kit after its first successful call of the operation `kill_after`, unless `kill_after` is "".
     """
     seen = len(lab.calls)
     with held_signals() as release, subprocess.Popen([*TOOL, *arguments], env=dict(env)) as child:  # noqa: S603 - above

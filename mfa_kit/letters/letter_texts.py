@@ -1,4 +1,4 @@
-"""What the letters say: to a new custodian, to the holder of a security key, and to those who held a drill."""
+"""The texts of printed letters: to a new custodian, to the holder of a security key, and the protocol of a drill."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from mfa_kit.core.text import count_of
 from mfa_kit.letters.sheet import GROUP, GROUPS, PrintedSecret, Sheet
 
 MEMORY = "/dev/shm"  # noqa: S108 - the letter says that it is in memory
-# The shell command that prints the check words. The test of `$line` is for a last line without a newline: `read` reads
-# it, but fails.
+# The shell command that prints the check words. `$line` is tested because `read` fails for a last line without a
+# newline, although it reads the line.
 CHECK_COMMAND = (
     f'fold -w {GROUP * GROUPS} {{}} | while read -r line || [ -n "$line" ]; '
     'do printf %s "$line" | sha256sum | cut -c -4; done'
@@ -178,7 +178,12 @@ def pin_letter(key: str, pin: Secret[str], *, made: str) -> Sheet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillFacts:
-    """The result of a drill. `present` has the custodians who opened the identity, and `faults` what was wrong."""
+    """The result of a drill.
+
+    `held` is its time. `present` are the custodians who opened the identity. `backups` is the number of backups that
+    were tested, and `opened` the number of those that passed. `compared` are the users whose phones were compared
+    with their backups, and `faults` says what was wrong.
+    """
 
     held: str
     present: tuple[str, ...]

@@ -1,6 +1,6 @@
-"""A printed letter: the content of `core/letter.py`, and what is only on paper: a secret, and lines to sign.
+"""A printed letter: a Letter of core/letter.py, with a secret and lines for signatures, which exist only on paper.
 
-This module says what is on the paper. `adapters/printing` decides where it is.
+This module says what is printed. `adapters/printing` decides where on the page it is printed.
 """
 
 from dataclasses import dataclass
@@ -39,10 +39,10 @@ class Sheet:
 
 
 def grouped_lines(text: Secret[str]) -> Secret[list[tuple[str, str]]]:
-    """Return the lines of a secret: each one in groups of characters, and its check word.
+    """Return the lines of a secret, each as a pair: the line in groups of characters, and its check word.
 
-    A check word is four hex digits, so a person who types the text finds the line with the mistake:
-    `printf %s LINE | sha256sum | cut -c-4`, where LINE has no spaces.
+    A check word is four hex digits. With check words, a person who types the secret can find the line with a mistake.
+    `printf %s LINE | sha256sum | cut -c-4` prints the check word of LINE, which has no spaces.
     """
     import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
 

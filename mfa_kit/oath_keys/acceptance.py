@@ -11,9 +11,9 @@ from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
 
-# The name of the test credential, which mfa-kit reserves. A key has it if a verification was killed.
+# The name of the test credential, which mfa-kit reserves. The credential stays on the key if a verification is killed.
 TEST = "mfa-kit:test"
-# The issuers of AWS credentials: mfa-kit's, and the one that authenticator apps read from AWS's QR code.
+# The issuers in the names of AWS credentials: mfa-kit writes the first, and AWS's QR codes contain the second.
 ISSUERS = ("AWS", "Amazon Web Services")
 
 
@@ -87,8 +87,8 @@ def judge_fitness(
     """Check a key before it is given to a user, and return the verdict.
 
     `account` is the AWS account whose credentials are looked for on the key. `seed` is the secret of a test credential;
-    without it, nothing is written. `at` is the Unix time for which its code is computed. `made_by` is the check of the
-    manufacturer.
+    without it, nothing is written. `at` is the Unix time for which the test credential's code is computed. `made_by` is
+    the check of the manufacturer.
     """
     return judged([*_fitness(key, applet, account=account, seed=seed, at=at, made_by=made_by), made_by])
 

@@ -27,7 +27,7 @@ class OathApplet(Protocol):
         ...
 
     def put(self, label: str, seed: Seed, *, touch: bool) -> None:
-        """Write a TOTP credential. It replaces a credential with the same name."""
+        """Write a TOTP credential. This replaces a credential with the same name."""
         ...
 
     def code(self, label: str, at: float, *, touch: bool | None) -> str:
@@ -52,12 +52,13 @@ class PluggedOathKeys(Protocol):
     def choose(self, wanted: str | None) -> OathKey:
         """Return the key whose serial, reader or identity is `wanted`.
 
-        If `wanted` is None, return the only key, or the one that the user chooses. Raise DeviceFault if no key matches.
+        If `wanted` is None, return the only key, or the one that the user chooses. Raise DeviceFault if no key matches,
+        and Declined if several keys match and there is no terminal to choose at.
         """
         ...
 
     def open(self, key: OathKey) -> AbstractContextManager[OathApplet]:
-        """Open the applet of a key. If it has a password, the user is asked for it."""
+        """Open the applet of a key. If it has a password, ask the user for the password."""
         ...
 
 
@@ -84,12 +85,13 @@ class LockableKeys(Protocol):
     def choose(self, wanted: str | None) -> OathKey:
         """Return the key whose serial, reader or identity is `wanted`.
 
-        If `wanted` is None, return the only key, or the one that the user chooses. Raise DeviceFault if no key matches.
+        If `wanted` is None, return the only key, or the one that the user chooses. Raise DeviceFault if no key matches,
+        and Declined if several keys match and there is no terminal to choose at.
         """
         ...
 
     def open(self, key: OathKey) -> AbstractContextManager[PasswordApplet]:
-        """Open the applet of a key. If it has a password, the user is asked for it."""
+        """Open the applet of a key. If it has a password, ask the user for the password."""
         ...
 
     def ask_new_password(self, key: OathKey) -> Secret[str]:

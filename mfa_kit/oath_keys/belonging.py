@@ -20,7 +20,7 @@ Accepts = Callable[[str], bool]
 
 
 class ConsecutiveCodes(Protocol):
-    """Computes two consecutive codes on an applet, after touches if the credential requires them."""
+    """Computes two consecutive codes with an applet. The user touches the key if the credential requires it."""
 
     def __call__(self, applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
         """Return the codes of the previous and the current step at the time of the last touch."""
@@ -110,8 +110,8 @@ def judge_belonging(
 ) -> Proof | Refused:
     """Compute a code on the key, check it, and return the verdict. The check fails if there is no key.
 
-    The code is compared with the secret of the claim, if there is one. `accepts`, if given, has AWS check this
-    code or others of the same secret, and `level` is the name of this check in the verdict.
+    The code is compared with the secret of the claim, if there is one. `accepts`, if given, lets AWS check this code or
+    two other codes of the key, and returns whether AWS accepts them. `level` is the name of this check in the verdict.
     """
     return judged(_belonging(claim, key, applet, now=now, accepts=accepts, level=level))
 

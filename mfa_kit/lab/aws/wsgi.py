@@ -28,18 +28,19 @@ from mfa_kit.lab.aws.wire import LOST, HttpResponse, LoggedCall
 
 # Only these headers of moto are sent. With moto's CORS headers, a web page could read the lab's responses.
 SENT = ("content-type", "content-length", "x-amzn-requestid")
-# These headers of moto's S3 are not sent: the headers of CORS, and Date. The lab sends its own Date.
+# Headers of moto's S3 with these prefixes are not sent: CORS headers, and Date, because the lab sends its own Date.
 NOT_SENT = ("access-control-", "date")
 STS = ("AssumeRole", "AssumeRoot", "GetCallerIdentity", "GetFederationToken", "GetSessionToken")
-# Organizations, and the prefix of the X-Amz-Target header in calls to it.
+# The name of the service Organizations, and the start of the X-Amz-Target header in requests to Organizations.
 ORGANIZATIONS, TARGET = "organizations", "AWSOrganizations"
-# The name of the threads that perform delayed calls.
+# The name of the threads that carry out delayed calls.
 LATE_CALL = "late call of the lab"
 
-# A function of the caller's account and the lab's organization. It returns the response object for one request.
+# A function that takes the caller's account and the lab's organization, and returns the object that answers one request
+# to IAM or STS.
 LabService = Callable[[LabAccount, LabOrganization], AuthorizedResponse]
-# A function of the caller's account and the lab's organization. It returns the object that answers one call to
-# Organizations.
+# A function that takes the caller's account and the lab's organization, and returns the object that answers one request
+# to Organizations.
 OrganizationsService = Callable[[LabAccount, LabOrganization], "JsonService"]
 # A function that answers a request without applying faults.
 Inner = Callable[[WSGIEnvironment], HttpResponse]
@@ -59,12 +60,12 @@ class LabRequestHandler(MotoRequestHandler):
     disable_nagle_algorithm = True
 
     def send_response(self, code: int, message: str | None = None) -> None:
-        """Send only the status line, because werkzeug would add its own Date header."""
+        """Send only the status line, because http.server would log a line and add its own Date header."""
         self.send_response_only(code, message)
 
 
 class CachingDispatcher(DomainDispatcherApplication):
-    """moto's dispatcher with a cache for each host. Without the cache, moto lists its own folder for each request."""
+    """moto's dispatcher, with a cache of the service of each host. Without it, moto lists a folder for each request."""
 
     def __init__(self, create_app: Callable[[SERVICE_NAMES], Flask]) -> None:
         super().__init__(create_app)
@@ -84,7 +85,7 @@ class _Call:
         self._environ, self._service, self._inner = environ, service, inner
 
     def act(self) -> HttpResponse:
-        """Let the service answer. If a fault denied a call to S3, return the error here, because moto's S3 cannot."""
+        """Let the service answer. If a fault denies a call to S3, return the error here, because moto's S3 does not."""
         if self._service == s3.SERVICE and "lab.denied" in self._environ:
             return s3.s3_error("AccessDenied", "Access Denied")
         return self._inner(self._environ)
@@ -116,7 +117,7 @@ class _FaultedCall:
         return self.answer()
 
     def act_later(self, seconds: float, *, listings: float) -> None:
-        """Answer the call in a separate thread, after `seconds` seconds and `listings` further list calls."""
+        """Answer the call in another thread, after `seconds` seconds and `listings` further lists of MFA devices."""
 
         def later() -> None:
             self._faults.wait(seconds, listings)
@@ -144,7 +145,7 @@ class LabApplication:
         services: Mapping[str, LabService],
         organizations: OrganizationsService,
     ) -> None:
-        """Serve the given services, by their botocore names, and moto's S3. Other services answer NotImplemented."""
+        """Serve `services` (by botocore name), Organizations, and moto's S3. Other services answer NotImplemented."""
         self.account, self.organization = organization.management, organization
         self.faults, self.services, self.organizations = faults, services, organizations
         self.calls: list[LoggedCall] = []
@@ -154,7 +155,7 @@ class LabApplication:
         self._s3_lock = threading.Lock()
 
     def _app(self, service: SERVICE_NAMES) -> Flask:
-        """Return moto's Flask app for a service, with the lab's response class in its view."""
+        """Return moto's Flask app for a service. In all apps except the one for S3, the lab answers the requests."""
         flask: Flask = create_backend_app(service)
         if service == s3.SERVICE:
             return flask
@@ -170,7 +171,7 @@ class LabApplication:
         return flask
 
     def _s3(self, environ: WSGIEnvironment) -> HttpResponse:
-        """Let moto answer calls to S3 one at a time, because its conditional writes first check and then write."""
+        """Let moto answer one call to S3 at a time, because moto checks a condition and then writes, without a lock."""
         with self._s3_lock:
             return self._moto(environ)
 
@@ -179,7 +180,7 @@ class LabApplication:
         return self.organizations(environ["lab.account"], self.organization).answer(WsgiRequest(environ))
 
     def _moto(self, environ: WSGIEnvironment) -> HttpResponse:
-        """Let moto's dispatcher answer. An exception in it becomes InternalFailure, with a traceback on stderr."""
+        """Let moto's dispatcher answer. Turn an exception in moto into InternalFailure, and print its traceback."""
         kept: list[tuple[str, list[tuple[str, str]]]] = []
 
         def keep(status: str, headers: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:

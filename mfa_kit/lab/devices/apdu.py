@@ -6,7 +6,8 @@ from enum import IntEnum
 SELECT = 0xA4
 # The maximum number of octets of a response that a card sends at once.
 CHUNK = 255
-# The bit that marks a length of several octets, and the size of an extended Lc or Le in octets (ISO 7816-4).
+# The bit in the length octet of a TLV that says how many octets of length follow (X.690, 8.1.3.5), and the size of an
+# extended Lc in octets (ISO 7816-4).
 LONG, EXTENDED = 0x80, 3
 # The class byte of a command that is part of a chain, and of a command in a proprietary class.
 CHAINED, PROPRIETARY = 0x10, 0x80
@@ -15,7 +16,10 @@ ATR_NFC = bytes.fromhex("3b8d80018073c021c057597562694b657955")
 
 
 class StatusWord(IntEnum):
-    """Status words of ISO 7816-4, YKOATH and U2F raw messages. The low bits of RETRIES and MORE are a number."""
+    """Status words of ISO 7816-4, YKOATH and U2F raw messages.
+
+    The low 4 bits of RETRIES count the tries that are left, and the low 8 bits of MORE the octets that are left.
+    """
 
     OK = 0x9000
     MORE = 0x6100
@@ -43,7 +47,7 @@ class ApduRefusal(Exception):
 
 
 class Pulled(Exception):
-    """Raised when the card is pulled out of the reader while it handles a command."""
+    """Raised when the card is pulled out of the reader."""
 
 
 def tlv(tag: int, value: bytes) -> bytes:
@@ -57,7 +61,7 @@ def tlv(tag: int, value: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Apdu:
-    """A command APDU of ISO 7816-4, short or extended. `expects` is true if it has Le, which requests data."""
+    """A command APDU of ISO 7816-4, short or extended. `expects` says whether it has the field Le, to request data."""
 
     cla: int
     ins: int
@@ -68,7 +72,7 @@ class Apdu:
 
     @classmethod
     def parse(cls, octets: bytes) -> "Apdu":
-        """Parse a command. Raise IndexError if it is shorter than its header of four octets."""
+        """Parse a command APDU. Raise IndexError if it is shorter than a header, which has four octets."""
         rest = octets[4:]
         if len(rest) > EXTENDED and rest[0] == 0:
             data = rest[3 : 3 + int.from_bytes(rest[1:3])]
@@ -82,7 +86,7 @@ class Apdu:
 
     @property
     def selects(self) -> bool:
-        """Whether the command is SELECT by application identifier, on any logical channel."""
+        """Whether the command is SELECT by application identifier, alone or as a part of a chain."""
         return (self.cla & 0xEF, self.ins, self.p1) == (0, SELECT, 0x04)
 
 
@@ -106,7 +110,7 @@ class LongResponse:
     def hold(self, data: bytes) -> bytes:
         """Store a response that `next` returns later. Return only a status word: MORE, or OK if the response is empty.
 
-        A card responds in this way if Le of the command counts as 0, because such a command requests no data.
+        Some cards respond in this way to a command without Le, because such a command requests no data.
         """
         self._left = data
         return stalled() if data else StatusWord.OK.to_bytes(2)

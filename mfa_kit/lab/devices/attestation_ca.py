@@ -77,7 +77,11 @@ class IssuedCertificate:
 
 
 class AttestationCa:
-    """The CA of one manufacturer, with one root certificate. Certificates are valid from ten years before `now`."""
+    """The CA of one manufacturer, with one root certificate.
+
+    Certificates are valid from ten years before the Unix time `now` until ten years after it, unless they are issued as
+    expired.
+    """
 
     def __init__(self, name: str = "mfa-kit lab", *, now: float, extensions: Sequence[Extension] = ()) -> None:
         self._now = datetime.fromtimestamp(now, UTC)
@@ -167,7 +171,7 @@ class AttestationCa:
     ) -> bytes:
         """Sign a certificate that is valid until `lifetime` days from now. Return it as DER.
 
-        `site` is its DNS name (subjectAltName), or None.
+        `site` is the DNS name in the certificate (subjectAltName), or None.
         """
         builder = x509.CertificateBuilder(
             subject_name=subject,
@@ -235,7 +239,7 @@ class AttestationCa:
         issuer: IssuedCertificate | None = None,
         extensions: Sequence[Extension] = (),
     ) -> bytes:
-        """Return a signed metadata BLOB, which is a JWT with ES256 or RS256.
+        """Return a signed metadata BLOB, which is a JWT with ES256, or with RS256 if `rsa_key` is true.
 
         `number` is the serial number of the BLOB. `site` is the name in the signing certificate, and `extensions` are
         added to this certificate. `issuer` issues it; if None, the manufacturer's root certificate does.
@@ -262,9 +266,9 @@ def _websafe(octets: bytes) -> bytes:
 def _rewritten(
     issued: IssuedCertificate, issuer: IssuedCertificate, *, serial: int | None, generalized: bool
 ) -> IssuedCertificate:
-    """Return a copy of a certificate with values that the library's builder would refuse, signed by `issuer`.
+    """Return a copy of a certificate, signed by `issuer`, with values that the library cannot put into a certificate.
 
-    The serial number of the copy is `serial`, unless this is None. With `generalized`, its dates are GeneralizedTime.
+    The copy has the serial number `serial`, unless this is None. With `generalized`, its dates are GeneralizedTime.
     """
     tbs = issued.certificate.tbs_certificate_bytes
     if serial is not None:

@@ -31,9 +31,9 @@ class ClientPin:
     """The PIN of one security key.
 
     `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the PIN's length in code points. With
-    `stays_blocked`, a blocked PIN stays blocked after the key was unplugged, until the key gets the right PIN
-    (pico-fido). `wrong_pin` is the status for a wrong PIN. `tries` counts the PINs that were sent, right or wrong, for
-    tests.
+    `stays_blocked`, a key that was unplugged accepts PINs again, but until it gets the right PIN, it still reports that
+    it must be unplugged (pico-fido). `wrong_pin` is the status for a wrong PIN. For tests, `tries` counts the PINs that
+    the key compared with its own.
     """
 
     hash: bytes | None = None
@@ -68,7 +68,7 @@ class ClientPin:
     def answer(self, request: Parameters, *, uv: bool) -> dict[int, object]:
         """Return the members of the response to authenticatorClientPIN (CTAP 2.1, 6.5.5).
 
-        `uv` is whether the key verifies users by fingerprint. Raise CtapRefusal with the status of an error.
+        `uv` says whether the key verifies users by fingerprint. Raise CtapRefusal with the status of an error.
         """
         command, protocol = request.need(2, int), request.get(1, int) or 1
         if command == GET_RETRIES:
@@ -112,7 +112,7 @@ class ClientPin:
         return {2: secret.encrypt(self.token)}
 
     def _check(self, secret: "_SharedSecret", sent: bytes) -> None:
-        """Compare the encrypted hash of a PIN with that of the key's PIN, and count the attempt.
+        """Decrypt the hash of a PIN, compare it with the hash of the key's PIN, and count the attempt.
 
         Raise CtapRefusal if the PIN is wrong or blocked, or if no PIN is set.
         """
@@ -137,7 +137,7 @@ class ClientPin:
     def _set(self, secret: "_SharedSecret", request: Parameters) -> None:
         """Set a new PIN. Raise CtapRefusal if the MAC is wrong or the PIN is too short.
 
-        If a change of the PIN is forced, also raise it if the new PIN is the old one.
+        Also raise CtapRefusal if the user must change the PIN and the new PIN is the old one.
         """
         encrypted = request.need(5, bytes)
         signed = encrypted + (request.get(6, bytes) or b"")

@@ -1,4 +1,4 @@
-"""The credentials of the lab's security key. The key derives them from its secret and their IDs, and stores nothing."""
+"""The credentials of the lab's security key. The key derives their private keys from its secret and their IDs."""
 
 import hashlib
 import hmac

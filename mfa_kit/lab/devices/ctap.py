@@ -1,4 +1,4 @@
-"""The parts of CTAP 2.1 that the lab's security key uses: status codes, and the parameters of commands as values."""
+"""The parts of CTAP 2.1 that the lab's security key needs: status codes, and classes for parameters of commands."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +59,10 @@ class Parameters:
 
     @classmethod
     def decode(cls, octets: bytes) -> "Parameters":
-        """Decode CBOR. Anything but a map counts as an empty map. Raise ValueError or IndexError for broken CBOR."""
+        """Decode CBOR. Anything but a map counts as an empty map.
+
+        For broken CBOR, raise ValueError, IndexError, KeyError, TypeError or struct.error.
+        """
         found = cbor.decode(octets) if octets else {}
         return cls(found if isinstance(found, Mapping) else {})
 
@@ -94,7 +97,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class UserVerification:
-    """The evidence in a command that the user was verified: a pinUvAuthParam and its protocol, or the option uv."""
+    """How a command verifies the user: with a pinUvAuthParam and its protocol, or with the option uv (fingerprint)."""
 
     mac: bytes | None
     protocol: int
@@ -102,7 +105,7 @@ class UserVerification:
 
     @classmethod
     def parse(cls, request: Parameters, *, mac: int, protocol: int, options: Parameters) -> "UserVerification":
-        """Read the evidence in a command.
+        """Parse the parameters for user verification in a command.
 
         `mac` and `protocol` are the member numbers of the pinUvAuthParam and its protocol. A missing protocol means 1.
         """

@@ -1,6 +1,6 @@
 """CTAPHID, the protocol of a security key on USB (CTAP 2.1, 11.2), with packets of 64 octets, keepalives and cancel.
 
-`CtapHid` serves one key over any transport for packets, such as python-fido2's interface or the kernel's.
+`CtapHid` serves one key over any transport for packets, such as the kernel's /dev/uhid (uhid.py).
 """
 
 import time
@@ -137,7 +137,10 @@ class CtapHid:
                 raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
 
     def ready(self) -> bool:
-        """Return whether the key was touched since this method was first called, or since it last returned True."""
+        """Return whether the key was touched since the client first asked.
+
+        After True is returned, the next call counts as the first one again.
+        """
         touch = self._key.behavior.touch
         if self._asked is None:
             self._asked = self._clock()

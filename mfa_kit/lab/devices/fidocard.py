@@ -1,7 +1,7 @@
 """A security key that is used as a smart card: FIDO over NFC and CCID (CTAP 2.1, 11.3).
 
-The card takes command APDUs and returns response APDUs, which reader.py transports. Until the key is touched, the card
-answers with status 9100, and the client asks again with NFCCTAP_GETRESPONSE.
+The card takes command APDUs and returns response APDUs, which reader.py transports. To a CTAP2 command that needs a
+touch, the card answers with status 9100 until the key is touched. The client asks again with NFCCTAP_GETRESPONSE.
 """
 
 import threading
@@ -28,7 +28,7 @@ GET_REMAINING = 0xC0
 # NFCCTAP_MSG, NFCCTAP_GETRESPONSE and NFCCTAP_CONTROL, and the P1 of a GETRESPONSE that cancels (CTAP 2.1, 11.3.7).
 MSG, GETRESPONSE, CONTROL = 0x10, 0x11, 0x12
 CANCEL = 0x11
-# The length of one part of a response in octets, which is the most that a short APDU holds.
+# The length of one part of a response in octets. A short response APDU cannot hold more.
 PART = 256
 
 
@@ -40,8 +40,8 @@ class FidoCard:
     """A security key in a reader.
 
     The key stops answering at APDU number `mute_at`, and is pulled out at APDU number `pulled_at`. The first APDU has
-    number 1; 0 means never. `wrong_pin` is the status word for a wrong PIN (pico-fido: 6431). With `stalls`, each
-    response to a CTAP2 command announces more data that is never sent.
+    number 1; 0 means never. `wrong_pin` is a status word for a wrong PIN (pico-fido: 6431); None means that the CTAP
+    status is returned. With `stalls`, each response to a CTAP2 command announces more data that is never sent.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FidoCard:
         self.key.power_up()
 
     def answer(self, octets: bytes) -> bytes:
-        """Return the response APDU. Raise Pulled if the card is taken out."""
+        """Return the response to a command APDU. Raise Pulled if the card is pulled out of the reader."""
         self.count += 1
         if self.count == self.mute_at:
             self.gone.wait()

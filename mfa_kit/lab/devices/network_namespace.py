@@ -1,4 +1,4 @@
-"""Connections within the network namespace of another process. Linux only: setns(2), netdevice(7)."""
+"""Connects to ports within the network namespace of another process. Linux only: setns(2), netdevice(7)."""
 
 import ctypes
 import fcntl
@@ -15,7 +15,11 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 
 
 def connect_within(process: int, port: int) -> socket.socket:
-    """Connect to a port in a process's network namespace. Only the calling thread enters it (setns(2))."""
+    """Connect to a port on the loopback interface of a process's network namespace, and bring this interface up.
+
+    The calling thread enters this namespace and stays in it; other threads do not (setns(2)). Raise OSError if the
+    connection fails.
+    """
     with Path(f"/proc/{process}/ns/net").open("rb") as space:
         if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")

@@ -39,7 +39,7 @@ HOTP, PROPERTY, VERSION, IMF, ALGORITHM, TOUCH = 0x77, 0x78, 0x79, 0x7A, 0x7B, 0
 # The types of credentials, and the property of a credential that requires a touch.
 TOTP_TYPE, HOTP_TYPE = 0x20, 0x10
 WANTS_TOUCH = 0x02
-# The algorithms of credentials.
+# The algorithms of credentials (RFC 6238, 1.2).
 HASHES = {1: "sha1", 2: "sha256", 3: "sha512"}
 
 # The maximum length of a credential's name in octets.
@@ -69,20 +69,25 @@ class Credential:
 class Quirks:
     """How a card differs from the protocol page.
 
-    Instructions are given as INS octets, and APDUs as their number since `log` was cleared. `endless`, `stalls`,
-    `garbage` and `refuses` name instructions that get another response: one that never ends, one that announces data
-    but never sends any, a malformed one, or a status word. The card is pulled out at an APDU with the instruction
-    `pulled_by`, before APDU number `pulled_before` or after APDU number `pulled_after`. It stops answering at APDU
-    number `mute_at`.
+    Instructions are given as INS octets. The response to an instruction in `endless` never ends. The response to one in
+    `stalls` announces data that is never sent, and the response to one in `garbage` is malformed. `refuses` maps
+    instructions to the status words with which the card refuses them.
 
-    With `strict_le`, a missing Le counts as 0 (CanoKey). With more than `most_at_once` credentials, the response to
-    CALCULATE ALL is too long (pico-fido). With `writes_touched`, PUT and DELETE need a touch. With `lists_plainly`,
-    LIST does not say which credentials need a touch. In other quirks, PUT removes the requirement of a touch
-    (`drops_touch`), adds it (`adds_touch`), deletes the oldest credential (`overwrites`), or stores nothing
-    (`forgets`). DELETE deletes nothing (`keeps`). SET CODE does not change the password (`ignores_password`). CALCULATE
-    returns the status word `cannot_compute`, the status word `untouched` if it needs a touch, or a wrong code
-    (`wrong_codes`). `wrong_password` is the status word for a wrong password; after `password_tries` of them, the
-    password is blocked.
+    APDUs are counted from 1 since `log` was cleared; 0 means never. The card is pulled out before it executes APDU
+    number `pulled_before` or any APDU with the instruction `pulled_by`, or after it executed APDU number `pulled_after`
+    and before it responds. The card stops answering at APDU number `mute_at`.
+
+    With `strict_le`, a command without Le gets no data, only the announcement of data (CanoKey). With more than
+    `most_at_once` credentials, the card refuses CALCULATE ALL with the status word 6700 (pico-fido). With
+    `writes_touched`, PUT and DELETE need a touch. With `lists_plainly`, LIST does not say which credentials need one.
+
+    PUT drops the requirement of a touch (`drops_touch`), adds one (`adds_touch`), deletes the oldest credential
+    (`overwrites`), or stores nothing (`forgets`). DELETE deletes nothing (`keeps`). SET CODE does not change the
+    password (`ignores_password`). The codes are wrong (`wrong_codes`), or CALCULATE returns the status word
+    `cannot_compute`. `untouched` is the status word of a command that needs a touch; such a card is never touched.
+
+    `wrong_password` is the status word for a wrong password. With `password_tries`, the status word is 63Cx instead,
+    where x is the number of tries left. When none are left, the card accepts no password.
     """
 
     strict_le: bool = False
@@ -174,7 +179,7 @@ class YkoathCard:
         self._response.forget()
 
     def answer(self, octets: bytes) -> bytes:
-        """Return the response APDU. Raise Pulled if the card is taken out."""
+        """Return the response to a command APDU. Raise Pulled if the card is pulled out of the reader."""
         apdu = Apdu.parse(octets)
         self.log.append(apdu.ins)
         if len(self.log) == self.quirks.mute_at:
@@ -260,7 +265,7 @@ class YkoathCard:
         return response
 
     def _config(self) -> bytes:
-        """Return a DeviceInfo that yubikit can parse: OATH over USB, a USB-A keychain key, its version and serial."""
+        """Return a DeviceInfo that yubikit can parse: a USB-A keychain key with all applications, version, serial."""
         info = tlv(0x01, b"\x02\x3b") + tlv(0x03, b"\x02\x3b") + tlv(0x04, b"\x01") + tlv(0x05, bytes(self.version))
         if self.serial is not None:
             info += tlv(0x02, self.serial.to_bytes(4))
@@ -354,9 +359,9 @@ class YkoathCard:
         return b""
 
     def _code(self, name: bytes, challenge: bytes, *, truncate: bool) -> bytes:
-        """Return a TLV with the number of digits and the HMAC of the challenge, whole or dynamically truncated.
+        """Return a TLV with the number of digits and the HMAC of the challenge, whole or truncated (RFC 4226, 5.3).
 
-        For HOTP, the counter is used instead of the challenge, and then increased (RFC 4226, 5.3; RFC 6238, 1.2).
+        For HOTP, the HMAC is that of the counter, which is then increased.
         """
         credential = self.credentials[name]
         if credential.hotp:
@@ -380,7 +385,7 @@ class YkoathCard:
         return self._code(name, fields[CHALLENGE], truncate=bool(apdu.p2))
 
     def _wait_for_touch(self) -> None:
-        """Wait for a touch. Raise ApduRefusal if the card is not touched, and Pulled if it is removed."""
+        """Wait for a touch. Raise ApduRefusal if the card is never touched, and Pulled if it is removed before that."""
         self.on_touch()
         if self.quirks.untouched:
             self.gone.wait(self.touch_limit)
@@ -426,5 +431,5 @@ def _fields(apdu: Apdu) -> Fields:
 
 
 def _endless() -> bytes:
-    """Return a part of a response that always announces another part."""
+    """Return one part of an endless response. Its status word announces another part."""
     return bytes(CHUNK) + (StatusWord.MORE | 0xFF).to_bytes(2)

@@ -1,4 +1,4 @@
-"""Virtual card readers: a private pcscd with Debian's vpcd drivers, for cards in this process. Needs Linux and root.
+"""Virtual card readers for simulated cards: a private pcscd with Debian's vpcd drivers. Needs Linux and root.
 
 This pcscd runs in a mount namespace with a private /run and private drivers, so it finds no other pcscd, no polkit and
 no real reader. It also runs in a network namespace, because vpcd listens on all addresses without authentication.
@@ -34,14 +34,16 @@ RUN = Path("/run")
 # ports, because each network namespace has its own.
 PORT = 0x8C7B
 POWER_ON, GET_ATR = 1, 4
-# The limits of pcscd for the length of a name and the number of readers (pcsclite.h, MAX_READERNAME and
-# PCSCLITE_MAX_READERS_CONTEXTS). A reader here has two slots, whose names pcscd ends with a number such as " 00 00".
+# The maximum length of a reader's name, and the maximum number of readers. pcscd appends a number such as " 00 00" to
+# each name and limits the result to MAX_READERNAME. It limits the number of slots to PCSCLITE_MAX_READERS_CONTEXTS
+# (pcsclite.h), and each reader here has two.
 LONGEST_NAME, MOST = 120, 8
+# How many seconds to wait until pcscd starts or accepts a card, and the seconds between two checks of a card.
 START, TICK = 20.0, 0.05
 # How many seconds to wait until pcscd exits. It never exits while its driver waits for a card that was removed.
 END = 5.0
-# NOTICED is the time in seconds within which pcscd sees a new card: twice its polling interval. UNNOTICED is how many
-# times pcscd may look at a card without powering it. It looks twice before it powers a card.
+# NOTICED is the time in seconds within which pcscd sees a new card: twice its polling interval. pcscd looks twice at a
+# new card, and then powers it. After UNNOTICED looks without powering the card, pcscd has not seen that it is new.
 NOTICED, UNNOTICED = 0.9, 3
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 # The shell enters the folder first, because the mounts may hide it.
@@ -89,8 +91,9 @@ class OccupiedReader:
 
 
 class Readers:
-    """Virtual readers with the given names, in a private pcscd. With `polkit`, this pcscd asks polkit for permissions.
+    """Virtual readers with the given names, in a private pcscd.
 
+    With `polkit`, this pcscd asks polkit for permission. Because polkit is missing there, it refuses every client.
     Usage: `with Readers() as readers: readers.insert(card)`. PC/SC clients need the environment `readers.env`.
     """
 
@@ -157,13 +160,13 @@ class Readers:
         return {"PCSCLITE_CSOCK_NAME": str(self.socket)}
 
     def insert(self, card: SimulatedCard, reader: int = 0) -> None:
-        """Insert a card, and wait about half a second until pcscd has powered it.
+        """Insert a card, and wait until pcscd has powered it, which takes about half a second.
 
         Raise DeviceFault if pcscd does not power the card within START seconds.
         """
         # If a card is pulled in the middle of an exchange, pcscd may not notice. It then looks at the next card without
-        # powering it, until it sees the reader empty. A card stays in until pcscd has looked at it UNNOTICED times,
-        # because pcscd may be powering it now.
+        # powering it, until it sees the reader empty. So a card that is not powered is removed and inserted again, but
+        # only after UNNOTICED looks, because after fewer looks pcscd may be about to power the card.
         last = time.monotonic() + START
         while time.monotonic() < last:
             card.powered.clear()
@@ -259,7 +262,7 @@ def _check_requirements() -> None:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raise UsageFault for names that pcscd refuses, or for too many readers: each needs 2 of pcscd's 16 slots."""
+    """Raise UsageFault for a name that pcscd refuses, for no readers, and for more than MOST."""
     for name in names:
         if not 0 < len(name.encode()) <= LONGEST_NAME or '"' in name or not name.strip() or "\n" in name:
             raise UsageFault(
@@ -270,7 +273,10 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _serve(seat: OccupiedReader, wire: socket.socket) -> None:
-    """Answer vpcd's messages, which are two octets of length, then a control octet or a command APDU."""
+    """Answer vpcd's messages until the card is removed, which raises Pulled or OSError.
+
+    A message is two octets of length, then a control octet or a command APDU.
+    """
     while True:
         message = _read(wire, int.from_bytes(_read(wire, 2)))
         card = seat.card

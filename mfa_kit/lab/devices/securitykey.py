@@ -1,4 +1,4 @@
-"""A security key that answers the commands of CTAP 2.1 and U2F. ctaphid.py and fidocard.py transport them.
+"""A security key that answers commands of CTAP 2.1 and U2F, which ctaphid.py and fidocard.py transport.
 
 The key follows the standards by default. `KeyModel` sets what the key reports about itself, and `KeyBehavior` how the
 key behaves.
@@ -35,8 +35,8 @@ UP, UV, AT = 0x01, 0x04, 0x40
 CONFIG, SET_MIN_PIN_LENGTH = 0x0D, 3
 # The subcommand getCredsMetadata of authenticatorCredentialManagement (CTAP 2.1, 6.8.2).
 GET_CREDENTIALS_METADATA = 1
-# The control byte check-only of U2F raw messages, and the length in octets of their challenge and application parameter
-# together.
+# In U2F raw messages: the control byte check-only, and the length in octets of the challenge and the application
+# parameter together.
 CHECK_ONLY, HASHES = 0x07, 64
 Response = Mapping[int, object]
 
@@ -53,7 +53,11 @@ class Touch(Protocol):
     """Reports whether the key was touched. Each transport implements it."""
 
     def wait(self) -> None:
-        """Wait until the key is touched. Raise CtapRefusal if it is not touched in time, or if the client cancels."""
+        """Wait until the key is touched. Raise CtapRefusal if it is not touched in time, or if the client cancels.
+
+        A transport in which the client repeats its request does not wait. Until the touch, it raises an exception of
+        its own, and the key stops handling the command.
+        """
         ...
 
     def ready(self) -> bool:
@@ -63,7 +67,12 @@ class Touch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyModel:
-    """The model of a key: the values that it reports in getInfo (CTAP 2.1, 6.4). Without an AAGUID it is a U2F key."""
+    """The model of a key: what the key reports about itself, mostly in getInfo (CTAP 2.1, 6.4).
+
+    Without an AAGUID, it is a U2F key. `product` is the name on USB. `protocols` are PIN/UV auth protocols, with the
+    preferred one first. `residents` is the number of resident credentials that the key can hold. With `fingerprint`,
+    the key can verify a user without a PIN.
+    """
 
     aaguid: bytes | None = bytes.fromhex("6d66616b697400000000000000000001")
     versions: tuple[str, ...] = ("U2F_V2", "FIDO_2_0", "FIDO_2_1")
@@ -81,8 +90,9 @@ class KeyBehavior:
     """How a key behaves. `touch` is the time in seconds until the user touches the key; None means never.
 
     `attestation` is the format of attestation statements (WebAuthn, 8): packed, self (packed without a certificate),
-    fido-u2f or none. Any other name produces a meaningless statement. Each signature adds `count` to the signature
-    counter. `hide` has the flags that the key never sets in authenticatorData. `keep` makes every credential resident.
+    fido-u2f or none. Any other name produces a statement without a valid signature. `always_uv` and `uv_not_required`
+    are the options alwaysUv and makeCredUvNotRqd of getInfo. Each signature adds `count` to the signature counter.
+    `hide` has the flags that the key never sets in authenticatorData. `keep` makes every credential resident.
     `reset_within` is the time in seconds after power-up in which the key accepts a reset. `configurable` is whether the
     key supports authenticatorConfig.
     """
@@ -146,7 +156,7 @@ class SimulatedKey:
         self.client_pin.power_up()
 
     def cbor(self, request: bytes, touch: Touch) -> bytes:
-        """Return the response to a CTAP2 command: a status octet, followed by CBOR if the status is 0."""
+        """Return the response to a CTAP2 command: a status octet, followed by CBOR if there is data."""
         command = self._COMMANDS.get(request[0]) if request and self.model.aaguid is not None else None
         if command is None:
             return bytes([CtapStatus.INVALID_COMMAND])
@@ -217,7 +227,7 @@ class SimulatedKey:
         return {1: name, 2: data, 3: statement}
 
     def _needs_verification(self, *, resident: bool) -> bool:
-        """Whether the key makes a credential only with user verification (CTAP 2.1, 6.1.2, makeCredUvNotRqd)."""
+        """Return whether a new credential requires user verification (CTAP 2.1, 6.1.2, makeCredUvNotRqd)."""
         has_pin = self.client_pin.hash is not None
         return self.behavior.always_uv or (has_pin and (resident or not self.behavior.uv_not_required))
 

@@ -12,6 +12,7 @@ from mfa_kit.core.errors import DeviceFault
 NODE = "/dev/uhid"
 # The types of events (include/uapi/linux/uhid.h).
 DESTROY, OUTPUT, CREATE2, INPUT2 = 1, 6, 11, 12
+# The layout of a CREATE2 event, and the length of the longest event in octets.
 CREATE = struct.Struct("<I128s64s64sHHIIII4096s")
 EVENT = 4380
 BUS_USB = 3
