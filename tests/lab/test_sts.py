@@ -239,9 +239,9 @@ def test_federated_credentials_may_not_call_iam(admin: Aws) -> None:
     assert session.sts.get_caller_identity()["UserId"] == "000000000000:desk"
     with refused("InvalidClientTokenId"):
         session.iam.list_users()
-    with refused("AccessDenied", "Cannot call GetFederationToken"):
+    with refused("AccessDenied", "Cannot call GetFederationToken with session credentials"):
         session.sts.get_federation_token(Name="desk")
-    with refused("AccessDenied", "Cannot call AssumeRole"):
+    with refused("AccessDenied", "Cannot call AssumeRole with session credentials"):
         session.sts.assume_role(RoleArn="arn:aws:iam::000000000000:role/any", RoleSessionName="desk")
 
 
