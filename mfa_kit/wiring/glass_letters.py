@@ -1,4 +1,4 @@
-"""Makes keys for custodians who have none. Such a key is written to a letter, and nowhere else."""
+"""Makes private keys for custodians who have no key. mfa-kit writes such a key to a letter, and nowhere else."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from mfa_kit.wiring.this_computer import harden
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterOptions:
-    """The existing folder for the letters of new custodians, and their paper."""
+    """The folder for the letters of new custodians, which must exist, and the size of the letters' paper."""
 
     folder: Path
     paper: Paper
@@ -66,7 +66,7 @@ class NewGroup:
                     file.store(pdf)
                 yield
             except BaseException:
-                if not folder.exists():  # if the folder exists, its identity needs the keys on these letters
+                if not folder.exists():  # once the folder exists, opening its identity needs these letters
                     for file, pdf in written:
                         file.remove(pdf)
                 raise
@@ -81,9 +81,9 @@ def facts_of(manifest: Manifest) -> GlassFacts:
 
 
 def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions | None = None) -> NewGroup:
-    """Return the group that a command line describes, by the texts in `custodians`.
+    """Return the group of custodians that a command line describes.
 
-    A custodian is `NAME=PUBLIC KEY` or, if `letters` is given, `NAME` alone.
+    Each text in `custodians` is `NAME=PUBLIC KEY` or, if `letters` is given, `NAME` alone.
 
     Raise UsageFault if a custodian has no key and `letters` is None, if a key is invalid or private, if `letters` is
     given but all custodians have keys, or if the group is invalid.
@@ -99,13 +99,14 @@ def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions |
         found.append(_custodian(name, key))
     if letters is not None and not new:
         raise UsageFault(
-            "every custodian has a public key, so there is no letter to write", "omit --letters, or the key of one"
+            "every custodian has a public key, so there is no letter to write",
+            "omit --letters, or give one custodian by name only",
         )
     return NewGroup(group=Group(threshold, tuple(found)), new=tuple(new), letters=letters)
 
 
 def _refuse_private_key(name: str) -> None:
-    """Raise UsageFault, without quoting it, if a private key was given where a name belongs."""
+    """Raise UsageFault if `name` is a private key. The message does not quote the key."""
     if is_private_key(name):
         raise UsageFault(
             "a custodian was given as a private key, which may now be in the history of your shell",

@@ -7,10 +7,11 @@ from mfa_kit.adapters.ledger.postgresql.address import SERVER
 from mfa_kit.adapters.ledger.postgresql.owning import LedgerConditions, LedgerState
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 
-# The difference in seconds from which two clocks are reported as different. It is the same for AWS's clock.
+# The smallest difference of the clocks, in seconds, that is reported. The measurement error is subtracted first.
 NEGLIGIBLE = 2.0
-# The server's timeouts. Each ends a session or a statement, and so releases the locks of runs. Zero turns it off.
+# The server's timeouts that end a session or a statement, and so may end a run. The value 0 turns a timeout off.
 ENDS = ("statement_timeout", "transaction_timeout", "idle_session_timeout")
+# The server's settings that determine when the locks of a computer that lost its connection are released.
 RELEASE = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
 PAGE = "docs/shared-state.md"
 
@@ -32,7 +33,7 @@ def _tls(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
         return Diagnosis(what, Health.GOOD, "the connection is encrypted, and the server was verified")
     # Only these addresses may be used without TLS.
     where = "a Unix socket" if conditions.socket else "loopback"
-    return Diagnosis(what, Health.GOOD, f"not needed: the connection is {where} of this computer")
+    return Diagnosis(what, Health.GOOD, f"not needed: the connection uses {where} on this computer")
 
 
 def _role(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
@@ -78,7 +79,7 @@ def _durability(conditions: LedgerConditions) -> Diagnosis:
 
 
 def _timeouts(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diagnosis]:
-    """Yield a line for the timeouts that end sessions. Over TCP, also yield a line for those that release locks."""
+    """Yield a line for the timeouts in ENDS. Unless the session uses a Unix socket, also yield one for RELEASE."""
     limits = [name for name in ENDS if conditions.settings.get(name, "0") != "0"]
     if limits:
         found = ", ".join(f"{name} is {conditions.settings[name]} ms" for name in limits)
@@ -86,7 +87,9 @@ def _timeouts(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diag
         hint = "; ".join(f'alter role "{name}" set {limit} = 0' for limit in limits)
         yield Diagnosis("ledger timeouts", Health.NOTED, f"{found}, which may end a run", hint)
     else:
-        yield Diagnosis("ledger timeouts", Health.GOOD, "the server ends no session that is idle, and no statement")
+        yield Diagnosis(
+            "ledger timeouts", Health.GOOD, "no timeout of the server ends idle sessions or long statements"
+        )
     if conditions.socket:
         return
     other = [name for name in RELEASE if conditions.settings.get(name) != SERVER[name]]

@@ -15,15 +15,16 @@ from mfa_kit.letters.sheet import Paper, Sheet
 from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.files import check_new, write_new_file
 
-# A function that returns a context, which first writes the letters to a break-glass identity's custodians. The caller
-# then writes the identity's folder (the second argument). If that fails, the context removes the letters.
+# A function that takes the manifest and the folder of a new break-glass identity, and returns a context. At its start,
+# the context writes the letters to the custodians. In the context, the caller writes the folder. If the context ends
+# with an error and the folder does not exist, the context removes the letters.
 WriteLetters = Callable[[Manifest, Path], AbstractContextManager[None]]
 NO_LETTERS: WriteLetters = lambda _manifest, _folder: nullcontext()  # noqa: E731 - all custodians have keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterFile:
-    """A new PDF file for a letter, and its paper."""
+    """The path of a new PDF file for a letter, and the size of its paper."""
 
     path: Path
     paper: Paper
@@ -49,7 +50,7 @@ class LetterFile:
         write_new_file(self.path, pdf)
 
     def remove(self, pdf: Secret[bytes]) -> None:
-        """Remove the file if it has this content. Another process may have written a file of the same name."""
+        """Remove the file if its content is `pdf`. Otherwise another process wrote it, and it is kept."""
         if self.path.is_file() and Secret(self.path.read_bytes()) == pdf:
             self.path.unlink()
 
@@ -86,6 +87,6 @@ def _open_printing() -> _Printing:
 def confirm_secret(what: str, person: Interaction) -> None:
     """Ask the user to confirm that a letter will contain a secret. The question is asked even with --yes.
 
-    `what` says which file will contain what. Raise Declined if the user does not type yes, or without a terminal.
+    `what` says which file will contain what. Raise Declined if the user does not type yes, or if there is no terminal.
     """
     person.confirm(f"{what} unencrypted; print it, and delete the file", typed="yes", instead="a terminal")

@@ -1,4 +1,4 @@
-"""Reads and writes the index of several accounts (the file that names the plan of each account) and their plans."""
+"""Reads and writes indexes (files that name the plan of each of several accounts), and the plans that they name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +17,9 @@ from mfa_kit.wiring.rosters_and_plans import plan_of, read_plan, read_reviewed
 class PlanFiles:
     """The plans of several accounts that a command reads from one or several files.
 
-    `index` lists the accounts of all files. By account ID, `plans` has the plan, and `files` has the file on the
-    command line from which the plan was read. `label` names all files in messages.
+    `index` lists the accounts of all files. `plans` has the plan of each account, by account ID. `files` has the file
+    from which each plan was read, by account ID: the plan or the index that was given on the command line. `label`
+    names all files in messages.
     """
 
     index: RolloutIndex
@@ -42,7 +43,7 @@ def read_plan_files(
         if both := [number for number in found if number in plans]:
             raise UsageFault(
                 f"{files[both[0]]} and {path} both have a plan for account {both[0]}",
-                "give one of these files, and start a worker for the other one afterward",
+                "give one of these files, then run the command again with the other file",
             )
         indexes.append(index)
         plans |= found
@@ -101,7 +102,7 @@ def earlier_index(path: Path) -> RolloutIndex | None:
 def read_plans(path: Path, index: RolloutIndex, methods: Methods) -> dict[str, Plan]:
     """Return all plans of an index by account ID. `path` is the path of the index.
 
-    Raise UsageFault if a plan has changed since the index was written, or if it is for another account.
+    Raise UsageFault if a plan cannot be read, has changed since the index was written, or is for another account.
     """
     return {account.id: _read_planned(path, account, methods) for account in index.accounts}
 
@@ -109,11 +110,11 @@ def read_plans(path: Path, index: RolloutIndex, methods: Methods) -> dict[str, P
 def _read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:
     """Return the plan of an account. `path` is the path of the index.
 
-    Raise UsageFault if the plan has changed since the index was written, or if it is for another account.
+    Raise UsageFault if the plan cannot be read, has changed since the index was written, or is for another account.
     """
     file = path.parent / account.plan
     text, digest = read_reviewed(
-        file, expected=(), hint=f"restore {file.parent}, in which the plans of {path} are, or plan again"
+        file, expected=(), hint=f"restore {file.parent}, which contains the plans of {path}, or plan again"
     )
     if digest != account.sha256:
         raise UsageFault(

@@ -1,4 +1,4 @@
-"""Lets one process (worker) at a time carry out a plan. Workers may be on all computers that share the ledger."""
+"""Lets one process (worker) at a time carry out a plan. The workers may be on different computers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ def record_end(ledger: "Ledger", digest: str, run: str, *, at: float) -> None:
 
 
 def progress_of_works(ledger: "Ledger", works: Sequence[WatchedWork]) -> RolloutProgress:
-    """Return the progress of several plans, and who works on them, from the ledger only."""
+    """Return the progress of several plans, and the workers that work on them now, from the ledger only."""
     return RolloutProgress.of(
         works,
         plans=progress_of_plans(ledger, [work.digest for work in works]),
@@ -63,7 +63,7 @@ def unseen_runs(ledger: "Ledger", digests: Sequence[str]) -> str | None:
     team = Computers(ledger).team()
     if team is None or progress_of_plans(ledger, digests):
         return None
-    seen = f"only the runs of team {team}" if team else "no runs of teams, because it is in none"
+    seen = f"only the runs of team {team}" if team else "no runs of teams, because it belongs to no team"
     return f"the ledger shows no run of this rollout yet; your role sees {seen}"
 
 
