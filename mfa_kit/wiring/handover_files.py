@@ -14,14 +14,14 @@ from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AllStores
 
-# The largest template of a letter that is read, in octets.
+# The number of octets of a template that are read. The rest of a larger file is ignored.
 LARGEST = 1 << 20
 
 
 def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
-    """Return the template in a file, else the one that the configuration file names, else the built-in template.
+    """Return the template in the file `named`, else in the configured file, else the built-in template.
 
-    Raise UsageFault if the file cannot be read, or with a note for each line that has an error.
+    Raise UsageFault if the file cannot be read or has errors. The error has a note for each line with an error.
     """
     configured = settings.config.letter_template
     file = named or (Path(configured).expanduser() if configured else None)
@@ -44,9 +44,9 @@ def sealed_files(settings: Settings) -> ReadAhead:
 
 
 def _checked(stores: AllStores) -> Callable[[Place], bytes]:
-    """Return a function that returns an encrypted file.
+    """Return a function that reads an encrypted file.
 
-    It raises IntegrityFault for any other file, so that nothing unencrypted is handed over.
+    The function raises IntegrityFault if the file is not an age file, so that nothing unencrypted is handed over.
     """
 
     def read(place: Place) -> bytes:

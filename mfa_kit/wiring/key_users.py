@@ -1,4 +1,4 @@
-"""The users of keys, as the computers that share a ledger recorded them."""
+"""Finds the user of a key in a ledger that several computers share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mfa_kit.wiring.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class KeyUsers:
-    """The keys and tokens that users have, in the order in which they got them."""
+    """The devices that users have, with the names of their keys and tokens, oldest device first."""
 
     held: Sequence[HeldKey]
 
@@ -25,7 +25,7 @@ class KeyUsers:
 def read_key_users(settings: Settings) -> KeyUsers | None:
     """Read the users of keys from the ledger. Return None if the ledger is not shared.
 
-    Raise IntegrityFault if the ledger cannot be used.
+    Raise the errors of `open_ledger`.
     """
     if settings.ledger is None:
         return None

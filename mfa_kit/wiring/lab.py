@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # A function that prints a line on standard output.
 Print = Callable[[str], None]
-# The shells before which mfa-kit prints a message that says that this is the lab.
+# Before mfa-kit starts one of these shells in the lab, it prints WELCOME.
 SHELLS = {"bash", "dash", "fish", "sh", "zsh"}
 WELCOME = "this is the lab: nothing here reaches AWS; leave it with: exit"
 
@@ -38,7 +38,7 @@ class LabChoices(TypedDict, total=False):
 
 
 def run(command: Sequence[str], *, region: str | None, progress: Progress, **choices: Unpack[LabChoices]) -> int:
-    """Start a new lab, run a command in it, and return the command's exit status. Before a shell, print a message."""
+    """Run a command in a new lab, and return the command's exit status. Before a shell in SHELLS, print WELCOME."""
     with _running(region=region, **choices) as (lab, home):
         if Path(command[0]).name in SHELLS and len(command) == 1:
             progress.note(WELCOME)
@@ -47,7 +47,7 @@ def run(command: Sequence[str], *, region: str | None, progress: Progress, **cho
 
 
 def serve(tell: Print, *, region: str | None, port: int, **choices: Unpack[LabChoices]) -> None:
-    """Serve a lab until Ctrl-C. `tell` prints the variables to export in another shell, which then uses the lab."""
+    """Serve a lab until Ctrl-C. `tell` prints the variables that another shell must export to use the lab."""
     with _running(region=region, port=port, **choices) as (lab, home):
         ours = lab.env | {"MFA_KIT_HOME": str(home)}
         tell(child.shell_exports(ours, unset=child.variables_to_unset(os.environ, ours)))
@@ -93,7 +93,7 @@ def plug_in_cards(
 def open_box(
     tell: Print, *, count: int, readers: Sequence[str], serial: int, touch_delay: float, progress: Progress
 ) -> None:
-    """Simulate a box of `count` OATH keys, and the readers into which they are plugged, until Ctrl-C.
+    """Simulate a box of `count` OATH keys, and readers for them, until Ctrl-C or the end of stdin.
 
     Each line of stdin is the number of a key to plug in, or to remove if it is already plugged in. `touch_delay` is in
     seconds.

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def open_ledger(settings: Settings) -> "Ledger":
-    """Open the ledger that the settings name. The file is created if it does not exist.
+    """Open the ledger in PostgreSQL that the settings name, else the file on this computer.
 
-    Raise UsageFault if the ledger's address is invalid, or IntegrityFault if the ledger cannot be used.
+    The file is created if it does not exist. Raise UsageFault if the address in the settings is invalid or the extra
+    `postgres` is not installed, or IntegrityFault if the ledger cannot be used.
     """
     if settings.ledger is None:
         from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
@@ -28,7 +29,7 @@ def open_ledger(settings: Settings) -> "Ledger":
 
 
 def check_address(text: str) -> None:
-    """Raise UsageFault if a ledger's address contains a password, is invalid, or needs an extra that is missing."""
+    """Raise UsageFault if a ledger's address is invalid or has a password, or if the extra `postgres` is missing."""
     need_postgresql()
     from mfa_kit.adapters.ledger.postgresql.address import parse_address
 

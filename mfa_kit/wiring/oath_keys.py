@@ -71,7 +71,7 @@ class OathKeys:
         self._keys.remember_password(key, access)
 
     def look(self) -> tuple[list[OathKey], Sequence[DeviceFault]]:
-        """Return the keys that answer, and an error for each reader in which no key answers."""
+        """Return the keys that respond, and an error for each other card. Empty readers are skipped."""
         return self._keys.look()
 
     def seen(self, identity: str) -> OathKey | None:
@@ -97,7 +97,7 @@ class OathKeys:
     def open(self, key: OathKey) -> AbstractContextManager["Applet"]:
         """Return a context that opens the OATH applet of a key, and unlocks it with the key's password.
 
-        Raise DeviceFault if the reader or USB port now has another key.
+        Raise DeviceFault if the key was removed, if another key is in its place, or if the password is wrong.
         """
         return self._keys.open(key)
 
@@ -113,9 +113,9 @@ class OathKeys:
     ) -> "OathCard":
         """Return a Carrier that stores a device's secret on a key and reads codes from it.
 
-        If `key` is None, which is for devices of interrupted runs, the carrier uses the key that the journal entry of
-        the device names. `now` returns the Unix time, and `sleep` waits for a number of seconds. `touch` means that
-        each code needs a touch of the key. `asset` is the key's name in the device's tag. `wait` means that the carrier
+        For devices of interrupted runs, `key` is None: the Carrier then uses the key that the journal entry of the
+        device names. `now` returns the Unix time, and `sleep` waits for a number of seconds. `touch` means that each
+        code needs a touch of the key. `asset` is the key's name in the device's tag. `wait` means that the Carrier
         waits for the next code instead of computing the previous code.
         """
         keys = self._keys

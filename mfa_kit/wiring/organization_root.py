@@ -68,8 +68,8 @@ class OrganizationRoot:
 def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> OrganizationRoot:
     """Ask IAM whether the organization manages root access centrally, and return the OrganizationRoot.
 
-    `home` is the ID of the caller's account, and `iam` its IAM client. `sessions` opens root sessions. If IAM refuses
-    to answer, the result has no state and no reader.
+    `home` is the ID of the caller's account, and `iam` its IAM client. `sessions` opens root sessions. If the request
+    fails, `seen` and `reader` of the result are None.
     """
     from mfa_kit.adapters.aws import member_root
 

@@ -24,7 +24,7 @@ class TerminalPrompts:
         self._person.say(text)
 
     def ask(self, prompt: str) -> str:
-        """Return what the user typed. Raise Declined without a terminal, like the other questions."""
+        """Return what the user typed. This and the other questions raise Declined if there is no terminal."""
         return self._person.ask_code(prompt, instead=INSTEAD)
 
     def ask_secret(self, prompt: str) -> Secret[str]:
@@ -41,10 +41,10 @@ class TerminalPrompts:
 
 
 def open_plugins(person: Interaction | None = None) -> "Plugins":
-    """Return the plugins that the configuration file allows. The file is read when one of them is needed.
+    """Return the plugins that the configuration file allows. The file is read when a plugin is needed.
 
-    The plugins' questions go to `person`, else to the person at the terminal of the command, if it has a terminal. Call
-    this in the main thread, because other threads do not have the value of `person_at_terminal`.
+    Plugins ask `person`, else `person_at_terminal`. If both are None, each question raises Declined. Call this function
+    in the main thread, because other threads do not have the value of `person_at_terminal`.
     """
     person = person or person_at_terminal.get()
     return Plugins(lambda: config.load().age_plugins, TerminalPrompts(person) if person else Unattended())

@@ -1,4 +1,4 @@
-"""Reads the public keys of users from a forge or a file, and the roster that gets them."""
+"""Reads the public keys of users from a forge (such as GitHub) or a file, and the roster to which they are added."""
 
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -23,7 +23,7 @@ AT_ONCE = 4
 def read_roster_cells(path: Path, *, also: Collection[str]) -> list[ReadRow]:
     """Return the rows of a roster with the known columns and the columns `also`.
 
-    Raise UsageFault with a note for each row that cannot be read, or if the header lacks the first of `also`.
+    Raise UsageFault if the text is not a roster, or if rows cannot be read, with a note for each of these rows.
     """
     rows = read_rows(rollout_files.read_text(path), also=also)
     faults = [row for row in rows if isinstance(row, CellFault)]
@@ -36,7 +36,7 @@ def read_roster_cells(path: Path, *, also: Collection[str]) -> list[ReadRow]:
 
 
 def fetch_all(base: str, logins: Sequence[str]) -> dict[str, FoundKeys]:
-    """Return the keys of accounts of a forge, by login. Raise UsageFault if `base` is not the address of a forge."""
+    """Return the keys of accounts on a forge, by login. Raise UsageFault if `base` is not the address of a forge."""
     address = public_keys.check_base(base)
 
     def act(login: str) -> tuple[str, FoundKeys]:
@@ -57,7 +57,7 @@ def _fetch(base: str, login: str) -> FoundKeys:
 
 
 def read_all(path: Path) -> dict[str, FoundKeys]:
-    """Return the keys in a file, by name. Each line has a name, then a public key in OpenSSH's or age's format.
+    """Return the public keys in a file, by name. Each line has a name, then a key in OpenSSH's or age's format.
 
     Raise UsageFault if the file cannot be read, or if a line has no key.
     """
@@ -91,7 +91,7 @@ def _sorted(source: str, lines: Sequence[str]) -> FoundKeys:
 
 
 def recipients_before(settings: Settings) -> Mapping[str, Mapping[str, str]]:
-    """Return the recipients of the users' own copies: by user name, a mapping from account to latest recipient.
+    """Return the latest recipient of each user's own copies, by user name and then by account.
 
     The names are in lower case, because IAM ignores case, and a roster may spell a name in another case.
     """

@@ -105,7 +105,7 @@ class AccountRollouts:
         return done_by_others(self.organization.ledger, plan, account.sha256, since=since)
 
     def devices(self, account: PlannedAccount) -> list[Entry]:
-        """Return the journal entries of the devices that this computer made for an account's plan and that still exist.
+        """Return the journal entries of the devices that the runs of an account's plan made and that still exist.
 
         Devices whose removal was interrupted are included.
         """

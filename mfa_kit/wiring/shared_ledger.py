@@ -32,21 +32,25 @@ def _owned(settings: Settings) -> "OwnedLedger":
 def create_ledger(settings: Settings, *, grace: float | None) -> int:
     """Create the ledger in PostgreSQL, or bring its schema up to date. Return how many migrations were applied.
 
-    `grace` is how many seconds a run stays reserved for its process after the server was restarted.
+    `grace` is how many seconds a run stays reserved for its process after the server was restarted. None keeps the
+    present value.
     """
     return _owned(settings).create(grace=grace)
 
 
 def migrate_ledger(settings: Settings) -> int:
-    """Bring the schema of the ledger in PostgreSQL up to date. Return how many migrations were applied."""
+    """Bring the schema of the ledger in PostgreSQL up to date. Return how many migrations were applied.
+
+    Raise UsageFault if the ledger does not exist.
+    """
     return _owned(settings).migrate()
 
 
 def copy_ledger(settings: Settings, folder: Path | None) -> dict[str, int]:
     """Copy the ledger in a folder, by default this computer's, to PostgreSQL.
 
-    Return the number of new rows of each table. If no computer has recorded a key for fingerprints of tokens, all
-    computers use the folder's key from now on.
+    Return the number of copied rows by the name of the table. If no computer has recorded a key for the fingerprints of
+    seeds, the folder's key becomes the key that all computers must use.
     """
     from mfa_kit.wiring.token_records import share_fingerprint_key
 
@@ -72,7 +76,7 @@ def grants_of(desks: Mapping[str, str], auditors: Sequence[str], *, owner: str |
     """Return the SQL that gives roles of PostgreSQL their privileges on the ledger.
 
     `desks` has the team of each role that may write, by the role's name. `auditors` are the names of roles that may
-    only read, and see the records of all teams. `owner` is the name of the role that becomes the ledger's owner, if it
-    is not None.
+    only read, and see the records of all teams. `owner` is the name of the role that becomes the ledger's owner; if it
+    is None, the owner does not change.
     """
     return grants(desks, auditors, owner=owner)

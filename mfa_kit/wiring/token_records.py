@@ -1,4 +1,4 @@
-"""The inventory of display tokens, which is stored in this computer's ledger."""
+"""The inventory of display tokens, which is stored in the ledger."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ OCTETS = 32
 
 
 class TokenRecords:
-    """The inventory of display tokens, in this computer's ledger. Each call opens the ledger and closes it again.
+    """The inventory of display tokens in the ledger. Each method opens the ledger and closes it again.
 
     A Sighting is the result of comparing a token's codes with its seed once.
     """
@@ -38,8 +38,8 @@ class TokenRecords:
     def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> StockCounts:
         """Add tokens with a seed (`keys`) and without a seed (`bare`).
 
-        Return counts of new, known and conflicting tokens. A token conflicts if the inventory has another seed for its
-        serial. Only fingerprints of the seeds are stored.
+        Return how many tokens are new, how many were known, and how many were known with another seed, which the new
+        seed replaces. Only fingerprints of the seeds are stored.
         """
         with self._inventory() as inventory:
             mark = _fingerprint_key(inventory)
@@ -53,7 +53,7 @@ class TokenRecords:
             return inventory.tokens(), inventory.last_sightings()
 
     def computers(self) -> dict[str, str] | None:
-        """Return the computer that last imported or tested each token, by serial. None without a shared ledger."""
+        """Return the computer that last imported or tested each token, by serial; None if the ledger is not shared."""
         with open_ledger(self._settings) as ledger:
             return Computers(ledger).of_tokens() if ledger.shared else None
 
@@ -66,12 +66,12 @@ class TokenRecords:
             return inventory.last_sightings()
 
     def record(self, *seen: Sighting) -> None:
-        """Store Sightings. Their tokens must be in the inventory."""
+        """Store Sightings. Sightings of tokens that are not in the inventory are skipped."""
         with self._inventory() as inventory:
             inventory.record(*seen)
 
     def sightings_of(self, key: SeededToken) -> list[Sighting]:
-        """Return the stored Sightings of a token.
+        """Return the stored Sightings of a token, oldest first.
 
         Return an empty list if the inventory lacks the token or has another seed for its serial.
         """
@@ -90,7 +90,7 @@ class TokenRecords:
     def keep(self, token: Token, seed: Seed | None, seen: Sighting) -> bool:
         """Add a token to the inventory if it is new, store the Sighting `seen` of this token, and return True.
 
-        If the inventory has another seed for the token, store nothing and return False.
+        If the inventory has the token with another seed than `seed`, store nothing and return False.
         """
         with self._inventory() as inventory:
             mark = otp.fingerprint(seed, _fingerprint_key(inventory)) if seed else ""
@@ -103,18 +103,15 @@ class TokenRecords:
         return True
 
     def check_free(self, serial: str, user: str) -> None:
-        """Raise UsageFault if the token with this serial must not be given to a user.
-
-        The reason may be that another user has the token, or that a check rejected it.
-        """
+        """Raise UsageFault if a token was rejected by a check or belongs to another user than `user`."""
         with self._inventory() as inventory:
             inventory.check_free(serial, user)
 
 
 def share_fingerprint_key(settings: Settings, folder: Path) -> None:
-    """Record the key for fingerprints of a folder whose ledger was copied, if no computer has recorded another key.
+    """Record the digest of the fingerprint key of a folder whose ledger was copied, unless another digest is recorded.
 
-    If another key is recorded, print a message. Do nothing if the folder has no key.
+    If another digest is recorded, print a message. Do nothing if the folder has no key.
     """
     if not (folder / FINGERPRINTS).exists():
         return

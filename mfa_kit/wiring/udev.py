@@ -16,8 +16,9 @@ from mfa_kit.posix.system_users import group_members, is_root
 class RuleState:
     """The state of the rule: its path ("" if it is not installed), the members of its group, and the keys.
 
-    `current` is whether it is the rule of this version. `members` is None if the group does not exist. `keys` has the
-    device nodes of connected keys to which the rule gave its group and mode, `other_keys` the other keys.
+    `current` says whether the installed rule is that of this version of mfa-kit. `members` is None if the group does
+    not exist. `keys` has the device nodes of connected keys to which the rule gave its group and mode, `other_keys` the
+    other keys.
     """
 
     rule: str
@@ -28,13 +29,13 @@ class RuleState:
 
     @property
     def works(self) -> bool:
-        """Return whether the rule of this version and its group exist, and apply to all connected keys."""
+        """Whether the rule of this version and its group exist, and the rule was applied to all connected keys."""
         return self.current and self.members is not None and not self.other_keys
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was removed: the rule, and the group. A group that has members is kept."""
+    """Whether the rule and its group were removed. A group that has `members` is kept."""
 
     rule: bool
     group: bool
@@ -58,7 +59,7 @@ def rule_state() -> RuleState:
 
 
 def install_rule() -> RuleState:
-    """Create the group, write the rule and apply it. Return the new state. Raise DeviceFault if udev fails."""
+    """Create the group, write the rule and apply it. Return the new state. Raise the errors of `remove_rule`."""
     _require_root("install")
     if group_members(system.GROUP) is None:
         system.create_group()
@@ -68,7 +69,10 @@ def install_rule() -> RuleState:
 
 
 def remove_rule() -> Removed:
-    """Remove the rule, and its group if it has no members. Raise DeviceFault if udev fails."""
+    """Remove the rule, and its group if it has no members.
+
+    Raise UsageFault if the user is not root or this is not Linux, and DeviceFault if a step fails.
+    """
     _require_root("remove")
     removed = udev_rule.remove_rule()
     if removed:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def load_boto3() -> None:
     """Load boto3, and exclude its objects from garbage collection, because they live until exit (docs/decisions/007).
 
-    Call this before zxing-cpp is imported. Otherwise the types of zxing-cpp are excluded too, and for each of these
-    types zxing-cpp prints a line at exit.
+    Call this before zxing-cpp is imported. Otherwise this function does nothing, because the types of zxing-cpp would
+    be excluded too, and zxing-cpp would print a line at exit for each of them.
     """
     if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
         import boto3  # noqa: F401 - adapters use it
