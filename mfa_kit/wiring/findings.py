@@ -1,4 +1,4 @@
-"""Converts the findings of an audit to a format for which a library is needed."""
+"""Converts audit findings to OCSF, an output format that needs the extra `ocsf`."""
 
 from collections.abc import Sequence
 

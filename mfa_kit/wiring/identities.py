@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.files.plugins import Identity
 
 TRIES = 3
-# The message that explains the wait, because scrypt is slow by design.
+# Printed before a passphrase is tried, because scrypt takes seconds by design.
 UNLOCKING = "unlocking the identity ..."
 INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
 
@@ -46,7 +46,7 @@ class Identities:
         return passphrase
 
     def _ask_again(self, file: Path) -> bool:
-        """Return whether the user may type another passphrase after a wrong passphrase."""
+        """If the user may type another passphrase, report that the last one was wrong and return True."""
         self._wrong += 1
         if self._descriptor is not None or self._wrong >= TRIES:
             return False

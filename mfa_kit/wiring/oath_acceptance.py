@@ -21,7 +21,7 @@ def random_seed() -> Seed:
 
 
 def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
-    """Check the manufacturer of an OATH key by the FIDO attestation of the same key. The user touches it twice.
+    """Check the manufacturer of an OATH key by the FIDO attestation of the same key. The user touches the key twice.
 
     The check fails if the FIDO applet of the same key is not found.
     """

@@ -46,7 +46,7 @@ WRONG = {RuleResult.FAIL, RuleResult.UNKNOWN}
 
 
 def ocsf_line(record: FindingRecord) -> str:
-    """Return a finding as one line of JSON: a Compliance Finding (class 2003). Times are milliseconds."""
+    """Return a finding as one line of JSON: a Compliance Finding (class 2003). Times are in milliseconds."""
     first = record.last_seen if record.first_seen is None else record.first_seen
     is_new = record.first_seen is None or record.first_seen >= record.last_seen
     activity = ActivityID.Create if is_new else ActivityID.Update

@@ -139,8 +139,9 @@ class UserThreads:
 def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Organization]:
     """Open the caller's account and the ledger, select the accounts, and yield the Organization.
 
-    The accounts file is read first, because its errors need no credentials. Raise UsageFault if the file or an option
-    is wrong or no account is selected, AwsFault if Organizations cannot list the accounts, and the errors of `connect`.
+    The accounts file is read first, so that its errors are found without credentials. Raise UsageFault if the file or
+    an option is wrong or no account is selected, AwsFault if Organizations cannot list the accounts, and the errors of
+    `connect`.
     """
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
 

@@ -64,7 +64,7 @@ def take_snapshot(
 
 
 def root_of(organization: Organization) -> Callable[[], OrganizationRoot]:
-    """Start `open_organization_root` in another thread, because it makes several calls.
+    """Call `open_organization_root` in another thread, so that the caller does not wait for the calls to AWS.
 
     Return a function that waits for the OrganizationRoot and returns it.
     """

@@ -1,6 +1,6 @@
-"""Backups protected by a passphrase.
+"""Protects backups with a passphrase.
 
-They are encrypted to this computer's identity (an age key), and the identity is encrypted with the passphrase.
+Such backups are encrypted to this computer's identity (an age key), and the identity is encrypted with the passphrase.
 Therefore scrypt, which takes seconds by design, is needed only for the identity and not for each backup. `age -d -i
 IDENTITY BACKUP` decrypts a backup too, and asks for the passphrase.
 """
@@ -36,10 +36,13 @@ INSTEAD = "--passphrase-fd N"
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
     """Return the recipient (public key) of this computer's identity, which is created on first use.
 
-    In a dry run, nothing is created or asked. Before an identity file is used for the first time, the user is asked for
-    the passphrase, to check that the passphrase decrypts the file and that the identity in it belongs to the recipient.
-    A passphrase from `passphrase_fd` is checked each time. Raise UsageFault if the passphrase is wrong or if there are
-    several identities, and Declined if there is no terminal on which to ask.
+    In a dry run, the user is not asked and nothing is stored. If there is no identity, a dry run returns a recipient
+    that is never used.
+
+    Before an identity file is used for the first time, the user is asked for the passphrase, to check that the
+    passphrase decrypts the file and that the identity in it belongs to the recipient. A passphrase from `passphrase_fd`
+    is checked each time. Raise UsageFault if the passphrase is wrong or if there are several identities, and Declined
+    if there is no terminal on which to ask.
     """
     home = this_computer.home().absolute()
     if settings.dry_run:
@@ -95,7 +98,7 @@ def _identities(home: Path) -> list[Path]:
 
 
 def _new_passphrase(person: Interaction, descriptor: int | None) -> Secret[str]:
-    """Return a new passphrase: the first line of a file descriptor or, if that is None, one that the user chooses."""
+    """Return a new passphrase: the first line of a file descriptor or, if it is None, what the user chooses."""
     if descriptor is None:
         return new_passphrase(person)
     line = _passphrase_on(descriptor)

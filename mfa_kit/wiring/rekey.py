@@ -66,9 +66,10 @@ def reencrypt(
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rekeyed:
-    """Re-encrypt these backups, given with their recorded recipients, to the recipients of `vault`.
+    """Re-encrypt the backups in `known` to the recipients of `vault`.
 
-    The caller has locked the folder. `until` and `counted`, and the result, are as in `rekey`.
+    `known` also has the recipients that the ledger recorded for each backup. The caller must have locked the folder.
+    `until` and `counted`, and the result, are as in `rekey`.
     """
     from mfa_kit.adapters.files.resealing import AgeResealer
 

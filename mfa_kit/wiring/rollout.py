@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-# The number of threads for which one more thread is started, so that encryption does not slow down the calls to AWS.
+# For each group of this many threads, one more thread is started, so that encryption does not slow down AWS calls.
 ENCRYPTING = 4
 
 
@@ -96,7 +96,7 @@ def open_rollout(
     progress: Progress,
     oath_keys: OathKeys | None = None,
 ) -> Iterator[RolloutPorts]:
-    """Open AWS and the ledger, and yield the ports of a rollout in one account.
+    """Connect to AWS, open the ledger, and yield the ports of a rollout in one account.
 
     One Pace limits the rate of all AWS calls. Up to `workers` calls are in progress at a time. Raise the errors of
     `connect`.
@@ -185,7 +185,7 @@ def assemble_ports(
 def open_results_folder(named: Path | None, plan: Path) -> Path:
     """Create the folder for results if it does not exist, and return it. Its default path is beside the plan.
 
-    Raise UsageFault if that fails, or if the folder has the results of another plan.
+    Raise UsageFault if the folder cannot be created, or if it has the results of another plan.
     """
     folder = results_folder(named, plan)
     check_results(folder, plan)

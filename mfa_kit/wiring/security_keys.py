@@ -45,7 +45,7 @@ class NewPinOptions:
     """The options for a key's new PIN.
 
     `generate` means that mfa-kit generates the PIN. The PIN is encrypted to the recipients in `to` and in the files
-    `to_files`, and written to the file `out`, or it is written unencrypted to `letter`. If none of them is given, a
+    `to_files`, and written to the file `out`, or it is written unencrypted to `letter`. Without `out` and `letter`, a
     generated PIN is shown once.
     """
 
@@ -98,9 +98,9 @@ class SecurityKeys:
         return same_device.find_same_device(reader)
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager["FidoKey"]:
-        """Return a context that opens the key whose device node, reader or serial is `wanted`; if None, the only key.
+        """Return a context that opens the key whose device node, reader or serial is `wanted`.
 
-        Raise DeviceFault if there is no such key, or if several match.
+        If `wanted` is None, open the only key. Raise DeviceFault if there is no such key, or if several match.
         """
         from mfa_kit.adapters.fido import key
 

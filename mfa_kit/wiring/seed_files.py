@@ -27,9 +27,9 @@ COLUMNS = "write one row per token: serial, code[, second code][, time]; the tim
 class SeedFileOptions:
     """The options for reading a seed file: how its seeds are encoded, and the source of its passphrase or key.
 
-    If `encoding` is None, it is that of the file's format, or the only one that fits all seeds. The passphrase or key
-    is the first line of stdin with `unlock_stdin`, or of the file descriptor `unlock_fd`. Otherwise the user types the
-    passphrase or key.
+    If `encoding` is None, seeds are decoded as the file's format says, or in each way that fits all seeds. The
+    passphrase or key is the first line of stdin with `unlock_stdin`, or of the file descriptor `unlock_fd`. Otherwise
+    the user types the passphrase or key.
     """
 
     encoding: Encoding | None = None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mfa_kit.core.place_text import parse_place
 from mfa_kit.core.places import Place
-from mfa_kit.posix.hardening import harden as harden  # noqa: PLC0414 - verbs take it from here
+from mfa_kit.posix.hardening import harden as harden  # noqa: PLC0414 - other modules import it from here
 from mfa_kit.wiring import config
 
 

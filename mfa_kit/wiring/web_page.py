@@ -28,7 +28,7 @@ def serve(views: "Views") -> "PageServer":
 
 
 def print_address(server: "PageServer", role: str, *, progress: Progress) -> None:
-    """Print a new one-time address of a view."""
+    """Print a new one-time address of the view for `role`."""
     _print(server.new_address(role), progress)
 
 
@@ -39,9 +39,9 @@ def _print(address: Secret[str], progress: Progress) -> None:
 
 @contextmanager
 def announced(server: "PageServer", role: str, *, progress: Progress, browser: bool) -> Iterator[None]:
-    """Print the one-time address of a view. With `browser` and a desktop, also open it.
+    """Print a new one-time address of the view for `role`. With `browser` and on a desktop, also open it.
 
-    The browser opens a local file that leads to the address, because other users of this computer can read the
+    The browser opens a local file that redirects to the address, because other users of this computer can read the
     arguments of a browser. The file is removed when the context ends.
     """
     import webbrowser

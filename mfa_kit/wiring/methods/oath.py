@@ -104,7 +104,7 @@ def _of_dead(context: Context) -> Carrier:
 
 
 def _usage(intent: Intent, context: Context) -> Sequence[str]:
-    """Return lines that tell the user how to get codes from the key. If ykman works with this key, they name ykman."""
+    """Return lines that say how to get codes from the key: with ykman, unless ykman does not work with this key."""
     key = context.oath_keys.seen(intent.card or "")
     code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
     ykman = key is None or key.ykman

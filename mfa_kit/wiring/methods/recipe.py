@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from mfa_kit.rollout.key_slot import KeySlot
     from mfa_kit.wiring.oath_keys import OathKeys
 
-# The key under which the metadata of a dataclass field has its Option.
+# The key of the Option in the metadata of a dataclass field.
 OPTION = "option"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """An enrollment method's option on the command line. The dataclass field has its name, type and default.
+    """An option of an enrollment method on the command line. A dataclass field has the option's name, type and default.
 
     `single` means that the value belongs to one device, such as its serial. Commands that make many devices do not have
     such an option, because they take the value from the roster or from the inserted key. `off` is a second flag, which
@@ -128,10 +128,10 @@ class Recipe:
     `about` is printed at the start of the help of `--with METHOD`. `how` describes the enrollment method for rosters,
     or is None if a roster cannot name this method. `call` is the prompt of the station (`rollout station`, which
     enrolls people in person), with the placeholders `{user}` and `{serial}`. If `call` is empty, the station cannot use
-    the method. `call_user` tells the user at a page what to bring or do, with the same placeholders. `of_dead` returns
-    the Carrier for devices of interrupted runs. `on_key` means that the secret is on a key, which must be inserted when
-    the device is removed. `resumable` means that a half-made device can be completed from its encrypted backup. `usage`
-    returns lines that say how to use a device.
+    the method. `call_user` is what the user's web page asks the user to do, with the same placeholders. `of_dead`
+    returns the Carrier for devices of interrupted runs. `on_key` means that the secret is on a key, which must be
+    inserted when the device is removed. `resumable` means that an unfinished device can be completed from its encrypted
+    backup. `usage` returns lines that say how to use a device.
     """
 
     method: Method
@@ -187,7 +187,7 @@ class Methods(Mapping[str, Recipe]):
 
 
 class _Names(Container[str]):
-    """The names of the enrollment methods for whose recipe the function `true` returns True.
+    """The names of the enrollment methods whose Recipe meets a condition: the function `true` returns True for it.
 
     The module of a recipe is imported when the name of its method is looked up.
     """

@@ -27,7 +27,10 @@ class Codes(StrEnum):
 
 
 class PlainPicture:
-    """A QR code in a new, unencrypted file. Raise UsageFault if the file exists, or the errors of `check_new`."""
+    """Writes a QR code, unencrypted, to a new file.
+
+    Raise UsageFault if the file exists, and the errors of `check_new` for its path.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self._written = str(path), False
@@ -78,7 +81,8 @@ class VirtualOptions(Options):
     def equip(self, context: Context) -> Equipment:
         """Return a Carrier that asks for codes or computes them, and a Maker (a procedure) that creates the device.
 
-        `--codes` chooses where the codes come from. Raise UsageFault if options conflict.
+        `--codes` chooses where the codes come from. Raise UsageFault if options conflict, or the errors of
+        PlainPicture for `--qr-file`.
         """
         if self.backup_alone:
             if self.qr_file or self.show_secret:
