@@ -95,7 +95,10 @@ def _holds(keys: PluggedOathKeys, key: OathKey, label: str) -> bool:
 
 
 def code_on_key(keys: PluggedOathKeys, label: str, wanted: str | None, *, at: float) -> str | None:
-    """Return the code of the credential with this label for a Unix time, or None if no matching key has it."""
+    """Return the code that the credential `label` has at the Unix time `at`, or None if no key has this credential.
+
+    `wanted` is the serial, reader or identity of the key to use; None means the only key with the credential.
+    """
     key = find_holder(keys, label, wanted)
     if key is None:
         return None

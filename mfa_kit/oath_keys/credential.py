@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 
 def ykman_finds(reader: str) -> bool:
-    """Whether ykman finds the key in this reader. That depends only on the name (ykman.pcsc, YK_READER_NAME)."""
+    """Whether ykman finds the key in this reader. ykman checks only the reader's name (ykman.pcsc, YK_READER_NAME)."""
     return "yubico yubikey" in reader.lower()
 
 
 def remedy(what: str, command: str, *, reader: str) -> str:
-    """Return a hint to do `what` with `command`, which is a command of ykman.
+    """Return a hint that says to do `what` with the ykman command `command`.
 
     If ykman does not find the key in the reader, the hint names the manufacturer's program instead.
     """
@@ -20,11 +20,13 @@ def remedy(what: str, command: str, *, reader: str) -> str:
 class OathKey:
     """A key with the YKOATH applet.
 
-    `identity` belongs to the applet. It is random, and new after a reset. `serial`, `firmware` and `used` are None if
-    the key does not report them; `used`, the number of credentials, is unknown while the key is locked. `room` is the
-    maximum number of credentials that its model can hold, and `labels` are the names of its credentials. `reader` is
-    PC/SC's name for the reader. It does not identify the key, because the names and the order of readers change.
-    `where` is that name without control characters, and `what` is the name of the model.
+    `identity` is the ID of the applet: a random text, which changes with each reset. `used` is the number of
+    credentials, and `labels` are their names. While the key is locked, `used` is None and `labels` is empty. `room` is
+    the maximum number of credentials that the model can hold. `serial`, `firmware` and `room` are None if unknown.
+
+    `reader` is PC/SC's name for the reader. It does not identify the key, because the names and the order of readers
+    change. `where` is the same name without control characters. `what` is the name of the model, or the name of the
+    reader if the key does not report its model.
     """
 
     reader: str
@@ -60,7 +62,7 @@ class OathKey:
 
     @property
     def yubikey(self) -> bool:
-        """Whether the key claims to be a YubiKey."""
+        """Whether the name of the model or the reader says that the key is a YubiKey."""
         return self.what.lower().startswith(("yubikey", "yubico"))
 
     def answers_to(self, name: str) -> bool:

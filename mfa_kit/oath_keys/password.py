@@ -1,4 +1,4 @@
-"""Sets, changes and removes the password of a key's OATH applet. The key is opened again to check the result."""
+"""Sets, changes and removes the password of a key's OATH applet, then opens the key again to check the result."""
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.oath_keys.applet import LockableKeys
@@ -30,7 +30,7 @@ def clear_password(keys: LockableKeys, wanted: str | None) -> OathKey:
     """Remove a key's password, check that the key no longer asks for one, and return the key.
 
     `wanted` is the key's serial, reader or identity; None means the only key, or the one that the user chooses. Raise
-    UsageFault if the key has no password, and DeviceFault if it still asks for one.
+    UsageFault if the key has no password, and DeviceFault if the key still asks for a password afterwards.
     """
     key = keys.choose(wanted)
     if not key.password:
