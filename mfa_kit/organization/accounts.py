@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from mfa_kit.core.models import ACCOUNT_ID
 
-# The name of a role, which may have a path before it (IAM API reference, CreateRole), and the ARN of a role.
+# The name of a role, with or without a path before the name (IAM API reference, CreateRole), and the ARN of a role.
 ROLE_NAME = re.compile(r"(?!arn:)(?:[!-.0-~]+/){0,100}[\w+=,.@-]{1,64}", re.ASCII)
 ROLE_ARN = re.compile(rf"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{{12}}):role/{ROLE_NAME.pattern}", re.ASCII)
 # An external ID and a source identity (STS API reference, AssumeRole).
@@ -18,7 +18,7 @@ SOURCE_IDENTITY = re.compile(r"(?!aws:)[\w+=,.@-]{2,64}", re.ASCII)
 class AccountState(StrEnum):
     """The state of an account (Organizations API reference, Account: State).
 
-    UNKNOWN is not a state of AWS. It means that the response has no state, or a state that mfa-kit does not know.
+    UNKNOWN is not a state of AWS. It means that Organizations returned no state, or a state that mfa-kit does not know.
     """
 
     PENDING_ACTIVATION = "PENDING_ACTIVATION"
@@ -34,9 +34,10 @@ class OrgAccount:
     """An account in which a command works.
 
     `state` is None if the account comes from a file. `roles` are names or ARNs of roles that are assumed one after the
-    other. The last role must be in this account; the others may be in any account. If there is neither a role nor a
-    profile, the command's default role is assumed. `profile` is an AWS profile that is used instead of a role. `tags`
-    are texts such as `env:prod`, and `variables` are values for other programs, both in the format of c7n-org.
+    other. The last role must be in this account; the others may be in any account. `profile` is an AWS profile that is
+    used instead of a role. If there is neither a role nor a profile, the command's default role is assumed.
+    `external_id` is sent with AssumeRole. `tags` are texts such as `env:prod`, and `variables` are values for other
+    programs; both are in the format of c7n-org.
     """
 
     id: str

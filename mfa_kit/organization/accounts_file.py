@@ -1,7 +1,7 @@
-"""Converts the content of an accounts file (a list of AWS accounts, in JSON or YAML) to accounts, and accounts back.
+"""Parses the content of an accounts file (a list of AWS accounts, in JSON or YAML), and returns content for a new file.
 
-The format is `CONFIG_SCHEMA` in c7n_org/cli.py of Cloud Custodian, for accounts of AWS only, and with two differences:
-an account may have neither a role nor a profile, and a key that c7n-org would ignore is an error.
+The format is `CONFIG_SCHEMA` in c7n_org/cli.py of Cloud Custodian, but only for AWS accounts. There are two more
+differences: an account may have neither a role nor a profile, and a key that c7n-org would ignore is an error.
 """
 
 import math
@@ -15,7 +15,8 @@ from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_ARN, ROLE_NAME, OrgAccount
 
 T = TypeVar("T")
-# The keys of an account. mfa-kit ignores the keys in IGNORED, because IAM has no regions.
+# The keys of an account. mfa-kit ignores the keys in IGNORED: IAM has no regions, and the ID of the organization is not
+# needed.
 KEYS = ("account_id", "name", "display_name", "email", "role", "profile", "external_id", "tags", "vars")
 IGNORED = ("org_id", "regions")
 # The top-level keys of a file, and the keys under which c7n-org lists accounts of other clouds.
@@ -25,8 +26,8 @@ OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
 DEEPEST = 50
 FORMAT = "see docs/accounts-file.md, or write a file: mfa-kit accounts export -o FILE"
 
-# A function that returns where an account is in the file, such as `line 3`. The arguments are the index of the account,
-# from 0, and the name of one of its keys, or None for the whole account.
+# A function that returns the place of an account or of one of its keys in the file, such as `line 3`. The arguments are
+# the index of the account, counted from 0, and the name of the key, or None for the whole account.
 Locate = Callable[[int, str | None], str]
 
 
@@ -83,7 +84,7 @@ def parse_accounts(document: object, *, locate: Locate = number_accounts) -> Par
 
 
 def _top(document: object) -> tuple[list[object], dict[str, object], list[AccountFault]]:
-    """Return the unparsed accounts, the variables that all accounts share, and an error for each unknown key.
+    """Return the unparsed accounts, the variables that all accounts share, and an error for each unknown top-level key.
 
     Raise UsageFault if there is no list of accounts, or if the top-level key `vars` is invalid.
     """
@@ -256,10 +257,10 @@ def _variables(value: object) -> dict[str, object]:
 
 
 def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> None:
-    """Raise UsageFault if JSON cannot represent a value, or if it is nested too deep.
+    """Raise UsageFault if JSON cannot represent a value, or if the value is nested too deep.
 
-    In YAML, a list can contain itself. `above` has the `id()` of each list and dictionary that contains this value, and
-    `done` the `id()` of each one that was already checked.
+    In YAML, a list can contain itself. `above` has the `id()` of each list and dictionary that contains this value.
+    `done` has the `id()` of each list and dictionary that was already checked.
     """
     if isinstance(value, dict | list):
         if id(value) in above or len(above) > DEEPEST:

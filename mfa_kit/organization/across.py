@@ -52,9 +52,9 @@ class Visit(Generic[T]):
 
 
 class RunEach(Protocol):
-    """Applies a function to several items at a time, and yields each result when it is ready.
+    """Calls a function with several items at a time, and yields each result when it is ready.
 
-    If the generator is closed, no further item is started.
+    After the generator is closed, the function is not called with further items.
     """
 
     def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Generator[T, None, None]:
@@ -71,8 +71,8 @@ def visit_accounts(
 ) -> Generator[Visit[T], None, None]:
     """Call `work` for each account, and yield the outcomes in the order in which the accounts finish.
 
-    `each` makes these calls, several at a time. `is_whole` returns False for a result that lacks a part of the account,
-    because this part could not be read. If `work` raises MfaKitError, the outcome has this error instead of a result.
+    `each` makes these calls, several at a time. `is_whole` returns False for a result in which a part of the account is
+    missing because it could not be read. If `work` raises MfaKitError, the outcome has the error instead of a result.
     """
 
     def visit(account: OrgAccount) -> Visit[T]:
@@ -94,9 +94,9 @@ def _unread(account: OrgAccount, state: VisitState, error: MfaKitError) -> Visit
 
 
 def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
-    """Return a Visit (an outcome) for each of these accounts, in which no work is done because they are not active.
+    """Return an outcome for each of these accounts. No work was done in them, because they are not active.
 
-    Its state is SKIPPED. If the state of the account is UNKNOWN, the account may be active, so the Visit is FAILED.
+    The outcome is SKIPPED. If the state of an account is UNKNOWN, the account may be active, so the outcome is FAILED.
     """
     return [
         Visit(account=account, state=VisitState.FAILED, why="Organizations does not say whether the account is active")
@@ -109,7 +109,7 @@ def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
 def all_denied(visits: Sequence[Visit[T]]) -> bool:
     """Return whether two or more accounts were tried and all of them denied access.
 
-    In this case, the cause is probably in the caller's credentials, not in the accounts.
+    If so, the cause is probably in the caller's credentials, not in the accounts.
     """
     tried = [visit for visit in visits if visit.state is not VisitState.SKIPPED]
     return len(tried) > 1 and all(visit.state is VisitState.DENIED for visit in tried)

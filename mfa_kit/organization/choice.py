@@ -1,4 +1,4 @@
-"""The options that select accounts, and the role that mfa-kit assumes in each."""
+"""The options that select accounts, and the role that mfa-kit assumes in each account."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,15 @@ WORKERS = 16
 class AccountsChoice:
     """The options of a command that works in many accounts: which accounts, and the role to assume in them.
 
-    `file` lists the accounts. If it is None, Organizations lists them: all accounts of the organization, or those in
-    the unit `ou` (the ID of a unit or of the root) and the units below it. `include` and `exclude` are account IDs and
-    names, and `tags` are texts such as `env:prod`.
+    `file` is the accounts file. If it is None, Organizations lists the accounts: all accounts of the organization, or
+    only those in the unit `ou` (the ID of a unit or of the root) and in the units below it. `include` and `exclude` are
+    account IDs and names, and `tags` are texts such as `env:prod`.
 
-    `role_name` is the role that is assumed in accounts without a role and a profile, or None if the command has no
-    default role. With `replaces_roles`, this role also replaces the last role of each account that has roles.
-    `external_id` and `source_identity` are sent with AssumeRole. `workers` is the number of accounts to work in at the
-    same time. With `resume`, accounts whose complete results are in `output_dir` are not read again.
+    `role_name` is the role that is assumed in accounts that have neither a role nor a profile. It is None if the
+    command has no default role. With `replaces_roles`, this role also replaces the last role of each account that has
+    roles. `external_id` and `source_identity` are sent with AssumeRole. `workers` is the number of accounts to work in
+    at the same time. `output_dir` is the folder for the results. With `resume`, accounts whose complete results are
+    already there are not read again.
     """
 
     file: Path | None = None

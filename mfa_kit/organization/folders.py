@@ -12,15 +12,15 @@ class AccountFolders(Protocol):
     def write(self, account: str, files: Mapping[str, str]) -> None:
         """Write the subfolder of the account with this ID. `files` maps file names to their texts.
 
-        An earlier subfolder of the account is replaced. Raise IntegrityFault if the new one cannot be written; the
-        earlier one is then kept.
+        An earlier subfolder of the account is replaced. If the new subfolder cannot be written, the earlier subfolder
+        is kept, and IntegrityFault is raised.
         """
         ...
 
     def write_file(self, name: str, text: str) -> None:
         """Write a file about all accounts, and replace an earlier file of this name.
 
-        Raise IntegrityFault on failure.
+        Raise IntegrityFault if the file cannot be written.
         """
         ...
 
@@ -42,6 +42,6 @@ class AccountFolders(Protocol):
     def snapshot(self, account: str) -> Snapshot | None:
         """Return the snapshot that an earlier run took of the account with this ID.
 
-        Return None if no run has read the account completely.
+        Return None if there is no snapshot, or if it is damaged or incomplete.
         """
         ...

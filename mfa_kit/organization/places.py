@@ -1,7 +1,7 @@
 """Runs work in several accounts at the same time. An account that is throttled does not delay other accounts.
 
-Only a limited number of accounts are at work at a time. Each of them has a place, which is its right to be at work.
-While the work in an account waits, another account may use its place.
+There is a fixed number of places, and only an account that has a place is worked in. While the work in an account
+pauses, the account gives up its place, so that work in another account can start.
 """
 
 import threading
@@ -15,18 +15,19 @@ from typing import Generic, TypeVar
 S = TypeVar("S")
 T = TypeVar("T")
 
-# The number of accounts that may wait in addition to those at work. Each has its own threads and results in memory.
+# How many accounts may be in a pause, in addition to the accounts that have a place. The number is limited, because
+# each account that was started has threads and results in memory.
 WAITING = 100
-# The seconds in which requests should end after a stop. If they take longer, the command prints for which accounts it
-# waits.
+# The seconds that running requests get to end after an error or Ctrl-C. If they take longer, the command prints for
+# which accounts it waits.
 PROMPT = 1.0
 
 
 class AccountPlace:
-    """The place of one account: its right to be one of the limited number of accounts at work.
+    """The place of one account, which allows work in the account.
 
-    While a thread of the account waits, its place is free for another account. `changed` is called with 1 when the
-    place becomes free, and with -1 when the account takes it again.
+    While at least one thread of the account pauses, the place is free for another account. `changed` is called with 1
+    when the place becomes free, and with -1 when the account takes a place again.
     """
 
     def __init__(self, changed: Callable[[int], None]) -> None:
@@ -34,7 +35,7 @@ class AccountPlace:
 
     @contextmanager
     def given_up(self) -> Iterator[None]:
-        """Let another account work in this account's place until the `with` block ends."""
+        """Leave this account's place to another account until the `with` block ends."""
         with self._lock:
             self._waiting += 1
             if self._waiting == 1:
@@ -52,10 +53,9 @@ _PLACE: ContextVar[AccountPlace | None] = ContextVar("place", default=None)
 
 
 def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Callable[[float], None]:
-    """Return a function like `sleep` that lets another account work in place of this thread's account during the pause.
+    """Return a function that calls `sleep`, and leaves the place of this thread's account to another account meanwhile.
 
-    During a pause shorter than `least` seconds, no other account does so. In a thread that works in no account, return
-    `sleep` itself.
+    A pause shorter than `least` seconds keeps the place. In a thread that works in no account, return `sleep` itself.
     """
     place = _PLACE.get()
     if place is None:
@@ -74,10 +74,10 @@ def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Call
 class Places(Generic[S, T]):
     """Calls `act` with each item, such as an account, in a thread of its own.
 
-    At most `number` of these threads work at a time. Up to WAITING further threads may be in a pause that they make
-    with a function of `leaving_place`. A thread continues directly after its pause, even if more than `number` threads
-    then work. After an error or a stop, `waits_for` is called with the items whose threads have not ended within
-    PROMPT seconds.
+    A new thread starts only while fewer than `number` threads work. Up to WAITING further threads may pause with a
+    function that `leaving_place` returned. A thread continues directly after its pause, even if more than `number`
+    threads then work. After an error or Ctrl-C, `waits_for` is called with the items whose threads have not ended
+    within PROMPT seconds.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Places(Generic[S, T]):
         self._act, self._number, self._stopped, self._waits_for = act, number, stopped, waits_for
         self._free, self._lock = number, threading.Lock()
         self._going: dict[Future[T], S] = {}
-        # An event is the future of a finished item, or None if an item started to wait, so that another may start.
+        # An event is the future of a finished item, or None if an item began a pause, so that another item can start.
         self._events: SimpleQueue[Future[T] | None] = SimpleQueue()
 
     def work_through(
@@ -103,7 +103,7 @@ class Places(Generic[S, T]):
     ) -> Generator[T, None, None]:
         """Yield each result of `act` when it is ready, or raise the first error of `act`.
 
-        `on_error` is called after an error or a Ctrl-C, or if the generator is closed. It must make the running threads
+        `on_error` is called after an error or Ctrl-C, or if the generator is closed. It must make the running threads
         end soon.
         """
         todo = iter(items)
@@ -130,7 +130,7 @@ class Places(Generic[S, T]):
             pool.shutdown(cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, todo: Iterator[S]) -> None:
-        """Start the next items as long as places are free and `stopped` returns False."""
+        """Start the next items until no place is free, the maximum number have started, or `stopped` returns True."""
         while self._free > 0 and len(self._going) < self._number + WAITING and not self._stopped():
             for item in todo:
                 self._change(-1)

@@ -31,9 +31,9 @@ def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> A
     """Return the accounts that a choice selects, in the order in which they are listed.
 
     An account is selected if it is in `include` (or `include` is empty), is not in `exclude`, and has all of `tags`.
-    Accounts are given by ID or name. Selected accounts that are not active are skipped. Raise UsageFault for an ID,
-    name or tag that no account has, or for a name that several accounts have. Also raise it if no account is left, or
-    if an account has no role and the choice has no default role.
+    `include` and `exclude` contain IDs or names. Selected accounts that are not active are skipped. Raise UsageFault
+    for an ID, name or tag that no account has, or for a name that several accounts have. Also raise UsageFault if no
+    account is left, or if an account has neither a role nor a profile and the choice has no default role.
     """
     listed = list(accounts)
     selected = _matching(listed, choice)
@@ -106,7 +106,7 @@ def _raise_first(wrong: Sequence[UsageFault]) -> None:
 
 
 def _kind(given: str) -> str:
-    """Return what to call a text that matches no account: "the ID" if it has the form of one, else "the name"."""
+    """Return "the ID" if a text that matches no account has the form of an account ID, else "the name"."""
     return "the ID" if ACCOUNT_ID.fullmatch(given) else "the name"
 
 
@@ -116,10 +116,10 @@ def names_of(accounts: Iterable[OrgAccount]) -> list[str]:
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
-    """Return a hint with the known text that is most similar to `given`, or "" if none is similar.
+    """Return a hint with the text in `known` that is most similar to `given`, or "" if no text is similar.
 
-    A complete account ID gets no hint, because it may be right and belong to an account that was not selected. A
-    similar ID would be that of another account.
+    Return "" for a complete account ID, because it may be the correct ID of an account that is not in `known`. The hint
+    would name a different account.
     """
     if ACCOUNT_ID.fullmatch(given):
         return ""
@@ -131,8 +131,8 @@ def nearest(given: str, known: Iterable[str]) -> str:
 def _with_role(account: OrgAccount, choice: AccountsChoice) -> OrgAccount:
     """Return a copy of the account with the external ID and the role that the command line chooses.
 
-    The role replaces the last role of the account's chain, or becomes its only role. An account keeps its own profile
-    or roles, but with `choice.replaces_roles` only a profile is kept.
+    An account without roles gets the role of the choice. An account with roles keeps them, but with
+    `choice.replaces_roles`, the role of the choice replaces the last one. An account with a profile gets no role.
     """
     account = replace(account, external_id=choice.external_id or account.external_id)
     if account.profile is not None or choice.role_name is None or (account.roles and not choice.replaces_roles):

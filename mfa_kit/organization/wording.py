@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 
-# The number of names in a sentence. For a longer list, the sentence also has the number of the others.
+# The maximum number of names that a sentence lists. If there are more, the sentence says how many are left out.
 FEW = 3
 # The word that replaces the ID of each account in a text about several accounts.
 ACCOUNT = "ACCOUNT"
@@ -16,11 +16,11 @@ OURS, AWS = "mfa-kit ", "aws "
 def in_account(line: str, account: str) -> str:
     """Return a line of advice, with the ID of the account added to the command that the line suggests.
 
-    The command is at the start of the line or after a colon.
+    The command is at the start of the line or after a colon. A line without a command is returned unchanged.
 
-    Without the account, someone whose credentials belong to another account could change a user of the same name in
-    that account. A command of mfa-kit gets the option --account, with which mfa-kit refuses other accounts. The AWS CLI
-    has no such option, so its commands get a shell comment. Other lines are returned unchanged.
+    Without the ID, someone whose credentials belong to another account could change a user of the same name in that
+    account. A command of mfa-kit gets the option --account, with which mfa-kit refuses other accounts. The AWS CLI has
+    no such option, so its commands get a shell comment.
     """
     if line.startswith(AWS) or f": {AWS}" in line:
         return f"{line}  # in account {account}"
@@ -45,8 +45,8 @@ def accounts_in_words(accounts: Sequence[OrgAccount]) -> str:
 def by_reason(found: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:
     """Group pairs of an account and a reason by the reason. Return pairs of a list of accounts and their reason.
 
-    The groups are in the order of their first accounts. A reason may contain the ID or label of its account. If several
-    accounts have the reason, the word ACCOUNT replaces the ID and the label.
+    The groups are in the order of their first accounts. A reason may contain the ID or the label of its account. If
+    several accounts have the same reason except for these, the word ACCOUNT replaces the ID and the label.
     """
     groups: dict[str, list[tuple[OrgAccount, str]]] = defaultdict(list)
     for account, reason in found:
