@@ -1,6 +1,6 @@
 """Finds traps in policies about MFA: statements that do not do what their author expects.
 
-Each trap has its own function, which looks at the statements of one policy.
+Each kind of trap has its own function, which looks at the statements of one policy.
 """
 
 import re
@@ -56,10 +56,10 @@ class Trap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPolicy:
-    """A parsed policy. `statements` has each statement with its name, which is its Sid or `statement N`.
+    """A parsed policy. `statements` has pairs of a name, which is the Sid or `statement N`, and a statement.
 
-    `on` is the kind of entity that has or will get the policy, and `partition` the account's partition. Each is None if
-    unknown.
+    `on` is the kind of entity that has or will get the policy, and `partition` is the account's partition. Both are
+    None if unknown.
     """
 
     version: str | None
@@ -75,10 +75,11 @@ class ReadPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reach:
-    """The requests for which the conditions of a statement about MFA hold. All are true if there is no such condition.
+    """Whether the MFA conditions of a statement hold, or might hold, for four kinds of requests.
 
-    `keys` are requests with plain access keys, which have no session. `console` are those of console sessions without
-    MFA. `fresh` and `old` are those of sessions with MFA, which began just now or days ago.
+    `keys` is for requests with plain access keys, which have no session. `console` is for console sessions without MFA.
+    `fresh` is for sessions that began with MFA one minute ago, and `old` for those that began with MFA 36 hours ago. If
+    the statement has no condition about MFA, all four are true.
     """
 
     keys: bool
@@ -88,12 +89,12 @@ class _Reach:
 
     @property
     def only_without_mfa(self) -> bool:
-        """Whether the conditions hold for some requests without MFA, and not for fresh sessions with MFA."""
+        """Whether the conditions hold for some requests without MFA, but not for fresh sessions with MFA."""
         return (self.keys or self.console) and not self.fresh
 
 
-# The request contexts for the fields of _Reach, in their order. In the last one, MFA was
-# 129,600 seconds (36 hours) ago, as in the longest STS session. By default, a console session is shorter (12 hours).
+# The request contexts for the fields of _Reach, in their order. In the last context, MFA was 129,600 seconds (36 hours)
+# ago, which is the longest duration of an STS session.
 REQUESTS: tuple[RequestContext, ...] = (PLAIN_KEYS, NO_MFA, WITH_MFA, {**WITH_MFA, MFA_AGE: "129600"})
 
 
@@ -104,12 +105,15 @@ def _reach(statement: IamStatement) -> _Reach:
 
 
 def _operators(statement: IamStatement, key: str) -> list[str]:
-    """Return the operators with which the conditions of a statement test this condition key."""
+    """Return the operators of the conditions in which a statement tests this condition key."""
     return [operator for operator, name, _ in statement.lines if name.lower() == key.lower()]
 
 
 def _stopped(statement: IamStatement, read: ReadPolicy, context: RequestContext) -> bool:
-    """Whether a statement of the policy denies the actions of `statement` to requests with this context."""
+    """Whether one of the policy's statements that require MFA denies the actions of `statement` in this context.
+
+    If `statement` covers some of the sample actions in WORK, only these samples are tested.
+    """
     work = [action for action in WORK if covers_action(statement, action)] or statement.actions
     return any(
         holds(each, context) is not False and all(covers_action(each, action) for action in work)
@@ -191,21 +195,21 @@ def _operator(read: ReadPolicy) -> Iterator[Trap]:
                 yield Trap(
                     name="operator",
                     statement=name,
-                    what=f"{operator} is not for a condition key with one value, true or false",
+                    what=f"{operator} is the wrong operator for a condition key with a single Boolean value",
                     instead="Bool to allow with MFA, or BoolIfExists to deny without",
                 )
 
 
-# Statements that name resources are evaluated for an example user, zoe: the start of ARNs in zoe's account, and the
-# context of zoe's requests.
+# Statements that name resources are evaluated for an example user, zoe. ACCOUNT is the start of all ARNs in zoe's
+# account, and OF_SOMEBODY is the context of zoe's requests.
 ACCOUNT = "arn:aws:iam::123456789012:"
 OF_SOMEBODY: RequestContext = {"aws:username": "zoe"}
-# Matches the partition and the account in an ARN of IAM. A policy is assumed to name only the user's own account.
+# Matches the start of an IAM ARN, up to the account. mfa-kit assumes that a policy names only the user's own account.
 OWN_ACCOUNT = re.compile(r"arn:[^:]*:iam::[^:]*:")
 
 
 def _covers(statement: IamStatement, action: str) -> bool:
-    """Whether a statement covers an action that a user performs on their own user or device.
+    """Whether a statement covers, or might cover, an action of a user on the same user or on the user's device.
 
     sts:GetSessionToken has no resource, so it is tested with the resource `*`.
     """
@@ -246,7 +250,8 @@ def _session(read: ReadPolicy) -> Iterator[Trap]:
 def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
     """Yield a trap for each statement that denies an enrollment action to users who have no device yet.
 
-    Only actions that another statement of the policy allows are considered.
+    Only actions that the policy itself allows are considered. If it allows them only with a general pattern, such as
+    `iam:*`, there is no trap, because the author may not expect users to enroll themselves.
     """
     allowed = [
         action for action in ENROLL if any(each.allow and covers_action(each, action) for _, each in read.statements)
@@ -263,7 +268,7 @@ def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _names(statement: IamStatement, action: str) -> bool:
-    """Whether a statement allows this action by name, or by a pattern for MFA, such as `iam:*MFADevice`."""
+    """Whether a statement allows this action by name, or by a pattern that contains "MFA", such as `iam:*MFADevice`."""
     return statement.allow and any(
         "mfa" in each.lower() and like(each.lower(), action.lower()) for each in statement.actions
     )
@@ -349,7 +354,7 @@ TRAPS: tuple[Callable[[ReadPolicy], Iterator[Trap]], ...] = (
 def find_traps(document: str, *, on: Holder | None = None, partition: str | None = None) -> list[Trap]:
     """Return the traps in a policy. Raise UsageFault for text that is not a policy.
 
-    `on` is the kind of entity that has or will get the policy, and `partition` the account's partition. None means
+    `on` is the kind of entity that has or will get the policy, and `partition` is the account's partition. None means
     unknown.
     """
     rows = statements(document)
@@ -365,7 +370,7 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
 def account_traps(snapshot: Snapshot) -> list[tuple[str, list[Trap]]]:
     """Return a pair for each policy that mentions MFA, except AWS's own policies: where it is attached, and its traps.
 
-    If the text is not an IAM policy, it cannot be checked, and a single trap says so.
+    If the text of a policy is not an IAM policy, it cannot be checked. Its only trap then says so.
     """
     return [
         (
@@ -391,7 +396,7 @@ def _version_of(document: str) -> str | None:
 
 
 def about_mfa(document: str) -> bool:
-    """Whether a policy's text contains the condition key aws:MultiFactorAuthPresent."""
+    """Whether a policy's text contains the condition key aws:MultiFactorAuthPresent, in any case."""
     return MFA.lower() in document.lower()
 
 
@@ -399,7 +404,7 @@ def policies_about_mfa(snapshot: Snapshot) -> Iterator[tuple[str, Holder, str]]:
     """Yield three values for each policy that mentions MFA, except AWS's own policies.
 
     The first value names the entity that has the policy, and the policy: `group staff, policy force-mfa`. The second
-    is the kind of this entity, and the third is the text of the policy.
+    value is the kind of the entity, and the third value is the text of the policy.
     """
     for holder, entities in (
         (Holder.GROUP, snapshot.groups),

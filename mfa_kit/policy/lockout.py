@@ -41,7 +41,8 @@ WAYS: Mapping[str, RequestContext] = {
 class AccessState(StrEnum):
     """The access that a user would have, worst first.
 
-    The first three are lockouts. Unknown access counts as a lockout, so that nothing unknown passes the check.
+    The first three values count as lockouts. UNKNOWN is one of them, so that a user whose access is unknown does not
+    pass the check.
     """
 
     LOCKED = "locked out"
@@ -67,8 +68,9 @@ SHUT = {AccessState.LOCKED, AccessState.ENROLLS, AccessState.UNKNOWN}
 class UserAccess:
     """The access that a user would have with a console password or with access keys, and what to do first.
 
-    `way` is `console` or `access keys`, `any` if the user's credentials are unknown, or `none` if there are none.
-    `already` is true if the user is locked out by the policies of today.
+    `way` is `console` or `access keys`, `any` if the user's credentials are unknown, or `none` if the user has none.
+    `why` is the reason for `state`. `first` is a command or an instruction that prevents a lockout. `already` is true
+    if today's policies already lock the user out.
     """
 
     user: str
@@ -111,9 +113,9 @@ def may_have_to_change(one: AccountUser) -> bool:
 
 
 def access_with(snapshot: Snapshot, document: str, *, group: str | None = None) -> list[UserAccess]:
-    """Return the access that each user would have if a policy were attached to them, worst first.
+    """Return the access that each user in a group would have if a policy were attached to them, worst first.
 
-    The users are those of `group`, or all users if it is None. A user with a password and access keys has two rows.
+    If `group` is None, all users are included. A user with a password and access keys is listed twice.
     """
     found = [access for one in users_in(snapshot, group) for access in _access(one, (document,), snapshot)]
     order = list(AccessState)
@@ -137,11 +139,11 @@ def _access(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> list
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """The effect that a policy would have on the actions of a user.
+    """The effect that new policies would have on the actions of a user.
 
-    `would` says whether the policy would make today's policies deny all work (all actions except those of the user's
-    own sign-in), or None if that is unknown. `does` says whether they already do so without it. `lost` lists the
-    actions that would be denied, as text.
+    `would` says whether today's and the new policies together would deny all work (all actions except those for the
+    user's own sign-in), or None if that is unknown. `does` says whether today's policies alone deny all work. `lost`
+    lists, as text, the actions that the new policies would or might take away.
     """
 
     would: bool | None
@@ -165,10 +167,10 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
 
 
 def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> bool:
-    """Return whether a Deny with NotAction leaves the user some work, although everything that was tried is denied.
+    """Return whether a Deny with NotAction leaves the user some work, although all sample actions are denied.
 
-    Actions in NotAction count as work, except those of IAM and STS, which users need to enroll. Statements that deny
-    only requests without MFA are ignored, because their NotAction also lists what users need to enroll.
+    Actions in NotAction count as work, except actions of IAM and STS, because users need these to enroll. Statements
+    that deny only requests without MFA are ignored, because their NotAction lists what users need before they have MFA.
     """
     with_mfa = {**request, **WITH_MFA}
     denies = (each for text in more for each in statements(text) if not each.allow)
@@ -180,10 +182,10 @@ def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: Reque
 def _lost(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> tuple[bool | None, list[ActionOnResource]]:
-    """Return a flag and a list about the actions that are allowed now and that the policies in `more` would deny.
+    """Return whether the policies in `more` would deny all actions that are allowed now, and the actions they deny.
 
-    The flag is True if no action would stay allowed, False if at least one would, and None if that is unknown. The list
-    has the actions, each with its resource, that the policies would or might deny.
+    The first value is True if no action would stay allowed, False if at least one would, and None if that is unknown.
+    The second value lists the actions that the policies would or might deny, each with its resource.
     """
     denies = [each for text in more for each in statements(text) if not each.allow]
     if all(holds(each, request) is False for each in denies):
@@ -196,13 +198,16 @@ def _lost(
 
 
 def _allowed(policies: EntityPolicies, request: RequestContext) -> list[ActionOnResource]:
-    """Return the actions that the policies allow, each with its resource, in which policy variables are replaced."""
+    """Return actions that the policies allow, each with its resource: one action per service, resource and policy.
+
+    Policy variables in the resources are replaced.
+    """
     pairs = [pair for text in policies.documents for pair in actions_named(text, allow=True, whole=True)]
     return list(_with_values(pairs, request))
 
 
 def _with_values(pairs: Iterable[ActionOnResource], request: RequestContext) -> Iterator[ActionOnResource]:
-    """Yield the pairs with their policy variables replaced. Leave out those with an unknown value."""
+    """Yield the pairs with their policy variables replaced. Skip pairs with a variable whose value is unknown."""
     for action, resource in pairs:
         if (filled := filled_text(resource, request)) is not None:
             yield action, filled
@@ -211,9 +216,9 @@ def _with_values(pairs: Iterable[ActionOnResource], request: RequestContext) -> 
 def _denied(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> dict[ActionOnResource, Decision]:
-    """Return the actions that are allowed now and that `more` would or might deny.
+    """Return the actions that are or may be allowed now, and that the policies in `more` would or might deny.
 
-    Each action has its resource, and is mapped to the decision of `more`: EXPLICIT or UNKNOWN.
+    The keys are pairs of an action and a resource. The values are the decisions of `more`: EXPLICIT or UNKNOWN.
     """
     named = [pair for text in more for pair in actions_named(text, allow=False, whole=True)]
     others = _with_values(named, request)
@@ -309,9 +314,9 @@ def _single(one: AccountUser) -> str:
 
 
 def _enroll(one: AccountUser) -> str:
-    """Return the command that adds a device to a user.
+    """Return the command that enrolls a device for a user.
 
-    It has --add if IAM already lists a device, such as a phone number, which IAM no longer accepts.
+    The command has --add if IAM already lists a device, even one that IAM no longer accepts, such as a phone number.
     """
     return command("mfa-kit", "enroll", one.name, "--with", "virtual", *(["--add"] if one.devices else []))
 
@@ -323,7 +328,7 @@ def _judged(
 
 
 def _changes_first(one: AccountUser, snapshot: Snapshot) -> bool | None:
-    """Whether the user has to choose a new password when signing in, or None if that is unknown."""
+    """Whether the user has to choose a new password at the next sign-in, or None if that is unknown."""
     row = one.credentials
     if row and row.password_expires is not None and row.password_expires <= snapshot.at:
         return True
@@ -385,7 +390,10 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
 
 
 def administrators_left(found: Sequence[UserAccess], snapshot: Snapshot) -> list[str]:
-    """Return the names of the administrators who would still have access and could help the other users."""
+    """Return the names of the administrators who would still have access, and could help the other users.
+
+    Administrators whose access is not in `found` are included if they have a password or an active access key.
+    """
     judged = {access.user for access in found}
     open_to = {access.user for access in found if not access.shut and access.state is not AccessState.NO_WAY}
     return [
@@ -399,8 +407,8 @@ def administrators_left(found: Sequence[UserAccess], snapshot: Snapshot) -> list
 class Comparison:
     """The result of a comparison with IAM's policy simulator.
 
-    `differing` lists the actions for which the simulator decides differently from mfa-kit. `why_not` says why the
-    comparison was not possible.
+    `differing` describes the actions for which the simulator decides differently from mfa-kit. `why_not` says why the
+    comparison was not possible, or is "" if it was possible.
     """
 
     differing: tuple[str, ...] = ()
@@ -410,8 +418,9 @@ class Comparison:
 def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
     """Compare mfa-kit's decisions on a policy with those of iam:SimulateCustomPolicy, and return the differences.
 
-    A few actions are decided three times: for access keys, for console sessions without MFA, and for sessions with MFA.
-    Two decisions differ if exactly one of them is an explicit deny.
+    A few actions are evaluated three times: for access keys, for console sessions without MFA, and for sessions with
+    MFA. Two decisions differ if exactly one of them is an explicit deny. If mfa-kit's decision is UNKNOWN, it is not
+    compared.
     """
     differing = []
     actions = (*WORK, "sts:GetSessionToken", "iam:ChangePassword", "iam:ListVirtualMFADevices")
@@ -420,8 +429,7 @@ def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
             theirs = account.simulated([document], actions, context)
             for action, verdict in theirs.items():
                 ours = evaluate([document], action, "*", context)
-                # If ours is UNKNOWN, it depends on a condition whose value was not sent, so there is nothing to
-                # compare.
+                # If `ours` is UNKNOWN, it depends on a condition key whose value was not sent to the simulator.
                 if ours is not Decision.UNKNOWN and Decision.EXPLICIT in {ours, verdict} and ours is not verdict:
                     differing.append(f"{action} ({way}): IAM says {verdict}, mfa-kit says {ours}")
     except MfaKitError as error:

@@ -1,4 +1,7 @@
-"""The steps for a user who leaves an account. The steps that can be undone come first, so a person can still stop."""
+"""The steps for a user who leaves an account.
+
+The first steps end the user's access, and can be undone. MFA devices are removed later, because that cannot be undone.
+"""
 
 from collections.abc import Iterator
 
@@ -10,7 +13,7 @@ from mfa_kit.core.models import check_user
 from mfa_kit.enrollment.revoke import session_commands
 from mfa_kit.policy.onboard import SetupStep, StepState
 
-# The filter for the events of a user in CloudTrail. The user's name is appended to it.
+# The start of the filter for a user's events in CloudTrail. The user's name is appended.
 BY_NAME = "AttributeKey=Username,AttributeValue="
 
 
@@ -28,7 +31,7 @@ def offboard_steps(snapshot: Snapshot, user: str) -> list[SetupStep]:
 
 
 def _state(*, present: bool | None) -> StepState:
-    """Return the state of a step: done if there is nothing to do any more."""
+    """Return the state of a step that removes something: done if it is not present, unknown if `present` is None."""
     if present is None:
         return StepState.UNKNOWN
     return StepState.TO_DO if present else StepState.DONE
@@ -64,7 +67,7 @@ def _sign_in(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
 
 
 def _removals(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
-    """Yield the steps that remove devices and memberships, which cannot be undone."""
+    """Yield the step that removes the MFA devices, which cannot be undone, and the step that removes memberships."""
     devices = one.devices if one else ()
     complete = one is not None and one.complete
     revoke = command("mfa-kit", "revoke", name)

@@ -1,7 +1,7 @@
 """The steps of a safe setup, for an account or for one new user, as commands for a person to read and run.
 
-The order of the steps locks no user out: administrators come before other users, and devices before the policy that
-requires them. Every name is quoted for a shell. No line contains a password or a secret.
+The order of the steps prevents lockouts: administrators come before other users, and devices come before the policy
+that requires them. Every name is quoted for a shell. No line contains a password or a secret.
 """
 
 import json
@@ -40,7 +40,7 @@ class StepState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupStep:
-    """One step: what it does, why, and its commands. A line that begins with `# ` is a manual instruction."""
+    """One step: what it does, why, and its commands. A command that begins with `# ` is a manual instruction."""
 
     what: str
     why: str
@@ -312,7 +312,7 @@ def _support(snapshot: Snapshot, *, known: bool) -> SetupStep:
     attach = command("aws", "iam", "attach-role-policy", "--role-name", SUPPORT_ROLE, "--policy-arn", policy)
     return SetupStep(
         what="a role for AWS Support, so that an incident needs no administrator",
-        why="users need MFA to assume it; give those who may open cases sts:AssumeRole on this role",
+        why="users need MFA to assume it; allow sts:AssumeRole on this role to users who may open cases",
         state=_state(done=there, known=known),
         commands=(attach,) if exists else (create, attach),
     )
@@ -379,6 +379,6 @@ def shell_script(steps: Sequence[SetupStep]) -> str:
         lines += ["", f"# {number}. {step.what} [{step.state}]", f"#    {step.why}"]
         done = step.state is StepState.DONE
         lines += [f"# done: {line.removeprefix('# ')}" if done else line for line in step.commands]
-    # After a line break in a name, the shell would run the text that follows. IAM allows no line break in a name, but a
-    # snapshot from another source may have one.
+    # If a name contained a line break, the shell would run the text after the line break. IAM allows no line breaks in
+    # names, but a snapshot from another source may contain one.
     return "\n".join(line.replace("\n", "\\n") for line in lines)

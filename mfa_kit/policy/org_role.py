@@ -1,7 +1,7 @@
 """The CloudFormation template of the roles that mfa-kit needs in each account of an organization.
 
-The template is YAML text, so that printing it needs no YAML library. Parameters and functions are those of the
-CloudFormation template reference; cfn-lint checks the result.
+This module writes the YAML line by line, so it needs no YAML library. Parameters and functions are those of the
+CloudFormation template reference. The tests check the template with cfn-lint.
 """
 
 import re
@@ -53,7 +53,7 @@ ENROLLS = (
     PolicyLine("iam:EnableMFADevice", "assigns a device to its user"),
     PolicyLine("iam:GetMFADevice", "reads the certifications of a security key: enroll --with fido2"),
     PolicyLine("iam:GetUser", "finds how IAM spells a user's name"),
-    PolicyLine("iam:ListMFADevices", "checks a user's devices before and after"),
+    PolicyLine("iam:ListMFADevices", "checks a user's devices before and after a change"),
     PolicyLine("iam:ResyncMFADevice", "resynchronizes a device whose clock is off"),
 )
 MAKES = (
@@ -66,12 +66,12 @@ MAKES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrgRoleChoices:
-    """The default values of the template's parameters.
+    """The default values of the template's parameters. Raise UsageFault for a value that the template would refuse.
 
-    `hub` is the ARN of the principal that may assume the roles, and `organization` the ID of the organization. If one
-    of them is None, the parameter has no default, and CloudFormation requires a value when the stacks are created.
-    `enroll` adds the role for enrollment. `require_mfa` requires MFA when a role is assumed. `users` limits the role
-    for enrollment to some users. Raise UsageFault for a value that the template would refuse.
+    `hub` is the ARN of the principal that may assume the roles, and `organization` is the ID of the organization. If
+    either is None, its parameter has no default, and CloudFormation requires a value when the stacks are created.
+    `enroll` adds the role for enrollment. `require_mfa` requires MFA when a role is assumed. `users` is the part of an
+    ARN, such as `user/staff/*`, of the users to which the role for enrollment is limited.
     """
 
     hub: str | None = None
@@ -94,7 +94,7 @@ def _check(value: str | None, pattern: str, what: str, example: str) -> None:
 
 
 def org_role_template(choices: OrgRoleChoices) -> tuple[str, list[PolicyLine]]:
-    """Return the template as YAML text, and its most important lines and words in order, each with its purpose."""
+    """Return the template as YAML text, and its most important words, each with its purpose."""
     lines = [
         'AWSTemplateFormatVersion: "2010-09-09"',
         "Description: >-",
@@ -196,7 +196,7 @@ def _switch(name: str, description: str, *, on: bool) -> Iterator[str]:
 def _role(name: str, description: str) -> Iterator[str]:
     """Yield the properties of a role, without its policies.
 
-    The session lasts one hour, the longest that IAM allows for a role that is assumed by another role.
+    Its sessions last at most one hour, which is the maximum of IAM for a role that is assumed by another role.
     """
     yield "    Properties:"
     yield f"      RoleName: {name}"

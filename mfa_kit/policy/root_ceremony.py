@@ -1,4 +1,7 @@
-"""The root ceremony: how several people give root two MFA devices that no one can use alone, as a text to follow."""
+"""Writes the instructions for the root ceremony, in which several people give root two MFA devices.
+
+After the ceremony, no one can sign in as root alone.
+"""
 
 from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace
 from mfa_kit.account.snapshot import GlassUse, Snapshot
@@ -89,8 +92,8 @@ def _before(glass: GlassUse | None) -> LetterSection:
         steps=(
             *(() if glass else (LetterStep(text="Make a break-glass identity for M custodians.", commands=(create,)),)),
             LetterStep(
-                text="Hold a drill to make sure that the custodians have their keys. It needs a backup encrypted to "
-                "the identity, such as that of the first administrator.",
+                text="Hold a drill to make sure that the custodians have their keys. The drill needs a backup that is "
+                "encrypted to the identity, such as the backup of the first administrator.",
                 commands=(
                     command("mfa-kit", "enroll", "ADMIN", "--with", "virtual", "-r", recipient),
                     "mfa-kit break-glass drill",
@@ -193,7 +196,7 @@ def _repeat() -> LetterSection:
 
 
 def _organization(central: CentralRootAccess | None) -> tuple[LetterSection, ...]:
-    """Return the section about member accounts, unless the account is in no organization."""
+    """Return the section about member accounts, or nothing if the account is in no organization."""
     if central is not None and central.place is OrganizationPlace.ALONE:
         return ()
     if central is not None and central.manages_credentials:

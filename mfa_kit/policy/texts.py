@@ -1,7 +1,7 @@
-"""The texts of the policies that require MFA, with the purpose of each statement, action and notable omission.
+"""The texts of the policies that require MFA, with the purpose of their statements, actions and notable omissions.
 
-The statements are those of AWS's sample "Allows MFA-authenticated IAM users to manage their own MFA device on the
-Security credentials page" (IAM user guide, 2023 text), changed to avoid the known problems of the sample.
+The statements are based on AWS's sample "Allows MFA-authenticated IAM users to manage their own MFA device on the
+Security credentials page" (IAM user guide, 2023 text), without the known problems of the sample.
 """
 
 import json
@@ -32,7 +32,7 @@ class Certification(StrEnum):
 
     @property
     def and_better(self) -> list[str]:
-        """Names of this level and of the higher levels, as IAM's condition key iam:FIDO-certification spells them."""
+        """The names of this level and the higher levels, as in values of IAM's condition key iam:FIDO-certification."""
         levels = list(Certification)
         return [str(level).removeprefix("FIDO-") for level in levels[levels.index(self) :]]
 
@@ -57,7 +57,7 @@ class PolicyChoices:
 
 @dataclass(frozen=True, slots=True)
 class PolicyLine:
-    """A line of a policy and its purpose."""
+    """A word or line of a policy and its purpose."""
 
     text: str
     why: str
@@ -94,7 +94,7 @@ OWN = (
 
 
 def exceptions(choices: PolicyChoices) -> tuple[PolicyLine, ...]:
-    """Return the actions that the policy exempts from its deny, so that they work without MFA."""
+    """Return the actions that the policy does not deny without MFA, each with its purpose."""
     enrolling = ENROLLING if choices.variant is Variant.SELF else ()
     return (*enrolling, *(CHANGING if choices.first_sign_in else ()), SESSION)
 
@@ -106,7 +106,7 @@ def _users(choices: PolicyChoices) -> list[str]:
 
 
 def mfa_policy(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
-    """Return a policy that requires MFA, as an object for JSON, and its lines in order, each with its purpose."""
+    """Return a policy that requires MFA, as an object for JSON, and its important lines, each with its purpose."""
     rows: list[tuple[Document, list[PolicyLine]]] = []
     if choices.variant is Variant.SELF:
         rows += [_list(), _create(choices), _manage(choices)]
