@@ -1,4 +1,4 @@
-"""The mode in which the kernel reads lines from a terminal: termios(3)."""
+"""Reads and changes the mode of a terminal, which says how the kernel handles typed keys: termios(3)."""
 
 import sys
 import termios
@@ -12,7 +12,11 @@ Mode = list[Any]
 
 
 def line_mode(terminal: int, *, echo: bool) -> tuple[Mode, Mode]:
-    """Return the terminal's mode, and the same mode for editing a line, without the keys that suspend or quit."""
+    """Return the terminal's current mode, and a changed copy, in which the kernel lets the user edit a line.
+
+    In the copy, `echo` decides whether typed characters are shown. Ctrl-C sends SIGINT. The keys that suspend or quit
+    the process, such as Ctrl-Z, have no effect.
+    """
     before: Mode = termios.tcgetattr(terminal)
     mode: Mode = termios.tcgetattr(terminal)
     mode[3] = mode[3] & ~termios.ECHO | termios.ICANON | termios.ISIG | (termios.ECHO if echo else 0)
@@ -21,17 +25,17 @@ def line_mode(terminal: int, *, echo: bool) -> tuple[Mode, Mode]:
 
 
 def begin_mode(terminal: int, mode: Mode) -> None:
-    """Change the terminal's mode. Keys that were typed before are discarded."""
+    """Change the terminal's mode, and discard the keys that were typed and not read yet."""
     termios.tcsetattr(terminal, termios.TCSAFLUSH, mode)
 
 
 def end_mode(terminal: int, before: Mode) -> None:
-    """Change the terminal's mode back when everything that was written to it is sent."""
+    """Change the terminal's mode back to `before`, after everything that was written to the terminal has been sent."""
     termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def end_mode_at_once(terminal: int, before: Mode) -> None:
-    """Change the terminal's mode back without waiting, because the process ends."""
+    """Change the terminal's mode back to `before` without waiting. Use this function only if the process ends now."""
     termios.tcsetattr(terminal, termios.TCSANOW, before)
 
 

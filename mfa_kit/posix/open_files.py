@@ -1,4 +1,4 @@
-"""Flags for os.open(2), and locks of open files: flock(2). Other programs never inherit a file that Python opened."""
+"""Flags for os.open, as in open(2), and locks of open files, as in flock(2)."""
 
 import fcntl
 import os
@@ -7,13 +7,13 @@ import sys
 if sys.platform == "win32":
     raise ImportError("not on Windows")
 
-# A symlink is not followed, but raises OSError with ELOOP.
+# With this flag, os.open raises OSError (ELOOP) if the path is a symlink.
 NO_LINK: int = os.O_NOFOLLOW
-# Opening a named pipe does not block.
+# With this flag, os.open does not wait for another process to open the other end of a named pipe.
 NO_WAIT: int = os.O_NONBLOCK
-# Anything but a folder raises OSError.
+# With these flags, os.open raises OSError if the path is not a folder.
 FOLDER: int = os.O_RDONLY | os.O_DIRECTORY
-# A terminal that is opened does not become the terminal of this process and its children.
+# With this flag, a terminal that is opened does not become the controlling terminal of this process.
 NOT_OURS: int = os.O_NOCTTY
 
 
@@ -28,10 +28,13 @@ def try_to_lock(file: int) -> None:
 
 
 def check_unlocked(file: int) -> None:
-    """Raise BlockingIOError if another process has locked an open file. The caller then closes the file."""
+    """Raise BlockingIOError if another process has locked an open file.
+
+    If no other process has, this function takes a shared lock, so the caller must close the file soon.
+    """
     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def sync_all() -> None:
-    """Sync everything that was written to the disks. It takes less time than syncing thousands of files one by one."""
+    """Write all file changes in memory to the disks. This is faster than os.fsync for each of thousands of files."""
     os.sync()

@@ -16,7 +16,10 @@ def process_names() -> Iterator[tuple[str, str]]:
 
 
 def processes_with(library: str) -> Iterator[tuple[str, str]]:
-    """Yield the ID and the name of each other process that has loaded a library."""
+    """Yield the ID and the name of each process, except this one, that has loaded a library.
+
+    `library` is a part of the library's path. Processes whose memory map this user may not read are skipped.
+    """
     for number, name in process_names():
         with suppress(OSError):
             if number != str(os.getpid()) and library in (PROC / number / "maps").read_text("utf-8", "replace"):

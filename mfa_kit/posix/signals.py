@@ -1,4 +1,4 @@
-"""Signals that Windows lacks: signal(7)."""
+"""POSIX signals, and functions that Windows lacks, to wait for a signal or send it to a thread: signal(7)."""
 
 import signal
 import sys
@@ -9,16 +9,16 @@ if sys.platform == "win32":
     raise ImportError("not on Windows")
 
 TERMINATED: signal.Signals = signal.SIGTERM
-# The terminal was closed.
+# Sent when the terminal is closed.
 HUNG_UP: signal.Signals = signal.SIGHUP
-# Ctrl-\ at a terminal.
+# Sent by Ctrl-\ at a terminal.
 QUIT: signal.Signals = signal.SIGQUIT
-# It ends a process at once, and cannot be caught.
+# Ends a process at once, and cannot be caught.
 KILL: signal.Signals = signal.SIGKILL
 
 
 def wait_for_signal(numbers: Collection[signal.Signals]) -> None:
-    """Wait until one of these signals arrives. It then has no other effect."""
+    """Wait until one of these signals arrives. No signal handler runs, and the signal does not end the process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     signal.sigwait(numbers)
 

@@ -21,7 +21,10 @@ def is_root() -> bool:
 
 
 def user_and_groups() -> tuple[str, list[int]]:
-    """Return the current user's name, and the IDs of the groups that the user will have after the next sign-in."""
+    """Return the current user's name, and the IDs of the groups that the user will have after the next sign-in.
+
+    If the system does not know the user's name, return the text "USER" and no groups.
+    """
     try:
         who = pwd.getpwuid(os.getuid())
     except KeyError:
@@ -38,7 +41,10 @@ def group_name(number: int) -> str:
 
 
 def group_members(name: str) -> list[str] | None:
-    """Return the names of the members of a group, or None if the group does not exist."""
+    """Return the names of the members that are listed in a group's entry, or None if the group does not exist.
+
+    Users for whom this is the primary group need not be listed.
+    """
     with suppress(KeyError):
         return sorted(grp.getgrnam(name).gr_mem)
     return None

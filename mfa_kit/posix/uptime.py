@@ -11,5 +11,5 @@ CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def uptime() -> float:
-    """Return the seconds of this clock. Only differences have a meaning."""
+    """Return the time of this clock in seconds. Only the difference between two times has a meaning."""
     return time.clock_gettime(CLOCK)
