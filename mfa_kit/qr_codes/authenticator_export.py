@@ -22,8 +22,8 @@ VARINT_OCTETS, MORE = 10, 128
 PARAMETERS, BATCH_SIZE, BATCH_INDEX = 1, 3, 4
 # Fields of OtpParameters.
 SECRET, NAME, ISSUER, ALGORITHM, DIGITS, TYPE = range(1, 7)
-# The values of ALGORITHM, DIGITS and TYPE that AWS supports: SHA-1, six digits, TOTP. An app may omit the first two,
-# which leaves 0. The period is always 30 seconds.
+# The values of ALGORITHM, DIGITS and TYPE that AWS supports: SHA-1, six digits, TOTP. The value 0 means that the app
+# left out the algorithm or the digits. The period is always 30 seconds.
 SHA1, SIX, TOTP = (0, 1), (0, 1), 2
 
 Value = int | Secret[bytes]
@@ -50,12 +50,12 @@ def is_export(uri: KeyUri) -> bool:
 
 
 def read_export(uri: KeyUri) -> tuple[list[ExportedAccount], str]:
-    """Return the accounts of an export, and the number of this picture in the export, such as "1 of 2".
+    """Return the accounts in one picture of an export, and the number of the picture in the export, such as "1 of 2".
 
     Raise IntegrityFault if the export is damaged.
     """
     try:
-        # Some apps do not escape `+`. It never means a space here, so it is kept.
+        # Some apps do not escape `+`. Base64 has no spaces, so a `+` never means a space, and `unquote` keeps it.
         payload = Secret(base64.b64decode(unquote(uri.reveal().removeprefix(DATA)), validate=True))
         records = list(_records(payload))
         numbers = {field: value for field, value in records if isinstance(value, int)}
@@ -68,7 +68,7 @@ def read_export(uri: KeyUri) -> tuple[list[ExportedAccount], str]:
 
 
 def uri_of(account: ExportedAccount) -> KeyUri:
-    """Return the account's key URI, written as in AWS's own QR code."""
+    """Return the account's key URI in the form that AWS's own QR code contains. The issuer becomes AWS's."""
     return key_uri.otpauth(account.seed, label=account.name.rpartition(":")[2].strip())
 
 

@@ -14,7 +14,7 @@ TEXT, LINE = 16, 21
 
 @dataclass(frozen=True, slots=True)
 class Glyph:
-    """A character as rows of pixels, LINE rows of `width` pixels each."""
+    """The picture of a character: LINE rows of `width` pixels each."""
 
     width: int
     rows: tuple[bytes, ...]
@@ -22,9 +22,10 @@ class Glyph:
 
 @lru_cache(maxsize=32)
 def caption_rows(line: str, *, width: int, margin: int) -> tuple[bytes, ...]:
-    """Return the packed rows of one line of the caption, `width` pixels wide. A line that is too long is wrapped.
+    """Return one line of the caption as packed rows, `width` pixels wide. A line that is too long is wrapped.
 
-    Results are cached, because most lines are the same on each page of a rollout.
+    `margin` is the number of white pixels to the left and right of the text. Results are cached, because most lines are
+    the same on each page of a rollout.
     """
     left = b"1" * margin
     return tuple(
@@ -51,7 +52,7 @@ def _parts(line: str, width: int) -> Iterator[list[Glyph]]:
 @lru_cache(maxsize=512)
 def _glyph(char: str) -> Glyph:
     left, _, right, _ = _font().getbbox(char)
-    # Some characters begin before their place or end after it.
+    # Some characters extend to the left of their position, or to the right beyond their length.
     before = max(0, -round(left))
     width = before + max(round(_font().getlength(char)), round(right))
     cell = Image.new("L", (width, LINE), 255)

@@ -25,8 +25,8 @@ QR_CODES = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 MEGA = 1_000_000
 # A picture with at most this many pixels is decoded within a second, whatever it shows.
 QUICK = MEGA
-# WebP, transparent pictures and rare color modes need several times the memory of a photograph, so their pixel limit is
-# divided by COSTLY. USUAL are the color modes that are not rare.
+# WebP pictures, transparent pictures and pictures in rare color modes need several times the memory of a photograph, so
+# their pixel limit is divided by COSTLY. USUAL are the color modes that are not rare.
 COSTLY, USUAL = 3, {"1", "L", "P", "RGB"}
 # Decoding copies a transparent picture several times in memory, so one with more pixels than this is scaled down first.
 TRANSPARENT = 12 * MEGA
@@ -36,8 +36,8 @@ TRANSPARENT = 12 * MEGA
 class PictureLimits:
     """Limits for pictures: their formats, and the maximum number of octets, pixels and seconds.
 
-    Without `seconds`, a large picture is scaled down, so that decoding cannot take long. `hint` is shown for a picture
-    that is too large.
+    If `seconds` is None, a large picture is scaled down, so that decoding cannot take long. `hint` is shown for a
+    picture that is too large, or takes too long.
     """
 
     formats: tuple[str, ...]
@@ -60,9 +60,9 @@ MADE_BY_PEOPLE = PictureLimits(
 def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PROGRAMS) -> KeyUri:
     """Return the text of the only QR code in a picture.
 
-    With `strict`, the picture is read as the simplest scanner would read it: upright, dark on light, at its original
-    size, and with one threshold between dark and light. Raise IntegrityFault if there is no QR code or more than one,
-    or if the picture is damaged or exceeds the limits.
+    With `strict`, a small picture is read as the simplest scanner would read it: upright, dark on light, in one size,
+    and with one threshold between dark and light. Raise IntegrityFault if there is no QR code or more than one, or if
+    the picture is damaged or exceeds the limits.
     """
     if len(image.reveal()) > limits.octets:
         raise IntegrityFault(f"the picture is larger than {_size(limits.octets)}", limits.hint)
@@ -116,7 +116,10 @@ def _too_many(most: int, limits: PictureLimits) -> IntegrityFault:
 
 
 def _smaller(page: Image.Image, pixels: int) -> Image.Image:
-    """Return the picture scaled down to at most `pixels` pixels. A small enough picture is returned unchanged."""
+    """Return the picture, scaled down by a whole factor if it has more than `pixels` pixels.
+
+    The result can have slightly more than `pixels` pixels, because its width and height are rounded up.
+    """
     factor = 1
     while (page.width // factor) * (page.height // factor) > pixels:
         factor += 1
@@ -164,7 +167,7 @@ def _decode_within(seconds: float, page: Image.Image, hint: str) -> list[KeyUri]
 def answer() -> None:
     """Decode the gray picture on standard input, and write the texts to standard output as a JSON list.
 
-    The arguments of the process are the width and the height.
+    `_decode_within` starts a process that calls this function. The arguments of the process are the width and height.
     """
     harden()
     width, height = map(int, sys.argv[1:])
@@ -175,8 +178,8 @@ def answer() -> None:
 def _webp_pixels(octets: bytes) -> int:
     """Return the number of pixels from the header of a WebP picture, or 0 if the data is not WebP.
 
-    Pillow decodes a WebP picture as soon as it opens it, so the size has to be checked first. RFC 9649, sections 2.4 to
-    2.7.
+    Image.open decodes a WebP picture at once, so the size has to be checked before. The header is described in RFC
+    9649, sections 2.4 to 2.7.
     """
     if octets[:4] != b"RIFF" or octets[8:12] != b"WEBP":
         return 0

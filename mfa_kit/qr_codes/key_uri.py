@@ -1,8 +1,7 @@
-"""Reads and writes key URIs (`otpauth://`). They are written as AWS writes them.
+"""Reads and writes key URIs (`otpauth://`). Google Authenticator's wiki page "Key Uri Format" defines the format.
 
-Google Authenticator's wiki page "Key Uri Format" defines the format. Programs read and write it in different ways, so
-this module accepts every difference that cannot change a code: unknown parameters, other spellings, and secrets in
-groups.
+Programs write key URIs in different ways. This module therefore accepts every difference that cannot change a code:
+unknown parameters, other spellings, and secrets in groups.
 """
 
 import base64
@@ -39,7 +38,7 @@ class DeviceUri:
 def otpauth(seed: Seed, *, label: str) -> KeyUri:
     """Return the URI that AWS's own QR code contains for a secret.
 
-    `label` is `<device>@<account>`, where the account is its alias, or its ID if it has no alias.
+    `label` is `DEVICE@ACCOUNT`. In AWS's QR codes, ACCOUNT is the account's alias, or its ID if it has no alias.
     """
     issuer = quote(ISSUER)
     secret = Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
@@ -47,7 +46,7 @@ def otpauth(seed: Seed, *, label: str) -> KeyUri:
 
 
 def short_otpauth(seed: Seed, *, device: str, account: str) -> KeyUri:
-    """Return the shortest URI that apps show as an AWS account, for a QR code that has to fit a terminal.
+    """Return the shortest URI that apps show as an AWS account, for a QR code that has to fit into a terminal.
 
     It has no `issuer` parameter, so apps take the issuer from the label (Key Uri Format, "Issuer").
     """
@@ -90,7 +89,7 @@ def _kind(scheme: str, kind: str) -> str:
 
 
 def _parameters(query: Secret[str]) -> dict[str, Secret[str]]:
-    """Return the parameters by lower-case name. Raise ValueError if a parameter occurs with two values."""
+    """Return the parameters, with their names in lower case. Raise ValueError if a parameter occurs with two values."""
     found: dict[str, Secret[str]] = {}
     for pair in map(Secret, parse_qsl(query.reveal())):
         value = Secret(pair.reveal()[1])
@@ -129,10 +128,10 @@ def _number(text: str | None, default: int) -> int:
 
 
 def _names(path: str, issuer: str) -> tuple[str, str, str]:
-    """Return the issuer in the label, the effective issuer, and the account's name.
+    """Return the issuer in the label, the issuer that apps show, and the account's name.
 
-    `path` is the escaped label after a slash, and `issuer` the issuer parameter, or "". The parameter, if present, is
-    the effective issuer, because authenticator apps show it.
+    `path` is a slash and the escaped label. `issuer` is the parameter `issuer`, or "" if there is none. Apps show the
+    parameter if there is one, and otherwise the issuer in the label.
     """
     label = unquote(path.removeprefix("/"))
     prefix, colon, name = label.partition(":")

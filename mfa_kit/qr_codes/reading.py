@@ -1,4 +1,4 @@
-"""Reads pictures of QR codes, and returns the accounts or the AWS device in them."""
+"""Reads pictures of QR codes, and returns the authenticator app accounts or the AWS device in them."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,10 @@ from mfa_kit.qr_codes import authenticator_export, decoding, key_uri
 class FoundAccounts:
     """The accounts in a QR code: their key URIs, and their labels in the same order.
 
-    From the export of an authenticator app, only accounts with AWS's parameters (SHA-1, six digits, 30 seconds) are
-    included. `total` counts all accounts of the export, and `picture` is the number of the QR code, such as "1 of 2".
-    Any other QR code is taken as the key URI of one account. Its label is "", and its text is not checked.
+    If the QR code is an export of an authenticator app, only its accounts with AWS's parameters (TOTP, SHA-1, six
+    digits, 30 seconds) are included. `total` counts all accounts in the QR code. `picture` is its number, such as
+    "1 of 2". Any other QR code is taken as the key URI of one account. The label of this account is "", and the text of
+    the QR code is not checked.
     """
 
     uris: tuple[KeyUri, ...]
@@ -41,7 +42,7 @@ def read_accounts(image: Png) -> FoundAccounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundDevice:
-    """The device in a key URI: its secret and URI as IAM created them, its label, and notes for the user."""
+    """The device in a key URI: its secret and the URI (`created`), its label, and notes for the user."""
 
     created: Created
     label: str
@@ -55,7 +56,7 @@ def device_in(uri: KeyUri) -> FoundDevice:
 
 
 def read_device(image: Png) -> FoundDevice:
-    """Return the device in a picture's QR code.
+    """Return the device in the QR code of a PNG that IAM or mfa-kit made (`decoding.MADE_BY_PROGRAMS`).
 
     Raise IntegrityFault unless the picture has exactly one QR code, and this code is for AWS.
     """

@@ -1,6 +1,6 @@
-"""Draws QR symbols (ISO/IEC 18004) and reads them.
+"""Draws QR symbols (ISO/IEC 18004), for a PNG, a terminal or a printed page.
 
-Each symbol is read back before it is returned. The module uses no files and no terminal.
+A symbol is read back with a decoder before it is shown. The module uses no files and no terminal.
 """
 
 from functools import lru_cache
@@ -18,13 +18,14 @@ from mfa_kit.qr_codes.black_and_white import packed, png_of
 from mfa_kit.qr_codes.caption import caption_rows
 from mfa_kit.qr_codes.decoding import read as read  # noqa: PLC0414 - exported for modules that read symbols
 
+# The width of the quiet zone (the margin of a symbol) in modules, and the width of a module in pixels.
 BORDER = 4
 SCALE = 5
-# The width of a module in pixels.
+# One row of pixels of a light and of a dark module.
 LIGHT, DARK = b"1" * SCALE, b"0" * SCALE
-# The margin of the caption, and the minimum width of a page for its sentences, in pixels.
+# The margin of the caption, and the minimum width of a picture with a caption, in pixels.
 MARGIN, WIDTH = BORDER * SCALE, 460
-# Every mask is valid. Choosing the best of the eight masks would mean drawing the symbol eight times. It is not
+# Every mask is valid. To find the best of the eight masks, the library would draw the symbol eight times. That is not
 # necessary, because each symbol is read back.
 MASK = 2
 # The shortest run of characters for which a denser mode saves more than its header costs. Base32 text,
@@ -32,22 +33,21 @@ MASK = 2
 SEGMENT = 6
 # Values of SEGMENT to try for a screen. The value that gives the smallest symbol depends on the names in the URI.
 SEGMENTS = range(4, 11)
-# The version of a symbol is its size. Up to WHOLE_VERSION, a symbol on a screen has its whole quiet zone (the margin),
-# and takes at most 45 columns and 23 lines. A larger symbol has half the quiet zone, so the next version does not need
-# more room.
+# The version of a symbol is its size. Up to WHOLE_VERSION, a symbol on a screen has its whole quiet zone, and takes at
+# most 45 columns and 23 lines. A larger symbol has half the quiet zone, so the next version takes no more columns.
 WHOLE_VERSION, SCREEN_BORDER = 5, 2
 HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 
 
 def modules(uri: Secret[str]) -> list[list[bool]]:
-    """Return the rows of the QR symbol of a key URI or another text, with its quiet zone. True is dark."""
+    """Return the rows of the QR symbol of a key URI or another text, with the quiet zone. True is dark."""
     return _matrix(_symbol(uri, correction=qrcode.ERROR_CORRECT_M, segment=SEGMENT))
 
 
 def text_modules(text: Secret[str]) -> list[list[bool]]:
-    """Return the rows of the QR symbol of a text, with its quiet zone. True is dark.
+    """Return the rows of the QR symbol of a text, with the quiet zone. True is dark.
 
-    Raise IntegrityFault if a decoder does not read the text back from it.
+    Raise IntegrityFault if a decoder does not read the text back from the symbol.
     """
     rows = modules(text)
     if read(Png(_png(rows))) != KeyUri(text.reveal()):
@@ -58,7 +58,7 @@ def text_modules(text: Secret[str]) -> list[list[bool]]:
 def screen_modules(uri: KeyUri) -> list[list[bool]]:
     """Return the rows of the smallest QR symbol of a key URI, for a screen. True is dark.
 
-    It has less error correction than the symbol of `modules`.
+    The symbol has less error correction than the one that `modules` returns. The caller has to read it back.
     """
     symbols = (_symbol(uri, correction=qrcode.ERROR_CORRECT_L, segment=segment) for segment in SEGMENTS)
     smallest = min(symbols, key=lambda symbol: symbol.version)
@@ -68,7 +68,7 @@ def screen_modules(uri: KeyUri) -> list[list[bool]]:
 
 
 def _symbol(uri: Secret[str], *, correction: int, segment: int) -> qrcode.QRCode[PilImage]:
-    """Return the smallest symbol that the URI fits into. It is not drawn yet."""
+    """Return the smallest symbol that a text fits into. The symbol is not drawn yet."""
     symbol = qrcode.QRCode(error_correction=correction, border=BORDER, mask_pattern=MASK, image_factory=PilImage)
     symbol.add_data(uri.reveal(), optimize=segment)
     # A loop would bind each part of the secret to a local variable, which a traceback could show.
@@ -81,7 +81,8 @@ def _symbol(uri: Secret[str], *, correction: int, segment: int) -> qrcode.QRCode
 def _version(correction: int, parts: tuple[tuple[Literal[1, 2, 4], int], ...]) -> int:
     """Return the smallest version for parts with these modes and lengths.
 
-    To find it, the library encodes all parts. Results are cached, because the parts of most URIs have the same lengths.
+    To find the version, the library encodes all parts, which takes time. Results are cached, because the parts of most
+    URIs have the same lengths.
     """
     sample = qrcode.QRCode(error_correction=correction)
     for mode, length in parts:
@@ -98,7 +99,7 @@ def _matrix(symbol: qrcode.QRCode[PilImage]) -> list[list[bool]]:
 def blocks(uri: KeyUri) -> Symbol:
     """Return the smallest symbol of a key URI, drawn with half-block characters.
 
-    Raise IntegrityFault if a decoder does not read the key URI back from it.
+    Raise IntegrityFault if a decoder does not read the key URI back from the symbol.
     """
     rows = screen_modules(uri)
     if read(Png(_png(rows))) != uri:
@@ -119,7 +120,7 @@ def _symbol_rows(rows: list[list[bool]], *, width: int) -> list[bytes]:
 
 
 def _png(rows: list[list[bool]], caption: str = "") -> bytes:
-    """Return a PNG of a symbol, with a caption below it."""
+    """Return a PNG of a symbol, with the caption below it. The symbol is not read back."""
     least = max(SCALE * len(rows), WIDTH if caption else 0)
     width = least + -least % 8
     lines = _symbol_rows(rows, width=width)
@@ -131,7 +132,7 @@ def _png(rows: list[list[bool]], caption: str = "") -> bytes:
 
 
 def png(uri: KeyUri, *, caption: str = "") -> Png:
-    """Return a PNG of the symbol with a caption below it.
+    """Return a PNG of the symbol of a key URI, with the caption below it.
 
     Raise IntegrityFault if a decoder does not read the key URI back from the picture.
     """
