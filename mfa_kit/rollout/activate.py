@@ -1,4 +1,4 @@
-"""Enable staged devices, which `apply` created with an encrypted backup, but did not assign to a user."""
+"""Enables staged devices. `apply` created these with an encrypted backup, but did not assign them to a user."""
 
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +17,9 @@ from mfa_kit.rollout.workers import Workers
 
 
 def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> list[Entry]:
-    """Return the journal entries of the devices that this computer staged (created, but did not assign) for `users`.
+    """Return the journal entries of the staged devices of `users`, or of all users if `users` is None.
 
-    If `users` is None, return those of all users.
+    A staged device is created and backed up, but not assigned to its user yet.
     """
     wanted = None if users is None else {user.lower() for user in users}
     return [
@@ -43,7 +43,7 @@ def check_proofs(
 ) -> Generator[RowResult, None, None]:
     """Yield a result for each staged device, which says whether its user proved that their app works.
 
-    Enable nothing.
+    No device is enabled. `require_proof` returns the proof, or raises Lockout if there is none.
     """
 
     def check_one(entry: Entry) -> RowResult:
@@ -59,7 +59,7 @@ def check_proofs(
 
 
 def result_of_proof(entry: Entry, proof: AppProof | None, outcome: RowOutcome) -> RowResult:
-    """Return the result of a device, with the offset of the phone's clock if there is a proof."""
+    """Return the result for a device, with the offset of the phone's clock (in seconds) if a proof shows it."""
     if proof is None:
         return RowResult.of_entry(entry, outcome)
     offset = None if proof.offset is None else round(proof.offset)
@@ -71,8 +71,9 @@ def results_without_device(
 ) -> Iterator[RowResult]:
     """Yield the results of the users in `lines` who have no staged device on this computer.
 
-    `lines` and `staged` have the users in lower case. `ours` are the journal entries of the account. A user whose
-    device is enabled is "enrolled", so that a file of proofs can be used again after lines were added.
+    `lines` maps each user to the lines of the file of proofs. `lines` and `staged` have the users in lower case. `ours`
+    are the journal entries of the account. For a user whose device is already enabled, the outcome is ENROLLED, so that
+    the same file can be used again after lines were added.
     """
     enabled = {entry.intent.user.lower(): entry for entry in ours if entry.reached in STANDS}
     for user, found in lines.items():
@@ -96,11 +97,12 @@ def activate_devices(
     execution: Execution,
     require_proof: Callable[[Entry, Created], AppProof] | None = None,
 ) -> Generator[RowResult, None, None]:
-    """Enable staged (not assigned) devices with the secrets that `open_backup` returns. Yield one result per device.
+    """Enable staged devices with the secrets that `open_backup` returns. Yield one result per device.
 
-    `require_proof` returns the proof that the user's app works, or raises Lockout if there is none. The device is then
-    not enabled. After an interruption, a second call continues with the remaining devices. Raise UsageFault if a run
-    that staged one of the devices is still in progress.
+    `require_proof` returns the proof that the user's app works. If there is no proof, it raises Lockout, and the device
+    is not enabled. After an interruption, a second call continues with the remaining devices. Raise UsageFault if a run
+    that staged one of the devices is still in progress. Raise Throttled or Expired if AWS keeps throttling, or if the
+    credentials have expired.
     """
     take_over_runs(entries, desk=desk)
     enabled: list[Entry] = []
