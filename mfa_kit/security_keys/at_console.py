@@ -1,4 +1,4 @@
-"""Supports the registration of a security key by a person in the console. mfa-kit examines the key first."""
+"""Enrolls a security key that a person registers in the AWS console. mfa-kit examines the key first."""
 
 from collections.abc import Callable
 
@@ -15,9 +15,10 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 class AtConsole:
     """Implements Carrier (normally the object that stores a device's secret) for a key that a person registers.
 
-    It examines the key, and writes nothing to it. `examine` is called with a SeenKeys, examines the key and adds it to
-    that object. If `examine` is None, the key is not examined. mfa-kit records the key under the label `asset`, or else
-    under its serial or AAGUID. `make` waits until the key is registered. The key is then added to `given_away`.
+    Nothing is written to the key. `examine` examines the key, and adds the key to the SeenKeys that it is called with.
+    If `examine` is None, the key is not examined. mfa-kit records the key under the label `asset`, or else under the
+    serial or AAGUID that the examination found. `make` waits until the key is registered. The key is then added to
+    `given_away`.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class AtConsole:
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Examine the key that is plugged in, and return the intent with the key's label added.
 
-        Without a label, return the intent unchanged. Raise DeviceFault if the key is rejected.
+        If there is no label, serial or AAGUID, return the intent unchanged. Raise DeviceFault if the key is rejected.
         """
         label = self._asset
         if self._examine:

@@ -40,7 +40,7 @@ FATAL = {
     "USER_VERIFICATION_BYPASS",
 }
 DOUBTFUL = {"UPDATE_AVAILABLE", "RETIRED"}
-# A report with this status ends all certifications in earlier reports.
+# A report with this status ends the FIDO certifications (LEVELS) in earlier reports.
 NOT_CERTIFIED = "NOT_FIDO_CERTIFIED"
 # The results of a check, from the best to the worst.
 SEVERITY = (Value.NOT_APPLICABLE, Value.PASS, Value.WARN, Value.FAIL)
@@ -50,9 +50,9 @@ SEVERITY = (Value.NOT_APPLICABLE, Value.PASS, Value.WARN, Value.FAIL)
 class Evidence:
     """Everything that the rules take into account.
 
-    `before` and `after` are what the key reported about itself before and after it registered and signed. `source` is
-    the source of the metadata, or None without metadata. `at` is the Unix time of the examination. `verify` says
-    whether the key had to verify its user both times.
+    `before` and `after` are what the key reported about itself before the registration and after the assertion.
+    `source` is the source of the metadata, or None without metadata. `at` is the Unix time of the examination. `verify`
+    says whether the key had to verify its user for both the registration and the assertion.
     """
 
     before: KeyInfo
@@ -90,7 +90,7 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class SeenBefore:
-    """The result for a key that was examined before. Such a key is recognized by the credential that it made then."""
+    """The result for a key that was examined before. The key is recognized by the credential that it made then."""
 
     info: KeyInfo
 
@@ -137,7 +137,7 @@ def examine(
 
 
 def _strictest(rule: Rule, evidence: Evidence, policy: KeyPolicy) -> Check:
-    """Apply a rule to each entry that is published for the model, and return the worst result."""
+    """Apply a rule once for each metadata entry that matches the key, and return the worst result."""
     trust = evidence.trust
     entries = [trust, *(replace(trust, model=other) for other in trust.others)]
     checks = [rule(replace(evidence, trust=each), policy) for each in entries]

@@ -1,7 +1,8 @@
 """Values of FIDO security keys: what a key reports about itself, what it signed, and what is published about its model.
 
 What a key claims and what is proven about it have different types: `KeyInfo` is what a key reports about itself, and
-only `Trusted` has a proven model. Fields are named as in CTAP 2.1, WebAuthn Level 3 and the FIDO Metadata Service 3.
+only `Trusted` has a proven model. Most fields have their names from CTAP 2.1, WebAuthn Level 3 or the FIDO Metadata
+Service 3.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,8 @@ from enum import StrEnum
 from mfa_kit.core.firmware import Version
 from mfa_kit.core.otp import Secret
 
-# CTAP 2.1, 6.5.5.2: the shortest PIN that any key accepts, in Unicode code points, and the longest, in octets of UTF-8.
+# The smallest minimum length of a PIN, in Unicode code points, and the maximum length, in octets of UTF-8 (CTAP 2.1,
+# 6.5.1). A key may have a larger minimum.
 SHORTEST_PIN = 4
 LONGEST_PIN = 63
 
@@ -61,11 +63,11 @@ class PluggedKey:
 class KeyInfo:
     """What a key reports about itself (authenticatorGetInfo, CTAP 2.1, 6.4, and CTAP 2.3 for the last three fields).
 
-    A field is None or empty if the key does not report it. `pin_retries` is the number of PIN tries left, and `replug`
-    says whether the key must be unplugged before the next try. `resident_used` and `resident_free` say how many
-    resident credentials the key has, and how many more fit. `long_touch_for_reset` says whether a reset needs a long
-    touch, and `transports_for_reset` over which transports it is possible; if this is empty, the key does not say.
-    `pin_complexity` says whether the key refuses simple PINs, and is None if the key has no such policy.
+    A field has its default value if the key does not report it. `pin_retries` is the number of PIN tries left, and
+    `replug` says whether the key must be unplugged before the next try. `resident_used` and `resident_free` say how
+    many resident credentials the key has, and how many more fit. `long_touch_for_reset` says whether a reset needs a
+    long touch, and `transports_for_reset` over which transports a reset is possible. `pin_complexity` says whether the
+    key refuses simple PINs.
     """
 
     plugged: PluggedKey
@@ -161,7 +163,10 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """The published data of a model: a FIDO2 key by AAGUID, or a U2F key by its certificates' key identifiers."""
+    """The published data of a model.
+
+    A FIDO2 model has an `aaguid`, and a U2F model has the key identifiers of its certificates (`identifiers`).
+    """
 
     name: str
     aaguid: str | None = None
@@ -207,8 +212,8 @@ class Trusted:
 class Untrusted:
     """The reason why the key's model is not proven. `model` is what is published about the model that the key claims.
 
-    `model` is None if nothing is published or claimed.
-    `others` are the other entries in the metadata for the same AAGUID or key identifier.
+    `model` is None if the key claims no model, or if nothing is published about the model. `others` are the other
+    entries in the metadata for the same AAGUID or key identifier.
     """
 
     reason: str

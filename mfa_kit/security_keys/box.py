@@ -14,8 +14,8 @@ class KeyExaminer:
     """Examines keys, and recognizes a key that it has examined before.
 
     All keys register with the same relying party, so a key can report that it already created a credential. `seen` has
-    the keys that were seen earlier, and new ones are added to it. `now` returns the Unix time, and `sleep` waits a
-    number of seconds.
+    the keys that were examined earlier, and the examiner adds each key that it examines. `now` returns the Unix time,
+    and `sleep` waits a number of seconds.
     """
 
     def __init__(
@@ -54,13 +54,16 @@ class KeyExaminer:
             return answer
 
     def examine_one(self, wanted: str | None) -> Examined:
-        """Examine one key as `examine` does, but as if no key had been examined before. Never returns SeenBefore."""
+        """Examine a key as `examine` does. Call this only on an examiner that has not seen any key.
+
+        The result is therefore never SeenBefore.
+        """
         answer = self.examine(wanted)
         assert isinstance(answer, Examined)  # noqa: S101 - an examiner that saw no key recognizes none
         return answer
 
     def next(self, gone: PluggedKey | None) -> PluggedKey:
-        """Wait until the key `gone`, if any, is removed and a single key is plugged in, and return that key."""
+        """Wait until a single key is plugged in, and return it. If `gone` is given, wait for its removal first."""
         before: object = None
         while True:
             if (state := self._keys.state()) != before:

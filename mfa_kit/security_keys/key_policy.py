@@ -12,7 +12,7 @@ from mfa_kit.core.firmware import Version
 # AuthenticatorStatus).
 LEVELS = ("FIDO_CERTIFIED", *(f"FIDO_CERTIFIED_{level}" for level in ("L1", "L1plus", "L2", "L2plus", "L3", "L3plus")))
 FIPS = tuple(f"FIPS140_CERTIFIED_L{level}" for level in range(1, 5))
-# The names of transports in WebAuthn Level 3, 5.8.4, and in its earlier versions, and the name of Apple's connector.
+# The names of transports in WebAuthn Level 3, 5.8.4, and in earlier versions of WebAuthn, and Apple's connector.
 TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable", "lightning")
 MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
 DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)

@@ -1,4 +1,4 @@
-"""Sources of a new PIN. A generated PIN is encrypted or shown before the key gets it, so it is never lost."""
+"""Sources of a new PIN. A generated PIN is shown or written to a file before the key gets it, so it is never lost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +43,7 @@ class ShownPin:
         self._random_digits, self._interaction = random_digits, interaction
 
     def check(self) -> None:
-        """Raise Declined if no one can see the PIN, and UsageFault if the window has no room for it."""
+        """Raise Declined without a terminal, and UsageFault if the terminal is too small or cannot erase the PIN."""
         self._interaction.check(_page(Secret("0" * DIGITS)), instead=INSTEAD)
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
@@ -60,7 +60,8 @@ class ShownPin:
 class SealedPin:
     """A source of new PINs: generates a PIN, and encrypts it into a new file.
 
-    `seal` encrypts and writes the file, and `now` returns the Unix time.
+    `check_new` raises an error if the file cannot be written. `seal` encrypts the text and writes the file. `now`
+    returns the Unix time.
     """
 
     def __init__(
@@ -149,9 +150,10 @@ def give_pin(
     *,
     progress: Progress,
 ) -> KeyInfo:
-    """Open the key `wanted`, and call `give`, which sets or changes its PIN with a new PIN from `source`.
+    """Open a key, and call `give`, which sets or changes the key's PIN with a new PIN from `source`.
 
-    Return what `give` returns: what the key reports about itself afterwards.
+    `wanted` is the path or serial of the key; None for the only key. Return what `give` returns: what the key reports
+    about itself afterwards.
     """
     source.check()
     with keys.open(wanted) as opened:
