@@ -80,7 +80,8 @@ commands delete it on macOS, on Windows and on Linux, in this order:
 [staged] ## Show that your app works
 
 [deadline] Please do this by $deadline.
-You can send the codes in any way. Each is valid for about a minute, and not before your device is enabled.
+You can send the codes by email or chat. AWS accepts each code for about a minute, and no code before your device is
+enabled.
 
 1. Check that the phone sets its time automatically.
 2. In the app, wait until a new code appears for this device, and write it down.

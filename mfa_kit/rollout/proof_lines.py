@@ -16,7 +16,7 @@ from mfa_kit.rollout.roster_text import CellFault, plain_cell, split_csv
 COLUMNS = ("user", "code1", "code2", "time")
 # Matches a cell with a code: digits and spaces, because apps show a code in two groups of digits.
 CODE = re.compile(r"[\d ]{1,9}")
-# The seconds by which a time without seconds may be too early.
+# If a time has no seconds, the code may have been read up to this many seconds later.
 MINUTE = 59
 CLOCK = re.compile(r"\d:\d\d")
 # Spaces before the time zone, which ISO 8601 does not allow.
@@ -28,7 +28,7 @@ def read_proofs(text: str) -> list[ProofLine]:
 
     A header with `user` gives the order of the columns; other columns are not read. Without a header, a line begins
     with the user, and then has the codes and the time in any order. Raise UsageFault if the file is empty, or if its
-    header has no codes.
+    header has no column `code1`.
     """
     names: list[str] | None = None
     lines: list[ProofLine] = []
@@ -81,18 +81,18 @@ def _line(number: int, user: str, codes: tuple[str, ...], time: str) -> ProofLin
 
 
 def _read_time(text: str) -> ReadTime:
-    """Return the time in a cell. Raise ValueError, whose text says what is wrong.
+    """Return the time in a cell. If the time cannot be used, raise ValueError with the reason.
 
-    The text does not quote the cell, which may contain a code.
+    The reason does not quote the cell, because the cell may contain a code.
     """
     example = "write 2026-11-26T09:32:10+01:00"
     try:
         moment = datetime.fromisoformat(GAP.sub("", text))
     except ValueError:
-        raise ValueError(f"its last cell is not a time; {example}") from None
+        raise ValueError(f"the time cannot be read; {example}") from None
     if not CLOCK.search(text):
         raise ValueError(f"the date has no time; {example}")
     if moment.tzinfo is None:
         raise ValueError(f"the time has no time zone; {example}, or Z for UTC")
-    # Most times with the second 0 were written without seconds, and a spreadsheet added them.
+    # The seconds are usually 0 because the user wrote none. A spreadsheet may have added `:00`.
     return ReadTime(checked_time(moment.timestamp()), 0 if moment.second else MINUTE)

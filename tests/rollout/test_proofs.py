@@ -208,7 +208,7 @@ def test_lines_are_read_with_and_without_a_header() -> None:
         ("alice", "the line has no code"),
         (",123456,234567", "the line has no user"),
         ("alice,1,2,3", "the line has more than two codes"),
-        ("alice,123456,234567,yesterday", "its last cell is not a time"),
+        ("alice,123456,234567,yesterday", "the time cannot be read"),
         ("alice,123456,234567,2026-11-26", "the date has no time"),
         ("alice,123456,234567,2026-11-26T09:32", "has no time zone"),
         ('alice,"123456', "the CSV is broken"),
