@@ -17,7 +17,7 @@ from mfa_kit.rollout.plan import Plan, PlanStep, check_account, devices_by_user
 from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result_without_work
 from mfa_kit.rollout.workers import Workers
 
-# The number of names in a message. Longer lists do not fit on one line.
+# The largest number of names that a message lists. More names do not fit on one line.
 SHOWN = 5
 
 
@@ -61,11 +61,12 @@ def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool,
 def apply_plan(
     plan: Plan, *, desk: Desk, run: str, execution: Execution, staged: bool = False
 ) -> Generator[RowResult, None, None]:
-    """Settle (finish or undo) interrupted runs, then enroll each user of the plan who has no device yet.
+    """Settle (finish or undo) interrupted runs, then make the plan's devices for users who do not have one yet.
 
-    Yield one result per user. If `staged` is true, the devices are created, but not enabled. After an interruption, a
-    second call continues with the remaining users. At the end, the enabled devices are looked up in IAM's list of
-    virtual devices. A warning is printed for each device that is not in the list.
+    Yield one result for each user of the plan, also for users for whom no device is made. If `staged` is true, the
+    devices are created, but not enabled. After an interruption, a second call continues with the remaining users. At
+    the end, the enabled devices are looked up in IAM's list of virtual devices. A warning is printed for each device
+    that is not in the list.
     """
     unsettled = _settle_dead_runs(plan, desk=desk)
     ours = entries_by_serial(plan.account, desk=desk)
@@ -161,10 +162,10 @@ class _Making:
             carrier.remove(Entry(run=run, intent=intent))
 
     def _result_of(self, error: MfaKitError, intent: Intent) -> RowResult:
-        """Return the result for an error.
+        """Return the result of a row whose device could not be made.
 
-        It is "skipped" if another process has just enrolled the user with this device, "refused" for a Lockout, and
-        otherwise "failed".
+        The outcome is "skipped" if another process has just enrolled the user with this device, "refused" for a
+        Lockout, and otherwise "failed".
         """
         with suppress(AwsFault):
             if isinstance(error, AlreadyExists) and is_listed(intent, desk=self.desk):
@@ -174,7 +175,7 @@ class _Making:
     def _result_of_other(self, intent: Intent) -> RowResult:
         """Return the result for a user whom another process enrolled.
 
-        If that process ran on this computer, the result names the backup.
+        If this computer's journal has the device, the result names the backup.
         """
         entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
         if entry and entry.run != self.run:

@@ -14,7 +14,8 @@ from mfa_kit.rollout.roster_accounts import lost_zeros
 class ChosenAccounts:
     """The accounts that --accounts or --org chose.
 
-    `skipped` are selected accounts that cannot be used now, and `others` are the accounts that were not selected.
+    `chosen` are the accounts in which mfa-kit can work. `skipped` are accounts that were chosen, but that are not
+    active. `others` are the accounts that were not chosen.
     """
 
     chosen: Sequence[OrgAccount]
@@ -40,11 +41,12 @@ class ChosenAccounts:
             if account.is_called(cell):
                 raise UsageFault(f"account {account.label} is {account.state}", "remove the row")
         hint = nearest(cell, names_of(self.chosen)) or f"check the ID or the name{lost_zeros(cell)}"
-        # Another account with a similar ID or name is not suggested, because its users would be enrolled instead.
+        # For a complete account ID, or the name of an account that was not chosen, do not suggest a similar account. A
+        # person who followed the suggestion would enroll users in the wrong account.
         if ACCOUNT_ID.fullmatch(cell) or any(account.is_called(cell) for account in self.others):
             hint = "check the ID or the name, or choose this account too, for example with --include"
         raise UsageFault(f"{cell[:80]!a} is not one of the chosen accounts", hint)
 
     def key(self, account: str | None) -> str | None:
-        """Return `account` unchanged: rows for users of the same name in different accounts are no duplicates."""
+        """Return `account` unchanged: rows with the same user name in different accounts are not duplicates."""
         return account

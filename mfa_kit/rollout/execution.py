@@ -1,7 +1,8 @@
 """Code that apply, activate and undo share: how they process many users, and how they confirm enabled devices.
 
-If one user cannot be processed, the error becomes that user's result and the others continue. A run ends early only if
-this computer's disk fails, if AWS keeps throttling, or if the credentials expire.
+If one user cannot be processed, the error becomes that user's result, and the run continues with the other users. Only
+these errors end a run: AWS keeps throttling, the credentials expire, or, except in activate, a file or the ledger
+is damaged or cannot be read or written.
 """
 
 import threading
@@ -17,7 +18,7 @@ from mfa_kit.enrollment.recovery import record_all_confirmed
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import WORKERS
 
-# The errors after which a run cannot continue. The next run finishes or removes the half-made devices.
+# The errors that end apply, undo and the station. The next run finishes or removes the half-made devices.
 FATAL = (IntegrityFault, Throttled, Expired)
 
 

@@ -22,7 +22,11 @@ class HandoverState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """A user who gets a file. `copy` is the place of the file, which only the user can decrypt. `email` may be ""."""
+    """A user who gets a file.
+
+    `entry` is the journal entry of the user's device. `copy` is the place of the file, which only the user can decrypt.
+    `email` may be "".
+    """
 
     entry: Entry
     state: HandoverState
@@ -36,7 +40,7 @@ class Handover:
 
     @property
     def folder(self) -> str:
-        """The name of the user's folder: the name that their folder of backups has, which is safe on every system."""
+        """The name of the user's folder: the same as in the folder of backups, and valid on every system."""
         return self.copy.parts[-2]
 
     @property

@@ -1,6 +1,6 @@
 """An index: a file that lists the plan files of several accounts, with the SHA-256 of each.
 
-The SHA-256 of the index therefore changes if any of the plans changes.
+The SHA-256 of an index therefore also identifies the contents of its plans.
 """
 
 import json

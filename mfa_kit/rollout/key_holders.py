@@ -27,7 +27,7 @@ class KeyHolders:
     def find_holder(self, key: InsertedKey, intent: Intent) -> str | None:
         """Return a sentence that names the user or the credentials of this key, or None.
 
-        None means that the key is free, or belongs to the user or the device of the intent.
+        None means that the user of the intent may get the key.
         """
         return self._in_journal(key, intent) or _on_key(key, intent) or self._in_tags(key, intent)
 
@@ -49,7 +49,10 @@ class KeyHolders:
         return None
 
     def _read_tags(self) -> Mapping[str, Mapping[str, str]]:
-        """Return the tags of each virtual device, by its serial. Only tags that were not read before are read."""
+        """Return the tags of each virtual device, by the device's serial; an empty mapping if they were not read.
+
+        The first call asks IAM for the tags of the devices of `users`, and each later call for those of new devices.
+        """
         there = {device.serial: device.user for device in self.virtual()}
         before = self._tags
         self._tags = {serial: tags for serial, tags in (before or {}).items() if serial in there}

@@ -47,9 +47,9 @@ class SlotWatch:
     """Watches the readers or USB ports (`slot`) for the next key.
 
     `used` has the identities of keys that `poll` returns only after they were removed and inserted again: the keys that
-    were inserted at the start, and those that the caller adds. `inside` are the inserted keys, and `wrong` are messages
-    about unusable devices, both from the last call of `slot.look`. `state` is the last value of `slot.state`. `polled`
-    means that `poll` has already reported this state.
+    were inserted at the start, and the keys that the caller adds. `inside` has the inserted keys, and `wrong` the
+    messages about unusable devices; both are from the last call of `slot.look`. `state` is the last value of
+    `slot.state`. `polled` means that `poll` has already reported this state.
     """
 
     slot: KeySlot
@@ -78,7 +78,7 @@ class SlotWatch:
     def poll(self) -> InsertedKey | Notice | None:
         """Return the new key, or a notice if several new keys or an unusable device were inserted.
 
-        Return None if nothing has changed since the last call, or if there is no new key.
+        Return None if no key was inserted or removed since the last call, or if no inserted key is new.
         """
         if self.polled and self.slot.state() == self.state:
             return None

@@ -35,10 +35,11 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
-    """A line of a template. `only_if` is the name of a value, or "". The line is left out if the value is empty.
+    """A line of a template. `text` may contain placeholders; `fixed` means that it has none.
 
-    With `negated`, it is left out if the value is not empty. `text` may contain placeholders. In a line `* LABEL:
-    VALUE` (a fact), `label` is the part before the colon.
+    `only_if` is the name of the value in the line's condition, or "" without a condition. The line is left out if that
+    value is empty; if `negated` is true, it is left out if the value is not empty. In a line `* LABEL: VALUE` (a fact),
+    `label` is the part before the colon.
     """
 
     kind: Kind
@@ -88,7 +89,7 @@ class LetterTemplate:
 
 
 class _Draft:
-    """A letter to which lines are still added."""
+    """A letter that is built line by line."""
 
     def __init__(self) -> None:
         self._title = ""
@@ -147,7 +148,8 @@ class _Draft:
 def parse_template(text: str, *, names: Sequence[str], source: str) -> LetterTemplate:
     """Parse a template whose placeholders and conditions may use these names.
 
-    Raise UsageFault with a note for each error, which names the line. `source` is the file in the message.
+    Raise UsageFault with a note for each error. The note gives the number of the line. `source` is the file's name, for
+    the message.
     """
     lines: list[_Line] = []
     faults: list[str] = []

@@ -1,4 +1,4 @@
-"""Results that other workers recorded in a shared ledger while this one was running."""
+"""Results that other workers recorded in a shared ledger for the same plan."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,8 +13,8 @@ def results_of_others(
 ) -> list[RowResult] | None:
     """Return the results of all users of a plan, or None if the ledger lacks the result of at least one user.
 
-    `entries` are the ledger's last entries of the account's devices, and `failures` the failures by user that were
-    recorded after this worker began.
+    `entries` has the last journal entry of each device in the account. `failures` has the failures by user name that
+    were recorded after this worker began.
     """
     by_serial = {entry.intent.serial: entry for entry in entries}
     found = []
@@ -34,6 +34,6 @@ def _result_of(step: PlanStep, entry: Entry | None, failure: Failure | None) -> 
     if failure:
         return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
     if entry or step.action is not Action.SKIP:
-        return None  # the ledger does not know; only IAM does
+        return None  # only IAM shows whether this user has a device
     device = step.devices[0] if step.devices else None
     return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=step.reason, device=device)

@@ -11,8 +11,9 @@ from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.rollout.roster_method import RosterMethod
 
 WORKERS = 8
-# The seconds that a call to AWS takes, for the estimate of the run time. Others have published this figure.
+# The seconds that a call to AWS takes, to estimate the run time. Others have measured and published this figure.
 CALL_SECONDS = 0.7
+# The number of devices in one response of ListVirtualMFADevices, to estimate the number of calls.
 PAGE = 1000
 
 
@@ -37,9 +38,9 @@ class PlanStep:
     """One row of a plan, and the action for it.
 
     `repair` means that an interrupted run on this computer left a half-made device, which is finished or removed first.
-    `devices` are the serials of the user's devices. If the roster has a new public key for the user, `key_before` is
-    the fingerprint of the earlier key, to which this computer last encrypted a backup for the user. Otherwise it is
-    empty.
+    `devices` are the serials of the user's devices. If the user's public key in the roster differs from the key to
+    which this computer last encrypted a backup for the user, `key_before` is the fingerprint of that earlier key.
+    Otherwise `key_before` is "".
     """
 
     row: RosterRow

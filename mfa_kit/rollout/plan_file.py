@@ -59,7 +59,7 @@ def _step_fields(step: PlanStep) -> dict[str, object]:
 
 
 def plan_digest(text: str) -> str:
-    """Return the SHA-256 of a plan's file in hex, as sha256sum prints it."""
+    """Return the SHA-256 of a plan file's text in hex, as sha256sum prints it for the file."""
     import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
 
     return hashlib.sha256(text.encode()).hexdigest()

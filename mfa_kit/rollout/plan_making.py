@@ -95,7 +95,7 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
 
 
 def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
-    """Return a sentence about an unassigned device that another computer or tool made.
+    """Return the reason why an unassigned device, made by another computer or another tool, blocks a row.
 
     `run` is the run ID in the device's tag, or None.
     """

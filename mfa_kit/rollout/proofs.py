@@ -19,8 +19,9 @@ BACK, AHEAD = 7 * 24 * 60 * 60, 60 * 60
 # The maximum number of seconds between the time that the user gave and the time at which the phone shows a single code.
 # In a longer period, a mistyped code could match by chance.
 SINGLE = 10 * 60
-# The maximum offset of a phone's clock, in steps. At sign-in, AWS accepts codes up to two steps off, according to
-# recordings by others. If the user gave a time without seconds, each of the possible offsets has to be in this range.
+# If the user gave a time without seconds, several offsets of the phone's clock are possible. The smallest offset may be
+# at most WITHIN steps, and the largest at most TOLERATED steps. Others have recorded that AWS accepts codes up to two
+# steps off at sign-in.
 TOLERATED = 2
 FIX = "ask the user to set the clock of the phone automatically (network time), and to send two new codes with the time"
 AGAIN = "ask the user for two new codes, one after the other, and for the time"
@@ -51,9 +52,8 @@ class ProofLine:
 class AppProof:
     """A proof that the app has the secret.
 
-    `offset` is how many seconds the phone's clock is ahead; None if it is unknown.
-
-    `skew` is the offset in steps. IAM stores it if the codes with which the device is enabled have the same skew.
+    `offset` is how many seconds the phone's clock is ahead; None if this is unknown. `skew` is the offset in steps. IAM
+    stores the skew of the codes with which a device is enabled, so `activate` sends codes with this skew.
     """
 
     offset: float | None
@@ -80,7 +80,7 @@ def prove(lines: Sequence[ProofLine], seed: Seed, *, now: float, accept_unknown:
 
 
 def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> AppProof:
-    """Return the proof that a line gives. If it gives none, raise Lockout, whose message says what is wrong."""
+    """Return the proof that a line gives. If the line is not a proof, raise Lockout with the reason."""
     if line.fault:
         raise Lockout(line.fault, f"correct the line, or {AGAIN}")
     typed = [_digits(code) for code in line.codes]
@@ -150,9 +150,9 @@ def _nearest(found: Iterable[int], at: float) -> int | None:
 
 
 def _check_clock(last: int, read: ReadTime) -> AppProof:
-    """Return the proof if AWS tolerates the offset of the phone's clock at sign-in. Raise Lockout otherwise.
+    """Return the proof if AWS tolerates the offset of the phone's clock at sign-in. Otherwise raise Lockout.
 
-    `last` is the step of the last code. The offset in steps is not exact if the time has no seconds.
+    `last` is the step of the last code. If the time has no seconds, the offset in steps is not exact.
     """
     possible = [last - otp.step(read.at), last - otp.step(read.at + read.within)]
     offset = (last + 0.5) * PERIOD - (read.at + read.within / 2)
@@ -164,7 +164,7 @@ def _check_clock(last: int, read: ReadTime) -> AppProof:
 
 
 def _in_words(offset: float) -> str:
-    """Return an offset of a clock, such as `about 4 minutes behind`. It is known only to half a step."""
+    """Return the offset of a clock in words, such as `about 4 minutes behind` or `right to 30 s`."""
     if abs(offset) <= PERIOD:
         return f"right to {PERIOD} s"
     return f"about {_length(abs(offset))} {'ahead' if offset > 0 else 'behind'}"

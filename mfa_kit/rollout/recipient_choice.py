@@ -1,7 +1,8 @@
 """Chooses a user's recipient (public key) among the keys that a forge or a file has for them.
 
-A forge is a site with accounts and repositories, such as GitHub or GitLab. A key needs a
-reason to be chosen: it is the only usable key, or the roster names its fingerprint, or it was used before.
+A forge is a site with accounts and repositories, such as GitHub or GitLab. If the roster has a fingerprint for the
+user, only the key with this fingerprint is chosen. Otherwise a key is chosen if it is the only usable key, or the only
+usable key that was used before.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,14 +11,15 @@ from enum import StrEnum
 
 from mfa_kit.rollout.roster import key_fingerprint
 
-# The columns that a roster with fetched recipients has in addition.
+# The columns that are added to a roster with fetched recipients.
 SOURCE, FETCHED, FINGERPRINT = "recipient_source", "recipient_fetched", "recipient_fingerprint"
 
 
 class FetchState(StrEnum):
-    """What happened to a row.
+    """What happened to the recipient of a row.
 
-    UNCHANGED: the row names no account, so it keeps its recipient. NONE: the row has no recipient.
+    FETCHED: a key was chosen. UNCHANGED: the row does not say under which name to look for keys, so it keeps its
+    recipient. NONE: no key was chosen, so the row now has no recipient.
     """
 
     FETCHED = "fetched"

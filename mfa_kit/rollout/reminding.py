@@ -18,10 +18,11 @@ class Awaited(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reminder:
-    """A user to remind, and what they have to do `since` a Unix time.
+    """A user to remind, and what they still have to do. `email` may be "".
 
-    For a staged device, this is when its run began, and `device` and `backup` are its serial and the user's own file.
-    For a user who enrolls themselves, it is when the plan was made. `email` may be "".
+    For a user with a staged device, `since` is the Unix time at which the device's run began, and `device` is the
+    device's serial. `backup` is then the user's own copy, or else the administrators' file. For a user who enrolls
+    themselves, `since` is when the plan was made, and `device` and `backup` are None.
     """
 
     user: str

@@ -20,8 +20,8 @@ from mfa_kit.rollout.roster_text import ACCOUNT, CellFault, ReadRow, read_rows
 T = TypeVar("T")
 Tags = tuple[tuple[str, str], ...]
 
-# What a tag may contain (IAM API reference, Tag), but no white space other than the space. Keys that begin with one of
-# TAKEN are reserved for mfa-kit or AWS.
+# What a tag may contain (IAM API reference, Tag), with two limits of rosters: the only white space is the space, and a
+# key has no `=`. Keys that begin with one of TAKEN are reserved for mfa-kit or AWS.
 TAG_KEY, TAG_VALUE = re.compile(r"[\w .:/+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
 TAKEN = ("mfa-kit:", "aws:")
 MOST_TAGS = 40
@@ -39,8 +39,8 @@ class RosterRow:
     """One user of a roster, and the device to make: its kind, name, path, tags and, for a token, serial.
 
     `recipient` is the user's public key, to which a copy of the backup is encrypted. `asset` is a label for the key or
-    token. `email` is the address for `rollout handover` and `remind`. `account` is the account ID in the row or in the
-    user's ARN, if there is one.
+    token. `email` is the address for `rollout handover` and `remind`. `account` is the ID of the user's account, or
+    None if neither the row nor the user's ARN names an account.
     """
 
     user: str
@@ -147,9 +147,10 @@ class _Cells:
         return None if self.faults else row
 
     def _parse_account(self) -> str | None:
-        """Return the account ID from the row's `account` cell or from the user's ARN, or None if neither names one.
+        """Return the ID of the account that the `account` cell, or else the user's ARN, names.
 
-        Record a fault if the two differ, or if the account cannot be used.
+        If neither names an account, return what `accounts` finds for an empty cell. If the account cannot be used,
+        record a fault and return None. Also record a fault if the cell and the ARN name different accounts.
         """
         cell = self.read.cells.get(ACCOUNT, "")
         arn = ARN.fullmatch(self.read.cells.get("user", ""))

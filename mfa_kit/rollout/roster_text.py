@@ -1,7 +1,7 @@
 """Convert the text of rosters, CSV or JSON, to rows of cells, and rows of cells to CSV.
 
-Rosters are untrusted. Unknown columns are ignored, and the output contains nothing that a terminal, an HTML page or a
-spreadsheet would interpret.
+Rosters are untrusted. Unknown columns are ignored, and the CSV that this module writes contains no control characters
+and no formulas.
 """
 
 import csv
@@ -47,7 +47,7 @@ class ReadRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFault:
-    """A fault of one cell, or of a whole row if `column` is None. `cells` are the known cells of the row, unchanged."""
+    """A fault of one cell, or of a whole row if `column` is None. `cells` are the cells of the row's known columns."""
 
     line: int
     column: str | None
@@ -177,7 +177,8 @@ def _csv_row(names: Sequence[str], cells: Sequence[str], line: int, columns: Seq
     ours = {name: plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in columns}
     if any(cells[len(names) :]):
         what = f"the row has {len(cells)} cells, but the header has {len(names)}"
-        # The console's file of new users has passwords, which could be in a surplus cell of a shifted row.
+        # Keep the surplus cells only if all columns are known. In other files, such as the AWS console's file of new
+        # users, a surplus cell may contain a password, because a separator in an earlier cell shifted the row.
         if not set(names) - {*columns, WRONG, SURPLUS}:
             ours[SURPLUS] = ",".join(cells[len(names) :])
         return CellFault(line=line, column=None, what=what, cells=ours)

@@ -23,7 +23,7 @@ WITHOUT_WORK = {
 
 
 def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[str, tuple[str, ...]]:
-    """Return the serials of each user's devices in IAM, by user name; () for a deleted user or one without a device.
+    """Return the serials of each user's devices in IAM, by user name; () if the user is deleted or has no device.
 
     At most `workers` requests are in progress at a time.
     """
@@ -38,15 +38,15 @@ def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[s
 
 
 def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
-    """Return the last journal entry of each device that this computer made, or is making, in an account, by serial."""
+    """Return the journal's last enrollment entry of each device in an account, by serial, without undone enrollments."""
     return {entry.intent.serial: entry for entry in desk.journal.made(account)}
 
 
 def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
-    """Return, by user name, a tuple with the serial of the security key or token that this computer enrolled.
+    """Return, by user name, a tuple with the serial of the user's security key or token.
 
-    Users without such a device are left out. `entries` are journal entries. IAM's list of virtual devices does not
-    contain security keys and tokens.
+    `entries` are the journal entries in which these devices are found, because IAM's list of virtual devices does not
+    contain security keys and tokens. Users without such a device are left out.
     """
     return {
         entry.intent.user: (entry.intent.serial,)

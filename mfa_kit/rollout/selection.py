@@ -19,8 +19,8 @@ class UserSelection:
     """Conditions for selecting users. A user must meet all of them.
 
     The user must be in one of `groups` if there are any, have all of `tags`, and have a path that begins with
-    `path_prefix`. If `without_mfa` is true, the user must have a console password too. The plan then skips users with a
-    device.
+    `path_prefix`. If `without_mfa` is true, the user must also have a console password. Users who have a device are
+    selected too; the plan skips them.
 
     IAM ignores the case of group names and tag keys, but not the case of paths and tag values (IAM user guide, "IAM and
     STS quotas" and "Tags for IAM resources").

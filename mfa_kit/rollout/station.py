@@ -1,7 +1,7 @@
-"""The station: the queue in which a person enrolls users of a plan one by one, in their presence.
+"""The station: the queue in which an administrator enrolls the users of a plan in person, one user at a time.
 
 IAM, the journal and the keys show which rows are done and which user has which key. The station stores nothing else, so
-a person can return to a plan later, or continue it on another computer.
+the administrator can return to a plan later, or continue it on another computer.
 """
 
 from collections.abc import Callable, Collection, Container, Sequence
@@ -28,15 +28,15 @@ class StationMethods(Protocol):
         ...
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return the readers or USB ports for the keys of a row's enrollment method; None if it uses no keys."""
+        """Return the readers or USB ports for the keys of a row's enrollment method; None for a method without keys."""
         ...
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
         """Return a Carrier for a row's device, and the Maker (the procedure) that makes the device. Changes nothing.
 
-        A Carrier is the object that stores a device's secret and supplies its codes.
-        `key` is the inserted key; None if the row's enrollment method uses no keys. Raise UsageFault if the user must
-        not get this key or token, and DeviceFault if the key cannot be used.
+        A Carrier is the object that stores a device's secret and supplies its codes. `key` is the inserted key; None
+        if the row's enrollment method uses no keys. Raise UsageFault if the user must not get this key or token, and
+        DeviceFault if the key cannot be used.
         """
         ...
 
@@ -69,7 +69,7 @@ class StationQueue:
     at: int = 0
 
     def call_next(self) -> PlanStep | None:
-        """Return the current step, or the next step after it that is not done, and make it the current step.
+        """Go to the first step that is not done, beginning with the current step, and return it.
 
         Return None if the current step and all later steps are done.
         """
@@ -143,7 +143,7 @@ class StationRuns:
         return len(self.left) < before
 
     def run_of_next_try(self) -> str:
-        """Return the run ID for the next attempt: the last one, or a new one if that run left a half-made device."""
+        """Return the run ID for the next attempt: the last ID, or a new ID if the last run left a half-made device."""
         if not self.ids or any(entry.run == self.ids[-1] for entry in self.left):
             self.ids.append(self.new_id())
         return self.ids[-1]

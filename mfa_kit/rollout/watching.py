@@ -22,7 +22,7 @@ class WatchedWork:
 
     @property
     def claim(self) -> str:
-        """The name of the lock that its worker holds."""
+        """The name of the lock that the account's worker holds."""
         return claim_of(self.digest, self.account)
 
 
@@ -30,7 +30,7 @@ class WatchedWork:
 class PlanProgress:
     """What the ledger has about a plan: the number of devices that its runs made, and of users who failed.
 
-    `complete` says whether the last run has a result for each user, including users who enrolled themselves.
+    `complete` says whether the plan's last run has a result for each user, including users who enroll themselves.
     """
 
     made: int = 0
