@@ -85,7 +85,7 @@ def find_handovers(
     """Return the users who get a file, and those who get none, with the reason.
 
     `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device. `emails` has
-    the addresses by user name. `copy_of` returns where a user's own file is, or None if there is none.
+    the addresses by user name. `copy_of` returns the place of a user's own file, or None if the user has none.
     """
     found: list[Handover] = []
     left_out: list[LeftOut] = []

@@ -99,7 +99,7 @@ def letter_values(
 ) -> Mapping[str, str]:
     """Return the values of all placeholders for the user of a device.
 
-    `file` is the name of the user's encrypted file. `staged` says whether the device is not enabled yet. Texts that are
+    `file` is the name of the user's encrypted file. `staged` is true if the device is not enabled yet. Texts that are
     not known are "".
     """
     user, recipient = entry.intent.user, entry.intent.recipient or ""

@@ -22,7 +22,7 @@ INDENTED = re.compile(r" {4}|\t")
 
 
 class Kind(Enum):
-    """The kind of a line in a template."""
+    """The kind of a line in a template. BREAK is an empty line."""
 
     TITLE = auto()
     SECTION = auto()
@@ -98,7 +98,7 @@ class _Draft:
         self._open = False
 
     def add(self, kind: Kind, text: str, label: str) -> None:
-        """Add a line. A command whose step is not in this letter is left out."""
+        """Add a line. A command belongs to the last step before it. If the section has no step yet, leave it out."""
         _, _, steps = self._sections[-1]
         match kind:
             case Kind.TITLE:

@@ -21,7 +21,7 @@ class RosterAccounts(Protocol):
         ...
 
     def key(self, account: str | None) -> str | None:
-        """Return the account by which duplicate rows are found; None if they are found by the user name alone.
+        """Return the account to compare when rows are checked for duplicates; None if only user names are compared.
 
         `account` is the account that the row names. Rows with the same result and the same user name are duplicates.
         """

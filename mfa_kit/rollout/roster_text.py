@@ -16,7 +16,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags", "email")
-# A column for the account. Only rosters for several accounts have it when mfa-kit writes them.
+# The column for the account. mfa-kit writes this column only if a row has an account.
 ACCOUNT = "account"
 READ = (*COLUMNS, ACCOUNT)
 # Columns that `faults_table` adds and `read_rows` ignores: the faults of a row, and its cells beyond the header.

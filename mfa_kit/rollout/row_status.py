@@ -38,7 +38,7 @@ def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[s
 
 
 def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
-    """Return the journal's last enrollment entry of each device in an account, by serial, without undone enrollments."""
+    """Return the last enrollment entry of each device in an account, by serial, without undone enrollments."""
     return {entry.intent.serial: entry for entry in desk.journal.made(account)}
 
 
