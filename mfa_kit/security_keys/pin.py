@@ -1,6 +1,7 @@
-"""Sets and changes the PIN of a security key, and resets a key. A PIN is sent only once and never guessed.
+"""Sets and changes the PIN of a security key, and resets a key. mfa-kit never repeats a PIN that the key rejected.
 
-After a write, the key's answer is not trusted. What the key reports is read again, and a new PIN is tried once.
+After a write, mfa-kit does not rely on the key's answer. It reads again what the key reports about itself, and has the
+key check a new PIN once.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,10 +23,11 @@ Confirm = Callable[[str], None]
 
 
 def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
-    """Ask for the PIN of a key that has one. Raise DeviceFault if a try would be wasted or could not succeed.
+    """Ask for the PIN of a key and return it. Raise DeviceFault, before a PIN is sent, if the key could not accept it.
 
-    A key that requires a new PIN rejects even the right PIN, except to change it (`to_change`). The old PIN may be
-    shorter than the present minimum.
+    `to_change` says that the PIN will be changed. For anything else, a key that requires a new PIN rejects even the
+    right PIN. A PIN that will be changed may be shorter than the key's current minimum. Raise Declined if only a few
+    tries are left and the user does not want to risk one.
     """
     if not _has_pin(info):
         raise DeviceFault("the key requires a PIN, but has none", SET_PIN)
@@ -64,7 +66,8 @@ def _check_tries(info: KeyInfo, pins: PinEntry) -> None:
 def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
     """Set the PIN of a key that has none, and return what the key reports about itself afterwards.
 
-    `new` returns a PIN of at least the given length. Raise DeviceFault if the key already has a PIN.
+    `new` takes the key's minimum length and returns the PIN. Raise DeviceFault if the key already has a PIN, and
+    UsageFault if the new PIN is too short or too long.
     """
     info = key.info()
     if _has_pin(info):
@@ -78,8 +81,9 @@ def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
 def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
     """Change the PIN of a key, and return what the key reports about itself afterwards.
 
-    The user is asked for both PINs before either is sent to the key. `new` returns a PIN of at least the given length.
-    Raise DeviceFault if the key has no PIN, and UsageFault if both PINs are the same.
+    The user is asked for both PINs before either is sent to the key. `new` takes the key's minimum length and returns
+    the new PIN. Raise DeviceFault if the key has no PIN, and UsageFault if the new PIN is too short, too long or the
+    same as the old one.
     """
     info = key.info()
     if not _has_pin(info):
@@ -96,10 +100,11 @@ def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
 def set_pin_policy(
     key: PinAuthenticator, pins: PinEntry, *, shortest: int | None, force_change: bool, confirm: Confirm
 ) -> KeyInfo:
-    """Raise the minimum length of the key's PIN, or require a change of the PIN at its next use.
+    """Raise the minimum length of the key's PIN to `shortest`, require a new PIN before the key's next use, or both.
 
-    Only a reset lowers the minimum again. Return what the key reports about itself afterwards. Raise DeviceFault if the
-    key does not support or did not apply the policy, and UsageFault for a length out of range.
+    `shortest` is None if the minimum stays as it is. `confirm` asks the user before the minimum is raised, because only
+    a reset lowers it again. Return what the key reports about itself afterwards. Raise DeviceFault if the key does not
+    support or did not apply the policy, and UsageFault for a length out of range.
     """
     info = key.info()
     _check_policy(info, shortest=shortest, force_change=force_change)
@@ -138,7 +143,8 @@ def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) ->
 def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, interaction: Interaction) -> None:
     """Ask the user to confirm an action by typing the key's serial, or its path if it has no serial.
 
-    `what` describes the action. A script confirms with --yes and --key. Raise UsageFault for --yes without --key.
+    `what` describes the action. A script confirms with --yes (`yes`) and --key (`wanted`) instead. Raise UsageFault for
+    --yes without --key.
     """
     if not yes:
         interaction.confirm(what, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
@@ -154,7 +160,7 @@ RESETS_OVER = {Link.HID: {"usb"}, Link.PCSC: {"nfc", "smart-card", "usb"}}
 
 
 def check_reset(info: KeyInfo) -> None:
-    """Raise DeviceFault for a key that cannot be reset."""
+    """Raise DeviceFault for a key that cannot be reset at all, or not over its present connection."""
     if not info.ctap2:
         raise DeviceFault("a U2F key cannot be reset", "use it as it is: it has nothing to erase")
     here = RESETS_OVER[info.plugged.link]
@@ -168,12 +174,12 @@ def check_reset(info: KeyInfo) -> None:
 def check_same(before: KeyInfo, after: KeyInfo) -> None:
     """Raise DeviceFault if a key is certainly not the one that was unplugged.
 
-    The path may differ, but what the key reports about itself must be the same. Because many keys have no serial, this
-    includes everything that does not change when a key is unplugged.
+    `before` and `after` are what the key reported before it was unplugged and after it was plugged in again. Many keys
+    have no serial, so several reported values are compared. The path is not compared, because it may change.
     """
 
     def word(info: KeyInfo) -> tuple[object, ...]:
-        """Return everything that the key reports about itself and that does not change when it is unplugged."""
+        """Return the values to compare, which do not change when a key is unplugged."""
         plugged = info.plugged
         pin = (info.pin_set, info.pin_retries, info.min_pin_length, info.force_pin_change)
         return (info.aaguid, info.firmware, plugged.product, plugged.serial, plugged.link, pin, info.resident_free)

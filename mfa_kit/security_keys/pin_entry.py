@@ -42,7 +42,7 @@ class TypedPins:
     def replugged(self, left: int | None) -> bool:
         """Return whether the user confirms, by typing `REPLUGGED`, that one PIN may be tried.
 
-        Some firmware reports that the PIN is blocked until it receives the right PIN.
+        Some keys report that their PIN is blocked even after they were unplugged, until they get the right PIN.
         """
         tries = "" if left is None else f"; {left} tries left"
         try:

@@ -1,4 +1,4 @@
-"""Interfaces to FIDO security keys: to a key, to the published data of its model, and to the source of its PIN."""
+"""Interfaces to FIDO security keys, to the published data of their models, and to the sources of their PINs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Authenticator(Protocol):
 
 
 class ExaminedKey(Authenticator, Protocol):
-    """An Authenticator that also returns its relying party and the last credential that it made."""
+    """An Authenticator that also has its relying party and the credential of its last registration."""
 
     @property
     def relying_party(self) -> str:
@@ -61,14 +61,14 @@ class ExaminedKey(Authenticator, Protocol):
 
     @property
     def credential(self) -> bytes:
-        """The public part of the credential from the last registration, or empty before the first one."""
+        """The credential of the last registration, without its private key. Empty before the first registration."""
         ...
 
 
 class PinAuthenticator(Protocol):
     """The operations of a FIDO key that concern its PIN. Each raises DeviceFault if it fails.
 
-    Each call sends a PIN at most once, which uses one of the key's tries.
+    Each call sends the key's PIN at most once, because each wrong PIN uses up one of the key's tries.
     """
 
     def info(self) -> KeyInfo:
@@ -88,9 +88,9 @@ class PinAuthenticator(Protocol):
         ...
 
     def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
-        """Raise the minimum length of PINs to `shortest`, or require a new PIN: setMinPINLength (CTAP 2.1, 6.11.4).
+        """Raise the minimum PIN length to `shortest`, require a new PIN, or both: setMinPINLength (CTAP 2.1, 6.11.4).
 
-        `pin` is the key's PIN, or None if the key has none. `shortest` is None if the length stays as it is.
+        `pin` is the key's PIN, or None if the key has none. `shortest` is None if the minimum stays as it is.
         """
         ...
 
@@ -115,9 +115,10 @@ class PluggedKeys(Protocol):
         ...
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager[OpenedKey]:
-        """Open the key with this path or serial, or the only key. Raise DeviceFault if the key is not plugged in.
+        """Open the key with the path or serial `wanted`, or if that is None, the only key that is plugged in.
 
-        The key registers with the domain `relying_party`; if this is None, with a random domain that does not exist.
+        The key registers with the domain `relying_party`, or if that is None, with a random domain that does not exist.
+        Raise DeviceFault if the key is not plugged in.
         """
         ...
 
@@ -126,7 +127,7 @@ class Metadata(Protocol):
     """The data that the FIDO Alliance publishes about models."""
 
     def source(self) -> MetadataSource:
-        """Return where the metadata is from, the number of its version, and the day when the next one is due."""
+        """Return the source of the metadata, with the metadata's version number and the date of its next update."""
         ...
 
     def model(self, aaguid: str) -> Model | None:
@@ -142,50 +143,53 @@ class Metadata(Protocol):
 
 
 class PinEntry(Protocol):
-    """Asks for a key's PIN. Raises Declined if no one can be asked."""
+    """Supplies a key's PIN, from a person at the terminal or from a script."""
 
     def pin(self, left: int | None) -> Pin:
-        """Ask for the PIN, and return it. `left` is the number of tries that are left, or None if it is unknown."""
+        """Return the PIN. `left` is the number of tries that are left, or None if it is unknown.
+
+        Raise Declined if a person has to be asked, but there is no terminal.
+        """
         ...
 
     def risk(self, left: int) -> None:
         """Ask the user to type a word to confirm that one of the last `left` PIN tries may be used.
 
-        Raise Declined if the user does not confirm.
+        Raise Declined if the user does not confirm or cannot be asked.
         """
         ...
 
     def replugged(self, left: int | None) -> bool:
-        """Ask whether to try one PIN although the key still asks to be unplugged. Return the answer.
+        """Return whether the user wants to try one PIN although the key still asks to be unplugged.
 
-        `left` is the number of tries that are left, or None if it is unknown.
+        Return False if the user cannot be asked. `left` is the number of tries that are left, or None if it is unknown.
         """
         ...
 
 
 class NewPinEntry(PinEntry, Protocol):
-    """A PinEntry that also asks for new PINs."""
+    """A PinEntry that also supplies new PINs."""
 
     def new(self, shortest: int) -> Pin:
-        """Ask for a new PIN of at least this length, and return it. The length of the answer is not checked."""
+        """Return a new PIN. A person is told that it needs `shortest` characters. Its length is not checked."""
         ...
 
 
 class NewPinSource(Protocol):
-    """Gives a new PIN, and shows or stores it before the key gets it."""
+    """Supplies a new PIN. A PIN that it generates is shown or stored before the key gets it."""
 
     @property
     def kept(self) -> str:
-        """What happened to a generated PIN: `was shown`, `is encrypted in FILE`, or empty for a PIN that was given."""
+        """What happened to a generated PIN, such as `was shown` or `is encrypted in FILE`. Empty for any other PIN."""
         ...
 
     def check(self) -> None:
-        """Raise UsageFault, IntegrityFault or Declined if a PIN could not be shown or stored.
+        """Raise UsageFault, IntegrityFault or Declined if a generated PIN could not be shown or stored.
 
-        This is called before the user is asked anything.
+        This is called before `new_pin`.
         """
         ...
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Return a PIN of at least this length for the key that reported `info`."""
+        """Return a PIN for the key that reported `info`. A generated PIN has at least `shortest` characters."""
         ...

@@ -33,9 +33,10 @@ class KeyReset:
     def reset(self, wanted: str | None, *, confirm: Callable[[str, KeyInfo], None]) -> KeyInfo:
         """Erase a key after the user confirmed this, unplugged the key, plugged it in again and touched it.
 
-        Then check that it was erased, and return what it reports about itself. `confirm` gets a sentence that says what
-        will be erased, and what the key reports, and raises an error if the user does not agree. Raise DeviceFault if
-        the user is too late, or if another key was plugged in.
+        `wanted` is the key's path or serial, or None for the only key. Then check that the key was erased, and return
+        what it reports about itself. `confirm` takes a sentence that says what will be erased, and the KeyInfo of the
+        key. It raises an error if the user does not agree. Raise DeviceFault if the user is too late, or if another key
+        was plugged in.
         """
         with self._keys.open(wanted) as opened:
             before = opened.info()
