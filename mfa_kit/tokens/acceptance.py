@@ -93,7 +93,7 @@ class BoxTrial:
 
 
 def judge_readings(trial: BoxTrial, rows: Sequence[WrittenReading | DroppedRow]) -> list[DroppedRow]:
-    """Compare the codes in each row with the token's seed, and store the verdicts in the inventory of tokens.
+    """Judge the codes in each row with `trial`, and store the verdicts in the inventory of tokens.
 
     Return the rows without a verdict, each with the reason.
     """

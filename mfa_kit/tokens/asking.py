@@ -19,9 +19,9 @@ INSTEAD = "--codes-stdin"
 class CodeSource:
     """The source of a token's codes.
 
-    If `piped` is given, it returns the lines of standard input, which are the codes. Otherwise a person types them.
-    `now` returns the current Unix time. It is called after the last code was read, and the result is stored as the time
-    at which the token displayed that code.
+    If `piped` is given, it returns the lines of standard input, which are the codes. Otherwise a person types the
+    codes. `now` returns the current Unix time. It is called after the last code was read, and its result is used as the
+    time at which the token displayed that code.
     """
 
     interaction: Interaction
@@ -31,8 +31,9 @@ class CodeSource:
     def read(self, judge: Callable[[TypedCodes], T | Undecided], *, count: int) -> tuple[TypedCodes, T | Undecided]:
         """Read one or two codes, and return them with the verdict of `judge`.
 
-        A person types more codes until there is a verdict. Raise Declined if the person types nothing, and UsageFault
-        if standard input has a wrong number of lines.
+        `count` is the number of codes to ask for at first. A person is asked again until `judge` returns a value other
+        than Undecided. Codes from standard input are judged once. Raise Declined if the person types nothing, and
+        UsageFault if standard input has a wrong number of lines.
         """
         if self.piped is None:
             answer = ask_codes(self.interaction, judge, count=count, now=self.now)

@@ -50,11 +50,11 @@ class TokenWithCodes:
 
 
 def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
-    """Prove that AWS knows a token and accepts its codes `pair`: enable it for `user`, then remove it.
+    """Check that AWS knows a token and accepts its codes `pair`: enable the token for `user`, then remove the device.
 
     Raise MfaKitError if AWS does not accept the token. Raise UsageFault if `user` already has an MFA device, so that
-    this test never removes a person's device. `runs` returns a new run ID. The removal gets a second run ID, created
-    after the token was enabled, so that a later command can see that the removal concerns this token.
+    this test never removes a person's device. `runs` returns a new run ID each time. The removal has its own entry in
+    the journal, so it gets a second run ID, created after the token was enabled.
     """
     check_user(user)
     settle_dead_runs(caller.account, user, desk=desk)

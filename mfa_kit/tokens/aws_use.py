@@ -12,9 +12,9 @@ AWS_ISSUER = "Amazon Web Services"
 
 @dataclass(frozen=True, slots=True)
 class AwsUse:
-    """Whether AWS can use a token: `device_type` is the device's type in IAM, or None if AWS cannot use it.
+    """Whether AWS can use a token, and `why` or why not.
 
-    `why` says why or why not.
+    `device_type` is the type of the MFA device in IAM, or None if AWS cannot use the token.
     """
 
     device_type: DeviceType | None

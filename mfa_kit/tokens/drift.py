@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from mfa_kit.tokens.seeds import Sighting
 
 DAY = 86400
-# Two sightings give a drift only if the time between them is long compared with a step.
+# The minimum time in seconds between two sightings (test results). If less time passed, the drift would be too
+# inaccurate, because a sighting shows the clock only to within one step.
 RATE_AFTER = 7 * DAY
 
 
@@ -14,7 +15,8 @@ RATE_AFTER = 7 * DAY
 class Drift:
     """How fast a token's clock drifts: `rate` in seconds per day (positive: the clock gains).
 
-    `within` is the largest error that `rate` can have. A code shows the time only to within one step.
+    `within` is the largest error that `rate` can have, in seconds per day. There is an error because a code shows the
+    time only to within one step.
     """
 
     rate: float

@@ -1,9 +1,8 @@
 """Compares codes with seeds: proves that a token shows the codes of its seed, finds a token, or explains a mismatch.
 
-A place is a time step (TOTP) or a counter value (HOTP). A match counts as proof only if it is unlikely to be a
-coincidence: `chance` returns the probability that random codes match at least as close to the expected place. If this
-probability is above ENOUGH, nothing is decided, and the user is asked for a second code. The functions have no side
-effects.
+A match counts as proof only if it is unlikely to be a coincidence. `chance` returns the probability that random codes
+match at least as close to the expected time step (TOTP) or counter value (HOTP). If this probability is above ENOUGH,
+nothing is decided, and the user is asked for a second code. The functions have no side effects.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,10 +32,10 @@ from mfa_kit.tokens.seeds import (
 WINDOW = 20
 # How far a diagnosis searches: two days of 30 s steps, or a thousand presses.
 FAR = {Factor.TOTP: 5760, Factor.HOTP: 1000}
-# A match that is a coincidence with at most this probability counts as proof.
+# A match counts as proof if the probability that it is a coincidence is at most this value.
 ENOUGH = 0.01
 SECOND = "type a second code, the next one on the display"
-# If two right codes are at most this many steps apart, the person did not type the codes between them.
+# If two right codes are not consecutive, but at most this many steps apart, the user is told to type consecutive codes.
 MISSED = 10
 DAY = 86400
 
@@ -90,8 +89,8 @@ class Mismatch:
 class Undecided:
     """There is no verdict yet, for example because a code was mistyped or the match may be a coincidence.
 
-    `what` says why, and `hint` what to do. `second` says that the token's next code, together with the typed one, would
-    give a verdict.
+    `what` says why, and `hint` what to do. `second` says whether the token's next code is needed in addition to the one
+    that was typed.
     """
 
     what: str
@@ -173,8 +172,8 @@ def verify_codes(
 ) -> Match | Mismatch | Undecided:
     """Return the verdict on the codes of a token whose serial is known.
 
-    `among` has the tokens that a person may have read by mistake. `near` is the last known offset of the clock in
-    steps, or None for the offset in the seed file. The farther a match is from this offset, the more likely it is a
+    `among` has the tokens that a person may have read by mistake. `near` is the token's last known offset in steps or
+    presses, or None for the offset in the seed file. The farther a match is from this offset, the more likely it is a
     coincidence.
     """
     if said := typing_error(typed):
@@ -264,8 +263,9 @@ def _explanations(
 ) -> Iterator[tuple[str, str, int]]:
     """Yield each possible explanation of a mismatch: what is wrong, what to do, and a number of steps.
 
-    The number is how many time steps or counter values are at least as close to the expected one as the match is.
-    `chance` computes from this number how likely the explanation is a coincidence.
+    The number is how many time steps or counter values are at least as close to the expected one as the match is. If
+    the match is with another token, the number is multiplied by the number of other tokens. From the number, `chance`
+    computes the probability that the explanation is a coincidence.
     """
     token = key.token
     for what, other, seed in _misread(key, len(typed.codes[0])):

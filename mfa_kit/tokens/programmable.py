@@ -1,8 +1,8 @@
 """Carriers that check a display token before it is given to a user.
 
-A Carrier is the object that stores a device's secret and supplies its codes. A token that failed its test, belongs to
-another user or has too little space for the seed is refused. Each class passes all other calls to the carrier that it
-wraps.
+A Carrier is the object that stores a device's secret and supplies its codes. The carriers here refuse a token that
+failed its test, belongs to another user or has too little space for the seed. Each of them wraps another carrier, which
+shows the seed and asks for the codes.
 """
 
 import re
@@ -26,9 +26,9 @@ UNSEEN = "-r RECIPIENT, then scan the encrypted backup's QR code"
 class CheckedToken:
     """A Carrier (the object that stores a device's secret and supplies its codes) for a token that has a serial.
 
-    It wraps another carrier. `check` is called with the serial and the user, and raises UsageFault if the token must
-    not be given to that user. It is called again before the token is used, because another computer may have given the
-    token to a user before it was reserved.
+    This class wraps another carrier. The argument `check` is a function that takes the serial and the user, and raises
+    UsageFault if the token must not be given to that user. It is called again before each use of the token, because
+    another computer may have given the token to a user in the meantime.
     """
 
     def __init__(self, serial: str, carrier: Carrier, *, check: Callable[[str, str], None]) -> None:
@@ -65,8 +65,8 @@ class CheckedToken:
 class ProgrammableToken:
     """A Carrier (the object that stores a device's secret and supplies its codes) for a token that can be programmed.
 
-    It wraps another carrier. The token's serial is stored in the tags of the IAM device. `capacity` is the length in
-    bytes of the longest seed that the model stores. If `capacity` is None, the user is asked for this length.
+    This class wraps another carrier. The token's serial is stored in the tags of the IAM device. `capacity` is the
+    length in bytes of the longest seed that the model stores. If `capacity` is None, the user is asked for this length.
     """
 
     def __init__(self, serial: str, carrier: Carrier, *, capacity: int | None, interaction: Interaction) -> None:
@@ -76,7 +76,8 @@ class ProgrammableToken:
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent with the token's serial for the device's tags.
 
-        Raise UsageFault if the text is not a serial, or if the model stores only seeds shorter than those of AWS.
+        Raise UsageFault if the text is not a serial, or if the model cannot store seeds as long as those of AWS. Raise
+        Declined if there is no terminal.
         """
         if not LABEL.fullmatch(self._serial):
             raise UsageFault(

@@ -1,6 +1,7 @@
 """Values of display tokens: their data in a seed file, the codes that they displayed, and the results of their tests.
 
-Seeds are opaque. Messages about a seed file quote no cell except a serial, because any other cell may be a seed.
+Seeds are Secrets, so they are never printed. Messages about a seed file quote no cell except a serial, because any
+other cell may be a seed.
 """
 
 import re
@@ -18,8 +19,8 @@ DIGESTS = ("sha1", "sha256", "sha512")
 OCTETS = range(10, 129)
 # The values of a counter, which has 8 octets (RFC 4226, 5.1).
 COUNTERS = range(otp.COUNTERS)
-# The drifts of a clock that can be right, in steps of 30 s: up to about two months, like the widest window. A clock
-# that is further off is broken, or the row is damaged.
+# The drifts that a seed file may give for a clock, in steps: up to about two months of 30 s steps, like the widest
+# window. If the drift is larger, the clock is broken or the row is damaged.
 DRIFTS = range(-175_200, 175_201)
 SERIAL = 64
 # The length of AWS's seeds in octets. IAM's seed for a virtual MFA device has 320 bits.
@@ -35,7 +36,7 @@ TOLD = 10
 
 
 def folded(serial: str) -> str:
-    """Return a serial in a form for comparison: without differences in case, spaces and the like."""
+    """Return a serial without white space and with its case folded, for comparisons."""
     return "".join(serial.split()).casefold()
 
 
@@ -64,8 +65,8 @@ class Token:
     """A display token without its seed.
 
     `drift` is how many steps its clock is ahead (negative: behind) according to the seed file. `octets` is the length
-    of the seed, or 0 if only AWS has the seed. `capacity` is the longest seed in octets that can be burned into the
-    token, or 0 for a token that cannot be programmed.
+    of the seed, or 0 if only AWS has the seed. `capacity` is the length in octets of the longest seed that can be
+    written to the token, or 0 for a token that cannot be programmed.
     """
 
     serial: str
@@ -82,12 +83,12 @@ class Token:
 
     @property
     def parameters(self) -> str:
-        """The parameters in one word: `totp-sha1-6-30s`, `hotp-sha1-6`."""
+        """The parameters as one word, such as `totp-sha1-6-30s` or `hotp-sha1-6`."""
         step = f"-{self.period}s" if self.factor is Factor.TOTP else ""
         return f"{self.factor}-{self.digest}-{self.digits}{step}"
 
     def wrong(self) -> str:
-        """Return which parameter is outside the standards, or an empty text if none is."""
+        """Return what is wrong with the serial, maker, model or parameters, or an empty text if nothing is wrong."""
         if misplaced := self._misplaced():
             return misplaced
         if self.digest not in DIGESTS:
@@ -113,7 +114,8 @@ class Token:
 class SeededToken:
     """A token with its seed.
 
-    `where` is its row in the seed file. `other` is the seed decoded with the other possible encoding, or None.
+    `where` is the token's position in the seed file. `other` is the seed decoded with the other possible encoding, or
+    None.
     """
 
     token: Token
@@ -122,7 +124,7 @@ class SeededToken:
     other: Seed | None = None
 
     def programmable(self, capacity: int) -> "SeededToken":
-        """Return this token with the given capacity: the longest seed, in octets, that can be burned into it."""
+        """Return this token with the given capacity: the length of the longest seed, in octets, that it can store."""
         return replace(self, token=replace(self.token, capacity=capacity))
 
 
@@ -135,7 +137,7 @@ class DroppedRow:
 
 
 def joined_reasons(dropped: Sequence[DroppedRow]) -> str:
-    """Join the reasons of rows into one text. If there are many, give the first ones and the number of the others."""
+    """Return one text with the position and reason of each row, for up to TOLD rows. Then give the number of others."""
     said = [f"{each.where}: {each.reason}" for each in dropped[:TOLD]]
     more = len(dropped) - TOLD
     return "; ".join([*said, f"and {more} more"] if more > 0 else said)
@@ -209,7 +211,11 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockedToken:
-    """A token in the ledger's inventory: a fingerprint of its seed, its latest verdict, and its user, or None."""
+    """A token in the ledger's inventory, with a fingerprint of its seed and its latest verdict.
+
+    `fingerprint` is empty if only AWS has the seed. `reason` is that of the latest Sighting. `user` is the user who has
+    the token, or None.
+    """
 
     token: Token
     fingerprint: str

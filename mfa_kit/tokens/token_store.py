@@ -12,12 +12,13 @@ class TokenStore(Protocol):
     def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> object:
         """Add tokens: those with a seed (`keys`) and those whose seed only AWS has (`bare`).
 
-        A token whose seed changed becomes untested again.
+        If the seed of a known token changed, only tests of the new seed count, so the token is untested if there are
+        none.
         """
         ...
 
     def last_sightings(self) -> Mapping[str, Sighting]:
-        """Return the latest sighting (test result) of each token, by serial. Tests of an earlier seed do not count."""
+        """Return the latest sighting (test result) of each tested token, by serial. Ignore tests of an earlier seed."""
         ...
 
     def record(self, *seen: Sighting) -> None:
