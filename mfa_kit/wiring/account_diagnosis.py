@@ -17,11 +17,10 @@ ONLY_AUDIT = {"iam:GetAccountSummary"}
 
 
 def diagnose_account(iam: "Iam", caller: Caller, *, enrolls: bool = False) -> Iterator[Diagnosis]:
-    """Yield a line with the caller's identity in an account.
+    """Yield a line with the caller's identity in an account, then a line for each action that is tried.
 
-    Then try actions, and for each one yield whether it is allowed.
-
-    `enrolls` means that the caller's role is for enrolling users. Such a role does not need the actions in ONLY_AUDIT.
+    `iam` is the client of the account, and `caller` the identity of its credentials. `enrolls` means that the caller's
+    role is for enrolling users. Such a role does not need the actions in ONLY_AUDIT.
     """
     yield Diagnosis("credentials", Health.GOOD, f"account {caller.account} as {caller.arn}")
     for action, read in (

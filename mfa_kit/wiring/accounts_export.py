@@ -19,9 +19,9 @@ def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, wi
 
     In a dry run, no file is written. With `with_tags`, the file also has the tags of the accounts.
 
-    In the caller's own account, mfa-kit uses the caller's credentials instead of a role, because StackSets do not
-    deploy roles to the management account. If the credentials come from a profile, the file therefore names the profile
-    for this account.
+    In the caller's own account, mfa-kit uses the caller's credentials instead of a role, because the caller's account
+    is usually the management account, and StackSets do not deploy roles there. If the credentials come from a profile,
+    the file therefore names the profile for this account.
     """
     check_new(out)
     with connect(settings) as (iam, _, caller):

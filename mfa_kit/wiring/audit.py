@@ -1,4 +1,4 @@
-"""Takes a snapshot of the account, or reads one from a file, and chooses the AWS partition."""
+"""Takes a snapshot of an account or reads one from a file, and finds the AWS partition and the Security Hub region."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ if TYPE_CHECKING:
     from mfa_kit.enrollment.ports import Vault
     from mfa_kit.wiring.settings import Settings
 
-# The region of Security Hub in a partition, if no region is configured.
+# The region of Security Hub in a partition, if no region is configured. REGION is that of all other partitions.
 REGIONS = {"aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
 REGION = "us-east-1"
-# The number of parallel requests. IAM does not publish its rate limits, but it is known to accept this many.
+# The number of parallel requests. AWS does not publish IAM's rate limits, but IAM is known to accept this many.
 AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSource:
-    """Where a snapshot comes from: an existing file, or AWS. For AWS, also which data is read.
+    """The source of a snapshot: an existing file, or AWS. For AWS, also which data mfa-kit reads.
 
-    `file` is an existing snapshot to read, or a new file to write. If it is None, the snapshot is not stored. `max_age`
-    is the maximum age of the credential report in seconds. `backup_dir` is the folder of backups; None means the
-    configured folder. For the users that `passwords_of` selects, mfa-kit also reads whether they have to change their
-    password at the next sign-in. For the users that `sessions_of` selects, it also reads how long a sign-in session may
-    last. For the users that `afresh` selects, mfa-kit reads password, keys and devices from IAM even if the credential
-    report has them. With `central_root`, or if the snapshot is stored, mfa-kit also reads whether the account's
-    organization manages the root users of its accounts centrally. `observe` is called after each request to IAM with
-    the operation, the request ID, and the user whom the request is about, or None.
+    `file` is an existing snapshot to read, or a new file to write. If it is None, mfa-kit reads AWS and stores no
+    snapshot. `max_age` is the maximum age of the credential report in seconds. `backup_dir` is the folder of backups;
+    None means the configured folder. For the users that `passwords_of` selects, mfa-kit also reads whether they have to
+    change their password at the next sign-in. For the users that `sessions_of` selects, it also reads how long a
+    sign-in session may last. For the users that `afresh` selects, mfa-kit reads password, keys and devices from IAM
+    even if the credential report has them. With `central_root`, or if the snapshot is stored, mfa-kit also reads
+    whether the account's organization manages the root users of its accounts centrally. `observe` is called after each
+    response of IAM, with the operation, the request ID, and the user in the request, or None.
     """
 
     file: Path | None
@@ -72,8 +72,8 @@ class SnapshotSource:
 def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
     """Yield a pair: a snapshot, and an AccountSource for its account, which is None for a snapshot from a file.
 
-    Raise UsageFault if the file is not a snapshot, or if it is a snapshot of another account than --account. If AWS
-    cannot be used, raise the errors of `connect`.
+    Raise UsageFault if the file is not a snapshot, or if it is a snapshot of another account than --account. If no file
+    exists, AWS is read: raise the errors of `connect`, and those of `check_new` if the snapshot cannot be stored.
     """
     if source.file is not None and source.file.exists():
         found = snapshots.read_snapshot(source.file)
@@ -133,8 +133,9 @@ def snapshot_of_account(
 ) -> Snapshot:
     """Read an account as `source` says, and return the snapshot. Its `holes` list the parts that could not be read.
 
-    `vault` opens the folder of backups, and `stored` lists its files. If one of them fails, `holes` lists the backups.
-    `each` applies a function to several users at a time. `central_root` and `member_root` are passed to `read_account`.
+    `vault` opens the folder of backups, and `stored` lists its backups. If either fails, `holes` says that the backups
+    could not be read. `each` applies a function to several users at a time. `central_root` and `member_root` are passed
+    to `read_account`.
     """
     records = backup_records(ledger)
     return read_account(
@@ -156,7 +157,7 @@ def snapshot_of_account(
 
 
 def _users_by_key(seals: Iterable[Seal], account: str) -> dict[str, set[str]]:
-    """For each public key, return the users of an account whose own copies of backups are encrypted to it."""
+    """Return, by public key, the users of an account whose own copies of backups are encrypted to the key."""
     found: dict[str, set[str]] = {}
     for seal in seals:
         backup = backup_at(Path(seal.backup)) if seal.own else None
@@ -166,7 +167,7 @@ def _users_by_key(seals: Iterable[Seal], account: str) -> dict[str, set[str]]:
 
 
 def account_source(iam: Iam) -> AccountSource:
-    """Return an AccountSource, which reads the users, devices and policies of the account that `iam` belongs to."""
+    """Return an AccountSource, which reads the users, devices and policies of the account of the client `iam`."""
     from mfa_kit.adapters.aws.account import AccountReader
 
     return AccountReader(iam.ask, now=iam.now)

@@ -16,7 +16,7 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import Settings
 
-# An audit of a stored snapshot is not compared with earlier audits.
+# The result for an audit that is not compared with earlier audits, such as the audit of a stored snapshot.
 NOTHING_BEFORE = Before()
 
 
@@ -36,10 +36,11 @@ def compare_with_ledger(
     ledger: Ledger | None = None,
     records: bool = True,
 ) -> Before:
-    """Return what the ledger knows of earlier audits of the account. With `records`, also record this audit there.
+    """Compare an audit with the ledger's records of the account's last audit. With `records`, also record this audit.
 
-    With --dry-run, nothing is recorded. If the ledger refuses, as for a role that may only read it, print a note. If
-    `ledger` is None, the ledger is opened for this.
+    With --dry-run, nothing is recorded. If the ledger cannot be used, print an alert and return NOTHING_BEFORE. This
+    also happens if a PostgreSQL role may only read the ledger. If `ledger` is None, open the ledger, and close it
+    afterward.
     """
     found = finding_records(snapshot, answers, {})
     try:

@@ -1,4 +1,4 @@
-"""Open IAM together with the ledger, which records each write to AWS."""
+"""Opens IAM together with the ledger, which records each write to AWS."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class OneLineFormatter(logging.Formatter):
-    """Formats a record as one line, because a server other than AWS could send request IDs with line breaks in them."""
+    """Formats a log record as one line, because a server other than AWS could send request IDs with line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, without control characters."""
@@ -47,9 +47,9 @@ def open_iam(
     """Return an IAM client with the credentials from the options and the environment.
 
     If the profile needs an MFA code, the user is asked for the code. `check` is called before each write, and `observe`
-    after it. Up to `workers` calls may be in progress at a time. `turn`, if given, performs each read call. It may wait
-    before the call and retry it. `clients` replaces the function that creates boto3's clients, for commands that also
-    open sessions in other accounts. When `stop` is set, pauses, prompts and requests end in all threads.
+    after it. Up to `workers` calls may be in progress at a time. `turn`, if given, performs each attempt of a read. It
+    may wait before the attempt and retry it. `clients` replaces the function that creates boto3's clients, for commands
+    that also open sessions in other accounts. When `stop` is set, pauses, prompts and requests end in all threads.
     """
     from mfa_kit.adapters.aws.clients import open_clients
     from mfa_kit.adapters.aws.iam import Iam
@@ -115,9 +115,10 @@ def connect(
 
 
 def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
-    """Ask the user for a code of the MFA device that a profile names, and return it. Only AWS can check the code.
+    """Ask the user for a code of the MFA device that a profile names, and return the six digits.
 
-    Ctrl-C interrupts only the main thread. A prompt in another thread ends within a second after `stop` is set.
+    Only AWS can check whether the code is right. Ctrl-C interrupts only the main thread. A prompt in another thread
+    ends within a second after `stop` is set.
     """
 
     def now() -> float:
@@ -139,5 +140,8 @@ def account_label(account: str, *, lab: bool) -> str:
 
 
 def clock_difference(offset: float) -> str:
-    """Say how far this computer's clock is off. `offset` is AWS's time minus this computer's time, in seconds."""
+    """Return a text that says how far this computer's clock is off.
+
+    `offset` is AWS's time minus this computer's time, in seconds.
+    """
     return f"this computer's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"
