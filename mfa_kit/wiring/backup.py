@@ -1,4 +1,4 @@
-"""List, decrypt, test and remove encrypted backups."""
+"""Decrypts, tests and removes encrypted backups, and opens the ledger's records of backups."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,8 @@ from mfa_kit.wiring.vault import open_age_files
 def show_backup(settings: Settings, file: Place, identities: Identities, out: Path) -> None:
     """Decrypt a backup and write its QR code as a PNG to the new file `out`, mode 0600, in an existing folder.
 
-    If the backup cannot be decrypted or has no QR code of a device, write nothing and raise IntegrityFault.
+    If the backup cannot be decrypted or has no QR code of a device, write nothing and raise IntegrityFault. Raise the
+    errors of `check_new` if the file cannot be written.
     """
     harden()
     check_new(out)
@@ -47,7 +48,7 @@ def drill_backups(
 ) -> list[Drilled]:
     """Test backups: decrypt each file, and let `judge` decide whether the secret in it belongs to the device.
 
-    Return one result per file. The results of the files that were compared are recorded in the ledger.
+    Return one result per file. The ledger records the results of the files whose secret was compared with a code.
     """
     with open_opener(settings, identities) as (opener_, ledger):
         return list(
@@ -62,9 +63,10 @@ def drill_backups(
 
 
 def open_restorable(settings: Settings, file: Place, identities: Identities) -> tuple[Intent, Opened]:
-    """Decrypt a backup whose secret will be put on another device. Return the device's Intent, and the content.
+    """Decrypt a backup whose secret will be stored on a phone or another OATH key. Return an Intent, and the content.
 
-    Raise UsageFault if the original device was reported lost.
+    The Intent names the MFA device to which the backup belongs. Raise UsageFault if that device was reported lost, and
+    IntegrityFault if the backup cannot be decrypted or names no device.
     """
     with open_opener(settings, identities) as (opener_, ledger):
         opened, records = opener_.open(file), backup_records(ledger)
@@ -84,7 +86,7 @@ def backups_named(names: Iterable[str]) -> list[Backup]:
 
 
 def remove_backups(settings: Settings, folder: Place | None, chosen: Sequence[Backup]) -> dict[Place, str]:
-    """Remove backups permanently, and log each removal.
+    """Remove backups permanently, and log each attempt.
 
     Return the paths of the backups that could not be removed, each with the reason.
     """

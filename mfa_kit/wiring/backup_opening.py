@@ -1,4 +1,4 @@
-"""Decrypt backups with the identities that a command line names. Each decryption is logged."""
+"""Decrypts backups with identities (private keys). The ledger's log records each decryption."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

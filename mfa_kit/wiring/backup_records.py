@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def backup_records(ledger: "Ledger") -> BackupRecords:
-    """Return the records of backups in a ledger. New records get the time of this call."""
+    """Return the ledger's records of backups. Records that are added through this object get the time of this call."""
     return BackupRecords(ledger, now=time.time())
 
 
 def recorded(vault: Vault, ledger: "Ledger") -> Vault:
     """Return a Vault (the folder of encrypted backups) that records the recipients of each backup in the ledger.
 
-    The recipients are recorded before the backup is encrypted.
+    The recipients are recorded before the backup is written.
     """
     return RecordedVault(vault, lambda: backup_records(ledger), check_run=ledger.check)

@@ -1,4 +1,7 @@
-"""Make and open break-glass identities. Their folders are in `break-glass` in mfa-kit's own folder, or elsewhere."""
+"""Makes and opens break-glass identities.
+
+The files of an identity are in a folder of their own, by default below the folder that `base` returns.
+"""
 
 import os
 import time
@@ -51,7 +54,8 @@ class Glass:
 class OpenGlass:
     """An open break-glass identity, and the custodians who opened it.
 
-    `names` has their names in the order of their set, and `keys` their private keys.
+    `names` has the names of these custodians in the order of their set. `keys` has the private keys of all custodians
+    who were present, by name.
     """
 
     identity: "GlassIdentity"
@@ -67,8 +71,8 @@ def base() -> Path:
 def find_glass(settings: Settings, folder: Path | None) -> Glass:
     """Return a folder of break-glass files, by default the newest one.
 
-    Raise UsageFault if there is none, and IntegrityFault if its manifest is damaged, or names other custodians than the
-    ledger. A warning is printed if the ledger has no record of the identity's custodians.
+    Raise UsageFault if there is no such folder, and IntegrityFault if its manifest is damaged, or names other
+    custodians than the ledger. Print a warning if the ledger has no record of the identity's custodians.
     """
     found = folder or newest_folder(base())
     if found is None or not found.is_dir():
@@ -101,10 +105,10 @@ def find_glass_of(settings: Settings, file: Place, folder: Path | None) -> Glass
 
 
 def plan(group: Group) -> Mapping[CustodianSet, int]:
-    """Return the sets of a group, with the size of each file in octets. Nothing is written.
+    """Return the sets of a group, each with the size of its file in octets. Nothing is written.
 
-    A new identity is made to measure the sizes, and is then discarded. age adds some random octets, so the final files
-    may have slightly other sizes.
+    The sizes are those of the files of a new identity, which is then discarded. age adds some random octets, so the
+    final files may have slightly other sizes.
     """
     identity = GlassIdentity.new()
     files = identity.files(Manifest(recipient=identity.recipient, made=time.time(), group=group), open_plugins())
@@ -112,9 +116,10 @@ def plan(group: Group) -> Mapping[CustodianSet, int]:
 
 
 def create(settings: Settings, group: Group, folder: Path | None, letters: WriteLetters = NO_LETTERS) -> Glass:
-    """Make a break-glass identity. Record its custodians, write `letters`, then write `folder`.
+    """Make a break-glass identity, and return its folder. `group` has its custodians.
 
-    By default, the folder is a new one in `base()`. Raise UsageFault for a public key that cannot be used, and
+    Record the custodians in the ledger, then write the letters to custodians, and then the new folder `folder`, by
+    default one in `base()`. Raise UsageFault for a public key that cannot be used, and
     IntegrityFault if the folder exists or cannot be written.
     """
     harden()
@@ -122,7 +127,7 @@ def create(settings: Settings, group: Group, folder: Path | None, letters: Write
 
 
 def new_folder(parent: Path) -> Path:
-    """Return the path of a new folder. Its name is a run ID that is later than the names of the other folders."""
+    """Return the path for a new folder in `parent`. Its name is a run ID later than the names of the other folders."""
     newest = newest_folder(parent)
     return parent / run_id(max(time.time(), run_time(newest.name) + 1 if newest else 0), os.urandom(4))
 
@@ -137,9 +142,9 @@ def write_glass(
     replaces: str | None = None,
     letters: WriteLetters = NO_LETTERS,
 ) -> Glass:
-    """Record the custodians of an identity, then write the letters of new custodians, and then its folder.
+    """Record the custodians of an identity in the ledger, then write the letters to custodians, and then its folder.
 
-    The other arguments are those of Manifest.
+    `former` and `replaces` are as in Manifest. Raise the errors of `create`.
     """
     manifest = Manifest(
         recipient=identity.recipient, made=int(time.time()), group=group, former=tuple(former), replaces=replaces
@@ -172,9 +177,10 @@ def record(
 def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path | None = None) -> OpenGlass:
     """Hold a meeting of custodians, and return the open identity.
 
-    `files` are identity files of custodians; the others are asked for at the terminal. `only` is a file from which some
-    custodians have already removed layers. Raise Declined if too few custodians came, UsageFault for an identity in
-    `files` that does not help, and IntegrityFault if no file can be opened.
+    `files` are identity files of custodians. If they are not enough, the other custodians enter the paths of theirs at
+    the terminal. `only` is the only file to open, from which some custodians may already have removed layers. Raise
+    Declined if too few custodians came, UsageFault for an identity in `files` that belongs to no custodian or to one
+    who is already present, and IntegrityFault if no file can be opened.
     """
     harden()
     manifest = glass.manifest
@@ -198,7 +204,8 @@ def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path
 def rest_of(whole: CustodianSet) -> list[CustodianSet]:
     """Return a set of custodians, then the set without its first custodian, without its first two, and so on.
 
-    Each of them has the custodians whose layers a file still has after the others have removed theirs.
+    Custodians remove the layers of the set's file in this order. Each item of the result names the custodians whose
+    layers may be left.
     """
     return [CustodianSet(whole.file, whole.names[at:]) for at in range(len(whole.names))]
 
@@ -214,7 +221,7 @@ def _set_of(file: Path, manifest: Manifest) -> CustodianSet:
 
 
 def read_backup_early(settings: Settings, file: Place) -> None:
-    """Raise IntegrityFault if a backup cannot be read, before custodians are asked for their identities."""
+    """Raise IntegrityFault if a backup cannot be read. Call this before custodians are asked for their identities."""
     backup_reader(settings)(file)
 
 
@@ -232,7 +239,10 @@ def open_backup(settings: Settings, file: Place, opened: OpenGlass) -> Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnLayer:
-    """A file of a set, and the custodian `name` who removes its next layer. `after` has the later custodians."""
+    """A layer of the file of a set, and the name of the custodian who can remove it.
+
+    `whole` is the set. `after` has the names of the custodians whose layers are inside this layer.
+    """
 
     whole: CustodianSet
     name: str
@@ -242,11 +252,12 @@ class OwnLayer:
 def pass_on(
     settings: Settings, glass: Glass, file: Path, keys: Identities, out: Path, *, before: Callable[[OwnLayer], None]
 ) -> OwnLayer:
-    """Remove one layer of a file, and write the rest to a new file. Return the layer that was removed.
+    """Remove the outermost layer of a file with the identity in `keys`, and write the rest to the new file `out`.
 
-    `before` is called before the layer is removed. A dry run writes nothing. Raise UsageFault if the identity belongs
-    to no custodian of the set, or to the last one: without the last layer, a file would be the identity itself. Raise
-    OthersSeal if the next layer belongs to another custodian.
+    Return the layer that was removed. `before` is called before it is removed. A dry run writes nothing. Raise
+    UsageFault if the identity belongs to no custodian of the set. Also raise it if the identity belongs to the set's
+    last custodian, because under the last layer is the break-glass identity itself. Raise OthersSeal if the outermost
+    layer belongs to another custodian.
     """
     harden()
     whole = _set_of(file, glass.manifest)
@@ -278,5 +289,5 @@ def pass_on(
 
 
 def folder_beside(file: Path) -> Path | None:
-    """Return the folder of a file if it has a manifest, else None."""
+    """Return the folder that contains a file if the folder has a manifest, else None."""
     return file.absolute().parent if (file.absolute().parent / FILE).is_file() else None

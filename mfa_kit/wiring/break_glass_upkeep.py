@@ -1,4 +1,4 @@
-"""Test, rotate and reseal break-glass identities, and show their state."""
+"""Tests, rotates and reseals break-glass identities, and returns their state."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def known_backups(settings: Settings, folder: Place | None, recipient: str) -> list[KnownRecipients]:
     """Return the backups in a folder that are, or may be, encrypted to a recipient, with their recorded recipients.
 
-    Copies that are encrypted only to their users are left out.
+    Users' own copies of backups are left out.
     """
     with open_ledger(settings) as ledger:
         return concerned(_known(stored_backups(settings, folder), ledger), recipient)
@@ -54,7 +54,11 @@ def _known(backups: Iterable[Backup], ledger: "Ledger") -> list[KnownRecipients]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillResult:
-    """The result of a drill: a result for each backup, whose phones were compared, and what was wrong."""
+    """The result of a drill.
+
+    `tested` has a result for each backup, `compared` the users with whose phones backups were compared, and `faults` a
+    sentence for each thing that was wrong.
+    """
 
     tested: Sequence[Tested]
     compared: tuple[str, ...]
@@ -80,10 +84,10 @@ def drill(
     users: Sequence[str],
     counted: Callable[[Sequence[KnownRecipients]], Iterable[KnownRecipients]],
 ) -> DrillResult:
-    """Decrypt these backups with an open identity, and record the drill.
+    """Decrypt the backups in `known` with an open identity, and record the drill in the ledger.
 
-    The codes of the backups of `users` are compared with their phones. `counted` yields the backups that it is given,
-    and shows the progress.
+    For the backups of `users`, compare the codes with those on the users' phones. `counted` yields the backups that it
+    is given, and shows the progress.
     """
     ahead = ReadAhead(backup_reader(settings))
     recipients = {each.backup.path: each for each in known}
@@ -112,8 +116,8 @@ def drill(
 class State:
     """The state of a break-glass identity.
 
-    `backups` is the number of backups that are encrypted to it according to the ledger. `due` has a sentence for each
-    thing to do.
+    `backups` is the number of backups that are encrypted to the identity according to the ledger. `due` has a sentence
+    for each task that is due.
     """
 
     last_drill: Record | None
@@ -139,7 +143,7 @@ def state(settings: Settings, manifest: Manifest, folder: Place | None) -> State
 def reseal(
     settings: Settings, glass: Glass, opened: OpenGlass, group: Group, letters: WriteLetters = NO_LETTERS
 ) -> Glass:
-    """Write the same identity for another group of custodians, to a new folder beside the old one.
+    """Encrypt an open identity to another group of custodians. Return the new folder, which is beside the old one.
 
     Raise UsageFault if a rotation is not finished, because the new group could not finish it.
     """
@@ -156,13 +160,13 @@ def reseal(
 
 
 def former_custodians(manifest: Manifest, group: Group) -> list[Custodian]:
-    """Return everyone who was a custodian before and is not one in the new group."""
+    """Return the current and former custodians of a manifest who are not in the new group."""
     everyone = dict.fromkeys((*manifest.former, *manifest.group.custodians))
     return [each for each in everyone if each not in group.custodians]
 
 
 def _unfinished(settings: Settings, manifest: Manifest) -> bool:
-    """Return whether a backup of the earlier identity still has to be re-encrypted to this one."""
+    """Return whether a rotation made this identity, and the ledger has no record that the rotation was completed."""
     with open_ledger(settings) as ledger:
         records = BreakGlassRecords(ledger).all()
     return manifest.replaces is not None and last(records, manifest.recipient, GlassAction.ROTATED) is None
@@ -170,7 +174,10 @@ def _unfinished(settings: Settings, manifest: Manifest) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotated:
-    """The result of a rotation: the folders before and after, and what became of the backups."""
+    """The result of a rotation: the old and the new folder, and the results of re-encrypting the backups.
+
+    `names` has the custodians who opened the identity.
+    """
 
     old: Glass
     new: Glass
@@ -189,8 +196,9 @@ def rotate(
 ) -> Rotated:
     """Make a new identity for the same custodians, and re-encrypt the backups of the old one to it.
 
-    If an earlier run was interrupted, continue it: `glass` is then the old folder or the new one. The new folder exists
-    before the first backup is changed. The arguments and the errors are those of `meet` and `rekey`.
+    If an earlier rotation was interrupted, continue it. `glass` is then its old or its new folder. The new folder is
+    written before the first backup is changed. `files` and the errors are as in `meet`, and `until` and `counted` as in
+    `rekey`. `backups` is the folder of backups. Also raise UsageFault if the folder was rotated already.
     """
     with _rotation(settings, glass) as (old, begun):
         opened = meet(begun or old, files, settings.interaction)
@@ -246,7 +254,7 @@ def _reencrypt_all(
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rekeyed:
-    """Re-encrypt all backups that are encrypted to `before`. `after` replaces it, and other recipients stay."""
+    """Re-encrypt all backups that are encrypted to `before`, to `after` instead. Their other recipients stay."""
     total = Rekeyed()
     found = stored_backups(settings, folder)
     if not found:
@@ -274,9 +282,10 @@ def _reencrypt_all(
 
 
 def _only_ours(settings: Settings, backup: Backup, opener: "BackupOpener") -> bool | IntegrityFault:
-    """Return whether a backup without recorded recipients is encrypted to the identity, and to no other recipient.
+    """Return whether a backup without recorded recipients is encrypted to the identity of `opener`, and only to it.
 
-    If the backup has other recipients too, return an error instead, because re-encrypting would remove them.
+    Return an error if the backup has other recipients too, because re-encrypting would remove them. Also return an
+    error if the backup is damaged or cannot be read.
     """
     try:
         opener.picture(backup.path)
