@@ -1,7 +1,7 @@
 """The configuration file: defaults for options, in TOML.
 
 The file names the recipients to which secrets are encrypted, so mfa-kit refuses a file that another user can change.
-mfa-kit never looks for it in the working directory.
+mfa-kit does not look for a configuration file in the working directory.
 """
 
 import os
@@ -15,8 +15,8 @@ from mfa_kit.disk.ownership import fault_of_owner
 from mfa_kit.posix.open_files import NO_WAIT
 
 NAME = "config.toml"
-# The start of an age identity. A configuration file with an identity is refused, because `config show` and errors would
-# print the identity.
+# The start of an age identity (a private key). mfa-kit refuses a configuration file that contains an identity, because
+# `config show` and errors would print the identity.
 IDENTITY = b"AGE-SECRET-KEY-"
 
 
@@ -58,7 +58,10 @@ KEYS = tuple(key_of(field.name) for field in fields(Config))
 
 
 def path() -> Path:
-    """Return the path of the file, which need not exist, in `$MFA_KIT_HOME` or the platform's configuration folder."""
+    """Return the path of the file in `$MFA_KIT_HOME`, or if that is not set, in the platform's configuration folder.
+
+    The file need not exist.
+    """
     if home := os.environ.get("MFA_KIT_HOME"):
         return Path(home).absolute() / NAME
     import platformdirs
@@ -69,8 +72,8 @@ def path() -> Path:
 def load() -> Config:
     """Read the file and return its values, or return the defaults if there is no file.
 
-    Raise UsageFault if other users can write the file or its folder, or if its content is not valid. Raise
-    IntegrityFault if it cannot be read.
+    Raise UsageFault if it is not a regular file, if other users can write to it or its folder, or if its content is not
+    valid. Raise IntegrityFault if it cannot be read.
     """
     file = path()
     try:
@@ -83,7 +86,10 @@ def load() -> Config:
 
 
 def _trusted(file: Path) -> bytes:
-    """Return the content of the file. Raise UsageFault if anyone but this user and root can write it or its folder."""
+    """Return the content of the file.
+
+    Raise UsageFault if it is not a regular file, or if anyone but this user and root can write to it or its folder.
+    """
     with os.fdopen(os.open(file, os.O_RDONLY | NO_WAIT), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")

@@ -1,7 +1,6 @@
 """Opens a Desk (the set of ports that a use case needs to change devices) with AWS, the ledger and the backups.
 
-Only wiring creates adapters, and only wiring imports inside functions, so that a command loads only the modules that it
-uses.
+Modules of wiring import inside functions, so that a command loads only the libraries that it uses.
 """
 
 from collections.abc import Iterator
@@ -43,7 +42,8 @@ def desk_of(
 ) -> Desk:
     """Return a Desk (the ports with which devices are made and removed) for one account and one user at a time.
 
-    `vault` defaults to the vault of the configured folder and recipients.
+    `vault` is the store of backups. It defaults to the configured folder and recipients. `oath_keys` defaults to a new
+    OathKeys.
     """
     return assemble_desk(
         settings,
@@ -68,9 +68,9 @@ def open_desk(
 ) -> Iterator[tuple[Desk, Caller]]:
     """Connect to AWS and the ledger. Yield a Desk that changes one user at a time, and the Caller.
 
-    The Caller is the AWS identity of the credentials. `vault` defaults to the vault of the configured folder and
-    recipients. A command that uses OATH keys itself passes its `oath_keys`, so that the user types each password only
-    once. `stop` is as in `open_iam`. Raise the errors of `connect`.
+    The Caller is the AWS identity of the credentials. `vault` is the store of backups. It defaults to the configured
+    folder and recipients. A command that uses OATH keys itself passes its `oath_keys`, so that the user types each
+    password only once. `stop` is as in `open_iam`. Raise the errors of `connect`.
     """
     vault = vault or open_vault(settings)
     with connect(settings, stop=stop) as (iam, ledger, caller):

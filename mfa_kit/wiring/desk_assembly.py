@@ -1,4 +1,4 @@
-"""Combines ports into a Desk (the ports with which use cases make and remove devices), once IAM is open."""
+"""Combines ports into a Desk (the ports with which use cases make and remove devices), after IAM was opened."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

@@ -19,7 +19,7 @@ READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
 
 
 def diagnose_device_access() -> Iterator[Diagnosis]:
-    """Yield the results for this user's access to keys on USB, and for the smart card service."""
+    """Check whether this user can open keys on USB, and whether the smart card service works. Yield the results."""
     if sys.platform == "darwin":  # pragma: no cover - not verified
         yield _input_monitoring()
     else:
@@ -42,7 +42,7 @@ def _nodes() -> Iterator[Diagnosis]:
 def _rule(rule: Path | None) -> Diagnosis:
     """Report whether the udev rule is installed.
 
-    A missing rule is no failure, because desktops have their own rules.
+    A missing rule is not reported as a fault, because desktop systems have their own rules.
     """
     what = "udev rule"
     if rule is None:
@@ -94,8 +94,8 @@ def _readers() -> Diagnosis:
     try:
         names = [without_controls(name) for name in pcsc.reader_names()]
     except DeviceFault as fault:
-        # A computer without readers does not need the service, so the service may be stopped. It is a problem if the
-        # service runs, but refuses or does not answer.
+        # It is not a fault if the service is stopped, because a computer without readers does not need it. It is a
+        # fault if the service runs, but refuses or does not answer.
         return Diagnosis(what, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
     return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service works; no reader is plugged in")
 

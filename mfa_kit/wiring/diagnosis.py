@@ -5,9 +5,10 @@ from enum import StrEnum
 
 
 class Health(StrEnum):
-    """The result of a check, with the word that the table shows. NOTED is for facts that are neither good nor bad.
+    """The result of a check. The value is the word that the table shows.
 
-    If any result is BAD, `doctor` exits with 1.
+    NOTED is for facts that are neither good nor bad. UNKNOWN is for something that could not be checked. If any result
+    is BAD, `doctor` exits with 1.
     """
 
     GOOD = "ok"

@@ -1,4 +1,4 @@
-"""The checks of `mfa-kit doctor`. Each function returns one or more lines of its table. Nothing is changed."""
+"""The checks of `mfa-kit doctor`. Each check returns one or more lines of the command's table, and changes nothing."""
 
 import os
 import platform
@@ -38,18 +38,20 @@ ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")
 SIMULATE = "unknown without iam:SimulatePrincipalPolicy"
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
-# The environment variable with the name of a file to which OpenSSL and Python write the keys of TLS connections. With
-# these keys, anyone can decrypt recorded traffic.
+# The environment variable with the name of a file to which programs write the keys of their TLS connections. With these
+# keys, recorded traffic can be decrypted.
 KEY_LOG = "SSLKEYLOGFILE"
-# The columns and lines that the QR code of a device with a short name and the prompts beside it need.
+# The smallest window, in columns and lines, that has room for a QR code and the prompts beside it. The QR code of a
+# device with a longer name may need a larger window.
 WINDOW = (71, 24)
 
 
 def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
-    """Yield every line of the table. If the failure of a check may explain other failures, that check comes first.
+    """Make all checks, and yield every line of the table.
 
-    `read_settings` reads the configuration file. If it raises an error, the error becomes the last line, because
-    only the settings say which ledger and which folder are used.
+    A check whose failure may explain other failures is made before the checks that it may explain. `read_settings`
+    reads the configuration file. If the settings or the configured recipients are not valid, that error is the last
+    line, because the remaining checks need the settings.
     """
     yield Diagnosis("mfa-kit", Health.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield from _extras()
@@ -116,7 +118,8 @@ def _shared_ledger(settings: Settings) -> Iterator[Diagnosis]:
 def _backups(settings: Settings) -> Iterator[Diagnosis]:
     """Check the bucket or the folder of backups.
 
-    With a shared ledger, point out a folder on this computer, because other computers could not read it.
+    With a shared ledger, report a folder on this computer as NOTED, because other computers that use the ledger could
+    not read its backups.
     """
     try:
         place = this_computer.backup_dir(None)
@@ -149,7 +152,7 @@ def _ledger(path: Path) -> Diagnosis:
 
 
 def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
-    """Yield a line for each environment variable that redirects or exposes requests.
+    """Yield a line for each environment variable that affects where requests are sent or who could read them.
 
     Only the host of a proxy's URL is shown, because the URL may contain a password.
     """
@@ -175,9 +178,9 @@ def _host(url: str) -> str:
 
 
 def _profile_bundle(profile: str | None) -> Iterator[Diagnosis]:
-    """Report a CA bundle in the AWS configuration, because the owner of a CA in it can read all requests.
+    """Report a CA bundle in the AWS configuration, because the owner of a CA in it could intercept all requests.
 
-    Yield nothing if there is none, or if an environment variable replaces it.
+    Yield nothing if the profile has no CA bundle, or if an environment variable names one.
     """
     bundle = _configured_ca_bundle(profile)
     if bundle is None or any(os.environ.get(name) for name in BUNDLES):
@@ -194,7 +197,7 @@ def _configured_ca_bundle(profile: str | None) -> str | None:
 
     try:
         found = botocore.session.Session(profile=profile).get_scoped_config().get("ca_bundle")
-    except BotoCoreError:  # the profile does not exist, or a file is damaged, which the check of credentials reports
+    except BotoCoreError:  # no such profile, or a damaged file; the check of the credentials reports this
         return None
     return str(found) if found else None
 
@@ -230,7 +233,10 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _clock(offset: float) -> Diagnosis:
-    """Report how far this computer's clock is off. `offset` is in seconds, and 0 if the difference is negligible."""
+    """Report how far this computer's clock is off.
+
+    `offset` is AWS's time minus this computer's time, in seconds. It is 0 if the difference is negligible.
+    """
     if not offset:
         return Diagnosis("clock", Health.GOOD, "same as AWS")
     hint = "set the clock (mfa-kit computes codes with AWS's time, but other programs do not)"
@@ -238,7 +244,11 @@ def _clock(offset: float) -> Diagnosis:
 
 
 def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
-    """Yield a line for each action. The simulator allows it (True), denies it (False) or leaves it open (None)."""
+    """Yield a line for each action.
+
+    `allowed` has the answer of IAM's policy simulator by action: True, False, or None if it could not decide or be
+    asked.
+    """
     unsaid = SIMULATE if all(each is None for each in allowed.values()) else "depends on a condition, such as MFA"
     for action, answer in allowed.items():
         match answer:
@@ -260,9 +270,9 @@ def endpoint(url: str) -> Diagnosis:
 
 
 def _resources(caller: Caller) -> dict[str, str]:
-    """Map each action to the resource for which it is checked: the caller's own user or device, or `*`.
+    """Return the resource for which each action is checked, by action: the caller's own user or device, or `*`.
 
-    If the caller is a role, the user and the device have a made-up name.
+    If the caller is not a user, the user and the device have a made-up name.
     """
     start = f"arn:{caller.partition}:iam::{caller.account}"
     user = caller.arn if caller.user else f"{start}:user/mfa-kit-doctor"

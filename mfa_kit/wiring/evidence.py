@@ -30,9 +30,10 @@ from mfa_kit.wiring.letters import letter_printer
 from mfa_kit.wiring.settings import Settings
 
 MANIFEST, SIGNATURE, SUMMARY = "manifest.json", "manifest.json.sig", "summary.pdf"
-# The date of all files in the archive, the earliest that ZIP allows. With a fixed date, equal exports give equal
-# archives.
+# The date of all files in the archive: the earliest date that ZIP allows. It is fixed, so that archives with the same
+# files are equal.
 DATE = (1980, 1, 1, 0, 0, 0)
+# The minimum and maximum length of the secret for pseudonyms, in octets.
 LEAST_KEY = 16
 LARGEST_KEY = 1 << 20
 # The permission bits of all users except the owner.
@@ -41,10 +42,11 @@ OTHERS = 0o077
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceWish:
-    """What to export.
+    """What to export, and the files to use.
 
     `file` is the new archive, and `key` the file of the SSH key that signs the manifest. `pseudonyms` is a file with a
-    secret, from which pseudonyms are made, or None to keep the names. With `pdf`, a summary is added.
+    secret, from which pseudonyms are made, or None to keep the names. `max_age` and `backup_dir` are as in
+    SnapshotSource. With `pdf`, the archive also has a summary as a PDF file.
     """
 
     file: Path
@@ -59,7 +61,8 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
     """Read the account, and write the archive. Return the snapshot, and the SHA-256 of each file by its name.
 
     With `dry_run` in the settings, nothing is signed and no archive is written. Raise UsageFault or IntegrityFault if
-    the archive cannot be written, or if the manifest cannot be signed.
+    the archive cannot be written, if the manifest cannot be signed, or if the secret for pseudonyms cannot be used.
+    Also raise the errors of `open_snapshot`.
     """
     if str(wish.file) == "-":
         raise UsageFault("the archive cannot be written to stdout", "give a new file: -o FILE.zip")
@@ -96,9 +99,10 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
 
 
 def _secret(file: Path) -> bytes:
-    """Return the secret for pseudonyms, which is the content of a file. The file may be a pipe.
+    """Return the secret for pseudonyms, which is the content of a file or pipe.
 
-    Raise UsageFault if it is missing, if it is too short or too long, or if other users of this computer could read it.
+    Raise UsageFault if the file cannot be read, if the secret is too short or too long, or if other users of this
+    computer could read the file.
     """
     make = "make one: (umask 077; openssl rand -hex 32 > FILE)"
     try:

@@ -8,7 +8,8 @@ from shlex import quote
 def command_for_extra(extra: str) -> str:
     """Return the command that adds an extra to this installation.
 
-    pipx and uv install a program into its own environment, which has no pip. A file there shows which of them did so.
+    pipx and uv install a program into an environment of its own, which has no pip. A file in the environment shows
+    which of the two created it.
     """
     place = Path(sys.prefix)
     if (place / "pipx_metadata.json").exists():

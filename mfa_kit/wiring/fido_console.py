@@ -1,4 +1,4 @@
-"""Open the console page on which a user or root registers a security key, and wait for the key."""
+"""Prints how to register a security key in the console, opens the console page of a user, and waits for the key."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +23,11 @@ from mfa_kit.wiring.this_computer import home
 def open_console_page(
     intent: Intent, *, inventory: Inventory, progress: Progress, signed_in: bool, role: str | None
 ) -> Iterator[None]:
-    """Print how to register a key in the console. With `signed_in`, also open the page in a browser, signed in.
+    """Print how to register a key in the console. With `signed_in`, also open the console page in a browser, signed in.
 
-    If the page cannot be opened, the reason is printed. The local file that redirects the browser is removed when the
-    context ends. The console session belongs to `role` (an ARN). If `role` is None, the session is created with the
-    caller's access keys.
+    If the page cannot be opened, print the reason. The local file that redirects the browser is removed when the
+    context ends. The console session is one of the role `role` (an ARN). If `role` is None, the session is created with
+    the caller's access keys.
     """
     hosts = _hosts(inventory, intent.partition)
     address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
@@ -70,10 +70,11 @@ class ConsoleSource(Protocol):
     endpoint_url: str
 
     def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
-        """Return credentials of a console session, as JSON for AWS's federation endpoint. Raise AwsFault on failure.
+        """Return credentials of a console session, as JSON for AWS's federation endpoint.
 
-        The session can do only what `policy` allows. It belongs to `role` (an ARN) or, if `role` is None, is created
-        with the caller's access keys.
+        `policy` limits what the session can do. The session is one of the role `role` (an ARN). If `role` is None, it
+        is created with the caller's access keys. Raise UsageFault if `role` is None and the caller has no access keys
+        of a user, and AwsFault if AWS refuses the request.
         """
         ...
 
@@ -84,7 +85,7 @@ def _console(inventory: Inventory) -> ConsoleSource:
 
 
 def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
-    """Return the hosts of a partition's sign-in page and console, or those of the lab; None if they are unknown."""
+    """Return the URLs of a partition's federation endpoint and console, or of the lab's. None if they are unknown."""
     endpoint = _console(inventory).endpoint_url
     if is_loopback(endpoint):
         return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
@@ -96,10 +97,11 @@ def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
 def _open_signed_in(
     intent: Intent, inventory: Inventory, *, role: str | None, hosts: Hosts | None, destination: str | None
 ) -> Iterator[None]:
-    """Open the page in a session of 15 minutes that can only manage one user's MFA.
+    """Open the page in a console session that can only view one user and assign MFA devices to this user.
 
-    The browser opens a local file that redirects to the page. The file is removed when the context ends. Raise
-    UsageFault if the address is not known or no browser opens.
+    The credentials of the session are valid for 15 minutes, or for an hour if a caller with session credentials assumes
+    `role`. The browser opens a local file that redirects to the page. The file is removed when the context ends. Raise
+    UsageFault if the address is not known or no browser opens, and the errors of `console_session`.
     """
     import webbrowser
 
@@ -121,7 +123,7 @@ def enroll_root(name: str, *, add: bool, seconds: float, caller: Caller, desk: D
     """Print how root registers a key with this name in the console, and wait up to `seconds` seconds for the key.
 
     Return Skipped if root already has MFA, unless the caller is root and `add` is set. Raise UsageFault if the
-    partition has no root users, and AwsFault if root has no key when the time is over.
+    partition has no root users, and AwsFault if root has no new key after `seconds`.
     """
     hosts = _hosts(desk.inventory, caller.partition)
     return fido_console.enroll_root(

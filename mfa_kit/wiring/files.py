@@ -9,6 +9,7 @@ from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
 
+# The maximum number of octets that are read of a line with a secret.
 LONGEST_SECRET = 4096
 
 
@@ -18,7 +19,7 @@ def read_secret(descriptor: int) -> Secret[str]:
         with open(descriptor, "rb", closefd=False) as file:
             line = Secret(file.readline(LONGEST_SECRET))
         return Secret(line.reveal().decode().rstrip("\r\n"))
-    except (OSError, OverflowError, TypeError, UnicodeDecodeError):  # open raises TypeError if the number is too large
+    except (OSError, OverflowError, TypeError, UnicodeDecodeError):  # `open` raises TypeError for a huge number
         raise UsageFault(
             f"no secret can be read from file descriptor {descriptor}", f"redirect a file to it: {descriptor}<FILE"
         ) from None
@@ -33,7 +34,10 @@ def read_secret_line() -> Secret[str]:
 
 
 def write_new_file(path: Path, data: bytes | Secret[bytes]) -> None:
-    """Write a new file, mode 0600, in an existing folder. Never overwrite a file. Raise the errors of `check_new`."""
+    """Write a new file, mode 0600, in an existing folder. Never overwrite a file.
+
+    Raise the errors of `check_new`, and IntegrityFault if the file cannot be written.
+    """
     check_new(path)
     write_new(path.absolute().parent.resolve() / path.name, data)
 
