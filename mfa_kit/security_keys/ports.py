@@ -171,7 +171,7 @@ class NewPinEntry(PinEntry, Protocol):
     """A PinEntry that also supplies new PINs."""
 
     def new(self, shortest: int) -> Pin:
-        """Return a new PIN. A person is told that it needs `shortest` characters. Its length is not checked."""
+        """Return a new PIN. A person is told that it needs `shortest` characters, but its length is not checked."""
         ...
 
 

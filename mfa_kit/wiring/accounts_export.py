@@ -36,7 +36,7 @@ def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, wi
         if any(account.id == caller.account and account.profile is None for account in written):
             settings.progress.note(
                 f"these credentials belong to account {caller.account}, so no role is assumed there; other programs"
-                f" assume the role {choice.role_name}"
+                f" that read the file assume the role {choice.role_name}"
             )
         text = accounts_file.accounts_text(accounts_document(written, partition=caller.partition))
     if not settings.dry_run:

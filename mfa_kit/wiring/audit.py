@@ -167,7 +167,7 @@ def _users_by_key(seals: Iterable[Seal], account: str) -> dict[str, set[str]]:
 
 
 def account_source(iam: Iam) -> AccountSource:
-    """Return an AccountSource, which reads the users, devices and policies of the account of the client `iam`."""
+    """Return an AccountSource, which reads the users, devices and policies of the account whose client is `iam`."""
     from mfa_kit.adapters.aws.account import AccountReader
 
     return AccountReader(iam.ask, now=iam.now)

@@ -85,7 +85,8 @@ def find_glass(settings: Settings, folder: Path | None) -> Glass:
         recorded = check_custodians(manifest, BreakGlassRecords(ledger).all(), where=str(found / FILE))
     if not recorded:
         settings.progress.alert(
-            f"the ledger does not have the custodians of {found}, so compare them: break-glass status"
+            f"the ledger does not have the custodians of {found}, so check them yourself: "
+            f"mfa-kit break-glass status --dir {quote(str(found))}"
         )
     return Glass(found.absolute(), manifest)
 
