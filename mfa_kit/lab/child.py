@@ -103,7 +103,7 @@ def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
 
 @contextmanager
 def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], None]]:
-    """Catch SIGTERM, SIGHUP and Ctrl-C until the context ends, also before the child exists.
+    """Catch SIGTERM, SIGHUP and Ctrl-C until the context ends, even before the child is started.
 
     The receiver is called with the number of each SIGTERM or SIGHUP. It is `first`, until the function that this
     context yields sets another receiver. The terminal sends Ctrl-C to the child too, so this process does nothing on

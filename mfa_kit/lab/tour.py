@@ -124,9 +124,9 @@ STEPS: Sequence[TourStep] = (
         on_aws="The device has the tag of the run, so another computer can tell where it comes from.",
     ),
     TourStep(
-        title="Repair it",
+        title="Clean it up",
         run=("orphans", "clean"),
-        happened="mfa-kit deleted the device in IAM first, and then its encrypted copy.",
+        happened="mfa-kit deleted the device in IAM first, and then its backup.",
         on_aws="The same. If a late Enable had given the device to bob after all, IAM would refuse to delete it.",
     ),
     TourStep(

@@ -54,8 +54,8 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
             title=f"Break-glass key of {custodian.name}",
             paragraphs=(
                 (
-                    "This letter is your private key as a custodian, and there is no other copy of it. Keep it in a "
-                    "sealed envelope, in a place that only you can open. Nobody may copy or photograph it."
+                    "This letter has your private key as a custodian. There is no other copy of the key. Keep the "
+                    "letter in a sealed envelope, in a place that only you can open. Nobody may copy or photograph it."
                 ),
                 "Custodians open an encrypted backup together when phones are lost and no other way is left. "
                 f"For that, {count_of(glass.threshold, 'custodian')} must come together with their keys."
@@ -88,12 +88,12 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                             commands=("umask 077", f"cat > {quote(file)}", "clear"),
                         ),
                         LetterStep(
-                            text="Check it. This command prints your public key, as it is above:",
+                            text="Check the file. This command must print your public key, as shown above:",
                             commands=(f"age-keygen -y {quote(file)}",),
                         ),
                         LetterStep(
-                            text="If it prints an error, compare the check words. This command prints one for each "
-                            "line of the frame:",
+                            text="If the command prints an error, compare the check words. This command prints the "
+                            "check word of each line in the frame:",
                             commands=(CHECK_COMMAND.format(quote(file)),),
                         ),
                         LetterStep(text="At the end of the meeting, remove the file.", commands=(f"rm {quote(file)}",)),
@@ -119,7 +119,7 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     steps=(
                         LetterStep(
                             text="The custodians of a set remove their layers, one after the other. After each -i is "
-                            "the file with the key of one of them, and NN is the number in the file's name.",
+                            "the file with the key of one custodian. NN is the number in the name of the set's file.",
                             commands=(
                                 "umask 077",
                                 f"{pipe} > /dev/shm/identity.txt",
@@ -139,8 +139,8 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     title="If this letter is lost, or someone else has read it",
                     paragraphs=(
                         (
-                            "Say so at once. The other custodians then replace the identity: mfa-kit break-glass "
-                            "rotate, after break-glass custodians with a new key for you."
+                            "Report this at once. The other custodians then run mfa-kit break-glass custodians with a "
+                            "new key for you, and then mfa-kit break-glass rotate, which replaces the identity."
                         ),
                     ),
                 ),

@@ -65,7 +65,7 @@ class LabRequestHandler(MotoRequestHandler):
 
 
 class CachingDispatcher(DomainDispatcherApplication):
-    """moto's dispatcher, with a cache of the service of each host. Without it, moto lists a folder for each request."""
+    """moto's dispatcher. It remembers the service of each host, because moto lists a folder each time to find it."""
 
     def __init__(self, create_app: Callable[[SERVICE_NAMES], Flask]) -> None:
         super().__init__(create_app)
