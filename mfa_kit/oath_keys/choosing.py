@@ -1,4 +1,4 @@
-"""Chooses the key that the user means among those that are plugged in."""
+"""Chooses the OATH key that a command uses, from the keys that are plugged in."""
 
 from collections.abc import Sequence
 
@@ -71,7 +71,7 @@ def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKe
 
     If `wanted` is None, return the only key with the credential `label`, or None if no key has it. If a key without a
     password has the credential, keys with a password are not opened, so that the user is not asked for the password of
-    another user's key. Raise UsageFault if several keys have the credential.
+    another user's key. Raise UsageFault if several keys have the credential, and DeviceFault if no key can be read.
     """
     if wanted is not None:
         return keys.choose(wanted)

@@ -1,7 +1,7 @@
 """Runs work in several accounts at the same time. An account that is throttled does not delay other accounts.
 
-There is a fixed number of places, and only an account that has a place is worked in. While the work in an account
-pauses, the account gives up its place, so that work in another account can start.
+There is a fixed number of places. Work in an account starts when a place is free, and occupies the place. While the
+work pauses, the account gives up its place, so that work in another account can start.
 """
 
 import threading
@@ -24,9 +24,9 @@ PROMPT = 1.0
 
 
 class AccountPlace:
-    """The place of one account, which allows work in the account.
+    """The place of one account. The account gives it up while the work in the account pauses.
 
-    While at least one thread of the account pauses, the place is free for another account. `changed` is called with 1
+    If the account has several threads, its place is free while at least one of them pauses. `changed` is called with 1
     when the place becomes free, and with -1 when the account takes a place again.
     """
 

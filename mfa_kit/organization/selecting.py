@@ -1,4 +1,4 @@
-"""Selects accounts by ID, name and tag, and the role to assume in each."""
+"""Selects accounts by ID, name and tag, and the role to assume in each account."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -14,9 +14,10 @@ OURS, AWS = "mfa-kit ", "aws "
 
 
 def in_account(line: str, account: str) -> str:
-    """Return a line of advice, with the ID of the account added to the command that the line suggests.
+    """Return a line of advice, with the ID of the account added to the commands in the line.
 
-    The command is at the start of the line or after a colon. A line without a command is returned unchanged.
+    The first command is at the start of the line or after a colon. Further mfa-kit commands follow after semicolons. A
+    line without a command is returned unchanged.
 
     Without the ID, someone whose credentials belong to another account could change a user of the same name in that
     account. A command of mfa-kit gets the option --account, with which mfa-kit refuses other accounts. The AWS CLI has
@@ -43,10 +44,11 @@ def accounts_in_words(accounts: Sequence[OrgAccount]) -> str:
 
 
 def by_reason(found: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:
-    """Group pairs of an account and a reason by the reason. Return pairs of a list of accounts and their reason.
+    """Group accounts by reason, and return pairs of a list of accounts and the reason that they share.
 
-    The groups are in the order of their first accounts. A reason may contain the ID or the label of its account. If
-    several accounts have the same reason except for these, the word ACCOUNT replaces the ID and the label.
+    `found` has pairs of an account and a reason. A reason may contain the ID or the label of its account. If several
+    accounts have the same reason except for these, the word ACCOUNT replaces the ID and the label. The groups are in
+    the order of their first accounts.
     """
     groups: dict[str, list[tuple[OrgAccount, str]]] = defaultdict(list)
     for account, reason in found:

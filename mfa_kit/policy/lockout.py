@@ -69,8 +69,8 @@ class UserAccess:
     """The access that a user would have with a console password or with access keys, and what to do first.
 
     `way` is `console` or `access keys`, `any` if the user's credentials are unknown, or `none` if the user has none.
-    `why` is the reason for `state`. `first` is a command or an instruction that prevents a lockout. `already` is true
-    if today's policies already lock the user out.
+    `why` is the reason for `state`. `first` is a command or an instruction that prevents the lockout; "" if there is
+    none. `already` is true if today's policies already lock the user out.
     """
 
     user: str

@@ -196,7 +196,7 @@ def _switch(name: str, description: str, *, on: bool) -> Iterator[str]:
 def _role(name: str, description: str) -> Iterator[str]:
     """Yield the properties of a role, without its policies.
 
-    Its sessions last at most one hour, which is the maximum of IAM for a role that is assumed by another role.
+    Sessions of the role last at most one hour. IAM allows no longer sessions for a role that another role assumes.
     """
     yield "    Properties:"
     yield f"      RoleName: {name}"

@@ -30,7 +30,7 @@ def try_to_lock(file: int) -> None:
 def check_unlocked(file: int) -> None:
     """Raise BlockingIOError if another process has locked an open file.
 
-    If no other process has, this function takes a shared lock, so the caller must close the file soon.
+    Otherwise the file now has a shared lock, which would block other processes, so the caller must close the file soon.
     """
     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 

@@ -1,4 +1,4 @@
-"""POSIX signals, and functions that Windows lacks, to wait for a signal or send it to a thread: signal(7)."""
+"""Signals of POSIX systems, and functions that wait for a signal or send one: signal(7)."""
 
 import signal
 import sys

@@ -28,7 +28,8 @@ QUICK = MEGA
 # WebP pictures, transparent pictures and pictures in rare color modes need several times the memory of a photograph, so
 # their pixel limit is divided by COSTLY. USUAL are the color modes that are not rare.
 COSTLY, USUAL = 3, {"1", "L", "P", "RGB"}
-# Decoding copies a transparent picture several times in memory, so one with more pixels than this is scaled down first.
+# Decoding copies a transparent picture several times in memory, so a transparent picture with more pixels than this is
+# scaled down first.
 TRANSPARENT = 12 * MEGA
 
 

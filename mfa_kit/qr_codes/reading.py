@@ -11,9 +11,11 @@ class FoundAccounts:
     """The accounts in a QR code: their key URIs, and their labels in the same order.
 
     If the QR code is an export of an authenticator app, only its accounts with AWS's parameters (TOTP, SHA-1, six
-    digits, 30 seconds) are included. `total` counts all accounts in the QR code. `picture` is its number, such as
-    "1 of 2". Any other QR code is taken as the key URI of one account. The label of this account is "", and the text of
-    the QR code is not checked.
+    digits, 30 seconds) are included. `total` counts all accounts in the QR code. `picture` says which QR code of the
+    export was read, such as "1 of 2".
+
+    Any other QR code is taken as the key URI of one account. The label of this account is "", and the text of the QR
+    code is not checked.
     """
 
     uris: tuple[KeyUri, ...]
