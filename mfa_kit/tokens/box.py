@@ -32,7 +32,7 @@ class Box:
     def offsets(self) -> list[int]:
         """How many seconds the clock of each accepted token is ahead (negative: behind), smallest first.
 
-        Tokens without a known clock are left out.
+        Tokens whose clock offset is unknown are left out.
         """
         return sorted(
             seen.seconds

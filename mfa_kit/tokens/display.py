@@ -31,8 +31,8 @@ class DisplayToken:
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent with the token's serial. The serial is also the device's name if IAM allows it as a name.
 
-        Raise UsageFault if the text cannot be the serial of a token, and Declined if there is no terminal to type the
-        codes at.
+        If a backup was requested (`sealed`), print that none is made. Raise UsageFault if the text cannot be the serial
+        of a token, and Declined if there is no terminal at which a person can type the codes.
         """
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(

@@ -180,8 +180,8 @@ def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path
 
     `files` are identity files of custodians. If they are not enough, the other custodians enter the paths of theirs at
     the terminal. `only` is the only file to open, from which some custodians may already have removed layers. Raise
-    Declined if too few custodians came, UsageFault for an identity in `files` that belongs to no custodian or to one
-    who is already present, and IntegrityFault if no file can be opened.
+    Declined if too few custodians came, UsageFault for an identity in `files` that belongs to no current custodian
+    or to one who is already present, and IntegrityFault if no file can be opened.
     """
     harden()
     manifest = glass.manifest
