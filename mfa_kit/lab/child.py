@@ -159,7 +159,7 @@ def held_signals() -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
         before.clear()
         while held:
-            signal.raise_signal(held.pop())
+            signal.raise_signal(held.pop(0))
 
     try:
         yield release

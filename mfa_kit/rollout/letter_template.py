@@ -77,14 +77,17 @@ class LetterTemplate:
     def _chosen(self, values: Mapping[str, str]) -> Iterator[_Line]:
         """Yield the lines whose condition is met.
 
-        If the condition of a section's title is not met, leave out the section.
+        If the condition of a section's title is not met, leave out the section. If the condition of a step is not met,
+        leave out its commands and the lines that continue its text.
         """
-        inside = True
+        in_section = in_step = True
         for line in self.lines:
             applies = line.applies(values)
             if line.kind is Kind.SECTION:
-                inside = applies
-            if inside and applies:
+                in_section = in_step = applies
+            elif line.kind is Kind.STEP:
+                in_step = applies
+            if in_section and applies and (in_step or line.kind not in {Kind.COMMAND, Kind.TEXT}):
                 yield line
 
 

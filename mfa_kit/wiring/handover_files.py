@@ -14,14 +14,14 @@ from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AllStores
 
-# The number of octets of a template that are read. The rest of a larger file is ignored.
+# The maximum number of octets of a template.
 LARGEST = 1 << 20
 
 
 def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
     """Return the template in the file `named`, else in the configured file, else the built-in template.
 
-    Raise UsageFault if the file cannot be read or has errors. The error has a note for each line with an error.
+    Raise UsageFault if the file cannot be read, is too large or has errors. The error has a note for each wrong line.
     """
     configured = settings.config.letter_template
     file = named or (Path(configured).expanduser() if configured else None)
@@ -30,11 +30,14 @@ def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
     hint = "name a text file in UTF-8: --template FILE"
     try:
         with file.open("rb") as opened:
-            text = opened.read(LARGEST).decode("utf-8-sig")
+            content = opened.read(LARGEST + 1)
+        text = content.decode("utf-8-sig") if len(content) <= LARGEST else None
     except OSError as error:
         raise UsageFault(f"the template {file} cannot be read: {error.strerror}", hint) from None
     except UnicodeDecodeError:
         raise UsageFault(f"the template {file} is not UTF-8", hint) from None
+    if text is None:
+        raise UsageFault(f"the template {file} is larger than {LARGEST >> 20} MiB", hint)
     return parse_template(text, names=NAMES, source=str(file))
 
 

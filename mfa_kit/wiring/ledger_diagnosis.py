@@ -30,7 +30,9 @@ def diagnose_ledger(state: LedgerState, conditions: LedgerConditions) -> Iterato
 def _tls(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
     what = "ledger TLS"
     if state.tls:
-        return Diagnosis(what, Health.GOOD, "the connection is encrypted, and the server was verified")
+        return Diagnosis(
+            what, Health.GOOD, "the connection is encrypted; a server on another computer is always verified"
+        )
     # Only these addresses may be used without TLS.
     where = "a Unix socket" if conditions.socket else "loopback"
     return Diagnosis(what, Health.GOOD, f"not needed: the connection uses {where} on this computer")

@@ -365,6 +365,8 @@ def test_errors_in_a_template_are_named_by_their_line(rollout: Rollout, people: 
     assert "line 1: a template has exactly one title" in hand_over(rollout, "--template", template).err
     template.write_bytes(b"# \xff\n")
     assert "is not UTF-8" in hand_over(rollout, "--template", template).err
+    template.write_text("# For $user\n" + "\N{EURO SIGN}" * 350_000)
+    assert "is larger than 1 MiB" in hand_over(rollout, "--template", template).err
     assert "cannot be read" in hand_over(rollout, "--template", rollout.folder / "none").err
 
 
@@ -414,6 +416,15 @@ def test_a_template_becomes_a_letter() -> None:
     )
     last = filled(text, contact="it").sections[-1].steps[-1]
     assert last == LetterStep(text="Ask it")
+
+
+def test_a_step_is_left_out_with_its_commands() -> None:
+    """The commands and the text of a step that is left out do not become those of the step before it."""
+    text = "# Title\n## Do\n1. First\n    one\n[staged] 2. Second\ncontinued\n    two\n3. Third\n    three\n"
+    first, third = LetterStep(text="First", commands=("one",)), LetterStep(text="Third", commands=("three",))
+    assert filled(text).sections[0].steps == (first, third)
+    second = LetterStep(text="Second continued", commands=("two",))
+    assert filled(text, staged="yes").sections[0].steps == (first, second, third)
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(min_size=1, max_size=90)))
