@@ -36,6 +36,6 @@ def is_private_key(text: str) -> bool:
     return any(word in text.upper() for word in ("AGE-SECRET-KEY-", "AGE-PLUGIN-", "PRIVATE KEY-----"))
 
 
-def count_of(number: int, noun: str) -> str:
-    """Return the number and the noun, such as `1 user` or `2 users`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """Return the number and the noun, such as `1 user` or `2 users`. Without `plural`, the plural ends with an s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"

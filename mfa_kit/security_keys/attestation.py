@@ -13,6 +13,7 @@ from typing import assert_never
 from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import ADVISORIES, Version, advisories
+from mfa_kit.core.text import count_of
 from mfa_kit.security_keys.authenticator import (
     Assertion,
     KeyInfo,
@@ -304,7 +305,8 @@ def _advisories(evidence: Evidence, policy: KeyPolicy) -> Check:
 def _pin(evidence: Evidence, policy: KeyPolicy) -> Check:
     info = evidence.before
     if info.pin_set:
-        return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set; {info.pin_retries} tries left")
+        left = "" if info.pin_retries is None else f"; {count_of(info.pin_retries, 'try', 'tries')} left"
+        return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set{left}")
     detail = "not set: set a PIN first" if info.pin_set is False else "this key has no PIN"
     return Check("pin", Value.FAIL, detail) if policy.pin else Check("pin", Value.NOT_APPLICABLE, detail)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from mfa_kit.core.errors import Declined
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.text import count_of
 from mfa_kit.security_keys.authenticator import Pin
 
 
@@ -21,7 +22,7 @@ class TypedPins:
 
     def pin(self, left: int | None) -> Pin:
         """Ask for the PIN. The prompt shows how many tries are left."""
-        tries = "" if left is None else f", {left} tries left"
+        tries = "" if left is None else f", {count_of(left, 'try', 'tries')} left"
         return _pin(self._interaction.ask_secret(f"PIN of the key{tries}", instead="--pin-stdin"))
 
     def new(self, shortest: int) -> Pin:
@@ -34,9 +35,10 @@ class TypedPins:
 
         After too many wrong PINs, the key is locked and can only be erased. Raise Declined without the confirmation.
         """
-        tries = "1 try" if left == 1 else f"{left} tries"
         self._interaction.confirm(
-            f"{tries} left: after too many wrong PINs this key can only be erased", typed="LAST", instead="another key"
+            f"{count_of(left, 'try', 'tries')} left: after too many wrong PINs this key can only be erased",
+            typed="LAST",
+            instead="another key",
         )
 
     def replugged(self, left: int | None) -> bool:
@@ -44,7 +46,7 @@ class TypedPins:
 
         Some keys report that their PIN is blocked even after they were unplugged, until they get the right PIN.
         """
-        tries = "" if left is None else f"; {left} tries left"
+        tries = "" if left is None else f"; {count_of(left, 'try', 'tries')} left"
         try:
             self._interaction.confirm(
                 "the key accepts no PIN until it is unplugged; if you already did that and see this again, "

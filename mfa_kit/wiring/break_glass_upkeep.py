@@ -296,5 +296,6 @@ def _only_ours(settings: Settings, backup: Backup, opener: "BackupOpener") -> bo
     except IntegrityFault as fault:
         return fault
     return IntegrityFault(
-        f"{backup.path} has other recipients, which are not on record", "encrypt it again: mfa-kit backup rekey"
+        f"{backup.path} has other recipients, which are not on record",
+        "encrypt it again: mfa-kit backup rekey -i IDENTITY -r RECIPIENT",
     )

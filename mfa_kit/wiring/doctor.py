@@ -180,10 +180,10 @@ def _host(url: str) -> str:
 def _profile_bundle(profile: str | None) -> Iterator[Diagnosis]:
     """Report a CA bundle in the AWS configuration, because the owner of a CA in it could intercept all requests.
 
-    Yield nothing if the profile has no CA bundle, or if an environment variable names one.
+    Yield nothing if the profile has no CA bundle, or if AWS_CA_BUNDLE replaces it.
     """
     bundle = _configured_ca_bundle(profile)
-    if bundle is None or any(os.environ.get(name) for name in BUNDLES):
+    if bundle is None or os.environ.get(BUNDLES[0]):
         return
     there = Path(bundle).expanduser().is_file()
     found, hint = f"ca_bundle {bundle} in the AWS profile", "" if there else "correct ca_bundle in the AWS profile"

@@ -19,7 +19,7 @@ def read_secret(descriptor: int) -> Secret[str]:
         with open(descriptor, "rb", closefd=False) as file:
             line = Secret(file.readline(LONGEST_SECRET))
         return Secret(line.reveal().decode().rstrip("\r\n"))
-    except (OSError, OverflowError, TypeError, UnicodeDecodeError):  # `open` raises TypeError for a huge number
+    except (OSError, OverflowError, TypeError, ValueError):  # `open` raises TypeError for a huge number
         raise UsageFault(
             f"no secret can be read from file descriptor {descriptor}", f"redirect a file to it: {descriptor}<FILE"
         ) from None

@@ -202,7 +202,10 @@ def test_the_doctor_reports_an_invalid_configuration(text: str, mfa_kit: MfaKit)
 
 
 def test_the_doctor_reports_what_exposes_requests(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """It reports a log of TLS keys, a CA bundle of a profile, and a proxy that is not a URL."""
+    """It reports a log of TLS keys, a CA bundle of a profile, and a proxy that is not a URL.
+
+    botocore uses REQUESTS_CA_BUNDLE only if the profile has no bundle.
+    """
     config = tmp_path / "aws"
     config.write_text("[profile desk]\nca_bundle = /nowhere/ca.pem\n")
     env = {
@@ -210,6 +213,7 @@ def test_the_doctor_reports_what_exposes_requests(mfa_kit: MfaKit, tmp_path: Pat
         "AWS_CONFIG_FILE": str(config),
         "HTTPS_PROXY": "http://[",
         "AWS_PROFILE": "desk",
+        "REQUESTS_CA_BUNDLE": str(config),
     }
     done = mfa_kit.process("doctor", "--output", "json", env=env)
     found = {row["check"]: row for row in json.loads(done.out)["rows"]}

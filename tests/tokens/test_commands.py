@@ -268,6 +268,7 @@ def test_the_secret_of_a_file_is_read_from_stdin_or_a_descriptor(mfa_kit: MfaKit
 def test_a_descriptor_that_is_not_open_is_an_error(mfa_kit: MfaKit, tmp_path: Path) -> None:
     file = tmp_path / "box.xml"
     file.write_bytes(boxes.pskc(BOX, how="passphrase"))
+    assert mfa_kit.run("token", "import", file, "--unlock-fd", "-1").code == 2
     result = mfa_kit.run("token", "import", file, "--unlock-fd", "999")
     assert (result.code, "file descriptor 999" in result.err) == (2, True)
 

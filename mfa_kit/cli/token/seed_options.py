@@ -52,7 +52,12 @@ SEED_FILE_OPTIONS = (
         help="Encoding of the seeds, if the file does not show it.",
     ),
     click.option("--unlock-stdin", is_flag=True, help="Read the file's passphrase or pre-shared key from stdin."),
-    click.option("--unlock-fd", type=int, metavar="N", help="Read the passphrase or key from this file descriptor."),
+    click.option(
+        "--unlock-fd",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Read the passphrase or key from this file descriptor.",
+    ),
 )
 WINDOW = click.option(
     "--window",
