@@ -130,14 +130,13 @@ def intent(user: str, **what: object) -> Intent:
         {"method": Method("hardware-totp", DeviceType.HARDWARE_TOTP), "known_serial": "T1"},
     ],
 )
+@pytest.mark.parametrize("reached", [Reached.ENABLED, Reached.CONFIRMED, Reached.REVOKING])
 def test_an_assigned_token_cannot_be_given_to_another_user(
-    ledger: Ledger, inventory: TokenInventory, what: dict[str, object]
+    ledger: Ledger, inventory: TokenInventory, what: dict[str, object], reached: Reached
 ) -> None:
-    """The ledger names the user as long as the user has the token."""
+    """The ledger names the user as long as the user has the token, also before IAM lists it."""
     inventory.stock([(T1, "f1")])
-    entry = ledger.record(
-        Entry(run="20260101T000000Z-00000001", intent=intent("bob", **what), reached=Reached.CONFIRMED)
-    )
+    entry = ledger.record(Entry(run="20260101T000000Z-00000001", intent=intent("bob", **what), reached=reached))
     with pytest.raises(UsageFault, match="token T1 belongs to bob"):
         inventory.check_free("T1", "alice")
     inventory.check_free("T1", "bob")

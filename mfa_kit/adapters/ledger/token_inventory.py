@@ -13,10 +13,10 @@ FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets,
 FIELD_TYPES = "text factor text integer integer integer text text integer integer"
 STATE = "fingerprint, verdict, reason"
 # Selects the devices of the journal that are tokens or are stored on a token, oldest first: the device's serial, the
-# token's serial, and the user. A device has no user here if it is not confirmed yet or was revoked.
+# token's serial, and the user. A device has no user here if it is not enabled yet or was revoked.
 HELD = """
     select serial, coalesce(intent ->> 'hardware', serial),
-        case when reached in ('confirmed', 'revoking') then intent ->> 'user' end
+        case when reached in ('enabled', 'confirmed', 'revoking') then intent ->> 'user' end
     from journal
     where reached not in ('intent', 'undone')
         and intent ->> 'kind' in ('programmable', 'hardware-totp')
