@@ -158,9 +158,9 @@ def roles_ec2(scene: Scene) -> Iterator[Observation]:
 
 
 def _program_keys_in_use(scene: Scene) -> Iterator[tuple[str, AccessKey]]:
-    """Yield each active key of a user without a password that was used in the last `limits.unused` days.
+    """Yield each active access key that was used in the last `limits.unused` days, if its user has no password.
 
-    Each key comes after the user's name.
+    Yield a pair: the user's name and the key.
     """
     for one in scene.users:
         if one.credentials is not None and not one.password:

@@ -89,4 +89,6 @@ class PhoneCheck:
         if result is Drill.SKIPPED:
             return f"{opened.file} was not compared with the phone of {user}"
         self.record(opened.file, result)
-        return None if result is Drill.PROVED else f"{opened.file} has other codes than the phone of {user}"
+        return (
+            None if result is Drill.PROVED else f"the codes of {user}'s phone do not match the secret in {opened.file}"
+        )

@@ -40,7 +40,7 @@ def write_json_lines(results: Results) -> None:
 
 
 def write_csv(results: Results) -> None:
-    """Print a line of column names, then a line per result. Without results, print nothing.
+    """Print a line of column names if `results.header` is true, then a line per result. Without results, print nothing.
 
     Formulas in cells are escaped, so that a spreadsheet does not run them.
     """

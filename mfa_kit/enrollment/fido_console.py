@@ -194,7 +194,10 @@ def _look_after_stop(
     else:
         if device is None:
             stop.add_note(
-                Note(f"nothing was registered for {intent.user}; a key that is registered later stays registered")
+                Note(
+                    f"no key was registered for {intent.user}; if you still finish in the console, the key works, but "
+                    "mfa-kit does not record it"
+                )
             )
         else:
             _record(intent, device, desk=desk, run=run)

@@ -35,9 +35,10 @@ def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool,
     """Raise an error if devices must not be made because backups or copies of secrets would be missing.
 
     `shut_out` are the users who would get no copy of their secret. `sealed` means that every backup is also encrypted
-    to a recipient other than the device's user. If `sealed` is false, raise UsageFault if devices are to be staged, or
-    if there are users in `shut_out`, because no one could decrypt their backups. Raise Lockout if there are users in
-    `shut_out`, unless the devices are to be staged or `accept_lockout` is true.
+    to a recipient other than the device's user. If `sealed` is false, raise UsageFault in two cases: devices are to be
+    staged, but only their users could decrypt the backups from which they are enabled later; or there are users in
+    `shut_out`, whose backups no one could decrypt. Raise Lockout if there are users in `shut_out`, unless the devices
+    are to be staged or `accept_lockout` is true.
     """
     if staged and not sealed:
         raise UsageFault(

@@ -48,7 +48,7 @@ def _rule(rule: Path | None) -> Diagnosis:
     if rule is None:
         return Diagnosis(what, Health.NOTED, f"{udev_rule.NAME} is not installed", INSTALL)
     if not udev_rule.has_current_text(rule):
-        return Diagnosis(what, Health.NOTED, f"{rule} is not the rule of this version", INSTALL)
+        return Diagnosis(what, Health.NOTED, f"{rule} differs from the rule of this mfa-kit version", INSTALL)
     return Diagnosis(what, Health.GOOD, str(rule))
 
 

@@ -63,8 +63,12 @@ def unseen_runs(ledger: "Ledger", digests: Sequence[str]) -> str | None:
     team = Computers(ledger).team()
     if team is None or progress_of_plans(ledger, digests):
         return None
-    seen = f"only the runs of team {team}" if team else "no runs of teams, because it belongs to no team"
-    return f"the ledger shows no run of this rollout yet; your role sees {seen}"
+    seen = (
+        f"your PostgreSQL role sees only the runs of team {team}"
+        if team
+        else "your PostgreSQL role belongs to no team, so it cannot see the runs of any team"
+    )
+    return f"the ledger shows no run of this rollout yet; {seen}"
 
 
 def done_by_others(ledger: "Ledger", plan: Plan, digest: str, *, since: float) -> Sequence[RowResult] | None:

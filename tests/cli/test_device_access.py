@@ -116,7 +116,10 @@ def test_an_older_rule_is_reported(rules: Path) -> None:
     """A desk that keeps the rule of an older version sees it, although it may still work."""
     (rules / udev_rule.NAME).write_text("# old\n")
     rule, *_ = device_access.diagnose_device_access()
-    assert (rule.health, rule.found) == (Health.NOTED, f"{rules / udev_rule.NAME} is not the rule of this version")
+    assert (rule.health, rule.found) == (
+        Health.NOTED,
+        f"{rules / udev_rule.NAME} differs from the rule of this mfa-kit version",
+    )
     assert rule.hint == device_access.INSTALL
 
 

@@ -223,7 +223,7 @@ def test_a_revoke_with_a_silent_key_changes_nothing(
     silent = mfa_kit.run(*take)
     assert silent.code == 3
     assert f"the key in {pcsc.reader(0)} " in silent.err
-    assert f"it may be 12345678, which has the credential {LABEL.format(user)}" in silent.err
+    assert f"this may be the key 12345678 that has the credential {LABEL.format(user)}" in silent.err
     assert "not plugged in" not in silent.err
     assert lab.assigned(serial_of(user)) == user
     assert "nothing to remove" in mfa_kit.run("orphans", "clean").out

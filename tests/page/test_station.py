@@ -299,7 +299,7 @@ def test_stop_ends_the_wait_for_the_console(
         with closing(Port(place, lab_key(maker))):
             admin.see(f"{LOG}.includes('press Stop to end the wait')")
             press(admin, "Stop")
-            admin.see(f"{LOG}.includes('interrupted; nothing was registered for {user}')")
+            admin.see(f"{LOG}.includes('interrupted; no key was registered for {user}')")
             assert "was stopped" in colleague.see(SAID)
             call(admin, user)
             assert admin.ask("document.querySelector('#stop').disabled")

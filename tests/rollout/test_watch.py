@@ -138,7 +138,7 @@ def test_the_plan_of_another_team_is_not_reported_as_untouched(
     rollout: Rollout, user: str, teams: Callable[[str], str]
 ) -> None:
     """A sentence says whose runs the role sees. The team itself, and an auditor, see the run."""
-    sentence = "the ledger shows no run of this rollout yet; your role sees only the runs of team"
+    sentence = "the ledger shows no run of this rollout yet; your PostgreSQL role sees only the runs of team"
     rollout.plan(*rollout.own([user]))
     before = rollout.desk.run("rollout", "status", rollout.file, "--ledger", teams("watch_berlin"))
     assert f"{sentence} berlin" in before.err

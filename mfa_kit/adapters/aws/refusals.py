@@ -187,7 +187,10 @@ def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
     if kind is AccessDenied and any(said in message for said in WITHOUT_MFA):
         return WITH_MFA
     if WRONG_CODE in message:
-        return "each code works once and for a minute: wait for the next code, and check mfa_serial in the profile"
+        return (
+            "each code works only once, and expires after about a minute: wait for the next code, and check mfa_serial "
+            "in the profile"
+        )
     return ""
 
 

@@ -287,8 +287,9 @@ def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
     silent = [str(fault) for fault in wrong if not isinstance(fault, NoApplet)]
     if not silent:
         return None
+    serial = f" {intent.hardware}" if intent.hardware else ""
     return Unreachable(
-        f"{'; '.join(silent)}; it may be {intent.hardware or 'the key'}, which has the credential {intent.label}",
+        f"{'; '.join(silent)}; this may be the key{serial} that has the credential {intent.label}",
         "plug it in again, or unplug it if it is another key, then repeat the command; if the key with the credential "
         f"is lost: mfa-kit revoke {shlex.quote(intent.user)} --lost",
     )

@@ -13,6 +13,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.places import Place
+from mfa_kit.core.text import count_of
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
@@ -112,4 +113,4 @@ def _put_away(image: str, shred: "wiring.image.Shred | None", progress: Progress
     other_names = shred()
     progress.alert(f"{image} was overwritten and removed; {NO_PROMISE}")
     if other_names:
-        progress.alert(f"the file has {other_names} other names (hard links), whose content was overwritten too")
+        progress.alert(f"the content of its {count_of(other_names, 'other name')} (hard links) was overwritten too")

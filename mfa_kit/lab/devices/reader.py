@@ -104,7 +104,8 @@ class Readers:
     def __enter__(self) -> Self:
         _check_requirements()
         _check_names(self.names)
-        # The name is chosen before the folder is made, so that __exit__ removes the folder whenever a signal arrives.
+        # The name is set before the folder is made, so that __exit__ can remove the folder even if a signal arrives
+        # in between.
         self.folder = Path(tempfile.gettempdir(), f"mfa-kit-pcsc-{secrets.token_hex(4)}")
         try:
             self._start()

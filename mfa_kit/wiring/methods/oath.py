@@ -111,7 +111,7 @@ def _usage(intent: Intent, context: Context) -> Sequence[str]:
     return [
         "to get a code when the console asks for one: "
         + (code if ykman else f"use the program of the key's maker, and look for the name {intent.label}"),
-        "for the AWS CLI, which asks for the code, and aws-vault, which runs mfa_process, add to ~/.aws/config:",
+        "add these lines to ~/.aws/config; the AWS CLI then asks for the code, and aws-vault runs mfa_process:",
         f"  mfa_serial = {intent.serial}",
         f"  mfa_process = {code if ykman else 'the command of that program'}",
     ]

@@ -142,8 +142,8 @@ def _fault_of(error: psycopg.OperationalError, address: Address, pooler: Integri
         return pooler
     if EXCLUDED in text:
         return IntegrityFault(
-            f"the server of {address.label} wants the password in a form that is refused, because another program on "
-            "this computer could pose as the server",
+            f"the server of {address.label} asks for the password in clear text or as MD5; mfa-kit does not send it, "
+            "because another program on this computer could pose as the server",
             "use scram-sha-256 in the server's pg_hba.conf, or allow another method: add require_auth=password to the "
             "address",
         )
