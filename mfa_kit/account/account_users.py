@@ -21,10 +21,9 @@ WAYS = ("security key or passkey", "code from an app or a token", "kind unknown"
 class AccountUser:
     """A user of the account, with the user's devices, credentials and policies.
 
-    `devices` has the known devices, and `complete` is true if it is known that the user has no other device. `mfa` says
-    whether the user has a device, and is None if that is unknown. `credentials` is None if there is no credential
-    report, or if the report has no row for the user. `administration` says whether the user is an administrator, and
-    how.
+    `devices` has the known devices, and `complete` is true if the user is known to have no others. `mfa` says whether
+    the user has a device, and is None if that is unknown. `credentials` is None if there is no credential report, or if
+    the report has no row for the user. `administration` says whether the user is an administrator, and how.
     """
 
     user: Entity

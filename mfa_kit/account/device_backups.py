@@ -48,10 +48,10 @@ def device_backups(
     records: BackupHistory,
     stored: Callable[[], Iterable[Backup]],
 ) -> tuple[DeviceBackup, ...]:
-    """Return a DeviceBackup for each user's device that the ledger has, and for each device of root that has a backup.
+    """Return a DeviceBackup for each device in `confirmed_devices`, and for each device of root that has a backup.
 
-    A device is left out if it is no longer assigned to the user for whom it was created. The ledger has no devices of
-    root, so backups of these devices are looked up among the backups that `stored` returns.
+    A device is left out if it is not assigned to the user for whom it was created. The ledger has no devices of root,
+    so their backups are looked up among the backups that `stored` returns.
     """
     return tuple(_device_backups(devices, journal, vault, records, stored))
 
@@ -91,7 +91,7 @@ def _device_backups(
 def _backup_of_user(
     device: Device, journal: Journal, vault: Vault, makers: Mapping[tuple[str, str], str]
 ) -> DeviceBackup | None:
-    """Return the backup of a user's device, or None if the ledger has no such device of this user.
+    """Return the backup of a user's device, or None if the ledger lacks the device, or has it for another user.
 
     The fields `opened`, `drilled` and `recipients` are not set.
     """
@@ -110,7 +110,7 @@ def _backup_of_user(
 
 
 def _backup_of_root(device: Device, backups: Iterable[Backup]) -> DeviceBackup | None:
-    """Return the newest backup of a virtual device of root, or None if there is none.
+    """Return the newest backup of a virtual device of root, or None if it has no backup.
 
     The fields `opened`, `drilled` and `recipients` are not set.
     """

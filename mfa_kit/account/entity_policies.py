@@ -16,9 +16,9 @@ class EntityPolicies:
     """The policies of a user, group or role.
 
     `documents` has the texts of the entity's own policies and of its groups' policies. `boundary` is the text of its
-    permissions boundary, or None. `unread` is true if a policy is missing from `documents`, because the text could not
-    be read or is not an IAM policy. `why` describes the first missing policy, or else what is wrong with the boundary.
-    It is empty if nothing is wrong.
+    permissions boundary, or None. `unread` is true if `documents` lacks a policy, because its text or a group could not
+    be read, or because its text is not an IAM policy. `why` says why the first such policy is lacking, or else what
+    is wrong with the boundary. It is "" if nothing is wrong.
     """
 
     documents: tuple[str, ...]
@@ -27,7 +27,7 @@ class EntityPolicies:
     why: str = ""
 
     def decide(self, action: str, resource: str, context: RequestContext, *, more: tuple[str, ...] = ()) -> Decision:
-        """Return the decision of these policies and of the policy texts in `more` on an action and a resource."""
+        """Return what these policies and the policy texts in `more` together decide about an action on a resource."""
         return evaluate((*self.documents, *more), action, resource, context, boundary=self.boundary)
 
     def with_documents(self, more: tuple[str, ...]) -> "EntityPolicies":
@@ -84,7 +84,7 @@ def _boundary(entity: Entity, managed: Mapping[str, str]) -> tuple[str | None, s
 def administers(entity: Entity, policies: EntityPolicies) -> bool | None:
     """Return whether these policies let a user or role attach a policy to itself, or write an inline policy for itself.
 
-    Return None if that is unknown. With this right, the user or role can give itself every other right, so it is an
+    Return None if that is unknown. With either right, the user or role can give itself every other right, so it is an
     administrator. The policies are evaluated for a session with MFA, because an administrator whose policies demand MFA
     is still an administrator.
     """
@@ -127,9 +127,9 @@ def managed_policy(arn: str, managed: Mapping[str, str]) -> PolicyText:
 
 
 def trust_flaw(role: Entity) -> str | None:
-    """Return a sentence that says why the trust policy of a role cannot be evaluated, or None if it can be evaluated.
+    """Return a sentence that says why the trust policy of a role cannot be evaluated.
 
-    Return None for an entity without a trust policy.
+    Return None if it can be evaluated, or if the entity has no trust policy.
     """
     return _described(f"the trust policy of {_named(role)}", role.trust or NOBODY)
 
@@ -143,7 +143,7 @@ def trust_text(role: Entity) -> str:
 
 
 def flaws_of(entity: Entity, managed: Mapping[str, str]) -> Iterator[str]:
-    """Yield a sentence for each policy of a user, group or role whose text is not an IAM policy.
+    """Check all policies of a user, group or role. Yield a sentence for each text that is not an IAM policy.
 
     The permissions boundary and the trust policy are included. Policies whose text could not be read are left out.
     `managed` has the texts of managed policies by ARN.

@@ -2,9 +2,9 @@
 
 A path is one way to get that right. The paths are from published research: "AWS IAM Privilege Escalation - Methods and
 Mitigation" (Rhino Security Labs, 2018), "Privilege Escalation in AWS" (Bishop Fox, 2021) and pathfinding.cloud
-(Datadog, 2025). One more is from the IAM user guide, "Permissions boundaries for IAM entities": a user who may remove
-their own boundary is no longer limited by it. Paths are evaluated for requests with MFA, because an administrator whose
-policies demand MFA is still an administrator.
+(Datadog, 2025). One more path is from the IAM user guide, "Permissions boundaries for IAM entities": a user who may
+remove their own boundary is no longer limited by it. Paths are evaluated for requests with MFA, because an
+administrator whose policies demand MFA is still an administrator.
 """
 
 import re
@@ -27,7 +27,7 @@ from mfa_kit.account.evaluator import (
 from mfa_kit.account.records import Entity
 from mfa_kit.account.snapshot import Snapshot
 
-# Matches the region in a service's name, such as that in states.us-east-1.amazonaws.com, and the end of such a name.
+# REGION matches the region in a service's name, such as states.us-east-1.amazonaws.com, and DOMAIN the end of the name.
 REGION = re.compile(r"\.[a-z]{2}(-[a-z]+)+-\d\.")
 DOMAIN = re.compile(r"\.amazonaws\.com(\.cn)?$")
 # Services that run code with a role that the caller passes. The keys are the services' names in trust policies, without
@@ -202,21 +202,21 @@ class _Account:
         return tuple(user for user in self.snapshot.users if self.admins[user.arn] is None)
 
     def is_open(self, one: "_Principal") -> bool:
-        """Return whether a principal has no path and no possible path so far.
+        """Return whether a principal is not an administrator by the paths found so far.
 
-        Only then does a further possible path change what is known about the principal: from False to None.
+        Only for such a principal does a path that may exist change the answer: from False to None.
         """
         return self.admins[one.entity.arn] is False
 
     def through(self, arn: str, path: bool | None) -> bool | None:
-        """Return whether a path to a user or role exists, and this user or role administers the account.
+        """Return whether both are true: a path to a user or role exists, and that user or role administers the account.
 
         `arn` is the user or role, and `path` says whether the path exists. Return None if the result is unknown.
         """
         return both(path, self.admins[arn])
 
     def said(self, arn: str) -> str:
-        """Return words that say whether a user or role administers the account, or may do so."""
+        """Return words for a message: that a user or role administers the account, or that it may administer it."""
         return "administers the account" if self.admins[arn] else "may administer the account"
 
 
@@ -281,7 +281,7 @@ def _through_boundary(one: _Principal) -> Iterator[_Path]:
 
 
 def _through_policies(one: _Principal, account: _Account) -> Iterator[_Path]:
-    """Yield the paths through a new version, or another version, of a policy that applies to the principal."""
+    """Yield the paths through a new default version, written or chosen, of a policy that applies to the principal."""
     holders = (one.entity, *(account.groups[name] for name in one.entity.groups if name in account.groups))
     for arn in dict.fromkeys(arn for holder in holders for arn in holder.attached if ":iam::aws:" not in arn):
         name = arn.rpartition("/")[2]
@@ -296,7 +296,7 @@ def _through_policies(one: _Principal, account: _Account) -> Iterator[_Path]:
 
 
 def _better_version(one: _Principal, arn: str, snapshot: Snapshot) -> bool | None:
-    """Return whether a version of this policy that is not its default would make the principal an administrator.
+    """Return whether a version of this policy, other than the default, would make the principal an administrator.
 
     Return None if that is unknown.
     """
@@ -306,7 +306,7 @@ def _better_version(one: _Principal, arn: str, snapshot: Snapshot) -> bool | Non
 
 
 def _administers_with(one: _Principal, more: tuple[str, ...]) -> bool | None:
-    """Return whether the principal would be an administrator if these policy texts applied to it too."""
+    """Return whether the principal would be an administrator if these policy texts also applied to it."""
     return administers(one.entity, one.policies.with_documents(more))
 
 
@@ -342,7 +342,10 @@ def _through_users(one: _Principal, account: _Account) -> Iterator[_Path]:
 
 
 def _password_action(user: Entity, snapshot: Snapshot) -> str:
-    """Return the action that sets a user's password: Update if the report shows that the user has one, else Create."""
+    """Return the action that sets a user's password.
+
+    It is UpdateLoginProfile if the user has a password according to the credential report, else CreateLoginProfile.
+    """
     row = snapshot.report.users.get(user.name) if snapshot.report else None
     return f"iam:{'Update' if row and row.password else 'Create'}LoginProfile"
 
@@ -385,8 +388,8 @@ def _through_services(one: _Principal, role: Entity, account: _Account) -> Itera
 def _may_assume(one: _Principal, role: Entity, account: _Account) -> bool | None:
     """Return whether a principal may assume a role, or None if that is unknown.
 
-    If the trust policy names the principal, this suffices. If it names the account, the principal's policies decide
-    (IAM user guide, "Policy evaluation logic", within one account).
+    If the trust policy names the principal, the principal's own policies need not allow it. If the trust policy names
+    the account, they must (IAM user guide, "Policy evaluation logic", for requests within an account).
     """
     number = account.snapshot.account
     whole = {number, f"arn:{account.snapshot.partition}:iam::{number}:root"}

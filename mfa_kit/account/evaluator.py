@@ -27,16 +27,16 @@ MFA_AGE = "aws:MultiFactorAuthAge"
 PLAIN_KEYS: RequestContext = {MFA: None, MFA_AGE: None}
 NO_MFA: RequestContext = {MFA: "false", MFA_AGE: None}
 WITH_MFA: RequestContext = {MFA: "true", MFA_AGE: "60"}
-# Samples of all actions except those for sign-in. A policy that demands MFA denies each of these without MFA.
+# Samples of the actions that are not for sign-in. A policy that demands MFA denies all of them to requests without it.
 WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
 # Actions that users need for their own sign-in. Policies usually allow them without MFA, so they are not in WORK.
 SIGN_IN = re.compile(
     r"sts:getsessiontoken|iam:(.*mfa.*|getuser|getloginprofile|changepassword|getaccountpasswordpolicy)"
 )
-# Prefixes of actions. In a statement about such an action, a resource with a policy variable is a credential of the
-# user.
+# Prefixes of actions. In a statement about such an action, a resource with a policy variable is the calling user, or a
+# credential of this user.
 OWN_SERVICES = ("iam:", "sts:", "*")
-# An empty policy. As a trust policy it lets no principal in.
+# An empty policy. As a trust policy, it lets no principal assume the role.
 NOBODY = '{"Statement": []}'
 # A policy that replaces a permissions boundary whose text could not be read or is not a policy. It allows everything
 # under a condition that cannot be evaluated, so what it allows is unknown.
@@ -61,8 +61,8 @@ class IamStatement:
 
     `allow` is true for the Effect Allow, and false for Deny. `but_actions` is its NotAction and `but_resources` its
     NotResource. `principals` has the kind (such as `AWS`) and the name of each principal. `lines` has the operator, key
-    and values of each line of its Condition. `fills` says whether the version of the policy supports policy variables.
-    In an older version, `${...}` is literal text.
+    and values of each line of its Condition. `fills` says whether the policy's language version (its element Version)
+    supports policy variables. In an older language version, `${...}` is literal text.
     """
 
     sid: str = ""
@@ -364,9 +364,9 @@ def _holds_without_key(operator: str) -> bool:
 def _matches(
     statement: IamStatement, name: str, wanted: Sequence[str], got: str, context: RequestContext
 ) -> bool | None:
-    """Return whether the operator `name` holds for a value of the request (`got`) and one of the wanted values.
+    """Return whether the operator `name` holds for the request's value `got` and one of the policy's values `wanted`.
 
-    A negated operator must hold for all wanted values. Return None if the result is unknown.
+    A negated operator must hold for all of the policy's values. Return None if the result is unknown.
     """
     test = TESTS.get(NEGATED.get(name, name))
     if test is None:
@@ -418,7 +418,8 @@ def covers_resource(statement: IamStatement, resource: str, context: RequestCont
 def filled_resource(statement: IamStatement, resource: str, context: RequestContext) -> str:
     """Return a resource of a statement with its policy variables replaced.
 
-    Return the resource unchanged if a variable has no value, or an unknown value.
+    Return the resource unchanged if the policy's language version does not support variables, or if a variable has no
+    value or an unknown value.
     """
     return (filled_text(resource, context) or resource) if statement.fills else resource
 
@@ -441,8 +442,7 @@ def evaluate(
 
     An explicit deny wins over an allow, and an allow over the implicit deny. An allow counts only if the permissions
     boundary (`boundary`, the text of a policy) allows the action too. Return UNKNOWN if the result depends on a
-    condition that cannot be evaluated. If `resource` is `*`, a pattern such as `arn:*` does not
-    cover it.
+    condition that cannot be evaluated. If `resource` is `*`, a pattern such as `arn:*` does not cover it.
     """
     verdict = _judged(documents, action, resource, context)
     if boundary is None or verdict is Decision.EXPLICIT:
@@ -477,14 +477,14 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
 
 @lru_cache(maxsize=4096)
 def patterns_named(document: str, *, allow: bool, whole: bool = False) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of action and resource in a policy's Allow statements, or in its Deny statements.
+    """Return the pairs of action and resource in a policy's Allow statements (with `allow`) or Deny statements.
 
     The pairs are returned as written, so they may contain patterns, such as `s3:Get*`. A policy that covers the pattern
     also covers each action that the pattern matches, so a pattern can be evaluated like an action. Actions for a user's
     own sign-in, and resources with a policy variable, are left out.
 
-    With `whole`, an Allow with NotAction counts as an Allow of the action `*`. Resources with a policy variable are
-    then left out only for actions with a prefix in OWN_SERVICES, because the resource is then a credential of the user.
+    With `whole`, an Allow with NotAction counts as an Allow of the action `*`, and a resource with a policy variable is
+    left out only if its action has a prefix in OWN_SERVICES.
     """
     found = (
         (action, resource)
@@ -511,8 +511,8 @@ def actions_named(document: str, *, allow: bool, whole: bool = False) -> tuple[t
 def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
     """Return samples of actions that are not for sign-in, as pairs of an action and a resource.
 
-    With a permissions boundary, return only the samples that the boundary allows with MFA, or may allow, and add the
-    actions that its text allows. If the result would be empty, return all samples.
+    With a permissions boundary, the actions in its Allow statements are samples too, and only the samples that the
+    boundary allows (or may allow) with MFA are returned. If there are none, return the samples in WORK.
     """
     everything = tuple((action, "*") for action in WORK)
     if boundary is None:

@@ -130,7 +130,7 @@ class _Reading:
     def _root_devices(self, caller: Caller) -> tuple[Device, ...] | None:
         """Return the devices of root if the caller is root, because only root can list them.
 
-        Return None for any other caller, in a partition without root users, and if they could not be read.
+        Return None for any other caller, in a partition without root users, and if the devices could not be read.
         """
         if not is_root(caller.arn) or caller.partition in ROOTLESS:
             return None
@@ -140,8 +140,8 @@ class _Reading:
     def _with_member_root(self, snapshot: Snapshot, member_root: Callable[[], RootPosture | None]) -> Snapshot:
         """Return the snapshot with the facts about root from `member_root` added.
 
-        `member_root` is called only if these facts could change the verdict on root. The snapshot is returned unchanged
-        if it is not called or returns None.
+        `member_root` is called only if these facts could change the verdict on root. If it is not called, or returns
+        None, the snapshot is returned unchanged.
         """
         if not snapshot.root.needs_session:
             return snapshot
@@ -202,14 +202,17 @@ class _Reading:
         return dict(self.of_each(names, read, lambda name, error: Hole(Part.DEVICES, str(error), name)))
 
     def certifications(self, keys: Iterable[Device]) -> Mapping[str, tuple[str, ...]]:
-        """Return the certifications of security keys, such as `FIDO L1`, by serial. Unreadable keys are left out."""
+        """Return the certifications of security keys, such as `FIDO L1`, by serial.
+
+        Keys whose certifications could not be read are left out.
+        """
         read = {
             key.serial: self.part(Part.KEYS, partial(self._account.certifications, key), about=key.user) for key in keys
         }
         return {serial: found for serial, found in read.items() if found is not None}
 
     def sessions(self, names: Sequence[str]) -> Mapping[str, int]:
-        """Return the longest sign-in session in seconds, by user name; 0 if none is set.
+        """Return the longest allowed sign-in session in seconds, by user name; 0 if no limit is set for the user.
 
         Users for whom this could not be read are left out.
         """
@@ -219,7 +222,7 @@ class _Reading:
         return dict(read)
 
     def must_change(self, names: Iterable[str]) -> Mapping[str, bool]:
-        """Return by user name whether these users have to choose a new password at the next sign-in.
+        """Return, by user name, whether each user has to choose a new password at the next sign-in.
 
         Users for whom this could not be read are left out.
         """
@@ -244,14 +247,14 @@ def read_account(
 ) -> Snapshot:
     """Take a snapshot of the account. A part that cannot be read becomes a `Hole` in the snapshot.
 
-    `max_age` is the maximum age of the credential report in seconds. The report may be up to four hours old, so the
-    password, keys and devices of users who were created after it are read separately. `backups` returns the backups of
-    virtual devices. `each` is used like `map` to read users.
+    `max_age` is the maximum age of the credential report in seconds. IAM makes at most one report in four hours, so the
+    password, keys and devices of users who were created after the report are read separately. `backups` returns the
+    backups of virtual devices. `each` is used like `map` to read users.
 
     For the users that `passwords_of` selects, the snapshot also says whether they have to choose a new password, and
     for those that `sessions_of` selects, how long a sign-in session may last. For the users that `afresh` selects,
-    password, keys and devices are read even if the report has them. The devices of another user are listed only if
-    the credential report and the list of virtual devices do not show enough about them.
+    password, keys and devices are read even if the report has them. For any other user, devices are listed only if the
+    credential report and the list of virtual devices do not show enough about the user's devices.
 
     `central_root` reads the state of centralized root access in the account's organization. `member_root` reads the
     facts about root that the organization's administrator can see. It is called only if these facts could change the
@@ -293,11 +296,11 @@ def policy_holes(snapshot: Snapshot) -> tuple[Hole, ...]:
 
 
 def _has_unknown_devices(one: AccountUser) -> bool:
-    """Return whether a user's devices have to be listed, because the list of virtual devices does not show enough.
+    """Return whether a user's devices have to be listed, to know enough about them.
 
-    They have to be listed if the list of virtual devices has no device of the user, or if the user is (or may be) an
-    administrator. An administrator should have at least two devices, one of them resistant to phishing, and the list of
-    virtual devices cannot show whether this is so.
+    If not all devices are known, they have to be listed for two kinds of users: those without a known device, and those
+    who are (or may be) administrators. An administrator should have at least two devices, one of them resistant to
+    phishing, and the list of virtual devices cannot show whether this is so.
     """
     if one.complete:
         return False

@@ -23,8 +23,8 @@ class Difference(StrEnum):
 class Discrepancy:
     """One difference between the ledger and IAM or the backups.
 
-    `device` is the serial, `run` the run that made the device or the backup, or None if it is unknown, and `file` the
-    place of the backup. `detail` is a sentence, or "".
+    `device` is the serial of the device, and `file` the path or S3 URL of the backup. `run` is the run that made the
+    device or the backup, or None if the run is unknown. `detail` is a sentence, or "".
     """
 
     difference: Difference
@@ -39,10 +39,10 @@ class Discrepancy:
 class Recorded:
     """What the ledger has about one account.
 
-    `entries` are the entries of its journal, those of removed devices included. `before` has the entries that the
-    journal had before the devices were read. A device of a later entry is not reported as missing in IAM, because it
-    may have been made after the devices were read. `backups` has the names of all backups whose recipients are
-    recorded.
+    `entries` has the account's journal entries, including those of removed devices. `before` has the entries that the
+    journal had before the devices were read from IAM. A device of a later entry is not reported as missing in IAM,
+    because it may have been made after the devices were read. `backups` has the names of all backups whose recipients
+    are recorded.
     """
 
     entries: Sequence[Entry]
@@ -62,9 +62,9 @@ def reconcile(
 
     `devices` are the account's devices in IAM, unassigned ones included. `tagged` has, by serial, the run in the tags
     of each virtual device, or a Mark that says why there is none. `backups` are the backups of the account's devices.
-    `lives` says whether a run's process is alive. The differences of such a run are left out, because it is still
-    making changes. A virtual device without a run in its tags is not reported as missing in the ledger, because nothing
-    shows that mfa-kit made it.
+    `lives` says whether a run's process is alive. The differences of a run that is alive are left out, because the run
+    is still making changes. A virtual device without a run in its tags is not reported as missing in the ledger,
+    because nothing shows that mfa-kit made it.
     """
     # Ask once per run: each call of `lives` may need several requests to a shared ledger, and a killed rollout leaves
     # many entries of one run.
@@ -96,7 +96,7 @@ def _unknown_devices(
                 difference=Difference.UNKNOWN_DEVICE, user=device.user, device=device.serial, run=run, detail=detail
             )
         elif run is None and device.type is not DeviceType.VIRTUAL and device.serial not in serials:
-            detail = "IAM does not say what made it, because such a device has no tags"
+            detail = "IAM does not say what made it, because devices of this type have no tags"
             yield Discrepancy(
                 difference=Difference.UNKNOWN_DEVICE, user=device.user, device=device.serial, detail=detail
             )

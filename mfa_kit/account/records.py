@@ -76,8 +76,8 @@ class Entity:
 class Details:
     """A page of iam:GetAccountAuthorizationDetails, or all of its pages together.
 
-    `policies` has the texts of managed policies by ARN, and `other_versions` the texts of the versions of these
-    policies that are not the default version.
+    `policies` has the texts of managed policies (their default versions) by ARN. `other_versions` has the texts of the
+    other versions of these policies, also by ARN.
     """
 
     users: tuple[Entity, ...] = ()

@@ -1,4 +1,4 @@
-"""What is known about an account's root user: credentials, MFA devices, and whether the organization manages them."""
+"""What is known about an account's root user: its credentials, its MFA devices, and centralized root access."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from enum import StrEnum
 
 from mfa_kit.core.models import Device, DeviceType
 
-# The feature of centralized root access that removes root's credentials and prevents their recovery (IAM API reference,
-# ListOrganizationsFeatures). The other feature, RootSessions, is for tasks in S3 and SQS, and is not needed here.
+# The feature of centralized root access with which an organization removes the credentials of root users and prevents
+# their recovery (IAM API reference, ListOrganizationsFeatures). The other feature, RootSessions, is for tasks in S3 and
+# SQS, and is not needed here.
 CREDENTIALS_MANAGEMENT = "RootCredentialsManagement"
 
 
@@ -43,7 +44,7 @@ class CentralRootAccess:
 def as_member(seen: CentralRootAccess | None) -> CentralRootAccess:
     """Return the state of centralized root access for a member account.
 
-    `seen` is the state that an administrator of the organization has read, or None if it could not be read. Its enabled
+    `seen` is the state that an administrator of the organization has read, or None if it could not be read. The enabled
     features apply to each member account.
     """
     return CentralRootAccess(place=OrganizationPlace.MEMBER, features=seen.features if seen else None)
@@ -83,7 +84,7 @@ class RootPosture:
 
     `password`, `mfa`, `access_keys` and `certificates` say whether root has these (iam:GetAccountSummary). `devices`
     has all MFA devices of root, which only a session of root can list. `virtual` says whether root has a virtual
-    device, which other sessions can see too. `unread` has the reasons why facts are missing.
+    device. Other sessions can see this too. `unread` has the reasons why facts are missing.
     """
 
     account: str
