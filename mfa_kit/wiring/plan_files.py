@@ -1,4 +1,4 @@
-"""Reads and writes indexes (files that name the plan of each of several accounts), and the plans that they name."""
+"""Reads and writes indexes (files that each name the plans of several accounts), and the plans that they name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -114,7 +114,7 @@ def _read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan
     """
     file = path.parent / account.plan
     text, digest = read_reviewed(
-        file, expected=(), hint=f"restore {file.parent}, which contains the plans of {path}, or plan again"
+        file, expected=(), hint=f"restore the folder {file.parent}, which contains the plans of {path}, or plan again"
     )
     if digest != account.sha256:
         raise UsageFault(

@@ -9,7 +9,7 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.wiring import config
 
 INSTEAD = "a terminal"
-# The person who answers the questions of plugins, or None if the command has no settings.
+# The person who answers the questions of plugins, or None if the command did not create a Settings object.
 person_at_terminal: ContextVar[Interaction | None] = ContextVar("person_at_terminal", default=None)
 
 
@@ -24,7 +24,7 @@ class TerminalPrompts:
         self._person.say(text)
 
     def ask(self, prompt: str) -> str:
-        """Return what the user typed. This and the other questions raise Declined if there is no terminal."""
+        """Return what the user typed. `ask`, `ask_secret` and `confirm` raise Declined if there is no terminal."""
         return self._person.ask_code(prompt, instead=INSTEAD)
 
     def ask_secret(self, prompt: str) -> Secret[str]:
@@ -51,7 +51,7 @@ def open_plugins(person: Interaction | None = None) -> "Plugins":
 
 
 def check_configured_plugins() -> int:
-    """Return the number of plugins that the configuration file allows. Raise UsageFault if one of them must not run."""
+    """Return the number of plugins that the configuration file allows. Raise the errors of `check_program` for each."""
     programs = config.load().age_plugins
     for program in programs:
         check_program(Path(program))

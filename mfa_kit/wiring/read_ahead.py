@@ -1,4 +1,4 @@
-"""Reads backups from a bucket in threads, while backups that were read before are decrypted."""
+"""Reads backups from buckets in threads, while the caller decrypts backups that are already read."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -21,9 +21,9 @@ AT_ONCE = 4
 
 
 def read_roster_cells(path: Path, *, also: Collection[str]) -> list[ReadRow]:
-    """Return the rows of a roster with the known columns and the columns `also`.
+    """Return the rows of a roster. Each row has the known columns and the columns in `also`.
 
-    Raise UsageFault if the text is not a roster, or if rows cannot be read, with a note for each of these rows.
+    Raise UsageFault if the text is not a roster, or if rows cannot be read. The error has a note for each such row.
     """
     rows = read_rows(rollout_files.read_text(path), also=also)
     faults = [row for row in rows if isinstance(row, CellFault)]

@@ -199,7 +199,7 @@ def results_folder(named: Path | None, plan: Path) -> Path:
 
 
 def check_results(folder: Path, plan: Path) -> None:
-    """Raise UsageFault if the folder has results of another plan or index: its file name is not that of `plan`."""
+    """Raise UsageFault if the folder has the results of a plan or index with another file name than `plan`."""
     rollout_files.check_results(folder, plan=plan.name)
 
 

@@ -26,7 +26,7 @@ from mfa_kit.wiring.settings import Settings
 
 # The number of accounts to work in at the same time. Each account has its own threads.
 ACCOUNTS = 32
-# While an account pauses for at least this many seconds, because AWS throttles it, work in another account is started.
+# If AWS throttles an account, and its calls pause for at least this many seconds, work in another account can start.
 THROTTLED = 1.0
 
 
@@ -67,7 +67,7 @@ class AccountRollouts:
         if caller.account != account.id:
             raise UsageFault(
                 f"the credentials for account {account.label} belong to account {caller.account}",
-                "correct its role or profile in the accounts file",
+                f"correct the role or profile of account {account.id} in the accounts file",
             )
         return assemble_ports(
             self.settings,
@@ -98,9 +98,10 @@ class AccountRollouts:
         return turn_of_plan(self.organization.ledger, plan, account.sha256)
 
     def done_by_others(self, account: PlannedAccount, plan: Plan, *, since: float) -> Sequence[RowResult] | None:
-        """Return the results of all users of an account's plan, if other workers have completed it since `since`.
+        """Return the results of all users of an account's plan, if other workers have completed the plan since `since`.
 
-        `since` is a Unix time. Return None if no worker has completed it, or if the ledger lacks the result of a user.
+        `since` is a Unix time. Return None if no run of the plan began since then, or if the ledger lacks the result of
+        a user.
         """
         return done_by_others(self.organization.ledger, plan, account.sha256, since=since)
 

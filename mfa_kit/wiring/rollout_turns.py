@@ -21,8 +21,8 @@ def turn_of_plan(ledger: "Ledger", plan: Plan, digest: str) -> Iterator[bool]:
     """Yield True if this worker may carry out a plan now. No other worker may do so until the context ends.
 
     Yield False while another worker carries out the plan. Also yield False while a run of the plan is in progress: if a
-    worker is killed, its turn may end a moment before its run. At the end of the context, the locks of this worker's
-    runs are released too, so that the next worker can clean up after these runs.
+    worker is killed, its lock on the plan may be released a moment before the lock of its run. At the end of the
+    context, the locks of this worker's runs are released too, so that the next worker can clean up after these runs.
     """
     runs = RolloutRuns(ledger, plan=digest)
     with ledger.claimed(claim_of(digest, plan.account)) as ours:
@@ -56,9 +56,9 @@ def progress_of_works(ledger: "Ledger", works: Sequence[WatchedWork]) -> Rollout
 
 
 def unseen_runs(ledger: "Ledger", digests: Sequence[str]) -> str | None:
-    """If this role sees no run of these plans, return a sentence about the runs of other teams. Otherwise return None.
+    """If the ledger shows no run of these plans, return a sentence about whose runs it shows. Otherwise return None.
 
-    Return None also if the ledger is not shared, or if this role sees the runs of all teams.
+    Return None also if the ledger is not shared, or if this PostgreSQL role sees the runs of all teams.
     """
     team = Computers(ledger).team()
     if team is None or progress_of_plans(ledger, digests):

@@ -33,10 +33,10 @@ class Sealing:
     def vault(self, settings: Settings, *, alone: bool) -> Vault:
         """Return the Vault (the folder of encrypted backups and their recipients) for a command that creates a device.
 
-        `alone` means that the backup will be the only copy of the secret. If in that case neither the command line nor
-        the configuration names a recipient, the backup is encrypted to this computer's identity, provided that there is
-        a terminal at which the user can choose a passphrase for it. Raise UsageFault for an invalid recipient, and the
-        errors of `own_recipient`.
+        `alone` means that the backup will be the only copy of the secret. If neither the command line nor the
+        configuration names a recipient, such a backup is encrypted to this computer's identity. The user chooses the
+        identity's passphrase at the terminal; without a terminal, there is no recipient. Raise UsageFault for an
+        invalid recipient, and the errors of `own_recipient`.
         """
         passphrase = self.passphrase or self.passphrase_fd is not None
         if alone and not (passphrase or self.to or self.to_files or settings.config.recipients):

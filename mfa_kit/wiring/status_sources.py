@@ -30,8 +30,8 @@ class StatusSources:
 def open_status(settings: Settings, backup_dir: Place | None, *, stop: Stop) -> Iterator[StatusSources]:
     """Connect to AWS and the ledger, and yield the ports of `status`.
 
-    `backup_dir` is the folder of backups; None means the configured folder. `stop` is as in `open_iam`. Raise the
-    errors of `connect`.
+    `backup_dir` is the folder of backups; None means the configured folder, else the default folder. `stop` is as in
+    `open_iam`. Raise the errors of `connect`.
     """
     vault = open_vault(settings, backup_dir)
     with connect(settings, stop=stop) as (iam, ledger, caller):

@@ -46,12 +46,12 @@ class AllStores:
 
 
 def check_shared(*, ledger_is_shared: bool, place: Place, local_backups: bool) -> None:
-    """Raise UsageFault if other computers use the ledger, but the backups are only on this computer.
+    """Raise UsageFault if other computers use the ledger, but the folder of backups is on this computer.
 
     With `local_backups`, the user has accepted that, so nothing is raised.
     """
     if ledger_is_shared and not isinstance(place, S3Url) and not local_backups:
         raise UsageFault(
-            f"other computers use this ledger, but they could not read the backups in {place}",
+            f"other computers use this ledger, but cannot read backups in the folder {place}",
             "put the backups into a bucket: --backup-dir s3://BUCKET/PREFIX, or accept this: --local-backups",
         )

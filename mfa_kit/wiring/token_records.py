@@ -109,9 +109,9 @@ class TokenRecords:
 
 
 def share_fingerprint_key(settings: Settings, folder: Path) -> None:
-    """Record the digest of the fingerprint key of a folder whose ledger was copied, unless another digest is recorded.
+    """After a folder's ledger was copied, record the digest of the folder's key for the fingerprints of seeds.
 
-    If another digest is recorded, print a message. Do nothing if the folder has no key.
+    If the ledger already has another digest, print a message instead. Do nothing if the folder has no key.
     """
     if not (folder / FINGERPRINTS).exists():
         return
@@ -119,15 +119,17 @@ def share_fingerprint_key(settings: Settings, folder: Path) -> None:
         try:
             TokenInventory(ledger, now=time.time()).check_key(otp.key_digest(_read_key(folder / FINGERPRINTS)))
         except UsageFault as other:
-            settings.progress.alert(f"tokens of {folder} have to be imported and tested again: {other}")
+            settings.progress.alert(
+                f"the tokens from the ledger in {folder} have to be imported and tested again: {other}"
+            )
 
 
 def _fingerprint_key(inventory: TokenInventory) -> Secret[bytes]:
     """Return this computer's key for the fingerprints of seeds. Create the key on first use.
 
     Without the key, the fingerprints in the ledger cannot be used to test guessed seeds. All computers that share a
-    ledger need the same key. Raise IntegrityFault if the key cannot be read, and UsageFault if the tokens in the
-    ledger have fingerprints of another key.
+    ledger need the same key. Raise IntegrityFault if the key cannot be read, and UsageFault if the fingerprints in the
+    ledger were made with another key.
     """
     import secrets
 
@@ -145,7 +147,7 @@ def _fingerprint_key(inventory: TokenInventory) -> Secret[bytes]:
 
 
 def _read_key(path: Path) -> Secret[bytes]:
-    """Read a key for fingerprints from its file. Raise IntegrityFault if that fails, or if it is damaged."""
+    """Read a key for fingerprints from its file. Raise IntegrityFault if the file cannot be read or is damaged."""
     try:
         key = Secret(path.read_bytes())
     except OSError as error:

@@ -17,8 +17,8 @@ class RuleState:
     """The state of the rule: its path ("" if it is not installed), the members of its group, and the keys.
 
     `current` says whether the installed rule is that of this version of mfa-kit. `members` is None if the group does
-    not exist. `keys` has the device nodes of connected keys to which the rule gave its group and mode, `other_keys` the
-    other keys.
+    not exist. `keys` has the device nodes of the connected keys to which the rule gave its group and mode. `other_keys`
+    has those of the other connected keys.
     """
 
     rule: str
@@ -29,7 +29,7 @@ class RuleState:
 
     @property
     def works(self) -> bool:
-        """Whether the rule of this version and its group exist, and the rule was applied to all connected keys."""
+        """Whether the installed rule is current and was applied to all connected keys, and its group exists."""
         return self.current and self.members is not None and not self.other_keys
 
 

@@ -50,7 +50,7 @@ def open_vault(
 def open_vault_for_new(
     settings: Settings, folder: Place | None, *, to: Sequence[str], to_files: Sequence[Path], local_backups: bool
 ) -> Vault:
-    """Return the Vault for new backups. Its arguments and errors are those of `open_vault`.
+    """Return the Vault for new backups. `folder`, `to`, `to_files` and the errors are as in `open_vault`.
 
     If other computers share the ledger, they cannot read a folder on this computer. The Vault's `check` then raises
     UsageFault for such a folder, unless `local_backups` is true.

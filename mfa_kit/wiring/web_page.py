@@ -56,7 +56,7 @@ def announced(server: "PageServer", role: str, *, progress: Progress, browser: b
 
 
 def _has_desktop() -> bool:
-    """Return whether a browser can have a window. Otherwise `webbrowser` would start one in the terminal."""
+    """Return whether a browser can have a window. If not, `webbrowser` would start a browser in the terminal."""
     return sys.platform == "darwin" or bool(
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or os.environ.get("BROWSER")
     )

@@ -766,7 +766,8 @@ def test_a_missing_plan_of_an_index_is_not_to_be_created(accounts: Accounts) -> 
     missing.unlink()
     done = accounts.apply()
     assert (done.code, f"{missing} cannot be read: No such file or directory" in done.err) == (2, True), done.err
-    assert f"restore {missing.parent}, which contains the plans of {accounts.index}, or plan again" in done.err
+    hint = f"restore the folder {missing.parent}, which contains the plans of {accounts.index}, or plan again"
+    assert hint in done.err
 
 
 @pytest.mark.slow
