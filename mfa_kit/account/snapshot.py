@@ -1,6 +1,6 @@
-"""The snapshot of an account at one moment: users, groups, roles, their policies, their credentials, and devices.
+"""The snapshot of an account at one moment: users, groups, roles and policies, and the users' credentials and devices.
 
-A snapshot contains no secret. Each part of the account that could not be read is in its list of holes.
+A snapshot contains no secret. `holes` lists the parts of the account that could not be read.
 """
 
 from collections.abc import Mapping
@@ -44,10 +44,10 @@ class Hole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceBackup:
-    """A device that the ledger has, or a virtual device of root, and its backup. Times are Unix seconds.
+    """The backup of a device in the ledger, or of a virtual device of root. Times are Unix seconds.
 
     `file` is the path or URL where the backup is or should be, or None if the device was created without a backup.
-    `there` says whether the backup exists, and `made` when the run started that created the device or the backup.
+    `there` says whether the backup exists. `made` is when the run that created the device or the backup started.
     `opened` is when the backup was last decrypted, and `drilled` is when it last passed a test; each is None if that
     never happened. `computer` is the computer that created the device, or None if the ledger is not shared.
     `recipients` has the public keys to which the backup is encrypted, or is None if they are not on record.
@@ -70,7 +70,7 @@ class DeviceBackup:
 class GlassKey:
     """The public key of a custodian, with the custodian's name.
 
-    `users` has the IAM users whose own copies of backups are encrypted to the same key. It is therefore their key too.
+    `users` has the IAM users whose own copies of backups are encrypted to this key, so the key is also theirs.
     """
 
     name: str
@@ -84,8 +84,8 @@ class GlassUse:
 
     `threshold` is the number of custodians who are needed. `made` is when the identity was first encrypted to
     custodians, in Unix seconds. `drilled` is when a drill last passed with these custodians. `opened` is when the
-    identity was last opened, or a custodian last removed a layer of encryption to pass a file on. Each is None if that
-    never happened.
+    identity was last opened, or a custodian last removed a layer of encryption to pass a file on. `drilled` and
+    `opened` are None if that never happened.
     """
 
     recipient: str
@@ -101,16 +101,16 @@ class Snapshot:
     """What was read about an account at the time `at`, in Unix seconds by AWS's clock.
 
     `caller` is the ARN of the identity that read the account. `holes` has the parts that could not be read. `policies`
-    has the texts of managed policies by ARN, and `other_versions` the texts of the versions of these policies that are
-    not the default version. `virtual` has the virtual devices; the user of root's device is REPORTED_ROOT. `listed`
-    has, by user name, all devices of the users whose devices were listed. `certified` has the certifications of
-    security keys, by serial. `must_change` says, by user name, whether a user has to choose a new password.
-    `certificates` has the server certificates, or is None if they were not read. `sessions` has the longest sign-in
-    session in seconds, by user name, of the users for whom it was read; 0 means that it is not set. `passwords` is the
-    password policy. `central_root` is the state of centralized root access, or None if it was not read. `member_root`
-    has the facts about a member account's root user that its organization's administrator can read. `break_glass` has
-    the break-glass identities in the ledger, or is None if they were not read. `lab` says whether the account is in a
-    lab.
+    maps the ARN of each managed policy to the text of its default version, and `other_versions` to the texts of its
+    other versions. `virtual` has the virtual devices; a device of root has REPORTED_ROOT as its user. `listed` has, by
+    user name, all devices of the users whose devices were listed. `certified` has the certifications of security keys,
+    by serial. `must_change` says, by user name, whether a user has to choose a new password at the next sign-in.
+    `certificates` has the server certificates, or is None if they were not read. `sessions` has, by user name, the
+    maximum duration of a sign-in session in seconds, as far as it was read; 0 means that no maximum is set. `passwords`
+    is the password policy. `central_root` is the state of centralized root access, or None if it was not read. For a
+    member account, `member_root` has what an administrator of the organization read about the root user. `break_glass`
+    has the break-glass identities in the ledger, or is None if they were not read. `lab` says whether the account is in
+    a lab.
     """
 
     at: float
@@ -150,7 +150,7 @@ class Snapshot:
 
     @property
     def root(self) -> RootPosture:
-        """The posture of root, from the facts that the account itself and its organization show."""
+        """The posture of root, from what was read in the account itself and through its organization."""
         holes = [f"the {hole.part}: {hole.why}" for hole in self.holes if hole.part in {Part.SUMMARY, Part.VIRTUAL}]
         own = root_posture(
             self.account,
@@ -162,11 +162,11 @@ class Snapshot:
         return self.member_root.completed_by(own) if self.member_root else own
 
     def hole(self, *parts: Part, about: str | None = None) -> Hole | None:
-        """Return the first hole in these parts that concerns all users or the user `about`; None if there is none."""
+        """Return the first hole in these parts that concerns all users or the user `about`, or None."""
         return next((each for each in self.holes if each.part in parts and each.about in {None, about}), None)
 
 
 def unread_users(snapshot: Snapshot) -> list[str]:
-    """Return a text, such as `the PART: REASON`, for each part that may contain more users but could not be read."""
+    """Return a text of the form `the PART: REASON` for each part that lists users but could not be read completely."""
     holes = [hole for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
     return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))

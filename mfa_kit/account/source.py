@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class AccountSource(Protocol):
     """Reads the parts of an account's snapshot. Nothing in the account is changed.
 
-    Each method may raise MfaKitError. An iterator raises it when it reaches a page that cannot be read.
+    Each method may raise MfaKitError. An iterator raises the error when it reaches a page that cannot be read.
     """
 
     def report(self, *, max_age: float) -> CredentialReport:
@@ -44,11 +44,11 @@ class AccountSource(Protocol):
         ...
 
     def virtual(self) -> Iterator[Device]:
-        """Yield every virtual device. Root's device has REPORTED_ROOT as its user."""
+        """Yield every virtual device. `user` is None for an unassigned device, REPORTED_ROOT for a device of root."""
         ...
 
     def own_devices(self) -> list[Device]:
-        """Return the caller's own devices. Only a session as root can list root's devices."""
+        """Return the caller's own devices, with REPORTED_ROOT as their user. The caller must be root."""
         ...
 
     def certifications(self, key: Device) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class AccountSource(Protocol):
         ...
 
     def sign_in_session(self, user: str) -> int:
-        """Return the longest sign-in session of a user in seconds, or 0 if it is not set or there is no password."""
+        """Return the maximum duration of a user's sign-in session in seconds, or 0 if none is set for the user."""
         ...
 
     def must_change(self, user: str) -> bool:

@@ -1,7 +1,7 @@
-"""Lists the MFA devices of all users, with few requests.
+"""Lists the MFA devices of users, with few requests.
 
-The list of virtual devices and the credential report are read first. Then IAM is asked about each user whose devices
-neither of them shows.
+The list of virtual devices and the credential report are read first. Then IAM is asked about each user who has no
+virtual device, but has MFA according to the report or is not in the report.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,9 @@ from mfa_kit.enrollment.ports import Inventory
 class UserDevices:
     """The devices of users, by user name.
 
-    `report` is the credential report that showed which users have no device. If it could not be read, it is None, and
-    IAM was asked about each user without a virtual device. `denied` names the lists that the caller may not read.
+    `report` is the credential report that showed which users have no device. If AWS denied access to the report,
+    `report` is None, and IAM was asked about each user without a virtual device. `denied` has the error messages for
+    the list of virtual devices and the report, if AWS denied access to them.
     """
 
     devices: Mapping[str, Sequence[Device]]
@@ -33,10 +34,11 @@ def read_user_devices(
 ) -> UserDevices:
     """Return the devices of the users with these names.
 
-    The users keep their order. Users who were deleted in the meantime are left out. For a user with a virtual device,
-    the result has only virtual devices, because IAM's list of virtual devices shows no others and no further request is
-    made. `max_age` is the maximum age of the credential report in seconds, and `each` is used like `map`. If the caller
-    may not read the list or the report, IAM is asked about more users, with one request per user.
+    The result keeps the order of `names`. Users whom IAM no longer finds are left out. For a user with a virtual
+    device, the result has only virtual devices, because IAM's list of virtual devices shows no others and no further
+    request is made. `max_age` is the maximum age of the credential report in seconds, and `each` is used like `map`. If
+    AWS denies access to the list of virtual devices or to the report, IAM is asked about more users, with one request
+    per user.
     """
     denied: list[str] = []
     virtual: dict[str, list[Device]] = {}

@@ -3,12 +3,12 @@
 import shlex
 from collections.abc import Sequence
 
-# How many names to print on one line.
+# The number of names that `few` returns in full.
 FEW = 5
 
 
 def command(*words: str) -> str:
-    """Return a command quoted for a shell, whatever characters its words contain."""
+    """Return a command whose words are quoted for a shell where necessary."""
     return shlex.join(words)
 
 

@@ -399,7 +399,7 @@ def test_govcloud_without_its_region_says_what_to_give(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("last", [{"IsTruncated": True, "Marker": "again"}, {"IsTruncated": True}])
 def test_a_listing_without_an_end_is_an_error(last: Any, desk: Desk) -> None:
     """The last page names itself as the next one, or says that there is more and names no next page."""
-    with pytest.raises(AwsFault, match="the same page marker twice"):
+    with pytest.raises(AwsFault, match="a page without a new marker"):
         list(pages(desk.iam.ask, lambda _iam, _start: last))
 
 
@@ -448,7 +448,7 @@ def test_every_code_of_the_table_has_its_class_and_exit_code(code: str) -> None:
 def test_an_unknown_error_code_is_shown_unchanged(status: int, kind: type[MfaKitError]) -> None:
     """If the status is 500 or more, the request may have taken effect."""
     answer: Any = {"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    with pytest.raises(kind, match="AWS answers Odd: without a message") as caught, our_errors():
+    with pytest.raises(kind, match=r"AWS answers Odd: \(no message\)") as caught, our_errors():
         raise ClientError(answer, "X")
     assert type(caught.value) is kind
     assert caught.value.hint

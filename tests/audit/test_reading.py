@@ -138,7 +138,7 @@ def test_other_errors_than_those_of_the_report_are_raised() -> None:
 @pytest.mark.parametrize("text", ["user,arn\nalice,x", f"{COLUMNS}\n{ROW.replace('2026-01-02T03:04:05Z', 'soon')}"])
 def test_a_report_of_another_form_is_refused(text: str) -> None:
     """A missing column or an invalid date is rejected."""
-    with pytest.raises(AwsFault, match="does not have the documented columns"):
+    with pytest.raises(AwsFault, match="does not have the documented format"):
         reader(Answers(get_credential_report=[report(text)])).report(max_age=9e9)
 
 
@@ -146,8 +146,8 @@ def test_a_report_of_another_form_is_refused(text: str) -> None:
     ("content", "what"),
     [
         (f"{COLUMNS}\n{ROW.rsplit(',', 5)[0]}".encode(), "is incomplete"),
-        (f"{COLUMNS}\n{ROW}".encode() + b"\xc0", "documented columns"),
-        (f"{COLUMNS}\n".encode() + b"x" * 200_000, "documented columns"),
+        (f"{COLUMNS}\n{ROW}".encode() + b"\xc0", "documented format"),
+        (f"{COLUMNS}\n".encode() + b"x" * 200_000, "documented format"),
     ],
 )
 def test_a_damaged_report_is_refused(content: bytes, what: str) -> None:

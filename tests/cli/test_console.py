@@ -154,7 +154,7 @@ def test_session_token_credentials_are_not_sent_to_sign_in(
     before, calls = len(at_lab.application.signin.signed_in), len(at_lab.calls)
     done = mfa_kit.run("enroll", user, *ENROLL, "--open")
     assert done.code == 0, done.err
-    assert "a session's credentials cannot open the console; name a role" in done.err
+    assert "session credentials cannot open the console without a role; name a role" in done.err
     assert len(at_lab.application.signin.signed_in) == before
     assert "GetFederationToken" not in {call.operation for call in at_lab.calls[calls:]}
 

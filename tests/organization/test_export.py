@@ -102,7 +102,7 @@ def test_invalid_answers_are_errors(answers: dict[str, Any], kind: type[MfaKitEr
             "AccessDeniedException",
             "You don't have permissions to access this resource.",
             AccessDenied,
-            "this account may not list the accounts of its organization",
+            "the account of these credentials may not list the accounts of its organization",
             "a delegated administrator",
         ),
         (
@@ -271,7 +271,7 @@ def test_a_member_account_may_not_list_the_organization(
     monkeypatch.setenv("AWS_SESSION_TOKEN", made["SessionToken"])
     done, accounts = export()
     assert (done.code, accounts) == (4, [])
-    assert "this account may not list the accounts of its organization" in done.err
+    assert "the account of these credentials may not list the accounts of its organization" in done.err
 
 
 def test_an_account_without_an_organization_gets_an_error(mfa_kit: MfaKit, tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ class AccountReader:
     def _generated(self, before: "GetCredentialReportResponseTypeDef | None") -> "GetCredentialReportResponseTypeDef":
         """Ask IAM to generate a report, and return it when it is ready. Raise AwsFault after PATIENCE seconds.
 
-        `before` is the report that exists now, or None. IAM does not replace a report during its first four hours. This
-        method then returns `before` again.
+        `before` is the report that exists now, or None. IAM replaces a report only after four hours, so this method
+        returns a younger `before` unchanged.
         """
         waited = 0.0
         while True:
@@ -152,7 +152,7 @@ class AccountReader:
             )
 
     def virtual(self) -> Iterator[Device]:
-        """Yield every virtual device. Its user is None if it is unassigned, and REPORTED_ROOT if it is root's."""
+        """Yield every virtual device. `user` is None for an unassigned device, REPORTED_ROOT for a device of root."""
         for page in pages(self._ask, lambda iam, start: iam.list_virtual_mfa_devices(MaxItems=PAGE, **start)):
             for row in page["VirtualMFADevices"]:
                 yield Device(row["SerialNumber"], _holder(row), _seconds(row.get("EnableDate")))
@@ -195,7 +195,7 @@ class AccountReader:
                 )
 
     def sign_in_session(self, user: str) -> int:
-        """Return the longest sign-in session of a user in seconds, or 0 if it is not set or there is no password."""
+        """Return the maximum duration of a user's sign-in session in seconds, or 0 if none is set for the user."""
         fields: Mapping[str, object] = self._profile(user) or {}
         found = fields.get("MaxSigninSessionDuration")
         return found if isinstance(found, int) else 0
@@ -208,7 +208,7 @@ class AccountReader:
     def simulated(
         self, documents: Sequence[str], actions: Sequence[str], context: RequestContext
     ) -> dict[str, Decision]:
-        """Return IAM's decision on each action if only the policies in `documents` apply (iam:SimulateCustomPolicy).
+        """Return IAM's decision on each action under the policies in `documents` alone (iam:SimulateCustomPolicy).
 
         `context` has the condition keys of the simulated request. A key whose value is None is left out. Raise AwsFault
         for a decision that is not documented.
@@ -315,13 +315,13 @@ def _tags(rows: "Iterable[TagTypeDef]") -> dict[str, str]:
 def _report(content: bytes, *, made: float) -> CredentialReport:
     """Parse the CSV of a credential report, which IAM generated at `made` (in Unix seconds).
 
-    Raise AwsFault if a column or cell is missing.
+    Raise AwsFault if the CSV is malformed, or if a column or cell is missing or invalid.
     """
     try:
         rows = {row["user"]: _credentials(row) for row in csv.DictReader(io.StringIO(content.decode()))}
     except (KeyError, ValueError, OverflowError, csv.Error) as error:
         raise AwsFault(
-            f"the credential report does not have the documented columns: {error}", "report this as a bug in mfa-kit"
+            f"the credential report does not have the documented format: {error}", "report this as a bug in mfa-kit"
         ) from None
     except (TypeError, AttributeError):
         raise AwsFault("a row of the credential report is incomplete", "report this as a bug in mfa-kit") from None

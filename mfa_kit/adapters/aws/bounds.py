@@ -3,8 +3,8 @@
 botocore itself limits only the time between two reads, so a server that sends a byte now and then could delay a command
 forever. The limits apply to all of botocore's connections in this process, including those that renew credentials.
 
-A thread that waits for a response also ends when its Stop (a request to end the work) is set, because Ctrl-C interrupts
-only the main thread.
+Ctrl-C interrupts only the main thread. Other threads stop waiting for a response when their Stop (a request to end the
+work) is set.
 """
 
 import http.client
@@ -75,9 +75,8 @@ class _BoundedStream(io.RawIOBase):
     def _receive(self, buffer: "Buffer", seconds: float) -> int:
         """Receive octets into `buffer` and return their number, which is 0 at the end of the stream.
 
-        Raise TimeoutError if none arrive within `seconds`, and KeyboardInterrupt if a Stop (a request to end the work)
-        of this thread is set. The socket is read directly, because the stream that http.client makes cannot be read
-        again after a timeout.
+        Raise TimeoutError if no octets arrive within `seconds`, and KeyboardInterrupt if a Stop of this thread is set.
+        The socket is read directly, because the stream that http.client makes cannot be read again after a timeout.
         """
         until = time.monotonic() + seconds
         while True:
@@ -99,4 +98,4 @@ class _BoundedStream(io.RawIOBase):
 def bound_answers() -> None:
     """Apply the limits to every connection that botocore makes from now on."""
     for connection in (AWSHTTPConnection, AWSHTTPSConnection):
-        connection.response_class = BoundedResponse  # type: ignore[assignment]  # the stubs expect the class that it replaces
+        connection.response_class = BoundedResponse  # type: ignore[assignment]  # the stubs declare another class

@@ -8,7 +8,7 @@ from mfa_kit.adapters.aws.s3_calls import NoBucket, S3Calls
 from mfa_kit.core.errors import MfaKitError, UsageFault
 
 BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-# The groups of an access control list that mean everyone, and everyone with an AWS account.
+# The groups in an access control list (ACL) that stand for everyone, and for everyone with an AWS account.
 PUBLIC = (
     "http://acs.amazonaws.com/groups/global/AllUsers",
     "http://acs.amazonaws.com/groups/global/AuthenticatedUsers",
@@ -21,9 +21,9 @@ BLOCK = "turn on Block Public Access for the bucket; see docs/backups-in-s3.md"
 class BucketState:
     """The properties of a bucket. A property is None if it could not be read, usually for lack of a permission.
 
-    `blocked` says whether all four settings of Block Public Access are on. `public` says whether the policy or the ACL
-    gives everyone access. `versioning` says whether versioning is enabled. `lock` is the mode of the default retention,
-    with which S3 locks new objects, or "" if there is no default retention.
+    `blocked` says whether all four settings of Block Public Access are on. `public` says whether everyone has access
+    through the policy or the ACL. `versioning` says whether versioning is enabled. `lock` is the mode of the default
+    retention, with which S3 locks new objects, or "" if there is no default retention.
     """
 
     blocked: bool | None
@@ -47,7 +47,7 @@ def read_bucket(bucket: str, calls: S3Calls) -> BucketState:
 def check_bucket(bucket: str, calls: S3Calls) -> None:
     """Raise UsageFault for a bucket that does not exist, is public, or locks new objects in compliance mode.
 
-    A property that the caller may not read is not checked.
+    A property that could not be read is not checked.
     """
     try:
         public = False if _blocked(bucket, calls) else _public(bucket, calls)
@@ -98,7 +98,7 @@ def _public(bucket: str, calls: S3Calls) -> bool | None:
 
 
 def _lock(bucket: str, calls: S3Calls) -> str | None:
-    """Return the mode of a bucket's default retention, "" if it has none, or None if that cannot be read."""
+    """Return the mode of a bucket's default retention, "" if it has none, or None if the setting cannot be read."""
     answer = _ask(calls, "get_object_lock_configuration", bucket, otherwise="ObjectLockConfigurationNotFound")
     if answer is None:
         return None

@@ -1,4 +1,4 @@
-"""Creates boto3's clients for IAM, STS and Organizations, and keeps secrets out of their logs."""
+"""Creates boto3's clients for IAM, STS, Organizations and S3, and keeps secrets out of their logs."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 # The AWS CLI caches role sessions in this folder. mfa-kit uses the same cache, so a second command does not ask for
 # another code.
 CLI_CACHE = "~/.aws/cli/cache"
-# The names of botocore's providers that read access keys from a profile. With such keys, mfa-kit may request a session
-# with MFA.
+# The names of botocore's providers that read access keys from a profile. mfa-kit itself requests a session with MFA
+# only with such keys.
 OWN_KEYS = ("shared-credentials-file", "config-file")
 # At DEBUG these loggers write request and response bodies, which can contain a device's secret and codes.
 LOUD = {"boto3", "botocore", "urllib3"}
@@ -46,10 +46,10 @@ C = TypeVar("C", bound=BaseClient)
 class Connection:
     """The user's settings for connections to AWS. None means boto3's default.
 
-    `ask_code` asks for a code of the MFA device with the given serial when the credentials require a code. `workers` is
-    the number of threads that use the clients, and `read_timeout` is how many seconds to wait for a response. If
-    `mfa_serial` is given, it replaces the `mfa_serial` of the profile. `stored` says whether the session of a profile's
-    role is kept in the AWS CLI's cache on disk, so that the next command needs no new code.
+    If the credentials require a code, `ask_code` asks the user for it. Its argument is the serial of the MFA device.
+    `workers` is the number of threads that use the clients, and `read_timeout` is how many seconds to wait for a
+    response. If `mfa_serial` is given, it replaces the `mfa_serial` of the profile. `stored` says whether the session
+    of a profile's role is kept in the AWS CLI's cache on disk, so that the next command needs no new code.
     """
 
     profile: str | None = None
@@ -152,9 +152,10 @@ def open_organizations(clients: Clients, wanted: Connection) -> "OrganizationsCl
 
 
 def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
-    """Create an IAM client and an STS client with placeholder credentials. The caller sets those of each request.
+    """Create an IAM client and an STS client with placeholder credentials.
 
-    The STS client uses the regional endpoint, as AssumeRoot requires. Sessions from it are valid in all regions.
+    The caller sets the real credentials for each request. The STS client uses the regional endpoint, as AssumeRoot
+    requires. Sessions from this endpoint are valid in all regions.
     """
     core = _session(wanted.profile)
     core.set_config_variable("sts_regional_endpoints", "regional")
@@ -250,8 +251,8 @@ def _ask_by(ask_code: AskCode, session: botocore.session.Session, *, stored: boo
 def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> boto3.Session:
     """Return a session with MFA if the profile has a user's access keys, and an `mfa_serial` is set for them.
 
-    The `mfa_serial` is that of `wanted`, or else that of the profile, which boto3 itself ignores for access keys. The
-    new session is kept in memory only. For any other profile, return `session`.
+    The `mfa_serial` of `wanted` overrides that of the profile. boto3 itself ignores the setting `mfa_serial` if a
+    profile has access keys. The new session is kept in memory only. For any other profile, return `session`.
     """
     config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 has no public access to the settings of a profile
     found = session.get_credentials()
@@ -273,7 +274,7 @@ def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> 
 def moment(text: Any) -> datetime:
     """Parse a time in a response as botocore does, but try ISO 8601 first.
 
-    botocore guesses the format of each text, and would spend most of the time for a long page on that. Raise
+    botocore guesses the format of each time, and this would take longer than all other work on a long page. Raise
     ResponseParserError for text that is not a time.
     """
     try:

@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 # A clock offset below this many seconds is within the resolution of the Date header and the network delay.
 RESOLUTION = 2.0
-# A clock offset above this many seconds is an error, because IAM refuses requests that are over 15 minutes old.
+# A clock offset above this many seconds is an error, because IAM refuses requests whose time is over 15 minutes off.
 FARTHEST = 900.0
 # The duration of a console session in seconds, which is the shortest that AWS allows.
 CONSOLE = 900
@@ -74,11 +74,11 @@ class Iam:
     """Implements Inventory (reads from IAM) and Registrar (writes MFA devices) for one account.
 
     One IAM client and one STS client serve up to `workers` threads. `check` is called before each write, and `observe`
-    after it, even if the write failed. `read_timeout` is how many seconds to wait for a response. `ask_code` asks for a
-    code of the MFA device with the given serial when the credentials require a code. `turn`, if given, performs each
-    attempt of a read. It may wait before the attempt and retry it, so that a command that reads many users can limit
-    its rate. `clients` creates the two clients, and creates them again after credentials have expired. After `stop` is
-    set, a thread that waits for a response raises KeyboardInterrupt.
+    after it, even if the write failed. `read_timeout` is how many seconds to wait for a response. If the credentials
+    require a code, `ask_code` asks the user for it. Its argument is the serial of the MFA device. `turn`, if given,
+    performs each attempt of a read. It may wait before the attempt and retry it, so that a command for many users can
+    limit the rate of its requests. `clients` creates the two clients, and creates them again after credentials have
+    expired. After `stop` is set, a thread that waits for a response raises KeyboardInterrupt.
     """
 
     def __init__(
@@ -278,7 +278,7 @@ class Iam:
         """Simulate actions of the principal `who` on a resource. Return, for each action, whether it is allowed.
 
         The result is None for a denial that depends on a condition such as MFA, because the simulation does not know
-        the values of its condition keys.
+        the values of the condition's keys.
         """
         asked: SimulatePrincipalPolicyRequestTypeDef = {
             "PolicySourceArn": who,
@@ -321,10 +321,11 @@ class Iam:
         return run if RUN.fullmatch(run) else Mark.UNTAGGED
 
     def tags(self, serial: str) -> dict[str, str]:
-        """Return the tags of a virtual device. Raise AccessDenied if the caller or the server cannot read tags.
+        """Return the tags of a virtual device.
 
-        Return no tags if ListMFADeviceTags rejects the ARN. Some paths that CreateVirtualMFADevice accepts contain
-        characters that ListMFADeviceTags rejects. mfa-kit never uses these characters, so it has not tagged the device.
+        Raise AccessDenied if the caller may not read tags, or if the server does not support ListMFADeviceTags. Return
+        no tags if ListMFADeviceTags rejects the ARN. Some paths that CreateVirtualMFADevice accepts contain characters
+        that ListMFADeviceTags rejects. mfa-kit never uses these characters, so it did not create the device.
         """
         try:
             rows = self.ask(lambda iam: iam.list_mfa_device_tags(SerialNumber=serial)["Tags"])
@@ -356,12 +357,13 @@ class Iam:
     def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
         """Create credentials for the console, as the JSON that AWS's federation endpoint accepts.
 
-        The credentials are valid for 15 minutes. `policy` limits what they allow. `role` is the ARN of a role to
-        assume, or None to request the credentials with GetFederationToken. That call requires a user's own long-term
-        keys, so raise UsageFault if the caller has none and `role` is None. `user` becomes part of the name of the
-        session. If the caller has session credentials, no duration is requested for the role, because the endpoint
-        refuses a session whose duration was requested in this way. The credentials are then valid for an hour (STS API
-        reference, AssumeRole).
+        `policy` limits what the credentials allow. `role` is the ARN of a role to assume, or None to request the
+        credentials with GetFederationToken. That call requires a user's own long-term keys, so raise UsageFault if the
+        caller has none and `role` is None. `user` becomes part of the name of the session.
+
+        If the caller has long-term keys, the credentials are valid for 15 minutes. If the caller has session
+        credentials, the new credentials are valid for an hour, the default of AssumeRole. No other duration is
+        requested, because AWS's federation endpoint would then refuse the session (STS API reference, AssumeRole).
         """
         own_keys = self._clients.own_keys
         name = re.sub(r"[^\w+=,.@-]", "-", f"mfa-kit-{user}", flags=re.ASCII)
@@ -388,7 +390,8 @@ class Iam:
                 )
         else:
             raise UsageFault(
-                "a session's credentials cannot open the console", "name a role that you may assume: --open-role ARN"
+                "session credentials cannot open the console without a role",
+                "name a role that you may assume: --open-role ARN",
             )
         return Secret(
             json.dumps(

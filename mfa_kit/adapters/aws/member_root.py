@@ -1,6 +1,6 @@
-"""Reads the root credentials of member accounts through centralized root access, and the state of that feature.
+"""Reads which root credentials member accounts have, through centralized root access, and the state of that feature.
 
-This module only calls ListOrganizationsFeatures and AssumeRoot with the caller's credentials, and GetAccountSummary and
+This module calls only ListOrganizationsFeatures and AssumeRoot with the caller's credentials, and GetAccountSummary and
 ListMFADevices with the credentials of a root session. The session's task policy denies almost all other calls.
 """
 
@@ -45,10 +45,11 @@ PLACES = {
 
 
 def read_central_root_access(ask: Ask) -> CentralRootAccess:
-    """Return the role of the caller's account in its organization, and the enabled features of centralized root access.
+    """Return the state of centralized root access in the organization of the caller's account.
 
-    The features are None if the account may not list them. Raise AccessDenied if the caller lacks the permission
-    iam:ListOrganizationsFeatures, and AwsFault for any other failure.
+    The result also says whether the account administers the organization. Its `features` are None if the account may
+    not list them. Raise AccessDenied if the caller lacks the permission iam:ListOrganizationsFeatures, and AwsFault for
+    any other failure.
     """
     try:
         features = ask(lambda iam: iam.list_organizations_features().get("EnabledFeatures", []))
@@ -81,7 +82,7 @@ class MemberRootReader:
         self._task = f"arn:{sessions.hub.partition}:iam::aws:policy/root-task/{TASK}"
 
     def posture(self, account: str) -> RootPosture:
-        """Return which credentials and MFA devices an account's root user has. If a call fails, `unread` says why."""
+        """Return which credentials and MFA devices an account's root user has. `unread` lists the calls that failed."""
         try:
             credentials = self._attempts(lambda: self._assume_root(account))
         except MfaKitError as error:

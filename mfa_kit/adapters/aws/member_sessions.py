@@ -52,7 +52,7 @@ def _sign(*, context: dict[str, Any], **_: object) -> None:
     signer = _SIGNER.get()
     if signer is None:
         raise LookupError(
-            "a request was made with a client that several accounts share, but no account was chosen for it"
+            "a request was made with a client that several accounts share, but no account was chosen for the request"
         )
     context.setdefault("signing", {})["request_credentials"] = signer.credentials
 
@@ -121,7 +121,7 @@ class MemberSessions:
     """Opens sessions in accounts with the caller's own credentials, and keeps the sessions in memory only.
 
     `source_identity` is sent with each AssumeRole, so that CloudTrail records which person uses the session. When
-    `stop` is set, the calls and pauses of all accounts end with KeyboardInterrupt.
+    `stop` is set, all calls, and all waits before a retry, end with KeyboardInterrupt.
     """
 
     def __init__(self, wanted: Connection, *, source_identity: str | None = None, stop: Stop | None = None) -> None:
@@ -136,7 +136,7 @@ class MemberSessions:
         self._limit, self._renewing = threading.Semaphore(wanted.workers), threading.Lock()
 
     def renew(self, known: Clients) -> None:
-        """Load the caller's own credentials again. `known` is the set of clients whose credentials have expired.
+        """Load the caller's own credentials again. `known` has the clients whose credentials have expired.
 
         Do nothing if another thread has already replaced `known`.
         """
@@ -176,7 +176,7 @@ class MemberSessions:
         return self.clients_with(credentials), Caller(account.id, arn)
 
     def clients_with(self, credentials: Credentials) -> Clients:
-        """Return the shared clients in a form that signs their requests with these credentials."""
+        """Return the shared clients, wrapped so that their requests are signed with these credentials."""
         iam = cast("IAMClient", _AccountClient(self._iam, self._limit, credentials, self.stop))
         sts = cast("STSClient", _AccountClient(self._sts, self._limit, credentials, self.stop))
         return _MemberClients(iam, sts, self.hub.session, credentials)
@@ -200,8 +200,8 @@ class MemberSessions:
     ) -> tuple[RefreshableCredentials, str]:
         """Assume a role. Return a pair: credentials that renew themselves, and the ARN of the session.
 
-        AssumeRole calls count toward a quota of the caller's account, which work in many accounts can exceed. While
-        this thread waits for a retry, its account still counts as at work, so no other account starts in its place.
+        AssumeRole calls count toward a quota of the caller's account, and a command for many accounts can exceed this
+        quota. While this thread waits before a retry, no other account is started in its place, so the rate falls.
         `stop` ends the call that assumes the role; the Stop of all accounts ends the later calls that renew its
         credentials.
         """
@@ -268,5 +268,5 @@ class MemberSessions:
 def _wrong_account(account: OrgAccount, found: str) -> NoReturn:
     raise UsageFault(
         f"the credentials for account {account.label} belong to account {found}",
-        "correct its role or profile in the accounts file",
+        f"correct the role or profile of account {account.label} in the accounts file",
     )

@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 
 class AskOrganizations(Protocol):
-    """Makes one read call with boto3's Organizations client and returns its result. An implementation may retry it.
+    """Makes one read call with boto3's Organizations client and returns its result.
 
-    Raises one of mfa-kit's errors if the call fails.
+    An implementation may retry the call. Raises one of mfa-kit's errors if the call fails.
     """
 
     def __call__(self, call: Callable[["OrganizationsClient"], T]) -> T: ...
@@ -58,7 +58,8 @@ class OrganizationReader:
         """Yield each account with its state, in the order in which Organizations lists them.
 
         `ou` is the ID of an organizational unit or of the root. If given, only the accounts in this unit and in the
-        units below it are listed. With `with_tags`, tags are read in the form `KEY:VALUE`, with one call per account.
+        units below it are listed. With `with_tags`, each account gets its tags in the form `KEY:VALUE`, which takes one
+        call per account.
 
         Raise AccessDenied if the caller may not list the accounts, UsageFault if there is no such unit, and AwsFault if
         the caller's account is not in an organization.
@@ -115,9 +116,10 @@ class OrganizationReader:
     def _pages(
         self, call: Callable[["OrganizationsClient", OrganizationsPage], P], *, ou: str | None = None
     ) -> Iterator[P]:
-        """Yield the pages of a listing in order. `call` requests the page to which the given token belongs.
+        """Yield the pages of a listing in order. `call` requests one page.
 
-        `ou` is the unit that is listed, or None. Raise AwsFault if a page token repeats.
+        The second argument of `call` has the token of the page, and is empty for the first page. `ou` is the unit that
+        is listed, or None. Raise AwsFault if a page token repeats.
         """
         start: OrganizationsPage = {}
         seen: set[str] = set()
@@ -174,7 +176,8 @@ def _raise_refusal(error: ClientError, ou: str | None) -> None:
         raise AccessDenied(f"AWS answers {code}: {message}", f"allow the caller {NEEDS}") from None
     if code in DENIED:
         raise AccessDenied(
-            "this account may not list the accounts of its organization", f"use credentials of {WHO}, {OTHERWISE}"
+            "the account of these credentials may not list the accounts of its organization",
+            f"use credentials of {WHO}, {OTHERWISE}",
         ) from None
 
 
@@ -182,7 +185,7 @@ def _account(row: "AccountTypeDef") -> OrgAccount:
     return OrgAccount(
         id=_checked_id(row.get("Id")),
         name=row.get("Name", ""),
-        # AWS announced the end of `Status` for September 2026, so it is only read if there is no `State`.
+        # AWS announced the end of `Status` for September 2026, so `Status` is only read if there is no `State`.
         state=_state(row.get("State") or row.get("Status")),
         email=row.get("Email"),
     )

@@ -38,9 +38,9 @@ class OwnCredentials:
 
     Any number of threads may use one object. Only one prompt at a time is shown.
 
-    If an error follows a prompt for a code, no other code of that MFA device is asked for during the next PERIOD
-    seconds: the same error is raised again. Otherwise several threads could send AWS one wrong code after another.
-    `clock` returns a monotonic time in seconds.
+    If an error occurs after a prompt for a code, the user is not asked for another code of that MFA device during the
+    next PERIOD seconds. The same error is raised instead. Otherwise several threads could send AWS one wrong code after
+    another. `clock` returns a monotonic time in seconds.
     """
 
     def __init__(self, wanted: Connection, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,7 +75,9 @@ class OwnCredentials:
                     )
             credentials = open_session(replace(self._wanted, profile=profile, stored=False)).get_credentials()
             if credentials is None:
-                raise UsageFault(f"the profile {profile} has no credentials", "correct it in the accounts file")
+                raise UsageFault(
+                    f"the profile {profile} has no credentials", "name another profile in the accounts file"
+                )
             # Load them now. Otherwise botocore would load them at the first request, and its prompt for a code could
             # appear together with the prompt of another thread.
             credentials.get_frozen_credentials()

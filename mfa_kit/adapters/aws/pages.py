@@ -52,7 +52,7 @@ def pages(ask: Ask, call: Callable[["IAMClient", From], P]) -> Iterator[P]:
         if not page.get("IsTruncated"):
             return
         if page.get("Marker") in {None, start.get("Marker")}:
-            raise AwsFault("IAM returned the same page marker twice", "try again; report it if it happens again")
+            raise AwsFault("IAM returned a page without a new marker", "try again; report it if it happens again")
         start = {"Marker": page["Marker"]}
 
 

@@ -23,7 +23,7 @@ def observe_reads(ask: Ask, observe: Observe) -> None:
         observe(operation, request, str(user) if user else None)
 
     def register(client: object) -> None:
-        events = getattr(client, "meta").events  # noqa: B009 - every client of boto3 has it
+        events = getattr(client, "meta").events  # noqa: B009 - every client of boto3 has `meta`
         events.register("before-parameter-build.iam", before)
         events.register("after-call.iam", after)
 

@@ -78,11 +78,11 @@ WRONG_CODE = "MultiFactorAuthentication failed"
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
 STILL_EXPIRED = "the refreshed credentials have also expired"
 # In these modules, botocore raises ValueError if a number or base64 in a response is invalid, and RecursionError if the
-# JSON of a policy is nested too deep.
+# JSON of a policy is nested too deeply.
 PARSERS = {"botocore.parsers", "botocore.handlers"}
 # After these errors, no connection was made, so the request was not sent.
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
-# With this status or a higher one, the server failed, and the request may have taken effect (RFC 9110, 15.6).
+# An HTTP status from here on means that the server failed. The request may have taken effect (RFC 9110, 15.6).
 SERVER_ERROR = 500
 NOT_IAM = "check the proxy, the network and --endpoint-url, and try again"
 
@@ -124,7 +124,7 @@ def _of_botocore(error: Exception) -> Exception:
 
 
 def _no_answer(error: Exception) -> Unclear:
-    """Convert an error after which it is unknown whether the request took effect."""
+    """Convert an error to Unclear, because it is unknown whether the request took effect."""
     if isinstance(error, ResponseParserError):
         return Unclear("the response cannot be parsed, so it is not from IAM", NOT_IAM)
     return Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again")
@@ -157,7 +157,8 @@ def _refused(error: ClientError) -> MfaKitError:
     """Convert an error response to one of mfa-kit's errors."""
     found = _answered(error)
     if error.operation_name == "AssumeRole" and not isinstance(found, Throttled | Unclear):
-        # botocore made this call to get credentials for another request, and then did not send that request.
+        # botocore made this call to get credentials for another request, which it then did not send. So the credentials
+        # are at fault, as if they had expired.
         return Expired(str(found), found.hint)
     return found
 
@@ -171,12 +172,12 @@ def _answered(error: ClientError) -> MfaKitError:
         return Unclear(f"the response is not from IAM: HTTP {status} {message}", NOT_IAM)
     code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
     kind, hint = _kind_and_hint(code, message, status=status)
-    return kind(f"AWS answers {code}: {message or 'without a message'}", hint)
+    return kind(f"AWS answers {code}: {message or '(no message)'}", hint)
 
 
 def _kind_and_hint(code: str, message: str, *, status: int) -> tuple[type[MfaKitError], str]:
     """Return the error class for an error code, and the hint for the code and its message."""
-    kind, hint = CODES.get(code, (AwsFault, "look the code up in the IAM API reference"))
+    kind, hint = CODES.get(code, (AwsFault, "look up this error code in the IAM API reference"))
     if kind is AwsFault and status >= SERVER_ERROR:
         kind, hint = Unclear, "try again later"
     return kind, _mfa_hint(kind, message) or hint

@@ -5,7 +5,7 @@ classes.
 
 Reads are retried, as for other services. Unlike writes to IAM, a PutObject is retried too. It is conditional, and a
 retry sends the same octets, so a retry is harmless whether or not an earlier attempt took effect. Retrying a deletion
-is harmless too: it deletes one version, or an object only if the object has a known entity tag.
+is harmless too: it deletes only one version, or only an object that still has the expected entity tag.
 """
 
 import threading
@@ -39,7 +39,7 @@ class Absent(NoSuchEntity):
 
 
 class Taken(AwsFault):
-    """The condition of a write was not met: an object with this key exists, or has other content."""
+    """S3 refused a write or a deletion: an object with this key exists, or has other content than expected."""
 
 
 class NoBucket(AwsFault):
@@ -52,7 +52,7 @@ class Damaged(Unclear):
 
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
-    """A version of an object, or a delete marker. The ID of a version from before versioning is `null`.
+    """A version of an object, or a delete marker. A version that was written without versioning has the ID `null`.
 
     `latest` is true for the current version, and `marker` is true for a delete marker.
     """
@@ -118,9 +118,10 @@ class S3Calls:
         return read(lambda: _attempt(attempt), sleep=self._sleep)
 
     def put(self, url: S3Url, content: bytes) -> str | None:
-        """Create an object. Return its version ID, or None without versioning. Raise Taken if the object exists.
+        """Create an object. Return its version ID, or None if the bucket has no versioning.
 
-        Taken can also mean that an earlier attempt of this call created the object but got no response.
+        Raise Taken if the object exists. Taken can also mean that an earlier attempt of this call created the object
+        but got no response.
         """
 
         def attempt() -> str | None:

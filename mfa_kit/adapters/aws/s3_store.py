@@ -120,9 +120,9 @@ class S3File:
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
         """Replace the content by `change(content)`, in the steps that the module's docstring describes.
 
-        At most `most` octets of the old content are read. Return the result of `check` for the new content as read
-        back. The old content remains if `check` raises IntegrityFault, if another process has changed the object, or
-        if AWS denies its deletion.
+        At most `most` octets of the old content are read. Call `check` with the new content as it was read back, and
+        return its result. The old content remains if `check` raises IntegrityFault, if another process has changed the
+        object, or if AWS denies its deletion.
         """
         with self._faults("replaced"):
             stale = self._finish_earlier(most)
@@ -150,7 +150,8 @@ class S3File:
     def remove(self, *, sealed: bool) -> None:
         """Remove all versions of the object and of its copies, if they exist.
 
-        `sealed` is true if the object was written completely before. A missing bucket then raises IntegrityFault.
+        `sealed` is true if the object was written completely before. Only in this case, raise IntegrityFault if the
+        bucket does not exist.
         """
         with self._faults("removed"):
             try:
@@ -226,14 +227,14 @@ class S3File:
     def _delete_all(self, url: S3Url) -> bool:
         """Delete all versions and delete markers of an object and of its copies.
 
-        Return whether there was at least one version, which unlike a delete marker has content.
+        Return whether at least one of them was a version and not a delete marker.
         """
         versions = [each for each in self._calls.versions(url) if url in {each.url, _original(each.url)}]
         self._delete_each(versions)
         return any(not each.marker for each in versions)
 
     def _delete_each(self, versions: list[ObjectVersion]) -> None:
-        """Delete versions. The current one is deleted last, so that no older version becomes the current one."""
+        """Delete versions. The current version is deleted last, so that no older version becomes current."""
         for version in sorted(versions, key=lambda each: each.latest):
             self._delete_version(version)
 
@@ -272,7 +273,7 @@ class S3File:
 
     @contextmanager
     def _faults(self, what: str) -> Iterator[None]:
-        """Convert all errors of mfa-kit in the `with` block to IntegrityFault, which local backups raise too.
+        """Convert all errors of mfa-kit in the `with` block to IntegrityFault, as for local backups.
 
         The message says that the object cannot be `what`, such as "read".
         """

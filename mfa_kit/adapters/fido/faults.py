@@ -1,4 +1,4 @@
-"""Converts errors of the libraries for security keys to DeviceFault, and lists the errors for malformed data."""
+"""Converts errors of the libraries for security keys to DeviceFault, and lists the errors that mean malformed data."""
 
 import struct
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,7 @@
-"""Finds the device nodes (/dev/hidraw*) of security keys on USB in sysfs(5), which every user can read. Linux only."""
+"""Finds the device nodes (/dev/hidraw*) of security keys on USB. Linux only.
+
+The nodes are looked up in sysfs(5), which every user can read.
+"""
 
 import os
 import struct
@@ -17,7 +20,7 @@ def device_nodes() -> list[str]:
         node = f"/dev/{report.parts[-3]}"
         try:
             parse_report_descriptor(report.read_bytes())
-        except (ValueError, struct.error, OSError):  # another device, or a malformed descriptor
+        except (ValueError, struct.error, OSError):  # not a FIDO key, or a malformed descriptor
             continue
         found.append(node)
     return found

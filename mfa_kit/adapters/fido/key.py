@@ -63,7 +63,7 @@ MOST_LISTED = 1024
 
 
 class _Person(UserInteraction):
-    """Gives the PIN to python-fido2 once, and no PIN when it asks again.
+    """Gives the PIN to python-fido2 once, and no PIN when python-fido2 asks again.
 
     Sending the PIN to the key again would use up another try, and only the user may decide to do that.
     """
@@ -84,8 +84,8 @@ def open_key(
     """Open a key, yield it, and close it at the end.
 
     `wanted` is the path or serial number of the key; None means the only key that is plugged in. `tell` shows the user
-    an instruction, such as to touch the key. Registrations are for the domain `relying_party`, or if it is None for a
-    random domain. Raise DeviceFault if the key cannot be opened.
+    an instruction, such as to touch the key. Registrations are for the domain `relying_party`, or for a random domain
+    if `relying_party` is None. Raise DeviceFault if the key cannot be opened.
     """
     found = links.find_key(wanted)
     with key_faults():
@@ -373,7 +373,7 @@ def _requirement(*, verify: bool) -> UserVerificationRequirement:
 
 def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
     # If a list of credentials exceeds max_msg_size, python-fido2 tries again with one credential fewer, starting at
-    # max_creds_in_list. With a huge list or a tiny message, it would try for a long time.
+    # max_creds_in_list. With a huge max_creds_in_list or a tiny max_msg_size, it would try for a long time.
     if not 0 <= info.max_creds_in_list <= MOST_LISTED or info.max_msg_size < SMALLEST_MESSAGE:
         raise ValueError("max_creds_in_list or max_msg_size is out of range")
     # mfa-kit generates PINs of at least min_pin_length characters. A PIN longer than LONGEST_PIN is never valid.

@@ -111,7 +111,7 @@ class _Packets(CtapHidConnection):
         try:
             packet = self._deadline.wait(self._inner.read_packet)
         except DeviceFault:
-            # The key may still be waiting for a touch, so cancel its request.
+            # The key may still be waiting for a touch, so cancel the request.
             with suppress(OSError):
                 self._inner.write_packet((self._channel + bytes([0x80 | CTAPHID.CANCEL])).ljust(64, b"\0"))
             raise
@@ -161,7 +161,7 @@ class CardReader(Protocol):
 
 
 class _Card:
-    """A pyscard connection with a deadline for each call. The card stays powered, because other programs may use it."""
+    """A pyscard connection with a deadline for each call. The card stays powered for other programs."""
 
     def __init__(self, inner: CardConnection, deadline: Deadline) -> None:
         self._inner = inner
@@ -174,8 +174,8 @@ class _Card:
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
         """Send an APDU and return the response.
 
-        Raise DeviceFault if the response does not arrive in time, or if it could be endless, because a part without
-        data announces more data.
+        Raise DeviceFault if the response does not arrive in time. Raise it also if a part of the response is empty but
+        announces more data, because such a response could be endless.
         """
         data, sw1, sw2 = self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
         if apdu[1] == GET_RESPONSE and sw1 == MORE and not data:
@@ -185,8 +185,8 @@ class _Card:
     def disconnect(self) -> None:
         """Disconnect from the card and release the PC/SC context, unless a call is still blocked.
 
-        Otherwise pyscard would keep the context until the next garbage collection. The service has a limited number of
-        contexts, and while mfa-kit waits for a key, it connects several times per second.
+        If the context were not released here, pyscard would keep it until the next garbage collection. The service has
+        a limited number of contexts, and mfa-kit connects several times per second while it waits for a key.
         """
         if not self._deadline.mute:
             try:
@@ -198,7 +198,7 @@ class _Card:
 class BoundedDevice(CtapDevice):
     """A FIDO device. Each call to it ends before a deadline.
 
-    It has no `connect` method, because python-fido2 would use it to send a PIN a second time.
+    This class has no `connect` method, because python-fido2 would call it to send a PIN a second time.
     """
 
     def __init__(self, place: PluggedKey, inner: CtapDevice, deadline: Deadline) -> None:
@@ -217,7 +217,7 @@ class BoundedDevice(CtapDevice):
     def version(self) -> Version | None:
         """The device version that the key reports in CTAPHID, or None if it reports none or only zeros.
 
-        Manufacturers that set it use the firmware version.
+        Manufacturers that set this version set it to the firmware version.
         """
         version = getattr(self._inner, "device_version", None)
         return Version(*version) if version and any(version) else None
@@ -281,7 +281,7 @@ def find_keys() -> tuple[list[PluggedKey], list[DeviceFault]]:
 def attached_names() -> list[str]:
     """Return the names of the keys on USB, and of the readers that contain a card. No request is sent to a card.
 
-    So the result changes when a key is plugged in or removed, even if this user cannot open the key.
+    The result changes when a key is plugged in or removed, even if this user cannot open the key.
     """
     usb = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
     return [*usb, *hidraw.barred_nodes(), *(ask_readers(_present) if CARD_ERRORS else [])]
@@ -304,7 +304,7 @@ def _present() -> list[str]:
 
 
 def ask_readers(call: Callable[[], list[T]]) -> list[T]:
-    """Make a call to the smart card service and return its list, or an empty list if the service is not running.
+    """Make a call to the smart card service and return its list, or an empty list if the service fails or is absent.
 
     Raise DeviceFault if the service does not respond in time.
     """
