@@ -1,6 +1,6 @@
 """The colors of words in tables on a terminal.
 
-Color is never the only sign, because the word itself is always printed.
+A color adds no information, because the word itself is always printed.
 """
 
 import os
@@ -37,7 +37,7 @@ STYLES: Mapping[str, Style] = {
 }
 # Matches a cell in a line of a table. Columns are separated by two spaces.
 CELL = re.compile(r"\S+(?: \S+)*")
-# The columns that are colored. Others may contain a word of STYLES by chance, such as a user named "failed".
+# The columns that are colored. Other columns may contain a word of STYLES by chance, such as a user named "failed".
 COLUMNS = frozenset({"outcome", "result", "severity", "state", "verdict", "answer", "standing", "action"})
 
 

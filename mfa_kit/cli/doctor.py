@@ -18,7 +18,8 @@ from mfa_kit.wiring.settings import Settings
 def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
     """Check credentials, clock, permissions, folders and terminal. The exit code is 1 if something is wrong.
 
-    With several accounts, check only that mfa-kit can access each account and read its devices.
+    With several accounts, check only that mfa-kit can access each account, read whether its root user has MFA, and list
+    its virtual devices.
     """
     with find_progress(plain=given().plain, quiet=given().quiet).showing("checking"):
         found = list(wiring.doctor.diagnose_computer(read_settings))

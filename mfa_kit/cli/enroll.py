@@ -92,7 +92,10 @@ def enroll(
 def _enroll(
     wish: Wish, method_options: Options, vault: Vault, *, place: "OpenPage | AtTerminal", output: Output
 ) -> int:
-    """Make the device of `wish`, print the result, and return the exit code. `wish.user` may be an ARN or @me."""
+    """Make the device that `wish` describes, print the result, and return the exit code.
+
+    With --dry-run, print what would be done. `wish.user` may be an ARN or @me.
+    """
     settings, recipe = place.settings, METHODS[wish.method.name]
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
     with wiring.desk.open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
@@ -111,8 +114,8 @@ def _enroll(
             for line in recipe.usage(outcome.intent, context):
                 desk.progress.note(line)
         output.one("enroll", _row(outcome))
-        # The exit code is 1 if IAM does not report a certification that the key policy requires, although the security
-        # key is enabled.
+        # The exit code is 1 if IAM does not report a certification that the key policy requires. The security key is
+        # enabled in this case too.
         return int(isinstance(outcome, Enrolled) and bool(outcome.registered and outcome.registered.missing))
 
 
@@ -120,13 +123,13 @@ def _check_page(method: str | None, method_options: Options, *, other: bool) -> 
     """Raise UsageFault unless the command shows a QR code and asks for codes. `--page` supports nothing else."""
     if other or method != VIRTUAL.name or method_options.backup_alone:
         raise UsageFault(
-            "--page is for a user who scans a QR code and types codes",
-            "use it with --with virtual only, without --codes generated, --resume, --root and --dry-run",
+            "--page works only for a user who scans a QR code and types codes",
+            "use --page with --with virtual, and without --codes generated, --resume, --root and --dry-run",
         )
 
 
 def _ending(outcome: Outcome) -> Ending:
-    """Return the last message of the page."""
+    """Return the last messages of the page: one for the admin, and one for the colleague."""
     if isinstance(outcome, Enrolled):
         user = outcome.intent.user
         return Ending(
@@ -137,9 +140,10 @@ def _ending(outcome: Outcome) -> Ending:
 
 
 def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Desk) -> ResultRow:
-    """Return the result row of a dry run: the device, and the steps that would make the device.
+    """Return the result row of a dry run: the device, and the steps in which `maker` would make the device.
 
-    `maker` describes these steps. `run` is the ID of the run. A token sold for AWS gets no backup.
+    The backup's file name contains `run`, the run ID. A device with a known serial, such as a token sold for AWS, gets
+    no backup.
     """
     if isinstance(planned, Skipped):
         return _row(planned)
@@ -157,7 +161,7 @@ def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Des
 def _enroll_root(method_options: Options, *, name: str | None, add: bool, settings: Settings) -> ResultRow:
     """Wait until root registers a security key in the console, and return the result row.
 
-    Raise UsageFault if `--with` is not fido2, and AwsFault if root has no key in time.
+    Raise UsageFault if `--with` is not fido2, and AwsFault if root has no new key before `--timeout` ends.
     """
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
@@ -180,7 +184,7 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
 
 def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings: Settings) -> None:
     if not identities:
-        raise UsageFault(f"{RESUME} decrypts the backup, which needs an identity", "add an identity file: -i FILE")
+        raise UsageFault(f"{RESUME} needs an identity to decrypt the backup", "add an identity file: -i FILE")
     if settings.dry_run or method not in {None, VIRTUAL.name}:
         raise UsageFault(
             f"{RESUME} works only for virtual devices, and not with --dry-run", "remove --with and --dry-run"
@@ -243,7 +247,11 @@ def _row(outcome: Outcome) -> ResultRow:
 
 
 def _registered_cells(found: Registered) -> dict[str, Cell]:
-    """Return the additional cells for a security key: what IAM reports about the key, what it lacks, and warnings."""
+    """Return the additional cells for a security key.
+
+    They have what IAM reports about the key, the requirements of the key policy that the key does not meet, and
+    warnings.
+    """
     return {
         "since": iso_time(found.since),
         "certifications": found.levels,

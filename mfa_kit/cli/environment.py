@@ -1,4 +1,4 @@
-"""The environment variables that set options: which options have a variable, and how it is named.
+"""The environment variables that set options: which options have a variable, and its name.
 
 Only options in COMMON and ALLOWED have a variable. A new option has no variable until it is added to COMMON or ALLOWED.
 """
@@ -17,7 +17,7 @@ COMMON: frozenset[str] = frozenset(
         *("--no-input", "--dry-run", "--wide", "--plain", "--quiet", "--verbose"),
     )
 )
-# The options of single commands that have a variable, named after the command: MFA_KIT_ROLLOUT_APPLY_WORKERS.
+# The options of single commands that have a variable, named after command and option: MFA_KIT_ROLLOUT_APPLY_WORKERS.
 ALLOWED = frozenset(
     (
         *(
@@ -41,7 +41,7 @@ ALLOWED = frozenset(
         *("--paper", "--pdf"),
     )
 )
-# Options without a variable, grouped by the reason. A test reports an option that is not in any of these lists.
+# Options without a variable, grouped by the reason. A test fails if an option is not in COMMON, ALLOWED or EXCEPTED.
 EXCEPTED: Mapping[str, tuple[str, ...]] = {
     "they give access to a secret, or say where a secret is read or written": (
         *("--identity", "--passphrase", "--passphrase-fd", "--password-stdin", "--pin-stdin", "--unlock-stdin"),
@@ -93,14 +93,14 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         "--deadline",
         "--template",
     ),
-    "their values may contain spaces, at which a variable would be split": ("--reader",),
+    "their values may contain spaces, but a variable is split at spaces": ("--reader",),
     "they apply to the result of a single command": ("--query",),
     "they only print something": ("--help", "--version"),
 }
 
 
 def bind(ctx: click.Context, params: Sequence[click.Parameter]) -> list[click.Parameter]:
-    """Tell click from which environment variable it reads each option in `params`, and return `params` as a list."""
+    """Tell click which environment variable, if any, sets each option in `params`. Return `params` as a list."""
     for param in params:
         if isinstance(param, click.Option):
             param.allow_from_autoenv = False  # click would derive the name from the function's parameter

@@ -1,4 +1,4 @@
-"""Fits a table into a window: leaves out columns, shortens cells, and wraps cells over several lines."""
+"""Fits tables and messages into a window: shortens cells, and wraps cells and messages over several lines."""
 
 import os
 import re
@@ -14,7 +14,7 @@ GAP = "  "
 # columns may become as narrow as LEAST.
 PROSE, LEAST = 16, 8
 ARN = re.compile(r"arn:[^\s:]+:[^\s:]+:[^\s:]*:[^\s:]*:([^\s,]+)")
-# Matches the last part of an ARN, such as `mfa/team/alice`. The group is the name, alice. It does not match `root`.
+# Matches the last part of an ARN, such as `mfa/team/alice`, but not `root`. The group is the name, alice.
 RESOURCE = re.compile(r"(?:mfa|user|u2f|group|role|policy|sms-mfa)/(?:[^\s,]*/)?([^\s/,]+)")
 PATH = re.compile(r"/(?:[^/\s]+/)+([^/\s]+)")
 TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\dZ")
@@ -62,8 +62,8 @@ def heading(name: str) -> str:
 def shorter(cell: str) -> str:
     """Return a shorter form of a cell.
 
-    If the cell is an ARN, return the name of the resource, and if it is a path, the file name. Otherwise leave out the
-    seconds of times, and all but the start of a SHA-256 or of an age recipient.
+    If the cell is an ARN, return the name of the resource. If the cell is a path, return the file name. Otherwise leave
+    out the seconds of times, and all but the start of each SHA-256 or age recipient.
     """
     whole = ARN.fullmatch(cell)
     for pattern, kept in SHORTER if whole else SHORTER[2:]:
@@ -93,8 +93,8 @@ def labeled(label: str, text: str, width: int, *, short: bool = False) -> list[s
     """Return the lines of a label and a text beside it, wrapped at words.
 
     If fewer than PROSE columns remain beside the label, the text is below it. A command at the end of a wrapped text
-    starts on its own line, so that a user can copy it. With `short`, a wrapped text has, outside of the command, names
-    of resources instead of ARNs.
+    starts on its own line, so that a user can copy it. With `short`, each ARN in a wrapped text, except in the command,
+    is replaced with the name of its resource.
     """
     start, room = len(label), width - len(label)
     below = room < PROSE
@@ -141,7 +141,7 @@ def _word(cell: str) -> int:
 
 
 def _widths(widest: Sequence[int], words: Sequence[int], width: int) -> list[int]:
-    """Return the widths of the columns. The widest columns are narrowed until the table fits into `width`.
+    """Return the widths of the columns. The widest columns are narrowed until the table fits into `width`, if possible.
 
     `widest` has the width of each column's widest cell, and `words` the width of each column's longest word.
     """

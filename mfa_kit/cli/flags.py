@@ -37,5 +37,5 @@ def given() -> Flags:
 
 
 def command_line() -> str:
-    """Return the command that is being run, quoted for a shell. It contains no secret, because no option takes one."""
+    """Return the command that is being run, quoted for a shell. No option takes a secret, so it contains none."""
     return shlex.join(["mfa-kit", *click.get_current_context().meta[ARGUMENTS]])

@@ -15,7 +15,10 @@ from mfa_kit.core.text import one_line
 
 
 def write_table(results: Results) -> None:
-    """Print one result with a line per field, or a list with a line per result below the names of the columns."""
+    """Print a single result with a line per field, or a list of results as a table with a row per result.
+
+    If the list is empty, print `results.empty`.
+    """
     width = sys.maxsize if results.wide else window_width(sys.stdout)
     if results.single:
         fields = {name: text for name, value in results.rows[0].items() if (text := _text(value))}
@@ -50,11 +53,11 @@ def write_csv(results: Results) -> None:
 
 
 def _table(rows: Sequence[Mapping[str, str]], results: Results, width: int) -> Sequence[str]:
-    """Return the lines of a table, one per row, without empty columns.
+    """Return the lines of a table without empty columns.
 
-    If the lines are wider than `width`, return a narrower table. It has shorter cells, and only the columns in
-    `results.narrow`, or all columns except those in `results.below` if there are none in `results.narrow`. Below each
-    row, it has the cells of the columns in `results.below`.
+    If a line would be wider than `width`, shorten and wrap the cells, and keep only the columns in `results.narrow`. If
+    the table has no such columns, keep those that are not in `results.below`. The cells of the columns in
+    `results.below` are printed below each row.
     """
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     lines = aligned([list(map(heading, names)), *([row[name] for name in names] for row in rows)])
@@ -76,8 +79,8 @@ def _below(row: Mapping[str, str], names: Sequence[str], width: int) -> list[str
 def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
     """Print a line per field. Long values are wrapped at words.
 
-    If a word is too wide for the column of values, such as a checksum, its line starts closer to the field's name,
-    provided that the word fits there.
+    A word that is too wide for the column of values, such as a checksum, starts closer to the field's name if it fits
+    there.
     """
     names = max(map(len, row)) + len(GAP)
     for name, value in row.items():

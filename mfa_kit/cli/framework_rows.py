@@ -14,8 +14,8 @@ from mfa_kit.cli.rule_rows import audit_head, rule_row
 def print_controls(snapshot: Snapshot, framework: Framework, controls: Sequence[ControlAnswer], output: Output) -> None:
     """Print the verdict on each control of a framework.
 
-    A table has one paragraph per control, with the findings below it. JSON is one document. JSON Lines and CSV have one
-    line per control.
+    The form `table` has a paragraph per control: the verdict, then the findings. JSON is one document. JSON Lines and
+    CSV have a line per control.
     """
     match output.form:
         case "table":
@@ -70,7 +70,7 @@ def control_totals(framework: Framework, controls: Sequence[ControlAnswer]) -> s
 
 
 def _print_paragraph(answer: ControlAnswer, output: Output, names: int) -> None:
-    """Print a control: its verdict and title, its findings, and its unknown subjects.
+    """Print a control: its verdict and title, its findings, and the subjects that could not be evaluated.
 
     `names` is the width of the column of control IDs.
     """

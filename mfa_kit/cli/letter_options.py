@@ -9,5 +9,5 @@ PAPER = click.option(
     type=click.Choice([str(paper) for paper in Paper]),
     default="a4",
     show_default=True,
-    help="Size of the paper of letters.",
+    help="Paper size of letters.",
 )

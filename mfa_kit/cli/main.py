@@ -133,7 +133,9 @@ COMMANDS: Rows = {
             ),
             "recipients": Row("Show who can decrypt which backup.", "mfa_kit.cli.backup.recipients:recipients"),
             "rekey": Row("Encrypt all backups to other recipients.", "mfa_kit.cli.backup.rekey:rekey"),
-            "exposed": Row("List the devices to replace when a key is lost.", "mfa_kit.cli.backup.exposed:exposed"),
+            "exposed": Row(
+                "List the devices to replace when a private key is lost.", "mfa_kit.cli.backup.exposed:exposed"
+            ),
             "passphrase": Row("Change the passphrase of an identity.", "mfa_kit.cli.backup.passphrase:passphrase"),
             "prune": Row("Remove backups of users who left.", "mfa_kit.cli.backup.prune:prune"),
         },
@@ -145,7 +147,9 @@ COMMANDS: Rows = {
             "open": Row("Show the QR code of a backup in a meeting.", "mfa_kit.cli.break_glass.open:open_backup"),
             "pass": Row("Remove your layer of a file; pass on the rest.", "mfa_kit.cli.break_glass.pass_on:pass_on"),
             "drill": Row("Test in a meeting that all backups open.", "mfa_kit.cli.break_glass.glass_drill:drill"),
-            "status": Row("Show the custodians, and what is due.", "mfa_kit.cli.break_glass.glass_status:status"),
+            "status": Row(
+                "Show the custodians, and which tasks are due.", "mfa_kit.cli.break_glass.glass_status:status"
+            ),
             "rotate": Row("Replace the identity, and re-encrypt its backups.", "mfa_kit.cli.break_glass.rotate:rotate"),
             "custodians": Row(
                 "Give the same identity to other custodians.", "mfa_kit.cli.break_glass.custodians:custodians"
@@ -250,7 +254,7 @@ COMMANDS: Rows = {
             "status": Row("Show whether the udev rule works.", "mfa_kit.cli.udev.show_state:status"),
             "remove": Row("Remove the udev rule and its group.", "mfa_kit.cli.udev.remove:remove"),
         },
-        "Give the members of a group access to security keys on Linux, also without a desktop.",
+        "Give the members of a group access to security keys on Linux, even without a desktop session.",
     ),
     "config": Row(
         "Print or check the configuration file.",
@@ -325,7 +329,9 @@ def run(args: list[str] | None = None) -> int:
 
 def _refuse_windows() -> None:
     if sys.platform == "win32":
-        raise UsageFault("mfa-kit runs on Windows only in WSL2", "install WSL2 and run it there: docs/other-systems.md")
+        raise UsageFault(
+            "mfa-kit runs on Windows only in WSL2", "install WSL2 and run mfa-kit there: docs/other-systems.md"
+        )
 
 
 def _unforeseen(error: BaseException, args: list[str]) -> int:
@@ -368,7 +374,7 @@ def _width() -> int:
 def _unwritten(error: OSError) -> int:
     """Report that click could not write the result, for example on a full disk. Return the exit code.
 
-    The adapters report the errors of other files.
+    Errors with all other files are reported by the adapters.
     """
     messages.discard(sys.stdout)
     messages.print_error(
@@ -392,8 +398,9 @@ def _report_unraised(happened: Any) -> None:
 def _interrupt_again() -> None:
     """Send SIGINT to the main thread a moment later.
 
-    Python drops an exception in a finalizer, and Ctrl-C may arrive in one: the import system has finalizers in Python
-    code. The finalizer is still running when this function is called, so the signal must come later.
+    Ctrl-C may arrive while a finalizer runs, for example one of the import system. Python drops exceptions in
+    finalizers, so the KeyboardInterrupt would be lost. The finalizer is still running when this function is called, so
+    the signal must come later.
     """
     main_thread = threading.main_thread()
     if sys.platform != "win32":  # Windows has no pthread_kill, and mfa-kit refuses to run there

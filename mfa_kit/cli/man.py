@@ -58,7 +58,7 @@ def _page(command: click.Command, context: click.Context, children: list[str]) -
     lines += _options(command.get_params(context), context)
     if isinstance(command, MethodVerb):
         for kind, row in METHODS.items():
-            lines += [f".SS Of \\-\\-with {_roff(kind)}", *_options(click_options(row.options), context)]
+            lines += [f".SS Options of \\-\\-with {_roff(kind)}", *_options(click_options(row.options), context)]
     if command.epilog:
         lines += [".SH NOTES", *_text(command.epilog)]
     if children:

@@ -1,4 +1,4 @@
-"""Builds click options from the dataclass of an enrollment method, and an instance of it from the options' values."""
+"""Builds click options from the dataclass of an enrollment method's options, and the dataclass from their values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
@@ -12,19 +12,22 @@ from mfa_kit.wiring.methods.recipe import OPTION, Option, Options
 
 
 def single(kind: type[Options]) -> set[str]:
-    """Return the names of the options in `kind`, an enrollment method's class, that apply to a single device."""
+    """Return the names of those options of an enrollment method that apply to a single device.
+
+    `kind` is the dataclass of the method's options.
+    """
     return {each.name for each in fields(kind) if _option(each).single}
 
 
 def click_options(kind: type[Options]) -> list[click.Option]:
-    """Return the options in `kind`, an enrollment method's class, as click options in the order of its fields."""
+    """Return the fields of `kind`, the dataclass of an enrollment method's options, as click options."""
     return [_click_option(each, _option(each)) for each in fields(kind)]
 
 
 def built(kind: type[Options], values: Mapping[str, object]) -> Options:
-    """Return the options of an enrollment method as an instance of `kind`, the class of these options.
+    """Return an instance of `kind`, the dataclass of an enrollment method's options.
 
-    `values` maps names of options to values. Values of other options are ignored.
+    `values` maps names of options to values. Names that are not fields of `kind` are ignored.
     """
     build: Callable[..., Options] = kind
     return build(**{each.name: _value(each, values[each.name]) for each in fields(kind) if each.name in values})

@@ -119,7 +119,7 @@ def _where(ctx: click.Context) -> Iterator[None]:
 
 
 class Verb(click.Command):
-    """A command that does something. With `html`, its result can also be an HTML page.
+    """A command that is not a group. With `html`, its result can also be an HTML page.
 
     `forms` has the names of further output forms that the command makes itself, such as asff.
 
@@ -146,7 +146,7 @@ class Verb(click.Command):
         flags = given()
         if flags.quiet and flags.debug:
             raise click.UsageError("give either --quiet or --verbose", ctx)
-        # The form may be given before the command, so it can be checked only here, where the command is known too.
+        # --output may come before the command's name, so it can be checked only here, where the command is known.
         output = Output.of(flags.output, ctx, own=self.own_forms, wide=flags.wide, query=flags.query)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
         if "output" in wanted:

@@ -207,7 +207,7 @@ def test_a_role_that_lacks_a_privilege_is_told_so(mfa_kit: MfaKit, postgresql: S
     [
         (["--auditor", ""], "does not name a role"),
         (["--desk", "x=berlin", "--desk", "x=paris"], "has two teams"),
-        (["--desk", "x=berlin", "--auditor", "x"], "x cannot be a desk and an auditor"),
+        (["--desk", "x=berlin", "--auditor", "x"], "role x is given with both --desk and --auditor"),
     ],
 )
 def test_a_role_is_a_desk_of_one_team_or_an_auditor(words: list[str], cause: str, mfa_kit: MfaKit) -> None:

@@ -310,7 +310,7 @@ def test_a_raised_minimum_length_forces_a_change_of_a_short_pin(
     done = desk.run(*policy, "--yes", "--key", "KEY-7")
     row = json.loads(done.out)
     assert (done.code, row["min_pin_length"], row["force_pin_change"]) == (0, 8, True)
-    assert "requires a new PIN first: mfa-kit key pin change" in done.err
+    assert "the key now requires a new PIN: mfa-kit key pin change" in done.err
 
 
 def test_an_irreversible_change_requires_a_confirmed_key(

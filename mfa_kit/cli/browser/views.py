@@ -1,4 +1,4 @@
-"""The two views of the page as HTML: the documents, and the parts of them that change.
+"""The HTML of the two views that `--page` opens in a browser: their documents, and the parts that change.
 
 The admin's view has all questions and messages, and the queue. The colleague's view has only what the current user
 needs. Only the colleague's view shows the QR code.
@@ -57,7 +57,7 @@ def view_parts(state: PageState, role: Role) -> Mapping[str, Secret[str]]:
 
 
 def qr_picture(symbol: Symbol) -> Secret[str]:
-    """Return a QR code as an SVG image, with its quiet zone. Each row of modules is a row of rectangles."""
+    """Return a QR code as an SVG image, with its quiet zone. Each dark module is a square in one path."""
     rows = Secret([row for line in symbol.reveal().splitlines() for row in zip(*map(MODULES.get, line), strict=True)])
     drawn = Secret(
         "".join(
@@ -76,7 +76,10 @@ def qr_picture(symbol: Symbol) -> Secret[str]:
 
 
 def sentence(text: str) -> str:
-    """Return a message as a sentence with a capital letter and a period, and with Stop instead of Ctrl-C."""
+    """Return a message with a capital letter and a final period, and with ASK_STOP instead of "press Ctrl-C".
+
+    A message that ends with a question mark, exclamation mark or colon keeps it.
+    """
     plain = one_line(text).strip().replace("press Ctrl-C", ASK_STOP)
     whole = plain[:1].upper() + plain[1:]
     return whole if not whole or whole.endswith((".", "?", "!", ":")) else f"{whole}."
@@ -159,7 +162,10 @@ def _said(state: PageState) -> Secret[str]:
 
 
 def _sentences(state: PageState, instead: Mapping[str, str]) -> Secret[str]:
-    """Return the messages about the last answer. Each key of `instead` is replaced by its value."""
+    """Return the messages about the last answer as HTML, or nothing after the session has ended.
+
+    In the messages, each key of `instead` is replaced with its value.
+    """
     said = " ".join(map(sentence, () if state.ending else state.said))
     for words, others in instead.items():
         said = said.replace(words, others)

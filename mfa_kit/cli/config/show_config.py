@@ -21,7 +21,11 @@ def show_config(*, output: Output) -> None:
 
 
 def _without_password(address: str) -> str:
-    """Return the address of a ledger. If it contains or may contain a password, return why it is not shown."""
+    """Return the address of a ledger, or why the address is not shown.
+
+    The address is shown only if it is valid and contains no password. Without the extra `postgres`, it cannot be
+    checked, so it is not shown either.
+    """
     try:
         wiring.ledger.check_address(address)
     except UsageFault as fault:

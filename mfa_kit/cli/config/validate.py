@@ -10,7 +10,7 @@ from mfa_kit.cli.results import ResultRow
 
 @click.command(cls=Verb)
 def validate(*, output: Output) -> None:
-    """Check the configuration file: permissions, keys, plugins and recipients."""
+    """Check the configuration file: its permissions, settings, plugins and recipients, and the ledger's address."""
     plugins, recipients = wiring.plugins.check_configured_plugins(), wiring.backup_recipients.configured_recipients()
     if ledger := wiring.config.load().ledger:
         wiring.ledger.check_address(ledger)

@@ -22,13 +22,13 @@ from mfa_kit.wiring.settings import Settings
     type=click.Path(path_type=Path),
     required=True,
     metavar="KEY",
-    help="Sign the manifest with this SSH key, or with the private key of this public key in ssh-agent.",
+    help="The SSH key that signs the manifest: a private key, or a public key whose private key is in ssh-agent.",
 )
 @click.option(
     "--pseudonyms",
     type=click.Path(path_type=Path),
     metavar="KEYFILE",
-    help="Replace names of users, devices and custodians by pseudonyms, made with the secret in this file.",
+    help="Replace names of users, devices and custodians with pseudonyms. This file has the secret that makes them.",
 )
 @click.option("--pdf", is_flag=True, help="Add a summary as PDF. Needs the extra 'letters'.")
 @MAX_AGE
@@ -44,7 +44,7 @@ def export_evidence(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Write the devices of each user, the verdicts by framework, and the policies about MFA to a signed archive.
+    """Write a signed archive with each user's devices, the audit results, and the policies about MFA.
 
     mfa-kit changes nothing in the account. The archive contains no secret.
     """
@@ -55,7 +55,7 @@ def export_evidence(
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
     if settings.dry_run:
-        settings.progress.note(f"{file} would have these files; it was not written")
+        settings.progress.note(f"dry run: did not write {file}, which would contain the listed files")
     output.one(
         "evidence-export",
         {"file": str(file), "account": snapshot.account, "at": iso_time(snapshot.at), "files": tuple(hashes)},

@@ -12,7 +12,7 @@ from mfa_kit.cli.html.shell import Tone, html_text
 
 # Matches the values of HTML attributes that need no quotes. Without quotes, a page of 1,000 accounts is 30 KB smaller.
 PLAIN = re.compile(r"[a-z.-]+")
-# The CSS of a heat map. Cells are separated by space, because collapsed borders would not stay with sticky headings.
+# The CSS of a heat map. Gaps separate the cells, because collapsed borders would not move with the sticky headings.
 STYLE = """
   .map { overflow: auto; max-height: 90vh; margin: .6rem 0; font-size: 13px; line-height: 20px }
   .map table { width: auto; border-spacing: 1px; border-collapse: separate }
@@ -37,7 +37,7 @@ STYLE = """
 class MapColumn(NamedTuple):
     """A column of a heat map: its name, and a title that explains it.
 
-    The name runs upward unless the column is `wide`. A column that `starts` a group has space before it.
+    The name is printed upward unless the column is `wide`. A column that `starts` a group has space before it.
     """
 
     name: str
@@ -65,7 +65,7 @@ def map_cell(sign: str = "", *, tone: Tone | None = None, title: str = "") -> st
 
 
 def heat_map(subject: str, columns: Sequence[MapColumn], rows: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """Return a heat map, as HTML. `subject` says what a row is, such as an account.
+    """Return a heat map, as HTML. `subject` is the heading of the row headings, such as "Account".
 
     Each item of `rows` is a heading, as HTML, and the row's cells, made with `map_cell`.
     """

@@ -10,7 +10,7 @@ from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import iso_time
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-# The CSS of every page. The text on each color, white in light mode and black in dark mode, has a contrast of at least
+# The CSS of every page. Text on a color is white in light mode and almost black in dark mode. Its contrast is at least
 # 4.5 to 1 (WCAG 2).
 STYLE = """
   :root { --ink: #1a1a1a; --soft: #595959; --line: #d5d5d5; --back: #fff; --code: #f4f4f4; --on: #fff }
@@ -60,7 +60,7 @@ STYLE = """
     details::details-content { content-visibility: visible; block-size: auto }
   }
 """
-# Words with more than LONGEST_WORD characters, such as ARNs, may be broken after the characters that AFTER matches.
+# Words with more than LONGEST_WORD characters, such as ARNs, may be broken where AFTER matches.
 LONGEST_WORD = 20
 AFTER = re.compile(r"(?<=[/:@._=,-])(?=\w)")
 
@@ -130,8 +130,8 @@ def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: 
 def html_page(title: str, body: Iterable[str], *, style: str = "", script: str = "", nonce: str = "") -> str:
     """Return an HTML page. `title` is plain text, `body` has lines of HTML, and `style` is additional CSS.
 
-    Without a `nonce`, the page contains its Content Security Policy. With a `nonce`, the server that sends the page
-    sends the policy too, and `script` may run.
+    Without a `nonce`, the page contains its Content Security Policy. With a `nonce`, `script` can run, and the server
+    that sends the page must also send the policy.
     """
     policy = "" if nonce else f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
     mark = f' nonce="{nonce}"' if nonce else ""

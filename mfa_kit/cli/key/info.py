@@ -77,8 +77,8 @@ def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
 def _choose(wanted: str | None, plugged: PluggedRows, person: Interaction) -> KeyRow:
     """Return the key named `wanted`, or the only key if `wanted` is None. If there are several, the user chooses.
 
-    If no key matches, raise an error from the search that may explain this, if there is one, else DeviceFault. Raise
-    Declined if the user cannot be asked.
+    If no key matches, raise the first error of the search that contains `wanted`. Any error counts if `wanted` is None.
+    If there is no such error, raise DeviceFault. Raise Declined if the user cannot be asked.
     """
     match [row for row in plugged.rows if wanted is None or row.answers_to(wanted)]:
         case []:

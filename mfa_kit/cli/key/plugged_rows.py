@@ -58,9 +58,9 @@ def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
 def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
     """Return the index of the row in `others` that is about the same key as `row`, or None if there is no such row.
 
-    `others` has pairs of an index and a row. Two rows are about the same key if they have the same reader name or USB
-    path, or the same serial, or if `row.beside` says so, or if the reader is named after the key (see `_by_name`).
-    `rows` are all rows of the source of `row`.
+    `others` has pairs of an index and a row. `rows` are all rows of the source of `row`. Two rows are about the same
+    key in each of these cases: they have the same reader name or USB path, they have the same serial, `row.beside`
+    returns a reader name or USB path of the other row, or the reader is named after the key (see `_by_name`).
     """
     by_place = [number for number, other in others if set(row.where) & set(other.where)]
     by_serial = [number for number, other in others if row.serial and row.serial == other.serial]
@@ -72,10 +72,10 @@ def _same(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyR
 
 
 def _by_name(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[KeyRow]) -> int | None:
-    """Return the index of the row in `others` whose key has given its name to the reader of `row`.
+    """Return the index of the row in `others` after whose key the reader of `row` is named.
 
-    A USB key is its own reader, so the name of the reader begins with the name of the key. Return None if no row in
-    `others` or several of them match, or if several rows in `rows` match the row that was found.
+    A USB key is its own reader, so the name of the reader begins with the name of the key. Return None unless exactly
+    one row in `others` matches. Also return None if several rows in `rows` match that row.
     """
     named = [(number, other) for number, other in others if _named_after(row, other)]
     if len(named) != 1 or sum(_named_after(each, named[0][1]) for each in rows) != 1:

@@ -1,4 +1,4 @@
-"""The kinds of keys for `key list` and `key info`. Each kind is a KeySource. To add a kind, add a KeySource."""
+"""The sources of the rows of `key list` and `key info`: a KeySource for each kind of key."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,11 +20,11 @@ ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256"
 class KeyRow:
     """A key in a list, with what one or more sources (FidoSource, OathSource) found out about it.
 
-    `own` has the fields that only one source has, with names that begin with `fido_` or `oath_`. `where` are the reader
-    names or USB device paths of the key. `names` are further names that `--key` accepts. `details` has one function per
-    source, which reads more from the key. One device can be both an OATH key and a FIDO key. In the row of an OATH key,
-    `beside` is a function that returns the USB device path or reader name of the FIDO key in the same device, or None
-    if there is none.
+    `own` has the fields that only one source has. Their names begin with `fido_` or `oath_`. `where` are the reader
+    names or USB device paths of the key. `names` are further names that `--key` accepts. `details` has a function for
+    each source, and each function reads more from the key. One device can be both an OATH key and a FIDO key. In the
+    row of an OATH key, `beside` is a function that returns the USB device path or reader name of the FIDO key in the
+    same device, or None if there is none.
     """
 
     key: str
@@ -38,7 +38,7 @@ class KeyRow:
     beside: Callable[[], str | None] = lambda: None
 
     def answers_to(self, name: str) -> bool:
-        """Return whether a name is the key's serial, in `where` or in `names`."""
+        """Return whether `name` is the key's serial, or is in `where` or `names`."""
         return name in {self.serial, *self.where, *self.names}
 
     def joined(self, other: "KeyRow") -> "KeyRow":

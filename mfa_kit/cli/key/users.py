@@ -1,4 +1,4 @@
-"""The cells of `key list` and `key info` that name the users of a key. They exist only with a shared ledger."""
+"""The cells of `key list` and `key info` that name the users of a key. Without a shared ledger, there are none."""
 
 from mfa_kit import wiring
 from mfa_kit.cli.key.sources import KeyRow

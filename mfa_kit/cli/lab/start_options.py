@@ -41,7 +41,7 @@ OPTIONS = (
 
 
 def start_options(function: Function) -> Function:
-    """Add the options in OPTIONS to a command. Its function receives the values as keyword arguments (LabChoices)."""
+    """Add the options in OPTIONS to the function of a command. The function receives them as keyword arguments."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function

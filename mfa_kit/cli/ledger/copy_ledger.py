@@ -12,10 +12,10 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command("copy", cls=Verb)
 @click.option(
-    "--from", "folder", type=Path, metavar="DIR", help="The folder of the ledger, if it is not this computer's own."
+    "--from", "folder", type=Path, metavar="DIR", help="Copy the ledger in this folder, not this computer's own."
 )
 def copy_ledger(*, folder: Path | None, settings: Settings, output: Output) -> None:
-    """Copy a computer's ledger to PostgreSQL. Your role must be the owner of the ledger there.
+    """Copy a computer's ledger to PostgreSQL. Your database role must own the ledger there.
 
     Rows that were copied before are not copied again. The times of rows are kept. The ledger on the computer is not
     changed.

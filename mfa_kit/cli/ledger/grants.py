@@ -19,14 +19,15 @@ from mfa_kit.core.errors import UsageFault
 def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], owner: str | None, output: Output) -> None:
     """Print the SQL that gives roles their privileges in the ledger. mfa-kit does not run it.
 
-    A role of --desk sees and adds rows of its own team. It cannot change or delete the log. The roles must exist.
+    A role given with --desk can read and write only its own team's rows, and cannot change or delete the log. The roles
+    must exist.
     """
     members = [_role_and_team(each) for each in desks]
     teams = dict(members)
     if len(teams) < len({*members}):
         raise UsageFault("a role of --desk has two teams", "use one role for each team")
     if both := teams.keys() & {*auditors}:
-        raise UsageFault(f"{min(both)} cannot be a desk and an auditor", "use two roles")
+        raise UsageFault(f"role {min(both)} is given with both --desk and --auditor", "use two roles")
     if not all(auditors):
         raise UsageFault("--auditor does not name a role", "write --auditor ROLE")
     if owner == "":
@@ -41,5 +42,5 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], owner: str | No
 def _role_and_team(text: str) -> tuple[str, str]:
     role, _, team = text.partition("=")
     if not role or not team:
-        raise UsageFault(f"{text!r} does not name a role and a team", "write --desk ROLE=TEAM")
+        raise UsageFault(f"--desk {text!r} does not name a role and a team", "write --desk ROLE=TEAM")
     return role, team

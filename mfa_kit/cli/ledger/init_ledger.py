@@ -14,10 +14,10 @@ from mfa_kit.wiring.settings import Settings
     "--grace",
     type=Age(),
     metavar="AGE",
-    help="How long to wait after a restart of the server before another computer continues a run [60s].",
+    help="How long a run stays reserved for its computer after the database server restarts [60s].",
 )
 def init_ledger(*, grace: float | None, settings: Settings, output: Output) -> None:
-    """Create the ledger in a PostgreSQL database. Your role becomes its owner.
+    """Create the ledger in a PostgreSQL database. Your database role becomes the owner.
 
     If the ledger exists, it is brought up to date.
     """

@@ -13,6 +13,6 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command("status", cls=Verb)
 def ledger_status(*, settings: Settings, output: Output) -> None:
-    """Show the state of the ledger in PostgreSQL, and your role in it."""
+    """Show the state of the ledger in PostgreSQL, and your database role."""
     state = wiring.shared_ledger.ledger_state(settings)
     output.one("ledger-status", {**asdict(state), "now": iso_time(state.now)})

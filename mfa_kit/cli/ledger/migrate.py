@@ -10,5 +10,5 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb)
 def migrate(*, settings: Settings, output: Output) -> None:
-    """Bring the ledger in PostgreSQL up to date with this mfa-kit. Only its owner can do this."""
+    """Bring the ledger in PostgreSQL up to date with this version of mfa-kit. Only the ledger's owner can do this."""
     output.one("ledger-migrate", {"applied": wiring.shared_ledger.migrate_ledger(settings)})

@@ -78,7 +78,8 @@ def _read_devices(
 
     def read_run(serial: str) -> str | Mark:
         run = inventory.run_of(serial)
-        if run is Mark.UNTAGGED:  # inventory.tags raises AccessDenied if the caller may not read tags
+        # run_of also returns UNTAGGED if the caller may not read tags. Then inventory.tags raises AccessDenied.
+        if run is Mark.UNTAGGED:
             with suppress(NoSuchEntity):
                 inventory.tags(serial)
         return run

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The CSS of the page. The map of all checks is wide, but lines of text stay short.
 STYLE = "body { max-width: 72rem } p, details { max-width: 60rem }\n"
-# The table of the worst accounts has at most WORST accounts, and at most SHOWN checks in each row. A list about at
+# The table of the worst accounts has at most WORST accounts, and at most SHOWN checks in each row. A list of at
 # most OPEN accounts is expanded from the start.
 WORST, SHOWN, OPEN = 10, 3, 10
 # The signs in the map. With them, the map can be read without colors.
@@ -46,7 +46,7 @@ PASSED = "passed"
 
 
 class ReadAccount(NamedTuple):
-    """An account that was read, and the figures of its audit."""
+    """An account that was read, and a summary of its audit."""
 
     account: OrgAccount
     overview: AuditOverview
@@ -103,7 +103,7 @@ def _lead(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> st
         failed = sum(worst[severity] for severity in severities)
         said.append(f"{failed} failed a check ({worst[severities[0]]} of them a {severities[0]} check)")
     if worst[RuleResult.UNKNOWN]:
-        said.append(f"{worst[RuleResult.UNKNOWN]} have checks that could not be evaluated")
+        said.append(f"{worst[RuleResult.UNKNOWN]} had checks that could not be evaluated")
     if unread := sum(states[state] for state in UNREAD):
         said.append(f"{unread} could not be read and did not pass")
     return ", ".join(said)
@@ -164,7 +164,7 @@ def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
     if not ways:
         yield "<p>No user is known to have a console password.</p>"
         return
-    yield f"<p>{count_of(ways.total(), 'user')} have a console password. A user with several devices is "
+    yield f"<p>Users with a console password: {ways.total()}. A user with several devices is "
     yield "counted once, by the strongest device."
     yield "The map below has these numbers for each account.</p>"
     yield sign_in_chart(ways)
@@ -238,7 +238,7 @@ def _columns(rules: Sequence[AuditRule]) -> list[MapColumn]:
 
 def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Sequence[MapColumn]) -> Iterator[str]:
     yield "<h2>All accounts and checks, worst first</h2>"
-    yield "<p>The numbers are users with a console password, by how they sign in. The signs are checks:</p>"
+    yield "<p>Each number is a count of users with a console password. Each sign is the result of a check:</p>"
     marks = (html_mark(f"{SIGNS[name]} {name}", TONES[name]) for name in (*Severity, RuleResult.UNKNOWN))
     plain = (f"{SIGNS[result]} {result}" for result in (RuleResult.PASS, RuleResult.NOT_APPLICABLE))
     yield f"<p>{' '.join(marks)} {' &nbsp; '.join(plain)}</p>"

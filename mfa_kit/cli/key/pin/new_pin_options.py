@@ -24,7 +24,7 @@ OPTIONS = (
     click.option(
         "--generate",
         is_flag=True,
-        help="Generate a PIN of digits. It is shown once. With -r and -o, it is written to an encrypted file.",
+        help="Generate a PIN of digits and show it once. With -r and -o, write it to an encrypted file instead.",
     ),
     click.option(
         "-r",

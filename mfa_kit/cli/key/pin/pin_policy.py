@@ -45,4 +45,4 @@ def pin_policy(
         info = set_pin_policy(opened, keys.pins(), shortest=shortest, force_change=force_change, confirm=confirm)
     output.one("key-pin", pin_row("policy set", info))
     if info.force_pin_change:
-        settings.progress.alert("the key requires a new PIN first: mfa-kit key pin change")
+        settings.progress.alert("the key now requires a new PIN: mfa-kit key pin change")
