@@ -188,7 +188,7 @@ def test_a_folder_is_rekeyed_by_one_process_at_a_time(desk: MfaKit, old: Pair, n
     with AgeFiles(desk.home / "backups", []).alone():
         done = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
     assert done.code == 5
-    assert "another mfa-kit is changing" in done.err
+    assert "another mfa-kit process is changing" in done.err
 
 
 def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None
     file = tmp_path / "identity.age"
     file.write_bytes(b"sealed")
     unlocked = UnlockedIdentity(file, Secret(b"sealed"), Secret(b"text"))
-    with AgeFiles(tmp_path, []).alone(), pytest.raises(IntegrityFault, match="another mfa-kit is changing"):
+    with AgeFiles(tmp_path, []).alone(), pytest.raises(IntegrityFault, match="another mfa-kit process is changing"):
         unlocked.reencrypt(Secret("new"))
     assert file.read_bytes() == b"sealed"
 

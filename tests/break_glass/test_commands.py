@@ -427,7 +427,7 @@ def test_two_rotations_at_once_do_not_interfere(desk: Desk) -> None:
     desk.sealed("root", row["recipient"])
     with alone(Path(row["folder"])):
         done = desk.run("break-glass", "rotate", *desk.here("alice"))
-    assert (done.code, "another mfa-kit is changing" in done.err) == (5, True)
+    assert (done.code, "another mfa-kit process is changing" in done.err) == (5, True)
     assert len(list((desk.home / "break-glass").iterdir())) == 1
 
 

@@ -355,7 +355,7 @@ def test_a_baseline_is_about_one_account_or_about_all(org_kit: MfaKit, tmp_path:
     assert set(found.values()) == {"fail"}
     assert org_kit.run("audit", "--rule", "roles.support", "--baseline", one).code == 1
     wrong = org_kit.run("audit", "--org", "--baseline", baseline(tmp_path, until="2999-12-31", account="member-001"))
-    assert (wrong.code, "account is not the ID of an account" in wrong.err) == (2, True)
+    assert (wrong.code, "account is not an account ID" in wrong.err) == (2, True)
 
 
 def test_a_finding_that_is_gone_is_gone_in_every_account(org_kit: MfaKit, tmp_path: Path) -> None:

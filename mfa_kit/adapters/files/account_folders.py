@@ -61,7 +61,7 @@ class FoldersOnDisk:
             replace_file(folder, name, text.encode())
 
     def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
-        """Record the start of a run that reads every account. `at` is the time in Unix seconds by AWS's clock.
+        """Record the start of a run over all selected accounts. `at` is the time in Unix seconds by AWS's clock.
 
         `options` are the command-line options of the run. A command that continues the run must repeat them.
         """
@@ -84,8 +84,8 @@ class FoldersOnDisk:
             return None
         if not same:
             raise UsageFault(
-                f"the run in {self.base} had other accounts or rules",
-                "repeat its options with --resume, or name another --output-dir",
+                f"the earlier run in {self.base} had other accounts or rules",
+                "repeat the options of that run with --resume, or name another --output-dir",
             )
         return at
 
@@ -96,7 +96,7 @@ class FoldersOnDisk:
             return None
         try:
             found = read_snapshot(file)
-        except MfaKitError:  # damaged or from another version, so the caller reads the account again
+        except MfaKitError:  # damaged, or in another version of the format
             return None
         return None if found.holes or found.account != account else found
 
@@ -126,7 +126,7 @@ def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
 
 
 def _clean(base: Path, account: str) -> None:
-    """Remove the temporary folders that an interrupted write of an account's subfolder left.
+    """Remove an account's temporary folders. Killed processes and failed writes leave such folders.
 
     If the account has no subfolder now, put its earlier subfolder back. Raise OSError if that fails.
     """
@@ -147,5 +147,5 @@ def _writing(place: Path) -> Iterator[None]:
     except OSError as error:
         raise IntegrityFault(
             f"{place} cannot be written: {error.strerror}",
-            "check the folder and its free space, then run this again with --resume",
+            "check the folder and the free space, then repeat the command with --resume",
         ) from None

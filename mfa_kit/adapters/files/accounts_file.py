@@ -1,4 +1,4 @@
-"""Reads and writes files that list accounts in the format of c7n-org, as JSON or YAML."""
+"""Reads lists of accounts in the format of c7n-org from JSON or YAML files, and converts such lists to JSON."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -52,15 +52,17 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError:
         raise UsageFault("the file is not in UTF-8", "save it in UTF-8") from None
     if not text.strip():
-        raise UsageFault("the file is empty", "write it from the organization: mfa-kit accounts export -o FILE")
+        raise UsageFault(
+            "the file is empty", "export the accounts of your organization: mfa-kit accounts export -o FILE"
+        )
     return text
 
 
 def _parse(text: str, parse_yaml: ParseYaml, *, only_json: bool) -> tuple[object, Locate]:
     """Return the parsed document, and a function that says where an account is in the file.
 
-    Text that begins with `{` is first parsed as JSON. If that fails, or for other text, `parse_yaml` is called, but
-    never if `only_json` is true.
+    If `only_json` is true, parse the text as JSON. Otherwise, parse it as YAML with `parse_yaml`, but if it begins with
+    `{`, try JSON first.
     """
     if not only_json and not text.lstrip().startswith("{"):
         return parse_yaml(text)

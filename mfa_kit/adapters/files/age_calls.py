@@ -22,7 +22,7 @@ ONE_AT_A_TIME = threading.Lock()
 
 
 def without_armor(content: Secret[bytes]) -> Secret[bytes]:
-    """Return the binary form of an armored file (`age -a`). Any other content is returned unchanged.
+    """Return the binary form of an armored file (`age -a`). Other content, and damaged armor, are returned unchanged.
 
     `content` is a Secret, because it may be an identity file without a passphrase.
     """

@@ -1,6 +1,6 @@
 """Encrypts and decrypts backups. A backup is an age file (age-encryption.org/v1) with a picture of a device's QR code.
 
-The module `stores` has the interface for writing, reading and removing the files.
+The module `stores` defines the interface for writing, reading and removing the files.
 """
 
 from collections.abc import Callable, Iterator
@@ -51,8 +51,8 @@ def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
 class AgeFiles:
     """A Vault (store of encrypted backups) in one folder. It encrypts new backups to the recipients `to`.
 
-    For a user who has a recipient, it also writes a copy that only this user can decrypt, to the subfolder `users`. If
-    `to` is empty, it writes only this copy, and nothing for users without a recipient. `accept` raises UsageFault if
+    For a user who has a recipient, it also writes a copy to the subfolder `users`. Only this user can decrypt the copy.
+    If `to` is empty, it writes only this copy, and nothing for users without a recipient. `accept` raises UsageFault if
     new backups must not be written to the folder. `plugins` may run for the users' recipients.
     """
 
@@ -87,7 +87,7 @@ class AgeFiles:
         return AgeFiles(self._folder / OWN, self._recipients_of(recipient), self._stores)
 
     def _recipients_of(self, user: str) -> list[Recipient]:
-        """Return the recipient of a user's own copy. `user` is its public key as text."""
+        """Return the recipient of a user's own copy, in a list. `user` is the user's public key as text."""
         return parse_recipients([user], plugins=self._plugins)
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
@@ -119,9 +119,9 @@ class AgeFiles:
         self._stores.folder(self._folder).check()
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Write the backup `entry.backup` of a key URI, and the user's own copy if the user has a recipient.
+        """Write a key URI to the backup `entry.backup`, and to the user's own copy if the user has a recipient.
 
-        If `entry.backup` is None, write nothing. Raise IntegrityFault if a file exists or cannot be written.
+        If `entry.backup` is None, write nothing. Raise IntegrityFault if one of the files exists or cannot be written.
         """
         if entry.backup is None:
             return
@@ -135,7 +135,7 @@ class AgeFiles:
             self._put(own, picture, self._recipients_of(intent.recipient), self._folder / OWN)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
-        """Write a backup of a key URI. Raise IntegrityFault if the file exists or cannot be written."""
+        """Write a key URI to a backup. Raise IntegrityFault if the file exists or cannot be written."""
         self._put(backup, symbol.png(uri, caption=_caption(backup)), self._to, self._folder)
 
     def _put(self, backup: Backup, picture: Png, to: list[Recipient], folder: Place) -> None:

@@ -28,7 +28,9 @@ def new_backup(folder: Place, *, account: str, user: str, device: str, run: str)
     """Return a Backup with the path for its new file. Raise UsageFault if the file name would be too long."""
     path = folder / encoded(account) / encoded(user) / f"{encoded(device)}-{run}{SUFFIX}"
     if len(path.name) > NAME_MAX:
-        raise UsageFault(f"{device} is too long for the name of a backup file", "choose a shorter --name")
+        raise UsageFault(
+            f"the device name {device} is too long for the name of a backup file", "choose a shorter --name"
+        )
     return Backup(account=account, user=user, device=device, run=run, path=path)
 
 

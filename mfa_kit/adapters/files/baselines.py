@@ -11,7 +11,7 @@ from mfa_kit.account.past_audits import Acceptance
 from mfa_kit.core.errors import UsageFault
 
 FIELDS = ("rule", "subject", "owner", "reason", "until")
-FORM = "each entry is a table [[accepted]] with rule, subject, owner, reason and until, and optionally account"
+FORM = "write each entry as a table [[accepted]] with rule, subject, owner, reason and until, and optionally account"
 ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 # The maximum size of a file in octets. A baseline for 5,000 users has about a hundredth of this size.
 LARGEST = 64 << 20
@@ -33,7 +33,7 @@ def read_baseline(file: Path, rules: Container[str]) -> list[Acceptance]:
     entries = found.pop("accepted", [])
     if found or not isinstance(entries, list):
         name = next(iter(found), "accepted")
-        raise UsageFault(f"{file} has {name!r}, which is not a list of entries", FORM)
+        raise UsageFault(f"{file} has {name!r}, which is not a list of tables [[accepted]]", FORM)
     wrong = [f"entry {number}: {why}" for number, row in enumerate(entries, 1) for why in _faults(row, rules)]
     if wrong:
         raise UsageFault(f"{file} has wrong entries: {'; '.join(wrong)}", FORM)
@@ -56,7 +56,7 @@ def _wrong_values(row: Mapping[str, Any], rules: Container[str]) -> Iterator[str
     if isinstance(row.get("rule"), str) and row["rule"] not in rules:
         yield f"there is no rule {row['rule']!r}"
     if "account" in row and not (isinstance(row["account"], str) and ACCOUNT.fullmatch(row["account"])):
-        yield "account is not the ID of an account: 12 digits in quotation marks"
+        yield "account is not an account ID (12 digits in quotation marks)"
     if _day(row.get("until")) is None:
         yield "until is missing, or is not a date such as 2027-03-31"
 

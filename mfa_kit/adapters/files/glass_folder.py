@@ -21,7 +21,7 @@ def write_folder(place: Path, files: Mapping[str, bytes]) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest in a folder. Raise IntegrityFault if it cannot be read."""
+    """Return the manifest in a folder. Raise IntegrityFault if it cannot be read or is not valid."""
     return parse_manifest(read_file(folder / FILE), where=str(folder / FILE))
 
 
@@ -42,8 +42,8 @@ def newest_folder(base: Path) -> Path | None:
 def folders_beside(folder: Path) -> list[tuple[Path, Manifest]]:
     """Return this folder and its sibling folders with their manifests, the newest last.
 
-    Folders without a readable manifest are left out. So are folders that were not written completely, because mfa-kit
-    will remove them.
+    Folders without a valid manifest are left out. Folders that were not written completely are left out too, because
+    mfa-kit will remove them.
     """
     found: list[tuple[Path, Manifest]] = []
     for each in folder.parent.iterdir():

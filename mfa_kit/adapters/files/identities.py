@@ -51,8 +51,8 @@ def read_identities(
 
     An age identity is `AGE-SECRET-KEY-1…`, or `AGE-PLUGIN-NAME-1…` for one of `plugins`. `ask` returns the passphrase
     of an encrypted file. After a wrong passphrase, `retry` returns whether to ask again. `unlock_ssh` opens SSH keys
-    that have a passphrase; if it is None, these keys are refused. Raise UsageFault for a file that cannot be used, or
-    whose plugin must not run.
+    that have a passphrase. If `unlock_ssh` is None, these keys are refused. Raise UsageFault for a file that cannot be
+    used, or whose plugin must not run.
     """
     return Secret([identity for file in files for identity in _identities(file, ask, retry, plugins, unlock_ssh)])
 
@@ -156,13 +156,13 @@ def _is_locked_ssh_key(text: Secret[bytes]) -> bool:
 def _unlocked(
     file: Path, text: Secret[bytes], ask: Ask | None, retry: Callable[[Path], bool], unlock_ssh: UnlockSsh | None
 ) -> Secret[bytes]:
-    """Return a decrypted SSH private key. Raise WrongPassphrase after the last try.
+    """Decrypt an SSH private key with a passphrase from `ask`. Return the decrypted key.
 
-    Raise UsageFault if no passphrase can be asked for.
+    Raise WrongPassphrase if the last try fails, and UsageFault if `ask` or `unlock_ssh` is None.
     """
     if ask is None or unlock_ssh is None:
         raise UsageFault(
-            f"{file} is an SSH key with a passphrase, which cannot be asked for here",
+            f"{file} is an SSH key with a passphrase, and this command cannot ask for the passphrase",
             f"give another identity, or decrypt the backup with age: age -d -i {quote(str(file))} BACKUP",
         )
     while (key := unlock_ssh(text, ask(file))) is None:
@@ -181,8 +181,9 @@ def split_by_recipients(
 ) -> tuple[Secret[list[Identity]], Secret[list[Identity]] | None]:
     """Split identities into the old ones and the new ones. A new identity belongs to one of `recipients`.
 
-    Return the old and the new identities. If none is old, the first result has all identities, because the caller
-    always needs identities to decrypt with. If none is new, the second result is None.
+    SSH keys and plugins count as old, because pyrage does not return their public keys. Return the old and the new
+    identities. If none is old, the first result has all identities, because the caller always needs identities to
+    decrypt with. If none is new, the second result is None.
     """
     texts, own = frozenset(recipients), recipients_of(keys)
     others = Secret([key for key, text in zip(keys.reveal(), own, strict=True) if text not in texts])
@@ -191,7 +192,7 @@ def split_by_recipients(
 
 
 class NewIdentity:
-    """A new X25519 identity. Use `text`, the unencrypted private key, only for letters."""
+    """A new X25519 identity. Use `text`, the unencrypted private key, only in printed letters."""
 
     def __init__(self) -> None:
         self._identity = Secret(pyrage.x25519.Identity.generate())

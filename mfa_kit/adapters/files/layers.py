@@ -1,6 +1,6 @@
 """Encrypts a break-glass identity in layers, one for each custodian of a set, and removes the layers.
 
-Each layer is an age file (age-encryption.org/v1), so `age -d -i FIRST | age -d -i SECOND` decrypts two layers.
+Each layer is an age file (age-encryption.org/v1), so `age -d -i FIRST FILE | age -d -i SECOND` decrypts two layers.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,7 +57,7 @@ class GlassIdentity:
         return Secret([*self.keys.reveal(), *other.keys.reveal()])
 
     def files(self, manifest: Manifest, plugins: Plugins = NO_PLUGINS) -> Mapping[str, bytes]:
-        """Return the content of each file of the folder that a manifest describes, by file name.
+        """Return the content of each file of a break-glass folder, by file name. `manifest` describes the folder.
 
         `plugins` may run for the custodians' public keys. Raise UsageFault if a public key cannot be used.
         """
@@ -94,12 +94,12 @@ def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: 
 def remove_outer_layer(sealed: bytes, keys: Secret[list[Identity]], *, where: str) -> bytes:
     """Decrypt an age file that contains another age file, and return the inner one.
 
-    Raise the errors of `remove_layer`. Raise IntegrityFault if the content is not an age file: it may be the identity,
-    which must not be returned.
+    Raise the errors of `remove_layer`. Raise IntegrityFault also if the content is not an age file, because it may then
+    be the unencrypted identity, which must not be returned.
     """
     rest = remove_layer(Secret(sealed), keys, where=where)
     if not rest.reveal().startswith(MAGIC):
-        raise IntegrityFault(f"{where} has fewer layers than its set", "use another copy of the folder")
+        raise IntegrityFault(f"{where} has fewer layers than its set has custodians", "use another copy of the folder")
     return rest.reveal()
 
 

@@ -26,7 +26,7 @@ class LocalFolder:
         self._path = path
 
     def check(self) -> None:
-        """Raise UsageFault if the folder is a symlink or cannot be written.
+        """Raise UsageFault if the folder is a symlink, or if backups cannot be written to it.
 
         If the folder does not exist yet, check the nearest folder above it that exists.
         """
@@ -121,7 +121,7 @@ class LocalFile:
     def remove(self, *, sealed: bool) -> None:
         """Remove the file, and an incomplete file that a killed process left, if they exist.
 
-        `sealed` is true if the file was written completely before. A missing folder then raises IntegrityFault.
+        `sealed` is true if the file was once written completely. A missing folder then raises IntegrityFault.
         """
         path = self._path
         with faults_of(path, "removed"):
@@ -132,7 +132,7 @@ class LocalFile:
                     return
                 raise IntegrityFault(
                     f"the folder {path.parent} does not exist, so the backup in it was not removed",
-                    "mount it, or repeat the command on the computer that has it; or if it no longer exists: "
+                    "mount the folder, or repeat the command on the computer that has it; if the folder was deleted: "
                     f"mkdir -p {quote(str(path.parent))}; then repeat the command",
                 ) from None
             try:

@@ -1,4 +1,4 @@
-"""Decrypts backups with the same identities, and records each attempt in the log."""
+"""Decrypts backups, and records each attempt in the log."""
 
 from collections.abc import Callable
 

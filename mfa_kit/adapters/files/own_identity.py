@@ -1,6 +1,6 @@
 """The identity of this computer: a file that is encrypted with a passphrase, and a file with its public key.
 
-The name of the identity file contains its public key too. But a file can be renamed, and backups that are encrypted to
+The name of the identity file contains the public key too. But a file can be renamed, and backups that are encrypted to
 a wrong key are lost. So mfa-kit writes the public key file only after it has decrypted a test message with the
 identity.
 """
@@ -55,7 +55,7 @@ def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]
 
 
 def proven_recipient(file: Path) -> str | None:
-    """Return the recipient of an identity file that was tested, and so has a public key file. Otherwise return None.
+    """Return the recipient of an identity file, or None if the file has no public key file and so was never tested.
 
     Raise UsageFault if other users could have written one of the two files, or if the public key is not the one in the
     identity file's name.
@@ -74,10 +74,10 @@ def proven_recipient(file: Path) -> str | None:
 
 
 def prove(file: Path, passphrase: Secret[str]) -> str:
-    """Test that an identity file decrypts a message to the recipient in its name. Return this recipient.
+    """Test that an identity file decrypts a message to the recipient in its name, and return this recipient.
 
-    Then write the public key file, unless it exists. Raise UsageFault for a wrong passphrase, and IntegrityFault if the
-    file contains another identity.
+    If the test succeeds, write the public key file, unless it exists. Raise UsageFault for a wrong passphrase, and
+    IntegrityFault if the file contains another identity.
     """
     _read_ours(file)
     keys = read_identities([file], lambda _: passphrase)
@@ -119,5 +119,5 @@ def _read_ours(file: Path) -> bytes:
     fault = fault_of_owner(file, status) or fault_of_owner(file.parent, file.parent.stat())
     if fault or not stat.S_ISREG(status.st_mode):
         aside = f"mv {quote(str(file))} {quote(f'{file}.other')}"
-        raise UsageFault(*(fault or (f"{file} is not a file", f"move it away: {aside}")))
+        raise UsageFault(*(fault or (f"{file} is not a regular file", f"move it away: {aside}")))
     return content

@@ -48,7 +48,7 @@ def read_image(file: IO[bytes]) -> Png:
 
 
 def shred_image(image: ImageFile) -> int:
-    """Overwrite a picture file with random octets and remove it. Return how many other hard links to it exist.
+    """Overwrite a picture file with random octets and remove it. Return how many other hard links the file has.
 
     Raise IntegrityFault if that fails, or if the file was replaced after it was read.
     """

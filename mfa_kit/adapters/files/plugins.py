@@ -137,7 +137,7 @@ class Plugins:
 
 @contextmanager
 def _searching(folder: Path) -> Iterator[None]:
-    """Set the PATH of this process to one folder during the `with` block. Also remove AGEDEBUG, permanently."""
+    """Set the PATH of this process to one folder during the `with` block. Unset AGEDEBUG permanently."""
     os.environ.pop(DEBUG, None)
     before = os.environ.get("PATH")
     os.environ["PATH"] = str(folder)
@@ -170,7 +170,10 @@ class Unattended:
 
 
 def _unanswered(question: str) -> Declined:
-    return Declined(f"a plugin asks a question that needs an answer ({without_controls(question)})", "use a terminal")
+    return Declined(
+        f"an age plugin asks a question, but there is no terminal to answer in ({without_controls(question)})",
+        "run the command in a terminal",
+    )
 
 
 def check_program(program: Path) -> None:
@@ -232,7 +235,8 @@ def decrypt(sealed: bytes, keys: Sequence[Identity]) -> bytes:
 def _running(what: str) -> Iterator[None]:
     """Run plugins in only one thread at a time, so that only one plugin asks the user questions.
 
-    If a method of Prompts raised an exception during the `with` block, raise it. If pyrage panics, raise DeviceFault.
+    If a method of Prompts raised an exception during the `with` block, raise that exception at the end of the block. If
+    pyrage panics, raise DeviceFault.
     """
     with ONE_AT_A_TIME, contain_panics(_fault(NONSENSE, what)):
         RAISED.error = None

@@ -36,9 +36,9 @@ def create_private(folder: int, name: str, data: whole_files.Content) -> None:
 
 @contextmanager
 def faults_of(path: Path, failed: str = "written") -> Iterator[None]:
-    """Convert an OSError in the `with` block to IntegrityFault, whose message says that `path` cannot be `failed`.
+    """Convert an OSError in the `with` block to IntegrityFault.
 
-    `failed` is a past participle: "written", "read" or "removed".
+    The message says that `path` cannot be "written", "read" or "removed". `failed` is this word.
     """
     try:
         yield
@@ -88,5 +88,5 @@ def hold(folder: int, path: Path) -> None:
         try_to_lock(folder)
     except BlockingIOError:
         raise IntegrityFault(
-            f"another mfa-kit is changing {path}", "wait until it ends, then repeat the command"
+            f"another mfa-kit process is changing {path}", "wait until it ends, then repeat the command"
         ) from None

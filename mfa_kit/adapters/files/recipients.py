@@ -47,7 +47,7 @@ def parse_recipients(
     """
     found = [_recipient(text, plugins, where=f"{given} {text}") for text in texts]
     for file in files:
-        found += [_recipient(line, plugins, where=f"{file}, line {number}") for number, line in _lines(file)]
+        found += [_recipient(line, plugins, where=f"line {number} of {file}") for number, line in _lines(file)]
     if found and all(isinstance(one.key, pyrage.tag.Recipient) for one in found):
         raise UsageFault(
             "every recipient is an age1tag key, and Debian's age 1.2 does not support such keys",

@@ -27,8 +27,8 @@ PAGE = """<!doctype html>
 def write_page(folder: Path, address: Secret[str], *, what: str = "the AWS console") -> Iterator[Path]:
     """Write a page that redirects to `address`, and yield the page's path. At the end, remove the page.
 
-    Only this user can read the page. Its text says that `what` is being opened. Also remove the pages of killed
-    processes, if they are so old that their sign-in tokens have expired.
+    Only this user can read the page. Its text says that `what` is being opened. Also remove the pages that killed
+    processes left, if the pages are so old that their sign-in tokens have expired.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in folder.glob("console-*.html"):

@@ -10,7 +10,8 @@ from mfa_kit.core.otp import Secret
 class AgeResealer:
     """Decrypts backups with the given identities, and encrypts them to the recipients of `vault` (the new recipients).
 
-    An identity is new if its public key is one of the new recipients. The other identities are old.
+    An identity is new if its public key is one of the new recipients. The other identities are old. SSH keys and
+    plugins count as old, because pyrage does not return their public keys.
     """
 
     def __init__(self, vault: AgeFiles, identities: Secret[list[Identity]]) -> None:
@@ -33,16 +34,16 @@ class AgeResealer:
     def reseal(self, backup: Backup) -> bool:
         """Decrypt a backup with the old identities, and encrypt it to the new recipients.
 
-        If no identity is old, decrypt with the new ones. Return whether any given identity can decrypt the new file.
-        Raise OthersSeal if no identity that was tried can decrypt the old file.
+        If no identity is old, decrypt with the new ones. Return whether one of the given identities can decrypt the new
+        file. Raise OthersSeal if no identity that was tried can decrypt the old file.
         """
         return self._vault.rekey(backup, self._old, proof=self._all)
 
     def reseal_with_new(self, backup: Backup) -> bool:
         """Decrypt a backup with the new identities, and encrypt it to the new recipients.
 
-        Return whether any given identity can decrypt the new file. Raise OthersSeal if no new identity can decrypt the
-        old file.
+        Return whether one of the given identities can decrypt the new file. Raise OthersSeal if no new identity can
+        decrypt the old file.
         """
         return self._vault.rekey(backup, self._new_identities(), proof=self._all)
 

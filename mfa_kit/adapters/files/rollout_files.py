@@ -85,7 +85,7 @@ def write_text(path: Path, text: str) -> None:
     """
     if path.is_dir():
         raise UsageFault(f"{path} is a folder", "name a file in this folder")
-    # Without this check, root would replace /dev/stdout with a file.
+    # Without this check, mfa-kit, if run by root, would replace /dev/stdout with a file.
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise UsageFault(f"{path} is a link, a pipe or a device", "name a regular file")
     try:

@@ -18,7 +18,8 @@ from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
 
 SCHEMA, VERSION = "mfa-kit/snapshot", 1
-# The maximum size of a snapshot in octets. The snapshot of an account with 5,000 users has about a hundredth of it.
+# The maximum size of a snapshot in octets. The snapshot of an account with 5,000 users has about a hundredth of this
+# size.
 LARGEST = 512 << 20
 
 
@@ -34,12 +35,12 @@ def write_snapshot(snapshot: Snapshot, file: Path) -> None:
             create_file(folder, file.name, snapshot_text(snapshot).encode())
     except OSError as error:
         raise IntegrityFault(
-            f"{file} cannot be written: {error.strerror}", "give a new file in another folder: --snapshot FILE"
+            f"{file} cannot be written: {error.strerror}", "name a new file in a writable folder: --snapshot FILE"
         ) from None
 
 
 def read_snapshot(file: Path) -> Snapshot:
-    """Read a snapshot. Raise UsageFault if the file cannot be read or is not a snapshot of this version."""
+    """Read a snapshot. Raise UsageFault if the file cannot be read, or is not a snapshot in the current format."""
     try:
         if not file.is_file() or file.stat().st_size > LARGEST:
             raise UsageFault(
@@ -52,7 +53,7 @@ def read_snapshot(file: Path) -> Snapshot:
         found = None
     if not isinstance(found, dict) or found.get("schema") != SCHEMA or found.get("version") != VERSION:
         raise UsageFault(
-            f"{file} is not a snapshot (or was made by another version)",
+            f"{file} is not a snapshot, or another version of mfa-kit made it",
             "take a new one: mfa-kit audit --snapshot NEWFILE",
         )
     try:

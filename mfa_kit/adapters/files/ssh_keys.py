@@ -26,13 +26,13 @@ MOST_ROUNDS = 1024
 def unlock_ssh_key(text: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes] | None:
     """Return an SSH private key without its passphrase. Return None if the passphrase is wrong or the key is damaged.
 
-    Raise UsageFault if the key has more than MOST_ROUNDS rounds, because a try could then take minutes.
+    Raise UsageFault if the key has more than MOST_ROUNDS bcrypt rounds, because a try could then take minutes.
     """
     match = OPENSSH.search(text.reveal())
     if match and _rounds(Secret(match[1])) > MOST_ROUNDS:
         raise UsageFault(
-            f"the passphrase of this SSH key has more than {MOST_ROUNDS} rounds",
-            "give the key a passphrase with fewer: ssh-keygen -p -a 100 -f FILE",
+            f"the passphrase of this SSH key has more than {MOST_ROUNDS} bcrypt rounds",
+            "give the key a passphrase with fewer rounds: ssh-keygen -p -a 100 -f FILE",
         )
     load = load_ssh_private_key if match else load_pem_private_key
     try:
@@ -49,7 +49,7 @@ def _rounds(encoded: Secret[bytes]) -> int:
     except binascii.Error:
         return 0
     at, parts = len(MAGIC), list[bytes]()
-    for _ in range(3):  # the names of the cipher and of the function, and the function's options
+    for _ in range(3):  # the cipher's name, and the name and options of the key derivation function
         size = int.from_bytes(start[at : at + 4])
         parts.append(start[at + 4 : at + 4 + size])
         at += 4 + size

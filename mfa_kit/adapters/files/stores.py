@@ -36,8 +36,8 @@ class StoredFile(Protocol):
     def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
         """Replace the content by `change(content)`. Return the result of `check` for the new content as read back.
 
-        `most` is how many octets of the old content are read. The file is not replaced if `check` raises, or if another
-        process changed the file. If this process is killed, the old or the new content remains.
+        At most `most` octets of the old content are read. The file is not replaced if `check` raises an exception, or
+        if another process changed the file. If this process is killed, the old or the new content remains.
         """
         ...
 
@@ -48,14 +48,14 @@ class StoredFile(Protocol):
     def remove(self, *, sealed: bool) -> None:
         """Remove the file and its incomplete copies permanently, if they exist.
 
-        `sealed` is true if the file was written completely before. Then a missing folder or bucket raises
+        `sealed` is true if the file was once written completely. Then a missing folder or bucket raises
         IntegrityFault.
         """
         ...
 
 
 class StoredFolder(Protocol):
-    """A folder of backups. The folder need not exist. Methods raise an error of mfa-kit if they fail."""
+    """A folder of backups. The folder need not exist. Methods raise an MfaKitError if they fail."""
 
     def check(self) -> None:
         """Raise UsageFault if backups cannot be written to the folder. Nothing is changed."""
