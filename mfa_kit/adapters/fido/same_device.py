@@ -1,4 +1,4 @@
-"""Finds the FIDO key that is the same device as the card in a reader.
+"""Finds the FIDO key that is the same device as a smart card. A YubiKey, for example, is both.
 
 Devices are compared by their position on the USB bus, because any device can report any name and serial number.
 """
@@ -29,7 +29,7 @@ def find_same_device(reader: str) -> str | None:
 def _address_of_reader(reader: str) -> tuple[int, int] | None:
     """Return the bus and address of a USB reader (SCARD_ATTR_CHANNEL_ID).
 
-    Return None if the reader is not on USB, or its driver does not report them.
+    Return None if the reader is not on USB, or its driver does not report its bus and address.
     """
     for line in links.ask_readers(lambda: [_channel(reader)]):
         if len(line) >= 4 and line[2] == CHANNEL_USB and not line[3]:  # noqa: PLR2004 - a little-endian DWORD

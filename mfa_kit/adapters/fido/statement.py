@@ -46,8 +46,8 @@ def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> 
     )
     try:
         with warnings.catch_warnings():
-            # Some keys have a certificate with the serial number 0. cryptography warns that a later version will not
-            # accept it. `remark` reports it instead.
+            # Some keys have a certificate with the serial number 0. The package cryptography warns that its later
+            # versions will reject such certificates. Instead of this warning, the field `remark` names the defect.
             warnings.simplefilter("ignore")
             return _judged(registration, attestation, client_data_hash)
     except GARBLED as error:
@@ -60,7 +60,9 @@ def _judged(registration: Registration, attestation: AttestationObject, client_d
         return replace(registration, statement=StatementKind.PLATFORM)
     if attestation.fmt == "none":
         return (
-            replace(registration, statement=StatementKind.NONE) if not statement else _flawed(registration, "not empty")
+            replace(registration, statement=StatementKind.NONE)
+            if not statement
+            else _flawed(registration, "its statement is not empty")
         )
     if attestation.fmt == "packed":
         result: AttestationResult = PackedAttestation().verify(statement, data, client_data_hash)

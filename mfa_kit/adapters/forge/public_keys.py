@@ -16,9 +16,9 @@ from urllib.parse import quote, urlsplit
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.loopback import is_loopback
 
-# How many seconds the connection may take, and then the reading of the response.
+# How many seconds connecting may take. Reading the response may then take the same time again.
 SECONDS = 15
-# The maximum length of a response in octets. A hundred keys have about 60 kB.
+# The maximum length of a response in octets. A hundred keys take about 60 kB.
 LONGEST = 1 << 18
 LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}", re.ASCII)
 
@@ -48,7 +48,7 @@ def check_base(base: str) -> str:
         usable = False
     if not usable or not (base.startswith("https://") or (base.startswith("http://") and is_loopback(base))):
         raise UsageFault(
-            "--base-url is not the address of a forge, which begins with https:// and contains no password",
+            "--base-url is not the address of a forge: it must begin with https:// and contain no password",
             "write https://github.com or https://gitlab.example.com",
         )
     return base.rstrip("/")

@@ -28,7 +28,7 @@ class AuditRecords:
         return None
 
     def open_findings(self, account: str) -> Mapping[str, OpenFinding]:
-        """Return the findings of an account that were open at the last audit of their rule, by ID."""
+        """Return the findings of an account that were open when their rule was last checked, by the finding's ID."""
         found: dict[str, OpenFinding] = {}
         for at, finding, rule, state in self._tables.select(FINDINGS, (account,), types="time text text text"):
             if state == CLOSED:
@@ -41,7 +41,7 @@ class AuditRecords:
         """Record an audit, and the findings that appeared (`opened`) and disappeared (`closed`).
 
         `opened` and `closed` map the ID of each finding to the ID of its rule. With PostgreSQL, the time of the records
-        is the server's, unless the role owns the ledger.
+        is the server's, unless the session's role owns the ledger.
         """
         texts = [json.dumps(each) for each in (dict(audit.results), dict(audit.failed), list(audit.rules))]
         rows = [(audit.at, account, number, rule, OPEN) for number, rule in sorted(opened.items())]

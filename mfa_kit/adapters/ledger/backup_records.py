@@ -31,7 +31,7 @@ class BackupRecords:
 
     @property
     def computers(self) -> Computers:
-        """The reader of which computer recorded which row of the ledger."""
+        """An object that reads which computer recorded which row of the ledger."""
         return Computers(self._tables)
 
     def record_sealed(
@@ -48,7 +48,10 @@ class BackupRecords:
         write((SEAL, rows))
 
     def withdraw_sealed(self, backups: Iterable[str]) -> None:
-        """Remove the records that this object added with `record_sealed` for these backups, except those of `own`."""
+        """Remove the records that this object added with `record_sealed` for these backups.
+
+        The records of the users' own copies remain.
+        """
         self._tables.write((WITHDRAW, [(backup, self._now) for backup in backups]))
 
     def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
@@ -80,7 +83,10 @@ class BackupRecords:
         return dict(self._tables.select(sql, types="text time"))
 
     def makers(self) -> dict[tuple[str, str], str]:
-        """Return the computer that made each device, by run and serial. Without a shared ledger, this is empty."""
+        """Return the computer that made each device, by run and serial.
+
+        The result is empty if the ledger is not shared.
+        """
         return self.computers.of_devices()
 
     def confirmed_devices(self) -> set[str]:
@@ -103,9 +109,9 @@ class BackupRecords:
         return {backup for (backup,) in rows if backup}
 
     def losses(self, account: str | None, devices: Collection[str]) -> list[str]:
-        """Return the IDs of the runs that reported a device of an account with one of these names as lost.
+        """Return the IDs of the runs that reported one of these devices of an account as lost.
 
-        If `account` is None, return the runs for all accounts.
+        `devices` has device names. If `account` is None, return the runs of all accounts.
         """
         rows = self._tables.select(
             "select run, intent ->> 'name' from journal where verb = 'lost' and $1 in (intent ->> 'account', '')",

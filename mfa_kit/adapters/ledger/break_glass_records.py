@@ -22,7 +22,7 @@ class BreakGlassRecords:
     def add(self, record: Record) -> None:
         """Record one use of an identity.
 
-        With PostgreSQL, the time of the record is the server's, unless the role owns the ledger.
+        With PostgreSQL, the time of the record is the server's, unless the session's role owns the ledger.
         """
         custodians = json.dumps(dict(record.custodians))
         row = (record.at, record.recipient, record.action, custodians, record.threshold, record.backups)

@@ -12,7 +12,7 @@ OWN = "users/"
 # a computer that settled (completed or undid) the run.
 MAKERS = "select distinct on (run, serial) run, serial, computer from transitions order by run, serial, id"
 DEVICES = f"select run, serial, computer from ({MAKERS}) as made where $1::text[] is null or run = any($1)"  # noqa: S608
-# Selects the team whose rows the session's role sees. For a role that sees the rows of all teams, there is no row.
+# Selects the team whose rows the session's role sees. Selects nothing if the role sees the rows of all teams.
 TEAM = """
     select my_team() where not is_auditor()
         and not (select rolsuper or rolbypassrls from pg_roles where rolname = session_user)
@@ -21,8 +21,8 @@ TOKENS = "select serial, computer from tokens"
 BACKUPS = "select distinct on (backup) backup, computer from seals order by backup, since, recorded"
 DRILLS = "select distinct on (backup) backup, computer from drills where result = 'proved' order by backup, at desc"
 FAILURES = """select "user", computer from failures where plan = $1 and cause <> ''"""
-# Selects the devices in the journal, oldest first, with the names of the key or token that stores the secret. A device
-# has no user here if it is not enabled yet or was revoked.
+# Selects the devices in the journal, oldest first, with the names of the key or token that stores the secret. The user
+# is null if the device is not enabled yet, or was revoked.
 HARDWARE = f"""
     select intent ->> 'hardware', intent ->> 'card', serial, made.computer,
         case when reached in ('enabled', 'confirmed', 'revoking') then intent ->> 'user' end
@@ -85,7 +85,7 @@ class Computers:
         return dict(self._select(DRILLS, types="text text"))
 
     def of_failures(self, plan: str) -> dict[str, str]:
-        """Return the computer on which each user of a plan last failed. `plan` is the digest of the plan's file."""
+        """Return the computer on which each user's enrollment last failed. `plan` is the digest of the plan's file."""
         return dict(self._select(FAILURES, (plan,), types="text text"))
 
     def held_keys(self) -> list[HeldKey]:

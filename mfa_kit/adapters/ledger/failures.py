@@ -1,4 +1,4 @@
-"""Stores the failures of users in a rollout for `rollout status`. Successes are in the journal."""
+"""Stores the failed enrollments of a rollout for `rollout status`. The journal has the successful enrollments."""
 
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.rollout.outcomes import Failure
@@ -12,7 +12,7 @@ SINCE = """select "user", cause, reason from failures where plan = $1 and at >= 
 
 
 class Failures:
-    """Stores the last failure of each user of a rollout plan. `plan` is the digest of the plan's file."""
+    """Stores the last failed enrollment of each user of a rollout plan. `plan` is the digest of the plan's file."""
 
     def __init__(self, tables: Tables, *, plan: str) -> None:
         self._tables, self._plan = tables, plan

@@ -1,4 +1,4 @@
-"""Reads the ledger's history as log lines: API calls, and how far each device of a run got."""
+"""Reads the ledger's history as log lines: API calls, and the states that runs reached with devices."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

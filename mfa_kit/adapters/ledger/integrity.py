@@ -56,7 +56,7 @@ def find_fault(path: Path) -> LedgerFault | None:
             db.execute("begin immediate")
             db.execute("rollback")
     except sqlite3.OperationalError as error:
-        return LedgerFault(str(error), "end other programs that use it, and check its permissions")
+        return LedgerFault(str(error), "end other programs that use the file, and check its permissions")
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return LedgerFault(f"damaged: {error}", aside)
     return fault

@@ -18,7 +18,7 @@ FIELDS = {*UNCHANGED, "kind"}
 def entry_of(row: SqlRow) -> Entry:
     """Return the journal entry in a row with the columns COLUMNS.
 
-    Raise KeyError, TypeError, ValueError or UsageFault if mfa-kit did not write the row.
+    Raise KeyError, TypeError, ValueError or UsageFault if the row has values that mfa-kit does not write.
     """
     run, intent, verb, reached, backup, since, sealed = row
     return Entry(

@@ -46,7 +46,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Release the locks of all runs, as happens when the process ends, and close the database."""
+        """Release the locks that this process holds, and close the database."""
         for run in self._database.left_held:
             self._release(run)
         self._database.close()
@@ -94,7 +94,7 @@ class Ledger:
         self._database.check()
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
-        """Yield the unfinished journal entries of an account whose runs have no living process.
+        """Yield the unfinished journal entries of an account, without those of runs that a process is working on.
 
         With `user`, yield only the entries of this user. Until the caller asks for the next entry, this process holds
         the lock of the entry's run.
@@ -142,7 +142,7 @@ class Ledger:
         return found
 
     def lives(self, run: str) -> bool:
-        """Return whether a process, this one included, holds or could hold a run's lock."""
+        """Return whether a process (this one or another) holds a run's lock. Return True also if that is uncertain."""
         with self._borrowed(run) as free:
             return not free
 
@@ -150,7 +150,7 @@ class Ledger:
     def _borrowed(self, run: str) -> Iterator[bool]:
         """Take a run's lock until the end of the context, and yield True.
 
-        If a process, this one included, holds or could hold the lock, yield False instead.
+        If a process (this one or another) holds the lock, or if that is uncertain, yield False instead.
         """
         if not self._database.try_to_hold(run):
             yield False
@@ -164,9 +164,9 @@ class Ledger:
     def claimed(self, work: str) -> Iterator[bool]:
         """Take the lock of a piece of work until the end of the context, and yield True.
 
-        If a process, this one included, holds or could hold the lock, yield False instead. The lock is free as soon as
-        that process ends, so another process can then continue the work. `work` is the name of a part of a rollout or
-        of a reserved token. `WORK` in core/models is the pattern of such names.
+        If a process (this one or another) holds the lock, or if that is uncertain, yield False instead. The lock is
+        free as soon as that process ends, so another process can then continue the work. `work` is the name of the
+        lock: it names an account's part of a rollout, or a reserved token (see `WORK` in core/models).
         """
         with self._borrowed(work) as free:
             yield free
@@ -214,7 +214,7 @@ class Ledger:
         return self._database.lightly()
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[LogLine]:
-        """Return the API calls since a Unix time, and how far each device of a run got, oldest first.
+        """Return the API calls since a Unix time, and the states that runs reached with devices, oldest first.
 
         With `user`, return only the lines about this user.
         """

@@ -73,7 +73,7 @@ class Address:
         `computer` is the name of this computer. It becomes a part of the session's name.
         """
         options = " ".join(f"-c {name}={value}" for name, value in SERVER.items())
-        # Disable encryption by GSSAPI. libpq prefers it to TLS, but it does not verify the server's certificate.
+        # Disable encryption by GSSAPI. libpq prefers it to TLS, but GSSAPI does not verify the server's certificate.
         tls = {} if is_local(self.parameters) else {"sslmode": VERIFIED, "gssencmode": "disable"}
         auth = {"require_auth": NOT_IN_CLEAR} if self._needs_auth_rule else {}
         name = f"mfa-kit@{quote(computer, safe='.-_')[:LONGEST_NAME]}/{os.getpid()}"
@@ -92,16 +92,16 @@ def check_one_server(parameters: Mapping[str, str]) -> None:
     variables = {"host": os.environ.get("PGHOST", ""), "hostaddr": os.environ.get("PGHOSTADDR", "")}
     if any("," in parameters.get(name, variable) for name, variable in variables.items()):
         raise UsageFault(
-            "the ledger's address names several servers, but locks hold on one server only", "name one server"
+            "the ledger's address names several servers, but each server has its own locks", "name one server"
         )
 
 
 def is_local(parameters: Mapping[str, str]) -> bool:
-    """Whether the address shows that the server is on this computer: the host is a Unix socket or loopback.
+    """Return whether the address shows that the server is on this computer: the host is a Unix socket or loopback.
 
     libpq prefers `hostaddr` to `host`. libpq takes missing parameters from the service, and then from environment
-    variables. The host of a service is in a file that is not read here. So a service counts as another computer, unless
-    the address itself has a `hostaddr` on this computer.
+    variables. Without a host, it uses a Unix socket. The host of a service is in a file that is not read here. So a
+    service counts as another computer, unless the address itself has a `hostaddr` on this computer.
     """
     if "service" in parameters or "PGSERVICE" in os.environ:
         host = parameters.get("hostaddr", "")
