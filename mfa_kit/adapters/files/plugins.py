@@ -171,7 +171,7 @@ class Unattended:
 
 def _unanswered(question: str) -> Declined:
     return Declined(
-        f"an age plugin asks a question, but there is no terminal to answer in ({without_controls(question)})",
+        f"a plugin asks a question, but there is no terminal to answer in ({without_controls(question)})",
         "run the command in a terminal",
     )
 
