@@ -187,7 +187,7 @@ def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings:
         raise UsageFault(f"{RESUME} needs an identity to decrypt the backup", "add an identity file: -i FILE")
     if settings.dry_run or method not in {None, VIRTUAL.name}:
         raise UsageFault(
-            f"{RESUME} works only for virtual devices, and not with --dry-run", "remove --with and --dry-run"
+            f"{RESUME} accepts neither --dry-run nor --with, except --with virtual", "remove --with and --dry-run"
         )
 
 

@@ -21,7 +21,7 @@ EPILOG = (
     + "\n".join(f"  {name:<14}{recipe.help}" for name, recipe in METHODS.items())
 )
 KEY = "write --with fido2 for a security key, or --with oath for a key that shows codes"
-# The option to finish an unfinished device. It needs no `--with`, because only virtual devices can be finished.
+# The option to finish an unfinished device. It needs no `--with`, because the journal has the device's method.
 RESUME = "--resume"
 # The option to enroll root. Together with `--root`, no USER is given, because root is not an IAM user.
 ROOT = "--root"

@@ -23,8 +23,7 @@ def show_config(*, output: Output) -> None:
 def _without_password(address: str) -> str:
     """Return the address of a ledger, or why the address is not shown.
 
-    The address is shown only if it is valid and contains no password. Without the extra `postgres`, it cannot be
-    checked, so it is not shown either.
+    The address is shown only if `check_address` accepts it, because any other address may contain a password.
     """
     try:
         wiring.ledger.check_address(address)
