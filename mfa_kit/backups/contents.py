@@ -17,9 +17,9 @@ ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 class Opened:
     """A decrypted backup.
 
-    `created` is what IAM returned when the device was created. `label` is the label of the QR code,
-    `ISSUER:DEVICE@ACCOUNT`. `named` has the account, user and device that the path of the file names, or is None if the
-    path is not that of a backup. `notes` are remarks on the QR code for the user.
+    `created` has the secret and the URI in the QR code. `label` is the label of the QR code, `ISSUER:DEVICE@ACCOUNT`.
+    `named` has the account, user and device in the path of the file, or is None if the file does not have the path of a
+    backup. `notes` are remarks on the QR code for the user.
     """
 
     file: Place
@@ -41,11 +41,11 @@ def is_account(text: str) -> bool:
 
 
 def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
-    """Return an Intent that names the device of a backup, for writing the backup's secret to another OATH key.
+    """Return an Intent that names the device of a backup.
 
     The account and the user come from the path of the backup, or from the label if the file was moved. `path_of`
     returns the IAM path of a device, given its run ID and name. Raise IntegrityFault if neither the path of the backup
-    nor the label names a device. Users can change labels in their authenticator app, so a label may name no device.
+    nor the label names a device. A label in an app's export may name no device, because users can change it in the app.
     """
     device, account = device_and_account(opened.label)
     named = opened.named
@@ -60,7 +60,7 @@ def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
         )
     except UsageFault:
         raise IntegrityFault(
-            f"neither the path of {opened.file} nor its label {opened.label!r} names a device",
+            f"neither the path of {opened.file} nor the label {opened.label!r} in its QR code names a device",
             "give the file its original name and folders: ACCOUNT/USER/DEVICE-RUN.png.age",
         ) from None
 

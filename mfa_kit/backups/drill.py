@@ -15,7 +15,7 @@ from mfa_kit.core.places import Place
 # How far the clock of a phone may be off, in steps of 30 s. The limit is high because a test checks the secret, not the
 # clock.
 WITHIN = 10
-# The number of wrong codes after which the result is `differs`.
+# The number of wrong codes after which the result is DIFFERS.
 TRIES = 3
 INSTEAD = "a terminal, or --from oath with the key plugged in"
 NO_KEY = "no plugged-in key has a credential for this device"
@@ -40,9 +40,9 @@ class Drilled:
 
 
 def drill_due(backup: Backup, drills: Mapping[str, float], *, since: float) -> bool:
-    """Return whether a backup was made before `since` and has not passed a test since then.
+    """Return whether a test of a backup is due: the backup was made before `since`, and passed no test after `since`.
 
-    `drills` has the time of the last passed test by the name of the backup. Times are Unix seconds.
+    `drills` maps the name of a backup to the time of its last passed test. Times are Unix seconds.
     """
     return max(backup.made, drills.get(backup.name, 0.0)) < since
 
@@ -92,7 +92,7 @@ class PhoneDrill:
 
 
 def judge_typed(seed: Seed, *, now: Callable[[], float], interaction: Interaction) -> Drill:
-    """Ask for codes of the device until one of them proves that `seed` is its secret. Return the result.
+    """Ask for codes of a device until a code proves that the device has the secret `seed`. Return the result.
 
     The result is DIFFERS after TRIES wrong codes, and SKIPPED if nothing is typed. Text that is not a code does not
     count as a wrong code.

@@ -17,7 +17,7 @@ class KnownRecipients:
 def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[KnownRecipients]:
     """Return each backup with its current recipients, according to `seals`, the ledger's records of recipients.
 
-    The public key of a user who has a separate copy counts as a recipient.
+    If the user has a copy that is encrypted to their own public key, this key counts as a recipient.
     """
     current: dict[str, dict[str, None]] = {}
     for seal in seals:
@@ -31,7 +31,7 @@ def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[K
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposed:
-    """A backup that a recipient's key can decrypt or could decrypt earlier, and the period in which this is possible.
+    """A backup that a recipient's key can decrypt or could decrypt earlier, and the period in which it can do so.
 
     `since` and `until` are Unix times. `since` is None if the recipients are not recorded. `until` is None if the key
     can still decrypt the file, or if the recipients are not recorded.

@@ -35,7 +35,7 @@ def restorable(
     path_of: Callable[[str, str], str],
     losses_of: Callable[[str | None, Collection[str]], Iterable[str]],
 ) -> Intent:
-    """Return an Intent for writing the secret of a backup to another OATH key.
+    """Return an Intent for putting the secret of a backup on another phone or OATH key.
 
     `path_of` returns the IAM path of a device, given its run ID and name. `losses_of` returns the IDs of the runs that
     reported a device as lost, given the device's account (None if unknown) and its possible names. Raise IntegrityFault
@@ -49,14 +49,15 @@ def restorable(
 
 
 def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> None:
-    """Raise UsageFault if the device of a backup was reported lost, because the finder can see the device's codes.
+    """Raise UsageFault if the device of a backup was reported lost.
 
-    `run` is the run ID of the backup, or None if it is unknown. `losses` has the IDs of the runs that reported a device
-    of this name as lost. A loss that is older than the backup does not count, because it concerns an earlier device of
-    the same name. If `run` is None, every loss counts. Run IDs sort by time.
+    Anyone who finds the lost device would see the same codes as on a restored device. `run` is the run ID of the
+    backup, or None if it is unknown. `losses` has the IDs of the runs that reported a device of this name as lost. A
+    loss that is older than the backup does not count, because it concerns an earlier device of the same name. If `run`
+    is None, every loss counts. Run IDs sort by time.
     """
     if any(run is None or loss >= run for loss in losses):
         raise UsageFault(
-            f"{device} was reported lost, and its finder would have the same codes",
+            f"{device} was reported lost, and anyone who finds it can see its codes",
             "give the user a new device: mfa-kit enroll USER",
         )

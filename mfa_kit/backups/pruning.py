@@ -27,10 +27,10 @@ def find_prunable(
 ) -> Iterator[tuple[Backup, Why]]:
     """Yield each backup that is no longer needed, with the reason.
 
-    These are the backups of users who no longer exist in IAM. If `older` is given, they also include each backup that
-    is at least `older` seconds old and whose device no longer exists. A backup is kept while its device exists. A
-    backup that belongs to another account or to root, or that is less than a day old, is kept too, because IAM cannot
-    confirm that the device of such a backup is gone.
+    A backup is no longer needed if its user no longer exists in IAM. If `older` is given, a backup is also no longer
+    needed if it is at least `older` seconds old. In both cases, a backup is kept while its device exists. A backup that
+    belongs to another account or to root, or that is less than a day old, is kept too, because IAM cannot confirm that
+    the device of such a backup is gone.
     """
     now, users = inventory.now(), {name.lower() for name in inventory.users()}
     unassigned = inventory.unassigned()

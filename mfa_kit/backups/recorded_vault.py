@@ -17,7 +17,7 @@ class Recording(Protocol):
     ) -> None:
         """Record the recipients of the backups with these names.
 
-        `own` is the user's own recipient if a separate copy is encrypted to this recipient. With `in_run`, the record
+        `own` is the user's public key if the user gets a copy that is encrypted to this key. With `in_run`, the record
         becomes durable only when the progress of its run is recorded next. If the process is killed before that, the
         record may be lost.
         """
@@ -37,11 +37,11 @@ class RecordedVault:
         self._vault, self._records, self._check_run = vault, records, check_run
 
     def check(self) -> None:
-        """Raise MfaKitError if the wrapped Vault (store of backups) could not write a backup."""
+        """Raise MfaKitError if the wrapped Vault (store of backups) cannot write backups."""
         self._vault.check()
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return the path for the backup of a run, or None if the wrapped Vault (store of backups) will make none."""
+        """Return the path for the backup of a run, or None if the wrapped Vault (store of backups) makes no backup."""
         return self._vault.place(intent, run)
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
@@ -59,8 +59,8 @@ class RecordedVault:
     def seal(self, entry: Entry, uri: KeyUri) -> None:
         """Record who can decrypt the entry's backup and the user's own copy. Then write these files.
 
-        If the process is killed before the journal has the entry as sealed, the record of the recipients may be lost.
-        This does no harm, because the next run removes the device.
+        If the process is killed before the journal says that the entry is sealed, the record of the recipients may
+        be lost. This does no harm, because the next run removes the device.
         """
         if entry.backup is not None:
             intent, path = entry.intent, recorded_place(entry.backup)

@@ -14,7 +14,7 @@ from mfa_kit.backups.exposure import KnownRecipients
 from mfa_kit.core.errors import IntegrityFault, OthersSeal
 from mfa_kit.core.models import Backup, Call
 
-# The number of backups after which the record is updated. After a killed run, up to this many backups are encrypted
+# The number of backups after which the ledger is updated. After a killed run, up to this many backups are encrypted
 # again.
 BATCH = 200
 

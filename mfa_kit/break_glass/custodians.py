@@ -34,7 +34,7 @@ class Custodian:
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of an SSH key as `ssh-keygen -l` prints it. For another key, the key itself, which is short."""
+        """The SHA-256 of an SSH key as `ssh-keygen -l` prints it. For an age key, the key itself, which is short."""
         kind, _, encoded = self.key.partition(" ")
         if not kind.startswith("ssh-"):
             return self.key
@@ -46,8 +46,8 @@ class Custodian:
 class CustodianSet:
     """A set of custodians who can open the identity together, and the name of its file.
 
-    The identity is encrypted to the last of `names`, the result to the custodian before that, and so on. So the first
-    of `names` decrypts first.
+    The identity is encrypted to the last of `names`, then the result to the custodian before the last, and so on. So
+    the first of `names` decrypts first.
     """
 
     file: str

@@ -35,7 +35,7 @@ def check_users(users: Iterable[str], known: Iterable[KnownRecipients]) -> None:
         if user.lower() not in there:
             raise UsageFault(
                 f"no backup of {user} is encrypted to this identity, so there is nothing to compare with a phone",
-                "name a user who has one, as mfa-kit backup list shows: --phone USER",
+                "name a user who has such a backup (see mfa-kit backup recipients): --phone USER",
             )
 
 

@@ -23,7 +23,7 @@ class Manifest:
 
     `recipient` is the identity's public key. `made` is when the folder was written, in Unix seconds. `former` has the
     custodians who were removed. If `break-glass rotate` made the identity, `replaces` is the public key of the identity
-    that it replaces.
+    before the rotation.
     """
 
     recipient: str
@@ -53,7 +53,7 @@ def _written(custodian: Custodian) -> Mapping[str, str]:
 
 
 def parse_manifest(text: bytes, *, where: str) -> Manifest:
-    """Parse the text of a manifest. `where` is the name of the file in errors. Raise IntegrityFault if it is invalid.
+    """Parse the text of a manifest. `where` names the file in errors. Raise IntegrityFault for an invalid manifest.
 
     The fingerprints and the list of files must match the other values, from which they can be computed.
     """
@@ -70,7 +70,7 @@ def parse_manifest(text: bytes, *, where: str) -> Manifest:
             return found
     except (KeyError, TypeError, ValueError, OverflowError, UsageFault):
         pass
-    raise IntegrityFault(f"{where} is damaged, or another version made it", "use another copy of the folder")
+    raise IntegrityFault(f"{where} is damaged, or another version of mfa-kit made it", "use another copy of the folder")
 
 
 def _custodians(value: object) -> tuple[Custodian, ...]:
@@ -80,11 +80,11 @@ def _custodians(value: object) -> tuple[Custodian, ...]:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError("it is not a text")
+        raise TypeError("the value is not a string")
     return value
 
 
 def _number(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError("it is not a number")
+        raise TypeError("the value is not an integer")
     return value

@@ -56,7 +56,9 @@ class Meeting(Generic[K, V]):
             )
         new = [name for name in names if name not in self.here]
         if not new:
-            raise UsageFault(f"{names[0]} is already here", "present the identity of another custodian")
+            raise UsageFault(
+                f"{names[0]} has already presented an identity", "present the identity of another custodian"
+            )
         self.here |= dict.fromkeys(new, keys)
         return new
 
@@ -89,7 +91,7 @@ def hold(
 ) -> tuple[V, tuple[str, ...]]:
     """Hold a meeting. Return the break-glass identity, and the names of the custodians who opened it.
 
-    The identity files of some custodians are given; other custodians enter the path of their file at the terminal.
+    `files` are the identity files of some custodians. Other custodians enter the path of their file at the terminal.
     `read` returns the private keys in a file, or raises UsageFault or DeviceFault if the file cannot be used. If this
     happens with a path from the terminal, print the error and ask for another path. Raise Declined if too few
     custodians came, and IntegrityFault if the identity cannot be decrypted.

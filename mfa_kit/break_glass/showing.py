@@ -1,4 +1,4 @@
-"""Shows the device in a backup on the terminal's alternate screen: its QR code, or its codes."""
+"""Shows the QR code in a backup, or the codes of its device, on the terminal's alternate screen."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from mfa_kit.core.otp import Secret, Seed, Symbol
 
 INSTEAD = "a terminal"
 UNSEEN = "--codes"
-# The first half of a code at the beginning of a line.
+# Matches the first three digits of a code at the beginning of a line.
 HALF = re.compile(r"^(\d{3})", re.MULTILINE)
 
 
@@ -19,7 +19,7 @@ def show_picture(symbol: Symbol, device: str, *, person: Interaction) -> None:
     try:
         person.show(symbol, instead=UNSEEN)
         person.say(f"scan it with an authenticator app: {device}")
-        person.pause("press Enter to remove it from the screen", instead=INSTEAD)
+        person.pause("press Enter to clear the screen", instead=INSTEAD)
     finally:
         person.clear()
 
@@ -31,9 +31,7 @@ def show_codes(seed: Seed, device: str, *, now: Callable[[], float], person: Int
         while shown is None:
             at = otp.step(now())
             person.show(_page(seed, device, at), instead=INSTEAD)
-            found = person.ask_unless(
-                "press Enter to remove it from the screen", partial(_is_over, at, now), instead=INSTEAD
-            )
+            found = person.ask_unless("press Enter to clear the screen", partial(_is_over, at, now), instead=INSTEAD)
             shown = found if isinstance(found, str) else None
     finally:
         person.clear()

@@ -12,7 +12,7 @@ from mfa_kit.core.timestamps import iso_time
 DAY = 86400.0
 # The number of seconds after which a drill of an identity must be repeated.
 DRILL_EVERY = 180 * DAY
-# The uses after which someone may know an identity, in words.
+# The actions after which someone may know an identity, in the words that `due` uses for them.
 HANDLED = {GlassAction.OPENED: "it was opened", GlassAction.PASSED: "a custodian removed a layer of it"}
 
 
@@ -48,8 +48,9 @@ def _backward(records: Iterable[Record]) -> Sequence[Record]:
 def check_custodians(manifest: Manifest, records: Iterable[Record], *, where: str) -> bool:
     """Return whether the ledger has the custodians of an identity on record.
 
-    Raise IntegrityFault if the ledger has other custodians. Without this check, a person who can change the manifest
-    could become a custodian of the next identity. `where` is the name of the manifest in the error.
+    Raise IntegrityFault if the ledger has other custodians or another threshold. Without this check, a
+    person who can change the manifest could become a custodian of the next identity. `where` is the name of the
+    manifest in the error.
     """
     sealed = last(records, manifest.recipient, GlassAction.SEALED)
     if sealed is None:
@@ -57,7 +58,7 @@ def check_custodians(manifest: Manifest, records: Iterable[Record], *, where: st
     keys = {each.name: each.key for each in manifest.group.custodians}
     if (sealed.threshold, sealed.custodians) != (manifest.group.threshold, keys):
         raise IntegrityFault(
-            f"{where} names other custodians than this computer recorded",
+            f"{where} has other custodians or another threshold than the ledger",
             "find out who changed the file, and use another copy of the folder",
         )
     return True
@@ -67,7 +68,9 @@ def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[st
     """Return one sentence for each task that is due for a break-glass identity. `now` is in Unix seconds."""
     found = []
     if opened := last(records, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED):
-        found.append(f"rotate it, because {HANDLED[opened.action]} on {iso_time(opened.at)[:10]}: break-glass rotate")
+        found.append(
+            f"rotate the identity, because {HANDLED[opened.action]} on {iso_time(opened.at)[:10]}: break-glass rotate"
+        )
     if manifest.replaces and not last(records, manifest.recipient, GlassAction.ROTATED):
         found.append("finish the rotation: break-glass rotate")
     drilled = last(records, manifest.recipient, GlassAction.DRILLED)

@@ -225,7 +225,7 @@ def _check_together(values: Mapping[str, Any]) -> None:
     if given().account is not None:
         raise UsageFault(
             "--account allows one account only, so it cannot be used with --accounts or --org",
-            "remove --account, also from the environment, or choose the account with --include",
+            "remove --account (or MFA_KIT_ACCOUNT), or choose the account with --include",
         )
     if values.get("resume") and not values.get("output_dir"):
         raise UsageFault("--resume needs a folder for results", "add --output-dir DIR")

@@ -134,7 +134,7 @@ def audit_limits(advice: str, drilled_within: float, max_session: float | None) 
 def _wanted_rules(names: Sequence[str], framework: Framework | None, output: Output) -> list[AuditRule]:
     """Return the rules to apply: those of the framework, or else those with these names.
 
-    Raise UsageFault if both are given, or if the output form cannot show a framework's verdicts, such as HTML.
+    Raise UsageFault if both are given, or if a framework is given and the output form is HTML, ASFF or OCSF.
     """
     if framework is None:
         return choose_rules(names)

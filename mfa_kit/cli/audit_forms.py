@@ -12,9 +12,10 @@ ASFF, OCSF = "asff", "ocsf"
 SCHEMA_VERSION = "2018-10-08"
 # The type of all findings in ASFF (Security Hub User Guide, "Types taxonomy for ASFF").
 TYPE = "Software and Configuration Checks/AWS Security Best Practices"
-# The maximum lengths of texts in ASFF (Security Hub API reference, AwsSecurityFinding).
+# The maximum lengths of texts in ASFF, and the maximum number of requirements (Security Hub API reference,
+# AwsSecurityFinding).
 TITLE, DESCRIPTION, REMEDY, REQUIREMENTS = 256, 1024, 512, 32
-# The type of the resource in ASFF, by the beginning of the part of the ARN after the account ID.
+# Maps the beginning of the text after the account ID in a resource's ARN to the type of the resource in ASFF.
 RESOURCES = {
     "user/": "AwsIamUser",
     "group/": "AwsIamGroup",

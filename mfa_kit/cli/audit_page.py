@@ -12,7 +12,7 @@ from mfa_kit.cli.audit_charts import TONES, audit_figure, audit_mark, sign_in_ch
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import Tone, html_page, html_table, html_text, html_time, html_words
 
-# The number of subjects, such as users, that a row of the summary names.
+# The maximum number of subjects, such as users, that a row of the table of failed rules names.
 SHOWN = 3
 
 
@@ -86,7 +86,7 @@ def _by_severity(answers: Sequence[RuleAnswer]) -> str:
 def _changes(before: Before) -> Iterator[str]:
     """Yield a chart that compares the failed rules of the last audit with those of this audit.
 
-    Yield nothing if the last audit applied other rules.
+    Yield nothing if there was no earlier audit, or if the last audit applied other rules.
     """
     if before.past is None or not before.changes:
         return
@@ -106,7 +106,8 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
     if not total:
         yield "<p>No user is known to have a console password.</p>"
         return
-    yield f"<p>{total} users have a console password. A user with several devices counts once, by the strongest.</p>"
+    yield f"<p>{total} users have a console password. "
+    yield "A user with several devices counts once, by the strongest device.</p>"
     yield sign_in_chart(ways)
 
 

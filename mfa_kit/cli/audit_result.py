@@ -20,9 +20,9 @@ def print_audit(
     """Print the answer of each rule: its result and its findings.
 
     A table has one paragraph per rule, HTML is one page, and JSON is one document. The other forms have a record for
-    each finding (accepted or not), for each subject whose state is unknown, and for each rule that has neither.
-    `before` is what the ledger knows of earlier audits. `settings` has the region and the AWS profile,
-    from which ASFF gets its region.
+    each finding (accepted or not), for each subject whose state is unknown, and for each rule without either.
+    `before` is what the ledger has about earlier audits. `settings` has the region and the AWS profile for ASFF; see
+    `print_records`.
     """
     match output.form:
         case "table":
@@ -58,8 +58,7 @@ def _print_paragraph(answer: RuleAnswer, output: Output, names: int) -> None:
     """Print a rule: its result and title, its findings with the commands that fix them, and its unknown subjects.
 
     Accepted findings are printed last, each with the person who accepts it, the end date and the reason. `names` is the
-    width of the column of rule IDs. The severity of a rule that passes or does not apply has no color, because nothing
-    is wrong.
+    width of the column of rule IDs. The severity has a color only if the rule fails or its result is unknown.
     """
     rule = answer.rule
     words = (f"{answer.result.upper():<14}", f"{rule.severity:<8}")

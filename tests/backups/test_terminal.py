@@ -201,7 +201,7 @@ def test_the_backup_of_a_device_of_another_tool_is_revoked_too(desk: Desk, lab: 
     assert json.loads(window.printed("out"))["shredded"] is True
     assert not (desk.folder / "shot.png").exists()
     assert "copies may remain on an SSD" in window.printed("err")
-    assert "the content of its 1 other name (hard links) was overwritten too" in window.printed("err")
+    assert "the picture was also overwritten under 1 other name (hard links)" in window.printed("err")
     assert (desk.folder / "linked.png").read_bytes() != made["QRCodePNG"]
     [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
     assert (device["backup"], device["made"]) == (str(backup), "unknown")

@@ -159,7 +159,7 @@ def test_a_phone_whose_backup_does_not_open_fails_the_drill(desk: Desk, typed: T
     ("here", "code", "said"),
     [
         (("alice", "stranger"), 2, "this identity belongs to none of the custodians alice, bob, carol"),
-        (("alice", "alice"), 2, "alice is already here"),
+        (("alice", "alice"), 2, "alice has already presented an identity"),
         (("alice",), 8, "identity file of the next custodian must be typed, but there is no terminal"),
         ((), 8, "identity file of the next custodian must be typed, but there is no terminal"),
     ],
@@ -186,7 +186,7 @@ def test_at_a_terminal_a_wrong_identity_does_not_end_the_meeting(desk: Desk, typ
         "a private key was given instead of the name of its file",
         "~no-such-user/key cannot be read: No such file",
         "this identity belongs to none of the custodians alice, bob, carol",
-        "carol is already here",
+        "carol has already presented an identity",
         "present: carol; needed: 1 more",
     ):
         assert sentence in told
@@ -233,12 +233,12 @@ def test_custodians_pass_a_file_on(desk: Desk) -> None:
     planned = desk.glass("pass", before, *desk.here("bob"), "-o", after, "--dry-run")
     assert (planned["outcome"], planned["next"], after.exists()) == ("planned", "ssh", False)
     done = desk.run("break-glass", "pass", before, *desk.here("bob"), "-o", after)
-    assert f"send {after} to ssh, who now needs no one else" in done.err
+    assert f"send {after} to ssh, then delete it; ssh needs no other custodian" in done.err
     assert f"--from {after.name} --dir FOLDER -i IDENTITY" in " ".join(done.err.split())
     assert peel(after.read_bytes(), [desk.key("ssh").file]) == desk.identity(row, "alice", "bob", "ssh")
     assert stat.S_IMODE(after.stat().st_mode) == 0o600
     assert [each.action for each in desk.records()] == [GlassAction.SEALED, GlassAction.PASSED, GlassAction.PASSED]
-    assert "rotate it, because a custodian removed a layer of it on" in desk.glass("status")["due"][0]
+    assert "rotate the identity, because a custodian removed a layer of it on" in desk.glass("status")["due"][0]
 
 
 def test_the_last_layer_is_never_removed_into_a_file(desk: Desk) -> None:
@@ -387,7 +387,7 @@ def test_a_manifest_with_other_custodians_than_the_ledger_is_refused(desk: Desk)
     file = Path(row["folder"], "manifest.json")
     file.write_text(file.read_text().replace(desk.key("bob").public, desk.key("eve").public))
     done = desk.run("break-glass", "rotate", *desk.here("alice", "eve"))
-    assert (done.code, "names other custodians than this computer recorded" in done.err) == (5, True)
+    assert (done.code, "has other custodians or another threshold than the ledger" in done.err) == (5, True)
 
 
 def test_a_folder_of_another_computer_is_used_with_a_warning(desk: Desk) -> None:

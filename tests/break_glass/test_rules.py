@@ -34,11 +34,15 @@ def record(action: GlassAction, at: float = NOW, recipient: str = "new") -> Reco
         ([record(GlassAction.DRILLED, NOW - DRILL_EVERY - 1)], None, ["hold a drill"]),
         ([record(GlassAction.DRILLED), record(GlassAction.FAILED)], None, []),
         ([record(GlassAction.DRILLED, recipient="old")], None, ["hold a drill"]),
-        ([record(GlassAction.DRILLED), record(GlassAction.OPENED)], None, ["rotate it, because it was opened"]),
+        (
+            [record(GlassAction.DRILLED), record(GlassAction.OPENED)],
+            None,
+            ["rotate the identity, because it was opened"],
+        ),
         (
             [record(GlassAction.DRILLED), record(GlassAction.PASSED)],
             None,
-            ["rotate it, because a custodian removed a layer of it"],
+            ["rotate the identity, because a custodian removed a layer of it"],
         ),
         ([record(GlassAction.DRILLED), record(GlassAction.OPENED, recipient="old")], None, []),
         (
@@ -69,7 +73,7 @@ def test_the_last_record_of_the_custodians_counts() -> None:
     assert check_custodians(manifest(), [weaker, other, good], where="m")
     assert not check_custodians(manifest(), [record(GlassAction.OPENED)], where="m")
     for wrong in (weaker, other):
-        with pytest.raises(IntegrityFault, match="m names other custodians"):
+        with pytest.raises(IntegrityFault, match="m has other custodians"):
             check_custodians(manifest(), [good, wrong], where="m")
 
 

@@ -75,7 +75,7 @@ def test_custodians_open_a_backup_together(desk: Desk, root: Backup) -> None:
     shown.see("wrong passphrase for")
     shown.see(f"passphrase of {file}: ")  # what is typed before the prompt is discarded
     shown.type(PASSPHRASE)
-    shown.see("press Enter to remove it from the screen: ")
+    shown.see("press Enter to clear the screen: ")
     uri = read(picture(shown.look(), DARK), desk.folder / "screen.png")
     (desk.folder / "screen.png").unlink()
     assert "secret=" in uri
@@ -88,14 +88,14 @@ def test_custodians_open_a_backup_together(desk: Desk, root: Backup) -> None:
     assert "█" not in shown.look().text()
     record = desk.records()[-1]
     assert (record.action, set(record.custodians), record.backups) == (GlassAction.OPENED, {"alice", "ssh"}, 1)
-    assert "rotate it, because it was opened on" in desk.glass("status")["due"][0]
+    assert "rotate the identity, because it was opened on" in desk.glass("status")["due"][0]
     nothing_is_left(desk, before)
 
 
 def test_the_codes_are_shown_instead(desk: Desk, root: Backup) -> None:
     """They are those of oathtool for the present and the next time step."""
     shown = window(desk, "open", "--backup", str(root.path), "--codes", *desk.here("alice", "carol"))
-    shown.see("press Enter to remove it from the screen: ")
+    shown.see("press Enter to clear the screen: ")
     text = shown.look().text()
     times = ("now - 30 seconds", "now", "now + 30 seconds")
     codes = [
@@ -119,7 +119,7 @@ def test_the_last_custodian_opens_a_file_that_was_passed_on(desk: Desk, root: Ba
     rest = desk.folder / "set-01-for-ssh.age"
     desk.glass("pass", file, *desk.here("alice"), "-o", rest)
     shown = window(desk, "open", "--backup", str(root.path), "--from", rest, *desk.here("ssh"))
-    shown.see("press Enter to remove it from the screen: ")
+    shown.see("press Enter to clear the screen: ")
     assert read(picture(shown.look(), DARK), desk.folder / "screen.png").startswith("otpauth://")
     shown.type("")
     assert shown.end() == 0
@@ -131,7 +131,7 @@ def test_an_open_meeting_shows_no_secret_to_other_processes(desk: Desk, root: Ba
     before = files_of(desk)
     words = ("open", "--backup", str(root.path), *desk.here("alice", "carol"), *codes)
     shown = window(desk, *words, "--debug", "--output", "json")
-    shown.see("press Enter to remove it from the screen: ")
+    shown.see("press Enter to clear the screen: ")
     [row] = [desk.glass("status")]
     identity = desk.identity(row, "alice", "carol").split()[-1]
     assert shown.child.pid
@@ -167,7 +167,7 @@ def test_an_interrupted_meeting_leaves_nothing(desk: Desk, root: Backup, end: st
     before = files_of(desk)
     present = desk.here("alice", *(["carol"] if when == "shown" else []))
     shown = window(desk, "open", "--backup", str(root.path), *present)
-    shown.see(PROMPT if when == "asked" else "press Enter to remove it from the screen: ")
+    shown.see(PROMPT if when == "asked" else "press Enter to clear the screen: ")
     if end == "ctrl-c":
         shown.type("\x03", end="")
     else:
@@ -183,7 +183,7 @@ def test_a_lost_terminal_leaves_nothing(desk: Desk, root: Backup) -> None:
     """The kernel sends SIGHUP when the terminal is closed."""
     before = files_of(desk)
     shown = window(desk, "open", "--backup", str(root.path), *desk.here("alice", "carol"))
-    shown.see("press Enter to remove it from the screen: ")
+    shown.see("press Enter to clear the screen: ")
     shown.child.close(force=False)  # waits for the process
     assert not shown.child.isalive()
     nothing_is_left(desk, before)
@@ -205,7 +205,7 @@ def test_two_meetings_at_the_same_time_do_not_interfere(desk: Desk, root: Backup
             shown.see(PROMPT)
             shown.type(str(desk.key(name).file))
     for shown in (first, second):
-        shown.see("press Enter to remove it from the screen: ")
+        shown.see("press Enter to clear the screen: ")
         shown.type("")
         assert shown.end() == 0
     assert json.loads(first.printed("out"))["custodians"] == ["alice", "ssh"]

@@ -113,4 +113,4 @@ def _put_away(image: str, shred: "wiring.image.Shred | None", progress: Progress
     other_names = shred()
     progress.alert(f"{image} was overwritten and removed; {NO_PROMISE}")
     if other_names:
-        progress.alert(f"the content of its {count_of(other_names, 'other name')} (hard links) was overwritten too")
+        progress.alert(f"the picture was also overwritten under {count_of(other_names, 'other name')} (hard links)")

@@ -18,7 +18,13 @@ from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb, needs_config=False)
-@click.option("-r", "--recipient", required=True, metavar="RECIPIENT", help="The lost key: age1… or an SSH public key.")
+@click.option(
+    "-r",
+    "--recipient",
+    required=True,
+    metavar="RECIPIENT",
+    help="Public key of the lost private key: age1… or SSH.",
+)
 @BACKUP_DIR
 def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, output: Output) -> None:
     """List the devices to replace after a private key was lost, even if their backups have been re-encrypted."""

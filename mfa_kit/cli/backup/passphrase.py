@@ -21,7 +21,7 @@ def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None
         unlocked = wiring.passphrase.unlock(identity, person)
         new = wiring.passphrase.new_passphrase(person)
     except Declined as declined:
-        declined.hint = "run this at a terminal, because you type the new passphrase twice"
+        declined.hint = "run this at a terminal, where you can type the new passphrase"
         raise
     person.say(wiring.passphrase.PROTECTING)
     unlocked.reencrypt(new)

@@ -14,7 +14,8 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.settings import Settings
 
 UNKNOWN = (
-    "an empty cell means that the recipients are not recorded: another computer or an earlier version made the backup"
+    "an empty cell means that the recipients are not recorded: another computer or an earlier version of mfa-kit made "
+    "the backup"
 )
 
 

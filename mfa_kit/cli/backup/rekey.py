@@ -19,7 +19,7 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.places import Place
 from mfa_kit.wiring.settings import Settings
 
-COPIES = "older copies of these files can still be opened with the old key"
+COPIES = "older copies of the backups can still be opened with the old key"
 
 
 @click.command(cls=Verb, needs_config=False)
@@ -75,8 +75,8 @@ def _warn(done: Rekeyed, progress: Progress) -> None:
     """Warn about new files that none of the given identities can decrypt, and about older copies of the files."""
     if done.unopened:
         progress.alert(
-            f"none of your identities can open {done.unopened} of the new files, so they were not checked; "
-            "check them: mfa-kit backup verify --all -i IDENTITY"
+            f"none of your identities can open {done.unopened} of the new files, so mfa-kit did not check these files; "
+            "to check them: mfa-kit backup verify --all -i IDENTITY"
         )
     if done.done:
         progress.alert(f"{COPIES}; to list the devices to replace: mfa-kit backup exposed -r OLD")

@@ -1,4 +1,4 @@
-"""`mfa-kit backup show`: write the QR code of a backup to a file. The code is never written to stdout."""
+"""`mfa-kit backup show`: write the QR code of a backup to a file. The picture is never written to stdout."""
 
 from pathlib import Path
 

@@ -43,6 +43,6 @@ def create(
         print_plan(chosen.group, output)
         return
     glass = wiring.break_glass.create(settings, chosen.group, folder, chosen.check(settings))
-    settings.progress.note(f"encrypt backups to it: -r {glass.manifest.recipient}")
+    settings.progress.note(f"to encrypt backups to the new identity, use: -r {glass.manifest.recipient}")
     settings.progress.note(f"give each custodian a copy of {glass.folder}, and hold a drill: mfa-kit break-glass drill")
     output.one("break-glass-create", glass_row(glass, "created"))

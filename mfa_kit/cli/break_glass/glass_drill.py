@@ -60,7 +60,7 @@ def drill(
     if not known:
         raise UsageFault(
             f"no backup is encrypted to {glass.manifest.recipient}",
-            "encrypt one to it, or name the folder of the backups: --backup-dir DIR",
+            "encrypt a backup to this recipient, or name the folder of the backups: --backup-dir DIR",
         )
     check_users(users, known)
     row = {"recipient": glass.manifest.recipient}

@@ -20,7 +20,7 @@ PRESENT = click.option(
     multiple=True,
     type=Path,
     metavar="FILE",
-    help="Identity of a custodian who is present. The others are asked for at the terminal.",
+    help="Identity of a custodian who is present. Other custodians name theirs at the terminal.",
 )
 THRESHOLD = click.option(
     "--threshold", required=True, type=click.IntRange(min=1), metavar="M", help="How many custodians are needed."
@@ -31,7 +31,7 @@ CUSTODIAN = click.option(
     multiple=True,
     required=True,
     metavar="NAME[=KEY]",
-    help="A custodian, and their public key, age or SSH. Repeat this option in the order in which they decrypt.",
+    help="A custodian and their public key, age or SSH. Repeat the option in the order of decryption.",
 )
 LETTERS = click.option(
     "--letters",

@@ -1,4 +1,4 @@
-"""`mfa-kit break-glass pass`: a custodian removes one layer of a file, and sends the rest to the next one."""
+"""`mfa-kit break-glass pass`: a custodian removes one layer of a file, and sends the rest to the next custodian."""
 
 from pathlib import Path
 from shlex import quote
@@ -34,7 +34,7 @@ def pass_on(
 ) -> None:
     """Remove your layer of FILE, and write the rest to NEXT. Send NEXT to the custodian whom mfa-kit then names.
 
-    The names of both files keep the start `set-NN`, which says who the custodians of the set are.
+    Keep `set-NN` at the start of both file names, because it says which set of custodians can open the file.
     """
     glass = wiring.break_glass.find_glass(settings, folder or wiring.break_glass.folder_beside(file))
     person, progress = settings.interaction, settings.progress
@@ -42,7 +42,7 @@ def pass_on(
     def warn(layer: "wiring.break_glass.OwnLayer") -> None:
         progress.alert(
             f"{layer.after[-1]} is the last custodian of this set: when the file reaches them, they can open the "
-            f"break-glass identity alone, with their own key; it opens every backup for {glass.manifest.recipient}"
+            f"break-glass identity alone, and with the identity every backup for {glass.manifest.recipient}"
         )
 
     layer = wiring.break_glass.pass_on(
@@ -68,10 +68,12 @@ def pass_on(
 def _say_what_is_next(layer: "wiring.break_glass.OwnLayer", out: Path, progress: Progress) -> None:
     following = layer.after[0]
     if len(layer.after) > 1:
-        progress.alert(f"send {out} to {following}, then delete it; {', '.join(layer.after)} must remove their layers")
+        progress.alert(
+            f"send {out} to {following}, then delete it; {', '.join(layer.after)} must still remove their layers"
+        )
         return
-    progress.alert(f"send {out} to {following}, who now needs no one else, and delete it")
+    progress.alert(f"send {out} to {following}, then delete it; {following} needs no other custodian")
     progress.alert(
-        f"{following} runs, where FOLDER is their copy of the folder: mfa-kit break-glass open --backup BACKUP "
-        f"--from {quote(out.name)} --dir FOLDER -i IDENTITY"
+        f"FOLDER is {following}'s copy of the break-glass folder; {following} runs: "
+        f"mfa-kit break-glass open --backup BACKUP --from {quote(out.name)} --dir FOLDER -i IDENTITY"
     )

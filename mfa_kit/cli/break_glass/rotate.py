@@ -24,9 +24,10 @@ from mfa_kit.wiring.settings import Settings
 def rotate(
     *, keys: tuple[Path, ...], folder: Path | None, backup_dir: Place | None, settings: Settings, output: Output
 ) -> int:
-    """Hold a meeting, make a new identity for the same custodians, and re-encrypt all backups of the old one to it.
+    """Make a new identity for the same custodians, and re-encrypt all backups of the old identity to the new one.
 
-    If the command is interrupted, run it again. The other recipients of the backups stay.
+    The custodians hold a meeting for this. If the command is interrupted, run it again. The other recipients of the
+    backups stay.
     """
     glass = wiring.break_glass.find_glass(settings, folder)
     if settings.dry_run:

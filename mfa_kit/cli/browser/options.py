@@ -43,7 +43,7 @@ class AtTerminal:
 def asked_at(
     settings: Settings, *, page: bool, browser: bool, user: str = "", calls: str = ""
 ) -> "Iterator[OpenPage | AtTerminal]":
-    """Yield an OpenPage if `page` is true, else an AtTerminal. Its `settings` are those that the command must use.
+    """Yield an OpenPage if `page` is true, else an AtTerminal. The command must use the `settings` of this object.
 
     The other arguments are those of `open_page`. The page is closed when the context ends.
     """

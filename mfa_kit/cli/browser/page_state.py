@@ -140,7 +140,7 @@ class PageState:
     def say(self, text: str) -> None:
         """Show a text to the user until the next answer.
 
-        While a QR code is shown, the first text belongs to it, and is shown as long as the QR code.
+        The first text after a QR code was shown stays as long as the QR code, because it explains the QR code.
         """
         with self.change():
             if self.symbol and not self.scan and text:

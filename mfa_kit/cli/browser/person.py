@@ -52,7 +52,7 @@ class PersonAtPage:
         self._state.say(text)
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
-        """Return the code that was typed, stripped. The page counts down to the next code, in `left()` seconds."""
+        """Return the typed code, stripped. The page counts down the `left()` seconds until the device's next code."""
         next_code = time.time() + left() if left else None
         question = Question(asks=Asks.CODE, text=prompt, next_code=next_code, second=prompt == SECOND)
         return self._ask(question).reveal().strip()
