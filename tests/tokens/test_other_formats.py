@@ -108,8 +108,10 @@ def test_pings_file_does_not_state_the_type_of_its_tokens() -> None:
     """Two columns are read as HOTP, with a note. A number in the third column is refused, because it is not a type."""
     found = boxes.read(f"2308734700388,{SEED}\n".encode())
     assert found.readings[0].keys[0].token.factor is Factor.HOTP
-    assert found.notes == ("no row names a type, so the tokens are read as HOTP; for TOTP write serial,seed,totp,6,30",)
-    with pytest.raises(IntegrityFault, match="it has a number in place of a type, as PingID's files have"):
+    assert found.notes == (
+        "the first row has no type; rows without a type are read as HOTP, for TOTP write serial,seed,totp,6,30",
+    )
+    with pytest.raises(IntegrityFault, match="its third value must be a type, not a number as in PingID's files"):
         boxes.read(f"2308734700388,{SEED},7\n".encode())
     assert boxes.read(f"2308734700388,{SEED},hotp,6,7\n".encode()).notes == ()
 

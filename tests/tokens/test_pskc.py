@@ -61,7 +61,7 @@ def test_a_container_for_a_certificate_is_refused_first() -> None:
 
 def test_a_signature_is_reported_as_not_verified() -> None:
     """Figure 9 has a signature."""
-    assert "it is signed by CN=Example.com,C=US; the signature was not checked" in figure(9).notes
+    assert "signed by CN=Example.com,C=US; the signature was not checked" in figure(9).notes
 
 
 def test_keys_are_imported_while_they_are_valid() -> None:
@@ -266,7 +266,7 @@ def test_a_derivation_that_would_take_too_long_is_refused(pattern: bytes, to: by
         (b"</pskc:Data>", b"</pskc:Data><pskc:Policy><pskc:KeyUsage>CR</pskc:KeyUsage></pskc:Policy>",
          "its policy does not allow one-time passwords"),
         (b"</pskc:Data>", b"</pskc:Data><pskc:Policy><pskc:Odd/></pskc:Policy>",
-         "its policy has unknown elements, so it must not be used (RFC 6030, 5)"),
+         "its policy has unknown elements, so this key must not be used (RFC 6030, 5)"),
         (b"</pskc:Model>", b"</pskc:Model><pskc:ExpiryDate>2020-01-01T00:00:00Z</pskc:ExpiryDate>",
          "it expired on 2020-01-01"),
         (b"<pskc:Secret>", b"<pskc:Other>", "it has no secret"),

@@ -1,7 +1,7 @@
 """Reads JSON with one object per token, in the format in which Entra imports hardware OATH tokens.
 
-Graph's format is `{"@context": "#$delta", "value": [{"serialNumber": …, "secretKey": …, "timeIntervalInSeconds": …}]}`.
-A list of such objects and a single object are also accepted. The field names mean the same as in the header of a table.
+Microsoft Graph's format is `{"@context": "#$delta", "value": [{"serialNumber": …, "secretKey": …, …}]}`. A list of such
+objects and a single object are also accepted. The field names are those that CSV files have as column names.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ def is_json(contents: Contents) -> bool:
 
 
 def read_json_tokens(contents: Contents) -> SeedFile:
-    """Return the tokens in the file. Raise IntegrityFault if it is not JSON or contains no object with a seed."""
+    """Return the tokens in the file. Raise IntegrityFault if it is not JSON, or has no seeds or too many fields."""
     try:
         found = read_json(contents.text)
     except JsonError as error:
@@ -48,5 +48,5 @@ def _line(where: str, token: object, names: list[str]) -> Line:
     values = [token.get(name) for name in names]
     if any(isinstance(value, float) for value in values):
         return where, DroppedRow(where, "one of its numbers has a fraction")
-    # No field that is read can have an object or a list as its value, so these count as empty.
+    # Objects, lists and null count as empty, because they are not valid in any field that mfa-kit reads.
     return where, [str(value).strip() if isinstance(value, str | int) else "" for value in values]

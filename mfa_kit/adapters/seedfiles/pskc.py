@@ -28,9 +28,9 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeededToken, SeedFile, Token
 
-# The maximum number of PBKDF2 iterations, which take a few seconds on a slow computer, and the maximum length of the
-# derived key in octets.
+# The maximum number of PBKDF2 iterations. A slow computer needs a few seconds for so many.
 ROUNDS = 5_000_000
+# The maximum length of the derived key, in octets.
 DERIVED = 64
 NUMBER = re.compile(r"-?[0-9]+", re.ASCII)
 BASE64 = {"CipherValue", "IV", "PlainValue", "Specified", "Value", "ValueDigest", "ValueMAC", "PBESalt"}
@@ -39,7 +39,8 @@ TEXTS = BASE64 | {
     *("SerialNo", "Manufacturer", "Model", "Suite", "MACAlgorithm", "StartDate", "ExpiryDate", "Expiry", "KeyUsage"),
     *("IterationCount", "KeyLength", "PBEIterationCount"),
 }
-# Elements that may occur at most once, with all their names in RFC 6030 and its drafts.
+# Elements that may occur at most once in their parent. Each row of ALIASES has the names of one element in RFC 6030 and
+# its drafts.
 ALIASES = (
     *(("PlainValue", "EncryptedValue", "Value"), ("ValueMAC", "ValueDigest"), ("DeviceInfo", "DeviceId")),
     *(("ExpiryDate", "Expiry"), ("EncryptionKey", "EncryptionMethod"), ("MACMethod", "DigestMethod", "MACAlgorithm")),
@@ -51,8 +52,8 @@ ALONE = (
     *("PBESalt", "PBEIterationCount"),
 )
 ONCE = {**{name: name for name in ALONE}, **{name: names[0] for names in ALIASES for name in names}}
-# Children of a key, and those of their children that this module reads. Each may occur only once in a key. Drafts have
-# <Data Name="secret"> where RFC 6030 has <Data><Secret>.
+# PARTS are children of a key. OF_A_KEY are the children of PARTS that this module reads. Each may occur only once in a
+# key. Drafts have <Data Name="secret"> where RFC 6030 has <Data><Secret>.
 PARTS = {"Data", "AlgorithmParameters", "Usage"}
 OF_A_KEY = {"Secret", "Counter", "Time", "TimeInterval", "TimeDrift", "ResponseFormat", "Suite"}
 DRAFT = {"secret": "Secret", "counter": "Counter", "time": "Time", "time_interval": "TimeInterval"}
@@ -70,7 +71,7 @@ def is_pskc(contents: Contents) -> bool:
 
 
 def read_pskc(contents: Contents) -> SeedFile:
-    """Return the keys in a container. The passphrase or key is requested only if the container is encrypted.
+    """Return the tokens in a container. Ask for its passphrase or pre-shared key only if a value is encrypted.
 
     Raise IntegrityFault if the container is damaged or a MAC is wrong, and UsageFault if it cannot be decrypted.
     """
@@ -97,12 +98,12 @@ def read_pskc(contents: Contents) -> SeedFile:
     except PSKCError as error:
         if str(error) == MAC_FAILS:
             raise IntegrityFault(
-                "a MAC of this container is wrong: the container was changed, or the key is wrong",
+                "a MAC of this container is wrong: the container was changed, or the passphrase or key is wrong",
                 "ask the vendor for the file again",
             ) from None
         raise UsageFault(
             f"this container cannot be decrypted: {_said(error)}",
-            f"check the {opened}; if it is right, the file is damaged: ask the vendor for it again",
+            f"check the {opened}; if it is right, ask the vendor for the file again",
         ) from None
     except DAMAGED as error:
         raise IntegrityFault(
@@ -118,7 +119,7 @@ def read_pskc(contents: Contents) -> SeedFile:
 def _unambiguous(root: Element) -> None:
     """Raise IntegrityFault if another program could find different values in the container than python-pskc does.
 
-    Remove the namespaces of the elements first, as python-pskc does, because drafts and vendors use other namespaces.
+    Remove the namespaces of the elements first, as python-pskc does, because drafts and vendors use their own.
     """
     for element in root.iter():
         element.tag = local_name(element)
@@ -174,7 +175,7 @@ def _twice(names: Sequence[str]) -> str:
 
 
 def _is_base64(value: str) -> bool:
-    """Return whether a value is a number or base64 (RFC 4648), because PSKC allows both. Blanks are ignored."""
+    """Return whether a value is base64 (RFC 4648) or a number. PSKC allows both. Blanks are ignored."""
     joined = "".join(value.split())
     try:
         binascii.a2b_base64(joined, strict_mode=True)
@@ -184,19 +185,23 @@ def _is_base64(value: str) -> bool:
 
 
 def _said(error: Exception) -> str:
-    """Return python-pskc's message without the values that it quotes, because a misplaced seed may be among them."""
+    """Return python-pskc's message up to the first quoted value, because this value may be a misplaced seed.
+
+    For an error that is not from python-pskc, return only the name of its type.
+    """
     return re.split(r"[:']", str(error))[0].strip() if isinstance(error, PSKCError) else type(error).__name__
 
 
 def _kept(key: PskcKey, value: str) -> object:
-    """Return a value of a key as python-pskc stores it: plain, or encrypted with its MAC."""
+    """Return a value of a key as python-pskc stores it: in plain form, as an EncryptedValue, or None."""
     return getattr(key, f"_{value}", None)
 
 
 def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
     """Raise IntegrityFault if a value needs a MAC but has none, because a change to the value would go unnoticed.
 
-    RFC 6030, 6.1.1 requires a MAC for values that are encrypted with a cipher without authentication.
+    RFC 6030, 6.1.1 requires a MAC for values that are encrypted with a cipher without authentication. Raise UsageFault
+    if a value is encrypted with an unsupported cipher.
     """
     for number, key in enumerate(keys, 1):
         for value in VALUES:
@@ -235,10 +240,10 @@ def _deciphered(cipher: str) -> None:
 
 
 def _open(container: PSKC, unlock: Unlock) -> str:
-    """Ask for the passphrase or key, and set the container's key. Return "passphrase" or "pre-shared key".
+    """Ask for the passphrase or pre-shared key, and set the container's key. Return which of them was used.
 
-    Raise UsageFault if the key is not hex, and IntegrityFault if no key can be derived from the passphrase or the
-    derivation exceeds a limit.
+    The return value is "passphrase" or "pre-shared key". Raise UsageFault if the pre-shared key is not hex. Raise
+    IntegrityFault if no key can be derived from the passphrase, or if the derivation exceeds a limit.
     """
     derivation = container.encryption.derivation
     if derivation.algorithm:
@@ -261,7 +266,7 @@ def _open(container: PSKC, unlock: Unlock) -> str:
 
 
 def _check_limit(required: int | None, limit: int, unit: str) -> None:
-    """Raise IntegrityFault if a container requires more than the limit. None means that it does not say."""
+    """Raise IntegrityFault if a container requires more than the limit. None means no requirement."""
     if (required or 0) > limit:
         raise IntegrityFault(
             f"this container requires {required} {unit}, but the limit is {limit}", "check where this file comes from"
@@ -297,8 +302,8 @@ def _key(where: str, key: PskcKey, factor: Factor) -> SeededToken | DroppedRow:
         model=key.model or "",
     )
     seed = Seed(key.secret or b"")
-    # Some vendors encode the hex digits of a seed as base64. So the seed may have a second decoding, which is tried if
-    # codes do not match.
+    # Some vendors encode the hex digits of a seed as base64. So if the octets are hex digits, these are decoded to a
+    # second possible seed, which is tried if the codes of the first seed do not match.
     return encoding.seeded_token(where, token, seed, decode_hex(_latin(seed)))
 
 
@@ -318,10 +323,10 @@ def _latin(seed: Seed) -> Secret[str]:
 
 
 def _forbidden(key: PskcKey, now: float) -> str:
-    """Return why the key's policy forbids its use (RFC 6030, 5), or an empty string if the policy allows it."""
+    """Return why a key must not be used, by its policy (RFC 6030, 5) or expiry date, or "" if it may be used."""
     policy = key.policy
     if policy.unknown_policy_elements:
-        return "its policy has unknown elements, so it must not be used (RFC 6030, 5)"
+        return "its policy has unknown elements, so this key must not be used (RFC 6030, 5)"
     if policy.key_usage and "OTP" not in policy.key_usage:
         return "its policy does not allow one-time passwords"
     for ends in (policy.expiry_date, key.expiry_date):
@@ -332,6 +337,6 @@ def _forbidden(key: PskcKey, now: float) -> str:
 
 def _notes(container: PSKC, *, encrypted: bool) -> Iterator[str]:
     if container.signature.is_signed:
-        yield f"it is signed by {container.signature.issuer or 'an unnamed issuer'}; the signature was not checked"
+        yield f"signed by {container.signature.issuer or 'an unnamed issuer'}; the signature was not checked"
     if not encrypted:
         yield "the seeds in this file are not encrypted: keep the file as safe as the tokens"

@@ -13,8 +13,8 @@ from mfa_kit.tokens.seeds import DroppedRow, TypedCodes, WrittenReading
 # Some displays show a code as two groups of digits.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
 PLAIN = re.compile(r"[A-Za-z ]+")
-# RFC 4226 was published in 2005, so no code is older. If the clock of the computer that recorded a time was fast, the
-# time may be up to AHEAD seconds in the future.
+# RFC 4226 was published in 2005, so no code is older. A time may be up to AHEAD seconds in the future, because the
+# clock of the computer that recorded the time may be fast.
 FIRST = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
 AHEAD = 60
 
@@ -22,8 +22,7 @@ AHEAD = 60
 def read_written(text: str, *, now: float) -> list[WrittenReading | DroppedRow]:
     """Return the serial and the codes in each row, or a DroppedRow with the reason why the row cannot be used.
 
-    The codes in a row without a time count as displayed at `now`, in Unix seconds. A time without a UTC offset is in
-    UTC.
+    If a row has no time, its codes count as displayed at `now` (Unix seconds). A time without a UTC offset is in UTC.
     """
     return list(_rows(text, now))
 
@@ -32,7 +31,7 @@ def _rows(text: str, now: float) -> Iterator[WrittenReading | DroppedRow]:
     for ordinal, (where, cells) in enumerate(split_rows(text)):
         if isinstance(cells, DroppedRow):
             yield cells
-        elif ordinal or len(cells) < 2 or not PLAIN.fullmatch(cells[1]):  # noqa: PLR2004 - any other row is the header
+        elif ordinal or len(cells) < 2 or not PLAIN.fullmatch(cells[1]):  # noqa: PLR2004 - or else it is the header
             yield _written(where, cells, now)
 
 

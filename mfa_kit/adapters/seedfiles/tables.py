@@ -30,19 +30,18 @@ WITH_USERS, USER_CELLS = 2, 3
 
 # PingID's file is `serial,seed[,counter]`. The file does not say whether the tokens are HOTP or TOTP; PingID asks for
 # that during the import.
-PINGS = "it has a number in place of a type, as PingID's files have; write serial,seed,hotp,6,COUNTER"
-UNTYPED = "no row names a type, so the tokens are read as HOTP; for TOTP write serial,seed,totp,6,30"
+PINGS = "its third value must be a type, not a number as in PingID's files: write serial,seed,hotp,6,COUNTER"
+UNTYPED = "the first row has no type; rows without a type are read as HOTP, for TOTP write serial,seed,totp,6,30"
 
 Rows = Iterator[SeedRow | DroppedRow | None]
 
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """A table layout.
+    """A kind of table: how to recognize it by its first row, and how to read it.
 
-    `recognizes` returns whether the first row of a table has this layout. `read` gets all rows, and again the first row
-    that could be parsed. `encoding` is set if the layout allows only one encoding. `notes` returns notes for the user,
-    given the first row.
+    `read` returns the tokens, given all rows and the first row that could be parsed. `notes` returns notes for the
+    user, given the same first row. `encoding` is set if the layout allows only one encoding.
     """
 
     name: str
@@ -87,9 +86,9 @@ def _version(text: str) -> int:
 
 
 def seed_file(layout: str, rows: Rows, wanted: Encoding | None, notes: tuple[str, ...]) -> SeedFile:
-    """Decode the seeds in the rows of a seed file's table, and return the SeedFile (the contents of the file).
+    """Decode the seeds in the rows of a table or JSON file, and return them as a SeedFile.
 
-    Raise IntegrityFault if no row has a seed, because the table then has another layout than `layout`.
+    Raise IntegrityFault if no row has a seed, because the file then probably has another layout than `layout`.
     """
     found = [row for row in rows if row is not None]
     taken = [row for row in found if isinstance(row, SeedRow)]

@@ -7,9 +7,8 @@ from defusedxml.common import DefusedXmlException
 
 from mfa_kit.core.errors import IntegrityFault
 
-# The maximum number of < and = in a file, which limits the number of elements and attributes before they take memory.
-# An element takes about 200 octets, and an attribute half as much. A container of 50,000 tokens has about two million
-# of these characters.
+# The maximum number of the characters < and = in a file. They are counted before parsing, to limit the memory for
+# elements (about 200 octets each) and attributes (about 100). A container of 50,000 tokens has about two million.
 MARKS = 2_000_000
 DEPTH = 24
 

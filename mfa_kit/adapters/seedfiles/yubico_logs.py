@@ -32,7 +32,7 @@ def read_log(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
     """Yield the token and seed in each row, or a DroppedRow with the reason why the row cannot be used.
 
     For a row that only says that logging has started, yield None. The layout of each row is recognized separately. The
-    tool appends to its log, so a file contains both layouts if the user changed the setting.
+    tool appends to its log, so a file contains both layouts if the user changed the layout in the settings.
     """
     for line in table:
         where, cells = line

@@ -6,12 +6,12 @@ from pathlib import Path
 from mfa_kit.core.errors import DeviceFault
 
 NAME = "70-mfa-kit.rules"
-# The folders from which udev reads rules (udev(7), "Rules files"). An administrator's own rules are in the first one.
+# The folders from which udev reads rules (udev(7), "Rules files"). The first is for an administrator's own rules.
 FOLDERS = tuple(Path(place) / "udev/rules.d" for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib"))
 
 
 def find_rule() -> Path | None:
-    """Return the path of the installed rule, or None. If several of FOLDERS have the file, udev uses the first file."""
+    """Return the path of the installed rule, or None. udev uses the file in the first of FOLDERS that has it."""
     return next((folder / NAME for folder in FOLDERS if (folder / NAME).exists()), None)
 
 
@@ -37,7 +37,7 @@ def write_rule() -> Path:
         beside.chmod(0o644)
         beside.rename(rule)
     except OSError as error:
-        raise DeviceFault(f"{rule} cannot be written: {error.strerror}", "check the folder, and run it again") from None
+        raise DeviceFault(f"{rule} cannot be written: {error.strerror}", "check the folder, and try again") from None
     return rule
 
 
@@ -49,7 +49,7 @@ def remove_rule() -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise DeviceFault(f"{rule} cannot be removed: {error.strerror}", "check the folder, and run it again") from None
+        raise DeviceFault(f"{rule} cannot be removed: {error.strerror}", "check the folder, and try again") from None
     return True
 
 

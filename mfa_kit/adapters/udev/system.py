@@ -10,18 +10,18 @@ from mfa_kit.posix.system_users import group_name
 
 GROUP = "mfa-kit"
 READ_WRITE = 0o660
-# Where the programs below are. The PATH that sudo sets may lack some of these folders.
+# The folders that may contain the programs below. The PATH that sudo sets may lack some of these folders.
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 60
 
 
 def create_group() -> None:
-    """Create the group as a system group."""
+    """Create GROUP as a system group."""
     _run("groupadd", "--system", GROUP)
 
 
 def delete_group() -> None:
-    """Delete the group."""
+    """Delete GROUP."""
     _run("groupdel", GROUP)
 
 

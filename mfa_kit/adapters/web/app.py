@@ -1,7 +1,7 @@
-"""The web application of a page: it opens one-time addresses, serves and updates views, and passes on users' input.
+"""The web application of a page: it opens one-time addresses, serves and updates views, and passes input to them.
 
-A page has one or more views. A view is identified by its role, and has its own browser window. This module does not
-know what the views show. Starlette handles the requests.
+A page has one or more views, such as one for the admin and one for the colleague. A view is identified by its role, and
+has its own browser window. This module does not know what the views show. Starlette handles the requests.
 """
 
 import asyncio
@@ -51,26 +51,26 @@ class Views(Protocol):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The names of the views."""
+        """The roles of the page's views."""
         ...
 
     @property
     def ended(self) -> bool:
-        """Whether the page will not change any more."""
+        """Whether the page has reached its final state."""
         ...
 
     def document(self, role: str, *, nonce: str) -> str:
-        """Return the HTML document of a view, without anything personal. Its script and style have the nonce."""
+        """Return the HTML document of a view, without personal data. Its script and style have the nonce."""
         ...
 
     def parts(self, role: str) -> Mapping[str, Secret[str]]:
-        """Return the parts of a view as HTML, by the ID of the element in the document that contains the part."""
+        """Return the parts of a view as HTML. Each key is the ID of the element that shows the part."""
         ...
 
     def act(self, role: str, said: Mapping[str, object]) -> str | None:
-        """Do what the window of a view requests. Return "", or the name of a view to open.
+        """Carry out `said`, a request from the window of a view.
 
-        Return None if the view is not allowed to make this request.
+        Return the role of a view to open, or "" if there is none. Return None if this view may not make the request.
         """
         ...
 
@@ -100,7 +100,7 @@ class App:
         self.asgi.router.redirect_slashes = False
 
     def wake(self) -> None:
-        """Send what has changed to all windows."""
+        """Send to each window the parts of its view that have changed."""
         for changed in self._windows:
             changed.set()
 
@@ -214,7 +214,7 @@ def _line(**said: object) -> str:
 def _changes(parts: Mapping[str, Secret[str]], sent: dict[str, int]) -> dict[str, str]:
     """Return the parts that differ from those sent before, as plain HTML.
 
-    `sent` has the hash of each part that was sent before, by name. This function updates it.
+    `sent` has the hash of each part that was sent before, by the name of the part. This function updates it.
     """
     digest: Callable[[Secret[str]], int] = lambda part: hash(part.reveal())  # noqa: E731 - its name says what it returns
     new = {name: part for name, part in parts.items() if sent.get(name) != digest(part)}

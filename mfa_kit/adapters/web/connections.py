@@ -1,7 +1,7 @@
-"""Limits the connections to a server, because every user of this computer can open some and send nothing.
+"""Limits the connections to a server, because every user of this computer can open connections and send nothing.
 
-uvicorn itself limits only the time between two requests of a connection. Without this module, another user could use up
-the file descriptors of this process, and the command could not write its ledger.
+uvicorn itself limits only the time between two requests of a connection. Without this module, another user could open
+so many connections that this process has no file descriptor left to write its ledger.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ SLOW = 10.0
 
 
 class LimitedConnection(H11Protocol):
-    """A connection that is closed if it has sent no request for SLOW seconds.
+    """A connection that is closed if it is idle and sends no request for a time between SLOW and 2 * SLOW seconds.
 
-    If a connection is opened while there are MOST others, the oldest of the idle ones is closed. If none of the others
-    is idle, the new connection is closed.
+    A connection is idle while no response is being sent. If a connection is opened while there are MOST others, the
+    oldest idle connection is closed. If none of the others is idle, the new connection is closed.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:

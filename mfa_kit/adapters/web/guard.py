@@ -1,7 +1,8 @@
 """Refuses requests that do not come from the page itself, before any other code of the server sees them.
 
 A web site can make the browser send requests to a server on this computer, even under a name of its own that it maps to
-127.0.0.1 (DNS rebinding). Such requests have another Host, Origin or Sec-Fetch-Site (W3C Fetch Metadata).
+127.0.0.1 (DNS rebinding). The Host, Origin or Sec-Fetch-Site header (W3C Fetch Metadata) of such a request differs from
+that of the page's own requests.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# The paths of one-time addresses begin with this. The browser may come to such an address from elsewhere, such as from
-# the local file that mfa-kit opens in it.
+# The paths of one-time addresses begin with this. A link to such an address may be outside the page, for example in the
+# local file that mfa-kit opens in the browser.
 OPEN = "/open/"
 # The longest body of a request, in octets. A code or a password is far shorter.
 LONGEST = 4096

@@ -15,7 +15,7 @@ from mfa_kit.adapters.web.sessions import Sessions
 from mfa_kit.core.otp import Secret
 
 LOOPBACK = "127.0.0.1"
-# The longest wait at the end, in seconds: until all windows have received the last update, and for the thread to end.
+# Seconds that `stop` waits at most until all windows have received the last update, and then until the thread ends.
 LAST = 2.0
 
 
@@ -59,7 +59,7 @@ class PageServer:
         return Secret(f"http://{self._host}{OPEN}{self._sessions.new_address(role).reveal()}")
 
     def wake(self) -> None:
-        """Send what has changed to all windows. Any thread may call it."""
+        """Send to each window the parts of its view that have changed. Any thread may call this method."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._app.wake)
 

@@ -33,8 +33,8 @@ class ViewSession:
 class Sessions:
     """The sessions of one server, and its one-time addresses.
 
-    `unopened` has, by role, the address of a view that was not opened yet, and `current` the session of a view.
-    `opened` has the addresses that were opened.
+    The keys of `unopened` and `current` are the roles of views. `unopened` has the addresses that no one has opened
+    yet, `opened` has those that were opened, and `current` has the sessions.
     """
 
     unopened: dict[str, Secret[str]] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Sessions:
         return self.unopened[role]
 
     def open(self, address: Secret[str]) -> ViewSession | None:
-        """Return a new session for an unopened address, or None. The session replaces an earlier one of its view."""
+        """Return a new session for an unopened address, or else None. The view's earlier session ends."""
         role = next((role for role, each in self.unopened.items() if each == address), None)
         if role is None:
             return None
@@ -60,7 +60,10 @@ class Sessions:
         return any(each == address for each in self.opened)
 
     def find(self, role: str, *, cookie: Secret[str], key: Secret[str] | None) -> ViewSession | None:
-        """Return the session of a view, or None if the cookie or the key is wrong. A key of None is not checked."""
+        """Return the session of a view, or None if the cookie or the key is wrong.
+
+        If `key` is None, only the cookie is checked.
+        """
         session = self.current.get(role)
         if session is None or session.cookie != cookie or (key is not None and session.key != key):
             return None
