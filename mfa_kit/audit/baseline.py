@@ -84,7 +84,7 @@ def _entry(entries: Sequence[Acceptance], found_one: Finding | Unsure) -> Accept
 def unused_entries(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance]) -> list[Acceptance]:
     """Return the entries whose findings no longer exist.
 
-    Entries about rules that were not applied, or whose result is partly unknown, are left out.
+    An entry is left out if its rule was not applied or could not evaluate every subject.
     """
     subjects = {
         answer.rule.id: {*(each.subject for each in answer.findings), *(each.subject for each in answer.accepted)}

@@ -12,17 +12,17 @@ from mfa_kit.core.timestamps import iso_time
 NEEDS = (Part.BACKUPS, Part.BREAK_GLASS)
 KNOWN = (Part.DETAILS, Part.REPORT, Part.VIRTUAL, *NEEDS)
 SUBJECT = "break-glass"
-OLDER = "the snapshot does not show this: take a new one with mfa-kit audit --snapshot"
+OLDER = "the snapshot has no data about break-glass identities; take a new one: mfa-kit audit --snapshot NEW_FILE"
 CUSTODIANS = (
     "# in a meeting of the current custodians, name the new ones: "
     "mfa-kit break-glass custodians --threshold M --custodian NAME=KEY ..."
 )
-CREATE = "# M custodians will be needed: mfa-kit break-glass create --threshold M --custodian NAME=KEY ..."
-REKEY = "# this encrypts all backups to these recipients, and IDENTITY is the file of your private key:"
+CREATE = "# M custodians together can open a backup: mfa-kit break-glass create --threshold M --custodian NAME=KEY ..."
+REKEY = "# IDENTITY is the file of your private key; this command encrypts all backups to these recipients:"
 
 
 def _unread(scene: Scene, *parts: Part) -> bool:
-    """Return whether one of these parts could not be read, which makes the result of the rule unknown."""
+    """Return whether at least one of these parts of the account could not be read."""
     return any(scene.snapshot.hole(part) for part in parts)
 
 
@@ -41,8 +41,8 @@ def _in_use(scene: Scene) -> list[GlassUse]:
 def _identities(scene: Scene) -> Iterator[GlassUse | Unsure | NotApplicable]:
     """Yield each break-glass identity to which a backup of this account is encrypted.
 
-    If there is none, yield a NotApplicable, or an Unsure if the snapshot is too old to tell. If a part could not be
-    read, yield neither.
+    If there is none, yield a NotApplicable. Do not yield it if a part of the account could not be read, or if the
+    snapshot has no data about break-glass identities. In the latter case, yield an Unsure.
     """
     yield from _older(scene)
     found = _in_use(scene)
@@ -58,10 +58,11 @@ def _identities(scene: Scene) -> Iterator[GlassUse | Unsure | NotApplicable]:
     needs=KNOWN,
 )
 def glass_sealed(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each backup of root or an administrator that custodians cannot open.
+    """Yield a Finding for each backup of root or an administrator if custodians cannot open the backup.
 
-    Yield an Unsure if the recipients are not on record, if it is unknown whether the user is an administrator, or if a
-    break-glass identity exists and the backup of a virtual device is not known.
+    Yield an Unsure for a backup if its recipients are not on record. Also yield one if custodians cannot open the
+    backup and it is unknown whether its user is an administrator. If a break-glass identity exists, yield an Unsure for
+    each virtual device of root or an administrator that has no backup on this computer.
     """
     yield from _older(scene)
     admins: dict[str, bool | None] = {REPORTED_ROOT: True, **{one.name: one.admin for one in scene.users}}
@@ -81,7 +82,7 @@ def _of_admins(scene: Scene, admins: Mapping[str, bool | None]) -> list[DeviceBa
 
 
 def _without_backup(scene: Scene, admins: set[str], backups: list[DeviceBackup]) -> Iterator[Unsure]:
-    """Yield an Unsure for each virtual device of root or an administrator whose backup is not known."""
+    """Yield an Unsure for each virtual device of root or an administrator that has no backup in `backups`."""
     known = {one.serial for one in backups}
     for device in scene.snapshot.virtual:
         if device.user in admins and device.serial not in known:
@@ -123,21 +124,25 @@ def glass_drilled(scene: Scene) -> Iterator[Observation]:
             when = f"in the last {scene.days(each.drilled)} days" if each.drilled else "with these custodians"
             yield Finding(
                 subject=each.recipient,
-                evidence=f"no drill passed {when}, so it is unknown whether the custodians can open it",
+                evidence=f"no drill passed {when}, so it is unknown whether the custodians can open the identity",
                 remedy=("mfa-kit break-glass drill",),
             )
 
 
 @audit_rule("break-glass.unopened", Severity.HIGH, "No break-glass identity was opened since its rotation", needs=NEEDS)
 def glass_unopened(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each identity in use that was opened, or from which a custodian removed a layer."""
+    """Yield a Finding for each identity in use that was opened, completely or in part.
+
+    An identity is opened in part when a custodian removes a layer of its encryption to pass a file on.
+    """
     for each in _identities(scene):
         if not isinstance(each, GlassUse):
             yield each
         elif each.opened is not None:
             yield Finding(
                 subject=each.recipient,
-                evidence=f"opened on {iso_time(each.opened)[:10]}: whoever used that computer could have copied it",
+                evidence=f"opened on {iso_time(each.opened)[:10]}, at least in part: "
+                "anyone who used the same computer could have copied it",
                 remedy=("mfa-kit break-glass rotate",),
             )
 
@@ -145,7 +150,7 @@ def glass_unopened(scene: Scene) -> Iterator[Observation]:
 @audit_rule(
     "break-glass.custodians",
     Severity.MEDIUM,
-    "Every custodian of a break-glass identity has a user",
+    "Every custodian of a break-glass identity has an IAM user",
     needs=(Part.DETAILS, *NEEDS),
 )
 def glass_custodians(scene: Scene) -> Iterator[Observation]:

@@ -28,7 +28,7 @@ def users_keys_mfa(scene: Scene) -> Iterator[Observation]:
             elif not one.mfa:
                 yield Finding(
                     subject=one.name,
-                    evidence="active access keys, no console password and no MFA device: the keys alone are enough",
+                    evidence="active access keys, no console password and no MFA device: the keys alone give access",
                     remedy=(
                         "# for a program, a role is better than a user; for a person:",
                         command("mfa-kit", "enroll", one.name, "--with", "virtual"),
@@ -143,7 +143,7 @@ def users_unused_90(scene: Scene) -> Iterator[Observation]:
 
 @audit_rule("users.identity-center", Severity.LOW, "The MFA of Identity Center users is known", needs=(Part.DETAILS,))
 def users_identity_center(scene: Scene) -> Iterator[Observation]:
-    """Yield an Unsure if IAM Identity Center is in use, because IAM does not show the MFA of its users."""
+    """Yield an Unsure if IAM Identity Center is in use, because IAM does not show the MFA of Identity Center users."""
     roles = [role.name for role in scene.snapshot.roles if RESERVED in role.arn]
     if roles:
         yield Unsure(
@@ -164,12 +164,13 @@ def sessions_duration(scene: Scene) -> Iterator[Observation]:
     sessions = scene.snapshot.sessions
     unread = [hole for hole in scene.snapshot.holes if hole.part is Part.SESSIONS]
     if not sessions and not unread:
-        yield NotApplicable("not read; this needs one request for each console user: mfa-kit audit --max-session 12h")
+        yield NotApplicable("not checked; a check makes one request per console user: mfa-kit audit --max-session 12h")
     for name, seconds in sessions.items():
         if seconds > scene.limits.session:
             yield Finding(
                 subject=name,
-                evidence=f"a sign-in session may last {seconds / 3600:g} h, over {scene.limits.session / 3600:g} h",
+                evidence=f"a sign-in session may last {seconds / 3600:g} h; "
+                f"the limit is {scene.limits.session / 3600:g} h",
                 remedy=(
                     command("aws", "iam", "update-login-profile", "--user-name", name)
                     + f" --max-signin-session-duration {scene.limits.session:.0f}",

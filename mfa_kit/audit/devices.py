@@ -70,7 +70,7 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
                 subject=one.serial,
                 evidence=f"{where}: if {one.user} loses the device, the secret cannot be restored",
                 remedy=(
-                    "# look for it in other folders: mfa-kit status --backup-dir DIR; or else replace the device:",
+                    "# find the backup in another folder: mfa-kit status --backup-dir DIR; or else replace the device:",
                     command("mfa-kit", "replace", one.user, "--with", "virtual"),
                 ),
             )

@@ -28,7 +28,10 @@ class Severity(StrEnum):
 
 
 class RuleResult(StrEnum):
-    """The result of a rule. Unknown is never a pass. Accepted means that a baseline accepts all its findings."""
+    """The result of a rule. UNKNOWN never counts as a pass.
+
+    ACCEPTED means that a baseline accepts all findings of the rule, and all subjects that it could not evaluate.
+    """
 
     FAIL = "fail"
     UNKNOWN = "unknown"
@@ -48,9 +51,9 @@ class Profile(StrEnum):
 class Finding:
     """One problem that a rule found.
 
-    `subject` is the user or resource, and `evidence` says how the problem is known. `remedy` holds the commands that
-    fix it; a line that starts with `# ` is a sentence instead. `arn` is the subject's ARN if the rule checks users,
-    groups and roles, because a user and a role can have the same name. Otherwise `arn` is "".
+    `subject` is the user or resource, and `evidence` says how the problem is known. `remedy` has the commands that fix
+    the problem; a line that starts with `# ` explains something, and may end with a command. `arn` is the subject's ARN
+    if the rule checks users, groups and roles, because a user and a role can have the same name. Otherwise `arn` is "".
     """
 
     subject: str
@@ -145,7 +148,8 @@ RuleBody = Callable[[Scene], Iterator[Observation]]
 class AuditRule:
     """One check of an account. The function `look` carries out the check.
 
-    If `look` yields nothing, the rule passes only if every part of the account that `needs` lists was read.
+    `needs` lists parts of the account. If `look` yields nothing, the rule passes, or is unknown if one of these parts
+    could not be read.
     """
 
     id: str
@@ -160,7 +164,8 @@ class RuleAnswer:
     """The result of a rule for one account.
 
     `why` is the text of a Remark, or the reason why the rule does not apply to the account, or "". `references` has the
-    controls of standards that the rule checks. `accepted` has what a baseline accepts, which is not in `findings`.
+    controls of standards that the rule checks. `accepted` has what a baseline accepts, and `findings` and `unsure` do
+    not contain it.
     """
 
     rule: AuditRule

@@ -27,7 +27,10 @@ class ControlResult(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlAnswer:
-    """The verdict on a control, with the answers of its rules. `why` gives the reason, except for a pass or failure."""
+    """The verdict on a control, with the answers of its rules.
+
+    `why` is the reason for the verdict, or a Remark of one of these rules, or "".
+    """
 
     control: Control
     result: ControlResult

@@ -1,4 +1,7 @@
-"""Rules about the password policy. Only `passwords.policy` is in every audit; the others answer framework controls."""
+"""Rules about the password policy.
+
+Without a framework, an audit applies only `passwords.policy`. The other rules check controls of frameworks.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import assert_never
@@ -20,7 +23,7 @@ Weakness = str | Unsure
 
 @audit_rule("passwords.policy", Severity.MEDIUM, "The password policy is strong", needs=(Part.PASSWORDS,))
 def passwords_policy(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each weakness of the password policy, by the profile in the limits.
+    """Yield a Finding for each weakness of the password policy, according to `limits.profile`.
 
     A short minimum length is a weakness in both profiles. In the NIST profile, required character classes and the
     expiry of passwords are weaknesses too. In the CIS profile, it is a weakness if recent passwords can be reused.
@@ -37,7 +40,7 @@ def passwords_policy(scene: Scene) -> Iterator[Observation]:
 def _answer(
     scene: Scene, weaknesses: Callable[[AccountPasswordPolicy, Scene], Iterator[Weakness]]
 ) -> Iterator[Observation]:
-    """Yield a Finding for each weakness, and each Unsure.
+    """Yield a Finding for each weakness, and pass on each Unsure.
 
     Only the first Finding has the command, because this command fixes all weaknesses.
     """
@@ -85,14 +88,15 @@ def _weak_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakn
 def _short_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weakness]:
     """Yield a weakness if passwords may be too short.
 
-    The policy must require 15 characters. But 8 are enough if at least one user has a console password, and all of
-    these users have MFA. If the policy requires 8 to 14 and it is unknown whether all have MFA, yield an Unsure.
+    A policy that requires 15 characters is always strong enough. A policy that requires 8 to 14 is strong enough if all
+    users with a console password have MFA, and there is at least one such user. If it is unknown whether all have MFA,
+    yield an Unsure.
     """
     if policy.length >= ALONE:
         return
     alone, unread, people = _single_factor_users(scene)
     if policy.length < BESIDE_MFA or alone or not (people or unread):
-        where = f" of a password that is the only factor, as for {few(alone)}" if alone else ""
+        where = f" if the password is the only factor, as for {few(alone)}" if alone else ""
         yield from (f"{text}{where}" for text in _short(policy, ALONE, "NIST"))
     elif unread:
         yield Unsure(
@@ -103,8 +107,8 @@ def _short_by_nist(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weak
 def _single_factor_users(scene: Scene) -> tuple[list[str], bool, bool]:
     """Return three facts about users with a console password.
 
-    The first is the names of those without MFA. The second is whether there may be more of them, because something
-    could not be read. The third is whether any user has a console password.
+    The first is the names of those without MFA. The second is whether there may be more of them, because a part
+    of the account could not be read. The third is whether any user has a console password.
     """
     people = [one for one in scene.users if one.password]
     unread = scene.snapshot.hole(Part.DETAILS, Part.REPORT) is not None or any(one.mfa is None for one in people)
@@ -112,7 +116,7 @@ def _single_factor_users(scene: Scene) -> tuple[list[str], bool, bool]:
 
 
 def _set_policy(scene: Scene, policy: AccountPasswordPolicy | None) -> str:
-    """Return the command that sets a strong policy. IAM sets each setting that the command omits to IAM's default."""
+    """Return the command that sets a strong policy. IAM resets each setting that the command omits."""
     least = ALONE if scene.limits.profile is Profile.NIST else CIS_LENGTH
     length = max(least, policy.length if policy and policy.custom else 0)
     return command(
@@ -176,9 +180,9 @@ def _single_factor(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weak
 
 CONTROL_RULES = (
     _control_rule("nist", "Passwords are long enough, without composition rules", _weak_by_nist),
-    _control_rule("hub", "Passwords have 8 characters of four kinds", _weak_by_hub),
-    _control_rule("pci", "Passwords have 12 characters, letters and numbers", _weak_by_pci),
-    _control_rule("length-14", "Passwords have 14 characters", lambda policy, _: _short(policy, CIS_LENGTH, "CIS")),
+    _control_rule("hub", "Passwords have at least 8 characters of all four kinds", _weak_by_hub),
+    _control_rule("pci", "Passwords have at least 12 characters, with letters and numbers", _weak_by_pci),
+    _control_rule("length-14", "Passwords have at least 14 characters", lambda one, _: _short(one, CIS_LENGTH, "CIS")),
     _control_rule("reuse-24", "The last 24 passwords cannot be used again", lambda one, _: _reused(one, REUSE, "CIS")),
     _control_rule(
         "reuse-4", "The last 4 passwords cannot be used again", lambda one, _: _reused(one, PCI_REUSE, "PCI DSS")

@@ -12,7 +12,7 @@ from mfa_kit.core.timestamps import iso_time
 
 ALL = {"*", "*:*"}
 CLOUDSHELL, SUPPORT = ":iam::aws:policy/AWSCloudShellFullAccess", ":iam::aws:policy/AWSSupportAccess"
-OLDER = "the snapshot does not show this: take a new one with mfa-kit audit --snapshot"
+OLDER = "the snapshot has no data about server certificates; take a new one: mfa-kit audit --snapshot NEW_FILE"
 
 
 def _holders(scene: Scene) -> Sequence[Entity]:
@@ -52,7 +52,7 @@ def _unread(scene: Scene) -> Iterator[Unsure]:
 def policies_full(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each managed or inline policy of the account that allows all actions on all resources.
 
-    AWS managed policies, such as AdministratorAccess, are left out, because `admins.exist` needs an administrator.
+    AWS managed policies, such as AdministratorAccess, are left out, because an account needs administrators.
     """
     yield from _full_managed(scene)
     for holder in _holders(scene):
@@ -115,9 +115,9 @@ def _flawed(text: str) -> bool:
     "policies.administrator", Severity.HIGH, "No policy that allows everything is attached", needs=(Part.DETAILS,)
 )
 def policies_administrator(scene: Scene) -> Iterator[Observation]:
-    """Yield a Finding for each policy that allows everything and that a user, group or role has.
+    """Yield a Finding for each user, group or role with a policy that allows everything, once for each such policy.
 
-    AWS managed policies count too.
+    Inline policies and AWS managed policies count too.
     """
     for holder in _holders(scene):
         for policy in own_policies(holder, scene.snapshot.policies):
@@ -153,7 +153,7 @@ def roles_support(scene: Scene) -> Iterator[Observation]:
     if snapshot.hole(Part.DETAILS) or any(_has_support(role) for role in snapshot.roles):
         return
     others = [one for one in _holders(scene) if _has_support(one)]
-    instead = f"; {_named(others)} has it" if others else ""
+    instead = f"; {_named(others)} has this policy" if others else ""
     yield Finding(
         subject=snapshot.account,
         evidence=f"no role has AWSSupportAccess, so an incident needs an administrator{instead}",

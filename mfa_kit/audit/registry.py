@@ -1,4 +1,4 @@
-"""The list of rules in display order, and the audit, which applies each rule to one snapshot."""
+"""The list of rules, and the audit, which applies each rule to one snapshot."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -62,8 +62,8 @@ CONTROL_RULES: tuple[AuditRule, ...] = (
     *passwords.CONTROL_RULES,
 )
 ALL_RULES = (*RULES, *CONTROL_RULES)
-# For each password profile, the CONTROL_RULES that together check the same as `passwords.policy`. The controls of
-# these rules are its references.
+# For each password profile, the CONTROL_RULES that together check the same as `passwords.policy`. The controls that
+# these rules check are also the references of `passwords.policy`.
 BY_PROFILE = {Profile.NIST: ("passwords.nist",), Profile.CIS: ("passwords.length-14", "passwords.reuse-24")}
 
 
@@ -106,7 +106,7 @@ def _references(rule: AuditRule, limits: Limits) -> tuple[str, ...]:
 
 
 def fails_at(answers: Sequence[RuleAnswer], least: Severity) -> bool:
-    """Return whether a rule of the severity `least` or a worse one fails or is unknown.
+    """Return whether a rule of the severity `least` or worse has failed or is unknown.
 
     Unknown counts as a failure, so that a check in CI never passes because something could not be read.
     """

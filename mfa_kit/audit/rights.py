@@ -63,7 +63,7 @@ def _console_members(scene: Scene) -> dict[str, list[AccountUser]]:
 
 
 def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
-    """Return the commands that create the policy, test it, and attach it to a group."""
+    """Return the commands that write a policy that requires MFA, test it, and add it to a group."""
     return (
         f"mfa-kit policy show{' --user-paths' if user_paths else ''} > force-mfa.json",
         command("mfa-kit", "policy", "lockout", "--policy", "force-mfa.json", "--group", group),
@@ -99,7 +99,7 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
                 remedy=(
                     command("aws", "iam", "get-role", "--role-name", role.name)
                     + " --query Role.AssumeRolePolicyDocument > trust.json",
-                    '# add to its statement: "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}',
+                    '# add to the statement in the file: "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}',
                     command("aws", "iam", "update-assume-role-policy", "--role-name", role.name)
                     + " --policy-document file://trust.json",
                 ),
@@ -134,7 +134,7 @@ def _is_of_people(principal: str, account: str) -> bool:
 def roles_ec2(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each access key that a program used recently, if no role for EC2 instances exists.
 
-    IAM does not report where a key is used, so the program may run outside EC2.
+    IAM does not report where the program runs, so it may run outside EC2.
     """
     used = list(_program_keys_in_use(scene))
     if scene.snapshot.hole(Part.DETAILS, Part.REPORT):  # a page that was not read may contain such a role or key
@@ -152,7 +152,7 @@ def roles_ec2(scene: Scene) -> Iterator[Observation]:
         yield Finding(
             subject=name,
             evidence=f"a program uses a long-lived access key {where}, and no role for EC2 instances exists; "
-            "IAM does not report where the key is used",
+            "IAM does not report where the program runs",
             remedy=("# if the program runs on EC2, give the instance a role: mfa-kit policy onboard",),
         )
 

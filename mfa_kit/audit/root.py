@@ -96,8 +96,8 @@ def root_mfa(scene: Scene) -> Iterator[Observation]:
 def root_hardware(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding unless root has a security key or a hardware token.
 
-    Only a session of root can list all of root's devices. Other sessions see only virtual ones, so in a snapshot from
-    such a session, a virtual device is enough for a Finding.
+    Only a session of root can list all of root's devices. Other sessions see only virtual devices. So in a
+    snapshot from such a session, a virtual device is enough for a Finding.
     """
     if why := _why_no_root(scene):
         yield NotApplicable(why)
@@ -133,12 +133,12 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
 def root_keys(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding if root has access keys, or an Unsure if that could not be read.
 
-    In GovCloud, root cannot sign in, but AWS Support can give root access keys (CIS AWS Foundations Benchmark, "Ensure
-    no 'root' user account access key exists").
+    In GovCloud, root cannot sign in, but AWS Support can create access keys for root (CIS AWS Foundations Benchmark,
+    "Ensure no 'root' user account access key exists").
     """
     there = _has_keys(scene)
     if not scene.snapshot.has_root and there is False:
-        yield NotApplicable("root cannot sign in in this partition, and has no access keys")
+        yield NotApplicable("root users in this partition cannot sign in, and this root user has no access keys")
     elif there is None:
         yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
     elif there:
@@ -210,7 +210,8 @@ def _not_stored(scene: Scene) -> Iterator[Observation]:
     If reading this state failed, yield nothing, because the snapshot then has a Hole that gives the reason.
     """
     if scene.snapshot.hole(Part.CENTRAL_ROOT) is None:
-        yield Unsure("organization", "the snapshot does not show this: take a new one with mfa-kit audit --snapshot")
+        why = "the snapshot has no data about centralized root access"
+        yield Unsure("organization", f"{why}; take a new one: mfa-kit audit --snapshot NEW_FILE")
 
 
 @audit_rule(

@@ -1,4 +1,4 @@
-"""Makes a backup of an existing device from the QR code that the console or an authenticator app showed."""
+"""Creates a backup of an existing device from the QR code that the console or an authenticator app showed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

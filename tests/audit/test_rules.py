@@ -194,7 +194,7 @@ FAULTS: list[tuple[str, Change, str, str]] = [
         "passwords.policy",
         both(passwords(minimum_password_length=14), user("bob", password=True)),
         "password policy",
-        "is 14: NIST requires 15 of a password that is the only factor, as for bob",
+        "is 14: NIST requires 15 if the password is the only factor, as for bob",
     ),
     ("passwords.policy", passwords(minimum_password_length=7), "password policy", "is 7: NIST requires 15"),
     ("passwords.policy", passwords(require_symbols=True), "password policy", "symbols: NIST"),
@@ -221,7 +221,7 @@ FAULTS: list[tuple[str, Change, str, str]] = [
         "roles.support",
         both(lambda found: found["roles"].pop(), user("alice", attached=[SUPPORT])),
         "000000000000",
-        "user alice has it",
+        "user alice has this policy",
     ),
     (
         "certificates.expired",
@@ -715,7 +715,7 @@ def test_sign_in_sessions_are_read_on_request() -> None:
 
     snapshot, _ = taken(long, sessions_of=people)
     [finding] = ask(snapshot, "sessions.duration", session=12 * 3600.0).findings
-    assert (finding.subject, finding.evidence) == ("alice", "a sign-in session may last 2160 h, over 12 h")
+    assert (finding.subject, finding.evidence) == ("alice", "a sign-in session may last 2160 h; the limit is 12 h")
     assert ask(snapshot, "sessions.duration", session=91 * DAY).result is RuleResult.PASS
     assert ask(taken(sound(), sessions_of=people)[0], "sessions.duration").result is RuleResult.PASS
     unread, _ = taken(long, "GetLoginProfile", sessions_of=people)

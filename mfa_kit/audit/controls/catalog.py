@@ -1,6 +1,6 @@
 """The catalog of controls: all frameworks, and the controls that each rule checks.
 
-Rules do not contain the numbers of controls. To add a framework, add a file with its data and its row here.
+Rules do not contain the numbers of controls. To add a framework, add a file with its data, and add it to FRAMEWORKS.
 """
 
 from collections.abc import Mapping

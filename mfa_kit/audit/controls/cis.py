@@ -1,7 +1,7 @@
 """CIS AWS Foundations Benchmark 3.0.0, 5.0.0 and 7.0.0: the recommendations about identities.
 
-Each recommendation has its numbers in three versions, because most recommendations kept their text and changed their
-number.
+Each row has the numbers of one recommendation in all three versions, because most recommendations kept their text but
+changed their number.
 """
 
 from typing import NamedTuple
@@ -45,7 +45,7 @@ RECOMMENDATIONS = (
     ),
     Recommendation("1.12", "1.11", "2.11", "Credentials unused for 45 days are disabled", ("users.unused",)),
     Recommendation("1.13", "1.12", "", "Each user has at most one active access key", ("users.two-keys",)),
-    Recommendation("1.14", "1.13", "2.12", "Access keys are rotated in 90 days", ("users.old-keys",)),
+    Recommendation("1.14", "1.13", "2.12", "Access keys are rotated every 90 days", ("users.old-keys",)),
     Recommendation("1.15", "1.14", "2.13", "Permissions come only through groups", ("users.direct",)),
     Recommendation("1.16", "1.15", "2.14", "No policy with all permissions is attached", ("policies.administrator",)),
     Recommendation("1.17", "1.16", "2.15", "There is a role for AWS Support", ("roles.support",)),

@@ -39,7 +39,7 @@ NIST = (
         controls=(
             Control(
                 id="3.1.1.2",
-                title="Passwords have 15 characters, or 8 with MFA, and no composition rules",
+                title="Passwords have at least 15 characters, or 8 with MFA, without composition rules",
                 rules=("passwords.nist",),
             ),
             Control(id="3.1.3.3", title="Text messages are restricted", rules=("users.sms",)),

@@ -24,13 +24,15 @@ PCI_DSS = Framework(
         Control(id="8.3.2", title="Factors are encrypted in transit and storage", gap=AWS),
         Control(id="8.3.3", title="Identity is verified before a factor is changed", gap=PROCESS),
         Control(id="8.3.4", title="Wrong attempts are limited", gap=AWS),
-        Control(id="8.3.5", title="First passwords are unique and changed at once", gap=PROCESS),
-        Control(id="8.3.6", title="Passwords have 12 characters, letters and digits", rules=("passwords.pci",)),
+        Control(id="8.3.5", title="Initial passwords are unique, and changed after the first use", gap=PROCESS),
+        Control(
+            id="8.3.6", title="Passwords have at least 12 characters, with letters and digits", rules=("passwords.pci",)
+        ),
         Control(id="8.3.7", title="The last four passwords cannot be used again", rules=("passwords.reuse-4",)),
         Control(id="8.3.8", title="Rules for authentication are documented", gap=PROCESS),
         Control(
             id="8.3.9",
-            title="A password that is the only factor changes in 90 days",
+            title="A password that is the only factor is changed every 90 days",
             rules=("passwords.single-factor",),
         ),
         Control(id="8.3.10", title="Customers get guidance about their passwords", gap=CUSTOMERS),

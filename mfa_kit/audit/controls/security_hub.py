@@ -1,6 +1,6 @@
-"""The controls of AWS Security Hub CSPM about IAM that concern sign-in, and the standards that contain each.
+"""The controls of AWS Security Hub CSPM for IAM, and the standards that contain each control.
 
-IAM.23 to IAM.25 ask for tags, so they are not listed. IAM.9 is in no version of FSBP, the Foundational Security Best
+IAM.23 to IAM.25 are about tags, so they are not listed. IAM.9 is in no version of FSBP, the Foundational Security Best
 Practices.
 """
 
@@ -19,7 +19,7 @@ def _control(number: int, title: str, rules: tuple[str, ...], *standards: str, g
 CONTROLS = (
     _control(1, "No policy of the account allows everything", ("policies.full",), FSBP, NIST, OLDER),
     _control(2, "Users have no policies of their own", ("users.direct",), FSBP, CIS5, CIS3, NIST),
-    _control(3, "Access keys are rotated in 90 days", ("users.old-keys",), FSBP, CIS5, CIS3, NIST, PCI),
+    _control(3, "Access keys are rotated every 90 days", ("users.old-keys",), FSBP, CIS5, CIS3, NIST, PCI),
     _control(4, "Root has no access key", ("root.keys",), FSBP, CIS5, CIS3, NIST),
     _control(5, "Users with a console password have MFA", ("users.mfa",), FSBP, CIS5, CIS3, NIST, PCI),
     _control(6, "Root has hardware MFA", ("root.hardware",), FSBP, CIS5, CIS3, NIST, PCI),
@@ -35,7 +35,7 @@ CONTROLS = (
     _control(14, "Passwords need a number", ("passwords.numbers",), PCI, OLDER),
     _control(15, "Passwords have 14 characters or more", ("passwords.length-14",), CIS5, CIS3),
     _control(16, "Passwords are not reused", ("passwords.reuse-24",), CIS5, CIS3, PCI),
-    _control(17, "Passwords expire in 90 days", ("passwords.expiry-90",), PCI, OLDER),
+    _control(17, "Passwords expire within 90 days", ("passwords.expiry-90",), PCI, OLDER),
     _control(18, "There is a role for AWS Support", ("roles.support",), CIS5, CIS3, PCI),
     _control(19, "All users have MFA", ("users.mfa", "users.keys-mfa"), NIST, PCI),
     _control(20, "Root is not used", (), OLDER, gap="Security Hub retired this control in April 2024"),
