@@ -77,7 +77,7 @@ def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[st
     if drilled is None or drilled.at < now - DRILL_EVERY:
         found.append(f"hold a drill, because none passed in the last {DRILL_EVERY / DAY:.0f} days: break-glass drill")
     elif (sealed := last(records, manifest.recipient, GlassAction.SEALED)) and drilled.at < sealed.at:
-        found.append("hold a drill, because the custodians changed after the last one: break-glass drill")
+        found.append("hold a drill, because the custodians changed after the last drill: break-glass drill")
     return found
 
 

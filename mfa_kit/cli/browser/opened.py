@@ -88,7 +88,7 @@ class PageViews:
                 self._state.reply(number, answer)
 
     def windows(self, counts: Mapping[str, int]) -> None:
-        """Store how many windows each view has. If the last one was closed, print an address that reopens the page."""
+        """Store how many windows each view has. After the last window was closed, print an address of the page."""
         self._state.note_windows(counts)
         is_open = any(counts.values())
         if self._was_open and not is_open and not self.ended:
