@@ -55,7 +55,7 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
             paragraphs=(
                 (
                     "This letter has your private key as a custodian. There is no other copy of the key. Keep the "
-                    "letter in a sealed envelope, in a place that only you can open. Nobody may copy or photograph it."
+                    "letter in a sealed envelope, in a place that only you can open. Let no one copy or photograph it."
                 ),
                 "Custodians open an encrypted backup together when phones are lost and no other way is left. "
                 f"For that, {count_of(glass.threshold, 'custodian')} must come together with their keys."
