@@ -73,7 +73,7 @@ class AccountUser:
             return WAYS[1]
         if self.types:
             return WAYS[3]
-        return WAYS[2] if self.mfa else WAYS[4]
+        return WAYS[4] if self.mfa is False else WAYS[2]
 
     @property
     def about(self) -> RequestContext:
@@ -104,7 +104,7 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
         row = snapshot.report.users.get(user.name) if snapshot.report else None
         listed = snapshot.listed.get(user.name)
         devices = tuple(virtual.get(user.name, ())) if listed is None else listed
-        complete = listed is not None or (row is not None and not row.mfa and not devices)
+        complete = listed is not None or (row is not None and row.mfa is False and not devices)
         return AccountUser(
             user=user,
             credentials=row,

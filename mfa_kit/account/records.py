@@ -26,8 +26,9 @@ class AccessKey:
 class Credentials:
     """A row of the credential report: the credentials of one user or of root. Times are Unix seconds.
 
-    `password` says whether there is a console password, and `mfa` whether there is an MFA device. `password_used` is
-    None if the password was never used, or if the time of its last use is unknown.
+    `password` says whether there is a console password. `mfa` says whether there is an MFA device. It is None for a
+    user who is not in IAM's report, because only the report shows it. `password_used` is None if the password was never
+    used, or if the time of its last use is unknown.
     """
 
     arn: str
@@ -36,7 +37,7 @@ class Credentials:
     password_used: float | None = None
     password_changed: float | None = None
     password_expires: float | None = None
-    mfa: bool = False
+    mfa: bool | None = None
     keys: tuple[AccessKey, ...] = ()
 
 

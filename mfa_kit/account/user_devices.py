@@ -75,4 +75,4 @@ def devices_while_there(inventory: Inventory, name: str) -> Sequence[Device] | N
 def _may_have_device(name: str, report: CredentialReport | None) -> bool:
     """Return whether a user without a virtual device may have another device, as far as the credential report shows."""
     row = report.users.get(name) if report else None
-    return row is None or row.mfa
+    return row is None or row.mfa is not False

@@ -168,11 +168,13 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
 def users_mfa(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user with a console password and no MFA device.
 
-    Yield an Unsure for each user who is not in the credential report.
+    Yield an Unsure for each user who is not in the credential report, or whose devices are unknown.
     """
     for one in scene.users:
         if one.credentials is None and scene.snapshot.report:
             yield Unsure(one.name, "created after the credential report, so the report does not have this user")
+        elif one.password and one.mfa is None:
+            yield Unsure(one.name, UNTOLD)
         elif one.password and not one.mfa:
             yield Finding(subject=one.name, evidence="a console password and no MFA device", remedy=_enroll(one))
 
@@ -192,7 +194,7 @@ def users_sms(scene: Scene) -> Iterator[Observation]:
                 evidence="the only MFA device is a phone number: AWS no longer supports MFA by text message",
                 remedy=_add(one),
             )
-        elif one.mfa and not one.devices:
+        elif one.credentials is not None and one.mfa is not False and not one.devices:
             yield Unsure(one.name, UNTOLD)
 
 
@@ -211,7 +213,7 @@ def users_fido_keys(scene: Scene) -> Iterator[Observation]:
                 evidence="active access keys, and only security keys as devices: STS accepts only codes",
                 remedy=_add(one),
             )
-        elif one.keys and one.mfa and not one.devices:
+        elif one.keys and one.mfa is not False and not one.devices:
             yield Unsure(one.name, UNTOLD)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.account.account_users import account_users
 from mfa_kit.account.reading import read_account
 from mfa_kit.account.root_posture import RootPosture
 from mfa_kit.account.snapshot import Part, Snapshot
@@ -276,6 +277,19 @@ def test_a_user_who_cannot_be_read_is_named_as_unread() -> None:
     assert [(hole.part, hole.about) for hole in snapshot.holes] == [(Part.REPORT, "dora"), (Part.REPORT, "emil")]
     (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules(["users.mfa"]), Limits())
     assert (answer.result, [each.subject for each in answer.unsure]) == (RuleResult.UNKNOWN, ["dora", "emil"])
+
+
+def test_devices_that_cannot_be_listed_are_unknown() -> None:
+    """For users created after the report, nothing else shows whether they have MFA. They are not said to have none."""
+    snapshot, _ = taken(sound(), "ListMFADevices", first=later)
+    assert {one.name: one.mfa for one in account_users(snapshot) if one.name in {"dora", "emil"}} == {
+        "dora": None,
+        "emil": None,
+    }
+    for rule, unsure in (("users.mfa", "dora"), ("users.keys-mfa", "emil"), ("users.sms", "dora")):
+        (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules([rule]), Limits())
+        assert (answer.result, answer.findings) == (RuleResult.UNKNOWN, ())
+        assert unsure in [each.subject for each in answer.unsure]
 
 
 def test_which_users_are_asked_about_a_new_password() -> None:
