@@ -173,7 +173,7 @@ def root_use(scene: Scene) -> Iterator[Observation]:
             yield Finding(
                 subject=SUBJECT,
                 evidence=f"root's {what} was used {scene.days(at)} days ago",
-                remedy=("# work as a user or role with administrator permissions: mfa-kit policy onboard",),
+                remedy=("# do not use root; to create an administrator to use instead: mfa-kit policy onboard",),
             )
 
 

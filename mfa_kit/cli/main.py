@@ -196,7 +196,7 @@ COMMANDS: Rows = {
             "list": Row("List the inventory.", "mfa_kit.cli.token.list_tokens:list_tokens"),
             "accept": Row("Test a box of tokens.", "mfa_kit.cli.token.accept:accept"),
         },
-        text="Import, list and accept display tokens: seed files, the inventory, acceptance tests.",
+        text="Display tokens: import their seed files, list them, and test them before you accept them.",
     ),
     "audit": Row(
         "Check the account for MFA problems without changing it.",

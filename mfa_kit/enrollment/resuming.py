@@ -82,7 +82,7 @@ def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> N
                     f"{intent.serial} is enabled, and IAM rejects the codes of this backup",
                     "try again in two minutes, because IAM accepts no code twice; if IAM rejects them again, the "
                     "backup belongs to another device, so replace the enabled device: "
-                    f"mfa-kit replace {quote(intent.user)} --mfa-device {quote(intent.name)}",
+                    f"mfa-kit replace {quote(intent.user)} --with KIND --mfa-device {quote(intent.name)}",
                 ) from None
         case _:
             raise Unsettled(

@@ -150,7 +150,7 @@ def look_to_revoke(
     if len(devices) == 1 and not leave_without_mfa:
         raise Lockout(
             f"{device.serial} is the last MFA device of {user}; without it, anyone with the password could enroll one",
-            f"replace it (mfa-kit replace {quote(user)}), or add --leave-without-mfa",
+            f"replace it (mfa-kit replace {quote(user)} --with KIND), or add --leave-without-mfa",
         )
     return entry_of_device(device, caller=caller, desk=desk, now=run)
 

@@ -17,8 +17,8 @@ ORGANIZATION = (
 )
 PURPOSE = (
     "Root can do everything, and no policy limits it. After this ceremony, root has two MFA devices: a security key in "
-    "a safe, and a virtual device whose secret only several custodians can decrypt together. No one can sign in as "
-    "root alone, and the loss of one device or one person does not lock you out."
+    "a safe, and a virtual device whose secret the custodians decrypt together. If at least two custodians are needed, "
+    "no single person can sign in as root. The loss of one device or one person does not lock you out."
 )
 RECORD = (
     "The operator, the witness and the custodians sign a record with: the date; the account; who was present, and in "

@@ -16,8 +16,8 @@ from mfa_kit.core.otp import PERIOD, WITHIN, Mistake, Seed
 # How far back and ahead codes are searched, in seconds. A user's message may take days. The clock of a phone may be an
 # hour ahead, because its daylight saving time was not changed.
 BACK, AHEAD = 7 * 24 * 60 * 60, 60 * 60
-# The maximum number of seconds between the time that the user gave and the time at which the phone shows a single code.
-# In a longer period, a mistyped code could match by chance.
+# For a user who sent one code instead of two: how many seconds the time of the code may differ from the time that the
+# user gave. In a longer period, a mistyped code could match by chance.
 SINGLE = 10 * 60
 # If the user gave a time without seconds, several offsets of the phone's clock are possible. The smallest offset may be
 # at most WITHIN steps, and the largest at most TOLERATED steps. Others have recorded that AWS accepts codes up to two

@@ -87,7 +87,7 @@ def _pick(usable: Sequence[str], wanted: str, before: Collection[str]) -> tuple[
     if not usable:
         return "", "there is no key that can be used: ssh-ed25519, or ssh-rsa with 2048 bits or more"
     if wanted:
-        other = f"the key {wanted} of the roster is not there; it has {listed}"
+        other = f"the roster names the key {wanted}, but the user has only {listed}"
         return (by_fingerprint[wanted], "") if wanted in by_fingerprint else ("", other)
     if len(by_fingerprint) == 1:
         return usable[0], ""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import ClientError, SSLError
 from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
@@ -394,6 +395,14 @@ def test_govcloud_without_its_region_says_what_to_give(monkeypatch: pytest.Monke
             Desk().iam.caller()
         assert "--region" in caught.value.hint
         assert Desk(region="us-gov-west-1").iam.caller().partition == "aws-us-gov"
+
+
+def test_renewed_credentials_that_have_expired_too_are_named() -> None:
+    """For them, botocore raises a plain RuntimeError, which is known only by its words."""
+    old = {"access_key": "a", "secret_key": "b", "token": "c", "expiry_time": "2020-01-01T00:00:00Z"}
+    credentials = RefreshableCredentials.create_from_metadata(old, refresh_using=lambda: old, method="test")
+    with pytest.raises(Expired, match="have expired and were not renewed"), our_errors():
+        credentials.get_frozen_credentials()
 
 
 @pytest.mark.parametrize("last", [{"IsTruncated": True, "Marker": "again"}, {"IsTruncated": True}])

@@ -229,7 +229,7 @@ def test_an_untagged_device_with_another_secret_is_reported(at: AtDesk, at_lab: 
         enable(desk, at_lab, user)
         with pytest.raises(Unsettled, match="rejects the codes of this backup") as caught:
             resume_device(user, desk.carrier(), opened=lambda _: sealed, caller=desk.caller, desk=desk.desk)
-        assert f"mfa-kit replace {user} --mfa-device {user}" in caught.value.hint
+        assert f"mfa-kit replace {user} --with KIND --mfa-device {user}" in caught.value.hint
         assert desk.reached(serial_of(user)) is Reached.CREATED
     assert list((home / "backups").rglob("*.age"))
 

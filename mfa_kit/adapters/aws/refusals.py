@@ -74,9 +74,9 @@ CAUSES = (
 )
 WRONG_CODE = "MultiFactorAuthentication failed"
 # The errors that botocore raises instead of sending a request if it cannot renew the credentials. If the renewed
-# credentials have expired too, botocore raises a RuntimeError with the text STILL_EXPIRED.
+# credentials have expired too, botocore raises a RuntimeError with the words STILL_EXPIRED, which are botocore's own.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
-STILL_EXPIRED = "the refreshed credentials have also expired"
+STILL_EXPIRED = "refreshed credentials are still expired"
 # In these modules, botocore raises ValueError if a number or base64 in a response is invalid, and RecursionError if the
 # JSON of a policy is nested too deeply.
 PARSERS = {"botocore.parsers", "botocore.handlers"}

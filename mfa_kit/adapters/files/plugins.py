@@ -191,7 +191,10 @@ def check_program(program: Path) -> None:
     except (OSError, RuntimeError):
         raise UsageFault(f"age-plugins: there is no file {program}", "install the plugin, or remove its path") from None
     if not (real.is_file() and os.access(real, os.X_OK)):
-        raise UsageFault(f"age-plugins: {program} is not a program", "name the plugin itself, and make it executable")
+        raise UsageFault(
+            f"age-plugins: {program} is not a program",
+            "give the path of the plugin's program file, and make that file executable",
+        )
     for path, status in checked:
         if fault := fault_of_owner(path, status):
             raise UsageFault(f"age-plugins: {fault.what}", fault.hint)

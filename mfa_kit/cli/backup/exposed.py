@@ -40,7 +40,7 @@ def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, out
     if unknown := sum(each.since is None for each in found):
         settings.progress.alert(f"this computer has no record of the recipients of {unknown} of these backups")
     if found:
-        settings.progress.note("replace each device: mfa-kit replace USER --mfa-device DEVICE")
+        settings.progress.note("replace each device: mfa-kit replace USER --with KIND --mfa-device DEVICE")
     rows = [_row(each, is_here=each.backup.name in names) for each in found]
     if computers.shared:
         rows = [{**row, "computer": by.get(each.backup.name)} for row, each in zip(rows, found, strict=True)]

@@ -31,7 +31,8 @@ CUSTODIAN = click.option(
     multiple=True,
     required=True,
     metavar="NAME[=KEY]",
-    help="A custodian and their public key, age or SSH. Repeat the option in the order of decryption.",
+    help="A custodian's name, and their public key (an age or SSH key). Give this option once for each custodian, in "
+    "the order in which they decrypt.",
 )
 LETTERS = click.option(
     "--letters",

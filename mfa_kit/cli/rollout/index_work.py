@@ -89,10 +89,11 @@ def check_file(path: Path | str, index: RolloutIndex, selection: AccountSelectio
 def report_without_plan(
     path: Path | str, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice, progress: Progress
 ) -> bool:
-    """Print the chosen accounts that have no plan. Return whether users of these accounts may be missing.
+    """Print the chosen accounts without a plan, and those that the index does not mention.
 
-    Users may be missing from the rollout if their account could not be read when the index was made, unless the account
-    is no longer active. If the options choose all accounts, accounts that are not listed any more are included.
+    Return whether users may be missing from the rollout. This is so if an account without a plan is still active: it
+    could not be read when the index was made. If the options choose all accounts, this also covers accounts of the
+    index that Organizations or the accounts file no longer lists.
     """
     closed = {account.id for account in selection.skipped}
     chosen = {account.id for account in selection.chosen} | closed

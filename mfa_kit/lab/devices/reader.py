@@ -68,7 +68,7 @@ class SimulatedCard(Protocol):
         ...
 
     def answer(self, octets: bytes) -> bytes:
-        """Return the response to a command APDU. Raise Pulled if the card is pulled out of the reader now."""
+        """Return the response to a command APDU. Raise Pulled if the card is pulled out of the reader meanwhile."""
         ...
 
 
