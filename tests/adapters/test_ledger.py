@@ -147,7 +147,7 @@ def test_an_unknown_holder_is_named_another_process(
     monkeypatch.setattr(module, "WAIT", 0.0)
     with (folder / "runs" / noted.run).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(IntegrityFault, match="process of another mfa-kit is working") as caught:
+        with pytest.raises(IntegrityFault, match="another mfa-kit process is working") as caught:
             ledger.record(noted)
     assert "kill" not in caught.value.hint
 

@@ -1,4 +1,4 @@
-"""Stores the runs of each rollout plan, so that all devices of a plan can be removed and its progress is known."""
+"""Stores which runs belong to each rollout plan, to show the plan's progress and to remove all its devices."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ from mfa_kit.rollout.watching import PlanProgress
 
 BEGUN = "insert into rollout_runs (plan, run, at) values ($1, $2, $3)"
 ENDED = "update rollout_runs set ended = $3 where plan = $1 and run = $2"
-# Selects for each plan when its last incomplete run and its last complete run began, how many devices its runs made,
-# and how many users failed. The list of plans replaces `{}`.
+# Selects for each plan when its last incomplete run and its last complete run began, how many devices its runs staged
+# or enabled, and how many users failed. `{}` stands for the list of plans.
 PROGRESS = """
     select r.plan, max(case when r.ended is null then r.at end), max(case when r.ended is not null then r.at end),
         (select count(*) from journal j join rollout_runs m on m.run = j.run

@@ -1,4 +1,4 @@
-"""Locks runs with files, one per run. A lock is released when the run's process ends, even if the process is killed."""
+"""Locks runs, with one lock file per run. When a process ends, even if it is killed, its locks are released."""
 
 import os
 import time
@@ -30,14 +30,14 @@ class RunLocks:
     def hold(self, run: str, *, wait: float, doing: str) -> None:
         """Take a run's lock.
 
-        Raise IntegrityFault if the lock is not free within `wait` seconds. The message names the process that holds the
-        lock, followed by `doing`, which says what that process does.
+        Raise IntegrityFault if the lock is not free within `wait` seconds. `doing` says in the message what the process
+        that holds the lock does, such as "is working on ARN".
         """
         if run not in self._held:
             self._held[run] = self.wait_for(run, wait=wait, doing=doing)
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run.
+        """Try to take a run's lock without waiting.
 
         Return False if another process or this process already holds the lock.
         """
@@ -71,11 +71,11 @@ class RunLocks:
         os.close(self._held.pop(run))
 
     def forget(self, run: str) -> None:
-        """Remove the file of a run's lock, because the run is finished. The caller then releases the lock."""
+        """Remove the lock file of a finished run. The caller must then release the lock."""
         (self._folder / run).unlink()
 
     def _take(self, name: str, *, wait: float) -> int:
-        """Take a lock, and write this process's ID into its file.
+        """Take a lock, and write this process's ID into the lock's file.
 
         Raise BlockingIOError if the lock is not free within `wait` seconds.
         """
@@ -87,8 +87,8 @@ class RunLocks:
             lock = os.open(path, os.O_CREAT | os.O_RDWR | NO_LINK, 0o600)
             try:
                 try_to_lock(lock)
-                # If another process removed the file before it was locked, this lock has no effect: the next process
-                # would create and lock a new file. So try again.
+                # If another process removed the file before this process locked it, this lock has no effect: the next
+                # process would create and lock a new file. So try again.
                 with suppress(FileNotFoundError):
                     if os.fstat(lock).st_ino == path.stat().st_ino:
                         _sign(lock)
@@ -107,8 +107,8 @@ class RunLocks:
     def wait_for(self, name: str, *, wait: float, doing: str) -> int:
         """Take a lock and return the descriptor of its file.
 
-        Raise IntegrityFault if the lock is not free within `wait` seconds. The message names the process that holds the
-        lock, followed by `doing`, which says what that process does.
+        Raise IntegrityFault if the lock is not free within `wait` seconds. `doing` says in the message what the process
+        that holds the lock does, such as "is working on ARN".
         """
         try:
             return self._take(name, wait=wait)
@@ -117,7 +117,7 @@ class RunLocks:
             with suppress(FileNotFoundError):
                 holder = (self._folder / name).read_text("ascii").strip()
             raise IntegrityFault(
-                f"process {holder or 'of another mfa-kit'} {doing}",
+                f"{f'process {holder}' if holder else 'another mfa-kit process'} {doing}",
                 f"wait until it ends, or end it{f': kill {holder}' if holder else ''}; then run this again",
             ) from None
 

@@ -24,8 +24,8 @@ from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.posix.open_files import NO_LINK
 
-# How many seconds to wait for another process that is writing or holds a run's lock (WAIT), or that migrates the file
-# (PATIENCE).
+# How many seconds to wait for another process: one that is writing or holds a run's lock (WAIT), or one that migrates
+# the ledger's file (PATIENCE).
 WAIT, PATIENCE = 10.0, 60.0
 
 
@@ -44,7 +44,7 @@ def _numbered(sql: str) -> str:
 
 
 class SqliteDatabase:
-    """A Database in a SQLite file. A missing file is created, and a file of an older version of mfa-kit is migrated."""
+    """Implements Database with a SQLite file. Creates a missing file, and migrates the file of an older mfa-kit."""
 
     shared = False
     record = """
@@ -102,7 +102,7 @@ class SqliteDatabase:
 
     @contextmanager
     def faults(self) -> Iterator[None]:
-        """Convert errors of SQLite and the disk to IntegrityFault."""
+        """Convert errors of SQLite and the disk, and DamagedRow, to IntegrityFault."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -110,7 +110,7 @@ class SqliteDatabase:
             raise IntegrityFault(f"the ledger {self._path} cannot be used: {error}", hint) from None
         except (sqlite3.DatabaseError, DamagedRow, UnicodeDecodeError) as error:
             aside = f"mv {quote(str(self._path))} {quote(f'{self._path}.broken')}"
-            hint = f"move the file away; devices in IAM are not affected: {aside}"
+            hint = f"devices in IAM are not affected; move the file away: {aside}"
             raise IntegrityFault(f"the ledger {self._path} is damaged: {error}", hint) from None
         except OSError as error:
             hint = "check the permissions and the free space, or set MFA_KIT_HOME to another folder"
@@ -126,7 +126,7 @@ class SqliteDatabase:
             return self._db.execute(_numbered(sql), values).fetchall()
 
     def write(self, *changes: RowChange, run: str | None = None) -> None:
-        """Write rows, all of them or none, and return when they are synced to disk.
+        """Write rows, all of them or none. Return once they are synced to disk.
 
         Within `lightly`, only rows of a run are synced.
         """
@@ -135,8 +135,8 @@ class SqliteDatabase:
     def log(self, *changes: RowChange) -> None:
         """Write rows, all of them or none.
 
-        While this process holds the lock of a run, return before the rows are synced to disk. The next `write` for the
-        run syncs them too.
+        While this process holds the lock of a run, and within `lightly`, return before the rows are synced to disk. The
+        next `write` that syncs rows syncs these rows too.
         """
         self._write(*changes, light=self._light or bool(self._locks.held))
 
@@ -148,13 +148,13 @@ class SqliteDatabase:
     def hold(self, run: str, *, doing: str) -> None:
         """Take a run's lock. Raise IntegrityFault if the lock is not free within WAIT seconds.
 
-        The message names the process that holds the lock, followed by `doing`, which says what that process does.
+        `doing` says in the message what the process that holds the lock does, such as "is working on ARN".
         """
         with self.faults(), self._lock:
             self._locks.hold(run, wait=WAIT, doing=doing)
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run. Return False if this process or another process holds the lock."""
+        """Try to take a run's lock. Return False if this process or another process already holds the lock."""
         with self.faults():
             return self._locks.try_to_hold(run)
 
@@ -166,7 +166,7 @@ class SqliteDatabase:
         self._locks.release(run)
 
     def workers(self, works: Sequence[str]) -> list[SqlRow]:
-        """Return which processes hold the locks of these pieces of work. All these processes are on this computer."""
+        """Return which processes hold the locks with these names. All these processes are on this computer."""
         with self.faults():
             found = {work: self._locks.holder(work) for work in works}
         return [(work, socket.gethostname(), *holder) for work, holder in found.items() if holder]
@@ -191,7 +191,7 @@ class SqliteDatabase:
     def lightly(self) -> Iterator[None]:
         """Write many rows without waiting for the disk each time.
 
-        A written row survives the end of this process at once, but a power cut only after the context has ended.
+        A written row is kept even if this process is killed, but until the context ends, a power cut can lose it.
         """
         with self.faults(), self._lock:
             self._light = True

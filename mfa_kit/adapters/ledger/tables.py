@@ -1,4 +1,4 @@
-"""The interfaces of the ledger. Modules with their own tables use Tables, which Ledger implements with a Database.
+"""The interfaces of the ledger. Tables is for modules with tables of their own; Ledger implements it with a Database.
 
 Every statement is written once, for SQLite and PostgreSQL: parameters are `$1`, `$2`, and so on, words that PostgreSQL
 reserves are quoted, and parameters whose type PostgreSQL cannot infer are cast.
@@ -15,7 +15,7 @@ RowChange = tuple[str, Iterable[Sequence[object]]]
 
 
 class DamagedRow(Exception):
-    """A row has a value that mfa-kit does not write. `Database.faults` converts it to IntegrityFault."""
+    """Raised for a row with a value that mfa-kit never writes. `Database.faults` converts it to IntegrityFault."""
 
 
 class Tables(Protocol):
@@ -48,7 +48,7 @@ class Database(Protocol):
     Methods may be called from any thread. They raise IntegrityFault if the database cannot be used.
     """
 
-    # The statement that records how far an entry has progressed, with the values of `Ledger.record`.
+    # The statement that records how far an entry of the journal has progressed. `Ledger.record` passes its values.
     record: str
     # Whether several computers share the database. The tables then have a column `computer`.
     shared: bool
@@ -62,9 +62,9 @@ class Database(Protocol):
         ...
 
     def write(self, *changes: RowChange, run: str | None = None) -> None:
-        """Write rows, all of them or none, and return when they survive a power cut.
+        """Write rows, all of them or none. Return once a power cut can no longer lose them.
 
-        If they are rows of a run, `run` is its ID, and this process must hold the run's lock.
+        For rows of a run, `run` is the ID of the run, and this process must hold the run's lock.
         """
         ...
 
@@ -78,15 +78,15 @@ class Database(Protocol):
     def hold(self, run: str, *, doing: str) -> None:
         """Take a run's lock until `release`, or until this process ends.
 
-        Raise IntegrityFault if the lock is not free within some seconds. The message names the process that holds the
-        lock, followed by `doing`, which says what that process does.
+        Raise IntegrityFault if the lock is not free within some seconds. `doing` says in the message what the process
+        that holds the lock does, such as "is working on ARN".
         """
         ...
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run. Return whether this process has taken it.
+        """Try to take a run's lock, and return whether this succeeded.
 
-        Return False also if this process holds the lock already, or if it is uncertain whether another process does.
+        Return False also if this process already holds the lock, or if it is unknown whether another process holds it.
         """
         ...
 
@@ -95,9 +95,9 @@ class Database(Protocol):
         ...
 
     def workers(self, works: Sequence[str]) -> list[SqlRow]:
-        """Return a row for each of these pieces of work whose lock a process holds.
+        """Return a row for each of the locks named in `works` that a process holds.
 
-        A row has the name of the work, the computer, the process ID, and when the process took the lock, in Unix
+        A row has the name of the lock, the computer, the process ID, and when the process took the lock, in Unix
         seconds.
         """
         ...
@@ -116,7 +116,7 @@ class Database(Protocol):
         ...
 
     def lightly(self) -> AbstractContextManager[None]:
-        """Return a context in which many rows are written fast. Until the context ends, a power cut can lose them."""
+        """Return a context in which many rows are written fast. Until it ends, a power cut can lose the rows."""
         ...
 
     def close(self) -> None:

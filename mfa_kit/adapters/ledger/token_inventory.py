@@ -1,4 +1,4 @@
-"""The inventory of display tokens in the ledger. The ledger has a keyed fingerprint of each seed, but not the seed."""
+"""The inventory of display tokens in the ledger. It stores a keyed fingerprint of each seed, not the seed itself."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,8 +12,8 @@ from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, To
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
 FIELD_TYPES = "text factor text integer integer integer text text integer integer"
 STATE = "fingerprint, verdict, reason"
-# Selects the devices of the journal that are tokens or are stored on a token, oldest first: the device's serial, the
-# token's serial, and the user. A device has no user here if it is not enabled yet or was revoked.
+# Selects the devices of the journal that are tokens or whose secret is on a token, oldest first: the device's serial,
+# the token's serial, and the user. The user is null if the device is not enabled yet or was revoked.
 HELD = """
     select serial, coalesce(intent ->> 'hardware', serial),
         case when reached in ('enabled', 'confirmed', 'revoking') then intent ->> 'user' end
@@ -84,8 +84,8 @@ class TokenInventory:
         rows = self._tables.select("select digest, computer from fingerprint_keys", types="text text")
         if others := [computer for known, computer in rows if known != digest]:
             raise UsageFault(
-                f"{others[0]} recorded the tokens in this ledger with another key for fingerprints",
-                "copy the file fingerprint.key from its folder of mfa-kit's files to the same folder here",
+                f"the computer {others[0]} recorded tokens in this ledger with another key for fingerprints",
+                "from the folder of mfa-kit's files there, copy fingerprint.key to the same folder here",
             )
 
     def stock(self, tokens: Sequence[tuple[Token, str]]) -> StockCounts:

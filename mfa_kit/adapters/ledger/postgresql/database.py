@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL, which many computers share. The sessions of a process hold the locks of its runs."""
+"""A ledger that several computers share, in PostgreSQL. A process holds the locks of its runs with its sessions."""
 
 import threading
 import time
@@ -19,14 +19,15 @@ from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.posix.uptime import uptime
 
-# How many seconds to wait for a run's lock, and between attempts to take the lock.
+# How many seconds to wait for a run's lock (WAIT), and between attempts to take the lock (LOOK_AGAIN).
 WAIT, LOOK_AGAIN = 10.0, 0.05
-# After the server has acknowledged a row of a run, the session counts as holding its locks until this many seconds
-# after the row was sent.
+# The server accepts a row of a run only from a session that holds the run's lock. So the session counts as holding its
+# locks for this many seconds after it sent such a row.
 FRESH = 1.0
-# Threads beyond this number share sessions, because a server allows about 100 sessions for all its clients together.
+# The maximum number of sessions of a process. Further threads share them, because by default a server allows only 100
+# sessions for all its clients together.
 MOST = 16
-AGAIN = "run the same command again, which looks at IAM and completes or removes what is unfinished"
+AGAIN = "run the same command again, to complete or remove what is unfinished in IAM"
 
 
 def postgresql_ledger(
@@ -35,8 +36,8 @@ def postgresql_ledger(
     """Open the ledger at the address `text`, a connection string of libpq.
 
     Raise UsageFault if the address is invalid, and IntegrityFault if the ledger cannot be used. `clock` returns the
-    Unix time of new rows. `end` reports a fault and ends the process at once. The database calls `end` if a session is
-    lost while this process holds locks of runs.
+    Unix time of new rows. `end` is called if a session is lost while this process holds locks of runs. It reports the
+    fault and ends the process at once.
     """
     return Ledger(PostgresqlDatabase(parse_address(text), end=end), clock=clock)
 
@@ -48,7 +49,7 @@ def _by_team(sql: str) -> str:
 
 
 class PostgresqlDatabase:
-    """A Database in the schema `mfa_kit` of a PostgreSQL database."""
+    """Implements Database with the schema `mfa_kit` of a PostgreSQL database."""
 
     shared = True
     record = """
@@ -60,10 +61,10 @@ class PostgresqlDatabase:
         self._address, self._end = address, end
         self._guard, self._connecting, self._taking = threading.Lock(), threading.Lock(), threading.Lock()
         self._sessions: dict[threading.Thread, Session] = {}
-        # The sessions that hold the lock of each run.
+        # For each run whose lock this process holds: the sessions that hold the lock.
         self._held: dict[str, set[Session]] = {}
         self._process = str(uuid.uuid4())
-        # When each session sent its last row of a run, if the server has acknowledged the row.
+        # For each session: when it sent the last row of a run that the server acknowledged, in seconds of `uptime`.
         self._proved: dict[Session, float] = {}
         session = self._session()
         try:
@@ -75,7 +76,10 @@ class PostgresqlDatabase:
 
     @contextmanager
     def faults(self, advice: str = "check the server, its disk and the network") -> Iterator[None]:
-        """Convert errors of PostgreSQL, and DamagedRow, to IntegrityFault. `advice` is the hint of most errors."""
+        """Convert errors of PostgreSQL, and DamagedRow, to IntegrityFault.
+
+        `advice` is the hint, except for errors that have a hint of their own.
+        """
         try:
             yield
         except DamagedRow as error:
@@ -83,7 +87,7 @@ class PostgresqlDatabase:
             raise IntegrityFault(f"the ledger {self._address.label} is damaged: {error}", hint) from None
         except errors.InsufficientPrivilege as error:
             what = f"your role lacks a privilege in the ledger {self._address.label}: {describe(error)}"
-            raise IntegrityFault(what, "ask its owner to grant the privileges: mfa-kit ledger grants --help") from None
+            raise IntegrityFault(what, "ask the owner to grant the privileges: mfa-kit ledger grants --help") from None
         except psycopg.Error as error:
             what = f"the ledger {self._address.label} cannot be used: {describe(error)}"
             raise IntegrityFault(what, "report this" if error.sqlstate == NO_RUN else advice) from None
@@ -92,8 +96,8 @@ class PostgresqlDatabase:
     def _using(self, session: Session) -> Iterator[None]:
         """Convert errors of PostgreSQL to IntegrityFault.
 
-        If the session is lost and this process holds locks of runs, end the process. Otherwise this process could
-        change a device while another process settles (completes or undoes) the run.
+        If the session is lost while this process holds locks of runs, end the process, because another process may
+        already settle (complete or undo) one of these runs.
         """
         try:
             with self.faults():
@@ -104,16 +108,19 @@ class PostgresqlDatabase:
                         self._lose(describe(error) if isinstance(error, psycopg.Error) else str(error))
                     raise
         except UnicodeError:
-            raise IntegrityFault("the ledger cannot store a name with invalid characters", "correct the name") from None
+            raise IntegrityFault(
+                "the ledger cannot store a name that is not valid UTF-8", "correct the name of the user, device or file"
+            ) from None
 
     def _lose(self, cause: str) -> None:
         if self._held:
             self._end(IntegrityFault(f"the session with the ledger {self._address.label} was lost: {cause}", AGAIN))
 
     def _session(self) -> Session:
-        """Return this thread's session. If it has none, take over the session of an ended thread, or open one.
+        """Return this thread's session.
 
-        A session that is taken over keeps its locks. If there are already MOST sessions, share one with other threads.
+        If the thread has no session, take over the session of an ended thread, with the locks that it holds. If there
+        is none, open a new session. If this fails, or there are already MOST sessions, share one with other threads.
         """
         thread = threading.current_thread()
         with self._guard:
@@ -140,7 +147,7 @@ class PostgresqlDatabase:
         return self._least_used() if len(sessions) >= MOST else None
 
     def _open(self) -> Session:
-        """Open a session. If the server accepts no more sessions, return an existing one to share.
+        """Open a session. If that fails, return an existing session to share.
 
         Raise psycopg.Error if this process has no session to share.
         """
@@ -149,7 +156,7 @@ class PostgresqlDatabase:
         except psycopg.OperationalError:
             if (shared := self._least_used()) is None:
                 raise
-            return shared  # if the server cannot be reached at all, the next statement shows that
+            return shared  # if the server cannot be reached at all, the next statement fails
 
     def _least_used(self) -> Session | None:
         """Return the session with the fewest threads, or None if this process has no session."""
@@ -164,9 +171,9 @@ class PostgresqlDatabase:
             return session.run([(sql, values)])
 
     def write(self, *changes: RowChange, run: str | None = None) -> None:
-        """Write rows, all of them or none, and return when they survive a power cut.
+        """Write rows, all of them or none. Return once a power cut can no longer lose them.
 
-        For rows of a run, this thread's session first takes a share of the run's lock.
+        For rows of a run, this thread's session first joins the sessions that hold the run's lock.
         """
         session = self._session()
         with self._using(session):
@@ -175,8 +182,8 @@ class PostgresqlDatabase:
             sent = uptime()
             session.run(_statements(changes))
         if run:
-            # Store the time of sending, not the present time. Between the acknowledgment and now, this process may have
-            # been frozen, and have lost the run to another process.
+            # Store the time of sending, not the present time. Since the acknowledgment, this process may have been
+            # suspended, and another process may have taken the run's lock.
             self._proved[session] = sent
 
     def _enter(self, session: Session, run: str) -> None:
@@ -206,7 +213,7 @@ class PostgresqlDatabase:
     def hold(self, run: str, *, doing: str) -> None:
         """Take a run's lock for this process. Raise IntegrityFault if the lock is not free within WAIT seconds.
 
-        The message names the process that holds the lock, followed by `doing`, which says what that process does.
+        `doing` says in the message what the process that holds the lock does, such as "is working on ARN".
         """
         session, until = self._session(), time.monotonic() + WAIT
         with self._taking:
@@ -235,9 +242,9 @@ class PostgresqlDatabase:
         return IntegrityFault(f"{holder} {doing}", "wait until it ends, or end it; then run this again")
 
     def try_to_hold(self, run: str) -> bool:
-        """Try to take the lock of another run. Return False if this process or another process already holds the lock.
+        """Try to take a run's lock. Return False if this process or another process already holds the lock.
 
-        Return False also if the run was in progress when the server was restarted, until the grace period has passed.
+        Return False also during the grace period after a restart of the server, if the run was in progress then.
         """
         session = self._session()
         with self._taking:
@@ -251,7 +258,7 @@ class PostgresqlDatabase:
         del self._held[run]
 
     def workers(self, works: Sequence[str]) -> list[SqlRow]:
-        """Return which processes hold the locks of these pieces of work, on any computer."""
+        """Return which processes, on any computer, hold the locks with these names, as `Database.workers` does."""
         return self.select("select work, computer, process, since from workers($1)", ([*works],))
 
     def holds(self, run: str) -> bool:
@@ -266,8 +273,8 @@ class PostgresqlDatabase:
     def check(self) -> None:
         """End the process if the session of this thread is lost, because the session's locks are then lost too.
 
-        Do nothing if this process holds no locks, or if the session sent a row of a run in the last FRESH seconds and
-        the server acknowledged the row.
+        Do nothing if this process holds no locks. Do not ask the server if, since the last check and in the last FRESH
+        seconds, the session sent a row of a run that the server acknowledged.
         """
         session = self._session()
         if not self._held or uptime() - self._proved.pop(session, -FRESH) < FRESH:
@@ -276,7 +283,7 @@ class PostgresqlDatabase:
             session.run([("select 1", ())])
 
     def lightly(self) -> AbstractContextManager[None]:
-        """Return a context that does nothing. PostgreSQL acknowledges a row only once the row survives a power cut."""
+        """Return a context that does nothing: a power cut cannot lose a row that PostgreSQL has acknowledged."""
         return nullcontext()
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 DESK, AUDITOR = "mfa_kit_desk", "mfa_kit_auditor"
 STAMPED = {"team", "role", "computer", "recorded", "id"}
-# The columns that a desk (a role that may write to the ledger) may insert. The database itself writes the others.
+# The columns that a desk (a role that may write to the ledger) may insert. The database fills in the other columns.
 INSERTED: Mapping[str, str] = {
     "transitions": "run, serial, verb, reached, intent, backup, at, since, sealed",
     "events": 'at, operation, "user", serial, request_id, answer, file',
@@ -34,8 +34,8 @@ OWNER = (
     "do $$ begin execute format('grant execute on function {} to %s',"
     " (select nspowner::regrole from pg_namespace where nspname = 'mfa_kit')); end $$;"
 )
-# Makes the role in the setting mfa_kit.owner the owner of the ledger. The name of the role is in a setting, because a
-# name that contains `$$` would end the block.
+# Makes the role in the setting mfa_kit.owner the owner of the ledger. The name of the role is in a setting and
+# not in the block, because a name that contains `$$` would end the block.
 NEW_OWNER = """do $$
 declare
     owner text := current_setting('mfa_kit.owner');
@@ -58,7 +58,8 @@ end $$;"""
 MEMBER = "insert into mfa_kit.members (role, team, auditor)"
 REPLACED = "on conflict (role) do update set team = excluded.team, auditor = excluded.auditor"
 READ = ("journal", "ends", *INSERTED)
-# Functions with which any role could take another team's locks. The ledger takes locks through functions of its own.
+# PostgreSQL's functions with which any role could take another team's locks, so they are revoked from `public`. The
+# ledger's own functions take only locks of the caller's team.
 LOCKS = (
     "pg_advisory_lock",
     "pg_advisory_lock_shared",
@@ -112,8 +113,8 @@ def _groups() -> Iterator[str]:
 
 
 def _members(desks: Mapping[str, str], auditors: Sequence[str]) -> Iterator[str]:
-    # If a desk becomes an auditor, or an auditor a desk, the role loses its earlier privileges. For other roles, the
-    # server would warn that there is nothing to revoke. This warning would mislead, so it is turned off.
+    # A role that changes from desk to auditor, or from auditor to desk, loses its earlier privileges. For other roles,
+    # the server would warn that there is nothing to revoke. This warning would mislead, so it is turned off.
     yield "set local client_min_messages = error;"
     for role, team in desks.items():
         yield f"revoke {AUDITOR} from {_name(role)};"

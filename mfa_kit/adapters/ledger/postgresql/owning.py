@@ -36,10 +36,10 @@ CONDITIONS = """
         (select client_addr is null from pg_stat_activity where pid = pg_backend_pid()),
         extract(epoch from clock_timestamp())::double precision
 """
-# Older versions of `ledger grants` let only the owner read the column `grace`.
+# Roles that got their privileges from an older version of `ledger grants` may not read the column `grace`.
 GRACE = "select grace from settings"
 MAY_READ_GRACE = "select has_column_privilege('settings', 'grace', 'select')"
-# HAS_TEAM is for the owner only, because no other role may read the table `members`.
+# HAS_TEAM selects whether the role has a team, or no role has one. Only the owner may read the table `members`.
 OWNS, HAS_TEAM = "select is_owner()", "select my_team() <> '' or not exists(select from members where not auditor)"
 SETTING = "select name, setting from pg_settings where name = any($1)"
 SETTINGS = (
@@ -96,7 +96,8 @@ class LedgerState:
 class OwnedLedger:
     """The ledger at the address `text`. Each method opens a session of its own.
 
-    Only the ledger's owner can create, migrate or fill it. `state` and `examine` work for any role of the ledger.
+    `create`, `migrate` and `copy_from` need the role of the ledger's owner. `state` and `examine` work with any role of
+    the ledger.
     """
 
     text: str
@@ -119,10 +120,10 @@ class OwnedLedger:
             return migrate(session, address, create=False)
 
     def copy_from(self, folder: Path) -> dict[str, int]:
-        """Copy the ledger in a folder into this ledger. Return the number of copied rows by the name of the table.
+        """Copy the ledger in a folder into this ledger. Return the number of copied rows, by table.
 
-        Raise UsageFault if there is no ledger in the folder, or if one of its runs is in progress. Raise UsageFault
-        also if the role does not own the target, or has no team although other roles have one.
+        Raise UsageFault if there is no ledger in the folder, or if one of the runs in that ledger is in progress. Raise
+        UsageFault also if the role does not own this ledger, or has no team although other roles have one.
         """
         if not (folder / "ledger.sqlite").exists():
             raise UsageFault(f"there is no ledger in {folder}", "name the folder of mfa-kit's files: --from DIR")
@@ -143,7 +144,7 @@ class OwnedLedger:
             source.close()
 
     def state(self) -> LedgerState:
-        """Return the state of the ledger. Raise IntegrityFault if it cannot be used."""
+        """Return the state of the ledger. Raise IntegrityFault if the ledger cannot be used."""
         return self.examine()[0]
 
     def examine(self) -> tuple[LedgerState, LedgerConditions]:
@@ -203,8 +204,8 @@ class OwnedLedger:
 def _check_copier(session: Session, address: Address) -> None:
     """Raise UsageFault unless the role owns the ledger, and has a team if other roles have one.
 
-    If another role copied rows, the server would set their times to the current time, and a second copy would add the
-    rows again. The computers of a team cannot see rows without a team.
+    If another role copied rows, the server would set the times of the rows to the current time, so a second copy would
+    add the same rows again. The computers of a team cannot see rows without a team.
     """
     if session.run([(OWNS, ())]) != [(True,)]:
         raise UsageFault(
@@ -213,6 +214,6 @@ def _check_copier(session: Session, address: Address) -> None:
         )
     if session.run([(HAS_TEAM, ())]) != [(True,)]:
         raise UsageFault(
-            "your role has no team, so no desk would see the copied rows",
-            "make it a member of the team first: mfa-kit ledger grants --desk ROLE=TEAM",
+            "your role has no team, so no team would see the copied rows",
+            "run the SQL that this command prints: mfa-kit ledger grants --desk ROLE=TEAM",
         )

@@ -24,7 +24,7 @@ def version_of(session: Session) -> int | None:
     Raise psycopg.Error if the version cannot be read.
     """
     try:
-        # Name the schema. Otherwise a role that may not use it gets UndefinedTable instead of a permission error.
+        # The query names the schema, so that a role without access to it gets a permission error, not UndefinedTable.
         [[number]] = session.run([("select max(number) from mfa_kit.version", ())])
     except errors.UndefinedTable:
         return None

@@ -23,7 +23,7 @@ OLDEST = 170000
 REACH = "check the address, the server, the network, your role, and its password in ~/.pgpass or the service file"
 NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
 # The SQLSTATEs of errors that the ledger's own functions raise. LOCK_LOST: the session does not hold the lock of the
-# run whose row it writes. NO_RUN: the text is not the name of a lock.
+# run whose row it writes. NO_RUN: the lock to take has no valid name.
 LOCK_LOST, NO_RUN = "MK001", "MK002"
 UNSUPPORTED = "unsupported startup parameter"
 # A part of libpq's message if the server asks for a password in a way that `require_auth` excludes.
@@ -31,7 +31,7 @@ EXCLUDED = "authentication method requirement"
 
 
 def describe(error: psycopg.Error) -> str:
-    """Return the first line of an error. Only the later lines can contain values of rows."""
+    """Return the first line of an error, without the later lines, which can contain values of rows."""
     return (error.diag.message_primary or str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -42,7 +42,7 @@ class Session:
         """Connect to the server.
 
         Raise psycopg.Error if the connection cannot be made, and UsageFault if several servers are configured. Raise
-        IntegrityFault if the server is too old, is a connection pooler, or wants the password in a refused form.
+        IntegrityFault if the server is too old, is a connection pooler, or asks for the password in an insecure way.
         """
         pooler = IntegrityFault(
             f"{address.label} is a connection pooler, which would lose the locks of runs",
@@ -64,7 +64,7 @@ class Session:
             raise
 
     def _check_server(self, address: Address, pooler: IntegrityFault) -> None:
-        # A service file may name the server, so check the parameters that libpq used.
+        # Check the parameters that libpq used, because the server's name can come from a service file.
         check_one_server(self._connection.info.get_parameters())
         version = self._connection.info.server_version
         if version < OLDEST:
@@ -94,8 +94,9 @@ class Session:
     def run(self, statements: Sequence[Statement]) -> list[SqlRow]:
         """Run the statements that `wait` queued, and then `statements`, in one transaction.
 
-        Return the rows of the last statement, once the changes survive a power cut. If a statement fails, run only the
-        queued statements, and raise psycopg.Error. After Ctrl-C, the queued statements remain in the queue.
+        Return the rows of the last statement, once a power cut can no longer lose the changes. If a statement fails,
+        run the queued statements without the others, and raise psycopg.Error. After Ctrl-C, the queued statements
+        remain in the queue.
         """
         with self._lock:
             waiting, self._waiting = self._waiting, []
@@ -106,7 +107,7 @@ class Session:
                     self._send(waiting)
                 raise
             except KeyboardInterrupt:
-                # The rows may already be stored. They are queued again, because a call that is logged twice is better
+                # The queued rows may already be stored. Queue them again, because a call that is logged twice is better
                 # than a call that is not logged.
                 self._waiting = [*waiting, *self._waiting]
                 raise
@@ -135,9 +136,9 @@ class Session:
 
 
 def _fault_of(error: psycopg.OperationalError, address: Address, pooler: IntegrityFault) -> Exception:
-    """Return the error to raise for a connection that failed with `error`. `pooler` is the error for a pooler."""
+    """Return the error to raise for a connection that failed with `error`: `pooler` if the server is a pooler."""
     text = str(error)
-    # PgBouncer refuses the settings of a session, unless it is configured to ignore them.
+    # PgBouncer refuses a session with settings of its own, unless PgBouncer is configured to ignore these settings.
     if UNSUPPORTED in text:
         return pooler
     if EXCLUDED in text:
