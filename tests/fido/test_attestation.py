@@ -35,7 +35,7 @@ FUTURE = AttestationCa("future", now=NOW + 20 * 365 * 86400)
         (lambda maker, model: maker.certificate(model, serial=0), None, ""),
         (lambda maker, model: maker.certificate(model, expired=True), None, "expired or is not valid yet"),
         (lambda _, model: FUTURE.certificate(model), [FUTURE.root.der], "expired or is not valid yet"),
-        (lambda _, model: STRANGER.certificate(model), None, "not issued under a root"),
+        (lambda _, model: STRANGER.certificate(model), None, "not issued under a trusted root"),
         (lambda maker, model: maker.certificate(model), [], "lists no root"),
         (lambda maker, model: maker.certificate(model), [b"nonsense"], "cannot be read"),
         (lambda _, model: STRANGER.certificate(model), [b"nonsense", STRANGER.root.der], ""),

@@ -102,8 +102,8 @@ def verdict(root: AttestationCa, chain: Sequence[IssuedCertificate]) -> str:
         ),
         ([only("a.example")], lambda maker: own(maker, names("b.example")), "its issuer is not allowed to certify"),
         ([], lambda maker: below(maker, expired=True), "expired or is not valid yet"),
-        ([], lambda maker: below(maker)[:1], "not issued under a root"),
-        ([], lambda maker: [*reversed(below(maker))], "not issued under a root"),
+        ([], lambda maker: below(maker)[:1], "not issued under a trusted root"),
+        ([], lambda maker: [*reversed(below(maker))], "not issued under a trusted root"),
     ],
     ids=[
         "key-usage",
@@ -190,8 +190,8 @@ def test_an_authority_with_the_name_of_the_root_is_checked_too() -> None:
     maker = AttestationCa(now=NOW)
     namesake = AttestationCa(now=NOW)
     key = namesake.certificate(OURS)
-    assert "not issued under a root" in verdict(maker, [key, namesake.root])
-    assert "not issued under a root" in verdict(maker, [key])
+    assert "not issued under a trusted root" in verdict(maker, [key, namesake.root])
+    assert "not issued under a trusted root" in verdict(maker, [key])
 
 
 def refusal(blob: bytes, folder: Path, root: bytes | None) -> str:

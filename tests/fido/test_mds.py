@@ -66,7 +66,7 @@ def test_the_pinned_root_is_globalsign_root_r3() -> None:
 
 def test_without_another_root_a_blob_must_lead_to_globalsign(maker: AttestationCa, tmp_path: Path) -> None:
     """The signature is valid, but its chain ends at another root certificate."""
-    assert "not issued under a root" in refused(maker.blob([], next_update=LATER), tmp_path, None)
+    assert "not issued under a trusted root" in refused(maker.blob([], next_update=LATER), tmp_path, None)
 
 
 def test_a_certificate_of_another_site_cannot_sign_metadata(
@@ -179,7 +179,7 @@ def test_a_signature_of_another_kind_is_refused(maker: AttestationCa, tmp_path: 
     header = json.loads(base64.urlsafe_b64decode(head + b"=="))
     header["alg"] = algorithm
     forged = base64.urlsafe_b64encode(json.dumps(header).encode()).rstrip(b"=")
-    assert "this key are not supported" in refused(b".".join([forged, payload, signature]), tmp_path, maker.root.der)
+    assert "is not supported for its key" in refused(b".".join([forged, payload, signature]), tmp_path, maker.root.der)
 
 
 def test_a_stale_blob_is_verified_for_the_time_of_its_issue(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: At
     config.chmod(0o600)
     assert json.loads(desk.run("key", "metadata", "--output", "json").out)["number"] == 7
     done = desk.run("key", "metadata", "--mds", published.blob)
-    assert (done.code, "not issued under a root" in done.err) == (2, True)
+    assert (done.code, "not issued under a trusted root" in done.err) == (2, True)
 
 
 def test_without_metadata_the_error_says_where_to_get_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

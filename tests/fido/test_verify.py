@@ -131,7 +131,11 @@ def _below(maker: AttestationCa, *, ca: bool | None) -> SimulatedKey:
         (lambda maker: SimulatedKey(maker.certificate(OURS, expired=True)), "genuine", "expired"),
         (lambda maker: SimulatedKey(maker.certificate(OURS, ca=True)), "attestation", "CA=false"),
         (lambda maker: SimulatedKey(maker.certificate(OURS, unit="Sales")), "attestation", "Authenticator Attestation"),
-        (lambda _: SimulatedKey(AttestationCa(now=NOW).certificate(OURS)), "genuine", "not issued under a root"),
+        (
+            lambda _: SimulatedKey(AttestationCa(now=NOW).certificate(OURS)),
+            "genuine",
+            "not issued under a trusted root",
+        ),
         (lambda maker: _below(maker, ca=False), "genuine", "not allowed to issue"),
         (lambda maker: SimulatedKey(maker.certificate(OURS), chain=[maker.root]), "", ""),
         (lambda maker: _below(maker, ca=None), "genuine", "not allowed to issue"),
@@ -189,7 +193,7 @@ def test_a_key_cannot_claim_the_model_of_another_manufacturer(
     bus.plug(SimulatedKey(other.certificate(None), model=KeyModel(aaguid=OURS)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["model"]) == (1, None)
-    assert "ours: its certificate was not issued under a root" in detail(receipt, "genuine")
+    assert "ours: its certificate was not issued under a trusted root" in detail(receipt, "genuine")
 
 
 def test_with_a_root_for_two_models_the_certificate_must_name_one(

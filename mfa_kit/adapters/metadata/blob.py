@@ -17,8 +17,9 @@ from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, v
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import read_json
 
-# GlobalSign Root CA - R3, SHA-256 cbb522d7...63c53b. The certificate that signs the FIDO Alliance's BLOB chains to it
-# (FIDO Metadata Service 3, 3.1.7; the fingerprint is also in Debian's ca-certificates and on globalsign.com).
+# GlobalSign Root CA - R3, SHA-256 cbb522d7...63c53b. The FIDO Alliance signs its BLOB with a certificate that was
+# issued under this root (FIDO Metadata Service 3, 3.1.7). The fingerprint is also in Debian's ca-certificates and on
+# globalsign.com.
 GLOBALSIGN_ROOT_R3 = base64.b64decode(
     "MIIDXzCCAkegAwIBAgILBAAAAAABIVhTCKIwDQYJKoZIhvcNAQELBQAwTDEgMB4GA1UECxMXR2xvYmFsU2lnbiBSb290IENBIC0g"
     "UjMxEzARBgNVBAoTCkdsb2JhbFNpZ24xEzARBgNVBAMTCkdsb2JhbFNpZ24wHhcNMDkwMzE4MTAwMDAwWhcNMjkwMzE4MTAwMDAw"
@@ -48,7 +49,7 @@ class Payload:
 
 
 def read_certificate(path: Path) -> bytes:
-    """Return the DER form of a root certificate in a PEM or DER file.
+    """Read a root certificate from a PEM or DER file, and return it in DER form.
 
     Raise UsageFault if the file cannot be read or is not a certificate.
     """
@@ -72,10 +73,14 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
     """Verify a BLOB (a JWS in compact form, RFC 7515) and return its payload.
 
     `root` is the trusted root certificate (DER), and `at` the time in Unix seconds. If `site` is given, the BLOB must
-    be signed with a certificate for that host. If the BLOB's nextUpdate has passed, the certificates must have been
-    valid on that day; another check reports that the BLOB is out of date. Raise UsageFault if the BLOB is not valid.
+    be signed with a certificate for that host. If the BLOB's date nextUpdate has passed, the certificates must have
+    been valid on that date; another check reports that the BLOB is out of date. Raise UsageFault if the BLOB is not
+    valid.
     """
-    hint = "download blob.jwt again from https://mds3.fidoalliance.org/, or give its root certificate with --mds-root"
+    hint = (
+        "download blob.jwt again from https://mds3.fidoalliance.org/, or give the BLOB's root certificate with "
+        "--mds-root"
+    )
     try:
         message, signature = blob.strip().rsplit(b".", 1)
         header, payload = (read_json(_websafe(part)) for part in message.split(b"."))
@@ -125,7 +130,7 @@ def _check_signature(algorithm: str, key: CertificatePublicKeyTypes, signature: 
         der = encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
         key.verify(der, message, ec.ECDSA(hashes.SHA256()))
     else:
-        raise Unchained(f"signatures with {str(algorithm)[:16]} and this key are not supported")
+        raise Unchained(f"the signature algorithm {str(algorithm)[:16]} is not supported for its key")
 
 
 def _websafe(text: bytes) -> bytes:

@@ -52,7 +52,7 @@ REASONS = {
     "critical extension": "a certificate has an unknown critical extension",
     "required extension": "a certificate lacks a required extension",
 }
-NOT_LISTED = "its certificate was not issued under a root certificate that is listed for the model"
+NOT_LISTED = "its certificate was not issued under a trusted root certificate"
 
 
 class Unchained(Exception):
@@ -62,8 +62,7 @@ class Unchained(Exception):
 def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str | None, at: datetime) -> None:
     """Raise Unchained unless a chain leads to the root certificate `root` (DER), and is for the web server `site`.
 
-    The first certificate of the chain names the server. If `site` is None, any names and purposes in the first
-    certificate are accepted.
+    The first certificate of the chain must name the server. If `site` is None, it may have any names and purposes.
     """
     if not chain:
         raise Unchained("it has no certificate")
@@ -107,7 +106,7 @@ def _store(root: x509.Certificate) -> verification.Store:
 
 
 def _lenient(builder: verification.PolicyBuilder) -> verification.ClientVerifier:
-    """Return a verifier that accepts any first certificate, but checks that all other certificates may issue others."""
+    """Return a verifier that accepts any first certificate, but requires that all others may issue certificates."""
     anything = verification.ExtensionPolicy.permit_all()
     agnostic = verification.Criticality.AGNOSTIC
     authority = anything.require_present(x509.BasicConstraints, agnostic, None).may_be_present(
@@ -132,7 +131,7 @@ def _restated(path: Sequence[x509.Certificate], *, root_valid_at: datetime | Non
     """Yield a copy of each certificate in `path`, in the form that RFC 5280 requires and signed with a temporary key.
 
     A copy has the name, dates and extensions of the original. The copy of the last certificate is a root certificate
-    that may issue others. If `root_valid_at` is given, this copy's dates are extended so that it is valid at that time.
+    that may issue others. If `root_valid_at` is given, the dates of that copy are extended to include this time.
     """
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in path]
     for number, certificate in enumerate(path):

