@@ -306,7 +306,7 @@ def test_a_half_made_device_continues_when_its_key_is_plugged_in(
         pcsc.plug(YkoathCard(serial=2222))
         absent = mfa_kit.run(*resume)
         assert absent.code == 3
-        assert "is on 12345678, which is not plugged in" in absent.err
+        assert "is on the key 12345678, which is not plugged in" in absent.err
         card.quirks.pulled_by = 0
         pcsc.plug(card)
         done = mfa_kit.run(*resume)
@@ -828,7 +828,7 @@ def test_a_backup_is_restored_to_another_card(
     assert mfa_kit.run(*words).code == 3
     assert second.credentials == {}
     second.quirks.refuses[DELETE] = StatusWord.INS_NOT_SUPPORTED
-    assert f"{LABEL.format(user)} may still be on YubiKey 5A 2222" in mfa_kit.run(*words).err
+    assert f"the credential {LABEL.format(user)} may still be on YubiKey 5A 2222" in mfa_kit.run(*words).err
 
 
 def test_a_drill_uses_the_key(

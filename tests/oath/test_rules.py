@@ -218,7 +218,9 @@ def test_a_second_ctrl_c_tells_what_a_restore_may_leave_on_the_key(seat: Make, m
     with pytest.raises(KeyboardInterrupt) as error:
         seat().restore(INTENT, CREATED)
     assert LABEL in card.credentials
-    assert error.value.__notes__ == [f"{LABEL.decode()} may still be on YubiKey 5A 12345678: interrupted"]
+    assert error.value.__notes__ == [
+        f"the credential {LABEL.decode()} may still be on YubiKey 5A 12345678: interrupted"
+    ]
 
 
 def test_a_key_that_does_not_delete_is_an_error(seat: Make) -> None:
@@ -371,7 +373,7 @@ def test_a_key_with_only_an_asset_label_is_found_by_that_label(keys: Keys) -> No
     other.credentials.clear()
     carrier.remove(entry)
     assert card.credentials == {}
-    with pytest.raises(DeviceFault, match="is on desk-17, which is not plugged in"):
+    with pytest.raises(DeviceFault, match="is on the key desk-17, which is not plugged in"):
         carrier.remove(entry)
 
 

@@ -1,6 +1,6 @@
-"""An open YKOATH applet: sends its commands, and converts its responses to values and errors.
+"""Sends commands to an open YKOATH applet, and converts the responses to values and errors.
 
-A key may report success without doing what it was told, so results are read back where possible. This module writes
+A key may report success without executing the command, so results are read back where possible. This module writes
 secrets to a card. Source:
 https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html
 """
@@ -242,9 +242,10 @@ class Applet:
         return Secret(self._session.derive_key(password.reveal()))
 
     def unlock(self, key: Secret[bytes]) -> None:
-        """Unlock the applet with an access key (VALIDATE). Raise DeviceFault if the password was wrong.
+        """Unlock the applet with an access key (VALIDATE).
 
-        The command is sent only once. Some keys count wrong passwords, so only the user may decide to try again.
+        Raise DeviceFault if the password is wrong, or if the applet is blocked. The command is sent only once. Some
+        keys count wrong passwords, so only the user may decide to try again.
         """
         name = without_controls(self.wire.reader)
         with card_faults(self.wire.reader):
@@ -257,7 +258,7 @@ class Applet:
                         "the right one",
                         "use another key, or "
                         + remedy(
-                            "reset the OATH applet of this one, which erases it",
+                            "delete all credentials and the password of this one",
                             "ykman oath reset",
                             reader=self.wire.reader,
                         ),

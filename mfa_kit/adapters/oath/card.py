@@ -54,12 +54,12 @@ def compute_pair(
     judge: Callable[[int, str], None] = lambda _step, _code: None,
     sleep: Callable[[float], None] | None = None,
 ) -> Pair:
-    """Return two consecutive codes: those of the previous and the current step when the last code is computed.
+    """Return two consecutive codes: of the step before the current step, and of the current step.
 
     `touch` says whether the credential requires a touch, or is None if that is unknown. `judge` is called with each
     step and its code. `sleep`, if given, is called after the first code to wait for the next step. If a step ends while
-    the user touches the key, the code of the next step is computed too. This takes one more touch, but otherwise IAM
-    would store a wrong clock offset.
+    the user touches the key, the code of the next step is computed too. This takes one more touch, but with the older
+    codes, IAM would store a wrong clock offset.
     """
     shown: dict[int, str] = {}
 
@@ -111,7 +111,7 @@ class OathCard:
         if len(label.encode()) > LONGEST_NAME:
             most = LONGEST_NAME - len(label.encode()) + len(intent.name)
             raise UsageFault(
-                f"{label} is longer than {LONGEST_NAME} bytes, the longest name that a key stores",
+                f"the name {label} is longer than {LONGEST_NAME} bytes, and a key cannot store it",
                 f"choose a --name of at most {max(most, 1)} characters",
             )
         with self._keys.open(key) as applet:
@@ -134,7 +134,7 @@ class OathCard:
         if label.encode() in names:
             raise DeviceFault(
                 f"{self._chosen().description} already has a credential {label}",
-                "choose another --name, or, if it is no longer used, "
+                "choose another --name; or, if that credential is no longer used, "
                 + remedy("delete it", f"ykman oath accounts delete {shlex.quote(label)}", reader=self._chosen().reader),
             )
 
@@ -189,8 +189,8 @@ class OathCard:
     def restore(self, intent: Intent, created: Created) -> bool:
         """Write a device's secret to the chosen key, and check the codes that the key computes. Return True.
 
-        If the key already has the credential, only check its codes, and return False. If the check of a credential that
-        was just written fails, remove it. Raise DeviceFault or UsageFault if the key is unsuitable or its codes do not
+        If the key already has the credential, only check its codes, and return False. If writing or checking a new
+        credential fails, remove it. Raise DeviceFault or UsageFault if the key is unsuitable or its codes do not
         match.
         """
         key, label = self._chosen(), intent.label
@@ -209,7 +209,9 @@ class OathCard:
             try:
                 self._delete(label, key)
             except (DeviceFault, KeyboardInterrupt) as left:
-                error.add_note(Note(f"{label} may still be on {key.description}: {str(left) or 'interrupted'}"))
+                error.add_note(
+                    Note(f"the credential {label} may still be on {key.description}: {str(left) or 'interrupted'}")
+                )
             raise
         return True
 
@@ -219,9 +221,9 @@ class OathCard:
                 applet.delete(label)
 
     def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if several keys match the entry, or if none matches and a plugged-in key does not respond.
+        """Raise Unreachable if several keys match an entry, or if its key may be plugged in but does not respond.
 
-        Raise nothing if all plugged-in keys respond and none matches.
+        Raise nothing if one key matches, or if all plugged-in keys respond and none matches.
         """
         try:
             self._home(entry.intent)
@@ -301,15 +303,16 @@ def _absent(intent: Intent, found: list[OathKey], wrong: list[DeviceFault]) -> D
     Its notes describe the keys that are plugged in instead.
     """
     missing = DeviceFault(
-        f"the credential {intent.label} is on {intent.hardware or 'a key'}, which is not plugged in",
-        "plug in that key and run: mfa-kit orphans clean; if it is lost or was reset, add: --lost "
+        f"the credential {intent.label} is on {f'the key {intent.hardware}' if intent.hardware else 'a key'}, "
+        "which is not plugged in",
+        "plug in that key and run: mfa-kit orphans clean; if the key is lost or was reset, add: --lost "
         + shlex.quote(intent.hardware or "KEY"),
     )
     for key in found:
         if key.serial is not None and key.serial == intent.hardware:
             missing.add_note(
-                f"the key in {key.where} has that serial number but another identity, "
-                f"so it is another key or was reset: {key.identity}"
+                f"the key in {key.where} has that serial number but another identity ({key.identity}), "
+                "so it is another key or was reset"
             )
     for each in wrong:
         missing.add_note(str(each))

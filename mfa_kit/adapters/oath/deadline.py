@@ -17,7 +17,7 @@ class DeadlineThread:
     """A thread for calls that may hang. Waiting for a call has a time limit. Ctrl-C ends the wait, but not the call."""
 
     # Threads with an interrupted call that is still running. A thread whose call reached its time limit is not in the
-    # list. The whole process shares the list, because such a call keeps the card busy for the whole process.
+    # list. The whole process shares the list, because an interrupted call keeps its card busy for the whole process.
     stuck: ClassVar[list["DeadlineThread"]] = []
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class DeadlineThread:
         raise TimeoutError
 
     def await_stuck(self) -> bool:
-        """Wait for an interrupted call, at most until its own time limit. Return whether the call has ended."""
+        """Wait for an interrupted call, at most until LAST seconds after its time limit. Return whether it ended."""
         self.thread.join(max(0.0, self._until - time.monotonic()) + LAST)
         return not self.thread.is_alive()
 
     def close(self, act: Callable[[], None]) -> None:
-        """End the thread after a last call, `act`. Wait for it up to LAST seconds, unless an earlier call hangs."""
+        """End the thread after a last call, `act`. Wait up to LAST seconds, unless an earlier call hangs."""
         self._jobs.put(partial(_put_outcome, act, SimpleQueue()))
         self._jobs.put(None)
         if not self._busy:

@@ -92,11 +92,11 @@ class Keys:
             raise DeviceFault(f"the key in {key.where} was removed", "plug it in and try again") from None
 
     def unlock(self, applet: Applet, key: OathKey) -> None:
-        """Unlock an applet. Ask for its password unless it is known. Raise DeviceFault if the password is wrong."""
+        """Unlock an applet. Ask for the password if it is not known. Raise DeviceFault if the password is wrong."""
         access = self._access.pop(key.identity, None) or applet.derive_key(self._password(key))
         applet.unlock(access)
         self._access[key.identity] = access
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Keep the access key that was derived from a key's new password, so that `open` does not ask for it."""
+        """Keep the access key derived from a key's new password, so that `open` need not ask for the password."""
         self._access[key.identity] = access

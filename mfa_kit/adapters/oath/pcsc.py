@@ -25,7 +25,7 @@ from mfa_kit.core.text import without_controls
 from mfa_kit.posix.processes import processes_with
 from mfa_kit.posix.unix_sockets import listens
 
-# Seconds for one command with all parts of its response.
+# The time limit, in seconds, for one command with all parts of its response.
 COMMAND = 6.0
 # The maximum length of a response in octets. The list of 255 credentials with the longest names takes less than a third
 # of it.
@@ -249,7 +249,7 @@ def reader_states() -> list[tuple[str, bool]]:
 
 
 def service_listens() -> bool:
-    """Return whether the smart card service is running, even if it rejects this user."""
+    """Return whether the smart card service is running. Return True also if the service rejects this user."""
     return listens(os.environ.get("PCSCLITE_CSOCK_NAME") or PCSCD)
 
 
