@@ -36,7 +36,7 @@ FOLDERS = (
 MARGIN, INDENT, LABEL = 20 * mm, 8 * mm, 42 * mm
 TEXT, SMALL, TITLE, SECTION, SECRET = 10.0, 8.5, 16.0, 12.0, 13.0
 LEADING = 1.4
-# The side of a QR code. In a scan at 150 dpi, a module of an age identity's QR code is six pixels wide.
+# The width and height of a QR code. In a scan at 150 dpi, a module of an age identity's QR code is six pixels wide.
 SYMBOL = 45 * mm
 SIGNATURE = 16 * mm
 
@@ -173,7 +173,7 @@ def _lay_out(sheet: Sheet, pages: _Pages) -> None:
 def _fact(label: str, value: str, pages: _Pages) -> None:
     """Add a label, and its value in a second column. The lines of the label and the value are side by side.
 
-    A value without spaces, such as a public key, gets smaller letters if it then fits into one line.
+    A value without spaces that is too long for one line, such as a public key, is printed smaller if that makes it fit.
     """
     labels = pages.lines(label, font=BOLD, right=pages.width - 2 * MARGIN - LABEL + INDENT / 2)
     values, size = pages.lines(value, left=LABEL), TEXT
@@ -206,12 +206,12 @@ def _section(section: LetterSection, pages: _Pages) -> None:
 
 
 def _continuation(command: str) -> str:
-    """Return the end of a line that continues on the next: a backtick in PowerShell, a backslash in a shell."""
+    """Return what ends a line that continues on the next: a backtick in PowerShell, or a backslash in other shells."""
     return " `" if "$env:" in command else " \\"
 
 
 def _secret(secret: PrintedSecret, pages: _Pages) -> None:
-    """Add a secret in a frame: its QR code at the left, and its groups and check words beside it."""
+    """Add a frame with a secret: its QR code (if `scanned`) at the left, and its groups and check words beside it."""
     lines = grouped_lines(secret.text)
     height = max(SYMBOL if secret.scanned else 0.0, SECRET * LEADING * (len(lines.reveal()) + 1.5)) + INDENT
     pages.need(height + TEXT * 3)

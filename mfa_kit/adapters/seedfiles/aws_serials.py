@@ -11,7 +11,7 @@ def is_serial_list(contents: Contents) -> bool:
 
 
 def read_serial_list(contents: Contents) -> SeedFile:
-    """Read serials, one per line. A serial that occurs again, in the same spelling or another, is the same token."""
+    """Read serials, one per line. A serial that occurs twice, even with different spellings, counts as one token."""
     bare: dict[str, Token] = {}
     dropped = []
     for ordinal, line in enumerate(split_lines(contents.text), 1):

@@ -15,7 +15,7 @@ IDENTIFIER = re.compile(r"(?:.*[:#/])?(?:oath-)?([ht]otp)")
 # A spreadsheet rounds long numbers to this form. It always writes the plus sign, which a hex serial or seed with an E
 # among its digits never has.
 ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII)
-# The maximum number of rows, which no vendor's file reaches, and the number of cells that are read of each row.
+# The maximum number of rows, which no vendor's file reaches, and how many cells of each row are read.
 ROWS = 500_000
 CELLS = 64
 
@@ -40,14 +40,14 @@ def number(text: str, *, otherwise: int) -> int:
 
 
 def signed_number(text: str) -> int:
-    """Return an integer, or 0 for an empty string. Raise ValueError for any other string."""
+    """Return an integer of at most 9 digits, or 0 for an empty string. Raise ValueError for any other string."""
     if not re.fullmatch(r"(-?\d{1,9})?", text, re.ASCII):
         raise ValueError("its clock drift is not a number")
     return int(text or 0)
 
 
 def factor_named(text: str) -> Factor:
-    """Return the type that a word names: HOTP or TOTP. An empty string means HOTP. Raise ValueError for other words."""
+    """Return the token type, HOTP or TOTP, that a word names. "" means HOTP. Raise ValueError for other words."""
     if named := IDENTIFIER.fullmatch(text.lower()):
         return Factor(named[1])
     match text.lower():

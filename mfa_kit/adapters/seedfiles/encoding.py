@@ -66,8 +66,9 @@ def decode_base32_leniently(text: Secret[str]) -> Seed | None:
 def _joined(text: Secret[str]) -> Secret[str]:
     """Return a seed's text without separators.
 
-    Raise ValueError unless there are at least three groups, all of equal length except the last, which may be shorter.
-    If two groups were allowed, a letter that was mistyped as a blank would result in a shorter seed.
+    If there are separators, raise ValueError unless there are at least three groups, all of equal length except the
+    last, which may be shorter. If two groups were allowed, a letter that was mistyped as a blank would result in a
+    shorter seed.
     """
     groups = Secret(re.split("[ -]", text.reveal()))
     sizes = [len(group) for group in groups.reveal()]
@@ -131,7 +132,7 @@ def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]
 class _DecodedRow:
     """A row with its seed decoded from hex and from base32.
 
-    `exact` is false if base32 decoding had to ignore blanks or bits.
+    `exact` is false if the seed is not base32, or if decoding it from base32 had to ignore blanks or bits.
     """
 
     row: SeedRow

@@ -31,8 +31,8 @@ WRAPPED = (
     (b"-----BEGIN AGE", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
 )
 
-# An entry of SafeWord's .dat file, which is LDIF. mfa-kit does not read such files, because they do not contain the
-# state of a token's counter or clock.
+# Matches an entry of a SafeWord .dat file, whose format is LDIF. mfa-kit does not read such files, because they do not
+# contain the state of a token's counter or clock.
 SAFEWORD = re.compile(r"^(dn:\s*scc|scc(AuthenticatorId|TokenData)\b)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -126,7 +126,7 @@ def decode_text(content: bytes) -> str:
 
 
 def read_written_file(path: Path, *, now: float) -> list[WrittenReading | DroppedRow]:
-    """Return the rows of a file, as `read_written` does. Raise UsageFault or IntegrityFault if it cannot be read."""
+    """Return the result of `read_written` for a file. Raise UsageFault or IntegrityFault if the file cannot be read."""
     return read_written(decode_text(load_file(path)), now=now)
 
 
