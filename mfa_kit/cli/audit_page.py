@@ -11,6 +11,7 @@ from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
 from mfa_kit.cli.audit_charts import TONES, audit_figure, audit_mark, sign_in_chart
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import Tone, html_page, html_table, html_text, html_time, html_words
+from mfa_kit.core.text import count_of
 
 # The maximum number of subjects, such as users, that a row of the table of failed rules names.
 SHOWN = 3
@@ -106,7 +107,7 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
     if not total:
         yield "<p>No user is known to have a console password.</p>"
         return
-    yield f"<p>{total} users have a console password. "
+    yield f"<p>{count_of(total, 'user')} {'has' if total == 1 else 'have'} a console password. "
     yield "A user with several devices counts once, by the strongest device.</p>"
     yield sign_in_chart(ways)
 
