@@ -167,6 +167,11 @@ class Snapshot:
 
 
 def unread_users(snapshot: Snapshot) -> list[str]:
-    """Return a text of the form `the PART: REASON` for each part that lists users but could not be read completely."""
-    holes = [hole for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
+    """Return `unread_parts` for the parts that list users."""
+    return unread_parts(snapshot, Part.DETAILS, Part.REPORT)
+
+
+def unread_parts(snapshot: Snapshot, *parts: Part) -> list[str]:
+    """Return a text of the form `the PART: REASON` for each of these parts that could not be read completely."""
+    holes = [hole for hole in snapshot.holes if hole.part in parts]
     return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))

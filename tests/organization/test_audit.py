@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,6 +146,22 @@ def test_status_of_many_accounts_makes_few_calls(org_kit: MfaKit, org_lab: Lab) 
     rows(org_kit, "status", "--org")
     for number in MEMBERS:
         assert len([call for call in org_lab.calls if call.account == number]) <= 8 + 3
+
+
+@pytest.mark.parametrize(("command", "code"), [(("status",), 1), (("policy", "lockout", "--all"), 6)])
+def test_users_who_cannot_be_listed_are_unknown(
+    command: tuple[str, ...], code: int, org_kit: MfaKit, org_lab: Lab
+) -> None:
+    """An account whose users cannot be read is partly read. It is never said to have no users."""
+    org_lab.faults.add("GetAccountAuthorizationDetails", "denied", at="every")
+    done = org_kit.run(*command, "--org", "--output", "json")
+    found = json.loads(done.out)["rows"]
+    assert (done.code, {row["account"] for row in found}) == (code, set(ALL))
+    assert {row["state"] for row in found} == {"partly read"}
+    assert all("the account authorization details: AWS answers AccessDenied" in row["why"] for row in found)
+    assert re.search(r"^partly read: \d accounts .*: the account authorization details", done.err, re.MULTILINE)
+    done = org_kit.run(*command, "--org")
+    assert ("partly read" in done.out, "no user" in done.out) == (True, False)
 
 
 @pytest.mark.parametrize("command", [("policy", "lockout", "--all"), ("orphans", "list"), ("doctor",)])

@@ -1,9 +1,9 @@
 """`mfa-kit doctor` in many accounts: check whether mfa-kit can open each account and read its devices."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from mfa_kit import wiring
-from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
+from mfa_kit.cli.organization.rows import AccountRows, RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -25,7 +25,7 @@ def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], S
     settings = read_settings()
     with wiring.organization.open_organization(settings, accounts) as organization:
 
-        def read(opened: "wiring.organization.OpenAccount") -> Sequence[ResultRow]:
+        def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
             # The default role is for audits. If the command line names another role, assume that this role is for
             # enrolling, and do not require the permissions that only an audit needs.
             found = list(
@@ -34,7 +34,7 @@ def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], S
                 )
             )
             wrong.extend(each.what for each in found if each.health is wiring.diagnosis.Health.BAD)
-            return [_row(each, opened.account.id) for each in found]
+            return AccountRows([_row(each, opened.account.id) for each in found])
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
     return exit_code(visits, findings=bool(wrong))

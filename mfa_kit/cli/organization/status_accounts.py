@@ -1,16 +1,16 @@
 """`mfa-kit status` in many accounts. It takes the same snapshot as an audit, so not each user needs a separate call."""
 
-from collections.abc import Sequence
-
 from mfa_kit import wiring
 from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
+from mfa_kit.account.snapshot import Part, unread_parts
+from mfa_kit.cli.organization.rows import AccountRows, RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Device
 from mfa_kit.core.timestamps import iso_time
+from mfa_kit.organization.across import VisitState
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.wiring.settings import Settings
 
@@ -31,7 +31,7 @@ def status_in_accounts(
     output: Output,
     **of_one_account: object,
 ) -> int:
-    """List the users of many accounts with their devices. Return the exit code.
+    """List the users of many accounts with their devices. Return the exit code: 1 if users may be missing.
 
     Raise UsageFault if `user`, --backup-dir or --each-user is given, because these need a single account.
     `of_one_account` has the options that `status` uses only in a single account.
@@ -46,12 +46,13 @@ def status_in_accounts(
     source = wiring.audit.SnapshotSource(file=None, max_age=max_age)
     with wiring.organization.open_organization(settings, accounts) as organization:
 
-        def read(opened: "wiring.organization.OpenAccount") -> Sequence[ResultRow]:
-            users = account_users(wiring.organization_audit.take_snapshot(settings, opened, organization, source))
-            return [row for one in users for row in _user_rows(one)]
+        def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
+            snapshot = wiring.organization_audit.take_snapshot(settings, opened, organization, source)
+            rows = [row for one in account_users(snapshot) for row in _user_rows(one)]
+            return AccountRows(rows, unread_parts(snapshot, Part.DETAILS))
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
-    return exit_code(visits, findings=False)
+    return exit_code(visits, findings=any(visit.state is VisitState.PARTLY for visit in visits))
 
 
 def _user_rows(one: AccountUser) -> list[ResultRow]:

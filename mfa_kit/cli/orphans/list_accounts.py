@@ -1,13 +1,10 @@
 """`mfa-kit orphans list` in many accounts."""
 
-from collections.abc import Sequence
-
 from mfa_kit import wiring
-from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
+from mfa_kit.cli.organization.rows import AccountRows, RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.orphans.orphan_row import orphan_row
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.enrollment.orphans import find_orphans, find_waiting
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.wiring.methods.registry import METHODS
@@ -25,12 +22,12 @@ def list_accounts(*, older_than: float, accounts: AccountsChoice, settings: Sett
     """List the unassigned devices of many accounts. Return the exit code. `older_than` is in seconds."""
     with wiring.organization.open_organization(settings, accounts) as organization:
 
-        def read(opened: "wiring.organization.OpenAccount") -> Sequence[ResultRow]:
+        def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
             desk = wiring.desk.desk_of(settings, METHODS, iam=opened.iam, ledger=organization.ledger)
             found = find_orphans(desk=desk)
             found += find_waiting(opened.caller.account, found, desk=desk)
             now = opened.iam.now()
-            return [orphan_row(each, older_than=older_than, now=now) for each in found]
+            return AccountRows([orphan_row(each, older_than=older_than, now=now) for each in found])
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
     return exit_code(visits, findings=False)

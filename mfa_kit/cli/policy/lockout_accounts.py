@@ -6,12 +6,11 @@ from pathlib import Path
 
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import unread_users
-from mfa_kit.cli.organization.rows import RowsOfAccounts, print_rows
+from mfa_kit.cli.organization.rows import AccountRows, RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.access_rows import UNCHANGED, access_row, compared_lines, locked_out
 from mfa_kit.cli.policy.policy_file import read_policy
-from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.snapshot_options import no_snapshot_of_many
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.text import count_of
@@ -57,16 +56,18 @@ def try_in_accounts(
     )
     with wiring.organization.open_organization(settings, accounts) as organization:
 
-        def read(opened: "wiring.organization.OpenAccount") -> Sequence[ResultRow]:
+        def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
             snapshot = wiring.organization_audit.take_snapshot(settings, opened, organization, source)
             found = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
             shut[opened.account.label] += len(locked_out(found, self_enroll=self_enroll))
-            unread.extend(f"account {opened.account.label}: {why}" for why in unread_users(snapshot))
-            return [
+            missing = unread_users(snapshot)
+            unread.extend(f"account {opened.account.label}: {why}" for why in missing)
+            rows = [
                 {**access_row(access), "first": in_account(access.first, opened.account.id) if access.first else None}
                 for access in found
                 if everybody or access.state not in UNCHANGED
             ]
+            return AccountRows(rows, missing)
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
         with settings.progress.showing("comparing with IAM's policy simulator"):
