@@ -17,7 +17,8 @@ from mfa_kit.wiring.settings import Settings
 def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
     """Return the settings. An option on the command line takes precedence over the configuration file.
 
-    If the configuration file is invalid, raise MfaKitError. Without `needs_config`, print a note and ignore the file.
+    If the configuration file is invalid and `needs_config` is true, raise MfaKitError. If the file is invalid and
+    `needs_config` is false, print a note and ignore the file.
     """
     try:
         said = wiring.config.load()

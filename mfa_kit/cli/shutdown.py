@@ -1,4 +1,7 @@
-"""Ends a process: after Ctrl-C or SIGTERM when its work is done, or at once if it has lost the locks of its runs."""
+"""Ends this process after a signal, or when it has lost the locks of its runs.
+
+After Ctrl-C or SIGTERM, the process first finishes the work in progress. After the loss of the locks, it ends at once.
+"""
 
 import os
 import signal

@@ -21,7 +21,7 @@ MAX_AGE = click.option(
     type=Age(),
     default="4h",
     show_default=True,
-    help="Request a new credential report if the last report is older. IAM makes at most one report in 4 hours.",
+    help="Request a new credential report if the last one is older than AGE. IAM makes at most one report in 4 hours.",
 )
 
 

@@ -139,8 +139,8 @@ def _read_lists(
 def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: float) -> ResultRow:
     """Return the row of one device, or of a user without devices.
 
-    `drills` has the time of the last test of each backup, by the backup's name. A test is due if the last test was
-    before `since`. Times are Unix seconds.
+    `drills` has the time of the last passed test of each backup, by the backup's name. A test is due if the backup
+    was made before `since` and has passed no test since then. Times are Unix seconds.
     """
     device, backup = has.device, None
     if has.backup:
@@ -160,7 +160,7 @@ def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: floa
 
 
 def _computer_cells(has: use_case.DeviceStatus, recorders: Recorders) -> ResultRow:
-    """Return the cells that only a shared ledger can fill: the computers that made the device and tested its backup."""
+    """Return the cells that depend on a shared ledger: which computers made the device and tested its backup."""
     return {
         "made": has.made_for(recorders),
         "computer": has.maker(recorders),

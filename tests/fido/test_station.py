@@ -103,7 +103,7 @@ def test_each_user_gets_a_genuine_key_of_their_own(
     plan = tmp_path / "plan.json"
     found = json.loads(desk.run("rollout", "status", plan, "--output", "json").out)["rows"]
     assert [(row["outcome"], row["reason"][:6]) for row in found] == [("enrolled", "by run")] * 2
-    assert "2 of 2 are already done" in station().err
+    assert "2 of 2 users are already done" in station().err
     assert outcomes(tmp_path) == ["enrolled"] * 2
 
 
@@ -115,7 +115,7 @@ def test_a_key_that_is_refused_is_followed_by_another(
     done = station(insert(bad), insert(good), more=("--only", people[0]))
     assert done.code == 0, done.err
     assert "the key was rejected: genuine:" in done.err
-    assert "remove the key, then insert it or another key" in done.err
+    assert "remove the key, then insert it again or insert another key" in done.err
     assert registered == people[:1]
 
 

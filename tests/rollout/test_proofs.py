@@ -363,7 +363,7 @@ def test_a_user_reads_codes_on_the_phone(rollout: Rollout, people: People, ident
         done = activate(rollout, identity_file, "--prompt", user.upper(), "--output", "json")
     assert done.code == 0, done.err
     assert person.asked == ["first code", "first code", "second code"]
-    assert person.told[0].startswith(f"ask {user} for two codes")
+    assert person.told[0].startswith(f"ask {user} for two consecutive codes")
     [row] = json.loads(done.out)["rows"]
     assert (row["outcome"], row["clock_offset"]) == ("enrolled", 0)
     assert holders(rollout, [user, other]) == [user]

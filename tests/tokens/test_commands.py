@@ -176,7 +176,7 @@ def test_two_readings_give_the_drift(mfa_kit: MfaKit, box: Path, tmp_path: Path,
         (("T1", "--find"), "either SERIAL or --find is required"),
         (("--find",), "--find needs a seed file"),
         (("T1", "--seeds", "{box}", "--codes-stdin"), "T1 is not in box.csv"),
-        (("T1", "--seeds", "{box}", "--codes-stdin", "--unlock-stdin"), "cannot share stdin"),
+        (("T1", "--seeds", "{box}", "--codes-stdin", "--unlock-stdin"), "cannot both be read from stdin"),
         (("T1", "--seeds", "{box}", "--codes-stdin", "--probe-user", "p"), "--probe-user is for tokens that AWS sold"),
         (("10001002", "--seeds", "{box}", "--codes-stdin", "--two"), "stdin has 1 code"),
         (("10001002", "--seeds", "{box}", "--window", "9999d"), "is more than"),
@@ -363,7 +363,7 @@ def test_a_token_of_another_maker_is_not_judged_by_its_display(mfa_kit: MfaKit, 
     codes("123456", "654321")
     result = mfa_kit.run("verify", "token", T30.serial, "--codes-stdin")
     assert (result.code, result.out) == (2, "")
-    assert "add --seeds FILE, or let AWS check it: --probe-user USER" in result.err
+    assert "add --seeds FILE, or let AWS check the token: --probe-user USER" in result.err
 
 
 def test_a_probe_tests_the_token_at_aws_and_leaves_nothing(

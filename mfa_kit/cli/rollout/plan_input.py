@@ -1,4 +1,4 @@
-"""Parses the options of `rollout plan`: the selection of users and the files."""
+"""Parses the options of `rollout plan` that select users, and checks the paths of its files."""
 
 import os
 from collections import Counter
@@ -36,7 +36,8 @@ def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, select
     places = Counter(map(os.path.realpath, named))
     if same := next((file for file in named if places[os.path.realpath(file)] > 1), None):
         raise UsageFault(
-            f"{same} is given for two files and would be overwritten", "use a different path for each file"
+            f"{same} is given for two files, so one would overwrite the other",
+            "give ROSTER, --plan and --skip-bad different paths",
         )
 
 

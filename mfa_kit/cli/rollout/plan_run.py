@@ -1,4 +1,4 @@
-"""One run of `rollout apply` in one account. It records failures in the ledger, and writes the files of results."""
+"""Carries out one plan for `rollout apply` or `rollout work`, records failures, and writes the result files."""
 
 from collections.abc import Generator, Mapping
 from contextlib import suppress
@@ -23,15 +23,15 @@ from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
-INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status"
+INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status PLAN"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRun:
     """One run of a plan in one account. `run` is the ID of the run.
 
-    `digest` is the SHA-256 of the plan's file. `folder` is the folder for the files of results. `source` is the file
-    name of the plan or the index on the command line. With `staged`, devices are created but not enabled.
+    `digest` is the SHA-256 of the plan's file. `folder` is the folder for the result files. `source` is the name of the
+    file on the command line, which is the plan or the index. With `staged`, devices are created but not enabled.
     """
 
     run: str
@@ -54,7 +54,7 @@ class PlanRun:
         return self.ports.failures(self.digest).by_user()
 
     def take(self, result: RowResult) -> None:
-        """Count a result, and record a failure in the ledger.
+        """Count a result. If the user failed, record the failure in the ledger.
 
         If a user who failed in an earlier run succeeds now, remove that failure from the ledger.
         """
@@ -69,17 +69,17 @@ class PlanRun:
         wiring.rollout_turns.record_run(self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now())
 
     def end(self) -> None:
-        """If each user has a result, record this in the ledger, so that `rollout status --watch` can end."""
+        """If each user has a result, record in the ledger that the run is complete, for `rollout status --watch`."""
         if not self.tally.left:
             wiring.rollout_turns.record_end(
                 self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now()
             )
 
     def finish(self) -> Path | None:
-        """Write the files of results, and return their folder.
+        """Write the result files, and return their folder.
 
-        If this run has no results, keep the files of an earlier run, and return None. Raise UsageFault or
-        IntegrityFault if the files cannot be written.
+        If this run has no results, but an earlier run wrote files to the folder, keep those files and return None.
+        Raise UsageFault or IntegrityFault if the files cannot be written.
         """
         self._keep_broken_off()
         if not self.tally.results and (self.folder / "results.csv").exists():

@@ -1,4 +1,4 @@
-"""`mfa-kit rollout remind`: list the users of a plan who still have to do something."""
+"""`mfa-kit rollout remind`: list users who still have to prove that their app works, or to enroll themselves."""
 
 from pathlib import Path
 

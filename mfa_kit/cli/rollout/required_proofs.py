@@ -1,4 +1,4 @@
-"""The proofs that `mfa-kit rollout activate` requires before it enables a device: codes in a file, or by phone."""
+"""The codes that `rollout activate --proofs` or `--prompt` requires as proof before it enables a device."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +23,16 @@ PROOFS = click.option(
     help="CSV file with user, code1, code2 and time. "
     "Enable only the devices of users whose codes prove that the app works.",
 )
-PROMPT = click.option("--prompt", metavar="USER", help="Ask for the codes that one user reads to you on the phone.")
+PROMPT = click.option("--prompt", metavar="USER", help="Ask for two codes that this user reads to you over the phone.")
 ACCEPT_UNKNOWN_CLOCK = click.option(
-    "--accept-unknown-clock", "accept_unknown", is_flag=True, help="Accept two codes of --proofs without a time."
+    "--accept-unknown-clock",
+    "accept_unknown",
+    is_flag=True,
+    help="Accept two codes in --proofs even if their time is missing.",
 )
 # The advice to the admin after three wrong codes during a phone call.
 ADVICE = (
-    "three wrong codes: check that the user reads this device's entry, and that the phone sets its clock "
+    "three wrong codes: check that the user reads the app's entry for this device, and that the phone sets its clock "
     "automatically. To stop, press Ctrl-C; the device stays staged"
 )
 INSTEAD = "--proofs FILE"
@@ -58,7 +61,7 @@ class RequiredProofs:
         return None if self.lines is None else set(self.lines)
 
     def require(self, now: Callable[[], float]) -> Callable[[Entry, Created], AppProof] | None:
-        """Return a function that returns the proof for a device, or raises Lockout if there is none.
+        """Return a function that returns the proof for a device, or raises Lockout if the user gave no valid proof.
 
         If no proof is required, return None instead of a function. `now` returns AWS's time in Unix seconds.
         """
@@ -89,12 +92,13 @@ class RequiredProofs:
             return
         if len(entries) != 1:
             hint = "see: mfa-kit rollout status PLAN" if entries else "check the spelling of the user's name"
-            raise UsageFault(f"{len(entries) or 'no'} devices are staged on this computer for {self.prompt}", hint)
+            found = f"{len(entries) or 'no'} devices are staged on this computer for {self.prompt}"
+            raise UsageFault(f"{found}, but --prompt needs exactly one", hint)
         [entry] = entries
         intent, person = entry.intent, settings.interaction
         person.check(instead=INSTEAD)
         created = self.secrets[intent.serial] = open_backup(entry)
-        person.say(f"ask {intent.user} for two codes, one after the other, that the app shows for {intent.name}")
+        person.say(f"ask {intent.user} for two consecutive codes from the app's entry {intent.name}")
         now = ports.desk.inventory.now
         skew = code_prompts.prove(created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE)
         self.read[intent.serial] = AppProof(skew * PERIOD, skew)
@@ -104,7 +108,7 @@ class RequiredProofs:
     ) -> list[RowResult]:
         """Return the results of the users in the file of proofs who have no staged device.
 
-        `entries` are the staged devices. If `selected` is not None, leave out all other users.
+        `entries` are the staged devices. If `selected` is not None, leave out users whose names are not in it.
         """
         lines = {user: found for user, found in (self.lines or {}).items() if selected is None or user in selected}
         staged = {entry.intent.user.lower() for entry in entries}
@@ -117,7 +121,7 @@ def read_required(proofs: Path | None, prompt: str | None, *, accept_unknown: bo
     Raise click.UsageError for options that exclude each other, and UsageFault if the file of proofs cannot be read.
     """
     if prompt is not None and (proofs or selects):
-        raise click.UsageError("--prompt names the only user, so give no --proofs, --group or --only")
+        raise click.UsageError("--prompt names the only user, so it cannot be used with --proofs, --group or --only")
     if accept_unknown and not proofs:
         raise click.UsageError("--accept-unknown-clock works only with --proofs")
     lines: dict[str, list[ProofLine]] | None = None

@@ -1,4 +1,4 @@
-"""A session in which a person works through the steps of a plan. `rollout.station` has the rules of the queue."""
+"""A session at the station: a person works through a plan's steps. The queue is in `mfa_kit.rollout.station`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,11 +34,11 @@ SHOWN = 5
 class StationSession:
     """A session at the station, where users are enrolled in person. One person works through the queue of users.
 
-    `holders` finds the user who already has a key. `watches` has, by name of the enrollment method, the object that
-    waits for inserted keys, or None if the method uses no keys. `reasons` says, by user name, why a step was skipped or
-    interrupted. With --page, `show_error` shows an error on the page. Its arguments are what happened, what to try, and
-    a sentence that tells the user what to do, or "" if the user can do nothing. `lacking` is true if an enrolled key
-    lacks a certification that the key policy requires.
+    `holders` finds out which user a key already belongs to. `watches` has, by name of the enrollment method, the object
+    that waits for inserted keys, or None if the method uses no keys. `reasons` says, by user name, why a step was
+    skipped or interrupted. With --page, `show_error` shows an error on the page. Its arguments are what happened, what
+    to try, and a sentence that tells the user what to do, or "" if the user can do nothing. `lacking` is true if an
+    enrolled key lacks a certification that the key policy requires.
     """
 
     plan: Plan
@@ -105,7 +105,7 @@ class StationSession:
         return result_of_devices(step, has, ours, desk=self.desk)
 
     def _ask(self, step: PlanStep) -> bool:
-        """Ask for the key or input of a step, and act on the inserted key or the typed line. Return False to quit."""
+        """Ask for a step's key, token or phone, and act on the inserted key or the typed line. Return False to quit."""
         watch = self._watch(step.row)
         prompt = f"{self.methods.call(step.row)} ({self.queue.place}; {WORDS})"
         comes: Callable[[], InsertedKey | Notice | None] = watch.poll if watch else lambda: None
@@ -176,9 +176,9 @@ class StationSession:
             self._say_remove(step)
 
     def _claim(self, key: InsertedKey, watch: SlotWatch, intent: Intent) -> bool:
-        """Settle (finish or undo) earlier attempts on a key. Return whether the user of `intent` can have this key.
+        """Settle (finish or undo) earlier attempts on a key. Return whether the user of `intent` may get this key.
 
-        If another user has the key, print a message and return False.
+        If the key is already used for another device, print a message and return False.
         """
         watch.used.add(key.identity)
         if self.runs.settle_left(intent, key.identity, desk=self.desk):
@@ -215,7 +215,7 @@ class StationSession:
         self.tally.progress.alert(
             "you can remove the key now"
             if self.queue.is_done(step)
-            else "remove the key, then insert it or another key; or press Enter to try this key again"
+            else "remove the key, then insert it again or insert another key; or press Enter to try this key again"
         )
 
     def _report(self, what: str, *, hint: str = "", notes: Sequence[str] = (), to_user: str = "") -> None:

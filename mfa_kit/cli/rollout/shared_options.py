@@ -11,7 +11,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, RECIPIENTS_FILE
 F = TypeVar("F", bound=Callable[..., object])
 
 PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=Path)
-# The argument for a command that takes one plan, but has a tuple as its value, as PLAN_FILES has.
+# One plan, as a tuple with one path, for commands whose code also handles the several paths of PLAN_FILES.
 ONE_PLAN_FILE = click.argument(
     "plan_files", metavar="PLAN", type=Path, callback=lambda _ctx, _param, value: (value,) if value else ()
 )
@@ -43,7 +43,7 @@ AT_ONCE = click.option(
 WATCH = click.option(
     "--watch",
     is_flag=True,
-    help="Show the progress of all workers, until no account is left. This reads only the ledger.",
+    help="Show the progress of all workers, until all accounts are complete. This reads only the ledger.",
 )
 RESULTS = click.option(
     "--results", type=Path, metavar="DIR", help="Folder for results.csv, results.json and failed.csv [next to PLAN]."

@@ -31,8 +31,8 @@ from mfa_kit.rollout.outcomes import RowResult
 
 # Hints for a role that is not allowed to change devices: name another role, or check which users the role may change.
 WRITES = (
-    f"name a role that may write: --role-name {ENROLL_ROLE}; {AUDIT_ROLE} only reads, and "
-    "docs/permissions.md lists the actions"
+    f"use a role that may change devices: --role-name {ENROLL_ROLE}; {AUDIT_ROLE} may only read; "
+    "docs/permissions.md lists the actions that a role needs"
 )
 CHECK_USERS = "check which users the role may change (parameter Users of the role's template); see docs/permissions.md"
 
@@ -76,11 +76,11 @@ class SideBySide:
     """The work of one command in all its accounts. `schema` is the schema of a user's result.
 
     `turns` says in which accounts to work next, and `enter` opens an account. `accounts` is the number of accounts to
-    work in at the same time, and `workers` the number of threads in each account, without those that are added for
-    encryption.
+    work in at the same time, and `workers` the number of threads in each account, not counting the threads that are
+    added for encryption.
 
-    An error ends the work in one account only. A failure of this computer's disk, or a result that cannot be printed,
-    stops the work in all accounts.
+    Most errors end the work in one account only. If a file or the ledger cannot be written (IntegrityFault), or if a
+    result cannot be printed, the work stops in all accounts.
     """
 
     schema: str
@@ -133,7 +133,7 @@ class SideBySide:
         users, left = sum(work.total for work in self.works), sum(work.left for work in self.works)
         accounts = sum(not work.left or bool(work.error) for work in self.works)
         failed = sum(tally.failed for tally in tallies)
-        waits = f", {self.turns.waits_for} with other workers" if self.turns.waits_for else ""
+        waits = f", waiting for other workers in {self.turns.waits_for}" if self.turns.waits_for else ""
         return (
             f"{users - left} of {users} users, {accounts} of {len(self.works)} accounts, {failed} failed, "
             f"{rate:.1f} users/s{waits}"
@@ -174,7 +174,7 @@ class SideBySide:
             work=work, ports=ports, execution=execution, tally=work.tally, lock=self._lock, denied=self._deny
         )
         self._open[:] = [*(each for each in self._open if each.work is not work), opened]
-        if self._stop.is_set():  # a stop that came before the account was in `_open` has not reached it
+        if self._stop.is_set():  # an earlier stop did not include this account, which was not in `_open` yet
             self._stop_all()
         return opened
 

@@ -164,7 +164,7 @@ def station(
 
 
 def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> None:
-    """Show the queue of a session on the page, if the command has a page."""
+    """Show the queue of a session on the page. Without --page, do nothing."""
     if isinstance(place, AtTerminal):
         return
     shown: StationPage = load_place(STATION_PAGE)(
@@ -183,13 +183,13 @@ def _ending(queue: StationQueue) -> Ending:
     """Return the last message of the page."""
     done = len(queue.steps) - len(queue.left)
     return Ending(
-        admin=f"The session has ended. {done} of {len(queue.steps)} are done.",
+        admin=f"The session has ended. {done} of {len(queue.steps)} users are done.",
         colleague="The session has ended. Thank you. You can close this window.",
     )
 
 
 class _Methods:
-    """Implements `StationMethods`: prepares a device with the enrollment method of a row and the command's options.
+    """Implements `StationMethods`: prepares the device of a row, with the row's enrollment method and the options.
 
     Options for a single device, such as its name, get their values from the row and the inserted key.
     """
@@ -202,7 +202,7 @@ class _Methods:
         return METHODS[row.kind.name].call.format(user=row.user, serial=row.serial)
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return the readers or USB ports for the keys of a row's enrollment method; None if the method uses none."""
+        """Return the readers or USB ports for the keys of a row's enrollment method; None if it needs no key."""
         return self._options_of(row, None).slot(self._context)
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
@@ -253,7 +253,7 @@ def _look_up_results(
 def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> StationQueue:
     """Return a StationQueue of these steps. `before` has the status of each user, by user name.
 
-    The queue already has the results of the steps that are done, or that failed in an earlier session.
+    The queue already has the results of the steps that are done, or that failed in an earlier run.
     """
     ended = [before[step.user] for step in steps if before[step.user].outcome in {*DONE, RowOutcome.FAILED}]
     return StationQueue(steps=steps, results={result.user: result for result in ended})
@@ -269,9 +269,9 @@ def _keep_known(
 
 
 def _greet(queue: StationQueue, progress: Progress) -> None:
-    """If rows are already done, print how many. If no row of the plan has to be enrolled in person, print a note."""
+    """Print a note if the queue is empty. Otherwise print how many users are already done, if there are any."""
     done = len(queue.steps) - len(queue.left)
     if not queue.steps:
-        progress.note("no one in this plan needs a key or token; to enroll phone users in person, add --with virtual")
+        progress.note("there is no user to enroll in person; to enroll phone users in person, add --with virtual")
     elif done:
-        progress.note(f"{done} of {len(queue.steps)} are already done")
+        progress.note(f"{done} of {len(queue.steps)} users are already done")

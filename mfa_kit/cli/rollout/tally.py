@@ -114,7 +114,11 @@ class Tally:
         return {outcome_name(outcome): found[outcome] for outcome in RowOutcome if found[outcome]}
 
     def show(self, head: "ResultRow | None" = None) -> None:
-        """Print the results, unless they were printed as they arrived. `head` has fields that precede the counts."""
+        """Print the results, or only the number of rows per outcome if the output is a table.
+
+        In JSON Lines, print nothing, because the results were printed as they arrived. `head` has fields that precede
+        the counts in JSON and in the table.
+        """
         head = head or {}
         rows = [self.row(result) for result in self.results]
         match self.output.form:
@@ -166,7 +170,7 @@ def check_backup_folder(vault: Vault, steps: Sequence[PlanStep]) -> None:
 def result_files(
     plan: Plan, found: Mapping[str, RowResult], *, source: str, run: str | None, called: Collection[str]
 ) -> dict[str, str]:
-    """Return the texts of the result files by file name. `called` are the users whom the command had to enroll.
+    """Return the texts of the result files by file name. `called` are the users whom the command was to enroll.
 
     `source` is the file name of the plan or the index. results.csv and results.json have a row for every user of the
     plan. failed.csv is a roster of the users to try again: those whose row failed, was refused, is blocked or is

@@ -46,7 +46,7 @@ class Turns(Protocol):
 class OneByOne:
     """Turns of a command that works in each account once, even if other processes work there.
 
-    Accounts in which no work is possible are skipped. Their `why` is not empty.
+    An account whose `why` is not empty is skipped: `why` says why no work is possible there.
     """
 
     works: Sequence[AccountWork]
@@ -149,7 +149,7 @@ class SharedTurns:
         self._closed.add(work.account.id)
 
     def _wait(self) -> None:
-        """Wait LOOK_AGAIN seconds. When the worker begins to wait for other workers, print the number of accounts."""
+        """Wait LOOK_AGAIN seconds. If this begins a wait for other workers, print in how many accounts they work."""
         before, self.waits_for = self.waits_for, len([*filter(self._is_due, self._left())])
         if self.waits_for and not before:
             self.progress.note(f"waiting, because other workers are working in {count_of(self.waits_for, 'account')}")

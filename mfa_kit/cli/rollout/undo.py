@@ -35,7 +35,7 @@ def undo(
 ) -> int:
     """Remove the devices that RUN created.
 
-    With --accounts or --org, RUN is an index: remove the devices of its runs.
+    With --accounts or --org, RUN is an index file: remove the devices that all its runs created.
     """
     vault = wiring.vault.open_vault(settings, backup_dir)
     progress = settings.progress

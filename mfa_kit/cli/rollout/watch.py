@@ -1,4 +1,4 @@
-"""`mfa-kit rollout status --watch`: show the progress of a rollout and its workers, until no account is left."""
+"""`mfa-kit rollout status --watch`: show the progress of a rollout and its workers, until all accounts are complete."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ COLUMNS = ("account", "computer", "process", "since")
 
 
 def watch_rollout(read: "wiring.plan_files.PlanFiles", *, settings: Settings, output: Output) -> int:
-    """Show the progress of all accounts of the plans, from the ledger only, and return 0 at the end.
+    """Show the progress of all accounts of the plans, from the ledger only. When all are complete, return 0.
 
     A table at a terminal is redrawn each second. Otherwise a line is printed for each change. Raise UsageFault for an
     output form other than table and jsonl.

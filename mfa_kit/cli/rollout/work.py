@@ -18,10 +18,10 @@ from mfa_kit.wiring.settings import Settings
 @shared_options.AT_ONCE
 @account_options(role=None, workers=False, results=False)
 def work(*, wanted: ApplyOptions, settings: Settings, output: Output) -> int:
-    """Enroll the users of each PLAN (an index or one plan) together with other processes.
+    """Enroll the users of each PLAN, a plan or an index of plans, together with other processes.
 
     Start this command several times, on one or more computers that share the ledger. Each process takes an account in
-    which no other process works, then the next one. A process ends when no account is left.
+    which no other process works, then the next account. A process ends when no account is left.
     """
     if len(set(wanted.plan_files)) > 1:
         raise UsageFault(

@@ -1,4 +1,4 @@
-"""A printable HTML page about a box of tokens. It contains no seed."""
+"""A printable HTML page about the acceptance test of a box of tokens. The page contains no seed."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby

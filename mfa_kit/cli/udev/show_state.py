@@ -11,8 +11,9 @@ from mfa_kit.cli.output import Output
 def status(*, output: Output) -> int:
     """Show whether the udev rule for security keys is installed, and for which keys it works.
 
-    The exit code is 0 if the rule of this version and its group exist, and apply to all connected keys. Otherwise it is
-    1. A desktop's own rules may give you access without this rule: mfa-kit doctor shows that.
+    The exit code is 0 if the rule of this version of mfa-kit is installed, the group mfa-kit exists, and the rule
+    applies to all connected keys. Otherwise it is 1. Your desktop may give you access even without this rule: mfa-kit
+    doctor shows whether it does.
     """
     return print_state(wiring.udev.rule_state(), output)
 

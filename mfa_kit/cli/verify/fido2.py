@@ -81,7 +81,7 @@ def _print(examined: Examined, *, asset: str | None, output: Output) -> None:
 
 
 class _Box:
-    """Examines a box of security keys one after another until the user stops, and counts the results."""
+    """Examines the security keys of a box one after another until the user stops, and counts the results."""
 
     def __init__(self, examiner: KeyExaminer, *, asset: str | None, output: Output, progress: Progress) -> None:
         self._examiner, self._asset, self._output, self._progress = examiner, asset, output, progress

@@ -41,7 +41,7 @@ from mfa_kit.wiring.settings import Settings
 @click.argument("serial", required=False)
 @click.option("--seeds", "file", type=FILE, metavar="FILE", help="The vendor's seed file.")
 @seed_file_options
-@click.option("--find", is_flag=True, help="Find the token that shows two consecutive codes.")
+@click.option("--find", is_flag=True, help="Find a token by two consecutive codes that it shows.")
 @click.option("--two", is_flag=True, help="Ask for two consecutive codes.")
 @CODES_STDIN
 @WINDOW
@@ -65,11 +65,15 @@ def verify_token(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Check that token SERIAL shows the codes of its seed, and how far off its clock is."""
+    """Check that token SERIAL shows the codes of its seed, and print how far off its clock is."""
     if find == bool(serial):
-        raise UsageFault("either SERIAL or --find is required", "give the serial number on the token, or --find")
+        raise UsageFault(
+            "either SERIAL or --find is required, but not both", "give the serial number on the token, or --find"
+        )
     if codes_stdin and unlock_stdin:
-        raise UsageFault("codes and a passphrase cannot share stdin", "use --unlock-fd N")
+        raise UsageFault(
+            "codes and a passphrase cannot both be read from stdin", "use --unlock-fd N for the passphrase"
+        )
     codes = wiring.seed_files.open_codes(settings, codes_stdin=codes_stdin)
     if file is None:
         if serial is None:
@@ -115,8 +119,8 @@ def _verify_without_seed(
     """
     if not probe_user and not sold_by_aws(serial):
         raise UsageFault(
-            f"{serial} does not look like a token that AWS sold, and no seed file was given",
-            "add --seeds FILE, or let AWS check it: --probe-user USER",
+            f"{serial} does not look like the serial of a token that AWS sold, and no seed file was given",
+            "add --seeds FILE, or let AWS check the token: --probe-user USER",
         )
     typed, verdict = codes.read(matching.judge_display, count=2)
     if verdict or not probe_user or settings.dry_run:
