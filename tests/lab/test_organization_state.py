@@ -170,14 +170,14 @@ def test_a_single_account_is_kept_without_an_organization() -> None:
     ("found", "said"),
     [
         ({"account": []}, "organization: unknown field 'account' of type list"),
-        ({"units": [{"name": "a", "parent": "b"}]}, "no OU of this organization is named 'b'"),
+        ({"units": [{"name": "a", "parent": "b"}]}, "no OU of this organization has the name or ID 'b'"),
         ({"units": [{}]}, "one of the units has no 'name'"),
         (
             {"units": [{"name": "a"}, {"name": "a"}], "restricted": ["a"]},
             "more than one OU of this organization is named 'a'",
         ),
-        ({"units": [{"name": "a", "id": "ou-lab0-00000009"}] * 2}, "'ou-lab0-00000009' is not an ID, or is used twice"),
-        ({"units": [{"name": "a", "id": "r-lab0"}]}, "'r-lab0' is not an ID"),
+        ({"units": [{"name": "a", "id": "ou-lab0-00000009"}] * 2}, "the ID 'ou-lab0-00000009' is used twice"),
+        ({"units": [{"name": "a", "id": "r-lab0"}]}, "the ID 'r-lab0' is used twice, or has the wrong form"),
         ({"accounts": [{"name": "a"}]}, "one of the accounts has no 'id'"),
         ({"accounts": [{"id": "12"}]}, "'12' is not an account ID"),
         ({"accounts": [{"id": "000000000000"}]}, "the account 000000000000 is described twice"),

@@ -26,8 +26,8 @@ from mfa_kit.organization.accounts import AccountState
 SERVICE = "organizations"
 # The maximum number of rows of a page (API ListAccounts: MaxResults).
 PAGE = 20
-# The value of the field Status for each State. Status is older and has fewer values. How AWS derives it from State is
-# not documented.
+# The value of the field Status for each State. Status is the older field and has fewer values. AWS does not document
+# how Status follows from State.
 STATUS = {
     AccountState.PENDING_ACTIVATION: "ACTIVE",
     AccountState.ACTIVE: "ACTIVE",
@@ -41,13 +41,13 @@ Answer = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class LabOrganizations:
-    """Organizations' operations for one caller. `account` is the caller's account."""
+    """Answers one caller's calls to AWS Organizations. `account` is the caller's account."""
 
     account: LabAccount
     organization: LabOrganization
 
     def answer(self, request: Request) -> HttpResponse:
-        """Answer one request, under the account's lock."""
+        """Answer one request, while holding the account's lock."""
         with self.account.lock:
             try:
                 return json_response(HTTPStatus.OK, self._act(request))
@@ -98,7 +98,7 @@ def _parameters(request: Request) -> Mapping[str, object]:
 
 
 def _check_form(shape: Shape | None, call: OperationRequest) -> None:
-    """Raise IamError with the code InvalidInputException if a parameter breaks the service model.
+    """Raise IamError with the code InvalidInputException if a parameter breaks a constraint of the service model.
 
     Source: API ListAccounts, InvalidInputException.
     """
@@ -117,7 +117,7 @@ def _arn(organization: LabOrganization, kind: str, *names: str) -> str:
 
 
 def _page(call: OperationRequest, title: str, rows: Iterable[Mapping[str, Any]]) -> Answer:
-    """Return a response with one page of rows in the field `title`: at most 20, sorted by their Id or Key."""
+    """Return a response with a page of at most 20 rows in the field `title`. Rows are sorted by their Id or Key."""
     token, size = call.optional("NextToken"), min(call.number("MaxResults", PAGE), PAGE)
     asked = OperationRequest(SERVICE, call.action, {"Marker": token, "MaxItems": size})
     shown, marker = wire.cut_page([*rows], asked, key=lambda row: str(row.get("Id", row.get("Key"))))
@@ -243,7 +243,7 @@ def _list_tags(organization: LabOrganization, call: OperationRequest) -> Answer:
 
 
 def _policy_arn(organization: LabOrganization, number: str) -> str:
-    """Return the ARN of a service control policy. The ARNs of AWS's own policies contain no organization."""
+    """Return the ARN of a service control policy. An ARN of AWS's own policies contains no organization ID."""
     if number == FULL_ACCESS:
         return f"arn:{organization.management.partition}:organizations::aws:policy/service_control_policy/{number}"
     return _arn(organization, "policy", "service_control_policy", number)

@@ -1,4 +1,4 @@
-"""Builds an organization and its member accounts from the table `organization` of a description."""
+"""Builds an organization and its member accounts from the table `organization` of a lab's description."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from mfa_kit.lab.aws.policies import parse_statements
 from mfa_kit.organization.accounts import AccountState
 
 ACCOUNT_ID = re.compile(r"\d{12}", re.ASCII)
-# The forms of IDs in the service model. The ID of an OU contains a part of the ID of its root.
+# The forms of the IDs of OUs and policies in the service model. The ID of an OU contains a part of the ID of its root.
 UNIT_ID = re.compile(r"ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}")
 POLICY_ID = re.compile(r"p-[0-9a-zA-Z_]{8,128}")
 METHODS = ("CREATED", "INVITED")
@@ -73,7 +73,10 @@ def _new_id(row: CheckedRow, form: re.Pattern[str], known: Mapping[str, object])
     """
     number = row.get("id", str, "")
     if number and (number in known or not form.fullmatch(number)):
-        raise UsageFault(f"{number!r} is not an ID, or is used twice", f"omit it, or use the form {form.pattern}")
+        raise UsageFault(
+            f"the ID {number!r} is used twice, or has the wrong form",
+            f"omit it, or use another ID of the form {form.pattern}",
+        )
     return number
 
 
@@ -106,9 +109,9 @@ def _add_account(organization: LabOrganization, row: CheckedRow) -> None:
 
 
 def _build(account: LabAccount, row: CheckedRow) -> None:
-    """Build an account from its own description. If the description has no `root`, root has no credentials.
+    """Build an account from its own description. If the description has no `root`, the root user has no credentials.
 
-    The error for an invalid value contains the ID of the account.
+    Raise UsageFault for an invalid value. Its message starts with the ID of the account.
     """
     found = row.fields(name for name in DOCUMENT if name not in OF_THE_FILE)
     try:
@@ -121,30 +124,32 @@ def _build(account: LabAccount, row: CheckedRow) -> None:
 
 def _one_of(value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
-        raise UsageFault(f"{value!r} is not one of {', '.join(choices)}", f"correct it; {FORM}")
+        raise UsageFault(f"the value {value!r} is not one of {', '.join(choices)}", f"correct it; {FORM}")
     return value
 
 
 def _parent(organization: LabOrganization, wanted: str) -> str:
     """Return the ID of the root or OU whose ID or name is `wanted`.
 
-    Raise UsageFault if neither the root nor an OU has it, or if several OUs have this name.
+    Raise UsageFault if neither the root nor any OU has this ID or name, or if several OUs have this name.
     """
     if wanted in (organization.root_id, "root") or wanted in organization.units:
         return organization.root_id if wanted == "root" else wanted
     found = [unit.id for unit in organization.units.values() if unit.name == wanted]
     if len(found) != 1:
-        how_many = "no" if not found else "more than one"
-        raise UsageFault(
-            f"{how_many} OU of this organization is named {wanted!r}", "use the ID of an OU that is described earlier"
+        said = (
+            "more than one OU of this organization is named"
+            if found
+            else "no OU of this organization has the name or ID"
         )
+        raise UsageFault(f"{said} {wanted!r}", "use the ID of an OU that comes earlier in the description")
     return found[0]
 
 
 def _target(organization: LabOrganization, wanted: str) -> str:
-    """Return the ID of the root, OU or account that `wanted` names: an ID, or for the root and OUs also a name.
+    """Return the ID of the account whose ID is `wanted`, or of the root or OU whose ID or name is `wanted`.
 
-    Raise UsageFault if there is none, or if several OUs have this name.
+    Raise UsageFault if nothing has this ID or name, or if several OUs have this name.
     """
     return wanted if wanted in organization.records else _parent(organization, wanted)
 
@@ -152,5 +157,7 @@ def _target(organization: LabOrganization, wanted: str) -> str:
 def _member(organization: LabOrganization, number: str) -> str:
     """Return the ID of a member account. Raise UsageFault if no member account has this ID."""
     if number not in organization:
-        raise UsageFault(f"{number!r} is not a member account", "describe it in accounts, or remove it")
+        raise UsageFault(
+            f"{number!r} is not a member account", "add it to the list 'accounts', or remove it from 'delegated'"
+        )
     return number

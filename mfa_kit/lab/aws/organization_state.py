@@ -8,7 +8,7 @@ from mfa_kit.lab.aws.state import Row, date_text, describe_account, without_empt
 
 
 def describe_lab(organization: LabOrganization) -> Row:
-    """Return the description of a lab: the management account, and in the table `organization` all other accounts."""
+    """Return the description of a lab. If the lab has an organization, it is in the table `organization`."""
     found = describe_account(organization.management)
     if organization.records:
         found["organization"] = _organization(organization)

@@ -1,8 +1,8 @@
 """Evaluates policies as IAM does: an explicit deny wins over an allow, and the default is an implicit deny.
 
-Sources: the "Policy evaluation logic" and "IAM JSON policy elements" pages of the user guide. If a request has the key
-of a condition whose operator the lab does not know, the evaluation ends with an error. A policy that the lab cannot
-evaluate must not look evaluated.
+Sources: the "Policy evaluation logic" and "IAM JSON policy elements" pages of the user guide. The evaluation of a
+condition ends with an error if the lab does not know its operator, so that a policy that the lab cannot evaluate does
+not look evaluated.
 """
 
 import json
@@ -34,7 +34,8 @@ def _glob(wanted: str, value: str) -> bool:
     """Return whether a pattern with `*` and `?` matches a value.
 
     As in IAM, brackets are literal, and `${*}` is a literal `*`. The text between two stars is matched only where it
-    first occurs. Trying all its occurrences would find no other matches, but could take years for many stars.
+    first occurs. Trying all its occurrences would find no other matches, but could take years for a pattern with many
+    stars.
     """
     runs = [""]
     for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
@@ -109,7 +110,7 @@ class Condition:
 class Element:
     """The Action or Resource element of a statement, or its NotAction or NotResource element if `negated` is true.
 
-    If the statement has neither element, `patterns` is empty and `negated` is false, so nothing is covered.
+    For a statement without such an element, `patterns` is empty and `negated` is false, so nothing is covered.
     """
 
     patterns: tuple[str, ...] = ()
@@ -122,7 +123,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyStatement:
-    """One statement of a policy document. `principals` are a trust policy's principals; `*` means everyone."""
+    """One statement of a policy document. `principals` are a trust policy's AWS principals; `*` means everyone."""
 
     effect: str
     actions: Element
@@ -132,7 +133,7 @@ class PolicyStatement:
 
     @property
     def denies(self) -> bool:
-        """Return whether the statement is an explicit deny."""
+        """Whether the statement is an explicit deny."""
         return self.effect == "Deny"
 
 
@@ -172,7 +173,7 @@ def _statement(row: Mapping[str, object]) -> PolicyStatement:
 
 @lru_cache(maxsize=256)
 def parse_statements(document: str) -> tuple[PolicyStatement, ...]:
-    """Parse the statements of a JSON policy document. Versions before 2012-10-17 have no policy variables."""
+    """Parse the statements of a JSON policy document. Only version 2012-10-17 has policy variables."""
     found = json.loads(document)
     if found.get("Version") != "2012-10-17" and "${" in document:
         found = json.loads(document.replace("${", "${$}{"))
@@ -228,7 +229,7 @@ def _condition_holds(condition: Condition, context: Context) -> bool:
 
 
 def _matches(condition: Condition, quantifier: str, name: str, *, value: str | Sequence[str], context: Context) -> bool:
-    """Return whether a condition key has the wanted values."""
+    """Return whether a condition is met. `value` is the value or the values of its key in the request."""
     test = TESTS[NEGATED.get(name, name)]
     filled = [text for wanted in condition.wanted if (text := _fill_variables(wanted, context)) is not None]
     negated = name in NEGATED
@@ -269,7 +270,7 @@ def condition_keys(documents: Iterable[str]) -> set[str]:
 def decide(documents: Iterable[str], action: str, resource: str, context: Context) -> EvalDecision:
     """Return the decision of policies about an action (`service:Name`) on a resource.
 
-    The resource of an operation that has no resource is `*`. Only the pattern `*` covers it.
+    For an operation that has no resource, `resource` is `*`, which the pattern of an ARN does not match.
     """
     decision = EvalDecision.IMPLICIT
     for document in documents:

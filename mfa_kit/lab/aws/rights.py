@@ -24,10 +24,11 @@ DEVICE = ("DeleteVirtualMFADevice", "TagMFADevice", "UntagMFADevice", "ListMFADe
 IDENTITY, CONTROL = "identity-based policy", "service control policy"
 BOUNDARY = "permissions boundary"
 EMPTY_POLICY = '{"Version": "2012-10-17", "Statement": []}'
-# Operations that need no allow, except from service control policies. An explicit deny in any policy still counts.
-# GetCallerIdentity is always permitted. For AssumeRole, sts.py checks whether the other policies allow the call.
+# Operations that need an allow from service control policies, but not from other policies. An explicit deny in any
+# policy still counts, except for GetCallerIdentity, which is always permitted. For AssumeRole, sts.py checks whether
+# the other policies allow the call.
 FREE = ("GetCallerIdentity", "GetSessionToken", "AssumeRole")
-# Operations on the root user's credentials in sessions of AssumeRoot. The root user is their resource.
+# Operations whose resource is the root user if an AssumeRoot session calls them without a user name.
 OF_ROOT = (
     "CreateLoginProfile",
     "DeactivateMFADevice",
@@ -43,10 +44,11 @@ OF_ROOT = (
 # The parameter that names an entity, and the kind of that entity in an ARN.
 NAMED = (("UserName", "user"), ("GroupName", "group"), ("RoleName", "role"))
 CREATES = ("CreateGroup", "CreateRole", "CreateUser")
-# Operations that list one kind of entity, below a path if the request has a path prefix.
+# Operations that list one kind of entity, and the name of this kind in an ARN. If the request has a path prefix, they
+# list only the entities below this path.
 LISTS = {"ListGroups": "group", "ListRoles": "role", "ListUsers": "user", "ListVirtualMFADevices": "mfa"}
-# The only operations of STS that credentials of GetSessionToken ("session") and GetFederationToken may call (API
-# reference, GetSessionToken and GetFederationToken).
+# The only operations of STS that credentials of GetSessionToken ("session") and GetFederationToken ("federated") may
+# call (API reference, GetSessionToken and GetFederationToken).
 STS_ONLY = {"session": ("AssumeRole", "GetCallerIdentity"), "federated": ("GetCallerIdentity",)}
 # Parameters of STS that are condition keys (Service Authorization Reference, STS).
 STS_KEYS = (
@@ -88,7 +90,10 @@ def resource_of(request: OperationRequest, account: LabAccount, caller: Principa
 
 
 def _iam_resource(request: OperationRequest, account: LabAccount) -> str | None:
-    """Return the ARN of the entity or entities that a request to IAM names, or None if it names none."""
+    """Return the ARN of the user, group, role or virtual device that a request to IAM is about.
+
+    For an operation in LISTS, return the ARN of the path. For other requests, return None.
+    """
     start = f"arn:{account.partition}:iam::{account.id}"
     path = request.text("Path") or "/"
     if request.action in DEVICE:
@@ -104,7 +109,7 @@ def _iam_resource(request: OperationRequest, account: LabAccount) -> str | None:
 
 
 def _arn(account: LabAccount, kind: str, name: str) -> str | None:
-    """Return the ARN of an entity, or None if it does not exist. `kind` is user, group or role."""
+    """Return the ARN of an entity, or None if the entity does not exist. `kind` is user, group or role."""
     backend = account.backend
     found: LabUser | Group | Role | None
     match kind:
@@ -121,7 +126,7 @@ def resource_words(request: OperationRequest, resource: str) -> str:
     """Return the words for a resource in IAM's messages about denials.
 
     For a user, group or role, these are the type and the name (`user alice`). For a policy, they are `policy` and the
-    ARN. For a device, and for an entity that the request creates, they are only the ARN.
+    ARN. For an entity that the request creates, and for any other resource, they are `resource` itself.
     """
     if request.action not in (*CREATES, *DEVICE):
         for key, kind in NAMED:
@@ -141,7 +146,7 @@ def principal_tags(holder: LabUser | Role | None) -> dict[str, str]:
 def request_context(request: OperationRequest, account: LabAccount, caller: Principal) -> Context:
     """Return the condition keys of a request (user guide, "AWS global condition context keys").
 
-    A request that is signed with a user's own keys does not have aws:MultiFactorAuthPresent.
+    The key aws:MultiFactorAuthPresent is missing if the request is signed with a user's own access keys.
     """
     found: dict[str, str | list[str]] = {
         "aws:CurrentTime": account.today().isoformat(),
@@ -256,9 +261,9 @@ def authorize(request: OperationRequest, account: LabAccount, caller: Principal)
 def _check_session(request: OperationRequest, caller: Principal) -> None:
     """Raise IamError if the caller's credentials can never call the operation, whatever the policies say.
 
-    Credentials of GetSessionToken and GetFederationToken can call only the operations in STS_ONLY of STS; the code is
-    AccessDenied. Credentials of GetFederationToken, and those of GetSessionToken without MFA, cannot call IAM; the code
-    is InvalidClientTokenId.
+    Of STS's operations, credentials of GetSessionToken and GetFederationToken can call only those in STS_ONLY. For
+    another operation, the code is AccessDenied. Credentials of GetFederationToken, and credentials of GetSessionToken
+    without MFA, cannot call IAM. For a call to IAM, the code is InvalidClientTokenId.
     """
     limited = caller.kind == "federated" or (caller.kind == "session" and not caller.mfa)
     if request.service == "sts" and request.action not in STS_ONLY.get(caller.kind, (request.action,)):
@@ -309,7 +314,7 @@ def layers(account: LabAccount, caller: Principal) -> Iterator[Layer]:
 
 
 def _check_self_management(request: OperationRequest, caller: Principal) -> None:
-    """Raise IamError if a user who has a device enables or deactivates one of their own without MFA.
+    """Raise IamError if a user with an MFA device enables or deactivates a device of their own without MFA.
 
     The code is AccessDenied. Source: AWS security bulletin AWS-2023-001.
     """

@@ -1,4 +1,4 @@
-"""IAM's operations for centralized root access, and the operations of AssumeRoot sessions on their root user."""
+"""IAM's operations for centralized root access, and the operations that AssumeRoot sessions call on the root user."""
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.iam.responses import IamResponse
@@ -126,7 +126,7 @@ class RootAccess(AuthorizedResponse, IamResponse):
     def delete_access_key(self) -> ActionResult:
         """Answer DeleteAccessKey.
 
-        If an AssumeRoot session names no user, root has one key less. The lab ignores the ID of the key.
+        If an AssumeRoot session names no user, delete one of root's keys. The lab ignores the key ID in the request.
         """
         if not self._about_root:
             return super().delete_access_key()
@@ -138,7 +138,8 @@ class RootAccess(AuthorizedResponse, IamResponse):
     def create_login_profile(self) -> ActionResult:
         """Answer CreateLoginProfile.
 
-        If an AssumeRoot session names no user, root gets a password. AWS would allow root to recover the password.
+        If an AssumeRoot session names no user, root gets a password. In AWS, the call only allows root to recover its
+        password.
         """
         if not self._about_root:
             return super().create_login_profile()

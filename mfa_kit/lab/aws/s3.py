@@ -19,8 +19,8 @@ CODES = {
     "Throttling": ("SlowDown", HTTPStatus.SERVICE_UNAVAILABLE),
 }
 VERBS = {"DELETE": "Delete", "GET": "Get", "HEAD": "Head", "PUT": "Put"}
-# The query parameters that select a subresource of a bucket or object. Each has the word that follows the verb in the
-# operation's name.
+# The query parameters that select a subresource of a bucket or object, and the words that follow the verb in the name
+# of the operation.
 SUBJECTS = {
     "acl": "BucketAcl",
     "object-lock": "ObjectLockConfiguration",
@@ -61,7 +61,7 @@ def refuse_unknown_key(_: WSGIEnvironment) -> HttpResponse:
 def s3_error(code: str, message: str) -> HttpResponse:
     """Return an error response of S3.
 
-    A code of the lab's faults becomes S3's own code with its HTTP status (CODES). Any other code has the status 403.
+    A code in CODES is replaced with S3's own code and HTTP status. Any other code has the status 403.
     """
     code, status = CODES.get(code, (code, HTTPStatus.FORBIDDEN))
     request = new_request_id()

@@ -35,7 +35,8 @@ HOST = "127.0.0.1"
 def _listening(port: int) -> socket.socket:
     """Return a socket that listens on loopback.
 
-    Raise UsageFault if the port cannot be used. If werkzeug opened the port, it would end the process instead.
+    Raise UsageFault if the port cannot be used. werkzeug does not open the port, because on an error it would end the
+    process.
     """
     ours = socket.socket()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,10 +58,11 @@ class WholeIam(RootAccess, LabIam):
 class Lab:
     """A lab (a local simulator of AWS), which listens on 127.0.0.1 until the context ends.
 
-    Example: `with Lab(users=("alice",)) as lab: ... lab.env`. `users` are the names of the account's users. With
-    `accounts`, the account manages an organization with this number of member accounts, unless the description has an
-    organization. Each member account, and if `users` is empty also the management account, gets `users_per_account`
-    users. `organization` maps IDs to member accounts.
+    Example: `with Lab(users=("alice",)) as lab: ... lab.env`. `users` are the names of the account's users. If
+    `accounts` is not None, the account manages an organization with this number of member accounts, and each member
+    account has `users_per_account` users. If `users` is empty, the management account also has `users_per_account`
+    users. An organization in `description` replaces this organization. The attribute `organization` maps IDs to member
+    accounts.
     """
 
     def __init__(
@@ -172,9 +174,9 @@ class Lab:
             self.account.backend.tokens[serial] = HardwareToken(serial, DeviceCodes(secret))
 
     def register_fido(self, user: str, name: str) -> str:
-        """Register a FIDO security key for a user of the management account, as only the console can.
+        """Register a FIDO security key for a user of the management account, and return the ARN of the key.
 
-        Return its ARN.
+        In AWS, only the console can register such keys.
         """
         with self.account.lock:
             return register_fido(self.account, user=user, name=name)

@@ -1,7 +1,7 @@
 """Describes an account in the form that `--state` stores and description.py reads.
 
-Sessions, and the codes that STS accepted, are left out. The file has mode 0600 because it contains secrets, although
-they work only in a lab.
+Sessions, and the codes that STS accepted, are left out. The state file has mode 0600 because it contains secrets,
+although these secrets work only in a lab.
 """
 
 import json
@@ -42,7 +42,7 @@ def save_description(described: Row, file: Path) -> None:
 
 
 def describe_account(account: LabAccount) -> Row:
-    """Return the description of a whole account, which description.py can parse."""
+    """Describe a whole account, in the form that description.py can parse."""
     backend = account.backend
     held = {serial for user in backend.all_users() for serial in user.mfa_devices}
     found = {

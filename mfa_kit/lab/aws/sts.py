@@ -20,7 +20,8 @@ from mfa_kit.lab.aws.wire import IamError
 ARN_COLONS = 5
 # How long credentials are valid by default, in seconds (API GetSessionToken, AssumeRole, AssumeRoot).
 SESSION_SECONDS, ROLE_SECONDS, ROOT_SECONDS = 43200, 3600, 900
-# The longest session of a role that another role's session assumed, in seconds (user guide, "Role chaining").
+# If the caller of AssumeRole is a role's session, the maximum duration of the new session, in seconds (user guide,
+# "Role chaining").
 CHAINED_SECONDS = 3600
 # The name of AWS's policy for each task of AssumeRoot, and the feature that the task needs.
 TASKS = {
@@ -82,8 +83,8 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def assume_role(self) -> ActionResult:
         """Answer AssumeRole.
 
-        A code in the request counts for the role's trust policy. The new session has no MFA. The error is the same for
-        a missing role, a closed account, and a trust policy that does not allow the caller.
+        A code in the request counts as MFA for the role's trust policy, but the new session has no MFA. The error is
+        the same for a missing role, a closed account, and a trust policy that does not allow the caller.
         """
         arn, name = self.operation.text("RoleArn"), self.operation.text("RoleSessionName")
         mfa = self._check_code()
@@ -116,9 +117,9 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def _check_trust(self, role: Role, *, mfa: bool) -> str | None:
         """Check that the caller may assume the role, and return the source identity of the new session.
 
-        Raise IamError with the code AccessDenied if the caller may not assume the role. If the session has a source
-        identity, the caller needs the permission sts:SetSourceIdentity too, even if an earlier session of the chain
-        has the same identity.
+        Raise IamError with the code AccessDenied if the caller may not assume the role. If the new session has a source
+        identity, the caller also needs the permission sts:SetSourceIdentity, even if the caller's session has the same
+        source identity. A caller whose session has a source identity cannot set a different one.
         """
         if not self._may("sts:AssumeRole", role, mfa=mfa):
             raise self._denial("AssumeRole", role.arn)
@@ -189,9 +190,10 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         }
 
     def _check_code(self) -> bool:
-        """Return whether the request has a code.
+        """Return whether the request has an MFA code.
 
-        Raise IamError with the code AccessDenied if STS does not accept the code for the device in the request.
+        Raise IamError with the code AccessDenied if STS does not accept the code for the device in the request. Also
+        raise it if the request has only a code or only a device, or if the caller is a role or root.
         """
         serial, code = self.operation.text("SerialNumber"), self.operation.text("TokenCode")
         if not serial and not code:
@@ -209,8 +211,8 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         """Return whether the caller may do `action` on the role (user guide, "Policy evaluation logic").
 
         The role's trust policy must allow the caller, and each set of the caller's policies must allow the call.
-        Identity-based policies need not allow it if the role is in the caller's account and its trust policy names the
-        caller.
+        Identity-based policies need not allow the call if the role is in the caller's account and its trust policy
+        names the caller.
         """
         context = dict(request_context(self.operation, self.account, self.caller))
         if mfa:

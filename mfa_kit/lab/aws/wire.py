@@ -257,10 +257,10 @@ def check_constraints(shape: Shape | None, params: Mapping[str, object]) -> None
 
 
 def cut_page(rows: Sequence[T], request: OperationRequest, *, key: Callable[[T], str]) -> tuple[list[T], str | None]:
-    """Return one page of rows, sorted by key, and the marker of the next page, or None if this is the last page.
+    """Return one page of rows, sorted by key, and the marker for the next page. The last page has the marker None.
 
-    A page has 100 rows, or MaxItems rows if the request gives MaxItems. A marker is the last key of its page, so no row
-    is skipped if a row is deleted between two pages.
+    A page has at most 100 rows, or at most MaxItems rows if the request has MaxItems. The marker encodes the last key
+    of the returned page, so no row is skipped if a row is deleted before the next request.
     """
     ordered = sorted(rows, key=key)
     marker = request.text("Marker")

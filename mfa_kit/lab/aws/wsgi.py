@@ -65,7 +65,7 @@ class LabRequestHandler(MotoRequestHandler):
 
 
 class CachingDispatcher(DomainDispatcherApplication):
-    """moto's dispatcher. It remembers the service of each host, because moto lists a folder each time to find it."""
+    """moto's dispatcher, with a cache for the service of each host. Without it, moto lists a folder for each lookup."""
 
     def __init__(self, create_app: Callable[[SERVICE_NAMES], Flask]) -> None:
         super().__init__(create_app)
@@ -85,7 +85,7 @@ class _Call:
         self._environ, self._service, self._inner = environ, service, inner
 
     def act(self) -> HttpResponse:
-        """Let the service answer. If a fault denies a call to S3, return the error here, because moto's S3 does not."""
+        """Let the service answer. If a fault denies a call to S3, return the error here, because moto ignores it."""
         if self._service == s3.SERVICE and "lab.denied" in self._environ:
             return s3.s3_error("AccessDenied", "Access Denied")
         return self._inner(self._environ)
@@ -117,7 +117,7 @@ class _FaultedCall:
         return self.answer()
 
     def act_later(self, seconds: float, *, listings: float) -> None:
-        """Answer the call in another thread, after `seconds` seconds and `listings` further lists of MFA devices."""
+        """Answer the call in another thread, after `seconds` seconds and `listings` more calls that list devices."""
 
         def later() -> None:
             self._faults.wait(seconds, listings)
@@ -213,7 +213,7 @@ class LabApplication:
         return [response.body]
 
     def _answer(self, environ: WSGIEnvironment, body: bytes) -> HttpResponse:
-        """Answer a call to an AWS service with the faults that apply to it, and log it."""
+        """Answer a call to an AWS service with the faults that apply to the call, and log the call."""
         began = time.monotonic()
         key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
         with self.account.lock:
@@ -231,7 +231,7 @@ class LabApplication:
     def _call(self, environ: WSGIEnvironment, body: bytes, *, known: bool) -> tuple[_Call, str]:
         """Return the call that a request makes, and the name of its operation.
 
-        `known` says whether the access key exists in an account of the lab. Only S3 needs it, because the other
+        `known` says whether the access key exists in an account of the lab. Only S3 needs `known`, because the other
         services check the key themselves.
         """
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")
