@@ -24,8 +24,8 @@ PREFIXES = (*AWS_CLIENTS, "MFA_KIT_")
 CHOOSING = ("MFA_KIT_PROFILE", "MFA_KIT_ENDPOINT_URL")
 # The suffix of proxy variables.
 SUFFIX = "_PROXY"
-# Variables that are always unset, because the shell that exports the lab's variables may have them even if the shell
-# that serves the lab does not.
+# Variables that are always unset. They may be set in the shell that exports the lab's variables, even if they are not
+# set in the shell that runs the lab.
 ELSEWHERE = (
     "AWS_DEFAULT_PROFILE",
     "AWS_ENDPOINT_URL_IAM",
@@ -45,7 +45,8 @@ NOWHERE = {
     "BOTO_CONFIG": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-# Signals that may reach only this process, so it passes them on to the child. ENDS are all the signals that end a lab.
+# Signals that may reach only this process, so this process passes them on to the child. ENDS are all the signals that
+# end a lab.
 PASSED_ON = (signals.TERMINATED, signals.HUNG_UP)
 ENDS = (signal.SIGINT, *PASSED_ON)
 # If signal n ends a command, a shell reports the exit status 128 + n.
@@ -105,9 +106,10 @@ def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
 def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], None]]:
     """Catch SIGTERM, SIGHUP and Ctrl-C until the context ends, even before the child is started.
 
-    The receiver is called with the number of each SIGTERM or SIGHUP. It is `first`, until the function that this
-    context yields sets another receiver. The terminal sends Ctrl-C to the child too, so this process does nothing on
-    Ctrl-C. It catches SIGINT instead of ignoring it, because a child would inherit an ignored signal.
+    The receiver, a function, is called with the number of each SIGTERM or SIGHUP. The receiver is `first` until another
+    receiver is passed to the function that this context yields. The terminal sends Ctrl-C to the child too, so this
+    process does nothing on Ctrl-C. It catches SIGINT instead of ignoring it, because a child would inherit an ignored
+    signal.
     """
     receivers = [first]
     before = {number: signal.signal(number, lambda number, _: receivers[-1](number)) for number in PASSED_ON}
@@ -184,7 +186,7 @@ def shell_exports(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
 
 
 def marked_shell(command: Sequence[str], home: Path) -> list[str]:
-    """Return a command. To `bash` without arguments, add a startup file that puts `(lab)` in front of the prompt.
+    """Return `command`. If it is `bash` without arguments, use a startup file that puts `(lab)` in front of the prompt.
 
     The startup file is written to the folder `home`.
     """

@@ -1,15 +1,16 @@
-"""The messages that a card reader and a smart card exchange (ISO 7816-4), and an exception for a removed card."""
+"""The messages between a card reader and a smart card (ISO 7816-4), and exceptions for refusals and removed cards."""
 
 from dataclasses import dataclass
 from enum import IntEnum
 
 SELECT = 0xA4
-# The maximum number of octets of a response that a card sends at once.
+# The maximum number of octets of a response that a YKOATH card sends at once.
 CHUNK = 255
-# The bit in the length octet of a TLV that says how many octets of length follow (X.690, 8.1.3.5), and the size of an
-# extended Lc in octets (ISO 7816-4).
+# The bit in the first length octet of a TLV that says that more length octets follow (X.690, 8.1.3.5), and the size of
+# an extended Lc in octets (ISO 7816-4).
 LONG, EXTENDED = 0x80, 3
-# The class byte of a command that is part of a chain, and of a command in a proprietary class.
+# The bit in the class byte that says that more parts of the command follow, and the class byte of a command in a
+# proprietary class.
 CHAINED, PROPRIETARY = 0x10, 0x80
 # The ATR that a contactless reader generates for a YubiKey (PC/SC part 3, 3.1.3.2.3).
 ATR_NFC = bytes.fromhex("3b8d80018073c021c057597562694b657955")

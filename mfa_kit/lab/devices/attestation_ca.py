@@ -1,7 +1,7 @@
-"""The certificate authority of a security key manufacturer, which issues valid and faulty certificates and metadata.
+"""The certificate authority (CA) of a simulated manufacturer of security keys.
 
-Sources: FIDO Metadata Service 3, and WebAuthn Level 3, 8.2.1. Arguments of the methods select the fault of a
-certificate.
+It issues certificates and metadata. Arguments such as `expired` make a certificate invalid. Sources: FIDO Metadata
+Service 3, and WebAuthn Level 3, 8.2.1.
 """
 
 import base64
@@ -72,7 +72,7 @@ class IssuedCertificate:
 
     @property
     def identifier(self) -> str:
-        """The key identifier (RFC 5280, 4.2.1.2, method 1) as the metadata writes it for U2F keys."""
+        """The key identifier (RFC 5280, 4.2.1.2, method 1) in hexadecimal, as in the metadata of U2F keys."""
         return x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()).digest.hex()
 
 
@@ -105,7 +105,7 @@ class AttestationCa:
         The issuer is the root certificate by default. `unit` is the OU of the subject, and `ca` the basic constraint.
         An `expired` certificate expired a day before `now`. `serial` is a one-octet serial number that RFC 5280
         forbids, such as 0; None means a random serial number. With `generalized`, the dates are GeneralizedTime, which
-        RFC 5280 reserves for the years from 2050 on. Some manufacturers issue such certificates.
+        RFC 5280 reserves for the years from 2050 on. Some manufacturers also use it for earlier years.
         """
         extensions = list(extensions)
         if aaguid is not None:
@@ -169,7 +169,7 @@ class AttestationCa:
         extensions: Sequence[Extension] = (),
         site: str | None = None,
     ) -> bytes:
-        """Sign a certificate that is valid until `lifetime` days from now. Return it as DER.
+        """Sign a certificate that is valid until `lifetime` days after the CA's `now`. Return the certificate as DER.
 
         `site` is the DNS name in the certificate (subjectAltName), or None.
         """
@@ -242,7 +242,7 @@ class AttestationCa:
         """Return a signed metadata BLOB, which is a JWT with ES256, or with RS256 if `rsa_key` is true.
 
         `number` is the serial number of the BLOB. `site` is the name in the signing certificate, and `extensions` are
-        added to this certificate. `issuer` issues it; if None, the manufacturer's root certificate does.
+        added to this certificate. `issuer` issues this certificate; None means the manufacturer's root certificate.
         """
         key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         signer = self._certify(
@@ -266,9 +266,10 @@ def _websafe(octets: bytes) -> bytes:
 def _rewritten(
     issued: IssuedCertificate, issuer: IssuedCertificate, *, serial: int | None, generalized: bool
 ) -> IssuedCertificate:
-    """Return a copy of a certificate, signed by `issuer`, with values that the library cannot put into a certificate.
+    """Return a copy of a certificate, signed by `issuer`, with values that the cryptography library does not write.
 
-    The copy has the serial number `serial`, unless this is None. With `generalized`, its dates are GeneralizedTime.
+    The copy has the serial number `serial`, or the old serial number if `serial` is None. With `generalized`, its dates
+    are GeneralizedTime.
     """
     tbs = issued.certificate.tbs_certificate_bytes
     if serial is not None:

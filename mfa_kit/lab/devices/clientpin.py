@@ -31,9 +31,9 @@ class ClientPin:
     """The PIN of one security key.
 
     `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the PIN's length in code points. With
-    `stays_blocked`, a key that was unplugged accepts PINs again, but until it gets the right PIN, it still reports that
-    it must be unplugged (pico-fido). `wrong_pin` is the status for a wrong PIN. For tests, `tries` counts the PINs that
-    the key compared with its own.
+    `stays_blocked`, a blocked key accepts PINs again after it was unplugged. Until it receives the right PIN, it still
+    reports that it must be unplugged (pico-fido). `wrong_pin` is the status for a wrong PIN. For tests, `tries` counts
+    the PINs that the key compared with its own.
     """
 
     hash: bytes | None = None
@@ -68,7 +68,7 @@ class ClientPin:
     def answer(self, request: Parameters, *, uv: bool) -> dict[int, object]:
         """Return the members of the response to authenticatorClientPIN (CTAP 2.1, 6.5.5).
 
-        `uv` says whether the key verifies users by fingerprint. Raise CtapRefusal with the status of an error.
+        `uv` says whether the key verifies users by fingerprint. Raise CtapRefusal if the key refuses the command.
         """
         command, protocol = request.need(2, int), request.get(1, int) or 1
         if command == GET_RETRIES:
@@ -188,7 +188,7 @@ class _SharedSecret:
             )
 
     def encrypt(self, plain: bytes) -> bytes:
-        """Encrypt with AES-256-CBC. Protocol one has an IV of zeros. Protocol two puts a random IV first."""
+        """Encrypt with AES-256-CBC. The IV is zeros in protocol one. In protocol two, the output starts with the IV."""
         iv = os.urandom(BLOCK) if self._protocol == 2 else bytes(BLOCK)  # noqa: PLR2004 - the protocol's number
         cipher = Cipher(algorithms.AES(self._aes_key), modes.CBC(iv)).encryptor()
         encrypted = cipher.update(plain) + cipher.finalize()

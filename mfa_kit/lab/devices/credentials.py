@@ -1,4 +1,4 @@
-"""The credentials of the lab's security key. The key derives their private keys from its secret and their IDs."""
+"""The credentials of the lab's security key, which derives each private key from its secret and the credential ID."""
 
 import hashlib
 import hmac

@@ -20,7 +20,7 @@ UPNEEDED = 2
 EVERY = 0.1
 # The length of an APDU's header in octets.
 HEADER = 4
-# How long a key waits for a touch, in seconds (CTAP 2.1, 6.1.2: 10 to 120; known keys wait 30).
+# How long a key waits for a touch, in seconds (CTAP 2.1, 6.1.2: 10 to 120; real keys wait 30).
 PATIENCE = 30.0
 
 
@@ -64,7 +64,7 @@ class CtapHid:
         self._asked: float | None = None
 
     def serve(self) -> None:
-        """Receive the computer's messages and send the responses, until the wire raises EOFError or OSError."""
+        """Receive the computer's messages and send the responses, until the transport raises EOFError or OSError."""
         self._key.power_up()
         try:
             while True:
@@ -125,7 +125,7 @@ class CtapHid:
             self._wire.send((head + rest[at : at + PACKET - 5]).ljust(PACKET, b"\0"))
 
     def wait(self) -> None:
-        """Send keepalives until the key is touched. Raise CtapRefusal on a cancel, or after `patience` seconds."""
+        """Send keepalives until the key is touched. Raise CtapRefusal after CANCEL, or after `patience` seconds."""
         began = self._clock()
         touch = self._key.behavior.touch
         while touch is None or self._clock() < began + touch:
@@ -137,9 +137,9 @@ class CtapHid:
                 raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
 
     def ready(self) -> bool:
-        """Return whether the key was touched since the client first asked.
+        """Return whether the key was touched since the first call of this method.
 
-        After True is returned, the next call counts as the first one again.
+        After a call has returned True, the next call counts as the first call.
         """
         touch = self._key.behavior.touch
         if self._asked is None:

@@ -44,7 +44,7 @@ HASHES = {1: "sha1", 2: "sha256", 3: "sha512"}
 
 # The maximum length of a credential's name in octets.
 NAME_LIMIT = 64
-# The response of a card with the quirk `garbage`: a TLV that is longer than the response.
+# The response of a card with the quirk `garbage`: a TLV whose length field exceeds the response.
 GARBAGE = bytes.fromhex("71ff0004")
 Fields = Mapping[int, bytes]
 
@@ -67,24 +67,26 @@ class Credential:
 
 @dataclass(slots=True)
 class Quirks:
-    """How a card differs from the protocol page.
+    """How a card differs from the YKOATH specification.
 
-    Instructions are given as INS octets. The response to an instruction in `endless` never ends. The response to one in
-    `stalls` announces data that is never sent, and the response to one in `garbage` is malformed. `refuses` maps
-    instructions to the status words with which the card refuses them.
+    Instructions are given as INS octets. The response to an instruction in `endless` never ends. The response to an
+    instruction in `stalls` announces data that is never sent. The response to an instruction in `garbage` is malformed.
+    `refuses` maps instructions to the status words with which the card refuses them.
 
-    APDUs are counted from 1 since `log` was cleared; 0 means never. The card is pulled out before it executes APDU
+    The first APDU after `log.clear()` has number 1; 0 means never. The card is pulled out before it executes APDU
     number `pulled_before` or any APDU with the instruction `pulled_by`, or after it executed APDU number `pulled_after`
     and before it responds. The card stops answering at APDU number `mute_at`.
 
-    With `strict_le`, a command without Le gets no data, only the announcement of data (CanoKey). With more than
-    `most_at_once` credentials, the card refuses CALCULATE ALL with the status word 6700 (pico-fido). With
-    `writes_touched`, PUT and DELETE need a touch. With `lists_plainly`, LIST does not say which credentials need one.
+    With `strict_le`, the response to a command without Le has no data, only a status word that announces data
+    (CanoKey). With more than `most_at_once` credentials, the card refuses CALCULATE ALL with the status word 6700
+    (pico-fido). With `writes_touched`, PUT and DELETE need a touch. With `lists_plainly`, LIST does not say which
+    credentials need a touch.
 
-    PUT drops the requirement of a touch (`drops_touch`), adds one (`adds_touch`), deletes the oldest credential
-    (`overwrites`), or stores nothing (`forgets`). DELETE deletes nothing (`keeps`). SET CODE does not change the
-    password (`ignores_password`). The codes are wrong (`wrong_codes`), or CALCULATE returns the status word
-    `cannot_compute`. `untouched` is the status word of a command that needs a touch; such a card is never touched.
+    With `drops_touch`, credentials that PUT stores never need a touch; with `adds_touch`, they always need one. With
+    `overwrites`, PUT also deletes the oldest credential. With `forgets`, PUT stores nothing. With `keeps`, DELETE
+    deletes nothing. With `ignores_password`, SET CODE does not change the password. With `wrong_codes`, all codes are
+    wrong. With `cannot_compute`, CALCULATE returns this status word. With `untouched`, the card is never touched, and a
+    command that needs a touch returns this status word.
 
     `wrong_password` is the status word for a wrong password. With `password_tries`, the status word is 63Cx instead,
     where x is the number of tries left. When none are left, the card accepts no password.
@@ -265,7 +267,7 @@ class YkoathCard:
         return response
 
     def _config(self) -> bytes:
-        """Return a DeviceInfo that yubikit can parse: a USB-A keychain key with all applications, version, serial."""
+        """Return a DeviceInfo for yubikit: a USB-A keychain key with all applications, its version and its serial."""
         info = tlv(0x01, b"\x02\x3b") + tlv(0x03, b"\x02\x3b") + tlv(0x04, b"\x01") + tlv(0x05, bytes(self.version))
         if self.serial is not None:
             info += tlv(0x02, self.serial.to_bytes(4))
@@ -337,7 +339,7 @@ class YkoathCard:
         return b""
 
     def _list(self, apdu: Apdu) -> bytes:
-        """Answer LIST. Version 1, which Nitrokeys use, adds an octet of properties after each name."""
+        """Answer LIST. Version 1 of LIST, which Nitrokeys support, adds an octet of properties after each name."""
         with_touch = apdu.data == b"\x01" and not self.quirks.lists_plainly
         return b"".join(
             tlv(NAME_LIST, bytes([held.kind]) + name + (bytes([held.touch]) if with_touch else b""))
