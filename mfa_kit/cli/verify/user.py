@@ -22,7 +22,7 @@ from mfa_kit.wiring.settings import Settings
 @click.argument("user")
 @DEVICE
 @click.option(
-    "--key", "wanted_key", metavar="SERIAL|READER", help="The key to use, if several keys contain the credential."
+    "--key", "wanted_key", metavar="SERIAL|READER", help="The key to check, if several have USER's credential."
 )
 @click.option("--resync", is_flag=True, help="Let AWS check two codes and store the clock offset.")
 @click.option("--backup", type=PlaceType(), metavar="FILE", help="Compare the code with the secret in this backup.")
@@ -46,8 +46,8 @@ def verify_user(
 ) -> int:
     """Check that the plugged-in key is USER's MFA device.
 
-    If the device is your own, AWS checks a code. For another user's device, only the label is checked. To check the
-    code too, add --backup or --resync.
+    If the device is your own, AWS checks a code. For another user's device, only the name of the
+    key's credential is checked. To check a code too, add --backup or --resync.
     """
     identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
