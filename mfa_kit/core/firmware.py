@@ -16,7 +16,7 @@ class Version(NamedTuple):
 
     @classmethod
     def of(cls, number: int) -> Self | None:
-        """Return the version in a number that has one octet each for major, minor and patch.
+        """Return the version that a number encodes, with one octet each for major, minor and patch.
 
         Return None if the major version is zero or larger than an octet.
         """
@@ -79,7 +79,7 @@ ADVISORIES = (
         models=ANY,
         since=Version(4, 4, 2),
         before=Version(4, 4, 5),
-        what="its first signatures after power-up are made with too little randomness",
+        what="the key's first signatures after power-up are made with too little randomness",
         unfit=True,
         # Source: SecurityWeek, "Yubico Replacing YubiKey FIPS Devices Due to Security Issue", 2019-06. The article has
         # no details on OATH.
@@ -90,10 +90,10 @@ ADVISORIES = (
         models=ANY,
         since=Version(4, 2, 6),
         before=Version(4, 3, 5),
-        what="RSA keys generated on it are weak (ROCA); FIDO is not affected",
+        what="RSA keys that it generated are weak (ROCA); FIDO is not affected",
     ),
-    # CVE-2025-29991 has these versions, and names no series. This advisory is last, because `verify fido2` reports only
-    # the first advisory that affects a key, and the others are more serious.
+    # The versions are those in CVE-2025-29991, which names no series of YubiKeys. This advisory is last, because
+    # `verify fido2` reports only the first advisory that affects a key, and the others are more serious.
     Advisory(
         name="YSA-2025-02",
         models=re.compile(r"yubikey (5|bio)|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),

@@ -1,4 +1,4 @@
-"""Parses JSON from outside this process. Rejects text that parsers read differently, such as duplicate keys."""
+"""Parses JSON from outside this process. Rejects text that parsers read differently, such as repeated keys."""
 
 import json
 import math
@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-# The maximum number of characters of an integer: 39 digits for 128 bits, and a sign. Python cannot convert an integer
-# of more than 309 digits to a float.
+# The maximum number of characters of an integer: 39 digits for 128 bits, and a sign. The limit also ensures that code
+# can convert the integer to a float, which Python cannot do with more than 309 digits.
 LONGEST_INTEGER = 40
 
 
@@ -72,7 +72,7 @@ def _float(digits: str) -> float:
 
 
 def _refuse_constant(name: str) -> object:
-    raise JsonError(f"{name} in it is not JSON")
+    raise JsonError(f"{name} is not a JSON value")
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

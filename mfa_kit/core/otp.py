@@ -13,12 +13,12 @@ DIGITS = 6
 # The number of values of a counter, which has eight octets (RFC 4226, 5.1).
 COUNTERS = 2**64
 
-# Accepted clock skew in steps. Recordings of AWS show that STS accepts codes up to two steps off. Accepting two steps
-# here would leave no margin.
+# Accepted clock skew in steps. Responses of AWS, recorded and published by others, show that STS accepts codes up to
+# two steps off. Accepting two steps here would leave no margin.
 WITHIN = 1
-# How many steps to search for the code of a wrong clock: a little more than an hour, because a phone may have missed a
-# change to daylight saving time. Each step raises the chance that a typo is mistaken for a wrong clock by one in a
-# million.
+# How many steps before and after the current step to search for a code, in case the device's clock is wrong: a little
+# more than an hour, because a phone may have missed a change to daylight saving time. Each step raises the chance that
+# a typo is mistaken for a wrong clock by one in a million.
 LOOKED_FOR = 130
 # Yubico's "modhex" alphabet of 16 letters. A YubiKey types 32 or more of them when it is touched.
 MODHEX = frozenset("cbdefghijklnrtuv")
@@ -108,7 +108,7 @@ class Pair(NamedTuple):
 
 
 def from_base32(text: Secret[str] | Secret[bytes]) -> Seed:
-    """Return the seed in base32 text (RFC 4648), padded or not. Raise ValueError if the text is invalid or empty."""
+    """Decode a seed from base32 text (RFC 4648), padded or not. Raise ValueError if the text is invalid or empty."""
     if not text.reveal():
         raise ValueError("there is no secret")
     return Seed(base64.b32decode(_octets(text) + b"=" * (-len(text.reveal()) % 8)))
@@ -156,7 +156,7 @@ def key_digest(key: Secret[bytes]) -> str:
 
 
 def pair(seed: Seed, at: float) -> Pair:
-    """Return the codes of the current step, which contains the Unix time `at`, and of the step before it.
+    """Return the codes of two steps: the step before the Unix time `at`, and the step that contains `at`.
 
     IAM accepts this pair, so the user need not wait for a code.
     """
@@ -206,7 +206,7 @@ def diagnose(
     drift = _drift(code, seed, now=now, after=after)
     if drift is None:
         return Mistake(
-            f"that code does not match this device: {shown_by} does not show it now or within an hour",
+            f"that code does not match this device: {shown_by} does not show it within an hour of the current time",
             "check that it is not another device's code, then type the current code",
         )
     found = now + drift

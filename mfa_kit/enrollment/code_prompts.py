@@ -10,7 +10,7 @@ from mfa_kit.core.otp import Mistake, Pair, Seed
 
 T = TypeVar("T")
 
-# The advice is printed again each time the user has made this many more mistakes.
+# The advice is printed each time the user has made this many mistakes.
 PATIENCE = 3
 ADVICE = (
     "three wrong codes: check that you are reading this device's entry, and that the clock is set automatically. "

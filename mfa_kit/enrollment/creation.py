@@ -107,7 +107,7 @@ def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
         )
     return AlreadyExists(
         f"an MFA device named {intent.name} already exists and is not assigned to {intent.user}",
-        "choose another --name, or find the user of the device: mfa-kit orphans list; "
+        "choose another --name, or see whether the device is unassigned: mfa-kit orphans list; "
         f"to delete it if it is unused: {delete_command(intent.serial)}",
     )
 

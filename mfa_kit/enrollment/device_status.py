@@ -76,8 +76,8 @@ def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[De
 def listed_status(user: str, devices: Sequence[Device], *, desk: Desk) -> list[DeviceStatus]:
     """Return the status of devices from IAM's lists, without any request to IAM.
 
-    Tags and certifications are not read. Only the journal shows who made a device, so a device that the journal lacks
-    is UNKNOWN. For a user without a device, return one status whose `device` is None.
+    Tags and certifications are not read. A device that is not in the journal is UNKNOWN, because only the journal and
+    the tags show which computer made a device. For a user without a device, return one status whose `device` is None.
     """
     found = []
     for device in devices:
@@ -90,7 +90,7 @@ def listed_status(user: str, devices: Sequence[Device], *, desk: Desk) -> list[D
 def _status(device: Device, user: str, entry: Entry | None, *, desk: Desk) -> DeviceStatus:
     """Return the status of a device, without its certifications.
 
-    `entry` comes from the journal or from the device's tags. It is None if neither shows who made the device.
+    `entry` comes from the journal or from the device's tags. It is None if neither shows which run made the device.
     """
     ours = desk.journal.find(device.serial, run=entry.run) if entry else None
     made = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN

@@ -84,7 +84,7 @@ def check_room(
     names = ", ".join(device.serial.rpartition("/")[2] for device in devices)
     raise UsageFault(
         f"{user} has {len(devices)} MFA devices, {what}",
-        f"remove one first: mfa-kit revoke {quote(user)} --mfa-device NAME, one of {names}{or_else}",
+        f"remove one first: mfa-kit revoke {quote(user)} --mfa-device NAME, where NAME is one of {names}{or_else}",
     )
 
 

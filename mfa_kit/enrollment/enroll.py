@@ -40,8 +40,8 @@ def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str
 def look_to_enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) -> Intent | Skipped:
     """Return the device to make for a user, or Skipped if the user already has one. Changes nothing.
 
-    Raise MfaKitError if the device cannot be made. Does not check whether another device has the name: in that case,
-    CreateVirtualMFADevice fails and changes nothing.
+    Raise MfaKitError if the device cannot be made. Does not check whether the name of the new device is taken: if
+    it is, CreateVirtualMFADevice fails and changes nothing.
     """
     devices = desk.inventory.devices(wish.user)
     return _skipped(wish, devices, caller=caller, desk=desk) or plan_device(

@@ -36,7 +36,7 @@ T = TypeVar("T")
 PACE, SLOWEST = 2.0, 30.0
 # The remaining time is printed when it reaches one of these numbers of seconds.
 MARKS = (30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600)
-JOINED = "AWS does not return the credential ID, so mfa-kit matches the key only by the time and the name"
+JOINED = "AWS does not return the credential ID, so mfa-kit matches the key only by its name and registration time"
 
 
 class Hosts(NamedTuple):
@@ -70,7 +70,7 @@ class ConsoleWatch:
     clock: Callable[[], float]
 
     def make(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Wait until the key is registered, record it in the journal, and return it.
+        """Wait until the key is registered, record it in the journal, and return the result.
 
         Raise AwsFault if IAM does not list a new key within `seconds`.
         """
@@ -220,7 +220,7 @@ def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[
     if keys and all(device.type is DeviceType.FIDO2 for device in devices):
         warnings.append(
             f"{user} has {keys} active access key{'s' if keys > 1 else ''}, which cannot use a security key for MFA; "
-            f"add a second device: mfa-kit enroll {quote(user)} --with virtual --add"
+            f"add a virtual device: mfa-kit enroll {quote(user)} --with virtual --add"
         )
     if len(devices) == 1:
         warnings.append(
@@ -303,7 +303,7 @@ def enroll_root(
     own = is_root(caller.arn)
     before = set(serials_of(desk.inventory.devices(None))) if own else set()
     if desk.inventory.root_has_mfa() and not (own and add):
-        more = "--add adds one more" if own else "only root's own credentials show whether another device is registered"
+        more = "--add adds one more" if own else "to add another device, use root's own credentials"
         return Skipped(user=ROOT, reason=f"already has MFA; {more}", serials=tuple(sorted(before)))
     for line in root_click_instructions(name, address=address):
         desk.progress.alert(line)

@@ -1,6 +1,7 @@
 """Make a virtual device: create it, encrypt its backup, install its secret, enable it, and confirm it.
 
-After an error, the half-made device is settled first: it is deleted, or confirmed if IAM has already enabled it.
+After an error, the half-made device is settled: it is deleted, or confirmed if IAM has already enabled it. Then the
+error is raised.
 """
 
 import threading

@@ -56,7 +56,10 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
-    """The result for one device: `ended` says what happened to it. If its removal failed, `error` says why."""
+    """The result of `orphans clean` for one device. `ended` says what happened to the device.
+
+    If the device could not be removed, `error` says why.
+    """
 
     serial: str
     ended: str

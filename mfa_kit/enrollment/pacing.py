@@ -26,7 +26,7 @@ BUSY = (5, 10, 20, 40, 60)
 # but by at most a fiftieth per call. Each further Throttling multiplies the rate by CUT. The minimum is LEAST_RATE.
 # The rate doubles each second again after QUIET seconds without a Throttling, or after the time that QUIET_CALLS calls
 # take if that is longer, because other processes may have ended, or AWS may allow a burst of calls again. If a call is
-# then throttled, the rate returns to what it was before it doubled.
+# then throttled, the rate returns to its value before this doubling.
 FIRST_RATE = 10.0
 LEAST_RATE = 0.2
 GAIN = 0.4

@@ -51,7 +51,7 @@ class PhoneProof:
     scan: str = "scan it with {user}'s authenticator app, then type what the app shows for {name}"
     picture: QrFile | None = None
     instead: str = INSTEAD
-    unseen: str = "--qr-file FILE, or encrypt it with -r RECIPIENT and scan the backup"
+    unseen: str = "--qr-file FILE, or make a backup with -r RECIPIENT and scan its QR code"
 
 
 class Phone:

@@ -34,10 +34,11 @@ def plan_device(
 ) -> Intent:
     """Return the device to make for a user who has these `devices`.
 
-    `going` is the serial of a device that is removed first. The new device gets the same name only if the wish asks for
-    that name, because a deactivate request without a response may still take effect, and would then deactivate the new
-    device. Raise UsageFault if the user already has the maximum number of devices, or has a device with the new
-    device's serial. Also raise the errors of `carrier.check` and of the vault (the store of backups).
+    `going` is the serial of an old device that is removed before the new one is made. Unless the wish has a name, the
+    new device gets another name than the old one. Otherwise, a deactivate request for the old device that got no
+    response could still take effect later, and deactivate the new device. Raise UsageFault if the user already has the
+    maximum number of devices, or has a device with the new device's serial. Also raise the errors of `carrier.check`
+    and of the vault (the store of backups).
     """
     check_room(wish.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}

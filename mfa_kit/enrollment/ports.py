@@ -288,7 +288,7 @@ class Journal(Protocol):
         ...
 
     def claimed(self, work: str) -> AbstractContextManager[bool]:
-        """Return a context that takes the lock of a piece of work, such as a reserved key, and yields True.
+        """Return a context that takes the lock of a piece of work, such as a reserved token, and yields True.
 
         If another process may hold the lock, it yields False. `work` has the form of `WORK` in core/models.
         """

@@ -185,7 +185,10 @@ def record_all_confirmed(entries: Sequence[Entry], *, desk: Desk) -> None:
 
 
 def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
-    """Return the entry of the older device that an entry's device replaces, or None if the device replaces none."""
+    """Return the entry of the older device that an entry's device replaces.
+
+    Return None if the device replaces none, or if the run that made the older device is unknown.
+    """
     intent = entry.intent
     if intent.replaces is None or intent.replaces_run is None:
         return None
@@ -225,8 +228,8 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
 def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
     """Return whether an untagged device is the device to revoke: whether it has the EnableDate that the entry records.
 
-    Raise Unsettled if it has another EnableDate, or if it is a virtual device and its EnableDate cannot be compared,
-    because no revocation is in progress or the user does not have the device.
+    Raise Unsettled if it has another EnableDate. For a virtual device, also raise Unsettled if there is no EnableDate
+    to compare: no revocation is in progress, or the user does not have the device.
     """
     serial, user = entry.intent.serial, entry.intent.user
     has = find_device(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
@@ -329,6 +332,6 @@ def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[tuple[Entry
         if isinstance(ended, MfaKitError):
             desk.progress.alert(f"run {entry.run} is not settled: {ended}; {ended.hint}")
         else:
-            desk.progress.note(f"run {entry.run} was interrupted; {entry.intent.serial} is {ended} now")
+            desk.progress.note(f"run {entry.run} was interrupted; final state of {entry.intent.serial}: {ended}")
         settled.append((entry, ended))
     return settled

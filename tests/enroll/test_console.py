@@ -343,7 +343,7 @@ def test_the_account_summary_shows_that_root_has_a_key(at: AtDesk, lab: Lab, mon
         assert any("signed in as root" in line for line in desk.person.said)
         again = as_root(desk.desk, desk.caller, slept=desk.person.slept)
     assert isinstance(again, Skipped)
-    assert "only root's own credentials show" in again.reason
+    assert "use root's own credentials" in again.reason
 
 
 def test_a_timeout_for_root_is_an_error(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def test_replace_refuses_a_user_with_eight_devices(run: Run, made: Callable[...,
     code, _, err = run(*made("replace", user), "--yes", "--mfa-device", f"{user}-3")
     assert code == 2
     assert "a device must be removed before a new device is created" in err
-    assert f"mfa-kit revoke {user} --mfa-device NAME, one of {user}, {user}-2," in err
+    assert f"mfa-kit revoke {user} --mfa-device NAME, where NAME is one of {user}, {user}-2," in err
     assert run(*made("replace", user), "--yes", "--mfa-device", f"{user}-3", "--lost")[0] == 0
 
 
