@@ -27,7 +27,7 @@ def own_copy(path: Place) -> Place:
 
 
 def copies_of(entry: Entry) -> Copies:
-    """Return the files that the entry's run wrote, or will write, for its device."""
+    """Return the paths or URLs of the backup that the entry's run wrote, or will write, for the entry's device."""
     if entry.backup is None:
         return Copies()
     if entry.intent.recipient is None:

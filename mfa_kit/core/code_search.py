@@ -10,9 +10,9 @@ def find_pairs(seed: Seed, first: str, second: str, steps: range) -> Iterator[in
 
     Both steps are within `steps`. The order in which the codes are given does not matter.
 
-    To save time, only every second code is computed, because two consecutive steps always include one of these. If a
-    code matches, the codes of the step before and the step after are computed too. By chance, about one step in half a
-    million shows one of the two codes. A chance match of both codes is a million times rarer.
+    To save time, only the code of every second step is computed, because one of two consecutive steps is always such a
+    step. If a code matches, the codes of the step before and the step after are computed too. By chance, about one step
+    in half a million shows one of the two codes. A chance match of both codes is a million times rarer.
     """
     wanted = {first: second, second: first}
     searched = range(steps.start + 1, steps.stop, 2)

@@ -1,4 +1,4 @@
-"""Writes CSV that is safe to open in a spreadsheet: an apostrophe before each formula. Also removes the apostrophes."""
+"""Writes CSV with an apostrophe before each formula, so that spreadsheets do not evaluate it. Also restores cells."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from mfa_kit.core.text import one_line
 
 # Matches the place before a formula. A spreadsheet treats a cell that begins with =, +, - or @ as a formula. In
 # countries whose decimal separator is a comma, a spreadsheet also splits cells at semicolons, even in quotation marks.
-# A formula that has apostrophes already gets one more, so that `original_cell` leaves the others.
+# A formula that already has apostrophes gets one more, because `original_cell` removes one.
 FORMULA = re.compile(r"(?P<before>^|[;\t])(?='*[=+\-@])")
 DISARMED = re.compile(r"(?P<before>^|[;\t])'(?='*[=+\-@])")
 

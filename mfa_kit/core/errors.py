@@ -3,8 +3,8 @@
 MfaKitError
 ├── UsageFault (2)       invalid arguments or input
 ├── DeviceFault (3)      hardware problem: a key, card or token
-│   ├── NoApplet         the smart card lacks the applet that was selected; it may be another kind of key
-│   ├── Lost             the key was removed or does not respond; its last request may have taken effect
+│   ├── NoApplet         the smart card lacks the selected applet, perhaps because it is another kind of key
+│   ├── Lost             the key was removed or does not respond; the last request to it may have taken effect
 │   └── Unreachable      the key cannot be used, although it may be plugged in; nothing was changed
 ├── AwsFault (4)         AWS refused a request or could not be reached
 │   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied, InvalidValue
@@ -14,7 +14,7 @@ MfaKitError
 │   ├── Unclear          no response, or a 5xx: the request may have taken effect; check before retrying
 │   └── Unsettled        a half-made device can be neither completed nor removed now
 │       └── Unlisted     the device is assigned, but IAM does not list it among its user's devices yet
-├── IntegrityFault (5)   a file, such as a backup, or the ledger is damaged, unusable or cannot be written
+├── IntegrityFault (5)   a file or the ledger is damaged, or cannot be read or written
 │   └── OthersSeal       the backup is intact, but none of the given identities (private keys) decrypts it
 ├── Lockout (6)          the request would lock a user out
 ├── Throttled (7)        AWS is throttling requests; try again later
@@ -69,7 +69,7 @@ class NoSuchEntity(AwsFault):
 
 
 class AlreadyExists(AwsFault):
-    """EntityAlreadyExists: another device has this name."""
+    """EntityAlreadyExists: another device has this name, or the device is already assigned."""
 
 
 class InvalidCode(AwsFault):
@@ -115,7 +115,7 @@ class Unlisted(Unsettled):
 class IntegrityFault(MfaKitError):
     """A file (such as a backup, a seed file or a result) or the ledger is damaged, or cannot be read or written.
 
-    Also raised if a new file already exists.
+    Also raised if a file already exists at the path of a new file.
     """
 
     exit_code = 5

@@ -18,7 +18,7 @@ class Progress(Protocol):
     """Prints messages for the user. It never asks a question."""
 
     def note(self, text: str) -> None:
-        """Print a line for the user that is not part of the result. With --quiet, print nothing."""
+        """Print a line that is not part of the result. With --quiet, print nothing."""
         ...
 
     def alert(self, text: str) -> None:
@@ -72,7 +72,7 @@ class Interaction(Protocol):
         ...
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Ask twice for a new PIN or passphrase, again until both entries match and are not empty. Return the entry.
+        """Ask for a new PIN or passphrase twice, until both entries are equal and not empty. Return the entry.
 
         Without a terminal, raise Declined with a hint to use `instead`, for example a command-line option.
         """

@@ -1,4 +1,4 @@
-"""The content of a letter to a user, without a layout. A letter as text, HTML or PDF is made from the same value."""
+"""The content of a letter to a user, without a layout. Text, HTML and PDF letters are made from the same value."""
 
 from dataclasses import dataclass
 

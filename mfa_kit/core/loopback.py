@@ -1,8 +1,8 @@
-"""Recognizes addresses of this computer's loopback interface, on which no other machine can listen."""
+"""Recognizes URLs of servers on this computer's loopback interface, which no other machine can impersonate."""
 
 import re
 
-# Matches an address on the loopback interface. URL parsers disagree about backslashes, user names and unusual
+# Matches the URL of a server on the loopback interface. URL parsers disagree about backslashes, user names and unusual
 # spellings, so only this form, on which all agree, is recognized.
 LOOPBACK = re.compile(
     r"https?://(localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(:\d{1,5})?(/[^\s\\@]*)?", re.ASCII | re.IGNORECASE
@@ -10,5 +10,5 @@ LOOPBACK = re.compile(
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether the host of an http or https address is `localhost`, `[::1]` or in 127.0.0.0/8."""
+    """Return whether an address is an http or https URL whose host is `localhost`, `[::1]` or in 127.0.0.0/8."""
     return LOOPBACK.fullmatch(address) is not None

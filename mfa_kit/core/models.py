@@ -13,8 +13,8 @@ from mfa_kit.core.places import Place
 # The names of users and devices, and paths (IAM API reference: UserName, VirtualMFADeviceName and Path). botocore
 # checks only their lengths.
 USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
-# A label. It is stored as the value of a tag, so only the characters of such values are allowed (IAM API reference,
-# Tag), and no line breaks.
+# Matches the label of a key or token. It is stored as the value of a tag, so only the characters of such values are
+# allowed (IAM API reference, Tag), and no line breaks.
 LABEL = re.compile(r"[\w .:/=+@-]{1,64}")
 DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
@@ -24,8 +24,8 @@ ACCOUNT_ID = re.compile(r"[0-9]{12}")
 # names.
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 # Matches the name of a lock. For a rollout, the name has the SHA-256 of the plan and the ID of the account. Only the
-# process that has the lock works on that plan. For a reserved token, the name has the SHA-256 of the token's serial and
-# twelve zeros.
+# process that holds the lock works on the plan in that account. For a reserved token, the name has the SHA-256 of the
+# token's serial and twelve zeros.
 WORK = re.compile(r"[0-9a-f]{64}-\d{12}", re.ASCII)
 
 # Tags of a device: the run that created it, its user, its enrollment method, and the hardware that stores its secret.
@@ -36,8 +36,8 @@ HARDWARE_TAG = "mfa-kit:serial"
 # A tag with the identity of the key's OATH applet. A serial does not identify a key: two keys may have the same serial,
 # a key may have none, and the user may give an asset label instead.
 CARD_TAG = "mfa-kit:card"
-# A tag of a staged device. If a device has this tag, with any value, it waits for `rollout activate`, so no computer
-# treats it as an orphan (an unassigned device that can be removed).
+# A tag of a staged device. A device with this tag, whatever the value, waits for `rollout activate`. `orphans clean` on
+# other computers therefore does not remove it.
 STAGED_TAG = "mfa-kit:staged"
 
 
@@ -107,8 +107,8 @@ class GlassAction(StrEnum):
 class Reached(StrEnum):
     """How far a run has progressed with one device. docs/formats.md has a diagram of the states.
 
-    STAGED: the device is created and backed up, and is enabled later; later runs do not change it. ENABLED: IAM
-    accepted the request to enable the device, but does not list the device for its user yet.
+    STAGED: the device is created and backed up, and will be enabled later. Until then, it does not count as half-made.
+    ENABLED: IAM accepted the request to enable the device, but does not list the device for its user yet.
     """
 
     INTENT = "intent"
@@ -188,7 +188,7 @@ class Device:
 
     @property
     def name(self) -> str:
-        """The last part of the device's ARN. For a security key, it omits the ID that IAM appends."""
+        """The last part of the ARN, without the ID that IAM appends for a security key; for a token, its serial."""
         last = self.serial.rpartition("/")[2]
         return last.rpartition("-")[0] or last if self.type is DeviceType.FIDO2 else last
 
@@ -214,15 +214,15 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """One device to make for one user, as planned before anything is changed.
+    """One device of one user: a device to make, as planned before anything is changed, or an existing device.
 
-    `known_serial` is the serial of a token or security key, which IAM does not derive from the name. `hardware` is the
-    name that people use for the hardware that stores the secret: a key's serial or asset label, or a token's serial.
-    `card` is the identity of the key's OATH applet, by which mfa-kit recognizes the key. `replaces` is the serial of
-    the old device, which is removed once the new device works. `replaces_run` is the run that created the old device,
-    according to the journal, and `replaces_since` is when the old device was enabled, in Unix seconds. `recipient` is
-    the user's own public key; one copy of the backup is encrypted to it alone. `tags` are additional tags for the
-    device. `staged` means that the device is created and backed up now, and enabled later.
+    `known_serial` is the serial of a token or security key, because such a serial cannot be derived from the name.
+    `hardware` is the name that people use for the hardware that stores the secret: a key's serial or asset label, or a
+    token's serial. `card` is the identity of the key's OATH applet, by which mfa-kit recognizes the key. `replaces` is
+    the serial of the old device, which is removed once the new device works. `replaces_run` is the run that created the
+    old device, according to the journal, and `replaces_since` is when the old device was enabled, in Unix seconds.
+    `recipient` is the user's own public key; one copy of the backup is encrypted to it alone. `tags` are additional
+    tags for the device. `staged` means that the device is created and backed up now, and enabled later.
 
     Raise UsageFault for a user name, device name or path that IAM would refuse.
     """
@@ -289,8 +289,8 @@ class Entry:
 
     `backup` is the path or S3 URL of the device's backup, or None. `sealed` means that this backup was written. `since`
     is IAM's EnableDate of the device to revoke, in Unix seconds. `answered_here` means that a response from IAM showed
-    this process that the device is the one of this entry. `looked_for` means that this process waited for IAM to list
-    the device, but IAM did not list it. `answered_here` and `looked_for` are not stored.
+    this process that the device is this entry's device, not a later one of the same name. `looked_for` means that this
+    process waited for IAM to list the device, but IAM did not list it. `answered_here` and `looked_for` are not stored.
     """
 
     run: str
@@ -375,7 +375,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldWork:
-    """Which process on which computer has a lock. `work` is the name of the lock (see WORK).
+    """A lock, and the process and computer that hold it. `work` is the name of the lock (see WORK).
 
     `since` is the Unix time at which the process took the lock.
     """
@@ -388,7 +388,7 @@ class HeldWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """The device is enabled. If IAM does not list it yet, `listed` is False, and the journal entry is still open.
+    """The device is enabled. If IAM does not list it yet, `listed` is False, and the journal entry is not confirmed.
 
     `backup` is the path or S3 URL of its backup, or None. `registered` is set only for a security key.
     """
@@ -451,7 +451,7 @@ def check_user(name: str) -> None:
 
 
 def check_label(text: str) -> str:
-    """Return a label unchanged. Raise UsageFault if it has a character that is not allowed in the value of a tag.
+    """Return the label of a key unchanged. Raise UsageFault if it does not match LABEL.
 
     Labels are stored in the tags of devices.
     """

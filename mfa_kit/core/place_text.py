@@ -1,4 +1,4 @@
-"""Parses the path or S3 URL of backups, from the command line, the configuration file or the ledger."""
+"""Parses paths and S3 URLs of backups, from the command line, the configuration file or the ledger."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which computer recorded what, if computers share the ledger."""
+"""Which computer made each device, and tested each backup, if several computers share the ledger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ STOPS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
 class Note(str):
-    """A note that mfa-kit adds to an exception. Of an unexpected exception, only these notes are shown."""
+    """A note that mfa-kit adds to an exception. If an exception is unexpected, only these notes of it are shown."""
 
     __slots__ = ()
 

@@ -27,7 +27,7 @@ def partial_name(name: str, mark: str = "") -> str:
 
 
 def create_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> None:
-    """Create a file. Raise FileExistsError if the name is taken, because link(2) never replaces a file.
+    """Create a file. Raise FileExistsError if the name is taken; an existing file is never replaced.
 
     After any OSError, no new file remains. `partial` is the name of the file while it is written. By default, that name
     contains the process ID.
@@ -70,7 +70,7 @@ def read_all(file: int, most: int = -1) -> bytes:
 def _written_beside(folder: int, name: str, data: Content, partial: str | None) -> Iterator[str]:
     """Write and sync a file under a temporary name, and yield that name.
 
-    If the file still has the temporary name at the end, it is removed.
+    At the end, remove the temporary name if it still exists.
     """
     beside = partial or partial_name(name, f".{os.getpid()}")
     with suppress(FileNotFoundError):  # left by an earlier attempt

@@ -22,7 +22,7 @@ def is_partial(folder: Path) -> bool:
 
 
 def fill_folder(folder: Path, files: Mapping[str, Content]) -> None:
-    """Create these files, by name, in a folder, which is created if it is missing.
+    """Create files in a folder. `files` maps each file's name to its content. A missing folder is created.
 
     If a file cannot be written, raise OSError. The files that were written before remain.
     """
@@ -62,8 +62,9 @@ def create_whole_tree(place: Path, folders: Iterable[tuple[str, Mapping[str, byt
 def _creating(place: Path) -> Iterator[Path]:
     """Yield a temporary path, at which the body creates a folder. Then rename this folder to `place`.
 
-    Raise FileExistsError if something exists at `place`, and OSError if the folder cannot be created. If the body or
-    the renaming fails, delete the folder. First, delete the folders that killed processes left beside `place`.
+    Before the body runs, delete the folders that killed processes left beside `place`. If the body or the renaming
+    fails, delete the folder at the temporary path. Raise FileExistsError if something exists at `place`, and OSError if
+    the folder cannot be created.
     """
     with make_folder(place.parent) as above:
         lock(above)  # wait for other processes, so that no folder is deleted while its process writes it
