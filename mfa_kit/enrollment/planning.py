@@ -1,4 +1,4 @@
-"""Choose the device to make for a user: its name, and whether the user can have it. Changes nothing."""
+"""Plan the device to make for a user: choose its name, and check that the user can have it. Changes nothing."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
