@@ -55,11 +55,11 @@ def prove(
         before = found
 
 
-def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str) -> Pair:
+def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str, advice: str = ADVICE) -> Pair:
     """Ask for two consecutive codes of a device whose secret only AWS has, and return them.
 
     Without the secret, mfa-kit can check only that each has six digits, that they differ, and that they were typed
-    within APART seconds. It asks again until the codes pass these checks.
+    within APART seconds. It asks again until the codes pass these checks. `advice` is as in `ask_until`.
     """
     before: tuple[str, float] | None = None
 
@@ -71,7 +71,7 @@ def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str
 
     while True:
         prompt = "first code" if before is None else "second code"
-        found = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead)
+        found = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead, advice=advice)
         if before is not None and found[1] - before[1] < APART:
             return Pair(before[0], found[0])
         if before is not None:

@@ -16,6 +16,7 @@ from mfa_kit.tokens.seeds import sold_by_aws
 
 # A serial that IAM accepts (IAM API reference, EnableMFADevice). "GAHT12345678" is the IAM user guide's example.
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
+ADVICE = "three wrong codes: press the button of the token again, and type all digits of each code that it shows"
 INSTEAD = "a terminal: AWS needs two codes that you read from the display"
 
 
@@ -56,7 +57,7 @@ class DisplayToken:
     def codes(self, intent: Intent) -> Pair:
         """Ask a person for two consecutive codes from the display, and return them."""
         self._interaction.say(f"press the button of {self._serial}, and type the code that it shows")
-        return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD)
+        return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD, advice=ADVICE)
 
     def reach(self, entry: Entry) -> None:
         """Check nothing, because a removal does not need the token: nothing was written to it."""

@@ -14,6 +14,9 @@ from mfa_kit.core.models import Entry, Intent
 from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
 from mfa_kit.enrollment import code_prompts
 from mfa_kit.enrollment.phone import Phone, PhoneProof
+from mfa_kit.tokens import display
+from mfa_kit.tokens.display import DisplayToken
+from tests.faults.worker import Notes
 
 SEED = Seed(b"a seed of forty octets, as AWS makes them")
 CREATED = Created(SEED, KeyUri("otpauth://totp/x"))
@@ -278,6 +281,14 @@ def test_codes_of_an_unknown_seed_are_checked_by_form_and_time() -> None:
     who = person("111111", "111111", "x", "222222")
     assert code_prompts.ask_pair(now=who.clock, interaction=who, instead="-") == Pair("111111", "222222")
     assert sum("the same code again" in each for each in who.said) == 1
+
+
+def test_the_advice_for_a_token_speaks_of_the_token() -> None:
+    """A token has no entry in an app, and no clock that can be set."""
+    who = person("x", "y", "z", "111111", "222222")
+    token = DisplayToken("GAHT12345678", now=who.clock, interaction=who, progress=Notes())
+    assert token.codes(INTENT) == Pair("111111", "222222")
+    assert [each for each in who.said if "three wrong codes" in each] == [display.ADVICE]
 
 
 def test_two_codes_that_are_far_apart_are_not_consecutive() -> None:
