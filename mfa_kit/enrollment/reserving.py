@@ -12,15 +12,15 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import DeviceType, Enrolled, Intent
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 
-# This takes the place of the account ID in the name of the lock. A token can be in only one account, so all accounts
-# use the same lock for it.
+# Replaces the account ID in the name of a token's lock. A token can be in only one account, so all accounts use the
+# same lock for a token.
 ANY_ACCOUNT = "0" * 12
 
 
 def make_reserved(maker: Maker, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Make a device as `maker` does, and return the result.
+    """Make a device with `maker`, and return the result.
 
-    Meanwhile, reserve the display token that stores its secret, if any.
+    If a display token stores the device's secret, reserve the token until `maker` has finished.
 
     Raise UsageFault if another process has reserved the token, and the errors of the maker.
     """

@@ -22,8 +22,9 @@ def resume_device(
 ) -> Enrolled:
     """Enable the device that an interrupted run left half-made, with the secret from its backup. Return the result.
 
-    `opened` returns the secret from the backup of an entry. IAM accepts only codes of the device's own secret, which
-    proves that the backup belongs to the device. If the interrupted run used a key, the secret is stored on that key.
+    `opened` returns the secret from the backup of an entry. IAM accepts only codes of the device's own secret, so a
+    backup whose codes IAM accepts belongs to the device. If the interrupted run used an OATH key, the secret is stored
+    on that key again.
     Raise UsageFault if the user has no half-made device with a backup, and NoSuchEntity if the device has been deleted.
     """
     check_user(user)
@@ -66,7 +67,7 @@ def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> N
     """Raise Unsettled unless the enabled device is the one that the run of `entry` made.
 
     The run ID in the device's tags shows this. If the tags have no run ID, send IAM two codes of the backup in a resync
-    request. If IAM accepts the codes, the backup and the device belong together.
+    request. If IAM accepts the codes, the backup belongs to the device.
     """
     intent = entry.intent
     match desk.inventory.run_of(intent.serial):
@@ -80,8 +81,8 @@ def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> N
             except InvalidCode:
                 raise Unsettled(
                     f"{intent.serial} is enabled, and IAM rejects the codes of this backup",
-                    "try again in two minutes, because IAM accepts no code twice; if IAM rejects them again, the "
-                    "backup belongs to another device, so replace the enabled device: "
+                    "try again in two minutes, because IAM accepts no code twice; if IAM rejects the new codes too, "
+                    "the backup belongs to another device, so replace the enabled device: "
                     f"mfa-kit replace {quote(intent.user)} --with KIND --mfa-device {quote(intent.name)}",
                 ) from None
         case _:

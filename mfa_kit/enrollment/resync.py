@@ -18,7 +18,7 @@ def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, desk:
     """
     if device.type not in CODES:
         raise UsageFault(
-            f"{device.serial} is a device of type {device.type}, which shows no codes",
+            f"{device.serial} has type {device.type}, and devices of this type show no codes",
             "choose a virtual device or a display token with --mfa-device",
         )
     try:

@@ -38,10 +38,10 @@ from mfa_kit.enrollment.reserving import make_reserved
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoked:
-    """The device was removed.
+    """The result of a revocation: the device was removed.
 
-    `backup` is the path of its backup, or None. If the device was reported lost, `end_sessions` are the commands with
-    which an admin ends the user's sessions.
+    `backup` is the path of the removed backup, or None if the device had none. If the device was reported lost,
+    `end_sessions` are the commands with which an admin ends the user's sessions.
     """
 
     user: str
@@ -54,8 +54,8 @@ class Revoked:
 class Replaced:
     """The result of a replacement: the new device works.
 
-    `revoked` is None if the old device still exists, or if a lost device was already removed. `end_sessions` are the
-    commands that end the sessions of a lost device.
+    `revoked` is None if the old device still exists, or if a lost device had already been removed. If the old device is
+    lost, `end_sessions` are the commands that end the user's sessions.
     """
 
     enrolled: Enrolled
@@ -66,9 +66,9 @@ class Replaced:
 def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
     """Return the entry of a device that a user has now: from this computer's journal, or built from IAM's data.
 
-    If the device's tags contain no run ID (another tool made it, or a run that could not set tags), the entry gets
-    `now`, a run ID of the current time. Raise UsageFault if, according to the journal, the run in the tags made the
-    device for another user.
+    An entry built from IAM's data has the run ID in the device's tags. If the tags contain none, because another tool
+    made the device, or a run that could not set tags, the entry has `now`, a run ID of the current time. Raise
+    UsageFault if the journal shows that the run in the tags made the device for another user.
     """
     user = device.user or ""
     maker = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
@@ -102,7 +102,7 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
         return entry
     if entry.since not in {None, has.since}:
         raise Unsettled(
-            f"{has.serial} was enabled again in the meantime",
+            f"{has.serial} was enabled again after mfa-kit looked it up",
             f"see the user's devices: mfa-kit status {quote(has.user or '')}",
         )
     return replace(entry, since=has.since, answered_here=True)
@@ -111,7 +111,7 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
 def _with_key(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
     """Return the intent with the OATH key that the device's tags name; unchanged if the tags name no key.
 
-    The tags name a key if a computer stored the device's credential on an OATH key.
+    The tags name a key if mfa-kit stored the device's credential on an OATH key.
     """
     if tags.get(KIND_TAG) not in on_keys:
         return intent
@@ -133,8 +133,8 @@ def look_to_revoke(
 
     `wanted` is the serial, ARN or name of the device, or None for the user's only device. If settling has just finished
     an interrupted revocation of the device, the returned entry is REVOKED. If `lost` is true and IAM lists no
-    device for the user, an interrupted revocation may still have to remove a credential from its key. The entry of this
-    revocation is then returned.
+    device for the user, return the entry of an interrupted revocation, if there is one, because this revocation may
+    still have to remove a credential from an OATH key.
 
     Raise UsageFault if `wanted` does not select exactly one device, and Lockout for a user's last device unless
     `leave_without_mfa` is true. If an interrupted revocation of the device cannot be finished, raise its error.
@@ -149,7 +149,8 @@ def look_to_revoke(
     device = choose_device(user, wanted, devices=devices)
     if len(devices) == 1 and not leave_without_mfa:
         raise Lockout(
-            f"{device.serial} is the last MFA device of {user}; without it, anyone with the password could enroll one",
+            f"{device.serial} is the last MFA device of {user}; "
+            f"without a device, anyone with the password of {user} could enroll a new one",
             f"replace it (mfa-kit replace {quote(user)} --with KIND), or add --leave-without-mfa",
         )
     return entry_of_device(device, caller=caller, desk=desk, now=run)
@@ -187,9 +188,10 @@ def _waiting_for_key(user: str, wanted: str | None, *, caller: Caller, desk: Des
 def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True) -> Revoked:
     """Deactivate and delete a device, remove its credential from its key, and remove its backup. Return the result.
 
-    The commands that end the sessions of a lost device are printed even if this fails. If the device is still enabled
-    after an error and `may_stay` is true, the previous state of the journal is restored. Otherwise a later command
-    continues the removal. Raise Unsettled if the removal cannot be finished now.
+    If the device is lost, the commands that end the user's sessions are printed, even if the removal fails. The device
+    gets its previous journal entry again if all of this is true: IAM refused a request or could not be reached, the
+    device is still enabled, and `may_stay` is true. After any other error, a later command continues the removal. Raise
+    Unsettled if the removal cannot be finished now.
     """
     if entry.reached is Reached.REVOKED:
         return _revoked(entry, purpose=purpose, desk=desk)
@@ -272,7 +274,7 @@ def look_to_replace(
         wish.user,
         devices,
         what="so a device must be removed before a new device is created",
-        or_else=f"; or add --lost if {old.intent.name} is lost",
+        or_else=f"; or add --lost if the device {old.intent.name} is lost",
     )
     intent = plan_device(wish, carrier, devices=devices, caller=caller, desk=desk)
     return replace(intent, replaces=old.intent.serial, replaces_run=old.run, replaces_since=old.since), old
@@ -295,8 +297,9 @@ def replace_device(
             if gone:
                 error.add_note(
                     Note(
-                        f"{gone.serial} was already removed; check the rest: mfa-kit status {quote(intent.user)}; "
-                        f"then enroll another: mfa-kit enroll {quote(intent.user)} --add"
+                        f"{gone.serial} was already removed; "
+                        f"see the other devices: mfa-kit status {quote(intent.user)}; "
+                        f"then enroll a new one: mfa-kit enroll {quote(intent.user)} --add"
                     )
                 )
             raise
@@ -316,17 +319,17 @@ def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
     """Print and return the commands that end the user's current sessions."""
     commands = session_commands(user, at=desk.inventory.now())
     for command in commands:
-        desk.progress.alert(f"to end the device's sessions: {command}")
+        desk.progress.alert(f"to end the user's sessions: {command}")
     return commands
 
 
 def session_commands(user: str, *, at: float | None) -> tuple[str, ...]:
     """Return the AWS CLI commands that end those sessions of a user which began before `at` (Unix seconds).
 
-    The first command adds a policy that denies the requests of these sessions. If `at` is None, the policy denies all
-    requests of the user, now and later. The condition for `at` is on aws:TokenIssueTime (IAM user guide, "Disabling
-    permissions for temporary security credentials"). The other commands list and end sessions of `aws login`, which
-    are refreshed independently (AWS Sign-In API, BatchRevokeSessions).
+    The first command adds a policy that denies the requests of these sessions, by their aws:TokenIssueTime (IAM user
+    guide, "Disabling permissions for temporary security credentials"). If `at` is None, the policy denies all requests
+    of the user, now and later. The other commands list and end sessions of `aws login`, because these sessions can
+    still be refreshed (AWS Sign-In API, BatchRevokeSessions).
     """
     older = {} if at is None else {"Condition": {"DateLessThan": {"aws:TokenIssueTime": iso_time(at)}}}
     deny = {"Effect": "Deny", "Action": "*", "Resource": "*", **older}

@@ -8,10 +8,10 @@ from mfa_kit.enrollment.ports import Inventory
 def resolve_user(text: str, *, caller: Caller, inventory: Inventory, must_exist: bool = False) -> str:
     """Return the user name for a name, an ARN or `@me` (the caller), as IAM spells it.
 
-    User names in IAM are case-insensitive, but those in the journal, tags and backups are case-sensitive. If
-    `must_exist` is true, raise NoSuchEntity for a user who does not exist. If it is false, return the name as given,
-    because some commands remove the keys and backups of a deleted user. Raise UsageFault for the ARN of a role, a group
-    or another account, and for `@me` if the caller is not a user.
+    User names in IAM are case-insensitive, but those in the journal, tags and backups are case-sensitive. For a
+    user who does not exist, raise NoSuchEntity if `must_exist` is true. If `must_exist` is false, return the name
+    unchanged, because some commands remove the keys and backups of a deleted user. Raise UsageFault for an ARN of a
+    role or a group, an ARN in another account, and `@me` if the caller is not a user.
     """
     name = _plain_name(text, caller=caller)
     if caller.user and name.lower() == caller.user.lower():

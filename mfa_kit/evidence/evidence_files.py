@@ -41,8 +41,8 @@ class ReadCall:
 class EvidenceAnswers:
     """The results of rules.
 
-    `audit` has those of the rules of an audit. `all` also has those of the rules that are only for controls of
-    frameworks.
+    `audit` has the results of the rules that `mfa-kit audit` checks. `all` also has the results of the rules that only
+    frameworks use.
     """
 
     audit: Sequence[RuleAnswer]
@@ -61,7 +61,7 @@ def evidence_files(
     """Return the texts of the files of an export, by name, without the manifest.
 
     `seen` has the Unix time when each finding was first seen, by ID. `program` is the name and version of mfa-kit.
-    `hide` says how names are written.
+    `hide` replaces names with pseudonyms, or keeps the names.
     """
     policies = list(_policies(snapshot, hide))
     return {
@@ -144,7 +144,7 @@ def _call_rows(calls: Sequence[ReadCall], hide: Hiding) -> list[Row]:
 
 
 def _device_rows(snapshot: Snapshot, calls: Sequence[ReadCall], hide: Hiding) -> list[Row]:
-    """Return a row for each device of each user, and one for each user without a device, or with unknown devices."""
+    """Return a row for each device, and a row for each user who has no device or whose devices are unknown."""
     asked: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
     for call in calls:
         asked[call.operation, call.user].append(call.request_id)
@@ -186,8 +186,8 @@ def _finding_rows(
     rows = []
     for record in finding_records(snapshot, answers, seen):
         rule, subject = record.rule, hide.text(record.subject)
-        # The ID of a finding is made from the subject as the export shows it, because a name could be guessed from an
-        # ID that is made from the name.
+        # The ID of a finding is a hash. It is computed with the pseudonym, because a hash of the name would let a
+        # reader test guesses of the name.
         key = hide.text(record.key)
         number = finding_id(record.account, rule.id, key, number=counts[rule.id, key])
         counts[rule.id, key] += 1
@@ -219,7 +219,7 @@ def _control_rows(answers: Sequence[RuleAnswer], hide: Hiding) -> list[Row]:
 def _policies(snapshot: Snapshot, hide: Hiding) -> Iterator[tuple[Row, str, str]]:
     """For each policy in force that mentions MFA, except AWS's own, yield its row, the name of its file, and its text.
 
-    The row counts, for each state of access, the lines with this state that `policy lockout` reports for the policy.
+    For each state of access, the row has the number of lines with this state in the result of `policy lockout`.
     """
     found = hide.order((hide.text(name), text) for name, _, text in policies_about_mfa(snapshot))
     for number, (name, text) in enumerate(found, 1):
@@ -230,7 +230,10 @@ def _policies(snapshot: Snapshot, hide: Hiding) -> Iterator[tuple[Row, str, str]
 
 
 def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[str, str], *, hide: Hiding) -> Letter:
-    """Return the summary of an export as a document of a page or two. `hide` says how names are written."""
+    """Return the summary of an export, a document of a page or two.
+
+    `hide` replaces names with pseudonyms, or keeps the names.
+    """
     people = account_users(snapshot)
     ways = Counter(one.sign_in_way for one in people if one.password)
     lab = " (LAB, nothing here is real)" if snapshot.lab else ""
@@ -239,11 +242,11 @@ def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[
     return Letter(
         title=f"Evidence of MFA in AWS account {snapshot.account}{lab}",
         paragraphs=(
-            "This document summarizes the files beside it. Their hashes are in manifest.json, which is signed.",
+            "This document summarizes the other files of this export. The signed manifest.json contains their hashes.",
         ),
         facts=(
-            ("Read", iso_time(snapshot.at)),
-            ("As", hide.text(snapshot.caller)),
+            ("Read at", iso_time(snapshot.at)),
+            ("Read by", hide.text(snapshot.caller)),
             ("Users", str(len(people))),
             *((("Not read", unread),) if unread else ()),
             ("Files", str(len(files))),

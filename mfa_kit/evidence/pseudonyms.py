@@ -1,8 +1,8 @@
-"""Replaces names in an export, such as those of users and devices, with pseudonyms, which depend on a key.
+"""Replaces names in an export, such as user and device names, with pseudonyms that are computed with a secret key.
 
 The same key gives the same pseudonyms, so two exports can be compared. Without the key, names cannot be guessed by
-computing the pseudonyms of likely names. Only texts are changed, after all rules were applied, so no verdict depends on
-the pseudonyms.
+computing the pseudonyms of likely names. The rules are applied before names are replaced, so no verdict depends
+on the pseudonyms.
 """
 
 import json
@@ -26,7 +26,7 @@ TYPES = "role|group|policy|instance-profile|server-certificate|saml-provider|oid
 AWS_POLICY = r"arn:[^:\s]*:iam::aws:[\w/+=,.@-]*"
 ARN_START = rf"arn:[^:\s]*:[^:\s]*:[^:\s]*:[^:\s]*:(?:root\b|(?:{TYPES})/)?"
 KEPT = rf"(?P<kept>{AWS_POLICY}|{ARN_START}|\$\{{[^}}]*\}})"
-# The ends of ARNs that name a device, a user or a session, also of other accounts.
+# The ends of ARNs that name a device, a user or a session, in this account or another.
 DEVICE = rf"(?<=:)(?P<device>(?:mfa|sms-mfa|u2f/user)/)(?P<device_name>(?:{NAME}/)*{NAME})(?![*?$])"
 USER = rf"(?<=:)(?P<user>user/)(?P<path>(?:{NAME}/)*)(?P<user_name>{NAME})(?![\w+=,.@*?$/-])"
 SESSION = rf"(?<=:)(?P<session>assumed-role/{NAME}/|federated-user/)(?P<session_name>{NAME})"
@@ -36,7 +36,7 @@ ROLE_SESSION = rf"(?P<role_id>AROA[A-Z0-9]{{12,}}:)(?P<role_session>{NAME})"
 EMAIL = r"(?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
 # The elements of a statement that may contain names (IAM user guide, "IAM JSON policy elements").
 NAMING = {"Principal", "NotPrincipal", "Resource", "NotResource"}
-# Values of conditions that are never names, so they are kept.
+# Condition values that are never names.
 TRUTHS = {"true", "false"}
 
 
@@ -62,7 +62,7 @@ def names_of(snapshot: Snapshot) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Pseudonyms:
-    """Replaces names in texts. `names` has the names with their kinds, and `key` is the secret.
+    """Replaces names in texts. `names` maps names to kinds. `key` is the secret for the pseudonyms.
 
     A name is replaced wherever it is not part of a longer word. The last parts of ARNs of users, sessions and devices
     are replaced too, as are IDs of users and access keys, and email addresses.
@@ -88,7 +88,7 @@ class Pseudonyms:
     def in_text(self, text: str) -> str:
         """Replace the names in a text of mfa-kit, or a single name.
 
-        Upper and lower case must match those of the name, except at the end of an ARN.
+        A name in another case is replaced only at the end of an ARN.
         """
         return self._pattern.sub(self._replace, text)
 
@@ -150,9 +150,9 @@ class Pseudonyms:
 
 @dataclass(frozen=True, slots=True)
 class Hiding:
-    """The functions that hide the names in a text and in a policy.
+    """The functions that replace the names in a text and in a policy with pseudonyms.
 
-    Without pseudonyms, the functions return the texts unchanged.
+    By default, the functions return the texts unchanged.
     """
 
     text: Callable[[str], str] = str
@@ -160,7 +160,7 @@ class Hiding:
     sorts: bool = False
 
     def order(self, rows: Iterable[R]) -> list[R]:
-        """Return rows, whose names are hidden, in a new order if `sorts` is true.
+        """Return the rows, sorted if `sorts` is true. Names in the rows must already be replaced with pseudonyms.
 
         IAM lists many things by name, so the original order would reveal something about the names.
         """
@@ -168,7 +168,7 @@ class Hiding:
 
 
 def hiding(snapshot: Snapshot, key: bytes | None) -> Hiding:
-    """Return how to hide the names of a snapshot with this secret, or how to keep them if there is no secret."""
+    """Return a Hiding for the names in a snapshot. `key` is the secret, or None to keep the names."""
     if key is None:
         return Hiding()
     names = Pseudonyms(names=names_of(snapshot), key=key)

@@ -246,10 +246,10 @@ def test_the_summary_is_a_document(desk: tuple[Lab, MfaKit], tmp_path: Path) -> 
     failing = [row["control"] for row in rows(files["controls.csv"]) if (row["framework"], row["result"]) == FAILS]
     assert failing
     assert f"fail: {', '.join(failing)}" in " ".join(text.split())
-    facts = dict(re.findall(r"^ *(As|Users|Files)  +(.+?) *$", text, re.MULTILINE))
+    facts = dict(re.findall(r"^ *(Read by|Users|Files)  +(.+?) *$", text, re.MULTILINE))
     # The summary counts neither itself nor the manifest and its signature.
     assert facts == {
-        "As": "arn:aws:iam::000000000000:user/lab-admin",
+        "Read by": "arn:aws:iam::000000000000:user/lab-admin",
         "Users": str(len(PEOPLE["users"])),
         "Files": str(len(files) - 3),
     }

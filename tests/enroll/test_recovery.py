@@ -248,7 +248,7 @@ def test_a_device_that_changed_during_the_prompt_is_kept(at: AtDesk, user: str, 
         asked = revoke.look_to_revoke(
             user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
         )
-        with pytest.raises(Unsettled, match="was enabled again in the meantime"):
+        with pytest.raises(Unsettled, match="was enabled again after mfa-kit looked it up"):
             revoke.retire(replace(asked, since=(asked.since or 0) - 1), purpose=Purpose.REVOKE, desk=desk.desk)
         assert desk.reached(serial_of(user)) is None
         assert at_lab.assigned(serial_of(user)) == user

@@ -119,7 +119,7 @@ def test_resync_sends_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
 )
 def test_a_device_without_codes_cannot_be_resynced(serial: str, at: AtDesk, user: str) -> None:
     """The user is not asked for codes."""
-    with at() as desk, pytest.raises(UsageFault, match="which shows no codes"):
+    with at() as desk, pytest.raises(UsageFault, match="devices of this type show no codes"):
         resync_device(user, Device(serial, user), lambda: pytest.fail("asked"), desk=desk.desk)
 
 

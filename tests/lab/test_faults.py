@@ -156,7 +156,7 @@ def test_the_nth_call(lab: Lab, admin: Aws) -> None:
     ("row", "said"),
     [
         ({"fault": "flood"}, "unknown fault 'flood'"),
-        ({"fault": "latency"}, "the fault latency needs seconds"),
+        ({"fault": "latency"}, "the fault latency needs the parameter seconds"),
         ({"fault": "denied", "seconds": 1}, "the fault denied has no parameter seconds"),
         ({"fault": "latency", "seconds": -1}, "seconds of the fault latency cannot be -1"),
         ({"fault": "latency", "seconds": 10**400}, "seconds of the fault latency cannot be 1000"),
@@ -166,7 +166,7 @@ def test_the_nth_call(lab: Lab, admin: Aws) -> None:
         ({"fault": "denied", "at": "soon"}, "'soon' is not a valid 'at'"),
         ({"fault": "denied", "at": 0}, "0 is not a valid 'at'"),
         ({"fault": "denied", "at": True}, "True is not a valid 'at'"),
-        ({"fault": "latency", "seconds": "1"}, "seconds is not a number"),
+        ({"fault": "latency", "seconds": "1"}, "the value of seconds is not a number"),
         ({"operation": "ListUsers"}, "is not a rule"),
         ({"fault": "denied", "operation": "ListUser"}, "IAM, STS, Organizations and S3 have no operation 'ListUser'"),
         (["denied"], "is not a rule"),

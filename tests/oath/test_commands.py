@@ -197,7 +197,7 @@ def test_a_key_that_is_lost_during_a_revoke_can_be_given_up(mfa_kit: MfaKit, use
     assert "add: --lost 12345678" in asked.err
     lost = mfa_kit.run(*take, "--lost")
     assert lost.code == 0
-    assert "to end the device's sessions" in lost.err
+    assert "to end the user's sessions" in lost.err
     assert "nothing to remove" in mfa_kit.run("orphans", "clean").out
     card.credentials.clear()
     pcsc.plug(card)

@@ -25,13 +25,13 @@ ADMIN = "lab-admin"
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 ADMINISTRATOR = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
 SECRET_CHARACTERS = string.ascii_letters + string.digits
-# The credentials that signed a request: a user's own keys, or those of GetSessionToken, GetFederationToken, AssumeRole
-# or AssumeRoot.
+# The kinds of credentials that can sign a request: a user's access keys, and in this order the temporary credentials
+# from GetSessionToken, GetFederationToken, AssumeRole and AssumeRoot.
 CredentialKind = Literal["user", "session", "federated", "role", "root"]
 
 
 class Membership(Protocol):
-    """An account's membership in its organization: the IDs, the path, and the service control policies."""
+    """The organization of an account, and the account's path and service control policies in it."""
 
     @property
     def organization_id(self) -> str:
@@ -66,7 +66,8 @@ class Principal:
     """The principal that signed a request.
 
     `mfa` says whether the session has MFA. It is None for a user's own access keys, because requests with these do not
-    have the key aws:MultiFactorAuthPresent. `mfa_at` is the Unix time of the code. `policy` is the session policy.
+    have the condition key aws:MultiFactorAuthPresent. `mfa_at` is the Unix time at which STS accepted the MFA code.
+    `policy` is the session policy.
     `user` is the owner of the access keys, or the user who called GetSessionToken or GetFederationToken.
     `source_identity` is the SourceIdentity of AssumeRole. In a chain of roles, all sessions have the same
     `source_identity`.

@@ -1,6 +1,7 @@
 """Checks each request to IAM and STS: the signature, the access key, the parameters, and the caller's policies.
 
-A mixin for moto's response classes. It overrides methods that moto provides for its own subclasses.
+AuthorizedResponse is a mixin for moto's response classes. It overrides methods that moto provides for its own
+subclasses.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class AuthorizedResponse(BaseResponse):
     operation: OperationRequest
 
     def get_current_account(self) -> str:
-        """Return the account's ID, which moto would derive from the access key."""
+        """Return the account's ID, which moto would otherwise derive from the access key."""
         return self.account.id
 
     def answer(self, request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
@@ -66,8 +67,8 @@ class AuthorizedResponse(BaseResponse):
     def _read_operation(self) -> None:
         """Read the operation and its parameters from the request.
 
-        If the operation acts on the caller when no user is named, fill in the caller's name. Raise IamError with the
-        code ValidationError if a parameter breaks the service model's constraints.
+        Some operations act on the caller if the request names no user. Add the caller's name to such a request. Raise
+        IamError with the code ValidationError if a parameter breaks the service model's constraints.
         """
         action, service = self._get_action(), self.boto3_service_name
         wire.check_constraints(get_service_model(service).operation_model(action).input_shape, self.params)
@@ -87,7 +88,7 @@ class AuthorizedResponse(BaseResponse):
     def _check_operation(self, request: Request) -> None:
         """Raise IamError if the operation of a request is not available.
 
-        Its code is InvalidAction if the service does not have the operation, and NotImplemented if moto does not
+        The error code is InvalidAction if the service does not have the operation, and NotImplemented if moto does not
         support it.
         """
         action = request.values.get("Action", "")
@@ -101,7 +102,7 @@ class AuthorizedResponse(BaseResponse):
 
 
 def authenticate(account: LabAccount, request: WsgiRequest) -> Principal:
-    """Return the principal that signed a request. Raise IamError if the key or the signature is not valid."""
+    """Return the principal that signed a request. Raise IamError if the key, the signature or its date is invalid."""
     found = wire.parse_authorization(request.headers.get("Authorization", ""))
     if get_partition(found.region) != account.partition:
         raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")

@@ -1,8 +1,8 @@
-"""Extends moto's IAM backend: more of IAM's checks, user names that ignore case, and devices that check codes.
+"""Extends moto's IAM backend: more of IAM's checks, case-insensitive names, and devices whose codes are checked.
 
 moto keeps its backends in a process-wide dictionary. A lab's account has a backend of its own instead, so each lab
-starts fresh. moto's users look up their tags and groups in that dictionary; the lab's users store their tags and groups
-themselves.
+starts empty. moto's users look up their tags and groups in that dictionary. The lab's users look up their tags in the
+account's own backend, and store their groups themselves.
 """
 
 import json
@@ -34,7 +34,7 @@ def aws_managed_policies() -> Mapping[str, dict[str, object]]:
     return found
 
 
-# The validity of a certificate whose dates are not known, because the lab does not read the certificate itself.
+# How long a certificate is valid if its dates are unknown. The lab does not read the dates in the certificate itself.
 VALID = timedelta(days=365)
 
 
@@ -87,7 +87,7 @@ def new_id(prefix: str) -> str:
 
 
 class LabUser(User):
-    """A moto user with its own groups and tags."""
+    """A moto user that needs no entry in moto's dictionary of backends."""
 
     class Meta:
         """Names for moto's serializer, which would otherwise derive them from the name of this class."""
@@ -203,9 +203,9 @@ class LabBackend(IAMBackend):
         return super().get_policy(policy_arn)
 
     def checked_boundary(self, arn: str | None) -> str | None:
-        """Return the ARN of a permissions boundary, or None for None.
+        """Return the ARN of a permissions boundary unchanged, or None if there is no boundary.
 
-        Raise IamError with the code NoSuchEntity if there is no such managed policy.
+        Raise IamError with the code NoSuchEntity if no managed policy has this ARN.
         """
         if arn is not None:
             self._load_aws_policy(arn)

@@ -31,7 +31,7 @@ from mfa_kit.lab.aws.wire import IamError
 
 
 def build_account(account: LabAccount, found: Mapping[str, object]) -> None:
-    """Add everything in the description `found` to an account that has only its admin so far.
+    """Add everything in the description `found` to an account that is empty, or has only the user lab-admin.
 
     Raise UsageFault for invalid values.
     """
@@ -90,7 +90,7 @@ def _give_policies(
 
 
 def _add_user(account: LabAccount, described: DescribedUser) -> None:
-    """Add a user. If the description has a lab-admin, that user replaces the account's own lab-admin."""
+    """Add a user. If the name is lab-admin, the user replaces the account's own lab-admin."""
     backend = account.backend
     name = described.entity.name
     if name == ADMIN and name in backend.users:

@@ -2,7 +2,7 @@
 
 pyotp computes the codes, not mfa-kit's own otp module. If the lab and mfa-kit shared code, both would have the same
 bugs, and no test would fail. IAM and STS store used codes separately, as our recordings of AWS show: IAM stores the
-last pair that it accepted, and STS stores each code. STS sees changes in IAM about 12 s later.
+last pair that it accepted, and STS stores each code that it accepted. STS sees changes in IAM about 12 s later.
 """
 
 import math
@@ -78,10 +78,10 @@ class DeviceCodes:
     last: int = -1
 
     def accept_pair(self, first: str, second: str, *, now: float, settings: LabSettings) -> bool:
-        """Accept two consecutive codes that are newer than the last accepted pair. Store the new `skew` and `last`.
+        """Accept two consecutive codes that are newer than the last accepted code, and return True.
 
-        Return False for any other pair, and change nothing. The search begins at the current step plus `skew`, and
-        continues with ever more distant steps on both sides.
+        Store the new `skew` and `last`. Return False for any other pair, and change nothing. The search for the pair
+        begins at the current step plus `skew`, and then alternates between earlier and later steps.
         """
         here = int(now) // PERIOD
         for offset in nearest_first(self.skew, behind=settings.pair_behind, ahead=settings.pair_ahead):
@@ -110,8 +110,9 @@ class Binding:
 class StsCodes:
     """What STS remembers about the devices of one account.
 
-    `used` holds the secret and counter of each code that STS accepted. `tries` holds, for each serial, the current span
-    of `sts_span` seconds and the number of codes that STS checked in that span.
+    `used` holds the secret and counter of each code that STS accepted. `tries` holds two numbers for each
+    serial: the number of the last span in which STS checked a code (Unix time divided by `sts_span`, rounded down), and
+    the number of codes that STS checked in this span.
     """
 
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
@@ -123,10 +124,10 @@ class StsCodes:
         self.bindings.setdefault(serial, []).append(Binding(now, user, codes.secret, codes.skew))
 
     def refusal(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> str:
-        """Check a code that a user sent to STS. If STS accepts it, mark it as used and return "".
+        """Return STS's error message for a code that a user sent, or "" if STS accepts the code.
 
         STS accepts an unused code if its step is at most `sts_window` steps from AWS's step plus the device's `skew`.
-        Otherwise return STS's error message. After `sts_attempts` codes within one span of `sts_span` seconds, every
+        An accepted code is recorded as used. After `sts_attempts` codes within one span of `sts_span` seconds, every
         code gets the message for an unknown device.
         """
         seen = [one for one in self.bindings.get(serial, []) if one.at <= now - settings.propagation]

@@ -1,4 +1,4 @@
-"""The control endpoint of a lab, which AWS does not have.
+"""The control endpoint of a lab. AWS has no such endpoint.
 
 It adds, lists and removes fault rules, lists calls, and registers security keys and hardware tokens.
 
@@ -59,13 +59,15 @@ class LabControl:
     def answer(self, environ: WSGIEnvironment) -> HttpResponse:
         """Answer one request with JSON.
 
-        The status is 403 if the header has neither lab-admin's secret key nor the token. It is 400 for an invalid
-        request, with an error and a hint.
+        The status is 403 if the header has neither lab-admin's secret key nor the token. The status is 400 for an
+        invalid request; the response then has an error and a hint.
         """
         secret = self.account.admin_key().secret_access_key
         shown = str(environ.get(HEADER, "")).encode()
         if not any(hmac.compare_digest(shown, each.encode()) for each in (secret, lab_token(secret))):
-            return _json(HTTPStatus.FORBIDDEN, {"error": "this request needs the secret key of lab-admin"})
+            return _json(
+                HTTPStatus.FORBIDDEN, {"error": "this request needs the secret key of lab-admin or the lab's token"}
+            )
         try:
             with self.account.lock:
                 return _json(HTTPStatus.OK, self._act(environ))
@@ -97,7 +99,7 @@ class LabControl:
         number = str(payload.get("account", self.account.id))
         account = self.organization.find(number)
         if account is None:
-            raise UsageFault(f"the lab has no account {number!r}", "give the ID of one of its accounts")
+            raise UsageFault(f"the lab has no account {number!r}", "give the ID of an account of the lab")
         return account
 
     def _register_key(self, payload: Payload) -> Payload:

@@ -42,7 +42,8 @@ PASSWORD_POLICY: PasswordPolicy = {
 class RootDevice:
     """An MFA device of the root user.
 
-    `kind` is virtual, token or fido. LabAccount chooses the serial if it is "", and the date if it is None.
+    `kind` is virtual, token or fido. LabAccount chooses the serial if `serial` is "", and the enable date if `enabled`
+    is None.
     """
 
     kind: str = "virtual"
@@ -54,8 +55,8 @@ class RootDevice:
 class DescribedRoot:
     """The root user's credentials and MFA devices, which GetAccountSummary and the credential report show.
 
-    Only sessions of AssumeRoot can change them. `keys` is the number of access keys. If `devices` is None, `mfa` says
-    whether root has an MFA device, and `virtual` whether that device is virtual.
+    Only sessions of AssumeRoot can change these credentials and devices. `keys` is the number of access keys. If
+    `devices` is None, `mfa` says whether root has an MFA device, and `virtual` whether that device is virtual.
     """
 
     mfa: bool = True
@@ -196,7 +197,7 @@ class DescribedAccount:
     """A whole account.
 
     `devices` and `tokens` are the unassigned devices; `tokens` has only hardware tokens. `bindings` maps serials to the
-    bindings in StsCodes. Each row has a Unix time, a user ID (None for an unassigned device), a secret and a skew.
+    bindings in StsCodes. Each binding has a Unix time, a user ID (None for an unassigned device), a secret and a skew.
     """
 
     alias: str | None
@@ -215,7 +216,7 @@ class DescribedAccount:
 def read_description(file: Path) -> dict[str, object]:
     """Read a description from a file.
 
-    Raise UsageFault if the file cannot be read, is neither JSON nor TOML, or has another version.
+    Raise UsageFault if the file cannot be read, is neither JSON nor TOML, or does not have the version VERSION.
     """
     try:
         text = file.read_text("utf-8")
@@ -230,7 +231,7 @@ def read_description(file: Path) -> dict[str, object]:
     if version != VERSION:
         raise UsageFault(
             f"{file} has version {version}, but this lab reads version {VERSION}",
-            "convert the file, or start with a new account",
+            f"rewrite the file for version {VERSION} ({FORM}), or start with a new account",
         )
     return dict(found)
 
@@ -238,8 +239,8 @@ def read_description(file: Path) -> dict[str, object]:
 def parse_description(found: Mapping[str, object]) -> DescribedAccount:
     """Parse a description.
 
-    Raise UsageFault if a field is unknown, missing or of the wrong type, or if a name or the kind of a root
-    device is invalid. Raise ValueError or TypeError for any other invalid value.
+    Raise UsageFault for a field that is unknown, missing or of the wrong type, for an invalid name, and for an unknown
+    kind of root device. Raise ValueError or TypeError for any other invalid value.
     """
     row = CheckedRow("", dict(found))
     return DescribedAccount(

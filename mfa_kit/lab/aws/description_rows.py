@@ -123,9 +123,9 @@ WITH_NAMES = ("policies", "groups", "roles", "users")
 
 
 class CheckedRow:
-    """One row of the table `kind` of TABLES, with checked fields.
+    """One row of a table, with checked fields. `kind` is the name of the table in TABLES.
 
-    Raise UsageFault for an unknown field or a value of the wrong type.
+    Raise UsageFault if the row is not a dictionary, has an unknown field, or has a value of the wrong type.
     """
 
     def __init__(self, kind: str, row: object) -> None:
@@ -187,7 +187,7 @@ class CheckedRow:
             if kind in WITH_NAMES and not NAME.fullmatch(row.get("name", str, "")):
                 raise UsageFault(
                     f"one of the {kind} has the invalid name {row.optional('name')!r}",
-                    "use only letters, digits and +=,.@-",
+                    "use only letters, digits and _+=,.@-",
                 )
             yield row
 

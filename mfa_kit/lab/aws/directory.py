@@ -282,7 +282,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     # The operations on the credential report.
 
     def generate_credential_report(self) -> ActionResult:
-        """Answer GenerateCredentialReport. Make a new report at once, unless the last one is still current."""
+        """Answer GenerateCredentialReport. Make a new report at once, unless the last one is recent enough."""
         report = self.account.report
         if report is not None and self.account.now() - report[0] <= self.account.settings.report_age:
             return ActionResult({"State": "COMPLETE"})

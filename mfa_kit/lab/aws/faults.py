@@ -43,7 +43,10 @@ class FaultyCall(Protocol):
         ...
 
     def act_later(self, seconds: float, *, listings: float) -> None:
-        """Let the service act after `seconds` seconds and `listings` further list calls. Its response is discarded."""
+        """Let the service act after `seconds` seconds and `listings` further calls that list MFA devices.
+
+        The response of the service is discarded.
+        """
         ...
 
     def refuse(self, code: str, message: str) -> HttpResponse:
@@ -56,7 +59,7 @@ class FaultyCall(Protocol):
 
 
 class Conditions(NamedTuple):
-    """Conditions of a whole account, which hold until the fault rules that set them are removed.
+    """Conditions of a whole account. Fault rules set these conditions, which last until the rules are removed.
 
     `clock` is the offset of AWS's clock. `lag` is the age of the state that list operations return. Both are in
     seconds.
@@ -227,16 +230,16 @@ def operations() -> frozenset[str]:
 def _check_parameters(name: str, fault: Fault, parameters: Mapping[str, float]) -> None:
     """Raise UsageFault for a parameter that is missing, unknown or out of range."""
     takes = (*fault.needs, *fault.takes)
-    hint = f"{name} takes {', '.join(takes)}" if takes else f"{name} takes no parameters"
+    hint = f"the parameters of {name} are: {', '.join(takes)}" if takes else f"the fault {name} has no parameters"
     for needed in fault.needs:
         if needed not in parameters:
-            raise UsageFault(f"the fault {name} needs {needed}", hint)
+            raise UsageFault(f"the fault {name} needs the parameter {needed}", hint)
     for parameter, value in parameters.items():
         if parameter not in takes:
             raise UsageFault(f"the fault {name} has no parameter {parameter}", hint)
         if not fault.least <= value <= MOST:
             raise UsageFault(
-                f"{parameter} of the fault {name} cannot be {value}",
+                f"the parameter {parameter} of the fault {name} cannot be {value}",
                 f"give a number from {fault.least:.0f} to {MOST:.0f}",
             )
 
@@ -266,7 +269,7 @@ class Faults:
             )
         if at not in ("next", "every") and (type(at) is not int or at < 1):
             raise UsageFault(
-                f"{at!r} is not a valid 'at' of a fault", "use next, every, or the number of the call, from 1"
+                f"{at!r} is not a valid 'at' of a fault", "use next, every, or the number of the call, counted from 1"
             )
         if account and not ACCOUNT_ID.fullmatch(account):
             raise UsageFault(f"{account!r} is not an account ID", "give the 12 digits of an account of the lab")
@@ -287,7 +290,7 @@ class Faults:
             name for name, value in numbers.items() if not isinstance(value, int | float) or isinstance(value, bool)
         ]
         if wrong:
-            raise UsageFault(f"{wrong[0]} is not a number", "give seconds, a rate or a count")
+            raise UsageFault(f"the value of {wrong[0]} is not a number", "give a number, without quotation marks")
         account, at = str(row.get("account", "")), row.get("at", "next")
         self.add(str(row.get("operation", "*")), str(row["fault"]), at=at, account=account, **numbers)
 

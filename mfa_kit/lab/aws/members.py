@@ -16,8 +16,8 @@ STAGES = ("production", "development", "sandbox")
 def add_members(organization: LabOrganization, count: int, *, users: Sequence[str]) -> None:
     """Add the OUs of UNITS and `count` member accounts to an organization.
 
-    The first account has the name `member-001` and the ID 000000000001. Each account gets the users `users` and the
-    default roles. Its root user has no credentials, as in accounts that AWS creates.
+    The first account has the name `member-001` and the ID 000000000001. Each account gets the users
+    named in `users` and the default roles. Its root user has no credentials, as in accounts that AWS creates.
     """
     units = {"": organization.root_id}
     for name, parent in UNITS:

@@ -45,7 +45,7 @@ class VirtualDevice(VirtualMfaDevice):
 
 @dataclass(slots=True)
 class HardwareToken:
-    """A hardware TOTP token whose seed AWS has. Its serial is the number printed on it, not an ARN."""
+    """A hardware TOTP token whose seed AWS knows. Its serial is the number printed on it, not an ARN."""
 
     serial_number: str
     codes: DeviceCodes
@@ -64,7 +64,7 @@ class Display:
 
 
 class FidoDevice(MFADevice):
-    """A security key or passkey that the console registered. `certifications` is the field of GetMFADevice."""
+    """A security key or passkey that the console registered. `certifications` is a field of GetMFADevice's response."""
 
     def __init__(self, serial: str, certifications: dict[str, str]) -> None:
         super().__init__(serial, "", "")

@@ -199,7 +199,7 @@ def new_organization(management: LabAccount) -> LabOrganization:
 
 @dataclass(frozen=True, slots=True)
 class _Membership:
-    """The membership of the account `record` in its organization, for request contexts and policy evaluation."""
+    """The membership of an account in its organization, for request contexts and policy evaluation."""
 
     organization: LabOrganization
     record: AccountRecord
