@@ -118,7 +118,7 @@ def _read_lists(
 ) -> list[use_case.DeviceStatus]:
     """Return the status of devices from IAM's list of virtual devices and the credential report.
 
-    If the list has no device of a user, ask IAM about that user, unless the report says that the user has no MFA. For a
+    Ask IAM about each user who has no virtual device and who, according to the report, has MFA or may have it. For a
     user with a virtual device, devices of other types are left out.
     """
     with progress.showing("reading devices"):

@@ -27,7 +27,7 @@ LONG = 3.0
 
 
 class Redrawable:
-    """Base class of progress that can have a status line. This class itself has none."""
+    """Base class for progress output that may have a status line. The base class itself has none."""
 
     def refresh(self) -> bool:
         """Draw the status line now. Return whether there is a status line."""

@@ -180,7 +180,7 @@ class Terminal:
         """Raise Declined unless the user types the word `typed`."""
         self.say(what)
         if self._line(f"type {typed} to continue").strip() != typed:
-            raise Declined(f"{typed} was not typed, so nothing was done", f"type {typed}, or use {instead}")
+            raise Declined(f"the answer was not {typed}, so nothing was done", f"type {typed}, or use {instead}")
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
         """Return the index of the chosen option. Raise Declined after three invalid answers."""

@@ -11,7 +11,7 @@ import click
 from mfa_kit.cli import environment
 from mfa_kit.core.errors import UsageFault
 
-# Matches the start of an error of click's Choice, which quotes the value that it rejects.
+# Matches the start of click's error for an invalid choice, and captures the rejected value.
 GIVEN = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)
 # Matches click's error about arguments that a command does not take, and captures these arguments.
 EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)", re.DOTALL)
@@ -33,7 +33,7 @@ def usage_fault(error: click.UsageError) -> UsageFault:
 
 @singledispatch
 def _what_and_hint(error: click.UsageError, ctx: click.Context) -> tuple[str, str]:
-    """Return the message and the hint for an error of click. Each function below handles one class of these errors."""
+    """Return the message and the hint for an error of click. The functions registered below handle its subclasses."""
     extra = EXTRA.fullmatch(error.message)
     if extra and ctx.command.name == "enroll" and "user" in ctx.params:
         return _several_users(ctx, extra[1].split())

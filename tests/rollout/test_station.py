@@ -326,7 +326,7 @@ def test_a_row_can_be_skipped_and_called_again(rollout: Rollout, people: People,
         holds(lab, card, user)
     called = [line.partition(" (")[0] for line in done.err.splitlines() if "; s skip, b back" in line]
     assert called == [f"insert the key for {user}" for user in (a, a, b, b, c, a, c, c, a)]
-    assert f"end of the list, 2 not done ({a}, {c})" in done.err
+    assert f"end of the list, 2 users not done ({a}, {c})" in done.err
     assert "there is no earlier row to go back to" in done.err
     assert "'what' is not a valid answer: type s to skip" in done.err
 

@@ -106,7 +106,7 @@ class PlanRun:
 def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> int:
     """Enroll the users of one plan, and return the exit code.
 
-    If this process is a worker, first wait until no other worker is working on the plan.
+    If this process is a worker (`rollout work`), first wait until no other worker is working on the plan.
     """
     vault = wanted.vault(settings)
     [path] = wanted.plan_files

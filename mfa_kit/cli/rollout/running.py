@@ -24,7 +24,7 @@ def look_up_counted(
 ) -> dict[str, tuple[str, ...]]:
     """Return the serials of each user's devices from IAM, by user name. Show how many users have been looked up.
 
-    The value is () for a deleted user. Up to `workers` requests are in progress at a time.
+    The value is () for a user who was deleted or has no device. Up to `workers` requests are in progress at a time.
     """
     with counting(progress, "looking up users", users, len(users)) as counted:
         return look_up_devices(counted, desk=desk, workers=workers)

@@ -76,7 +76,7 @@ class StationSession:
         """After the last step, ask whether to go back to a step that is not done. Return False to end the session."""
         left = [step.user for step in self.queue.left]
         shown = ", ".join(["…"] * (len(left) > SHOWN) + left[-SHOWN:])
-        prompt = f"end of the list, {len(left)} not done ({shown}){AT_END}"
+        prompt = f"end of the list, {len(left)} users not done ({shown}){AT_END}"
         answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD) if left else ""
         if answer in BACK:
             self.queue.go_back()

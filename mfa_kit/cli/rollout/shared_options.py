@@ -27,7 +27,7 @@ STAGE = click.option("--stage", "staged", is_flag=True, help="Create devices; `r
 ACCEPT_LOCKOUT = click.option(
     "--accept-lockout",
     is_flag=True,
-    help="Also enroll users who have no public key. You give them their secrets.",
+    help="Also enroll users who have no public key. You must give them their secrets.",
 )
 MAX_FAILURES = click.option(
     "--max-failures", type=click.IntRange(0), metavar="N", help="Stop when more than N users have failed."

@@ -117,9 +117,9 @@ def _row(one: Token, seen: Sighting | None) -> ResultRow:
 
 
 def _clocks(box: Box) -> ResultRow:
-    """Return how many clocks were read, and the smallest (slowest), median and largest offset in seconds.
+    """Return how many clock offsets are known, and the smallest (slowest), median and largest offset in seconds.
 
-    If no clock was read, the offsets are None.
+    If no offset is known, the last three values are None.
     """
     return {
         "clocks": len(box.offsets),

@@ -100,11 +100,11 @@ def verify_token(
 def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
     """Raise UsageFault unless the file has a seed for the token with this serial."""
     if any(folded(each.serial) == folded(serial) for each in found.bare):
-        raise UsageFault(f"{file.name} has no seed of {serial}, because only AWS has that seed", "omit --seeds")
+        raise UsageFault(f"{file.name} has no seed of token {serial}, because only AWS has that seed", "omit --seeds")
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
         lost = joined_reasons(found.readings[0].dropped if found.readings else ())
         raise UsageFault(
-            f"{serial} is not in {file.name}{lost and f'; rows that were not imported: {lost}'}",
+            f"token {serial} is not in {file.name}{lost and f'; rows that were not imported: {lost}'}",
             "check the serial number, or find the token with --find",
         )
 
@@ -259,6 +259,6 @@ def _find_token(file: SeedFile, *, codes: CodeSource, window: int, output: Outpu
         {"serial": one.token.serial, "clock": one.words(), "offset_steps": one.offset, "offset_s": one.seconds}
         for one in shown
     ]
-    empty = f"no token of this file shows these codes within {window} steps"
+    empty = f"no token of this file shows these codes, even if its clock is off by up to {window} steps"
     output.many("verify-token-find", rows, empty=empty)
     return 0 if rows else 1
