@@ -47,9 +47,9 @@ def open_box(
 ) -> None:
     """Let the user plug in and pull out `count` simulated OATH keys until Ctrl-C or the last line.
 
-    Each line has the number of a key, from 1. `readers` are names of virtual readers. The first key has the serial
-    `serial`, the second the next number, and so on. Each key is touched `touch_delay` seconds after it begins to wait
-    for a touch. `tell` prints the environment to export, and `note` prints messages.
+    `lines` is what the user types: each line is the number of a key, from 1. `readers` are names of virtual readers.
+    The first key has the serial `serial`, the second the next number, and so on. Each key is touched `touch_delay`
+    seconds after it begins to wait for a touch. `tell` prints the environment to export, and `note` prints messages.
     """
     _on_end(signal.default_int_handler)
     with Readers(readers) as opened, suppress(KeyboardInterrupt):
@@ -62,7 +62,10 @@ def _cards(count: int, serial: int, touch_delay: float) -> list[YkoathCard]:
 
 
 def _on_end(act: Callable[..., object]) -> None:
-    """Call `act` on each signal that ends a lab. The signals are not blocked, because pcscd would inherit the block."""
+    """Call `act` when a signal arrives that ends a lab.
+
+    The signals are not blocked, because pcscd would inherit the block.
+    """
     for end in child.ENDS:
         signal.signal(end, act)
 
@@ -70,7 +73,7 @@ def _on_end(act: Callable[..., object]) -> None:
 def _move_by_hand(readers: Readers, cards: Sequence[YkoathCard], lines: Iterable[str], note: Say) -> None:
     """For each line with the number of a key, insert the key into a free reader, or remove it if it is in a reader."""
     inside: dict[int, int] = {}
-    note(f"keys 1 to {len(cards)} are in the box; type a number to plug that key in, and again to pull it out")
+    note(f"keys 1 to {len(cards)} are in the box; type a key's number to plug the key in or to pull it out")
     for line in lines:
         number = int(line) if line.strip().isdecimal() else 0
         free = [reader for reader in range(len(readers.names)) if reader not in inside.values()]

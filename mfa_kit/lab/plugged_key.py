@@ -1,4 +1,4 @@
-"""Plugs in a simulated security key, either as a USB device of the kernel or as a card in its own reader."""
+"""Plugs in a simulated security key, as a USB device that the kernel simulates or as a card in a virtual reader."""
 
 import os
 import signal
@@ -41,8 +41,9 @@ def plug_in_key(
     Without a command, keep the key plugged in until Ctrl-C and return 0; `tell` prints the environment to export.
     `attestation` is one of the formats that KeyBehavior lists. `touch` is the time in seconds until the key's button is
     touched; None means never. With `u2f`, the key supports U2F only. With `reader`, it is a smart card in a virtual
-    reader. Without `reader`, it is a USB device, or a smart card if that fails. `publish` is a folder for metadata, or
-    None. Raise DeviceFault if the key cannot be simulated, and UsageFault if the folder cannot be used.
+    reader. Without `reader`, it is a USB device, or a smart card if USB cannot be simulated. FIDO metadata about the
+    key is written to the folder `publish`, unless `publish` is None. Raise DeviceFault if the key cannot be simulated,
+    and UsageFault if the folder cannot be used.
     """
     maker = AttestationCa(now=time.time())
     model = KeyModel(aaguid=None, versions=("U2F_V2",)) if u2f else KeyModel()
@@ -69,9 +70,9 @@ def plug_in_key(
 def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: Path) -> None:
     """Write blob.jwt (FIDO metadata that lists the key) and root.der (its manufacturer's root certificate) to a folder.
 
-    `maker` is the simulated manufacturer. `identifier` is the key identifier of the attestation certificate; the entry
-    of a U2F key has it instead of an AAGUID. Raise UsageFault if the folder cannot be written, or if it has files with
-    these names that no lab wrote.
+    `maker` is the simulated manufacturer. `identifier` is the key identifier of the attestation certificate; the
+    metadata entry of a U2F key has this identifier instead of an AAGUID. Raise UsageFault if the folder cannot be
+    written, or if it already contains files of these names that a lab did not write.
     """
     aaguid = key.model.aaguid.hex() if key.model.aaguid else ""
     dashed = "-".join((aaguid[:8], aaguid[8:12], aaguid[12:16], aaguid[16:20], aaguid[20:]))
@@ -81,7 +82,7 @@ def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: P
     try:
         if (os.path.lexists(blob) or os.path.lexists(root)) and not _is_of_a_lab(root, maker):
             raise UsageFault(
-                f"{folder} contains metadata or a root certificate that no lab wrote", "use another folder"
+                f"{folder} contains metadata or a root certificate that is not from a lab", "use another folder"
             )
         folder.mkdir(parents=True, exist_ok=True)
         blob.write_bytes(maker.blob([entry], next_update=due))

@@ -11,11 +11,11 @@ from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.token_of_lab import token_in
 
 LONGEST = 1 << 20
-HINT = "run it under `mfa-kit lab run`, or export the variables that `mfa-kit lab serve` prints"
+HINT = "run the command under `mfa-kit lab run`, or export the variables that `mfa-kit lab serve` prints"
 
 
 def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mapping[str, str]) -> Any:
-    """Send a request to the lab of the environment `env`. Return the parsed JSON response (docs/lab-reference.md).
+    """Send a request to the lab that the variables `env` name. Return the parsed JSON response (docs/lab-reference.md).
 
     Raise UsageFault if there is no lab, or if the lab does not answer or refuses the request.
     """
@@ -41,7 +41,7 @@ def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mappi
 
 
 def _refusal(body: bytes) -> UsageFault:
-    """Return a UsageFault with the reason for which the lab refused a request."""
+    """Return a UsageFault for an error response: the reason that the lab gives, or that the server is not a lab."""
     try:
         reason = read_json(body)
         return UsageFault(str(reason["error"]), str(reason.get("hint") or HINT))

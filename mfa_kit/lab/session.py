@@ -1,4 +1,4 @@
-"""Runs a lab, the local simulator of AWS, as its command-line options say, and saves its state when it ends."""
+"""Runs a lab (a local simulator of AWS) with command-line options. With --state, saves the lab when it ends."""
 
 import os
 import tempfile
@@ -23,10 +23,10 @@ USERS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabOptions:
-    """The options of a lab on the command line.
+    """The command-line options of a lab.
 
     `users` is the number of users of each account, and `accounts` the number of member accounts of an organization.
-    `source` is a file that describes the initial account (--from), `folder` keeps the account between runs (--state),
+    `source` is a file that describes the initial account (--from), `folder` is where the account is saved (--state),
     and `rules` is a file of fault rules. `timings` are settings in the form `name=value`. `latency` is in seconds.
     `rate` and `burst` are the parameters of the fault `bucket`.
     """
@@ -121,7 +121,7 @@ def _plant(lab: Lab, options: LabOptions) -> None:
 
 
 def _settings(given: Sequence[str]) -> LabSettings:
-    """Return the settings of a lab: the defaults, changed by `given`, which has texts of the form `name=value`.
+    """Return the default settings of a lab, changed by `given`: texts of the form `name=value`.
 
     Raise UsageFault for an unknown setting or an impossible value.
     """
@@ -134,7 +134,7 @@ def _settings(given: Sequence[str]) -> LabSettings:
             names = ", ".join(one.name for one in fields(LabSettings))
             raise UsageFault(
                 f"{each!r} is not a setting of the lab",
-                f"use NAME=NUMBER with one of {names}; see docs/lab-reference.md",
+                f"use NAME=NUMBER, where NAME is one of {names}; see docs/lab-reference.md",
             ) from None
     return settings
 

@@ -20,7 +20,7 @@ IGNORES_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 
 def lab_token(secret_access_key: str) -> str:
-    """Return the token of a lab: an HMAC with the administrator's secret access key, which it does not reveal."""
+    """Return the token of a lab: an HMAC with the administrator's secret access key. It does not reveal this key."""
     import hmac  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
 
     return hmac.digest(secret_access_key.encode(), b"mfa-kit lab", "sha256").hex()
@@ -34,7 +34,7 @@ def lab_variable(endpoint: str, secret_access_key: str) -> str:
 def token_in(env: Mapping[str, str]) -> str | None:
     """Return the token in the environment of a lab, or None for any other environment.
 
-    Also return None if a variable chooses an endpoint that is not the lab's, or makes AWS clients ignore endpoints.
+    Also return None if a variable chooses an endpoint that is not the lab's, or if IGNORES_ENDPOINTS is true.
     """
     found = VALUE.fullmatch(env.get(VARIABLE, ""))
     endpoints = {value.rstrip("/") for name, value in env.items() if name.startswith(ENDPOINTS) and value}
@@ -46,7 +46,7 @@ def token_in(env: Mapping[str, str]) -> str | None:
 
 
 def is_lab(env: Mapping[str, str]) -> bool:
-    """Return whether an environment is that of a lab."""
+    """Return whether `env` is the environment of a lab."""
     return token_in(env) is not None
 
 

@@ -79,7 +79,7 @@ STEPS: Sequence[TourStep] = (
         run=("enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
         happened=(
             "IAM created the device and its secret. mfa-kit encrypted the secret for you and kept no other copy. The "
-            "codes of the previous and the current half minute enabled the device, without waiting."
+            "codes of the previous and the current half minute enabled the device, so there was no wait."
         ),
         on_aws="The same calls in the same order. From now on alice must type a code when she signs in.",
     ),
@@ -92,7 +92,7 @@ STEPS: Sequence[TourStep] = (
     TourStep(
         title="See who has MFA",
         run=("status",),
-        happened="mfa-kit listed the users and devices in IAM. The ledger shows which devices it made and backed up.",
+        happened="mfa-kit listed the users and devices in IAM. The ledger shows which devices mfa-kit made.",
         on_aws="The same calls. Users with a password but no device could be locked out when MFA is enforced.",
     ),
     TourStep(
@@ -104,7 +104,7 @@ STEPS: Sequence[TourStep] = (
     TourStep(
         title="Look at what was done",
         run=("ledger", "show", "--user", "alice"),
-        happened="The ledger lists each call to AWS with its request ID. It contains no secrets.",
+        happened="The ledger lists each write to AWS with its request ID. It contains no secrets.",
         on_aws="CloudTrail is the official record, and has the same request IDs. The ledger is this computer's record.",
     ),
     TourStep(
@@ -121,13 +121,13 @@ STEPS: Sequence[TourStep] = (
         before=_clear,
         run=("orphans", "list"),
         happened="The journal lists that run, and mfa-kit sees that the process of the run has ended.",
-        on_aws="The device has the tag of the run, so another computer can tell where it comes from.",
+        on_aws="The device has a tag with the run ID, so other computers can tell which run created it.",
     ),
     TourStep(
         title="Clean it up",
         run=("orphans", "clean"),
         happened="mfa-kit deleted the device in IAM first, and then its backup.",
-        on_aws="The same. If a late Enable had given the device to bob after all, IAM would refuse to delete it.",
+        on_aws="The same. If a delayed Enable had still assigned the device to bob, IAM would refuse to delete it.",
     ),
     TourStep(
         title="Give bob a device after all",

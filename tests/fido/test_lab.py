@@ -104,7 +104,7 @@ def test_lab_key_overwrites_only_metadata_of_a_lab(tmp_path: Path, monkeypatch: 
     wish: dict[str, Any] = {"attestation": "packed", "touch": 0, "u2f": False, "pin": None, "reader": False}
     for name, mine in (("blob.jwt", b"real"), ("root.der", b"own")):
         (tmp_path / name).write_bytes(mine)
-        with pytest.raises(UsageFault, match="that no lab wrote"):
+        with pytest.raises(UsageFault, match="that is not from a lab"):
             plugged_key.plug_in_key(print, (), publish=tmp_path, **wish)
         assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, mine)]
         (tmp_path / name).unlink()

@@ -30,23 +30,26 @@ from mfa_kit.posix.unix_sockets import listens
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 DRIVERS = Path("/usr/lib/pcsc/drivers")
 RUN = Path("/run")
-# The port of the first reader's first slot. The second slot of a reader listens on the next port. All labs use the same
-# ports, because each network namespace has its own.
+# The port of the first reader's first slot. The second slot of a reader listens on the next port. All labs can use
+# the same ports, because each lab has its own network namespace.
 PORT = 0x8C7B
 POWER_ON, GET_ATR = 1, 4
 # The maximum length of a reader's name, and the maximum number of readers. pcscd appends a number such as " 00 00" to
 # each name and limits the result to MAX_READERNAME. It limits the number of slots to PCSCLITE_MAX_READERS_CONTEXTS
-# (pcsclite.h), and each reader here has two.
+# (pcsclite.h), and each reader here has two slots.
 LONGEST_NAME, MOST = 120, 8
-# How many seconds to wait until pcscd starts or accepts a card, and the seconds between two checks of a card.
+# START is the time in seconds to wait until pcscd has started, or has powered a card. TICK is the time in seconds
+# between two checks whether pcscd has powered a card.
 START, TICK = 20.0, 0.05
-# How many seconds to wait until pcscd exits. It never exits while its driver waits for a card that was removed.
+# How many seconds to wait until pcscd exits, before it is killed. pcscd never exits while its driver waits for a card
+# that was removed.
 END = 5.0
-# NOTICED is the time in seconds within which pcscd sees a new card: twice its polling interval. pcscd looks twice at a
-# new card, and then powers it. After UNNOTICED looks without powering the card, pcscd has not seen that it is new.
+# NOTICED is the time in seconds within which pcscd sees a new card: twice its polling interval. pcscd asks a new card
+# twice for its ATR, and then powers it. If pcscd has asked UNNOTICED times and not powered the card, it takes the card
+# for an earlier one.
 NOTICED, UNNOTICED = 0.9, 3
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
-# The shell enters the folder first, because the mounts may hide it.
+# The script that runs in the new namespaces. It changes to the folder $1 first, because a mount may hide this folder.
 INSIDE = """
 cd "$1" && mount --bind drivers "$3" && mount --bind run "$2" &&
 exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$2/readers"
@@ -74,9 +77,9 @@ class SimulatedCard(Protocol):
 
 @dataclass
 class OccupiedReader:
-    """A reader with a card in it, and the connection between them.
+    """A reader with a card in it. `wire` connects the card to pcscd, and `thread` answers for the card.
 
-    `looks` counts how often pcscd looked at the card without powering it.
+    `looks` counts how often pcscd asked for the card's ATR before it powered the card.
     """
 
     card: SimulatedCard
@@ -93,7 +96,7 @@ class OccupiedReader:
 class Readers:
     """Virtual readers with the given names, in a private pcscd.
 
-    With `polkit`, this pcscd asks polkit for permission. Because polkit is missing there, it refuses every client.
+    With `polkit`, this pcscd asks polkit for permission, and refuses every client because it cannot reach polkit.
     Usage: `with Readers() as readers: readers.insert(card)`. PC/SC clients need the environment `readers.env`.
     """
 
@@ -120,7 +123,7 @@ class Readers:
         for name in ("run/pcscd", "run/readers", "drivers"):
             (self.folder / name).mkdir(parents=True)
         for number, name in enumerate(self.names):
-            # A driver has one reader, so each reader gets a copy of the driver.
+            # A driver serves only one reader, so each reader gets a copy of the driver.
             shutil.copy(DRIVER, self.folder / "drivers" / f"{number}.so")
             (self.folder / "run" / "readers" / f"{number}").write_text(
                 f'FRIENDLYNAME "{name}"\nDEVICENAME /dev/null:{PORT + 2 * number:#x}\n'
@@ -143,7 +146,7 @@ class Readers:
                 said = (self.folder / "log").read_text("utf-8", "replace").strip().splitlines()
                 raise DeviceFault(
                     f"the private pcscd did not start: {said[0] if said else 'it printed nothing'}",
-                    "run it as root; a container also needs the capability SYS_ADMIN",
+                    "run the command as root; a container also needs the capability SYS_ADMIN",
                 )
             time.sleep(0.01)
 
@@ -165,9 +168,10 @@ class Readers:
 
         Raise DeviceFault if pcscd does not power the card within START seconds.
         """
-        # If a card is pulled in the middle of an exchange, pcscd may not notice. It then looks at the next card without
-        # powering it, until it sees the reader empty. So a card that is not powered is removed and inserted again, but
-        # only after UNNOTICED looks, because after fewer looks pcscd may be about to power the card.
+        # If a card is pulled in the middle of an exchange, pcscd may not notice. It then takes the next card for the
+        # pulled one, and does not power it until the reader was empty for a while. So a card that pcscd does not power
+        # is removed and inserted again. Once pcscd has asked for the ATR, this waits for UNNOTICED requests, because
+        # after fewer requests pcscd may be about to power the card.
         last = time.monotonic() + START
         while time.monotonic() < last:
             card.powered.clear()
@@ -234,7 +238,7 @@ class Readers:
             self._end()
 
     def _end(self) -> None:
-        """Stop pcscd and remove its folder, even if a second Ctrl-C interrupts this."""
+        """Stop pcscd and remove its folder. If a second Ctrl-C interrupts the wait for pcscd, kill it."""
         try:
             if hasattr(self, "process"):
                 self.process.terminate()
@@ -251,19 +255,19 @@ class Readers:
 def _check_requirements() -> None:
     """Raise DeviceFault if this computer lacks something that a private pcscd needs."""
     if platform.system() != "Linux" or not is_root():
-        raise DeviceFault("virtual readers need Linux and root", "run it as root, in a container for instance")
+        raise DeviceFault("virtual readers need Linux and root", "run the command as root, for instance in a container")
     lacks = [str(DRIVER)] if not DRIVER.exists() else []
     lacks += [program for program in ("pcscd", "unshare", "setpriv") if not shutil.which(program)]
     if lacks:
         raise DeviceFault(
             f"virtual readers need {', '.join(lacks)}",
             "install them: apt-get install --no-install-recommends pcscd vsmartcard-vpcd; then remove "
-            "/etc/reader.conf.d/vpcd, because that reader listens on all addresses",
+            "/etc/reader.conf.d/vpcd, because the reader in that file listens on all addresses",
         )
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raise UsageFault for a name that pcscd refuses, for no readers, and for more than MOST."""
+    """Raise UsageFault for a name that pcscd would refuse, and if there are no names or more than MOST."""
     for name in names:
         if not 0 < len(name.encode()) <= LONGEST_NAME or '"' in name or not name.strip() or "\n" in name:
             raise UsageFault(
@@ -274,7 +278,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _serve(seat: OccupiedReader, wire: socket.socket) -> None:
-    """Answer vpcd's messages until the card is removed, which raises Pulled or OSError.
+    """Answer vpcd's messages. Raise Pulled or OSError when the card is removed.
 
     A message is two octets of length, then a control octet or a command APDU.
     """

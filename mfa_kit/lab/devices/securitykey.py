@@ -1,4 +1,4 @@
-"""A security key that answers commands of CTAP 2.1 and U2F, which ctaphid.py and fidocard.py transport.
+"""A simulated security key that answers commands of CTAP 2.1 and U2F. ctaphid.py and fidocard.py transport them.
 
 The key follows the standards by default. `KeyModel` sets what the key reports about itself, and `KeyBehavior` how the
 key behaves.
@@ -35,8 +35,8 @@ UP, UV, AT = 0x01, 0x04, 0x40
 CONFIG, SET_MIN_PIN_LENGTH = 0x0D, 3
 # The subcommand getCredsMetadata of authenticatorCredentialManagement (CTAP 2.1, 6.8.2).
 GET_CREDENTIALS_METADATA = 1
-# In U2F raw messages: the control byte check-only, and the length in octets of the challenge and the application
-# parameter together.
+# In U2F raw messages: the control byte check-only, and the total length in octets of the challenge parameter and the
+# application parameter.
 CHECK_ONLY, HASHES = 0x07, 64
 Response = Mapping[int, object]
 
@@ -55,8 +55,8 @@ class Touch(Protocol):
     def wait(self) -> None:
         """Wait until the key is touched. Raise CtapRefusal if it is not touched in time, or if the client cancels.
 
-        A transport in which the client repeats its request does not wait. Until the touch, it raises an exception of
-        its own, and the key stops handling the command.
+        In a transport whose clients repeat a request until the touch (fidocard.py), this does not wait. Before the
+        touch, it raises an exception of the transport instead, which ends the handling of the request.
         """
         ...
 
@@ -69,9 +69,9 @@ class Touch(Protocol):
 class KeyModel:
     """The model of a key: what the key reports about itself, mostly in getInfo (CTAP 2.1, 6.4).
 
-    Without an AAGUID, it is a U2F key. `product` is the name on USB. `protocols` are PIN/UV auth protocols, with the
-    preferred one first. `residents` is the number of resident credentials that the key can hold. With `fingerprint`,
-    the key can verify a user without a PIN.
+    A key without an AAGUID supports U2F only. `product` is the name of the USB device. `protocols` are PIN/UV auth
+    protocols, with the preferred one first. `residents` is the number of resident credentials that the key can hold.
+    With `fingerprint`, the key can verify a user without a PIN.
     """
 
     aaguid: bytes | None = bytes.fromhex("6d66616b697400000000000000000001")
@@ -113,7 +113,7 @@ class SimulatedKey:
 
     `issued` is its attestation certificate with the private key, and `chain` has the CA certificates that follow it in
     an attestation. `resident` has the relying party ID and the credential ID of each resident credential. `registered`
-    counts all credentials, for tests.
+    counts all credentials that the key has created; tests read it.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class SimulatedKey:
         self._secret = CredentialSecret()
 
     def power_up(self) -> None:
-        """Start in the state of a key that was just plugged in."""
+        """Restart the key, as if it had just been plugged in."""
         self._powered = time.monotonic()
         self.client_pin.power_up()
 
@@ -272,7 +272,7 @@ class SimulatedKey:
     def _verify_user(self, verification: UserVerification, message: bytes, touch: Touch) -> bool:
         """Return whether the request verifies the user, with a pinUvAuthParam or a fingerprint.
 
-        `message` is what the pinUvAuthParam signs. Raise CtapRefusal if the verification fails.
+        `message` is the data that the pinUvAuthParam authenticates. Raise CtapRefusal if the verification fails.
         """
         if verification.mac is not None:
             self.client_pin.verify(verification.protocol, message, verification.mac)
@@ -306,9 +306,9 @@ class SimulatedKey:
         self.client_pin.configure(parameters.get(1, int), force_change=bool(parameters.get(3, int)))
 
     def _verify_token(self, request: Parameters, message: bytes) -> None:
-        """Raise CtapRefusal unless member 4 of the request is the pinUvAuthParam of `message`.
+        """Raise CtapRefusal unless member 4 of the request is a valid pinUvAuthParam for `message`.
 
-        Member 3 is its protocol.
+        Member 3 of the request is the PIN/UV auth protocol.
         """
         mac = request.get(4, bytes)
         if mac is None:

@@ -24,17 +24,17 @@ VENDOR, PRODUCT = 0x1209, 0x0001
 
 
 def open_uhid() -> int:
-    """Open /dev/uhid. Raise DeviceFault if it is missing or if this user may not open it."""
+    """Open /dev/uhid and return the file descriptor. Raise DeviceFault if /dev/uhid is missing or may not be opened."""
     try:
         return os.open(NODE, os.O_RDWR)
     except OSError as error:
         raise DeviceFault(
-            f"{NODE} cannot be opened: {error.strerror}", "run it as root, after `modprobe uhid`"
+            f"{NODE} cannot be opened: {error.strerror}", "run the command as root, after `modprobe uhid`"
         ) from None
 
 
 class Uhid:
-    """A simulated USB HID device, which gets a /dev/hidraw node while the context is open.
+    """A simulated USB HID device. It has a /dev/hidraw node while the context is open.
 
     Usage: `with Uhid(open_uhid(), product="name") as wire: CtapHid(key, wire).serve()`.
     """
@@ -59,7 +59,7 @@ class Uhid:
         os.close(self._stop)
 
     def stop(self) -> None:
-        """Make `receive` raise EOFError in the thread that waits in it."""
+        """Make `receive` raise EOFError, in a call that is waiting now or in the next call."""
         os.write(self._stop, b"\0")
 
     def receive(self, timeout: float | None) -> bytes | None:
@@ -72,10 +72,11 @@ class Uhid:
                 raise EOFError
             if int.from_bytes(event[:4], "little") == OUTPUT:
                 size = int.from_bytes(event[4100:4102], "little")
-                # The kernel puts a zero octet in front of a report without a number. USB does not transfer this octet.
+                # A report without a report ID has a zero octet in front, which a program writes to /dev/hidraw. A USB
+                # device does not receive this octet, so it is removed.
                 return event[4 : 4 + size][-PACKET:]
         return None
 
     def send(self, packet: bytes) -> None:
-        """Send a packet to the programs that have the node open."""
+        """Send a packet to the programs that have the /dev/hidraw node open."""
         os.write(self._handle, struct.pack("<IH", INPUT2, len(packet)) + packet)
