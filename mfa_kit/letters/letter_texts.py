@@ -1,4 +1,4 @@
-"""The texts of printed letters: to a new custodian, to the holder of a security key, and the protocol of a drill."""
+"""The texts of printed letters: to a new custodian, to the holder of a security key, and the record of a drill."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ CHECK_COMMAND = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCustodian:
-    """A custodian whose key was made for a letter. `identity` is the private key, and `key` the public key."""
+    """A custodian whose new key is printed in a letter. `identity` is the private key, and `key` the public key."""
 
     name: str
     key: str
@@ -42,7 +42,7 @@ class GlassFacts:
 
 
 def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -> Sheet:
-    """Return the letter with the identity of a new custodian. `made` is the date."""
+    """Return the letter with the identity of a new custodian. `made` is the date on which it was made."""
     file = f"{MEMORY}/{custodian.name}.txt"
     others = [name for name in glass.custodians if name != custodian.name][: max(0, glass.threshold - 1)]
     order = [name for name in glass.custodians if name in {custodian.name, *others}]
@@ -54,20 +54,20 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
             title=f"Break-glass key of {custodian.name}",
             paragraphs=(
                 (
-                    "This letter has your private key as a custodian. There is no other copy of the key. Keep the "
+                    "This letter contains your private key as a custodian. There is no other copy of the key. Keep the "
                     "letter in a sealed envelope, in a place that only you can open. Let no one copy or photograph it."
                 ),
-                "Custodians open an encrypted backup together when phones are lost and no other way is left. "
-                f"For that, {count_of(glass.threshold, 'custodian')} must come together with their keys."
+                "Custodians open an encrypted backup together if a phone is lost and there is no other way to sign in. "
+                f"For that, {count_of(glass.threshold, 'custodian')} must meet and bring their keys."
                 if glass.threshold > 1
-                else "A custodian opens an encrypted backup when phones are lost and no other way is left. "
+                else "A custodian opens an encrypted backup if a phone is lost and there is no other way to sign in. "
                 "This key alone is enough for that.",
             ),
             facts=(
                 ("Custodian", custodian.name),
                 ("Your public key", custodian.key),
-                ("Opens backups of", glass.recipient),
-                ("Needed", glass.needed),
+                ("Opens backups for", glass.recipient),
+                ("Custodians needed", glass.needed),
                 ("Made on", made),
             ),
             sections=(
@@ -82,9 +82,9 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     ),
                     steps=(
                         LetterStep(
-                            text="Scan the QR code with a reader that keeps no history, or type the characters of the "
-                            "frame in one line, without spaces. Capital letters matter. Then press Enter and Ctrl-D, "
-                            "and clear the window, because it shows the key.",
+                            text="Run the first two commands. Scan the QR code with a reader that keeps no history, or "
+                            "type the characters in the frame as one line without spaces. Capital letters matter. "
+                            "Press Enter and Ctrl-D. Then clear the window, because it shows the key.",
                             commands=("umask 077", f"cat > {quote(file)}", "clear"),
                         ),
                         LetterStep(
@@ -92,8 +92,8 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                             commands=(f"age-keygen -y {quote(file)}",),
                         ),
                         LetterStep(
-                            text="If the command prints an error, compare the check words. This command prints the "
-                            "check word of each line in the frame:",
+                            text="If the command prints an error, find the line of the frame with the mistake. "
+                            "This command prints check words. Compare them with those at the ends of the lines:",
                             commands=(CHECK_COMMAND.format(quote(file)),),
                         ),
                         LetterStep(text="At the end of the meeting, remove the file.", commands=(f"rm {quote(file)}",)),
@@ -103,7 +103,7 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     title="Open a backup with mfa-kit",
                     steps=(
                         LetterStep(
-                            text="Each custodian names their file when mfa-kit asks for it, in any order.",
+                            text="When mfa-kit asks for a file, each custodian types the path of theirs, in any order.",
                             commands=("mfa-kit break-glass open --backup BACKUP",),
                         ),
                     ),
@@ -112,25 +112,26 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     title="Open a backup without mfa-kit",
                     paragraphs=(
                         (
-                            "The folder of the break-glass files has a file for each set of custodians. The name of "
-                            "the file is the order in which they decrypt, for example:"
+                            "The folder of the break-glass files has a file for each set of custodians who can "
+                            "decrypt together. The name of the file gives the order in which they decrypt, for example:"
                         ),
                     ),
                     steps=(
                         LetterStep(
-                            text="The custodians of a set remove their layers, one after the other. After each -i is "
-                            "the file with the key of one custodian. NN is the number in the name of the set's file.",
+                            text="The command removes the custodians' layers of encryption, one after the other. "
+                            "After each -i is the file with one custodian's key. Replace NN with the number in the name of "
+                            "the set's file.",
                             commands=(
                                 "umask 077",
                                 f"{pipe} > /dev/shm/identity.txt",
                             ),
                         ),
                         LetterStep(
-                            text="The result opens the backup, which is a picture with a QR code.",
+                            text="The result decrypts the backup to a picture of a QR code.",
                             commands=("age -d -i /dev/shm/identity.txt BACKUP > /dev/shm/qr.png",),
                         ),
                         LetterStep(
-                            text="Remove both files after the picture was scanned.",
+                            text="After you have scanned the picture, remove both files.",
                             commands=("rm /dev/shm/identity.txt /dev/shm/qr.png",),
                         ),
                     ),
@@ -139,7 +140,7 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     title="If this letter is lost, or someone else has read it",
                     paragraphs=(
                         (
-                            "Report this at once. The other custodians then run mfa-kit break-glass custodians with a "
+                            "Tell the other custodians at once. They then run mfa-kit break-glass custodians with a "
                             "new key for you, and then mfa-kit break-glass rotate, which replaces the identity."
                         ),
                     ),
@@ -180,9 +181,9 @@ def pin_letter(key: str, pin: Secret[str], *, made: str) -> Sheet:
 class DrillFacts:
     """The result of a drill.
 
-    `held` is its time. `present` are the custodians who opened the identity. `backups` is the number of backups that
-    were tested, and `opened` the number of those that passed. `compared` are the users whose phones were compared
-    with their backups, and `faults` says what was wrong.
+    `held` is the date, as text. `present` are the custodians who opened the identity. `backups` is the number of
+    backups that were tested, and `opened` the number of those that passed. `compared` are the users whose phones were
+    compared with their backups, and `faults` describes each failure.
     """
 
     held: str
@@ -194,7 +195,7 @@ class DrillFacts:
 
 
 def drill_protocol(drill: DrillFacts, glass: GlassFacts) -> Sheet:
-    """Return the protocol of a drill: the record that the custodians sign. It contains no secret."""
+    """Return the record of a drill, for the custodians to sign. It contains no secret."""
     faults = [LetterSection(title="What was wrong", steps=tuple(map(_step, drill.faults)))] if drill.faults else []
     compared = [("Compared with phones", ", ".join(drill.compared))] if drill.compared else []
     return Sheet(
@@ -212,7 +213,7 @@ def drill_protocol(drill: DrillFacts, glass: GlassFacts) -> Sheet:
                 ("Identity", glass.recipient),
                 ("Custodians", glass.needed),
                 ("Present", ", ".join(drill.present)),
-                ("Backups", f"{drill.opened} of {drill.backups} opened, each with the secret of a device"),
+                ("Backups", f"{drill.opened} of {drill.backups} opened and found to contain the secret of a device"),
                 *compared,
             ),
             sections=(

@@ -1,4 +1,4 @@
-"""A printed letter: a Letter of core/letter.py, with a secret and lines for signatures, which exist only on paper.
+"""A printed letter: a Letter (core/letter.py) that can also have a secret and lines for signatures.
 
 This module says what is printed. `adapters/printing` decides where on the page it is printed.
 """

@@ -11,7 +11,7 @@ from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
 
-# The name of the test credential, which mfa-kit reserves. The credential stays on the key if a verification is killed.
+# The reserved name of the test credential. If a verification is killed, the credential stays on the key until the next.
 TEST = "mfa-kit:test"
 # The issuers in the names of AWS credentials: mfa-kit writes the first, and AWS's QR codes contain the second.
 ISSUERS = ("AWS", "Amazon Web Services")
@@ -70,7 +70,7 @@ def verify_key(
 def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> None:
     """Delete the test credential that an interrupted check may have written.
 
-    If it may still be on the key, add a note to the error.
+    If this fails, add a note to the error: the test credential may still be on the key.
     """
     try:
         with keys.open(key) as applet:
@@ -78,7 +78,9 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
                 applet.delete(TEST)
     except (DeviceFault, KeyboardInterrupt) as left:
         again = "the next mfa-kit verify oath removes it"
-        error.add_note(Note(f"{TEST} may still be on {key.description}: {str(left) or 'interrupted'}; {again}"))
+        error.add_note(
+            Note(f"the credential {TEST} may still be on {key.description}: {str(left) or 'interrupted'}; {again}")
+        )
 
 
 def judge_fitness(
@@ -110,7 +112,7 @@ def _fitness(
         yield Check(
             "credentials of the account",
             Value.WARN if there else Value.PASS,
-            ", ".join(there) if there else f"none of {account}",
+            ", ".join(there) if there else f"none of account {account}",
         )
     yield _round_trip(applet, seed, at) if seed else Check("round trip", Value.NOT_APPLICABLE, "skipped: --no-write")
 
@@ -134,7 +136,7 @@ def _firmware(key: OathKey, *, proven: bool) -> Iterator[Check]:
 def _room(key: OathKey, used: int) -> Check:
     left = key.left(used)
     if left is None:
-        return Check("room", Value.WARN, f"{used} used; its capacity is unknown")
+        return Check("room", Value.WARN, f"{used} used; the key's capacity is unknown")
     return Check("room", Value.PASS if left else Value.FAIL, f"{used} used, {left} free")
 
 
@@ -161,4 +163,6 @@ def _round_trip(applet: OathApplet, seed: Seed, at: float) -> Check:
     step = otp.step(at)
     if code != next(otp.codes(seed, range(step, step + 1))):
         return Check("round trip", Value.FAIL, "the key computes codes that do not match the secret")
-    return Check("round trip", Value.PASS, "written, computed, compared and deleted; nothing else changed")
+    return Check(
+        "round trip", Value.PASS, "a test credential gave the right code and was deleted; nothing else changed"
+    )

@@ -1,4 +1,4 @@
-"""Proves that an OATH key has the secret of a user's MFA device."""
+"""Checks whether an OATH key has the secret of a user's MFA device."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class ConsecutiveCodes(Protocol):
     """Computes two consecutive codes with an applet. The user touches the key if the credential requires it."""
 
     def __call__(self, applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
-        """Return the codes of the previous and the current step at the time of the last touch."""
+        """Return the codes of the previous and the current step. `now` is called after the last touch."""
         ...
 
 
@@ -110,8 +110,8 @@ def judge_belonging(
 ) -> Proof | Refused:
     """Compute a code on the key, check it, and return the verdict. The check fails if there is no key.
 
-    The code is compared with the secret of the claim, if there is one. `accepts`, if given, lets AWS check this code or
-    two other codes of the key, and returns whether AWS accepts them. `level` is the name of this check in the verdict.
+    If the claim has a secret, the code is compared with it. `accepts` asks AWS whether it accepts this code, or two
+    other codes of the key; None means that AWS is not asked. `level` is the name of the check by AWS in the verdict.
     """
     return judged(_belonging(claim, key, applet, now=now, accepts=accepts, level=level))
 
@@ -147,7 +147,7 @@ def _passed(passed: bool) -> Value:
 def _by_seed(right: bool | None) -> Check:
     if right is None:
         return Check(
-            "level: local", Value.WARN, "the key computed a code, but it was not checked: only AWS has the secret"
+            "level: local", Value.WARN, "the key computed a code, but the code was not checked: only AWS has the secret"
         )
     return Check("level: local", _passed(right), "the key's code was checked with the secret in the backup")
 

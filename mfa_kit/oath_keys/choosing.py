@@ -95,7 +95,7 @@ def _holds(keys: PluggedOathKeys, key: OathKey, label: str) -> bool:
 
 
 def code_on_key(keys: PluggedOathKeys, label: str, wanted: str | None, *, at: float) -> str | None:
-    """Return the code that the credential `label` has at the Unix time `at`, or None if no key has this credential.
+    """Return the code of the credential `label` at the Unix time `at`, or None if no key has this credential.
 
     `wanted` is the serial, reader or identity of the key to use; None means the only key with the credential.
     """

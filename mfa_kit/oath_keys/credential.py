@@ -1,4 +1,4 @@
-"""Values of OATH keys: what a plugged-in key reports about itself."""
+"""What a plugged-in OATH key reports about itself, and whether ykman finds the key."""
 
 from dataclasses import dataclass
 
@@ -21,8 +21,9 @@ class OathKey:
     """A key with the YKOATH applet.
 
     `identity` is the ID of the applet: a random text, which changes with each reset. `used` is the number of
-    credentials, and `labels` are their names. While the key is locked, `used` is None and `labels` is empty. `room` is
-    the maximum number of credentials that the model can hold. `serial`, `firmware` and `room` are None if unknown.
+    credentials, and `labels` are their names. If the key is locked with a password, `used` is None and `labels` is
+    empty. `room` is the maximum number of credentials that the model can hold. `serial`, `firmware` and `room` are None
+    if unknown.
 
     `reader` is PC/SC's name for the reader. It does not identify the key, because the names and the order of readers
     change. `where` is the same name without control characters. `what` is the name of the model, or the name of the
@@ -47,7 +48,7 @@ class OathKey:
         return None if self.used is None else self.left(self.used)
 
     def left(self, used: int) -> int | None:
-        """How many more credentials fit on a key that has `used` credentials, or None if its model is unknown."""
+        """How many more credentials fit on a key that has `used` credentials, or None if `room` is unknown."""
         return None if self.room is None else max(0, self.room - used)
 
     @property
