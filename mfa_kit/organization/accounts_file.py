@@ -49,7 +49,7 @@ class AccountFault:
 
 @dataclass(frozen=True, slots=True)
 class ParsedAccounts:
-    """The accounts of a file that have no error, and the errors of all other accounts."""
+    """The valid accounts of a file, and all errors in the file."""
 
     accounts: list[OrgAccount]
     faults: list[AccountFault]
@@ -63,8 +63,8 @@ def number_accounts(index: int, _: str | None) -> str:
 def parse_accounts(document: object, *, locate: Locate = number_accounts) -> ParsedAccounts:
     """Parse an accounts file. `document` is the value that was read from its JSON or YAML.
 
-    Return the valid accounts, and the errors of the others. `locate` returns the place of an account in the file, for
-    error messages. Raise UsageFault if there is no list of accounts, or if `vars` is invalid.
+    Return the valid accounts, and all errors. `locate` returns the place of an account in the file, for error messages.
+    Raise UsageFault if there is no list of accounts, or if the top-level key `vars` is invalid.
     """
     items, shared, faults = _top(document)
     accounts: list[OrgAccount] = []
@@ -264,13 +264,13 @@ def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> Non
     """
     if isinstance(value, dict | list):
         if id(value) in above or len(above) > DEEPEST:
-            raise UsageFault("a value contains itself, or is nested too deep", "write it without references (*)")
+            raise UsageFault("a value contains itself, or is nested too deep", "write the value without references (*)")
         if id(value) not in done:
             for each in [*value.keys(), *value.values()] if isinstance(value, dict) else value:
                 _check_plain(each, above=above | {id(value)}, done=done)
             done.add(id(value))
     elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
-        raise UsageFault(f"a value is not text, a number, a list or an object but {_quoted(value)}", "write it as text")
+        raise UsageFault(f"JSON cannot represent one of the values (type: {_quoted(value)})", "write the value as text")
 
 
 def accounts_document(accounts: Iterable[OrgAccount], *, partition: str) -> dict[str, object]:

@@ -94,7 +94,7 @@ def _unread(account: OrgAccount, state: VisitState, error: MfaKitError) -> Visit
 
 
 def skipped(accounts: Iterable[OrgAccount]) -> list[Visit[T]]:
-    """Return an outcome for each of these accounts. No work was done in them, because they are not active.
+    """Return the outcomes of accounts in which no work is done, because none of them is known to be active.
 
     The outcome is SKIPPED. If the state of an account is UNKNOWN, the account may be active, so the outcome is FAILED.
     """

@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 S = TypeVar("S")
 T = TypeVar("T")
 
-# How many accounts may be in a pause, in addition to the accounts that have a place. The number is limited, because
-# each account that was started has threads and results in memory.
+# How many accounts may pause at the same time, in addition to the accounts that have a place. The number is limited,
+# because each account that was started has threads and results in memory.
 WAITING = 100
 # The seconds that running requests get to end after an error or Ctrl-C. If they take longer, the command prints for
 # which accounts it waits.
@@ -53,9 +53,10 @@ _PLACE: ContextVar[AccountPlace | None] = ContextVar("place", default=None)
 
 
 def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Callable[[float], None]:
-    """Return a function that calls `sleep`, and leaves the place of this thread's account to another account meanwhile.
+    """Return a version of `sleep` during which the account of this thread gives up its place.
 
-    A pause shorter than `least` seconds keeps the place. In a thread that works in no account, return `sleep` itself.
+    The account keeps its place in a pause shorter than `least` seconds. In a thread that works in no account, return
+    `sleep` itself.
     """
     place = _PLACE.get()
     if place is None:
@@ -72,7 +73,7 @@ def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Call
 
 
 class Places(Generic[S, T]):
-    """Calls `act` with each item, such as an account, in a thread of its own.
+    """Calls `act` with each item, such as an account, in a separate thread.
 
     A new thread starts only while fewer than `number` threads work. Up to WAITING further threads may pause with a
     function that `leaving_place` returned. A thread continues directly after its pause, even if more than `number`
@@ -130,7 +131,7 @@ class Places(Generic[S, T]):
             pool.shutdown(cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, todo: Iterator[S]) -> None:
-        """Start the next items until no place is free, the maximum number have started, or `stopped` returns True."""
+        """Start the next items until no place is free, `number` + WAITING items run, or `stopped` returns True."""
         while self._free > 0 and len(self._going) < self._number + WAITING and not self._stopped():
             for item in todo:
                 self._change(-1)

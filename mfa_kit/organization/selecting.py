@@ -118,8 +118,8 @@ def names_of(accounts: Iterable[OrgAccount]) -> list[str]:
 def nearest(given: str, known: Iterable[str]) -> str:
     """Return a hint with the text in `known` that is most similar to `given`, or "" if no text is similar.
 
-    Return "" for a complete account ID, because it may be the correct ID of an account that is not in `known`. The hint
-    would name a different account.
+    Return "" for a complete account ID, because it may be the correct ID of an account that is not in `known`. A hint
+    would then name a different account.
     """
     if ACCOUNT_ID.fullmatch(given):
         return ""
@@ -146,7 +146,7 @@ def _nothing_chosen(skipped: Sequence[OrgAccount], *, any_listed: bool) -> Usage
         return UsageFault(f"none of the selected accounts is ACTIVE: {states}", "select other accounts")
     if any_listed:
         return UsageFault(
-            "no account matches all of --include, --exclude and --account-tag", "omit one of these options"
+            "--include, --exclude and --account-tag together select no account", "omit one of these options"
         )
     return UsageFault("no accounts were found", "choose an organizational unit that has accounts, or another file")
 

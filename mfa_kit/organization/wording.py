@@ -46,9 +46,9 @@ def accounts_in_words(accounts: Sequence[OrgAccount]) -> str:
 def by_reason(found: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:
     """Group accounts by reason, and return pairs of a list of accounts and the reason that they share.
 
-    `found` has pairs of an account and a reason. A reason may contain the ID or the label of its account. If several
-    accounts have the same reason except for these, the word ACCOUNT replaces the ID and the label. The groups are in
-    the order of their first accounts.
+    `found` has pairs of an account and a reason. A reason may contain the ID or the label of its account. If reasons
+    differ only in these, they count as the same reason, and the word ACCOUNT replaces the ID and the label. The groups
+    are in the order of their first accounts.
     """
     groups: dict[str, list[tuple[OrgAccount, str]]] = defaultdict(list)
     for account, reason in found:

@@ -178,8 +178,14 @@ def test_faults_of_json_have_the_number_of_the_account(tmp_path: Path) -> None:
         ("vars: {}", "the file's 'accounts' is not a list of accounts, or is empty"),
         ("accounts: [1]\nvars: []", "'vars' at the top of the file: the variables are not an object"),
         ("accounts: [1]\nvars: &v {a: [*v]}", "'vars' at the top of the file: a value contains itself"),
-        ("accounts: [1]\nvars: {a: .inf}", "'vars' at the top of the file: a value is not text, a number"),
-        ("accounts: [1]\nvars: {a: !!binary aGk=}", "'vars' at the top of the file: a value is not text, a number"),
+        (
+            "accounts: [1]\nvars: {a: .inf}",
+            "'vars' at the top of the file: JSON cannot represent one of the values (type: float)",
+        ),
+        (
+            "accounts: [1]\nvars: {a: !!binary aGk=}",
+            "'vars' at the top of the file: JSON cannot represent one of the values (type: bytes)",
+        ),
         (
             f"accounts: [1]\nvars: {'[' * 99}{']' * 99}",
             "'vars' at the top of the file: the variables are not an object",

@@ -85,7 +85,7 @@ def test_an_empty_selection_is_an_error() -> None:
     """The error says whether no account is listed, none matches, or none is ACTIVE."""
     with pytest.raises(UsageFault, match="no accounts were found"):
         select_accounts([], AccountsChoice())
-    assert fault(AccountsChoice(include=("dev",), tags=("env:prod",)))[0].startswith("no account matches all of")
+    assert fault(AccountsChoice(include=("dev",), tags=("env:prod",)))[0].endswith("together select no account")
     assert fault(AccountsChoice(include=("old",)))[0] == (
         "none of the selected accounts is ACTIVE: old (000000000003) is SUSPENDED"
     )
