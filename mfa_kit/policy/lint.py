@@ -56,7 +56,7 @@ class Trap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPolicy:
-    """A parsed policy. `statements` has pairs of a name, which is the Sid or `statement N`, and a statement.
+    """A parsed policy. `statements` has pairs: a name (the Sid or `statement N`) and the statement.
 
     `on` is the kind of entity that has or will get the policy, and `partition` is the account's partition. Both are
     None if unknown.
@@ -69,7 +69,7 @@ class ReadPolicy:
 
     @property
     def forcing(self) -> list[tuple[str, IamStatement]]:
-        """The statements that deny requests because they lack MFA."""
+        """The Deny statements that apply to requests without MFA, but not to sessions with fresh MFA."""
         return [(name, each) for name, each in self.statements if not each.allow and _reach(each).only_without_mfa]
 
 
@@ -127,7 +127,7 @@ def _bool(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="bool",
                 statement=name,
-                what="requests with plain access keys lack this condition key, so Bool does not deny them",
+                what="requests with plain access keys lack aws:MultiFactorAuthPresent, so Bool does not deny them",
                 instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
             )
 
@@ -138,7 +138,7 @@ def _null(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="null",
                 statement=name,
-                what="console sessions have this condition key without MFA too, so Null does not deny them",
+                what="console sessions have aws:MultiFactorAuthPresent even without MFA, so Null does not deny them",
                 instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
             )
 
@@ -150,14 +150,14 @@ def _inverted(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="inverted",
                 statement=name,
-                what="it denies requests with MFA, and lets some without MFA pass",
+                what="it denies requests with MFA, and does not deny all requests without MFA",
                 instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
             )
         if each.allow and (reach.keys or reach.console) and not reach.fresh:
             yield Trap(
                 name="inverted",
                 statement=name,
-                what="it allows requests without MFA only",
+                what="it allows requests without MFA, but not requests with MFA",
                 instead='"Bool": {"aws:MultiFactorAuthPresent": "true"}',
             )
 
@@ -196,12 +196,12 @@ def _operator(read: ReadPolicy) -> Iterator[Trap]:
                     name="operator",
                     statement=name,
                     what=f"{operator} is the wrong operator for a condition key with a single Boolean value",
-                    instead="Bool to allow with MFA, or BoolIfExists to deny without",
+                    instead="Bool to allow requests with MFA, or BoolIfExists to deny requests without MFA",
                 )
 
 
-# Statements that name resources are evaluated for an example user, zoe. ACCOUNT is the start of all ARNs in zoe's
-# account, and OF_SOMEBODY is the context of zoe's requests.
+# Statements that name resources are evaluated for an example user, zoe. ACCOUNT is the start of all IAM ARNs in
+# zoe's account, and OF_SOMEBODY is the context of zoe's requests.
 ACCOUNT = "arn:aws:iam::123456789012:"
 OF_SOMEBODY: RequestContext = {"aws:username": "zoe"}
 # Matches the start of an IAM ARN, up to the account. mfa-kit assumes that a policy names only the user's own account.
@@ -209,7 +209,7 @@ OWN_ACCOUNT = re.compile(r"arn:[^:]*:iam::[^:]*:")
 
 
 def _covers(statement: IamStatement, action: str) -> bool:
-    """Whether a statement covers, or might cover, an action of a user on the same user or on the user's device.
+    """Whether a statement covers, or might cover, an action that zoe takes on the user zoe or on zoe's new device.
 
     sts:GetSessionToken has no resource, so it is tested with the resource `*`.
     """
@@ -262,7 +262,7 @@ def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="enrolling",
                 statement=name,
-                what=f"{denied[0]} is allowed but denied without MFA: users cannot create a first device",
+                what=f"{denied[0]} is allowed but denied without MFA: users cannot enroll a first device",
                 instead=f"add {' and '.join(denied)} to NotAction, or do not allow them",
             )
 

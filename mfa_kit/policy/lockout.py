@@ -58,7 +58,7 @@ NOTHING = "the policies deny all work even with MFA"
 JUDGED = "what the policies deny depends on conditions that cannot be evaluated"
 UNJUDGED = "what the policies deny is unknown: "
 MEND = "change the policy so that it allows some work, or take this user out of the group"
-SESSION = "exempt sts:GetSessionToken from the deny, as the policy of `mfa-kit policy show` does"
+SESSION = "exempt sts:GetSessionToken from the Deny statement, as the policy of `mfa-kit policy show` does"
 ROLE = "give the program a role, or take this user out of the group"
 UNREAD = "the MFA devices of this user could not be read"
 SHUT = {AccessState.LOCKED, AccessState.ENROLLS, AccessState.UNKNOWN}
@@ -182,7 +182,7 @@ def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: Reque
 def _lost(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> tuple[bool | None, list[ActionOnResource]]:
-    """Return whether the policies in `more` would deny all actions that are allowed now, and the actions they deny.
+    """Return a pair: whether the policies in `more` would deny all actions that are allowed now, and what they deny.
 
     The first value is True if no action would stay allowed, False if at least one would, and None if that is unknown.
     The second value lists the actions that the policies would or might deny, each with its resource.
@@ -198,7 +198,7 @@ def _lost(
 
 
 def _allowed(policies: EntityPolicies, request: RequestContext) -> list[ActionOnResource]:
-    """Return actions that the policies allow, each with its resource: one action per service, resource and policy.
+    """Return examples of allowed actions, each with its resource: one action for each service, resource and policy.
 
     Policy variables in the resources are replaced.
     """
@@ -272,9 +272,9 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}"),
         (not bare.would and bool(bare.lost) and not usable, AccessState.CHANGES, f"denied without MFA: {bare.lost}"),
         (not bare.would and not bare.lost, AccessState.FINE, "no policy requires MFA for this sign-in"),
-        (not bare.would, AccessState.FINE, f"signs in with {', '.join(sorted(usable))}"),
+        (not bare.would, AccessState.FINE, f"signs in with MFA: {', '.join(sorted(usable))}"),
         (len(one.devices) == 1 and bool(usable), AccessState.RISKS, _single(one)),
-        (bool(usable), AccessState.FINE, f"signs in with {', '.join(sorted(usable))}"),
+        (bool(usable), AccessState.FINE, f"signs in with MFA: {', '.join(sorted(usable))}"),
         *_without_device(one, more, snapshot),
     )
     return _first_case(one, "console", cases, first=MEND if with_mfa.would else _enroll(one), already=bare.does)
@@ -380,7 +380,7 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
         (
             DeviceType.FIDO2 in one.types,
             AccessState.LOCKED,
-            f"only security keys as devices, but STS accepts only codes{unused}",
+            f"the only MFA devices are security keys, but STS accepts only codes{unused}",
         ),
         (one.mfa is not False and not one.devices, AccessState.UNKNOWN, UNREAD),
         (True, AccessState.LOCKED, f"no device that shows codes{unused}"),

@@ -53,21 +53,21 @@ def _sign_in(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
     )
     yield SetupStep(
         what="end all sessions, and deny everything from now on",
-        why="existing sessions last up to 36 hours, console sessions up to 90 days, and new ones can begin until the "
-        "password is deleted; to undo this, delete the policy",
+        why="existing sessions last up to 36 hours, console sessions up to 90 days, and new sessions can begin until "
+        "the password is deleted; to undo this, delete the policy",
         state=StepState.TO_DO,
         commands=session_commands(name, at=None),
     )
     yield SetupStep(
         what="delete the password",
-        why="a new password can be set later, but not the old one",
+        why="a new password can be set later; the old one cannot be restored",
         state=_state(present=one.password if one and known else None),
         commands=(command("aws", "iam", "delete-login-profile", "--user-name", name),),
     )
 
 
 def _removals(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
-    """Yield the step that removes the MFA devices, which cannot be undone, and the step that removes memberships."""
+    """Yield the step that removes the MFA devices, which cannot be undone, and the step that ends group memberships."""
     devices = one.devices if one else ()
     complete = one is not None and one.complete
     revoke = command("mfa-kit", "revoke", name)
@@ -80,7 +80,7 @@ def _removals(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
     )
     groups = one.user.groups if one else ()
     yield SetupStep(
-        what="leave the groups",
+        what="remove the user from all groups",
         why="so that a credential that was overlooked has no permissions; the user can be added again",
         state=_state(present=bool(groups) if one else None),
         commands=tuple(

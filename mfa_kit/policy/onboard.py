@@ -109,7 +109,7 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
         ),
         SetupStep(
             what="an initial password, which must be changed at the first sign-in",
-            why="a prompt asks for the password, so it is not in the shell history; do not hand it over yet",
+            why="a prompt asks for the password, so it is not in the shell history; do not hand over the password yet",
             state=_state(done=there is not None and there.password, known=known),
             commands=(password_prompt(user),),
         ),
@@ -242,7 +242,7 @@ def _first_administrator(everybody: Sequence[AccountUser], group: str, *, admin:
     create, join = _create_user(admin, group)
     return SetupStep(
         what=f"an administrator, {admin}, instead of root",
-        why="a member of the group, with a device before the first sign-in",
+        why="the administrator is in the group, and has a device before the first sign-in",
         state=_state(done=any(one.mfa and one.password for one in in_group), known=known),
         commands=(
             *((join,) if any(one.name == admin for one in everybody) else (create, join)),
@@ -312,7 +312,7 @@ def _support(snapshot: Snapshot, *, known: bool) -> SetupStep:
     attach = command("aws", "iam", "attach-role-policy", "--role-name", SUPPORT_ROLE, "--policy-arn", policy)
     return SetupStep(
         what="a role for AWS Support, so that an incident needs no administrator",
-        why="users need MFA to assume it; allow sts:AssumeRole on this role to users who may open cases",
+        why="users need MFA to assume this role; allow users who may open cases to call sts:AssumeRole on it",
         state=_state(done=there, known=known),
         commands=(attach,) if exists else (create, attach),
     )
@@ -324,7 +324,7 @@ def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[Setup
     unknown = any(one.mfa is None or one.credentials is None for one in everybody) or snapshot.hole(Part.REPORT)
     return [
         SetupStep(
-            what=f"a device for each user with a password (users without one: {len(bare)})",
+            what=f"a device for each user with a password (users without a device: {len(bare)})",
             why="users need a device before a policy requires MFA",
             state=StepState.UNKNOWN if unknown and not bare else _state(done=not bare),
             commands=tuple(command("mfa-kit", "enroll", one.name, "--with", "virtual") for one in bare),

@@ -144,7 +144,7 @@ CHANGES = AccessState.CHANGES
         ({"policies": BOTH}, NARROW, CHANGES, "denied without MFA: s3:Get* on arn:aws:s3:::b/*"),
         ({"policies": BOTH}, FOR_ALL, CHANGES, "denied even with MFA: s3:Get* on arn:aws:s3:::b/*"),
         ({"policies": BOTH}, SOMETIMES, CHANGES, "denied without MFA: s3:Get*"),
-        ({"policies": BOTH, "devices": [DEVICE]}, NARROW, FINE, "signs in with virtual"),
+        ({"policies": BOTH, "devices": [DEVICE]}, NARROW, FINE, "signs in with MFA: virtual"),
         ({"attached": [ADMINISTRATOR]}, NARROW, CHANGES, "denied without MFA: s3:* on arn:aws:s3:::b/*"),
         ({"policies": {}}, NARROW, FINE, "no policy requires MFA for this sign-in"),
     ],

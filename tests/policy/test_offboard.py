@@ -29,7 +29,7 @@ def test_what_can_be_undone_comes_first() -> None:
         ("end", todo),
         ("delete", todo),
         ("remove", todo),
-        ("leave", todo),
+        ("remove", todo),
         ("what", todo),
     ]
     script = shell_script(offboard_steps(snapshot, "alice"))
