@@ -119,8 +119,8 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     steps=(
                         LetterStep(
                             text="The command removes the custodians' layers of encryption, one after the other. "
-                            "After each -i is the file with one custodian's key. Replace NN with the number in the name of "
-                            "the set's file.",
+                            "After each -i is the file with one custodian's key. Replace NN with the number in the "
+                            "name of the set's file.",
                             commands=(
                                 "umask 077",
                                 f"{pipe} > /dev/shm/identity.txt",
