@@ -182,9 +182,9 @@ def test_files_that_are_not_an_account(tmp_path: Path, name: str, text: str | No
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ({"user": []}, "the description: unknown field 'user' of type list"),
-        ({"users": {}}, "the description: unknown field 'users' of type dict"),
-        ({"users": [{"name": "a", "password": "secret"}]}, "users: unknown field 'password' of type str"),
+        ({"user": []}, "the description: unknown field 'user'"),
+        ({"users": {}}, "the description: the field 'users' is a dict, not a list"),
+        ({"users": [{"name": "a", "password": "secret"}]}, "users: the field 'password' is a str, not a bool"),
         ({"users": ["alice"]}, "users: 'alice' is not a table"),
         ({"users": [{"name": "a b"}]}, "one of the users has the invalid name 'a b'"),
         ({"users": [{}]}, "one of the users has the invalid name None"),

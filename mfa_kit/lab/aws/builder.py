@@ -161,7 +161,7 @@ def _add_device(account: LabAccount, user: LabUser | None, described: DescribedD
 
 def _add_fido(account: LabAccount, user: LabUser, described: DescribedDevice, *, enabled: datetime) -> None:
     if not described.serial and not described.name:
-        raise KeyError("name")
+        raise UsageFault("devices: a fido device has no name", "add the field 'name'")
     serial = described.serial or u2f_serial(account.partition, account.id, user=user.name, name=described.name)
     key = FidoDevice(serial, dict(described.certifications))
     key.enable_date = enabled

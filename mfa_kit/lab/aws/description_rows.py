@@ -134,11 +134,11 @@ class CheckedRow:
         if not isinstance(row, dict):
             raise UsageFault(f"{where}: {row!r} is not a table", FORM)
         for name, value in row.items():
-            if name not in allowed or type(value) is not allowed[name]:
-                choices = ", ".join(f"{key} ({wanted.__name__})" for key, wanted in allowed.items())
+            if name not in allowed:
+                raise UsageFault(f"{where}: unknown field {name!r}", f"remove it, or use {', '.join(allowed)}")
+            if type(value) is not allowed[name]:
                 raise UsageFault(
-                    f"{where}: unknown field {name!r} of type {type(value).__name__}",
-                    f"remove it, or use {choices}",
+                    f"{where}: the field {name!r} is a {type(value).__name__}, not a {allowed[name].__name__}", FORM
                 )
         self._row: Mapping[str, object] = row
 
