@@ -71,7 +71,7 @@ class RolloutProgress:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no account is left."""
+        """Whether the work in all accounts is complete."""
         return self.complete == self.accounts
 
 

@@ -76,7 +76,7 @@ class PersonAtPage:
         """Raise Declined unless the admin types the word `typed`."""
         text = f"{what}; type {typed} to continue"
         if self._ask(Question(asks=Asks.TEXT, text=text)).reveal().strip() != typed:
-            raise Declined(f"{typed} was not typed, so nothing was done", f"type {typed}, or use {instead}")
+            raise Declined(f"the answer was not {typed}, so nothing was done", f"type {typed}, or use {instead}")
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
         """Return the index of the option whose button the admin pressed. Raise Declined for any other answer."""
