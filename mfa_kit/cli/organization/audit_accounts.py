@@ -1,4 +1,4 @@
-"""`mfa-kit audit` in many accounts. It prints one result for all, and can write a folder of files for each account."""
+"""`mfa-kit audit` in many accounts: prints the results of all accounts, and can write a folder for each account."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,8 @@ NARROW = ("account_name", "account", "state", "critical", "high", "unknown", "wi
 class Questions:
     """The rules and options of an audit, which are the same for all accounts.
 
-    `accepted` has the entries of the baseline. If `form` is `asff` or `ocsf`, the findings are needed as records.
+    `accepted` has the entries of the baseline. If `form` is `asff` or `ocsf`, the audit prints its findings as records
+    for other programs.
     """
 
     rules: Sequence[AuditRule]
@@ -108,7 +109,7 @@ def audit_accounts(
 
 
 def _for_one_account(options: Mapping[str, object]) -> None:
-    """Raise UsageFault if an option is given that works with a single account only."""
+    """Raise UsageFault if one of these options was given, because they work only with a single account."""
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise UsageFault(
@@ -127,11 +128,11 @@ def _audit_rest(
     settings: Settings,
     keeps: bool,
 ) -> list[Visit[Audited]]:
-    """Audit the chosen accounts that are not in `done`. Write an account's folder as soon as the account is read.
+    """Audit the chosen accounts that are not in `done`. With `folders`, write each account's folder once it is audited.
 
-    Return a Visit for each account, with its audit or with the reason why the account could not be read. `root` returns
-    a port that reads the state of the accounts' root users. With `keeps`, each Visit has the complete result of the
-    audit.
+    Return a Visit for each of these accounts and for each skipped account, with the audit or with the reason why there
+    is none. `root` returns a port that reads the state of the accounts' root users. With `keeps`, each Visit has the
+    complete result of the audit.
     """
     kept = {visit.account.id for visit in done}
     left = [account for account in organization.selection.chosen if account.id not in kept]
@@ -177,7 +178,7 @@ def _dated(
     *,
     is_new: bool,
 ) -> Audited:
-    """Return an audit with the records of its findings, and with `is_new` also record the audit in the ledger.
+    """Return the audit `found` with its field `records` filled in. With `is_new`, also record the audit in the ledger.
 
     If the output is neither ASFF nor OCSF, return the audit unchanged and record nothing. One thread makes all calls
     of this function, each as soon as an account's audit is complete.
@@ -200,11 +201,11 @@ def _begin(
     settings: Settings,
     keeps: bool,
 ) -> list[Visit[Audited]]:
-    """Begin a run, or with --resume continue the last run.
+    """Begin a run, or with --resume continue the last run if there is one.
 
-    Return a list with one Visit for each account that the last run read completely; empty for a new run. These
-    accounts are not read again: the rules are evaluated on the snapshots of the last run, and the files are written
-    again. With `keeps`, each Visit has the complete result of the audit.
+    Return a list with one Visit for each account that the last run read completely. The list is empty for a new run.
+    The accounts in the list are not read again: the rules are evaluated on the snapshots of the last run, and the files
+    are written again. With `keeps`, each Visit has the complete result of the audit.
     """
     options = {
         "file": [str(accounts.file)] if accounts.file else [],
@@ -243,7 +244,7 @@ def _audited(snapshot: Snapshot, account: OrgAccount, questions: Questions) -> A
 
 
 def _accepted(answers: Sequence[RuleAnswer], snapshot: Snapshot, questions: Questions) -> list[RuleAnswer]:
-    """Return the answers of the rules with each finding that the baseline accepts moved to their field `accepted`."""
+    """Return the rules' answers. Findings that the baseline accepts are moved to the answers' field `accepted`."""
     return apply_baseline(answers, entries_about(snapshot.account, questions.accepted), at=snapshot.at)
 
 
@@ -254,9 +255,9 @@ def _reduced(found: Audited, *, keeps: bool) -> Audited:
 def _note_unused(
     visits: Sequence[Visit[Audited]], accepted: Sequence[Acceptance], settings: Settings, baseline: Path | None
 ) -> None:
-    """Print a note for each entry of the baseline whose finding is gone from all accounts that the entry is about.
+    """Print each baseline entry whose finding no longer exists in any of the accounts to which the entry applies.
 
-    If an account could not be read, its findings are unknown, and nothing is printed.
+    If any account could not be read, print nothing, because the findings of that account are unknown.
     """
     if any(visit.state in UNREAD for visit in visits):
         return
@@ -268,7 +269,7 @@ def _note_unused(
 
 
 def _files(found: Audited, snapshot: Snapshot) -> dict[str, str]:
-    """Return the files of an account's folder: its snapshot, and its audit as `--output json` prints it."""
+    """Return the texts of an account's files by name: the snapshot, and the audit as `--output json` prints it."""
     document = {"schema": "mfa-kit/audit", "version": VERSION, **(found.document or {})}
     return {**wiring.organization_audit.snapshot_file(snapshot), AUDIT_FILE: json.dumps(document) + "\n"}
 
@@ -319,10 +320,9 @@ def _print(
 
 
 def _row(visit: Visit[Audited], roots: Mapping[str, RootVerdict]) -> ResultRow:
-    """Return an account's row.
+    """Return an account's row: failed rules by severity, numbers of users, and the verdict on the root user.
 
-    It has the number of failed rules by severity, the number of users without MFA, and the verdict on the root user. If
-    the account could not be read, the numbers are None.
+    If the account was not read, the numbers are None.
     """
     found = visit.found.overview if visit.found else None
     return {

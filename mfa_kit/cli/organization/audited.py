@@ -16,8 +16,8 @@ class Audited:
     `overview` has the figures that are compared between accounts. `document` is the complete result. To save memory, it
     is None if only the figures are needed. If `failed` is true for any account, the command exits with 1. `unused` has
     the entries of the baseline whose findings this account no longer has. `answers` has the answers of the rules
-    before the baseline is applied, and `records` has the findings for other programs; both are empty unless they are
-    needed.
+    before the baseline is applied, and `records` has the findings for other programs. Both are empty if the output form
+    is neither `asff` nor `ocsf`.
     """
 
     overview: AuditOverview

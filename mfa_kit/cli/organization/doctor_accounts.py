@@ -20,14 +20,14 @@ ROWS = RowsOfAccounts(
 
 
 def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], Settings], output: Output) -> int:
-    """Check the access to each of many accounts. Return the exit code: 1 if any account has a problem, otherwise 0."""
+    """Check mfa-kit's access to each account. Return the exit code: 1 if any account has a problem, otherwise 0."""
     wrong: list[str] = []
     settings = read_settings()
     with wiring.organization.open_organization(settings, accounts) as organization:
 
         def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
-            # The default role is for audits. If the command line names another role, assume that this role is for
-            # enrolling, and do not require the permissions that only an audit needs.
+            # The default role is for audits. Any other role is taken to be for enrolling, so permissions that only an
+            # audit needs are not required.
             found = list(
                 wiring.account_diagnosis.diagnose_account(
                     opened.iam, opened.caller, enrolls=accounts.role_name != AUDIT_ROLE

@@ -41,8 +41,8 @@ def print_rows(
 ) -> list[Visit[AccountRows]]:
     """Read each account with `read`, and print the rows of all accounts.
 
-    Each row begins with the account. An account that could not be read, or that is not active, gets one row with its
-    state. If a part of an account could not be read, the reason is printed, and the account has one more row with it.
+    Each row begins with the account's ID and name. An account that could not be read, or that is not active, gets one
+    row with its state. If a part of an account could not be read, print the reason, and also a row with the reason.
     Return a Visit for each account, with its rows or with the reason why there are none. Raise AwsFault if no account
     could be read.
     """

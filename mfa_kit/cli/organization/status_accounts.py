@@ -1,4 +1,4 @@
-"""`mfa-kit status` in many accounts. It takes the same snapshot as an audit, so not each user needs a separate call."""
+"""`mfa-kit status` in many accounts. It reads the same snapshot as an audit, without calls for single users."""
 
 from mfa_kit import wiring
 from mfa_kit.account.account_users import AccountUser, account_users
@@ -38,7 +38,7 @@ def status_in_accounts(
     """
     alone = {"--backup-dir": of_one_account["backup_dir"], "--each-user": of_one_account["each_user"]}
     if user or any(alone.values()):
-        what = f"the user {user}" if user else next(name for name, given in alone.items() if given)
+        what = f"USER ({user})" if user else next(name for name, given in alone.items() if given)
         raise UsageFault(
             f"{what} cannot be used with several accounts",
             "leave it out, or run the command without --accounts and --org",

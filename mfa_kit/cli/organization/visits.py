@@ -31,9 +31,9 @@ def visiting(
 ) -> Iterator[Iterator[Visit[T]]]:
     """Work in each account, and yield an iterator over the Visits. A Visit is the outcome of the work in one account.
 
-    The Visits of skipped accounts come first, then those of the chosen accounts as they finish. `accounts` replaces the
-    chosen accounts. `is_whole` returns False for a result from which a part of the account is missing, because the part
-    could not be read. All work ends when the context ends.
+    The Visits of skipped accounts come first, then those of the chosen accounts as they finish. If `accounts` is given,
+    work in these accounts instead of the chosen accounts. `is_whole` returns False for a result from which a part of
+    the account is missing, because the part could not be read. All work ends when the context ends.
     """
     chosen = organization.selection.chosen if accounts is None else accounts
     visits = visit_accounts(chosen, work, each=organization.each, is_whole=is_whole)
