@@ -30,7 +30,8 @@ class Size(NamedTuple):
 class Page:
     """The content of the screen: a QR code (`symbol`), secrets as text, messages, a countdown, and the prompt.
 
-    The last line of the window stays free, so that the line break after an answer does not scroll the page.
+    While a question is asked, `prompt` begins with the countdown. The last line of the window stays free, so that the
+    line break after an answer does not scroll the page.
     """
 
     symbol: Symbol

@@ -27,7 +27,7 @@ def compile_query(expression: str) -> Callable[[object], object]:
         except JMESPathError as error:
             raise UsageFault(
                 f"--query cannot be applied to the result: {_first_line(error)}",
-                "to see what was done: mfa-kit ledger show; to see the whole result, omit --query",
+                "to see what the command did: mfa-kit ledger show; to see the whole result, omit --query",
             ) from None
         return found
 

@@ -24,7 +24,9 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=MethodVerb, epilog=EPILOG)
 @device_options
 @options.DEVICE
-@click.option("--lost", is_flag=True, help="Remove the old device first, because someone else may have it.")
+@click.option(
+    "--lost", is_flag=True, help="The old device is lost or stolen: remove it before the new device is created."
+)
 def replace(
     *,
     user: str,
@@ -43,7 +45,7 @@ def replace(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Replace an MFA device of USER. The old device is removed after the new device works."""
+    """Replace an MFA device of USER. Without --lost, the old device is removed after the new device works."""
     recipe = METHODS[method]
     sealing = wiring.sealing.Sealing(
         to=to,

@@ -24,7 +24,7 @@ from mfa_kit.wiring.settings import Settings
 @click.option(
     "--leave-without-mfa",
     is_flag=True,
-    help="Also remove the last device. Anyone with the password can then enroll one.",
+    help="Also remove USER's last device. Without MFA, anyone with the password can enroll one.",
 )
 @PASSWORD_STDIN
 def revoke(
@@ -56,7 +56,9 @@ def revoke(
             "backup": entry.backup,
         }
         if leave_without_mfa:
-            desk.progress.alert(f"warning: anyone with the password of {entry.intent.user} can then enroll a device")
+            desk.progress.alert(
+                f"warning: without MFA, anyone with the password of {entry.intent.user} can enroll a device"
+            )
         if settings.dry_run:
             row["steps"] = use_case.removal_steps(entry, lost=lost, desk=desk)
         else:

@@ -137,4 +137,4 @@ def test_the_command_prints_text_or_steps(mfa_kit: MfaKit) -> None:
     assert [row["step"] for row in rows] == [*range(1, len(rows) + 1)]
     assert {"First device: a security key", "When to repeat"} <= {row["why"] for row in rows}
     refused = mfa_kit.run("policy", "onboard", "--root-ceremony", "--user", "eve", "--group", "people")
-    assert (refused.code, "is not about a user" in refused.err) == (2, True)
+    assert (refused.code, "--root-ceremony cannot be used with --user" in refused.err) == (2, True)

@@ -297,7 +297,7 @@ def test_an_index_whose_devices_can_be_undone_is_not_replaced(accounts: Accounts
     before = {file: file.read_bytes() for file in accounts.folder.rglob("*.json")}
     refused = accounts.plan()
     assert refused.code == 2
-    assert f"runs of {accounts.index} created 1 device, which could not be undone without this index" in refused.err
+    assert f"{accounts.index} cannot be replaced: its runs created 1 device, and undo needs this index" in refused.err
     assert {file: file.read_bytes() for file in accounts.folder.rglob("*.json")} == before
     assert accounts.plan(row, more=("-o", accounts.folder / "more.json")).code == 0
     assert accounts.desk.run(*accounts.command("undo", "--yes", "--leave-without-mfa")).code == 0
@@ -396,7 +396,7 @@ def test_accounts_without_a_plan_are_named(accounts: Accounts) -> None:
     for code, command in commands:
         done = accounts.desk.run(*command)
         assert done.code == code, done.err
-        assert f"no plan for account member-002 ({unread}), which could not be read: " in done.err
+        assert f"no plan for account member-002 ({unread}), which rollout plan could not read: " in done.err
         assert f"{ACCOUNTS - 1} accounts not in {accounts.index}: management (000000000000), member-003" in done.err
     chosen = accounts.apply("--include", first)
     assert (chosen.code, "no plan" in chosen.err) == (0, False), chosen.err

@@ -237,7 +237,7 @@ def test_keys_are_read_from_a_file(mfa_kit: MfaKit, recipient: str, tmp_path: Pa
         (("--github", "user", "--base-url", "https://user:pw@forge.example.com"), "is not the address of a forge"),
         (("--github", "user", "--base-url", "https://:pw@forge.example.com"), "is not the address of a forge"),
         (("--github", "user", "--base-url", "https://[forge"), "is not the address of a forge"),
-        (("--github", "user", "-o", "roster.csv"), "would replace the roster"),
+        (("--github", "user", "-o", "roster.csv"), "would overwrite the roster"),
     ],
 )
 def test_wrong_options_are_explained(mfa_kit: MfaKit, tmp_path: Path, more: tuple[str, ...], said: str) -> None:

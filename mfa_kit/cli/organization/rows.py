@@ -13,7 +13,7 @@ from mfa_kit.organization.wording import accounts_in_words, by_reason
 
 
 class AccountRows(NamedTuple):
-    """The rows of one account. `unread` has a text for each part that could not be read, so rows may be missing."""
+    """The rows of one account. If `unread` has texts, about parts that could not be read, rows may be missing."""
 
     rows: Sequence[ResultRow]
     unread: Sequence[str] = ()

@@ -31,7 +31,7 @@ EMPTY = "nothing to remove"
     metavar="N",
     help="Refuse to remove more than N devices.",
 )
-@click.option("--lost", metavar="KEY", help="Do not wait for this key (serial or label), which is lost or was reset.")
+@click.option("--lost", metavar="KEY", help="Continue without this key (serial or label), which is lost or was reset.")
 @PASSWORD_STDIN
 def clean(
     *, older_than: float, limit: int, lost: str | None, password_stdin: bool, settings: Settings, output: Output
@@ -79,7 +79,7 @@ def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress)
 
 
 def _raise_first(errors: Sequence[MfaKitError]) -> None:
-    """Raise the first of these errors, with the others as its notes."""
+    """If there are errors, raise the first error, with the others as its notes."""
     if errors:
         first, *others = errors
         for other in others:

@@ -42,5 +42,5 @@ def compared_lines(document: str, account: AccountSource | None) -> list[str]:
     if compared.why_not:
         return [f"not compared with IAM's policy simulator: {compared.why_not}"]
     if not compared.differing:
-        return ["IAM's policy simulator agrees"]
+        return ["IAM's policy simulator agrees with mfa-kit"]
     return [f"IAM's policy simulator disagrees: {each}" for each in compared.differing]

@@ -84,18 +84,18 @@ def _write(found: Sequence[UserAccess], output: Output) -> None:
 
 
 def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: bool) -> None:
-    """Raise Lockout if a user would be locked out, or if that is not known because some users could not be read."""
+    """Raise Lockout if a user would be locked out, or if some users could not be read and may be locked out."""
     shut = locked_out(found, self_enroll=self_enroll)
     if shut:
         error = Lockout(
             f"{len(shut)} of {len({access.user for access in found})} users would (or might) be locked out",
-            "do what FIRST says for each of them, then run this again",
+            "do what the column FIRST says for each of them, then run this again",
         )
         if not administrators_left(found, snapshot):
             error.add_note("no administrator would still have access, so no one could help these users")
         raise error
     if why := unread_users(snapshot):
         raise Lockout(
-            f"users may be missing, because this could not be read: {why[0]}",
+            f"some users may not have been checked, because this could not be read: {why[0]}",
             "get the missing permission (docs/permissions.md), then run this again",
         )

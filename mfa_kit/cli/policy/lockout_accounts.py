@@ -42,7 +42,7 @@ def try_in_accounts(
 ) -> int:
     """List, in many accounts, the users who would be locked out. Return the exit code.
 
-    Raise Lockout if there are any, or if that is not known.
+    Raise Lockout if there are any, or if some users could not be read and may be locked out.
     """
     no_snapshot_of_many(file)
     text = read_policy(document) if document else None
@@ -80,19 +80,19 @@ def try_in_accounts(
 
 
 def _refuse(shut: Counter[str], unread: Sequence[str]) -> None:
-    """Raise Lockout if a user of any account would be locked out, or if that is not known.
+    """Raise Lockout if a user of any account would be locked out, or if some users could not be read.
 
     `shut` has, by account, the number of users who would be locked out. `unread` has a text for each part of an
-    account that could not be read. Users may then be missing from `shut`.
+    account that could not be read, and that may contain users who are not counted in `shut`.
     """
     if total := shut.total():
         where = [label for label, number in shut.items() if number]
         raise Lockout(
             f"{count_of(total, 'user')} in {count_of(len(where), 'account')} would (or might) be locked out",
-            "do what FIRST says for each of them, then run this again",
+            "do what the column FIRST says for each of them, then run this again",
         )
     if unread:
         raise Lockout(
-            f"users may be missing, because this could not be read: {unread[0]}",
+            f"some users may not have been checked, because this could not be read: {unread[0]}",
             "get the missing permission (docs/permissions.md), then run this again",
         )

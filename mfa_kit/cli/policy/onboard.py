@@ -44,7 +44,9 @@ def onboard(
     if (user is None) != (group is None):
         raise UsageFault("--user and --group must be given together", "give both: --user NAME --group GROUP")
     if root_ceremony and user is not None:
-        raise UsageFault("the root ceremony is not about a user", "omit --user and --group, or --root-ceremony")
+        raise UsageFault(
+            "--root-ceremony cannot be used with --user", "omit --user and --group, or omit --root-ceremony"
+        )
     source = wiring.audit.SnapshotSource(file=file, max_age=max_age, central_root=root_ceremony)
     with wiring.audit.open_snapshot(settings, source) as (snapshot, _):
         if root_ceremony:
@@ -66,7 +68,7 @@ def onboard(
 
 
 def _print_ceremony(text: Letter, output: Output) -> None:
-    """Print the root ceremony as text. If the output form is not a table, print its steps as rows."""
+    """Print the root ceremony as text. If the output form is not a table, print the ceremony's steps as rows."""
     if output.form == "table":
         output.text(letter_text(text))
         return

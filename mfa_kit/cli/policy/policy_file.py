@@ -19,17 +19,15 @@ def read_policy(file: Path) -> str:
         with contextlib.nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8") as source:
             text = source.read(LONGEST + 1)
     except OSError as error:
-        raise UsageFault(
-            f"{file} cannot be read: {error.strerror}", "give the file of a policy, or - for stdin"
-        ) from None
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", "name a policy file, or - for stdin") from None
     except UnicodeDecodeError:
         raise UsageFault(
-            f"{file} is not an IAM policy: it is not UTF-8", "to print a policy: mfa-kit policy show"
+            f"{file} is not an IAM policy: it is not UTF-8", "to see a valid policy: mfa-kit policy show"
         ) from None
     if len(text) > LONGEST:
         raise UsageFault(
             f"{file} is not an IAM policy: it is larger than {LONGEST >> 20} MiB",
-            "to print a policy: mfa-kit policy show",
+            "to see a valid policy: mfa-kit policy show",
         )
     find_traps(text)  # raises UsageFault if the text is not a policy
     return text

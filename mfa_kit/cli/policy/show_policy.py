@@ -44,7 +44,7 @@ def show_policy(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Print a policy that requires MFA as JSON on stdout, and an explanation of each line on stderr."""
+    """Print a policy that requires MFA: the JSON on stdout, and an explanation of each line on stderr."""
     choices = PolicyChoices(
         partition=wiring.audit.chosen_partition(settings, partition) or "aws",
         variant=Variant(variant),

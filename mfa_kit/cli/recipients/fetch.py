@@ -50,7 +50,7 @@ class _Result:
 @click.command(cls=Verb)
 @click.argument("roster", type=Path)
 @click.option("-o", "--out", "new", required=True, type=Path, metavar="NEW", help="The roster to write.")
-@click.option("--github", "column", metavar="COLUMN", help="The roster's column with the names of accounts.")
+@click.option("--github", "column", metavar="COLUMN", help="The roster's column with the users' names at the forge.")
 @click.option("--base-url", default=GITHUB, show_default=True, metavar="URL", help="The forge: GitHub or GitLab.")
 @click.option(
     "--from", "file", type=Path, metavar="FILE", help="Read keys from FILE instead: a name and a key on each line."
@@ -60,14 +60,14 @@ def fetch(
 ) -> int:
     """Write the users' public keys from a forge's URL/NAME.keys, or from a file, into a copy of ROSTER.
 
-    Review the result: whoever controls an account can give it a key.
+    Review the result: whoever controls a user's account at the forge can add a key there.
     """
     if column is None and file is None:
         raise click.UsageError("give --github COLUMN, or --from FILE")
     named = (column or USER).lower()
     rows = _read_rows(roster, new, named)
     names = list(dict.fromkeys(filter(None, (_name(row, named) for row in rows))))
-    with settings.progress.showing(f"reading the keys of {len(names)} accounts"):
+    with settings.progress.showing(f"reading the keys of {count_of(len(names), 'user')}"):
         found = wiring.recipient_keys.read_all(file) if file else wiring.recipient_keys.fetch_all(base_url, names)
     if file:
         _report_unused(names, found, file, settings)
@@ -81,7 +81,7 @@ def fetch(
 
 
 def _report_unused(names: Sequence[str], found: Mapping[str, FoundKeys], source: Path, settings: Settings) -> None:
-    """Print the names in a file of keys that no row of the roster has, because they may be misspelled."""
+    """Print the names that are in a file of keys but in no row of the roster. They may be misspelled."""
     if unused := [ascii(name) for name in found if name not in names]:
         shown = ", ".join(unused[:SHOWN]) + (", …" if len(unused) > SHOWN else "")
         settings.progress.note(f"{source} has keys of {count_of(len(unused), 'name')} not in the roster: {shown}")
@@ -90,15 +90,20 @@ def _report_unused(names: Sequence[str], found: Mapping[str, FoundKeys], source:
 def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:
     """Return the rows of the roster. Raise UsageFault if it lacks the column `named`, or if `new` is the same file."""
     if os.path.realpath(roster) == os.path.realpath(new):
-        raise UsageFault(f"{new} would replace the roster that is read", "name another file: -o NEW")
+        raise UsageFault(f"{new} would overwrite the roster itself", "name another file: -o NEW")
     rows = wiring.recipient_keys.read_roster_cells(roster, also=[named, FINGERPRINT])
     if not any(named in row.cells for row in rows):
-        raise UsageFault(f"{roster} has no column {named!r}", "name the column with the accounts: --github COLUMN")
+        raise UsageFault(
+            f"{roster} has no column {named!r}", "name the column with the users' names at the forge: --github COLUMN"
+        )
     return rows
 
 
 def _name(row: ReadRow, named: str) -> str:
-    """Return the user's name at the forge or in the file of keys; "" if the row has none. An ARN is cut to its name."""
+    """Return the user's name at the forge or in the file of keys; "" if the row has none.
+
+    If the cell has the ARN of a user, return only the name in the ARN.
+    """
     cell = row.cells.get(named, "")
     arn = ARN.fullmatch(cell)
     return arn["user"] if arn else cell
@@ -118,12 +123,12 @@ def _choose(
 
 
 def _used(row: ReadRow, before: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """Return the user's own recipients, to which earlier backups were encrypted.
+    """Return the user's recipients to which earlier backups were encrypted.
 
-    If one is known for the account of the row, return only the latest recipient in that account. Otherwise
+    If the user had a recipient in the row's account, return only the latest recipient in that account. Otherwise
     return the latest recipient in each account.
 
-    `before` maps user names in lower case to mappings from account to recipient.
+    `before` maps user names in lower case to mappings from account to latest recipient.
     """
     user = row.cells.get(USER, "")
     arn = ARN.fullmatch(user)
@@ -133,7 +138,7 @@ def _used(row: ReadRow, before: Mapping[str, Mapping[str, str]]) -> set[str]:
 
 
 def _roster(results: Sequence[_Result], named: str, *, at: str) -> str:
-    """Return the new roster: the known columns, the column `named`, and three columns about the recipients."""
+    """Return the new roster as CSV: the columns of a roster, the column `named`, and three about the recipients."""
     account = [ACCOUNT] if any(each.row.cells.get(ACCOUNT) for each in results) else []
     extra = [] if named in {*COLUMNS, ACCOUNT} else [named]
     rows = []

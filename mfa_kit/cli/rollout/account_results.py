@@ -89,8 +89,8 @@ def show_accounts(schema: str, works: Sequence[AccountWork], *, output: Output) 
 def show_users(schema: str, works: Sequence[AccountWork], *, output: Output, head: ResultRow) -> None:
     """In JSON and CSV, print the rows of all users. JSON also has `head`, the counts, and a row per account.
 
-    In CSV, an account without results of users has one row. In JSON Lines, print only the rows that other workers
-    recorded. The rows of this worker were already printed when they arrived.
+    In CSV, an account without results of users has one row. In JSON Lines, print only the results that other workers
+    recorded, because those of this worker were printed as they arrived. In other forms, print nothing.
     """
     if output.form == "json":
         total, shown = counts_of(works), _shown(works)

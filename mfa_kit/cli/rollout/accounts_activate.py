@@ -49,7 +49,9 @@ def activate_in_accounts(
     that option is for one device.
     """
     if prompt is not None:
-        raise click.UsageError("--prompt is for one device, so use the credentials of its account, without --org")
+        raise click.UsageError(
+            "--prompt is for one device; use the credentials of the device's account, without --accounts and --org"
+        )
     required = read_required(proofs, None, accept_unknown=accept_unknown, selects=False)
     vault = wiring.vault.open_vault(settings, backup_dir)
     named = {name.lower() for name in split_names(only)}
@@ -124,9 +126,9 @@ def _report_missing(
 ) -> bool:
     """Print the users who should have a staged device, but have none. Return whether any of them sent proofs.
 
-    Users who sent proofs should have a staged device; if `named` has names, only those of them who are in `named`.
-    Without proofs, the users in `named` should have one. A user whose device is already enabled is not printed, so that
-    a file of proofs can be used again.
+    The users in the file of proofs should have a staged device. If `named` has names, only those who are also in
+    `named` should. Without a file of proofs, the users in `named` should. A user whose device is already enabled is not
+    printed, so that a file of proofs can be used again.
     """
     staged = {entry.intent.user.lower() for found in entries.values() for entry in found}
     enabled = {entry.intent.user.lower() for found in made.values() for entry in found if entry.reached in STANDS}

@@ -29,13 +29,13 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyOptions:
-    """The options of `rollout apply`, and of `rollout work`, whose process is called a worker.
+    """The options of `rollout apply` and `rollout work`. A process of `rollout work` is called a worker.
 
     `plan_files` has one plan or index; a worker can have several. `to`, `to_files`, `backup_dir` and `local_backups`
     are as in `open_vault_for_new`. `results` is the folder for the files of results; for an index, each account gets a
     subfolder. `workers` is the maximum number of calls to AWS in progress at a time in each account. `at_once` is the
-    number of accounts in which a worker works at the same time. It is None for `apply`, which works in every account,
-    even if other processes work there too.
+    number of accounts in which a worker works at the same time. It is None for `apply`, which also works in accounts
+    where other processes are working.
     """
 
     plan_files: tuple[Path, ...]

@@ -52,8 +52,8 @@ SHOWN = 5
 class Letters:
     """Makes the folders of the users, one after another, and adds each result to `rows` or `failed`.
 
-    `printer` returns the PDF of a letter. If it is None, no PDF is made. With `by_account`, there is a folder for each
-    account with the folders of its users, and the table has a column for the account.
+    `printer` returns the PDF of a letter. If it is None, no PDF is made. With `by_account`, each account has a
+    folder that contains the folders of its users, and the table has a column for the account.
     """
 
     folder: Path
@@ -68,7 +68,7 @@ class Letters:
     failed: list[LeftOut] = field(default_factory=list)
 
     def folders(self, handovers: Sequence[Handover]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
-        """Yield the path of each user's folder below `folder`, with the contents of its files by name.
+        """Yield the path of each user's folder, relative to `folder`, with the contents of the user's files by name.
 
         With `by_account`, the empty folders of the accounts come first. A user whose file cannot be read is added to
         `failed` and gets no folder. The last path is "", with the table of all users.
@@ -130,7 +130,7 @@ class Letters:
 @click.argument("what", metavar="PLAN|RUN")
 @click.option("-o", "--out", "folder", required=True, type=Path, metavar="DIR", help="New folder for the users' files.")
 @shared_options.ONLY
-@click.option("--deadline", type=Day(), metavar="DATE", help="The date in the letters, such as 2026-12-01.")
+@click.option("--deadline", type=Day(), metavar="DATE", help="Deadline to print in the letters, such as 2026-12-01.")
 @click.option("--template", type=Path, metavar="FILE", help="Text of the letters, in place of the built-in text.")
 @click.option("--pdf", is_flag=True, help="Also write each letter as a PDF file.")
 @PAPER
@@ -151,7 +151,7 @@ def handover(
 ) -> int:
     """Write a folder for each user with a device of PLAN or RUN: their encrypted file, and a letter.
 
-    PLAN may be an index of plans. handover.csv in the folder lists the users for a mail merge. mfa-kit sends nothing.
+    PLAN may be an index of plans. DIR/handover.csv lists the users for a mail merge. mfa-kit sends nothing.
     """
     letters = prepare_letters(folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings)
     vault = wiring.vault.open_vault(settings, backup_dir)
@@ -260,10 +260,10 @@ def find_in_plan(
 
 
 def finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
-    """Return a function that returns the place of the file that only an entry's user can decrypt, or None.
+    """Return a function that finds, for a journal entry, the file that only the entry's user can decrypt.
 
-    With `vault`, this is the place that a new file would have in the vault. Otherwise it is the place that the ledger
-    recorded. None means that the user has no such file.
+    The function returns the place of the file, or None if the user has no such file. With `vault`, this is the place
+    where the vault would now store the file. Otherwise it is the place that the ledger recorded.
     """
 
     def find(entry: Entry) -> Place | None:

@@ -97,7 +97,7 @@ def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, setting
 
 
 def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], sources: Mapping[str, Path]) -> str:
-    """Return what to do next. If users failed, name the first file with one of them.
+    """Return the message that says what to do next. If users failed, it names the first file with such a user.
 
     `bases` maps each file on the command line to its folder for results, and `sources` maps each account ID to the file
     with the account's plan.

@@ -38,7 +38,10 @@ def hand_over_index(
     is a run.
     """
     if RUN.fullmatch(what):
-        raise UsageFault("a run belongs to one account", "give the index, or leave out the options for many accounts")
+        raise UsageFault(
+            f"{what} is a run, and a run belongs to one account",
+            "give the index, or leave out the options for many accounts, such as --org",
+        )
     letters = prepare_letters(
         folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings, by_account=True
     )

@@ -148,7 +148,7 @@ def _check_replaced(out: Path, rollouts: "wiring.rollout_accounts.AccountRollout
     devices = sum(len(rollouts.devices(account)) for account in earlier.accounts) if earlier else 0
     if devices:
         raise UsageFault(
-            f"runs of {out} created {count_of(devices, 'device')}, which could not be undone without this index",
+            f"{out} cannot be replaced: its runs created {count_of(devices, 'device')}, and undo needs this index",
             f"write the new index to another file: -o FILE; or undo first: mfa-kit rollout undo {quote(str(out))}",
         )
 
@@ -225,9 +225,9 @@ def _plans_with_rows(visits: Sequence[Visit[Plan]], *, folder: str) -> dict[str,
 
 
 def _backups(plans: Sequence[Plan]) -> ResultRow:
-    """Return how many users get no copy of their secret, and how many backups only their user can decrypt.
+    """Return two cells of the summary: how many users get no copy of their secret, and how many get the only copy.
 
-    These are cells of the summary. The backups get a second recipient if `rollout apply` has the option -r.
+    With `rollout apply -r`, another recipient can decrypt the backups of the latter users too.
     """
     alone = sum(bool(step.row.recipient) for plan in plans for step in plan.steps)
     return {

@@ -27,8 +27,8 @@ class IndexReading(Generic[T]):
     """What was read in the accounts of an index.
 
     `visits` are in the order of the accounts' names. `missing` says whether a chosen account is no longer listed in
-    Organizations or in the accounts file. `at` is the Unix time by AWS's clock. `lab` says whether the accounts belong
-    to a lab, and `shared` whether several computers share the ledger.
+    Organizations or in the accounts file. `at` is the Unix time of the reading by AWS's clock. `lab` says whether the
+    accounts belong to a lab, and `shared` whether several computers share the ledger.
     """
 
     index: RolloutIndex

@@ -38,12 +38,14 @@ def show_index(
 ) -> int:
     """Print the state of each user of the chosen accounts, and return the exit code.
 
-    With `watch`, show the progress in all accounts of the index instead. Raise UsageFault if accounts are chosen too.
+    With `watch`, show the progress in all accounts of the index instead. In this case, raise UsageFault if options
+    choose only some of the accounts.
     """
     if watch:
         if accounts.include or accounts.exclude or accounts.tags or accounts.ou:
             raise UsageFault(
-                "--watch shows all accounts of the index", "leave out --include, --exclude, --account-tag and --ou"
+                "--watch always shows all accounts of the index",
+                "leave out --include, --exclude, --account-tag and --ou",
             )
         files = wiring.plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
         return watch_rollout(files, settings=settings, output=output)
@@ -89,7 +91,7 @@ def _print(
 def _rows(visit: Visit[list[RowResult]], *, shared: bool) -> Sequence[ResultRow]:
     """Return the rows of an account's users. If the account was not read, return one row with the reason.
 
-    If the ledger is `shared`, each row also names a computer.
+    If the ledger is `shared`, each row also has the cell `computer`.
     """
     cells = account_cells(visit)
     if visit.found is None:

@@ -118,7 +118,7 @@ def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) ->
     """
     if not works:
         raise UsageFault(
-            f"the ledger has no device in these accounts from a run that applied {path}",
+            f"the ledger has no device in these accounts that a run of {path} created",
             "see the runs: mfa-kit ledger show; or undo with the ledger of the computer that applied the index",
         )
     left = [work for work in works if work.why]
@@ -128,7 +128,7 @@ def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) ->
     usable = [work.total for work in works if not work.why]
     if not usable:
         raise UsageFault(
-            f"all devices of the runs of {path} are in accounts that cannot be used now", "choose other accounts"
+            f"all devices that runs of {path} created are in accounts that cannot be used now", "choose other accounts"
         )
     devices = f"{count_of(sum(usable), 'device')} in {count_of(len(usable), 'account')}"
     if settings.dry_run:

@@ -76,7 +76,9 @@ def chosen_works(
         for planned, account in _pairs(index, selected, narrowed=is_narrowed(choice))
     ]
     if not any(each.planned.id in usable for each in found):
-        raise UsageFault(f"none of the chosen accounts is in {path}", "choose other accounts, or plan again")
+        raise UsageFault(
+            f"{path} has no plan for any chosen account that can be used now", "choose other accounts, or plan again"
+        )
     return found
 
 
@@ -91,16 +93,16 @@ def report_without_plan(
 ) -> bool:
     """Print the chosen accounts without a plan, and those that the index does not mention.
 
-    Return whether users may be missing from the rollout. This is so if an account without a plan is still active: it
-    could not be read when the index was made. If the options choose all accounts, this also covers accounts of the
-    index that Organizations or the accounts file no longer lists.
+    Return whether users may be missing from the rollout. This is so if an account could not be read when the index was
+    made, unless the account is known to be inactive now. If the options choose all accounts, this also covers accounts
+    of the index that Organizations or the accounts file no longer lists.
     """
     closed = {account.id for account in selection.skipped}
     chosen = {account.id for account in selection.chosen} | closed
     unplanned = [each for each in index.unplanned if each.id in chosen or not is_narrowed(choice)]
     reasons = ((OrgAccount(id=each.id, name=each.name), each.why) for each in unplanned)
     for accounts, why in by_reason(reasons):
-        progress.alert(f"no plan for {accounts_in_words(accounts)}, which could not be read: {why}")
+        progress.alert(f"no plan for {accounts_in_words(accounts)}, which rollout plan could not read: {why}")
     if others := _not_in(index, selection):
         progress.note(f"{count_of(len(others), 'account')} not in {path}: {labels(others)}")
     return any(each.id not in closed for each in unplanned)

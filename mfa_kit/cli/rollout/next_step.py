@@ -42,7 +42,7 @@ def _give_files(made: Sequence[RowResult], plan: str, index: str) -> str:
 
 
 def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str, index: str) -> str:
-    """Return the sentence that says what to do when `apply` has nothing left to do itself."""
+    """Return the sentence that says who still has to be enrolled: users in person, users by themselves, or no one."""
     waiting = {each.user for each in results if each.outcome is RowOutcome.WAITING}
     if waiting & {step.user for each in plans for step in each.steps if step.action is Action.STATION}:
         return f"next: enroll the other users in person: mfa-kit rollout station {quote(plan)}"

@@ -29,7 +29,7 @@ TONES = {
 MEANS = {
     RowOutcome.ENROLLED: ", has a device now",
     RowOutcome.STAGED: ", device created but not enabled yet",
-    RowOutcome.SKIPPED: ", had a device before",
+    RowOutcome.SKIPPED: ", already had a device",
     RowOutcome.WAITING: " for the user, or to be enrolled in person",
     RowOutcome.HALF_MADE: ", in progress or interrupted",
     RowOutcome.BLOCKED: ", cannot start",
