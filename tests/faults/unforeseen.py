@@ -25,7 +25,6 @@ from typing import Any
 import pytest
 
 import mfa_kit
-from mfa_kit.core.errors import DeviceFault
 from tests.conftest import Result
 from tests.test_secrets import loudest
 
@@ -258,15 +257,15 @@ def ending(
     folder: Path,
     *,
     rows: bool = False,
-    card: bool = False,
+    invalid: int | None = None,
 ) -> str | None:
     """Let a place raise an exception while a command runs. Return what is wrong with the command's end, or None.
 
     The command has to exit with 70, or with 1 if it has `rows` that may fail, and to name the class and the place of
     the exception. If the exception comes while a run is settled after another error, such as Ctrl-C, the command ends
     with that error, and a note names the class. The secret must not be in any output, log or file. The adapter of a
-    `card` uses its own methods to parse answers of the card, so it may treat an exception as an invalid answer, which
-    exits with 3.
+    card uses its own methods to parse answers of the card, so it may treat an exception as an invalid answer. `invalid`
+    is the exit code of a command after such an answer.
     """
     with pytest.MonkeyPatch.context() as patch, loudest() as logs:
         reached = raising(place, error, patch)
@@ -278,7 +277,7 @@ def ending(
     left = [*traces(folder)]
     ended = named and (done.code == 70 or (rows and done.code == 1))
     ended |= done.code != 0 and any(f" is not settled yet: {name};" in text for name in names)
-    invalid = card and isinstance(error, Exception) and done.code == DeviceFault.exit_code
-    if reached and (ended or invalid) and SECRET not in text and not left:
+    answered = isinstance(error, Exception) and done.code == invalid
+    if reached and (ended or answered) and SECRET not in text and not left:
         return None
     return f"{type(error).__name__} at {place}: {done} {bool(reached)} {left}"

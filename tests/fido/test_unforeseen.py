@@ -14,6 +14,7 @@ import pytest
 from mfa_kit.adapters.fido.links import _Card
 from mfa_kit.cli import terminal
 from mfa_kit.cli.key import list_keys
+from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import Intent
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
@@ -219,7 +220,12 @@ def test_any_exception_at_a_port_ends_the_program_cleanly(
         pairs += [(name, place) for place in called_places(everywhere, commands(name))]
     assert incomplete(map(str, everywhere), {str(place) for _, place in pairs}, NOT_RAISED) == []
     flaws = [
-        (name, ending(place, error, commands(name), tmp_path, card=place.owner is _Card))
+        (
+            name,
+            ending(
+                place, error, commands(name), tmp_path, invalid=DeviceFault.exit_code if place.owner is _Card else None
+            ),
+        )
         for name, place, error in spread(size(25, 100), pairs)
     ]
     assert [flaw for flaw in flaws if flaw[1]] == []
