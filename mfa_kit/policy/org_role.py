@@ -12,14 +12,16 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.policy.texts import PolicyLine
 
 AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"
-# Patterns for values of the options, and for the template's parameters (AllowedPattern). The format of organization IDs
-# is from the Organizations API reference, Organization.
+# Patterns for the fields of OrgRoleChoices, and for the template's parameters (AllowedPattern). The format of
+# organization IDs is from the Organizations API reference, Organization.
 HUB = r"^arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)$"
 ORGANIZATION = r"^o-[a-z0-9]{10,32}$"
 USERS = r"^user/[\w+=,.@/*-]+$"
 
 READS = (
-    PolicyLine("iam:GenerateCredentialReport", "makes a new credential report if there is none or it is too old"),
+    PolicyLine(
+        "iam:GenerateCredentialReport", "makes a credential report if there is none, or the last one is too old"
+    ),
     PolicyLine("iam:GetAccountAuthorizationDetails", "reads users, groups, roles and their policies"),
     PolicyLine("iam:GetAccountPasswordPolicy", "reads the password policy"),
     PolicyLine("iam:GetAccountSummary", "reads quotas, and whether root has a password, MFA and access keys"),
@@ -29,7 +31,7 @@ READS = (
     ),
     PolicyLine(
         "iam:GetLoginProfile",
-        "shows which users got a console password after the report was made, and who has to change theirs",
+        "shows which users got a console password after the report was made, and which users have to change it",
     ),
     PolicyLine("iam:GetMFADevice", "reads the certifications of security keys"),
     PolicyLine("iam:ListAccessKeys", "shows access keys that were created after the report was made"),
@@ -59,8 +61,8 @@ ENROLLS = (
 MAKES = (
     PolicyLine("iam:CreateVirtualMFADevice", "creates devices"),
     PolicyLine("iam:DeleteVirtualMFADevice", "deletes devices that are unfinished or revoked"),
-    PolicyLine("iam:ListMFADeviceTags", "shows whether this run created an unfinished device"),
-    PolicyLine("iam:TagMFADevice", "tags a device with its run when it is created"),
+    PolicyLine("iam:ListMFADeviceTags", "shows which run created an unfinished device"),
+    PolicyLine("iam:TagMFADevice", "tags each new device with the run that creates it"),
 )
 
 
@@ -70,8 +72,8 @@ class OrgRoleChoices:
 
     `hub` is the ARN of the principal that may assume the roles, and `organization` is the ID of the organization. If
     either is None, its parameter has no default, and CloudFormation requires a value when the stacks are created.
-    `enroll` adds the role for enrollment. `require_mfa` requires MFA when a role is assumed. `users` is the part of an
-    ARN, such as `user/staff/*`, of the users to which the role for enrollment is limited.
+    `enroll` adds the role for enrollment. `require_mfa` requires MFA when a role is assumed. `users` is a pattern
+    for the end of an ARN, such as `user/staff/*`. The role for enrollment is limited to users whose ARN matches it.
     """
 
     hub: str | None = None
@@ -165,7 +167,7 @@ def _parameters(choices: OrgRoleChoices) -> Iterator[str]:
     yield from _switch("Enroll", "Whether to create the role that enrolls and removes devices.", on=choices.enroll)
     yield from _switch(
         "RequireMfa",
-        "Whether the roles can be assumed with MFA only. Sessions of roles and of Identity Center never carry MFA.",
+        "Whether assuming the roles requires MFA. Sessions of roles and of Identity Center never carry MFA.",
         on=choices.require_mfa,
     )
     yield from _parameter(
@@ -196,7 +198,7 @@ def _switch(name: str, description: str, *, on: bool) -> Iterator[str]:
 def _role(name: str, description: str) -> Iterator[str]:
     """Yield the properties of a role, without its policies.
 
-    Sessions of the role last at most one hour. IAM allows no longer sessions for a role that another role assumes.
+    Sessions of the role last at most one hour, the longest time that AWS allows if another role assumes the role.
     """
     yield "    Properties:"
     yield f"      RoleName: {name}"

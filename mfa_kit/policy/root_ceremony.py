@@ -1,6 +1,6 @@
 """Writes the instructions for the root ceremony, in which several people give root two MFA devices.
 
-After the ceremony, no one can sign in as root alone.
+If the break-glass identity needs at least two custodians, no single person can then sign in as root.
 """
 
 from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace
@@ -12,8 +12,8 @@ from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 # member accounts".
 ORGANIZATION = (
     "AWS recommends removing the credentials of root from member accounts. Root of these accounts then has no "
-    "password, no access keys, no MFA devices and no way to recover them, so they need no ceremony. Only the "
-    "management account keeps the credentials of its root."
+    "password, no access keys, no MFA devices and no way to recover them, so these accounts need no ceremony. Only "
+    "the management account keeps the credentials of its root."
 )
 PURPOSE = (
     "Root can do everything, and no policy limits it. After this ceremony, root has two MFA devices: a security key in "
@@ -138,15 +138,15 @@ def _virtual_device(glass: GlassUse | None) -> LetterSection:
             ),
             LetterStep(text=f"Take a screenshot of the QR code, and save it in a folder in memory, as {PICTURE}."),
             LetterStep(
-                text="Encrypt it to the break-glass identity. mfa-kit asks for a code from the phone, and then "
-                "removes the picture.",
+                text="Encrypt the picture to the break-glass identity. mfa-kit asks for a code from the phone, and "
+                "then removes the picture.",
                 commands=(
                     command("mfa-kit", "backup", "add", "--root", "--image", PICTURE, "-r", recipient, "--shred"),
                 ),
             ),
             LetterStep(text="Type two consecutive codes from the phone into the console, and sign out."),
             LetterStep(
-                text="The custodians show that they can open the backup, and that its codes are those of the phone.",
+                text="The custodians show that they can open the backup, and that it gives the phone's codes.",
                 commands=("mfa-kit break-glass drill --phone root --protocol drill.pdf",),
             ),
             LetterStep(text="Delete the entry from the phone, or put the phone into a different safe than the key."),
@@ -189,7 +189,8 @@ def _repeat() -> LetterSection:
                 commands=("mfa-kit break-glass rotate",),
             ),
             LetterStep(
-                text="At once, if an envelope was opened or is missing: remove that device, and repeat the ceremony."
+                text="At once, if an envelope was opened or is missing: the whole ceremony. If this envelope held the "
+                "security key, remove the key from root first."
             ),
         ),
     )
@@ -217,7 +218,7 @@ def _organization(central: CentralRootAccess | None) -> tuple[LetterSection, ...
                 enable,
                 LetterStep(
                     text="For each member account: IAM console, Root access management, Delete root user credentials. "
-                    "This command shows which accounts still have some.",
+                    "This command shows which accounts still have root credentials.",
                     commands=("mfa-kit audit --org --rule root",),
                 ),
             ),

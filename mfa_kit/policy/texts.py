@@ -94,7 +94,7 @@ OWN = (
 
 
 def exceptions(choices: PolicyChoices) -> tuple[PolicyLine, ...]:
-    """Return the actions that the policy does not deny without MFA, each with its purpose."""
+    """Return the actions that are exempt from the policy's deny statement, each with its purpose."""
     enrolling = ENROLLING if choices.variant is Variant.SELF else ()
     return (*enrolling, *(CHANGING if choices.first_sign_in else ()), SESSION)
 

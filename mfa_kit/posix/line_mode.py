@@ -1,4 +1,4 @@
-"""Reads and changes the mode of a terminal, which says how the kernel handles typed keys: termios(3)."""
+"""Reads and changes a terminal's mode: how the kernel handles typed keys. See termios(3)."""
 
 import sys
 import termios

@@ -18,19 +18,19 @@ NOT_OURS: int = os.O_NOCTTY
 
 
 def lock(file: int) -> None:
-    """Lock an open file or folder until it is closed. Wait while another process has a lock."""
+    """Lock an open file or folder until it is closed. Wait while another process has locked it."""
     fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def try_to_lock(file: int) -> None:
-    """Lock an open file or folder until it is closed. Raise BlockingIOError if another process has a lock."""
+    """Lock an open file or folder until it is closed. Raise BlockingIOError if another process has locked it."""
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def check_unlocked(file: int) -> None:
-    """Raise BlockingIOError if another process has locked an open file.
+    """Raise BlockingIOError if another process has locked an open file with `lock` or `try_to_lock`.
 
-    Otherwise the file now has a shared lock, which would block other processes, so the caller must close the file soon.
+    Otherwise this process now holds a shared lock. Other processes cannot lock the file until the caller closes it.
     """
     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 

@@ -18,7 +18,7 @@ DATA = f"{SCHEME}offline?data="
 # wire type, followed by a value. A varint has at most 10 octets. In each octet except the last, the highest bit is set
 # (MORE).
 VARINT_OCTETS, MORE = 10, 128
-# Fields of MigrationPayload: repeated OtpParameters, the number of pictures, and the index of this picture.
+# Fields of MigrationPayload: repeated OtpParameters, the number of QR codes, and the index of this QR code.
 PARAMETERS, BATCH_SIZE, BATCH_INDEX = 1, 3, 4
 # Fields of OtpParameters.
 SECRET, NAME, ISSUER, ALGORITHM, DIGITS, TYPE = range(1, 7)
@@ -50,7 +50,7 @@ def is_export(uri: KeyUri) -> bool:
 
 
 def read_export(uri: KeyUri) -> tuple[list[ExportedAccount], str]:
-    """Return the accounts in one picture of an export, and the number of the picture in the export, such as "1 of 2".
+    """Return the accounts in one QR code of an export, and which QR code of the export it is, such as "1 of 2".
 
     Raise IntegrityFault if the export is damaged.
     """
@@ -68,7 +68,7 @@ def read_export(uri: KeyUri) -> tuple[list[ExportedAccount], str]:
 
 
 def uri_of(account: ExportedAccount) -> KeyUri:
-    """Return the account's key URI in the form that AWS's own QR code contains. The issuer becomes AWS's."""
+    """Return the account's key URI in the form that AWS's own QR code contains, with AWS as the issuer."""
     return key_uri.otpauth(account.seed, label=account.name.rpartition(":")[2].strip())
 
 

@@ -2,7 +2,7 @@
 
 A row of pixels is a bytes object with one character per pixel: "0" is black and "1" is white. A packed row has one bit
 per pixel. Pillow can write such pictures too, but takes four times as long, because it packs each row. Here, the caller
-packs a row that occurs several times only once.
+can pack a row once, and then use it several times.
 """
 
 import struct

@@ -52,7 +52,7 @@ def _parts(line: str, width: int) -> Iterator[list[Glyph]]:
 @lru_cache(maxsize=512)
 def _glyph(char: str) -> Glyph:
     left, _, right, _ = _font().getbbox(char)
-    # Some characters extend to the left of their position, or to the right beyond their length.
+    # Some characters extend to the left of their position, or to the right of the next character's position.
     before = max(0, -round(left))
     width = before + max(round(_font().getlength(char)), round(right))
     cell = Image.new("L", (width, LINE), 255)

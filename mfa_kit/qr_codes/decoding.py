@@ -19,7 +19,7 @@ from mfa_kit.posix.hardening import harden
 # Pillow's own limit would print a warning on stderr. The limits below are lower, and are checked when a picture is
 # opened.
 Image.MAX_IMAGE_PIXELS = None
-# The formats of screenshots and cameras. Pillow reads more formats, and starts external programs for some.
+# The formats of screenshots and cameras. Pillow reads more formats, and starts external programs for some of them.
 PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 QR_CODES = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 MEGA = 1_000_000
@@ -61,9 +61,9 @@ MADE_BY_PEOPLE = PictureLimits(
 def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PROGRAMS) -> KeyUri:
     """Return the text of the only QR code in a picture.
 
-    With `strict`, a small picture is read as the simplest scanner would read it: upright, dark on light, in one size,
-    and with one threshold between dark and light. Raise IntegrityFault if there is no QR code or more than one, or if
-    the picture is damaged or exceeds the limits.
+    With `strict`, the picture is read as the simplest scanner would read it: upright, dark on light, in one size, and
+    with one threshold between dark and light. If `limits.seconds` is set, `strict` has no effect on a large picture.
+    Raise IntegrityFault if there is no QR code or more than one, or if the picture is damaged or exceeds the limits.
     """
     if len(image.reveal()) > limits.octets:
         raise IntegrityFault(f"the picture is larger than {_size(limits.octets)}", limits.hint)
@@ -166,7 +166,7 @@ def _decode_within(seconds: float, page: Image.Image, hint: str) -> list[KeyUri]
 
 
 def answer() -> None:
-    """Decode the gray picture on standard input, and write the texts to standard output as a JSON list.
+    """Decode the gray picture on standard input, and write the texts of its QR codes to standard output as JSON.
 
     `_decode_within` starts a process that calls this function. The arguments of the process are the width and height.
     """
@@ -179,8 +179,8 @@ def answer() -> None:
 def _webp_pixels(octets: bytes) -> int:
     """Return the number of pixels from the header of a WebP picture, or 0 if the data is not WebP.
 
-    Image.open decodes a WebP picture at once, so the size has to be checked before. The header is described in RFC
-    9649, sections 2.4 to 2.7.
+    Image.open already decodes a WebP picture, so the size has to be checked before that call. The header is described
+    in RFC 9649, sections 2.4 to 2.7.
     """
     if octets[:4] != b"RIFF" or octets[8:12] != b"WEBP":
         return 0

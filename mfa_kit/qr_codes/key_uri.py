@@ -122,7 +122,7 @@ def _uses_aws_parameters(parameters: Mapping[str, str]) -> bool:
 def _number(text: str | None, default: int) -> int:
     if text is None:
         return default
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):  # noqa: PLR2004 - nothing useful is longer
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):  # noqa: PLR2004 - no useful number is longer
         raise ValueError("not a number")
     return int(text)
 
@@ -143,7 +143,7 @@ def _names(path: str, issuer: str) -> tuple[str, str, str]:
 def _notes(seed: Seed, prefix: str, issuer: str) -> list[str]:
     notes = []
     if prefix and prefix != issuer:
-        notes.append(f"the label names the issuer {prefix!r}, and the parameter names {issuer!r}")
+        notes.append(f"the label names the issuer {prefix!r}, but the issuer parameter is {issuer!r}")
     if len(seed.reveal()) < SAFE_OCTETS:
         notes.append(f"the secret has only {8 * len(seed.reveal())} bits; RFC 4226 requires 128 or more")
     return notes

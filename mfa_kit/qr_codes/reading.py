@@ -60,6 +60,6 @@ def device_in(uri: KeyUri) -> FoundDevice:
 def read_device(image: Png) -> FoundDevice:
     """Return the device in the QR code of a PNG that IAM or mfa-kit made (`decoding.MADE_BY_PROGRAMS`).
 
-    Raise IntegrityFault unless the picture has exactly one QR code, and this code is for AWS.
+    Raise IntegrityFault if the picture does not have exactly one QR code, or if the QR code is not for AWS.
     """
     return device_in(decoding.read(image))

@@ -1,6 +1,6 @@
 """Draws QR symbols (ISO/IEC 18004), for a PNG, a terminal or a printed page.
 
-A symbol is read back with a decoder before it is shown. The module uses no files and no terminal.
+A symbol is read back with a decoder before it is shown. The functions read and write no files, and use no terminal.
 """
 
 from functools import lru_cache

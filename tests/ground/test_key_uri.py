@@ -121,7 +121,7 @@ def test_an_issuer_that_differs_is_noted() -> None:
     """If the two issuers differ, apps show the one in the parameter."""
     found = key_uri.parse(KeyUri(f"otpauth://totp/AWS:a@1?secret={SECRET}&issuer=Amazon%20Web%20Services"))
     assert found.label == "Amazon Web Services:a@1"
-    assert found.notes == ("the label names the issuer 'AWS', and the parameter names 'Amazon Web Services'",)
+    assert found.notes == ("the label names the issuer 'AWS', but the issuer parameter is 'Amazon Web Services'",)
 
 
 def test_a_short_secret_is_noted() -> None:
