@@ -30,7 +30,7 @@ def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> 
 
 
 def _carrier_with_skew(skew: int, *, now: Callable[[], float]) -> Carrier:
-    """Return a Carrier that computes codes for the clock of a phone, which is `skew` steps ahead of AWS's time."""
+    """Return a Carrier that computes codes for a phone whose clock is `skew` steps ahead of AWS's time."""
     return BackupAlone(lambda: now() + skew * PERIOD)
 
 
@@ -41,7 +41,7 @@ def check_proofs(
     execution: Execution,
     require_proof: Callable[[Entry, Created], AppProof],
 ) -> Generator[RowResult, None, None]:
-    """Yield a result for each staged device, which says whether its user proved that their app works.
+    """For each staged device, yield a result that says whether the user proved that their app works.
 
     No device is enabled. `require_proof` returns the proof, or raises Lockout if there is none.
     """

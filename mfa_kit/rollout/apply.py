@@ -48,7 +48,7 @@ def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool,
     shown = ", ".join(shut_out[:SHOWN]) + (", …" if len(shut_out) > SHOWN else "")
     if shut_out and not sealed:
         raise UsageFault(
-            f"no one could open {count_of(len(shut_out), 'backup')}: {shown}",
+            f"no one could open the backups of {count_of(len(shut_out), 'user')}: {shown}",
             "add their public keys to the roster, or a recipient for all backups: -r age1… or -R FILE",
         )
     if shut_out and not (staged or accept_lockout):
@@ -106,7 +106,7 @@ def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
 def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
     """Return the entries of devices that earlier runs enabled, but then did not find in IAM's list.
 
-    A run that is still in progress looks for its devices itself.
+    Leave out the devices of runs that are still in progress, because these runs look for their devices themselves.
     """
     found = [entry for entry in entries if entry.reached is Reached.ENABLED]
     living = {run for run in {entry.run for entry in found} if desk.journal.lives(run)}

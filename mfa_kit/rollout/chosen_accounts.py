@@ -48,5 +48,5 @@ class ChosenAccounts:
         raise UsageFault(f"{cell[:80]!a} is not one of the chosen accounts", hint)
 
     def key(self, account: str | None) -> str | None:
-        """Return `account` unchanged: rows with the same user name in different accounts are not duplicates."""
+        """Return `account`, because rows with the same user name in different accounts are not duplicates."""
         return account

@@ -1,8 +1,8 @@
 """Code that apply, activate and undo share: how they process many users, and how they confirm enabled devices.
 
 If one user cannot be processed, the error becomes that user's result, and the run continues with the other users. Only
-these errors end a run: AWS keeps throttling, the credentials expire, or, except in activate, a file or the ledger
-is damaged or cannot be read or written.
+a few errors end a run: AWS keeps throttling, or the credentials expire. Apply and undo also end if a file or the ledger
+is damaged, or cannot be read or written.
 """
 
 import threading
@@ -45,7 +45,7 @@ class Execution:
 def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) -> RowResult:
     """Return the result of `act` for a row. If `act` raises an exception that is not an MfaKitError, return a failure.
 
-    A bug that concerns one row therefore does not end the rollout. Errors of mfa-kit are raised.
+    A bug that concerns one row therefore does not end the rollout. An MfaKitError is raised unchanged.
     """
     try:
         with only_our_errors():
@@ -76,7 +76,7 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
 
 
 def take_over_runs(entries: Sequence[Entry], *, desk: Desk) -> None:
-    """Lock the runs that made these devices for this process, so that no other process changes the devices.
+    """Lock the runs that made these devices, so that only this process can change the devices.
 
     Raise UsageFault if one of the runs is still in progress.
     """

@@ -24,8 +24,8 @@ class HandoverState(StrEnum):
 class Handover:
     """A user who gets a file.
 
-    `entry` is the journal entry of the user's device. `copy` is the place of the file, which only the user can decrypt.
-    `email` may be "".
+    `entry` is the journal entry of the user's device. `copy` is the place of the file, and only the user can decrypt
+    the file. `email` may be "".
     """
 
     entry: Entry
@@ -107,7 +107,7 @@ def _obstacle(entry: Entry, holders: Mapping[str, str | None]) -> str:
     """Return why a device cannot be handed over, or "" if it can."""
     serial = entry.intent.serial
     if entry.intent.method.name != VIRTUAL.name:
-        return "their device is a key or a token, which you give them"
+        return "their device is a key or a token, so there is no file to send"
     if serial not in holders:
         return f"IAM does not list {serial}"
     enrolled = entry.reached in STANDS and holders[serial] == entry.intent.user

@@ -41,7 +41,7 @@ encrypted to your public key, so only you can open it. This letter contains no s
 ## Open the file
 
 You need the private key that belongs to the public key above.
-[ssh] It is usually the file $identity. If yours has another path, write that path in the commands.
+[ssh] It is usually the file $identity. If your key has another path, write that path in the commands.
 [age] It is the identity file that you created with age-keygen or an age plugin. If it is not $identity in the current
 [age] folder, write its path in the commands.
 Save the file, open a terminal in its folder, and type the commands for your computer. They show a picture with a QR
@@ -60,7 +60,7 @@ code.
     folder=$$(mktemp -d /dev/shm/qr.XXXXXX)
     age -d -i $identity -o $$folder/qr.png $file
     xdg-open $$folder/qr.png
-4. If you have mfa-kit (on Linux, also in WSL on Windows):
+4. If you have mfa-kit (on Linux, or in WSL on Windows):
     folder=$$(mktemp -d /dev/shm/qr.XXXXXX)
     mfa-kit backup show $file -i $identity -o $$folder/qr.png
     xdg-open $$folder/qr.png
@@ -80,14 +80,14 @@ commands delete it on macOS, on Windows and on Linux, in this order:
 [staged] ## Show that your app works
 
 [deadline] Please do this by $deadline.
-You can send the codes by email or chat. AWS accepts each code for about a minute, and no code before your device is
-enabled.
+You can send the codes by email or chat. They are of no use to anyone else: AWS accepts no code before your device is
+enabled, and a code expires after about a minute.
 
 1. Check that the phone sets its time automatically.
 2. In the app, wait until a new code appears for this device, and write it down.
 3. Wait for the next code, and write it down too.
 4. As soon as the second code appears, write down the date and the time that your computer shows, with your time zone.
-Do not take the time from the phone, because the clock of the phone is what is checked.
+Do not take the time from the phone, because this time is used to check the phone's clock.
 [contact] 5. Send this line to $contact, with your codes and your time:
 [no contact] 5. Send this line to your administrator, with your codes and your time:
     $csv_user,123456,234567,2026-11-26T09:32:10+01:00
@@ -99,8 +99,8 @@ def letter_values(
 ) -> Mapping[str, str]:
     """Return the values of all placeholders for the user of a device.
 
-    `file` is the name of the user's encrypted file. `staged` is true if the device is not enabled yet. Texts that are
-    not known are "".
+    `file` is the name of the user's encrypted file. `staged` is true if the device is not enabled yet. `email`,
+    `company`, `contact` and `deadline` are "" if they are not known.
     """
     user, recipient = entry.intent.user, entry.intent.recipient or ""
     kind = next((prefix for prefix in IDENTITIES if recipient.startswith(prefix)), "age1")

@@ -15,7 +15,7 @@ class KeyHolders:
     """Finds the user of a key in this computer's journal, on the key itself, and in the tags that other computers set.
 
     `virtual` lists all virtual devices of the account. `users` are those to be enrolled at the station. The first check
-    reads the tags of these users' devices, and each later check the tags of the devices that are new in the list.
+    reads the tags of these users' devices. Each later check reads the tags of all devices that are new in the list.
     """
 
     desk: Desk
@@ -49,9 +49,9 @@ class KeyHolders:
         return None
 
     def _read_tags(self) -> Mapping[str, Mapping[str, str]]:
-        """Return the tags of each virtual device, by the device's serial; an empty mapping if they were not read.
+        """Return the tags of each virtual device, by the device's serial. Tags that were not read are an empty mapping.
 
-        The first call asks IAM for the tags of the devices of `users`, and each later call for those of new devices.
+        The first call reads the tags of the devices of `users`. Each later call reads the tags of all new devices.
         """
         there = {device.serial: device.user for device in self.virtual()}
         before = self._tags

@@ -101,7 +101,7 @@ class _Draft:
         self._open = False
 
     def add(self, kind: Kind, text: str, label: str) -> None:
-        """Add a line. A command belongs to the last step before it. If the section has no step yet, leave it out."""
+        """Add a line. A command belongs to the last step of its section. Leave out a command without such a step."""
         _, _, steps = self._sections[-1]
         match kind:
             case Kind.TITLE:

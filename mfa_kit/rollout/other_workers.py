@@ -13,8 +13,8 @@ def results_of_others(
 ) -> list[RowResult] | None:
     """Return the results of all users of a plan, or None if the ledger lacks the result of at least one user.
 
-    `entries` has the last journal entry of each device in the account. `failures` has the failures by user name that
-    were recorded after this worker began.
+    `entries` has the last journal entry of each device in the account. `failures` has the failures that were
+    recorded after this worker began, by user name.
     """
     by_serial = {entry.intent.serial: entry for entry in entries}
     found = []

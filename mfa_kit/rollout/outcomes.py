@@ -29,12 +29,12 @@ class RowResult:
     """The result of one row.
 
     `cause` is the name of the error's class, or "" without an error. `reason` explains the outcome, and may be "".
-    `device` is the serial or ARN of the user's device, and `run` the ID of the run that made it or failed; each is None
-    if unknown. `user_backup` is the path or URL of the file that only the user can decrypt, and `admin_backup` the path
-    or URL of the file for administrators; each is None if there is no such file. `backup` is one of these two, or None
-    without a backup. `computer` is the computer on which the device was made or the row failed; None if the ledger is
-    not shared or does not have the computer. `clock_offset` is how many seconds the phone's clock is ahead; None if no
-    proof of the user's app has shown this.
+    `device` is the serial or ARN of the user's device, and `run` the ID of the run that made the device or failed; each
+    is None if unknown. `user_backup` is the path or URL of the file that only the user can decrypt, and `admin_backup`
+    the path or URL of the file for administrators; each is None if there is no such file. `backup` is one of these two,
+    or None without a backup. `computer` is the computer on which the device was made or the row failed; None if the
+    ledger is not shared or does not record the computer. `clock_offset` is how many seconds the phone's clock is ahead;
+    None if no proof has shown this number.
     """
 
     user: str

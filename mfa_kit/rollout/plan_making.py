@@ -42,7 +42,7 @@ def make_plan(
     """Compare the rows of a roster with IAM, and return the plan. Changes nothing.
 
     `look` looks up the devices of users without a virtual device. `report_age` is the age in seconds of the credential
-    report, if `look` uses it.
+    report that `look` uses, or None if `look` uses no report.
     """
     users, has = listing.users, devices_by_user(listing.holders)
     named = [replace(row, user=found.name) if (found := users.get(row.user.lower())) else row for row in rows]
@@ -71,12 +71,12 @@ def _plan_step(row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[s
     if has:
         return PlanStep(row=row, action=Action.SKIP, reason=f"has {', '.join(has)}", devices=has)
     if row.kind.method is None:
-        return PlanStep(row=row, action=Action.SELF, reason="enrolls without mfa-kit; open until IAM lists a device")
+        return PlanStep(row=row, action=Action.SELF, reason="enrolls without mfa-kit; done when IAM lists a device")
     serial = plan.intent_of(row).serial
     if serial not in listing.holders:
         return PlanStep(row=row, action=action_of(row.kind))
     if (holder := listing.holders[serial]) is not None:
-        return PlanStep(row=row, action=Action.BLOCKED, reason=f"the name is taken: {holder} has {serial}")
+        return PlanStep(row=row, action=Action.BLOCKED, reason=f"the device name is taken: {holder} has {serial}")
     return _judge_unassigned(row, serial, desk=desk)
 
 
@@ -86,7 +86,9 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
     run = tagged if isinstance(tagged, str) else None
     entry = desk.journal.find(serial, run=run)
     if entry and entry.reached is Reached.STAGED:
-        return PlanStep(row=row, action=Action.STAGED, reason=f"waits for `rollout activate`, run {entry.run}")
+        return PlanStep(
+            row=row, action=Action.STAGED, reason=f"staged by run {entry.run}; waits for `rollout activate`"
+        )
     if entry and entry.is_half_made and tagged is not Mark.UNTAGGED:
         verb = "apply" if row.kind.unattended else "station"
         what = f"interrupted run {entry.run} left {serial} half-made; `rollout {verb}` finishes or removes it first"
@@ -102,6 +104,6 @@ def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
     if run and STAGED_TAG in desk.inventory.tags(serial):
         return f"another computer has staged {serial}; on that computer, use `rollout activate` or `rollout undo {run}`"
     if run:
-        return f"another computer left {serial} half-made, or is creating it now: mfa-kit orphans list"
-    what = f"the name is taken by {serial}, which is not assigned to a user"
-    return f"{what}; choose another name, or delete it if it is unused: {delete_command(serial)}"
+        return f"another computer left {serial} half-made, or is creating it now; see: mfa-kit orphans list"
+    what = f"the device name is taken by {serial}, which is not assigned to a user"
+    return f"{what}; choose another name, or delete this device if it is unused: {delete_command(serial)}"

@@ -19,16 +19,16 @@ CODE = re.compile(r"[\d ]{1,9}")
 # If a time has no seconds, the code may have been read up to this many seconds later.
 MINUTE = 59
 CLOCK = re.compile(r"\d:\d\d")
-# Spaces before the time zone, which ISO 8601 does not allow.
+# Matches spaces before the time zone. ISO 8601 does not allow these spaces.
 GAP = re.compile(r"\s+(?=(?:[+-]\d|Z$))")
 
 
 def read_proofs(text: str) -> list[ProofLine]:
     """Return the lines of a file of proofs.
 
-    A header with `user` gives the order of the columns; other columns are not read. Without a header, a line begins
-    with the user, and then has the codes and the time in any order. Raise UsageFault if the file is empty, or if its
-    header has no column `code1`.
+    If a cell of the first line is `user`, the line is a header, which gives the order of COLUMNS. Other columns are
+    ignored. Without a header, a line begins with the user, and then has the codes and the time in any order. Raise
+    UsageFault if the file is empty, or if its header has no column `code1`.
     """
     names: list[str] | None = None
     lines: list[ProofLine] = []
@@ -51,7 +51,7 @@ def read_proofs(text: str) -> list[ProofLine]:
 def _checked_header(names: list[str], line: int) -> list[str]:
     if "code1" not in names:
         raise UsageFault(
-            f"line {line}: the header has a column 'user' and no column 'code1'", f"begin with: {','.join(COLUMNS)}"
+            f"line {line}: the header has a column 'user', but no column 'code1'", f"begin with: {','.join(COLUMNS)}"
         )
     return names
 

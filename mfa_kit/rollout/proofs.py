@@ -1,7 +1,7 @@
 """Proofs that a user's app works: codes that the user sent, and the time at which they were read.
 
 A proof shows that the app has the secret of the device, and that the clock of the phone is right, so that AWS will
-accept its codes. This module checks both. It does not enable anything.
+accept the app's codes. This module checks both. It does not enable devices.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ SINGLE = 10 * 60
 # at most WITHIN steps, and the largest at most TOLERATED steps. Others have recorded that AWS accepts codes up to two
 # steps off at sign-in.
 TOLERATED = 2
-FIX = "ask the user to set the clock of the phone automatically (network time), and to send two new codes with the time"
+FIX = "ask the user to let the phone set its time automatically, and to send two new codes with the time"
 AGAIN = "ask the user for two new codes, one after the other, and for the time"
 
 
@@ -89,15 +89,13 @@ def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> A
     last = _find_pair(typed, seed, line.read, now) if len(typed) > 1 else _find_single(typed[0], seed, line.read)
     if last - otp.step(now) > WITHIN:  # AWS does not accept these codes yet, so the phone's clock is ahead
         ahead = (last - otp.step(now)) * PERIOD
-        raise Lockout(
-            f"the phone's clock is at least {_length(ahead)} ahead, because AWS expects these codes later", FIX
-        )
+        raise Lockout(f"AWS expects these codes later, so the phone's clock is at least {_length(ahead)} ahead", FIX)
     if line.read is None:
         if accept_unknown:
             return AppProof(None)
         raise Lockout(
-            "clock unknown: without the time, a wrong clock looks like a message that took a while",
-            "ask the user for two new codes with the time, or accept this: --accept-unknown-clock",
+            "clock unknown: the line has no time, so the phone's clock cannot be checked",
+            "ask the user for two new codes with the time, or use --accept-unknown-clock",
         )
     return _check_clock(last, line.read)
 
@@ -130,7 +128,7 @@ def _find_pair(typed: Sequence[str], seed: Seed, read: ReadTime | None, now: flo
     if (last := _nearest(found, read.at if read else now)) is None:
         raise Lockout(
             "in the last 7 days and the next hour, this device never shows these two codes one after the other",
-            "check that the user reads the entry of this device; then ask for two new codes and the time",
+            "check that the user reads this device's entry in the app; then ask for two new codes and the time",
         )
     return last
 
@@ -141,7 +139,7 @@ def _find_single(code: str, seed: Seed, read: ReadTime | None) -> int:
         raise Lockout("a single code counts only together with its time", AGAIN)
     steps = range(otp.step(read.at - SINGLE), otp.step(read.at + read.within + SINGLE) + 1)
     if (last := _nearest(find_code(seed, code, steps), read.at)) is None:
-        raise Lockout("the device does not show this single code within 10 minutes of the time", AGAIN)
+        raise Lockout("the device does not show this single code within 10 minutes of the time in the line", AGAIN)
     return last
 
 
@@ -164,9 +162,9 @@ def _check_clock(last: int, read: ReadTime) -> AppProof:
 
 
 def _in_words(offset: float) -> str:
-    """Return the offset of a clock in words, such as `about 4 minutes behind` or `right to 30 s`."""
+    """Return the offset of a clock in words, such as `about 4 minutes behind` or `right to within 30 s`."""
     if abs(offset) <= PERIOD:
-        return f"right to {PERIOD} s"
+        return f"right to within {PERIOD} s"
     return f"about {_length(abs(offset))} {'ahead' if offset > 0 else 'behind'}"
 
 

@@ -81,11 +81,14 @@ def choose_recipient(found: FoundKeys, *, wanted: str, before: Collection[str]) 
 
 
 def _pick(usable: Sequence[str], wanted: str, before: Collection[str]) -> tuple[str, str]:
-    """Return a key and why it was picked ("" if it is the only one), or "" and why none was picked."""
+    """Return a key and why it was picked, or "" and why none was picked.
+
+    The reason is "" for the only usable key, and for the key that `wanted` names.
+    """
     by_fingerprint = {key_fingerprint(key): key for key in usable}
     listed = ", ".join(by_fingerprint)
     if not usable:
-        return "", "there is no key that can be used: ssh-ed25519, or ssh-rsa with 2048 bits or more"
+        return "", "there is no key that can be used; needed is ssh-ed25519, or ssh-rsa with 2048 bits or more"
     if wanted:
         other = f"the roster names the key {wanted}, but the user has only {listed}"
         return (by_fingerprint[wanted], "") if wanted in by_fingerprint else ("", other)
@@ -95,6 +98,6 @@ def _pick(usable: Sequence[str], wanted: str, before: Collection[str]) -> tuple[
     if len(known) == 1:
         return known[0], f"there are {len(by_fingerprint)} keys; kept {key_fingerprint(known[0])}, which was used last"
     return "", (
-        f"there are {len(by_fingerprint)} keys, and none is chosen for you: {listed}; put the right fingerprint into "
-        f"the column {FINGERPRINT} of the roster"
+        f"there are {len(by_fingerprint)} keys, and none is chosen automatically: {listed}; put the right "
+        f"fingerprint into the column {FINGERPRINT} of the roster"
     )

@@ -10,7 +10,7 @@ from mfa_kit.rollout.plan import Action, Plan
 
 
 class Awaited(StrEnum):
-    """What a user still has to do. PROOF: send codes of their staged device. SELF: enroll themselves."""
+    """What a user still has to do. PROOF: send codes for their staged device. SELF: enroll themselves."""
 
     PROOF = "proof"
     SELF = "self"

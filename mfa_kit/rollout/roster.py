@@ -39,8 +39,8 @@ class RosterRow:
     """One user of a roster, and the device to make: its kind, name, path, tags and, for a token, serial.
 
     `recipient` is the user's public key, to which a copy of the backup is encrypted. `asset` is a label for the key or
-    token. `email` is the address for `rollout handover` and `remind`. `account` is the ID of the user's account, or
-    None if neither the row nor the user's ARN names an account.
+    token. `email` is the address for `rollout handover` and `remind`. `account` is the ID of the user's account. It
+    is None if the rollout is for one account, and neither the `account` cell nor the user's ARN names an account.
     """
 
     user: str
@@ -238,7 +238,7 @@ def _parse_tags(cell: str) -> Tags:
     pairs = [part.strip().partition("=") for part in cell.split(";") if part.strip()]
     tags = {key: value for key, equals, value in pairs if equals}
     if len({key.lower() for key in tags}) < len(pairs) or len(tags) > MOST_TAGS:
-        raise UsageFault(f"{cell!a} is not a list of tags", f"write K=V;K=V, each key once, at most {MOST_TAGS}")
+        raise UsageFault(f"{cell!a} is not a list of tags", f"write K=V;K=V, each key once, at most {MOST_TAGS} tags")
     for key, value in tags.items():
         if not TAG_KEY.fullmatch(key) or not TAG_VALUE.fullmatch(value) or key.lower().startswith(TAKEN):
             raise UsageFault(

@@ -170,7 +170,7 @@ def test_a_secret_without_any_backup_is_refused(rollout: Rollout, people: People
     """The user has no recipient in the roster and there is no -r, so even --accept-lockout does not help."""
     rollout.plan(*people(1))
     done = rollout.desk.run("rollout", "apply", rollout.file, "--accept-lockout")
-    assert (done.code, "no one could open 1 backup: " in done.err) == (2, True)
+    assert (done.code, "no one could open the backups of 1 user: " in done.err) == (2, True)
 
 
 def test_staged_devices_are_created_and_enabled_later(
@@ -530,7 +530,7 @@ def test_users_who_enroll_themselves_are_tracked(rollout: Rollout, people: Peopl
     rollout.lab.register_fido(virtual, "key")
     found = json.loads(mfa_kit.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
     assert [(row["outcome"], row["reason"]) for row in found] == [
-        ("waiting", "enrolls without mfa-kit; open until IAM lists a device"),
+        ("waiting", "enrolls without mfa-kit; done when IAM lists a device"),
         ("enrolled", "enrolled themselves"),
     ]
 

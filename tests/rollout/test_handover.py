@@ -260,7 +260,7 @@ def test_only_virtual_devices_in_a_known_state_are_handed_over() -> None:
     found, left_out = find_handovers(entries, holders=holders, emails={}, copy_of=lambda _: Path("/b/users/1/2/3"))
     assert [(each.user, each.state.value) for each in found] == [("alice", "enrolled"), ("bob", "staged")]
     reasons = {each.user: each.reason for each in left_out}
-    assert reasons["carol"] == "their device is a key or a token, which you give them"
+    assert reasons["carol"] == "their device is a key or a token, so there is no file to send"
     for user in ("dave", "erin", "fay"):
         assert "is neither staged nor enabled for them" in reasons[user]
 

@@ -140,7 +140,7 @@ def test_several_keys_are_never_picked_silently(mfa_kit: MfaKit, forge: Forge, t
     roster.write_text("user\nalice\n")
     done, [row] = fetch(mfa_kit, roster, *options)
     assert (done.code, row["recipient"]) == (1, "")
-    assert "there are 2 keys, and none is chosen for you: SHA256:" in done.err
+    assert "there are 2 keys, and none is chosen automatically: SHA256:" in done.err
     assert fingerprint(tmp_path, "one") in done.err
     roster.write_text(f"user,recipient_fingerprint\nalice,{fingerprint(tmp_path, 'two')}\n")
     done, [row] = fetch(mfa_kit, roster, *options)
