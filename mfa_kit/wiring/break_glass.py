@@ -54,8 +54,8 @@ class Glass:
 class OpenGlass:
     """An open break-glass identity, and the custodians who opened it.
 
-    `names` has the names of these custodians in the order of their set. `keys` has the private keys of all custodians
-    who were present, by name.
+    `names` has the names of these custodians in the order of their CustodianSet. `keys` has the private keys of all
+    custodians who were present, by name.
     """
 
     identity: "GlassIdentity"
@@ -71,31 +71,31 @@ def base() -> Path:
 def find_glass(settings: Settings, folder: Path | None) -> Glass:
     """Return a folder of break-glass files, by default the newest one.
 
-    Raise UsageFault if there is no such folder, and IntegrityFault if its manifest is damaged, or names other
-    custodians than the ledger. Print a warning if the ledger has no record of the identity's custodians.
+    Raise UsageFault if there is no such folder, and IntegrityFault if its manifest is damaged or differs from the
+    ledger's record of the custodians. Print a warning if the ledger has no such record.
     """
     found = folder or newest_folder(base())
     if found is None or not found.is_dir():
         raise UsageFault(
             f"there is no folder {found}" if found else "this computer has no break-glass identity",
-            "name the folder: --dir DIR, or make one: mfa-kit break-glass create",
+            "name the folder: --dir DIR, or make an identity: mfa-kit break-glass create",
         )
     manifest = read_manifest(found)
     with open_ledger(settings) as ledger:
         recorded = check_custodians(manifest, BreakGlassRecords(ledger).all(), where=str(found / FILE))
     if not recorded:
         settings.progress.alert(
-            f"the ledger does not have the custodians of {found}, so check them yourself: "
+            f"the ledger does not say who the custodians of {found} are, so check them yourself: "
             f"mfa-kit break-glass status --dir {quote(str(found))}"
         )
     return Glass(found.absolute(), manifest)
 
 
 def find_glass_of(settings: Settings, file: Place, folder: Path | None) -> Glass:
-    """Return a folder of break-glass files, by default the newest folder whose identity opens the backup `file`.
+    """Return a folder of break-glass files, by default the newest folder whose identity can open the backup `file`.
 
-    If the ledger names no such identity as a recipient of the backup, the default is the newest folder. The errors are
-    those of `find_glass`.
+    According to the ledger, this identity is a recipient of the backup. If there is no such folder, the default is the
+    newest folder. The errors are those of `find_glass`.
     """
     if folder is None and (newest := newest_folder(base())):
         with open_ledger(settings) as ledger:
@@ -119,16 +119,16 @@ def plan(group: Group) -> Mapping[CustodianSet, int]:
 def create(settings: Settings, group: Group, folder: Path | None, letters: WriteLetters = NO_LETTERS) -> Glass:
     """Make a break-glass identity, and return its folder. `group` has its custodians.
 
-    Record the custodians in the ledger, then write the letters to custodians, and then the new folder `folder`, by
-    default one in `base()`. Raise UsageFault for a public key that cannot be used, and
-    IntegrityFault if the folder exists or cannot be written.
+    Record the custodians in the ledger, then write the letters to custodians, and then write the folder. `folder` is
+    the path of the new folder, by default a new path in `base()`. Raise UsageFault for a public key that cannot be
+    used, and IntegrityFault if the folder exists or cannot be written.
     """
     harden()
     return write_glass(settings, folder or new_folder(base()), group, GlassIdentity.new(), letters=letters)
 
 
 def new_folder(parent: Path) -> Path:
-    """Return the path for a new folder in `parent`. Its name is a run ID later than the names of the other folders."""
+    """Return the path for a new folder in `parent`. Its name is a run ID, later than the other names."""
     newest = newest_folder(parent)
     return parent / run_id(max(time.time(), run_time(newest.name) + 1 if newest else 0), os.urandom(4))
 
@@ -143,7 +143,7 @@ def write_glass(
     replaces: str | None = None,
     letters: WriteLetters = NO_LETTERS,
 ) -> Glass:
-    """Record the custodians of an identity in the ledger, then write the letters to custodians, and then its folder.
+    """Record the custodians of an identity in the ledger, then write their letters, and then the identity's folder.
 
     `former` and `replaces` are as in Manifest. Raise the errors of `create`.
     """
@@ -178,10 +178,11 @@ def record(
 def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path | None = None) -> OpenGlass:
     """Hold a meeting of custodians, and return the open identity.
 
-    `files` are identity files of custodians. If they are not enough, the other custodians enter the paths of theirs at
-    the terminal. `only` is the only file to open, from which some custodians may already have removed layers. Raise
-    Declined if too few custodians came, UsageFault for an identity in `files` that belongs to no current custodian
-    or to one who is already present, and IntegrityFault if no file can be opened.
+    `files` are identity files of custodians. If they are not enough, other custodians enter the paths of their files at
+    the terminal. `only` is the only break-glass file to open; some custodians may already have removed their layers
+    from it. Raise Declined if too few custodians came, and IntegrityFault if the break-glass identity cannot be
+    decrypted. Raise UsageFault for an identity in `files` that belongs to no current custodian, or to a custodian who
+    is already present.
     """
     harden()
     manifest = glass.manifest
@@ -205,8 +206,8 @@ def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path
 def rest_of(whole: CustodianSet) -> list[CustodianSet]:
     """Return a set of custodians, then the set without its first custodian, without its first two, and so on.
 
-    Custodians remove the layers of the set's file in this order. Each item of the result names the custodians whose
-    layers may be left.
+    The custodians of a set remove their layers from its file one after the other, the first custodian first. So each
+    item of the result names the custodians whose layers may still be on the file.
     """
     return [CustodianSet(whole.file, whole.names[at:]) for at in range(len(whole.names))]
 
@@ -215,8 +216,8 @@ def _set_of(file: Path, manifest: Manifest) -> CustodianSet:
     found = set_of_file(file.name, manifest.group.sets())
     if found is None:
         raise UsageFault(
-            f"the name of {file} does not say which set of custodians it is for",
-            "keep the start of its name, such as set-01, and name the folder of the manifest: --dir DIR",
+            f"the name of {file} does not say which set of custodians the file is for",
+            "restore the start of its name, such as set-01, and name the folder with the manifest: --dir DIR",
         )
     return found
 
@@ -253,18 +254,21 @@ class OwnLayer:
 def pass_on(
     settings: Settings, glass: Glass, file: Path, keys: Identities, out: Path, *, before: Callable[[OwnLayer], None]
 ) -> OwnLayer:
-    """Remove the outermost layer of a file with the identity in `keys`, and write the rest to the new file `out`.
+    """Use the identity in `keys` to remove the outermost layer of a file, and write the rest to the new file `out`.
 
-    Return the layer that was removed. `before` is called before it is removed. A dry run writes nothing. Raise
-    UsageFault if the identity belongs to no custodian of the set. Also raise it if the identity belongs to the set's
-    last custodian, because under the last layer is the break-glass identity itself. Raise OthersSeal if the outermost
-    layer belongs to another custodian.
+    Return the layer that was removed. `before` is called with the layer before the layer is removed. A dry run writes
+    nothing. Raise UsageFault if the name of `file` or `out` does not name the set, or if the identity belongs to no
+    custodian of the set. Also raise UsageFault if the identity belongs to the set's last custodian, because without the
+    last layer, the file would be the break-glass identity itself. Raise OthersSeal if the outermost layer belongs to
+    another custodian.
     """
     harden()
     whole = _set_of(file, glass.manifest)
     if set_of_file(out.name, [whole]) is None:
         start = "-".join(whole.file.split("-")[:2])
-        raise UsageFault(f"the name {out.name} does not say which set it is for", f"begin it with {start}")
+        raise UsageFault(
+            f"the name {out.name} does not say that the file is for {start}", f"begin the name with {start}"
+        )
     check_new(out)
     secrets = keys.read()
     owners = {each.name for each in owner_test(glass.manifest.group.custodians, open_plugins())(secrets)}
@@ -278,7 +282,8 @@ def pass_on(
     layer = OwnLayer(whole=whole, name=mine[0], after=whole.names[at + 1 :])
     if not layer.after:
         raise UsageFault(
-            f"{layer.name} is the last custodian of {file.name}, and the rest of it would be the identity itself",
+            f"{layer.name} is the last custodian of {file.name}; without the last layer, the file would be the "
+            "identity itself",
             f"open the backup: mfa-kit break-glass open --backup BACKUP --from {quote(str(file))}",
         )
     before(layer)

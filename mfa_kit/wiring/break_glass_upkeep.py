@@ -56,8 +56,8 @@ def _known(backups: Iterable[Backup], ledger: "Ledger") -> list[KnownRecipients]
 class DrillResult:
     """The result of a drill.
 
-    `tested` has a result for each backup, `compared` the users with whose phones backups were compared, and `faults` a
-    sentence for each thing that was wrong.
+    `tested` has a result for each backup, and `faults` a sentence for each problem. `compared` has the users who typed
+    a code from their phone, which mfa-kit compared with the codes of a backup.
     """
 
     tested: Sequence[Tested]
@@ -66,12 +66,12 @@ class DrillResult:
 
     @property
     def good(self) -> int:
-        """How many backups were opened and had nothing wrong."""
+        """How many backups were tested without a fault."""
         return sum(each.fault is None for each in self.tested)
 
     @property
     def passed(self) -> bool:
-        """Whether there was a backup, and nothing was wrong."""
+        """Whether at least one backup was tested, and `faults` is empty."""
         return bool(self.tested) and not self.faults
 
 
@@ -86,8 +86,8 @@ def drill(
 ) -> DrillResult:
     """Decrypt the backups in `known` with an open identity, and record the drill in the ledger.
 
-    For the backups of `users`, compare the codes with those on the users' phones. `counted` yields the backups that it
-    is given, and shows the progress.
+    For the backups of `users`, compare the codes with those on the users' phones. `counted` takes the
+    backups, yields each of them, and shows the progress.
     """
     ahead = ReadAhead(backup_reader(settings))
     recipients = {each.backup.path: each for each in known}
@@ -145,7 +145,7 @@ def reseal(
 ) -> Glass:
     """Encrypt an open identity to another group of custodians. Return the new folder, which is beside the old one.
 
-    Raise UsageFault if a rotation is not finished, because the new group could not finish it.
+    Raise UsageFault if a rotation of this identity is not finished, because the new group could not finish it.
     """
     if _unfinished(settings, glass.manifest):
         raise UsageFault("a rotation of this identity is not finished", "finish it first: mfa-kit break-glass rotate")
@@ -176,7 +176,7 @@ def _unfinished(settings: Settings, manifest: Manifest) -> bool:
 class Rotated:
     """The result of a rotation: the old and the new folder, and the results of re-encrypting the backups.
 
-    `names` has the custodians who opened the identity.
+    `names` has the names of the custodians who opened the identity.
     """
 
     old: Glass
@@ -194,11 +194,12 @@ def rotate(
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rotated:
-    """Make a new identity for the same custodians, and re-encrypt the backups of the old one to it.
+    """Make a new identity for the same custodians, and re-encrypt the old identity's backups to the new identity.
 
-    If an earlier rotation was interrupted, continue it. `glass` is then its old or its new folder. The new folder is
-    written before the first backup is changed. `files` and the errors are as in `meet`, and `until` and `counted` as in
-    `rekey`. `backups` is the folder of backups. Also raise UsageFault if the folder was rotated already.
+    If an earlier rotation was interrupted, continue it. `glass` is then the old or the new folder of that rotation. The
+    new folder is written before the first backup is changed. `files` and the errors are as in `meet`, and `until` and
+    `counted` as in `rekey`. `backups` is the folder of backups. Also raise UsageFault if the
+    identity was rotated already, and IntegrityFault if another process is rotating it, or if the old folder is missing.
     """
     with _rotation(settings, glass) as (old, begun):
         opened = meet(begun or old, files, settings.interaction)
@@ -219,12 +220,11 @@ def rotate(
 
 @contextmanager
 def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, Glass | None]]:
-    """Yield the old and the new folder of a rotation. Instead of the new folder, yield None if no rotation was begun.
+    """Yield the old folder of a rotation, and the new folder, or None if no rotation was begun.
 
-    The old folder is locked until the context ends.
-
-    Raise UsageFault if the folder was rotated already, and IntegrityFault if another process is rotating it, or if the
-    old folder of an unfinished rotation is missing.
+    The old folder is locked until the context ends. Raise UsageFault if a rotation of the old folder's identity was
+    completed already. Raise IntegrityFault if another process is rotating this identity, or if the old folder of an
+    unfinished rotation is missing.
     """
     old = glass
     if _unfinished(settings, glass.manifest):
@@ -240,7 +240,8 @@ def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, Glass |
         new = Glass(*later[-1]) if later else None
         if new and not _unfinished(settings, new.manifest):
             raise UsageFault(
-                f"{old.folder} was rotated already", f"name the new folder: --dir {quote(str(new.folder))}"
+                f"the identity in {old.folder} was rotated already",
+                f"name the new folder: --dir {quote(str(new.folder))}",
             )
         yield old, new
 
@@ -254,7 +255,7 @@ def _reencrypt_all(
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rekeyed:
-    """Re-encrypt all backups that are encrypted to `before`, to `after` instead. Their other recipients stay."""
+    """Re-encrypt the backups of the identity `before` to the identity `after`. The other recipients stay."""
     total = Rekeyed()
     found = stored_backups(settings, folder)
     if not found:
@@ -296,6 +297,6 @@ def _only_ours(settings: Settings, backup: Backup, opener: "BackupOpener") -> bo
     except IntegrityFault as fault:
         return fault
     return IntegrityFault(
-        f"{backup.path} has other recipients, which are not on record",
+        f"{backup.path} has other recipients, which the ledger does not name",
         "encrypt it again: mfa-kit backup rekey -i IDENTITY -r RECIPIENT",
     )

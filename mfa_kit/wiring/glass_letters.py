@@ -35,16 +35,17 @@ class LetterOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewGroup:
-    """The group of custodians that a command line describes, and those custodians whose keys were made for letters."""
+    """The group of custodians that a command line describes. `new` has the custodians whose new keys go on letters."""
 
     group: Group
     new: tuple[NewCustodian, ...]
     letters: LetterOptions | None
 
     def check(self, settings: Settings) -> WriteLetters:
-        """Ask for a confirmation if letters will be written. Return the function that writes them.
+        """Ask for a confirmation if letters will be written. Return the function that writes the letters.
 
-        Raise UsageFault or IntegrityFault if they cannot be written, and Declined without a terminal or confirmation.
+        Raise UsageFault or IntegrityFault if the letters cannot be written. Raise Declined if there is no terminal, or
+        if the user does not confirm.
         """
         if self.letters is None:
             return NO_LETTERS
@@ -53,7 +54,7 @@ class NewGroup:
         for file in files:
             file.check()
         names = ", ".join(str(file.path) for file in files)
-        confirm_secret(f"{names}: a private key will be in each letter", settings.interaction)
+        confirm_secret(f"each letter ({names}) will contain a private key", settings.interaction)
 
         @contextmanager
         def write(manifest: Manifest, folder: Path) -> Iterator[None]:
@@ -100,7 +101,7 @@ def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions |
     if letters is not None and not new:
         raise UsageFault(
             "every custodian has a public key, so there is no letter to write",
-            "omit --letters, or give one custodian by name only",
+            "omit --letters, or give a custodian without a key: --custodian NAME",
         )
     return NewGroup(group=Group(threshold, tuple(found)), new=tuple(new), letters=letters)
 
@@ -109,7 +110,7 @@ def _refuse_private_key(name: str) -> None:
     """Raise UsageFault if `name` is a private key. The message does not quote the key."""
     if is_private_key(name):
         raise UsageFault(
-            "a custodian was given as a private key, which may now be in the history of your shell",
+            "--custodian contains a private key, which may now be in the history of your shell",
             "make another key, and give the name and the public key: --custodian NAME=age1…",
         )
 
@@ -124,6 +125,6 @@ def _custodian(name: str, key: str) -> Custodian:
     if not key:
         raise UsageFault(
             f"the custodian {name} has no public key",
-            f"give one: --custodian {name or 'NAME'}=age1…, or have one made on paper: --letters DIR",
+            f"give one: --custodian {name or 'NAME'}=age1…, or let mfa-kit print a new key: --letters DIR",
         )
     return Custodian(name, read_recipients([key], given=f"for the custodian {name},")[0].text)

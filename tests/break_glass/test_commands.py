@@ -50,9 +50,9 @@ def test_a_dry_run_shows_the_sets_and_writes_nothing(desk: Desk) -> None:
         ("dave=", "the custodian dave has no public key"),
         ("dave=age1nonsense", "for the custodian dave, age1nonsense is not a recipient"),
         ("dave=AGE-SECRET-KEY-1X4Y", "the recipient is a private key"),
-        ("AGE-SECRET-KEY-1X4Y", "a custodian was given as a private key"),
-        ("age-secret-key-1X4Y=age1", "a custodian was given as a private key"),
-        ("-----BEGIN OPENSSH PRIVATE KEY-----", "a custodian was given as a private key"),
+        ("AGE-SECRET-KEY-1X4Y", "--custodian contains a private key"),
+        ("age-secret-key-1X4Y=age1", "--custodian contains a private key"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----", "--custodian contains a private key"),
         ("d/e=age1", "for the custodian d/e, age1 is not a recipient"),
     ],
 )
@@ -261,8 +261,8 @@ def test_the_last_layer_is_never_removed_into_a_file(desk: Desk) -> None:
     ("who", "out", "code", "said"),
     [
         ("carol", "set-01-x.age", 2, "belongs to none of the custodians alice, bob of set-01-alice-bob.age"),
-        ("alice", "rest.age", 2, "the name rest.age does not say which set it is for"),
-        ("alice", "set-02.age", 2, "does not say which set it is for"),
+        ("alice", "rest.age", 2, "the name rest.age does not say that the file is for set-01"),
+        ("alice", "set-02.age", 2, "does not say that the file is for set-01"),
     ],
 )
 def test_a_wrong_pass_is_refused(desk: Desk, who: str, out: str, code: int, said: str) -> None:
@@ -309,7 +309,7 @@ def test_a_rotation_keeps_what_it_cannot_reencrypt(desk: Desk) -> None:
     rotated = desk.glass("rotate", *desk.here("alice"), code=5)
     assert (rotated["outcome"], rotated["failed"]) == ("unfinished", 2)
     assert "is damaged" in rotated["faults"][0]
-    assert "has other recipients, which are not on record" in rotated["faults"][1]
+    assert "has other recipients, which the ledger does not name" in rotated["faults"][1]
     assert [local(damaged).read_bytes(), local(shared).read_bytes()] == before
     assert "finish the rotation: break-glass rotate" in desk.glass("status")["due"]
     refused = desk.run("break-glass", "custodians", *desk.here("alice"), *desk.group(1, ["bob"]))
@@ -397,7 +397,7 @@ def test_a_folder_of_another_computer_is_used_with_a_warning(desk: Desk) -> None
         file.unlink()
     done = desk.run("break-glass", "status")
     assert done.code == 0
-    assert "the ledger does not have the custodians of" in done.err
+    assert "the ledger does not say who the custodians of" in done.err
 
 
 def test_without_an_identity_or_a_backup_there_is_an_error_message(desk: Desk) -> None:
