@@ -55,7 +55,7 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
             file, recipient = own.create_own_identity(home, passphrase)
             settings.progress.alert(
                 f"{file} is this computer's identity, protected by your passphrase; "
-                "keep a copy of it, because you need both to open a backup"
+                "keep a copy of this file, because you need the file and the passphrase to open a backup"
             )
             return recipient
         recipient = _proven(file, settings.interaction, passphrase_fd)
@@ -109,7 +109,9 @@ def _new_passphrase(person: Interaction, descriptor: int | None) -> Secret[str]:
 
 def _passphrase_on(descriptor: int) -> Secret[str]:
     if (line := read_secret(descriptor)) == Secret(""):
-        raise UsageFault(f"there is no passphrase on file descriptor {descriptor}", "write it as the first line")
+        raise UsageFault(
+            f"there is no passphrase on file descriptor {descriptor}", "write the passphrase as the first line"
+        )
     return line
 
 
