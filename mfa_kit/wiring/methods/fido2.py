@@ -22,7 +22,7 @@ class Fido2Options(Options):
 
     key: str | None = field(
         default=None,
-        metadata=option(help="The key, if several are connected.", metavar="SERIAL|PLACE", single=True),
+        metadata=option(help="The key to use, if several are plugged in.", metavar="SERIAL|PLACE", single=True),
     )
     skip_key_check: bool = field(
         default=False, metadata=option(help="Do not verify the key first; it need not be connected.")

@@ -49,7 +49,7 @@ class OathOptions(Options):
 
     key: str | None = field(
         default=None,
-        metadata=option(help="The key, if several are connected.", metavar="SERIAL|READER", single=True),
+        metadata=option(help="The key to use, if several are plugged in.", metavar="SERIAL|READER", single=True),
     )
     touch: bool = field(
         default=True, metadata=option(help="Whether the key must be touched for each code.", off="--no-touch")
@@ -104,7 +104,7 @@ def _of_dead(context: Context) -> Carrier:
 
 
 def _usage(intent: Intent, context: Context) -> Sequence[str]:
-    """Return lines that say how to get codes from the key: with ykman, unless ykman does not work with this key."""
+    """Return lines that say how to get codes: with ykman or, if it does not support the key, the maker's program."""
     key = context.oath_keys.seen(intent.card or "")
     code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
     ykman = key is None or key.ykman
