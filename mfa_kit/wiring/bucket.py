@@ -28,12 +28,12 @@ def diagnose_bucket(place: S3Url, profile: str | None) -> Iterator[Diagnosis]:
     elif state.versioning:
         yield Diagnosis("bucket versioning", Health.GOOD, "on")
     else:
-        hint = f"turn it on, so that you can restore backups that another program deletes; see {PAGE}"
+        hint = f"turn versioning on, so that you can restore backups that another program deletes; see {PAGE}"
         yield Diagnosis("bucket versioning", Health.NOTED, "off", hint)
     if state.lock is None:
         yield Diagnosis("object lock", Health.UNKNOWN, WITHOUT.format("s3:GetBucketObjectLockConfiguration"))
     elif state.lock == COMPLIANCE:
-        found = "new objects are locked in compliance mode, so enrollments are refused"
+        found = "new objects are locked in compliance mode, so mfa-kit refuses to enroll users"
         yield Diagnosis("object lock", Health.BAD, found, f"use governance mode, or no default retention; see {PAGE}")
     else:
         mode = state.lock.lower()

@@ -108,7 +108,8 @@ def _parse(text: bytes, file: Path) -> Config:
 
     if IDENTITY in text.upper():
         raise UsageFault(
-            f"{file} contains an identity, which is secret", "replace it with its public key: age-keygen -y FILE"
+            f"{file} contains an identity, which is secret",
+            "replace the identity with its public key: age-keygen -y FILE",
         )
     try:
         found: Mapping[str, object] = tomllib.loads(text.decode())

@@ -63,7 +63,7 @@ def _node(node: str, *, rule: bool) -> Diagnosis:
             what,
             Health.BAD,
             f"a key is connected, but its device node {node} does not exist here",
-            f"pass it to the container: --device {node}",
+            f"pass the device to the container: --device {node}",
         )
     group = group_name(status.st_gid)
     found = f"{node} is a key that you cannot open: group {group}, mode {stat.S_IMODE(status.st_mode):o}"
@@ -108,6 +108,6 @@ def _input_monitoring() -> Diagnosis:  # pragma: no cover - not verified
     what = "keys on USB"
     kit = ctypes.CDLL("/System/Library/Frameworks/IOKit.framework/IOKit")
     if kit.IOHIDCheckAccess(listen) == granted:
-        return Diagnosis(what, Health.GOOD, "this terminal has Input Monitoring; not verified on macOS")
-    hint = "allow this terminal in Settings, Privacy & Security, Input Monitoring; not verified on macOS"
+        return Diagnosis(what, Health.GOOD, "this terminal has Input Monitoring; this check was never tested on macOS")
+    hint = "allow this terminal in Settings, Privacy & Security, Input Monitoring; this check was never tested on macOS"
     return Diagnosis(what, Health.BAD, "macOS does not let this terminal use keys on USB", hint)

@@ -49,9 +49,9 @@ WINDOW = (71, 24)
 def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
     """Make all checks, and yield every line of the table.
 
-    A check whose failure may explain other failures is made before the checks that it may explain. `read_settings`
-    reads the configuration file. If the settings or the configured recipients are not valid, that error is the last
-    line, because the remaining checks need the settings.
+    If a failure of one check can cause failures of other checks, that check comes first. `read_settings` reads the
+    configuration file. If the settings or the configured recipients are not valid, that error is the last line, because
+    the remaining checks need the settings.
     """
     yield Diagnosis("mfa-kit", Health.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield from _extras()
@@ -119,7 +119,7 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
     """Check the bucket or the folder of backups.
 
     With a shared ledger, report a folder on this computer as NOTED, because other computers that use the ledger could
-    not read its backups.
+    not read the backups in the folder.
     """
     try:
         place = this_computer.backup_dir(None)
@@ -131,7 +131,7 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
         if settings.ledger is not None and found.health is not Health.BAD:
             what = f"{found.found}; other computers that use the ledger could not read it"
             found = Diagnosis(
-                found.what, Health.NOTED, what, "set backup-dir to s3://BUCKET/PREFIX, or --local-backups"
+                found.what, Health.NOTED, what, "set backup-dir to s3://BUCKET/PREFIX, or accept this: --local-backups"
             )
         yield found
         return
@@ -178,7 +178,7 @@ def _host(url: str) -> str:
 
 
 def _profile_bundle(profile: str | None) -> Iterator[Diagnosis]:
-    """Report a CA bundle in the AWS configuration, because the owner of a CA in it could intercept all requests.
+    """Report a CA bundle in the AWS configuration, because the owner of such a CA could intercept requests.
 
     Yield nothing if the profile has no CA bundle, or if AWS_CA_BUNDLE replaces it.
     """
@@ -226,7 +226,10 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
         return
     yield Diagnosis("credentials", Health.GOOD, f"account {caller.account} as {caller.arn}")
     if settings.account and settings.account != caller.account:
-        found, hint = f"{settings.account} is required", "choose another --profile or --account"
+        found, hint = (
+            f"these credentials are not for account {settings.account}",
+            "choose another --profile or --account",
+        )
         yield Diagnosis("account", Health.BAD, found, hint)
     yield _clock(iam.offset())
     yield from _rights(iam.allowed(_resources(caller)))
@@ -246,8 +249,8 @@ def _clock(offset: float) -> Diagnosis:
 def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
     """Yield a line for each action.
 
-    `allowed` has the answer of IAM's policy simulator by action: True, False, or None if it could not decide or be
-    asked.
+    `allowed` has the answer of IAM's policy simulator by action: True, False, or None if the simulator could not decide
+    or could not be asked.
     """
     unsaid = SIMULATE if all(each is None for each in allowed.values()) else "depends on a condition, such as MFA"
     for action, answer in allowed.items():
@@ -262,7 +265,7 @@ def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
 
 
 def endpoint(url: str) -> Diagnosis:
-    """Return the line for the IAM endpoint. Its host name shows whether it belongs to AWS."""
+    """Return the line for the IAM endpoint. The host name shows whether the endpoint belongs to AWS."""
     host = urlsplit(url).hostname or ""
     if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return Diagnosis("endpoint", Health.GOOD, url)

@@ -19,7 +19,7 @@ PAGE = "docs/shared-state.md"
 def diagnose_ledger(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diagnosis]:
     """Yield the lines for a ledger: server, TLS, the role's privileges, clock, schema, durability and timeouts."""
     yield Diagnosis("ledger", Health.GOOD, f"{state.address}, PostgreSQL {state.server}, as {state.role}")
-    yield Diagnosis("ledger schema", Health.GOOD, f"version {state.schema_version}, as this mfa-kit needs it")
+    yield Diagnosis("ledger schema", Health.GOOD, f"version {state.schema_version}, which this mfa-kit version needs")
     yield _tls(state, conditions)
     yield _role(state, conditions)
     yield _clock(conditions)
@@ -53,7 +53,7 @@ def _role(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
     if conditions.may_write and state.team and conditions.any_lock:
         hint = f"let a superuser run the output of: {grants}"
         return Diagnosis(
-            what, Health.NOTED, f"{state.role} may take locks of other teams, and so stop their runs", hint
+            what, Health.NOTED, f"{state.role} may take locks of other teams, and so block their runs", hint
         )
     if conditions.may_write and state.team:
         return Diagnosis(what, Health.GOOD, f"{state.role} records runs of team {state.team}")
@@ -67,7 +67,9 @@ def _clock(conditions: LedgerConditions) -> Diagnosis:
         return Diagnosis(what, Health.GOOD, "same as this computer")
     direction = "ahead of" if conditions.ahead > 0 else "behind"
     found = f"the server's clock is {abs(conditions.ahead):.0f} s {direction} this computer's"
-    return Diagnosis(what, Health.NOTED, found, "set both clocks, because the log has the server's times")
+    return Diagnosis(
+        what, Health.NOTED, found, "set both clocks, because the times in the log come from the server's clock"
+    )
 
 
 def _durability(conditions: LedgerConditions) -> Diagnosis:
@@ -76,7 +78,7 @@ def _durability(conditions: LedgerConditions) -> Diagnosis:
     if not off:
         return Diagnosis(what, Health.GOOD, "an acknowledged record survives a power cut")
     found = f"{' and '.join(off)} of the server {'is' if len(off) == 1 else 'are'} off"
-    hint = "turn it on, because a power cut would lose records of devices"
+    hint = "turn on what is off, because a power cut would lose records of devices"
     return Diagnosis(what, Health.BAD, found, hint)
 
 
@@ -97,7 +99,7 @@ def _timeouts(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diag
     other = [name for name in RELEASE if conditions.settings.get(name) != SERVER[name]]
     if other:
         found = ", ".join(f"{name} is {conditions.settings.get(name)} instead of {SERVER[name]}" for name in other)
-        hint = f"locks of a lost computer are then released at another time; see {PAGE}"
+        hint = f"after a computer loses its connection, its locks are released earlier or later than usual; see {PAGE}"
         yield Diagnosis("ledger locks", Health.NOTED, found, hint)
         return
     most = int(SERVER["tcp_user_timeout"]) // 1000

@@ -235,7 +235,7 @@ def test_the_doctor_reports_another_account(mfa_kit: MfaKit) -> None:
     """The check is done only if --account is given."""
     done = mfa_kit.process("doctor", "--account", "111122223333", start_new_session=True)
     assert done.code == 1
-    assert "111122223333 is required" in done.out
+    assert "these credentials are not for account 111122223333" in done.out
 
 
 def test_the_doctor_reports_folders_that_others_can_read(nobody: Nobody) -> None:
