@@ -1,4 +1,4 @@
-"""Opens what an audit compares with: the ledger's records of earlier audits, and the file of accepted findings."""
+"""Compares an audit with the ledger's records of earlier audits, and reads the file of accepted findings."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,9 +21,9 @@ NOTHING_BEFORE = Before()
 
 
 def open_baseline(file: Path | None, rules: Iterable[AuditRule]) -> Sequence[Acceptance]:
-    """Return the entries of a baseline that are about these rules, or () if `file` is None.
+    """Return the accepted findings in a baseline file, or () if `file` is None.
 
-    Raise UsageFault if the file is not a baseline.
+    Raise UsageFault if the file is not a baseline, or if an entry names a rule that is not in `rules`.
     """
     return read_baseline(file, {rule.id for rule in rules}) if file else ()
 
@@ -38,9 +38,9 @@ def compare_with_ledger(
 ) -> Before:
     """Compare an audit with the ledger's records of the account's last audit. With `records`, also record this audit.
 
-    With --dry-run, nothing is recorded. If the ledger cannot be used, print an alert and return NOTHING_BEFORE. This
-    also happens if a PostgreSQL role may only read the ledger. If `ledger` is None, open the ledger, and close it
-    afterward.
+    With --dry-run, nothing is recorded. If the ledger cannot be used, or if this audit cannot be recorded because the
+    PostgreSQL role may only read the ledger, print an alert and return NOTHING_BEFORE. If `ledger` is None, open the
+    ledger, and close it afterward.
     """
     found = finding_records(snapshot, answers, {})
     try:
@@ -49,7 +49,7 @@ def compare_with_ledger(
             if records and not settings.dry_run:
                 record_audit(history, snapshot.account, answers, found, at=snapshot.at)
     except IntegrityFault as error:
-        settings.progress.alert(f"this audit is not in the ledger: {error}")
+        settings.progress.alert(f"the ledger could not be used for this audit: {error}")
         return NOTHING_BEFORE
     since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in found}
     return Before(past=past, now=figures(answers, at=snapshot.at), since=since)

@@ -47,9 +47,10 @@ def open_iam(
     """Return an IAM client with the credentials from the options and the environment.
 
     If the profile needs an MFA code, the user is asked for the code. `check` is called before each write, and `observe`
-    after it. Up to `workers` calls may be in progress at a time. `turn`, if given, performs each attempt of a read. It
-    may wait before the attempt and retry it. `clients` replaces the function that creates boto3's clients, for commands
-    that also open sessions in other accounts. When `stop` is set, pauses, prompts and requests end in all threads.
+    after it. Up to `workers` calls may be in progress at a time. `turn`, if given, is a function that performs each
+    read call, and that may wait before the call and retry the call. `clients` replaces the function that creates
+    boto3's clients, for commands that also open sessions in other accounts. When `stop` is set, pauses, prompts and
+    requests end in all threads.
     """
     from mfa_kit.adapters.aws.clients import open_clients
     from mfa_kit.adapters.aws.iam import Iam
@@ -82,7 +83,7 @@ def connect(
     """Open AWS and the ledger, and yield three values: the IAM client, the ledger and the Caller.
 
     The Caller is the AWS identity of the credentials. `workers`, `turn`, `clients` and `stop` are passed to `open_iam`.
-    Raise UsageFault if the caller's account is not the one of --account, AwsFault if AWS refuses the credentials, and
+    Raise UsageFault if --account names another account than the caller's, AwsFault if AWS refuses the credentials, and
     IntegrityFault if the ledger cannot be used.
     """
     harden()
@@ -101,7 +102,7 @@ def connect(
             clients=clients,
             stop=stop,
         )
-        # Other simulators use the lab's account number too, so the environment decides whether this is the lab.
+        # The account number does not show whether this is the lab, because other simulators use the same number.
         caller = replace(iam.caller(), lab=speaks_to_lab(iam.endpoint_url, os.environ))
         clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
         name = caller.arn if settings.whole_names else caller.name

@@ -63,7 +63,7 @@ def drill_backups(
 
 
 def open_restorable(settings: Settings, file: Place, identities: Identities) -> tuple[Intent, Opened]:
-    """Decrypt a backup whose secret will be stored on a phone or another OATH key. Return an Intent, and the content.
+    """Decrypt a backup, so that its secret can be stored on a phone or an OATH key. Return an Intent and the content.
 
     The Intent names the MFA device to which the backup belongs. Raise UsageFault if that device was reported lost, and
     IntegrityFault if the backup cannot be decrypted or names no device.

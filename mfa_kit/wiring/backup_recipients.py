@@ -12,7 +12,7 @@ from mfa_kit.wiring.plugins import open_plugins
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> list[Recipient]:
     """Parse public keys from texts and from files. Raise UsageFault for text that is not a public key.
 
-    `given` is the option or file that `texts` come from, for the error.
+    `given` says in errors where `texts` come from, such as `-r`.
     """
     return recipients.parse_recipients(texts, files, given=given, plugins=open_plugins())
 

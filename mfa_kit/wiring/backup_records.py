@@ -17,7 +17,7 @@ def backup_records(ledger: "Ledger") -> BackupRecords:
 
 
 def recorded(vault: Vault, ledger: "Ledger") -> Vault:
-    """Return a Vault (the folder of encrypted backups) that records the recipients of each backup in the ledger.
+    """Return a Vault (the store of encrypted backups) that records the recipients of each backup in the ledger.
 
     The recipients are recorded before the backup is written.
     """

@@ -40,7 +40,7 @@ def desk_of(
     vault: Vault | None = None,
     oath_keys: OathKeys | None = None,
 ) -> Desk:
-    """Return a Desk (the ports with which devices are made and removed) for one account and one user at a time.
+    """Return a Desk (the ports with which devices are made and removed) that changes one user at a time.
 
     `vault` is the store of backups. It defaults to the configured folder and recipients. `oath_keys` defaults to a new
     OathKeys.

@@ -125,7 +125,7 @@ def _secret(file: Path) -> bytes:
 
 
 def _write(file: Path, contents: Mapping[str, bytes]) -> None:
-    """Write the archive with mode 0600. Raise IntegrityFault if it exists or cannot be written."""
+    """Write the archive with mode 0600. Raise IntegrityFault if the file exists or cannot be written."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in sorted(contents.items()):

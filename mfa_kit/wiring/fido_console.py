@@ -26,8 +26,8 @@ def open_console_page(
     """Print how to register a key in the console. With `signed_in`, also open the console page in a browser, signed in.
 
     If the page cannot be opened, print the reason. The local file that redirects the browser is removed when the
-    context ends. The console session is one of the role `role` (an ARN). If `role` is None, the session is created with
-    the caller's access keys.
+    context ends. `role` is the ARN of the role to assume for the console session. If `role` is None, the session
+    is created with the caller's access keys.
     """
     hosts = _hosts(inventory, intent.partition)
     address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
@@ -72,9 +72,9 @@ class ConsoleSource(Protocol):
     def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
         """Return credentials of a console session, as JSON for AWS's federation endpoint.
 
-        `policy` limits what the session can do. The session is one of the role `role` (an ARN). If `role` is None, it
-        is created with the caller's access keys. Raise UsageFault if `role` is None and the caller has no access keys
-        of a user, and AwsFault if AWS refuses the request.
+        `policy` limits what the session can do. `role` is the ARN of the role to assume for it. If `role` is
+        None, the session is created with the caller's access keys. Raise UsageFault if `role` is None and the caller
+        has no access keys of a user, and AwsFault if AWS refuses the request.
         """
         ...
 

@@ -9,7 +9,7 @@ from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
 
-# The maximum number of octets that are read of a line with a secret.
+# The maximum length of a line with a secret, in octets. The rest of a longer line is not read.
 LONGEST_SECRET = 4096
 
 

@@ -23,8 +23,8 @@ INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
 class Identities:
     """Files with identities (private keys of age, SSH or age plugins), and the source of their passphrases.
 
-    The passphrase of all files is the first line of the file descriptor `passphrase_fd`. If it is None, the user types
-    the passphrase of each file that has one.
+    The passphrase of all files is the first line of the file descriptor `passphrase_fd`. If `passphrase_fd` is None,
+    the user types the passphrase of each file that has a passphrase.
     """
 
     def __init__(self, files: Sequence[Path], *, passphrase_fd: int | None, person: Interaction) -> None:

@@ -18,7 +18,7 @@ Shred = Callable[[], int]
 
 
 def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred | None]:
-    """Read the QR code in an image. Return the device in it, and a function that overwrites and removes the file.
+    """Read the QR code in an image. Return the device in the code, and a function that overwrites and removes the file.
 
     If `image` is `-`, it is read from stdin, and the function is None. If the image shows several devices, the user
     chooses one. Raise UsageFault if the image cannot be read, and IntegrityFault if it has no QR code of a device.

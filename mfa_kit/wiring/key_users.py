@@ -1,4 +1,4 @@
-"""Finds the user of a key in a ledger that several computers share."""
+"""Looks up a key's user in the ledger, if several computers share it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class KeyUsers:
     held: Sequence[HeldKey]
 
     def of_key(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        """Return the user of each device on a key, and the computer that recorded it.
+        """Return the user of each device on a key, and the computer that recorded the device.
 
         `names` are the serial of the key, and the identity of its OATH applet.
         """

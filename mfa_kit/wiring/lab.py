@@ -74,7 +74,7 @@ def tour(tell: Print, *, person: Interaction) -> list[str]:
 
 
 def register_fido_key(user: str, name: str) -> str:
-    """Register a FIDO key in the running lab, and return the serial in IAM. Raise UsageFault if no lab is running."""
+    """Register a FIDO key in the running lab, and return its ARN. Raise UsageFault if no lab is running."""
     from mfa_kit.lab import remote
 
     return str(remote.ask_lab("POST", "fido", {"user": user, "name": name}, env=os.environ)["SerialNumber"])

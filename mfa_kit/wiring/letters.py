@@ -56,7 +56,7 @@ class LetterFile:
 
 
 def letter_printer(paper: Paper) -> Callable[[Letter], bytes]:
-    """Return a function that returns the PDF of a letter without a secret. Raise the errors of `need_letters`."""
+    """Return a function that draws a letter without a secret as a PDF. Raise the errors of `need_letters`."""
     printing = _open_printing()
     return lambda letter: printing.letter(letter, paper)
 

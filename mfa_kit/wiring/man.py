@@ -16,4 +16,4 @@ def write_pages(folder: Path, pages: Mapping[str, str]) -> None:
         for name, page in pages.items():
             (folder / name).write_text(page, "utf-8")
     except OSError as error:
-        raise UsageFault(f"{folder} cannot be written to: {error.strerror}", "name another folder: --dir") from None
+        raise UsageFault(f"{folder} cannot be written to: {error.strerror}", "name another folder: --dir DIR") from None

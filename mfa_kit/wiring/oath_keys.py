@@ -67,7 +67,7 @@ class OathKeys:
         return new
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Unlock a key with a changed password from now on. `access` is the access key derived from the password."""
+        """Unlock a key with its new password from now on. `access` is the access key derived from that password."""
         self._keys.remember_password(key, access)
 
     def look(self) -> tuple[list[OathKey], Sequence[DeviceFault]]:

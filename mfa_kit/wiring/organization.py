@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
-# The number of users of one account that are read at the same time.
+# The number of users of one account that are read at the same time, if several accounts are selected.
 USERS = 4
 
 
@@ -65,9 +65,9 @@ class Organization:
 
         The client has the caller's credentials if this is the caller's account, otherwise those of a new session in the
         account. `turn`, if given, performs each read call; it may wait before the call and retry the call. To give up
-        while a session is being opened, another thread sets `entering`, or if that is None, `stop`. If credentials have
-        expired, the client's method `renew` also reloads the caller's own credentials. Raise AccessDenied if no session
-        can be opened, or UsageFault if the credentials belong to another account.
+        while a session is being opened, another thread sets `entering`, or if that is None, `stop`. The client's method
+        `renew`, for expired credentials, reloads the caller's own credentials before it opens a new session. Raise
+        AccessDenied if no session can be opened, or UsageFault if the credentials belong to another account.
         """
         from mfa_kit.adapters.aws.iam import Iam
 

@@ -43,10 +43,10 @@ def take_snapshot(
     *,
     root: Callable[[], OrganizationRoot] | None = None,
 ) -> Snapshot:
-    """Read an account for an audit. Parts that cannot be read are recorded as holes in the snapshot.
+    """Read an account for an audit. The snapshot names the parts that could not be read.
 
-    With `root`, which returns an OrganizationRoot, also read what the caller's account can see of this account's root
-    user.
+    `root`, if given, returns an OrganizationRoot. With it, this function also reads what the caller's account can see
+    of the root user in this account.
     """
     account = opened.account.id
     vault = open_vault(settings, source.backup_dir)
