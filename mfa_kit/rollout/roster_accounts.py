@@ -1,4 +1,4 @@
-"""Finds the account that a row of a roster names. For rollouts in several accounts, see chosen_accounts.py."""
+"""Finds the account that a row of a roster names. chosen_accounts.py does this for rollouts in several accounts."""
 
 import re
 from typing import Protocol
@@ -40,7 +40,9 @@ class OneAccount:
         if not cell:
             return None
         if not ACCOUNT_ID.fullmatch(cell):
-            raise UsageFault(f"{cell[:80]!a} is not the ID of an account", f"write its 12 digits{lost_zeros(cell)}")
+            raise UsageFault(
+                f"{cell[:80]!a} is not the ID of an account", f"write the account's 12 digits{lost_zeros(cell)}"
+            )
         return cell
 
     def key(self, _: str | None) -> str | None:
@@ -49,8 +51,8 @@ class OneAccount:
 
 
 def lost_zeros(cell: str) -> str:
-    """Return words about lost leading zeros for a hint, if a cell has a number that is too short for an account ID.
+    """Return the end of a hint about leading zeros if the cell is a number that is too short for an account ID.
 
-    Return "" for other text.
+    Return "" for any other text.
     """
     return ", with the leading zeros, which spreadsheets remove" if SHORT.fullmatch(cell) else ""

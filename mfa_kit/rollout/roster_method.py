@@ -8,10 +8,10 @@ from mfa_kit.core.models import Method
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterMethod:
-    """How the user of a row gets a device. If `method` is None, users enroll themselves.
+    """How the user of a row gets a device. If `method` is None, the user enrolls the device.
 
-    `unattended` means that `rollout apply` makes the device without a person. `by_serial` means that AWS already has
-    the device's seed, so the roster must contain the serial that is printed on the device.
+    `unattended` means that `rollout apply` makes the device without help from a person. `by_serial` means that AWS
+    already has the device's seed, so the roster must contain the serial that is printed on the device.
     """
 
     method: Method | None = None

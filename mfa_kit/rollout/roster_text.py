@@ -19,23 +19,24 @@ COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags
 # The column for the account. mfa-kit writes this column only if a row has an account.
 ACCOUNT = "account"
 READ = (*COLUMNS, ACCOUNT)
-# Columns that `faults_table` adds and `read_rows` ignores: the faults of a row, and its cells beyond the header.
+# Columns that `faults_table` adds and `read_rows` ignores: the faults of a row, and its cells that have no column.
 WRONG, SURPLUS = "wrong", "surplus"
 # The column names in the AWS console's file of new users, and the columns of a roster that they stand for.
 CONSOLE_COLUMNS = {"user name": "user"}
 SEPARATORS = ",;\t"
-# Matches a JSON array or the output of `aws iam list-users`. Any other JSON must have one object per line.
+# Matches the beginning of a JSON array or of the output of `aws iam list-users`. Any other JSON must have one object
+# per line.
 JSON_DOCUMENT = re.compile(r'\s*(\[|\{\s*"Users"\s*:)')
 IAM_USER = "UserName"
-# A first line such as `sep=;`, from which Excel takes the separator, and a cell such as ="0123", which Excel treats as
-# text, so that the zero is kept.
+# A first line such as `sep=;`. Excel takes the separator from it.
 EXCEL_SEPARATOR = re.compile(r'\s*"?sep=([,;\t])"?[,;\t]*\r?\n', re.IGNORECASE)
+# A cell such as ="0123". Excel treats its content as text and therefore keeps the zero.
 EXCEL_TEXT = re.compile(r'="(.*)"', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRow:
-    """The known cells of one row as text, and the number of the line on which the row begins.
+    """One row: the text of its cells in known columns, and the number of the line on which the row begins.
 
     In a JSON array, `line` is the number of the item and `unit` is "item".
     """
@@ -62,7 +63,7 @@ class CellFault:
 def read_rows(text: str, *, also: Collection[str] = ()) -> list[ReadRow | CellFault]:
     """Read a roster, CSV or JSON. Return each row as a ReadRow, or as a CellFault if the row cannot be read.
 
-    `also` are the names, in lower case, of columns that are read besides the known ones. Raise UsageFault if the text
+    `also` are the names, in lower case, of columns that are read besides those in READ. Raise UsageFault if the text
     is not a roster.
     """
     text = text.removeprefix("\ufeff")
@@ -141,7 +142,8 @@ def _read_csv(text: str, columns: Sequence[str]) -> Iterator[ReadRow | CellFault
 def split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
     """Yield each non-empty row as its line number and its cells. If the CSV is broken, the last item is the fault.
 
-    The separator is the one that a first line `sep=;` names, or else the most frequent one in the header.
+    A first line such as `sep=;` names the separator. Without this line, the separator is the character of SEPARATORS
+    that is most frequent in the header.
     """
     if excel := EXCEL_SEPARATOR.match(text):
         text, separator = text[excel.end() :], excel[1]
@@ -193,12 +195,12 @@ def plain_cell(cell: str) -> str:
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
-    """Return CSV with these columns that is safe to open in a spreadsheet."""
+    """Return the rows as CSV with these columns. The CSV is safe to open in a spreadsheet."""
     return csv_lines([columns, *([row.get(name, "") for name in columns] for row in rows)])
 
 
 def faults_table(faults: Sequence[CellFault]) -> str:
-    """Return the faulty rows as the CSV of a roster to correct. Each row appears once, with its original cells."""
+    """Return the faulty rows as a CSV roster for the user to correct: each row once, with its cells and its faults."""
     rows: dict[int, dict[str, str]] = {}
     for fault in faults:
         row = rows.setdefault(fault.line, {**fault.cells, WRONG: ""})

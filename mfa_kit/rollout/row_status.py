@@ -1,4 +1,4 @@
-"""The status of the rows of a plan, computed from the journal and IAM each time, so it is always current."""
+"""Computes the current status of each row of a plan from the ledger and IAM."""
 
 from collections.abc import Iterable, Mapping
 from threading import Event
@@ -38,15 +38,15 @@ def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[s
 
 
 def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
-    """Return the last enrollment entry of each device in an account, by serial, without undone enrollments."""
+    """Return the last enrollment entry of each device in an account, by serial. Undone enrollments are left out."""
     return {entry.intent.serial: entry for entry in desk.journal.made(account)}
 
 
 def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
     """Return, by user name, a tuple with the serial of the user's security key or token.
 
-    `entries` are the journal entries in which these devices are found, because IAM's list of virtual devices does not
-    contain security keys and tokens. Users without such a device are left out.
+    These devices are taken from the journal entries `entries`, because IAM's list of virtual devices contains neither
+    security keys nor tokens. Users without such a device are left out.
     """
     return {
         entry.intent.user: (entry.intent.serial,)
@@ -77,8 +77,8 @@ def result_without_work(
 def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> RowResult:
     """Return the result of a row whose user has devices. `has` are their serials; `ours` are journal entries by serial.
 
-    The outcome is "enrolled" if this computer made one of the devices and has the device's backup (or the device has
-    none), or if the row's kind is `self`: users enroll themselves. Otherwise it is "skipped".
+    The outcome is "enrolled" if the row's kind is `self`. It is also "enrolled" if this computer enrolled one of the
+    devices, and the device's backup exists or was never made. Otherwise, the outcome is "skipped".
     """
     for serial in has:
         entry = ours.get(serial)
@@ -111,7 +111,7 @@ def look_up_status(
     """Return the status of every row, in the plan's order.
 
     `holders` has the user of each virtual device by serial. `look` looks up the devices of users without a virtual
-    device. `failures` has the last failures, by user name.
+    device. `failures` has each user's last failure, by user name.
     """
     has = devices_by_user(holders)
     has |= look([step.user for step in plan.steps if step.user not in has and step.action is not Action.BLOCKED])

@@ -1,4 +1,4 @@
-"""Users of the account, and the selection of users for a rollout without a roster."""
+"""A user in IAM's list, and the conditions that select users for a rollout without a roster."""
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedUser:
-    """A user in IAM's list. `groups` and `tags` are set only if they were requested."""
+    """A user in IAM's list. `groups` and `tags` are empty if they were not read."""
 
     name: str
     path: str = "/"
@@ -19,8 +19,8 @@ class UserSelection:
     """Conditions for selecting users. A user must meet all of them.
 
     The user must be in one of `groups` if there are any, have all of `tags`, and have a path that begins with
-    `path_prefix`. If `without_mfa` is true, the user must also have a console password. Users who have a device are
-    selected too; the plan skips them.
+    `path_prefix`. If `without_mfa` is true, the user must also have a console password. Whether the user has a device
+    is not a condition, because the plan skips users who have one.
 
     IAM ignores the case of group names and tag keys, but not the case of paths and tag values (IAM user guide, "IAM and
     STS quotas" and "Tags for IAM resources").
@@ -39,7 +39,7 @@ class UserSelection:
     def matches(self, user: ListedUser, passwords: Container[str]) -> bool:
         """Return whether a user is selected.
 
-        `passwords` has the names of the users with a console password. The names are used only for `without_mfa`.
+        `passwords` has the names of the users with a console password. They are used only if `without_mfa` is true.
         """
         return (
             user.path.startswith(self.path_prefix)

@@ -1,7 +1,7 @@
 """The station: the queue in which an administrator enrolls the users of a plan in person, one user at a time.
 
-IAM, the journal and the keys show which rows are done and which user has which key. The station stores nothing else, so
-the administrator can return to a plan later, or continue it on another computer.
+The station keeps no record of its own: IAM, the journal and the keys show which rows are done and which user has which
+key. The administrator can therefore return to a plan later, or continue it on another computer.
 """
 
 from collections.abc import Callable, Collection, Container, Sequence
@@ -32,7 +32,7 @@ class StationMethods(Protocol):
         ...
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
-        """Return a Carrier for a row's device, and the Maker (the procedure) that makes the device. Changes nothing.
+        """Return a Carrier for a row's device, and the Maker (the procedure) that makes the device. Change nothing.
 
         A Carrier is the object that stores a device's secret and supplies its codes. `key` is the inserted key; None
         if the row's enrollment method uses no keys. Raise UsageFault if the user must not get this key or token, and
@@ -45,10 +45,10 @@ DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 
 
 def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -> list[PlanStep]:
-    """Return the steps of those `users` who still need a device, in the plan's order.
+    """Return the open steps of `users`, in the plan's order. A step is open if its device still has to be made.
 
     If `methods` is empty, return only the steps that `apply` does not carry out. Otherwise return only the steps whose
-    enrollment method has its name in `methods`.
+    enrollment method is named in `methods`.
     """
     return [
         step
@@ -118,8 +118,8 @@ class StationRuns:
     """The runs of one execution of `rollout station`. A new run begins after an attempt that left a half-made device.
 
     `left` has the entries of half-made devices that could be neither finished nor removed. This process holds the locks
-    of their runs, so no other process can finish or remove these devices until this process ends. `new_id` returns a
-    new run ID. `ids` are the run IDs so far.
+    of the runs that made them, so no other process can finish or remove these devices until this process ends. `new_id`
+    returns a new run ID. `ids` are the run IDs so far.
     """
 
     new_id: Callable[[], str]
@@ -127,9 +127,9 @@ class StationRuns:
     left: list[Entry] = field(default_factory=list)
 
     def settle_left(self, intent: Intent, card: str | None, *, desk: Desk) -> bool:
-        """Try to settle (finish or undo) the earlier attempts in `left` for the same device or on the same key.
+        """Try to settle (finish or undo) the attempts in `left` for the device of `intent` or on the key `card`.
 
-        `card` is the identity of the key. Return whether at least one attempt was settled.
+        `card` is the identity of a key, or None without a key. Return whether at least one attempt was settled.
         """
         before = len(self.left)
         for entry in [*self.left]:
@@ -149,7 +149,7 @@ class StationRuns:
         return self.ids[-1]
 
     def keep_left(self, intent: Intent, *, desk: Desk) -> None:
-        """If a failed attempt left a half-made device, add its journal entry to `left`."""
+        """If the failed attempt for `intent` left a half-made device, add its journal entry to `left`."""
         entry = desk.journal.find(intent.serial, run=self.ids[-1]) if self.ids else None
         if entry and entry.is_half_made and entry not in self.left:
             self.left.append(entry)

@@ -15,7 +15,7 @@ from mfa_kit.rollout.workers import Workers
 
 
 def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
-    """Return the entries of devices that a run made, including those whose removal was interrupted.
+    """Return the entries of devices that a run made, including devices whose removal was interrupted.
 
     Raise UsageFault if this computer's ledger has no such device.
     """
@@ -23,13 +23,13 @@ def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
     if not found:
         raise UsageFault(
             f"the ledger of this computer has no device of run {run}",
-            "see the runs: mfa-kit ledger show; undo other runs with the ledger of the computer that made them",
+            "see this ledger's runs: mfa-kit ledger show; if another computer made the run, use that computer's ledger",
         )
     return found
 
 
 def entries_of_runs(runs: Container[str], *, account: str, journal: Journal) -> list[Entry]:
-    """Return the entries of devices that these runs made, including those whose removal was interrupted."""
+    """Return the entries of devices that these runs made, including devices whose removal was interrupted."""
     dead = journal.dead(account)
     leaving = (entry for entry in dead if (entry.purpose, entry.reached) == (Purpose.REVOKE, Reached.REVOKING))
     return [entry for entry in (*journal.made(account), *leaving) if entry.run in runs]
@@ -67,7 +67,7 @@ def undo_devices(
 
 
 def _is_last(entry: Entry, *, desk: Desk) -> bool:
-    """Return whether a device is the user's only device.
+    """Return whether an entry's device is the only device of its user.
 
     Return False for a deleted user, whose staged (not assigned) device may still exist.
     """

@@ -13,7 +13,7 @@ def claim_of(digest: str, account: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedWork:
-    """The work in one account: its plan's SHA-256, and the number of users for whom the plan makes a device."""
+    """The work in one account: its plan's SHA-256, and the number of users for whom `apply` makes a device."""
 
     account: str
     label: str
@@ -28,7 +28,7 @@ class WatchedWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanProgress:
-    """What the ledger has about a plan: the number of devices that its runs made, and of users who failed.
+    """What the ledger has about a plan: how many devices its runs made, and for how many users they failed.
 
     `complete` says whether the plan's last run has a result for each user, including users who enroll themselves.
     """
@@ -40,7 +40,7 @@ class PlanProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutProgress:
-    """The progress of a rollout: numbers of users and accounts, and the workers by the label of their account."""
+    """The progress of a rollout: numbers of users and accounts, and each worker by its account's label."""
 
     users: int
     done: int
@@ -53,9 +53,9 @@ class RolloutProgress:
     def of(
         cls, works: Sequence[WatchedWork], *, plans: Mapping[str, PlanProgress], claims: Sequence[HeldWork]
     ) -> "RolloutProgress":
-        """Add up the progress of all accounts. `plans` has the progress of each plan that has begun, by digest.
+        """Add up the progress of all accounts. `plans` has the progress of each plan that was begun, by digest.
 
-        All users of a complete account count as done.
+        An account is complete if its plan is complete and no worker holds its lock. Then all its users count as done.
         """
         by_work = {claim.work: claim for claim in claims}
         found = [(work, plans.get(work.digest, PlanProgress())) for work in works]
@@ -76,6 +76,9 @@ class RolloutProgress:
 
 
 def users_per_second(samples: Sequence[tuple[float, int]]) -> float:
-    """Return the rate between the first and the last sample. A sample is a time in seconds and a number of users."""
+    """Return how many users per second were done from the first to the last sample.
+
+    A sample is a time in seconds and the number of users who were done by then.
+    """
     (began, before), (now, done) = samples[0], samples[-1]
     return max(done - before, 0) / (now - began) if now > began else 0.0

@@ -13,12 +13,12 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 
 
 class AtConsole:
-    """Implements Carrier (normally the object that stores a device's secret) for a key that a person registers.
+    """Implements Carrier (normally the object that stores a device's secret) for a key that a person registers in AWS.
 
     Nothing is written to the key. `examine` examines the key, and adds the key to the SeenKeys that it is called with.
     If `examine` is None, the key is not examined. mfa-kit records the key under the label `asset`, or else under the
-    serial or AAGUID that the examination found. `make` waits until the key is registered. The key is then added to
-    `given_away`.
+    serial or AAGUID that the examination found. `make` waits until the key is registered. `given_away` has the keys
+    that users already got. A key is added to `given_away` once it is registered.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class AtConsole:
         raise AssertionError("a security key gives no codes")
 
     def reach(self, entry: Entry) -> None:
-        """Check nothing, because a removal does not need the key, on which nothing was stored."""
+        """Check nothing. Nothing was stored on the key, so a removal does not need the key."""
 
     def remove(self, entry: Entry) -> None:
         """Do nothing, because mfa-kit stores nothing on the key."""
@@ -79,7 +79,7 @@ class AtConsole:
     def register(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
         """Wait until the key is registered in the console, and return the result of `make`, the enrolled device.
 
-        From then on, the key counts as given away, so it is refused for another user.
+        After that, the key counts as given away, so `check` rejects it for another user.
         """
         made = self._make(intent, carrier, desk=desk, run=run)
         self._given_away.become(self._seen)

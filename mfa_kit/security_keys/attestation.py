@@ -32,7 +32,8 @@ WHERE_METADATA_IS = (
     "download blob.jwt from https://mds3.fidoalliance.org/ and pass it with --mds, or install 'mfa-kit[mds]'"
 )
 
-# A key with a FATAL status fails; DOUBTFUL causes a warning (FIDO Metadata Service 3, 3.1.4, AuthenticatorStatus).
+# A key with a FATAL status fails. A DOUBTFUL status causes a warning (FIDO Metadata Service 3, 3.1.4,
+# AuthenticatorStatus).
 FATAL = {
     "REVOKED",
     "ATTESTATION_KEY_COMPROMISE",
@@ -72,12 +73,12 @@ class Evidence:
 
     @property
     def firmware(self) -> Version | None:
-        """The firmware version from the manufacturer's certificate, or else as the key reports it, or None."""
+        """The firmware version from the manufacturer's certificate, or else as the key reports it. None if unknown."""
         return self.registration.firmware or self.before.firmware
 
     @property
     def firmware_at_least(self) -> Version | None:
-        """The firmware version, or else the oldest version that the model's metadata entry covers, or None."""
+        """The firmware version, or else the oldest version that the model's metadata covers. None if unknown."""
         return self.firmware or (_published(self.model.version) if self.model and self.model.version else None)
 
 
@@ -110,9 +111,9 @@ def examine(
 ) -> Examined | SeenBefore:
     """Register a credential, let the key sign with it, and return the verdict on the key with its evidence.
 
-    This takes two touches and leaves nothing on the key. `at` is the Unix time. `known` has the credentials of keys
-    that were examined before; for such a key, return SeenBefore. Raise DeviceFault if the key first needs a PIN to be
-    set or changed, because that is not a verdict on the key.
+    The user touches the key twice. The credential is non-resident, so the key does not store it. `at` is the Unix time.
+    `known` has the credentials of keys that were examined before; for such a key, return SeenBefore. If the key's PIN
+    must first be set or changed, raise DeviceFault instead of giving a verdict on the key.
     """
     before = key.info()
     always = policy.user_verification or before.always_uv
@@ -210,10 +211,10 @@ def _metadata(evidence: Evidence, policy: KeyPolicy) -> Check:
 
 
 def _status(evidence: Evidence, _: KeyPolicy) -> Check:
-    # A published status counts for every key that claims to be this model, even without proof.
+    # The published status of a model counts even for a key whose claim to be that model is not proven.
     model = evidence.trust.model
     if model is None:
-        return Check("status", Value.NOT_APPLICABLE, "no model")
+        return Check("status", Value.NOT_APPLICABLE, "there is no metadata about this key's model")
     said = set(_in_effect(model, evidence.at))
     for names, value in ((FATAL, Value.FAIL), (DOUBTFUL, Value.WARN)):
         if said & names:
@@ -245,10 +246,10 @@ def _model(evidence: Evidence, policy: KeyPolicy) -> Check:
         return _not_asked("model")
     model = evidence.model
     if model is None:
-        return Check("model", Value.FAIL, "the model is not proven, so it cannot be on the list")
+        return Check("model", Value.FAIL, "the model is not proven, so it cannot be on the policy's list")
     listed = {model.aaguid, *model.identifiers} & set(policy.models)
     return Check(
-        "model", Value.PASS if listed else Value.FAIL, f"{model.name} is {'' if listed else 'not '}on the list"
+        "model", Value.PASS if listed else Value.FAIL, f"{model.name} is {'' if listed else 'not '}on the policy's list"
     )
 
 
@@ -307,7 +308,7 @@ def _pin(evidence: Evidence, policy: KeyPolicy) -> Check:
     if info.pin_set:
         left = "" if info.pin_retries is None else f"; {count_of(info.pin_retries, 'try', 'tries')} left"
         return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set{left}")
-    detail = "not set: set a PIN first" if info.pin_set is False else "this key has no PIN"
+    detail = "not set: set a PIN first" if info.pin_set is False else "this key does not support a PIN"
     return Check("pin", Value.FAIL, detail) if policy.pin else Check("pin", Value.NOT_APPLICABLE, detail)
 
 

@@ -25,12 +25,12 @@ class Pin(Secret[str]):
     __slots__ = ()
 
     def fits(self, shortest: int) -> bool:
-        """Whether this can be the PIN of a key with this minimum length. If not, trying it would waste a try."""
+        """Return whether a key with the minimum length `shortest` can have this PIN. If not, a try would be wasted."""
         return len(self._value) >= shortest and len(self._value.encode()) <= LONGEST_PIN
 
 
 class Link(StrEnum):
-    """The connection to a key."""
+    """How a key is connected: over USB HID, or through a smart card reader (PC/SC)."""
 
     HID = "usb"
     PCSC = "reader"
@@ -119,10 +119,10 @@ class KeyInfo:
 class Registration:
     """A key's answer to makeCredential or U2F_REGISTER. `chain` holds DER certificates, the key's own first.
 
-    `flaw` says why the statement is not valid. `names_model` says whether the key's own certificate has the AAGUID that
-    the key claims (id-fido-gen-ce-aaguid). `firmware` is the version that the manufacturer wrote into this certificate.
-    `present` and `verified` are the flags for user presence and user verification, and `counter` is the signature
-    counter. `remark` names a defect of the certificate that does not make it invalid.
+    `flaw` says why the statement is not valid. `names_model` says whether the key's own certificate contains the AAGUID
+    that the key claims (id-fido-gen-ce-aaguid). `firmware` is the version that the manufacturer wrote into this
+    certificate. `present` and `verified` are the flags for user presence and user verification, and `counter` is the
+    signature counter. `remark` names a defect of the certificate that does not make it invalid.
     """
 
     format: str
@@ -200,7 +200,7 @@ class Trusted:
     """The proof of a key's model: its certificate chains to a root certificate that the metadata lists for the model.
 
     `root` is the SHA-256 of that root certificate. `others` are the other entries in the metadata for the same AAGUID
-    or key identifier; the rules apply to them too.
+    or key identifier. Each rule is applied to them too.
     """
 
     model: Model

@@ -13,9 +13,9 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 class KeyExaminer:
     """Examines keys, and recognizes a key that it has examined before.
 
-    All keys register with the same relying party, so a key can report that it already created a credential. `seen` has
-    the keys that were examined earlier, and the examiner adds each key that it examines. `now` returns the Unix time,
-    and `sleep` waits a number of seconds.
+    All keys register with the same relying party, so a key can report that it created one of the earlier credentials.
+    `seen` has the keys that were examined earlier, and the examiner adds each key that it examines. `now` returns the
+    Unix time, and `sleep` waits a number of seconds.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class KeyExaminer:
         return answer
 
     def next(self, gone: PluggedKey | None) -> PluggedKey:
-        """Wait until a single key is plugged in, and return it. If `gone` is given, wait for its removal first."""
+        """Wait until a single key is plugged in, and return it. If `gone` is given, that key must be removed first."""
         before: object = None
         while True:
             if (state := self._keys.state()) != before:

@@ -1,4 +1,4 @@
-"""The policy with the requirements on security keys: its file, and its comparison with IAM's data about a key."""
+"""Reads a policy file, which has requirements on security keys, and compares a policy with IAM's data about a key."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ from mfa_kit.core.firmware import Version
 # AuthenticatorStatus).
 LEVELS = ("FIDO_CERTIFIED", *(f"FIDO_CERTIFIED_{level}" for level in ("L1", "L1plus", "L2", "L2plus", "L3", "L3plus")))
 FIPS = tuple(f"FIPS140_CERTIFIED_L{level}" for level in range(1, 5))
-# The names of transports in WebAuthn Level 3, 5.8.4, and in earlier versions of WebAuthn, and Apple's connector.
+# The transports of WebAuthn Level 3 (5.8.4) and of its earlier versions, and Apple's Lightning connector.
 TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable", "lightning")
 MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
 DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
@@ -49,7 +49,7 @@ def _lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> Iterator[s
     if policy.fips:
         levels = [said for name, said in certifications.items() if "FIPS" in name]
         if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):
-            yield f"the policy requires FIPS 140 level {policy.fips}, but IAM reports {', '.join(levels) or 'nothing'}"
+            yield f"the policy requires FIPS 140 level {policy.fips}, but IAM reports {', '.join(levels) or 'none'}"
 
 
 def _certified(wanted: str, said: str | None) -> bool:

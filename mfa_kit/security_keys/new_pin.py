@@ -47,7 +47,7 @@ class ShownPin:
         self._interaction.check(_page(Secret("0" * DIGITS)), instead=INSTEAD)
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Return a new PIN, after it was shown until the user pressed Enter."""
+        """Generate a PIN, show it until the user presses Enter, and return it."""
         pin = self._random_digits(max(DIGITS, shortest))
         try:
             self._interaction.show(_page(pin), instead=INSTEAD)
@@ -60,8 +60,8 @@ class ShownPin:
 class SealedPin:
     """A source of new PINs: generates a PIN, and encrypts it into a new file.
 
-    `check_new` raises an error if the file cannot be written. `seal` encrypts the text and writes the file. `now`
-    returns the Unix time.
+    `check_new` raises an error if the file cannot be written. `seal` encrypts a text into the file. `now` returns the
+    Unix time.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class SealedPin:
         self._check_new(self._out)
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Return a new PIN, after it was encrypted into the file together with the name of the key."""
+        """Generate a PIN, encrypt it into the file together with the name of the key, and return it."""
         pin = self._random_digits(max(DIGITS, shortest))
         self._seal(self._out, Secret(f"{pin.reveal()}\nPIN of {_described(info)}, {iso_time(self._now())}\n"))
         self._progress.note(
-            f"the new PIN is encrypted in {self._out}; it is valid once mfa-kit reports that the key has it"
+            f"the new PIN is encrypted in {self._out}; the PIN is not valid until mfa-kit reports that the key has it"
         )
         return Pin(pin.reveal())
 
@@ -99,7 +99,8 @@ class SealedPin:
 class PrintedPin:
     """A source of new PINs: generates a PIN, and writes it to a letter.
 
-    `check` checks the file and asks for a confirmation. `write` writes the letter, and gets a description of the key.
+    `check` checks the file and asks for a confirmation. `write` takes a description of the key and the PIN, and writes
+    the letter.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class PrintedPin:
         self._check()
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Return a new PIN, after it was written to the letter together with the name of the key."""
+        """Generate a PIN, write it to the letter together with the name of the key, and return it."""
         pin = self._random_digits(max(DIGITS, shortest))
         self._write(_described(info), pin)
         self._progress.alert(
@@ -150,7 +151,7 @@ def give_pin(
     *,
     progress: Progress,
 ) -> KeyInfo:
-    """Open a key, and call `give`, which sets or changes the key's PIN with a new PIN from `source`.
+    """Open a key, and call `give`, which gives the key a new PIN from `source`.
 
     `wanted` is the path or serial of the key; None for the only key. Return what `give` returns: what the key reports
     about itself afterwards.

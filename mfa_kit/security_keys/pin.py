@@ -23,11 +23,11 @@ Confirm = Callable[[str], None]
 
 
 def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
-    """Ask for the PIN of a key and return it. Raise DeviceFault, before a PIN is sent, if the key could not accept it.
+    """Ask for the PIN of a key and return it. Nothing is sent to the key.
 
-    `to_change` says that the PIN will be changed. For anything else, a key that requires a new PIN rejects even the
-    right PIN. A PIN that will be changed may be shorter than the key's current minimum. Raise Declined if only a few
-    tries are left and the user does not want to risk one.
+    `to_change` says that the PIN is needed to change it. Then the key may require a new PIN, and the PIN may be shorter
+    than the key's minimum. Raise DeviceFault if the key could not accept the PIN. Raise Declined if only a few tries
+    are left and the user does not want to risk one.
     """
     if not _has_pin(info):
         raise DeviceFault("the key requires a PIN, but has none", SET_PIN)
@@ -57,7 +57,7 @@ def _check_tries(info: KeyInfo, pins: PinEntry) -> None:
     if info.replug and not pins.replugged(info.pin_retries):
         raise DeviceFault(
             "the key accepts no PIN until it is unplugged",
-            "unplug it, plug it in again and repeat the command; if the error persists, run it at a terminal",
+            "unplug the key, plug it in again and repeat the command, at a terminal if the error persists",
         )
     if info.pin_retries is not None and info.pin_retries <= LAST_TRIES:
         pins.risk(info.pin_retries)
@@ -150,7 +150,7 @@ def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, 
         interaction.confirm(what, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
     elif wanted is None:
         raise UsageFault(
-            "--yes needs the name of a key, so nothing was done", "add --key SERIAL; see: mfa-kit key list"
+            "--yes needs --key, so nothing was done", "add --key SERIAL; to see the serial: mfa-kit key list"
         )
 
 

@@ -49,7 +49,7 @@ class TypedPins:
         tries = "" if left is None else f"; {count_of(left, 'try', 'tries')} left"
         try:
             self._interaction.confirm(
-                "the key accepts no PIN until it is unplugged; if you already did that and see this again, "
+                "the key accepts no PIN until it is unplugged; if you already unplugged it, "
                 f"you can try one PIN{tries}",
                 typed="REPLUGGED",
                 instead="a terminal",

@@ -66,7 +66,7 @@ class ExaminedKey(Authenticator, Protocol):
 
 
 class PinAuthenticator(Protocol):
-    """The operations of a FIDO key that concern its PIN. Each raises DeviceFault if it fails.
+    """The operations of a FIDO key that concern its PIN, and the reset. Each raises DeviceFault if it fails.
 
     Each call sends the key's PIN at most once, because each wrong PIN uses up one of the key's tries.
     """
@@ -107,7 +107,7 @@ class PluggedKeys(Protocol):
     """The FIDO keys that are plugged in now."""
 
     def state(self) -> object:
-        """Return a value that changes when a key is plugged in or removed, without accessing a key."""
+        """Return a value that changes when a key is plugged in or removed. No key is accessed."""
         ...
 
     def look(self) -> tuple[Sequence[PluggedKey], Sequence[MfaKitError]]:
@@ -118,7 +118,7 @@ class PluggedKeys(Protocol):
         """Open the key with the path or serial `wanted`, or if that is None, the only key that is plugged in.
 
         The key registers with the domain `relying_party`, or if that is None, with a random domain that does not exist.
-        Raise DeviceFault if the key is not plugged in.
+        Raise DeviceFault if no key or several keys match `wanted`.
         """
         ...
 

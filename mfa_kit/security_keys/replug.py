@@ -33,10 +33,10 @@ class KeyReset:
     def reset(self, wanted: str | None, *, confirm: Callable[[str, KeyInfo], None]) -> KeyInfo:
         """Erase a key after the user confirmed this, unplugged the key, plugged it in again and touched it.
 
-        `wanted` is the key's path or serial, or None for the only key. Then check that the key was erased, and return
-        what it reports about itself. `confirm` takes a sentence that says what will be erased, and the KeyInfo of the
-        key. It raises an error if the user does not agree. Raise DeviceFault if the user is too late, or if another key
-        was plugged in.
+        Return what the key reports about itself afterwards. `wanted` is the key's path or serial, or None for the only
+        key. `confirm` takes a sentence that says what will be erased, and the KeyInfo of the key. It raises an error if
+        the user does not agree. Raise DeviceFault if the key cannot be reset, if the user is too late, or if another
+        key was plugged in.
         """
         with self._keys.open(wanted) as opened:
             before = opened.info()
@@ -49,10 +49,10 @@ class KeyReset:
         # are `others`, so they are not mistaken for the key that is plugged in again.
         [others] = self.wait_for(lambda: self._without(before.plugged.where), "the key was not unplugged")
         touch = "keep touching it until it is erased" if before.long_touch_for_reset else "touch it when asked"
-        self._progress.alert(f"plug it in again within ten seconds, and {touch}")
+        self._progress.alert(f"plug the key in again, and {touch}")
         came = self.wait_for(lambda: self._places() - others, "no key was plugged in")
         if len(came) > 1:
-            hint = "repeat the command with only this key"
+            hint = "repeat the command, and plug in only the key to erase"
             raise DeviceFault("several keys were plugged in, so nothing was erased", hint)
         with self._keys.open(*came) as opened:
             check_same(before, opened.info())

@@ -1,4 +1,4 @@
-"""Tests a box of display tokens, which are the tokens of one seed file.
+"""Tests a box of display tokens. A box is all the tokens of one seed file.
 
 The codes come from a CSV file, or from a person who reads the displays.
 """

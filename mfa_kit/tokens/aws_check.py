@@ -75,5 +75,5 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
         retire(entry, purpose=Purpose.REVOKE, desk=desk, may_stay=False)
     except MfaKitError as error:
         command = f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(serial)}"
-        error.add_note(Note(f"AWS accepted {serial}, but {user} still has it; to remove it: {command}"))
+        error.add_note(Note(f"AWS accepted token {serial}, but {user} still has it; to remove it: {command}"))
         raise

@@ -1,4 +1,4 @@
-"""Statistics on a box of display tokens, which are the tokens of one seed file.
+"""Statistics on a box of display tokens. A box is all the tokens of one seed file.
 
 The statistics show how many tokens were accepted, and how far off the clocks of the tokens are.
 """

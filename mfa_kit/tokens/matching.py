@@ -115,7 +115,7 @@ def expected_step(token: Token, at: float) -> int:
 
 
 def _drift(token: Token) -> int:
-    """Return how many steps the token's clock is ahead according to the seed file."""
+    """Return how many steps the token's clock is ahead according to the seed file; 0 for a HOTP token."""
     return token.drift if token.factor is Factor.TOTP else 0
 
 
@@ -208,7 +208,7 @@ def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int =
 def diagnose_mismatch(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW
 ) -> Mismatch | Undecided:
-    """Return why a token does not show the codes of its seed: the first explanation that is unlikely to be coincidence.
+    """Return why a token does not show its seed's codes: the first explanation that is unlikely to be a coincidence.
 
     `among` are the tokens whose codes may have been typed by mistake. `window` is the accepted distance from the
     expected step or counter value. Return Undecided if the codes were typed wrongly, or if each explanation may be a
@@ -226,7 +226,7 @@ def diagnose_mismatch(
         return Undecided(what=f"the code does not match this token; perhaps {doubtful}", hint=SECOND, second=True)
     if len(typed.codes[0]) != key.token.digits:
         return Undecided(
-            what=f"it shows {key.token.digits} digits, but {len(typed.codes[0])} were typed",
+            what=f"the token shows {key.token.digits} digits, but {len(typed.codes[0])} were typed",
             hint="type exactly the digits on the display",
         )
     if _missed(key, typed, window=window):
@@ -287,7 +287,11 @@ def _misread(key: SeededToken, digits: int) -> Iterator[tuple[str, Token, Seed]]
     """Yield each possible error in the seed file, with the token and the seed as they would be without that error."""
     token = key.token
     if digits != token.digits:
-        yield f"it shows {digits} digits, but the file says {token.digits}", replace(token, digits=digits), key.seed
+        yield (
+            f"the token shows {digits} digits, but the file says {token.digits}",
+            replace(token, digits=digits),
+            key.seed,
+        )
         return
     if token.factor is Factor.TOTP:
         for period in PERIODS:
@@ -359,7 +363,7 @@ def judge_display(typed: TypedCodes) -> Undecided | None:
     """
     if said := typing_error(typed):
         return said
-    if len(typed.codes) < 2 or len(typed.codes[0]) != otp.DIGITS:  # noqa: PLR2004 - two in a row
+    if len(typed.codes) < 2 or len(typed.codes[0]) != otp.DIGITS:  # noqa: PLR2004 - two codes in a row
         return Undecided(what="two codes of six digits are needed", hint="type two codes, read about 30 s apart")
     return None
 

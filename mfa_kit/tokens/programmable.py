@@ -1,7 +1,7 @@
 """Carriers that check a display token before it is given to a user.
 
 A Carrier is the object that stores a device's secret and supplies its codes. The carriers here refuse a token that
-failed its test, belongs to another user or has too little space for the seed. Each of them wraps another carrier, which
+failed its test, belongs to another user or has too little space for the seed. Each wraps another carrier, which
 shows the seed and asks for the codes.
 """
 
@@ -27,8 +27,8 @@ class CheckedToken:
     """A Carrier (the object that stores a device's secret and supplies its codes) for a token that has a serial.
 
     This class wraps another carrier. The argument `check` is a function that takes the serial and the user, and raises
-    UsageFault if the token must not be given to that user. It is called again before each use of the token, because
-    another computer may have given the token to a user in the meantime.
+    UsageFault if the token must not be given to that user. The function is called again before each use of the
+    token, because another computer may have given the token to a user in the meantime.
     """
 
     def __init__(self, serial: str, carrier: Carrier, *, check: Callable[[str, str], None]) -> None:
@@ -49,7 +49,7 @@ class CheckedToken:
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
-        """Check the token again, then return two codes of it, from the wrapped Carrier."""
+        """Check the token again, then return two of its codes, from the wrapped Carrier."""
         self._check(self._serial, intent.user)
         return self._carrier.codes(intent)
 

@@ -98,7 +98,7 @@ class Token:
         if self.factor is Factor.HOTP:
             return "" if self.counter in COUNTERS else "its counter is out of range"
         if self.period not in PERIODS:
-            return "its step is neither 30 nor 60 s"
+            return "its time step is neither 30 nor 60 s"
         return "" if self.drift in DRIFTS else "its clock drift is out of range"
 
     def _misplaced(self) -> str:
@@ -137,7 +137,7 @@ class DroppedRow:
 
 
 def joined_reasons(dropped: Sequence[DroppedRow]) -> str:
-    """Return one text with the position and reason of each row, for up to TOLD rows. Then give the number of others."""
+    """Return one text with the positions and reasons of up to TOLD rows, and with the number of further rows."""
     said = [f"{each.where}: {each.reason}" for each in dropped[:TOLD]]
     more = len(dropped) - TOLD
     return "; ".join([*said, f"and {more} more"] if more > 0 else said)
@@ -194,7 +194,7 @@ class TokenVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """The result of comparing a token's codes with its seed once, as the ledger stores it.
+    """The result of one test of a token, as the ledger stores it.
 
     `at` is the Unix time at which the last code was displayed. `offset` is how many steps or presses the token is
     ahead, and `seconds` how many seconds its clock is ahead; None means unknown. `reason` says why the token was

@@ -32,7 +32,7 @@ def read_accounts_file(path: Path) -> Sequence[OrgAccount]:
 
 
 def _parse_yaml(text: str) -> tuple[object, Locate]:
-    """Parse a YAML text. Return its value, and a function that returns where an account is in it, such as `line 3`.
+    """Parse a YAML text. Return its value, and a function that returns the position of an account, such as `line 3`.
 
     Raise UsageFault if the text is invalid or PyYAML is not installed.
     """

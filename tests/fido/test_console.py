@@ -129,7 +129,7 @@ def test_a_policy_also_applies_to_the_certification_in_iam(
     assert (code, row["outcome"]) == (1, "enrolled")
     assert row["policy_lacks"] == [
         "the policy requires FIDO_CERTIFIED_L2, but IAM reports FIDO L1",
-        "the policy requires FIPS 140 level 2, but IAM reports nothing",
+        "the policy requires FIPS 140 level 2, but IAM reports none",
     ]
     assert "warning: the policy requires FIDO_CERTIFIED_L2" in err
 

@@ -201,7 +201,7 @@ def test_variants_of_tables_are_read(table: bytes) -> None:
         ("T1,{hex},ocra", "its type is neither hotp nor totp"),
         ("T1,{hex},totp,5", "its codes do not have 6 to 9 digits (RFC 6030)"),
         ("T1,{hex},totp,six", "its codes do not have 6 to 9 digits (RFC 6030)"),
-        ("T1,{hex},totp,6,45", "its step is neither 30 nor 60 s"),
+        ("T1,{hex},totp,6,45", "its time step is neither 30 nor 60 s"),
         ("T1,{hex},hotp,6,18446744073709551616", "its counter is out of range"),
         ("T1,0f0f,totp", "its seed has 2 bytes; 10 to 128 are supported"),
         ("T1,{hex}g,totp", "its seed is not hex"),

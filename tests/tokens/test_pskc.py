@@ -337,7 +337,9 @@ def test_a_seed_in_the_place_of_a_parameter_is_not_quoted(name: str) -> None:
     seed = base64.b64encode(octets)
     content = changed(boxes.pskc([made]), rb"<pskc:%s>.*?</pskc:%s>" % ((name.encode(),) * 2),
         b"<pskc:%s><pskc:PlainValue>%s</pskc:PlainValue></pskc:%s>" % (name.encode(), seed, name.encode()))  # fmt: skip
-    with pytest.raises(IntegrityFault, match=r"its step is neither 30 nor 60 s|its counter is out of range") as error:
+    with pytest.raises(
+        IntegrityFault, match=r"its time step is neither 30 nor 60 s|its counter is out of range"
+    ) as error:
         boxes.read(content)
     for form in (seed.decode(), octets.decode(), str(int.from_bytes(octets))):
         assert form not in str(error.value)

@@ -158,7 +158,7 @@ def test_two_codes_that_are_not_consecutive_decide_nothing(apart: int, undecided
 def test_a_code_of_another_length_that_nothing_explains_was_mistyped() -> None:
     verdict = matching.verify_codes(key(BASE), TypedCodes(codes=("12345678",), at=NOW))
     assert isinstance(verdict, Undecided)
-    assert verdict.what == "it shows 6 digits, but 8 were typed"
+    assert verdict.what == "the token shows 6 digits, but 8 were typed"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ MISREAD = [
     (Made("T1", BASE.octets, period=60), "it is a 60 s token, but the file says 30 s"),
     (Made("T1", BASE.octets, digest="sha256"), "its hash is SHA-256, but the file says SHA-1 or names no hash"),
     (Made("T1", BASE.octets, digest="sha512"), "its hash is SHA-512, but the file says SHA-1 or names no hash"),
-    (Made("T1", BASE.octets, digits=8), "it shows 8 digits, but the file says 6"),
+    (Made("T1", BASE.octets, digits=8), "the token shows 8 digits, but the file says 6"),
     (Made("T1", BASE.octets, factor="hotp", counter=7), "it counts presses (HOTP), but the file says TOTP"),
 ]
 
