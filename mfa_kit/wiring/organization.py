@@ -65,9 +65,10 @@ class Organization:
 
         The client has the caller's credentials if this is the caller's account, otherwise those of a new session in the
         account. `turn`, if given, performs each read call; it may wait before the call and retry the call. To give up
-        while a session is being opened, another thread sets `entering`, or if that is None, `stop`. The client's method
-        `renew`, for expired credentials, reloads the caller's own credentials before it opens a new session. Raise
-        AccessDenied if no session can be opened, or UsageFault if the credentials belong to another account.
+        while a session is being opened, another thread sets `entering`, or if that is None, `stop`. After
+        credentials have expired, the client's method `renew` reloads the caller's own credentials, and then opens a new
+        session. Raise AccessDenied if no session can be opened, or UsageFault if the credentials belong to another
+        account.
         """
         from mfa_kit.adapters.aws.iam import Iam
 

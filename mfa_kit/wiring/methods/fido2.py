@@ -56,9 +56,7 @@ class Fido2Options(Options):
     )
     open: bool = field(
         default=False,
-        metadata=option(
-            help="Open the page in the browser, signed in for 15 minutes with access only to this user's MFA."
-        ),
+        metadata=option(help="Open the console page in the browser, signed in with access only to this user's MFA."),
     )
     open_role: str | None = field(
         default=None, metadata=option(help="Role to sign in with [your access keys].", metavar="ARN")
