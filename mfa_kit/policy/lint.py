@@ -204,6 +204,8 @@ def _operator(read: ReadPolicy) -> Iterator[Trap]:
 # zoe's account, and OF_SOMEBODY is the context of zoe's requests.
 ACCOUNT = "arn:aws:iam::123456789012:"
 OF_SOMEBODY: RequestContext = {"aws:username": "zoe"}
+# The actions whose resource is a virtual device. For the others, it is the user (Service Authorization Reference).
+ON_DEVICES = {"iam:CreateVirtualMFADevice", "iam:DeleteVirtualMFADevice"}
 # Matches the start of an IAM ARN, up to the account. mfa-kit assumes that a policy names only the user's own account.
 OWN_ACCOUNT = re.compile(r"arn:[^:]*:iam::[^:]*:")
 
@@ -213,7 +215,7 @@ def _covers(statement: IamStatement, action: str) -> bool:
 
     sts:GetSessionToken has no resource, so it is tested with the resource `*`.
     """
-    own = f"{ACCOUNT}{'mfa' if action == ENROLL[0] else 'user'}/zoe"
+    own = f"{ACCOUNT}{'mfa' if action in ON_DEVICES else 'user'}/zoe"
     here = replace(
         statement,
         resources=tuple(OWN_ACCOUNT.sub(ACCOUNT, each) for each in statement.resources),

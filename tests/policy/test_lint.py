@@ -88,6 +88,13 @@ def test_a_trap_is_found(name: str, document: str, how: dict[str, Any]) -> None:
     assert all(trap.what and trap.instead for trap in found)
 
 
+@pytest.mark.parametrize(("kind", "action"), [("mfa", "DeleteVirtualMFADevice"), ("user", "DeactivateMFADevice")])
+def test_each_action_is_tested_on_its_own_resource(kind: str, action: str) -> None:
+    """A virtual device is deleted as mfa/NAME, and taken from user/NAME. What NotResource leaves out is not denied."""
+    found = find_traps(text({**FORCE, "Resource": [], "NotResource": [f"arn:aws:iam::*:{kind}/*"]}))
+    assert [trap.what.partition(" ")[0] for trap in found if trap.name == "removal"] == [f"iam:{action}"]
+
+
 def test_every_trap_has_a_case() -> None:
     """A trap that no test ever matched may match nothing."""
     assert {row[0] for row in CASES} == {look.__name__.strip("_").replace("_", "-") for look in TRAPS}
