@@ -111,7 +111,7 @@ def audit(
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
     for entry in unused_entries(answers, accepted):
-        settings.progress.note(f"{baseline} accepts a finding that is gone: {entry.rule} of {entry.subject}")
+        settings.progress.note(f"{baseline} accepts {entry.rule} of {entry.subject}, which was not found")
     if chosen:
         controls = answer_controls(chosen, answers)
         print_controls(snapshot, chosen, controls, output)

@@ -50,7 +50,7 @@ class Output(NamedTuple):
         """
         form = form or ("json" if query else "table")
         if form not in FORMS and form not in own:
-            known = ", ".join((*FORMS, *(each for each in own if each != HTML)))
+            known = ", ".join((*FORMS, *own))
             raise click.UsageError(f"this command has no output form {form!r}; choose from {known}.", ctx)
         if query and not form.startswith("json"):
             raise UsageFault("--query works only with --output json or jsonl", "add --output json")

@@ -377,7 +377,7 @@ def test_a_baseline_is_about_one_account_or_about_all(org_kit: MfaKit, tmp_path:
 
 def test_a_finding_that_is_gone_is_gone_in_every_account(org_kit: MfaKit, tmp_path: Path) -> None:
     """An entry is noted only if no account has its finding, and never if an account could not be read."""
-    said = "accepts a finding that is gone: root.keys of root"
+    said = "accepts root.keys of root, which was not found"
     file = baseline(tmp_path, rule="root.keys", subject="root", until="2999-12-31")
     words = ("audit", "--org", "--rule", "root.keys", "--baseline", file)
     assert said in org_kit.run(*words).err

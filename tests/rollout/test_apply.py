@@ -77,7 +77,7 @@ def test_apply_names_the_reasons_of_failures_last(rollout: Rollout, people: Peop
     rollout.lab.faults.add("EnableMFADevice", "denied", at=1)
     done = rollout.apply()
     assert done.code == 1
-    assert done.err.splitlines()[-1].startswith("next: 1 user could not be enrolled: ")
+    assert done.err.splitlines()[-1].startswith("next: 1 user not enrolled: ")
     assert "results.csv, then run this command again" in done.err.splitlines()[-1]
 
 

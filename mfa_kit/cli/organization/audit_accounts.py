@@ -265,7 +265,7 @@ def _note_unused(
     for entry in accepted:
         about = [unused for account, unused in read.items() if entry.account in {"", account}]
         if about and all(entry in unused for unused in about):
-            settings.progress.note(f"{baseline} accepts a finding that is gone: {entry.rule} of {entry.subject}")
+            settings.progress.note(f"{baseline} accepts {entry.rule} of {entry.subject}, which was not found")
 
 
 def _files(found: Audited, snapshot: Snapshot) -> dict[str, str]:

@@ -15,6 +15,7 @@ from mfa_kit.cli.policy.access_rows import UNCHANGED, access_row, compared_lines
 from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
 from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.core.errors import Lockout
+from mfa_kit.core.text import count_of
 from mfa_kit.policy.lockout import (
     AccessState,
     UserAccess,
@@ -71,7 +72,7 @@ def lockout(
     counts = Counter(access.state for access in found)
     totals = ", ".join(f"{state}: {counts[state]}" for state in AccessState if counts[state])
     users = len({access.user for access in found})
-    settings.progress.note(f"{users} users, {len(found)} credentials; {totals or 'none'}")
+    settings.progress.note(f"{count_of(users, 'user')}, {count_of(len(found), 'credential')}; {totals or 'none'}")
     _refuse(snapshot, found, self_enroll=self_enroll)
     return 0
 

@@ -22,7 +22,7 @@ def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: st
     failed = [each for each in results if each.outcome in UNDONE]
     if failed:
         again = f"read the reasons in {folder}/results.csv, then run this command again"
-        return f"next: {count_of(len(failed), 'user')} could not be enrolled: {again}"
+        return f"next: {count_of(len(failed), 'user')} not enrolled: {again}"
     made = [each for each in results if each.outcome in MADE]
     return _give_files(made, plan, index) or _wait_for_users(results, plans, plan, index)
 
