@@ -89,6 +89,7 @@ enabled, and a code expires after about a minute.
 4. As soon as the second code appears, write down the date and the time that your computer shows, with your time zone.
 Do not take the time from the phone, because this time is used to check the phone's clock.
 [contact] 5. Send this line to $contact, with your codes and your time:
+    $csv_user,123456,234567,2026-11-26T09:32:10+01:00
 [no contact] 5. Send this line to your administrator, with your codes and your time:
     $csv_user,123456,234567,2026-11-26T09:32:10+01:00
 """
