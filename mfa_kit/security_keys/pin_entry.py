@@ -79,7 +79,7 @@ class PipedPins:
     def risk(self, left: int) -> None:
         """Raise Declined, because only a person may decide to use one of the last PIN tries."""
         raise Declined(
-            f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, so a person has to decide",
+            f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, so a person has to confirm the next try",
             "run the command at a terminal without --pin-stdin, or enter the right PIN elsewhere first",
         )
 

@@ -112,7 +112,7 @@ def judge_readings(trial: BoxTrial, rows: Sequence[WrittenReading | DroppedRow])
 def _judged_row(trial: BoxTrial, row: WrittenReading) -> Sighting | DroppedRow:
     serial = trial.serial_in_file(row.serial)
     if serial is None:
-        return DroppedRow(row.where, f"{row.serial} is not in this box")
+        return DroppedRow(row.where, f"serial {row.serial} is not in this box")
     try:
         verdict = trial.judge(serial, row.typed)
     except UsageFault as unsettled:
@@ -135,7 +135,7 @@ def run_session(trial: BoxTrial, person: Interaction, *, now: Callable[[], float
         if typed == DONE:
             return
         if (serial := trial.serial_in_file(typed)) is None:
-            person.say(f"{typed} is not in this box")
+            person.say(f"serial {typed} is not in this box")
             continue
         try:
             count = trial.codes_wanted(serial)

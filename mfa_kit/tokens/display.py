@@ -56,7 +56,7 @@ class DisplayToken:
 
     def codes(self, intent: Intent) -> Pair:
         """Ask a person for two consecutive codes from the display, and return them."""
-        self._interaction.say(f"press the button of {self._serial}, and type the code that it shows")
+        self._interaction.say(f"press the button of token {self._serial}, and type the code that it shows")
         return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD, advice=ADVICE)
 
     def reach(self, entry: Entry) -> None:

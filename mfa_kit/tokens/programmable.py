@@ -94,7 +94,7 @@ class ProgrammableToken:
 
     def _asked(self) -> int:
         typed = self._interaction.ask_code(
-            f"the longest seed that this model stores, in bytes (AWS's have {AWS_OCTETS}; see its data sheet)",
+            f"the longest seed that this model stores, in bytes (AWS's have {AWS_OCTETS}; see the data sheet)",
             instead="--capacity OCTETS",
         )
         if not re.fullmatch(r"\d{1,3}", typed, re.ASCII):

@@ -147,7 +147,7 @@ def test_with_two_tries_left_a_script_is_declined(
     typed.append(PIN)
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries) == (8, 0)
-    assert "2 PIN tries left, so a person has to decide" in done.err
+    assert "2 PIN tries left, so a person has to confirm the next try" in done.err
 
 
 @pytest.mark.parametrize("left", range(9))

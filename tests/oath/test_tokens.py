@@ -392,7 +392,7 @@ def at_a_terminal(mfa_kit: MfaKit, *words: str) -> "pexpect.spawn[str]":
 def type_codes(child: "pexpect.spawn[str]", serial: str) -> None:
     """Read the token's display twice."""
     display, began = Display(SECRET), time.time()
-    child.expect(f"press the button of {serial}")
+    child.expect(f"press the button of token {serial}")
     child.expect("first code: ")
     child.sendline(display.shows(began - 30))
     child.expect("second code: ")

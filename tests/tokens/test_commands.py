@@ -293,7 +293,7 @@ def test_a_box_is_accepted_from_a_table_in_several_runs(mfa_kit: MfaKit, box: Pa
     row = said(monday)
     assert (monday.code, row["accepted"], row["rejected"], row["untested"]) == (1, 1, 1, 1)
     assert row["not_taken"] == [
-        {"where": "line 4", "reason": "77 is not in this box"},
+        {"where": "line 4", "reason": "serial 77 is not in this box"},
         {"where": "line 6", "reason": "it needs a serial number and a code"},
     ]
     tuesday = mfa_kit.run("token", "accept", box, "--readings", second, "--output", "json")
@@ -539,7 +539,7 @@ def test_a_session_accepts_a_box(mfa_kit: MfaKit, box: Path, person: Callable[..
     result = mfa_kit.run("token", "accept", box, "--output", "json")
     row = said(result)
     assert (result.code, row["accepted"], row["rejected"], row["untested"]) == (1, 1, 1, 1)
-    assert desk.told[0] == "nothing is not in this box"
+    assert desk.told[0] == "serial nothing is not in this box"
     assert desk.told[1].startswith("accepted: its clock is")
     assert desk.told[2].startswith("rejected: ")
     assert desk.asked[:3] == ["serial (0 of 3 accepted)", "serial (0 of 3 accepted)", "code"]
