@@ -72,7 +72,7 @@ class Group:
             )
         if (number := comb(len(self.custodians), self.threshold)) > MOST_SETS:
             raise UsageFault(
-                f"{self.threshold} of {len(self.custodians)} custodians form {number} sets, more than {MOST_SETS}",
+                f"{len(self.custodians)} custodians have {number} sets of {self.threshold}; the maximum is {MOST_SETS}",
                 "name fewer custodians; 5 of 10 is possible",
             )
         _check_names(self.names)

@@ -107,7 +107,7 @@ def test_a_group_of_more_than_252_sets_is_refused() -> None:
     """5 of 10 is the largest group of ten."""
     _, custodians = people(11)
     assert len(Group(5, custodians[:10]).sets()) == MOST_SETS
-    with pytest.raises(UsageFault, match="5 of 11 custodians form 462 sets, more than 252"):
+    with pytest.raises(UsageFault, match="11 custodians have 462 sets of 5; the maximum is 252"):
         Group(5, custodians)
 
 

@@ -53,7 +53,8 @@ class AgeFiles:
 
     For a user who has a recipient, it also writes a copy to the subfolder `users`. Only this user can decrypt the copy.
     If `to` is empty, it writes only this copy, and nothing for users without a recipient. `accept` raises UsageFault if
-    new backups must not be written to the folder. `plugins` may run for the users' recipients.
+    new backups must not be written to the folder. `plugins` are the age plugins that may encrypt to the users'
+    recipients.
     """
 
     def __init__(

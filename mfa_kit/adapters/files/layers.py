@@ -42,8 +42,8 @@ class GlassIdentity:
     def sealed(self, to: Sequence[str], plugins: Plugins = NO_PLUGINS) -> bytes:
         """Return the identity, in the format of age-keygen, encrypted with one layer for each public key in `to`.
 
-        The layer of the first key is the outermost one. `plugins` may run for the keys. Raise UsageFault if a public
-        key cannot be used.
+        The layer of the first key is the outermost one. `plugins` are the age plugins that may encrypt to the keys.
+        Raise UsageFault if a public key cannot be used.
         """
         text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
         *others, last = [_public(key, plugins) for key in to]
@@ -59,7 +59,8 @@ class GlassIdentity:
     def files(self, manifest: Manifest, plugins: Plugins = NO_PLUGINS) -> Mapping[str, bytes]:
         """Return the content of each file of a break-glass folder, by file name. `manifest` describes the folder.
 
-        `plugins` may run for the custodians' public keys. Raise UsageFault if a public key cannot be used.
+        `plugins` are the age plugins that may encrypt to the custodians' public keys. Raise UsageFault if a public key
+        cannot be used.
         """
         group = manifest.group
         sets = {each.file: self.sealed([group.key_of(name) for name in each.names], plugins) for each in group.sets()}
@@ -86,7 +87,8 @@ def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: 
     except pyrage.DecryptError as error:
         if NOT_FOR_US in str(error):
             raise OthersSeal(
-                f"{where} was encrypted to a different key", "check that this is the file of these custodians"
+                f"{where} was encrypted to a different key",
+                "check that this is the right file, and that the custodians before you have removed their layers",
             ) from None
         raise damaged from None
 

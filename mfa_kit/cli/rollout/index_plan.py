@@ -179,7 +179,7 @@ def _check_only(only: Sequence[str], visits: Iterable[Visit[Plan]]) -> None:
     missing = sorted({name.lower() for name in only} - there)
     if missing:
         raise UsageFault(
-            f"users of --only are in none of the accounts that were read: {', '.join(missing)}",
+            f"these names of --only are in none of the accounts that were read: {', '.join(missing)}",
             "check the spelling, or remove these names from --only",
         )
 
