@@ -18,7 +18,7 @@ class AuditHistory(Protocol):
         ...
 
     def open_findings(self, account: str) -> Mapping[str, OpenFinding]:
-        """Return the findings of an account that were open at the last audit of their rule, by ID."""
+        """Return the findings of an account that were open when their rule was last checked, by the finding's ID."""
         ...
 
     def add(self, account: str, audit: PastAudit, *, opened: Mapping[str, str], closed: Mapping[str, str]) -> None:

@@ -180,7 +180,7 @@ def _single_factor(policy: AccountPasswordPolicy, scene: Scene) -> Iterator[Weak
 
 CONTROL_RULES = (
     _control_rule("nist", "Passwords are long enough, without composition rules", _weak_by_nist),
-    _control_rule("hub", "Passwords have at least 8 characters of all four kinds", _weak_by_hub),
+    _control_rule("hub", "Passwords have at least 8 characters, and characters of four kinds", _weak_by_hub),
     _control_rule("pci", "Passwords have at least 12 characters, with letters and numbers", _weak_by_pci),
     _control_rule("length-14", "Passwords have at least 14 characters", lambda one, _: _short(one, CIS_LENGTH, "CIS")),
     _control_rule("reuse-24", "The last 24 passwords cannot be used again", lambda one, _: _reused(one, REUSE, "CIS")),

@@ -153,10 +153,10 @@ def roles_support(scene: Scene) -> Iterator[Observation]:
     if snapshot.hole(Part.DETAILS) or any(_has_support(role) for role in snapshot.roles):
         return
     others = [one for one in _holders(scene) if _has_support(one)]
-    instead = f"; {_named(others)} has this policy" if others else ""
+    instead = f" or {_named(others)}" if others else ""
     yield Finding(
         subject=snapshot.account,
-        evidence=f"no role has AWSSupportAccess, so an incident needs an administrator{instead}",
+        evidence=f"no role has AWSSupportAccess: in an incident, only an administrator{instead} can call AWS Support",
         remedy=(
             "# ROLE is a new or existing role of your team: "
             + command("aws", "iam", "attach-role-policy", "--policy-arn", f"arn:{snapshot.partition}{SUPPORT}")

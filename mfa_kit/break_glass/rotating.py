@@ -10,10 +10,10 @@ from mfa_kit.core.models import Backup
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """The backups to re-encrypt.
+    """The backups that a rotation concerns.
 
-    `groups` maps each tuple of recipients to the backups that will be encrypted to exactly these recipients. `unknown`
-    has the backups whose recipients are not on record.
+    `groups` maps each tuple of recipients to the backups to re-encrypt to exactly these recipients. `unknown` has the
+    backups whose recipients are not on record; the caller finds out which of them to re-encrypt.
     """
 
     groups: Mapping[tuple[str, ...], Sequence[KnownRecipients]]

@@ -219,7 +219,7 @@ def _check_together(values: Mapping[str, Any]) -> None:
         raise UsageFault("--accounts and --org both choose the accounts", "give one of them")
     if values.get("ou") and not values.get("in_org"):
         raise UsageFault(
-            "--ou is for the accounts of an organization",
+            "--ou works only with --org, not with --accounts",
             "give --org instead of --accounts, or select accounts with --include",
         )
     if given().account is not None:

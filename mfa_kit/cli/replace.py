@@ -90,7 +90,8 @@ def replace(
             "revoked": done.revoked.serial if done.revoked else None,
             "listed": done.enrolled.listed,
         }
-        if lost and output.form != "table":  # with a table, the commands were already printed on stderr
+        # The commands that end the user's sessions are printed on stderr, so a table does not repeat them.
+        if lost and output.form != "table":
             row["end_sessions"] = done.end_sessions
         for line in recipe.usage(done.enrolled.intent, context):
             desk.progress.note(line)

@@ -66,6 +66,7 @@ def revoke(
                 confirm_removal(entry, when="permanently", settings=settings)
             done = use_case.retire(entry, purpose=Purpose.LOST if lost else Purpose.REVOKE, desk=desk)
             row["outcome"] = "revoked"
-            if lost and output.form != "table":  # with a table, the commands were already printed on stderr
+            # The commands that end the user's sessions are printed on stderr, so a table does not repeat them.
+            if lost and output.form != "table":
                 row["end_sessions"] = done.end_sessions
         output.one("revoke", row)

@@ -330,7 +330,7 @@ def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[tuple[Entry
     settled: list[tuple[Entry, Reached | MfaKitError]] = []
     for entry, ended in settle_each(account, user, desk=desk):
         if isinstance(ended, MfaKitError):
-            desk.progress.alert(f"run {entry.run} is not settled: {ended}; {ended.hint}")
+            desk.progress.alert(f"run {entry.run} was neither finished nor undone: {ended}; {ended.hint}")
         else:
             desk.progress.note(f"run {entry.run} was interrupted; final state of {entry.intent.serial}: {ended}")
         settled.append((entry, ended))

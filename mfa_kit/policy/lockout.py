@@ -167,9 +167,10 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
 
 
 def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> bool:
-    """Return whether a Deny with NotAction leaves the user some work, although all sample actions are denied.
+    """Return whether the user can still do some work, because a Deny lists an action of this work in NotAction.
 
-    Actions in NotAction count as work, except actions of IAM and STS, because users need these to enroll. Statements
+    Call this when all the actions that were tried are denied. Actions in NotAction count as work, except actions of IAM
+    and STS, because users need these to enroll. Statements
     that deny only requests without MFA are ignored, because their NotAction lists what users need before they have MFA.
     """
     with_mfa = {**request, **WITH_MFA}

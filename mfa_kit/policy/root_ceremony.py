@@ -115,8 +115,8 @@ def _security_key() -> LetterSection:
         steps=(
             LetterStep(text="The operator signs in as root, at https://console.aws.amazon.com/, in a private window."),
             LetterStep(
-                text="On the page Security credentials, choose Assign MFA device, the name root-key, and Passkey or "
-                "security key. mfa-kit waits until root has the key:",
+                text="On the page Security credentials, choose 'Assign MFA device', enter the name root-key, and "
+                "choose 'Passkey or security key'. mfa-kit waits until root has the key:",
                 commands=("mfa-kit enroll --root --with fido2",),
             ),
             LetterStep(text="The witness writes down the serial of the key. The key goes into its envelope."),
@@ -133,8 +133,8 @@ def _virtual_device(glass: GlassUse | None) -> LetterSection:
         ),
         steps=(
             LetterStep(
-                text="Choose Assign MFA device again, the name root-account-mfa-device, and Authenticator app. Scan "
-                "the QR code with the phone."
+                text="Choose 'Assign MFA device' once more, enter the name root-account-mfa-device, and choose "
+                "'Authenticator app'. Scan the QR code with the phone."
             ),
             LetterStep(text=f"Take a screenshot of the QR code, and save it in a folder in memory, as {PICTURE}."),
             LetterStep(

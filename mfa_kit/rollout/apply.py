@@ -97,7 +97,7 @@ def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
     therefore settles again at the end.
     """
     return [
-        f"run {entry.run} is not settled: {ended}; {ended.hint}"
+        f"run {entry.run} was neither finished nor undone: {ended}; {ended.hint}"
         for entry, ended in settle_each(plan.account, None, desk=desk, leave_assigned=True)
         if isinstance(ended, MfaKitError)
     ]

@@ -137,7 +137,7 @@ class StationRuns:
                 try:
                     settle(entry, carrier_of(entry, desk=desk), desk=desk)
                 except MfaKitError as error:
-                    desk.progress.alert(f"run {entry.run} is not settled: {error}; {error.hint}")
+                    desk.progress.alert(f"run {entry.run} was neither finished nor undone: {error}; {error.hint}")
                 else:
                     self.left.remove(entry)
         return len(self.left) < before

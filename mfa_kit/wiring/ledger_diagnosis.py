@@ -40,16 +40,15 @@ def _tls(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
 
 def _role(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
     what, grants = "ledger role", f"mfa-kit ledger grants --desk {quote(state.role)}=TEAM"
+    other = "use a separate role, without these rights, for each computer: mfa-kit ledger grants --desk ROLE=TEAM"
     if state.sees_all:
-        hint = f"use a separate role for each computer: {grants}"
         return Diagnosis(
-            what, Health.NOTED, f"{state.role} is not limited to a team: it is a superuser, or has BYPASSRLS", hint
+            what, Health.NOTED, f"{state.role} is not limited to a team: it is a superuser, or has BYPASSRLS", other
         )
     if state.auditor:
         return Diagnosis(what, Health.GOOD, f"{state.role} reads the rows of all teams, and may not write")
     if conditions.owner:
-        hint = f"use a separate role for each computer: {grants}"
-        return Diagnosis(what, Health.NOTED, f"{state.role} owns the ledger, so it could change the log", hint)
+        return Diagnosis(what, Health.NOTED, f"{state.role} owns the ledger, so it could change the log", other)
     if conditions.may_write and state.team and conditions.any_lock:
         hint = f"let a superuser run the output of: {grants}"
         return Diagnosis(

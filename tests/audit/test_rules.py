@@ -221,7 +221,7 @@ FAULTS: list[tuple[str, Change, str, str]] = [
         "roles.support",
         both(lambda found: found["roles"].pop(), user("alice", attached=[SUPPORT])),
         "000000000000",
-        "user alice has this policy",
+        "only an administrator or user alice can call",
     ),
     (
         "certificates.expired",

@@ -174,7 +174,7 @@ def test_the_options_become_one_value(parse: Callable[..., AccountsChoice | None
     ("line", "said"),
     [
         ("--org --accounts f", "--accounts and --org both choose the accounts"),
-        ("--accounts f --ou r-abcd", "--ou is for the accounts of an organization"),
+        ("--accounts f --ou r-abcd", "--ou works only with --org, not with --accounts"),
         ("--ou r-abcd", "--ou can be used only with several accounts"),
         ("-a dev", "--include can be used only with several accounts"),
         ("--workers 3", "--workers can be used only with several accounts"),

@@ -129,7 +129,7 @@ def test_an_unsettled_run_is_reported_again_at_the_end(rollout: Rollout, people:
     rollout.lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
     assert rollout.apply().code == 1
     done = rollout.apply()
-    assert (done.code, "is not settled: AWS does not let you delete" in done.err) == (1, True)
+    assert (done.code, "was neither finished nor undone: AWS does not let you delete" in done.err) == (1, True)
     assert standing(rollout)[user] == "failed"
 
 

@@ -295,7 +295,7 @@ def test_an_unsettled_attempt_is_followed_by_a_new_run(monkeypatch: pytest.Monke
     assert not runs.settle_left(ALICE, "id2", desk=world.desk)
     assert world.said == []
     assert not runs.settle_left(ALICE, "id1", desk=world.desk)
-    assert world.said == ["run A is not settled: the key is absent; plug it in"]
+    assert world.said == ["run A was neither finished nor undone: the key is absent; plug it in"]
     there = True
     assert runs.settle_left(intent("bob"), None, desk=world.desk)
     assert (settled, runs.left, runs.run_of_next_try()) == ([left], [], "B")

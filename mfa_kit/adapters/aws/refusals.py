@@ -196,7 +196,7 @@ def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
 
 
 def _unusable(error: BotoCoreError) -> MfaKitError:
-    """Convert an error that botocore raised before it sent a request to UsageFault or AwsFault."""
+    """Return the UsageFault or AwsFault for an error that botocore raised before it sent a request."""
     said = str(error).rstrip(". ")
     if isinstance(error, InvalidRegionError):
         return UsageFault(said, "give a region such as us-east-1: --region, or the setting region of the profile")

@@ -38,7 +38,8 @@ def create_private(folder: int, name: str, data: whole_files.Content) -> None:
 def faults_of(path: Path, failed: str = "written") -> Iterator[None]:
     """Convert an OSError in the `with` block to IntegrityFault.
 
-    The message says that `path` cannot be "written", "read" or "removed". `failed` is this word.
+    `failed` is "written", "read" or "removed": the message says that `path` cannot be `failed`. If the file exists
+    already, the message says so instead.
     """
     try:
         yield

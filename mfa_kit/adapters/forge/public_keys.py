@@ -100,7 +100,7 @@ def _status(code: int) -> str:
     if code == HTTPStatus.NOT_FOUND:
         return "that there is no such account"
     if code in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FORBIDDEN}:
-        return f"HTTP {code}: it limits requests, or does not show keys; try again later"
+        return f"HTTP {code}: too many requests (try again later), or the site does not show keys to everyone"
     if code in {301, 302, 303, 307, 308}:
         return "with a redirect, which is not followed; give the site's own address: --base-url URL"
     return f"HTTP {code}"

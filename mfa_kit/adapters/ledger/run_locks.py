@@ -30,8 +30,8 @@ class RunLocks:
     def hold(self, run: str, *, wait: float, doing: str) -> None:
         """Take a run's lock.
 
-        Raise IntegrityFault if the lock is not free within `wait` seconds. `doing` says in the message what the process
-        that holds the lock does, such as "is working on ARN".
+        Raise IntegrityFault if the lock is not free within `wait` seconds. With `doing`, for example "is
+        working on ARN", the message becomes "process 123 is working on ARN".
         """
         if run not in self._held:
             self._held[run] = self.wait_for(run, wait=wait, doing=doing)
@@ -107,8 +107,8 @@ class RunLocks:
     def wait_for(self, name: str, *, wait: float, doing: str) -> int:
         """Take a lock and return the descriptor of its file.
 
-        Raise IntegrityFault if the lock is not free within `wait` seconds. `doing` says in the message what the process
-        that holds the lock does, such as "is working on ARN".
+        Raise IntegrityFault if the lock is not free within `wait` seconds. With `doing`, for example "is
+        working on ARN", the message becomes "process 123 is working on ARN".
         """
         try:
             return self._take(name, wait=wait)

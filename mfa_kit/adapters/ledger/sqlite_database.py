@@ -148,7 +148,7 @@ class SqliteDatabase:
     def hold(self, run: str, *, doing: str) -> None:
         """Take a run's lock. Raise IntegrityFault if the lock is not free within WAIT seconds.
 
-        `doing` says in the message what the process that holds the lock does, such as "is working on ARN".
+        With `doing`, for example "is working on ARN", the message becomes "process 123 is working on ARN".
         """
         with self.faults(), self._lock:
             self._locks.hold(run, wait=WAIT, doing=doing)

@@ -78,8 +78,8 @@ class Database(Protocol):
     def hold(self, run: str, *, doing: str) -> None:
         """Take a run's lock until `release`, or until this process ends.
 
-        Raise IntegrityFault if the lock is not free within some seconds. `doing` says in the message what the process
-        that holds the lock does, such as "is working on ARN".
+        Raise IntegrityFault if the lock is not free within some seconds. With `doing`, for example "is working
+        on ARN", the message becomes "process 123 is working on ARN".
         """
         ...
 

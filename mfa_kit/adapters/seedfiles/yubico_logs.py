@@ -47,7 +47,10 @@ def read_log(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
 
 
 def _traditional(where: str, cells: Cells) -> SeedRow | DroppedRow | None:
-    """Parse `event,time,slot,public id,private id,key,…,digits`, the traditional layout, which has no serials."""
+    """Parse a row of the traditional layout: `event,time,slot,public id,private id,key,…,digits,counter,…`.
+
+    It has no column for the serial, so the public ID and the slot are used instead.
+    """
     event = cells[0].lower()
     if event == "logging start":
         return None

@@ -126,9 +126,10 @@ def _report_missing(
 ) -> bool:
     """Print the users who should have a staged device, but have none. Return whether any of them sent proofs.
 
-    The users in the file of proofs should have a staged device. If `named` has names, only those who are also in
-    `named` should. Without a file of proofs, the users in `named` should. A user whose device is already enabled is not
-    printed, so that a file of proofs can be used again.
+    With a file of proofs, each user in the file should have a staged device, unless `named` has names and the user is
+    not among them. Without a file of proofs, each user in `named` should have one; if no account has a staged device
+    and `named` is empty, print this instead. A user whose device is already enabled is not printed, so that a file of
+    proofs can be used again.
     """
     staged = {entry.intent.user.lower() for found in entries.values() for entry in found}
     enabled = {entry.intent.user.lower() for found in made.values() for entry in found if entry.reached in STANDS}

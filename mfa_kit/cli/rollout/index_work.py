@@ -1,4 +1,4 @@
-"""Finds the accounts in which a command will work: the chosen accounts that have a plan in a rollout index."""
+"""Finds the chosen accounts that have a plan in a rollout index. A command works in each of them that it can use."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,7 +77,8 @@ def chosen_works(
     ]
     if not any(each.planned.id in usable for each in found):
         raise UsageFault(
-            f"{path} has no plan for any chosen account that can be used now", "choose other accounts, or plan again"
+            f"{path} has no plan for any chosen account that is active and still listed",
+            "choose other accounts, or plan again",
         )
     return found
 

@@ -72,7 +72,7 @@ class FidoDevice(MFADevice):
 
 
 def assigned_entry(serial: str, at: datetime) -> MFADevice:
-    """Return the entry for a device in the `mfa_devices` of its user. `at` is the enable date of the device."""
+    """Return a new entry for the `mfa_devices` of a user. `at` is the enable date of the device."""
     device = MFADevice(serial, "", "")
     device.enable_date = at
     return device

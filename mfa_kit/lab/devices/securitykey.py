@@ -61,7 +61,7 @@ class Touch(Protocol):
         ...
 
     def ready(self) -> bool:
-        """Return whether the key is touched now, without waiting."""
+        """Return whether the touch that the request needs has happened, without waiting for it."""
         ...
 
 

@@ -22,7 +22,9 @@ OPTION = "option"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """An option of an enrollment method on the command line. A dataclass field has the option's name, type and default.
+    """A command-line option of an enrollment method. It is in the metadata of a field of the method's options class.
+
+    That field, for example of `VirtualOptions`, has the option's name, type and default.
 
     `single` means that the value belongs to one device, such as its serial. Commands that make many devices do not have
     such an option, because they take the value from the roster or from the inserted key. `off` is a second flag, which

@@ -213,7 +213,7 @@ class PostgresqlDatabase:
     def hold(self, run: str, *, doing: str) -> None:
         """Take a run's lock for this process. Raise IntegrityFault if the lock is not free within WAIT seconds.
 
-        `doing` says in the message what the process that holds the lock does, such as "is working on ARN".
+        With `doing`, for example "is working on ARN", the message becomes "process 123 is working on ARN".
         """
         session, until = self._session(), time.monotonic() + WAIT
         with self._taking:
