@@ -137,7 +137,10 @@ class _Principal:
 
     @cached_property
     def actions(self) -> frozenset[str]:
-        """The actions in ACTIONS that the principal's policies allow on a resource other than the principal itself."""
+        """The actions in ACTIONS that an Allow statement has for a resource other than the principal itself.
+
+        Deny statements and the boundary are not considered here, but in `may`.
+        """
         return frozenset[str]().union(*(_reaching(document) for document in self.policies.documents))
 
     def may(self, action: str, resource: str, context: RequestContext | None = None) -> bool | None:

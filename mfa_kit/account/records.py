@@ -24,11 +24,11 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A row of the credential report: the credentials of one user or of root. Times are Unix seconds.
+    """The credentials of one user or of root, as a row of the credential report. Times are Unix seconds.
 
-    `password` says whether there is a console password. `mfa` says whether there is an MFA device. It is None for a
-    user who is not in IAM's report, because only the report shows it. `password_used` is None if the password was never
-    used, or if the time of its last use is unknown.
+    mfa-kit adds rows for users whom IAM's report lacks. `password` says whether there is a console password. `mfa` says
+    whether there is an MFA device. It is None in an added row, because only IAM's report shows it. `password_used` is
+    None if the password was never used, or if the time of its last use is unknown.
     """
 
     arn: str

@@ -23,8 +23,8 @@ EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
 def groups_enforcement(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each group with a console user whom no policy requires to use MFA.
 
-    The user's own policies and those of the user's other groups count too. If it is unknown whether a policy requires
-    MFA of a user, yield an Unsure for the group.
+    The user's own policies and those of the user's other groups count too. If there is no such user, but this is
+    unknown for some user, yield an Unsure for the group.
     """
     members = _console_members(scene)
     if not any(members.values()) and not scene.snapshot.hole(Part.DETAILS, Part.REPORT):

@@ -32,7 +32,7 @@ def write_table(results: Results) -> None:
 
 
 def write_json(results: Results) -> None:
-    """Print the results as one JSON object. A list is in the field `rows`."""
+    """Print the results as one JSON object. It has the fields of a single result, or a list of results in `rows`."""
     click.echo(json_document(results))
 
 

@@ -21,8 +21,8 @@ def parse_place(text: str) -> Place:
     if not text.startswith(SCHEME):
         if OTHER_URL.match(text):
             raise UsageFault(
-                f"{text!r} is neither a folder nor an S3 URL",
-                "write s3://BUCKET/PREFIX, or ./ before the name of a folder",
+                f"{text!r} is neither a path nor an S3 URL",
+                "write s3://BUCKET/KEY, or ./ before a path on this computer",
             )
         return Path(text)
     bucket, _, key = text.removeprefix(SCHEME).partition("/")

@@ -38,10 +38,11 @@ TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 def create_device(entry: Entry, *, desk: Desk) -> Created:
     """Create a device and return its secret.
 
-    If IAM denies the tags, create the device without tags. If a request gets no response, retry it. Two devices cannot
-    have the same name, so the retry fails if the first request took effect. If the existing device has this run's tag,
-    its secret was lost with the response, so the device is deleted and created again. Raise Unclear if a request may
-    have taken effect. After Throttled or any other AwsFault, no device was created.
+    If IAM denies the tags, create the device without tags. If the outcome of a request is unknown (Unclear), retry it.
+    Two devices cannot have the same name, so the retry fails if the first request took effect. If the existing device
+    has this run's tag, its secret was lost with the response, so the device is deleted and created again. Raise Unclear
+    if a request may have taken effect. If this function raises Throttled or any AwsFault but Unclear, no device was
+    created.
     """
     intent, tags = entry.intent, _tags(entry)
     lost: Unclear | None = None
@@ -50,6 +51,8 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
             return desk.registrar.create(intent, tags)
         except Unclear as error:
             lost = error
+            if attempt + 1 == CREATE_TRIES:
+                break
             desk.progress.note(f"{error}; trying again, which also shows whether {intent.serial} was created")
             desk.sleep(attempt + 1)
         except (AwsFault, Throttled) as refused:

@@ -318,8 +318,9 @@ def replace_device(
 def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
     """Print and return the commands that end the user's current sessions."""
     commands = session_commands(user, at=desk.inventory.now())
+    desk.progress.alert("to end the user's sessions, run these commands in this order, the last for each session:")
     for command in commands:
-        desk.progress.alert(f"to end the user's sessions: {command}")
+        desk.progress.alert(f"  {command}")
     return commands
 
 

@@ -76,7 +76,7 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                     paragraphs=(
                         (
                             "Do this only in a meeting of the custodians or in a drill. Use a computer that you trust, "
-                            "that nobody else is signed in to, and that has no swap space or an encrypted one. Use a "
+                            "that no one else is signed in to, and whose swap space is encrypted or turned off. Use a "
                             "file in memory, as here, so that no disk keeps the key."
                         ),
                     ),

@@ -106,8 +106,10 @@ def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
     """
     action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row.kind)
     others = {Action.ENROLL, Action.STATION, Action.SELF} - {meant}
-    if action in others or (repair and (action is not Action.BLOCKED or meant is Action.SELF)):
+    if action in others:
         raise ValueError(f"the action {action} is not possible for {row.kind}")
+    if repair and (action is not Action.BLOCKED or meant is Action.SELF):
+        raise ValueError(f"repair is not possible for {row.kind} with the action {action}")
     return PlanStep(
         row=row,
         action=action,

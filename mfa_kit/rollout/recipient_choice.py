@@ -31,8 +31,8 @@ class FetchState(StrEnum):
 class FoundKeys:
     """The keys that a source has for one user.
 
-    `usable` are recipients without comments. `skipped` are the names of keys that are not used, such as
-    `ecdsa-sha2-nistp256`. `fault` is not empty if the source could not be read.
+    `usable` are recipients without comments. `skipped` describes the keys that are not used, by their type or in words,
+    such as `a damaged ssh-rsa key`. `fault` is not empty if the source could not be read.
     """
 
     source: str

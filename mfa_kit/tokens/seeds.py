@@ -19,8 +19,8 @@ DIGESTS = ("sha1", "sha256", "sha512")
 OCTETS = range(10, 129)
 # The values of a counter, which has 8 octets (RFC 4226, 5.1).
 COUNTERS = range(otp.COUNTERS)
-# The drifts that a seed file may give for a clock, in steps: up to about two months of 30 s steps, like the widest
-# window. If the drift is larger, the clock is broken or the row is damaged.
+# The drifts that a seed file may give for a clock, in steps: up to about two months of 30 s steps, which is also the
+# largest value of --window. If the drift is larger, the clock is broken or the row is damaged.
 DRIFTS = range(-175_200, 175_201)
 SERIAL = 64
 # The length of AWS's seeds in octets. IAM's seed for a virtual MFA device has 320 bits.

@@ -166,7 +166,7 @@ def former_custodians(manifest: Manifest, group: Group) -> list[Custodian]:
 
 
 def _unfinished(settings: Settings, manifest: Manifest) -> bool:
-    """Return whether a rotation made this identity, and the ledger has no record that the rotation was completed."""
+    """Return whether the manifest's identity comes from a rotation that the ledger does not record as completed."""
     with open_ledger(settings) as ledger:
         records = BreakGlassRecords(ledger).all()
     return manifest.replaces is not None and last(records, manifest.recipient, GlassAction.ROTATED) is None

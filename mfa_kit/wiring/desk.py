@@ -1,7 +1,4 @@
-"""Opens a Desk (the set of ports that a use case needs to change devices) with AWS, the ledger and the backups.
-
-Modules of wiring import inside functions, so that a command loads only the libraries that it uses.
-"""
+"""Opens a Desk (the set of ports that a use case needs to change devices) with AWS, the ledger and the backups."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -67,7 +67,8 @@ class NewGroup:
                     file.store(pdf)
                 yield
             except BaseException:
-                if not folder.exists():  # once the folder exists, opening its identity needs these letters
+                # If the folder was written, keep the letters: they have the keys that open the identity in it.
+                if not folder.exists():
                     for file, pdf in written:
                         file.remove(pdf)
                 raise

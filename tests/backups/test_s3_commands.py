@@ -203,7 +203,7 @@ def test_a_url_keeps_its_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["s3:/bucket", "S3://bucket/pre", "s3:bucket", "gs://bucket/pre", "https://example/x"])
 def test_a_mistyped_or_other_url_is_no_folder(text: str) -> None:
     """Otherwise the backup would be in a new folder of this computer."""
-    with pytest.raises(UsageFault, match="is neither a folder nor an S3 URL"):
+    with pytest.raises(UsageFault, match="is neither a path nor an S3 URL"):
         parse_place(text)
 
 

@@ -373,7 +373,7 @@ def test_a_user_reads_codes_on_the_phone(rollout: Rollout, people: People, ident
 @pytest.mark.parametrize(
     ("more", "code", "said"),
     [
-        (("--prompt", "nobody"), 2, "no devices are staged on this computer for nobody"),
+        (("--prompt", "nobody"), 2, "the ledger has no staged devices for nobody"),
         (("--prompt", "nobody", "--only", "a"), 2, "--prompt names the only user"),
         (("--accept-unknown-clock",), 2, "works only with --proofs"),
         (("--proofs", "missing.csv"), 2, "missing.csv cannot be read"),

@@ -483,11 +483,11 @@ def test_a_box_with_skipped_rows_is_reported_as_incomplete(
     done = mfa_kit.run("token", "accept", box, "--readings", table, "--sheet", out, "--output", "json")
     row = said(done)
     assert (done.code, row["accepted"], row["untested"], row["not_in_box"]) == (1, 1, 0, ["line 3"])
-    assert "rows of the seed file that were not imported: 1; line 3: its seed is not base32" in done.err
+    assert "rows of the seed file that cannot be used: 1; line 3: its seed is not base32" in done.err
     assert "could not be imported and are not listed below: 1." in out.read_text("utf-8")
     codes("123456")
     asked = mfa_kit.run("verify", "token", "9", "--seeds", box, "--codes-stdin")
-    assert "9 is not in box.csv; rows that were not imported: line 3: its seed is not base32" in asked.err
+    assert "9 is not in box.csv; rows that cannot be used: line 3: its seed is not base32" in asked.err
 
 
 def test_the_sheet_shows_gaps_between_clocks(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ STILL_EXPIRED = "refreshed credentials are still expired"
 PARSERS = {"botocore.parsers", "botocore.handlers"}
 # After these errors, no connection was made, so the request was not sent.
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
-# An HTTP status from here on means that the server failed. The request may have taken effect (RFC 9110, 15.6).
+# This HTTP status, or a higher one, means that the server failed. The request may have taken effect (RFC 9110, 15.6).
 SERVER_ERROR = 500
 NOT_IAM = "check the proxy, the network and --endpoint-url, and try again"
 
@@ -168,8 +168,8 @@ def _answered(error: ClientError) -> MfaKitError:
     code, message = one_line(answer.get("Code") or "?"), one_line(answer.get("Message") or "").rstrip(". ")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == str(status):
-        # If the body is HTML or empty, botocore uses the status as the code. IAM always sends XML.
-        return Unclear(f"the response is not from IAM: HTTP {status} {message}", NOT_IAM)
+        # If the body is HTML or empty, botocore uses the status as the code. AWS always sends XML or JSON.
+        return Unclear(f"the response is not from AWS: HTTP {status} {message}", NOT_IAM)
     code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
     kind, hint = _kind_and_hint(code, message, status=status)
     return kind(f"AWS answers {code}: {message or '(no message)'}", hint)

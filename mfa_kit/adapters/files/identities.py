@@ -192,7 +192,7 @@ def split_by_recipients(
 
 
 class NewIdentity:
-    """A new X25519 identity. Use `text`, the unencrypted private key, only in printed letters."""
+    """A new X25519 identity. Use `text`, the unencrypted private key, only in a letter on paper for a custodian."""
 
     def __init__(self) -> None:
         self._identity = Secret(pyrage.x25519.Identity.generate())

@@ -159,10 +159,10 @@ class LocalStores:
         return LocalFolder(_path(place))
 
     def file(self, place: Place, folder: Place | None = None) -> StoredFile:
-        """Return the backup at the path `place`, in the folder of backups `folder`.
+        """Return the backup at the path `place`. `folder` is the folder of backups that contains it.
 
-        If `folder` is None, the folder that contains the file is used. Raise UsageFault if one of the two is not a path
-        on this computer.
+        `place` is not relative to `folder`. If `folder` is None, it is the folder in which the file is. Raise
+        UsageFault if one of the two is not a path on this computer.
         """
         path = _path(place)
         return LocalFile(path, _path(folder) if folder is not None else path.parent)

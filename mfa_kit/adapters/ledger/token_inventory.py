@@ -84,7 +84,7 @@ class TokenInventory:
         rows = self._tables.select("select digest, computer from fingerprint_keys", types="text text")
         if others := [computer for known, computer in rows if known != digest]:
             raise UsageFault(
-                f"the computer {others[0]} recorded tokens in this ledger with another key for fingerprints",
+                f"the computer {others[0]} computes fingerprints of token seeds with another key than this computer",
                 "from the folder of mfa-kit's files there, copy fingerprint.key to the same folder here",
             )
 

@@ -132,7 +132,7 @@ def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]
 class _DecodedRow:
     """A row with its seed decoded from hex and from base32.
 
-    `exact` is false if the seed is not base32, or if decoding it from base32 had to ignore blanks or bits.
+    `exact` is false if the seed is not base32, or if blanks or surplus bits had to be ignored to decode it.
     """
 
     row: SeedRow

@@ -54,7 +54,7 @@ def new_group(
 
 
 def print_plan(group: Group, output: Output) -> None:
-    """Print the sets of custodians of a group, with the size of each set's file in octets."""
+    """Print each set of custodians who can open the identity together, and the name and octets of the set's file."""
     rows: list[ResultRow] = [
         {"file": each.file, "custodians": each.names, "octets": size}
         for each, size in wiring.break_glass.plan(group).items()

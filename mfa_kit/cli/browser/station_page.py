@@ -30,8 +30,8 @@ class StationPage:
     """Keeps the page of a station current.
 
     `call_user` returns a sentence that tells the user of a step what to do. `watches` and `reasons` are those of the
-    StationSession. `done` has the users who were thanked, or were done when the page was opened. `told` has the phrases
-    about typing that are removed from prompts, because the page has buttons.
+    StationSession. `done` has the users who are known to be done, so that no user is thanked twice. `told` has the
+    parts of prompts that say what to type. They are removed, because the page has buttons.
     """
 
     state: PageState

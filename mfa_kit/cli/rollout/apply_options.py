@@ -33,9 +33,9 @@ class ApplyOptions:
 
     `plan_files` has one plan or index; a worker can have several. `to`, `to_files`, `backup_dir` and `local_backups`
     are as in `open_vault_for_new`. `results` is the folder for the files of results; for an index, each account gets a
-    subfolder. `workers` is the maximum number of calls to AWS in progress at a time in each account. `at_once` is the
-    number of accounts in which a worker works at the same time. It is None for `apply`, which also works in accounts
-    where other processes are working.
+    subfolder. `workers` is not a number of processes, but the maximum number of calls to AWS in progress at a time in
+    each account. `at_once` is the number of accounts in which a worker works at the same time. It is None for `apply`,
+    which does not wait until other processes have left an account.
     """
 
     plan_files: tuple[Path, ...]

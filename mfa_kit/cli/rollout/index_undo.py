@@ -55,8 +55,9 @@ def undo_in_accounts(
 
 
 def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
-    """Remove the devices that this computer made for the plans of an index, and return the exit code.
+    """Remove the devices that the ledger has for the plans of an index, and return the exit code.
 
+    In a shared ledger, these include the devices that other computers of the team made.
     The index contains the hashes of the plans, and the ledger has the hash of each run's plan. The plans themselves are
     therefore not read.
     """

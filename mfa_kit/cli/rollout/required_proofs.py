@@ -92,7 +92,7 @@ class RequiredProofs:
             return
         if len(entries) != 1:
             hint = "see: mfa-kit rollout status PLAN" if entries else "check the spelling of the user's name"
-            found = f"{len(entries) or 'no'} devices are staged on this computer for {self.prompt}"
+            found = f"the ledger has {len(entries) or 'no'} staged devices for {self.prompt}"
             raise UsageFault(f"{found}, but --prompt needs exactly one", hint)
         [entry] = entries
         intent, person = entry.intent, settings.interaction

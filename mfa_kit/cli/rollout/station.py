@@ -208,7 +208,8 @@ class _Methods:
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
         """Return the Carrier and the Maker of a row's device. `key` is the inserted key, or None.
 
-        The Carrier stores the device's secret or asks for its codes. The Maker makes the device.
+        The Carrier works with the phone, key or token: it stores the secret and gives codes, or examines a security
+        key. The Maker is the procedure that creates and enables the device in IAM.
         """
         equipment = self._options_of(row, key).equip(self._context)
         return equipment.carrier, equipment.maker

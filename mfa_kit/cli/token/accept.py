@@ -83,7 +83,7 @@ def _print_box(
     rejected, so their tokens are not in the box.
     """
     if left_out:
-        said = f"rows of the seed file that were not imported: {len(left_out)}; {joined_reasons(left_out)}"
+        said = f"rows of the seed file that cannot be used: {len(left_out)}; {joined_reasons(left_out)}"
         settings.progress.alert(said)
     total = {verdict.value: box.of(verdict) for verdict in TokenVerdict}
     rows = [_row(one, seen) for one, seen in box.tokens]

@@ -104,7 +104,7 @@ def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
         lost = joined_reasons(found.readings[0].dropped if found.readings else ())
         raise UsageFault(
-            f"token {serial} is not in {file.name}{lost and f'; rows that were not imported: {lost}'}",
+            f"token {serial} is not in {file.name}{lost and f'; rows that cannot be used: {lost}'}",
             "check the serial number, or find the token with --find",
         )
 

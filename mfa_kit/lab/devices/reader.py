@@ -271,7 +271,8 @@ def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if not 0 < len(name.encode()) <= LONGEST_NAME or '"' in name or not name.strip() or "\n" in name:
             raise UsageFault(
-                f"invalid reader name: {name!r}", f"use 1 to {LONGEST_NAME} characters, without quotation marks"
+                f"invalid reader name: {name!r}",
+                f"use 1 to {LONGEST_NAME} octets in UTF-8, without quotation marks and line breaks",
             )
     if not 0 < len(names) <= MOST:
         raise UsageFault(f"{len(names)} readers cannot be simulated", f"give 1 to {MOST} names")

@@ -68,7 +68,8 @@ class Fido2Options(Options):
     def equip(self, context: Context) -> Equipment:
         """Return a Carrier that verifies the key, and a Maker (a procedure) that waits until IAM lists the key.
 
-        With `--skip-key-check`, the Carrier does not verify the key. Raise UsageFault for an invalid policy file.
+        With `--skip-key-check` or in a dry run, the Carrier does not verify the key. Raise UsageFault for an invalid
+        policy file.
         """
         from mfa_kit.security_keys.at_console import AtConsole
         from mfa_kit.wiring.fido_console import watch_console

@@ -56,7 +56,9 @@ class OathOptions(Options):
     )
     asset: str | None = field(
         default=None,
-        metadata=option(help="Name of the key in the device's tag [its serial].", metavar="LABEL", single=True),
+        metadata=option(
+            help="Name for the key, for a tag of the device in IAM [the key's serial].", metavar="LABEL", single=True
+        ),
     )
     wait: bool = field(
         default=False, metadata=option(help="Wait for the next code instead of computing the previous one.")
