@@ -70,7 +70,8 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
                 subject=one.serial,
                 evidence=f"{where}: if {one.user} loses the device, the secret cannot be restored",
                 remedy=(
-                    "# find the backup in another folder: mfa-kit status --backup-dir DIR; or else replace the device:",
+                    "# look for the backup in another folder: mfa-kit status --backup-dir DIR",
+                    "# if it is nowhere, replace the device:",
                     command("mfa-kit", "replace", one.user, "--with", "virtual"),
                 ),
             )

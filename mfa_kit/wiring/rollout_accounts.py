@@ -67,7 +67,7 @@ class AccountRollouts:
         if caller.account != account.id:
             raise UsageFault(
                 f"the credentials for account {account.label} belong to account {caller.account}",
-                f"correct the role or profile of account {account.id} in the accounts file",
+                "correct the role or profile of this account in the accounts file",
             )
         return assemble_ports(
             self.settings,

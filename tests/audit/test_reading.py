@@ -286,7 +286,11 @@ def test_devices_that_cannot_be_listed_are_unknown() -> None:
         "dora": None,
         "emil": None,
     }
-    for rule, unsure in (("users.mfa", "dora"), ("users.keys-mfa", "emil"), ("users.sms", "dora")):
+    assert {one.sign_in_way for one in account_users(snapshot) if one.name == "dora"} == {"kind unknown"}
+    for rule, unsure in (
+        *(("users.mfa", "dora"), ("users.keys-mfa", "emil")),
+        *(("users.sms", "dora"), ("users.fido-keys", "emil")),
+    ):
         (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules([rule]), Limits())
         assert (answer.result, answer.findings) == (RuleResult.UNKNOWN, ())
         assert unsure in [each.subject for each in answer.unsure]

@@ -175,7 +175,7 @@ def test_unusual_parts_of_a_picture_are_noted(desk: Desk) -> None:
     desk.png("shot.png", desk.uri(desk.seed()).replace("issuer=Amazon%20Web%20Services", "issuer=Example"))
     window = desk.window("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--dry-run")
     assert window.end() == 0
-    assert "note: the label names the issuer 'Amazon Web Services', and the parameter" in window.printed("err")
+    assert "'Amazon Web Services', but the issuer parameter is 'Example'" in window.printed("err")
 
 
 def test_the_backup_of_a_device_of_another_tool_is_revoked_too(desk: Desk, lab: Lab) -> None:

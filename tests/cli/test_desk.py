@@ -474,7 +474,7 @@ def test_the_page_of_enroll_has_the_options_of_every_kind(mfa_kit: MfaKit, tmp_p
     """Each option is listed under its method."""
     mfa_kit.run("man", "--dir", tmp_path)
     page = (tmp_path / "mfa-kit-enroll.1").read_text("utf-8")
-    assert page.index("Of \\-\\-with virtual") < page.index("\\-\\-qr\\-file")
+    assert page.index("Options of \\-\\-with virtual") < page.index("\\-\\-qr\\-file")
 
 
 def test_a_folder_for_manual_pages_that_fails_is_reported(mfa_kit: MfaKit, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_key_without_a_device_node_is_reported(tmp_path: Path, monkeypatch: py
     (place / "report_descriptor").write_bytes(FIDO)
     monkeypatch.setattr(hidraw, "SYSFS", tmp_path / "sys")
     [found] = [check for check in device_access.diagnose_device_access() if check.what == "key on USB"]
-    assert (found.health, found.hint) == (Health.BAD, "pass it to the container: --device /dev/hidraw7")
+    assert (found.health, found.hint) == (Health.BAD, "pass the device to the container: --device /dev/hidraw7")
 
 
 def test_an_accessible_key_is_reported_too(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,8 @@ def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(("form", "html"), [("yaml", True), ("html", False)])
 def test_html_is_refused_if_a_verb_has_no_page(form: str, html: bool) -> None:
     """Only some verbs can make a page."""
-    with pytest.raises(click.UsageError, match=f"this command has no output form '{form}'"):
+    forms = "table, json, jsonl, csv, html" if html else "table, json, jsonl, csv"
+    with pytest.raises(click.UsageError, match=f"this command has no output form '{form}'; choose from {forms}\\."):
         Output.of(form, click.Context(click.Command("x")), own=["html"] if html else [])
 
 

@@ -103,7 +103,7 @@ def test_each_user_gets_a_genuine_key_of_their_own(
     plan = tmp_path / "plan.json"
     found = json.loads(desk.run("rollout", "status", plan, "--output", "json").out)["rows"]
     assert [(row["outcome"], row["reason"][:6]) for row in found] == [("enrolled", "by run")] * 2
-    assert "2 of 2 users are already done" in station().err
+    assert "already done: 2 of 2 users" in station().err
     assert outcomes(tmp_path) == ["enrolled"] * 2
 
 

@@ -189,7 +189,7 @@ def test_a_single_account_is_kept_without_an_organization() -> None:
         ({"features": ["Root"]}, "'Root' is not one of RootCredentialsManagement, RootSessions"),
         ({"control_policies": [{"name": "p", "document": {}}]}, "Statement"),
         ({"delegated": {"000000000001": []}}, "'000000000001' is not a member account"),
-        ([], "the field 'organization' is a list, not a dict"),
+        ([], "the field 'organization' is of type list, not dict"),
     ],
 )
 def test_invalid_descriptions_of_organizations(found: Any, said: str) -> None:

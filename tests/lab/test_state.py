@@ -183,8 +183,8 @@ def test_files_that_are_not_an_account(tmp_path: Path, name: str, text: str | No
     ("found", "said"),
     [
         ({"user": []}, "the description: unknown field 'user'"),
-        ({"users": {}}, "the description: the field 'users' is a dict, not a list"),
-        ({"users": [{"name": "a", "password": "secret"}]}, "users: the field 'password' is a str, not a bool"),
+        ({"users": {}}, "the description: the field 'users' is of type dict, not list"),
+        ({"users": [{"name": "a", "password": "secret"}]}, "users: the field 'password' is of type str, not bool"),
         ({"users": ["alice"]}, "users: 'alice' is not a table"),
         ({"users": [{"name": "a b"}]}, "one of the users has the invalid name 'a b'"),
         ({"users": [{}]}, "one of the users has the invalid name None"),
@@ -192,6 +192,7 @@ def test_files_that_are_not_an_account(tmp_path: Path, name: str, text: str | No
         ({"users": [{"name": "a", "groups": ["none"]}]}, "none"),
         ({"users": [{"name": "a", "devices": [{"kind": "card", "name": "c"}]}]}, "unknown kind of device: 'card'"),
         ({"devices": [{"kind": "fido", "name": "c"}]}, "unknown kind of device: 'fido'"),
+        ({"users": [{"name": "a", "devices": [{"kind": "fido"}]}]}, "devices: a fido device has no name"),
         ({"devices": [{"kind": "virtual"}]}, "one of the devices has no 'name'"),
         ({"tokens": [{"seed": SEED}]}, "one of the tokens has no 'serial'"),
         ({"users": [{"name": "a", "created": "yesterday"}]}, "Invalid isoformat string"),

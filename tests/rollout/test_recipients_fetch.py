@@ -183,7 +183,7 @@ def test_a_key_that_differs_from_the_last_one_is_pointed_out(
     ("status", "text", "said"),
     [
         (404, "", "answers that there is no such account"),
-        (429, "", "it limits requests"),
+        (429, "", "too many requests (try again later)"),
         (500, "", "answers HTTP 500"),
         (302, "", "with a redirect, which is not followed"),
         (200, "<!DOCTYPE html><title>Sign in</title>", "is a web page, not a list of keys"),

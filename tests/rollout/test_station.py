@@ -352,7 +352,7 @@ def test_a_station_continues_after_quitting(rollout: Rollout, people: People) ->
     assert done.code == 1
     assert f"insert the key for {b} (2 of 3;" in done.err
     assert f"insert the key for {a}" not in done.err
-    assert "1 of 3 users are already done" in done.err
+    assert "already done: 1 of 3 users" in done.err
     assert outcomes(rollout) == {a: "enrolled", b: "failed", c: "enrolled"}
 
 
@@ -471,7 +471,7 @@ def test_apply_and_station_leave_each_others_rows(rollout: Rollout, people: Peop
     assert outcomes(rollout) == {phone: "enrolled", key: "enrolled"}
     done = station(rollout, more=("--with", "oath"))
     assert done.code == 0
-    assert "1 of 1 users are already done" in done.err
+    assert "already done: 1 of 1 user" in done.err
 
 
 @pytest.mark.parametrize("verb", ["station", "bench"])

@@ -268,5 +268,5 @@ class MemberSessions:
 def _wrong_account(account: OrgAccount, found: str) -> NoReturn:
     raise UsageFault(
         f"the credentials for account {account.label} belong to account {found}",
-        f"correct the role or profile of account {account.label} in the accounts file",
+        "correct the role or profile of this account in the accounts file",
     )

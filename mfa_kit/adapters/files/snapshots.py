@@ -54,14 +54,14 @@ def read_snapshot(file: Path) -> Snapshot:
     if not isinstance(found, dict) or found.get("schema") != SCHEMA or found.get("version") != VERSION:
         raise UsageFault(
             f"{file} is not a snapshot, or another version of mfa-kit made it",
-            "take a new one: mfa-kit audit --snapshot NEWFILE",
+            "take a new one: mfa-kit audit --snapshot NEW_FILE",
         )
     try:
         snapshot: Snapshot = _value(Snapshot, {name: value for name, value in found.items() if name not in HEAD})
         _ = snapshot.partition
     except (LookupError, TypeError, ValueError) as error:
         raise UsageFault(
-            f"{file} is damaged ({type(error).__name__})", "take a new one: mfa-kit audit --snapshot NEWFILE"
+            f"{file} is damaged ({type(error).__name__})", "take a new one: mfa-kit audit --snapshot NEW_FILE"
         ) from None
     return snapshot
 

@@ -8,6 +8,7 @@ from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Caller, Enrolled, Entry, Intent, Outcome
+from mfa_kit.core.text import count_of
 from mfa_kit.core.unforeseen import notes_of, only_our_errors
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Desk
@@ -76,7 +77,7 @@ class StationSession:
         """After the last step, ask whether to go back to a step that is not done. Return False to end the session."""
         left = [step.user for step in self.queue.left]
         shown = ", ".join(["…"] * (len(left) > SHOWN) + left[-SHOWN:])
-        prompt = f"end of the list, {len(left)} users not done ({shown}){AT_END}"
+        prompt = f"end of the list, {count_of(len(left), 'user')} not done ({shown}){AT_END}"
         answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD) if left else ""
         if answer in BACK:
             self.queue.go_back()

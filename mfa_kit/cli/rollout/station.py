@@ -22,6 +22,7 @@ from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, res
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.places import Place
+from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import Carrier, Maker
 from mfa_kit.rollout.key_holders import KeyHolders
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
@@ -183,7 +184,7 @@ def _ending(queue: StationQueue) -> Ending:
     """Return the last message of the page."""
     done = len(queue.steps) - len(queue.left)
     return Ending(
-        admin=f"The session has ended. {done} of {len(queue.steps)} users are done.",
+        admin=f"The session has ended. Done: {done} of {count_of(len(queue.steps), 'user')}.",
         colleague="The session has ended. Thank you. You can close this window.",
     )
 
@@ -275,4 +276,4 @@ def _greet(queue: StationQueue, progress: Progress) -> None:
     if not queue.steps:
         progress.note("there is no user to enroll in person; to enroll phone users in person, add --with virtual")
     elif done:
-        progress.note(f"{done} of {len(queue.steps)} users are already done")
+        progress.note(f"already done: {done} of {count_of(len(queue.steps), 'user')}")

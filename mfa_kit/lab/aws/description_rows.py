@@ -138,7 +138,7 @@ class CheckedRow:
                 raise UsageFault(f"{where}: unknown field {name!r}", f"remove it, or use {', '.join(allowed)}")
             if type(value) is not allowed[name]:
                 raise UsageFault(
-                    f"{where}: the field {name!r} is a {type(value).__name__}, not a {allowed[name].__name__}", FORM
+                    f"{where}: the field {name!r} is of type {type(value).__name__}, not {allowed[name].__name__}", FORM
                 )
         self._row: Mapping[str, object] = row
 
