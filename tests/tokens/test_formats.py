@@ -340,6 +340,9 @@ def test_contradicting_rows_require_an_option() -> None:
         (b"# only a comment\n", "this file has no rows"),
         (b"serial,secret key\nT1,aa\n", "the header of this table has no column for type or time interval"),
         (b"upn,secret key\nT1,aa\n", "the header of this table has no column for serial"),
+        (b"serial,otp key,type\nT1,%s,totp\n" % (b"0f" * 20), "the header of this table has no column for seed"),
+        # The largest counter could be a seed in hex.
+        (b"crypto_module,counter\nmodule,18446744073709551615\n", "the header of this table has no column for seed"),
         (b"<Tokens><Token serial='1'/></Tokens>", "the seed is missing"),
         (b"<Tokens><Token serial='1'><Seed>00</Seed><Seed>00</Seed></Token></Tokens>", "it has more than one Seed"),
         (

@@ -68,11 +68,12 @@ VALUE = re.compile(r"\d+|[ht]otp|(hmac-?)?sha-?\d+", re.ASCII | re.IGNORECASE)
 
 
 def is_header(cells: Cells) -> bool:
-    """Return whether a row is a header: it names a column of seeds, and contains no seeds or other values.
+    """Return whether a row is a header: it names a column that is understood, and contains no seeds or other values.
 
-    The second condition is needed because a serial can look like the name of a column.
+    The second condition is needed because a serial can look like the name of a column. A header without a column of
+    seeds is one too: if the rows below it were read as rows without a header, another number could be taken for a seed.
     """
-    return "seed" in _columns(cells) and not any(VALUE.fullmatch(cell) or _is_seed(cell) for cell in cells)
+    return bool(_columns(cells)) and not any(VALUE.fullmatch(cell) or _is_seed(cell) for cell in cells)
 
 
 def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | DroppedRow | None]:
@@ -82,6 +83,10 @@ def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | Drop
     column may affect the codes.
     """
     named = _fields(header)
+    if "seed" not in named:
+        raise IntegrityFault(
+            "the header of this table has no column for seed", "give the column of the seeds the name secret"
+        )
     if telling := [name for name in _unknown(header) if TELLING.match(_reduced(header[name]))]:
         raise IntegrityFault(
             f"this table has columns that could change how codes are computed: {_quoted(header, telling)}",
