@@ -66,7 +66,7 @@ def faulty() -> dict[str, Any]:
         person("direct", policies={"own": EVERYTHING}),
         person("attached", attached=[ADMINISTRATOR]),
         person("groupless", groups=[]),
-        person("initial", keys=[key("A", created=ago(300), last_used=ago(1))]),
+        person("initial", keys=[key("A", created=SIGNED_IN["created"], last_used=ago(1))]),
         person("service", password_last_used=None, keys=[key("B", created=ago(20), last_used=ago(1))]),
         person("two", keys=[key("C", created=ago(20), last_used=ago(1)), key("D", created=ago(20), last_used=ago(1))]),
         person("unopened", keys=[key("H", created=ago(20))]),
