@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -264,6 +265,12 @@ def test_a_pooler_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> N
         Session(parse_address(address))
 
 
+def listens(path: Path) -> bool:
+    """Return whether a program accepts connections at a Unix socket. The file exists a moment before that."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 @pytest.mark.parametrize("ignored", ["", "ignore_startup_parameters = options"], ids=["default", "ignoring"])
 @pytest.mark.parametrize("mode", ["session", "transaction", "statement"])
 def test_pgbouncer_is_refused(mode: str, ignored: str, postgresql: Server) -> None:
@@ -282,7 +289,7 @@ def test_pgbouncer_is_refused(mode: str, ignored: str, postgresql: Server) -> No
         )
         with subprocess.Popen([PGBOUNCER, "-q", folder / "ini"], stderr=subprocess.DEVNULL, **postgresql.who) as pooler:
             try:
-                wait_until((folder / ".s.PGSQL.6432").exists)
+                wait_until(lambda: listens(folder / ".s.PGSQL.6432"))
                 with pytest.raises(IntegrityFault, match="is a connection pooler"):
                     open_at(f"host={folder} port=6432 user=owner dbname={database}")
             finally:
