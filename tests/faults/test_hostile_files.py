@@ -60,7 +60,7 @@ def _try(desk: MfaKit, file: Path, commands: list[list[str]], tried: Callable[[s
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(size(900, 3600))
 def test_no_snapshot_ends_in_an_internal_error(
     mfa_kit: MfaKit, recipient: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Callable[[str, int], None]
 ) -> None:
@@ -77,7 +77,7 @@ def test_no_snapshot_ends_in_an_internal_error(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(size(900, 3600))
 def test_no_plan_ends_in_an_internal_error(
     mfa_kit: MfaKit, users: Callable[[], str], recipient: str, tmp_path: Path, tried: Callable[[str, int], None]
 ) -> None:

@@ -88,7 +88,7 @@ class Liar:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(size(900, 3600))
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_answer_ends_in_an_internal_error(
     command: str,

@@ -10,7 +10,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from tests.conftest import ACCOUNT, MfaKit
-from tests.sizes import sample
+from tests.sizes import sample, size
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
 
@@ -54,6 +54,7 @@ def _columns(file: Path) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(size(180, 3600))
 def test_a_value_of_another_type_in_any_column_exits_with_5(used: MfaKit) -> None:
     """Each column of each table that has rows gets each value in turn."""
     file = used.home / "ledger.sqlite"

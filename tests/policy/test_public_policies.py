@@ -18,7 +18,7 @@ from mfa_kit.policy.lockout import AccessState, access_with
 from tests.audit.conftest import ADMINISTRATOR, ago, changed, taken
 from tests.audit.test_rules import user
 from tests.conftest import ROOT
-from tests.sizes import FULL
+from tests.sizes import FULL, size
 
 ministack = pytest.importorskip("ministack.core.iam_evaluator", reason="ministack is not installed")
 
@@ -133,7 +133,7 @@ def by_lab(documents: Sequence[str], action: str, resource: str, context: Reques
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(size(900, 3600))
 def test_the_evaluators_agree() -> None:
     """Wherever mfa-kit's decision is definite, the lab's evaluator decides the same, and MiniStack's too.
 
@@ -234,7 +234,7 @@ def denials(document: Mapping[str, Any], way: RequestContext) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(size(900, 3600))
 def test_lockout_and_the_evaluators_agree() -> None:
     """An administrator is locked out exactly where all probes are denied, and unaffected exactly where none is."""
     states = {
