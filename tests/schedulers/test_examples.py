@@ -247,14 +247,14 @@ def test_worker_sh_starts_a_worker_again_after_errors_that_pass(
 ) -> None:
     """It ends with the worker's exit code."""
     worker = shell(f'echo "$*"; exit {code}', "plan.json", "--org")
-    out, _ = worker.communicate(timeout=20)
+    out, _ = worker.communicate(timeout=120)
     assert worker.returncode == code
     assert out.splitlines() == ["rollout work plan.json --org"] * (3 if code in PASS else 1)
 
 
 def test_worker_sh_starts_a_killed_worker_again(shell: Callable[..., subprocess.Popen[str]]) -> None:
     worker = shell("if [ -e killed ]; then exit 0; fi; touch killed; kill -9 $$")
-    _, err = worker.communicate(timeout=20)
+    _, err = worker.communicate(timeout=120)
     assert worker.returncode == 0
     assert "the worker ended with 137" in err
 
@@ -267,7 +267,7 @@ def test_worker_sh_lets_the_worker_finish_after_a_signal(
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
     worker.terminate()
-    out, _ = worker.communicate(timeout=20)
+    out, _ = worker.communicate(timeout=120)
     assert (worker.returncode, out) == (130, "finished\n")
 
 
@@ -293,7 +293,7 @@ def test_gnu_parallel_starts_the_workers_on_each_computer(tmp_path: Path) -> Non
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr
     started = (tmp_path / "started").read_text().splitlines()

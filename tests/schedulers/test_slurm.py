@@ -5,6 +5,8 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,7 +22,11 @@ from tests.conftest import ROOT, MfaKit, bare, judge
 from tests.postgresql import Server
 from tests.sizes import FULL
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not FULL, reason="only in a full check, which installs Slurm")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not FULL, reason="only in a full check, which installs Slurm"),
+]
 EXAMPLES = ROOT / "docs/schedulers"
 ACCOUNTS, USERS = 3, 4
 CONF = """
@@ -84,11 +90,20 @@ def until(reached: Callable[[], object], what: Callable[[], str], seconds: float
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Start munge, the controller and one node. Yield the environment of Slurm's commands."""
-    folder = tmp_path / "slurm"
+def folder() -> Iterator[Path]:
+    """Make the folder of the cluster. slurmstepd makes Unix sockets in it, whose path has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def cluster(folder: Path) -> Iterator[dict[str, str]]:
+    """Start munge, the controller and one node. Yield the environment of Slurm's commands.
+
+    At the end, print the logs, which pytest shows if the test failed.
+    """
     for name in ("state", "spool"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).mkdir()
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
@@ -101,6 +116,10 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
         *(f"--{name}-file={folder}/munge.{name}" for name in ("key", "log", "pid", "seed")),
         *(f"--socket={folder}/munge.socket", "--foreground", "--force"),
     ]
+
+    def logs() -> str:
+        return "\n".join(each.read_text() for each in folder.glob("slurm*.log"))
+
     with ExitStack() as stack:
         stack.enter_context(running(judge("munged"), *munge, env=env))
         until((folder / "munge.socket").exists, (folder / "munge.log").read_text)
@@ -111,8 +130,9 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
             done = subprocess.run(["sinfo", "-h", "-o", "%T"], env=env, capture_output=True, text=True, check=False)
             return done.stdout.strip() == "idle"
 
-        until(idle, lambda: "\n".join(each.read_text() for each in folder.glob("slurm*.log")))
+        until(idle, logs)
         yield env
+        sys.stdout.write(logs())
 
 
 def test_an_array_job_enrolls_each_user_once(cluster: dict[str, str], postgresql: Server, tmp_path: Path) -> None:
@@ -145,7 +165,7 @@ def test_an_array_job_enrolls_each_user_once(cluster: dict[str, str], postgresql
         client.create_bucket(Bucket="example-mfa-backups")
         env |= {"PLAN_SHA256": json.loads(planned.out)["sha256"], "HOME": str(tmp_path)}
         submit = ["sbatch", "--parsable", "--wait", "slurm.sbatch"]
-        done = subprocess.run(submit, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=150)
+        done = subprocess.run(submit, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=600)
         said = "\n".join(each.read_text() for each in sorted(folder.glob("mfa-kit-*.log")))
         assert done.returncode == 0, done.stderr + said
         shown = subprocess.run(
