@@ -169,7 +169,7 @@ def test_a_token_is_enrolled_at_the_page(
     call(admin, user)
     assert f"Take your token with the number {serial}." in colleague.see(CALLS)
     press(admin, "Start")
-    colleague.see(f"{SAID}.includes('Press the button of {serial}')")
+    colleague.see(f"{SAID}.includes('Press the button of token {serial}')")
     colleague.see("document.activeElement.id === 'code0'")
     complain(colleague, "12345", says="That is not 6 digits")
     first, second = (display.shows(lab.account.now() - wait) for wait in (30, 0))
