@@ -15,8 +15,8 @@ from typing import IO, Any
 from tests.conftest import judge
 
 PHONE, DESKTOP = 390, 1280
-# Seconds to wait until something happens in a page.
-WAIT = 20.0
+# Seconds to wait until something happens in a page. A slow computer that runs much else may need most of them.
+WAIT = 120.0
 # The value of an expression, or true for an element, or null if the page is not there yet.
 SEEN = (
     """(() => {{ try {{ const it = {script}; return it instanceof Node ? true : it }} catch {{ return null }} }})()"""
@@ -101,8 +101,10 @@ class Browser:
         self.tab("Page.navigate", url=address, transitionType="typed")
 
     def reload(self) -> None:
-        """Reload the page."""
+        """Reload the page, and wait until the old document is gone."""
+        self.ask("void (globalThis.isOld = true)")
         self.tab("Page.reload")
+        self.see("!globalThis.isOld")
 
     def see(self, script: str, *, seconds: float = WAIT) -> Any:
         """Wait until a JavaScript expression in the page is true, and return its value."""

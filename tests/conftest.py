@@ -216,7 +216,7 @@ class MfaKit:
         )
 
     def process(self, *args: str | Path, **how: Any) -> Result:
-        timeout = how.pop("timeout", 50)
+        timeout = how.pop("timeout", 150)
         process = self.start(*args, **how)
         out, err = process.communicate(timeout=timeout)
         return Result(process.returncode, out or "", err or "")

@@ -18,10 +18,13 @@ from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser, chromium
 from tests.conftest import ACCOUNT, MfaKit
+from tests.sizes import FULL
 
 ADDRESS = re.compile(r"^(http://127\.0\.0\.1:(\d+)/open/(\S+))$", re.MULTILINE)
-# Seconds to wait for a line of a command, or for its end.
-WAIT = 30.0
+# Seconds to wait for a line of a command, or for its end. A slow computer that runs much else may need most of them.
+WAIT = 120.0
+# Seconds that a state lasts which a test must see meanwhile. A full check may run on a slow computer.
+LASTS = 6.0 if FULL else 2.0
 
 
 @dataclass

@@ -63,7 +63,7 @@ class Page:
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         """Send a request with these headers only, and read the first lines of the response."""
-        link = http.client.HTTPConnection(self.host, timeout=10)
+        link = http.client.HTTPConnection(self.host, timeout=120)
         try:
             link.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in headers.items():
@@ -118,6 +118,6 @@ def served_page() -> Iterator[Page]:
         pass
     yield made
     state.stop()
-    waits.join(5)
+    waits.join(120)
     state.end(Ending(admin="over", colleague="over"))
     server.stop()

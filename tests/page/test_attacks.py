@@ -254,7 +254,7 @@ def test_an_answer_to_an_earlier_question_is_not_taken(page: Page, colleague: Wi
 def idle(page: Page, number: int, first: bytes = b"") -> list[socket.socket]:
     """Open connections that send no whole request."""
     address, port = page.host.split(":")
-    made = [socket.create_connection((address, int(port)), timeout=5) for _ in range(number)]
+    made = [socket.create_connection((address, int(port)), timeout=120) for _ in range(number)]
     for each in made:
         each.sendall(first)
     return made
@@ -273,7 +273,7 @@ def is_closed(link: socket.socket) -> bool:
 
 def test_idle_connections_do_not_keep_the_page_from_working(page: Page, colleague: Window) -> None:
     """Another user opens many. Few are kept, a window that is open stays open, and a new one can be opened."""
-    news = http.client.HTTPConnection(page.host, timeout=5)
+    news = http.client.HTTPConnection(page.host, timeout=120)
     news.request("GET", "/colleague/news", headers=colleague.own)
     stream = news.getresponse()
     links = idle(page, 5 * MOST)
@@ -296,7 +296,7 @@ def test_a_connection_that_sends_no_request_is_closed(
     monkeypatch.setattr(connections, "SLOW", 0.5)
     with idle(page, 1, first)[0] as link:
         assert not is_closed(link)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 120
         while not is_closed(link) and time.monotonic() < until:
             with suppress(OSError):
                 link.send(b"x" if first else b"")
@@ -307,7 +307,7 @@ def test_a_connection_that_sends_no_request_is_closed(
 def test_an_open_window_is_no_slow_connection(page: Page, colleague: Window, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its response continues for as long as the page is open."""
     monkeypatch.setattr(connections, "SLOW", 0.2)
-    news = http.client.HTTPConnection(page.host, timeout=5)
+    news = http.client.HTTPConnection(page.host, timeout=120)
     news.request("GET", "/colleague/news", headers=colleague.own)
     with news.getresponse() as stream:
         until = time.monotonic() + 1.5

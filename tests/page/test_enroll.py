@@ -15,7 +15,7 @@ from tests.chromium import Browser
 from tests.conftest import MfaKit
 from tests.page.conftest import Command, Start, open_admin, open_colleague, seed, shown_codes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_a_user_enrolls_on_the_page(at_page: Command, browser: Browser, lab: Lab, user: str) -> None:
@@ -100,13 +100,13 @@ def test_a_second_use_of_an_address_is_reported(at_page: Command) -> None:
 def test_the_server_ends_with_the_command(at_page: Command) -> None:
     """Nothing listens on its port then."""
     at_page.address()
-    with socket.create_connection(("127.0.0.1", at_page.port), timeout=5):
+    with socket.create_connection(("127.0.0.1", at_page.port), timeout=120):
         pass
     at_page.see("^account")
     at_page.interrupt()
     assert at_page.end()[0] == 130
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", at_page.port), timeout=5)
+        socket.create_connection(("127.0.0.1", at_page.port), timeout=120)
 
 
 def test_no_secret_is_printed(at_page: Command, browser: Browser, lab: Lab, user: str) -> None:

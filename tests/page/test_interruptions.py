@@ -17,12 +17,21 @@ import pytest
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser
 from tests.conftest import ACCOUNT, MfaKit, Result
-from tests.page.conftest import Command, Start, nothing_is_half_made, open_admin, open_colleague, shown_codes
+from tests.page.conftest import (
+    LASTS,
+    WAIT,
+    Command,
+    Start,
+    nothing_is_half_made,
+    open_admin,
+    open_colleague,
+    shown_codes,
+)
 from tests.sizes import FULL
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # Seconds that a request takes in which something happens, and seconds of a suspension.
-SLOW, ASLEEP = 2.0, 3.0
+SLOW, ASLEEP = LASTS, 3.0
 HAS_QR = "!!document.querySelector('#qr svg')"
 
 
@@ -178,7 +187,7 @@ def interrupt(desk: Desk) -> None:
 def terminate(desk: Desk) -> None:
     """SIGTERM ends the command as at a terminal: at once."""
     desk.command.process.terminate()
-    assert desk.command.process.wait(30) == -signal.SIGTERM
+    assert desk.command.process.wait(WAIT) == -signal.SIGTERM
     forgets(desk)
     desk.lab.faults.clear()
     again(desk)
@@ -312,7 +321,7 @@ def test_an_impostor_on_the_port_gets_nothing(desk: Desk) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         forgets(desk)
         for path in ("/admin/news", "/colleague/news"):
-            until = time.monotonic() + 10
+            until = time.monotonic() + WAIT
             while path not in Impostor.got and time.monotonic() < until:
                 time.sleep(0.05)
         desk.admin.click("#open")

@@ -18,7 +18,7 @@ from tests.chromium import DESKTOP, PHONE, Browser
 from tests.cli.test_pages import CONTRASTS, SPLIT
 from tests.page.served import USER, Page, served_page
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # The width in CSS pixels of a window of 1280 pixels at 200 % zoom (WCAG 2, 1.4.4).
 ZOOMED = DESKTOP // 2
 LONG = "a-department-" * 4 + "user@example.com"

@@ -4,8 +4,10 @@ Afterwards each user has exactly one device, whose backup has its secret, and no
 """
 
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,14 +17,14 @@ import pytest
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser
 from tests.conftest import COUNTED, MfaKit
-from tests.page.conftest import Command, Start, open_admin, open_colleague, shown_codes
+from tests.page.conftest import LASTS, WAIT, Command, Start, open_admin, open_colleague, shown_codes
 from tests.page.test_station import END, call, press
 from tests.rollout.conftest import Rollout
 from tests.sizes import sample
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # Seconds that EnableMFADevice takes in the case in which the command is stopped meanwhile.
-SLOW = 2.0
+SLOW = LASTS
 
 
 @dataclass
@@ -109,13 +111,14 @@ def end(station: Station, number: signal.Signals) -> None:
     """Send a signal until the command ends. The first Ctrl-C may only end the enrollment of one user."""
     process = station.command.process
     process.send_signal(number)
-    until = time.monotonic() + 30
+    until = time.monotonic() + WAIT
     while process.poll() is None:
         assert time.monotonic() < until, station.command.err
         time.sleep(0.1)
         if number == signal.SIGINT and station.admin.ask("!!document.querySelector('#form button[data-do]')"):
             process.send_signal(number)
-            time.sleep(1)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
     assert process.returncode == (130 if number == signal.SIGINT else -number), station.command.err
 
 
