@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -152,6 +153,34 @@ def shown_codes(lab: Lab, user: str) -> tuple[str, str]:
     now = int(lab.account.now())
     phone = pyotp.TOTP(seed(lab, user))
     return phone.at(now - 30), phone.at(now)
+
+
+class SlowEnable:
+    """EnableMFADevice takes LASTS seconds, until the faults are cleared."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab, self._before = lab, 0
+        self._before = self._acted
+        lab.faults.add("EnableMFADevice", "latency", at="every", seconds=LASTS)
+        self._rule = lab.faults.rules()[-1]
+
+    @property
+    def _acted(self) -> int:
+        return sum(call.operation == "EnableMFADevice" for call in self._lab.calls) - self._before
+
+    def wait_for_request(self) -> None:
+        """Wait until a request has come, on which IAM has not acted yet."""
+        self._wait(lambda: self._rule.seen > 0)
+
+    def wait_for_answer(self) -> None:
+        """Wait until IAM has acted on each request that came, also if the command that sent it was killed."""
+        self._wait(lambda: self._acted >= self._rule.seen)
+
+    def _wait(self, reached: Callable[[], bool]) -> None:
+        until = time.monotonic() + WAIT
+        while not reached():
+            assert time.monotonic() < until
+            time.sleep(0.02)
 
 
 def nothing_is_half_made(mfa_kit: MfaKit) -> None:

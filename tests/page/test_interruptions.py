@@ -18,9 +18,9 @@ from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser
 from tests.conftest import ACCOUNT, MfaKit, Result
 from tests.page.conftest import (
-    LASTS,
     WAIT,
     Command,
+    SlowEnable,
     Start,
     nothing_is_half_made,
     open_admin,
@@ -30,8 +30,8 @@ from tests.page.conftest import (
 from tests.sizes import FULL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-# Seconds that a request takes in which something happens, and seconds of a suspension.
-SLOW, ASLEEP = LASTS, 3.0
+# Seconds of a suspension.
+ASLEEP = 3.0
 HAS_QR = "!!document.querySelector('#qr svg')"
 
 
@@ -49,14 +49,14 @@ class Desk:
     colleague: Browser | None = None
     codes: tuple[str, str] | None = None
     accepted: bool = False
-    enabling: bool = False
+    slow: SlowEnable | None = None
 
     def begin(self) -> None:
         self.command = self.start("enroll", self.user, "--with", "virtual", "--page", "--no-browser")
         self.command.address()
         self.command.see("^account")
         self.admin = self.colleague = self.codes = None
-        self.accepted = self.enabling = False
+        self.accepted, self.slow = False, None
 
     def open(self, number: int = 0) -> None:
         """Open the windows that are not open."""
@@ -125,11 +125,12 @@ def make_mistake(desk: Desk) -> None:
 def wait_for_enable(desk: Desk) -> None:
     """Send the second code, and stop in the middle of the request that enables the device."""
     desk.send_first()
-    desk.lab.faults.add("EnableMFADevice", "latency", at="every", seconds=SLOW)
+    slow = SlowEnable(desk.lab)
     desk.send_second()
+    slow.wait_for_request()
     assert desk.colleague
     desk.colleague.see("document.querySelector('#calls').textContent.includes('Please wait')")
-    desk.accepted, desk.enabling = False, True
+    desk.accepted, desk.slow = False, slow
 
 
 MOMENTS: dict[str, Callable[[Desk], None]] = {
@@ -155,17 +156,20 @@ def kill(desk: Desk) -> None:
     desk.command.process.wait()
     forgets(desk)
     desk.lab.faults.clear()
-    time.sleep(SLOW if desk.is_enabled else 0)
     again(desk)
 
 
 def again(desk: Desk) -> None:
     """Run the command again. It enrolls the user, or says that the user has a device."""
+    if desk.slow:
+        desk.slow.wait_for_answer()
     desk.begin()
     if not desk.is_enabled:
         desk.finish()
         return
-    open_only_admin(desk)
+    admin = desk.browser.new_tab()
+    admin.go(desk.command.address())
+    admin.see("document.querySelector('#end').textContent.includes('already has')")
     assert desk.command.end()[0] == 0, desk.command.err
 
 
@@ -195,7 +199,7 @@ def terminate(desk: Desk) -> None:
 
 def press_stop(desk: Desk) -> None:
     """Press Stop, if a question is asked. Otherwise the button is disabled, and the enrollment continues."""
-    if not desk.admin or desk.enabling:
+    if not desk.admin or desk.slow:
         return end(desk)
     desk.admin.see("!document.querySelector('#stop').disabled")
     desk.admin.click("#stop")
@@ -204,7 +208,7 @@ def press_stop(desk: Desk) -> None:
 
 def end(desk: Desk) -> None:
     """Let the command end by itself."""
-    if desk.enabling:
+    if desk.slow:
         assert desk.colleague
         desk.colleague.see("document.querySelector('#end').textContent.startsWith('Done.')")
         assert desk.command.end()[0] == 0, desk.command.err
@@ -230,7 +234,7 @@ def close(desk: Desk) -> None:
     for window in desk.windows():
         window.close()
     desk.admin = desk.colleague = None
-    if desk.enabling:
+    if desk.slow:
         assert desk.command.end()[0] == 0, desk.command.err
         return None
     desk.command.address(1)

@@ -17,14 +17,12 @@ import pytest
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser
 from tests.conftest import COUNTED, MfaKit
-from tests.page.conftest import LASTS, WAIT, Command, Start, open_admin, open_colleague, shown_codes
+from tests.page.conftest import WAIT, Command, SlowEnable, Start, open_admin, open_colleague, shown_codes
 from tests.page.test_station import END, call, press
 from tests.rollout.conftest import Rollout
 from tests.sizes import sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-# Seconds that EnableMFADevice takes in the case in which the command is stopped meanwhile.
-SLOW = LASTS
 
 
 @dataclass
@@ -39,6 +37,7 @@ class Station:
     command: Command = field(init=False)
     admin: Browser = field(init=False)
     colleague: Browser = field(init=False)
+    slow: SlowEnable | None = None
 
     def open(self) -> None:
         """Start the command, and open both views."""
@@ -86,8 +85,9 @@ def accept_one_code(station: Station) -> None:
 
 def enable(station: Station) -> None:
     second = station.type_first(station.users[0])
-    station.lab.faults.add("EnableMFADevice", "latency", at="every", seconds=SLOW)
+    station.slow = SlowEnable(station.lab)
     station.colleague.paste(second)
+    station.slow.wait_for_request()
     station.colleague.see("document.querySelector('#calls').textContent.includes('Please wait')")
 
 
@@ -152,7 +152,8 @@ def test_a_stopped_station_continues(
         window.see("!document.querySelector('svg')")
         window.see("!document.querySelector('#connection').hidden || document.querySelector('#end').textContent")
     rollout.lab.faults.clear()
-    time.sleep(SLOW if moment.endswith("enabled") else 0)  # the request that the killed command sent may still arrive
+    if station.slow:
+        station.slow.wait_for_answer()
     left = [user for user in people if not station.has_device(user)]
     station.open()
     for user in left:
