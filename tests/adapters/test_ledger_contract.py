@@ -245,10 +245,10 @@ def test_the_history_is_in_order_and_by_user_and_time(place: Place) -> None:
 
 def test_a_piece_of_work_is_claimed_by_one_process(place: Place, ledger: Ledger) -> None:
     """Another one gets it as soon as the first one is done. Other work is free."""
-    work = f"{'a' * 64}-000000000000"
+    work, free = (f"{letter * 64}-000000000000" for letter in "ab")
     with place.open() as other:
-        with ledger.claimed(work) as ours, other.claimed(work) as theirs, other.claimed(f"{work}-1") as part:
-            assert (ours, theirs, part) == (True, False, True)
+        with ledger.claimed(work) as ours, other.claimed(work) as theirs, other.claimed(free) as third:
+            assert (ours, theirs, third) == (True, False, True)
         with other.claimed(work) as theirs:
             assert theirs
 

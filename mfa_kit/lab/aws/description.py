@@ -1,6 +1,6 @@
 """Parses the description of an account, a JSON or TOML file.
 
-`mfa-kit lab --from` reads a description, and `--state` stores the account as a description between runs.
+`mfa-kit lab run --from` reads a description, and `--state` stores the account as a description between runs.
 description_rows.py lists the fields and their types. builder.py makes an account from the parsed values, and state.py
 writes an account as a description.
 To add a field, add it to its table in `TABLES` in description_rows.py and to its class in this module, use it in
