@@ -117,7 +117,8 @@ def served_page() -> Iterator[Page]:
     while not state.question:
         pass
     yield made
-    state.stop()
-    waits.join(120)
+    while waits.is_alive():  # between two questions, a stop has no effect
+        state.stop()
+        waits.join(0.1)
     state.end(Ending(admin="over", colleague="over"))
     server.stop()
