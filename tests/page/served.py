@@ -117,8 +117,10 @@ def served_page() -> Iterator[Page]:
     while not state.question:
         pass
     yield made
-    while waits.is_alive():  # between two questions, a stop has no effect
-        state.stop()
+    while waits.is_alive():  # `stop` has no effect if a test removed the question, or between two questions
+        with state.change():
+            state.stopped = True
+            state.changed.notify_all()
         waits.join(0.1)
     state.end(Ending(admin="over", colleague="over"))
     server.stop()
