@@ -715,7 +715,7 @@ def test_verify_user_states_what_it_proves(
     backup = str(next((mfa_kit.home / "backups").rglob("*.age")))
     local = mfa_kit.run("verify", "user", user)
     assert local.code == 0
-    assert "it was not checked" in local.out
+    assert "the code was not checked" in local.out
     assert "level: local   warn" in local.out
     by_seed = mfa_kit.run("verify", "user", user, "--backup", backup, "-i", str(identity_file))
     assert by_seed.code == 0
