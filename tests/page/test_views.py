@@ -5,10 +5,11 @@ import threading
 import pytest
 
 from mfa_kit.cli.browser.opened import PageViews
-from mfa_kit.cli.browser.page_state import PageState, Role
+from mfa_kit.cli.browser.page_state import SHOWN, PageState, Role
 from mfa_kit.cli.browser.person import PageProgress
 from mfa_kit.cli.browser.views import view_parts
 from mfa_kit.cli.messages import StderrProgress
+from mfa_kit.core.otp import Symbol
 from tests.page.served import CODE
 
 
@@ -38,6 +39,16 @@ def test_only_the_colleague_is_told_to_ask_the_admin() -> None:
     state = PageState(said=["to start over, press Ctrl-C", "it was stopped; please ask the admin"])
     assert part(state, Role.COLLEAGUE, "said").count("ask the admin") == 2
     assert part(state, Role.ADMIN, "said") == "To start over, press Stop. It was stopped."
+
+
+def test_a_qr_code_is_removed_together_with_the_reason() -> None:
+    """No window gets a view that has neither of them."""
+    state, got = PageState(clock=lambda: 0.0), list[str]()
+    state.show(Symbol("█▀"), [])
+    state.clock = lambda: SHOWN
+    state.on_change = lambda: got.append(part(state, Role.COLLEAGUE, "qr"))
+    state.expire()
+    assert ["was removed after 10 minutes" in each for each in got] == [True]
 
 
 def test_the_question_stays_while_an_answer_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

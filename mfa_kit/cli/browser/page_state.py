@@ -151,9 +151,8 @@ class PageState:
     def expire(self) -> None:
         """Forget the QR code and the secrets if they were shown for SHOWN seconds."""
         if (self.symbol or self.texts) and self.clock() - self.shown_at >= SHOWN:
-            self.hide()
             with self.change():
-                self.expired = True
+                self.symbol, self.texts, self.expired = None, (), True
 
     def end(self, ending: Ending) -> None:
         """Show the last message of the session. After this call, the page does not change any more."""
