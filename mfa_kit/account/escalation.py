@@ -377,9 +377,9 @@ def _through_services(one: _Principal, role: Entity, account: _Account) -> Itera
     if "iam:PassRole" not in one.actions:
         return
     trusted = {REGION.sub(".", name) for kind, name in principals_let_in(trust_text(role), {}) if kind == "Service"}
-    for name in sorted(trusted):
+    for name in sorted(name for name in trusted if DOMAIN.sub("", name) in SERVICES):
         passes = one.may("iam:PassRole", role.arn, {"iam:PassedToService": name})
-        for actions in SERVICES.get(DOMAIN.sub("", name), ()) if passes is not False else ():
+        for actions in SERVICES[DOMAIN.sub("", name)] if passes is not False else ():
             runs: bool | None = passes
             for action in actions:
                 runs = both(runs, one.may_somewhere(action))
