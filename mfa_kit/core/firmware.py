@@ -62,15 +62,16 @@ ADVISORIES = (
     Advisory(
         name="YSA-2024-03",
         models=re.compile(r"yubikey bio", re.IGNORECASE),
-        since=Version(0, 0, 0),
+        since=Version(5, 0, 0),
         before=Version(5, 7, 2),
         what=COPIED,
     ),
     Advisory(
         name="YSA-2024-03",
-        # A reader's name, such as "Yubico YubiKey OTP+FIDO+CCID", does not contain the series of the key.
+        # A reader's name, such as "Yubico YubiKey OTP+FIDO+CCID", does not contain the series of the key. The advisory
+        # names no series with firmware before 5.0.
         models=re.compile(r"yubikey 5|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),
-        since=Version(0, 0, 0),
+        since=Version(5, 0, 0),
         before=Version(5, 7, 0),
         what=COPIED,
     ),
