@@ -49,7 +49,10 @@ def pseudonym(kind: str, name: str, key: bytes) -> str:
 
 
 def names_of(snapshot: Snapshot) -> dict[str, str]:
-    """Return the names to replace, each with its kind: user, custodian, token, computer or backup."""
+    """Return the names to replace, each with its kind: user, custodian, token, computer, backup or path.
+
+    A part of a user's path is replaced too, because a path may be named after its only user.
+    """
     held = [each for devices in snapshot.listed.values() for each in devices]
     found = {each.file: "backup" for each in snapshot.backups if each.file}
     found |= {each.computer: "computer" for each in snapshot.backups if each.computer}
@@ -57,15 +60,16 @@ def names_of(snapshot: Snapshot) -> dict[str, str]:
     found |= {device.serial: "token" for device in held if not device.serial.startswith("arn:")}
     owners = {device.user for device in (*held, *snapshot.virtual)} | {each.user for each in snapshot.backups}
     found |= {user: "user" for user in owners if user and user != REPORTED_ROOT}
-    return found | {one.name: "user" for one in snapshot.users}
+    found |= {part: "path" for user in snapshot.users for part in user.arn.split("/")[1:-1] if part not in found}
+    return found | {user.name: "user" for user in snapshot.users}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pseudonyms:
     """Replaces names in texts. `names` maps names to kinds. `key` is the secret for the pseudonyms.
 
-    A name is replaced wherever it is not part of a longer word. The last parts of ARNs of users, sessions and devices
-    are replaced too, as are IDs of users and access keys, and email addresses.
+    A name is replaced, in upper or lower case, wherever it is not part of a longer word. The paths and last parts of
+    ARNs of users, sessions and devices are replaced too, as are IDs of users and access keys, and email addresses.
     """
 
     names: Mapping[str, str]
@@ -79,25 +83,19 @@ class Pseudonyms:
     def _pattern(self) -> re.Pattern[str]:
         longest = sorted(map(re.escape, self.names), key=len, reverse=True)
         known = rf"(?<![A-Za-z0-9])(?P<known>{'|'.join(longest) or '(?!)'})(?![A-Za-z0-9])"
-        return re.compile(f"{KEPT}|{DEVICE}|{USER}|{SESSION}|{known}|{ROLE_SESSION}|{ID}|{EMAIL}")
-
-    @cached_property
-    def _any_case(self) -> re.Pattern[str]:
-        return re.compile(self._pattern.pattern, re.IGNORECASE)
+        # IAM ignores case when it compares the names of users, and people write them in any case.
+        return re.compile(f"{KEPT}|{DEVICE}|{USER}|{SESSION}|{known}|{ROLE_SESSION}|{ID}|{EMAIL}", re.IGNORECASE)
 
     def in_text(self, text: str) -> str:
-        """Replace the names in a text of mfa-kit, or a single name.
-
-        A name in another case is replaced only at the end of an ARN.
-        """
+        """Replace the names in a text of mfa-kit, or a single name."""
         return self._pattern.sub(self._replace, text)
 
     def in_policy(self, document: str) -> str:
-        """Replace the names in a policy, ignoring upper and lower case. Actions and operators are kept."""
+        """Replace the names in a policy. Actions and operators are kept."""
         try:
             found = read_json(document)
         except JsonError:
-            return self._any_case.sub(self._replace, document)
+            return self._pattern.sub(self._replace, document)
         return json.dumps(self._policy(found), ensure_ascii=False)
 
     def _policy(self, value: object) -> object:
@@ -120,7 +118,7 @@ class Pseudonyms:
         """Replace the names in a value of a policy. The keys of JSON objects are kept."""
         match value:
             case str():
-                return value if value.lower() in TRUTHS else self._any_case.sub(self._replace, value)
+                return value if value.lower() in TRUTHS else self._pattern.sub(self._replace, value)
             case list():
                 return [self._values(each) for each in value]
             case dict():
@@ -133,7 +131,7 @@ class Pseudonyms:
             return found[0]
         for kind in ("device", "user", "session"):
             if found[kind]:
-                path = self.in_text(found["path"] or "")
+                path = "".join(f"{self._known(part, 'path')}/" for part in (found["path"] or "").split("/")[:-1])
                 return f"{found[kind]}{path}{self._known(found[f'{kind}_name'], kind)}"
         if found["role_id"]:
             return found["role_id"] + self._known(found["role_session"], "session")

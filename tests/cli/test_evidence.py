@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.account.records import Entity
+from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
-from mfa_kit.evidence.pseudonyms import Pseudonyms
+from mfa_kit.evidence.pseudonyms import Pseudonyms, names_of
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import changed
 from tests.audit.test_rules import FIDO, both, user
@@ -213,6 +215,19 @@ def test_pseudonyms_hide_the_session_and_its_errors() -> None:
         assert not re.search("zoe|example|dave", found)
     assert names.in_text("arn:aws:iam::999999999999:user/eve").startswith("arn:aws:iam::999999999999:user/user-")
     assert names.in_text("arn:aws:iam::aws:policy/dave") == "arn:aws:iam::aws:policy/dave"
+
+
+def test_pseudonyms_hide_paths_and_any_case() -> None:
+    """A path may be named after its only user, and people write a name in upper or lower case."""
+    arn = "arn:aws:iam::000000000000:user/Zaphod/b.one/dave"
+    snapshot = Snapshot(account="000000000000", caller=arn, at=0.0, users=(Entity(name="dave", arn=arn),))
+    names = Pseudonyms(names=names_of(snapshot), key=b"0" * 32)
+    policy = {"Statement": [{"Resource": [arn, "arn:aws:iam::*:user/zaphod/*", "arn:aws:iam::*:role/ZAPHOD/x"]}]}
+    for text in (names.in_text(arn), names.in_text("Dave is in group DAVE"), names.in_policy(json.dumps(policy))):
+        assert not re.search("zaphod|b.one|dave", text, re.IGNORECASE)
+    assert names.in_text("DAVE") == names.in_text("dave")
+    foreign = names.in_text("arn:aws:iam::999999999999:user/trillian/eve")
+    assert re.fullmatch(r"arn:aws:iam::999999999999:user/path-[0-9a-f]{12}/user-[0-9a-f]{12}", foreign)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
