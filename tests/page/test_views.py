@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from mfa_kit.cli.browser.opened import PageViews
-from mfa_kit.cli.browser.page_state import SHOWN, PageState, Role
+from mfa_kit.cli.browser.page_state import SHOWN, Asks, PageState, Question, Role
 from mfa_kit.cli.browser.person import PageProgress
 from mfa_kit.cli.browser.views import view_parts
 from mfa_kit.cli.messages import StderrProgress
@@ -39,6 +39,15 @@ def test_only_the_colleague_is_told_to_ask_the_admin() -> None:
     state = PageState(said=["to start over, press Ctrl-C", "it was stopped; please ask the admin"])
     assert part(state, Role.COLLEAGUE, "said").count("ask the admin") == 2
     assert part(state, Role.ADMIN, "said") == "To start over, press Stop. It was stopped."
+
+
+@pytest.mark.parametrize("asks", list(Asks))
+def test_a_question_is_text(asks: Asks) -> None:
+    """Markup in a question, such as in the name of a token, is displayed and not interpreted."""
+    question = Question(asks=asks, text="code of <b>x</b>")
+    form = part(PageState(question=question, number=1), Role.ADMIN, "form")
+    assert "<b>" not in form
+    assert "Code of &lt;b&gt;x&lt;/b&gt;" in form
 
 
 def test_a_qr_code_is_removed_together_with_the_reason() -> None:

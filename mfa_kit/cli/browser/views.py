@@ -119,7 +119,9 @@ def _code_field(state: PageState, label: str, at: int, *, active: bool) -> str:
         else "readonly tabindex=-1"
     )
     value = ' value="accepted"' if done else ""
-    return f'<div class="field"><label for="code{at}">{label}</label><input id="code{at}" {how}{value}></div>'
+    return (
+        f'<div class="field"><label for="code{at}">{html_words(label)}</label><input id="code{at}" {how}{value}></div>'
+    )
 
 
 def _text_form(state: PageState, question: Question) -> str:
