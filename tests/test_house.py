@@ -337,6 +337,21 @@ FAULTS = {name for name, value in vars(errors).items() if isinstance(value, type
 STATES = re.compile(r"(there (is|are)|it (is|was|has|may have)|nothing is|only|aws|iam)\b", re.IGNORECASE)
 
 
+def test_no_pattern_accepts_a_trailing_newline() -> None:
+    r"""In Python, `$` also matches before a newline at the end. `\Z` does not, and `fullmatch` needs neither."""
+    patterns = {
+        call.args[0].value
+        for file in PACKAGE.rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func).startswith("re.")
+        and "MULTILINE" not in ast.unparse(call)
+        if call.args and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)
+    }
+    assert len(patterns) > 50
+    assert not {pattern for pattern in patterns if re.search(r"(?<!\\)\$", re.sub(r"\[\^?.[^]]*\]", "", pattern))}
+
+
 def test_every_error_says_what_to_do() -> None:
     """Every error that is raised has a hint besides its message, and the hint begins with an action."""
     silent = []

@@ -29,7 +29,7 @@ from mfa_kit.account.snapshot import Snapshot
 
 # REGION matches the region in a service's name, such as states.us-east-1.amazonaws.com, and DOMAIN the end of the name.
 REGION = re.compile(r"\.[a-z]{2}(-[a-z]+)+-\d\.")
-DOMAIN = re.compile(r"\.amazonaws\.com(\.cn)?$")
+DOMAIN = re.compile(r"\.amazonaws\.com(\.cn)?\Z")
 # Services that run code with a role that the caller passes. The keys are the services' names in trust policies, without
 # the region and `.amazonaws.com`. Each set of actions, together with iam:PassRole, lets the caller run code with the
 # role.

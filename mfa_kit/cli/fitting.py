@@ -21,7 +21,7 @@ TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\dZ")
 SHA256 = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 RECIPIENT = re.compile(r"\b(age1\w{8})\w{40,}")
 # Matches a command that ends a message.
-COMMAND = re.compile(r"(?:^|(?<=: ))(?:mfa-kit|aws|sudo|pipx?|uv) (?:(?!; |, | or ).)+$")
+COMMAND = re.compile(r"(?:^|(?<=: ))(?:mfa-kit|aws|sudo|pipx?|uv) (?:(?!; |, | or ).)+\Z")
 SHELL_WORD = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
 SHORTER = ((ARN, r"\1"), (RESOURCE, r"\1"), (TIME, r"\1 \2"), (SHA256, r"\1…"), (RECIPIENT, r"\1…"))
 

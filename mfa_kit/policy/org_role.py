@@ -91,7 +91,7 @@ class OrgRoleChoices:
 
 
 def _check(value: str | None, pattern: str, what: str, example: str) -> None:
-    if value is not None and not re.search(pattern, value, re.ASCII):
+    if value is not None and not re.fullmatch(pattern, value, re.ASCII):
         raise UsageFault(f"{value!r} is not {what}", f"use a value such as {example}")
 
 

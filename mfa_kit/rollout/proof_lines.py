@@ -20,7 +20,7 @@ CODE = re.compile(r"[\d ]{1,9}")
 MINUTE = 59
 CLOCK = re.compile(r"\d:\d\d")
 # Matches spaces before the time zone. ISO 8601 does not allow these spaces.
-GAP = re.compile(r"\s+(?=(?:[+-]\d|Z$))")
+GAP = re.compile(r"\s+(?=(?:[+-]\d|Z\Z))")
 
 
 def read_proofs(text: str) -> list[ProofLine]:

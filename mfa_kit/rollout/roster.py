@@ -29,7 +29,7 @@ MOST_TAGS = 40
 PUBLIC, PRIVATE = ("age1", "ssh-"), re.compile("AGE-SECRET-KEY-|PRIVATE KEY", re.IGNORECASE)
 # An email address of at most 254 characters (RFC 5321, 4.5.3.1.3), without quotation marks and the characters that
 # separate addresses in a list.
-EMAIL = re.compile(r"(?=.{3,254}$)(?!')[^\s@,;:<>()\[\]\"\\]+@[^\s@,;:<>()\[\]\"\\]+")
+EMAIL = re.compile(r"(?=.{3,254}\Z)(?!')[^\s@,;:<>()\[\]\"\\]+@[^\s@,;:<>()\[\]\"\\]+")
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.*/)?(?P<user>[^/]+)", re.ASCII)
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -253,3 +254,13 @@ def test_without_an_action_of_the_enrolling_role_a_call_is_denied(enter: Enter, 
     writing.run(lab, desk, *NEEDED_FOR.get(action, ("enroll",)))
     operation = "CreateVirtualMFADevice" if action == "iam:TagMFADevice" else action.removeprefix("iam:")
     assert operation in denied(lab)
+
+
+@pytest.mark.parametrize("newline", ["", "\n"])
+@pytest.mark.parametrize("field", ["hub", "organization", "users"])
+def test_a_trailing_newline_is_refused(field: str, newline: str) -> None:
+    """CloudFormation would refuse the template's default, because its pattern does not match the newline."""
+    texts = {"hub": HUB, "organization": ORGANIZATION, "users": "user/staff/*"}
+    texts[field] += newline
+    with pytest.raises(UsageFault, match="is not") if newline else nullcontext():
+        OrgRoleChoices(hub=texts["hub"], organization=texts["organization"], users=texts["users"])

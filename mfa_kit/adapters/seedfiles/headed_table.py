@@ -53,7 +53,7 @@ FIELDS = {name: field for field, names in NAMES.items() for name in names}
 # A column with an unknown name that matches this pattern may affect how codes are computed. The pattern excludes two
 # columns of PSKC that do not affect codes.
 TELLING = re.compile(
-    r"(?!challenge|cryptomodule).*(digit|length|len$|period|interval|step|seconds|refresh|hash|algo|crypt|hmac|sha\d"
+    r"(?!challenge|cryptomodule).*(digit|length|len\Z|period|interval|step|seconds|refresh|hash|algo|crypt|hmac|sha\d"
     r"|digest|type|mode(?!l)|factor|hotp|totp|counter|drift|encod|format)"
 )
 # If a file lacks its header, a seed may be taken for a column name. So messages do not quote a name with a digit and at
