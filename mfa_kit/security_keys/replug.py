@@ -54,9 +54,28 @@ class KeyReset:
         if len(came) > 1:
             hint = "repeat the command, and plug in only the key to erase"
             raise DeviceFault("several keys were plugged in, so nothing was erased", hint)
-        with self._keys.open(*came) as opened:
+        [place] = came
+        with self._keys.open(place) as opened:
             check_same(before, opened.info())
-            return reset_key(opened)
+            reset_key(opened)
+        self._progress.alert("the key reports that it was reset")
+        return self._read_again(place)
+
+    def _read_again(self, place: str) -> KeyInfo:
+        """Return what a key reports about itself after a reset. Raise DeviceFault if it cannot be read or has a PIN."""
+        try:
+            with self._keys.open(place) as opened:
+                after = opened.info()
+        except DeviceFault as fault:
+            raise DeviceFault(
+                f"the key reported that it was reset, but it cannot be read now: {fault}",
+                "unplug it, plug it in again and check that it has no PIN: mfa-kit key info",
+            ) from None
+        if after.pin_set:
+            raise DeviceFault(
+                "the key reported that it was reset, but it still has a PIN", "repeat the command, or use another key"
+            )
+        return after
 
     def wait_for(self, look: Callable[[], T], late: str) -> T:
         """Wait until `look` returns a true value, and return that value.

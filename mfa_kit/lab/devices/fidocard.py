@@ -28,6 +28,8 @@ GET_REMAINING = 0xC0
 # NFCCTAP_MSG, NFCCTAP_GETRESPONSE and NFCCTAP_CONTROL, and the P1 of a GETRESPONSE that cancels (CTAP 2.1, 11.3.7).
 MSG, GETRESPONSE, CONTROL = 0x10, 0x11, 0x12
 CANCEL = 0x11
+# The command authenticatorReset (CTAP 2.1, 6.6).
+RESET = b"\x07"
 # The length of one part of a response in octets. A short response APDU cannot hold more.
 PART = 256
 
@@ -41,7 +43,8 @@ class FidoCard:
 
     The key stops answering at APDU number `mute_at`, and is pulled out at APDU number `pulled_at`. The first APDU has
     number 1; 0 means never. `wrong_pin` is a status word for a wrong PIN (pico-fido: 6431); None means that the CTAP
-    status is returned. With `stalls`, each response to a CTAP2 command announces more data that is never sent.
+    status is returned. With `stalls`, each response to a CTAP2 command announces more data that is never sent. With
+    `reset_deselects`, the applet must be selected again after a reset (the JavaCard applet FIDO2Applet).
     """
 
     def __init__(
@@ -53,9 +56,10 @@ class FidoCard:
         pulled_at: int = 0,
         wrong_pin: int | None = None,
         stalls: bool = False,
+        reset_deselects: bool = False,
     ) -> None:
         self.key, self.atr = key, atr
-        self.wrong_pin, self.stalls = wrong_pin, stalls
+        self.wrong_pin, self.stalls, self.reset_deselects = wrong_pin, stalls, reset_deselects
         self.mute_at, self.pulled_at = mute_at, pulled_at
         self.count = 0
         # The reader sets `gone` when it removes the card, and `powered` when pcscd has powered the card.
@@ -120,6 +124,8 @@ class FidoCard:
             answer = self.key.cbor(self._request, self)
             if self.wrong_pin is not None and answer[:1] == bytes([CtapStatus.PIN_INVALID]):
                 return self.wrong_pin.to_bytes(2)
+            if self.reset_deselects and self._request[:1] == RESET and answer[0] == CtapStatus.OK:
+                self._selected = False
             return stalled() if self.stalls else self._response.start(answer)
         except _NotYet:
             return bytes([UPNEEDED]) + StatusWord.UPDATE.to_bytes(2)
