@@ -70,8 +70,10 @@ def apply_plan(
     that is not in the list.
     """
     unsettled = _settle_dead_runs(plan, desk=desk)
+    # Read the journal after IAM's list, so that it has an entry for each listed device of this computer.
+    holders = execution.list_holders()
     ours = entries_by_serial(plan.account, desk=desk)
-    has = known_hardware(ours.values()) | devices_by_user(execution.list_holders())
+    has = known_hardware(ours.values()) | devices_by_user(holders)
     making = _Making(plan=plan, desk=desk, run=run, execution=execution, staged=staged)
     making.enabled += _unconfirmed(ours.values(), desk=desk)
     todo: list[PlanStep] = []

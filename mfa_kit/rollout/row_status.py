@@ -78,12 +78,16 @@ def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, E
     """Return the result of a row whose user has devices. `has` are their serials; `ours` are journal entries by serial.
 
     The outcome is "enrolled" if the row's kind is `self`. It is also "enrolled" if this computer enrolled one of the
-    devices, and the device's backup exists or was never made. Otherwise, the outcome is "skipped".
+    devices, and the device's backup exists or was never made. Otherwise, the outcome is "skipped", for example because
+    another run has enabled the device and not recorded that yet.
     """
     for serial in has:
         entry = ours.get(serial)
         if entry and _is_restorable(entry, step.user, desk=desk):
             return RowResult.of_entry(entry, reason=f"by run {entry.run}")
+        if entry and entry.is_half_made and entry.intent.user == step.user:
+            what = f"run {entry.run} has not finished the user's device yet; for the result: mfa-kit rollout status"
+            return RowResult.of_entry(entry, RowOutcome.SKIPPED, what)
     if step.action is Action.SELF:
         return RowResult(user=step.user, outcome=RowOutcome.ENROLLED, reason="enrolled themselves", device=has[0])
     seeded = any(DeviceType.of(serial) is DeviceType.VIRTUAL for serial in has)

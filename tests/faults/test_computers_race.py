@@ -111,6 +111,7 @@ def test_two_computers_with_one_plan_enroll_each_user_once(
     assert Counter(row["user"] for row in rows if row["outcome"] == "enrolled" and not row["reason"]) == dict.fromkeys(
         names, 1
     ), outs
+    assert not [row for row in rows if "no backup" in (row["reason"] or "")]
     client = boto3.Session().client("iam")
     assert {name: len(client.list_mfa_devices(UserName=name)["MFADevices"]) for name in names} == dict.fromkeys(
         names, 1

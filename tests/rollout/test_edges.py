@@ -72,6 +72,32 @@ def test_the_backup_of_another_process_is_reported(
     rollout.works([user], copies=1)
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_device_that_another_process_makes_while_devices_are_listed_has_a_backup(
+    finished: bool, rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list has the device. The journal has it too, even if the other process has not recorded the end yet."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    virtual, others = AccountReader.virtual, [sqlite_ledger(rollout.desk.home)]
+
+    def virtual_later(self: AccountReader) -> Any:
+        if not list(others[0].made(ACCOUNT)):
+            words = ["enroll", user, "--with", "virtual", "--codes", "generated", "-r", rollout.recipient]
+            assert rollout.desk.process(*words).code == 0
+            [entry] = others[0].made(ACCOUNT)
+            others[0].record(entry.at(Reached.CONFIRMED if finished else Reached.CREATED))
+        return virtual(self)
+
+    monkeypatch.setattr(AccountReader, "virtual", virtual_later)
+    assert rollout.apply().code == 0
+    row = rows(rollout)[user]
+    assert "no backup" not in row["reason"]
+    assert Path(row["backup"]).is_file()
+    assert row["outcome"] == ("enrolled" if finished else "skipped")
+    others[0].close()
+
+
 @pytest.mark.usefixtures("stale")
 def test_a_user_enrolled_by_another_computer_is_no_failure(rollout: Rollout, people: People, aws: Aws) -> None:
     """The list was older. IAM refuses the name, and the tags of the device name its user."""
