@@ -18,8 +18,11 @@ COMPLETIONS = {
     "zsh": "share/zsh/site-functions/_mfa-kit",
     "fish": "share/fish/vendor_completions.d/mfa-kit.fish",
 }
-# Not below lib/udev/rules.d: installing a package must not change who may open the keys of this computer.
-RULE = "share/mfa-kit/udev/70-mfa-kit.rules"
+# The udev rule in the sources, and its two places in the wheel: for `mfa-kit udev install`, and for administrators. Not
+# below lib/udev/rules.d: installing a package must not change who may open the keys of this computer.
+RULE = "udev/70-mfa-kit.rules"
+PACKAGED_RULE = "mfa_kit/adapters/udev/70-mfa-kit.rules"
+SHARED_RULE = "share/mfa-kit/udev/70-mfa-kit.rules"
 PROGRAM = "from mfa_kit.cli.main import main; main()"
 
 
@@ -40,7 +43,9 @@ class SharedFiles(BuildHookInterface):  # type: ignore[type-arg,misc,unused-igno
             script = made / shell
             script.write_bytes(self._print("completion", shell))
             shared[str(script)] = place
-        shared[str(Path(self.root) / "mfa_kit/adapters/udev/70-mfa-kit.rules")] = RULE
+        rule = str(Path(self.root) / RULE)
+        shared[rule] = SHARED_RULE
+        build_data["force_include"][rule] = PACKAGED_RULE
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove the temporary folder."""

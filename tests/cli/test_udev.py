@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,19 @@ from mfa_kit.adapters.udev import system
 from mfa_kit.core.errors import DeviceFault
 from tests.conftest import MfaKit
 
-TEXT = Path(udev_rule.__file__).with_name(udev_rule.NAME).read_bytes()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "udev" / udev_rule.NAME).read_bytes()
+# Writes the rule of the installation in the first argument to the folder in the second one.
+WRITE_RULE = """
+import site
+import sys
+from pathlib import Path
+site.addsitedir(sys.argv[1])
+from mfa_kit.adapters.udev import rule
+rule.FOLDERS = (Path(sys.argv[2]),)
+rule.write_rule()
+print(rule.__file__)
+"""
 
 
 @pytest.fixture
@@ -80,3 +95,53 @@ def test_a_udev_that_does_not_run_is_an_error(
     with pytest.raises(DeviceFault, match=said) as caught:
         system.reload_rules()
     assert "host" in caught.value.hint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["wheel", "sdist", "editable"])
+def test_each_installation_has_the_rule(tmp_path: Path, form: str) -> None:
+    """The sources have the rule once, in the folder udev/. Only an editable installation reads it there."""
+    sources, installed = tmp_path / "sources", tmp_path / "installed"
+    names = subprocess.run(
+        [
+            "git",
+            "ls-files",
+            "-co",
+            "--exclude-standard",
+            "mfa_kit",
+            "udev",
+            "hatch_build.py",
+            "pyproject.toml",
+            "*.md",
+            "LICENSE",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for name in names:
+        if (ROOT / name).is_file():
+            (sources / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, sources / name)
+    package = sources
+    if form != "editable":
+        subprocess.run(
+            [sys.executable, "-m", "build", "--no-isolation", f"--{form}", "-o", tmp_path, sources],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        [package] = tmp_path.glob("mfa_kit-*")
+    flags = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q"]
+    editable = ["-e"] if form == "editable" else []
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", *flags, "--target", installed, *editable, package], check=True
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", WRITE_RULE, installed, tmp_path / "rules.d"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(done.stdout.strip()).is_relative_to(sources if editable else installed)
+    assert (tmp_path / "rules.d" / udev_rule.NAME).read_bytes() == TEXT

@@ -18,7 +18,7 @@ def find_rule() -> Path | None:
 def has_current_text(rule: Path) -> bool:
     """Return whether the file of an installed rule has the same content as the rule of this version of mfa-kit."""
     try:
-        return rule.read_bytes() == _text()
+        return rule.read_bytes() == rule_text()
     except OSError:
         return False
 
@@ -31,7 +31,7 @@ def write_rule() -> Path:
         rule.parent.mkdir(parents=True, exist_ok=True)
         beside.unlink(missing_ok=True)
         with beside.open("xb") as file:
-            file.write(_text())
+            file.write(rule_text())
             file.flush()
             os.fsync(file.fileno())
         beside.chmod(0o644)
@@ -53,5 +53,7 @@ def remove_rule() -> bool:
     return True
 
 
-def _text() -> bytes:
-    return Path(__file__).with_name(NAME).read_bytes()
+def rule_text() -> bytes:
+    """Return the rule of this version of mfa-kit: from the wheel, or from the folder udev/ of a checkout."""
+    packaged = Path(__file__).with_name(NAME)
+    return (packaged if packaged.exists() else Path(__file__).parents[3] / "udev" / NAME).read_bytes()
