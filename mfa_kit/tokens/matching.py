@@ -54,8 +54,8 @@ class Match:
 
     @property
     def distance(self) -> int:
-        """How many steps or presses this match is from the step or counter value that the seed file predicts."""
-        return abs(self.offset - _drift(self.token))
+        """How many steps or presses this match is from the nearest offset that the seed file predicts."""
+        return min(abs(self.offset - predicted) for predicted in _predicted_offsets(self.token))
 
     @property
     def seconds(self) -> int | None:
@@ -114,31 +114,34 @@ def expected_step(token: Token, at: float) -> int:
     return otp.step(at, token.period) if token.factor is Factor.TOTP else token.counter
 
 
-def _drift(token: Token) -> int:
-    """Return how many steps the token's clock is ahead according to the seed file; 0 for a HOTP token."""
-    return token.drift if token.factor is Factor.TOTP else 0
+def _predicted_offsets(token: Token) -> set[int]:
+    """Return the offsets that the seed file predicts, in steps or presses: zero, and the drift of a clock.
+
+    Zero is one of them because a stated drift may be out of date, or in another unit than RFC 6030's steps.
+    """
+    return {0, token.drift if token.factor is Factor.TOTP else 0}
 
 
 def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: int | None = None) -> list[Match]:
     """Return a match for each time step or counter value at which the token shows these codes.
 
-    `window` is how many steps or presses to search on either side of the step or counter value that the seed file
-    predicts. The matches closest to `near` are first; `near` is an offset from the expected step, and None means the
-    offset in the seed file.
+    `window` is how many steps or presses to search on either side of each offset that the seed file predicts. The
+    matches closest to `near` are first; `near` is an offset from the expected step, and None means the offsets in the
+    seed file.
     """
     here = expected_step(token, typed.at)
-    middle = here + _drift(token)
-    near = _drift(token) if near is None else near
     last = typed.codes[-1]
     before = len(typed.codes) - 1
-    steps = range(max(middle - window - before, 0), min(max(middle, 0) + window + 1, otp.COUNTERS))
-    codes = list(otp.codes(seed, steps, digest=token.digest, digits=token.digits))
-    found = [
-        Match(token=token, offset=steps[at] - here, step=steps[at])
-        for at, code in enumerate(codes)
-        if code == last and at >= before and tuple(codes[at - before : at]) == typed.codes[:-1]
-    ]
-    return sorted(found, key=lambda one: abs(one.offset - near))
+    matches: set[Match] = set()  # two windows may overlap
+    for middle in (here + predicted for predicted in _predicted_offsets(token)):
+        steps = range(max(middle - window - before, 0), min(max(middle, 0) + window + 1, otp.COUNTERS))
+        codes = list(otp.codes(seed, steps, digest=token.digest, digits=token.digits))
+        matches |= {
+            Match(token=token, offset=steps[at] - here, step=steps[at])
+            for at, code in enumerate(codes)
+            if code == last and at >= before and tuple(codes[at - before : at]) == typed.codes[:-1]
+        }
+    return sorted(matches, key=lambda one: (one.distance if near is None else abs(one.offset - near), one.offset))
 
 
 def chance(typed: TypedCodes, places: int) -> float:
@@ -182,7 +185,7 @@ def verify_codes(
     if not found:
         return diagnose_mismatch(key, typed, among=among, window=window)
     shown = found[0]
-    coincidence = chance(typed, _within(shown.distance if near is None else shown.offset - near))
+    coincidence = chance(typed, _places(shown) if near is None else _within(shown.offset - near))
     if coincidence <= ENOUGH:
         return shown
     return Undecided(
@@ -196,6 +199,11 @@ def verify_codes(
 def _within(offset: int) -> int:
     """Return the number of time steps or counter values that are at most `offset` away in either direction."""
     return 2 * abs(offset) + 1
+
+
+def _places(match: Match) -> int:
+    """Return the number of steps or counter values that are at least as close to a predicted offset as the match."""
+    return _within(match.distance) * len(_predicted_offsets(match.token))
 
 
 def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int = WINDOW) -> list[Match]:
@@ -271,16 +279,16 @@ def _explanations(
     for what, other, seed in _misread(key, len(typed.codes[0])):
         if misread := search(other, seed, typed, window=window):
             hint = "correct the seed file, or ask the vendor for its parameters"
-            yield what, hint, _within(misread[0].distance)
+            yield what, hint, _places(misread[0])
     reach = FAR[token.factor]
     if len(typed.codes[0]) == token.digits and (found := search(token, key.seed, typed, window=reach)):
         hint = f"accept the token with --window {found[0].distance + 1}, or reject it"
-        yield found[0].words(), hint, _within(found[0].distance)
+        yield found[0].words(), hint, _places(found[0])
     others = [each for each in among if each.token.serial != token.serial]
     if shown := find_tokens(others, typed, window=window):
         names = ", ".join(one.token.serial for one in shown[:3])
         what = f"this is the code of another token of this file: {names}"
-        yield what, "check the serial number", _within(shown[0].distance) * len(others)
+        yield what, "check the serial number", _places(shown[0]) * len(others)
 
 
 def _misread(key: SeededToken, digits: int) -> Iterator[tuple[str, Token, Seed]]:
@@ -341,7 +349,7 @@ def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: i
         for reading in file.readings
         if (key := token_named(reading.keys, serial))
         and (found := search(key.token, key.seed, typed, window=window))
-        and chance(typed, len(file.readings) * _within(found[0].distance)) <= ENOUGH
+        and chance(typed, len(file.readings) * _places(found[0])) <= ENOUGH
     ]
     if len(showing) != 1:
         raise UsageFault(

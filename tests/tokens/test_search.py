@@ -510,6 +510,22 @@ def test_the_search_begins_at_the_drift_that_the_file_states(drift: int, off: in
     assert not isinstance(matching.verify_codes(key(made), shown), Match) or abs(drift + off) <= matching.WINDOW
 
 
+@pytest.mark.parametrize("drift", [-500, 25, 100, 30_000])
+@pytest.mark.parametrize("off", [0, 20, -20])
+def test_a_clock_is_found_although_the_file_states_a_drift(drift: int, off: int) -> None:
+    """The clock is right, or a few steps off, while the file says that it is wrong by far: the token is accepted."""
+    made = Made("T1")
+    drifting = replace(key(made), token=replace(key(made).token, drift=drift))
+    for typed in (one(made, ahead=30 * off), two(made, ahead=30 * off)):
+        verdict = matching.verify_codes(drifting, typed)
+        assert isinstance(verdict, Match)
+        assert (verdict.offset, verdict.seconds) == (off, 30 * off)
+        assert [match.offset for match in matching.find_tokens([drifting], typed)] == [off]
+    beyond = matching.verify_codes(drifting, two(made, ahead=30 * -33))
+    assert isinstance(beyond, Mismatch)
+    assert beyond.hint == "accept the token with --window 34, or reject it"
+
+
 def test_one_code_at_the_drift_that_the_file_states_is_a_proof() -> None:
     """At the expected offset, a coincidence is as improbable as at an offset of zero."""
     made = Made("T1")
