@@ -2,13 +2,16 @@
 
 Its recipients (`age1demo1...`) and identities (`AGE-PLUGIN-DEMO-1...`) are JSON in Bech32. The member `key` is a
 recipient or an identity of age itself, with which pyrage encrypts the file key. The other members say what the plugin
-asks or reports first: `message`, `confirm` (the two answers), `public` and `pin` (the expected answers), `fail` (an
-error), and `break` (lines to print, after which the plugin ends).
+asks or reports first: `message`, `confirm` (the two answers), `public` and `pin` (the expected answers), `wait` (for so
+many seconds), `tell` (the beginning of environment variables whose names are reported), `fail` (an error), and `break`
+(lines to print, after which the plugin ends).
 """
 
 import base64
 import json
+import os
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -114,6 +117,9 @@ def _fault(content: dict[str, Any]) -> str | None:
             return "no PIN"
         if answer.body.decode() != content["pin"]:
             return "wrong PIN"
+    time.sleep(content.get("wait", 0))
+    if "tell" in content:
+        _ask("msg", body=" ".join(sorted(name for name in os.environ if name.startswith(content["tell"]))).encode())
     fault: str | None = content.get("fail")
     return fault
 

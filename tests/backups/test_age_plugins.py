@@ -168,8 +168,26 @@ def test_a_file_of_age_is_decrypted_with_a_plugin(
 def test_a_plugin_asks_through_the_prompts(
     wish: dict[str, Any], answer: Any, asked: str, opened: Callable[..., tuple[bytes, list[str]]]
 ) -> None:
-    """These are the five kinds of messages and questions in the protocol."""
-    assert opened(answer, **wish) == (b"hello", [asked])
+    """These are the five kinds of messages and questions in the protocol. Each says that it is the plugin's."""
+    assert opened(answer, **wish) == (b"hello", [f"age-plugin-demo says: {asked}"])
+
+
+def test_a_message_of_a_plugin_is_one_line(opened: Callable[..., tuple[bytes, list[str]]]) -> None:
+    """A second line would look like a line of mfa-kit."""
+    assert opened(message="touch it\nmfa-kit: error\x1b[2J")[1] == [
+        "age-plugin-demo says: touch it mfa-kit: error\\x1b[2J"
+    ]
+
+
+def test_a_plugin_has_no_variables_of_aws(
+    opened: Callable[..., tuple[bytes, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs no credentials. Afterward this process and its other children have the variables again."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWSOME", "kept")
+    assert opened(tell="AWS")[1] == ["age-plugin-demo says: AWSOME"]
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] == "secret"
+    assert subprocess.check_output(["/usr/bin/printenv", "AWS_SECRET_ACCESS_KEY"], text=True) == "secret\n"
 
 
 @pytest.mark.parametrize(

@@ -500,13 +500,40 @@ def test_a_plugin_asks_for_its_pin_at_the_terminal(desk: Desk) -> None:
     done = desk.run("backup", "rekey", "-i", "id.txt", "-r", demo.recipient(desk.recipient))
     assert done.returncode == 0, done.stderr
     window = desk.window("backup", "verify", str(backup), "-i", "demo.txt", "--output", "json")
-    window.see("touch the demo key")
-    window.see("May the demo key be used?")
+    window.see("age-plugin-demo says: touch the demo key")
+    window.see("age-plugin-demo says: May the demo key be used?")
     window.see("answer, 1 to 2: ")
     window.type("1")
-    window.see("PIN of the demo key: ")
+    window.see("age-plugin-demo says: PIN of the demo key: ")
     window.type("493817")
     assert window.end() == 0
     [row] = json.loads(window.printed("out"))["rows"]
     assert row["opens"] is True
     assert "493817" not in window.look().text()
+
+
+@pytest.mark.slow
+def test_a_plugin_can_wait_longer_than_ten_seconds(desk: Desk) -> None:
+    """A YubiKey waits for a touch. After ten seconds a thread of the library reports this, which must do no harm."""
+    backup, program = desk.enroll(), program_in(desk.folder / "plugins")
+    (desk.home / "config.toml").write_text(f'age-plugins = ["{program}"]\n')
+    key = (desk.folder / "id.txt").read_text().split()[-1]
+    (desk.folder / "demo.txt").write_text(f"{demo.identity(key, message='touch the demo key', wait=11)}\n")
+    done = desk.run("backup", "rekey", "-i", "id.txt", "-r", demo.recipient(desk.recipient))
+    assert done.returncode == 0, done.stderr
+    window = desk.window("backup", "verify", str(backup), "-i", "demo.txt", "--output", "json")
+    window.see("age-plugin-demo says: touch the demo key")
+    assert window.end() == 0
+    assert json.loads(window.printed("out"))["rows"][0]["opens"] is True
+    assert "panicked" not in window.look().text()
+
+
+@pytest.mark.slow
+def test_a_command_can_end_right_after_a_slow_plugin(desk: Desk) -> None:
+    """The thread of the library must not wake up while the interpreter ends."""
+    program = program_in(desk.folder / "plugins")
+    slow = demo.recipient(desk.recipient, wait=11)
+    desk.home.mkdir(mode=0o700, exist_ok=True)
+    (desk.home / "config.toml").write_text(f'age-plugins = ["{program}"]\nrecipients = ["{slow}"]\n')
+    done = desk.run("config", "validate")
+    assert (done.returncode, done.stderr) == (0, "")

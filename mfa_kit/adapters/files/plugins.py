@@ -8,6 +8,7 @@ module sets the PATH so that pyrage finds only an allowed program.
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyrage
 from mfa_kit.adapters.files.age_calls import contain_panics, without_stderr
 from mfa_kit.core.errors import Declined, DeviceFault, UsageFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.text import without_controls
+from mfa_kit.core.text import one_line, without_controls
 from mfa_kit.disk.ownership import fault_of_owner
 
 PROGRAM = "age-plugin-"
@@ -35,8 +36,14 @@ T = TypeVar("T")
 
 Identity = pyrage.x25519.Identity | pyrage.ssh.Identity | pyrage.plugin.IdentityPluginV1
 PublicKey = pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient | pyrage.plugin.RecipientPluginV1
-# The exception that a method of Prompts raised in this thread during a call to pyrage.
+# The exception that a method of Prompts raised in this thread during a call to pyrage. Other threads have no `error`.
 RAISED = threading.local()
+# After so many seconds, a thread of pyrage reports through Callbacks that the plugin is slow.
+SLOW = 10
+# How long that thread gets to end, in seconds.
+SLOW_THREAD_ENDS = 0.05
+# The variables that a plugin does not inherit, because they may have credentials of AWS.
+PRIVATE_PREFIX = "AWS_"
 
 
 class Prompts(Protocol):
@@ -73,7 +80,7 @@ class Plugins:
     """
 
     def __init__(self, allowed: Callable[[], Sequence[str]], prompts: Prompts) -> None:
-        self._allowed, self._callbacks = allowed, _Callbacks(prompts)
+        self._allowed, self._prompts = allowed, prompts
         self._known: dict[str, pyrage.plugin.RecipientPluginV1] = {}
 
     def recipient(self, text: str, *, where: str) -> pyrage.plugin.RecipientPluginV1 | None:
@@ -89,7 +96,8 @@ class Plugins:
             return None
         if text not in self._known:
             with self._only(parsed.plugin(), where):
-                found = pyrage.plugin.RecipientPluginV1(parsed.plugin(), [parsed], [], self._callbacks)
+                callbacks = _Callbacks(self._prompts, parsed.plugin())
+                found = pyrage.plugin.RecipientPluginV1(parsed.plugin(), [parsed], [], callbacks)
             encrypt(Secret(b"test"), [found])
             self._known[text] = found
         return self._known[text]
@@ -104,7 +112,7 @@ class Plugins:
         found: list[Identity] = []
         for name in dict.fromkeys(each.plugin() for each in parsed):
             with self._only(name, where):
-                found.append(pyrage.plugin.IdentityPluginV1(name, parsed, self._callbacks))
+                found.append(pyrage.plugin.IdentityPluginV1(name, parsed, _Callbacks(self._prompts, name)))
         return found
 
     @contextmanager
@@ -241,14 +249,34 @@ def _running(what: str) -> Iterator[None]:
     If a method of Prompts raised an exception during the `with` block, raise that exception at the end of the block. If
     pyrage panics, raise DeviceFault.
     """
-    with ONE_AT_A_TIME, contain_panics(_fault(NONSENSE, what)):
-        RAISED.error = None
+    with ONE_AT_A_TIME, contain_panics(_fault(NONSENSE, what)), _without_aws_variables():
+        RAISED.error, began = None, time.monotonic()
         try:
             yield
         finally:
+            if time.monotonic() - began >= SLOW:
+                # pyrage holds the interpreter lock, so its thread has waited for it since it noticed. If the thread
+                # got the lock when the interpreter ends, the process would abort.
+                time.sleep(SLOW_THREAD_ENDS)
             error, RAISED.error = RAISED.error, None
             if error is not None:
                 raise error from None
+
+
+@contextmanager
+def _without_aws_variables() -> Iterator[None]:
+    """Remove AWS_* from the environment of new processes during the `with` block.
+
+    `os.environ` keeps the variables, because other threads of this process read them there.
+    """
+    hidden = {name: text for name, text in os.environ.items() if name.startswith(PRIVATE_PREFIX)}
+    for name in hidden:
+        os.unsetenv(name)
+    try:
+        yield
+    finally:
+        for name, text in hidden.items():
+            os.putenv(name, text)
 
 
 def _fault(text: str, what: str) -> DeviceFault:
@@ -270,30 +298,37 @@ def _fault(text: str, what: str) -> DeviceFault:
 
 
 class _Callbacks:
-    """The callbacks for pyrage. They store exceptions in RAISED, because pyrage panics if a callback raises one."""
+    """The callbacks for pyrage. They store exceptions in RAISED, because pyrage panics if a callback raises one.
 
-    def __init__(self, prompts: Prompts) -> None:
-        self._prompts = prompts
+    The texts of the plugin begin with its name, so that nobody takes them for mfa-kit's own.
+    """
+
+    def __init__(self, prompts: Prompts, plugin: str) -> None:
+        self._prompts, self._plugin = prompts, plugin
 
     def display_message(self, message: str) -> None:
-        self._kept(lambda: self._prompts.say(message))
+        self._kept(lambda: self._prompts.say(self._named(message)))
 
     def confirm(self, message: str, yes_string: str, no_string: str | None) -> bool | None:
-        return self._kept(lambda: self._prompts.confirm(message, yes_string, no_string))
+        return self._kept(lambda: self._prompts.confirm(self._named(message), yes_string, no_string))
 
     def request_public_string(self, description: str) -> str | None:
-        return self._kept(lambda: self._prompts.ask(description))
+        return self._kept(lambda: self._prompts.ask(self._named(description)))
 
     def request_passphrase(self, description: str) -> str | None:
-        return self._kept(lambda: self._prompts.ask_secret(description).reveal())
+        return self._kept(lambda: self._prompts.ask_secret(self._named(description)).reveal())
+
+    def _named(self, text: str) -> str:
+        return one_line(f"{PROGRAM}{self._plugin} says: {' '.join(text.split())}")
 
     @staticmethod
     def _kept(ask: Callable[[], T]) -> T | None:
         """Return the user's answer, or None after an exception.
 
-        If the answer to a question is None, pyrage tells the plugin that the request failed.
+        If the answer to a question is None, pyrage tells the plugin that the request failed. Also return None in a
+        thread of pyrage (SLOW), whose text comes late or amid the answer to a question.
         """
-        if RAISED.error is not None:
+        if getattr(RAISED, "error", RuntimeError) is not None:
             return None
         try:
             return ask()
