@@ -59,7 +59,7 @@ class Identities:
         return read_secret(self._descriptor)
 
 
-def _unlock_ssh(text: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes] | None:
+def _unlock_ssh(text: Secret[bytes], passphrase: Secret[str] | None) -> Secret[bytes] | None:
     from mfa_kit.adapters.files.ssh_keys import unlock_ssh_key
 
     return unlock_ssh_key(text, passphrase)

@@ -15,6 +15,8 @@ from typing import Any
 
 import pyrage
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +31,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Entry, Intent
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
 from mfa_kit.qr_codes import key_uri, symbol
+from tests.age_plugin_demo import bech32
 from tests.conftest import judge, without
 
 RUN = "20261125T000000Z-0a1b2c3d"
@@ -407,6 +410,60 @@ def test_a_text_that_is_not_a_recipient_is_refused(text: str) -> None:
     assert "age1" in caught.value.hint
 
 
+def test_surplus_octets_do_not_hide_a_weak_ssh_key(ssh_keys: Path) -> None:
+    """Pyrage ignores what follows a key, so the weak key would be used. An honest key with surplus is refused too."""
+    for point in SMALL_POINTS:
+        weak = base64.b64decode(ssh_text(b"ssh-ed25519", point).split()[1])
+        for surplus in (b"xx", b"\0\0\0\0", b"\0\0\0\1x", bytes(32), b"\x58" + bytes(31) + b"\x66"):
+            with pytest.raises(UsageFault, match="is not a recipient: the key is damaged"):
+                parse_recipients([f"ssh-ed25519 {base64.b64encode(weak + surplus).decode()} comment"])
+    for kind in ("ed25519", "rsa"):
+        name, encoded = (ssh_keys / f"{kind}.pub").read_text().split()[:2]
+        for octets in (base64.b64decode(encoded) + b"xx", base64.b64decode(encoded) + bytes(4)):
+            with pytest.raises(UsageFault, match="the key is damaged"):
+                parse_recipients([f"{name} {base64.b64encode(octets).decode()}"])
+        for text in (f"{name} {encoded}!", f"{name} {encoded[:-4]}", f"{name} AAAA{encoded}"):
+            with pytest.raises(UsageFault, match="the key is damaged"):
+                parse_recipients([text])
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (["ecdsa"], "ecdsa-sha2-nistp256 keys cannot decrypt a file"),
+        (["rsa", "-b", "1024"], "it has 1024 bits, and 2048 to 4096 are supported"),
+    ],
+)
+def test_the_reason_why_an_ssh_key_is_not_a_recipient_is_named(how: list[str], why: str, tmp_path: Path) -> None:
+    """ssh-keygen makes these keys, and its user cannot see why they do not work."""
+    subprocess.run([judge("ssh-keygen"), "-q", "-N", "", "-f", tmp_path / "key", "-t", *how], check=True)
+    with pytest.raises(UsageFault, match=f"is not a recipient: {why}"):
+        parse_recipients([], [tmp_path / "key.pub"])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("sk-ssh-ed25519@openssh.com AAAA", "sk-ssh-ed25519@openssh.com keys cannot decrypt a file"),
+        ("ssh-ed25519-cert-v01@openssh.com AAAA", "ssh-ed25519-cert-v01@openssh.com keys cannot decrypt a file"),
+        ("ssh-dss AAAA", "ssh-dss keys cannot decrypt a file"),
+        ("no-pty ssh-ed25519 AAAA", "there is text before the key"),
+        (ssh_text(b"ssh-rsa", b"\3", b"\x7f" * 1024), "it has 8191 bits, and 2048 to 4096 are supported"),
+        (ssh_text(b"ssh-ed25519", bytes(32)), "anyone can decrypt what is encrypted to this weak key"),
+    ],
+)
+def test_the_reason_why_a_text_is_not_a_recipient_is_named(text: str, why: str) -> None:
+    with pytest.raises(UsageFault, match=f"is not a recipient: {why}"):
+        parse_recipients([text])
+
+
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16"])
+def test_a_recipients_file_of_a_windows_editor_is_read(coding: str, recipient: str, tmp_path: Path) -> None:
+    """PowerShell writes UTF-16, and Notepad wrote a byte order mark."""
+    (tmp_path / "listed.txt").write_bytes(f"{recipient}\n".encode(coding))
+    assert [each.text for each in parse_recipients([], [tmp_path / "listed.txt"])] == [recipient]
+
+
 def test_an_invalid_line_in_a_recipient_file_is_named_by_number(tmp_path: Path, recipient: str) -> None:
     """The error has the number of the line, but not its text, because the text may be a secret."""
     listed = tmp_path / "recipients.txt"
@@ -469,6 +526,74 @@ def test_age_decrypts_a_backup_that_also_has_a_tag_recipient(
     entry = entry_in(vault)
     vault.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), identity_file)) == URI
+
+
+# The generator of P-256 (SEC 2, 2.4.2), uncompressed.
+P256 = "BGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU="
+# A recipient of a post-quantum key on hardware: a key of ML-KEM-768 whose coefficients are zero, and a point of P-256.
+TAG_PQ = bech32("age1tagpq", bytes(1184) + base64.b64decode(P256))
+
+
+def test_a_post_quantum_tag_recipient_is_encrypted_to(tmp_path: Path, recipient: str) -> None:
+    """The file has a stanza of its type (C2SP, age.md). age allows no other kind of recipient beside it."""
+    place = sealed(tmp_path, TAG_PQ)
+    assert place.read_bytes().startswith(b"age-encryption.org/v1\n-> mlkem768p256tag ")
+    for texts in ([TAG_PQ, recipient], [TAG, TAG_PQ]):
+        with pytest.raises(UsageFault, match="does not encrypt to an age1tagpq key and another key together") as caught:
+            parse_recipients(texts)
+        assert caught.value.hint == "give only age1tagpq… recipients, or none"
+    with pytest.raises(UsageFault, match="is not a recipient"):
+        parse_recipients([TAG_PQ[:-1]])
+
+
+def test_a_post_quantum_recipient_is_refused_with_the_reason() -> None:
+    """The message names no plugin, because age itself needs none."""
+    text = bech32("age1pq", bytes(1216))
+    with pytest.raises(UsageFault) as caught:
+        parse_recipients([text])
+    assert str(caught.value) == f"-r {text} is a post-quantum key of age 1.3 (age1pq…), which mfa-kit does not support"
+    assert caught.value.hint == "give an age1…, age1tagpq… or SSH key"
+
+
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16"])
+def test_an_identity_with_a_byte_order_mark_is_refused_with_the_reason(
+    coding: str, tmp_path: Path, identity: pyrage.x25519.Identity
+) -> None:
+    """Debian's age cannot read the file either, so the user should correct it before it is needed."""
+    (tmp_path / "id.txt").write_bytes(f"{identity}\n".encode(coding))
+    done = subprocess.run([judge("age"), "-d", "-i", tmp_path / "id.txt"], input=b"age-encryption.org/v1\n",
+                          capture_output=True, check=False)  # fmt: skip
+    assert b"unknown identity type" in done.stderr
+    with pytest.raises(UsageFault, match=r"id.txt begins with a byte order mark") as caught:
+        read_identities([tmp_path / "id.txt"])
+    assert caught.value.hint == "save it as UTF-8 without a byte order mark"
+
+
+def pkcs8(key: Any, file: Path) -> Path:
+    """Write a private key as PKCS#8 without a passphrase."""
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    file.chmod(0o600)
+    return file
+
+
+@pytest.mark.parametrize(
+    "key", [ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)], ids=["ed25519", "rsa"]
+)
+def test_a_pkcs8_key_decrypts_a_backup(key: Any, tmp_path: Path) -> None:
+    """Age decrypts with the same file."""
+    file = pkcs8(key, tmp_path / "key.pem")
+    place = sealed(tmp_path, key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode())
+    assert symbol.read(opened(place, file)) == URI
+    assert symbol.read(open_backup(place, read_identities([file], unlock_ssh=unlock_ssh_key))) == URI
+
+
+@pytest.mark.parametrize(
+    "key", [x25519.X25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())], ids=["x25519", "ec"]
+)
+def test_a_pkcs8_key_that_cannot_decrypt_is_an_error(key: Any, tmp_path: Path) -> None:
+    """Age refuses these keys too."""
+    with pytest.raises(UsageFault, match="contains no usable identity"):
+        read_identities([pkcs8(key, tmp_path / "key.pem")], unlock_ssh=unlock_ssh_key)
 
 
 @pytest.mark.parametrize(

@@ -334,6 +334,13 @@ def test_a_plugin_that_others_can_change_never_runs(
     assert why in str(refused(program, demo.recipient(recipient)))
 
 
+def test_an_allowed_plugin_encrypts_to_post_quantum_keys(tmp_path: Path, recipient: str) -> None:
+    """Age 1.3 has a plugin of this name for programs that do not support the keys themselves."""
+    text = demo.recipient(recipient, name="pq")
+    assert parse_recipients([text], plugins=plugins(program_in(tmp_path, "age-plugin-pq"))[0])
+    assert "which mfa-kit does not support" in str(refused("/usr/bin/age-plugin-demo", text))
+
+
 def test_the_program_behind_a_symlink_is_checked(program: Path, tmp_path: Path, recipient: str) -> None:
     link = tmp_path / "links" / "age-plugin-demo"
     link.parent.mkdir()

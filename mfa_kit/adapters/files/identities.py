@@ -4,6 +4,7 @@ The format of age identities is described at age-encryption.org/v1, and the form
 age-plugin.md.
 """
 
+import codecs
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -27,8 +28,11 @@ LONGEST_HEADER = 4096
 OF_PLUGIN = "AGE-PLUGIN-"
 # A function that asks the user for the passphrase of an identity file.
 Ask = Callable[[Path], Secret[str]]
-# A function that decrypts an SSH private key with a passphrase. It returns None if the passphrase is wrong.
-UnlockSsh = Callable[[Secret[bytes], Secret[str]], Secret[bytes] | None]
+# A function that returns an SSH private key without its passphrase in OpenSSH's format. It returns None if the
+# passphrase is wrong. The passphrase is None for a key that has none.
+UnlockSsh = Callable[[Secret[bytes], Secret[str] | None], Secret[bytes] | None]
+# The first line of a private key in PKCS#8 (RFC 5958) without a passphrase, which pyrage does not read.
+PKCS8 = b"-----BEGIN PRIVATE KEY-----"
 # The largest scrypt work factor that mfa-kit accepts: the base-2 logarithm of the cost (age-encryption.org/v1, "The
 # scrypt recipient type"). age itself uses 18. Each increment doubles the time and the memory. 20 takes a gigabyte.
 MOST_WORK = 20
@@ -51,8 +55,8 @@ def read_identities(
 
     An age identity is `AGE-SECRET-KEY-1…`, or `AGE-PLUGIN-NAME-1…` for one of `plugins`. `ask` returns the passphrase
     of an encrypted file. After a wrong passphrase, `retry` returns whether to ask again. `unlock_ssh` opens SSH keys
-    that have a passphrase. If `unlock_ssh` is None, these keys are refused. Raise UsageFault for a file that cannot be
-    used, or whose plugin must not run.
+    that have a passphrase or are PKCS#8. If `unlock_ssh` is None, these keys are refused. Raise UsageFault for a file
+    that cannot be used, or whose plugin must not run.
     """
     return Secret([identity for file in files for identity in _identities(file, ask, retry, plugins, unlock_ssh)])
 
@@ -69,14 +73,18 @@ def _identities(
     if locked:
         text = _unlocked(file, text, ask, retry, unlock_ssh)
     with without_stderr(), contain_panics(unusable):
-        found = _parse_identities(file, text, plugins)
+        found = _parse_identities(file, text, plugins, unlock_ssh)
     if not found:
         raise unusable
     return found
 
 
-def _parse_identities(file: Path, text: Secret[bytes], plugins: Plugins) -> list[Identity]:
+def _parse_identities(
+    file: Path, text: Secret[bytes], plugins: Plugins, unlock_ssh: UnlockSsh | None
+) -> list[Identity]:
     try:
+        if unlock_ssh and PKCS8 in text.reveal():
+            text = unlock_ssh(text, None) or text
         if b"PRIVATE KEY-----" in text.reveal():
             return [pyrage.ssh.Identity.from_buffer(text.reveal())]
         lines = [
@@ -108,6 +116,11 @@ def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[
         raise UsageFault(
             f"the identity file {file} cannot be read: {reason_of(error)}", "name a file that you can read: -i FILE"
         ) from None
+    if text.reveal().startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UsageFault(
+            f"{file} begins with a byte order mark, so neither mfa-kit nor age can read it",
+            "save it as UTF-8 without a byte order mark",
+        )
     if not (ask and without_armor(text).reveal().startswith(MAGIC)):
         return text
     _check_work(file, text)

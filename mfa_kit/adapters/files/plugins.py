@@ -23,6 +23,8 @@ from mfa_kit.core.text import one_line, without_controls
 from mfa_kit.disk.ownership import fault_of_owner
 
 PROGRAM = "age-plugin-"
+# The part of age1pq…, the post-quantum keys of age 1.3, that names a plugin in other keys.
+POST_QUANTUM = "pq"
 # Phrases in pyrage 1.4's errors: the plugin ended too early (DIED), or it broke the protocol (NONSENSE).
 DIED, NONSENSE = "unexpectedly died", "invalid response"
 # If this environment variable is set, pyrage writes the file key and the PIN to stderr.
@@ -35,7 +37,13 @@ ONE_AT_A_TIME = threading.RLock()
 T = TypeVar("T")
 
 Identity = pyrage.x25519.Identity | pyrage.ssh.Identity | pyrage.plugin.IdentityPluginV1
-PublicKey = pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient | pyrage.plugin.RecipientPluginV1
+PublicKey = (
+    pyrage.x25519.Recipient
+    | pyrage.ssh.Recipient
+    | pyrage.tag.Recipient
+    | pyrage.tagpq.Recipient
+    | pyrage.plugin.RecipientPluginV1
+)
 # The exception that a method of Prompts raised in this thread during a call to pyrage. Other threads have no `error`.
 RAISED = threading.local()
 # After so many seconds, a thread of pyrage reports through Callbacks that the plugin is slow.
@@ -133,6 +141,11 @@ class Plugins:
     def _program(self, name: str, where: str) -> Path:
         """Return the path of a plugin's program. Raise UsageFault if the program must not run."""
         program = next((Path(path) for path in self._allowed() if Path(path).name == f"{PROGRAM}{name}"), None)
+        if program is None and name == POST_QUANTUM:
+            raise UsageFault(
+                f"{where} is a post-quantum key of age 1.3 (age1pq…), which mfa-kit does not support",
+                "give an age1…, age1tagpq… or SSH key",
+            )
         if program is None:
             shown = without_controls(name)
             raise UsageFault(

@@ -4,6 +4,8 @@ A recipient is a public key of age (age-encryption.org/v1), SSH or an age plugin
 """
 
 import base64
+import codecs
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,11 +19,17 @@ from mfa_kit.adapters.files.private_files import reason_of
 from mfa_kit.core.errors import UsageFault
 
 KINDS = (
+    ("age1tagpq1", pyrage.tagpq.Recipient),
     ("age1tag1", pyrage.tag.Recipient),
     ("age1", pyrage.x25519.Recipient),
     ("ssh-ed25519 ", pyrage.ssh.Recipient),
     ("ssh-rsa ", pyrage.ssh.Recipient),
 )
+# The types of SSH keys that age supports, and the sizes of RSA keys in bits that pyrage supports.
+ED25519, RSA = "ssh-ed25519", "ssh-rsa"
+RSA_BITS = range(2048, 4097)
+# Matches the other types of SSH keys, such as ecdsa-sha2-nistp256 and sk-ssh-ed25519@openssh.com.
+OTHER_SSH = re.compile(r"(?:ssh-dss|(?:sk-)?ecdsa-sha2-[a-z0-9-]+|sk-[a-z0-9-]+|[a-z0-9-]+-cert-v01)(?:@[a-z.]+)?")
 # The prime of Ed25519 (RFC 8032), and the y coordinates of the eight points whose order divides eight.
 PRIME = 2**255 - 19
 _EIGHTH = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
@@ -42,8 +50,8 @@ def parse_recipients(
     """Parse recipients from `texts` and from the lines of files. `given` says where the texts come from, such as "-r".
 
     Raise UsageFault for the first text that is not a recipient, or whose plugin is not one of `plugins`. The message
-    names `given`, or the file and line. Raise UsageFault also if all recipients are age1tag keys. Raise DeviceFault if
-    a plugin refuses its recipient.
+    names `given`, or the file and line. Raise UsageFault also if all recipients are age1tag keys, or only some are
+    age1tagpq keys. Raise DeviceFault if a plugin refuses its recipient.
     """
     found = [_recipient(text, plugins, where=f"{given} {text}") for text in texts]
     for file in files:
@@ -53,16 +61,25 @@ def parse_recipients(
             "every recipient is an age1tag key, and Debian's age 1.2 does not support such keys",
             "add an age1… or SSH recipient",
         )
+    if len({isinstance(one.key, pyrage.tagpq.Recipient) for one in found}) > 1:
+        raise UsageFault(
+            "age does not encrypt to an age1tagpq key and another key together, because quantum computers may decrypt "
+            "what is encrypted to the other one",
+            "give only age1tagpq… recipients, or none",
+        )
     return found
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
     """Return the number and the text of each line of a file, without empty lines and comments.
 
-    Raise UsageFault if no line remains, or if the file cannot be read.
+    The file may be UTF-8 or, with a byte order mark, UTF-16. Raise UsageFault if no line remains, or if the file cannot
+    be read.
     """
     try:
-        lines = file.read_text("utf-8").splitlines()
+        octets = file.read_bytes()
+        utf16 = octets.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        lines = octets.decode("utf-16" if utf16 else "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageFault(
             f"the recipients file {file} cannot be read: {reason_of(error)}", "name a file that you can read: -R FILE"
@@ -82,9 +99,11 @@ def _recipient(text: str, plugins: Plugins, *, where: str) -> Recipient:
             "the recipient is an identity of an age plugin",
             "give the recipient that belongs to it, which begins with age1 and the plugin's name",
         )
-    if (found := _usable(text) or _of_plugin(text, plugins, where=where)) is None:
+    obstacle = _ssh_obstacle(text.split())
+    if obstacle or (found := _usable(text) or _of_plugin(text, plugins, where=where)) is None:
         raise UsageFault(
-            f"{where} is not a recipient", "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)"
+            f"{where} is not a recipient{obstacle and f': {obstacle}'}",
+            "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)",
         )
     return found
 
@@ -97,7 +116,7 @@ def _usable(text: str) -> Recipient | None:
     """
     key = " ".join(text.split()[:2])  # without the comment, which may contain any text
     kind = next((kind for prefix, kind in KINDS if key.startswith(prefix)), None)
-    if kind is None or not key.isascii() or _has_small_order(key):
+    if kind is None or not key.isascii():
         return None
     try:
         with without_stderr(), contain_panics(UsageFault("the library panicked", "give another recipient")):
@@ -114,22 +133,55 @@ def _of_plugin(text: str, plugins: Plugins, *, where: str) -> Recipient | None:
     Raise the errors of `Plugins.recipient`.
     """
     key = text.strip()
-    if not key.startswith("age1") or key.startswith("age1tag1") or not key.isascii():
+    if not key.startswith("age1") or key.startswith(("age1tag1", "age1tagpq1")) or not key.isascii():
         return None
     found = plugins.recipient(key, where=where)
     return Recipient(key, found) if found else None
 
 
-def _has_small_order(text: str) -> bool:
-    """Return whether this is an ssh-ed25519 key of small order. Anyone can decrypt what is encrypted to such a key."""
-    prefix, _, encoded = text.partition(" ")
-    if prefix != "ssh-ed25519":
-        return False
+def _ssh_obstacle(words: list[str]) -> str:
+    """Return why the words of a text, which looks like an SSH public key, are not a recipient, or "" otherwise.
+
+    pyrage ignores octets behind the key. They are refused, because `age -d` would not recognize the key, and a weak key
+    could hide before them.
+    """
+    kind = words[0] if words else ""
+    if OTHER_SSH.fullmatch(kind):
+        return f"{kind} keys cannot decrypt a file"
+    if kind not in {ED25519, RSA}:
+        return "there is text before the key" if {ED25519, RSA} & set(words) else ""
     try:
-        # The key consists of the algorithm's name and the point, each after its length in four octets (RFC 4253, 6.6,
-        # and RFC 8709, 4).
-        point = base64.b64decode(encoded.split()[0])[-32:]
+        fields = _ssh_fields(words[1])
     except (ValueError, IndexError):
-        return False
+        return "the key is damaged or was cut off"
+    match fields:
+        case [name, point] if name == ED25519.encode() and kind == ED25519 and len(point) == 32:  # noqa: PLR2004
+            return "anyone can decrypt what is encrypted to this weak key" if _has_small_order(point) else ""
+        case [name, _, modulus] if name == RSA.encode() and kind == RSA:
+            bits = int.from_bytes(modulus).bit_length()
+            return "" if bits in RSA_BITS else f"it has {bits} bits, and {RSA_BITS[0]} to {RSA_BITS[-1]} are supported"
+        case _:
+            return "the key is damaged, or there is something behind it"
+
+
+def _ssh_fields(encoded: str) -> list[bytes]:
+    """Return the fields of an SSH public key, each of which follows its length in four octets (RFC 4253, 6.6).
+
+    Raise ValueError if the text is not base64, or a field is cut off.
+    """
+    octets = base64.b64decode(encoded, validate=True)
+    fields: list[bytes] = []
+    start = 0
+    while start < len(octets):
+        end = start + 4 + int.from_bytes(octets[start : start + 4])
+        fields.append(octets[start + 4 : end])
+        start = end
+    if start > len(octets):
+        raise ValueError("a field is cut off")
+    return fields
+
+
+def _has_small_order(point: bytes) -> bool:
+    """Return whether a point of Ed25519 has a small order."""
     # The highest bit is the sign of x (RFC 8032, 5.1.2). A y coordinate above the prime is reduced modulo the prime.
     return (int.from_bytes(point, "little") & ~(1 << 255)) % PRIME in SMALL_ORDER

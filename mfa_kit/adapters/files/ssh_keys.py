@@ -1,4 +1,4 @@
-"""Removes the passphrase from an SSH private key, in memory, because pyrage reads only keys without a passphrase."""
+"""Converts SSH private keys in memory, because pyrage reads only keys without a passphrase, and not PKCS#8."""
 
 import base64
 import binascii
@@ -23,10 +23,11 @@ MAGIC = b"openssh-key-v1\0"
 MOST_ROUNDS = 1024
 
 
-def unlock_ssh_key(text: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes] | None:
+def unlock_ssh_key(text: Secret[bytes], passphrase: Secret[str] | None) -> Secret[bytes] | None:
     """Return an SSH private key without its passphrase. Return None if the passphrase is wrong or the key is damaged.
 
-    Raise UsageFault if the key has more than MOST_ROUNDS bcrypt rounds, because a try could then take minutes.
+    The passphrase is None for a key that has none. Raise UsageFault if the key has more than MOST_ROUNDS bcrypt rounds,
+    because a try could then take minutes.
     """
     match = OPENSSH.search(text.reveal())
     if match and _rounds(Secret(match[1])) > MOST_ROUNDS:
@@ -36,7 +37,7 @@ def unlock_ssh_key(text: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes
         )
     load = load_ssh_private_key if match else load_pem_private_key
     try:
-        key = load(text.reveal(), passphrase.reveal().encode())
+        key = load(text.reveal(), passphrase.reveal().encode() if passphrase else None)
         return Secret(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
