@@ -50,10 +50,11 @@ def plug(*cards: SimulatedCard | None) -> Readers:
         if card is None:
             readers.remove(number)
         elif not readers.swap(card, number):
+            readers.remove(number)
             readers.insert(card, number)
     until = time.monotonic() + NOTICED
     expected = {reader(number): card is not None for number, card in enumerate(wanted)}
-    while not expected.items() <= dict(pcsc.reader_states()).items():
+    while not expected.items() <= {state.name: state.present for state in pcsc.reader_states()}.items():
         assert time.monotonic() < until, pcsc.reader_states()
         time.sleep(0.01)
     return readers

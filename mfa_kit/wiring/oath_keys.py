@@ -70,9 +70,13 @@ class OathKeys:
         """Unlock a key with its new password from now on. `access` is the access key derived from that password."""
         self._keys.remember_password(key, access)
 
-    def look(self) -> tuple[list[OathKey], Sequence[DeviceFault]]:
-        """Return the keys that respond, and an error for each other card. Empty readers are skipped."""
-        return self._keys.look()
+    def look(self, wanted: str | None = None) -> tuple[list[OathKey], Sequence[DeviceFault]]:
+        """Return the keys that respond, and an error for each other card. Empty readers are skipped.
+
+        If `wanted` is the name of a reader, only this reader is opened. Otherwise a card that another program has open
+        is not opened.
+        """
+        return self._keys.look(wanted)
 
     def seen(self, identity: str) -> OathKey | None:
         """Return the key with this identity if an earlier call found it, otherwise None."""
@@ -91,7 +95,7 @@ class OathKeys:
         If several keys match, the user chooses. Raise DeviceFault if no key matches, and Declined if there is no
         terminal on which to choose.
         """
-        found, faults = self.look()
+        found, faults = self.look(wanted)
         return choose_key(wanted, found, faults, person=self._settings.interaction, progress=self._settings.progress)
 
     def open(self, key: OathKey) -> AbstractContextManager["Applet"]:

@@ -82,11 +82,15 @@ class SecurityKeys:
 
         return links.attached_names()
 
-    def look(self) -> tuple[list[PluggedKey], Sequence[DeviceFault]]:
-        """Return the keys that can be opened, and an error for each key that cannot be opened."""
+    def look(self, wanted: str | None = None) -> tuple[list[PluggedKey], Sequence[DeviceFault]]:
+        """Return the keys that can be opened, and an error for each key that cannot be opened.
+
+        If `wanted` is the name of a reader, no other reader is opened. Otherwise a card that another program has open
+        is not opened.
+        """
         from mfa_kit.adapters.fido import links
 
-        return links.find_keys()
+        return links.find_keys(wanted)
 
     def find_same_device(self, reader: str) -> str | None:
         """Return the device node or reader of the FIDO key that is the same device as the card in a reader.
@@ -106,9 +110,12 @@ class SecurityKeys:
 
         return key.open_key(wanted, tell=self._settings.progress.alert, relying_party=relying_party)
 
-    def infos(self) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
-        """Return what each connected key reports about itself, and an error for each key that cannot be read."""
-        found, faults = self.look()
+    def infos(self, wanted: str | None = None) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
+        """Return what each connected key reports about itself, and an error for each key that cannot be read.
+
+        `wanted` is as in `look`.
+        """
+        found, faults = self.look(wanted)
         infos, wrong = [], [*faults]
         for each in found:
             try:

@@ -110,7 +110,7 @@ def test_messages_say_what_to_do_between_two_keys(
         return [each.where for each in now[0]]
 
     monkeypatch.setattr(links, "attached_names", state)
-    monkeypatch.setattr(links, "find_keys", lambda: (now[0], []))
+    monkeypatch.setattr(links, "find_keys", lambda _: (now[0], []))
     monkeypatch.setattr(boxes, "LOOK", 0.0)
     with click.Context(click.Command("verify")):
         assert examiner().next(one) == other

@@ -197,7 +197,7 @@ def test_a_card_held_by_another_program_is_an_error(
             assert holder.stdin
             holder.stdin.close()
     assert done.code == 3
-    assert "is using the card" in done.err
+    assert "is in use by another program" in done.err
 
 
 def test_a_card_of_another_kind_is_not_a_key(readers: Readers, at_reader: Desk, key: SimulatedKey) -> None:

@@ -122,7 +122,7 @@ def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
             (tmp_path / "class" / node).mkdir(parents=True)
             (tmp_path / "class" / node / "device").symlink_to(device / "interface" / "hid")
         found = [PluggedKey(where=f"/dev/{node}", link=Link.HID) for node in (*nodes, "gone")]
-        monkeypatch.setattr(links, "find_keys", lambda: (found, []))
+        monkeypatch.setattr(links, "find_keys", lambda _: (found, []))
         monkeypatch.setattr(hidraw, "SYSFS", tmp_path / "class")
         monkeypatch.setattr(scard, "SCardGetAttrib", lambda *_: (0, [7, 3, 0x20, 0]))
 

@@ -666,7 +666,7 @@ def test_another_program_that_holds_the_key_is_named(keys: Keys) -> None:
     with held("exclusive") as process:
         found, (wrong,) = keys.look()
     assert found == []
-    assert "another program is using the key" in str(wrong)
+    assert "is in use by another program" in str(wrong)
     assert f"(process {process.pid})" in wrong.hint
 
 
@@ -677,7 +677,7 @@ def test_a_transaction_of_another_program_is_waited_for_no_longer_than_a_command
     monkeypatch.setattr(wire, "COMMAND", 0.5)
     plug()
     with held("shared") as process:
-        found, (wrong,) = keys.look()
+        found, (wrong,) = keys.look(pcsc.reader(0))
     assert found == []
     assert "does not answer" in str(wrong)
     assert f"(process {process.pid})" in wrong.hint
@@ -745,7 +745,7 @@ def test_the_error_for_a_session_refused_by_polkit_names_polkit(mfa_kit: MfaKit)
     ("status", "sentence", "hint"),
     [
         (0x8010006A, "polkit does not allow", "org.debian.pcsc-lite.access_card"),
-        (0x8010000B, "another program is using the key", "close that program"),
+        (0x8010000B, "is in use by another program", "close that program"),
         (0x80100068, "another program reset the key", "close that program"),
         (0x80100066, "does not answer", "unplug it"),
         (0x80100016, "was removed", "plug it in"),
@@ -760,7 +760,7 @@ def test_pcsc_statuses_become_error_messages(
     """The errors for a refused card and for a refused service differ, and each has a hint."""
     plug()
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise CardConnectionException("not now", hresult=status)
 
     monkeypatch.setattr(PCSCCardConnection, "connect", refuse)

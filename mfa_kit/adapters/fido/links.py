@@ -19,6 +19,8 @@ from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_fault, is_held, shortened
 from mfa_kit.core.errors import DeviceFault, Lost
 from mfa_kit.core.firmware import Version
+from mfa_kit.core.text import without_controls
+from mfa_kit.posix.card_readers import card_readers, opened, readers_in_use
 from mfa_kit.security_keys.authenticator import Link, PluggedKey
 
 with suppress(ImportError):
@@ -163,12 +165,13 @@ class CardReader(Protocol):
 class _Card:
     """A pyscard connection with a deadline for each call. The card stays powered for other programs."""
 
-    def __init__(self, inner: CardConnection, deadline: Deadline) -> None:
-        self._inner = inner
+    def __init__(self, inner: CardConnection, reader: str, deadline: Deadline) -> None:
+        self._inner, self._reader = inner, reader
         self._deadline = deadline
 
     def connect(self) -> None:
         """Connect to the card."""
+        opened.append(self._reader)
         self._deadline.wait(lambda: self._inner.connect(disposition=scard.SCARD_LEAVE_CARD))
 
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
@@ -193,6 +196,7 @@ class _Card:
                 self._inner.disconnect()
             finally:
                 self._inner.release()
+                opened.remove(self._reader)
 
 
 class BoundedDevice(CtapDevice):
@@ -269,38 +273,29 @@ def _wants_finger_u2f(request: bytes) -> bool:
     return request[1:2] == b"\x01" or (request[1:2] == b"\x02" and request[2:3] != b"\x07")
 
 
-def find_keys() -> tuple[list[PluggedKey], list[DeviceFault]]:
+def find_keys(wanted: str | None = None) -> tuple[list[PluggedKey], list[DeviceFault]]:
     """Return the keys that can be opened, and a fault for each key that cannot be opened.
 
-    A key that appears on USB and in a reader is listed once, on USB.
+    A key that appears on USB and in a reader is listed once, on USB. If `wanted` is the name of a reader, no other
+    reader is opened. Otherwise a card that another program has open is not opened, because selecting an applet ends the
+    other program's session.
     """
-    found, wrong = _found()
+    found, wrong = _found(wanted)
     return [each.place for each in found], [*wrong, *map(barred_fault, hidraw.barred_nodes())]
 
 
 def attached_names() -> list[str]:
-    """Return the names of the keys on USB, and of the readers that contain a card. No request is sent to a card.
+    """Return the names of the keys on USB, and of the readers with a card that no other program uses.
 
-    The result changes when a key is plugged in or removed, even if this user cannot open the key.
+    The result changes when a key is plugged in or removed, even if this user cannot open the key. No request is sent to
+    a card.
     """
     usb = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
-    return [*usb, *hidraw.barred_nodes(), *(ask_readers(_present) if CARD_ERRORS else [])]
+    return [*usb, *hidraw.barred_nodes(), *(_free_readers() if CARD_ERRORS else [])]
 
 
-def _present() -> list[str]:
-    """Return the names of the readers that contain a card (SCardGetStatusChange)."""
-    status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-    # After a failure, there is no PC/SC context to release.
-    if status != scard.SCARD_S_SUCCESS:
-        return []
-    try:
-        _, names = scard.SCardListReaders(context, [])
-        _, states = scard.SCardGetStatusChange(
-            context, 0, [(name, scard.SCARD_STATE_UNAWARE) for name in names if name.isascii()]
-        )
-        return [name for name, event, _ in states if event & scard.SCARD_STATE_PRESENT]
-    finally:
-        scard.SCardReleaseContext(context)
+def _free_readers() -> list[str]:
+    return [reader.name for reader in ask_readers(card_readers) if reader.present and not reader.in_use]
 
 
 def ask_readers(call: Callable[[], list[T]]) -> list[T]:
@@ -324,16 +319,22 @@ class FoundKey:
     open: Callable[[Deadline], CtapDevice]
 
 
-def _found() -> tuple[list[FoundKey], list[DeviceFault]]:
+def _found(wanted: str | None) -> tuple[list[FoundKey], list[DeviceFault]]:
     usb = [_on_usb(each) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
     # A key on USB may also appear as a reader whose name begins with the key's product name. So one such reader is
     # skipped for each key on USB.
     names = [each.place.product for each in usb if each.place.product]
     cards, wrong = [], []
-    for reader in _readers():
+    readers = _readers()
+    named = [reader for reader in readers if str(reader) == wanted]
+    busy = ask_readers(readers_in_use) if readers and not named else []
+    for reader in named or readers:
         own = next((name for name in names if str(reader).startswith(name)), None)
         if own:
             names.remove(own)
+            continue
+        if str(reader) in busy:
+            wrong.append(_in_use(str(reader)))
             continue
         try:
             if _speaks_fido(reader):
@@ -341,6 +342,13 @@ def _found() -> tuple[list[FoundKey], list[DeviceFault]]:
         except DeviceFault as fault:
             wrong.append(DeviceFault(f"{reader}: {fault}", fault.hint))
     return sorted(usb, key=lambda each: each.place.where) + cards, wrong
+
+
+def _in_use(reader: str) -> DeviceFault:
+    return DeviceFault(
+        f"the card in {without_controls(reader)} is in use by another program",
+        "end that program or wait for it, and repeat the command",
+    )
 
 
 def _on_usb(descriptor: HidDescriptor) -> FoundKey:
@@ -380,7 +388,7 @@ def find_key(wanted: str | None) -> FoundKey:
 
     Raise DeviceFault if no key or several keys match. Two keys may have the same serial number.
     """
-    keys, wrong = _found()
+    keys, wrong = _found(wanted)
     found = [each for each in keys if wanted in (None, each.place.where, each.place.serial)]
     if not found:
         raise wrong[0] if wrong else _nothing(wanted)
@@ -411,7 +419,7 @@ def _open_usb(descriptor: HidDescriptor, deadline: Deadline) -> CtapDevice:
 
 def _open_reader(reader: CardReader, deadline: Deadline) -> CtapDevice:
     deadline.start(PROMPT)
-    card = _Card(reader.createConnection(), deadline)
+    card = _Card(reader.createConnection(), str(reader), deadline)
     try:
         return CtapPcscDevice(card, str(reader))
     except BaseException:

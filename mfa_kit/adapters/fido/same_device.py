@@ -18,7 +18,7 @@ def find_same_device(reader: str) -> str | None:
 
     Return None if there is no such key, or if several keys match.
     """
-    found, _ = links.find_keys()
+    found, _ = links.find_keys(reader)
     if any(each.link is Link.PCSC and each.where == reader for each in found):
         return reader
     here = _address_of_reader(reader)

@@ -248,6 +248,7 @@ class Applet:
         keys count wrong passwords, so only the user may decide to try again.
         """
         name = without_controls(self.wire.reader)
+        self.wire.unlocked = True
         with card_faults(self.wire.reader):
             try:
                 self._session.validate(key.reveal())
@@ -269,7 +270,11 @@ class Applet:
                 ) from None
 
     def set_key(self, key: Secret[bytes] | None) -> None:
-        """Set the access key, and with it the password (SET CODE). None removes the password."""
+        """Set the access key, and with it the password (SET CODE). None removes the password.
+
+        The applet stays unlocked until the card is reset.
+        """
+        self.wire.unlocked = True
         with card_faults(self.wire.reader):
             if key is None:
                 self._session.unset_key()

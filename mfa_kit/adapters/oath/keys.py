@@ -8,7 +8,7 @@ from smartcard.Exceptions import NoCardException
 
 from mfa_kit.adapters.oath.applet import Applet, read_device_info
 from mfa_kit.adapters.oath.deadline import DeadlineThread
-from mfa_kit.adapters.oath.pcsc import SCARD, Wire, card_faults, reader_names, reader_states
+from mfa_kit.adapters.oath.pcsc import SCARD, Wire, busy_readers, card_faults, in_use_fault, reader_names, reader_states
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import without_controls
@@ -34,11 +34,20 @@ class Keys:
         """Return a value that changes when a card is inserted or removed. No command is sent to a card."""
         return reader_states()
 
-    def look(self) -> tuple[list[OathKey], list[DeviceFault]]:
-        """Return the keys that respond, and a DeviceFault for each other card. Skip empty readers."""
+    def look(self, wanted: str | None = None) -> tuple[list[OathKey], list[DeviceFault]]:
+        """Return the keys that respond, and a DeviceFault for each other card. Skip empty readers.
+
+        If `wanted` is the name of a reader, only this reader is opened. Otherwise a card that another program has open
+        is not opened, because selecting an applet ends the other program's session.
+        """
         found, wrong = [], []
-        for reader in reader_names():
+        readers = reader_names()
+        named = [reader for reader in readers if wanted in {reader, without_controls(reader)}]
+        busy = [] if named else busy_readers()
+        for reader in named or readers:
             try:
+                if reader in busy:
+                    raise in_use_fault(reader)
                 with self._wire(reader) as wire, card_faults(reader):
                     info = read_device_info(wire)
                     found.append(Applet(wire, say=self._say).describe(info))

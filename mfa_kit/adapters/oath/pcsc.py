@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from smartcard import scard
 from smartcard.CardConnection import CardConnection
@@ -22,8 +23,11 @@ from yubikit.core.smartcard import ApduError, SmartCardConnection
 from mfa_kit.adapters.oath.deadline import DeadlineThread
 from mfa_kit.core.errors import DeviceFault, NoApplet
 from mfa_kit.core.text import without_controls
+from mfa_kit.posix.card_readers import CardReader, card_readers, opened, readers_in_use
 from mfa_kit.posix.processes import processes_with
 from mfa_kit.posix.unix_sockets import listens
+
+T = TypeVar("T")
 
 # The time limit, in seconds, for one command with all parts of its response.
 COMMAND = 6.0
@@ -73,11 +77,13 @@ def with_le(apdu: bytes, *, t0: bool = False) -> bytes:
 class Wire(SmartCardConnection):
     """A connection to the card in a reader, in PC/SC's shared mode. yubikit uses it to send commands with pyscard.
 
-    The connection holds a PC/SC transaction, so that other programs wait and cannot select another applet.
+    The connection holds a PC/SC transaction, so that other programs wait and cannot select another applet. Set
+    `unlocked` before a command that lets the card accept commands that need a password: the card is then reset at the
+    end. Otherwise it is left as it is, because a reset would end the sessions of other programs.
     """
 
     def __init__(self, reader: str) -> None:
-        self.reader, self.exchanges = reader, 0
+        self.reader, self.exchanges, self.unlocked = reader, 0, False
         self._thread = DeadlineThread()
         self._card: PCSCCardConnection | None = None
         self._limit, self._tick = COMMAND, lambda _: None
@@ -92,7 +98,8 @@ class Wire(SmartCardConnection):
 
     def _open(self) -> TRANSPORT:
         self._card = PCSCCardConnection(self.reader)
-        self._card.connect()
+        opened.append(self.reader)
+        self._card.connect(disposition=scard.SCARD_LEAVE_CARD)
         status = RESET
         for _ in range(RESETS):
             status = scard.SCardBeginTransaction(self._card.hcard)
@@ -153,20 +160,23 @@ class Wire(SmartCardConnection):
         return DeviceFault(f"the key in {without_controls(self.reader)} sends an endless answer", REPLUG)
 
     def close(self) -> None:
-        """Power down the card after its last command has ended."""
+        """Disconnect from the card after its last command has ended."""
         self._thread.close(self._hang_up)
 
     def _hang_up(self) -> None:
-        """Power down the card, so that no other program finds it unlocked.
+        """Disconnect. Reset the card if it may be unlocked, so that no other program finds it unlocked.
 
         pyscard's __del__ then has nothing left to do.
         """
         card = self._card
         if card is not None:
+            if self.unlocked:
+                card.disposition = scard.SCARD_RESET_CARD
             for act in (card.disconnect, card.release):
                 with suppress(SmartcardException):
                     act()
             card.hcontext = None
+            opened.remove(self.reader)
 
 
 @contextmanager
@@ -193,8 +203,7 @@ def _pcsc(name: str, status: int) -> DeviceFault:
     if status in GONE:
         return DeviceFault(f"the key in {name} was removed", "plug it in and try again")
     if status == HELD:
-        held = _holders() or "; it may be GnuPG's scdaemon, a browser or Yubico Authenticator"
-        return DeviceFault(f"another program is using the key in {name}", f"close that program and try again{held}")
+        return in_use_fault(name)
     if status == REFUSED:
         return DeviceFault(
             f"polkit does not allow this session to use the key in {name}",
@@ -205,6 +214,15 @@ def _pcsc(name: str, status: int) -> DeviceFault:
     if status in UNRESPONSIVE:
         return DeviceFault(f"the card in {name} does not answer", REPLUG)
     return DeviceFault(f"PC/SC cannot reach the key in {name}: {_message(status)}", REPLUG)
+
+
+def in_use_fault(reader: str) -> DeviceFault:
+    """Return the error for a card that another program has open."""
+    held = _holders() or "; it may be GnuPG's scdaemon, a browser or Yubico Authenticator"
+    return DeviceFault(
+        f"the card in {without_controls(reader)} is in use by another program",
+        f"close that program and try again{held}",
+    )
 
 
 def _message(status: int) -> str:
@@ -218,30 +236,21 @@ def _holders() -> str:
     return f"; programs using smart cards now: {', '.join(found)}" if found else ""
 
 
-def reader_states() -> list[tuple[str, bool]]:
-    """Return the name of each reader and whether it reports a card, or an empty list if PC/SC is not available.
+def reader_states() -> list[CardReader]:
+    """Return the state of each reader, or an empty list if PC/SC is not available. No command is sent to a card."""
+    return _ask(card_readers)
 
-    No command is sent to a card.
-    """
 
-    def look() -> list[tuple[str, bool]]:
-        status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-        # After a failure, there is no PC/SC context to release.
-        if status != scard.SCARD_S_SUCCESS:
-            return []
-        try:
-            _, names = scard.SCardListReaders(context, [])
-            # pyscard 2.3.1 accepts only ASCII names in this call.
-            plain_names = [(name, scard.SCARD_STATE_UNAWARE) for name in names if name.isascii()]
-            _, states = scard.SCardGetStatusChange(context, 0, plain_names)
-            present = {name for name, event, _ in states if event & scard.SCARD_STATE_PRESENT}
-            return [(name, name in present) for name in names]
-        finally:
-            scard.SCardReleaseContext(context)
+def busy_readers() -> list[str]:
+    """Return the names of the readers whose cards only other programs have open. No command is sent to a card."""
+    return _ask(readers_in_use)
 
+
+def _ask(call: Callable[[], list[T]]) -> list[T]:
+    """Make a call to PC/SC. Return its list, or an empty list if it fails or does not end within COMMAND."""
     thread = DeadlineThread()
     try:
-        return thread.call(look, seconds=COMMAND)
+        return thread.call(call, seconds=COMMAND)
     except (TimeoutError, *SCARD):
         return []
     finally:

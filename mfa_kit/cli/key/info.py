@@ -46,7 +46,11 @@ def info(
         settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin
     )
     oath = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
-    plugged = look((FidoSource(fido, count=count), OathSource(oath, beside=fido.find_same_device)))
+    sources = (
+        FidoSource(fido, count=count, wanted=wanted),
+        OathSource(oath, beside=fido.find_same_device, wanted=wanted),
+    )
+    plugged = look(sources)
     chosen = _choose(wanted, plugged, settings.interaction)
     row, failed = _read(chosen)
     row |= user_cells(chosen, key_users(settings))

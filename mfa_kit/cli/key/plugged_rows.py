@@ -22,7 +22,8 @@ class PluggedRows:
 def look(sources: Sequence[KeySource]) -> PluggedRows:
     """Return the keys of all sources, and the errors.
 
-    If a key was found, errors of cards without an OATH applet are left out.
+    If a key was found, errors of cards without an OATH applet are left out. An error that several sources report is
+    returned once.
     """
     found: list[KeyRow] = []
     faults: list[MfaKitError] = []
@@ -33,7 +34,7 @@ def look(sources: Sequence[KeySource]) -> PluggedRows:
         except MfaKitError as fault:
             missing.append(fault)
             continue
-        faults += wrong
+        faults = [*{str(fault): fault for fault in [*faults, *wrong]}.values()]
         found = _joined(found, rows)
     return PluggedRows(found, [fault for fault in faults if not (found and isinstance(fault, NoApplet))], missing)
 

@@ -84,15 +84,18 @@ class KeySource(Protocol):
 class FidoSource:
     """Finds FIDO security keys.
 
-    With `count`, the details of a key include the number of its resident credentials. Counting them needs the PIN.
+    With `count`, the details of a key include the number of its resident credentials. Counting them needs the PIN. If
+    `wanted` is the name of a reader, no other reader is opened.
     """
 
-    def __init__(self, keys: "wiring.security_keys.SecurityKeys", *, count: bool = False) -> None:
-        self._keys, self._count = keys, count
+    def __init__(
+        self, keys: "wiring.security_keys.SecurityKeys", *, count: bool = False, wanted: str | None = None
+    ) -> None:
+        self._keys, self._count, self._wanted = keys, count, wanted
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
         """Return a row per key, and an error for each key that could not be read."""
-        infos, faults = self._keys.infos()
+        infos, faults = self._keys.infos(self._wanted)
         return [_fido_row(info, details=partial(self._details, info.plugged.where)) for info in infos], faults
 
     def state(self) -> object:
@@ -109,15 +112,22 @@ class OathSource:
     """Finds keys with an OATH applet.
 
     The function `beside` takes the name of the reader that has an OATH key. If the same device is also a FIDO key,
-    `beside` returns the USB device path or reader name of that FIDO key, otherwise None.
+    `beside` returns the USB device path or reader name of that FIDO key, otherwise None. If `wanted` is the name of a
+    reader, no other reader is opened.
     """
 
-    def __init__(self, keys: "wiring.oath_keys.OathKeys", *, beside: Callable[[str], str | None]) -> None:
-        self._keys, self._beside = keys, beside
+    def __init__(
+        self,
+        keys: "wiring.oath_keys.OathKeys",
+        *,
+        beside: Callable[[str], str | None],
+        wanted: str | None = None,
+    ) -> None:
+        self._keys, self._beside, self._wanted = keys, beside, wanted
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
         """Return a row per key, and an error for each reader in which no key could be read."""
-        found, faults = self._keys.look()
+        found, faults = self._keys.look(self._wanted)
         return [self._row(key) for key in found], faults
 
     def _row(self, key: OathKey) -> KeyRow:

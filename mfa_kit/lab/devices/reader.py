@@ -205,12 +205,12 @@ class Readers:
         return seat
 
     def swap(self, card: SimulatedCard, reader: int = 0) -> bool:
-        """Replace the card in a reader. Return True, or False if the reader is empty.
+        """Replace the card in a reader. Return True, or False if the reader is empty or has a card with another ATR.
 
-        pcscd does not notice the new card until it powers the card up again.
+        pcscd does not notice the new card, because it reads the ATR only when it powers a card.
         """
         seat = self._seats.get(reader)
-        if seat is None or not seat.alive:
+        if seat is None or not seat.alive or seat.card.atr != card.atr:
             return False
         seat.card.gone.set()
         card.gone.clear()
