@@ -13,7 +13,7 @@ DATA = Path(__file__).with_name("data")
 # Text for people, whose wording may change.
 PROSE = {"standing", "clean", "why", "reason"}
 # Fields that later versions added.
-NEWER = {"key", "user_backup", "admin_backup", "clock_offset"}
+NEWER = {"remarks", "key", "user_backup", "admin_backup", "clock_offset"}
 GOES_ON = {
     "activate": "mfa-kit rollout activate -i {state}/identity.txt --output json",
     "clean": "mfa-kit orphans clean --older-than 0s --yes --output json",

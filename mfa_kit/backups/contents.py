@@ -1,43 +1,45 @@
 """The contents of a backup, and the device that the backup belongs to."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Backup, Call, Intent, Method
-from mfa_kit.core.otp import Created
+from mfa_kit.core.models import ACCOUNT_ID, Backup, Call, Intent, Method
+from mfa_kit.core.otp import Created, Png
 from mfa_kit.core.places import Place
-
-# Matches the ID of an AWS account.
-ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """A decrypted backup.
 
-    `created` has the secret and the URI in the QR code. `label` is the label of the QR code, `ISSUER:DEVICE@ACCOUNT`.
-    `named` has the account, user and device in the path of the file, or is None if the file does not have the path of a
-    backup. `notes` are remarks on the QR code for the user.
+    `picture` has the QR code, and `created` the secret and the URI in it. `label` is the label of the QR code,
+    `ISSUER:DEVICE@ACCOUNT`. `named` has the account, user and device in the path of the file, or is None if the file
+    does not have the path of a backup. `unchecked` says what of the path was not compared with the label, or is None.
+    `notes` are remarks on the QR code for the user.
     """
 
     file: Place
+    picture: Png
     created: Created
     label: str
     named: Backup | None
+    unchecked: str | None
     notes: tuple[str, ...] = ()
 
 
 def device_and_account(label: str) -> tuple[str, str]:
-    """Return the device and the account (or its alias) in the label of a QR code; either may be empty."""
+    """Return the device and the account (or its alias) in the label of a QR code; either may be empty.
+
+    On an OATH key, the label has the device's IAM path before its name. The path is left out.
+    """
     device, _, account = label.rpartition(":")[2].rpartition("@")
-    return device, account
+    return device.rpartition("/")[2], account
 
 
 def is_account(text: str) -> bool:
     """Return whether a text is an account ID rather than an alias."""
-    return ACCOUNT.fullmatch(text) is not None
+    return ACCOUNT_ID.fullmatch(text) is not None
 
 
 def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from mfa_kit.backups.contents import Opened
 from mfa_kit.core import otp
-from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.errors import IntegrityFault, WrongPlace
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup, Intent
 from mfa_kit.core.otp import Mistake, Seed
@@ -25,6 +25,7 @@ class Drill(StrEnum):
     """The result of testing a backup, as the ledger stores it."""
 
     NOT_OPENED = "not opened"
+    WRONG_PLACE = "wrong place"
     PROVED = "proved"
     DIFFERS = "differs"
     SKIPPED = "skipped"
@@ -64,7 +65,8 @@ def drill_all(
         try:
             opened = open_backup(file)
         except IntegrityFault as fault:
-            yield Drilled(file=file, result=Drill.NOT_OPENED, fault=str(fault))
+            result = Drill.WRONG_PLACE if isinstance(fault, WrongPlace) else Drill.NOT_OPENED
+            yield Drilled(file=file, result=result, fault=str(fault))
             continue
         try:
             intent = intent_of(opened)
@@ -133,7 +135,9 @@ class KeyDrill:
         return Drilled(file=opened.file, result=Drill.PROVED if shown == right else Drill.DIFFERS)
 
 
-def has_passed(drilled: Iterable[Drilled]) -> bool:
-    """Return whether at least one backup passed and none differed."""
+def exit_code_of(drilled: Iterable[Drilled]) -> int:
+    """Return 5 if a backup is in a wrong place, 0 if at least one backup passed and none differed, else 1."""
     results = {each.result for each in drilled}
-    return Drill.PROVED in results and Drill.DIFFERS not in results
+    if Drill.WRONG_PLACE in results:
+        return WrongPlace.exit_code
+    return 0 if Drill.PROVED in results and Drill.DIFFERS not in results else 1

@@ -1,22 +1,62 @@
 """Checks whether decrypted backups can be used, and whether they may be restored."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_account
-from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Intent
+from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPlace
+from mfa_kit.core.models import Backup, Intent
 from mfa_kit.core.places import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """The result of decrypting one backup: the label of its QR code and notes, or why the file cannot be used."""
+    """The result of decrypting one backup: the label of its QR code and notes, or why the file cannot be used.
+
+    `remarks` says what was not checked.
+    """
 
     file: Place
     label: str | None = None
+    remarks: tuple[str, ...] = ()
     fault: str | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathCheck:
+    """Compares the path of a backup with the label of its QR code, and with the ledger.
+
+    `users` returns the users whom the ledger names, by the account, the device and the run. With `accept_label`, a
+    difference is not an error.
+    """
+
+    users: Callable[[], Mapping[tuple[str, str, str], Collection[str]]] = dict
+    accept_label: bool = False
+
+    def __call__(self, file: Place, named: Backup | None, label: str) -> str | None:
+        """Return what was not compared, or which difference was accepted, or None.
+
+        `named` is the backup that the path names, or None if the file is not in ACCOUNT/USER/. A label without a device
+        or an account differs. Only an account's ID can be compared, not its alias. Raise WrongPlace if the label
+        names another device or account, or if the ledger names another user.
+        """
+        if named is None:
+            return f"named only by its label {label!r}, because it is not in ACCOUNT/USER/"
+        device, account = device_and_account(label)
+        users = self.users().get((named.account, named.device, named.run), (named.user,))
+        if device != named.device or (account != named.account and (is_account(account) or not account)):
+            difference = f"its label is {label!r}"
+        elif named.user not in users:
+            difference = f"it belongs to {' and '.join(sorted(users))} according to the ledger"
+        else:
+            return None if is_account(account) else f"account alias {account!r} of the label not compared"
+        if self.accept_label:
+            return f"accepted, although {difference}"
+        raise WrongPlace(
+            f"{file} is not the backup of {named.device} of {named.user} in account {named.account}: {difference}",
+            "move it to the right folder and name; if you are sure of this file, name it alone: --accept-label",
+        )
 
 
 def verify_files(files: Iterable[Place], open_backup: Callable[[Place], Opened]) -> Iterator[Verified]:
@@ -24,7 +64,8 @@ def verify_files(files: Iterable[Place], open_backup: Callable[[Place], Opened])
     for file in files:
         try:
             opened = open_backup(file)
-            yield Verified(file=file, label=opened.label, notes=opened.notes)
+            remarks = (opened.unchecked,) if opened.unchecked else ()
+            yield Verified(file=file, label=opened.label, remarks=remarks, notes=opened.notes)
         except IntegrityFault as fault:
             yield Verified(file=file, fault=str(fault))
 

@@ -1,12 +1,14 @@
 """Options for encrypted backups: their folder, their recipients, and the identities that decrypt them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mfa_kit.cli.value_types import Age, PlaceType
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.places import Place
 
 RECIPIENT = click.option(
     "-r",
@@ -40,6 +42,11 @@ LOCAL_BACKUPS = click.option(
     help="Write backups to this computer, although other computers share the ledger.",
 )
 
+ACCEPT_LABEL = click.option(
+    "--accept-label",
+    is_flag=True,
+    help="Accept this one FILE, although its path names another device or user than its label or the ledger.",
+)
 DRILLED_WITHIN = click.option(
     "--drilled-within",
     type=Age(),
@@ -48,6 +55,12 @@ DRILLED_WITHIN = click.option(
     metavar="AGE",
     help="Report devices whose backup was not tested in this time.",
 )
+
+
+def check_accepted(files: Sequence[Place], *, accept_label: bool) -> None:
+    """Raise UsageFault if --accept-label was given, but not exactly one file."""
+    if accept_label and len(files) != 1:
+        raise UsageFault("--accept-label is for one named file", "name one FILE, and repeat this for each such file")
 
 
 def identity(*, required: bool) -> Callable[[Any], Any]:

@@ -125,6 +125,10 @@ class OthersSeal(IntegrityFault):
     """The backup is intact, but none of the given identities (private keys) decrypts it."""
 
 
+class WrongPlace(IntegrityFault):
+    """The path of a backup names another device or user than the label in the backup, or than the ledger."""
+
+
 class Lockout(MfaKitError):
     """The request would lock a user out."""
 

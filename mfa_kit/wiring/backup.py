@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from mfa_kit.adapters.files.backup_names import backup_at
@@ -12,7 +13,7 @@ from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import Verified
 from mfa_kit.core.models import Backup, Intent, backup_name
 from mfa_kit.core.places import Place
-from mfa_kit.wiring.backup_opening import backup_reader, open_opener
+from mfa_kit.wiring.backup_opening import backup_reader, open_and_note, open_opener
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
@@ -23,38 +24,46 @@ from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.vault import open_age_files
 
 
-def show_backup(settings: Settings, file: Place, identities: Identities, out: Path) -> None:
+def show_backup(settings: Settings, file: Place, identities: Identities, out: Path, *, accept_label: bool) -> None:
     """Decrypt a backup and write its QR code as a PNG to the new file `out`, mode 0600, in an existing folder.
 
-    If the backup cannot be decrypted or has no QR code of a device, write nothing and raise IntegrityFault. Raise the
-    errors of `check_new` if the file cannot be written.
+    `accept_label` is as in PathCheck. If the backup cannot be decrypted, has no QR code of a device or is in a wrong
+    place, write nothing and raise IntegrityFault. Raise the errors of `check_new` if the file cannot be written.
     """
     harden()
     check_new(out)
-    with open_opener(settings, identities) as (opener_, _):
-        picture = opener_.checked_picture(file)
-    write_new_file(out, picture)
+    with open_opener(settings, identities, accept_label=accept_label) as (opener_, _):
+        opened = open_and_note(settings, opener_, file)
+    write_new_file(out, opened.picture)
 
 
-def verify_backups(settings: Settings, files: Iterable[Place], identities: Identities) -> list[Verified]:
+def verify_backups(
+    settings: Settings, files: Iterable[Place], identities: Identities, *, accept_label: bool
+) -> list[Verified]:
     """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used."""
     ahead = ReadAhead(backup_reader(settings))
-    with open_opener(settings, identities, read=ahead.read) as (opener_, ledger), ledger.lightly():
+    opening_ = open_opener(settings, identities, read=ahead.read, accept_label=accept_label)
+    with opening_ as (opener_, ledger), ledger.lightly():
         return list(opening.verify_files(ahead.over(files), opener_.open))
 
 
 def drill_backups(
-    settings: Settings, files: Iterable[Place], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
+    settings: Settings,
+    files: Iterable[Place],
+    identities: Identities,
+    judge: Callable[[Intent, Opened], Drilled],
+    *,
+    accept_label: bool,
 ) -> list[Drilled]:
     """Test backups: decrypt each file, and let `judge` decide whether the secret in it belongs to the device.
 
     Return one result per file. The ledger records the results of the files whose secret was compared with a code.
     """
-    with open_opener(settings, identities) as (opener_, ledger):
+    with open_opener(settings, identities, accept_label=accept_label) as (opener_, ledger):
         return list(
             drill.drill_all(
                 files,
-                open_backup=opener_.open,
+                open_backup=partial(open_and_note, settings, opener_),
                 intent_of=lambda found: intent_in(found, path_of=backup_records(ledger).path),
                 judge=judge,
                 record=lambda file, result: backup_records(ledger).record_drill(backup_name(file), result),
@@ -62,14 +71,16 @@ def drill_backups(
         )
 
 
-def open_restorable(settings: Settings, file: Place, identities: Identities) -> tuple[Intent, Opened]:
+def open_restorable(
+    settings: Settings, file: Place, identities: Identities, *, accept_label: bool = False
+) -> tuple[Intent, Opened]:
     """Decrypt a backup, so that its secret can be stored on a phone or an OATH key. Return an Intent and the content.
 
     The Intent names the MFA device to which the backup belongs. Raise UsageFault if that device was reported lost, and
-    IntegrityFault if the backup cannot be decrypted or names no device.
+    IntegrityFault if the backup cannot be decrypted, is in a wrong place or names no device.
     """
-    with open_opener(settings, identities) as (opener_, ledger):
-        opened, records = opener_.open(file), backup_records(ledger)
+    with open_opener(settings, identities, accept_label=accept_label) as (opener_, ledger):
+        opened, records = open_and_note(settings, opener_, file), backup_records(ledger)
         return opening.restorable(opened, path_of=records.path, losses_of=records.losses), opened
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.local_store import read_backup
+from mfa_kit.backups.contents import Opened
+from mfa_kit.backups.opening import PathCheck
 from mfa_kit.core.models import Call
 from mfa_kit.core.otp import Created, Secret
 from mfa_kit.core.places import Place
+from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import Settings
@@ -23,24 +26,45 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_opener(
-    settings: Settings, identities: Identities, *, read: Callable[[Place], bytes] | None = None
+    settings: Settings,
+    identities: Identities,
+    *,
+    read: Callable[[Place], bytes] | None = None,
+    accept_label: bool = False,
 ) -> Iterator[tuple["BackupOpener", "Ledger"]]:
     """Yield a pair: an object that decrypts backups with these identities, and the ledger that logs each decryption.
 
-    `read` replaces the function that returns the encrypted content of a backup.
+    `read` replaces the function that returns the encrypted content of a backup. `accept_label` is as in PathCheck.
     """
     harden()
-    with open_opener_with(settings, identities.read(), read=read) as both:
+    with open_opener_with(settings, identities.read(), read=read, accept_label=accept_label) as both:
         yield both
 
 
 @contextmanager
 def open_opener_with(
-    settings: Settings, secrets: "Secret[list[Identity]]", *, read: Callable[[Place], bytes] | None = None
+    settings: Settings,
+    secrets: "Secret[list[Identity]]",
+    *,
+    read: Callable[[Place], bytes] | None = None,
+    accept_label: bool = False,
 ) -> Iterator[tuple["BackupOpener", "Ledger"]]:
     """Yield the same pair as `open_opener`, for identities that have already been read."""
     with open_ledger(settings) as ledger:
-        yield _opener(settings, ledger.called, secrets, read), ledger
+        yield _opener(settings, ledger.called, secrets, read, path_check(ledger, accept_label=accept_label)), ledger
+
+
+def path_check(ledger: "Ledger", *, accept_label: bool) -> PathCheck:
+    """Return a PathCheck, which compares the path of a backup with its label and with the ledger."""
+    return PathCheck(users=cache(backup_records(ledger).users), accept_label=accept_label)
+
+
+def open_and_note(settings: Settings, opener: "BackupOpener", file: Place) -> Opened:
+    """Decrypt a backup, and print what of its path was not compared. Raise the errors of `BackupOpener.open`."""
+    opened = opener.open(file)
+    if opened.unchecked:
+        settings.progress.alert(f"note: {file}: {opened.unchecked}")
+    return opened
 
 
 def opener(settings: Settings, identities: Identities, log: Callable[[Call], None]) -> Callable[[Place], Created]:
@@ -48,7 +72,7 @@ def opener(settings: Settings, identities: Identities, log: Callable[[Call], Non
 
     The function returns the device's secret and key URI, as `open_created` does. It calls `log` for each decryption.
     """
-    return _opener(settings, log, identities.read(), None).created
+    return _opener(settings, log, identities.read(), None, PathCheck()).created
 
 
 def open_created(settings: Settings, file: Place, identities: Identities) -> Created:
@@ -70,7 +94,8 @@ def _opener(
     log: Callable[[Call], None],
     secrets: "Secret[list[Identity]]",
     read: Callable[[Place], bytes] | None,
+    check_path: PathCheck,
 ) -> "BackupOpener":
     from mfa_kit.adapters.files.opener import BackupOpener
 
-    return BackupOpener(log, secrets, read or backup_reader(settings))
+    return BackupOpener(log, secrets, read or backup_reader(settings), check_path)

@@ -26,7 +26,7 @@ from mfa_kit.core.models import GlassAction, backup_name, run_id, run_time
 from mfa_kit.core.otp import Seed
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.phone import SECRET
-from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
+from mfa_kit.wiring.backup_opening import backup_reader, open_and_note, open_opener_with
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
@@ -233,10 +233,13 @@ def sample_symbol(file: Place) -> "Symbol":
     return draw(Seed(bytes(SECRET)), *((named.device, named.account) if named else ("", "")))
 
 
-def open_backup(settings: Settings, file: Place, opened: OpenGlass) -> Opened:
-    """Decrypt a backup with an open identity. Raise IntegrityFault if it cannot be decrypted."""
-    with open_opener_with(settings, opened.identity.keys) as (opener, _):
-        return opener.open(file)
+def open_backup(settings: Settings, file: Place, opened: OpenGlass, *, accept_label: bool) -> Opened:
+    """Decrypt a backup with an open identity. `accept_label` is as in PathCheck.
+
+    Raise IntegrityFault if the backup cannot be decrypted or is in a wrong place.
+    """
+    with open_opener_with(settings, opened.identity.keys, accept_label=accept_label) as (opener, _):
+        return open_and_note(settings, opener, file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,7 +117,7 @@ def test_a_bad_file_is_an_error_message(name: str, desk: MfaKit, old: Pair, tmp_
 
 def test_an_unknown_parameter_does_not_stop_verify(desk: MfaKit, old: Pair) -> None:
     """Each backup is checked, and an unusual parameter of a QR code is printed as a note."""
-    uri = f"otpauth://totp/AWS:a@1?secret={'A' * 16}&counter=1&issuer=Other"
+    uri = f"otpauth://totp/AWS:alice@{ACCOUNT}?secret={'A' * 16}&counter=1&issuer=Other"
     odd = put(desk, "alice", old.recipient, picture(uri))
     good = sealed(desk, "bob", old.recipient)
     done = desk.run("backup", "verify", "--all", "-i", old.file, "--output", "json")

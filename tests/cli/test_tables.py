@@ -60,7 +60,10 @@ ROWS: dict[str, dict[str, object]] = {
         "detail": SAID,
     },
     "backup-list": {"account": "123456789012", "user": USER, "device": USER, "made": AT, "file": FILE},
-    "backup-verify": {"file": FILE, "opens": False, "label": f"Amazon Web Services:{USER}@123456789012", "fault": SAID},
+    "backup-verify": {
+        "file": FILE, "opens": False, "label": f"Amazon Web Services:{USER}@123456789012",
+        "remarks": ["hash not recorded"], "fault": SAID,
+    },
     "backup-prune": {"outcome": "removed", "user": USER, "device": USER, "why": SAID, "file": FILE, "fault": None},
     "backup-exposed": {
         "account": "123456789012", "user": USER, "device": USER, "since": AT, "until": AT, "recorded": True,

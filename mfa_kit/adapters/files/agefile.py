@@ -150,17 +150,25 @@ class AgeFiles:
         """
         return self._stores.folder(self._folder).alone()
 
-    def rekey(self, backup: Backup, keys: Secret[list[Identity]], *, proof: Secret[list[Identity]]) -> bool:
+    def rekey(
+        self,
+        backup: Backup,
+        keys: Secret[list[Identity]],
+        *,
+        proof: Secret[list[Identity]],
+        check_picture: Callable[[Backup, Png], None] = lambda _, __: None,
+    ) -> bool:
         """Decrypt a backup with `keys`, and replace its file with one that is encrypted to the current recipients.
 
-        The new file is read back before it replaces the old file. Return whether one of the identities in `proof` can
-        decrypt the new file. Raise IntegrityFault if no identity in `keys` can decrypt the old file, or if the new file
-        cannot be written.
+        `check_picture` raises IntegrityFault for a picture that does not belong to the backup. The new file is read
+        back before it replaces the old file. Return whether one of the identities in `proof` can decrypt the new file.
+        Raise IntegrityFault if no identity in `keys` can decrypt the old file, or if the new file cannot be written.
         """
         pictures: list[Png] = []
 
         def change(old: bytes) -> bytes:
             picture = _decrypted(backup.path, old, keys)
+            check_picture(backup, picture)
             pictures[:] = [picture]
             return encrypt(picture, [each.key for each in self._to])
 

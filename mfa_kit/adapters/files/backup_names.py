@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from mfa_kit.adapters.files.stores import Stores
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Backup, run_time
+from mfa_kit.core.models import ACCOUNT_ID, Backup, run_time
 from mfa_kit.core.places import Place
 
 SUFFIX = ".png.age"
@@ -35,15 +35,15 @@ def new_backup(folder: Place, *, account: str, user: str, device: str, run: str)
 
 
 def backup_at(path: Place) -> Backup | None:
-    """Return the backup with this path, or None if it is not the path of a backup."""
+    """Return the backup with this path, or None if the path does not end with `ACCOUNT/USER/DEVICE-RUN.png.age`."""
     name = NAME.fullmatch(path.name)
-    if name is None:
+    user, account = ([unquote(folder.name) for folder in path.absolute().parents[:2]] + ["", ""])[:2]
+    if name is None or not ACCOUNT_ID.fullmatch(account):
         return None
     try:
         run_time(name["run"])
     except ValueError:  # an impossible date, such as day 99
         return None
-    user, account = (unquote(above.name) for above in path.absolute().parents[:2])
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
 
 

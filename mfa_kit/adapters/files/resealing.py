@@ -1,21 +1,25 @@
 """Encrypts the backups of a folder again, to the current recipients."""
 
+from collections.abc import Callable
+
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.identities import recipients_of, split_by_recipients
 from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.core.models import Backup
-from mfa_kit.core.otp import Secret
+from mfa_kit.core.otp import Png, Secret
 
 
 class AgeResealer:
     """Decrypts backups with the given identities, and encrypts them to the recipients of `vault` (the new recipients).
 
     An identity is new if its public key is one of the new recipients. The other identities are old. SSH keys and
-    plugins count as old, because pyrage does not return their public keys.
+    plugins count as old, because pyrage does not return their public keys. `check_picture` is as in `AgeFiles.rekey`.
     """
 
-    def __init__(self, vault: AgeFiles, identities: Secret[list[Identity]]) -> None:
-        self._vault, self._all = vault, identities
+    def __init__(
+        self, vault: AgeFiles, identities: Secret[list[Identity]], check_picture: Callable[[Backup, Png], None]
+    ) -> None:
+        self._vault, self._all, self._check_picture = vault, identities, check_picture
         self._old, self._new = split_by_recipients(identities, vault.recipients())
 
     @property
@@ -37,7 +41,7 @@ class AgeResealer:
         If no identity is old, decrypt with the new ones. Return whether one of the given identities can decrypt the new
         file. Raise OthersSeal if no identity that was tried can decrypt the old file.
         """
-        return self._vault.rekey(backup, self._old, proof=self._all)
+        return self._vault.rekey(backup, self._old, proof=self._all, check_picture=self._check_picture)
 
     def reseal_with_new(self, backup: Backup) -> bool:
         """Decrypt a backup with the new identities, and encrypt it to the new recipients.
@@ -45,7 +49,7 @@ class AgeResealer:
         Return whether one of the given identities can decrypt the new file. Raise OthersSeal if no new identity can
         decrypt the old file.
         """
-        return self._vault.rekey(backup, self._new_identities(), proof=self._all)
+        return self._vault.rekey(backup, self._new_identities(), proof=self._all, check_picture=self._check_picture)
 
     def check_opens(self, backup: Backup) -> None:
         """Raise OthersSeal if no new identity can decrypt a backup."""

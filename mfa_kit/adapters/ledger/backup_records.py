@@ -20,6 +20,7 @@ WITHDRAW = "delete from seals where backup = $1 and since = $2"
 LEAVE_OUT = "update seals set until = $1 where backup = $2 and until is null and recipient not in ({})"
 CONFIRMED = "select distinct serial from journal where reached = 'confirmed'"
 OPENED = "select file, max(at) from events where operation = 'OpenBackup' and answer = 'OK' group by file"
+USERS = "select intent ->> 'account', intent ->> 'name', run, intent ->> 'user' from journal"
 DRILL = "insert into drills (at, backup, result) values ($1, $2, $3)"
 
 
@@ -107,6 +108,13 @@ class BackupRecords:
         """
         rows = self._tables.select("select backup from journal where reached in ('undone', 'revoked')", types="text?")
         return {backup for (backup,) in rows if backup}
+
+    def users(self) -> dict[tuple[str, str, str], set[str]]:
+        """Return the users of all devices in the journal, by the account, the name of the device and the run."""
+        users: dict[tuple[str, str, str], set[str]] = {}
+        for account, device, run, user in self._tables.select(USERS, types="text? text? text text?"):
+            users.setdefault((account, device, run), set()).add(user)
+        return users
 
     def losses(self, account: str | None, devices: Collection[str]) -> list[str]:
         """Return the IDs of the runs that reported one of these devices of an account as lost.

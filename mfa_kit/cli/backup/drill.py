@@ -9,7 +9,7 @@ from mfa_kit import wiring
 from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
 from mfa_kit.cli.backup.choice import of_user
-from mfa_kit.cli.backup_options import BACKUP_DIR, identity
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, check_accepted, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -25,6 +25,7 @@ from mfa_kit.wiring.settings import Settings
 @BACKUP_DIR
 @identity(required=True)
 @PASSPHRASE_FD
+@ACCEPT_LABEL
 @click.option(
     "--from",
     "source",
@@ -42,6 +43,7 @@ def drill(
     backup_dir: Place | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
+    accept_label: bool,
     source: str,
     wanted: str | None,
     password_stdin: bool,
@@ -50,8 +52,10 @@ def drill(
 ) -> int:
     """Test FILES, or all backups: compare a code from each device with its backup. The ledger records the results.
 
-    The exit code is 0 if at least one backup passes and no backup differs from its device, otherwise 1.
+    The exit code is 5 if the path of a backup names another device than its label, 0 if at least one backup passes and
+    no backup differs from its device, otherwise 1.
     """
+    check_accepted(files, accept_label=accept_label)
     judge: PhoneDrill | KeyDrill
     if source == "phone":
         settings.interaction.check(instead=use_case.INSTEAD)
@@ -65,7 +69,8 @@ def drill(
         chosen,
         wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         judge,
+        accept_label=accept_label,
     )
     rows = [{"file": str(each.file), "result": each.result, "fault": each.fault} for each in drilled]
     output.many("backup-drill", rows, empty="no backups to test")
-    return 0 if use_case.has_passed(drilled) else 1
+    return use_case.exit_code_of(drilled)

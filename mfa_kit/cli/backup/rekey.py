@@ -8,12 +8,13 @@ import click
 from mfa_kit import wiring
 from mfa_kit.backups.rekeying import Rekeyed
 from mfa_kit.cli import messages
-from mfa_kit.cli.backup_options import BACKUP_DIR, RECIPIENT, RECIPIENTS_FILE, identity
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, RECIPIENT, RECIPIENTS_FILE, check_accepted, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.shutdown import stop_on_signals
+from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.places import Place
@@ -23,31 +24,35 @@ COPIES = "older copies of the backups can still be opened with the old key"
 
 
 @click.command(cls=Verb, needs_config=False)
+@click.argument("file", type=PlaceType(), required=False)
 @BACKUP_DIR
 @identity(required=True)
 @PASSPHRASE_FD
 @RECIPIENT
 @RECIPIENTS_FILE
+@ACCEPT_LABEL
 def rekey(
     *,
+    file: Place | None,
     backup_dir: Place | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
+    accept_label: bool,
     settings: Settings,
     output: Output,
 ) -> int:
-    """Re-encrypt all backups to these recipients only. If the command is interrupted, run it again.
+    """Re-encrypt all backups, or only FILE, to these recipients only. If the command is interrupted, run it again.
 
     Older copies of the files can still be opened with the old key.
     """
     if not (to or to_files):
         raise UsageFault("no recipient was given, so no one could open the backups", "use -r RECIPIENT or -R FILE")
+    check_accepted([file] if file else [], accept_label=accept_label)
     if settings.dry_run:
-        output.one(
-            "backup-rekey", {"outcome": "planned", "backups": len(wiring.vault.stored_backups(settings, backup_dir))}
-        )
+        planned = wiring.rekey.files_to_rekey(wiring.vault.stored_backups(settings, backup_dir), file)
+        output.one("backup-rekey", {"outcome": "planned", "backups": len(planned)})
         return 0
     done = wiring.rekey.rekey(
         settings,
@@ -55,6 +60,8 @@ def rekey(
         wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         to,
         to_files,
+        only=file,
+        accept_label=accept_label,
         until=stop_on_signals,
         counted=partial(messages.with_bar, doing="rekey", plain=settings.still),
     )

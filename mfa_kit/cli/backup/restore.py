@@ -1,19 +1,23 @@
 """`mfa-kit backup restore`: put the secret of a backup on another phone or key."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shlex import quote
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.backup_options import identity
+from mfa_kit.backups.contents import Opened
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.core.models import Intent
 from mfa_kit.core.places import Place
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.wiring.settings import Settings
@@ -25,6 +29,7 @@ SCAN = "scan it with the new phone of {user}, then type the code that the phone 
 @click.argument("file", type=PlaceType())
 @identity(required=True)
 @PASSPHRASE_FD
+@ACCEPT_LABEL
 @click.option(
     "--to",
     "kind",
@@ -43,6 +48,7 @@ def restore(
     file: Place,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
+    accept_label: bool,
     kind: str,
     wanted: str | None,
     touch: bool,
@@ -56,27 +62,27 @@ def restore(
     If the device was reported lost, mfa-kit refuses, because anyone who finds the device sees the same codes.
     """
     identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+    open_file = partial(wiring.backup.open_restorable, settings, file, identities, accept_label=accept_label)
     if kind == "phone":
-        row = _restore_to_phone(file, identities, settings)
+        row = _restore_to_phone(file, open_file, settings)
     else:
         keys_here = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
-        row = _restore_to_key(file, identities, keys_here, wanted, touch=touch, path=path, settings=settings)
+        row = _restore_to_key(file, open_file, keys_here, wanted, touch=touch, path=path)
     output.one("backup-restore", row)
 
 
 def _restore_to_key(
     file: Place,
-    identities: "wiring.identities.Identities",
+    open_file: Callable[[], tuple[Intent, Opened]],
     keys: "wiring.oath_keys.OathKeys",
     wanted: str | None,
     *,
     touch: bool,
     path: str | None,
-    settings: Settings,
 ) -> ResultRow:
     """Put the secret of a backup on a key, and check with codes that the key has this secret. Return the result row."""
     key = keys.choose(wanted)
-    intent, opened = wiring.backup.open_restorable(settings, file, identities)
+    intent, opened = open_file()
     intent = intent if path is None else replace(intent, path=path)
     written = keys.card(key, now=time.time, touch=touch).restore(intent, opened.created)
     return {
@@ -89,11 +95,11 @@ def _restore_to_key(
     }
 
 
-def _restore_to_phone(file: Place, identities: "wiring.identities.Identities", settings: Settings) -> ResultRow:
+def _restore_to_phone(file: Place, open_file: Callable[[], tuple[Intent, Opened]], settings: Settings) -> ResultRow:
     """Show the QR code of a backup until a code proves that the phone scanned it. Return the result row."""
     person = settings.interaction
     person.check(instead=f"mfa-kit backup show {quote(str(file))} -i IDENTITY -o FILE, and scan FILE with the phone")
-    intent, opened = wiring.backup.open_restorable(settings, file, identities)
+    intent, opened = open_file()
     phone = Phone(time.time, interaction=person, draw=wiring.qr_code.draw, proof=PhoneProof(typed=1, scan=SCAN))
     phone.install(phone.check(intent, sealed=True), opened.created)
     phone.codes(intent)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.backup_options import identity
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -19,11 +19,19 @@ from mfa_kit.wiring.settings import Settings
 @click.argument("file", type=PlaceType())
 @identity(required=True)
 @PASSPHRASE_FD
+@ACCEPT_LABEL
 @click.option(
     "-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture; only you can read it."
 )
 def show_backup(
-    *, file: Place, keys: tuple[Path, ...], passphrase_fd: int | None, out: Path, settings: Settings, output: Output
+    *,
+    file: Place,
+    keys: tuple[Path, ...],
+    passphrase_fd: int | None,
+    accept_label: bool,
+    out: Path,
+    settings: Settings,
+    output: Output,
 ) -> None:
     """Decrypt FILE and write its QR code, unencrypted, to a new file."""
     if str(out) == "-":
@@ -33,6 +41,7 @@ def show_backup(
         file,
         wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         out,
+        accept_label=accept_label,
     )
     settings.progress.alert(f"{out} contains the secret unencrypted; delete it after scanning")
     output.one("backup-show", {"backup": str(file), "picture": str(out)})

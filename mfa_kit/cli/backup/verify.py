@@ -6,7 +6,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import messages
-from mfa_kit.cli.backup_options import BACKUP_DIR, identity
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, check_accepted, identity
 from mfa_kit.cli.key_options import PASSPHRASE_FD
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -22,6 +22,7 @@ from mfa_kit.wiring.settings import Settings
 @BACKUP_DIR
 @identity(required=True)
 @PASSPHRASE_FD
+@ACCEPT_LABEL
 def verify(
     *,
     files: tuple[Place, ...],
@@ -29,29 +30,38 @@ def verify(
     backup_dir: Place | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
+    accept_label: bool,
     settings: Settings,
     output: Output,
 ) -> int:
     """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if a file fails the check."""
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for the whole backup folder")
+    check_accepted(files, accept_label=accept_label)
     chosen = [each.path for each in wiring.vault.stored_backups(settings, backup_dir)] if everything else files
     tried = wiring.backup.verify_backups(
         settings,
         messages.with_bar(chosen, "verify", plain=settings.still),
         wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        accept_label=accept_label,
     )
     for each in tried:
         for note in each.notes:
             settings.progress.alert(f"note: {each.file}: {note}")
     rows = [
-        {"file": str(each.file), "opens": each.fault is None, "label": each.label, "fault": each.fault}
+        {
+            "file": str(each.file),
+            "opens": each.fault is None,
+            "label": each.label,
+            "remarks": each.remarks or None,
+            "fault": each.fault,
+        }
         for each in tried
     ]
     output.many(
         "backup-verify",
         rows,
         empty="" if files else f"no backups in {wiring.this_computer.backup_dir(backup_dir)}",
-        narrow=("file", "opens", "fault"),
+        narrow=("file", "opens", "remarks", "fault"),
     )
     return IntegrityFault.exit_code if any(each.fault for each in tried) else 0

@@ -8,6 +8,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.backups.contents import device_and_account
 from mfa_kit.break_glass import showing
+from mfa_kit.cli.backup_options import ACCEPT_LABEL
 from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -28,6 +29,7 @@ from mfa_kit.wiring.settings import Settings
     help="File from which other custodians removed their layers (break-glass pass).",
 )
 @click.option("--codes", is_flag=True, help="Show the codes of the device instead of its QR code.")
+@ACCEPT_LABEL
 @GLASS_DIR
 def open_backup(
     *,
@@ -35,6 +37,7 @@ def open_backup(
     keys: tuple[Path, ...],
     source: Path | None,
     codes: bool,
+    accept_label: bool,
     folder: Path | None,
     settings: Settings,
     output: Output,
@@ -56,7 +59,7 @@ def open_backup(
     glass_identity = wiring.break_glass.meet(glass, keys, person, only=source)
     wiring.break_glass.record(settings, glass.manifest, GlassAction.OPENED, glass_identity.names, backups=1)
     settings.progress.alert("the identity was opened, so replace it soon: mfa-kit break-glass rotate")
-    opened = wiring.break_glass.open_backup(settings, file, glass_identity)
+    opened = wiring.break_glass.open_backup(settings, file, glass_identity, accept_label=accept_label)
     if codes:
         showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)
     else:
