@@ -57,6 +57,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
             "--yes",
             "--accept-lockout",
             "--allow-older",
+            "--erase-oath",
             "--leave-without-mfa",
             "--lost",
             "--skip-bad",

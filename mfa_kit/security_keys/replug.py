@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.security_keys.authenticator import KeyInfo
+from mfa_kit.security_keys.authenticator import KeyInfo, PluggedKey
 from mfa_kit.security_keys.pin import check_reset, check_same, reset_key
 from mfa_kit.security_keys.ports import LOOK, PluggedKeys
 
@@ -30,13 +30,19 @@ class KeyReset:
     ) -> None:
         self._keys, self._progress, self._clock, self._sleep = keys, progress, clock, sleep
 
-    def reset(self, wanted: str | None, *, confirm: Callable[[str, KeyInfo], None]) -> KeyInfo:
+    def reset(
+        self,
+        wanted: str | None,
+        *,
+        confirm: Callable[[str, KeyInfo], None],
+        erased: Callable[[PluggedKey], None],
+    ) -> KeyInfo:
         """Erase a key after the user confirmed this, unplugged the key, plugged it in again and touched it.
 
         Return what the key reports about itself afterwards. `wanted` is the key's path or serial, or None for the only
         key. `confirm` takes a sentence that says what will be erased, and the KeyInfo of the key. It raises an error if
-        the user does not agree. Raise DeviceFault if the key cannot be reset, if the user is too late, or if another
-        key was plugged in.
+        the user does not agree. `erased` is called as soon as the key has answered that it was reset. Raise DeviceFault
+        if the key cannot be reset, if the user is too late, or if another key was plugged in.
         """
         with self._keys.open(wanted) as opened:
             before = opened.info()
@@ -56,9 +62,10 @@ class KeyReset:
             raise DeviceFault("several keys were plugged in, so nothing was erased", hint)
         [place] = came
         with self._keys.open(place) as opened:
-            check_same(before, opened.info())
+            check_same(before, again := opened.info())
             reset_key(opened)
         self._progress.alert("the key reports that it was reset")
+        erased(again.plugged)
         return self._read_again(place)
 
     def _read_again(self, place: str) -> KeyInfo:

@@ -101,6 +101,12 @@ class SecurityKeys:
 
         return same_device.find_same_device(reader)
 
+    def has_card_interface(self, key: PluggedKey) -> bool:
+        """Return whether a key on USB is a smart card reader too, according to the kernel."""
+        from mfa_kit.adapters.fido import hidraw
+
+        return hidraw.has_card_interface(key.where)
+
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager["FidoKey"]:
         """Return a context that opens the key whose device node, reader or serial is `wanted`.
 

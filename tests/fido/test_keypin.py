@@ -383,7 +383,7 @@ def test_a_policy_without_a_setting_is_an_error(bus: Bus, key: SimulatedKey, des
 
 
 def reset(desk: Desk) -> Result:
-    return desk.run("key", "reset", "--yes", "--key", "KEY-7", "--output", "json")
+    return desk.run("key", "reset", "--yes", "--erase-oath", "--key", "KEY-7", "--output", "json")
 
 
 def test_a_key_is_erased_after_it_was_plugged_in_again(
@@ -434,7 +434,7 @@ def test_the_key_that_was_confirmed_is_the_one_to_be_unplugged(
     monkeypatch.setattr(replug, "LOOK", 0.02)
     monkeypatch.setattr(replug, "PATIENCE", 0.5)
     monkeypatch.setattr(KeyReset, "_places", lambda _: next(looks, both))
-    done = desk.run("key", "reset", "--yes", "--key", "/dev/hidraw0")
+    done = desk.run("key", "reset", "--yes", "--erase-oath", "--key", "/dev/hidraw0")
     assert (done.code, has(twin, PIN)) == (3, True)
     assert "the key was not unplugged" in done.err
 
@@ -449,7 +449,7 @@ def test_if_several_keys_are_plugged_in_none_is_erased(
     monkeypatch.setattr(replug, "LOOK", 0.02)
     monkeypatch.setattr(replug, "PATIENCE", 0.5)
     monkeypatch.setattr(KeyReset, "_places", lambda _: next(looks, {"/dev/hidraw0", "/dev/hidraw1"}))
-    done = desk.run("key", "reset", "--yes", "--key", "/dev/hidraw0")
+    done = desk.run("key", "reset", "--yes", "--erase-oath", "--key", "/dev/hidraw0")
     assert (done.code, has(key, PIN)) == (3, True)
     assert "several keys were plugged in" in done.err
 

@@ -1,20 +1,33 @@
-"""Tests of `key reset` after the key has answered: the key is opened again, and the reset is reported in any case."""
+"""Tests of `key reset`: what it says about the OATH credentials of the key, and what happens after the key's answer."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import pytest
 from fido2 import hid
 
+from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.key import FidoKey
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.core.models import Entry, Intent, Method, Reached
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
-from mfa_kit.lab.devices.reader import SimulatedCard
-from mfa_kit.lab.devices.securitykey import SimulatedKey, lab_key
+from mfa_kit.lab.devices.oathcard import Credential, YkoathCard
+from mfa_kit.lab.devices.reader import YUBIKEY, SimulatedCard
+from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import KeyInfo
 from mfa_kit.security_keys.replug import KeyReset
 from tests import pcsc
+from tests.conftest import ACCOUNT, Result, bare
 from tests.fido.conftest import Bus, Desk, Hands
+from tests.fido.test_reader import HOLD
+from tests.oath.test_maker import TwoApplets
 
 PIN = "pin-5839-canary"
 RESET = "the key reports that it was reset"
@@ -46,7 +59,7 @@ def test_an_applet_that_must_be_selected_again_after_a_reset_is_reset(
     """FIDO2Applet refuses every command between the reset and the next SELECT. mfa-kit opens the key again."""
     key = lab_key(maker, pin=PIN)
     replug(FidoCard(key, reset_deselects=True))
-    done = desk.run("key", "reset", "--yes", "--key", pcsc.reader(0), "--output", "json")
+    done = desk.run("key", "reset", "--yes", "--erase-oath", "--key", pcsc.reader(0), "--output", "json")
     assert done.code == 0, done.err
     assert (key.client_pin.hash, json.loads(done.out)["outcome"], json.loads(done.out)["pin"]) == (None, "reset", False)
 
@@ -65,7 +78,7 @@ def test_a_reset_is_reported_if_the_key_cannot_be_read_afterward(
         monkeypatch.setattr(hid, "list_descriptors", list)
 
     monkeypatch.setattr(SimulatedKey, "reset", erase_and_vanish)
-    done = desk.run("key", "reset", "--yes", "--key", "KEY-7")
+    done = desk.run("key", "reset", "--yes", "--erase-oath", "--key", "KEY-7")
     assert (done.code, done.out, key.client_pin.hash) == (3, "", None)
     assert "the key reported that it was reset, but it cannot be read now: there is no FIDO key" in done.err
     assert "repeat the command" not in done.err
@@ -86,5 +99,170 @@ def test_a_reset_is_reported_before_an_interrupt(
         return read(opened)
 
     monkeypatch.setattr(FidoKey, "info", info)
-    done = desk.run("key", "reset", "--yes", "--key", "KEY-7")
+    done = desk.run("key", "reset", "--yes", "--erase-oath", "--key", "KEY-7")
     assert (done.code, RESET in done.err) == (130, True)
+
+
+ALICE, BOB = (f"AWS:{user}@{ACCOUNT}" for user in ("alice", "bob"))
+NOTHING_ERASED = "the reset may erase OATH credentials of users, so nothing was erased"
+
+
+@dataclass
+class Key:
+    """A key on USB that is a smart card reader with an OATH applet too. The user plugs it in again when asked."""
+
+    fido: SimulatedKey
+    oath: YkoathCard
+    desk: Desk
+
+    def reset(self, *options: str) -> Result:
+        return self.desk.run("key", "reset", "--yes", "--key", "KEY-7", *options)
+
+    @property
+    def erased(self) -> bool:
+        return self.fido.client_pin.hash is None
+
+
+@pytest.fixture(params=[True, False], ids=["erases OATH", "keeps OATH"])
+def erases(request: pytest.FixtureRequest) -> bool:
+    """Return whether a reset of the key also erases its OATH credentials, as that of pico-fido does."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def both(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands, erases: bool) -> Key:
+    """Plug in a key with two AWS credentials and one of another service. Its reader has the name of the key."""
+    oath = YkoathCard()
+    for label in (ALICE, BOB, "Example:carol"):
+        oath.credentials[label.encode()] = Credential(0x21, 6, bytes(20), touch=False)
+    behavior = KeyBehavior(erases=oath.erase) if erases else None
+    fido = lab_key(maker, model=KeyModel(product=YUBIKEY), pin=PIN, behavior=behavior)
+    bus.plug(fido, serial="KEY-7")
+    pcsc.plug(oath)
+    hands(bus, lambda: fido)
+    return Key(fido, oath, desk)
+
+
+def record(desk: Desk, user: str, reached: Reached, **key: Any) -> None:
+    """Write into this computer's ledger that a key has the device of a user."""
+    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"), **key)
+    with sqlite_ledger(desk.home) as ledger:
+        ledger.record(Entry(run=f"20261125T000000Z-{crc32(user.encode()):08x}", intent=intent, reached=reached))
+
+
+def test_a_reset_names_the_oath_credentials_before_and_after(both: Key, erases: bool) -> None:
+    """It names the users in the ledger too. A script must accept the loss."""
+    known = json.loads(both.desk.run("key", "info", "--output", "json").out)
+    record(both.desk, "alice", Reached.CONFIRMED, card=known["oath_identity"])
+    record(both.desk, "bob", Reached.CONFIRMED, hardware="12345678")
+    record(both.desk, "carol", Reached.REVOKED, hardware="12345678")
+    refused = both.reset()
+    assert (refused.code, both.erased, len(both.oath.credentials)) == (6, False, 3)
+    listed = f"{ALICE}, {BOB}, 1 credential of other services"
+    assert f"this key has OATH credentials: {listed}; on some keys, such as pico-fido, a reset erases" in refused.err
+    assert "users of this key, according to the ledger: alice, bob\n" in refused.err
+    assert NOTHING_ERASED in refused.err
+    assert "--erase-oath" in refused.err
+    done = both.reset("--erase-oath")
+    assert (done.code, both.erased, len(both.oath.credentials)) == (0, True, 0 if erases else 3), done.err
+    after = "the reset also erased OATH credentials" if erases else "after the reset, the key has OATH credentials"
+    assert f"{after}: {listed}" in done.err
+    assert ("mfa-kit replace USER" in done.err) == erases
+
+
+def test_a_locked_oath_applet_may_have_credentials(both: Key, erases: bool) -> None:
+    """Its password is not asked for. After the reset, an applet without a password and credentials lost what it had."""
+    both.oath.password = bytes(16)
+    refused = both.reset()
+    assert (refused.code, both.erased) == (6, False)
+    assert "this key may have OATH credentials (it is locked with a password)" in refused.err
+    done = both.reset("--erase-oath")
+    assert (done.code, both.erased) == (0, True)
+    assert (
+        "the key now has no OATH credentials; if it had any, they are gone" in done.err
+        if erases
+        else "after the reset, the key may have OATH credentials (it is locked with a password)" in done.err
+    )
+
+
+@pytest.mark.parametrize("erases", [True], indirect=True)
+def test_an_unreachable_oath_applet_may_have_credentials(both: Key) -> None:
+    """Another program has exclusive access to the reader."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, YUBIKEY],
+        env={**bare(), **pcsc.shared().env},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        refused = both.reset()
+        assert holder.stdin
+        holder.stdin.close()
+    assert (refused.code, both.erased) == (6, False)
+    assert "this key may have OATH credentials (" in refused.err
+    assert "another program" in refused.err
+
+
+@pytest.mark.parametrize("erases", [True], indirect=True)
+@pytest.mark.parametrize(
+    ("product", "serial"), [("Maker Key", None), (YUBIKEY, "12345678")], ids=["no match", "a match with two keys"]
+)
+def test_an_oath_key_that_cannot_be_matched_may_be_the_same_key(
+    both: Key, bus: Bus, maker: AttestationCa, product: str, serial: str | None
+) -> None:
+    """The reader has another name than the key, or two keys have the serial number of the OATH key."""
+    bus.unplug()
+    if serial:
+        bus.plug(lab_key(maker, model=KeyModel(product="A twin")), serial=serial)
+    bus.plug(lab_key(maker, model=replace(both.fido.model, product=product), pin=PIN), serial=serial or "KEY-7")
+    done = both.desk.run("key", "reset", "--yes", "--key", "/dev/hidraw1" if serial else "KEY-7")
+    assert done.code == 6
+    assert f"may have OATH credentials (the OATH key in {pcsc.reader(0)} may be the same device)" in done.err
+
+
+@pytest.mark.parametrize("erases", [True], indirect=True)
+@pytest.mark.parametrize("interface", ["0b", "03"])
+def test_a_key_with_a_card_interface_but_no_reader_may_have_credentials(
+    both: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interface: str
+) -> None:
+    """PC/SC does not know every key as a reader. The kernel lists the interfaces of a USB device."""
+    pcsc.plug()
+    device = tmp_path / "usb"
+    (device / "1-1:1.0").mkdir(parents=True)
+    (device / "busnum").write_text("3\n")
+    (device / "1-1:1.0" / "bInterfaceClass").write_text(f"{interface}\n")
+    (device / "1-1:1.1" / "hid").mkdir(parents=True)
+    (tmp_path / "class" / "hidraw0").mkdir(parents=True)
+    (tmp_path / "class" / "hidraw0" / "device").symlink_to(device / "1-1:1.1" / "hid")
+    monkeypatch.setattr(hidraw, "SYSFS", tmp_path / "class")
+    done = both.reset()
+    assert (done.code, both.erased) == ((6, False) if interface == "0b" else (0, True)), done.err
+    assert ("PC/SC does not list the key as a smart card reader" in done.err) == (interface == "0b")
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_key_in_a_reader_has_its_oath_credentials_there(desk: Desk, maker: AttestationCa, replug: Replug) -> None:
+    """An OATH key in another reader is another key."""
+    card = TwoApplets(FidoCard(lab_key(maker, pin=PIN)))
+    card.fido.key.behavior = KeyBehavior(erases=card.erase)
+    reset = ("key", "reset", "--yes", "--key", pcsc.reader(0))
+    card.credentials[ALICE.encode()] = Credential(0x21, 6, bytes(20), touch=False)
+    replug(card)
+    assert desk.run(*reset).code == 6
+    done = desk.run(*reset, "--erase-oath")
+    assert (done.code, card.credentials) == (0, {})
+    assert f"the reset also erased OATH credentials: {ALICE}" in done.err
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_script_needs_no_option_for_a_key_without_oath_credentials(
+    desk: Desk, maker: AttestationCa, replug: Replug
+) -> None:
+    """The OATH applet in the key's own reader is empty."""
+    replug(TwoApplets(FidoCard(lab_key(maker, pin=PIN))))
+    done = desk.run("key", "reset", "--yes", "--key", pcsc.reader(0))
+    assert done.code == 0, done.err
+    assert "OATH" not in done.err

@@ -146,7 +146,7 @@ COMMANDS: dict[str, Command] = {
         "key pin change --pin-stdin", f"{PIN}\n{PIN}0\n", pin=PIN, insert=_blocked
     ),
     "policy": Command("key pin policy --min-length 8 --pin-stdin --yes --key KEY-7", f"{PIN}\n", pin=PIN),
-    "reset": Command("key reset --yes --key KEY-7", insert=_to_be_erased),
+    "reset": Command("key reset --yes --erase-oath --key KEY-7", insert=_to_be_erased),
     "enroll": Command("enroll USER --with fido2 MDS", insert=_registering),
     "station": Command("rollout station PLAN MDS", typed=()),
 }

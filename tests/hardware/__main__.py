@@ -94,7 +94,7 @@ def writes(key: str, pin: str, other: str) -> Iterator[Step]:
     yield Step(("verify", "fido2", *stdin), f"{pin}\n", "touch and PIN work; its attestation")
     yield Step(("key", "pin", "change", *stdin), f"{pin}\n{other}\n", "the PIN is changed")
     yield Step(("key", "info", "--count", *stdin), f"{other}\n", "the key has the other PIN", ("fido_pin",))
-    yield Step(("key", "reset", "--yes", *which), "", "the key is erased after it is plugged in again")
+    yield Step(("key", "reset", "--yes", "--erase-oath", *which), "", "the key is erased after it is plugged in again")
     yield Step(READS[-1][0], "", "the erased key is blank", ())
 
 

@@ -5,7 +5,7 @@ released when the process of the run ends, even if the process is killed.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Self
 
@@ -124,6 +124,14 @@ class Ledger:
     def entries(self, account: str) -> list[Entry]:
         """Return all journal entries of an account, oldest run first, including those of removed devices."""
         return [each for each in self._entries("true") if each.intent.account == account]
+
+    def users_of_key(self, names: Collection[str]) -> list[str]:
+        """Return the users whose devices are on a key, by name, in all accounts.
+
+        `names` are the serial or label of the key, and the identity of its OATH applet.
+        """
+        intents = [each.intent for each in self._entries("reached not in ('intent', 'undone', 'revoked')")]
+        return sorted({each.user for each in intents if {each.hardware, each.card} & {*names}})
 
     def recipients(self, account: str) -> dict[str, str]:
         """Return the latest recipient of each user's own copies of backups, by user name."""

@@ -35,11 +35,11 @@ def look(sources: Sequence[KeySource]) -> PluggedRows:
             missing.append(fault)
             continue
         faults = [*{str(fault): fault for fault in [*faults, *wrong]}.values()]
-        found = _joined(found, rows)
+        found = join_rows(found, rows)
     return PluggedRows(found, [fault for fault in faults if not (found and isinstance(fault, NoApplet))], missing)
 
 
-def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
+def join_rows(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
     """Add the keys in `rows`, which come from one source, to the keys in `found`, which come from earlier sources.
 
     If two rows are about the same key, they become one row. Two rows with the same serial are about the same key if

@@ -24,7 +24,7 @@ class KeyRow:
     names or USB device paths of the key. `names` are further names that `--key` accepts. `details` has a function for
     each source, and each function reads more from the key. One device can be both an OATH key and a FIDO key. In the
     row of an OATH key, `beside` is a function that returns the USB device path or reader name of the FIDO key in the
-    same device, or None if there is none.
+    same device, or None if there is none. `oath` is the OATH key, or None in the row of a FIDO key.
     """
 
     key: str
@@ -36,6 +36,7 @@ class KeyRow:
     names: tuple[str, ...] = ()
     details: tuple[Callable[[], ResultRow], ...] = ()
     beside: Callable[[], str | None] = lambda: None
+    oath: OathKey | None = None
 
     def answers_to(self, name: str) -> bool:
         """Return whether `name` is the key's serial, or is in `where` or `names`."""
@@ -52,6 +53,7 @@ class KeyRow:
             own={**self.own, **{name: cell for name, cell in other.own.items() if self.own.get(name) is None}},
             names=(*self.names, *other.names),
             details=(*self.details, *other.details),
+            oath=self.oath or other.oath,
         )
 
     def common(self) -> dict[str, Cell]:
@@ -136,6 +138,7 @@ class OathSource:
             names=(key.reader, key.identity),
             details=(partial(self._details, key),),
             beside=partial(self._beside, key.reader),
+            oath=key,
         )
 
     def state(self) -> object:

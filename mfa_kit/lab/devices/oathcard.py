@@ -276,9 +276,13 @@ class YkoathCard:
     def _reset(self, apdu: Apdu) -> bytes:
         if (apdu.p1, apdu.p2) != (0xDE, 0xAD):
             raise ApduRefusal(StatusWord.WRONG_DATA)
+        self.erase()
+        return b""
+
+    def erase(self) -> None:
+        """Forget the credentials, the password and the identity."""
         self.credentials.clear()
         self.password, self.identity = None, secrets.token_bytes(8)
-        return b""
 
     # The methods for the password.
 

@@ -95,6 +95,9 @@ class KeyBehavior:
     `hide` has the flags that the key never sets in authenticatorData. `keep` makes every credential resident.
     `reset_within` is the time in seconds after power-up in which the key accepts a reset. `configurable` is whether the
     key supports authenticatorConfig.
+
+    `erases` is called by a reset. With `YkoathCard.erase`, a reset also erases the OATH applet of the same key, as in
+    pico-fido, whose cbor_reset erases all of its flash memory.
     """
 
     touch: float | None = 0.0
@@ -106,6 +109,7 @@ class KeyBehavior:
     keep: bool = False
     reset_within: float = 10.0
     configurable: bool = True
+    erases: Callable[[], None] = lambda: None
 
 
 class SimulatedKey:
@@ -149,6 +153,7 @@ class SimulatedKey:
         self.client_pin = ClientPin(shortest=self._factory)
         self.resident.clear()
         self._secret = CredentialSecret()
+        self.behavior.erases()
 
     def power_up(self) -> None:
         """Restart the key, as if it had just been plugged in."""
