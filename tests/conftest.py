@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, settings
 from mfa_kit.cli import terminal
 from mfa_kit.cli.main import run
 from mfa_kit.core.models import Backup
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.lab.aws.server import Lab
 from tests.cheap_scrypt import cheap_scrypt, seal
 from tests.ledgers import KINDS, Place
@@ -95,6 +96,13 @@ def _signals_are_heard() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_are_over() -> Iterator[None]:
+    """Forget at the end of each test that Ctrl-C arrived in it."""
+    yield
+    INTERRUPTS.forget()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -14,6 +16,7 @@ from mfa_kit import __version__
 from mfa_kit.cli import environment, messages
 from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.unforeseen import STOPS, InternalError, innermost, notes_of
 
 # The commands by name. tests/test_imports.py treats each function that is named here as an import.
@@ -270,8 +273,6 @@ COMMANDS: Rows = {
 }
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": environment.PREFIX}
 INTERRUPTED = 130
-# The number of seconds after which a Ctrl-C that arrived in a finalizer is sent again.
-AGAIN = 0.05
 # The number of allocations between two garbage collections. boto3 creates about 100,000 objects that live until exit.
 # Collecting every 700 allocations, as Python does by default, would take a sixth of the run time and free nothing.
 GARBAGE_AT = 200_000
@@ -308,7 +309,8 @@ def run(args: list[str] | None = None) -> int:
     """Run a command line and return its exit code. An error is printed on stderr as a message and a hint."""
     try:
         _refuse_windows()
-        code = cli.main(args, prog_name="mfa-kit", standalone_mode=False, terminal_width=_width())
+        with _lost_interrupts_raised():
+            code = cli.main(args, prog_name="mfa-kit", standalone_mode=False, terminal_width=_width())
     except click.exceptions.NoArgsIsHelpError as page:
         click.echo(page.message, err=True)
         return page.exit_code
@@ -325,6 +327,15 @@ def run(args: list[str] | None = None) -> int:
     except BaseException as error:  # noqa: BLE001 - every other exception is a bug of mfa-kit, and is reported
         return _unforeseen(error, sys.argv[1:] if args is None else args)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _lost_interrupts_raised() -> Iterator[None]:
+    """Raise KeyboardInterrupt in place of the result or the error of a command during which Ctrl-C was lost."""
+    try:
+        yield
+    finally:
+        INTERRUPTS.check()
 
 
 def _refuse_windows() -> None:
@@ -388,29 +399,26 @@ def _report_unraised(happened: Any) -> None:
 
     `happened` is the argument that Python passes to `threading.excepthook` and `sys.unraisablehook`.
     """
-    error = happened.exc_value
-    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-        _interrupt_again()
+    _report_lost(happened.exc_value)
+
+
+def _report_lost(error: BaseException | None) -> None:
     if error is not None and not isinstance(error, STOPS):
         messages.print_error(str(InternalError.of(error)))
-
-
-def _interrupt_again() -> None:
-    """Send SIGINT to the main thread a moment later.
-
-    Ctrl-C may arrive while a finalizer runs, for example one of the import system. Python drops exceptions in
-    finalizers, so the KeyboardInterrupt would be lost. The finalizer is still running when this function is called, so
-    the signal must come later.
-    """
-    main_thread = threading.main_thread()
-    if sys.platform != "win32":  # Windows has no pthread_kill, and mfa-kit refuses to run there
-        later = threading.Timer(AGAIN, lambda: signal.pthread_kill(main_thread.ident or 0, signal.SIGINT))
-        later.daemon = True
-        later.start()
 
 
 def main() -> None:
     gc.set_threshold(GARBAGE_AT)
     threading.excepthook = sys.unraisablehook = _report_unraised
+    sys.excepthook = lambda _kind, error, _trace: _report_lost(error)  # awscrt calls it for an error in a callback
+    heard = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    if heard:
+        signal.signal(signal.SIGINT, INTERRUPTS.arrive)
     _fill()
-    sys.exit(run())
+    try:
+        code = run()
+        if heard:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:  # it arrived while the result or the error was reported
+        code = INTERRUPTED
+    sys.exit(code)

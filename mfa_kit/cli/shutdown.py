@@ -13,6 +13,8 @@ from typing import NoReturn
 
 from mfa_kit.cli.messages import BACK, print_error
 from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.stopping import INTERRUPTS
+from mfa_kit.posix.signals import not_ignored
 
 ENDING = "Stopping: finishing {}. Press Ctrl-C again to stop now."
 # The maximum number of seconds for reporting why a process ends at once. A stopped terminal or a full pipe can block
@@ -48,6 +50,7 @@ def stop_on_signals(
     """On the first SIGINT or SIGTERM, set `stop`, print which work will still be finished, and call `also`.
 
     `waits_for` returns a description of that work. On the second signal, call `break_off` and raise KeyboardInterrupt.
+    A signal that is ignored, such as SIGINT in the background of a shell script, stays ignored.
 
     Yield an event that shows whether a signal arrived. `stop` does not show this, because other code can set it too.
     """
@@ -56,7 +59,7 @@ def stop_on_signals(
     def end(*_: object) -> None:
         if asked.is_set():
             break_off()
-            raise KeyboardInterrupt
+            INTERRUPTS.arrive()
         ending = ENDING.format(waits_for() or "what is in progress")
         asked.set()
         stop.set()
@@ -65,7 +68,7 @@ def stop_on_signals(
         for act in also:
             act()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in not_ignored((signal.SIGINT, signal.SIGTERM))}
     try:
         yield asked
     finally:

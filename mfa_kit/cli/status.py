@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.core.recorders import Recorders
-from mfa_kit.core.stopping import Stop
+from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.user_names import resolve_user
@@ -101,8 +102,8 @@ def _ask_about_each_user(
     progress: LiveProgress,
 ) -> list[use_case.DeviceStatus]:
     """Ask IAM about each of these users and each of their devices, and return the status of each device."""
-    looked = pool.map(
-        lambda name: use_case.read_status_while_there(name, caller=opened.caller, desk=opened.desk), names
+    looked = map_in(
+        pool, lambda name: use_case.read_status_while_there(name, caller=opened.caller, desk=opened.desk), names
     )
     with counting(progress, "reading users", looked, len(names)) as counted:
         return list(chain.from_iterable(counted))
@@ -122,7 +123,9 @@ def _read_lists(
     user with a virtual device, devices of other types are left out.
     """
     with progress.showing("reading devices"):
-        found = read_user_devices(opened.desk.inventory, opened.account, names, max_age=max_age, each=pool.map)
+        found = read_user_devices(
+            opened.desk.inventory, opened.account, names, max_age=max_age, each=partial(map_in, pool)
+        )
     for why in found.denied:
         progress.alert(f"more users are looked up one by one, because a list cannot be read: {why}")
     if found.report is not None:

@@ -16,6 +16,7 @@ import click
 
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import one_line
 
 T = TypeVar("T")
@@ -162,11 +163,11 @@ def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
     """Return a function that waits for a number of seconds, and counts down long waits if there is a status line."""
     progress = find_progress(plain=plain)
 
-    def sleep(seconds: float) -> None:
+    def wait(seconds: float) -> None:
         if seconds < LONG:
-            return time.sleep(seconds)
+            return sleep(seconds)
         end = time.monotonic() + seconds
         with progress.showing(lambda: f"waiting, {math.ceil(max(end - time.monotonic(), 0))} s left"):
-            return time.sleep(seconds)
+            return sleep(seconds)
 
-    return sleep
+    return wait

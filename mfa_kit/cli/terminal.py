@@ -24,6 +24,7 @@ from mfa_kit.cli.status_line import STATUS
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret, Symbol
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line, printable
 from mfa_kit.posix import line_mode, signals
 from mfa_kit.posix.open_files import NOT_OURS
@@ -310,6 +311,7 @@ class Terminal:
                     self._write("\n")
                     return ""
                 line = os.read(self._tty, 4096)
+                INTERRUPTS.check()
             except KeyboardInterrupt:
                 self._write("\n")
                 raise
@@ -341,7 +343,9 @@ class Terminal:
         """
         # The wait always has a timeout, because a signal that arrives just before `select` would not end the wait.
         pause = LOOK if until or self._page else 1
+        INTERRUPTS.check()
         while not select.select([self._tty], [], [], pause)[0]:
+            INTERRUPTS.check()
             if self._page and self._page.window != self._window():
                 line_mode.discard_typed(self._tty)
                 self._draw(self._page)

@@ -1,8 +1,91 @@
-"""Ends work in several threads: a thread that waits or is about to make a call raises KeyboardInterrupt."""
+"""Ends work on Ctrl-C, and in several threads: who waits or is about to make a call raises KeyboardInterrupt."""
 
+from __future__ import annotations
+
+import sys
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from mfa_kit.core.unforeseen import notes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor, Future
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+# Seconds between two checks during a wait.
+LOOK = 0.5
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. `number` counts the times that it was pressed in this process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+class Interrupts:
+    """The record of Ctrl-C in this process.
+
+    Python raises KeyboardInterrupt in whatever code the main thread runs at the moment. In a finalizer, or in a
+    callback of a library that is not written in Python, the exception is dropped, or becomes another error. Therefore
+    `arrive` also records it, and every wait, every call to AWS and every prompt calls `check` before it begins and
+    after it ends. In other threads than the main thread, only `arrive` may have an effect.
+    """
+
+    def __init__(self) -> None:
+        self._arrived = self._known = 0
+
+    def arrive(self, *_: object) -> NoReturn:
+        """Record Ctrl-C, and raise KeyboardInterrupt. The arguments are those of a signal handler."""
+        self._arrived += 1
+        raise Interrupted(self._arrived)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C was lost. It gets the notes of the error that is being handled."""
+        if self._is_lost():
+            again = Interrupted(self._arrived)
+            error = sys.exception()
+            for note in notes_of(error) if error else ():
+                again.add_note(note)
+            raise again
+
+    def forget(self) -> None:
+        """Go on after a KeyboardInterrupt that ends only a part of the work."""
+        self._known = self._arrived
+
+    @contextmanager
+    def settling(self) -> Iterator[None]:
+        """In the with statement, raise only a new Ctrl-C, so that a lost one does not end the cleanup after an error.
+
+        Afterward, `check` raises the lost one. The caller has caught any new one.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        known = self._known if self._is_lost() else None
+        self.forget()
+        try:
+            yield
+        finally:
+            self._known = self._arrived if known is None else known
+
+    def _is_lost(self) -> bool:
+        """Whether the last Ctrl-C is not known, and this thread is not handling its exception at this moment."""
+        if self._known == self._arrived or threading.current_thread() is not threading.main_thread():
+            return False
+        error = sys.exception()
+        while error and not (isinstance(error, Interrupted) and error.number == self._arrived):
+            error = error.__context__
+        return error is None
+
+
+INTERRUPTS = Interrupts()
 
 
 class Stop:
@@ -25,11 +108,58 @@ class Stop:
             raise
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if `set` was called."""
+        """Raise KeyboardInterrupt if `set` was called, or if Ctrl-C was lost."""
+        INTERRUPTS.check()
         if self._set.is_set():
             raise KeyboardInterrupt
 
     def sleep(self, seconds: float) -> None:
-        """Wait for a number of seconds. Raise KeyboardInterrupt as soon as `set` is called."""
-        if self._set.wait(seconds):
-            raise KeyboardInterrupt
+        """Wait for a number of seconds. Raise KeyboardInterrupt as soon as `set` is called, or if Ctrl-C was lost."""
+        self.check()
+        while seconds > 0:
+            self._set.wait(min(seconds, LOOK))
+            self.check()
+            seconds -= LOOK
+
+
+def sleep(seconds: float) -> None:
+    """Wait for a number of seconds. Raise KeyboardInterrupt if Ctrl-C was lost, which `time.sleep` does not notice."""
+    Stop().sleep(seconds)
+
+
+def take(queue: SimpleQueue[T]) -> T:
+    """Wait for the next entry of a queue, and return it. Raise KeyboardInterrupt if Ctrl-C was lost."""
+    while True:
+        INTERRUPTS.check()
+        try:
+            entry = queue.get(timeout=LOOK)
+        except Empty:
+            continue
+        INTERRUPTS.check()
+        return entry
+
+
+def await_result(future: Future[T]) -> T:
+    """Wait until a call in another thread ends, and return its result. Raise KeyboardInterrupt if Ctrl-C was lost."""
+    ended: SimpleQueue[Future[T]] = SimpleQueue()
+    future.add_done_callback(ended.put)
+    return take(ended).result()
+
+
+def map_in(pool: Executor, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """Call `function` with each item in threads, and return an iterator over the results, as `pool.map` does.
+
+    Its waits raise KeyboardInterrupt if Ctrl-C was lost. The items whose calls have not begun are then left out.
+    """
+    futures = [pool.submit(function, item) for item in items]
+    futures.reverse()
+
+    def results() -> Iterator[T]:
+        try:
+            while futures:
+                yield await_result(futures.pop())
+        finally:
+            for future in futures:
+                future.cancel()
+
+    return results()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, Unlisted
 from mfa_kit.core.models import Enrolled, Entry, Intent, Reached
 from mfa_kit.core.otp import Created
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.creation import create_device
 from mfa_kit.enrollment.devices import is_listed, wait_until_listed
@@ -155,8 +156,9 @@ def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk:
             desk.progress.note(
                 f"cancelling: removing {entry.intent.serial} from AWS first. Press Ctrl-C again to stop immediately"
             )
-        if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
-            return entry
+        with INTERRUPTS.settling():
+            if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
+                return entry
     except Unlisted:
         return replace(entry, looked_for=True)
     except BaseException as second:  # noqa: BLE001 - even a second Ctrl-C must not hide the first error

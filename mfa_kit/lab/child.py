@@ -109,11 +109,12 @@ def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], Non
     The receiver, a function, is called with the number of each SIGTERM or SIGHUP. The receiver is `first` until another
     receiver is passed to the function that this context yields. The terminal sends Ctrl-C to the child too, so this
     process does nothing on Ctrl-C. It catches SIGINT instead of ignoring it, because a child would inherit an ignored
-    signal.
+    signal. If SIGINT was ignored from the start, it stays ignored for both.
     """
     receivers = [first]
     before = {number: signal.signal(number, lambda number, _: receivers[-1](number)) for number in PASSED_ON}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    for number in signals.not_ignored([signal.SIGINT]):
+        before[number] = signal.signal(number, lambda _number, _frame: None)
     try:
         yield receivers.append
     finally:

@@ -10,6 +10,7 @@ from contextlib import nullcontext, suppress
 from mfa_kit.lab import child
 from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.lab.devices.reader import NOTICED, Readers
+from mfa_kit.posix import signals
 
 Say = Callable[[str], None]
 
@@ -66,7 +67,7 @@ def _on_end(act: Callable[..., object]) -> None:
 
     The signals are not blocked, because pcscd would inherit the block.
     """
-    for end in child.ENDS:
+    for end in signals.not_ignored(child.ENDS):
         signal.signal(end, act)
 
 

@@ -18,6 +18,7 @@ from mfa_kit.lab.devices.ctaphid import CtapHid
 from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.reader import Readers
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey
+from mfa_kit.posix import signals
 
 READER = "mfa-kit lab reader"
 MODEL = "mfa-kit lab key"
@@ -119,7 +120,7 @@ def _while_it_is_there(env: Mapping[str, str], tell: Callable[[str], None], comm
     if command:
         return child.run_command(command, child.device_environment(os.environ, env))
     ended = threading.Event()
-    for end in child.ENDS:
+    for end in signals.not_ignored(child.ENDS):
         signal.signal(end, lambda *_: ended.set())
     tell(child.shell_exports(env, unset=()))
     ended.wait()

@@ -7,6 +7,7 @@ from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version, advisories
 from mfa_kit.core.otp import Seed
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
@@ -73,7 +74,7 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
     If this fails, add a note to the error: the test credential may still be on the key.
     """
     try:
-        with keys.open(key) as applet:
+        with INTERRUPTS.settling(), keys.open(key) as applet:
             if TEST.encode() in applet.names():
                 applet.delete(TEST)
     except (DeviceFault, KeyboardInterrupt) as left:

@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from mfa_kit.core.stopping import take
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -112,7 +114,7 @@ class Places(Generic[S, T]):
         try:
             self._start(pool, todo)
             while self._going:
-                done = self._events.get()
+                done = take(self._events)
                 if done is not None:
                     del self._going[done]
                     self._change(1)

@@ -17,10 +17,19 @@ QUIT: signal.Signals = signal.SIGQUIT
 KILL: signal.Signals = signal.SIGKILL
 
 
+def not_ignored(numbers: Collection[signal.Signals]) -> list[signal.Signals]:
+    """Return the signals that this process does not ignore. Under nohup or in the background, some are ignored."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def wait_for_signal(numbers: Collection[signal.Signals]) -> None:
-    """Wait until one of these signals arrives. No signal handler runs, and the signal does not end the process."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    signal.sigwait(numbers)
+    """Wait until one of these signals arrives. No signal handler runs, and the signal does not end the process.
+
+    A signal that is ignored stays ignored.
+    """
+    waited_for = not_ignored(numbers)  # a signal that is blocked would arrive even if it is ignored
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
+    signal.sigwait(waited_for)
 
 
 def interrupt_main_thread() -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from mfa_kit.core.stopping import take
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -49,7 +51,7 @@ class Workers(Generic[T, R]):
             for thread in threads:
                 thread.start()
             for _ in threads:
-                yield from (result for (result,) in iter(done.get, None))
+                yield from (result for (result,) in iter(lambda: take(done), None))
         finally:
             self.stop.set()
             for thread in threads:

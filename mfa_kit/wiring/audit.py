@@ -18,7 +18,7 @@ from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.break_glass.uses import identities_in_use
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
-from mfa_kit.core.stopping import Stop
+from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new
@@ -108,7 +108,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
                 ledger=ledger,
                 vault=partial(open_vault, settings, source.backup_dir),
                 stored=partial(stored_backups, settings, source.backup_dir),
-                each=pool.map,
+                each=partial(map_in, pool),
                 central_root=central_root if source.central_root or source.file is not None else None,
             )
         if source.file is not None:

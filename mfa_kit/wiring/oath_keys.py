@@ -1,7 +1,6 @@
 """The connected OATH keys, for one command."""
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.stopping import sleep
 from mfa_kit.oath_keys.choosing import choose_key
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.wiring.extras import command_for_extra
@@ -110,7 +110,7 @@ class OathKeys:
         key: OathKey | None,
         *,
         now: Callable[[], float],
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = sleep,
         touch: bool = True,
         asset: str | None = None,
         wait: bool = False,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from mfa_kit.core.models import Caller
-from mfa_kit.core.stopping import Stop
+from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.places import Places, leaving_place
@@ -133,7 +133,7 @@ class UserThreads:
             return function(item)
 
         with ThreadPoolExecutor(self._number, thread_name_prefix="user") as pool:
-            yield from pool.map(apply, items)
+            yield from map_in(pool, apply, items)
 
 
 @contextmanager

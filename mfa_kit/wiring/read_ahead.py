@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from mfa_kit.core.places import Place, S3Url
+from mfa_kit.core.stopping import await_result
 
 THREADS = 16
 # The number of backups for which reading starts at the same time, before the first of them is decrypted.
@@ -33,4 +34,4 @@ class ReadAhead:
     def read(self, place: Place) -> bytes:
         """Return the encrypted content of a backup. Raise IntegrityFault if it could not be read."""
         early = self._reading.pop(place, None)
-        return early.result() if early else self._read(place)
+        return await_result(early) if early else self._read(place)

@@ -1,11 +1,10 @@
 """Opens buckets of Amazon S3. Only commands that use a bucket load this module."""
 
-import time
-
 from mfa_kit.adapters.aws.bucket_rules import check_bucket
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.s3_calls import S3Calls
 from mfa_kit.adapters.aws.s3_store import S3Stores
+from mfa_kit.core.stopping import sleep
 from mfa_kit.wiring import config
 
 # The number of calls to S3 that may be in progress at a time.
@@ -32,4 +31,4 @@ def open_s3_calls(profile: str | None) -> S3Calls:
     )
     key = said.backup_kms_key
     encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
-    return S3Calls(lambda: open_s3(wanted), sleep=time.sleep, encryption=encryption)
+    return S3Calls(lambda: open_s3(wanted), sleep=sleep, encryption=encryption)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.adapters.files.sealed_text import seal_text
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.stopping import sleep
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.letter_texts import pin_letter
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, SeenBefore
@@ -222,7 +223,7 @@ class SecurityKeys:
             pins=self.pins(),
             progress=self._settings.progress,
             now=time.time,
-            sleep=time.sleep,
+            sleep=sleep,
             seen=seen,
         )
 
@@ -245,7 +246,7 @@ class SecurityKeys:
 
     def resetter(self) -> KeyReset:
         """Return an object that resets a key after the user has unplugged it and plugged it in again."""
-        return KeyReset(self, progress=self._settings.progress, clock=time.monotonic, sleep=time.sleep)
+        return KeyReset(self, progress=self._settings.progress, clock=time.monotonic, sleep=sleep)
 
     def new_pin(self, options: NewPinOptions) -> NewPinSource:
         """Return the source of a new PIN: generated, from stdin or typed. Raise UsageFault if options conflict."""

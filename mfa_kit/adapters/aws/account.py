@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from mfa_kit.account.records import (
 from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.models import REPORTED_ROOT, Device, is_root
+from mfa_kit.core.stopping import sleep
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.literals import ContextKeyTypeEnumType, EntityTypeType
@@ -58,7 +58,7 @@ class AccountReader:
         ask: Ask,
         *,
         now: Callable[[], float],
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = sleep,
     ) -> None:
         self._ask, self._now, self._sleep = ask, now, sleep
 

@@ -31,7 +31,7 @@ LONGEST = 32 << 20
 # While a thread waits for a response, it checks its Stops at intervals of this many seconds.
 LOOK = 0.2
 
-_STOPS: ContextVar[tuple[Stop, ...]] = ContextVar("stops", default=())
+_STOPS: ContextVar[tuple[Stop, ...]] = ContextVar("stops", default=(Stop(),))
 
 
 @contextmanager
@@ -81,7 +81,7 @@ class _BoundedStream(io.RawIOBase):
         until = time.monotonic() + seconds
         while True:
             left = max(until - time.monotonic(), 0.001)
-            self._sock.settimeout(min(left, LOOK) if self._stops else left)
+            self._sock.settimeout(min(left, LOOK))
             try:
                 return self._sock.recv_into(buffer)
             except TimeoutError:

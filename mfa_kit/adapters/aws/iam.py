@@ -37,7 +37,7 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.models import RUN, RUN_TAG, Call, Caller, Device, Intent, Mark, Registered
 from mfa_kit.core.otp import Created, Pair, Png, Secret
-from mfa_kit.core.stopping import Stop
+from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.core.text import one_line
 from mfa_kit.qr_codes import key_uri, symbol
 
@@ -92,7 +92,7 @@ class Iam:
         ask_code: AskCode | None = None,
         workers: int = 1,
         read_timeout: float = 30,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = sleep,
         turn: Retry | None = None,
         clients: Callable[[Connection], Clients] = open_clients,
         stop: Stop | None = None,

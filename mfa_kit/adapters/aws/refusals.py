@@ -34,6 +34,7 @@ from mfa_kit.core.errors import (
     Unclear,
     UsageFault,
 )
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line
 
 SIGN_IN = "sign in again, or choose another --profile"
@@ -89,7 +90,20 @@ NOT_IAM = "check the proxy, the network and --endpoint-url, and try again"
 
 @contextmanager
 def our_errors() -> Iterator[None]:
-    """Convert the errors that botocore raises in the `with` block to mfa-kit's errors."""
+    """Convert the errors that botocore raises in the `with` block to mfa-kit's errors.
+
+    Every call to AWS is made in such a block. Raise KeyboardInterrupt if Ctrl-C was lost before the call or during it.
+    """
+    INTERRUPTS.check()
+    try:
+        with _converted():
+            yield
+    finally:
+        INTERRUPTS.check()
+
+
+@contextmanager
+def _converted() -> Iterator[None]:
     try:
         yield
     except ClientError as error:

@@ -19,6 +19,7 @@ from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_fault, is_held, shortened
 from mfa_kit.core.errors import DeviceFault, Lost
 from mfa_kit.core.firmware import Version
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.card_readers import card_readers, opened, readers_in_use
 from mfa_kit.security_keys.authenticator import Link, PluggedKey
@@ -72,6 +73,7 @@ class Deadline:
         answer: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
         threading.Thread(target=_put_outcome, args=(call, answer), daemon=True).start()
         while True:
+            INTERRUPTS.check()
             try:
                 outcome = answer.get(timeout=max(0.0, min(TICK, self._end - time.monotonic())))
             except queue.Empty:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN, WORK
+from mfa_kit.core.stopping import sleep
 from mfa_kit.posix.open_files import NO_LINK, check_unlocked, try_to_lock
 
 # The name of the lock that a process holds while it migrates the ledger's file.
@@ -97,7 +98,7 @@ class RunLocks:
                 if time.monotonic() >= until:
                     os.close(lock)
                     raise
-                time.sleep(LOOK_AGAIN)
+                sleep(LOOK_AGAIN)
             except BaseException:
                 # Close the file on any exception, including Ctrl-C, because the caller has no reference to it yet.
                 os.close(lock)

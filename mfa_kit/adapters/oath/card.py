@@ -13,6 +13,7 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, NoApplet, Unreachable, UsageFault
 from mfa_kit.core.models import Entry, Intent, Purpose, Reached
 from mfa_kit.core.otp import Created, Pair, Seed
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls
 from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.credential import OathKey, remedy
@@ -207,7 +208,8 @@ class OathCard:
         except BaseException as error:
             # Also after Ctrl-C, remove the credential, so that nothing unverified stays on the key.
             try:
-                self._delete(label, key)
+                with INTERRUPTS.settling():
+                    self._delete(label, key)
             except (DeviceFault, KeyboardInterrupt) as left:
                 error.add_note(
                     Note(f"the credential {label} may still be on {key.description}: {str(left) or 'interrupted'}")

@@ -7,6 +7,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import ClassVar, NoReturn, TypeVar
 
+from mfa_kit.core.stopping import INTERRUPTS
+
 T = TypeVar("T")
 
 # Seconds to wait for the last call of a thread, and for an interrupted call after the end of its time limit.
@@ -42,6 +44,7 @@ class DeadlineThread:
         until = self._until = time.monotonic() + seconds
         self._busy = True
         while (left := until - time.monotonic()) > 0:
+            INTERRUPTS.check()
             try:
                 outcome = answer.get(timeout=min(left, 1))
             except Empty:

@@ -13,6 +13,7 @@ from mfa_kit.adapters.web.connections import MOST, LimitedConnection
 from mfa_kit.adapters.web.guard import OPEN, Guard
 from mfa_kit.adapters.web.sessions import Sessions
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.stopping import sleep
 
 LOOPBACK = "127.0.0.1"
 # Seconds that `stop` waits at most until all windows have received the last update, and then until the thread ends.
@@ -68,7 +69,7 @@ class PageServer:
         self.wake()
         until = time.monotonic() + LAST
         while self._app.busy and time.monotonic() < until:
-            time.sleep(0.01)
+            sleep(0.01)
         self._server.should_exit = True
         self._thread.join(LAST)
         self._socket.close()

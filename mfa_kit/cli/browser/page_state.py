@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.core.otp import Secret, Symbol
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.posix.signals import interrupt_main_thread
 from mfa_kit.posix.uptime import uptime
 
@@ -202,8 +203,10 @@ class PageState:
     def wait_for_admin(self) -> None:
         """Wait until a window of the admin is open."""
         with self.changed:
+            INTERRUPTS.check()
             while not self.windows.get(Role.ADMIN):
                 self.changed.wait(LOOK)
+                INTERRUPTS.check()
 
     def ask(self, question: Question, until: Callable[[], bool] | None = None) -> Secret[str] | None:
         """Ask a question and return the answer, or None if `until` returned true first.
@@ -226,8 +229,10 @@ class PageState:
     def _is_answered(self) -> bool:
         """Wait up to LOOK seconds for an answer. Return whether there is one, or raise KeyboardInterrupt after Stop."""
         with self.changed:
+            INTERRUPTS.check()
             if self.answer is None and not self.stopped:
                 self.changed.wait(LOOK)
+            INTERRUPTS.check()
             if self.stopped:
                 raise KeyboardInterrupt
             return self.answer is not None

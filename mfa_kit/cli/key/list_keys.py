@@ -1,7 +1,6 @@
 """`mfa-kit key list`: list the keys that are plugged in, or watch for changes."""
 
 import sys
-import time
 from collections.abc import Sequence
 
 import click
@@ -15,6 +14,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.stopping import sleep
 from mfa_kit.wiring.settings import Settings
 
 # Seconds between two checks for a change.
@@ -93,7 +93,7 @@ def _watch(
     the users of keys, from the ledger, or is None.
     """
     while True:
-        time.sleep(WATCH)
+        sleep(WATCH)
         if (now := _state(sources)) == state:
             continue
         state, before = now, rows

@@ -17,7 +17,7 @@ from mfa_kit.cli.status_line import counting
 from mfa_kit.core.errors import NoSuchEntity
 from mfa_kit.core.models import Device, DeviceType, Mark
 from mfa_kit.core.places import Place
-from mfa_kit.core.stopping import Stop
+from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.enrollment.ports import Inventory
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -86,9 +86,9 @@ def _read_devices(
 
     with settings.progress.showing("listing users"):
         users = inventory.users()
-    with counting(settings.progress, "reading users", pool.map(read, users), len(users)) as counted:
+    with counting(settings.progress, "reading users", map_in(pool, read, users), len(users)) as counted:
         devices = [device for found in counted for device in found]
     devices += [Device(serial=serial, user=None) for serial in inventory.unassigned()]
     virtual = [each.serial for each in devices if each.type is DeviceType.VIRTUAL]
-    with counting(settings.progress, "reading tags", pool.map(read_run, virtual), len(virtual)) as runs:
+    with counting(settings.progress, "reading tags", map_in(pool, read_run, virtual), len(virtual)) as runs:
         return devices, dict(zip(virtual, runs, strict=True))

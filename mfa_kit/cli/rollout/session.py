@@ -8,6 +8,7 @@ from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Caller, Enrolled, Entry, Intent, Outcome
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import count_of
 from mfa_kit.core.unforeseen import notes_of, only_our_errors
 from mfa_kit.enrollment.devices import look_up_serials
@@ -167,6 +168,7 @@ class StationSession:
             self.runs.keep_left(intent, desk=desk)
             self._fail(step, error)
         except KeyboardInterrupt as stop:
+            INTERRUPTS.forget()
             self.runs.keep_left(intent, desk=desk)
             self.person.say("")
             self._report(f"{step.user}: interrupted", notes=notes_of(stop), to_user=STOPPED)

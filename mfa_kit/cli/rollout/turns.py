@@ -11,6 +11,7 @@ from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.waiting import LOOK_AGAIN
 from mfa_kit.core.errors import Expired, Throttled
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 
@@ -153,4 +154,4 @@ class SharedTurns:
         before, self.waits_for = self.waits_for, len([*filter(self._is_due, self._left())])
         if self.waits_for and not before:
             self.progress.note(f"waiting, because other workers are working in {count_of(self.waits_for, 'account')}")
-        time.sleep(LOOK_AGAIN)
+        sleep(LOOK_AGAIN)

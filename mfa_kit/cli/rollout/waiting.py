@@ -1,11 +1,12 @@
 """Waits until no other worker works on a plan."""
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.stopping import INTERRUPTS, sleep
+from mfa_kit.posix.signals import not_ignored
 
 # The seconds between two attempts to begin with a plan or an account on which another worker is working.
 LOOK_AGAIN = 0.25
@@ -28,15 +29,16 @@ def wait_for_turn(claim: Callable[[], AbstractContextManager[bool]], progress: P
             if not told:
                 progress.note("waiting, because another worker is working on this plan")
                 told = True
-            time.sleep(LOOK_AGAIN)
+            sleep(LOOK_AGAIN)
     with turn:
         yield
 
 
 @contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, INTERRUPTS.arrive) for number in not_ignored([signal.SIGTERM])}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

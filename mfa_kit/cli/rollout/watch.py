@@ -12,6 +12,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import Redrawn
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.stopping import sleep
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, users_per_second
 from mfa_kit.wiring.settings import Settings
@@ -49,7 +50,7 @@ def watch_rollout(read: "wiring.plan_files.PlanFiles", *, settings: Settings, ou
             if found.is_complete:
                 return 0
             before = found
-            time.sleep(EACH)
+            sleep(EACH)
 
 
 def _works_of(read: "wiring.plan_files.PlanFiles") -> list[WatchedWork]:

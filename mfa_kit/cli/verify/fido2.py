@@ -15,6 +15,7 @@ from mfa_kit.cli.verify.receipt import line_of, receipt_of
 from mfa_kit.core.checks import Proof, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line
 from mfa_kit.security_keys.attestation import Examined, SeenBefore
 from mfa_kit.security_keys.authenticator import PluggedKey
@@ -97,6 +98,7 @@ class _Box:
             try:
                 place = self._examiner.next(gone)
             except KeyboardInterrupt:
+                INTERRUPTS.forget()
                 break
             gone = place
             self._examine(place)

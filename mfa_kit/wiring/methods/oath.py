@@ -1,13 +1,13 @@
 """The enrollment method `oath`: the secret is stored on a YubiKey or another OATH key, in a reader or on USB."""
 
 import shlex
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import Intent, Method, check_label
+from mfa_kit.core.stopping import sleep
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
@@ -84,7 +84,7 @@ class OathOptions(Options):
 
         def pause(seconds: float) -> None:
             progress.note(f"waiting {seconds:.0f} s for the next code")
-            time.sleep(seconds)
+            sleep(seconds)
 
         carrier = keys.card(
             chosen, now=context.inventory.now, sleep=pause, touch=self.touch, asset=self.asset, wait=self.wait

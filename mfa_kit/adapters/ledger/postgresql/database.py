@@ -17,6 +17,7 @@ from mfa_kit.adapters.ledger.postgresql.schema import check_version
 from mfa_kit.adapters.ledger.postgresql.sessions import LOCK_LOST, NO_RUN, REACH, Session, Statement, describe
 from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.stopping import sleep
 from mfa_kit.posix.uptime import uptime
 
 # How many seconds to wait for a run's lock (WAIT), and between attempts to take the lock (LOOK_AGAIN).
@@ -220,7 +221,7 @@ class PostgresqlDatabase:
             if run in self._held:
                 return
             while not (taken := self._take(session, run)) and time.monotonic() < until:
-                time.sleep(LOOK_AGAIN)
+                sleep(LOOK_AGAIN)
         if not taken:
             raise self._taken(session, run, doing)
 
