@@ -28,6 +28,7 @@ from mfa_kit.wiring.audit_history import open_audit_history
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.letters import letter_printer
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import harden
 
 MANIFEST, SIGNATURE, SUMMARY = "manifest.json", "manifest.json.sig", "summary.pdf"
 # The date of all files in the archive: the earliest date that ZIP allows. It is fixed, so that archives with the same
@@ -66,6 +67,7 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
     """
     if str(wish.file) == "-":
         raise UsageFault("the archive cannot be written to stdout", "give a new file: -o FILE.zip")
+    harden()
     check_new(wish.file)
     check_signing_key(wish.key)
     secret = _secret(wish.pseudonyms) if wish.pseudonyms else None

@@ -1,10 +1,12 @@
 """`mfa-kit evidence export`: the files, their signature, the source of each fact, and pseudonyms."""
 
 import csv
+import ctypes
 import hashlib
 import json
 import os
 import re
+import resource
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from tests.audit.conftest import changed
 from tests.audit.test_rules import FIDO, both, user
 from tests.conftest import MfaKit
 from tests.letters.judges import text_of
+from tests.test_secrets import PR_GET_DUMPABLE, PR_SET_DUMPABLE
 
 FAILS = ("cis-5.0", "fail")
 PEOPLE = changed(
@@ -246,6 +249,25 @@ def test_a_secret_that_others_may_read_is_refused(desk: tuple[Lab, MfaKit], tmp_
     os.close(writer)
     done = desk[1].run(*words, "-o", str(tmp_path / "y.zip"), "--pseudonyms", f"/dev/fd/{reader}")
     assert done.code == 0, done
+
+
+def test_the_process_is_protected_before_it_reads_the_secret_of_pseudonyms(
+    desk: tuple[Lab, MfaKit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the file is opened, core files and access to the process are already disabled."""
+    file, walls = Path(secret(tmp_path / "secret")), list[object]()
+    real = Path.open
+
+    def opening(self: Path, *args: Any, **how: Any) -> Any:
+        if self == file:
+            walls.append(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+        return real(self, *args, **how)
+
+    monkeypatch.setattr(Path, "open", opening)
+    monkeypatch.setattr(resource, "setrlimit", lambda *limit: walls.append(limit))
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+    exported(desk[1], tmp_path, "--pseudonyms", str(file))
+    assert walls[:2] == [(resource.RLIMIT_CORE, (0, 0)), 0]
 
 
 @pytest.mark.slow
