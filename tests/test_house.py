@@ -35,6 +35,7 @@ REVEALS = {
     ("adapters/files/agefile.py", "_decrypted"),
     ("adapters/files/age_calls.py", "count_recipients"),
     ("adapters/files/layers.py", "GlassIdentity.__init__"),
+    ("adapters/files/layers.py", "GlassIdentity.confirm"),
     ("adapters/files/layers.py", "GlassIdentity.keys"),
     ("adapters/files/layers.py", "GlassIdentity.sealed"),
     ("adapters/files/layers.py", "GlassIdentity.keys_with"),

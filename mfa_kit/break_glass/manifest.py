@@ -4,9 +4,11 @@ It contains no secret. docs/formats.md describes it.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from mfa_kit.break_glass.custodians import Custodian, Group
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -14,7 +16,10 @@ from mfa_kit.core.json_text import list_of, object_of, read_json
 from mfa_kit.core.timestamps import checked_time, iso_time
 
 FILE = "manifest.json"
-SCHEMA, VERSION = "mfa-kit/break-glass", 1
+SCHEMA = "mfa-kit/break-glass"
+# The values that the HMAC of a manifest covers.
+COVERED = ("recipient", "replaces", "threshold", "custodians", "former")
+HMAC = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +28,8 @@ class Manifest:
 
     `recipient` is the identity's public key. `made` is when the folder was written, in Unix seconds. `former` has the
     custodians who were removed. If `break-glass rotate` made the identity, `replaces` is the public key of the identity
-    before the rotation.
+    before the rotation, and `hmac` is the HMAC of `canonical` with a key that was derived from that identity, in hex.
+    Version 1 of the manifest has no HMAC.
     """
 
     recipient: str
@@ -31,21 +37,40 @@ class Manifest:
     group: Group
     former: tuple[Custodian, ...] = ()
     replaces: str | None = None
+    hmac: str | None = None
 
     def text(self) -> str:
-        """Return the manifest as JSON."""
-        whole = {
+        """Return the manifest as JSON. It is version 2 if it has an HMAC, else version 1."""
+        return json.dumps(self._values(), indent=2) + "\n"
+
+    def canonical(self) -> bytes:
+        """Return the values that the HMAC covers as canonical JSON: keys sorted, no spaces, UTF-8."""
+        values = self._values()
+        covered = {name: values[name] for name in COVERED}
+        return json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def _values(self) -> Mapping[str, object]:
+        confirmation = {"hmac": self.hmac} if self.replaces and self.hmac else {}
+        return {
             "schema": SCHEMA,
-            "version": VERSION,
+            "version": 1 + len(confirmation),
             "recipient": self.recipient,
             "made": iso_time(self.made),
             "threshold": self.group.threshold,
             "custodians": [_written(each) for each in self.group.custodians],
             "former": [_written(each) for each in self.former],
             "replaces": self.replaces,
+            **confirmation,
             "files": [{"file": each.file, "custodians": each.names} for each in self.group.sets()],
         }
-        return json.dumps(whole, indent=2) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Glass:
+    """A folder of break-glass files, and its manifest."""
+
+    folder: Path
+    manifest: Manifest
 
 
 def _written(custodian: Custodian) -> Mapping[str, str]:
@@ -65,6 +90,7 @@ def parse_manifest(text: bytes, *, where: str) -> Manifest:
             group=Group(_number(whole["threshold"]), _custodians(whole["custodians"])),
             former=_custodians(whole["former"]),
             replaces=None if whole["replaces"] is None else _text(whole["replaces"]),
+            hmac=None if whole["version"] == 1 else _hmac(whole["hmac"]),
         )
         if object_of(read_json(found.text())) == whole:
             return found
@@ -81,7 +107,14 @@ def _custodians(value: object) -> tuple[Custodian, ...]:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("the value is not a string")
+    value.encode()  # raises ValueError for half of a surrogate pair, which UTF-8 cannot have
     return value
+
+
+def _hmac(value: object) -> str:
+    if not HMAC.fullmatch(text := _text(value)):
+        raise ValueError("the value is not 64 hexadecimal digits")
+    return text
 
 
 def _number(value: object) -> int:

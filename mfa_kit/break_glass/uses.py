@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from mfa_kit.account.snapshot import GlassKey, GlassUse
 from mfa_kit.break_glass.manifest import Manifest
-from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import GlassAction
 from mfa_kit.core.timestamps import iso_time
 
@@ -22,7 +21,8 @@ class Record:
 
     `at` is in Unix seconds. `custodians` maps the names of the custodians who took part to their public keys. If the
     action is SEALED, `custodians` has all custodians. Otherwise, `threshold` is 0. `backups` is the number of backups
-    that were opened or re-encrypted.
+    that were opened or re-encrypted. If several computers share the ledger, `role` and `computer` wrote the record, and
+    `own` says whether both are those of this session.
     """
 
     at: float
@@ -31,6 +31,9 @@ class Record:
     custodians: Mapping[str, str]
     threshold: int = 0
     backups: int = 0
+    role: str = ""
+    computer: str = ""
+    own: bool = True
 
 
 def last(records: Iterable[Record], recipient: str, *actions: GlassAction) -> Record | None:
@@ -43,25 +46,6 @@ def last(records: Iterable[Record], recipient: str, *actions: GlassAction) -> Re
 
 def _backward(records: Iterable[Record]) -> Sequence[Record]:
     return list(records)[::-1]
-
-
-def check_custodians(manifest: Manifest, records: Iterable[Record], *, where: str) -> bool:
-    """Return whether the ledger has the custodians of an identity on record.
-
-    Raise IntegrityFault if the ledger has other custodians or another threshold. Without this check, a
-    person who can change the manifest could become a custodian of the next identity. `where` is the name of the
-    manifest in the error.
-    """
-    sealed = last(records, manifest.recipient, GlassAction.SEALED)
-    if sealed is None:
-        return False
-    keys = {each.name: each.key for each in manifest.group.custodians}
-    if (sealed.threshold, sealed.custodians) != (manifest.group.threshold, keys):
-        raise IntegrityFault(
-            f"{where} has other custodians or another threshold than the ledger",
-            "find out who changed the file, and use another copy of the folder",
-        )
-    return True
 
 
 def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[str]:

@@ -15,7 +15,8 @@ MfaKitError
 │   └── Unsettled        a half-made device can be neither completed nor removed now
 │       └── Unlisted     the device is assigned, but IAM does not list it among its user's devices yet
 ├── IntegrityFault (5)   a file or the ledger is damaged, or cannot be read or written
-│   └── OthersSeal       the backup is intact, but none of the given identities (private keys) decrypts it
+│   ├── OthersSeal       the backup is intact, but none of the given identities (private keys) decrypts it
+│   └── Unrecorded       this computer's records do not prove a break-glass folder; a person may accept it
 ├── Lockout (6)          the request would lock a user out
 ├── Throttled (7)        AWS is throttling requests; try again later
 └── Declined (8)         the user declined, or there is no terminal to prompt on
@@ -127,6 +128,10 @@ class OthersSeal(IntegrityFault):
 
 class WrongPlace(IntegrityFault):
     """The path of a backup names another device or user than the label in the backup, or than the ledger."""
+
+
+class Unrecorded(IntegrityFault):
+    """The records of this computer do not prove a folder of break-glass files. A person may accept the folder."""
 
 
 class Lockout(MfaKitError):

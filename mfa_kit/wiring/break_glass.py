@@ -6,7 +6,7 @@ The files of an identity are in a folder of their own, by default below the fold
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -17,10 +17,11 @@ from mfa_kit.adapters.files.layers import GlassIdentity, open_set, owner_test, r
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.backups.contents import Opened
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
-from mfa_kit.break_glass.manifest import FILE, Manifest
+from mfa_kit.break_glass.manifest import FILE, Glass, Manifest
 from mfa_kit.break_glass.meeting import Meeting, hold
-from mfa_kit.break_glass.uses import Record, check_custodians
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.break_glass.proof import Doubt, accept_folder, fault_of
+from mfa_kit.break_glass.uses import Record
+from mfa_kit.core.errors import Unrecorded, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import GlassAction, backup_name, run_id, run_time
 from mfa_kit.core.otp import Seed
@@ -42,14 +43,6 @@ if TYPE_CHECKING:
     from mfa_kit.core.otp import Secret, Symbol
 
 
-@dataclass(frozen=True, slots=True)
-class Glass:
-    """A folder of break-glass files, and its manifest."""
-
-    folder: Path
-    manifest: Manifest
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenGlass:
     """An open break-glass identity, and the custodians who opened it.
@@ -68,11 +61,10 @@ def base() -> Path:
     return home() / "break-glass"
 
 
-def find_glass(settings: Settings, folder: Path | None) -> Glass:
-    """Return a folder of break-glass files, by default the newest one.
+def locate_glass(folder: Path | None) -> Glass:
+    """Return a folder of break-glass files, by default the newest one. Its manifest is not compared with the ledger.
 
-    Raise UsageFault if there is no such folder, and IntegrityFault if its manifest is damaged or differs from the
-    ledger's record of the custodians. Print a warning if the ledger has no such record.
+    Raise UsageFault if there is no such folder, and IntegrityFault if its manifest is damaged.
     """
     found = folder or newest_folder(base())
     if found is None or not found.is_dir():
@@ -80,15 +72,50 @@ def find_glass(settings: Settings, folder: Path | None) -> Glass:
             f"there is no folder {found}" if found else "this computer has no break-glass identity",
             "name the folder: --dir DIR, or make an identity: mfa-kit break-glass create",
         )
-    manifest = read_manifest(found)
+    return Glass(found.absolute(), read_manifest(found))
+
+
+def records(settings: Settings) -> list[Record]:
+    """Return the ledger's records of the uses of break-glass identities, oldest first."""
     with open_ledger(settings) as ledger:
-        recorded = check_custodians(manifest, BreakGlassRecords(ledger).all(), where=str(found / FILE))
-    if not recorded:
+        return BreakGlassRecords(ledger).all()
+
+
+def find_glass(settings: Settings, folder: Path | None) -> Glass:
+    """Return a folder as `locate_glass` does. Print a warning if the ledger does not prove who its custodians are.
+
+    Raise IntegrityFault if the ledger has other custodians.
+    """
+    glass = locate_glass(folder)
+    fault = fault_of(glass, records(settings))
+    if isinstance(fault, Unrecorded):
         settings.progress.alert(
-            f"the ledger does not say who the custodians of {found} are, so check them yourself: "
-            f"mfa-kit break-glass status --dir {quote(str(found))}"
+            f"{fault}, so check them yourself: mfa-kit break-glass status --dir {quote(str(glass.folder))}"
         )
-    return Glass(found.absolute(), manifest)
+    elif fault:
+        raise fault
+    return glass
+
+
+def prove(settings: Settings, glass: Glass, *, accept: bool) -> None:
+    """Raise IntegrityFault unless the ledger proves who the custodians of a folder are.
+
+    If `accept`, a person may accept a folder that the ledger does not prove, except in a dry run.
+    """
+    if fault := fault_of(glass, records(settings)):
+        accept_one(settings, [Doubt(glass, fault)], accept=accept)
+
+
+def accept_one(settings: Settings, doubts: Sequence[Doubt], *, accept: bool) -> Glass:
+    """Let a person accept one of the folders, and record its custodians in the ledger. Return the folder.
+
+    Raise the error of the first doubt if not `accept`, or in a dry run. Also raise the errors of `accept_folder`.
+    """
+    if not accept or settings.dry_run:
+        raise doubts[0].fault
+    glass = accept_folder(doubts, settings.interaction)
+    record(settings, glass.manifest, GlassAction.SEALED, glass.manifest.group.names)
+    return glass
 
 
 def find_glass_of(settings: Settings, file: Place, folder: Path | None) -> Glass:
@@ -101,7 +128,7 @@ def find_glass_of(settings: Settings, file: Place, folder: Path | None) -> Glass
         with open_ledger(settings) as ledger:
             seals = backup_records(ledger).seals()
         to = {each.recipient for each in seals if each.backup == backup_name(file) and each.until is None}
-        folder = next((each for each, manifest in folders_beside(newest)[::-1] if manifest.recipient in to), None)
+        folder = next((each.folder for each in folders_beside(newest)[::-1] if each.manifest.recipient in to), None)
     return find_glass(settings, folder)
 
 
@@ -140,16 +167,17 @@ def write_glass(
     identity: "GlassIdentity",
     *,
     former: Sequence[Custodian] = (),
-    replaces: str | None = None,
+    replaced: "GlassIdentity | None" = None,
     letters: WriteLetters = NO_LETTERS,
 ) -> Glass:
     """Record the custodians of an identity in the ledger, then write their letters, and then the identity's folder.
 
-    `former` and `replaces` are as in Manifest. Raise the errors of `create`.
+    `former` is as in Manifest, and `replaced` is the identity before the rotation. Raise the errors of `create`.
     """
-    manifest = Manifest(
-        recipient=identity.recipient, made=int(time.time()), group=group, former=tuple(former), replaces=replaces
-    )
+    manifest = Manifest(recipient=identity.recipient, made=int(time.time()), group=group, former=tuple(former))
+    if replaced:
+        manifest = replace(manifest, replaces=replaced.recipient)
+        manifest = replace(manifest, hmac=replaced.confirm(manifest))
     files = identity.files(manifest, open_plugins(settings.interaction))
     record(settings, manifest, GlassAction.SEALED, group.names)
     with letters(manifest, folder.absolute()):
@@ -175,14 +203,22 @@ def record(
         )
 
 
-def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path | None = None) -> OpenGlass:
+def meet(
+    glass: Glass,
+    files: Sequence[Path],
+    person: Interaction,
+    *,
+    only: Path | None = None,
+    present: "Mapping[str, Secret[list[Identity]]] | None" = None,
+) -> OpenGlass:
     """Hold a meeting of custodians, and return the open identity.
 
     `files` are identity files of custodians. If they are not enough, other custodians enter the paths of their files at
     the terminal. `only` is the only break-glass file to open; some custodians may already have removed their layers
-    from it. Raise Declined if too few custodians came, and IntegrityFault if the break-glass identity cannot be
-    decrypted. Raise UsageFault for an identity in `files` that belongs to no current custodian, or to a custodian who
-    is already present.
+    from it. `present` has the private keys of custodians who are present from an earlier meeting, by name. Raise
+    Declined if too few custodians came, and IntegrityFault if the break-glass identity cannot be decrypted. Raise
+    UsageFault for an identity in `files` that belongs to no current custodian, or to a custodian who is already
+    present.
     """
     harden()
     manifest = glass.manifest
@@ -198,6 +234,7 @@ def meet(glass: Glass, files: Sequence[Path], person: Interaction, *, only: Path
         sets=manifest.group.sets() if only is None else rest_of(_set_of(only, manifest)),
         owners=owner_test((*manifest.group.custodians, *manifest.former), open_plugins(person)),
         open_set=open_one,
+        here=dict(present or {}),
     )
     identity, names = hold(meeting, files, read=read, person=person)
     return OpenGlass(identity=identity, names=names, keys=meeting.here)

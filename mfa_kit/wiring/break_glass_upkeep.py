@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.age_calls import count_recipients
 from mfa_kit.adapters.files.glass_folder import alone, folders_beside
-from mfa_kit.adapters.files.layers import GlassIdentity, open_set
+from mfa_kit.adapters.files.layers import GlassIdentity
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.backups.exposure import KnownRecipients, known_recipients
 from mfa_kit.backups.rekeying import Rekeyed
 from mfa_kit.break_glass.custodians import Custodian, Group
 from mfa_kit.break_glass.drilling import PhoneCheck, Tested, concerned, drill_backups
-from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.break_glass.manifest import Glass, Manifest
+from mfa_kit.break_glass.proof import choose_rotation, fault_of
 from mfa_kit.break_glass.rotating import plan_rotation
 from mfa_kit.break_glass.uses import Record, due, last
-from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
+from mfa_kit.core.errors import IntegrityFault, OthersSeal, Unrecorded, UsageFault
 from mfa_kit.core.models import Backup, GlassAction, backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
 from mfa_kit.wiring.backup_recipients import read_recipients
 from mfa_kit.wiring.backup_records import backup_records
-from mfa_kit.wiring.break_glass import Glass, OpenGlass, meet, new_folder, record, write_glass
+from mfa_kit.wiring.break_glass import OpenGlass, accept_one, meet, new_folder, prove, record, records, write_glass
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.letters import NO_LETTERS, WriteLetters
 from mfa_kit.wiring.read_ahead import ReadAhead
@@ -129,14 +130,14 @@ class State:
 def state(settings: Settings, manifest: Manifest, folder: Place | None) -> State:
     """Return the state of a break-glass identity, according to the ledger and the folder of backups."""
     with open_ledger(settings) as ledger:
-        records = BreakGlassRecords(ledger).all()
+        uses = BreakGlassRecords(ledger).all()
         known = _known(stored_backups(settings, folder), ledger)
     sealed = [each for each in known if each.recipients and manifest.recipient in each.recipients]
     return State(
-        last_drill=last(records, manifest.recipient, GlassAction.DRILLED),
-        last_opened=last(records, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED),
+        last_drill=last(uses, manifest.recipient, GlassAction.DRILLED),
+        last_opened=last(uses, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED),
         backups=len(sealed),
-        due=due(manifest, records, now=time.time()),
+        due=due(manifest, uses, now=time.time()),
     )
 
 
@@ -167,9 +168,8 @@ def former_custodians(manifest: Manifest, group: Group) -> list[Custodian]:
 
 def _unfinished(settings: Settings, manifest: Manifest) -> bool:
     """Return whether the manifest's identity comes from a rotation that the ledger does not record as completed."""
-    with open_ledger(settings) as ledger:
-        records = BreakGlassRecords(ledger).all()
-    return manifest.replaces is not None and last(records, manifest.recipient, GlassAction.ROTATED) is None
+    rotated = last(records(settings), manifest.recipient, GlassAction.ROTATED)
+    return manifest.replaces is not None and rotated is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +191,7 @@ def rotate(
     files: Sequence[Path],
     backups: Place | None,
     *,
+    accept: bool,
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rotated:
@@ -198,52 +199,79 @@ def rotate(
 
     If an earlier rotation was interrupted, continue it. `glass` is then the old or the new folder of that rotation. The
     new folder is written before the first backup is changed. `files` and the errors are as in `meet`, and `until` and
-    `counted` as in `rekey`. `backups` is the folder of backups. Also raise UsageFault if the
-    identity was rotated already, and IntegrityFault if another process is rotating it, or if the old folder is missing.
+    `counted` as in `rekey`. `backups` is the folder of backups. `accept` is as in `prove`. Also raise UsageFault if the
+    identity was rotated already, and IntegrityFault if another process is rotating it, if the old folder is missing, or
+    if a folder says that it replaces the old identity and is not proven.
     """
-    with _rotation(settings, glass) as (old, begun):
-        opened = meet(begun or old, files, settings.interaction)
-        if begun is None:
-            before, after = opened.identity, GlassIdentity.new()
-            place, earlier = new_folder(old.folder.parent), old.manifest
-            new = write_glass(settings, place, earlier.group, after, former=earlier.former, replaces=earlier.recipient)
+    with _rotation(settings, glass) as (old, later):
+        if not later:
+            prove(settings, old, accept=accept)
+        opened = meet(old, files, settings.interaction)
+        before = opened.identity
+        if begun := _begun_rotation(settings, later, before, accept=accept):
+            new, after = begun, meet(begun, (), settings.interaction, present=opened.keys).identity
         else:
-            new, after = begun, opened.identity
-            chosen = next(each for each in old.manifest.group.sets() if each.names == opened.names)
-            file = old.folder / chosen.file
-            before = open_set(file, chosen, opened.keys, recipient=old.manifest.recipient)
+            place, earlier, after = new_folder(old.folder.parent), old.manifest, GlassIdentity.new()
+            new = write_glass(settings, place, earlier.group, after, former=earlier.former, replaced=before)
         done = _reencrypt_all(settings, before, after, backups, until=until, counted=counted)
     if not done.failed:
         record(settings, new.manifest, GlassAction.ROTATED, opened.names, backups=len(done.done))
     return Rotated(old=old, new=new, names=opened.names, backups=done)
 
 
+def _begun_rotation(settings: Settings, later: Sequence[Glass], before: GlassIdentity, *, accept: bool) -> Glass | None:
+    """Return the folder in `later` with which to continue a rotation of the identity `before`, or None to begin one.
+
+    Print the folders that are not used. Raise IntegrityFault if no folder is proven, and no person accepts one.
+    """
+    begun, doubts = choose_rotation(later, records(settings), confirm=before.confirm)
+    if begun is None and doubts:
+        begun = accept_one(settings, doubts, accept=accept)
+    for doubt in doubts:
+        if doubt.glass is not begun:
+            settings.progress.alert(f"{doubt.glass.folder} is not used for the rotation: {doubt.fault}")
+    return begun
+
+
+def old_glass(settings: Settings, glass: Glass) -> Glass:
+    """Return the folder of the identity that a rotation replaces: `glass`, or if this is the new folder, the old one.
+
+    Of several folders of this identity, prefer the one that the ledger proves. Raise IntegrityFault if it is missing.
+    """
+    if not _unfinished(settings, glass.manifest):
+        return glass
+    earlier = [each for each in folders_beside(glass.folder) if each.manifest.recipient == glass.manifest.replaces]
+    if not earlier:
+        raise IntegrityFault(
+            f"the rotation to {glass.folder} is not finished, and the folder of the earlier identity is missing",
+            f"put that folder back into {glass.folder.parent}",
+        )
+    uses = records(settings)
+    return max(earlier, key=lambda each: fault_of(each, uses) is None)
+
+
 @contextmanager
-def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, Glass | None]]:
-    """Yield the old folder of a rotation, and the new folder, or None if no rotation was begun.
+def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, list[Glass]]]:
+    """Yield the old folder of a rotation, and the folders that say that they replace its identity.
 
     The old folder is locked until the context ends. Raise UsageFault if a rotation of the old folder's identity was
-    completed already. Raise IntegrityFault if another process is rotating this identity, or if the old folder of an
-    unfinished rotation is missing.
+    completed already. Raise IntegrityFault if another process is rotating this identity, if the old folder of an
+    unfinished rotation is missing, or if the ledger has other custodians than the old folder.
     """
-    old = glass
-    if _unfinished(settings, glass.manifest):
-        earlier = [each for each in folders_beside(glass.folder) if each[1].recipient == glass.manifest.replaces]
-        if not earlier:
-            raise IntegrityFault(
-                f"the rotation to {glass.folder} is not finished, and the folder of the earlier identity is missing",
-                f"put that folder back into {glass.folder.parent}",
-            )
-        old = Glass(*earlier[-1])
+    old = old_glass(settings, glass)
     with alone(old.folder):
-        later = [each for each in folders_beside(old.folder) if each[1].replaces == old.manifest.recipient]
-        new = Glass(*later[-1]) if later else None
-        if new and not _unfinished(settings, new.manifest):
-            raise UsageFault(
-                f"the identity in {old.folder} was rotated already",
-                f"name the new folder: --dir {quote(str(new.folder))}",
-            )
-        yield old, new
+        later = [each for each in folders_beside(old.folder) if each.manifest.replaces == old.manifest.recipient]
+        uses = records(settings)
+        for new in later[::-1]:
+            if not isinstance(fault_of(new, uses), Unrecorded) and not _unfinished(settings, new.manifest):
+                raise UsageFault(
+                    f"the identity in {old.folder} was rotated already",
+                    f"name the new folder: --dir {quote(str(new.folder))}",
+                )
+        fault = fault_of(old, uses)
+        if fault and not isinstance(fault, Unrecorded):
+            raise fault
+        yield old, later
 
 
 def _reencrypt_all(

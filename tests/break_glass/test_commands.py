@@ -390,14 +390,23 @@ def test_a_manifest_with_other_custodians_than_the_ledger_is_refused(desk: Desk)
     assert (done.code, "has other custodians or another threshold than the ledger" in done.err) == (5, True)
 
 
-def test_a_folder_of_another_computer_is_used_with_a_warning(desk: Desk) -> None:
-    """Its ledger has no record of the custodians."""
-    desk.create(1, THREE)
+def test_custodians_use_a_folder_on_their_own_computer_with_a_warning(desk: Desk, typed: Typed) -> None:
+    """Its ledger has no record of the custodians. `pass`, `drill` and `open` make no new identity."""
+    row = desk.create(2, THREE)
+    backup = desk.sealed("root", row["recipient"])
     for file in desk.home.glob("ledger.sqlite*"):
         file.unlink()
-    done = desk.run("break-glass", "status")
-    assert done.code == 0
-    assert "the ledger does not say who the custodians of" in done.err
+    [file] = Path(row["folder"]).glob("set-01-*")
+    typed()
+    commands: list[tuple[str | Path, ...]] = [
+        ("pass", file, *desk.here("alice"), "-o", desk.folder / "set-01-for-bob.age"),
+        ("drill", *desk.here("alice", "bob")),
+        ("open", "--backup", str(backup.path), "--dry-run"),
+    ]
+    for words in commands:
+        done = desk.run("break-glass", *words)
+        assert done.code == 0, done
+        assert "this computer did not record who the custodians in" in done.err
 
 
 def test_without_an_identity_or_a_backup_there_is_an_error_message(desk: Desk) -> None:

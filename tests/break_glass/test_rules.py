@@ -1,15 +1,18 @@
 """Tests of what is due, of who may be a custodian, and of the backups of a rotation."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mfa_kit.backups.exposure import KnownRecipients
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
-from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.break_glass.manifest import Glass, Manifest
+from mfa_kit.break_glass.proof import fault_of
 from mfa_kit.break_glass.rotating import plan_rotation
-from mfa_kit.break_glass.uses import DAY, DRILL_EVERY, Record, check_custodians, due
-from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.break_glass.uses import DAY, DRILL_EVERY, Record, due
+from mfa_kit.core.errors import IntegrityFault, Unrecorded
 from mfa_kit.core.models import Backup, GlassAction
 from tests.backups.conftest import RUN
 from tests.conftest import ACCOUNT
@@ -62,19 +65,54 @@ def test_what_is_due_follows_from_the_ledger(records: list[Record], replaces: st
     assert all(sentence.startswith(word) for sentence, word in zip(found, words, strict=True))
 
 
+GLASS = Glass(Path("/g"), manifest())
+
+
+def sealed(threshold: int, *, own: bool = True, **keys: str) -> Record:
+    """Return a record of the group, with another threshold or other keys."""
+    role, computer = ("desk-a", "rome") if own else ("desk-b", "paris")
+    custodians = {"alice": "a", "bob": "b", "carol": "c", **keys}
+    return replace(
+        record(GlassAction.SEALED), custodians=custodians, threshold=threshold, role=role, computer=computer, own=own
+    )
+
+
 def test_the_last_record_of_the_custodians_counts() -> None:
     """The same identity may be written for several groups, one after the other."""
-    keys = {"alice": "a", "bob": "b", "carol": "c"}
+    assert fault_of(GLASS, [sealed(1), sealed(2, bob="x"), sealed(2)]) is None
+    for wrong in (sealed(1), sealed(2, bob="x")):
+        fault = fault_of(GLASS, [sealed(2), wrong])
+        assert type(fault) is IntegrityFault
+        assert "/g/manifest.json has other custodians or another threshold than the ledger" in str(fault)
 
-    def sealed(threshold: int, custodians: dict[str, str]) -> Record:
-        return Record(at=1.0, recipient="new", action=GlassAction.SEALED, custodians=custodians, threshold=threshold)
 
-    good, weaker, other = sealed(2, keys), sealed(1, keys), sealed(2, {**keys, "bob": "x"})
-    assert check_custodians(manifest(), [weaker, other, good], where="m")
-    assert not check_custodians(manifest(), [record(GlassAction.OPENED)], where="m")
-    for wrong in (weaker, other):
-        with pytest.raises(IntegrityFault, match="m has other custodians"):
-            check_custodians(manifest(), [good, wrong], where="m")
+def test_only_the_records_of_this_computer_prove_the_custodians() -> None:
+    """Those of other actions and of others do not. A person may accept the folder."""
+    others: list[list[Record]] = [
+        [],
+        *([record(action)] for action in GlassAction if action is not GlassAction.SEALED),
+        [sealed(2, own=False)],
+        [replace(sealed(2), recipient="other")],
+    ]
+    for records in others:
+        fault = fault_of(GLASS, records)
+        assert isinstance(fault, Unrecorded)
+        assert str(fault) == "this computer did not record who the custodians in /g/manifest.json are"
+
+
+@pytest.mark.parametrize("changed", [{"threshold": 1}, {"bob": "x"}])
+def test_a_later_record_of_others_is_an_error_until_it_is_accepted(changed: dict[str, Any]) -> None:
+    """The error names both writers. It does not matter which of the two groups the folder has."""
+    own, foreign = sealed(2), sealed(**{"threshold": 2, **changed}, own=False)
+    assert fault_of(GLASS, [foreign, own]) is None
+    assert fault_of(GLASS, [own, sealed(2, own=False)]) is None
+    for before, after in ((own, foreign), (sealed(**{"threshold": 2, **changed}), sealed(2, own=False))):
+        fault = fault_of(GLASS, [before, after])
+        assert isinstance(fault, Unrecorded)
+        assert "desk-b on paris recorded other custodians or another threshold" in str(fault)
+        assert "than desk-a on rome before" in str(fault)
+        assert fault_of(GLASS, [before, after, own]) is None
+    assert "than desk-b on paris recorded" in str(fault_of(GLASS, [foreign]))
 
 
 def known(user: str, *recipients: str) -> KnownRecipients:

@@ -1,6 +1,8 @@
 """Tests of the files of a break-glass identity: exactly the custodians of a set open its file, with age alone."""
 
+import json
 import subprocess
+from dataclasses import replace
 from itertools import combinations, permutations
 from math import comb
 from pathlib import Path
@@ -142,7 +144,31 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
     whole = Manifest(
         recipient="age1x", made=1_800_000_000.0, group=Group(2, custodians[:3]), former=custodians[3:], replaces="age1y"
     )
-    assert parse_manifest(whole.text().encode(), where=FILE) == whole
+    confirmed = replace(whole, hmac="0a" * 32)
+    for manifest, version in ((whole, 1), (confirmed, 2), (replace(whole, replaces=None), 1)):
+        assert parse_manifest(manifest.text().encode(), where=FILE) == manifest
+        assert json.loads(manifest.text())["version"] == version
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"version": 2', '"version": 1'),
+        ('"version": 2', '"version": 3'),
+        ('"replaces": "age1y"', '"replaces": null'),
+        ("0a0a", "0A0A"),
+        ("0a0a", "0a"),
+        ("0a0a", "\\ud800"),
+        ("age1x", "\\ud800"),
+        ('"hmac"', '"HMAC"'),
+    ],
+)
+def test_a_damaged_manifest_of_a_rotation_is_refused(old: str, new: str) -> None:
+    """Its HMAC is 64 hexadecimal digits, and belongs to version 2 and to a rotation."""
+    whole = Manifest(recipient="age1x", made=1.0, group=Group(2, people(3)[1]), replaces="age1y", hmac="0a" * 32)
+    assert old in whole.text()
+    with pytest.raises(IntegrityFault, match="is damaged"):
+        parse_manifest(whole.text().replace(old, new, 1).encode(), where=FILE)
 
 
 @pytest.mark.parametrize(

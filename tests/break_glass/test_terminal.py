@@ -218,3 +218,21 @@ def test_a_small_window_is_reported(desk: Desk, root: Backup) -> None:
     assert shown.end() == 2
     assert "use --codes" in shown.printed("err")
     assert [each.action for each in desk.records()] == [GlassAction.SEALED]
+
+
+@pytest.mark.usefixtures("root")
+def test_a_person_accepts_a_folder_by_typing_its_recipient(desk: Desk) -> None:
+    """The window shows the custodians, and no recipient until the person has typed it. `--yes` does not answer."""
+    row = desk.glass("status")
+    for file in desk.home.glob("ledger.sqlite*"):
+        file.unlink()
+    for answer, code in (("yes", 5), (row["recipient"], 0)):
+        shown = window(desk, "status", "--accept-unrecorded", "--yes", "--output", "json")
+        shown.see("the whole recipient: ")
+        text = "".join(shown.look().text().split())
+        assert row["recipient"] not in text
+        assert all("".join(key.split()) in text for key in row["keys"])
+        shown.type(answer)
+        assert shown.end() == code
+        assert json.loads(shown.printed("out"))["recorded"] is (code == 0)
+    assert desk.glass("status")["recipient"] == row["recipient"]

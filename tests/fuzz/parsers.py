@@ -335,7 +335,8 @@ def manifests() -> list[bytes]:
     custodians = tuple(Custodian(f"c{at}", key) for at, key in enumerate(dict.fromkeys(keys)))
     group = Group(len(custodians) - 1, custodians[:-1])
     whole = Manifest(recipient="age1x", made=1.5e9, group=group, former=custodians[-1:], replaces="age1y")
-    return [whole.text().encode(), replace(whole, former=(), replaces=None).text().encode()]
+    others = (replace(whole, former=(), replaces=None), replace(whole, hmac="0a" * 32))
+    return [manifest.text().encode() for manifest in (whole, *others)]
 
 
 @cache

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mfa_kit.adapters.files.private_files import LARGEST, faults_of, hold
-from mfa_kit.break_glass.manifest import FILE, Manifest, parse_manifest
+from mfa_kit.break_glass.manifest import FILE, Glass, Manifest, parse_manifest
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN
 from mfa_kit.disk import whole_files
@@ -39,18 +39,18 @@ def newest_folder(base: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def folders_beside(folder: Path) -> list[tuple[Path, Manifest]]:
-    """Return this folder and its sibling folders with their manifests, the newest last.
+def folders_beside(folder: Path) -> list[Glass]:
+    """Return this folder and its sibling folders, the newest last.
 
     Folders without a valid manifest are left out. Folders that were not written completely are left out too, because
     mfa-kit will remove them.
     """
-    found: list[tuple[Path, Manifest]] = []
+    found: list[Glass] = []
     for each in folder.parent.iterdir():
         if not is_partial(each):
             with suppress(IntegrityFault):
-                found.append((each, read_manifest(each)))
-    return sorted(found, key=lambda both: (both[1].made, both[0].name))
+                found.append(Glass(each, read_manifest(each)))
+    return sorted(found, key=lambda glass: (glass.manifest.made, glass.folder.name))
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 Each layer is an age file (age-encryption.org/v1), so `age -d -i FIRST FILE | age -d -i SECOND` decrypts two layers.
 """
 
+import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyrage
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without_armor
 from mfa_kit.adapters.files.glass_folder import read_file
@@ -20,6 +23,8 @@ from mfa_kit.core.otp import Secret
 
 # The message that `owner_test` encrypts to each custodian.
 TEST = b"a message to a custodian"
+# The info of HKDF (RFC 5869), which separates this use of an identity from all others.
+ROTATION = b"mfa-kit/break-glass/rotation/1"
 
 
 class GlassIdentity:
@@ -51,6 +56,18 @@ class GlassIdentity:
         for each in reversed(others):
             layers = encrypt(Secret(layers), [each])
         return layers
+
+    def confirm(self, manifest: Manifest) -> str:
+        """Return the HMAC-SHA-256 with which this identity confirms the manifest of the identity that replaces it.
+
+        The result is in hex. The key is HKDF-SHA-256 of the text `AGE-SECRET-KEY-1...` of this identity, without salt.
+        """
+        # A single expression, because a traceback could show a key that is in a local variable.
+        return hmac.digest(
+            HKDF(SHA256(), length=32, salt=None, info=ROTATION).derive(str(self._identity.reveal()).encode()),
+            manifest.canonical(),
+            "sha256",
+        ).hex()
 
     def keys_with(self, other: "GlassIdentity") -> Secret[list[Identity]]:
         """Return this and another identity as a list of private keys."""

@@ -10,7 +10,9 @@ from mfa_kit.core.models import GlassAction
 INSERT = """
     insert into break_glass (at, recipient, action, custodians, threshold, backups) values ($1, $2, $3, $4, $5, $6)
 """
-SELECT = "select at, recipient, action, custodians, threshold, backups from break_glass order by at, id"
+SELECT = "select at, recipient, action, custodians, threshold, backups, {} from break_glass order by at, id"
+# Who wrote a row: the role, the computer, and whether both are those of this session.
+WRITER = "role, computer, case when role = session_user and computer = my_computer() then 1 else 0 end"
 
 
 class BreakGlassRecords:
@@ -30,7 +32,10 @@ class BreakGlassRecords:
 
     def all(self) -> list[Record]:
         """Return all records, oldest first. Raise IntegrityFault if a row is damaged."""
-        rows = self._tables.select(SELECT, types="time text action names integer integer")
+        writer = WRITER if self._tables.shared else "'', '', 1"
+        rows = self._tables.select(
+            SELECT.format(writer), types="time text action names integer integer text text integer"
+        )
         return [
             Record(
                 at=at,
@@ -39,6 +44,9 @@ class BreakGlassRecords:
                 custodians=read_json(custodians),
                 threshold=threshold,
                 backups=backups,
+                role=role,
+                computer=computer,
+                own=bool(own),
             )
-            for at, recipient, action, custodians, threshold, backups in rows
+            for at, recipient, action, custodians, threshold, backups, role, computer, own in rows
         ]

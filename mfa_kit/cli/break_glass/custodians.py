@@ -6,6 +6,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.break_glass.glass_options import (
+    ACCEPT,
     CUSTODIAN,
     GLASS_DIR,
     LETTERS,
@@ -26,6 +27,7 @@ from mfa_kit.wiring.settings import Settings
 @THRESHOLD
 @CUSTODIAN
 @GLASS_DIR
+@ACCEPT
 @LETTERS
 @PAPER
 def custodians(
@@ -34,6 +36,7 @@ def custodians(
     threshold: int,
     custodians: tuple[str, ...],
     folder: Path | None,
+    accept: bool,
     letters: Path | None,
     paper: str,
     settings: Settings,
@@ -43,7 +46,8 @@ def custodians(
 
     The files of the old folder still open the identity, so rotate it if a custodian is no longer trusted.
     """
-    glass = wiring.break_glass.find_glass(settings, folder)
+    glass = wiring.break_glass.locate_glass(folder)
+    wiring.break_glass.prove(settings, glass, accept=accept)
     chosen = new_group(threshold, custodians, letters, paper)
     if settings.dry_run:
         print_plan(chosen.group, output)

@@ -6,6 +6,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.break_glass.custodians import Group
+from mfa_kit.break_glass.manifest import Glass
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.letters.sheet import Paper
@@ -21,6 +22,12 @@ PRESENT = click.option(
     type=Path,
     metavar="FILE",
     help="Identity of a custodian who is present. Other custodians name theirs at the terminal.",
+)
+ACCEPT = click.option(
+    "--accept-unrecorded",
+    "accept",
+    is_flag=True,
+    help="Ask for the whole recipient of a folder that this computer did not record, and then accept the folder.",
 )
 THRESHOLD = click.option(
     "--threshold", required=True, type=click.IntRange(min=1), metavar="M", help="How many custodians are needed."
@@ -62,7 +69,7 @@ def print_plan(group: Group, output: Output) -> None:
     output.many("break-glass-plan", rows, empty="")
 
 
-def glass_row(glass: "wiring.break_glass.Glass", outcome: str) -> ResultRow:
+def glass_row(glass: Glass, outcome: str) -> ResultRow:
     """Return the result row for a folder of break-glass files that was written."""
     group = glass.manifest.group
     return {

@@ -8,10 +8,11 @@ import click
 from mfa_kit import wiring
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.break_glass.glass_options import GLASS_DIR
+from mfa_kit.cli.break_glass.glass_options import ACCEPT, GLASS_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.methods.registry import METHODS
@@ -22,16 +23,28 @@ from mfa_kit.wiring.settings import Settings
 @GLASS_DIR
 @BACKUP_DIR
 @click.option("--ask-iam", is_flag=True, help="Also ask IAM whether the custodians still have users with their names.")
-def status(*, folder: Path | None, backup_dir: Place | None, ask_iam: bool, settings: Settings, output: Output) -> None:
-    """Show the custodians and their keys, the last drill and opening, and what is due."""
-    glass = wiring.break_glass.find_glass(settings, folder)
-    manifest = glass.manifest
+@ACCEPT
+def status(
+    *, folder: Path | None, backup_dir: Place | None, ask_iam: bool, accept: bool, settings: Settings, output: Output
+) -> int:
+    """Show the custodians and their keys, the last drill and opening, and what is due.
+
+    If this computer did not record the custodians, the recipient is not shown, and the exit code is 5.
+    """
+    glass = wiring.break_glass.locate_glass(folder)
+    manifest, recorded = glass.manifest, True
+    try:
+        wiring.break_glass.prove(settings, glass, accept=accept)
+    except IntegrityFault as fault:
+        recorded = False
+        settings.progress.alert(f"{fault}; {fault.hint}")
     names = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
     state = wiring.break_glass_upkeep.state(settings, manifest, backup_dir)
     leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]
     row: ResultRow = {
         "folder": str(glass.folder),
-        "recipient": manifest.recipient,
+        "recorded": recorded,
+        "recipient": manifest.recipient if recorded else None,
         "made": iso_time(manifest.made),
         "threshold": manifest.group.threshold,
         "custodians": manifest.group.names,
@@ -43,6 +56,7 @@ def status(*, folder: Path | None, backup_dir: Place | None, ask_iam: bool, sett
         "due": [*state.due, *leaving] or None,
     }
     output.one("break-glass-status", row)
+    return 0 if recorded else IntegrityFault.exit_code
 
 
 def _without_user(names: Sequence[str], backup_dir: Place | None, settings: Settings) -> list[str]:

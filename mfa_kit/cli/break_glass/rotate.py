@@ -8,7 +8,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
+from mfa_kit.cli.break_glass.glass_options import ACCEPT, GLASS_DIR, PRESENT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.shutdown import stop_on_signals
@@ -21,17 +21,26 @@ from mfa_kit.wiring.settings import Settings
 @PRESENT
 @GLASS_DIR
 @BACKUP_DIR
+@ACCEPT
 def rotate(
-    *, keys: tuple[Path, ...], folder: Path | None, backup_dir: Place | None, settings: Settings, output: Output
+    *,
+    keys: tuple[Path, ...],
+    folder: Path | None,
+    backup_dir: Place | None,
+    accept: bool,
+    settings: Settings,
+    output: Output,
 ) -> int:
     """Make a new identity for the same custodians, and re-encrypt all backups of the old identity to the new one.
 
     The custodians hold a meeting for this. If the command is interrupted, run it again. The other recipients of the
     backups stay.
     """
-    glass = wiring.break_glass.find_glass(settings, folder)
+    glass = wiring.break_glass.locate_glass(folder)
     if settings.dry_run:
-        known = wiring.break_glass_upkeep.known_backups(settings, backup_dir, glass.manifest.recipient)
+        wiring.break_glass.prove(settings, glass, accept=accept)
+        old = wiring.break_glass_upkeep.old_glass(settings, glass)
+        known = wiring.break_glass_upkeep.known_backups(settings, backup_dir, old.manifest.recipient)
         output.one("break-glass-rotate", {"outcome": "planned", "backups": len(known)})
         return 0
     done = wiring.break_glass_upkeep.rotate(
@@ -39,6 +48,7 @@ def rotate(
         glass,
         keys,
         backup_dir,
+        accept=accept,
         until=stop_on_signals,
         counted=partial(messages.with_bar, doing="rotate", plain=settings.still),
     )

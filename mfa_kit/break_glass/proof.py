@@ -1,0 +1,134 @@
+"""Decides whether a folder of break-glass files is the one that mfa-kit wrote. Anyone can put a folder beside another.
+
+This computer's records prove who the custodians of an identity are. The HMAC of a manifest proves that the custodians
+of the earlier identity made it. If the records are on another computer, a person can accept a folder.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from mfa_kit.break_glass.manifest import FILE, Glass, Manifest
+from mfa_kit.break_glass.uses import Record
+from mfa_kit.core.errors import IntegrityFault, Unrecorded
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.models import GlassAction
+from mfa_kit.core.otp import Secret
+
+ACCEPT = "accept the folder with --accept-unrecorded, which asks for its whole recipient"
+READ = (
+    "read the recipient with `mfa-kit break-glass status` on the computer that made the folder, or in manifest.json in "
+    "the copies of two other custodians, and compare the custodians there too"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A folder that is not proven, and the error that says why. A person may accept it if this is Unrecorded."""
+
+    glass: Glass
+    fault: IntegrityFault
+
+
+def fault_of(glass: Glass, records: Iterable[Record]) -> IntegrityFault | None:
+    """Return None if the last SEALED record of this role and computer has the custodians of a folder, else an error.
+
+    Records of others prove nothing, because each computer that shares the ledger can write them. But a later one with
+    another group is an error too, until this computer records the group again. `records` are in the order of time.
+    """
+    own: Record | None = None
+    other: Record | None = None
+    for record in records:
+        if record.recipient == glass.manifest.recipient and record.action is GlassAction.SEALED:
+            if record.own:
+                own, other = record, None
+            elif own is None or _group(record) != _group(own):
+                other = record
+    where, group = glass.folder / FILE, glass.manifest.group
+    written = (group.threshold, {custodian.name: custodian.key for custodian in group.custodians})
+    differs, others_differ = own and _group(own) != written, other and _group(other) != written
+    if differs and (other is None or others_differ):
+        return IntegrityFault(
+            f"{where} has other custodians or another threshold than the ledger",
+            "find out who changed the file, and use another copy of the folder",
+        )
+    if own and other:
+        return Unrecorded(
+            f"{_writer(other)} recorded other custodians or another threshold for the identity in {where} than "
+            f"{_writer(own)} before",
+            f"find out which group is right, then {ACCEPT}",
+        )
+    if other and others_differ:
+        return Unrecorded(
+            f"{where} has other custodians or another threshold than {_writer(other)} recorded",
+            f"find out which group is right, then {ACCEPT}",
+        )
+    if own is None:
+        return Unrecorded(f"this computer did not record who the custodians in {where} are", ACCEPT)
+    return None
+
+
+def _group(record: Record) -> tuple[int, dict[str, str]]:
+    return record.threshold, dict(record.custodians)
+
+
+def _writer(record: Record) -> str:
+    return f"{record.role} on {record.computer}"
+
+
+def choose_rotation(
+    later: Sequence[Glass], records: Sequence[Record], *, confirm: Callable[[Manifest], str]
+) -> tuple[Glass | None, list[Doubt]]:
+    """Return the folder with which to continue a rotation, or None, and a Doubt for each folder that is not proven.
+
+    `later` has the folders that say that they replace the old identity. A folder is proven if its HMAC is the one that
+    `confirm` returns for its manifest, and if `fault_of` returns None. Raise IntegrityFault if two are proven.
+    """
+    doubts: list[Doubt] = []
+    proven: list[Glass] = []
+    for glass in later:
+        if fault := _fault_of_rotation(glass, records, confirm(glass.manifest)):
+            fault.hint += f"; to begin anew, move {glass.folder} elsewhere, and do not delete it, because backups may "
+            fault.hint += "already be encrypted to it"
+            doubts.append(Doubt(glass, fault))
+        else:
+            proven.append(glass)
+    if len(proven) > 1:
+        raise IntegrityFault(
+            f"{proven[0].folder} and {proven[1].folder} are both rotations of the same identity",
+            "move the one to which no backup is encrypted elsewhere, and do not delete it",
+        )
+    return (proven[0] if proven else None), doubts
+
+
+def _fault_of_rotation(glass: Glass, records: Sequence[Record], hmac: str) -> IntegrityFault | None:
+    where, written = glass.folder / FILE, glass.manifest.hmac
+    if written is None:
+        unconfirmed = Unrecorded(f"{where} has no HMAC: an older version of mfa-kit, or someone else, wrote it", ACCEPT)
+        return fault_of(glass, records) or unconfirmed
+    if Secret(written) != Secret(hmac):  # compared in constant time
+        return IntegrityFault(
+            f"the HMAC in {where} is wrong, so the file was changed or forged", "find out who wrote the folder"
+        )
+    return fault_of(glass, records)
+
+
+def accept_folder(doubts: Sequence[Doubt], person: Interaction) -> Glass:
+    """Ask for the whole recipient of a folder, which is not shown, and return the folder with this recipient.
+
+    Raise the error of the first doubt if none of the folders can be accepted. Raise IntegrityFault if the answer is not
+    the recipient of such a folder, and Declined if there is no terminal.
+    """
+    acceptable = [doubt for doubt in doubts if isinstance(doubt.fault, Unrecorded)]
+    if not acceptable:
+        raise doubts[0].fault
+    for doubt in acceptable:
+        group = doubt.glass.manifest.group
+        keys = ", ".join(f"{custodian.name} {custodian.fingerprint}" for custodian in group.custodians)
+        person.say(f"{doubt.fault}")
+        person.say(f"its identity can be opened by {group.threshold} of these custodians: {keys}")
+    person.say(READ)
+    answer = person.ask_code("the whole recipient", instead="a terminal; no option answers this question")
+    for doubt in acceptable:
+        if answer == doubt.glass.manifest.recipient:
+            return doubt.glass
+    raise IntegrityFault(f"that is not the recipient of {acceptable[0].glass.folder}", acceptable[0].fault.hint)
