@@ -11,9 +11,12 @@ from mfa_kit.core.timestamps import checked_time, iso_time
 from mfa_kit.rollout.plan import Action, Plan, PlanStep, action_of
 from mfa_kit.rollout.roster import RosterRow, key_fingerprint, parse_roster, row_cells
 from mfa_kit.rollout.roster_method import RosterMethod
+from mfa_kit.rollout.roster_text import DEVICE_NAME
 
 SCHEMA, INDEX_SCHEMA = "mfa-kit/rollout-plan", "mfa-kit/rollout-index"
 VERSION = 1
+# The field of a plan for the column `device_name` of a roster.
+NAME = "name"
 # Matches the beginning of an index. The rest is not read, because a plan may have several megabytes.
 INDEX_BEGIN = re.compile(rf'\s*\{{\s*"schema"\s*:\s*"{re.escape(INDEX_SCHEMA)}"')
 CREATE = "create a plan: mfa-kit rollout plan ROSTER -o PLAN"
@@ -47,7 +50,7 @@ def plan_text(plan: Plan) -> str:
 
 
 def _step_fields(step: PlanStep) -> dict[str, object]:
-    row = {name: cell for name, cell in row_cells(step.row).items() if cell}
+    row = {NAME if column == DEVICE_NAME else column: cell for column, cell in row_cells(step.row).items() if cell}
     rest = {
         "key": key_fingerprint(step.row.recipient) if step.row.recipient else "",
         "key_before": step.key_before,
@@ -84,7 +87,7 @@ def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], pars
     if (found["schema"], found["version"]) != (SCHEMA, VERSION):
         raise ValueError("it has another schema or version")
     steps = [object_of(step) for step in list_of(found["rows"])]
-    lines = "\n".join(map(json.dumps, steps))
+    lines = "\n".join(json.dumps({**step, DEVICE_NAME: step.get(NAME)}) for step in steps)
     rows = parse_roster(lines or "user", methods=methods, parse_key=parse_key).rows
     report_age = found["report_age"]
     if not isinstance(report_age, float | int | None):

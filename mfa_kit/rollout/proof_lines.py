@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from mfa_kit.core.csv_text import plain_cell
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import checked_time
 from mfa_kit.rollout.proofs import ProofLine, ReadTime
-from mfa_kit.rollout.roster_text import CellFault, plain_cell, split_csv
+from mfa_kit.rollout.roster_text import CellFault, split_csv
 
 COLUMNS = ("user", "code1", "code2", "time")
 # Matches a cell with a code: digits and spaces, because apps show a code in two groups of digits.

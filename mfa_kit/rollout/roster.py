@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+from mfa_kit.core.csv_text import ROUNDED
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, Intent, check_label, check_user
 from mfa_kit.core.text import one_line
 from mfa_kit.rollout.roster_accounts import OneAccount, RosterAccounts
 from mfa_kit.rollout.roster_method import SELF, VIRTUAL, RosterMethod
-from mfa_kit.rollout.roster_text import ACCOUNT, CellFault, ReadRow, read_rows
+from mfa_kit.rollout.roster_text import ACCOUNT, DEVICE_NAME, CellFault, ReadRow, read_rows
 
 T = TypeVar("T")
 Tags = tuple[tuple[str, str], ...]
@@ -60,10 +61,12 @@ class Roster:
     """A list of users, and the device that each user gets.
 
     `rows` has the rows without faults, in the order of the file. `faults` has the faults of the other rows, by line.
+    `unread` is a sentence about the columns that were not read, or "".
     """
 
     rows: Sequence[RosterRow]
     faults: Sequence[CellFault]
+    unread: str = ""
 
 
 def parse_roster(
@@ -81,11 +84,11 @@ def parse_roster(
     """
     accounts = accounts or OneAccount()
     read = read_rows(text)
-    faults = [each for each in read if isinstance(each, CellFault)]
+    faults = [each for each in read.rows if isinstance(each, CellFault)]
     by_name = {method.name: method for method in (*methods, SELF)}
     rows: list[RosterRow] = []
     seen: dict[tuple[str | None, str], ReadRow] = {}
-    for each in read:
+    for each in read.rows:
         if isinstance(each, ReadRow):
             cells = _Cells(read=each, methods=by_name, parse_key=parse_key, accounts=accounts)
             row = cells.parse_row()
@@ -95,7 +98,7 @@ def parse_roster(
             elif row is not None:
                 rows.append(row)
     public = [replace(fault, cells=_without_private_keys(fault.cells)) for fault in faults]
-    return Roster(rows=rows, faults=sorted(public, key=lambda fault: fault.line))
+    return Roster(rows=rows, faults=sorted(public, key=lambda fault: fault.line), unread=read.note_unread())
 
 
 def _find_duplicate(
@@ -133,7 +136,7 @@ class _Cells:
         row = RosterRow(
             user=user or "",
             kind=self._parse("kind", partial(_parse_method, methods=self.methods)) or VIRTUAL,
-            name=self._parse("name", _parse_name),
+            name=self._parse(DEVICE_NAME, _parse_name),
             path=self._parse("path", _parse_path) or "/",
             recipient=self._parse("recipient", self.parse_key),
             serial=self._parse("serial", _parse_serial),
@@ -222,6 +225,11 @@ def _parse_path(cell: str) -> str:
 
 
 def _parse_serial(cell: str) -> str:
+    if ROUNDED.fullmatch(cell):
+        raise UsageFault(
+            f"a spreadsheet rounded the serial number to {cell!a}",
+            "write the serial that is printed on the token, into a column of text",
+        )
     if not SERIAL.fullmatch(cell):
         raise UsageFault(f"{cell!a} is not a serial number", "use 9 to 256 letters, digits and +=/:,.@-")
     return cell
@@ -256,7 +264,7 @@ def row_cells(row: RosterRow) -> dict[str, str]:
     return {
         "user": row.user,
         "kind": row.kind.name,
-        "name": row.name or "",
+        DEVICE_NAME: row.name or "",
         "path": row.path,
         "recipient": row.recipient or "",
         "serial": row.serial or "",

@@ -1,7 +1,7 @@
 """Convert the text of rosters, CSV or JSON, to rows of cells, and rows of cells to CSV.
 
-Rosters are untrusted. Unknown columns are ignored, and the CSV that this module writes contains no control characters
-and no formulas.
+Rosters are untrusted. Of unknown columns, only the names are kept. The CSV that this module writes contains no control
+characters and no formulas.
 """
 
 import csv
@@ -10,28 +10,35 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-from mfa_kit.core.csv_text import csv_lines, original_cell
+from mfa_kit.core.csv_text import EXCEL_SEPARATOR, csv_lines, plain_cell
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.text import one_line
 
-COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags", "email")
+DEVICE_NAME = "device_name"
+COLUMNS = ("user", "kind", DEVICE_NAME, "path", "recipient", "serial", "asset", "tags", "email")
 # The column for the account. mfa-kit writes this column only if a row has an account.
 ACCOUNT = "account"
 READ = (*COLUMNS, ACCOUNT)
 # Columns that `faults_table` adds and `read_rows` ignores: the faults of a row, and its cells that have no column.
 WRONG, SURPLUS = "wrong", "surplus"
-# The column names in the AWS console's file of new users, and the columns of a roster that they stand for.
-CONSOLE_COLUMNS = {"user name": "user"}
+# Other names of columns, reduced to letters and digits, and the columns that they stand for. `User name` is in the AWS
+# console's file of new users.
+SYNONYMS = {name.replace("_", ""): name for name in READ}
+SYNONYMS |= {"username": "user", "mail": "email", "publickey": "recipient", "sshkey": "recipient", "type": "kind"}
+# Columns that are not read, and not reported either: those that mfa-kit writes, and the one for the user's own name.
+SILENT = {WRONG, SURPLUS, "person", "recipient_source", "recipient_fetched", "recipient_fingerprint"}
+# A message names at most this many columns, each with at most this many characters.
+SHOWN, LONGEST_NAME = 10, 40
 SEPARATORS = ",;\t"
 # Matches the beginning of a JSON array or of the output of `aws iam list-users`. Any other JSON must have one object
 # per line.
-JSON_DOCUMENT = re.compile(r'\s*(\[|\{\s*"Users"\s*:)')
+JSON_DOCUMENT = re.compile(r'\s*(\[|\{\s*"(Users|UserDetailList)"\s*:)')
 IAM_USER = "UserName"
-# A first line such as `sep=;`. Excel takes the separator from it.
-EXCEL_SEPARATOR = re.compile(r'\s*"?sep=([,;\t])"?[,;\t]*\r?\n', re.IGNORECASE)
-# A cell such as ="0123". Excel treats its content as text and therefore keeps the zero.
-EXCEL_TEXT = re.compile(r'="(.*)"', re.DOTALL)
+# The keys of an answer of the AWS CLI that is not complete.
+CUT_OFF = ("IsTruncated", "NextToken", "Marker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +67,83 @@ class CellFault:
         return f"{self.unit} {self.line}{f', {self.column}' if self.column else ''}: {self.what}"
 
 
-def read_rows(text: str, *, also: Collection[str] = ()) -> list[ReadRow | CellFault]:
-    """Read a roster, CSV or JSON. Return each row as a ReadRow, or as a CellFault if the row cannot be read.
+@dataclass(frozen=True, slots=True)
+class ReadRoster:
+    """The rows of a roster: a ReadRow, or a CellFault if the row cannot be read. `unread` names the other columns."""
+
+    rows: Sequence[ReadRow | CellFault]
+    unread: Sequence[str]
+
+    def note_unread(self) -> str:
+        """Return a sentence about the columns that were not read, with the nearest known names, or ""."""
+        shown = [_suggestion(name) for name in self.unread[:SHOWN]]
+        shown += [f"and {len(self.unread) - SHOWN} more"] if len(self.unread) > SHOWN else []
+        return f"not read: {', '.join(shown)}" if shown else ""
+
+
+def _suggestion(name: str) -> str:
+    near = get_close_matches(_reduced(name), SYNONYMS, n=1, cutoff=0.7)
+    return one_line(name[:LONGEST_NAME]) + (f" (did you mean {SYNONYMS[near[0]]}?)" if near else "")
+
+
+def _reduced(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The names of the columns to read, and the names of the other columns that were found (`unread`)."""
+
+    names: Sequence[str]
+    unread: dict[str, None]
+
+    def find(self, cell: str) -> str:
+        """Return the column that a name in a roster means. Remember a name that means none, and return it."""
+        name = cell.lower()
+        column = name if name in self.names else SYNONYMS.get(_reduced(cell), name)
+        if cell and column not in self.names and column not in SILENT:
+            self.unread[cell] = None
+        return column
+
+
+def read_rows(text: str, *, also: Collection[str] = ()) -> ReadRoster:
+    """Read a roster, CSV or JSON.
 
     `also` are the names, in lower case, of columns that are read besides those in READ. Raise UsageFault if the text
     is not a roster.
     """
     text = text.removeprefix("\ufeff")
-    columns = (*READ, *(name for name in also if name not in READ))
+    columns = _Columns((*READ, *(name for name in also if name not in READ)), {})
     if JSON_DOCUMENT.match(text):
-        return list(_read_json_document(text, columns))
-    return list(_read_json_lines(text, columns) if text.lstrip().startswith("{") else _read_csv(text, columns))
+        rows = _read_json_document(text, columns)
+    else:
+        rows = _read_json_lines(text, columns) if text.lstrip().startswith("{") else _read_csv(text, columns)
+    return ReadRoster(list(rows), list(columns.unread))
 
 
-def _read_json_document(text: str, columns: Sequence[str]) -> Iterator[ReadRow | CellFault]:
+def _check_name(names: Collection[str]) -> None:
+    """Raise UsageFault if a column could have the name of the device or of the user."""
+    if "name" in names and DEVICE_NAME not in names:
+        raise UsageFault(
+            "the roster's column 'name' could be the name of the device or of the user",
+            f"rename the column to {DEVICE_NAME}, or to person if it is the user's name",
+        )
+
+
+def _read_json_document(text: str, columns: _Columns) -> Iterator[ReadRow | CellFault]:
     try:
         found = read_json(text)
     except JsonError as error:
         raise UsageFault(f"the roster is not JSON: {error}", "write a JSON array, or one object per line") from None
+    if isinstance(found, dict) and "UserDetailList" in found:
+        raise UsageFault(
+            "the roster is the output of `aws iam get-account-authorization-details`", "use: aws iam list-users"
+        )
+    if isinstance(found, dict) and any(map(found.get, CUT_OFF)):
+        raise UsageFault(
+            "the list of users was cut off, so users are missing in the roster",
+            "list all: aws iam list-users, without --max-items and --no-paginate",
+        )
     items = found.get("Users") if isinstance(found, dict) else found
     if not isinstance(items, list):
         raise UsageFault("'Users' in the roster is not a JSON array", "use the output of `aws iam list-users`")
@@ -85,13 +151,13 @@ def _read_json_document(text: str, columns: Sequence[str]) -> Iterator[ReadRow |
         yield _json_row(number, {"user": item} if isinstance(item, str) else item, columns, unit="item")
 
 
-def _read_json_lines(text: str, columns: Sequence[str]) -> Iterator[ReadRow | CellFault]:
+def _read_json_lines(text: str, columns: _Columns) -> Iterator[ReadRow | CellFault]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield _read_json_line(number, line, columns)
 
 
-def _read_json_line(number: int, line: str, columns: Sequence[str]) -> ReadRow | CellFault:
+def _read_json_line(number: int, line: str, columns: _Columns) -> ReadRow | CellFault:
     try:
         found = read_json(line)
     except JsonError as error:
@@ -99,12 +165,20 @@ def _read_json_line(number: int, line: str, columns: Sequence[str]) -> ReadRow |
     return _json_row(number, found, columns)
 
 
-def _json_row(number: int, found: object, columns: Sequence[str], *, unit: str = "line") -> ReadRow | CellFault:
+def _json_row(number: int, found: object, columns: _Columns, *, unit: str = "line") -> ReadRow | CellFault:
     if not isinstance(found, dict):
         return CellFault(line=number, column=None, what=f"the {unit} is not a JSON object", cells={}, unit=unit)
-    if IAM_USER in found:
-        found = {"user": found[IAM_USER], **found}
-    values = {name: _join_tags(found[name]) if name == "tags" else found[name] for name in columns if name in found}
+    if IAM_USER in found:  # its other fields have names of IAM, such as Path, which is not the device's path
+        named = {"user": found[IAM_USER], **found}
+    else:
+        named = {columns.find(name): value for name, value in found.items()}
+        if len(named) < len(found):
+            what = "two of its fields have the same meaning"
+            return CellFault(line=number, column=None, what=what, cells={}, unit=unit)
+    _check_name(named)
+    values = {
+        name: _join_tags(named[name]) if name == "tags" else named[name] for name in columns.names if name in named
+    }
     cells = {name: _json_cell(value) for name, value in values.items() if value is not None}
     if wrong := [name for name, value in values.items() if not isinstance(value, str | None)]:
         return CellFault(line=number, column=wrong[0], what="the value is not text", cells=cells, unit=unit)
@@ -120,7 +194,7 @@ def _join_tags(value: object) -> object:
     return ";".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, dict) else value
 
 
-def _read_csv(text: str, columns: Sequence[str]) -> Iterator[ReadRow | CellFault]:
+def _read_csv(text: str, columns: _Columns) -> Iterator[ReadRow | CellFault]:
     """Yield the rows of CSV as Excel, Sheets and LibreOffice write it. Raise UsageFault without a valid header."""
     names: list[str] | None = None
     fault: CellFault | None = None
@@ -163,35 +237,29 @@ def split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
         yield CellFault(line=began, column=None, what=what, cells={})
 
 
-def _header(cells: Sequence[str], line: int, columns: Sequence[str]) -> list[str]:
-    names = [CONSOLE_COLUMNS.get(cell.lower(), cell.lower()) for cell in cells]
+def _header(cells: Sequence[str], line: int, columns: _Columns) -> list[str]:
+    names = [columns.find(plain_cell(cell)) for cell in cells]
     if "user" not in names:
         raise UsageFault(
             f"line {line}: the roster's header has no column 'user'",
             f"begin with a header of these columns, of which only 'user' is required: {','.join(COLUMNS)}",
         )
-    if twice := [name for name in columns if names.count(name) > 1]:
+    _check_name(names)
+    if twice := [name for name in columns.names if names.count(name) > 1]:
         raise UsageFault(f"the roster has the column {twice[0]} twice", "remove one of them")
     return names
 
 
-def _csv_row(names: Sequence[str], cells: Sequence[str], line: int, columns: Sequence[str]) -> ReadRow | CellFault:
-    ours = {name: plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in columns}
+def _csv_row(names: Sequence[str], cells: Sequence[str], line: int, columns: _Columns) -> ReadRow | CellFault:
+    ours = {name: plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in columns.names}
     if any(cells[len(names) :]):
         what = f"the row has {len(cells)} cells, but the header has {len(names)}"
         # Keep the surplus cells only if all columns are known. In other files, such as the AWS console's file of new
         # users, a surplus cell may contain a password, because a separator in an earlier cell shifted the row.
-        if not set(names) - {*columns, WRONG, SURPLUS}:
+        if not set(names) - {*columns.names, WRONG, SURPLUS}:
             ours[SURPLUS] = ",".join(cells[len(names) :])
         return CellFault(line=line, column=None, what=what, cells=ours)
     return ReadRow(line, ours)
-
-
-def plain_cell(cell: str) -> str:
-    """Return the text of a cell, without Excel's `="…"` and without the apostrophe that `csv_lines` adds."""
-    if text := EXCEL_TEXT.fullmatch(cell):
-        return text[1].replace('""', '"').strip()
-    return original_cell(cell)
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:

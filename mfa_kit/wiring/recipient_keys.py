@@ -25,7 +25,7 @@ def read_roster_cells(path: Path, *, also: Collection[str]) -> list[ReadRow]:
 
     Raise UsageFault if the text is not a roster, or if rows cannot be read. The error has a note for each such row.
     """
-    rows = read_rows(rollout_files.read_text(path), also=also)
+    rows = read_rows(rollout_files.read_text(path), also=also).rows
     faults = [row for row in rows if isinstance(row, CellFault)]
     if faults:
         error = UsageFault(f"{path} has {count_of(len(faults), 'error')}", "correct these rows")

@@ -258,7 +258,7 @@ def public_keys() -> list[bytes]:
 
 
 def rosters() -> list[bytes]:
-    columns = "user,kind,name,path,recipient,serial,asset,tags,email\n"
+    columns = "user,kind,device_name,path,recipient,serial,asset,tags,email\n"
     key = own_identity().to_public()
     rows = f"ada,virtual,a1,/x/,{key},,K 12,team=a;cost=1\n"
     rows += "arn:aws:iam::000000000000:user/bob,hardware-totp,,,,GAHT12345678,,\n"

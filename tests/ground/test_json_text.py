@@ -86,7 +86,7 @@ def test_a_key_that_occurs_twice_is_refused_everywhere(name: str, tmp_path: Path
 
 def test_a_row_of_a_roster_with_a_key_twice_is_a_fault() -> None:
     """The other rows are read."""
-    fault, row = read_rows('{"user": "ada", "user": "bob"}\n{"user": "cyd"}')
+    fault, row = read_rows('{"user": "ada", "user": "bob"}\n{"user": "cyd"}').rows
     assert isinstance(fault, CellFault)
     assert "it has the key 'user' twice" in str(fault)
     assert not isinstance(row, CellFault)

@@ -142,7 +142,8 @@ def test_tags_and_names_of_the_roster_reach_iam(rollout: Rollout, people: People
     """mfa-kit adds its own tags to the tags of the roster."""
     (user,) = people(1)
     rollout.plan(
-        f"{user},{rollout.recipient},{user}-totp,/staff/,team=a b;cost=1", columns="user,recipient,name,path,tags"
+        f"{user},{rollout.recipient},{user}-totp,/staff/,team=a b;cost=1",
+        columns="user,recipient,device_name,path,tags",
     )
     assert rollout.apply().code == 0
     serial = f"arn:aws:iam::{ACCOUNT}:mfa/staff/{user}-totp"

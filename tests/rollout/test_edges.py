@@ -332,7 +332,7 @@ def test_each_staged_device_of_a_user_has_a_row(rollout: Rollout, people: People
     (user,) = people(1)
     names = {f"{user}-one", f"{user}-two"}
     for name in names:
-        rollout.plan(f"{user},{name}", columns="user,name")
+        rollout.plan(f"{user},{name}", columns="user,device_name")
         assert rollout.apply("--stage").code == 0
     done = rollout.desk.run("rollout", "activate", "-i", identity_file, "--only", user, "--output", "json")
     told = json.loads(done.out)

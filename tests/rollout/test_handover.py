@@ -119,7 +119,7 @@ def test_a_file_whose_name_begins_with_a_dash_can_be_opened(rollout: Rollout, pe
     """IAM accepts such a name of a device. The command in the letter is run as it is, with the identity's path."""
     (user,) = people(1)
     identity = keys(rollout, [user])[user]
-    rollout.plan(f"{user},{public(identity)},-rf", columns="user,recipient,name")
+    rollout.plan(f"{user},{public(identity)},-rf", columns="user,recipient,device_name")
     assert rollout.apply().code == 0
     assert hand_over(rollout).code == 0
     [row] = table(rollout)

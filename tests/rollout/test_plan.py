@@ -43,7 +43,7 @@ def test_a_plan_has_an_action_for_each_user(rollout: Rollout, people: People, aw
         f"{alone},self,",
         "arn:aws:iam::123456789012:user/x,,",
     ]
-    done = rollout.plan(*rows, columns="user,kind,name")
+    done = rollout.plan(*rows, columns="user,kind,device_name")
     assert actions(rollout) == {
         new: "enroll",
         has: "skip",
@@ -162,7 +162,7 @@ def test_excels_unicode_text_is_read(rollout: Rollout, people: People) -> None:
     """It is UTF-16 with tabs."""
     (user,) = people(1)
     path = rollout.folder / "r.txt"
-    path.write_bytes(f"User\tName\r\n{user}\tx\r\n".encode("utf-16"))
+    path.write_bytes(f"User\tDevice name\r\n{user}\tx\r\n".encode("utf-16"))
     assert rollout.desk.run("rollout", "plan", path, "-o", rollout.file).code == 0
     assert steps(rollout)[user]["name"] == "x"
 
@@ -347,3 +347,10 @@ def test_devices_of_another_computer_block_a_row(rollout: Rollout, people: Peopl
     done = other.process("rollout", "plan", roster, "-o", rollout.file)
     assert f"blocked: {staged}: another computer has staged" in done.err
     assert f"blocked: {left}: another computer left" in done.err
+
+
+def test_the_plan_command_names_columns_that_it_does_not_read(rollout: Rollout) -> None:
+    """The plan is made, and its field for the device's name is still `name`."""
+    done = rollout.plan("alice,alice-1,x", columns="user,device_name,Emial")
+    assert "not read: Emial (did you mean email?)" in done.err
+    assert '"name": "alice-1"' in rollout.file.read_text()

@@ -65,7 +65,7 @@ def test_every_column_is_read() -> None:
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_files_saved_by_excel_are_read(separator: str) -> None:
     """A BOM, other separators, CRLF, trailing spaces, empty rows, capitals in the header, quoted line breaks."""
-    lines = ["User,Name,Remark ", "alice , a1,", ",,", '"bob",b1,"two\r\nlines"', "carol,c1,x", ",,"]
+    lines = ["User,Device name,Remark ", "alice , a1,", ",,", '"bob",b1,"two\r\nlines"', "carol,c1,x", ",,"]
     text = "\ufeff" + "\r\n".join(lines).replace(",", separator) + "\r\n"
     assert [(row.user, row.name) for row in read(text).rows] == [("alice", "a1"), ("bob", "b1"), ("carol", "c1")]
     assert wrong(text.replace("carol", "ca rol")) == [(6, "user")]
@@ -74,7 +74,7 @@ def test_files_saved_by_excel_are_read(separator: str) -> None:
 def test_every_wrong_cell_is_named_by_line_and_column() -> None:
     """All faults are reported at once, so that all can be fixed at once."""
     text = (
-        "user,kind,name,path,recipient,serial,asset,tags,email\n"
+        "user,kind,device_name,path,recipient,serial,asset,tags,email\n"
         "al ice,phone,a b,x,nokey,short,\u202eevil,nokey,alice@example.com bob@example.com\n"
         "bob,hardware-totp,,,,,,\n"
         "carol,,,,,,,mfa-kit:run=x\n"
@@ -146,6 +146,66 @@ def test_unknown_columns_are_dropped() -> None:
     assert "hunter" not in faults_table(found.faults)
 
 
+@pytest.mark.parametrize(
+    ("names", "unread"),
+    [
+        ("user,Emial,Team", "not read: Emial (did you mean email?), Team"),
+        ("user,recipent_key,serail", "not read: recipent_key (did you mean recipient?), serail (did you mean serial?)"),
+        ("user,name,device_name", "not read: name"),
+        ("user,person,wrong,surplus,recipient_source,recipient_fetched,recipient_fingerprint,", ""),
+        ("user,a\u202e" + "b" * 60, "not read: a\\u202e" + "b" * 38),
+        ("user," + ",".join("zzz" + letter for letter in "abcdefghijkl"),
+         "not read: " + ", ".join("zzz" + letter for letter in "abcdefghij") + ", and 2 more"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_not_read_are_named(names: str, unread: str) -> None:
+    """The sentence has the nearest name of a column. It is the same for CSV and JSON."""
+    assert read(f"{names}\nalice\n").unread == unread
+    columns = [name for name in names.split(",") if name]
+    assert read(json.dumps({name: "alice" if name == "user" else "" for name in columns})).unread == unread
+
+
+def test_other_names_of_columns_are_understood() -> None:
+    """Directories and inventories export these names, in any case and with any separators."""
+    row = RosterRow(user="alice", kind=OATH_KIND, name="a1", recipient="age1abc", email="a@example.com")
+    for names in (
+        "User Name,Type,Device Name,Public key,E-Mail",
+        "username,kind,device-name,ssh_key,mail",
+        "USER,TYPE,DeviceName,SSH-Key,e_mail",
+        "user,kind,device_name,recipient,email",
+    ):
+        cells = "alice,oath,a1,age1abc,a@example.com"
+        assert read(f"{names}\n{cells}\n") == Roster(rows=[row], faults=[])
+        assert read(json.dumps(dict(zip(names.split(","), cells.split(","), strict=True)))).rows == [row]
+    with pytest.raises(UsageFault, match="column email twice"):
+        read("user,mail,E-Mail\na,b,c\n")
+    (fault,) = read('{"user": "a", "mail": "b@c", "E-Mail": "d@e"}').faults
+    assert fault.what == "two of its fields have the same meaning"
+
+
+@pytest.mark.parametrize("text", ["user,name\nalice,Peter\n", '{"user": "alice", "name": "Peter"}', "USER;Name\na;b\n"])
+def test_a_column_that_may_be_the_users_own_name_is_refused(text: str) -> None:
+    """Two users of the same first name would get devices of the same name."""
+    with pytest.raises(UsageFault, match="the roster's column 'name' could be") as caught:
+        read(text)
+    assert caught.value.hint == "rename the column to device_name, or to person if it is the user's name"
+    for column, name in (("device_name", "Peter"), ("person", None)):
+        assert read(f"user,{column}\nalice,Peter\n") == Roster(rows=[RosterRow(user="alice", name=name)], faults=[])
+
+
+@pytest.mark.parametrize(
+    "serial", ["1.23457E+14", "1,23457E+14", "1.23457e+14", "1E+14", "123456789012.0", "123456789,00"]
+)
+def test_a_serial_that_a_spreadsheet_rounded_is_refused(serial: str) -> None:
+    """Its last digits are lost. Serials with an E or a fraction of other digits are not changed."""
+    (fault,) = read(f"user;serial\nalice;{serial}\n").faults
+    assert (fault.column, fault.what.partition(";")[0]) == (
+        "serial", f"a spreadsheet rounded the serial number to {serial!r}"
+    )  # fmt: skip
+    for other in ("12345678E14", "123456789.05", "1.2.3456789.0.1", "00001234567890"):
+        assert [row.serial for row in read(f"user;serial\nalice;{other}\n").rows] == [other]
+
+
 def test_the_consoles_file_of_new_users_is_a_roster() -> None:
     """Its column is called `User name`. It may have keys. An additional column `user` is an error."""
     for rest in ("Password,Console sign-in URL", "Password,Access key ID,Secret access key,Console login link"):
@@ -156,7 +216,7 @@ def test_the_consoles_file_of_new_users_is_a_roster() -> None:
 
 def test_bad_rows_are_written_as_a_roster_to_correct() -> None:
     """Their faults are in a column that is ignored. After the corrections, the file is a valid roster."""
-    text = faults_table(read("user,name,kind\nal ice,a,nokind\nbob,b,\ncarol,b b,\n").faults)
+    text = faults_table(read("user,device_name,kind\nal ice,a,nokind\nbob,b,\ncarol,b b,\n").faults)
     assert [number for number, _ in wrong(text)] == [2, 2, 3]
     corrected = text.replace("al ice", "alice").replace("nokind", "").replace("b b", "bb")
     assert [(row.user, row.name) for row in read(corrected).rows] == [("alice", "a"), ("carol", "bb")]
@@ -185,7 +245,7 @@ def test_a_private_key_in_a_faulty_row_is_not_copied(text: str) -> None:
         ("user,tags\nalice,a=1,b=2\n", {"tags": "a=1", "surplus": "b=2"}),
         ('{"user": "alice", "serial": 123456789}', {"serial": "123456789"}),
         ('{"user": "alice", "tags": [1, "x"]}', {"tags": '[1, "x"]'}),
-        ("user,kind,name\nsecretary,Phone, A b \n", {"user": "secretary", "kind": "Phone", "name": "A b"}),
+        ("user,kind,device_name\nsecretary,Phone, A b \n", {"kind": "Phone", "device_name": "A b"}),
     ],
 )
 def test_faulty_rows_keep_their_original_cells(text: str, cells: dict[str, str]) -> None:
@@ -263,7 +323,8 @@ def test_a_written_roster_reads_back_and_runs_no_formula(rows: list[RosterRow]) 
 
 
 @given(
-    st.text() | st.lists(st.lists(st.text())).map(lambda lines: "user,name,tags\n" + "\n".join(map(",".join, lines)))
+    st.text()
+    | st.lists(st.lists(st.text())).map(lambda lines: "user,device_name,tags\n" + "\n".join(map(",".join, lines)))
 )
 def test_any_text_gives_printable_rows_and_messages(text: str) -> None:
     """Fuzzed: whatever the input is, rows and messages contain only printable text."""

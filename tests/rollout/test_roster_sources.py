@@ -32,12 +32,40 @@ def test_lists_of_the_aws_cli_are_rosters(found: object, indent: int | None) -> 
     assert read(json.dumps(found, indent=indent)).rows == [RosterRow(user="ada"), RosterRow(user="bob")]
 
 
+@pytest.mark.parametrize("more", [{"NextToken": "eyJNYXJrZXIi"}, {"IsTruncated": True}, {"Marker": "AAE"}])
+def test_a_list_that_was_cut_off_is_refused(more: dict[str, object]) -> None:
+    """`aws iam list-users --max-items 2` adds NextToken, and --no-paginate IAM's own fields."""
+    with pytest.raises(UsageFault, match="the list of users was cut off") as caught:
+        read(json.dumps({"Users": USERS, **more}))
+    assert "without --max-items" in caught.value.hint
+    assert len(read(json.dumps({"Users": USERS, "IsTruncated": False, "NextToken": None})).rows) == 2
+
+
+def test_the_fields_of_iam_are_not_reported_as_unread() -> None:
+    """They are the same in every list, and Path is not a wrong name for the device's path."""
+    assert read(json.dumps({"Users": USERS})).unread == ""
+
+
+@pytest.mark.parametrize("indent", [None, 4])
+def test_authorization_details_are_refused_with_the_reason(indent: int | None) -> None:
+    """The message names the command whose output is a roster."""
+    details = {"UserDetailList": USERS, "GroupDetailList": [], "RoleDetailList": [], "Policies": []}
+    with pytest.raises(UsageFault, match="the output of `aws iam get-account-authorization-details`") as caught:
+        read(json.dumps(details, indent=indent))
+    assert caught.value.hint == "use: aws iam list-users"
+
+
 def test_a_fault_of_an_array_names_the_item() -> None:
     """All items may be on the same line, so a line number would not help."""
-    found = read(json.dumps([{"user": "ada"}, {"user": "b ob"}, 5, {"user": "Ada"}, {"user": "cyd", "name": 7}]))
+    found = read(json.dumps([{"user": "ada"}, {"user": "b ob"}, 5, {"user": "Ada"}, {"user": "cyd", "device_name": 7}]))
     assert [row.user for row in found.rows] == ["ada"]
     said = [str(fault) for fault in found.faults]
-    assert [text.partition(":")[0] for text in said] == ["item 2, user", "item 3", "item 4, user", "item 5, name"]
+    assert [text.partition(":")[0] for text in said] == [
+        "item 2, user",
+        "item 3",
+        "item 4, user",
+        "item 5, device_name",
+    ]
     assert "'Ada' is a duplicate of 'ada' on item 1" in said[2]
     assert len(faults_table(found.faults).splitlines()) == 5
 

@@ -15,12 +15,14 @@ from mfa_kit.wiring.settings import Settings
 def read_roster_rows(
     file: Path, skip_bad: Path | None, *, settings: Settings, accounts: RosterAccounts | None = None
 ) -> list[RosterRow]:
-    """Return the rows of a roster, for one account or for several `accounts`.
+    """Return the rows of a roster, for one account or for several `accounts`. Print which columns were not read.
 
     If the roster has faults, raise UsageFault with all faults as notes. With `skip_bad`, write the faulty rows to that
     file instead, and return the other rows.
     """
     found = wiring.rosters_and_plans.read_roster(file, METHODS, accounts=accounts)
+    if found.unread:
+        settings.progress.alert(found.unread)
     if found.faults and skip_bad:
         what = f"skipping {count_of(len({fault.line for fault in found.faults}), 'row')} with errors"
         if not settings.dry_run:
