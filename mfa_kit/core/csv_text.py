@@ -19,7 +19,7 @@ DISARMED = re.compile(r"(?P<before>^|[;\t])'(?='*[=+\-@])")
 # A first line such as `sep=;`. Excel takes the separator from it.
 EXCEL_SEPARATOR = re.compile(r'\s*"?sep=([,;\t])"?[,;\t]*\r?\n', re.IGNORECASE)
 # A cell such as ="0123" or '0123. Excel treats its content as text and therefore keeps the zero.
-EXCEL_TEXT = re.compile(r'="(.*)"|\'([0-9a-z]+)', re.DOTALL | re.ASCII | re.IGNORECASE)
+EXCEL_TEXT = re.compile(r'="(.*)"|\'([0-9a-z]+=*)', re.DOTALL | re.ASCII | re.IGNORECASE)
 # A spreadsheet rounds long numbers to a form such as 1.23457E+14, and programs write a fraction of zero. The form
 # always has a plus sign, which a hex serial or seed with an E among its digits never has.
 ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+|\d+[.,]0+", re.ASCII | re.IGNORECASE)

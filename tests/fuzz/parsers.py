@@ -432,7 +432,10 @@ PARSERS = {
     "accounts files in JSON": Parser(read_accounts("accounts.json"), lambda: account_files()[1:]),
     "key URIs": Parser(text(lambda uri: key_uri.parse(KeyUri(uri))), key_uris),
     "authenticator exports": Parser(text(lambda uri: authenticator_export.read_export(KeyUri(uri))), exports),
-    "PSKC": Parser(read_seeds, lambda: [boxes.pskc(TOTP + EVENTS), boxes.pskc(TOTP, how="pre-shared key")]),
+    "PSKC": Parser(
+        read_seeds,
+        lambda: [boxes.pskc(TOTP + EVENTS), boxes.pskc(TOTP, how="pre-shared key"), boxes.privacyidea(TOTP + EVENTS)],
+    ),
     "SafeNet XML": Parser(read_seeds, lambda: [boxes.safenet(EVENTS)]),
     "seed tables": Parser(read_seeds, lambda: [boxes.entra(TOTP), boxes.linotp(TOTP + EVENTS), SAFEWORD]),
     "Yubico logs": Parser(read_seeds, lambda: [boxes.yubico(SLOTS), boxes.yubico_short(EVENTS)]),

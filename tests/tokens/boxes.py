@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 import io
 import random
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyotp
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from pskc import PSKC
 
 from mfa_kit.adapters.seedfiles import files
@@ -17,6 +19,7 @@ from mfa_kit.tokens.seeds import Encoding, SeededToken, SeedFile
 
 PASSPHRASE = "correct horse"
 PRESHARED = bytes(range(16))
+MAC_KEY = bytes(range(20, 40))
 HASHES = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha512": hashlib.sha512}
 URN = "urn:ietf:params:xml:ns:keyprov:pskc:"
 
@@ -82,6 +85,47 @@ def pskc(made: Iterable[Made], *, how: str = "plain", suite: bool = True, **setu
     out = io.BytesIO()
     container.write(out)
     return out.getvalue()
+
+
+def _encrypted(octets: bytes) -> str:
+    """Encrypt with AES-128-CBC as XML Encryption does: the IV first, and PKCS#7 padding."""
+    iv, size = bytes(range(100, 116)), 16 - len(octets) % 16
+    cipher = Cipher(algorithms.AES(PRESHARED), modes.CBC(iv)).encryptor()
+    return base64.b64encode(iv + cipher.update(octets + bytes([size]) * size) + cipher.finalize()).decode()
+
+
+def privacyidea(made: Iterable[Made], *, drift: str = "None", mac: bool = True) -> bytes:
+    """Write PSKC as privacyIDEA exports it (`export_pskc` in lib/importotp.py).
+
+    It prints the container with an HTML parser: all names are in lower case. The hash is an attribute. The drift is in
+    seconds, or None. Older versions wrote no MAC.
+    """
+    method = 'algorithm="http://www.w3.org/2001/04/xmlenc#aes128-cbc"'
+    text = (
+        '<keycontainer version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc" '
+        'xmlns:ds="http://www.w3.org/2000/09/xmldsig#" xmlns:xenc="http://www.w3.org/2001/04/xmlenc#">\n'
+        "<encryptionkey><ds:keyname>Pre-shared-key</ds:keyname></encryptionkey>\n"
+        '<macmethod algorithm="http://www.w3.org/2000/09/xmldsig#hmac-sha1"><mackey>'
+        f"<xenc:encryptionmethod {method}></xenc:encryptionmethod><xenc:cipherdata><xenc:ciphervalue>"
+        f"{_encrypted(MAC_KEY)}</xenc:ciphervalue></xenc:cipherdata></mackey></macmethod>\n"
+    )
+    for m in made:
+        seed, timed = _encrypted(m.octets), m.factor == "totp"
+        digest = base64.b64encode(hmac.digest(MAC_KEY, base64.b64decode(seed), "sha1")).decode()
+        text += (
+            f"<keypackage><deviceinfo><manufacturer>Acme</manufacturer><serialno>{m.serial}</serialno></deviceinfo>\n"
+            f'<key algorithm="{URN}{m.factor}" id="{m.serial}"><issuer>privacyIDEA</issuer><algorithmparameters>\n'
+            f'<responseformat encoding="DECIMAL" length="{m.digits}"></responseformat>\n'
+            f'<suite hashalgo="{m.digest}"></suite></algorithmparameters><data><secret><encryptedvalue>\n'
+            f"<xenc:encryptionmethod {method}></xenc:encryptionmethod><xenc:cipherdata><xenc:ciphervalue>{seed}"
+            "</xenc:ciphervalue></xenc:cipherdata></encryptedvalue>\n"
+            f"{f'<valuemac>{digest}</valuemac>' if mac else ''}</secret>\n"
+            f"{'' if mac else '<valuemac>TODOmissing</valuemac>'}<time><plainvalue>0</plainvalue></time>\n"
+            f"<timeinterval><plainvalue>\n{m.period if timed else 0}</plainvalue></timeinterval>\n"
+            f"<counter><plainvalue>{m.counter}</plainvalue></counter>\n"
+            f"<timedrift><plainvalue>\n{drift if timed else 0}\n</plainvalue></timedrift></data></key></keypackage>\n"
+        )
+    return f"{text}</keycontainer>".encode()
 
 
 def entra(made: Iterable[Made], *, encoding: str = "base32") -> bytes:

@@ -14,6 +14,7 @@ from pskc import PSKC
 from pskc.scripts import pskc2csv
 
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.otp import Seed
 from mfa_kit.tokens.seeds import Encoding, Factor, SeededToken, Token
 from tests.sizes import sample
 from tests.tokens import boxes
@@ -153,6 +154,7 @@ def test_columns_with_other_names_are_understood(header: str, row: str, token: T
     [
         *("Digits shown", "code length (digits)", "TOTP seconds", "pass len", "my hash", "sha256?", "HMAC", "my mode"),
         *("kind of algorithm", "card type", "refresh", "window step", "token factor", "seed encoding", "event counter"),
+        *("alg", "time", "otp time", "OTP_Time", "t0", "T0"),
     ],
 )  # fmt: skip
 def test_a_column_that_may_change_the_codes_is_understood_or_the_file_is_refused(name: str) -> None:
@@ -163,12 +165,12 @@ def test_a_column_that_may_change_the_codes_is_understood_or_the_file_is_refused
 
 def test_other_columns_that_are_not_understood_are_named() -> None:
     """A header cell that is long or has many letters and digits may be a seed, so it is named by its position."""
-    names = ["e-mail", "Model Name", "purchase date", "JBSWY3DPEHPK3PXP2", "shape\x1b[1m", "o" * 24]
+    names = ["e-mail", "Model Name", "last time seen", "JBSWY3DPEHPK3PXP2", "shape\x1b[1m", "o" * 24]
     header = ",".join(["serial", "secret", "type", *names])
     found = boxes.read(f"{header}\nT1,{SEED},totp\n".encode(), wanted=Encoding.HEX)
     (note,) = found.notes
     assert note == (
-        r"columns that are not understood: e-mail, Model Name, purchase date, column 7, shape\x1b[1m, column 9"
+        r"columns that are not understood: e-mail, Model Name, last time seen, column 7, shape\x1b[1m, column 9"
     )
 
 
@@ -204,3 +206,27 @@ def test_each_column_of_entras_table_is_known() -> None:
     """The column for the user is not read, and causes no note."""
     found = boxes.read(boxes.entra([Made("T1")]), wanted=Encoding.BASE32)
     assert found.notes == ()
+
+
+@pytest.mark.parametrize("cell", ['="{}"', '"=""{}"""', "'{}", "{}"])
+@pytest.mark.parametrize("line", ["", "sep=;\n", '"sep=;"\r\n', "SEP=;;;\n"])
+def test_what_excel_keeps_as_text_is_read_as_text(cell: str, line: str) -> None:
+    """A serial number keeps its zero. In a line `sep=;`, Excel gives the separator, and the line counts."""
+    serials, seeds = ["0010001001", "10001002"], [SEED, SEED[:-1] + "e"]
+    rows = [f"{cell.format(serial)};{cell.format(seed)};" for serial, seed in zip(serials, seeds, strict=True)]
+    for text in (
+        "\n".join(f"{row}totp;6;30" for row in rows),
+        "serial;secret;type;a,b,c,d,e,f\n" + "\n".join(f"{row}totp" for row in rows),
+    ):
+        if line or "," not in text:  # without the line, the comma is more frequent
+            (reading,) = boxes.read(f"{line}{text}\nT3;;totp\n".encode(), wanted=Encoding.HEX).readings
+            assert [(key.token.serial, key.seed) for key in reading.keys] == [
+                (serial, Seed(bytes.fromhex(seed))) for serial, seed in zip(serials, seeds, strict=True)
+            ]
+            assert [row.where for row in reading.dropped] == [f"line {text.count(chr(10)) + 2 + bool(line)}"]
+
+
+@pytest.mark.parametrize("serial", ["1.23457E+14", "1.23457e+14", "123456789012.0"])
+def test_a_serial_with_a_fraction_or_an_exponent_was_rounded(serial: str) -> None:
+    with pytest.raises(IntegrityFault, match="a spreadsheet rounded a number in this row"):
+        boxes.read(f"serial,secret,type\n{serial},{SEED},totp\n".encode(), wanted=Encoding.HEX)

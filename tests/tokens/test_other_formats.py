@@ -1,6 +1,9 @@
 """Files of other vendors: each is read, or refused with the true reason."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -109,7 +112,7 @@ def test_pings_file_does_not_state_the_type_of_its_tokens() -> None:
     found = boxes.read(f"2308734700388,{SEED}\n".encode())
     assert found.readings[0].keys[0].token.factor is Factor.HOTP
     assert found.notes == (
-        "the first row has no type; rows without a type are read as HOTP, for TOTP write serial,seed,totp,6,30",
+        "rows without a type, such as line 1, are read as HOTP; for TOTP write serial,seed,totp,6,30",
     )
     with pytest.raises(IntegrityFault, match="its third value must be a type, not a number as in PingID's files"):
         boxes.read(f"2308734700388,{SEED},7\n".encode())
@@ -119,3 +122,51 @@ def test_pings_file_does_not_state_the_type_of_its_tokens() -> None:
 def test_armored_age_files_are_named() -> None:
     with pytest.raises(UsageFault, match="encrypted with age"):
         boxes.read(b"-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n")
+
+
+@pytest.mark.parametrize("row", [f"T3,{SEED[2:]}0d", f"T3,{SEED[2:]}0d,,6", f"T3,{SEED[2:]}0d,"])
+def test_a_row_without_a_type_is_reported_wherever_it_is(row: str) -> None:
+    """The first rows have a type, and a dropped row does not count."""
+    rows = f"# box 1\nT1,{SEED},totp,6,30\nT2,{SEED[2:]}0c,hotp\n"
+    found = boxes.read(f"{rows}T9\n{row}\n".encode(), wanted=Encoding.HEX)
+    assert found.notes == (
+        "rows without a type, such as line 5, are read as HOTP; for TOTP write serial,seed,totp,6,30",
+    )
+    assert [key.token.factor for key in found.readings[0].keys] == [Factor.TOTP, Factor.HOTP, Factor.HOTP]
+    assert boxes.read(f"{rows}T9\n".encode(), wanted=Encoding.HEX).notes == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["[],", "{},", "0,", '"",'])
+def test_json_of_too_many_values_is_refused_before_it_is_parsed(part: str, tmp_path: Path) -> None:
+    """57 MiB of empty lists took 1.5 GB. The process may use 500 MB."""
+    (tmp_path / "box.json").write_text(f"[{part * (57 * 2**20 // len(part))}0]")
+    program = f"""
+import resource
+from pathlib import Path
+from mfa_kit.adapters.seedfiles import files
+content = files.load_file(Path({str(tmp_path / "box.json")!r}))
+try:
+    files.read_seed_file(content, lambda _: None, now=0)
+except files.IntegrityFault as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 500_000)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "this JSON has too many values\nTrue\n"
+
+
+def test_the_export_of_an_authenticator_app_is_named() -> None:
+    """Its text, as a scanner of QR codes shows it, is not a table."""
+    with pytest.raises(UsageFault, match="this file is an export of an authenticator app, which has no display tokens"):
+        boxes.read(b"otpauth-migration://offline?data=CjEKCkhlbGxvId6tvu8SGEV4YW1wbGU%3D\n")
+
+
+def test_the_export_of_a_password_manager_is_named() -> None:
+    """KeePassXC writes these columns. The seeds are in key URIs, which are another format."""
+    header = '"Group","Title","Username","Password","URL","Notes","TOTP","Icon","Last Modified","Created"'
+    row = '"Root","AWS","alice","hunter2","","","otpauth://totp/AWS:alice?secret=JBSWY3DPEHPK3PXP","0","",""'
+    with pytest.raises(UsageFault, match="an export of a password manager, such as KeePassXC") as caught:
+        boxes.read(f"{header}\n{row}\n".encode())
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+    assert "otpauth://" in caught.value.hint

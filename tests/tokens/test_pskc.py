@@ -357,3 +357,53 @@ def test_a_counter_and_a_drift_are_read_as_pskc_has_them() -> None:
     assert boxes.keys(made)[1].token.drift == 0
     with pytest.raises(IntegrityFault, match="its counter is out of range"):
         boxes.read(boxes.pskc([Made("T1", factor="hotp", counter=largest + 1)]))
+
+
+HASHES = [
+    Made("T1"), Made("T2", digest="sha256", period=60), Made("T3", digest="sha512", digits=8),
+    Made("T4", factor="hotp", counter=7), Made("T5", factor="hotp", digest="sha256"),
+]  # fmt: skip
+
+
+def test_the_export_of_privacyidea_is_read() -> None:
+    """Its names are in lower case. Each hash is read, also that of an event token."""
+    found = boxes.keys(boxes.privacyidea(HASHES))
+    assert all(boxes.matches(key, made) for key, made in zip(found, HASHES, strict=True))
+    assert [key.token.digest for key in found] == [made.digest for made in HASHES]
+    assert [key.token.counter for key in found] == [0, 0, 0, 7, 0]
+    assert {key.token.drift for key in found} == {0}
+
+
+@pytest.mark.parametrize(
+    ("drift", "steps"),
+    [("0", (0, 0)), ("61", (2, 1)), ("-61.5", (-2, -1)), ("600.0", (20, 10)), ("-14", (0, 0)), ("None", (0, 0))],
+)
+def test_the_drift_of_privacyidea_is_in_seconds(drift: str, steps: tuple[int, int]) -> None:
+    """In RFC 6030 it is in steps."""
+    made = [Made("T1"), Made("T2", period=60)]
+    assert tuple(key.token.drift for key in boxes.keys(boxes.privacyidea(made, drift=drift))) == steps
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (boxes.privacyidea(HASHES, mac=False), "has a ValueMAC that is not base64"),
+        (boxes.privacyidea(HASHES, drift="1e9"), "PlainValue that is not base64|clock drift is out of range"),
+        (boxes.privacyidea(HASHES).replace(b"<valuemac>", b"<valuemac>AAAA"), "a MAC of this container is wrong"),
+        (boxes.privacyidea(HASHES).replace(b"<suite ", b"<suite></suite><suite "), "has more than one Suite"),
+        (boxes.privacyidea(HASHES[:1]).replace(b'"sha1"', b'"md5"'), "its hash is not one of"),
+        (boxes.privacyidea(HASHES[:1]).replace(b"\n30<", b"\nNone<"), "its time step is neither"),
+    ],
+)
+def test_an_export_of_privacyidea_that_is_not_safe_to_read_is_refused(content: bytes, reason: str) -> None:
+    """The checks are those of other containers. Older versions of privacyIDEA wrote no MAC."""
+    with pytest.raises((IntegrityFault, UsageFault), match=reason):
+        boxes.read(content)
+
+
+def test_a_hash_in_an_attribute_is_read_in_every_container() -> None:
+    """Otherwise the token would be imported with SHA-1."""
+    content = boxes.pskc([Made("T1", digest="sha256")])
+    changed = re.sub(rb"<pskc:Suite>.*?</pskc:Suite>", b'<pskc:Suite hashalgo="sha256"/>', content)
+    assert changed != content
+    assert boxes.keys(changed)[0].token.digest == "sha256"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from mfa_kit.adapters.seedfiles.encoding import SeedRow
+from mfa_kit.core.csv_text import EXCEL_SEPARATOR, ROUNDED, plain_cell
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import DroppedRow, Factor, Token
@@ -12,9 +13,6 @@ from mfa_kit.tokens.seeds import DroppedRow, Factor, Token
 DIGESTS = {"sha1": "sha1", "sha256": "sha256", "sha512": "sha512"}
 # The identifiers of RFC 6030 and its drafts end in the type: `urn:ietf:params:xml:ns:keyprov:pskc:totp`.
 IDENTIFIER = re.compile(r"(?:.*[:#/])?(?:oath-)?([ht]otp)")
-# A spreadsheet rounds long numbers to this form. It always writes the plus sign, which a hex serial or seed with an E
-# among its digits never has.
-ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII)
 # The maximum number of rows, which no vendor's file reaches, and how many cells of each row are read.
 ROWS = 500_000
 CELLS = 64
@@ -67,12 +65,13 @@ def split_lines(text: str) -> list[str]:
 def split_rows(text: str) -> Iterator[Line]:
     """Yield each row as a pair: its position, such as `line 3`, and its cells. Skip empty rows and comments.
 
-    If a row cannot be parsed, the second value is a DroppedRow with the reason. The delimiter is the comma, the
-    semicolon or the tab, whichever occurs most often in the text. Raise IntegrityFault if there are more than ROWS
-    rows.
+    If a row cannot be parsed, the second value is a DroppedRow with the reason. The delimiter is the one in a first
+    line such as `sep=;`, or else the comma, the semicolon or the tab, whichever occurs most often in the text. Raise
+    IntegrityFault if there are more than ROWS rows.
     """
-    delimiter = max(",;\t", key=text.count)
-    rows = split_lines(text)
+    excel = EXCEL_SEPARATOR.match(text)
+    delimiter = excel[1] if excel else max(",;\t", key=text.count)
+    rows = split_lines("\n" + text[excel.end() :] if excel else text)
     if len(rows) > ROWS:
         raise IntegrityFault(
             f"this table has more than {ROWS} rows", "ask the vendor to split the tokens into several files"
@@ -86,7 +85,7 @@ def split_rows(text: str) -> Iterator[Line]:
         except csv.Error:
             yield where, DroppedRow(where, "a quotation mark is not closed" if '"' in line else "a cell is too long")
         else:
-            yield where, [cell.strip() for cell in cells[:CELLS]]
+            yield where, [plain_cell(cell.strip()) for cell in cells[:CELLS]]
 
 
 def seed_row(where: str, seed: str, make: Callable[[], Token]) -> SeedRow | DroppedRow:

@@ -29,6 +29,11 @@ WRAPPED = (
     (b"-----BEGIN PGP", "encrypted with PGP", "decrypt it: gpg --decrypt FILE"),
     (b"age-encryption.org/", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
     (b"-----BEGIN AGE", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
+    (
+        b"otpauth-migration://",
+        "an export of an authenticator app, which has no display tokens",
+        "make a backup of a device: mfa-kit backup add USER --image PICTURE",
+    ),
 )
 
 # Matches an entry of a SafeWord .dat file, whose format is LDIF. mfa-kit does not read such files, because they do not

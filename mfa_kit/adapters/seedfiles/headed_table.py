@@ -53,8 +53,8 @@ FIELDS = {name: field for field, names in NAMES.items() for name in names}
 # A column with an unknown name that matches this pattern may affect how codes are computed. The pattern excludes two
 # columns of PSKC that do not affect codes.
 TELLING = re.compile(
-    r"(?!challenge|cryptomodule).*(digit|length|len\Z|period|interval|step|seconds|refresh|hash|algo|crypt|hmac|sha\d"
-    r"|digest|type|mode(?!l)|factor|hotp|totp|counter|drift|encod|format)"
+    r"(?!challenge|cryptomodule)(alg\Z|(otp)?time\Z|t0\Z|.*(digit|length|len\Z|period|interval|step|seconds|refresh|hash"
+    r"|algo|crypt|hmac|sha\d|digest|type|mode(?!l)|factor|hotp|totp|counter|drift|encod|format))"
 )
 # If a file lacks its header, a seed may be taken for a column name. So messages do not quote a name with a digit and at
 # least WITH_DIGITS letters and digits, a name without a digit and at least LETTERS letters, or a name of more than
@@ -104,7 +104,7 @@ def names_seeds(cells: Cells) -> bool:
     return "seed" in _columns(cells)
 
 
-def unknown_columns(header: Cells) -> list[str]:
+def unknown_columns(header: Cells, _: Sequence[Line] = ()) -> list[str]:
     """Return a list with one note about the columns with unknown names, or an empty list if there are none."""
     unknown = [at for at in _unknown(header) if header[at]]
     return [f"columns that are not understood: {_quoted(header, unknown)}"] if unknown else []

@@ -59,6 +59,14 @@ OF_A_KEY = {"Secret", "Counter", "Time", "TimeInterval", "TimeDrift", "ResponseF
 DRAFT = {"secret": "Secret", "counter": "Counter", "time": "Time", "time_interval": "TimeInterval"}
 PARAMETERS = {"Counter", "Time", "TimeInterval", "TimeDrift"}
 VALUES = ("secret", "counter", "time_offset", "time_interval", "time_drift")
+# The element names that this module and python-pskc know, and the attributes, by their names in lower case. privacyIDEA
+# writes its export with an HTML parser, which lowers the case of all names.
+LOWER = "keycontainer"
+KNOWN = TEXTS | PARTS | OF_A_KEY | ONCE.keys() | {"KeyContainer", "KeyPackage", "Key", "KeyName", "Issuer"}
+CASED = {name.lower(): name for name in KNOWN | {"Id", "Algorithm", "Encoding", "Length"}}
+# A drift in privacyIDEA's export, and its time steps in seconds.
+SECONDS = re.compile(r"None|(-?\d{1,9})(?:\.\d*)?", re.ASCII)
+PERIODS = {"30": 30, "60": 60}
 ALGORITHM = re.compile(r"(?:.*[:#/])?(hotp|totp)")
 MAC_FAILS = "MAC value does not match"
 # Exceptions that python-pskc raises or does not catch when a file is damaged.
@@ -67,7 +75,7 @@ DAMAGED = (PSKCError, ValueError, TypeError, AttributeError, ArithmeticError, Lo
 
 def is_pskc(contents: Contents) -> bool:
     """Return whether a file is XML with the root element of PSKC or of one of its drafts."""
-    return contents.root is not None and local_name(contents.root) in {"KeyContainer", "SecretContainer"}
+    return contents.root is not None and local_name(contents.root) in {"KeyContainer", "SecretContainer", LOWER}
 
 
 def read_pskc(contents: Contents) -> SeedFile:
@@ -123,12 +131,30 @@ def _unambiguous(root: Element) -> None:
     """
     for element in root.iter():
         element.tag = local_name(element)
+    if root.tag == LOWER:
+        _restore_names(root)
+    for suite in root.iter("Suite"):
+        suite.text = suite.text if text_of(suite) else suite.get("hashalgo")
     number = 0
     for element in root.iter():
         number += element.tag == "Key"
         if wrong := _wrong(element):
             where = f"key {number}" if number else "the header"
             raise IntegrityFault(f"{where} of this PSKC container {wrong}", "ask the vendor for the file again")
+
+
+def _restore_names(root: Element) -> None:
+    """Give the elements and attributes of privacyIDEA's export their names, and its drifts the unit of RFC 6030.
+
+    privacyIDEA counts a drift in seconds instead of steps, and writes `None` if it does not know the drift.
+    """
+    for element in root.iter():
+        element.tag = CASED.get(element.tag, element.tag)
+        element.attrib = {CASED.get(name, name): text for name, text in element.items()}
+    for key in root.iter("Data"):
+        drift, interval = key.find("TimeDrift/PlainValue"), key.findtext("TimeInterval/PlainValue", "").strip()
+        if drift is not None and (seconds := SECONDS.fullmatch(text_of(drift))):
+            drift.text = str(round(int(seconds[1] or 0) / PERIODS.get(interval, 30)))
 
 
 def _wrong(element: Element) -> str:

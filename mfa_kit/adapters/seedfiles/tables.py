@@ -21,7 +21,7 @@ from mfa_kit.adapters.seedfiles.cells import (
 )
 from mfa_kit.adapters.seedfiles.contents import Contents
 from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_rows
-from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token, joined_reasons
 
 VERSION = re.compile(r"#\s*version:\s*(\d{1,9})", re.ASCII)
@@ -31,7 +31,10 @@ WITH_USERS, USER_CELLS = 2, 3
 # PingID's file is `serial,seed[,counter]`. The file does not say whether the tokens are HOTP or TOTP; PingID asks for
 # that during the import.
 PINGS = "its third value must be a type, not a number as in PingID's files: write serial,seed,hotp,6,COUNTER"
-UNTYPED = "the first row has no type; rows without a type are read as HOTP, for TOTP write serial,seed,totp,6,30"
+UNTYPED = "rows without a type, such as {}, are read as HOTP; for TOTP write serial,seed,totp,6,30"
+TYPE = 2  # the index of the cell with the type
+# Columns of KeePassXC's CSV export. Other password managers have most of them too.
+PASSWORDS = {"title", "username", "password"}
 
 Rows = Iterator[SeedRow | DroppedRow | None]
 
@@ -41,14 +44,14 @@ class TableLayout:
     """A kind of table: how to recognize it by its first row, and how to read it.
 
     `read` returns the tokens, given all rows and the first row that could be parsed. `notes` returns notes for the
-    user, given the same first row. `encoding` is set if the layout allows only one encoding.
+    user, given the same first row and all rows. `encoding` is set if the layout allows only one encoding.
     """
 
     name: str
     recognizes: Callable[[Cells], bool]
     read: Callable[[Sequence[Line], Cells], Rows]
     encoding: Encoding | None = None
-    notes: Callable[[Cells], Sequence[str]] = lambda _: ()
+    notes: Callable[[Cells, Sequence[Line]], Sequence[str]] = lambda *_: ()
 
 
 def is_text(contents: Contents) -> bool:
@@ -59,16 +62,21 @@ def is_text(contents: Contents) -> bool:
 def read_table(contents: Contents) -> SeedFile:
     """Return the tokens of a table, read with the first layout that recognizes the table's first row.
 
-    Raise IntegrityFault if no row has a seed.
+    Raise IntegrityFault if no row has a seed, and UsageFault for the export of a password manager.
     """
     table = list(split_rows(contents.text))
     first = _first_row(table)
+    if {cell.lower() for cell in first} >= PASSWORDS:
+        raise UsageFault(
+            "this file is an export of a password manager, such as KeePassXC",
+            "write the key URIs (otpauth://) of its column TOTP into a file, one per line",
+        )
     layout = next((each for each in LAYOUTS if each.recognizes(first)), BARE)
     if layout is BARE and _version(contents.text) == WITH_USERS:
         table = [(where, cells if isinstance(cells, DroppedRow) else cells[USER_CELLS:]) for where, cells in table]
         first = first[USER_CELLS:]
     wanted = layout.encoding or contents.wanted
-    return seed_file(layout.name, layout.read(table, first), wanted, tuple(layout.notes(first)))
+    return seed_file(layout.name, layout.read(table, first), wanted, tuple(layout.notes(first, table)))
 
 
 def _first_row(table: Sequence[Line]) -> Cells:
@@ -128,11 +136,18 @@ def _bare(line: Line) -> SeedRow | DroppedRow:
     return seed_row(where, seed, make)
 
 
+def _untyped(_: Cells, table: Sequence[Line]) -> Sequence[str]:
+    """Return a note about the first row with a seed but without a type, or nothing if there is none."""
+    rows = ((where, cells) for where, cells in table if not isinstance(cells, DroppedRow))
+    first = next((where for where, cells in rows if len(cells) >= TYPE and not any(cells[TYPE : TYPE + 1])), None)
+    return (UNTYPED.format(first),) if first else ()
+
+
 BARE = TableLayout(
     "serial, seed, type, digits, step",
     lambda _: True,
     lambda table, _: map(_bare, table),
-    notes=lambda first: () if len(first) > 2 and first[2] else (UNTYPED,),  # noqa: PLR2004 - the third is the type
+    notes=_untyped,
 )
 LAYOUTS = (
     TableLayout(
