@@ -15,7 +15,8 @@ class Opened:
 
     `picture` has the QR code, and `created` the secret and the URI in it. `label` is the label of the QR code,
     `ISSUER:DEVICE@ACCOUNT`. `named` has the account, user and device in the path of the file, or is None if the file
-    does not have the path of a backup. `unchecked` says what of the path was not compared with the label, or is None.
+    does not have the path of a backup. `sha256` is that of the encrypted file, in hex digits. `unchecked` says what of
+    the path was not compared with the label, or is None.
     `notes` are remarks on the QR code for the user.
     """
 
@@ -24,6 +25,7 @@ class Opened:
     created: Created
     label: str
     named: Backup | None
+    sha256: str
     unchecked: str | None
     notes: tuple[str, ...] = ()
 

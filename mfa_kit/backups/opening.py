@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_account
+from mfa_kit.core.backup_copies import recorded_name
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPlace
 from mfa_kit.core.models import Backup, Intent
 from mfa_kit.core.places import Place
@@ -59,15 +60,31 @@ class PathCheck:
         )
 
 
-def verify_files(files: Iterable[Place], open_backup: Callable[[Place], Opened]) -> Iterator[Verified]:
-    """Decrypt each file, and yield the label of its QR code or the fault. The label is not secret."""
+def verify_files(
+    files: Iterable[Place], open_backup: Callable[[Place], Opened], *, hashes: Mapping[str, Collection[str]]
+) -> Iterator[Verified]:
+    """Decrypt each file, and yield the label of its QR code or the fault. The label is not secret.
+
+    `hashes` has the SHA-256 of the files that each backup may have, by its `recorded_name`. The others are a fault.
+    """
     for file in files:
         try:
             opened = open_backup(file)
-            remarks = (opened.unchecked,) if opened.unchecked else ()
-            yield Verified(file=file, label=opened.label, remarks=remarks, notes=opened.notes)
+            remarks = [opened.unchecked, _unrecorded_hash(opened, hashes)]
+            yield Verified(file=file, label=opened.label, remarks=tuple(filter(None, remarks)), notes=opened.notes)
         except IntegrityFault as fault:
             yield Verified(file=file, fault=str(fault))
+
+
+def _unrecorded_hash(opened: Opened, hashes: Mapping[str, Collection[str]]) -> str | None:
+    """Return a remark if no hash of the backup is on record, else None. Raise IntegrityFault for another hash."""
+    recorded = hashes.get(recorded_name(opened.file)) if opened.named else None
+    if recorded is not None and opened.sha256 not in recorded:
+        raise IntegrityFault(
+            f"{opened.file} is not the file that mfa-kit wrote: the ledger has another SHA-256",
+            "use another copy, or compare the backup with the device: mfa-kit backup drill FILE -i IDENTITY",
+        )
+    return "hash not recorded" if recorded is None else None
 
 
 def restorable(

@@ -1,9 +1,9 @@
-"""A Vault (store of encrypted backups) that records the recipients of each backup before it writes the file."""
+"""A Vault (store of encrypted backups) that records the recipients and hash of a backup before it writes the file."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from mfa_kit.core.models import Backup, Entry, Intent
+from mfa_kit.core.models import Backup, Entry, Intent, backup_name
 from mfa_kit.core.otp import KeyUri
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.enrollment.ports import Vault
@@ -13,13 +13,19 @@ class Recording(Protocol):
     """Records in the ledger who can decrypt which backup, and since when."""
 
     def record_sealed(
-        self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None, in_run: bool = False
+        self,
+        backups: Collection[str],
+        recipients: Sequence[str],
+        *,
+        own: str | None = None,
+        hashes: Mapping[str, str],
+        in_run: bool = False,
     ) -> None:
         """Record the recipients of the backups with these names.
 
-        `own` is the user's public key if the user gets a copy that is encrypted to this key. With `in_run`, the record
-        becomes durable only when the progress of its run is recorded next. If the process is killed before that, the
-        record may be lost.
+        `own` is the user's public key if the user gets a copy that is encrypted to this key. `hashes` has the SHA-256
+        of each encrypted file, by its `recorded_name`. With `in_run`, the record becomes durable only when the progress
+        of its run is recorded next. If the process is killed before that, the record may be lost.
         """
         ...
 
@@ -56,23 +62,31 @@ class RecordedVault:
         """Return the path of the backup of a journal entry's device, or None if there is none."""
         return self._vault.find(entry)
 
-    def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Record who can decrypt the entry's backup and the user's own copy. Then write these files.
+    def seal(self, entry: Entry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None) -> None:
+        """Encrypt the entry's backup and the user's own copy. Record their recipients and hashes, then write them.
 
-        If the process is killed before the journal says that the entry is sealed, the record of the recipients may
-        be lost. This does no harm, because the next run removes the device.
+        If the process is killed before the journal says that the entry is sealed, the record may be lost. This does no
+        harm, because the next run removes the device.
         """
-        if entry.backup is not None:
-            intent, path = entry.intent, recorded_place(entry.backup)
-            backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
-            self._records().record_sealed([backup.name], self._vault.recipients(), own=intent.recipient, in_run=True)
-        self._check_run()
-        self._vault.seal(entry, uri)
+        if entry.backup is None:
+            return
+        name, own = backup_name(recorded_place(entry.backup)), entry.intent.recipient
 
-    def keep(self, backup: Backup, uri: KeyUri) -> None:
-        """Record the recipients of a backup, then write it."""
-        self._records().record_sealed([backup.name], self._vault.recipients())
-        self._vault.keep(backup, uri)
+        def record_files(hashes: Mapping[str, str]) -> None:
+            self._records().record_sealed([name], self._vault.recipients(), own=own, hashes=hashes, in_run=True)
+            record(hashes)
+            self._check_run()
+
+        self._vault.seal(entry, uri, record_files)
+
+    def keep(self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None) -> None:
+        """Encrypt a backup. Record its recipients and its hash, then write it."""
+
+        def record_file(hashes: Mapping[str, str]) -> None:
+            self._records().record_sealed([backup.name], self._vault.recipients(), hashes=hashes)
+            record(hashes)
+
+        self._vault.keep(backup, uri, record_file)
 
     def remove(self, entry: Entry) -> None:
         """Remove the backup of a journal entry's device, and the user's own copy."""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from mfa_kit.core.models import Entry
+from mfa_kit.core.models import Entry, backup_name
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.core.places import Place
 
@@ -24,6 +24,12 @@ def own_copy(path: Place) -> Place:
     """Return the path of the user's own copy of a backup. If `path` is already such a path, return it unchanged."""
     base = path.parents[2]
     return path if base.name == OWN else base.joinpath(OWN, *path.parts[-3:])
+
+
+def recorded_name(path: Place) -> str:
+    """Return the name of a backup's file in the ledger: `ACCOUNT/USER/FILE`, after `users/` for the user's own copy."""
+    whole = path.absolute()
+    return f"{OWN}/{backup_name(path)}" if whole == own_copy(whole) else backup_name(path)
 
 
 def copies_of(entry: Entry) -> Copies:

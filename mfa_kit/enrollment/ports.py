@@ -242,17 +242,18 @@ class Vault(Protocol):
         """
         ...
 
-    def seal(self, entry: Entry, uri: KeyUri) -> None:
+    def seal(self, entry: Entry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = ...) -> None:
         """Encrypt the key URI, and write it durably to `entry.backup` and to the user's own copy.
 
-        Write nothing if `entry.backup` is None. Never overwrite a file.
+        Write nothing if `entry.backup` is None. Never overwrite a file. Before anything is written, `record` is called
+        with the SHA-256 of each encrypted file, by its `recorded_name`.
         """
         ...
 
-    def keep(self, backup: Backup, uri: KeyUri) -> None:
+    def keep(self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = ...) -> None:
         """Encrypt the key URI of an existing device, and write it durably to the path of `backup`.
 
-        Never overwrite a file.
+        Never overwrite a file. `record` is as in `seal`.
         """
         ...
 

@@ -44,7 +44,7 @@ def verify_backups(
     ahead = ReadAhead(backup_reader(settings))
     opening_ = open_opener(settings, identities, read=ahead.read, accept_label=accept_label)
     with opening_ as (opener_, ledger), ledger.lightly():
-        return list(opening.verify_files(ahead.over(files), opener_.open))
+        return list(opening.verify_files(ahead.over(files), opener_.open, hashes=backup_records(ledger).hashes()))
 
 
 def drill_backups(

@@ -103,7 +103,8 @@ def reencrypt(
     """
     from mfa_kit.adapters.files.resealing import AgeResealer
 
-    resealer, stop = AgeResealer(vault, secrets, check_picture), Event()
+    records, stop = backup_records(ledger), Event()
+    resealer = AgeResealer(vault, secrets, check_picture, records.record_replacement)
 
     def each(act: Callable[[Backup], RekeyResult], backups: Iterable[Backup]) -> Iterator[RekeyResult]:
         return Workers(act=act, number=THREADS, stop=stop).work_through(backups)
@@ -111,7 +112,7 @@ def reencrypt(
     run = Rekeying(
         resealer=resealer,
         on_record=OnRecord.of(known, vault.recipients(), given=resealer.given()),
-        records=backup_records(ledger),
+        records=records,
         log=lambda calls: ledger.called(*calls),
         done=Rekeyed(found=len(known)),
     )

@@ -84,3 +84,28 @@ def test_the_ledger_lists_lost_and_removed_devices(ledger: Ledger) -> None:
     assert records.losses("111111111111", {"phone"}) == records.losses(None, {"x"}) == []
     assert records.gone() == {"/b/x.png.age"}
     assert (records.path(run, "phone"), records.path(run, "other")) == ("/desk/", "/")
+
+
+OLD, NEW, OTHER = "1" * 64, "2" * 64, "3" * 64
+
+
+def test_the_old_and_the_new_hash_are_current_until_the_replacement_is_complete(ledger: Ledger) -> None:
+    """Then only the new one is. A copy in another folder that is encrypted again gets a hash of its own."""
+    BackupRecords(ledger, now=1.0).record_sealed(["x"], ["a"], hashes={"x": OLD, "users/x": OTHER})
+    records = BackupRecords(ledger, now=2.0)
+    records.record_replacement("x", OLD, NEW)
+    assert records.hashes() == {"x": {OLD, NEW}, "users/x": {OTHER}}
+    records.record_only(["x"], ["a"])
+    assert records.hashes() == {"x": {NEW}, "users/x": {OTHER}}
+    later = BackupRecords(ledger, now=3.0)
+    later.record_replacement("x", OLD, OTHER)
+    later.record_only(["x"], ["a"])
+    assert later.hashes()["x"] == {NEW, OTHER}
+
+
+def test_the_hash_of_an_older_file_is_recorded_when_it_is_replaced(ledger: Ledger) -> None:
+    """Otherwise, the file of an interrupted replacement would not have the hash on record."""
+    records = BackupRecords(ledger, now=1.0)
+    assert records.hashes() == {}
+    records.record_replacement("x", OLD, NEW)
+    assert records.hashes() == {"x": {OLD, NEW}}

@@ -326,6 +326,8 @@ def test_the_error_for_a_damaged_row_has_a_command(folder: Path) -> None:
         ("update events set at = x'00'", lambda ledger: records(ledger).last_opened()),
         ("insert into seals values ('a', x'00', 1, null)", lambda ledger: records(ledger).seals()),
         ("insert into seals values ('a', 'b', 'c', null)", lambda ledger: records(ledger).seals()),
+        ("insert into hashes values ('a', x'00', 1, null, null)", lambda ledger: records(ledger).hashes()),
+        ("update journal set run = x'00'", lambda ledger: records(ledger).users()),
         ("insert into drills values (1, 'x', 'a', 'proved')", lambda ledger: records(ledger).drills()),
     ],
 )

@@ -1,5 +1,6 @@
 """Tests of the verbs of `mfa-kit break-glass` without a terminal, or with a person who types lines."""
 
+import hashlib
 import json
 import stat
 import subprocess
@@ -297,6 +298,26 @@ def test_a_rotation_replaces_the_identity_in_every_backup(desk: Desk) -> None:
     }
     assert desk.glass("drill", *desk.here("bob", "alice"))["backups"] == 3
     assert desk.glass("status")["due"] is None
+
+
+def test_a_rotation_records_the_hash_of_each_new_file(desk: Desk) -> None:
+    """The old file is no longer one that the ledger knows."""
+    backup = desk.sealed("root", desk.create(1, THREE)["recipient"])
+    desk.glass("rotate", *desk.here("carol"))
+    with sqlite_ledger(desk.home) as ledger:
+        hashes = BackupRecords(ledger, now=3.0).hashes()
+    assert hashes == {backup.name: {hashlib.sha256(local(backup).read_bytes()).hexdigest()}}
+
+
+def test_custodians_do_not_open_the_backup_of_another_device(desk: Desk, typed: Typed) -> None:
+    """The file in the place of root's backup is ada's. Only `--accept-label` opens it."""
+    row = desk.create(1, THREE)
+    root, ada = desk.sealed("root", row["recipient"]), desk.sealed("ada", row["recipient"])
+    local(root).write_bytes(local(ada).read_bytes())
+    words = ("open", "--backup", str(root.path), "--codes", *desk.here("bob"))
+    typed()
+    assert "is not the backup of root of root in account" in desk.glass(*words, code=5)["err"]
+    assert "accepted, although its label is" in desk.glass(*words, "--accept-label", code=8)["err"]
 
 
 def test_a_rotation_keeps_what_it_cannot_reencrypt(desk: Desk) -> None:

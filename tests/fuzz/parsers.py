@@ -182,6 +182,8 @@ def read_ledger(content: bytes) -> object:
             made,
             ledger.history(),
             backups.seals(),
+            backups.hashes(),
+            backups.users(),
             backups.drills(),
             backups.last_opened(),
             tokens.tokens(),

@@ -3,7 +3,7 @@
 The module `stores` defines the interface for writing, reading and removing the files.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, decryp
 from mfa_kit.adapters.files.private_files import LARGEST, MAGIC
 from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
 from mfa_kit.adapters.files.stores import Stores
-from mfa_kit.core.backup_copies import OWN, own_copy
+from mfa_kit.core.backup_copies import OWN, own_copy, recorded_name
 from mfa_kit.core.errors import IntegrityFault, OthersSeal
 from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import KeyUri, Png, Secret
@@ -119,29 +119,37 @@ class AgeFiles:
         self._accept()
         self._stores.folder(self._folder).check()
 
-    def seal(self, entry: Entry, uri: KeyUri) -> None:
+    def seal(self, entry: Entry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None) -> None:
         """Write a key URI to the backup `entry.backup`, and to the user's own copy if the user has a recipient.
 
-        If `entry.backup` is None, write nothing. Raise IntegrityFault if one of the files exists or cannot be written.
+        If `entry.backup` is None, write nothing. `record` is called with the SHA-256 of each file, by its
+        `recorded_name`, before the files are written. Raise IntegrityFault if one of the files exists or cannot be
+        written.
         """
         if entry.backup is None:
             return
         intent, path = entry.intent, recorded_place(entry.backup)
         backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
         picture = symbol.png(uri, caption=_caption(backup))
-        if self._to:
-            self._put(backup, picture, self._to, self._folder)
+        files = [(path, self._folder, _encrypted(picture, self._to))] if self._to else []
         if intent.recipient:
-            own = replace(backup, path=own_copy(path))
-            self._put(own, picture, self._recipients_of(intent.recipient), self._folder / OWN)
+            sealed = _encrypted(picture, self._recipients_of(intent.recipient))
+            files.append((own_copy(path), self._folder / OWN, sealed))
+        self._write(files, record)
 
-    def keep(self, backup: Backup, uri: KeyUri) -> None:
-        """Write a key URI to a backup. Raise IntegrityFault if the file exists or cannot be written."""
-        self._put(backup, symbol.png(uri, caption=_caption(backup)), self._to, self._folder)
+    def keep(self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None) -> None:
+        """Write a key URI to a backup. `record` is as in `seal`.
 
-    def _put(self, backup: Backup, picture: Png, to: list[Recipient], folder: Place) -> None:
-        sealed = encrypt(picture, [each.key for each in to])
-        self._stores.file(backup.path, folder).create(sealed)
+        Raise IntegrityFault if the file exists or cannot be written.
+        """
+        sealed = _encrypted(symbol.png(uri, caption=_caption(backup)), self._to)
+        self._write([(backup.path, self._folder, sealed)], record)
+
+    def _write(self, files: Sequence[tuple[Place, Place, bytes]], record: Callable[[Mapping[str, str]], None]) -> None:
+        """Write the encrypted content of each file below its folder of backups."""
+        record({recorded_name(path): sha256_of(sealed) for path, _, sealed in files})
+        for path, folder, sealed in files:
+            self._stores.file(path, folder).create(sealed)
 
     def alone(self) -> AbstractContextManager[None]:
         """Return a context manager that locks the backup folder, if this kind of storage has locks.
@@ -157,12 +165,15 @@ class AgeFiles:
         *,
         proof: Secret[list[Identity]],
         check_picture: Callable[[Backup, Png], None] = lambda _, __: None,
+        record: Callable[[str, str, str], None] = lambda *_: None,
     ) -> bool:
         """Decrypt a backup with `keys`, and replace its file with one that is encrypted to the current recipients.
 
-        `check_picture` raises IntegrityFault for a picture that does not belong to the backup. The new file is read
-        back before it replaces the old file. Return whether one of the identities in `proof` can decrypt the new file.
-        Raise IntegrityFault if no identity in `keys` can decrypt the old file, or if the new file cannot be written.
+        `check_picture` raises IntegrityFault for a picture that does not belong to the backup. `record` is called
+        with the name of the backup and the SHA-256 of its old and new file before the old file is replaced. The new
+        file is read back before it replaces the old file. Return whether one of the identities in `proof` can decrypt
+        the new file. Raise IntegrityFault if no identity in `keys` can decrypt the old file, or if the new file cannot
+        be written.
         """
         pictures: list[Png] = []
 
@@ -170,7 +181,9 @@ class AgeFiles:
             picture = _decrypted(backup.path, old, keys)
             check_picture(backup, picture)
             pictures[:] = [picture]
-            return encrypt(picture, [each.key for each in self._to])
+            new = _encrypted(picture, self._to)
+            record(backup.name, sha256_of(old), sha256_of(new))
+            return new
 
         def check(written: bytes) -> bool:
             return _opens(backup.path, written, proof, pictures[0])
@@ -211,6 +224,17 @@ def _is_backup_of(path: Place, entry: Entry) -> bool:
     intent = entry.intent
     usual = new_backup(Path("/"), account=intent.account, user=intent.user, device=intent.name, run=entry.run).path
     return path.is_absolute() and ".." not in path.parts and path.parts[-3:] == usual.parts[-3:]
+
+
+def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 of an encrypted file, in hex digits."""
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
+    return hashlib.sha256(content).hexdigest()
+
+
+def _encrypted(picture: Png, to: Sequence[Recipient]) -> bytes:
+    return encrypt(picture, [each.key for each in to])
 
 
 def _opens(path: Place, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:

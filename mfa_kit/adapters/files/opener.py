@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mfa_kit.adapters.files.agefile import open_backup
+from mfa_kit.adapters.files.agefile import open_backup, sha256_of
 from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.backups.contents import Opened, backup_call
@@ -31,14 +31,19 @@ class BackupOpener:
 
     def picture(self, file: Place) -> Png:
         """Return the picture in a backup. Raise IntegrityFault if the backup cannot be decrypted."""
+        return self._decrypt(file)[0]
+
+    def _decrypt(self, file: Place) -> tuple[Png, bytes]:
+        """Return the picture in a backup, and the encrypted content."""
         succeeded, named = False, backup_at(file)
         try:
-            picture = open_backup(file, self._identities, self._read)
+            sealed = self._read(file)
+            picture = open_backup(file, self._identities, lambda _: sealed)
             succeeded = True
         finally:
             user = named.user if named else None
             self._log(backup_call("OpenBackup", file, user=user, succeeded=succeeded))
-        return picture
+        return picture, sealed
 
     def open(self, file: Place) -> Opened:
         """Return the contents of a backup.
@@ -46,7 +51,7 @@ class BackupOpener:
         Raise IntegrityFault if the backup cannot be decrypted or has no QR code of a device, and WrongPlace if it is in
         the place of another backup.
         """
-        picture, named = self.picture(file), backup_at(file)
+        (picture, sealed), named = self._decrypt(file), backup_at(file)
         found = read_device(picture)
         return Opened(
             file=file,
@@ -54,6 +59,7 @@ class BackupOpener:
             created=found.created,
             label=found.label,
             named=named,
+            sha256=sha256_of(sealed),
             unchecked=self._check_path(file, named, found.label),
             notes=found.notes,
         )

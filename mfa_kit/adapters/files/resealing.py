@@ -13,13 +13,18 @@ class AgeResealer:
     """Decrypts backups with the given identities, and encrypts them to the recipients of `vault` (the new recipients).
 
     An identity is new if its public key is one of the new recipients. The other identities are old. SSH keys and
-    plugins count as old, because pyrage does not return their public keys. `check_picture` is as in `AgeFiles.rekey`.
+    plugins count as old, because pyrage does not return their public keys. `check_picture` and `record`
+    are as in `AgeFiles.rekey`.
     """
 
     def __init__(
-        self, vault: AgeFiles, identities: Secret[list[Identity]], check_picture: Callable[[Backup, Png], None]
+        self,
+        vault: AgeFiles,
+        identities: Secret[list[Identity]],
+        check_picture: Callable[[Backup, Png], None],
+        record: Callable[[str, str, str], None],
     ) -> None:
-        self._vault, self._all, self._check_picture = vault, identities, check_picture
+        self._vault, self._all, self._check_picture, self._record = vault, identities, check_picture, record
         self._old, self._new = split_by_recipients(identities, vault.recipients())
 
     @property
@@ -41,7 +46,7 @@ class AgeResealer:
         If no identity is old, decrypt with the new ones. Return whether one of the given identities can decrypt the new
         file. Raise OthersSeal if no identity that was tried can decrypt the old file.
         """
-        return self._vault.rekey(backup, self._old, proof=self._all, check_picture=self._check_picture)
+        return self._rekey(backup, self._old)
 
     def reseal_with_new(self, backup: Backup) -> bool:
         """Decrypt a backup with the new identities, and encrypt it to the new recipients.
@@ -49,7 +54,10 @@ class AgeResealer:
         Return whether one of the given identities can decrypt the new file. Raise OthersSeal if no new identity can
         decrypt the old file.
         """
-        return self._vault.rekey(backup, self._new_identities(), proof=self._all, check_picture=self._check_picture)
+        return self._rekey(backup, self._new_identities())
+
+    def _rekey(self, backup: Backup, keys: Secret[list[Identity]]) -> bool:
+        return self._vault.rekey(backup, keys, proof=self._all, check_picture=self._check_picture, record=self._record)
 
     def check_opens(self, backup: Backup) -> None:
         """Raise OthersSeal if no new identity can decrypt a backup."""

@@ -4,7 +4,7 @@ When a backup is encrypted again without one of its recipients, that recipient s
 old file may still exist. The copy that only the user can decrypt has records of its own.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mfa_kit.adapters.ledger.computers import OWN, Computers
@@ -14,6 +14,15 @@ from mfa_kit.core.models import Seal
 SEAL = """
     insert into seals (backup, recipient, since) select $1, $2, cast($3 as double precision)
     where not exists (select 1 from seals where backup = $1 and recipient = $2 and until is null)
+"""
+HASH = """
+    insert into hashes (backup, sha256, since, replaces) select $1, $2, cast($3 as double precision), $4
+    where not exists (select 1 from hashes where backup = $1 and sha256 = $2)
+"""
+# A hash is replaced if the file with another current hash replaced it.
+REPLACED = """
+    update hashes set until = $1 where backup = $2 and until is null
+        and sha256 in (select replaces from hashes where backup = $2 and until is null)
 """
 WITHDRAW = "delete from seals where backup = $1 and since = $2"
 # In this statement, `$3` and the later parameters are the recipients that remain.
@@ -36,17 +45,24 @@ class BackupRecords:
         return Computers(self._tables)
 
     def record_sealed(
-        self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None, in_run: bool = False
+        self,
+        backups: Collection[str],
+        recipients: Sequence[str],
+        *,
+        own: str | None = None,
+        hashes: Mapping[str, str] | None = None,
+        in_run: bool = False,
     ) -> None:
         """Record that these recipients can decrypt the backups. The backup files need not exist yet.
 
-        `own` is the public key of the backups' user, to which a separate copy of each backup is encrypted. With
-        `in_run`, a power cut can lose these records until the next record of the run's progress.
+        `own` is the public key of the backups' user, to which a separate copy of each backup is encrypted. `hashes` has
+        the SHA-256 of each file that will be written, by its `recorded_name`. With `in_run`, a power cut can lose these
+        records until the next record of the run's progress.
         """
         rows = [(backup, each, self._now) for backup in backups for each in recipients]
         rows += [(OWN + backup, own, self._now) for backup in backups if own]
         write = self._tables.write_in_run if in_run else self._tables.write
-        write((SEAL, rows))
+        write((SEAL, rows), (HASH, [(file, sha256, self._now, None) for file, sha256 in (hashes or {}).items()]))
 
     def withdraw_sealed(self, backups: Iterable[str]) -> None:
         """Remove the records that this object added with `record_sealed` for these backups.
@@ -56,9 +72,31 @@ class BackupRecords:
         self._tables.write((WITHDRAW, [(backup, self._now) for backup in backups]))
 
     def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
-        """Record that from now on only these recipients can decrypt the backups."""
+        """Record that from now on only these recipients can decrypt the backups, and that the old files are gone."""
         sql = LEAVE_OUT.format(", ".join(f"${number}" for number in range(3, len(recipients) + 3)))
-        self._tables.write((sql, [(self._now, backup, *recipients) for backup in backups]))
+        self._tables.write(
+            (sql, [(self._now, backup, *recipients) for backup in backups]),
+            (REPLACED, [(self._now, backup) for backup in backups]),
+        )
+
+    def record_replacement(self, backup: str, old: str, new: str) -> None:
+        """Record the SHA-256 of a backup's old file, and of the new file that will replace it.
+
+        Both are current until `record_only` is called for the backup.
+        """
+        self._tables.write((HASH, [(backup, old, self._now, None), (backup, new, self._now, old)]))
+
+    def hashes(self) -> dict[str, set[str]]:
+        """Return the SHA-256 of each file that a backup may have at present, by its `recorded_name`.
+
+        There are several if copies of the backup in other folders were encrypted again.
+        """
+        hashes: dict[str, set[str]] = {}
+        for backup, sha256, until in self._tables.select(
+            "select backup, sha256, until from hashes", types="text text time?"
+        ):
+            hashes.setdefault(backup, set()).update((sha256,) if until is None else ())
+        return hashes
 
     def seals(self) -> list[Seal]:
         """Return a Seal for each recipient that a backup has or had according to the ledger.

@@ -90,4 +90,10 @@ MIGRATIONS = (
     );
     create index audit_findings_of on audit_findings (account, finding, at);
     """,
+    """
+    create table hashes (
+        backup text not null, sha256 text not null, since real not null, replaces text, until real,
+        primary key (backup, sha256)
+    ) without rowid;
+    """,
 )

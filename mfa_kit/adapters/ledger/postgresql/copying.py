@@ -25,6 +25,7 @@ KEYED: Mapping[str, tuple[str, str, str]] = {
         "excluded.at > tokens.at",
     ),
     "seals": ("backup, recipient, since", "until", "seals.until is null"),
+    "hashes": ("backup, sha256", "since, replaces, until", "hashes.until is null"),
     "failures": ('plan, "user"', "at, cause, reason", "excluded.at > failures.at"),
     "rollout_runs": ("plan, run", "at, ended", "rollout_runs.ended is null"),
 }

@@ -14,6 +14,7 @@ INSERTED: Mapping[str, str] = {
     ),
     "sightings": 'at, serial, fingerprint, verdict, "offset", seconds, reason',
     "seals": "backup, recipient, since",
+    "hashes": "backup, sha256, since, replaces",
     "drills": "at, backup, result",
     "break_glass": "at, recipient, action, custodians, threshold, backups",
     "audits": "at, account, results, failed, rules",
@@ -27,6 +28,7 @@ CHANGED: Mapping[str, str] = {
     "tokens": INSERTED["tokens"],
     "sightings": "serial",
     "seals": "until",
+    "hashes": "until",
     "failures": "at, cause, reason",
     "rollout_runs": "ended",
 }
