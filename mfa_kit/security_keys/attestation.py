@@ -15,6 +15,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import ADVISORIES, Version, advisories
 from mfa_kit.core.text import count_of
 from mfa_kit.security_keys.authenticator import (
+    RESET_COST,
     Assertion,
     KeyInfo,
     MetadataSource,
@@ -305,6 +306,8 @@ def _advisories(evidence: Evidence, policy: KeyPolicy) -> Check:
 
 def _pin(evidence: Evidence, policy: KeyPolicy) -> Check:
     info = evidence.before
+    if info.pin_locked:
+        return Check("pin", Value.FAIL if policy.pin else Value.WARN, f"locked; {RESET_COST}")
     if info.pin_set:
         left = "" if info.pin_retries is None else f"; {count_of(info.pin_retries, 'try', 'tries')} left"
         return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set{left}")

@@ -19,6 +19,14 @@ SHORTEST_PIN = 4
 LONGEST_PIN = 63
 
 
+# What a reset costs, and the message and hint for a key without PIN tries (CTAP 2.1, 6.5.3).
+RESET_COST = (
+    "a reset erases the PIN and the credentials for every site and account, on some keys the OATH credentials too: "
+    "mfa-kit key reset"
+)
+PIN_LOCKED = ("the PIN of this key is locked for good", f"use another key, or reset this one; {RESET_COST}")
+
+
 class Pin(Secret[str]):
     """The PIN of a key, in Unicode normalization form C (CTAP 2.1, 6.5.1)."""
 
@@ -98,6 +106,11 @@ class KeyInfo:
     def pin_set(self) -> bool | None:
         """Whether a PIN is set, or None if the key does not support PINs."""
         return self.options.get("clientPin")
+
+    @property
+    def pin_locked(self) -> bool:
+        """Whether a PIN is set, but no tries are left."""
+        return bool(self.pin_set) and self.pin_retries == 0
 
     @property
     def always_uv(self) -> bool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from mfa_kit.core.errors import DeviceFault, Lost, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.security_keys.authenticator import LONGEST_PIN, SHORTEST_PIN, KeyInfo, Link, Pin
+from mfa_kit.security_keys.authenticator import LONGEST_PIN, PIN_LOCKED, SHORTEST_PIN, KeyInfo, Link, Pin
 from mfa_kit.security_keys.ports import PinAuthenticator, PinEntry
 
 # With this many tries left or fewer, the user has to confirm by typing.
@@ -50,10 +50,7 @@ def _check_tries(info: KeyInfo, pins: PinEntry) -> None:
     Raise Declined if only a few tries are left and the user does not want to risk one.
     """
     if info.pin_retries == 0:
-        raise DeviceFault(
-            "the PIN of this key is locked for good",
-            "use another key, or reset this one, which erases it: mfa-kit key reset",
-        )
+        raise DeviceFault(*PIN_LOCKED)
     if info.replug and not pins.replugged(info.pin_retries):
         raise DeviceFault(
             "the key accepts no PIN until it is unplugged",

@@ -19,7 +19,7 @@ from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey,
 from mfa_kit.security_keys.authenticator import Pin
 from mfa_kit.security_keys.pin_entry import PipedPins
 from tests.conftest import bare
-from tests.fido.conftest import Bus, Desk, Published, results
+from tests.fido.conftest import Bus, Desk, Published, detail, results
 
 PIN = "pin-5839-canary"
 
@@ -175,6 +175,57 @@ def test_a_locked_pin_is_not_tried(
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries) == (3, 0)
     assert "locked for good" in done.err
+
+
+@pytest.mark.parametrize(
+    "status", [CtapStatus.PIN_INVALID, CtapStatus.OTHER, CtapStatus.PIN_AUTH_BLOCKED], ids=["wrong", "other", "replug"]
+)
+@pytest.mark.parametrize("left", [1, 0])
+def test_the_hint_after_one_of_the_last_wrong_pins_says_what_the_next_one_costs(
+    bus: Bus,
+    maker: AttestationCa,
+    desk: Desk,
+    typed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    left: int,
+    status: CtapStatus,
+) -> None:
+    """The user must not simply repeat the command, whatever error the key reports."""
+    key = wants_pin(maker)
+    key.client_pin.retries, key.client_pin.wrong_pin = left + 1, status
+    bus.plug(key)
+    monkeypatch.setattr(PipedPins, "risk", lambda *_: None)
+    typed.append("wrong-1")
+    done = desk.run("key", "info", "--count", "--pin-stdin")
+    assert (done.code, key.client_pin.retries) == (3, left)
+    if left:
+        assert "1 try is left" in done.err
+        assert "look the PIN up first: one more wrong PIN locks the key, and only a reset unlocks it" in done.err
+    else:
+        assert "the PIN of this key is locked for good" in done.err
+        assert "use another key, or reset this one" in done.err
+    assert "a reset erases the PIN and the credentials for every site and account" in done.err
+    assert "repeat the command" not in done.err
+
+
+def test_a_locked_pin_is_shown_as_locked(
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path
+) -> None:
+    """A key with a locked PIN can still register without its PIN. A policy that requires a PIN refuses it."""
+    key = lab_key(maker, pin=PIN)
+    bus.plug(key)
+    policy = tmp_path / "policy.toml"
+    policy.write_text("pin = true\n")
+    for retries, shown, values, code in ((8, True, ["not applicable", "pass"], 0), (0, "locked", ["warn", "fail"], 1)):
+        key.client_pin.retries = retries
+        [row] = json.loads(desk.run("key", "list", "--output", "json").out)["rows"]
+        assert row["fido_pin"] == shown
+        assert ("locked" in desk.run("key", "info").out) == (shown == "locked")
+        (_, plain), (done, strict) = (
+            desk.verify(*published.options, *more) for more in ((), ("--require", str(policy)))
+        )
+        assert [results(receipt)["pin"] for receipt in (plain, strict)] == values
+        assert (done.code, detail(plain, "pin").startswith("locked; a reset erases")) == (code, retries == 0)
 
 
 def test_a_pin_that_must_be_changed_is_not_tried(

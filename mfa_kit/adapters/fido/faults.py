@@ -15,6 +15,7 @@ from fido2.hid import ConnectionFailure
 from mfa_kit.core.errors import DeviceFault, Lost
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.processes import process_names
+from mfa_kit.security_keys.authenticator import PIN_LOCKED
 
 try:
     from smartcard.Exceptions import SmartcardException
@@ -42,10 +43,7 @@ HOLDERS = {"scdaemon", "yubikey-agent", "yubioath-flutter", "authenticator"}
 UNTOUCHED = {0x27, 0x2D, 0x2F, 0x3A, 0x05}
 # Other CTAP statuses (CTAP 2.1, 8.2), each with its message and hint.
 SAYINGS: dict[int | None, tuple[str, str]] = {
-    0x32: (
-        "the PIN of this key is locked for good",
-        "use another key, or reset this one, which erases it: mfa-kit key reset",
-    ),
+    0x32: PIN_LOCKED,
     0x34: (
         "the key accepts no PIN until it is unplugged",
         "unplug it, plug it in again and repeat the command",

@@ -40,8 +40,11 @@ from mfa_kit.adapters.fido.faults import (
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version
+from mfa_kit.core.text import count_of
 from mfa_kit.security_keys.authenticator import (
     LONGEST_PIN,
+    PIN_LOCKED,
+    RESET_COST,
     Assertion,
     KeyInfo,
     Link,
@@ -334,16 +337,12 @@ class FidoKey:
                 self._check_tries(error)
                 raise
             left, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
-            what = f"{left} {'try is' if left == 1 else 'tries are'} left"
             if code == CtapError.ERR.PIN_AUTH_BLOCKED:
                 # The PIN was wrong for the third time in a row, or the key accepted no PIN because it had to be
                 # unplugged first. Older keys report the same error in both cases.
-                happened, hint = SAYINGS[code]
-                raise DeviceFault(f"{happened}; {what}", hint) from None
-            raise DeviceFault(
-                f"the PIN is wrong; {what}",
-                "unplug the key and plug it in again before the next try" if replug else "repeat the command",
-            ) from None
+                raise _after_wrong_pin(SAYINGS[code][0], left, SAYINGS[code][1]) from None
+            hint = "unplug the key and plug it in again before the next try" if replug else "repeat the command"
+            raise _after_wrong_pin("the PIN is wrong", left, hint) from None
 
     def _check_tries(self, error: Exception) -> None:
         """Raise DeviceFault if the key counted a wrong PIN although it reported another error."""
@@ -355,11 +354,19 @@ class FidoKey:
             return
         before, self._pin_tries = self._pin_tries, int(left)
         if left < before:
-            raise DeviceFault(
-                f"the key counted a wrong PIN; {left} {'try is' if left == 1 else 'tries are'} left "
-                f"(it reported: {short_reason(error)})",
-                "repeat the command with the right PIN",
+            reported = f" (it reported: {short_reason(error)})"
+            raise _after_wrong_pin(
+                "the key counted a wrong PIN", left, "repeat the command with the right PIN", reported
             ) from None
+
+
+def _after_wrong_pin(what: str, left: int, hint: str, reported: str = "") -> DeviceFault:
+    """Return the error for a wrong PIN. `left` tries are left, and `hint` says what to do if that is more than one."""
+    if left == 0:
+        return DeviceFault(f"{what}; {PIN_LOCKED[0]}", PIN_LOCKED[1])
+    if left == 1:
+        hint = f"look the PIN up first: one more wrong PIN locks the key, and only a reset unlocks it; {RESET_COST}"
+    return DeviceFault(f"{what}; {count_of(left, 'try is', 'tries are')} left{reported}", hint)
 
 
 def throw_away_party() -> str:

@@ -155,6 +155,7 @@ class OathSource:
         return {
             **_oath_row(key).cells(),
             "oath_used": len(names),
+            "oath_free": key.left(len(names)),
             "oath_identity": key.identity,
             "credentials": names,
         }
@@ -167,7 +168,11 @@ def _fido_row(info: KeyInfo, *, details: Callable[[], ResultRow] | None = None) 
         firmware=info.firmware and str(info.firmware),
         transports=info.transports or (info.plugged.link.value,),
         where=(info.plugged.where,),
-        own={"fido_versions": info.versions, "fido_aaguid": info.aaguid, "fido_pin": info.pin_set},
+        own={
+            "fido_versions": info.versions,
+            "fido_aaguid": info.aaguid,
+            "fido_pin": "locked" if info.pin_locked else info.pin_set,
+        },
         details=(details,) if details else (),
     )
 
