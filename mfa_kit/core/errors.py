@@ -3,6 +3,7 @@
 MfaKitError
 ├── UsageFault (2)       invalid arguments or input
 ├── DeviceFault (3)      hardware problem: a key, card or token
+│   ├── InUse            another program has the smart card open
 │   ├── NoApplet         the smart card lacks the selected applet, perhaps because it is another kind of key
 │   ├── Lost             the key was removed or does not respond; the last request to it may have taken effect
 │   └── Unreachable      the key cannot be used, although it may be plugged in; nothing was changed
@@ -45,6 +46,10 @@ class DeviceFault(MfaKitError):
     """A problem with a key, a card or a token."""
 
     exit_code = 3
+
+
+class InUse(DeviceFault):
+    """Another program has the smart card open, so mfa-kit leaves it alone."""
 
 
 class NoApplet(DeviceFault):

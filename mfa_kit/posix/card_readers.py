@@ -51,6 +51,16 @@ def card_readers() -> list[CardReader]:
         scard.SCardReleaseContext(context)
 
 
+def is_empty(name: str) -> bool:
+    """Return whether a reader lost its card. The service notices a removal only after a moment. The name is ASCII."""
+    until = time.monotonic() + PATIENCE
+    while any(reader.present for reader in card_readers() if reader.name == name):
+        if time.monotonic() > until:
+            return False
+        time.sleep(TICK)
+    return True
+
+
 def readers_in_use() -> list[str]:
     """Return the names of the readers whose cards only other programs have open, for longer than a moment."""
     until = time.monotonic() + PATIENCE

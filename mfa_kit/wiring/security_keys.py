@@ -120,8 +120,10 @@ class SecurityKeys:
     def infos(self, wanted: str | None = None) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
         """Return what each connected key reports about itself, and an error for each key that cannot be read.
 
-        `wanted` is as in `look`.
+        `wanted` is as in `look`. A key that is removed meanwhile is left out.
         """
+        from mfa_kit.adapters.fido import links
+
         found, faults = self.look(wanted)
         infos, wrong = [], [*faults]
         for each in found:
@@ -129,7 +131,8 @@ class SecurityKeys:
                 with self.open(each.where) as opened:
                     infos.append(opened.info())
             except DeviceFault as fault:
-                wrong.append(DeviceFault(f"{each.where}: {fault}", fault.hint))
+                if not links.is_removed(each):
+                    wrong.append(DeviceFault(f"{each.where}: {fault}", fault.hint))
         return infos, wrong
 
     def describe(self, wanted: str | None, *, count: bool) -> tuple[KeyInfo, Model | None]:

@@ -1,11 +1,15 @@
 """Tests of `key list` and `key info` where one key has several applets, or several keys are plugged in."""
 
+import hashlib
+import io
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fido2 import hid
+from fido2.hid.base import HidDescriptor
 from smartcard import scard
 
 from mfa_kit.adapters.fido import hidraw
@@ -17,6 +21,7 @@ from mfa_kit.lab.devices.securitykey import KeyModel, lab_key
 from tests import pcsc
 from tests.fido.conftest import LAB_AAGUID, Bus, Desk, Port, detail, publish, results
 from tests.oath.test_maker import TwoApplets
+from tests.oath.test_sharing import handle
 
 FIDO = KeyModel(product="Maker Key")
 
@@ -30,6 +35,62 @@ def told(desk: Desk, *words: str) -> tuple[int, dict[str, object], str]:
 def rows(desk: Desk) -> list[dict[str, object]]:
     found: list[dict[str, object]] = json.loads(desk.run("key", "list", "--output", "json").out)["rows"]
     return found
+
+
+def place(name: str) -> int:
+    """Return the place of a field: those of every key come first, then those of FIDO, then those of OATH."""
+    return ("fido_", "oath_").index(name[:5]) + 1 if name[:5] in ("fido_", "oath_") else 3 * (name == "credentials")
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_key_with_an_oath_password_has_the_same_fields(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of free places is known as soon as the key is unlocked."""
+    card = YkoathCard()
+    pcsc.plug(card)
+    _, without, _ = told(desk)
+    card.password = hashlib.pbkdf2_hmac("sha1", b"password", card.identity, 1000, 16)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"password\n")))
+    code, row, err = told(desk, "--password-stdin")
+    assert (code, row["oath_free"], list(row)) == (0, without["oath_free"], list(without)), err
+    assert row["oath_free"]
+
+
+def test_a_reader_that_another_program_uses_may_have_the_other_half_of_the_key(
+    bus: Bus, desk: Desk, maker: AttestationCa
+) -> None:
+    """The key on USB is printed, and the missing half is an error. A key of which both halves are known has none."""
+    bus.plug(lab_key(maker, model=FIDO))
+    pcsc.plug(YkoathCard(), YkoathCard(serial=2222))
+    assert told(desk, "--key", "/dev/hidraw0")[0] == 0
+    with handle(1):
+        code, row, err = told(desk, "--key", "/dev/hidraw0")
+        assert (code, row["where"]) == (3, ["/dev/hidraw0"])
+        assert f"mfa-kit: the card in {pcsc.reader(1)} is in use by another program" in err
+        bus.plug(lab_key(maker, model=KeyModel(product=YUBIKEY)))
+        code, row, err = told(desk, "--key", "/dev/hidraw1")
+        assert (code, row["where"]) == (0, ["/dev/hidraw1", pcsc.reader(0)])
+
+
+@pytest.mark.parametrize("gone", ["on USB", "in a reader"])
+def test_a_key_that_is_removed_meanwhile_is_no_error_of_another_key(
+    bus: Bus, desk: Desk, maker: AttestationCa, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """The key was listed, but is removed before it is read."""
+    bus.plug(lab_key(maker, model=FIDO))
+    pcsc.plug(YkoathCard(quirks=Quirks(pulled_by=LIST if gone == "in a reader" else 0)))
+    connect = hid.open_connection
+
+    def unplugged(descriptor: HidDescriptor) -> object:
+        if descriptor.path == "/dev/hidraw1":
+            bus.slots.pop("/dev/hidraw1")
+            raise FileNotFoundError
+        return connect(descriptor)  # type: ignore[no-untyped-call]
+
+    if gone == "on USB":
+        bus.plug(lab_key(maker))
+        monkeypatch.setattr(hid, "open_connection", unplugged)
+    code, row, err = told(desk, "--quiet", "--key", "/dev/hidraw0")
+    assert (code, row["where"], err) == (0, ["/dev/hidraw0"], "")
 
 
 def test_with_two_keys_one_must_be_chosen(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
@@ -72,6 +133,7 @@ def test_a_key_with_one_failed_applet_is_shown_and_is_an_error(desk: Desk, bus: 
     code, row, err = told(desk)
     assert (code, row["oath_password"]) == (8, True)
     assert row["fido_versions"]
+    assert list(row) == sorted(row, key=place)
     assert "--password-stdin" in err
     pcsc.plug(YkoathCard(quirks=Quirks(stalls=frozenset({LIST}))))
     bus.plug(lab_key(maker, model=FIDO))

@@ -1,8 +1,6 @@
 """Tests of `key reset`: what it says about the OATH credentials of the key, and what happens after the key's answer."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from zlib import crc32
 
 import pytest
 from fido2 import hid
+from smartcard import scard
 
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.key import FidoKey
@@ -24,10 +23,10 @@ from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey,
 from mfa_kit.security_keys.authenticator import KeyInfo
 from mfa_kit.security_keys.replug import KeyReset
 from tests import pcsc
-from tests.conftest import ACCOUNT, Result, bare
+from tests.conftest import ACCOUNT, Result
 from tests.fido.conftest import Bus, Desk, Hands
-from tests.fido.test_reader import HOLD
 from tests.oath.test_maker import TwoApplets
+from tests.oath.test_sharing import handle
 
 PIN = "pin-5839-canary"
 RESET = "the key reports that it was reset"
@@ -188,19 +187,8 @@ def test_a_locked_oath_applet_may_have_credentials(both: Key, erases: bool) -> N
 @pytest.mark.parametrize("erases", [True], indirect=True)
 def test_an_unreachable_oath_applet_may_have_credentials(both: Key) -> None:
     """Another program has exclusive access to the reader."""
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, YUBIKEY],
-        env={**bare(), **pcsc.shared().env},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with holder:
-        assert holder.stdout
-        assert holder.stdout.readline() == "held\n"
+    with handle(mode=scard.SCARD_SHARE_EXCLUSIVE):
         refused = both.reset()
-        assert holder.stdin
-        holder.stdin.close()
     assert (refused.code, both.erased) == (6, False)
     assert "this key may have OATH credentials (" in refused.err
     assert "another program" in refused.err

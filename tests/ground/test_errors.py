@@ -9,6 +9,7 @@ TABLE = {
     errors.DeviceFault: 3,
     errors.Unreachable: 3,
     errors.Lost: 3,
+    errors.InUse: 3,
     errors.NoApplet: 3,
     errors.AwsFault: 4,
     errors.NoSuchEntity: 4,

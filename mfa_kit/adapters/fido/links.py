@@ -17,11 +17,11 @@ from fido2.hid.base import CtapHidConnection, HidDescriptor
 
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_fault, is_held, shortened
-from mfa_kit.core.errors import DeviceFault, Lost
+from mfa_kit.core.errors import DeviceFault, InUse, Lost
 from mfa_kit.core.firmware import Version
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls
-from mfa_kit.posix.card_readers import card_readers, opened, readers_in_use
+from mfa_kit.posix.card_readers import card_readers, is_empty, opened, readers_in_use
 from mfa_kit.security_keys.authenticator import Link, PluggedKey
 
 with suppress(ImportError):
@@ -286,6 +286,13 @@ def find_keys(wanted: str | None = None) -> tuple[list[PluggedKey], list[DeviceF
     return [each.place for each in found], [*wrong, *map(barred_fault, hidraw.barred_nodes())]
 
 
+def is_removed(key: PluggedKey) -> bool:
+    """Return whether a key that was found is no longer plugged in. No request is sent to it."""
+    if key.link is Link.PCSC:
+        return all(ask_readers(lambda: [is_empty(key.where)]))
+    return key.where not in [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
+
+
 def attached_names() -> list[str]:
     """Return the names of the keys on USB, and of the readers with a card that no other program uses.
 
@@ -347,7 +354,7 @@ def _found(wanted: str | None) -> tuple[list[FoundKey], list[DeviceFault]]:
 
 
 def _in_use(reader: str) -> DeviceFault:
-    return DeviceFault(
+    return InUse(
         f"the card in {without_controls(reader)} is in use by another program",
         "end that program or wait for it, and repeat the command",
     )

@@ -9,10 +9,11 @@ from smartcard.Exceptions import NoCardException
 from mfa_kit.adapters.oath.applet import Applet, read_device_info
 from mfa_kit.adapters.oath.deadline import DeadlineThread
 from mfa_kit.adapters.oath.pcsc import SCARD, Wire, busy_readers, card_faults, in_use_fault, reader_names, reader_states
-from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.errors import DeviceFault, InUse, NoApplet
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.posix.card_readers import is_empty
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,12 @@ class Keys:
     def look(self, wanted: str | None = None) -> tuple[list[OathKey], list[DeviceFault]]:
         """Return the keys that respond, and a DeviceFault for each other card. Skip empty readers.
 
+        A key that was removed during the look is skipped too.
         If `wanted` is the name of a reader, only this reader is opened. Otherwise a card that another program has open
         is not opened, because selecting an applet ends the other program's session.
         """
-        found, wrong = [], []
+        found: list[OathKey] = []
+        wrong: list[DeviceFault] = []
         readers = reader_names()
         named = [reader for reader in readers if wanted in {reader, without_controls(reader)}]
         busy = [] if named else busy_readers()
@@ -51,8 +54,11 @@ class Keys:
                 with self._wire(reader) as wire, card_faults(reader):
                     info = read_device_info(wire)
                     found.append(Applet(wire, say=self._say).describe(info))
-            except DeviceFault as error:
+            except (InUse, NoApplet) as error:
                 wrong.append(error)
+            except DeviceFault as error:
+                if reader in reader_names() and not (reader.isascii() and is_empty(reader)):
+                    wrong.append(error)
             except NoCardException:
                 continue
         self.seen |= {key.identity: key for key in found}

@@ -21,7 +21,7 @@ from yubikit.core import TRANSPORT, ApplicationNotAvailableError, CommandError, 
 from yubikit.core.smartcard import ApduError, SmartCardConnection
 
 from mfa_kit.adapters.oath.deadline import DeadlineThread
-from mfa_kit.core.errors import DeviceFault, NoApplet
+from mfa_kit.core.errors import DeviceFault, InUse, NoApplet
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.card_readers import CardReader, card_readers, opened, readers_in_use
 from mfa_kit.posix.processes import processes_with
@@ -216,10 +216,10 @@ def _pcsc(name: str, status: int) -> DeviceFault:
     return DeviceFault(f"PC/SC cannot reach the key in {name}: {_message(status)}", REPLUG)
 
 
-def in_use_fault(reader: str) -> DeviceFault:
+def in_use_fault(reader: str) -> InUse:
     """Return the error for a card that another program has open."""
     held = _holders() or "; it may be GnuPG's scdaemon, a browser or Yubico Authenticator"
-    return DeviceFault(
+    return InUse(
         f"the card in {without_controls(reader)} is in use by another program",
         f"close that program and try again{held}",
     )

@@ -12,10 +12,13 @@ from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, 
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
-from mfa_kit.core.errors import DeviceFault, MfaKitError
+from mfa_kit.core.errors import DeviceFault, InUse, MfaKitError
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.oath_keys.choosing import choose_line
 from mfa_kit.wiring.settings import Settings
+
+# The beginnings of the names of fields that only one kind of key has, in the order in which they are printed.
+KINDS = ("fido_", "oath_", "credentials")
 
 
 @click.command(cls=Verb, needs_config=False)
@@ -57,7 +60,14 @@ def info(
     if len(failed) == len(chosen.details):
         raise failed[0]
     # If a reader or a USB device does not answer, a part of the chosen key may be unread, so the command fails.
-    silent = [each for each in plugged.faults if wanted is None or any(place in str(each) for place in chosen.where)]
+    # The OATH half of the key may be in a reader that another program uses.
+    silent = [
+        each
+        for each in plugged.faults
+        if wanted is None
+        or any(place in str(each) for place in chosen.where)
+        or (chosen.oath is None and isinstance(each, InUse))
+    ]
     wrong = [*failed, *silent]
     others = [each for each in plugged.faults if each not in silent]
     complain([*others, *plugged.missing, *wrong[1:]], settings.progress)
@@ -75,7 +85,14 @@ def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
             row |= {name: cell for name, cell in details().items() if row.get(name) in (None, ())}
         except MfaKitError as fault:
             failed.append(fault)
-    return {**chosen.own, **row} if failed else row, failed
+    if failed:
+        row = {**chosen.cells(), **row}
+    return {name: row[name] for name in sorted(row, key=_kind)}, failed
+
+
+def _kind(name: str) -> int:
+    """Return the place of a field's kind: fields that every key has, those of FIDO, and those of OATH."""
+    return next((place for place, kind in enumerate(KINDS, 1) if name.startswith(kind)), 0)
 
 
 def _choose(wanted: str | None, plugged: PluggedRows, person: Interaction) -> KeyRow:
