@@ -15,6 +15,7 @@ from mfa_kit.core.models import GlassAction
 from mfa_kit.core.otp import Secret
 
 ACCEPT = "accept the folder with --accept-unrecorded, which asks for its whole recipient"
+FIND_MAKER = f"find out who made the folder, and if it is good, {ACCEPT}"
 READ = (
     "read the recipient with `mfa-kit break-glass status` on the computer that made the folder, or in manifest.json in "
     "the copies of two other custodians, and compare the custodians there too"
@@ -63,7 +64,7 @@ def fault_of(glass: Glass, records: Iterable[Record]) -> IntegrityFault | None:
             f"find out which group is right, then {ACCEPT}",
         )
     if own is None:
-        return Unrecorded(f"this computer did not record who the custodians in {where} are", ACCEPT)
+        return Unrecorded(f"this computer did not record who the custodians in {where} are", FIND_MAKER)
     return None
 
 
@@ -103,7 +104,7 @@ def choose_rotation(
 def _fault_of_rotation(glass: Glass, records: Sequence[Record], hmac: str) -> IntegrityFault | None:
     where, written = glass.folder / FILE, glass.manifest.hmac
     if written is None:
-        unconfirmed = Unrecorded(f"{where} has no HMAC: an older version of mfa-kit, or someone else, wrote it", ACCEPT)
+        unconfirmed = Unrecorded(f"{where} has no HMAC, so mfa-kit 1.0.0 or someone else wrote it", FIND_MAKER)
         return fault_of(glass, records) or unconfirmed
     if Secret(written) != Secret(hmac):  # compared in constant time
         return IntegrityFault(

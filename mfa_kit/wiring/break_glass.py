@@ -5,7 +5,7 @@ The files of an identity are in a folder of their own, by default below the fold
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -205,7 +205,7 @@ def record(
 
 def meet(
     glass: Glass,
-    files: Sequence[Path],
+    files: Iterable[Path],
     person: Interaction,
     *,
     only: Path | None = None,

@@ -206,10 +206,12 @@ def rotate(
     with _rotation(settings, glass) as (old, later):
         if not later:
             prove(settings, old, accept=accept)
-        opened = meet(old, files, settings.interaction)
+        waiting = iter(files)  # if the custodians changed after the rotation began, the second meeting needs others
+        opened = meet(old, waiting, settings.interaction)
         before = opened.identity
         if begun := _begun_rotation(settings, later, before, accept=accept):
-            new, after = begun, meet(begun, (), settings.interaction, present=opened.keys).identity
+            opened = meet(begun, waiting, settings.interaction, present=opened.keys)
+            new, after = begun, opened.identity
         else:
             place, earlier, after = new_folder(old.folder.parent), old.manifest, GlassIdentity.new()
             new = write_glass(settings, place, earlier.group, after, former=earlier.former, replaced=before)
@@ -247,7 +249,7 @@ def old_glass(settings: Settings, glass: Glass) -> Glass:
             f"put that folder back into {glass.folder.parent}",
         )
     uses = records(settings)
-    return max(earlier, key=lambda each: fault_of(each, uses) is None)
+    return max(reversed(earlier), key=lambda each: fault_of(each, uses) is None)
 
 
 @contextmanager

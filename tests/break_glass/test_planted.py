@@ -71,6 +71,18 @@ def recipient_in(folder: str | Path) -> str:
     return str(json.loads(Path(folder, "manifest.json").read_text())["recipient"])
 
 
+def test_a_planted_identity_is_not_rotated(desk: Desk) -> None:
+    """A new identity would be for the custodians in its manifest, of whom one alone may open it."""
+    row = desk.create(2, THREE)
+    eve = {"name": "eve", "key": desk.key("eve").public, "fingerprint": desk.key("eve").public}
+    manifest = json.loads(Path(row["folder"], "manifest.json").read_text())
+    files = [{"file": f"set-0{at}-{who}.age", "custodians": [who]} for at, who in enumerate((*THREE, "eve"), 1)]
+    custodians = [*manifest["custodians"], eve]
+    plant(row, replaces=None, threshold=1, custodians=custodians, files=files)
+    done = desk.run("break-glass", "rotate", *desk.here("alice", "bob"))
+    assert (done.code, "this computer did not record who the custodians" in done.err) == (5, True)
+
+
 @pytest.mark.parametrize("leaked", [False, True])
 @pytest.mark.parametrize("start", ["default", "old"])
 def test_a_planted_folder_is_not_taken_for_a_rotation(desk: Desk, start: str, leaked: bool) -> None:
@@ -166,6 +178,18 @@ def test_the_same_computer_continues_its_rotation(desk: Desk, start: str) -> Non
         begun["recipient"],
         ["bob", "carol"],
     )
+
+
+def test_a_rotation_continues_after_the_custodians_of_the_old_identity_changed(desk: Desk) -> None:
+    """The new identity still belongs to the group before, so a custodian of that group must come too."""
+    row, begun = unfinished(desk)
+    finish(desk)
+    words = ("custodians", "--dir", row["folder"], *desk.here("alice", "bob"), *desk.group(2, ["alice", "dave"]))
+    desk.glass(*words)
+    assert "must be typed, but there is no terminal" in desk.glass("rotate", *desk.here("alice", "dave"), code=8)["err"]
+    rotated = desk.glass("rotate", *desk.here("alice", "dave", "carol"))
+    assert (rotated["outcome"], rotated["recipient"]) == ("rotated", begun["recipient"])
+    assert json.loads(Path(rotated["folder"], "manifest.json").read_text())["threshold"] == 2
 
 
 def test_another_computer_continues_a_rotation_if_the_recipient_is_typed(desk: Desk, typed: Typed) -> None:
