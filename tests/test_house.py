@@ -122,6 +122,7 @@ REVEALS = {
     ("qr_codes/key_uri.py", "otpauth"),
     ("qr_codes/key_uri.py", "parse"),
     ("qr_codes/key_uri.py", "short_otpauth"),
+    ("qr_codes/reading.py", "_text_in"),
     ("qr_codes/authenticator_export.py", "_account"),
     ("qr_codes/authenticator_export.py", "_records"),
     ("qr_codes/authenticator_export.py", "_text"),
@@ -139,7 +140,11 @@ REVEALS = {
     ("qr_codes/decoding.py", "answer"),
     ("qr_codes/decoding.py", "read"),
 }
-KEY_URIS = {("adapters/aws/iam.py", "_created"), ("qr_codes/authenticator_export.py", "uri_of")}
+KEY_URIS = {
+    ("adapters/aws/iam.py", "_created"),
+    ("wiring/image.py", "uri_of"),
+    ("qr_codes/authenticator_export.py", "uri_of"),
+}
 # A signal to a lab raises an exception. It unwinds what was begun before the process exits with the signal's number.
 # core/unforeseen names SystemExit only to let it pass.
 EXITS = {

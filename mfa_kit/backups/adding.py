@@ -1,6 +1,6 @@
 """Creates a backup of an existing device from the QR code that the console or an authenticator app showed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from shlex import quote
 
@@ -8,7 +8,7 @@ from mfa_kit.backups.contents import device_and_account, is_account
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import DEVICE_NAME, ROOT, Backup, Caller, DeviceType, Entry, Purpose, Reached, intent_of
-from mfa_kit.core.otp import Created
+from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment.code_prompts import prove
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
 from mfa_kit.enrollment.ports import Desk
@@ -31,6 +31,7 @@ class DevicePicture:
 def add(
     picture: DevicePicture,
     *,
+    uri_of: Callable[[Seed, Backup], KeyUri],
     user: str | None,
     wanted: str | None,
     run: str,
@@ -40,7 +41,8 @@ def add(
 ) -> Backup:
     """Ask for a code from the device, then write the secret in the picture as an encrypted backup. Return the backup.
 
-    A dry run neither asks nor writes. The device belongs to `user`, or to root if `user` is None. `wanted` is the name
+    `uri_of` returns the key URI with the device's own label, because the label in the picture may be any text from an
+    app. A dry run neither asks nor writes. The device belongs to `user`, or to root if `user` is None. `wanted` is the name
     or ARN of the device, or None. `run` is the run ID of the backup if the journal has no run for the device. Raise
     UsageFault if the picture belongs to another account, or if the device already has a backup.
     """
@@ -55,7 +57,7 @@ def add(
     if not desk.dry:
         person.say(f"type the code that the phone now shows for {backup.device} of {backup.user}")
         prove(picture.created.seed, typed=1, now=desk.inventory.now, interaction=person, instead=INSTEAD)
-        desk.vault.keep(backup, picture.created.uri)
+        desk.vault.keep(backup, uri_of(picture.created.seed, backup))
         if entry:
             desk.journal.record(replace(entry, backup=str(backup.path), sealed=True))
     return backup
@@ -65,7 +67,7 @@ def _check_account(label: str, caller: Caller) -> None:
     _, account = device_and_account(label)
     if is_account(account) and account != caller.account:
         raise UsageFault(
-            f"this QR code belongs to account {account}, but the credentials belong to {caller.account}",
+            f"this key URI belongs to account {account}, but the credentials belong to {caller.account}",
             "choose another --profile, or another picture",
         )
 

@@ -22,8 +22,8 @@ LABEL = "@,="
 # use 80 bits.
 FEWEST_OCTETS, SAFE_OCTETS = 10, 16
 HINT = "use the QR code that AWS showed for the device"
-NOT_OF_AWS = "this QR code is not for an AWS device: AWS uses TOTP with SHA-1 and 6 digits every 30 seconds"
-NOT_A_KEY_URI = "this QR code does not contain a usable otpauth URI"
+NOT_OF_AWS = "this key URI is not for an AWS device: AWS uses TOTP with SHA-1 and 6 digits every 30 seconds"
+NOT_A_KEY_URI = "this picture or text does not contain a usable otpauth URI"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

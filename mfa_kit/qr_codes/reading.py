@@ -1,9 +1,15 @@
 """Reads pictures of QR codes, and returns the authenticator app accounts or the AWS device in them."""
 
+import codecs
 from dataclasses import dataclass
 
-from mfa_kit.core.otp import Created, KeyUri, Png
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.otp import Created, KeyUri, Png, Secret
 from mfa_kit.qr_codes import authenticator_export, decoding, key_uri
+
+# No key URI of a QR code is longer, in octets: version 40 contains 2,953 (ISO/IEC 18004). UTF-16 takes twice as much.
+LONGEST_TEXT = 8 << 10
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +31,12 @@ class FoundAccounts:
 
 
 def read_accounts(image: Png) -> FoundAccounts:
-    """Read the QR code of a screenshot or photograph, and return the accounts in it.
+    """Read the QR code of a screenshot or photograph, or the text of one, and return the accounts in it.
 
-    Raise IntegrityFault if the picture does not have exactly one QR code, or if the QR code is a damaged export.
+    Raise IntegrityFault if the picture does not have exactly one QR code, if the text has further lines, or if it is a
+    damaged export.
     """
-    uri = decoding.read(image, limits=decoding.MADE_BY_PEOPLE)
+    uri = _text_in(image) or decoding.read(image, limits=decoding.MADE_BY_PEOPLE)
     if not authenticator_export.is_export(uri):
         return FoundAccounts(uris=(uri,), labels=("",))
     accounts, picture = authenticator_export.read_export(uri)
@@ -40,6 +47,17 @@ def read_accounts(image: Png) -> FoundAccounts:
         total=len(accounts),
         picture=picture,
     )
+
+
+def _text_in(content: Png) -> KeyUri | None:
+    """Return the key URI in a text file (UTF-8 or UTF-16), or None if the file is not a text that begins with one."""
+    encoding = "utf-16" if content.reveal()[:2] in UTF_16 else "utf-8-sig"
+    lines = Secret(content.reveal()[:LONGEST_TEXT].decode(encoding, errors="replace").strip().splitlines())
+    if not "".join(lines.reveal()).lower().startswith("otpauth"):
+        return None
+    if len(lines.reveal()) > 1:
+        raise IntegrityFault("the text has more than one line", "give a file that contains only one key URI")
+    return KeyUri(lines.reveal()[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

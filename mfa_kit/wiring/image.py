@@ -8,6 +8,8 @@ from pathlib import Path
 from mfa_kit.adapters.files.picture import load_image, read_image, shred_image
 from mfa_kit.backups.adding import DevicePicture, choose_account
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.models import Backup
+from mfa_kit.core.otp import KeyUri, Seed
 from mfa_kit.wiring.this_computer import harden
 
 STDIN = "-"
@@ -15,6 +17,13 @@ STDIN = "-"
 # A function that overwrites and removes the file of the image that was read. It returns the number of other hard links
 # to the file.
 Shred = Callable[[], int]
+
+
+def uri_of(seed: Seed, backup: Backup) -> KeyUri:
+    """Return the key URI of a backup's device, labeled like those of AWS."""
+    from mfa_kit.qr_codes import key_uri
+
+    return key_uri.otpauth(seed, label=f"{backup.device}@{backup.account}")
 
 
 def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred | None]:

@@ -161,6 +161,10 @@ def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
     assert "the label in the picture says alice-old, but the device is alice" in window.printed("err")
     assert (desk.folder / "shot.png").exists()
     assert desk.opened(Path(row["backup"])) == desk.seed()
+    [verified] = json.loads(desk.run("backup", "verify", row["backup"], "-i", "id.txt", "--output", "json").stdout)[
+        "rows"
+    ]
+    assert (verified["label"], verified["remarks"]) == (f"Amazon Web Services:alice@{ACCOUNT}", None)
     [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
     assert (device["backup"], device["made"], device["drill_due"]) == (row["backup"], "this desk", False)
     again = desk.window("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient)
@@ -240,6 +244,32 @@ def test_an_export_is_read_and_one_account_chosen(desk: Desk) -> None:
     assert desk.opened(Path(json.loads(window.printed("out"))["backup"])) == desk.seed()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_key_uri_in_a_text_file_becomes_a_backup(encoding: str, desk: Desk) -> None:
+    """Editors and shells on Windows write a byte order mark. The label in the backup is that of the device."""
+    desk.enroll(seal=False)
+    (desk.folder / "uri.txt").write_text(f"{desk.uri(desk.seed(), 'my AWS at work')}\r\n", encoding=encoding)
+    words = ("backup", "add", "alice", "--image", "uri.txt", "-r", desk.recipient, "--shred", "--output", "json")
+    window = desk.window(*words)
+    window.see("code: ")
+    window.type(desk.code())
+    assert window.end() == 0
+    backup = Path(json.loads(window.printed("out"))["backup"])
+    assert desk.opened(backup) == desk.seed()
+    assert not (desk.folder / "uri.txt").exists()
+    assert desk.run("backup", "verify", backup, "-i", "id.txt").returncode == 0
+    desk.silent(desk.seed())
+
+
+def test_a_key_uri_in_an_argument_is_refused(desk: Desk) -> None:
+    """Other programs can read arguments. The error does not repeat the secret."""
+    for uri in (desk.uri(SEED), export([(SEED, b"alice", 2)]).replace("otpauth", "OTPAUTH")):
+        done = desk.run("backup", "add", "alice", "--image", uri, "-r", desk.recipient)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "a key URI contains a secret, and other programs can read arguments" in done.stderr
+        assert uri.split("=")[1][:10] not in done.stderr
+
+
 def export(accounts: Sequence[tuple[bytes, bytes, int]]) -> str:
     def field(number: int, data: bytes) -> bytes:
         return bytes([number << 3 | 2, len(data)]) + data
@@ -274,6 +304,8 @@ def test_ctrl_c_before_the_code_writes_nothing(desk: Desk) -> None:
         (["alice", "--image", "blank.png"], 5, "no QR code"),
         (["alice", "--image", "two.png"], 5, "2 QR codes"),
         (["alice", "--image", "url.png"], 5, "not contain a usable otpauth URI"),
+        (["alice", "--image", "two.txt"], 5, "the text has more than one line"),
+        (["alice", "--image", "bad.txt"], 5, "not contain a usable otpauth URI"),
         (["alice", "--image", "hotp.png"], 5, "can belong to AWS"),
         (["alice", "--image", "account.png"], 2, "belongs to account 999999999999"),
         (["bob", "--image", "good.png"], 4, "NoSuchEntity"),
@@ -286,6 +318,8 @@ def test_what_cannot_be_added_is_an_error_message(words: list[str], code: int, s
     desk.png("good.png", desk.uri(SEED))
     desk.png("a.png", desk.uri(SEED))
     desk.png("url.png", "https://example.com")
+    (desk.folder / "two.txt").write_text(f"{desk.uri(SEED)}\n{desk.uri(SEED)}\n")
+    (desk.folder / "bad.txt").write_text("otpauth://totp/alice?secret=1")
     desk.png("hotp.png", export([(b"counter", b"hotp", 1)]))
     Image.new("L", (50, 50), 255).save(desk.folder / "blank.png")
     two = Image.new("L", (1600, 800), 255)

@@ -26,7 +26,10 @@ NO_PROMISE = (
 @click.argument("user", required=False)
 @click.option("--root", is_flag=True, help="The device belongs to the account's root user.")
 @click.option(
-    "--image", required=True, metavar="FILE|-", help="Picture of the QR code, such as PNG or JPEG; - is stdin."
+    "--image",
+    required=True,
+    metavar="FILE|-",
+    help="Picture of the QR code, such as PNG or JPEG, or a text file with its key URI; - is stdin.",
 )
 @options.DEVICE
 @RECIPIENT
@@ -52,7 +55,7 @@ def add(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Encrypt an existing QR code (console screenshot, app export) as a backup.
+    """Encrypt an existing QR code (console screenshot, app export) or key URI as a backup.
 
     You type a code from the device, to prove that the picture belongs to the device.
     """
@@ -72,6 +75,7 @@ def add(
     with wiring.desk.open_desk(settings, METHODS, vault=vault) as (desk, caller):
         backup = adding.add(
             picture,
+            uri_of=wiring.image.uri_of,
             user=user,
             wanted=wanted,
             run=wiring.desk.new_run_id(desk.inventory),
@@ -97,6 +101,11 @@ def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> No
     if (user is None) is not root:
         raise UsageFault(
             "give either a USER or --root", "add the user's name, or use --root for the device of the root user"
+        )
+    if image.lower().startswith(("otpauth:", "otpauth-migration:")):
+        raise UsageFault(
+            "a key URI contains a secret, and other programs can read arguments",
+            "remove it from the history of your shell, and give a file that contains it: --image FILE",
         )
     if shred and image == wiring.image.STDIN:
         raise UsageFault("a picture on stdin cannot be overwritten", "give the file: --image FILE")
