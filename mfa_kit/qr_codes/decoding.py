@@ -7,7 +7,9 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import zxingcpp
 from PIL import Image
@@ -21,6 +23,20 @@ from mfa_kit.posix.hardening import harden
 Image.MAX_IMAGE_PIXELS = None
 # The formats of screenshots and cameras. Pillow reads more formats, and starts external programs for some of them.
 PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+# The masks of QR codes, by number: a module is inverted where the function of its row and column is 0 (ISO/IEC 18004,
+# 7.8.2).
+MASKS: tuple[Callable[[int, int], int], ...] = (
+    lambda i, j: (i + j) % 2,
+    lambda i, _: i % 2,
+    lambda _, j: j % 3,
+    lambda i, j: (i + j) % 3,
+    lambda i, j: (i // 2 + j // 3) % 2,
+    lambda i, j: i * j % 2 + i * j % 3,
+    lambda i, j: (i * j % 2 + i * j % 3) % 2,
+    lambda i, j: ((i + j) % 2 + i * j % 3) % 2,
+)
+# The mode of a symbol that has a part of a text (structured append, ISO/IEC 18004, 8), as four bits.
+STRUCTURED_APPEND = [False, False, True, True]
 QR_CODES = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 MEGA = 1_000_000
 # A picture with at most this many pixels is decoded within a second, whatever it shows.
@@ -63,7 +79,8 @@ def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PR
 
     With `strict`, the picture is read as the simplest scanner would read it: upright, dark on light, in one size, and
     with one threshold between dark and light. If `limits.seconds` is set, `strict` has no effect on a large picture.
-    Raise IntegrityFault if there is no QR code or more than one, or if the picture is damaged or exceeds the limits.
+    Raise IntegrityFault if there is no QR code or more than one, if it has only a part of a text, or if the picture is
+    damaged or exceeds the limits.
     """
     if len(image.reveal()) > limits.octets:
         raise IntegrityFault(f"the picture is larger than {_size(limits.octets)}", limits.hint)
@@ -76,11 +93,16 @@ def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PR
     if len(found) != 1:
         count = f"are {len(found)} QR codes" if found else "is no QR code"
         raise IntegrityFault(f"there {count} in the picture", "give a picture with exactly one QR code")
+    if found[0] is None:
+        raise IntegrityFault(
+            "this QR code has only a part of a text that is divided among several QR codes",
+            "make one QR code of the whole text",
+        )
     return found[0]
 
 
-def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri]:
-    """Return the texts of the QR codes in a gray picture. `strict` is as for `read`."""
+def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri | None]:
+    """Return the texts of the QR codes in a gray picture, or None for a part of a text. `strict` is as for `read`."""
     found = zxingcpp.read_barcodes(
         page,
         formats=QR_CODES,
@@ -89,7 +111,23 @@ def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri]:
         try_invert=not strict,
         binarizer=zxingcpp.Binarizer.GlobalHistogram if strict else zxingcpp.Binarizer.LocalAverage,
     )
-    return [KeyUri(each.text) for each in found]
+    return [None if _is_part(each) else KeyUri(each.text) for each in found]
+
+
+def _is_part(symbol: zxingcpp.Barcode) -> bool:
+    """Return whether a QR code has only a part of a text. zxing-cpp returns the part as if it were the whole text.
+
+    The four modules in the lower right corner are the mode. In a picture that was taken through a mirror, rows and
+    columns are exchanged. If the code of a product (GS1) is read that way, it counts as a part, and is no key URI.
+    """
+    extra: Any = symbol.extra
+    modules, mask = memoryview(symbol.to_image(add_quiet_zones=False)), MASKS[extra["DataMask"]]
+    last = len(modules) - 1
+    places = [(row, column) for row in (last, last - 1) for column in (last, last - 1)]
+    return any(
+        [(modules[place[::order]] == 0) != (mask(*place) == 0) for place in places] == STRUCTURED_APPEND
+        for order in (1, -1)
+    )
 
 
 def _gray_page(image: Png, limits: PictureLimits) -> Image.Image:
@@ -142,8 +180,8 @@ def _gray(page: Image.Image) -> Image.Image:
     return ground
 
 
-def _decode_within(seconds: float, page: Image.Image, hint: str) -> list[KeyUri]:
-    """Return the texts of the QR codes in a gray picture, decoded in another process.
+def _decode_within(seconds: float, page: Image.Image, hint: str) -> list[KeyUri | None]:
+    """Return what `_decode` returns for a gray picture, decoded in another process.
 
     A process can be stopped; the decoder itself cannot. Raise IntegrityFault with `hint` if decoding fails, or takes
     longer than `seconds`.
@@ -158,7 +196,7 @@ def _decode_within(seconds: float, page: Image.Image, hint: str) -> list[KeyUri]
             timeout=seconds,
             check=True,
         )
-        return [KeyUri(text) for text in json.loads(done.stdout)]
+        return [text if text is None else KeyUri(text) for text in json.loads(done.stdout)]
     except subprocess.TimeoutExpired:
         raise IntegrityFault(f"reading the picture takes longer than {seconds:.0f} seconds", hint) from None
     except subprocess.CalledProcessError:
@@ -173,7 +211,7 @@ def answer() -> None:
     harden()
     width, height = map(int, sys.argv[1:])
     found = _decode(Image.frombytes("L", (width, height), sys.stdin.buffer.read()))
-    sys.stdout.write(json.dumps([each.reveal() for each in found]))
+    sys.stdout.write(json.dumps([each and each.reveal() for each in found]))
 
 
 def _webp_pixels(octets: bytes) -> int:

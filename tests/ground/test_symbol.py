@@ -1,5 +1,6 @@
 """QR codes: Debian's zbarimg reads mfa-kit's symbols, mfa-kit reads those of others, and other pictures are refused."""
 
+import base64
 import io
 import math
 import subprocess
@@ -15,6 +16,7 @@ import qrcode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
+from qrcode.util import QRData
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Seed
@@ -215,6 +217,72 @@ def test_a_picture_with_two_symbols_is_refused() -> None:
     """mfa-kit does not guess which of the two is meant."""
     with pytest.raises(IntegrityFault, match="2 QR codes"):
         qr.read(drawn("one", "two"))
+
+
+class Header(QRData):
+    """The header of structured append: the number of the symbol and of all, four bits each, and a parity octet."""
+
+    def __init__(self, number: int, total: int) -> None:
+        self.mode: Any = STRUCTURED_APPEND
+        self.number = number << 12 | (total - 1) << 8 | 0x5A
+
+    def __len__(self) -> int:
+        return self.number
+
+    def write(self, buffer: object) -> None:
+        """Write nothing, because qrcode writes the mode and the number."""
+
+
+STRUCTURED_APPEND = 3
+
+
+def picture_of(*parts: str | Header, mask: int, version: int = 5) -> Image.Image:
+    code = qrcode.QRCode(version=version, error_correction=qrcode.ERROR_CORRECT_M, mask_pattern=mask)
+    for part in parts:
+        code.add_data(part, optimize=0)
+    code.make(fit=False)
+    return code.make_image().get_image().convert("L")
+
+
+def turned(page: Image.Image) -> list[Png]:
+    """Return a picture as it is, upside down, on its side, as in a mirror, and inverted."""
+    pages = (page, page.rotate(180), page.rotate(90), ImageOps.mirror(page), ImageOps.invert(page))
+    return [Png(saved(each)) for each in pages]
+
+
+@pytest.mark.parametrize("mask", range(8))
+def test_a_part_of_a_divided_text_is_refused(mask: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first part of a key URI looks like a whole one with a shorter secret. A whole text is read in each mask."""
+    lengths = qrcode.util.length_in_bits
+    monkeypatch.setattr(
+        qrcode.util, "length_in_bits", lambda mode, size: 16 if mode == STRUCTURED_APPEND else lengths(mode, size)
+    )
+    text = URI.reveal()[:60]
+    for version in (5, 10):  # the second has several blocks of codewords
+        for page in turned(picture_of(Header(0, 2), text, mask=mask, version=version)):
+            with pytest.raises(IntegrityFault, match="has only a part of a text that is divided among several"):
+                qr.read(page, limits=MADE_BY_PEOPLE)
+        for page in turned(picture_of(text, mask=mask, version=version)):
+            assert qr.read(page, limits=MADE_BY_PEOPLE) == KeyUri(text)
+
+
+# The first of two symbols of a key URI, drawn by segno 1.6.6: `segno.make_sequence(uri, symbol_count=2)`.
+FIRST_OF_TWO = (
+    "iVBORw0KGgoAAAANSUhEUgAAAFoAAABaAQAAAAAQ03yvAAABG0lEQVR42r2UMYpuMQiFZWyFbEWwDbh1Ia3gVgK2ASd/9R5j2hmbS/gwHo/e"
+    "QP0Lg988APqoSga1L/g/SrOGJGQ1wpIDlQUfxN0m5YsEq65HjqYory29DqB84qHtSreS/Hx/kLlA0JQ62QMPOflpZK06HonZ6vjAYpNNLcdw"
+    "bJRR1HLm2DGWeD60uYcSzEbgOr1CZD88sKu8dvcAZ/AJOtpuGzlxqO7T+zlxhat0bfwx04tWn09xxALsvm2eObeKNUJ+PYC7JO22kJ24ULiT"
+    "SoPYo09h7luClknPmYs11KIr2JScA/SxO8RsoY8pYAZOl/HY0dtlqMJr41FogzwImV3R3r2WO4Sl/voXHKbD8ccecC1Mkkc/f/FSfAMK96sd"
+    "nKRZiAAAAABJRU5ErkJggg=="
+)
+
+
+def test_a_part_that_another_program_drew_is_refused() -> None:
+    """Zbarimg returns its text, which is a key URI with a part of the secret."""
+    page = Image.open(io.BytesIO(base64.b64decode(FIRST_OF_TWO)))
+    for picture in (page, page.resize((1200, 1200))):  # another process reads the second, because it is large
+        with pytest.raises(IntegrityFault, match="has only a part of a text that is divided among several") as caught:
+            read_accounts(Png(saved(picture)))
+        assert caught.value.hint == "make one QR code of the whole text"
 
 
 def test_a_picture_that_would_fill_the_memory_is_refused() -> None:
