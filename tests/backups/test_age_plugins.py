@@ -205,7 +205,7 @@ def test_the_reason_of_a_plugin_is_in_the_error(
     """The error is one sentence with the plugin's name. It has no control characters."""
     with pytest.raises(DeviceFault) as caught:
         opened(answer, **wish)
-    assert str(caught.value) == f"age-plugin-demo could not decrypt: {why}"
+    assert str(caught.value) == f"age-plugin-demo could not decrypt: age-plugin-demo says: {why}"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Declined("no terminal"), UsageFault("no"), ValueError("no")])
@@ -239,7 +239,7 @@ def test_a_recipient_that_a_broken_plugin_takes_is_an_error(
 
 def test_a_recipient_that_its_plugin_refuses_is_an_error(program: Path, recipient: str) -> None:
     """The plugin is asked when the recipient is parsed, before a device is created."""
-    with pytest.raises(DeviceFault, match="age-plugin-demo could not encrypt: no such key"):
+    with pytest.raises(DeviceFault, match="age-plugin-demo could not encrypt: age-plugin-demo says: no such key"):
         parse_recipients([demo.recipient(recipient, fail="no such key")], plugins=plugins(program)[0])
 
 

@@ -508,4 +508,4 @@ def test_a_wrong_pin_at_a_plugin_does_not_end_the_meeting(desk: Desk, typed: Typ
     desk.sealed("root", row["recipient"])
     said = typed(str(wrong), str(right))
     assert desk.glass("drill", *desk.here("alice"))["custodians"] == ["alice", "bob"]
-    assert "age-plugin-demo could not decrypt: wrong PIN" in "\n".join(said)
+    assert "age-plugin-demo could not decrypt: age-plugin-demo says: wrong PIN" in "\n".join(said)

@@ -304,7 +304,7 @@ def _fault(text: str, what: str) -> DeviceFault:
     elif DIED in text:
         reason = "it ended unexpectedly"
     else:
-        reason = isolated[-1][:LONGEST_REASON]
+        reason = f"{plugin} says: {isolated[-1][:LONGEST_REASON]}"
     return DeviceFault(
         f"{plugin} could not {what}: {reason}", "check that its key is connected, and repeat the command"
     )
