@@ -8,7 +8,17 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from shlex import quote
 
-from mfa_kit.core.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unreachable, Unsettled, UsageFault
+from mfa_kit.core.errors import (
+    AwsFault,
+    DeviceFault,
+    Lockout,
+    MfaKitError,
+    Throttled,
+    Unclear,
+    Unreachable,
+    Unsettled,
+    UsageFault,
+)
 from mfa_kit.core.models import (
     CARD_TAG,
     HARDWARE_TAG,
@@ -196,25 +206,26 @@ def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True)
     if entry.reached is Reached.REVOKED:
         return _revoked(entry, purpose=purpose, desk=desk)
     before, leaving = entry, replace(_look_again(entry, desk=desk), purpose=purpose, reached=Reached.REVOKING)
+    carrier = carrier_of(leaving, desk=desk)
+    # A key that cannot be used, or a wrong password, is an error before anything is recorded or removed.
+    carrier.reach(leaving)
     desk.journal.record(leaving)
     try:
-        settle(leaving, carrier_of(leaving, desk=desk), desk=desk)
+        settle(leaving, carrier, desk=desk)
     except (Unclear, Unsettled):
         raise
-    except Unreachable as unreachable:
-        if may_stay and is_listed(entry.intent, desk=desk):
+    except (Unreachable, AwsFault, Throttled) as refused:
+        listed = is_listed(entry.intent, desk=desk)
+        if may_stay and listed:
             desk.journal.record(before)
         else:
-            unreachable.add_note(_continues_note(entry))
+            refused.add_note(Note(_continues_note(entry, listed=listed)))
         raise
-    except (AwsFault, Throttled) as refused:
-        if may_stay and is_listed(entry.intent, desk=desk):
-            desk.journal.record(before)
-        else:
-            refused.add_note(Note(_continues_note(entry)))
+    except DeviceFault as fault:  # the credential on the key is removed after the device in IAM
+        fault.add_note(Note(_continues_note(entry, listed=False)))
         raise
     except KeyboardInterrupt as interrupted:
-        interrupted.add_note(Note(_continues_note(entry)))
+        interrupted.add_note(Note(_continues_note(entry, listed=None)))
         raise
     finally:
         done = _revoked(entry, purpose=purpose, desk=desk)
@@ -227,8 +238,15 @@ def _revoked(entry: Entry, *, purpose: Purpose, desk: Desk) -> Revoked:
     return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
 
 
-def _continues_note(entry: Entry) -> str:
-    return f"{entry.intent.serial} is partly removed; the next command for {entry.intent.user} continues the removal"
+def _continues_note(entry: Entry, *, listed: bool | None) -> str:
+    """Return a note on an unfinished removal. `listed` says whether the user still has the device; None is unknown."""
+    serial, user = entry.intent.serial, entry.intent.user
+    state = {
+        True: f"{user} still has {serial}",
+        False: f"{user} no longer has {serial}, but its removal is not finished",
+        None: f"the removal of {serial} is not finished",
+    }[listed]
+    return f"{state}; the next command for {user} continues it"
 
 
 def removal_steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:

@@ -109,7 +109,7 @@ def _fitness(
         "set, and correct" if key.password else "none: anyone who has the key can read its codes",
     )
     if account is not None:
-        there = [name.decode(errors="replace") for name in names if _of_account(name, account)]
+        there = [name.decode(errors="replace") for name in names if is_of_account(name, account)]
         yield Check(
             "credentials of the account",
             Value.WARN if there else Value.PASS,
@@ -137,11 +137,13 @@ def _firmware(key: OathKey, *, proven: bool) -> Iterator[Check]:
 def _room(key: OathKey, used: int) -> Check:
     left = key.left(used)
     if left is None:
-        return Check("room", Value.WARN, f"{used} used; the key's capacity is unknown")
-    return Check("room", Value.PASS if left else Value.FAIL, f"{used} used, {left} free")
+        most = "the key's capacity is unknown" if key.room is None else f"YubiKeys with this firmware hold {key.room}"
+        return Check("room", Value.WARN, f"{used} used; {most}")
+    return Check("room", Value.PASS, f"{used} used, {left} free")
 
 
-def _of_account(name: bytes, account: str) -> bool:
+def is_of_account(name: bytes, account: str) -> bool:
+    """Return whether a credential with this name is that of an MFA device in an AWS account."""
     issuer, _, rest = name.decode(errors="replace").partition(":")
     return issuer in ISSUERS and rest.endswith(f"@{account}")
 

@@ -49,17 +49,26 @@ def choose_line(lines: Sequence[str], person: Interaction) -> int:
 
 
 def _no_key(wanted: str | None, found: Sequence[OathKey], faults: Sequence[DeviceFault]) -> DeviceFault:
-    if wanted is None and len(faults) == 1:
+    silent = _silent(faults)
+    if len(faults) == 1 and (wanted is None or wanted in str(faults[0])):
         return faults[0]
-    fault = DeviceFault(
-        "no key with an OATH applet is plugged in" if wanted is None else f"no key {wanted} is plugged in",
-        "plug it in and try again; to see what is plugged in: mfa-kit key list",
-    )
+    if wanted is not None and silent:
+        fault = DeviceFault(f"key {wanted} was not found; it may be the key that cannot be read", silent[0].hint)
+    else:
+        fault = DeviceFault(
+            "no key with an OATH applet is plugged in" if wanted is None else f"no key {wanted} is plugged in",
+            "plug it in and try again; to see what is plugged in: mfa-kit key list",
+        )
     for key in found:
         fault.add_note(f"plugged in: {_line(key)}")
     for each in faults:
         fault.add_note(str(each))
     return fault
+
+
+def _silent(faults: Sequence[DeviceFault]) -> list[DeviceFault]:
+    """Return the faults of cards that may be keys, although they cannot be read."""
+    return [fault for fault in faults if not isinstance(fault, NoApplet)]
 
 
 def _line(key: OathKey) -> str:
@@ -71,7 +80,8 @@ def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKe
 
     If `wanted` is None, return the only key with the credential `label`, or None if no key has it. If a key without a
     password has the credential, keys with a password are not opened, so that the user is not asked for the password of
-    another user's key. Raise UsageFault if several keys have the credential, and DeviceFault if no key can be read.
+    another user's key. Raise UsageFault if several keys have the credential, and DeviceFault if no key can be read, or
+    if none has the credential but a card that cannot be read may have it.
     """
     if wanted is not None:
         return keys.choose(wanted)
@@ -81,6 +91,9 @@ def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKe
     holders = _holders(keys, found, label)
     if len(holders) > 1:
         raise UsageFault(f"{len(holders)} keys have the credential {label}", f"select one with {KEY}")
+    if not holders and (silent := _silent(wrong)):
+        silent[0].add_note(f"no other key has the credential {label}")
+        raise silent[0]
     return holders[0] if holders else None
 
 

@@ -22,8 +22,8 @@ class OathKey:
 
     `identity` is the ID of the applet: a random text, which changes with each reset. `used` is the number of
     credentials, and `labels` are their names. If the key is locked with a password, `used` is None and `labels` is
-    empty. `room` is the maximum number of credentials that the model can hold. `serial`, `firmware` and `room` are None
-    if unknown.
+    empty. `room` is the number of credentials that YubiKeys with this firmware can hold. `serial`, `firmware` and
+    `room` are None if unknown.
 
     `reader` is PC/SC's name for the reader. It does not identify the key, because the names and the order of readers
     change. `where` is the same name without control characters. `what` is the name of the model, or the name of the
@@ -48,8 +48,12 @@ class OathKey:
         return None if self.used is None else self.left(self.used)
 
     def left(self, used: int) -> int | None:
-        """How many more credentials fit on a key that has `used` credentials, or None if `room` is unknown."""
-        return None if self.room is None else max(0, self.room - used)
+        """How many more credentials fit on a key that has `used` credentials, or None if that is unknown.
+
+        It is unknown if the key has as many as a YubiKey can hold, because other firmware that holds more says that it
+        is a YubiKey. Only a write shows whether such a key is full.
+        """
+        return None if self.room is None or used >= self.room else self.room - used
 
     @property
     def description(self) -> str:

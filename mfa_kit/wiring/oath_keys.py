@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.models import Intent
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.stopping import sleep
 from mfa_kit.oath_keys.choosing import choose_key
@@ -114,19 +115,25 @@ class OathKeys:
         touch: bool = True,
         asset: str | None = None,
         wait: bool = False,
+        consent: Callable[[Intent, list[bytes]], None] = lambda _intent, _names: None,
     ) -> "OathCard":
         """Return a Carrier that stores a device's secret on a key and reads codes from it.
 
         For devices of interrupted runs, `key` is None: the Carrier then uses the key that the journal entry of the
         device names. `now` returns the Unix time, and `sleep` waits for a number of seconds. `touch` means that each
         code needs a touch of the key. `asset` is the key's name in the device's tag. `wait` means that the Carrier
-        waits for the next code instead of computing the previous code.
+        waits for the next code instead of computing the previous code. `consent` is called before anything is made,
+        with the intent of the device and the names of the credentials on the key. It raises Declined to prevent that.
         """
         keys = self._keys
         from mfa_kit.adapters.oath import card
 
         return card.OathCard(
-            keys, key, options=card.CredentialOptions(touch=touch, asset=asset, wait=wait), now=now, sleep=sleep
+            keys,
+            key,
+            options=card.CredentialOptions(touch=touch, asset=asset, wait=wait, consent=consent),
+            now=now,
+            sleep=sleep,
         )
 
 

@@ -57,7 +57,7 @@ def main() -> int:
             lists.append(took([*mfa_kit, "key", "list"], env))
             card.log.clear()
             card.credentials.clear()
-            enrolls.append(took([*mfa_kit, "enroll", user, "--with", "oath", "--no-touch"], env))
+            enrolls.append(took([*mfa_kit, "enroll", user, "--with", "oath", "--no-touch", "--yes"], env))
             apdus = Counter(card.log)
     enroll, listing, importing = least(enrolls), least(lists), least(imports)
     rows = [

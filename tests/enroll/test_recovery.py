@@ -309,7 +309,7 @@ def test_an_interrupted_revoke_says_how_it_continues(at: AtDesk, user: str, user
     with at(cut=Cut(at=number, act=raiser(first := KeyboardInterrupt()))) as desk, pytest.raises(KeyboardInterrupt):
         desk.revoke(user, user)
     assert first.__notes__ == [
-        f"{serial_of(user)} is partly removed; the next command for {user} continues the removal"
+        f"the removal of {serial_of(user)} is not finished; the next command for {user} continues it"
     ]
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,8 @@ from types import SimpleNamespace
 import boto3
 import pexpect
 import pytest
+from smartcard import scard
+from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
 
 from mfa_kit.adapters.oath import pcsc as wire
 from mfa_kit.cli.key import list_keys
@@ -37,6 +40,7 @@ from mfa_kit.wiring.methods import oath as kit
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, bare
 
+STORED = Credential(0x21, 6, bytes(20), touch=False)
 LABEL = f"AWS:{{}}@{ACCOUNT}"
 
 
@@ -89,7 +93,7 @@ def test_a_wait_for_the_next_code_is_shown(
 ) -> None:
     """The seconds are shown, because nothing else happens meanwhile. IAM also accepts the code of the next step."""
     asked: list[float] = []
-    monkeypatch.setattr(kit, "time", SimpleNamespace(sleep=asked.append, time=time.time))
+    monkeypatch.setattr(kit, "sleep", asked.append)
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch", "--wait")
     assert done.code == 0, done.err
     (seconds,) = asked
@@ -324,11 +328,74 @@ def test_each_command_that_deletes_a_credential_takes_a_password(mfa_kit: MfaKit
     refused = mfa_kit.run(*take, "--no-input")
     assert refused.code == 8
     assert "--password-stdin" in refused.err
+    pcsc.plug()
+    assert mfa_kit.run(*take).code == 3
+    pcsc.plug(card)
     assert process(mfa_kit, "orphans", "clean", "--password-stdin", told="one\n")[0] == 0
     assert card.credentials == {}
     assert process(mfa_kit, "enroll", user, "--with", "oath", "--no-touch", "--password-stdin", told="one\n")[0] == 0
     assert process(mfa_kit, *take, "--password-stdin", told="one\n")[0] == 0
     assert card.credentials == {}
+
+
+@pytest.mark.parametrize("told", ["two\n", "\n", ""], ids=["wrong", "empty", "none"])
+def test_a_revoke_with_a_wrong_password_removes_nothing(
+    told: str, mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard
+) -> None:
+    """The key is unlocked before anything is removed or recorded, so the next command for the user removes nothing."""
+    take = ("revoke", user, "--yes", "--leave-without-mfa", "--password-stdin")
+    enroll(mfa_kit, user, "--no-touch")
+    assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
+    code, said = process(mfa_kit, *take, told=told)
+    assert (code, "OATH password" in said) == (3 if told == "two\n" else 2, True)
+    assert "removed" not in said
+    assert "nothing to remove" in mfa_kit.run("orphans", "clean").out
+    assert lab.assigned(serial_of(user)) == user
+    assert LABEL.format(user).encode() in card.credentials
+    assert process(mfa_kit, *take, told="one\n")[0] == 0
+    assert (lab.assigned(serial_of(user)), card.credentials) == (None, {})
+
+
+@pytest.mark.usefixtures("card")
+def test_a_revoke_without_the_key_says_what_is_gone(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """IAM no longer has the device, and only its credential waits for the key. So it is with the old key of replace."""
+    enroll(mfa_kit, user, "--no-touch")
+    pcsc.plug(None, YkoathCard(serial=2222))
+    gone = f"{user} no longer has {{}}, but its removal is not finished; the next command for {user} continues it"
+    replaced = mfa_kit.run("replace", user, "--with", "oath", "--no-touch", "--yes")
+    assert replaced.code == 3
+    assert gone.format(serial_of(user)) in replaced.err
+    pcsc.plug(YkoathCard(serial=3333))
+    revoked = mfa_kit.run("revoke", user, "--yes", "--leave-without-mfa")
+    assert revoked.code == 3
+    assert gone.format(f"{serial_of(user)}-2") in revoked.err
+    assert lab.assigned(f"{serial_of(user)}-2") is None
+
+
+@pytest.mark.parametrize("number", [1, 4, 5])
+def test_a_key_pulled_early_is_not_called_partly_removed(number: int, mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """The old key of a replacement is pulled while mfa-kit looks at it, and counts as absent, or just after the look.
+
+    The error says whether IAM still has the device.
+    """
+    old, new = YkoathCard(serial=1111), YkoathCard(serial=2222)
+    pcsc.plug(old)
+    enroll(mfa_kit, user, "--no-touch")
+    pcsc.plug(old, new)
+
+    def pull_later() -> None:
+        old.log.clear()
+        old.quirks.pulled_before = number
+
+    new.on_touch = pull_later
+    done = mfa_kit.run("replace", user, "--with", "oath", "--key", "2222", "--yes")
+    assert done.code == 3
+    assert f"{serial_of(user)}-2 works; only {serial_of(user)} still has to be revoked" in done.err
+    assert "partly removed" not in done.err
+    assert (f"{user} no longer has {serial_of(user)}," in done.err) == (lab.assigned(serial_of(user)) is None), done.err
+    if number == 5:
+        assert f"the key in {pcsc.reader(0)} was removed" in done.err
+        assert lab.assigned(serial_of(user)) == user
 
 
 def test_a_lost_device_is_the_present_one_and_not_an_older_one(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
@@ -466,6 +533,68 @@ def test_an_absent_key_is_reported_with_the_present_keys(mfa_kit: MfaKit) -> Non
     assert f"note: the card in {pcsc.reader(1)} has no OATH applet" in done.err
 
 
+def test_a_key_that_another_program_holds_is_not_called_absent(mfa_kit: MfaKit) -> None:
+    """It may be the named key. If its reader is named, the error is that of the reader."""
+    pcsc.plug(YkoathCard(serial=1111), YkoathCard(serial=2222))
+    other = PCSCCardConnection(pcsc.reader(1))
+    other.connect(mode=scard.SCARD_SHARE_EXCLUSIVE, disposition=scard.SCARD_LEAVE_CARD)
+    in_use = f"the card in {pcsc.reader(1)} is in use by another program"
+    for wanted, error in (("2222", "key 2222 was not found; it may be the key that cannot"), (pcsc.reader(1), in_use)):
+        done = mfa_kit.run("verify", "oath", "--key", wanted)
+        assert done.code == 3
+        assert done.err.startswith(f"mfa-kit: {error}")
+        assert in_use in done.err
+        assert "close that program" in done.err
+        assert "plugged in" not in done.err.replace("note: plugged in: YubiKey 5A 1111", "")
+    other.release()
+
+
+def test_a_key_that_cannot_list_its_credentials_may_have_one(
+    mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path, card: YkoathCard
+) -> None:
+    """pico-fido refuses LIST of many long names. Another key that does not have the credential proves nothing."""
+    enroll(mfa_kit, user, "--no-touch", "-r", recipient)
+    card.quirks.refuses[LIST] = StatusWord.WRONG_LENGTH
+    pcsc.plug(card, YkoathCard(serial=2222))
+    backup = str(next((mfa_kit.home / "backups").rglob("*.age")))
+    drill = ("backup", "drill", backup, "-i", str(identity_file), "--from", "oath")
+    for words in (("verify", "user", user), drill):
+        done = mfa_kit.run(*words)
+        assert done.code == 3
+        assert "cannot list its credentials" in done.err
+        assert f"note: no other key has the credential {LABEL.format(user)}" in done.err
+        assert "no plugged-in key" not in done.out + done.err
+
+
+def test_a_key_of_another_user_is_shared_only_on_request(
+    mfa_kit: MfaKit, lab: Lab, users: Callable[[], str], card: YkoathCard
+) -> None:
+    """The credentials of the same account count, also those of other programs, but not those of the user."""
+    first, second = users(), users()
+    other = f"Amazon Web Services:{first}@{ACCOUNT}"
+    card.credentials |= {other.encode(): STORED, b"AWS:x@111111111111": STORED, b"example.com:x": STORED}
+    warning = f"warning: YubiKey 5A 12345678 already has {other}"
+    make = ("enroll", second, "--with", "oath", "--no-touch")
+    before = dict(card.credentials)
+    asked = mfa_kit.run(*make, "--no-input")
+    assert (asked.code, warning in asked.err) == (8, True), asked.err
+    assert (mfa_kit.run(*make, "--dry-run").code, card.credentials) == (0, before)
+    assert lab.assigned(serial_of(second)) is None
+    done = mfa_kit.run(*make, "--yes")
+    assert (done.code, warning in done.err) == (0, True), done.err
+    del card.credentials[other.encode()]
+    own = mfa_kit.run(*make, "--add", "--no-input")
+    assert (own.code, "warning" in own.err) == (0, False), own.err
+    child = at_a_terminal(mfa_kit, "enroll", first, "--with", "oath", "--no-touch")
+    child.expect_exact(f"type {first} to continue")
+    child.sendline(first)
+    child.expect("enrolled")
+    child.expect(pexpect.EOF)
+    child.wait()
+    child.close()
+    assert child.exitstatus == 0
+
+
 def test_the_list_shows_what_each_key_reports(mfa_kit: MfaKit) -> None:
     """A row has the serial, if there is one, and the free space if the model is known."""
     pcsc.plug(YkoathCard(), YkoathCard(management=False))
@@ -520,7 +649,7 @@ def test_a_watch_misses_no_key_during_its_first_look(mfa_kit: MfaKit, monkeypatc
 
     source = SimpleNamespace(rows=rows, state=lambda: len(plugged))
     monkeypatch.setattr(list_keys, "sources_of", lambda _: (source,))
-    monkeypatch.setattr(list_keys, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(list_keys, "sleep", sleep)
     done = mfa_kit.run("key", "list", "--watch", "--output", "json")
     assert [json.loads(line)["event"] for line in done.out.splitlines()] == ["plugged in"]
 
@@ -596,9 +725,11 @@ def test_verify_oath_tests_the_behavior_of_each_key(mfa_kit: MfaKit) -> None:
         full.credentials[b"%d" % number] = Credential(0x21, 6, bytes(20), touch=False)
     code, told = checks(full)
     assert code == 1
-    assert told["room"]["result"] == "fail"
+    assert told["room"]["result"] == "warn"
+    assert "is full" in told["round trip"]["detail"]
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
-    assert "64 used, 0 free" in process(mfa_kit, "verify", "oath", "--no-write", "--password-stdin", told="one\n")[1]
+    locked = process(mfa_kit, "verify", "oath", "--no-write", "--password-stdin", told="one\n")[1]
+    assert "64 used; YubiKeys with this firmware hold 64" in locked
     assert "no advisory" in told["firmware"]["detail"]
     assert told["round trip"]["result"] == "fail"
     rough = YkoathCard(quirks=Quirks(overwrites=True))

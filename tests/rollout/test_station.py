@@ -237,7 +237,7 @@ def test_unreadable_tags_are_reported_once(rollout: Rollout, people: People, lab
     pcsc.plug(card)
     for user in (first, second):
         with sitting_at(tmp_path / "other"):
-            assert rollout.desk.run("enroll", user, "--with", "oath", "--no-touch").code == 0
+            assert rollout.desk.run("enroll", user, "--with", "oath", "--no-touch", "--yes").code == 0
     rollout.plan(f"{third},oath", columns=KEYS)
     plan = json.loads(rollout.file.read_text())
     plan["rows"] += [{**plan["rows"][0], "user": user} for user in (first, second)]

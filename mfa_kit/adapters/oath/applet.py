@@ -39,7 +39,8 @@ TOUCH_TOLD = (20, 10, 5)
 # The numbers of remaining seconds at which the user is reminded if it is unknown whether a command requires a touch.
 # After one second without a response, the key is assumed to wait for a touch.
 UNASKED = (TOUCH - 1, *TOUCH_TOLD)
-# The status word for too many credentials. pico-fido returns it for CALCULATE ALL when it stores 254 credentials.
+# The status word for too many credentials. pico-fido returns it for CALCULATE ALL when it stores 254 credentials, and
+# for LIST of many long names.
 TOO_MANY = {SW.WRONG_LENGTH}
 UNTOUCHED = {SW.SECURITY_CONDITION_NOT_SATISFIED, SW.CONDITIONS_NOT_SATISFIED}
 NOT_THERE = {SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED, SW.COMMAND_NOT_ALLOWED}
@@ -97,7 +98,16 @@ class Applet:
     def names(self) -> list[bytes]:
         """Send LIST, and return the names of the credentials as octets, because a name need not be UTF-8."""
         with card_faults(self.wire.reader):
-            return [row[1:] for row in self._list()]
+            try:
+                return [row[1:] for row in self._list()]
+            except ApduError as error:
+                if error.sw not in TOO_MANY:
+                    raise
+                raise DeviceFault(
+                    f"the key in {without_controls(self.wire.reader)} cannot list its credentials: "
+                    "they are too many, or their names are too long",
+                    remedy("delete unused credentials", "ykman oath accounts delete NAME", reader=self.wire.reader),
+                ) from None
 
     def _list(self, version: bytes = b"") -> list[bytes]:
         rows = Tlv.parse_list(self._session.protocol.send_apdu(0, INS_LIST, 0, 0, version))

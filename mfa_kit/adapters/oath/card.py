@@ -27,12 +27,14 @@ class CredentialOptions:
     """Options for writing a credential to an OATH key.
 
     `touch` says whether the credential requires a touch for each code. `asset` is the asset label of the key, or None.
-    With `wait`, enrollment waits for the next code instead of computing two codes at once.
+    With `wait`, enrollment waits for the next code instead of computing two codes at once. `consent` is called with the
+    intent and the names of the credentials on the key before anything is made, and raises Declined to prevent that.
     """
 
     touch: bool = True
     asset: str | None = None
     wait: bool = False
+    consent: Callable[[Intent, list[bytes]], None] = lambda _intent, _names: None
 
 
 class ComputesCodes(Protocol):
@@ -120,11 +122,7 @@ class OathCard:
         if self._again and label.encode() in names:
             return intent
         self._free(label, names)
-        if key.left(len(names)) == 0:
-            raise DeviceFault(
-                f"{key.description} is full",
-                remedy("delete unused credentials", "ykman oath accounts delete NAME", reader=key.reader),
-            )
+        self._options.consent(intent, names)
         return intent.on(hardware=self._options.asset or key.serial or key.identity, card=key.identity)
 
     def _chosen(self) -> OathKey:
@@ -223,16 +221,22 @@ class OathCard:
                 applet.delete(label)
 
     def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if several keys match an entry, or if its key may be plugged in but does not respond.
+        """Raise Unreachable if several keys match an entry, or if its key is or may be plugged in but cannot be used.
 
-        Raise nothing if one key matches, or if all plugged-in keys respond and none matches.
+        If the key has a password, it is asked for now. Raise nothing if one key matches, or if all plugged-in keys
+        respond and none matches.
         """
         try:
-            self._home(entry.intent)
+            key = self._home(entry.intent)
         except Unreachable:
             raise
         except DeviceFault:
             return
+        try:
+            with self._keys.open(key):
+                return
+        except DeviceFault as fault:
+            raise Unreachable(str(fault), fault.hint) from None
 
     def remove(self, entry: Entry) -> None:
         """Delete the credential that the entry's run wrote, unless the key is lost or nothing was written to it yet.

@@ -3,13 +3,17 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.core.models import Intent, Method, check_label
+from mfa_kit.core.models import Intent, Method, check_label, intent_of
 from mfa_kit.core.stopping import sleep
+from mfa_kit.core.text import without_controls
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import Carrier
+from mfa_kit.oath_keys.acceptance import is_of_account
+from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster_method import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
@@ -87,13 +91,39 @@ class OathOptions(Options):
             sleep(seconds)
 
         carrier = keys.card(
-            chosen, now=context.inventory.now, sleep=pause, touch=self.touch, asset=self.asset, wait=self.wait
+            chosen,
+            now=context.inventory.now,
+            sleep=pause,
+            touch=self.touch,
+            asset=self.asset,
+            wait=self.wait,
+            consent=partial(_ask_to_share, chosen, context),
         )
         return Equipment(carrier=carrier, maker=CREATING)
 
     def slot(self, context: Context) -> KeySlot:
         """Return a KeySlot, which reports the inserted OATH keys."""
         return OathSlot(context.oath_keys)
+
+
+def _ask_to_share(key: OathKey, context: Context, intent: Intent, names: Sequence[bytes]) -> None:
+    """Ask before a user's credential is written to a key that has credentials of other users in the same account.
+
+    With --yes or in a dry run, only warn. Raise Declined if the user at the terminal declines or cannot be asked.
+    """
+    names = [name for name in names if is_of_account(name, intent.account)]
+    devices = context.inventory.devices(intent.user) if names else ()
+    own = {
+        intent_of(device.serial, user=intent.user, account=intent.account, partition=intent.partition).label
+        for device in devices
+    }
+    others = [label for name in names if (label := without_controls(name.decode(errors="replace"))) not in own]
+    if not others:
+        return
+    settings = context.settings
+    settings.progress.alert(f"warning: {key.description} already has {', '.join(sorted(others))}")
+    if not (settings.yes or settings.dry_run):
+        settings.interaction.confirm(f"{key.description} will also get {intent.label}", typed=intent.user)
 
 
 def _of_dead(context: Context) -> Carrier:
