@@ -42,9 +42,9 @@ def add(
     """Ask for a code from the device, then write the secret in the picture as an encrypted backup. Return the backup.
 
     `uri_of` returns the key URI with the device's own label, because the label in the picture may be any text from an
-    app. A dry run neither asks nor writes. The device belongs to `user`, or to root if `user` is None. `wanted` is the name
-    or ARN of the device, or None. `run` is the run ID of the backup if the journal has no run for the device. Raise
-    UsageFault if the picture belongs to another account, or if the device already has a backup.
+    app. A dry run neither asks nor writes. The device belongs to `user`, or to root if `user` is None. `wanted` is the
+    name or ARN of the device, or None. `run` is the run ID of the backup if the journal has no run for the device.
+    Raise UsageFault if the picture belongs to another account, or if the device already has a backup.
     """
     for note in picture.notes:
         desk.progress.alert(f"note: {note}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -104,7 +105,8 @@ def reencrypt(
     from mfa_kit.adapters.files.resealing import AgeResealer
 
     records, stop = backup_records(ledger), Event()
-    resealer = AgeResealer(vault, secrets, check_picture, records.record_replacement)
+    rekey_file = partial(vault.rekey, check_picture=check_picture, record=records.record_replacement)
+    resealer = AgeResealer(vault, secrets, rekey_file)
 
     def each(act: Callable[[Backup], RekeyResult], backups: Iterable[Backup]) -> Iterator[RekeyResult]:
         return Workers(act=act, number=THREADS, stop=stop).work_through(backups)

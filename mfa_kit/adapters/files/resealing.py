@@ -6,25 +6,19 @@ from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.identities import recipients_of, split_by_recipients
 from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.core.models import Backup
-from mfa_kit.core.otp import Png, Secret
+from mfa_kit.core.otp import Secret
 
 
 class AgeResealer:
     """Decrypts backups with the given identities, and encrypts them to the recipients of `vault` (the new recipients).
 
     An identity is new if its public key is one of the new recipients. The other identities are old. SSH keys and
-    plugins count as old, because pyrage does not return their public keys. `check_picture` and `record`
-    are as in `AgeFiles.rekey`.
+    plugins count as old, because pyrage does not return their public keys. `rekey` is
+    `AgeFiles.rekey` of `vault`, with its checks.
     """
 
-    def __init__(
-        self,
-        vault: AgeFiles,
-        identities: Secret[list[Identity]],
-        check_picture: Callable[[Backup, Png], None],
-        record: Callable[[str, str, str], None],
-    ) -> None:
-        self._vault, self._all, self._check_picture, self._record = vault, identities, check_picture, record
+    def __init__(self, vault: AgeFiles, identities: Secret[list[Identity]], rekey: Callable[..., bool]) -> None:
+        self._vault, self._all, self._rekey = vault, identities, rekey
         self._old, self._new = split_by_recipients(identities, vault.recipients())
 
     @property
@@ -46,7 +40,7 @@ class AgeResealer:
         If no identity is old, decrypt with the new ones. Return whether one of the given identities can decrypt the new
         file. Raise OthersSeal if no identity that was tried can decrypt the old file.
         """
-        return self._rekey(backup, self._old)
+        return self._rekey(backup, self._old, proof=self._all)
 
     def reseal_with_new(self, backup: Backup) -> bool:
         """Decrypt a backup with the new identities, and encrypt it to the new recipients.
@@ -54,10 +48,7 @@ class AgeResealer:
         Return whether one of the given identities can decrypt the new file. Raise OthersSeal if no new identity can
         decrypt the old file.
         """
-        return self._rekey(backup, self._new_identities())
-
-    def _rekey(self, backup: Backup, keys: Secret[list[Identity]]) -> bool:
-        return self._vault.rekey(backup, keys, proof=self._all, check_picture=self._check_picture, record=self._record)
+        return self._rekey(backup, self._new_identities(), proof=self._all)
 
     def check_opens(self, backup: Backup) -> None:
         """Raise OthersSeal if no new identity can decrypt a backup."""
