@@ -38,12 +38,12 @@ class PathCheck:
     def __call__(self, file: Place, named: Backup | None, label: str) -> str | None:
         """Return what was not compared, or which difference was accepted, or None.
 
-        `named` is the backup that the path names, or None if the file is not in ACCOUNT/USER/. A label without a device
-        or an account differs. Only an account's ID can be compared, not its alias. Raise WrongPlace if the label
-        names another device or account, or if the ledger names another user.
+        `named` is the backup that the path names, or None if it names none. A label without a device or an
+        account differs. Only an account's ID can be compared, not its alias. Raise WrongPlace if the label names
+        another device or account, or if the ledger names another user.
         """
         if named is None:
-            return f"named only by its label {label!r}, because it is not in ACCOUNT/USER/"
+            return f"named only by its label {label!r}, because its path is not ACCOUNT/USER/DEVICE-RUN.png.age"
         device, account = device_and_account(label)
         users = self.users().get((named.account, named.device, named.run), (named.user,))
         if device != named.device or (account != named.account and (is_account(account) or not account)):

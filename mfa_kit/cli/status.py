@@ -147,7 +147,7 @@ def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: floa
     """
     device, backup = has.device, None
     if has.backup:
-        (backup,) = wiring.backup.backups_named([backup_name(Path(has.backup))])
+        backup = next(iter(wiring.backup.backups_named([backup_name(Path(has.backup))])), None)
     drilled = drills.get(backup.name) if backup else None
     return {
         "user": has.user,

@@ -29,7 +29,10 @@ WITHDRAW = "delete from seals where backup = $1 and since = $2"
 LEAVE_OUT = "update seals set until = $1 where backup = $2 and until is null and recipient not in ({})"
 CONFIRMED = "select distinct serial from journal where reached = 'confirmed'"
 OPENED = "select file, max(at) from events where operation = 'OpenBackup' and answer = 'OK' group by file"
-USERS = "select intent ->> 'account', intent ->> 'name', run, intent ->> 'user' from journal"
+USERS = """
+    select intent ->> 'account', intent ->> 'name', run, intent ->> 'user' from journal
+    where intent ->> 'user' is not null
+"""
 DRILL = "insert into drills (at, backup, result) values ($1, $2, $3)"
 
 
