@@ -14,6 +14,7 @@ from mfa_kit.security_keys.pin import check_reset, check_same, reset_key
 from mfa_kit.security_keys.ports import LOOK, PluggedKeys
 
 T = TypeVar("T")
+Confirm = Callable[[str, KeyInfo], None]
 
 # How many seconds to wait until a key is unplugged, and until it is plugged in.
 PATIENCE = 120.0
@@ -30,13 +31,7 @@ class KeyReset:
     ) -> None:
         self._keys, self._progress, self._clock, self._sleep = keys, progress, clock, sleep
 
-    def reset(
-        self,
-        wanted: str | None,
-        *,
-        confirm: Callable[[str, KeyInfo], None],
-        erased: Callable[[PluggedKey], None],
-    ) -> KeyInfo:
+    def reset(self, wanted: str | None, *, confirm: Confirm, erased: Callable[[PluggedKey], None]) -> KeyInfo:
         """Erase a key after the user confirmed this, unplugged the key, plugged it in again and touched it.
 
         Return what the key reports about itself afterwards. `wanted` is the key's path or serial, or None for the only

@@ -1,6 +1,6 @@
-"""Looks up a key's users in the ledger."""
+"""Looks up a key's user in the ledger, if several computers share it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mfa_kit.adapters.ledger.computers import Computers, HeldKey
@@ -20,15 +20,6 @@ class KeyUsers:
         `names` are the serial of the key, and the identity of its OATH applet.
         """
         return [(each.user, each.computer) for each in self.held if {*names} & {*each.names}]
-
-
-def find_users(settings: Settings, names: Collection[str]) -> list[str]:
-    """Return the users whose devices are on a key, from the ledger, shared or not.
-
-    `names` are the serial of the key, and the identity of its OATH applet. Raise the errors of `open_ledger`.
-    """
-    with open_ledger(settings) as ledger:
-        return ledger.users_of_key(names)
 
 
 def read_key_users(settings: Settings) -> KeyUsers | None:

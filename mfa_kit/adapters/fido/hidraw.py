@@ -11,7 +11,6 @@ from pathlib import Path
 from fido2.hid.base import parse_report_descriptor
 
 SYSFS = Path("/sys/class/hidraw")
-CCID = "0b"
 
 
 def device_nodes() -> list[str]:
@@ -38,19 +37,15 @@ def address_of_node(node: str) -> tuple[int, int] | None:
     Return None if the node does not belong to a USB device.
     """
     with suppress(OSError, ValueError):
-        if folder := _usb_device(node):
-            return int((folder / "busnum").read_text()), int((folder / "devnum").read_text())
+        for folder in (SYSFS / Path(node).name / "device").resolve(strict=True).parents:
+            if (folder / "busnum").exists():
+                return int((folder / "busnum").read_text()), int((folder / "devnum").read_text())
     return None
 
 
 def has_card_interface(node: str) -> bool:
     """Return whether the USB device with this node is a smart card reader too (an interface of class 0B, CCID)."""
     with suppress(OSError):
-        if folder := _usb_device(node):
-            return any(file.read_text().strip() == CCID for file in folder.glob("*/bInterfaceClass"))
+        folders = (SYSFS / Path(node).name / "device").resolve().parents
+        return any(file.read_text().strip() == "0b" for folder in folders for file in folder.glob("*/bInterfaceClass"))
     return False
-
-
-def _usb_device(node: str) -> Path | None:
-    folders = (SYSFS / Path(node).name / "device").resolve(strict=True).parents
-    return next((folder for folder in folders if (folder / "busnum").exists()), None)

@@ -289,7 +289,7 @@ def find_keys(wanted: str | None = None) -> tuple[list[PluggedKey], list[DeviceF
 def is_removed(key: PluggedKey) -> bool:
     """Return whether a key that was found is no longer plugged in. No request is sent to it."""
     if key.link is Link.PCSC:
-        return all(ask_readers(lambda: [is_empty(key.where)]))
+        return any(ask_readers(lambda: [is_empty(key.where)]))
     return key.where not in [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
 
 

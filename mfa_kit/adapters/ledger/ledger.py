@@ -125,13 +125,13 @@ class Ledger:
         """Return all journal entries of an account, oldest run first, including those of removed devices."""
         return [each for each in self._entries("true") if each.intent.account == account]
 
-    def users_of_key(self, names: Collection[str]) -> list[str]:
+    def users_of_key(self, names: Collection[str | None]) -> list[str]:
         """Return the users whose devices are on a key, by name, in all accounts.
 
-        `names` are the serial or label of the key, and the identity of its OATH applet.
+        `names` are the serial or label of the key, and the identity of its OATH applet. None stands for an unknown one.
         """
         intents = [each.intent for each in self._entries("reached not in ('intent', 'undone', 'revoked')")]
-        return sorted({each.user for each in intents if {each.hardware, each.card} & {*names}})
+        return sorted({each.user for each in intents if {each.hardware, each.card} & {*names} - {None}})
 
     def recipients(self, account: str) -> dict[str, str]:
         """Return the latest recipient of each user's own copies of backups, by user name."""

@@ -17,9 +17,6 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.oath_keys.choosing import choose_line
 from mfa_kit.wiring.settings import Settings
 
-# The beginnings of the names of fields that only one kind of key has, in the order in which they are printed.
-KINDS = ("fido_", "oath_", "credentials")
-
 
 @click.command(cls=Verb, needs_config=False)
 @WHICH
@@ -60,20 +57,18 @@ def info(
     if len(failed) == len(chosen.details):
         raise failed[0]
     # If a reader or a USB device does not answer, a part of the chosen key may be unread, so the command fails.
-    # The OATH half of the key may be in a reader that another program uses.
-    silent = [
-        each
-        for each in plugged.faults
-        if wanted is None
-        or any(place in str(each) for place in chosen.where)
-        or (chosen.oath is None and isinstance(each, InUse))
-    ]
+    silent = [each for each in plugged.faults if wanted is None or _may_concern(chosen, each)]
     wrong = [*failed, *silent]
     others = [each for each in plugged.faults if each not in silent]
     complain([*others, *plugged.missing, *wrong[1:]], settings.progress)
     output.one("key-info", row)
     if wrong:
         raise wrong[0]
+
+
+def _may_concern(chosen: KeyRow, fault: MfaKitError) -> bool:
+    """Return whether an error may be about a part of the key: its OATH half may be in a reader that is in use."""
+    return any(place in str(fault) for place in chosen.where) or (chosen.oath is None and isinstance(fault, InUse))
 
 
 def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
@@ -87,12 +82,9 @@ def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
             failed.append(fault)
     if failed:
         row = {**chosen.cells(), **row}
-    return {name: row[name] for name in sorted(row, key=_kind)}, failed
-
-
-def _kind(name: str) -> int:
-    """Return the place of a field's kind: fields that every key has, those of FIDO, and those of OATH."""
-    return next((place for place, kind in enumerate(KINDS, 1) if name.startswith(kind)), 0)
+    # Fields that every key has come first, then those of FIDO, then those of OATH.
+    kinds = ("credentials", "oath_", "fido_")
+    return {name: row[name] for name in sorted(row, key=lambda name: [name.startswith(kind) for kind in kinds])}, failed
 
 
 def _choose(wanted: str | None, plugged: PluggedRows, person: Interaction) -> KeyRow:

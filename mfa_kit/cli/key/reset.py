@@ -27,13 +27,12 @@ from mfa_kit.wiring.settings import Settings
 # The names of AWS credentials begin with an issuer, or are the ARN of a device (aws-vault).
 AWS_NAMES = (*(f"{issuer}:" for issuer in ISSUERS), "arn:aws")
 REMEDY = "give their users another device: mfa-kit replace USER, or remove the device: mfa-kit revoke USER"
+SOME_KEYS = "on some keys, such as pico-fido, a reset erases them too, and IAM still asks for their codes"
 
 
 @click.command(cls=Verb, needs_config=False)
 @WHICH_FIDO
-@click.option(
-    "--erase-oath", is_flag=True, help="With --yes, accept that OATH credentials on the key may be erased too."
-)
+@click.option("--erase-oath", is_flag=True, help="With --yes, accept the loss of OATH credentials on the key.")
 def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: Output) -> None:
     """Erase the PIN and all credentials of a FIDO key. mfa-kit asks you to unplug the key and plug it in again.
 
@@ -49,16 +48,19 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
         """
         halves.append(half := _find_oath_half(info.plugged, fido, settings))
         if half.at_risk:
-            settings.progress.alert(
-                f"this key {half.state}; on some keys, such as pico-fido, a reset erases them too, "
-                "and IAM still asks for their codes"
-            )
-        _name_users([info.plugged.serial, *([half.key.serial, half.key.identity] if half.key else [])], settings)
+            settings.progress.alert(f"this key {half.state}; {SOME_KEYS}")
+        names = {info.plugged.serial, *(name for key in half.keys for name in (key.serial, key.identity))}
+        try:
+            with wiring.ledger.open_ledger(settings) as ledger:
+                users = ledger.users_of_key(names)
+        except MfaKitError as fault:
+            users = [f"unknown, because {fault}"]
+        if users:
+            settings.progress.alert(f"users of this key, according to the ledger: {', '.join(users)}")
         confirm_by_name(what, info, wanted=wanted, yes=settings.yes, interaction=settings.interaction)
         if half.at_risk and settings.yes and not erase_oath:
             raise Lockout(
-                "the reset may erase OATH credentials of users, so nothing was erased",
-                f"{REMEDY}; to erase the key in any case, add --erase-oath",
+                "the reset may erase OATH credentials, so nothing was erased", f"{REMEDY}; or add --erase-oath"
             )
 
     def report(plugged: PluggedKey) -> None:
@@ -72,15 +74,18 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
 
 @dataclass(frozen=True, slots=True)
 class OathHalf:
-    """The OATH half of a FIDO key. `doubt` says why its credentials are not known, and is empty if they are."""
+    """The OATH half of a FIDO key: the OATH key that is the same device, or each one that may be.
 
-    key: OathKey | None = None
+    `doubt` says why the credentials are not certain, and is empty if they are.
+    """
+
+    keys: Sequence[OathKey] = ()
     doubt: str = ""
 
     @property
-    def labels(self) -> Sequence[str]:
-        """The names of the credentials, as far as they are known."""
-        return self.key.labels if self.key else ()
+    def labels(self) -> list[str]:
+        """The names of the credentials, as far as they can be read."""
+        return [label for key in self.keys for label in key.labels]
 
     @property
     def at_risk(self) -> bool:
@@ -90,13 +95,15 @@ class OathHalf:
     @property
     def state(self) -> str:
         """What is known about the credentials, as the end of a sentence about the key."""
+        listed = f": {_listed(self.labels)}" if self.labels else ""
         if self.doubt:
-            return f"may have OATH credentials ({self.doubt})"
-        return f"has OATH credentials: {_listed(self.labels)}" if self.labels else "has no OATH credentials"
+            return f"may have OATH credentials ({self.doubt}){listed}"
+        return f"has OATH credentials{listed}" if listed else "has no OATH credentials"
 
     def loss(self, after: "OathHalf") -> str:
         """Return a sentence that says what a reset erased. `after` is the OATH half after the reset."""
-        if gone := [label for label in self.labels if label not in after.labels and not after.doubt]:
+        readable = not after.doubt or (after.keys and not any(key.password for key in after.keys))
+        if gone := [label for label in self.labels if readable and label not in after.labels]:
             return f"the reset also erased OATH credentials: {_listed(gone)}; {REMEDY}"
         if self.doubt and not after.at_risk:
             return f"the key now has no OATH credentials; if it had any, they are gone, so {REMEDY}"
@@ -111,37 +118,23 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def _find_oath_half(plugged: PluggedKey, fido: "wiring.security_keys.SecurityKeys", settings: Settings) -> OathHalf:
-    """Read the OATH half of a FIDO key. Without one, each OATH key that may be the same device is a doubt."""
+    """Read the OATH half of a FIDO key. If none is certain, each OATH key or error that may be about it is a doubt."""
     try:
         fido_rows, _ = FidoSource(fido, wanted=plugged.where).rows()
         oath = wiring.oath_keys.OathKeys(settings)
         oath_rows, faults = OathSource(oath, beside=fido.find_same_device, wanted=plugged.where).rows()
     except MfaKitError as fault:
         return OathHalf(doubt=str(fault))
-    rows = join_rows(fido_rows, oath_rows)
-    for row in rows:
+    errors = [str(fault) for fault in faults if not isinstance(fault, NoApplet)]
+    keys, doubts = [], [*errors]
+    for row in join_rows(fido_rows, oath_rows):
         if row.oath and plugged.where in row.where:
-            return OathHalf(row.oath, "it is locked with a password" if row.oath.password else "")
-    doubts = [str(fault) for fault in faults if not isinstance(fault, NoApplet)]
-    if plugged.link is Link.PCSC:
-        # Both halves would be in this reader.
-        return OathHalf(doubt="; ".join(doubt for doubt in doubts if without_controls(plugged.where) in doubt))
-    doubts += [
-        f"the OATH key in {row.oath.where} may be the same device"
-        for row in rows
-        if row.oath and (len(row.details) == 1 or (plugged.serial and plugged.serial == row.oath.serial))
-    ]
-    if len(doubts) == len(faults) == 0 and fido.has_card_interface(plugged):
+            return OathHalf([row.oath], "it is locked with a password" if row.oath.password else "")
+        if row.oath and (len(row.details) == 1 or (plugged.serial and plugged.serial == row.oath.serial)):
+            keys.append(row.oath)
+            doubts.append(f"the OATH key in {row.oath.where} may be the same device")
+    if plugged.link is Link.PCSC:  # both halves are in this reader, and only the errors are about it
+        keys, doubts = [], [error for error in errors if without_controls(plugged.where) in error]
+    elif not faults and not doubts and fido.has_card_interface(plugged):
         doubts.append("PC/SC does not list the key as a smart card reader")
-    return OathHalf(doubt="; ".join(doubts))
-
-
-def _name_users(names: Sequence[str | None], settings: Settings) -> None:
-    """Print the users whose devices are on a key, according to the ledger."""
-    try:
-        users = wiring.key_users.find_users(settings, [name for name in names if name])
-    except MfaKitError as fault:
-        settings.progress.alert(f"the users of this key are unknown: {fault}; {fault.hint}")
-        return
-    if users:
-        settings.progress.alert(f"users of this key, according to the ledger: {', '.join(users)}")
+    return OathHalf(keys, "; ".join(doubts))

@@ -162,17 +162,14 @@ class OathSource:
 
 
 def _fido_row(info: KeyInfo, *, details: Callable[[], ResultRow] | None = None) -> KeyRow:
+    pin = "locked" if info.pin_locked else info.pin_set
     return KeyRow(
         key=info.plugged.product or "security key",
         serial=info.plugged.serial,
         firmware=info.firmware and str(info.firmware),
         transports=info.transports or (info.plugged.link.value,),
         where=(info.plugged.where,),
-        own={
-            "fido_versions": info.versions,
-            "fido_aaguid": info.aaguid,
-            "fido_pin": "locked" if info.pin_locked else info.pin_set,
-        },
+        own={"fido_versions": info.versions, "fido_aaguid": info.aaguid, "fido_pin": pin},
         details=(details,) if details else (),
     )
 
