@@ -75,7 +75,7 @@ EXTERNAL = many_option(
 )
 SOURCE = many_option(
     "--source-identity",
-    type=Matching(SOURCE_IDENTITY, "a source identity", "use 2 to 64 letters, digits and +=,.@-_"),
+    type=Matching(SOURCE_IDENTITY, "a source identity", "use 2 to 256 letters, digits and +=,.@-_"),
     metavar="NAME",
     help="Source identity to record in CloudTrail, such as your user name.",
 )

@@ -10,9 +10,10 @@ from mfa_kit.core.models import ACCOUNT_ID
 # The name of a role, with or without a path before the name (IAM API reference, CreateRole), and the ARN of a role.
 ROLE_NAME = re.compile(r"(?!arn:)(?:[!-.0-~]+/){0,100}[\w+=,.@-]{1,64}", re.ASCII)
 ROLE_ARN = re.compile(rf"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{{12}}):role/{ROLE_NAME.pattern}", re.ASCII)
-# An external ID and a source identity (STS API reference, AssumeRole).
+# An external ID and a source identity (botocore's model of STS, AssumeRole). AWS raised the limit of the latter from
+# 64 to 256.
 EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
-SOURCE_IDENTITY = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+SOURCE_IDENTITY = re.compile(r"[\w+=,.@-]{2,256}", re.ASCII)
 
 
 class AccountState(StrEnum):

@@ -186,6 +186,7 @@ def test_the_options_become_one_value(parse: Callable[..., AccountsChoice | None
         ("--org --role-name arn:aws:iam::000000000001:role/x", "'arn:aws:iam::000000000001:role/x' is not the name"),
         ("--org --external-id x", "'x' is not an external ID"),
         ("--org --source-identity aws:me", "'aws:me' is not a source identity"),
+        (f"--org --source-identity {'a' * 257}", f"'{'a' * 80}' is not a source identity"),
     ],
 )
 def test_options_that_exclude_each_other_are_usage_errors(

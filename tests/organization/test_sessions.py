@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from botocore.credentials import RefreshableCredentials
+from botocore.session import get_session
 
 from mfa_kit.adapters.aws.clients import Connection
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import MemberSessions
 from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.organization.accounts import AccountState, OrgAccount
+from mfa_kit.organization.accounts import SOURCE_IDENTITY, AccountState, OrgAccount
 from tests.conftest import ACCOUNT, MfaKit
 from tests.organization.conftest import MEMBERS
 from tests.sizes import size
@@ -151,6 +152,19 @@ def test_the_source_identity_and_the_external_id_are_sent(org_lab: Lab) -> None:
     for wrong, sessions in ((replace(one, external_id=None), as_alice), (one, MemberSessions(Connection()))):
         with pytest.raises(AccessDenied):
             sessions.enter(wrong)
+
+
+@pytest.mark.usefixtures("org_kit")
+def test_the_longest_source_identity_of_aws_is_accepted() -> None:
+    """The limit is that of botocore's model of AssumeRole. The option and the lab have the same."""
+    assert SOURCE_IDENTITY.fullmatch("a" * 256)
+    assert not SOURCE_IDENTITY.fullmatch("a" * 257)
+    shape = get_session().get_service_model("sts").operation_model("AssumeRole").input_shape
+    assert shape is not None
+    longest = shape.members["SourceIdentity"].metadata["max"]  # 64 in older versions of botocore
+    sessions = MemberSessions(Connection(), source_identity="a" * longest)
+    assert sessions.enter(member(MEMBERS[0]))[1].account == MEMBERS[0]
+    assert longest in {64, 256}
 
 
 @pytest.mark.parametrize("fault", ["throttle", "error-before", "lost-before"])
