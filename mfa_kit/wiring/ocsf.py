@@ -42,6 +42,8 @@ EVENT_STATUSES = {
     RuleResult.UNKNOWN: StatusID.New,
     RuleResult.ACCEPTED: StatusID.Suppressed,
 }
+# The caption of class 2003 (https://schema.ocsf.io/classes/compliance_finding). py-ocsf-models leaves out the space.
+CLASS_NAME = "Compliance Finding"
 WRONG = {RuleResult.FAIL, RuleResult.UNKNOWN}
 
 
@@ -53,6 +55,7 @@ def ocsf_line(record: FindingRecord) -> str:
     event = ComplianceFinding(
         activity_id=activity,
         activity_name=activity.name,
+        class_name=CLASS_NAME,
         compliance=Compliance(
             control=record.rule.id,
             requirements=list(record.references),

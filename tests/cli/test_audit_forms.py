@@ -117,6 +117,7 @@ def test_ocsf_is_valid(faulty: tuple[Lab, Run]) -> None:
     one = by_rule["root.mfa"]
     assert (one.class_uid, one.severity_id.name, one.compliance.status_id.name) == (2003, "Critical", "Fail")
     assert one.activity_id.name == "Create"
+    assert {json.loads(line)["class_name"] for line in lines} == {"Compliance Finding"}, "the schema's caption"
     assert one.type_uid == 100 * one.class_uid + one.activity_id
     assert "CIS 5.0 1.4" in one.compliance.requirements
     assert by_rule["users.mfa"].compliance.standards[:5] == ["CIS 3.0", "CIS 5.0", "CIS 7.0", "Security Hub", "FSBP"]
