@@ -10,9 +10,11 @@ MfaKitError
 ├── AwsFault (4)         AWS refused a request or could not be reached
 │   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied, InvalidValue
 │   ├── NoSuchOperation  the server, which is not AWS, lacks the operation
+│   ├── Outdated         IAM has no credential report that is as young as the caller requires
 │   ├── Busy             another change is in progress, and IAM asks the client to wait
 │   ├── Expired          the credentials have expired; the request had no effect
 │   ├── Unclear          no response, or a 5xx: the request may have taken effect; check before retrying
+│   │   └── TooSlow      the server sends its response so slowly that a retry would not help
 │   └── Unsettled        a half-made device can be neither completed nor removed now
 │       └── Unlisted     the device is assigned, but IAM does not list it among its user's devices yet
 ├── IntegrityFault (5)   a file or the ledger is damaged, or cannot be read or written
@@ -98,6 +100,10 @@ class NoSuchOperation(AwsFault):
     """The server lacks this operation. AWS has all operations that mfa-kit uses; other servers can lack some."""
 
 
+class Outdated(AwsFault):
+    """IAM's credential report is older than the caller accepts, and IAM makes no newer one now."""
+
+
 class Busy(AwsFault):
     """ConcurrentModification, EntityTemporarilyUnmodifiable: another change is in progress; this one had no effect."""
 
@@ -108,6 +114,10 @@ class Expired(AwsFault):
 
 class Unclear(AwsFault):
     """Timeout, 5xx or dropped connection: the request may have taken effect, or may still take effect."""
+
+
+class TooSlow(Unclear):
+    """The response was not complete within its time. A read is not retried, because the next one could take as long."""
 
 
 class Unsettled(AwsFault):

@@ -13,6 +13,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Call, Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import one_line
+from mfa_kit.core.timestamps import clock_difference
 from mfa_kit.enrollment.code_prompts import ask_until
 from mfa_kit.lab.token_of_lab import speaks_to_lab
 from mfa_kit.wiring.ledger import open_ledger
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.reads import Retry
     from mfa_kit.adapters.ledger.ledger import Ledger
+
+
+# The accounts of the credentials by AWS profile, as far as this process has asked AWS. None is boto3's default profile.
+ACCOUNTS: dict[str | None, str] = {}
 
 
 class OneLineFormatter(logging.Formatter):
@@ -103,7 +108,7 @@ def connect(
             stop=stop,
         )
         # The account number does not show whether this is the lab, because other simulators use the same number.
-        caller = replace(iam.caller(), lab=speaks_to_lab(iam.endpoint_url, os.environ))
+        caller = replace(identify(iam, settings.profile), lab=speaks_to_lab(iam.endpoint_url, os.environ))
         clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
         name = caller.arn if settings.whole_names else caller.name
         settings.progress.note(f"account {account_label(caller.account, lab=caller.lab)} as {name}{clock}")
@@ -113,6 +118,17 @@ def connect(
                 "choose another --profile",
             )
         yield iam, ledger, caller
+
+
+def identify(iam: "Iam", profile: str | None) -> Caller:
+    """Return the identity of the credentials of an AWS profile, with which `iam` was opened.
+
+    Store its account in ACCOUNTS, unless the answer comes from another server than AWS.
+    """
+    caller = iam.caller()
+    if iam.is_aws:
+        ACCOUNTS[profile] = caller.account
+    return caller
 
 
 def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
@@ -138,11 +154,3 @@ def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
 def account_label(account: str, *, lab: bool) -> str:
     """Return an account number for messages, with a remark if the account belongs to a lab."""
     return f"{account} (LAB, nothing here is real)" if lab else account
-
-
-def clock_difference(offset: float) -> str:
-    """Return a text that says how far this computer's clock is off.
-
-    `offset` is AWS's time minus this computer's time, in seconds.
-    """
-    return f"this computer's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.disk.ownership import fault_of_owner
 from mfa_kit.posix.open_files import NO_WAIT
 
@@ -34,6 +35,7 @@ class Config:
     backup_region: str | None = None
     backup_endpoint_url: str | None = None
     backup_kms_key: str | None = None
+    bucket_owner: str | None = None
     recipients: tuple[str, ...] = ()
     age_plugins: tuple[str, ...] = ()
     mds: str | None = None
@@ -45,7 +47,12 @@ class Config:
 
 # The expected value of each key that does not take a string.
 LIST = 'a list of strings, ["…", "…"]'
-WORDS = {"plain": "true or false", "recipients": LIST, "age-plugins": LIST}
+WORDS = {
+    "plain": "true or false",
+    "recipients": LIST,
+    "age-plugins": LIST,
+    "bucket-owner": 'the 12 digits of an account in quotes, "123456789012"',
+}
 TEXT = "a string in quotes"
 
 
@@ -128,6 +135,7 @@ def _parse(text: bytes, file: Path) -> Config:
         backup_region=_text(found.get("backup-region")),
         backup_endpoint_url=_text(found.get("backup-endpoint-url")),
         backup_kms_key=_text(found.get("backup-kms-key")),
+        bucket_owner=_account(found.get("bucket-owner")),
         recipients=_texts(found.get("recipients")) or (),
         age_plugins=_texts(found.get("age-plugins")) or (),
         mds=_text(found.get("mds")),
@@ -141,7 +149,7 @@ def _parse(text: bytes, file: Path) -> Config:
 def _check(key: str, value: object, file: Path) -> None:
     if key not in KEYS:
         raise UsageFault(f"{file}: unknown key {key!r}", _correction(key))
-    typed = {"plain": _flag, "recipients": _texts, "age-plugins": _texts}.get(key, _text)
+    typed = {"plain": _flag, "recipients": _texts, "age-plugins": _texts, "bucket-owner": _account}.get(key, _text)
     if typed(value) is None:
         raise UsageFault(f"{file}: {key} has the wrong value {value!r}", f"use {WORDS.get(key, TEXT)}")
 
@@ -156,6 +164,10 @@ def _correction(key: str) -> str:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _account(value: object) -> str | None:
+    return value if isinstance(value, str) and ACCOUNT_ID.fullmatch(value) else None
 
 
 def _flag(value: object) -> bool | None:

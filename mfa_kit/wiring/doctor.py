@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from mfa_kit import __version__
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
+from mfa_kit.core.timestamps import clock_difference
 from mfa_kit.posix.system_users import user_id
 from mfa_kit.wiring import aws, config, device_access, shared_ledger, this_computer
 from mfa_kit.wiring.backup_recipients import configured_recipients
@@ -220,7 +221,7 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
     try:
         iam = aws.open_iam(settings, lambda _: None)
         yield endpoint(iam.endpoint_url)
-        caller = iam.caller()
+        caller = aws.identify(iam, settings.profile)
     except MfaKitError as error:
         yield Diagnosis("credentials", Health.BAD, str(error), error.hint)
         return
@@ -243,7 +244,7 @@ def _clock(offset: float) -> Diagnosis:
     if not offset:
         return Diagnosis("clock", Health.GOOD, "same as AWS")
     hint = "set the clock (mfa-kit computes codes with AWS's time, but other programs do not)"
-    return Diagnosis("clock", Health.NOTED, aws.clock_difference(offset), hint)
+    return Diagnosis("clock", Health.NOTED, clock_difference(offset), hint)
 
 
 def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:

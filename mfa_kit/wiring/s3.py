@@ -6,6 +6,7 @@ from mfa_kit.adapters.aws.s3_calls import S3Calls
 from mfa_kit.adapters.aws.s3_store import S3Stores
 from mfa_kit.core.stopping import sleep
 from mfa_kit.wiring import config
+from mfa_kit.wiring.aws import ACCOUNTS
 
 # The number of calls to S3 that may be in progress at a time.
 CONNECTIONS = 32
@@ -20,7 +21,8 @@ def open_s3_stores(profile: str | None) -> S3Stores:
 def open_s3_calls(profile: str | None) -> S3Calls:
     """Return an object that calls S3 with the settings of the configuration file.
 
-    The AWS profile is the configured `backup-profile`, else the argument `profile`.
+    The AWS profile is the configured `backup-profile`, else the argument `profile`. The owner of the bucket is the
+    configured `bucket-owner`, else the account of the AWS profile, if this process knows it.
     """
     said = config.load()
     wanted = Connection(
@@ -31,4 +33,9 @@ def open_s3_calls(profile: str | None) -> S3Calls:
     )
     key = said.backup_kms_key
     encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
-    return S3Calls(lambda: open_s3(wanted), sleep=sleep, encryption=encryption)
+    return S3Calls(
+        lambda: open_s3(wanted),
+        sleep=sleep,
+        encryption=encryption,
+        owner=lambda: said.bucket_owner or ACCOUNTS.get(wanted.profile),
+    )

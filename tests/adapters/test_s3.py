@@ -9,16 +9,20 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from ssl import SSLEOFError
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pyrage
 import pytest
+from botocore.awsrequest import AWSResponse, HTTPHeaders
 from botocore.response import StreamingBody
+from botocore.session import get_session
 from urllib3.exceptions import SSLError
 
-from mfa_kit.adapters.aws.bucket_rules import check_bucket
-from mfa_kit.adapters.aws.clients import Connection, open_s3
+from mfa_kit.adapters.aws.bucket_rules import check_bucket, read_bucket
+from mfa_kit.adapters.aws.clients import Connection, is_aws, open_s3
+from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
 from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3Stores
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
@@ -27,11 +31,15 @@ from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
-from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.models import Caller, Entry, Intent
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.places import S3Url
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
+from mfa_kit.wiring import config
+from mfa_kit.wiring.aws import identify
+from mfa_kit.wiring.config import Config
+from mfa_kit.wiring.s3 import open_s3_calls
 from tests.conftest import COUNTED
 from tests.sizes import size
 
@@ -552,3 +560,142 @@ def test_the_calls_of_one_backup_are_few(vault: AgeFiles, lab: Lab) -> None:
         "PutObject": 1,
         "GetObject": 1,
     }
+
+
+OWNER = "111122223333"
+HEADER = "x-amz-expected-bucket-owner"
+
+
+@pytest.fixture
+def at_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients use AWS's own endpoints. Requests must be intercepted, because tests have no network."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+
+
+def answered(calls: S3Calls, status: int = 200, body: bytes = b"") -> list[Any]:
+    """Answer each request of the client without a network. Return the requests, which are added as they are made."""
+    requests: list[Any] = []
+
+    def answer(*, request: Any, **_: Any) -> AWSResponse:
+        requests.append(request)
+        raw = SimpleNamespace(stream=lambda **_: iter([body]), read=lambda *_: body, close=lambda: None)
+        return AWSResponse(request.url, status, HTTPHeaders.from_dict({"ETag": "1", "Content-Length": "0"}), raw)
+
+    calls.client.meta.events.register("before-send.s3", answer)
+    return requests
+
+
+def owned_calls(owner: str | None, **connection: Any) -> S3Calls:
+    client = open_s3(Connection(region="us-east-1", **connection))
+    return S3Calls(lambda: client, sleep=lambda _: None, encryption={}, owner=lambda: owner)
+
+
+EACH: dict[str, Callable[[S3Calls], object]] = {
+    "put": lambda calls: calls.put(url("b"), b"sealed"),
+    "get": lambda calls: calls.get(url("b"), most=MOST),
+    "delete": lambda calls: calls.delete(url("b"), version="1", unlock=True),
+    "delete an unversioned object": lambda calls: calls.delete_unversioned(url("b"), etag="1"),
+    "keys": lambda calls: list(calls.keys(url("b"))),
+    "versions": lambda calls: list(calls.versions(url("b"))),
+    "check of the bucket": lambda calls: check_bucket("b", calls),
+    "doctor": lambda calls: read_bucket("b", calls),
+    "lock": lambda calls: calls.ask("head_object", Bucket="b", Key="k"),
+}
+
+
+@pytest.mark.usefixtures("at_aws")
+@pytest.mark.parametrize("call", EACH)
+def test_each_request_to_aws_names_the_owner_of_the_bucket(call: str) -> None:
+    """S3 then denies a request to a bucket that another account made under the same name."""
+    calls = owned_calls(OWNER)
+    requests = answered(calls)
+    EACH[call](calls)
+    assert requests
+    for request in requests:
+        assert request.headers[HEADER].decode() == OWNER
+        assert HEADER in request.headers["Authorization"].decode(), "it is signed"
+
+
+@pytest.mark.usefixtures("at_aws")
+def test_no_owner_is_sent_to_another_server_or_if_it_is_unknown() -> None:
+    """Other servers have no accounts, or know other ones."""
+    for calls in (owned_calls(OWNER, endpoint_url="http://127.0.0.1:1"), owned_calls(None)):
+        requests = answered(calls)
+        list(calls.keys(url("b")))
+        assert [HEADER in request.headers for request in requests] == [False]
+
+
+def test_the_endpoints_of_aws_are_those_of_all_partitions() -> None:
+    """A host that only contains such a name is another server."""
+    for partition in get_session().get_data("partitions")["partitions"]:
+        for suffix in (partition["outputs"]["dnsSuffix"], partition["outputs"]["dualStackDnsSuffix"]):
+            assert is_aws(f"https://s3.region.{suffix}")
+            assert not is_aws(f"https://s3.region.{suffix}.example.com")
+            assert not is_aws(f"https://example{suffix}")
+
+
+@pytest.mark.usefixtures("at_aws")
+def test_a_denial_names_the_key_for_the_owner() -> None:
+    """Only if the request named an owner, because other denials have other reasons."""
+    denial = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    for owner in (OWNER, None):
+        calls = owned_calls(owner)
+        answered(calls, 403, denial)
+        with pytest.raises(IntegrityFault, match="cannot be read: AWS answers AccessDenied") as caught:
+            S3File(url("b"), calls).read(MOST)
+        said = f"does not belong to account {OWNER}, set bucket-owner in the configuration file"
+        assert (said in caught.value.hint) is (owner is not None)
+        assert "ask an administrator for the permission" in caught.value.hint
+
+
+@pytest.mark.usefixtures("at_aws")
+@pytest.mark.parametrize(
+    ("config", "profile", "asked", "owner"),
+    [
+        ("", None, {None: OWNER}, OWNER),
+        ("", "desk", {"desk": OWNER, None: "444455556666"}, OWNER),
+        ("", "desk", {None: "444455556666"}, None),
+        ('backup-profile = "vault"', "desk", {"desk": "444455556666"}, None),
+        ('backup-profile = "vault"', "desk", {"desk": "444455556666", "vault": OWNER}, OWNER),
+        (f'bucket-owner = "{OWNER}"', None, {None: "444455556666"}, OWNER),
+        ("", None, {}, None),
+    ],
+)
+def test_the_owner_is_configured_or_that_of_the_buckets_credentials(
+    config: str, profile: str | None, asked: dict[str | None, str], owner: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account of other credentials is never used. No request is made to find the account."""
+    monkeypatch.setattr("mfa_kit.wiring.config.load", lambda: parse_config(config))
+    monkeypatch.setattr("mfa_kit.wiring.s3.open_s3", lambda _: open_s3(Connection(region="us-east-1")))
+    calls = open_s3_calls(profile)
+    requests = answered(calls)
+    monkeypatch.setattr("mfa_kit.wiring.aws.ACCOUNTS", asked)
+    monkeypatch.setattr("mfa_kit.wiring.s3.ACCOUNTS", asked)  # asked after the calls were opened
+    list(calls.keys(url("b")))
+    assert [each.headers.get(HEADER) for each in requests] == [owner and owner.encode()]
+
+
+@pytest.mark.usefixtures("at_aws")
+@pytest.mark.parametrize("server", ["aws", "sts elsewhere"])
+def test_the_account_is_noted_if_aws_said_it(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account of another server says nothing about the owner of a bucket at AWS."""
+    noted: dict[str | None, str] = {}
+    monkeypatch.setattr("mfa_kit.wiring.aws.ACCOUNTS", noted)
+    if server != "aws":
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
+    iam = Iam(observe=lambda _: None, region="us-east-1")
+    monkeypatch.setattr(iam, "caller", lambda: Caller(OWNER, f"arn:aws:iam::{OWNER}:user/ada"))
+    assert identify(iam, "desk").account == OWNER
+    assert noted == ({"desk": OWNER} if server == "aws" else {})
+
+
+def test_an_owner_that_is_no_account_is_refused() -> None:
+    """A number without quotes would lose its leading zeros."""
+    for text in ("123456789012", '"12345678901"', '"arn:aws:iam::123456789012:root"'):
+        with pytest.raises(UsageFault, match="bucket-owner has the wrong value") as caught:
+            parse_config(f"bucket-owner = {text}")
+        assert "the 12 digits of an account in quotes" in caught.value.hint
+
+
+def parse_config(text: str) -> Config:
+    return config._parse(text.encode(), Path("config.toml"))  # noqa: SLF001 - without a file

@@ -44,6 +44,10 @@ def ended_by(stop: Stop) -> Iterator[None]:
         _STOPS.reset(before)
 
 
+class SlowResponse(TimeoutError):
+    """A response was not complete after DEADLINE seconds, although the server may send an octet now and then."""
+
+
 class BoundedResponse(http.client.HTTPResponse):
     """A response that must be complete within DEADLINE seconds and LONGEST octets. Otherwise a read raises OSError."""
 
@@ -63,24 +67,25 @@ class _BoundedStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: "Buffer", /) -> int | None:
-        seconds = self._until - time.monotonic()
-        if seconds <= 0:
-            raise TimeoutError("the response takes too long")
-        count = self._receive(buffer, min(seconds, self._silence))
+        count = self._receive(buffer)
         self._left -= count
         if self._left < 0:
             raise OSError("the response is too long")
         return count
 
-    def _receive(self, buffer: "Buffer", seconds: float) -> int:
+    def _receive(self, buffer: "Buffer") -> int:
         """Receive octets into `buffer` and return their number, which is 0 at the end of the stream.
 
-        Raise TimeoutError if no octets arrive within `seconds`, and KeyboardInterrupt if a Stop of this thread is set.
-        The socket is read directly, because the stream that http.client makes cannot be read again after a timeout.
+        Raise SlowResponse after the deadline, TimeoutError if no octets arrive for as long as the socket's timeout, and
+        KeyboardInterrupt if a Stop of this thread is set. The socket is read directly, because the stream that
+        http.client makes cannot be read again after a timeout.
         """
-        until = time.monotonic() + seconds
+        until = time.monotonic() + self._silence
         while True:
-            left = max(until - time.monotonic(), 0.001)
+            left = min(until, self._until) - time.monotonic()
+            if left <= 0 and until > self._until:
+                raise SlowResponse("the response takes too long")
+            left = max(left, 0.001)
             self._sock.settimeout(min(left, LOOK))
             try:
                 return self._sock.recv_into(buffer)

@@ -91,7 +91,9 @@ def _public(bucket: str, calls: S3Calls) -> bool | None:
     policy = _ask(calls, "get_bucket_policy_status", bucket, otherwise="NoSuchBucketPolicy")
     acl = _ask(calls, "get_bucket_acl", bucket)
     by_policy = None if policy is None else bool(policy.get("PolicyStatus", {}).get("IsPublic"))
-    by_acl = None if acl is None else any(each["Grantee"].get("URI") in PUBLIC for each in acl.get("Grants", ()))
+    by_acl = (
+        None if acl is None else any(each.get("Grantee", {}).get("URI") in PUBLIC for each in acl.get("Grants", ()))
+    )
     if by_policy or by_acl:
         return True
     return None if by_policy is None and by_acl is None else False

@@ -12,6 +12,7 @@ from urllib.request import getproxies
 
 import boto3
 import botocore.session
+from botocore.awsrequest import AWSPreparedRequest
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.credentials import Credentials
@@ -37,6 +38,14 @@ CLI_CACHE = "~/.aws/cli/cache"
 OWN_KEYS = ("shared-credentials-file", "config-file")
 # At DEBUG these loggers write request and response bodies, which can contain a device's secret and codes.
 LOUD = {"boto3", "botocore", "urllib3"}
+
+# The ends of the host names of AWS's endpoints: the DNS suffixes of all partitions (botocore, data/partitions.json).
+AWS_HOSTS = (
+    *(".amazonaws.com", ".api.aws", ".amazonaws.com.cn", ".api.amazonwebservices.com.cn"),
+    *(".amazonaws.eu", ".api.amazonwebservices.eu", ".c2s.ic.gov", ".api.aws.ic.gov"),
+    *(".sc2s.sgov.gov", ".api.aws.scloud", ".cloud.adc-e.uk", ".api.cloud-aws.adc-e.uk"),
+    *(".csp.hci.ic.gov", ".api.aws.hci.ic.gov"),
+)
 
 AskCode = Callable[[str], str]
 C = TypeVar("C", bound=BaseClient)
@@ -141,6 +150,15 @@ def _valid_endpoint() -> Iterator[None]:
         ) from None
 
 
+def identify(clients: Clients) -> tuple[str, str]:
+    """Ask STS once whose credentials the clients use. Return a pair: the account and the ARN.
+
+    Raise KeyError if the response lacks either of them, which `our_errors` converts.
+    """
+    identity = clients.sts.get_caller_identity()
+    return identity["Account"], identity["Arn"]
+
+
 def open_organizations(clients: Clients, wanted: Connection) -> "OrganizationsClient":
     """Create a client for Organizations with the credentials of `clients`.
 
@@ -184,11 +202,26 @@ def open_s3(wanted: Connection) -> Any:
         _ask_by(refuse, core, stored=True)
         session = _with_mfa(boto3.Session(botocore_session=core, region_name=wanted.region), wanted, refuse)
         client = _checked(lambda config: session.client("s3", **_place(session, wanted), config=config), wanted)
-        if urlsplit(client.meta.endpoint_url).hostname.endswith((".amazonaws.com", ".amazonaws.com.cn")):
-            return client
-        # A server other than AWS rarely has a host name for each bucket.
-        path, place = Config(s3={"addressing_style": "path"}), _place(session, wanted)
-        return _checked(lambda config: session.client("s3", **place, config=config.merge(path)), wanted)
+        if not is_aws(client.meta.endpoint_url):
+            # A server other than AWS rarely has a host name for each bucket.
+            path, place = Config(s3={"addressing_style": "path"}), _place(session, wanted)
+            client = _checked(lambda config: session.client("s3", **place, config=config.merge(path)), wanted)
+        client.meta.events.register("before-send.s3", _send_at_once)
+        return client
+
+
+def _send_at_once(*, request: AWSPreparedRequest, **_: object) -> None:
+    """Send a request with its body, instead of waiting until the server asks for the body (`Expect: 100-continue`).
+
+    Backups are small, and botocore would wait for such an interim response without the limits of `bounds`.
+    """
+    if "Expect" in request.headers:
+        del request.headers["Expect"]
+
+
+def is_aws(address: str) -> bool:
+    """Return whether an address is the URL of an endpoint of AWS, in any partition."""
+    return (urlsplit(address).hostname or "").endswith(AWS_HOSTS)
 
 
 def _session(profile: str | None) -> botocore.session.Session:

@@ -17,7 +17,7 @@ from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import ClientError
 
 from mfa_kit.adapters.aws.bounds import ended_by
-from mfa_kit.adapters.aws.clients import Clients, Connection, create_shared_clients
+from mfa_kit.adapters.aws.clients import Clients, Connection, create_shared_clients, identify
 from mfa_kit.adapters.aws.own_credentials import OwnCredentials, ProfileRole
 from mfa_kit.adapters.aws.reads import read
 from mfa_kit.adapters.aws.refusals import our_errors, refused_role
@@ -29,7 +29,7 @@ from mfa_kit.organization.accounts import OrgAccount
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_sts import STSClient
-    from mypy_boto3_sts.type_defs import AssumeRoleRequestTypeDef, GetCallerIdentityResponseTypeDef
+    from mypy_boto3_sts.type_defs import AssumeRoleRequestTypeDef
 
 # The ARN of a role's session: partition, account, role and session name (STS API reference, AssumedRoleUser).
 ASSUMED = re.compile(r"arn:(?P<partition>[\w-]+):sts::(?P<account>\d{12}):assumed-role/.+", re.ASCII)
@@ -220,14 +220,14 @@ class MemberSessions:
                     answer = self._sts.assume_role(**wanted)
                 except ClientError as error:
                     raise refused_role(error, role) from None
-            arn = answer["AssumedRoleUser"]["Arn"]
-            made = answer["Credentials"]
-            return {
-                "access_key": made["AccessKeyId"],
-                "secret_key": made["SecretAccessKey"],
-                "token": made["SessionToken"],
-                "expiry_time": made["Expiration"].isoformat(),
-            }
+                arn = answer["AssumedRoleUser"]["Arn"]
+                made = answer["Credentials"]
+                return {
+                    "access_key": made["AccessKeyId"],
+                    "secret_key": made["SecretAccessKey"],
+                    "token": made["SessionToken"],
+                    "expiry_time": made["Expiration"].isoformat(),
+                }
 
         # Only this first call is retried here. A later renewal is attempted once, because the call that needs the
         # credentials is itself retried.
@@ -243,18 +243,18 @@ class MemberSessions:
         KeyboardInterrupt.
         """
 
-        def identify() -> "GetCallerIdentityResponseTypeDef":
+        def ask() -> tuple[str, str]:
             with our_errors():
-                return found.sts.get_caller_identity()
+                return identify(found)
 
         own = self._own_credentials.of_profile(profile)
         if isinstance(own, ProfileRole):
             return self._by_role_of_profile(account, own, entering)
         found = self.clients_with(own)
-        identity = read(identify, sleep=entering.sleep)
-        if identity["Account"] != account.id:
-            _wrong_account(account, identity["Account"])
-        return found, Caller(account.id, identity["Arn"])
+        owner, arn = read(ask, sleep=entering.sleep)
+        if owner != account.id:
+            _wrong_account(account, owner)
+        return found, Caller(account.id, arn)
 
     def _by_role_of_profile(self, account: OrgAccount, own: ProfileRole, entering: Stop) -> tuple[Clients, Caller]:
         try:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from mfa_kit.core.errors import Throttled, Unclear
+from mfa_kit.core.errors import Throttled, TooSlow, Unclear
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -23,8 +23,8 @@ def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retr
     """Call `attempt`, which makes one read call, and return its result.
 
     If `attempt` raises Throttled or Unclear (no response, or a server error), it is called again after a pause, because
-    reading twice is harmless. The error of the last attempt is raised. `turn`, if given, makes every attempt. It may
-    wait before the attempt, and it retries throttled attempts itself.
+    reading twice is harmless. TooSlow is raised at once. The error of the last attempt is raised. `turn`, if given,
+    makes every attempt. It may wait before the attempt, and it retries throttled attempts itself.
     """
 
     def once() -> T:
@@ -33,6 +33,8 @@ def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retr
     for pause in READ_PAUSES:
         try:
             return once()
+        except TooSlow:
+            raise
         except Unclear as error:
             log.debug("%s; asking again in %s s", error, pause)
         except Throttled as error:

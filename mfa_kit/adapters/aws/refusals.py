@@ -3,9 +3,11 @@
 The new error has the error code and the message from the response, but not the rest of the response or the request.
 """
 
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -23,6 +25,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from mfa_kit.adapters.aws.bounds import SlowResponse
 from mfa_kit.core import errors
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -31,11 +34,13 @@ from mfa_kit.core.errors import (
     MfaKitError,
     NoSuchEntity,
     Throttled,
+    TooSlow,
     Unclear,
     UsageFault,
 )
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line
+from mfa_kit.core.timestamps import CLOCK_LIMIT, clock_difference
 
 SIGN_IN = "sign in again, or choose another --profile"
 # Error codes with their class and hint (IAM API reference, common errors). Any other code is an AwsFault with a general
@@ -62,6 +67,9 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "TooManyRequestsException": (Throttled, "try again later"),
     "ValidationError": (errors.InvalidValue, "check the names and ARNs that were given"),
 }
+# Error codes of requests that AWS may have refused because of their time (API references of IAM, Organizations and S3,
+# errors).
+CLOCK_CODES = {"InvalidSignature", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
 # Phrases in a refusal that may be due to missing MFA. Policies that require MFA usually deny explicitly.
 WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")
 WITH_MFA = (
@@ -123,6 +131,8 @@ def _converted() -> Iterator[None]:
         raise _unusable(error) from None
     except (RuntimeError, ValueError) as error:
         raise _of_botocore(error) from None
+    except KeyError as error:
+        raise _lacking(error) from None
 
 
 def _of_botocore(error: Exception) -> Exception:
@@ -137,11 +147,44 @@ def _of_botocore(error: Exception) -> Exception:
     return _no_answer(ResponseParserError()) if parsing else error
 
 
+def _lacking(error: KeyError) -> Exception:
+    """Convert a KeyError if a module of this package looked for a member that a response lacks.
+
+    AWS sends all the members that these modules need. Return any other error unchanged.
+    """
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if not frame.f_globals["__name__"].startswith(f"{__package__}."):
+        return error
+    return Unclear(f"the response has no {error.args[0]}, so it is not from AWS", NOT_IAM)
+
+
 def _no_answer(error: Exception) -> Unclear:
     """Convert an error to Unclear, because it is unknown whether the request took effect."""
     if isinstance(error, ResponseParserError):
         return Unclear("the response cannot be parsed, so it is not from IAM", NOT_IAM)
+    cause = error.__context__
+    while cause is not None:
+        if isinstance(cause, SlowResponse):
+            return TooSlow(f"no complete answer from AWS: {cause}", NOT_IAM)
+        cause = cause.__context__
     return Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again")
+
+
+def clock_offset(date: str | None) -> float | None:
+    """Return AWS's time minus this computer's time in seconds, from the Date header of a response that just arrived.
+
+    Return None if there is no such header, or if it is not a date.
+    """
+    try:
+        # The header has whole seconds, so AWS's time is half a second later on average.
+        return parsedate_to_datetime(date or "").timestamp() + 0.5 - time.time()
+    except ValueError:
+        return None
+
+
+def wrong_clock(offset: float) -> AwsFault:
+    """Return the error for a clock that is off by more than CLOCK_LIMIT seconds. `offset` is as in `clock_offset`."""
+    return AwsFault(clock_difference(offset), "set it: timedatectl set-ntp true")
 
 
 def is_wrong_code(error: ClientError) -> bool:
@@ -184,7 +227,10 @@ def _answered(error: ClientError) -> MfaKitError:
     if code == str(status):
         # If the body is HTML or empty, botocore uses the status as the code. AWS always sends XML or JSON.
         return Unclear(f"the response is not from AWS: HTTP {status} {message}", NOT_IAM)
-    code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
+    code = code.removesuffix("Exception") if code.removesuffix("Exception") in {*CODES, *CLOCK_CODES} else code
+    offset = clock_offset(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
+    if code in CLOCK_CODES and offset and abs(offset) > CLOCK_LIMIT:
+        return wrong_clock(offset)
     kind, hint = _kind_and_hint(code, message, status=status)
     return kind(f"AWS answers {code}: {message or '(no message)'}", hint)
 

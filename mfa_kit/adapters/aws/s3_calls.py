@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError
 from urllib3.exceptions import SSLError
 
+from mfa_kit.adapters.aws.clients import is_aws
 from mfa_kit.adapters.aws.reads import READ_PAUSES, read
 from mfa_kit.adapters.aws.refusals import our_errors
-from mfa_kit.core.errors import AwsFault, Busy, MfaKitError, NoSuchEntity, Throttled, Unclear
+from mfa_kit.core.errors import AccessDenied, AwsFault, Busy, MfaKitError, NoSuchEntity, Throttled, TooSlow, Unclear
 from mfa_kit.core.places import S3Url
 
 T = TypeVar("T")
@@ -32,6 +33,8 @@ TAKEN = {"PreconditionFailed", "412"}
 CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
 SLOW = {"SlowDown", "ServiceUnavailable", "RequestLimitExceeded"}
 SLOW_STATUS = 503
+# The maximum number of pages of a list. A page has up to 1,000 objects.
+MOST_PAGES = 10_000
 
 
 class Absent(NoSuchEntity):
@@ -79,13 +82,19 @@ class S3Calls:
     """Makes the calls to S3 that backups need. Each method raises MfaKitError if it fails.
 
     `client` creates the client when it is first needed. `encryption` has the arguments of PutObject that choose the
-    encryption at rest.
+    encryption at rest. `owner` returns the account that must own the bucket, or None if it is unknown. S3 denies each
+    request to a bucket of another account. Servers other than AWS do not get the owner.
     """
 
     def __init__(
-        self, client: Callable[[], Any], *, sleep: Callable[[float], None], encryption: Mapping[str, str]
+        self,
+        client: Callable[[], Any],
+        *,
+        sleep: Callable[[float], None],
+        encryption: Mapping[str, str],
+        owner: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._create, self._sleep, self._encryption = client, sleep, encryption
+        self._create, self._sleep, self._encryption, self._owner = client, sleep, encryption, owner
         self._creating = threading.Lock()
         self._client: Any = None
 
@@ -95,11 +104,31 @@ class S3Calls:
         with self._creating:
             if self._client is None:
                 self._client = self._create()
+                self._client.meta.events.register("before-parameter-build.s3", self._expect_owner)
         return self._client
+
+    def _expect_owner(self, *, params: dict[str, Any], **_: object) -> None:
+        if owner := self._expected():
+            params["ExpectedBucketOwner"] = owner
+
+    def _expected(self) -> str | None:
+        return self._owner() if is_aws(self.client.meta.endpoint_url) else None
+
+    def _attempt(self, act: Callable[[], T]) -> T:
+        """Call `act` as `_attempt` does. The hint of a denial says if the bucket may have another owner."""
+        try:
+            return _attempt(act)
+        except AccessDenied as denied:
+            if owner := self._expected():
+                denied.hint = (
+                    f"if the bucket does not belong to account {owner}, set bucket-owner in the configuration file; "
+                    f"otherwise {denied.hint}"
+                )
+            raise
 
     def ask(self, operation: str, **arguments: Any) -> Any:
         """Make a read call, with retries, and return the response. `operation` is a method of boto3's client."""
-        return read(lambda: _attempt(lambda: getattr(self.client, operation)(**arguments)), sleep=self._sleep)
+        return read(lambda: self._attempt(lambda: getattr(self.client, operation)(**arguments)), sleep=self._sleep)
 
     def get(self, url: S3Url, *, most: int, version: str | None = None) -> Found:
         """Read at most `most` octets of an object, or of one version of it. Raise Absent if it does not exist."""
@@ -115,7 +144,7 @@ class S3Calls:
                 body.close()
             return Found(content, answer.get("VersionId"), answer["ETag"])
 
-        return read(lambda: _attempt(attempt), sleep=self._sleep)
+        return read(lambda: self._attempt(attempt), sleep=self._sleep)
 
     def put(self, url: S3Url, content: bytes) -> str | None:
         """Create an object. Return its version ID, or None if the bucket has no versioning.
@@ -147,36 +176,48 @@ class S3Calls:
     def _write(self, attempt: Callable[[], T]) -> T:
         for pause in WRITE_PAUSES:
             try:
-                return _attempt(attempt)
+                return self._attempt(attempt)
+            except TooSlow:
+                raise
             except (Throttled, Busy, Unclear):
                 self._sleep(pause)
-        return _attempt(attempt)
+        return self._attempt(attempt)
 
     def keys(self, url: S3Url) -> Iterator[S3Url]:
         """Yield the URLs of the bucket's objects whose keys begin with `url.key`, sorted by key."""
-        wanted = {"Bucket": url.bucket, "Prefix": url.key}
-        more: dict[str, str] = {}
-        while True:
-            page = self.ask("list_objects_v2", **wanted, **more)
-            for each in page.get("Contents", ()):
-                yield S3Url(url.bucket, each["Key"])
-            if not page.get("IsTruncated"):
-                return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+        for page in self._pages("list_objects_v2", url, {"ContinuationToken": "NextContinuationToken"}):
+            with our_errors():
+                urls = [S3Url(url.bucket, row["Key"]) for row in page.get("Contents", ())]
+            yield from urls
 
     def versions(self, url: S3Url) -> Iterator[ObjectVersion]:
         """Yield all versions and delete markers of the bucket's objects whose keys begin with `url.key`."""
-        more: dict[str, str] = {}
+        tokens = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
+        for page in self._pages("list_object_versions", url, tokens):
+            with our_errors():
+                versions = [
+                    ObjectVersion(S3Url(url.bucket, row["Key"]), row["VersionId"], row["IsLatest"], marker=marker)
+                    for kind, marker in (("Versions", False), ("DeleteMarkers", True))
+                    for row in page.get(kind, ())
+                ]
+            yield from versions
+
+    def _pages(self, operation: str, url: S3Url, tokens: Mapping[str, str]) -> Iterator[Any]:
+        """Yield the pages of a list of the objects whose keys begin with `url.key`.
+
+        `tokens` names the arguments that continue the list, and for each the member of the previous page that has its
+        value. Raise AwsFault if a page that is not the last one has no new tokens, or after MOST_PAGES pages.
+        """
+        seen: list[dict[str, str]] = [{}]
         while True:
-            page = self.ask("list_object_versions", Bucket=url.bucket, Prefix=url.key, **more)
-            for kind in ("Versions", "DeleteMarkers"):
-                for each in page.get(kind, ()):
-                    where = S3Url(url.bucket, each["Key"])
-                    yield ObjectVersion(where, each["VersionId"], each["IsLatest"], marker=kind == "DeleteMarkers")
+            page = self.ask(operation, Bucket=url.bucket, Prefix=url.key, **seen[-1])
+            yield page
             if not page.get("IsTruncated"):
                 return
-            markers = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page.get("NextVersionIdMarker")}
-            more = {name: value for name, value in markers.items() if value}
+            token = {name: page[member] for name, member in tokens.items() if page.get(member)}
+            if token in seen or len(seen) == MOST_PAGES:
+                raise AwsFault("S3 returned a list that does not end", "check backup-endpoint-url, and try again")
+            seen.append(token)
 
 
 def _attempt(act: Callable[[], T]) -> T:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC
 from functools import cache
 
+from mfa_kit.adapters.aws.refusals import our_errors
 from mfa_kit.adapters.aws.s3_calls import Absent, Damaged, Found, NoBucket, ObjectVersion, S3Calls, Taken
 from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.places import Place, S3Url
@@ -265,7 +266,7 @@ class S3File:
     def _lock(self, version: ObjectVersion) -> tuple[str | None, str]:
         """Return the mode and the end of a version's lock, or None and "" if there is no lock or it cannot be read."""
         where = {"Bucket": version.url.bucket, "Key": version.url.key, "VersionId": version.id}
-        with suppress(MfaKitError):
+        with suppress(MfaKitError), our_errors():
             found = self._calls.ask("head_object", **where)
             if mode := found.get("ObjectLockMode"):
                 return mode, f"{found['ObjectLockRetainUntilDate'].astimezone(UTC):%Y-%m-%d %H:%M} UTC"
