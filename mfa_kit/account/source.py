@@ -25,7 +25,10 @@ class AccountSource(Protocol):
     """
 
     def report(self, *, max_age: float) -> CredentialReport:
-        """Return the credential report. If it is missing or older than `max_age` seconds, request a new report."""
+        """Return the credential report. If it is missing or older than `max_age` seconds, request a new report.
+
+        Raise Outdated if there is only an older report.
+        """
         ...
 
     def credentials(self, user: Entity) -> Credentials:

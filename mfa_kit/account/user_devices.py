@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from mfa_kit.account.reading import MapEach
 from mfa_kit.account.records import CredentialReport
 from mfa_kit.account.source import AccountSource
-from mfa_kit.core.errors import AccessDenied, NoSuchEntity
+from mfa_kit.core.errors import AccessDenied, NoSuchEntity, Outdated
 from mfa_kit.core.models import Device
 from mfa_kit.enrollment.ports import Inventory
 
@@ -20,8 +20,8 @@ class UserDevices:
     """The devices of users, by user name.
 
     `report` is the credential report that showed which users have no device. If AWS denied access to the report,
-    `report` is None, and IAM was asked about each user without a virtual device. `denied` has the error messages for
-    the list of virtual devices and the report, if AWS denied access to them.
+    or has only an older one, `report` is None, and IAM was asked about each user without a virtual device. `denied` has
+    the error messages for the list of virtual devices and the report, if they could not be used.
     """
 
     devices: Mapping[str, Sequence[Device]]
@@ -37,8 +37,8 @@ def read_user_devices(
     The result keeps the order of `names`. Users whom IAM no longer finds are left out. For a user with a virtual
     device, the result has only virtual devices, because IAM's list of virtual devices shows no others and no further
     request is made. `max_age` is the maximum age of the credential report in seconds, and `each` is used like `map`. If
-    AWS denies access to the list of virtual devices or to the report, IAM is asked about more users, with one request
-    per user.
+    AWS denies access to the list of virtual devices or to the report, or the report is older, IAM is asked about more
+    users, with one request per user.
     """
     denied: list[str] = []
     virtual: dict[str, list[Device]] = {}
@@ -52,7 +52,7 @@ def read_user_devices(
     report = None
     try:
         report = account.report(max_age=max_age)
-    except AccessDenied as error:
+    except (AccessDenied, Outdated) as error:
         denied.append(str(error))
     asked = [name for name in names if name not in virtual and _may_have_device(name, report)]
     listed = dict(zip(asked, each(lambda name: devices_while_there(inventory, name), asked), strict=True))

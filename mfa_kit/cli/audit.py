@@ -26,6 +26,7 @@ from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
+from mfa_kit.core.timestamps import age_text
 from mfa_kit.wiring.settings import Settings
 
 
@@ -160,5 +161,4 @@ def _note_totals(snapshot: Snapshot, answers: Sequence[RuleAnswer], settings: Se
 def _report_age(snapshot: Snapshot) -> str:
     if snapshot.report is None:
         return "no credential report"
-    minutes = max(0, int(snapshot.at - snapshot.report.made) // 60)
-    return f"credential report {minutes // 60} h {minutes % 60} min old"
+    return f"credential report {age_text(snapshot.at - snapshot.report.made)} old"

@@ -21,7 +21,8 @@ MAX_AGE = click.option(
     type=Age(),
     default="4h",
     show_default=True,
-    help="Request a new credential report if the last one is older than AGE. IAM makes at most one report in 4 hours.",
+    help="Request a new credential report if the last is older than AGE, and refuse an older one. IAM makes at most "
+    "one in 4 hours.",
 )
 
 

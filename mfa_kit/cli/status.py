@@ -24,7 +24,7 @@ from mfa_kit.core.models import backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.core.recorders import Recorders
 from mfa_kit.core.stopping import Stop, map_in
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.timestamps import age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.settings import Settings
@@ -129,9 +129,9 @@ def _read_lists(
     for why in found.denied:
         progress.alert(f"more users are looked up one by one, because a list cannot be read: {why}")
     if found.report is not None:
-        minutes = max(0, int(opened.desk.inventory.now() - found.report.made) // 60)
+        age = age_text(opened.desk.inventory.now() - found.report.made)
         progress.note(
-            f"from IAM's lists and the credential report, which is {minutes // 60} h {minutes % 60} min old; "
+            f"from IAM's lists and the credential report, which is {age} old; "
             "to ask IAM about each user: mfa-kit status --each-user"
         )
     return [

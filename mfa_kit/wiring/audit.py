@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from mfa_kit.break_glass.uses import identities_in_use
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.places import Place
 from mfa_kit.core.stopping import Stop, map_in
+from mfa_kit.core.timestamps import age_text
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new
@@ -72,8 +74,9 @@ class SnapshotSource:
 def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
     """Yield a pair: a snapshot, and an AccountSource for its account, which is None for a snapshot from a file.
 
-    Raise UsageFault if the file is not a snapshot, or if it is a snapshot of another account than --account. If no file
-    exists, AWS is read: raise the errors of `connect`, and those of `check_new` if the snapshot cannot be stored.
+    Raise UsageFault if the file is not a snapshot, if it is a snapshot of another account than --account, or if its
+    credential report is older than `source.max_age`. If no file exists, AWS is read: raise the errors of `connect`, and
+    those of `check_new` if the snapshot cannot be stored.
     """
     if source.file is not None and source.file.exists():
         found = snapshots.read_snapshot(source.file)
@@ -84,6 +87,13 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
             raise UsageFault(
                 f"the snapshot is of account {found.account}, but --account is {settings.account}",
                 "choose another file: --snapshot FILE",
+            )
+        age = time.time() - found.report.made if found.report else 0
+        if age > source.max_age:
+            raise UsageFault(
+                f"the credential report in {source.file} is {age_text(age)} old, and --max-age is "
+                f"{age_text(source.max_age)}",
+                f"take a new snapshot, or accept this one: --max-age {age // 3600 + 1:.0f}h",
             )
         yield replace(found, holes=tuple(dict.fromkeys((*found.holes, *policy_holes(found))))), None
         return

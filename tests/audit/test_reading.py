@@ -19,7 +19,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import Limits, RuleResult
-from mfa_kit.core.errors import AwsFault, IntegrityFault, NoSuchEntity, UsageFault
+from mfa_kit.core.errors import AwsFault, IntegrityFault, NoSuchEntity, Outdated, UsageFault
 from mfa_kit.core.models import REPORTED_ROOT, Caller, Device
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.lockout import may_have_to_change
@@ -106,17 +106,28 @@ def test_a_new_report_is_requested_and_waited_for(first: Any) -> None:
 
 
 def test_an_old_report_does_not_count_as_the_new_one() -> None:
-    """IAM may return the old report while it makes the new one.
-
-    If IAM says that it is complete, the old one is used.
-    """
+    """IAM may return the old report while it makes the new one."""
     slept: list[float] = []
     old = report(hours=5)
     answers = Answers(get_credential_report=[old, old, report()], generate_credential_report=[STARTED, STARTED])
     assert reader(answers, slept).report(max_age=0).made == NOW.timestamp()
     assert len(slept) == 1
+
+
+def test_a_report_that_remains_too_old_is_refused() -> None:
+    """IAM makes no new one within four hours, and another server may never make one."""
+    old = report(hours=3)
     answers = Answers(get_credential_report=[old, old], generate_credential_report=[COMPLETE])
-    assert reader(answers).report(max_age=0).made == old["GeneratedTime"].timestamp()
+    with pytest.raises(Outdated, match=r"is 3 h 0 min old, and at most 2 h 0 min is accepted") as caught:
+        reader(answers).report(max_age=2 * 3600)
+    assert "--max-age" in caught.value.hint
+    missing = AwsFault("AWS answers ReportNotPresent: Unknown")
+    answers = Answers(get_credential_report=[missing, report(hours=24 * 365)], generate_credential_report=[COMPLETE])
+    with pytest.raises(Outdated):
+        reader(answers).report(max_age=4 * 3600)
+    seconds_old = report(hours=30 / 3600)
+    answers = Answers(get_credential_report=[missing, seconds_old], generate_credential_report=[COMPLETE])
+    assert reader(answers).report(max_age=0).made == seconds_old["GeneratedTime"].timestamp(), "a new one"
 
 
 def test_a_report_that_never_comes_is_unread_after_a_minute() -> None:

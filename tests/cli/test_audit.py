@@ -128,6 +128,22 @@ def test_a_snapshot_is_made_once_and_then_read(kit: Kit, tmp_path: Path, offline
     assert f"offline: account 000000000000 (LAB, nothing here is real) as stored in {file}" in again.err
 
 
+def test_a_snapshot_with_an_old_credential_report_is_refused(kit: Kit, tmp_path: Path, offline: MfaKit) -> None:
+    """--max-age applies to the file too, also for the commands about policies."""
+    file = tmp_path / "account.json"
+    kit("audit", "--snapshot", file)
+    snapshot = json.loads(file.read_text())
+    snapshot["report"]["made"] -= 5 * 3600
+    file.write_text(json.dumps(snapshot))
+    for line in (("audit",), ("policy", "lockout"), ("audit", "--max-age", "1h")):
+        done = offline.run(*line, "--snapshot", file)
+        assert done.code == 2, done.err
+        age = "1 h" if "1h" in line else "4 h"
+        assert f"the credential report in {file} is 5 h 0 min old, and --max-age is {age} 0 min" in done.err
+        assert "or accept this one: --max-age 6h" in done.err
+    assert offline.run("audit", "--snapshot", file, "--max-age", "6h").code == 0
+
+
 class Page(HTMLParser):
     """The text and the elements of a page."""
 

@@ -1,13 +1,16 @@
 """Sends the contract to the lab, moto and MiniStack. The lab agrees in all cases, the others in known ones."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Thread
 
+import boto3
 import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
@@ -15,6 +18,7 @@ from werkzeug.serving import make_server
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.wsgi import LabRequestHandler
+from tests.conftest import MfaKit
 from tests.contract.__main__ import main, told
 from tests.contract.cases import Case, Desk, differences, reads, writes
 
@@ -113,8 +117,9 @@ def test_a_difference_is_printed_with_both_answers() -> None:
     assert "lacks it  InvalidAction" in told([row], [(row, "InvalidAction: no")])
 
 
-def test_plain_moto_agrees_in_the_known_rows() -> None:
-    """Without the lab's response classes, moto agrees with IAM in at least the known rows."""
+@pytest.fixture
+def moto() -> Iterator[str]:
+    """Run moto on loopback, without the lab's response classes."""
     server = make_server(
         "127.0.0.1",
         0,
@@ -125,13 +130,82 @@ def test_plain_moto_agrees_in_the_known_rows() -> None:
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        desk = Desk(endpoint_url=f"http://127.0.0.1:{server.server_port}", keys=ANY)
-        agreed = _agreed(desk)
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-    assert agreed >= MOTO
+
+
+def test_plain_moto_agrees_in_the_known_rows(moto: str) -> None:
+    """Without the lab's response classes, moto agrees with IAM in at least the known rows."""
+    assert _agreed(Desk(endpoint_url=moto, keys=ANY)) >= MOTO
+
+
+@pytest.fixture
+def desk(tmp_path: Path, recipient: str, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
+    """Return the command line with a recipient and credentials, without a server. It waits at no time."""
+    home = tmp_path / "desk"
+    home.mkdir(mode=0o700)
+    (home / "config.toml").write_text(f'recipients = ["{recipient}"]\n')
+    monkeypatch.setenv("MFA_KIT_HOME", str(home))
+    for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    return MfaKit(home)
+
+
+def test_devices_are_replaced_and_removed_without_their_tags(
+    moto: str, desk: MfaKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moto lacks ListMFADeviceTags. A device is recognized by its EnableDate, and each command ends at once."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    iam = boto3.client("iam")
+    users = ("alice", "bob", "carol")
+    for name in users:
+        iam.create_user(UserName=name)
+
+    def serials(user: str) -> list[str]:
+        return [row["SerialNumber"] for row in iam.list_mfa_devices(UserName=user)["MFADevices"]]
+
+    virtual = ("--with", "virtual", "--codes", "generated")
+    began = time.monotonic()
+    assert desk.run("enroll", "alice", *virtual).code == 0
+    [first] = serials("alice")
+    done = desk.run("replace", "alice", *virtual, "--yes")
+    assert done.code == 0, done.err
+    [second] = serials("alice")
+    assert second != first
+    assert desk.run("revoke", "alice", "--leave-without-mfa", "--yes").code == 0
+    plan = desk.home / "plan.json"
+    (desk.home / "roster.csv").write_text("user\nbob\ncarol\n")
+    assert desk.run("rollout", "plan", desk.home / "roster.csv", "-o", plan).code == 0
+    done = desk.run("rollout", "apply", plan, "--accept-lockout", "--output", "jsonl")
+    assert done.code == 0, done.err
+    [run] = {json.loads(line)["run"] for line in done.out.splitlines()}
+    done = desk.run("rollout", "undo", run, "--yes", "--leave-without-mfa")
+    assert done.code == 0, done.err
+    assert [serials(name) for name in users] == [[], [], []]
+    assert iam.list_virtual_mfa_devices()["VirtualMFADevices"] == []
+    assert time.monotonic() - began < 60, "no request for tags is repeated"
+
+
+def test_an_old_credential_report_of_another_server_is_refused(
+    moto: str, desk: MfaKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report of moto is of 2015. An audit does not know, status asks about each user, and a plan is refused."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    boto3.client("iam").create_user(UserName="dora")
+    stored = desk.home / "account.json"
+    for more in ((), ("--snapshot", stored), ("--snapshot", stored)):
+        audit = desk.run("audit", "--output", "jsonl", "--rule", "users.mfa", *more)
+        assert {json.loads(line)["result"] for line in audit.out.splitlines()} == {"unknown"}
+    status = desk.run("status")
+    assert status.code == 0
+    assert "and at most 4 h 0 min is accepted" in status.err
+    plan = desk.run("rollout", "plan", "--without-mfa", "--trust-report", "-o", desk.home / "plan.json")
+    assert plan.code == 4
+    assert "a plan without --trust-report" in plan.err
+    assert not (desk.home / "plan.json").exists()
 
 
 @pytest.fixture
@@ -159,3 +233,18 @@ def test_ministack_agrees_in_the_known_rows(ministack: str) -> None:
     """MiniStack is an emulator without moto. Only the operations that MiniStack has are compared."""
     desk = Desk(endpoint_url=ministack, keys=ANY)
     assert _agreed(desk) >= MINISTACK
+
+
+@pytest.mark.slow
+def test_a_device_is_revoked_without_its_tags(ministack: str, desk: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MiniStack lacks ListMFADeviceTags too, and says so with another answer than moto."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", ministack)
+    iam = boto3.client("iam")
+    iam.create_user(UserName="erin")
+    serial = iam.create_virtual_mfa_device(VirtualMFADeviceName="erin")["VirtualMFADevice"]["SerialNumber"]
+    iam.enable_mfa_device(
+        UserName="erin", SerialNumber=serial, AuthenticationCode1="123456", AuthenticationCode2="654321"
+    )
+    done = desk.run("revoke", "erin", "--leave-without-mfa", "--yes")
+    assert done.code == 0, done.err
+    assert iam.list_virtual_mfa_devices()["VirtualMFADevices"] == []

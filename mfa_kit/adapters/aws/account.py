@@ -18,9 +18,10 @@ from mfa_kit.account.records import (
     ServerCertificate,
 )
 from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
-from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity
+from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity, Outdated
 from mfa_kit.core.models import REPORTED_ROOT, Device, is_root
 from mfa_kit.core.stopping import sleep
+from mfa_kit.core.timestamps import age_text
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.literals import ContextKeyTypeEnumType, EntityTypeType
@@ -66,12 +67,20 @@ class AccountReader:
         """Return the credential report.
 
         If it is missing or older than `max_age` seconds, ask IAM to generate a new report. Raise AwsFault if the new
-        report is not ready after a minute.
+        report is not ready after a minute. Raise Outdated if IAM has only an older report. A report that was made
+        within the last minute is never too old.
         """
-        found = self._present()
-        if found is None or self._now() - found["GeneratedTime"].timestamp() > max_age:
+        found, now = self._present(), self._now()
+        if found is None or now - found["GeneratedTime"].timestamp() > max_age:
             found = self._generated(found)
-        return _report(found["Content"], made=found["GeneratedTime"].timestamp())
+        made = found["GeneratedTime"].timestamp()
+        if now - made > max(max_age, PATIENCE):
+            raise Outdated(
+                f"IAM's credential report is {age_text(now - made)} old, and at most {age_text(max_age)} is accepted",
+                "try again 4 hours after it was made, or accept it: a longer --max-age, or a plan without "
+                "--trust-report",
+            )
+        return _report(found["Content"], made=made)
 
     def _present(self) -> "GetCredentialReportResponseTypeDef | None":
         """Return IAM's current report, or None if it does not exist, has expired or is being generated."""
