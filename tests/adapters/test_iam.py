@@ -31,6 +31,7 @@ from mfa_kit.core.errors import (
     IntegrityFault,
     MfaKitError,
     Throttled,
+    Unclear,
     UsageFault,
 )
 from mfa_kit.core.models import RUN_TAG, Call, Intent, Mark
@@ -545,12 +546,19 @@ def test_a_secret_uri_is_not_printed(desk: Desk, user: str) -> None:
         (400, "UnknownOperationException"),
         (501, "NotImplemented"),
         (400, "UnsupportedOperation"),
+        (500, "<!doctype html>"),
     ],
 )
 def test_a_server_without_device_tags_counts_as_unreadable_tags(at_lab: Lab, status: int, code: str) -> None:
-    """Servers other than AWS lack ListMFADeviceTags. There, a device is identified by the time of its creation."""
+    """Servers other than AWS lack ListMFADeviceTags. There, a device is identified by the time of its creation.
+
+    The request is not repeated, because the answer would be the same for each device.
+    """
     answer = f"<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"
-    iam = Iam(observe=lambda _: None, sleep=lambda _: None)
+    if code.startswith("<"):
+        answer = f"{code}\n<title>500 Internal Server Error</title>"  # of moto
+    slept: list[float] = []
+    iam = Iam(observe=lambda _: None, sleep=slept.append)
 
     def lacks(**_: object) -> Any:
         return AWSResponse(
@@ -561,6 +569,22 @@ def test_a_server_without_device_tags_counts_as_unreadable_tags(at_lab: Lab, sta
     with pytest.raises(AccessDenied, match="tags cannot be read"):
         iam.tags("arn:aws:iam::000000000000:mfa/any")
     assert iam.run_of("arn:aws:iam::000000000000:mfa/any") is Mark.UNTAGGED
+    assert slept == []
+
+
+def test_a_page_of_html_from_aws_says_nothing_about_tags(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes from a proxy, and the next answer may be AWS's."""
+    iam = Iam(observe=lambda _: None, sleep=lambda _: None)
+    raw = SimpleNamespace(stream=lambda **_: iter([b"<!doctype html>\n<title>Sign in</title>"]))
+    answer = AWSResponse(at_lab.url, 500, HTTPHeaders(), raw)
+
+    def pose(**_: object) -> Any:
+        return answer
+
+    iam.ask(lambda client: client.meta.events.register("before-send.iam.ListMFADeviceTags", pose))
+    monkeypatch.setattr(Iam, "is_aws", True)
+    with pytest.raises(Unclear, match="cannot be parsed"):
+        iam.run_of("arn:aws:iam::000000000000:mfa/any")
 
 
 def test_credentials_of_another_account_are_not_used(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ TABLE = {
     errors.Unlisted: 4,
     errors.IntegrityFault: 5,
     errors.OthersSeal: 5,
+    errors.Unrecorded: 5,
     errors.WrongPlace: 5,
     errors.NoSuchOperation: 4,
     errors.InvalidValue: 4,
