@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,7 +68,7 @@ def _watched(at: Setting, key: SimulatedKey) -> object:
     def sleep(_: float) -> None:
         raise KeyboardInterrupt
 
-    at.patch.setattr(list_keys, "time", SimpleNamespace(sleep=sleep))
+    at.patch.setattr(list_keys, "sleep", sleep)
     return at.bus.plug(key)
 
 
