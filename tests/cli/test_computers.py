@@ -204,6 +204,7 @@ def test_a_key_shows_the_users_whom_another_computer_gave_it(shared: str, at: At
             ledger.record(Entry(run=f"20261125T000000Z-0000000{number}", intent=intent, reached=reached))
     with open_at(shared) as ledger:
         users = KeyUsers(Computers(ledger).held_keys())
+        assert [ledger.users_of_key([name]) for name in ("31234567", "card-0", "another")] == [["alice"], ["alice"], []]
     assert users.of_key(["31234567"]) == [("alice", "desk-a")]
     assert users.of_key(["another", "card-0"]) == [("alice", "desk-a")]
     assert users.of_key(["another"]) == []
