@@ -22,7 +22,7 @@ def raise_fault(fault: IntegrityFault) -> NoReturn:
 def open_at(place: str, *, clock: Callable[[], float] = time.time) -> Ledger:
     """Open the ledger in a folder, or at an address of PostgreSQL."""
     if "=" in place:
-        return postgresql_ledger(place, end=raise_fault, clock=clock)
+        return postgresql_ledger(place, end=raise_fault, alert=print, clock=clock)
     return sqlite_ledger(Path(place), clock=clock)
 
 

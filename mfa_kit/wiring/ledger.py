@@ -25,7 +25,7 @@ def open_ledger(settings: Settings) -> "Ledger":
     need_postgresql()
     from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
 
-    return postgresql_ledger(settings.ledger, end=settings.end)
+    return postgresql_ledger(settings.ledger, end=settings.end, alert=settings.progress.alert)
 
 
 def check_address(text: str) -> None:

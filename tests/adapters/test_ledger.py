@@ -184,7 +184,7 @@ def test_a_text_that_is_not_a_run_id_has_no_lock(run: str, ledger: Ledger, folde
         (run, row.intent.serial, intent_json(row.intent)),
     )
     db.close()
-    with pytest.raises(IntegrityFault, match="is not a run ID"):
+    with pytest.raises(IntegrityFault, match="is damaged"):
         list(ledger.dead("000000000000"))
     assert (folder / "gone").exists()
     assert {path.name for path in (folder / "runs").iterdir()} == {"migration"}

@@ -10,6 +10,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.postgresql.grants import INSERTED, READ, grants
 from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
+from mfa_kit.adapters.ledger.postgresql.schema import BEGIN, FILES
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, Intent, Reached
@@ -26,7 +27,7 @@ FORGED = """
 # Statements that no role may run, and every statement that would change the log or the journal.
 FORBIDDEN = [
     *(f"update mfa_kit.{table} set team = team" for table in TABLES),
-    *(f"delete from mfa_kit.{table}" for table in TABLES if table != "seals"),
+    *(f"delete from mfa_kit.{table}" for table in TABLES),
     *(f"truncate mfa_kit.{table}" for table in TABLES),
     *(f"drop table mfa_kit.{table}" for table in TABLES),
     *(f"alter table mfa_kit.{table} disable trigger all" for table in TABLES),
@@ -56,6 +57,11 @@ FORBIDDEN = [
     "create table mfa_kit.mine ()",
     FORGED,
 ]
+WITHDRAW = "select mfa_kit.withdraw('b', 1)"
+MODES = (
+    *("access share", "row share", "row exclusive", "share update exclusive", "share", "share row exclusive"),
+    *("exclusive", "access exclusive"),
+)
 
 
 @dataclass
@@ -108,6 +114,21 @@ def test_no_role_changes_the_log_or_passes_for_another(role: str, sql: str, role
     assert caught.value.sqlstate == "MK001" or isinstance(caught.value, psycopg.errors.InsufficientPrivilege)
 
 
+@pytest.mark.parametrize("role", ["berlin", "auditor", "stranger"])
+def test_no_role_stops_others_by_locking_a_table(role: str, roles: Roles) -> None:
+    """Only ACCESS SHARE is granted, which comes with SELECT and every role may have at the same time."""
+    tables = "select relname::text from pg_class where relnamespace = 'mfa_kit'::regnamespace and relkind = 'r'"
+    names = {name for (name,) in roles.execute(tables, "postgres")}
+    assert names >= {*READ, "claims", "members", "settings", "version"}
+    locked = set()
+    for table in names:
+        for mode in MODES:
+            with suppress(psycopg.errors.InsufficientPrivilege):
+                roles.execute(f"begin; lock table mfa_kit.{table} in {mode} mode nowait", role)
+                locked.add((table, mode))
+    assert locked == ({(table, "access share") for table in (*READ, "version")} if role != "stranger" else set())
+
+
 @pytest.mark.parametrize("table", READ)
 def test_a_desk_sees_the_rows_of_its_team_and_an_auditor_those_of_all(table: str, roles: Roles) -> None:
     """A role without privileges sees nothing."""
@@ -128,6 +149,89 @@ def test_an_auditor_writes_nothing(table: str, roles: Roles) -> None:
         roles.execute(
             f"insert into mfa_kit.{table} ({INSERTED[table]}) select {INSERTED[table]} from mfa_kit.{table}", "auditor"
         )
+
+
+def step(intent: str, run: str = "20261125T000000Z-000000ff", at: str = "1", more: str = "null") -> str:
+    """Return the SQL with which a desk records a step of a run."""
+    return (
+        f"select mfa_kit.take('{run}', gen_random_uuid()); insert into mfa_kit.transitions (run, serial, verb,"
+        f" reached, intent, at, since) values ('{run}', 'arn:aws:iam::000000000000:mfa/x', 'enroll', 'created',"
+        f" '{intent}', {at}, {more})"
+    )
+
+
+INTENT = '{"account": "000000000000", "partition": "aws", "user": "x", "name": "x", "kind": "virtual"%s}'
+# Rows that mfa-kit does not write, and with which commands of others would fail.
+MALFORMED = [
+    step("{}"),
+    step("[]"),
+    step('"x"'),
+    step(INTENT % ', "user": "y"'),
+    step(INTENT % ', "unknown": 1'),
+    step(INTENT % ', "path": 1'),
+    step(INTENT % ', "path": "x"'),
+    step(INTENT % ', "hardware": "\\u0000"'),
+    step(INTENT % ', "hardware": "\\ud800"'),
+    step(INTENT % ', "tags": "x"'),
+    step(INTENT % ', "tags": [["a", 1]]'),
+    step(INTENT % ', "tags": [["a"]]'),
+    step(INTENT % ', "replaces_since": 1e30'),
+    step(INTENT % ', "staged": [1]'),
+    step((INTENT % "").replace('"x"', '""', 1)),
+    step((INTENT % "").replace('"x"', '"\\u0000"', 1)),
+    step((INTENT % "").replace('"x"', '"a/b"', 1)),
+    step(INTENT % "", more="'infinity'"),
+    step(INTENT % "", run="20269999T999999Z-000000ff"),
+    step(INTENT % "", run="20261125T000060Z-000000ff"),
+    *(
+        f"insert into mfa_kit.{table} ({INSERTED[table]}) values ({row})"
+        for table, row in (
+            ("seals", "'b', 'r', 'nan'"),
+            ("seals", "'b', 'r', -1"),
+            ("hashes", "'b', repeat('0', 64), 'nan', null"),
+            ("audits", "1, '000000000000', 'x', '{}', '[]'"),
+            ("audits", "1, '000000000000', '{}', '[]', '[]'"),
+            ("audits", "1, '000000000000', '{}', '{\"a\": \"b\"}', '[]'"),
+            ("audits", "1, '000000000000', '{}', '{}', '{}'"),
+            ("audits", "1, '000000000000', '{}', '{}', '[1]'"),
+            ("break_glass", "1, 'r', 'sealed', '[]', 1, 1"),
+            ("break_glass", "1, 'r', 'sealed', '{\"a\": 1}', 1, 1"),
+            ("break_glass", "1, 'r', 'x', '{}', 1, 1"),
+            ("tokens", "'a', 'f', 'totp', 'sha1', 9999999999, 30, 0, 'm', 'm', 20, 0, 'untested', '', 1"),
+            ("tokens", "'b', 'f', 'totp', 'sha1', 6, 0, 0, 'm', 'm', 20, 0, 'untested', '', 1"),
+            ("tokens", "'c', 'f', 'x', 'sha1', 6, 30, 0, 'm', 'm', 20, 0, 'untested', '', 1"),
+            ("tokens", "'d', 'f', 'totp', 'x', 6, 30, 0, 'm', 'm', 20, 0, 'untested', '', 1"),
+            ("tokens", "'e', 'f', 'totp', 'sha1', 6, 30, 0, 'm', 'm', 20, 0, 'x', '', 1"),
+            ("tokens", "'f', 'f', 'totp', 'sha1', 6, 30, 0, 'm', 'm', 20, 0, 'untested', '', 'infinity'"),
+            ("sightings", "1, 'a', 'f', 'x', null, null, ''"),
+            ("failures", "repeat('0', 64), 'x', 'nan', 'x', 'x'"),
+            ("rollout_runs", "repeat('0', 64), 'x', 1"),
+            ("rollout_runs", "repeat('0', 64), '20261125T000000Z-000000ff', 'infinity'"),
+            ("events", "1, repeat('x', 2000000), null, null, null, 'OK', null"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("sql", MALFORMED)
+def test_the_server_refuses_a_row_that_mfa_kit_does_not_write(sql: str, roles: Roles) -> None:
+    """So a desk cannot make the commands of other desks and of auditors fail."""
+    with pytest.raises((psycopg.errors.CheckViolation, psycopg.errors.DataError)):
+        roles.execute(sql, "berlin")
+
+
+def test_an_auditor_takes_no_lock_and_sees_who_holds_it(roles: Roles) -> None:
+    """Its question about a run in progress leaves no row, and a run of any team counts."""
+    claims, run = "select count(*) from mfa_kit.claims where team = ''", "20261125T000000Z-0000000b"
+    with roles.place("berlin").open() as ledger, roles.place("auditor").open() as auditor:
+        ledger.record(entry(run))
+        assert auditor.lives(run)
+        assert run not in {each.run for each in auditor.dead("000000000000")}
+        ledger.end(run)
+        assert not auditor.lives(run)
+        assert run in {each.run for each in auditor.dead("000000000000")}
+        ledger.record(entry(run).at(Reached.UNDONE))
+    assert roles.execute(claims, "postgres") == [(0,)]
 
 
 # Temporary tables and views in place of those that the ledger's functions read.
@@ -203,15 +307,21 @@ def test_a_desk_advances_the_entries_of_its_team(roles: Roles) -> None:
 
 
 def test_a_desk_removes_no_row_of_another_one(roles: Roles) -> None:
-    """Not even after it changed the row. The first end of a recipient's period remains, at the server's time."""
+    """Not even after it changed the row, and no row of the day before. The first end of a period remains."""
     add = "insert into mfa_kit.seals (backup, recipient, since) values ('b', 'r', 1)"
     roles.execute(add, "berlin2")
     roles.execute("update mfa_kit.seals set until = 5", "berlin")
     roles.execute("update mfa_kit.seals set until = null", "berlin")
-    roles.execute("delete from mfa_kit.seals", "berlin")
+    roles.execute(WITHDRAW, "berlin")
     [row] = roles.execute("select role::text, until > extract(epoch from now()) - 60 from mfa_kit.seals", "berlin2")
     assert row == ("berlin2", True)
-    roles.execute("delete from mfa_kit.seals", "berlin2")
+    older = "set session_replication_role = replica; update mfa_kit.seals set recorded = now() - interval '{} hours'"
+    roles.execute(older.format(25), "postgres")
+    roles.execute(WITHDRAW, "berlin2")
+    assert len(roles.execute("select * from mfa_kit.seals", "berlin2")) == 1
+    roles.execute(older.format(23), "postgres")
+    for role in ("other", "berlin2"):
+        roles.execute(WITHDRAW, role)
     assert roles.execute("select * from mfa_kit.seals", "berlin2") == []
 
 
@@ -316,6 +426,31 @@ def test_each_role_is_told_the_grace_period(role: str, roles: Roles) -> None:
 def test_the_owner_sees_the_rows_of_no_other_team(table: str, roles: Roles) -> None:
     """Row level security is for the owner too, until the owner turns it off."""
     assert roles.execute(f"select team from mfa_kit.{table} where team <> ''", OWNER) == []
+
+
+def test_an_upgrade_takes_delete_from_desks(postgresql: Server) -> None:
+    """Also before the SQL of `ledger grants` is run again. A malformed row does not prevent the upgrade."""
+    make_role(postgresql, "upgraded")
+    name = "before_withdraw"
+    postgresql.execute(f"create database {name} owner {OWNER}")
+    before = Roles(postgresql, name)
+    first = [file.read_text("utf-8") for file in FILES if file.name < "0007"]
+    numbers = "".join(f"insert into version (number) values ({number + 1});" for number in range(len(first)))
+    before.execute(f"set search_path = mfa_kit, pg_temp; {BEGIN} {''.join(first)} {numbers}", OWNER)
+    lines = [line for line in grants({"upgraded": "berlin"}, []).splitlines() if "withdraw" not in line]
+    delete = "delete on mfa_kit.seals {} mfa_kit_desk"
+    before.execute(
+        "\n".join(lines).replace(f"revoke {delete}".format("from"), f"grant {delete}".format("to")), "postgres"
+    )
+    add, lock = "insert into mfa_kit.seals (backup, recipient, since) values ('b', 'r', {})", "lock mfa_kit.seals"
+    for since in ("1", "'nan'"):
+        before.execute(add.format(since), "upgraded")
+    before.execute(f"begin; {lock}", "upgraded")
+    assert OwnedLedger(before.place(OWNER).at).migrate() == len(FILES) - len(first)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        before.execute(f"begin; {lock}", "upgraded")
+    before.execute(WITHDRAW, "upgraded")
+    assert before.execute("select since::text from mfa_kit.seals", "upgraded") == [("NaN",)]
 
 
 @pytest.fixture

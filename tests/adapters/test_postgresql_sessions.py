@@ -43,7 +43,7 @@ def end(fault):
     print(f"ended: {fault}; {fault.hint}", flush=True)
     os._exit(fault.exit_code)
 intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
-ledger = postgresql_ledger(sys.argv[1], end=end)
+ledger = postgresql_ledger(sys.argv[1], end=end, alert=print)
 entry = Entry(run=sys.argv[2], intent=intent)
 ledger.record(entry)
 print("ready", flush=True)
@@ -462,7 +462,7 @@ WRITER = """
 import os, sys
 from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
 from mfa_kit.core.models import Entry, Intent
-ledger = postgresql_ledger(sys.argv[1], end=lambda fault: os._exit(fault.exit_code))
+ledger = postgresql_ledger(sys.argv[1], end=lambda fault: os._exit(fault.exit_code), alert=print)
 intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
 for number in range(100_000):
     ledger.record(Entry(run=f"20261125T000000Z-{number:08x}", intent=intent))

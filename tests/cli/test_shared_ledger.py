@@ -6,17 +6,19 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import boto3
 import pytest
 
 from mfa_kit.adapters.ledger.history import LogLine
-from mfa_kit.adapters.ledger.postgresql.grants import DESK, grants
+from mfa_kit.adapters.ledger.postgresql.grants import DESK, INSERTED, grants
 from mfa_kit.adapters.ledger.postgresql.schema import FILES
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, Intent, Purpose, Reached
 from mfa_kit.lab.aws.server import Lab
+from tests.adapters.test_ledger_roles import MALFORMED
 from tests.conftest import ROOT, MfaKit, bare
 from tests.ledgers import Place, open_at
 from tests.postgresql import BIN, OWNER, Server
@@ -300,3 +302,41 @@ def test_the_queries_of_the_page_show_a_run_in_progress(postgresql: Server) -> N
     assert [line.split("|")[1] for line in locks] == [OWNER]
     assert [line.split("|")[:2] for line in computers] == [[socket.gethostname(), "1"]]
     assert (confirmed, failures) == ([], [])
+
+
+def test_a_malformed_row_of_a_desk_fails_no_command_of_an_auditor(
+    mfa_kit: MfaKit, user: str, recipient: str, postgresql: Server, tmp_path: Path
+) -> None:
+    """The rows are from before the server refused them. They are skipped, and a warning names their role."""
+    database = postgresql.new_database()
+    for role in ("bad_desk", "good_desk", "bad_auditor"):
+        postgresql.execute(f"create role {role} login")
+    postgresql.execute(grants({"bad_desk": "a", "good_desk": "b"}, ["bad_auditor"]), database=database)
+    good, auditor = (postgresql.address(database, role=role) for role in ("good_desk", "bad_auditor"))
+    (tmp_path / "roster.csv").write_text(f"user,recipient\n{user},{recipient}\n", "utf-8")
+    plan = tmp_path / "plan.json"
+    assert mfa_kit.run("rollout", "plan", tmp_path / "roster.csv", "-o", plan).code == 0
+    digest = sha256(plan.read_bytes()).hexdigest()
+    assert mfa_kit.run("rollout", "apply", plan, "-r", recipient, "--local-backups", "--ledger", good).code == 0
+    for table in INSERTED:
+        drop = f"alter table mfa_kit.{table} drop constraint if exists well_formed"
+        postgresql.execute(drop, database=database, role=OWNER)
+    for number, sql in enumerate(MALFORMED):
+        row = sql.replace("repeat('0', 64)", f"'{digest}'").replace("000000ff", f"{number:08x}")
+        postgresql.execute(row, database=database, role="bad_desk")
+    done = [
+        mfa_kit.run(*words, "--ledger", auditor)
+        for words in (
+            *(("ledger", "show"), ("ledger", "reconcile"), ("status", user), ("orphans", "list"), ("token", "list")),
+            *(
+                ("backup", "recipients"),
+                ("backup", "exposed", "-r", recipient),
+                ("rollout", "status", plan),
+                ("audit",),
+            ),
+        )
+    ]
+    assert {each.code for each in done} <= {0, 1}, [each.err for each in done]
+    assert not [each.err for each in done if "damaged" in each.err]
+    assert "skipped rows of role bad_desk" in done[0].err
+    assert "CreateVirtualMFADevice" in done[0].out

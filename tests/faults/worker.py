@@ -154,7 +154,7 @@ def ledger_of(home: Path) -> Ledger:
     """Open the ledger of a desk: in the database whose address is in a file of its folder, or else in the folder."""
     address = home / ADDRESS
     if address.exists():
-        return postgresql_ledger(address.read_text("utf-8"), end=_end)
+        return postgresql_ledger(address.read_text("utf-8"), end=_end, alert=print)
     return sqlite_ledger(home)
 
 

@@ -22,7 +22,7 @@ class AuditRecords:
 
     def last(self, account: str) -> PastAudit | None:
         """Return the last audit of an account, or None if no audit is on record."""
-        rows = self._tables.select(LAST, (account,), types="time text text text")
+        rows = self._tables.select(LAST, (account,), types="time counts counts strings")
         for at, results, failed, rules in rows:
             return PastAudit(at=at, results=read_json(results), failed=read_json(failed), rules=tuple(read_json(rules)))
         return None

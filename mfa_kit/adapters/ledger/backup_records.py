@@ -25,6 +25,8 @@ REPLACED = """
         and sha256 in (select replaces from hashes where backup = $2 and until is null)
 """
 WITHDRAW = "delete from seals where backup = $1 and since = $2"
+# In a shared ledger, no role may delete rows itself, because it could then also lock the table.
+WITHDRAW_SHARED = "select withdraw($1, $2)"
 # In this statement, `$3` and the later parameters are the recipients that remain.
 LEAVE_OUT = "update seals set until = $1 where backup = $2 and until is null and recipient not in ({})"
 CONFIRMED = "select distinct serial from journal where reached = 'confirmed'"
@@ -72,7 +74,8 @@ class BackupRecords:
 
         The records of the users' own copies remain.
         """
-        self._tables.write((WITHDRAW, [(backup, self._now) for backup in backups]))
+        sql = WITHDRAW_SHARED if self._tables.shared else WITHDRAW
+        self._tables.write((sql, [(backup, self._now) for backup in backups]))
 
     def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
         """Record that from now on only these recipients can decrypt the backups, and that the old files are gone."""

@@ -3,9 +3,11 @@
 import json
 from dataclasses import fields
 
-from mfa_kit.adapters.ledger.tables import SqlRow
+from mfa_kit.adapters.ledger.column_types import is_time
+from mfa_kit.adapters.ledger.tables import DamagedRow, SqlRow
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import read_json
-from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Purpose, Reached
+from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Purpose, Reached, run_time
 
 # The columns of an entry, in the order that `entry_of` expects.
 COLUMNS = "run, intent, verb, reached, backup, since, sealed"
@@ -18,18 +20,22 @@ FIELDS = {*UNCHANGED, "kind"}
 def entry_of(row: SqlRow) -> Entry:
     """Return the journal entry in a row with the columns COLUMNS.
 
-    Raise KeyError, TypeError, ValueError or UsageFault if the row has values that mfa-kit does not write.
+    Raise DamagedRow if the row has values that mfa-kit does not write.
     """
-    run, intent, verb, reached, backup, since, sealed = row
-    return Entry(
-        run=_name(run),
-        intent=_intent(read_json(intent)),
-        purpose=Purpose(verb),
-        reached=Reached(reached),
-        backup=_text(backup),
-        since=_moment(since),
-        sealed=bool(sealed),
-    )
+    try:
+        run, intent, verb, reached, backup, since, sealed = row
+        run_time(_name(run))
+        return Entry(
+            run=run,
+            intent=_intent(read_json(intent)),
+            purpose=Purpose(verb),
+            reached=Reached(reached),
+            backup=_text(backup),
+            since=_moment(since),
+            sealed=bool(sealed),
+        )
+    except (KeyError, TypeError, ValueError, UsageFault):
+        raise DamagedRow("a row of the journal was changed or damaged") from None
 
 
 def intent_json(intent: Intent) -> str:
@@ -71,8 +77,9 @@ def _intent(said: object) -> Intent:
 
 
 def _name(value: object) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise TypeError("a name is not text")
+    value.encode()  # raises UnicodeEncodeError, which is a ValueError, for half of a surrogate pair
     return value
 
 
@@ -81,6 +88,6 @@ def _text(value: object) -> str | None:
 
 
 def _moment(value: object) -> float | None:
-    if value is not None and not isinstance(value, int | float):
-        raise TypeError("a time is not a number")
+    if value is not None and not is_time(value):
+        raise TypeError("this is not a time")
     return value

@@ -12,8 +12,8 @@ from typing import Self
 from mfa_kit.adapters.ledger.column_types import check_types
 from mfa_kit.adapters.ledger.history import HISTORY, HISTORY_TYPES, SHARED_HISTORY, LogLine, happened
 from mfa_kit.adapters.ledger.journal_rows import COLUMNS, entry_of, intent_json
-from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
-from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.adapters.ledger.tables import Database, RowChange, SqlRow
+from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Call, Entry, HeldWork, Purpose, Reached
 
 # The largest number of entries that are recorded in one transaction.
@@ -181,9 +181,8 @@ class Ledger:
 
     def workers(self, works: Sequence[str]) -> list[HeldWork]:
         """Return the process that holds the lock of each piece of work. Leave out pieces of work whose lock is free."""
-        rows = self._database.workers(works)
         with self._database.faults():
-            check_types(rows, "text text text time")
+            rows = [*map(check_types("text text text time"), self._database.workers(works))]
         return [HeldWork(work=work, computer=on, process=process, since=since) for work, on, process, since in rows]
 
     def end(self, run: str) -> None:
@@ -232,12 +231,10 @@ class Ledger:
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
         """Run a select statement for a module with its own tables in the ledger, and return the rows.
 
-        `types` names the type of each column, as in `check_types`. Raise IntegrityFault if a value has another type.
+        `types` names the type of each column, as in `check_types`. Raise IntegrityFault if a value has another type, in
+        a shared ledger only if this role wrote the row.
         """
-        rows = self._database.select(sql, values)
-        with self._database.faults():
-            check_types(rows, types)
-        return rows
+        return self._database.read(sql, values, check_types(types))
 
     def write(self, *changes: RowChange) -> None:
         """Write rows, all of them or none. Each change is a statement with the values of its rows."""
@@ -251,9 +248,8 @@ class Ledger:
         self._database.log(*changes)
 
     def _entries(self, where: str, *values: str) -> list[Entry]:
-        rows = self._database.select(f"select {COLUMNS} from journal where {where} order by run", values)  # noqa: S608
-        with self._database.faults():
-            try:
-                return [entry_of(row) for row in rows]
-            except (KeyError, TypeError, ValueError, UsageFault):
-                raise DamagedRow("a row of the journal was changed or damaged") from None
+        return self._database.read(
+            f"select {COLUMNS} from journal where {where} order by run",  # noqa: S608 - our own names
+            values,
+            entry_of,
+        )

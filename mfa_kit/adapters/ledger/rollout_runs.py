@@ -35,7 +35,7 @@ class RolloutRuns:
     def all(self, *, since: float = 0.0) -> set[str]:
         """Return the IDs of the plan's runs. Leave out runs that began before the Unix time `since`."""
         rows = self._tables.select(
-            "select run from rollout_runs where plan = $1 and at >= $2", (self._plan, since), types="text"
+            "select run from rollout_runs where plan = $1 and at >= $2", (self._plan, since), types="run"
         )
         return {run for (run,) in rows}
 

@@ -20,7 +20,7 @@ from mfa_kit.adapters.ledger.integrity import check_owner
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.adapters.ledger.run_locks import MIGRATION, RunLocks
-from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
+from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow, T
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.posix.open_files import NO_LINK
 
@@ -124,6 +124,11 @@ class SqliteDatabase:
         """Run a select statement and return the rows."""
         with self.faults(), self._lock:
             return self._db.execute(_numbered(sql), values).fetchall()
+
+    def read(self, sql: str, values: Sequence[object], convert: Callable[[SqlRow], T]) -> list[T]:
+        """Run a select statement and return the converted rows. Raise IntegrityFault for a damaged row."""
+        with self.faults():
+            return [convert(row) for row in self.select(sql, values)]
 
     def write(self, *changes: RowChange, run: str | None = None) -> None:
         """Write rows, all of them or none. Return once they are synced to disk.

@@ -6,12 +6,13 @@ reserves are quoted, and parameters whose type PostgreSQL cannot infer are cast.
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 # A row from the database. The types of its values depend on the statement.
 SqlRow = tuple[Any, ...]
 # An SQL statement, and the values of each row that it writes.
 RowChange = tuple[str, Iterable[Sequence[object]]]
+T = TypeVar("T")
 
 
 class DamagedRow(Exception):
@@ -59,6 +60,14 @@ class Database(Protocol):
 
     def select(self, sql: str, values: Sequence[object] = ()) -> list[SqlRow]:
         """Run a select statement and return the rows."""
+        ...
+
+    def read(self, sql: str, values: Sequence[object], convert: Callable[[SqlRow], T]) -> list[T]:
+        """Run a select statement and return the converted rows.
+
+        `convert` raises DamagedRow for a row with a value that mfa-kit never writes. In a shared ledger, such a row is
+        reported and left out if another role wrote it. Otherwise, raise IntegrityFault.
+        """
         ...
 
     def write(self, *changes: RowChange, run: str | None = None) -> None:

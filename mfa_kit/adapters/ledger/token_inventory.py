@@ -10,7 +10,7 @@ from mfa_kit.core.otp import COUNTERS
 from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, Token, TokenVerdict, folded
 
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
-FIELD_TYPES = "text factor text integer integer integer text text integer integer"
+FIELD_TYPES = "text factor text digits integer integer text text integer integer"
 STATE = "fingerprint, verdict, reason"
 # Selects the devices of the journal that are tokens or whose secret is on a token, oldest first: the device's serial,
 # the token's serial, and the user. The user is null if the device is not enabled yet or was revoked.

@@ -13,9 +13,10 @@ from psycopg import errors
 
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.postgresql.address import Address, parse_address
+from mfa_kit.adapters.ledger.postgresql.grants import READ
 from mfa_kit.adapters.ledger.postgresql.schema import check_version
 from mfa_kit.adapters.ledger.postgresql.sessions import LOCK_LOST, NO_RUN, REACH, Session, Statement, describe
-from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow
+from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow, T
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.stopping import sleep
 from mfa_kit.posix.uptime import uptime
@@ -28,19 +29,28 @@ FRESH = 1.0
 # The maximum number of sessions of a process. Further threads share them, because by default a server allows only 100
 # sessions for all its clients together.
 MOST = 16
+# Selects the roles that wrote rows, without the role `$1`.
+ROLES = " union ".join(f"select role::text from mfa_kit.{table} where role <> $1::name" for table in READ)  # noqa: S608
+# Stands before a select statement, and hides the rows of other roles than those in the parameter with this number.
+ROWS = "{0} as (select * from mfa_kit.{0} where role = any(${{0}}::name[]))"
+OF_ROLES = f"with {', '.join(ROWS.format(table) for table in READ)} "
 AGAIN = "run the same command again, to complete or remove what is unfinished in IAM"
 
 
 def postgresql_ledger(
-    text: str, *, end: Callable[[IntegrityFault], NoReturn], clock: Callable[[], float] = time.time
+    text: str,
+    *,
+    end: Callable[[IntegrityFault], NoReturn],
+    alert: Callable[[str], None],
+    clock: Callable[[], float] = time.time,
 ) -> Ledger:
     """Open the ledger at the address `text`, a connection string of libpq.
 
     Raise UsageFault if the address is invalid, and IntegrityFault if the ledger cannot be used. `clock` returns the
     Unix time of new rows. `end` is called if a session is lost while this process holds locks of runs. It reports the
-    fault and ends the process at once.
+    fault and ends the process at once. `alert` prints a warning about rows that were skipped.
     """
-    return Ledger(PostgresqlDatabase(parse_address(text), end=end), clock=clock)
+    return Ledger(PostgresqlDatabase(parse_address(text), end=end, alert=alert), clock=clock)
 
 
 @cache
@@ -58,8 +68,10 @@ class PostgresqlDatabase:
             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     """
 
-    def __init__(self, address: Address, *, end: Callable[[IntegrityFault], NoReturn]) -> None:
-        self._address, self._end = address, end
+    def __init__(
+        self, address: Address, *, end: Callable[[IntegrityFault], NoReturn], alert: Callable[[str], None]
+    ) -> None:
+        self._address, self._end, self._alert = address, end, cache(alert)
         self._guard, self._connecting, self._taking = threading.Lock(), threading.Lock(), threading.Lock()
         self._sessions: dict[threading.Thread, Session] = {}
         # For each run whose lock this process holds: the sessions that hold the lock.
@@ -170,6 +182,54 @@ class PostgresqlDatabase:
         session = self._session()
         with self._using(session):
             return session.run([(sql, values)])
+
+    def read(self, sql: str, values: Sequence[object], convert: Callable[[SqlRow], T]) -> list[T]:
+        """Run a select statement and return the converted rows.
+
+        Report and leave out damaged rows of other roles. Raise IntegrityFault for a damaged row of this role.
+        """
+        session = self._session()
+        with self._using(session):
+            try:
+                return [convert(row) for row in session.run([(sql, values)])]
+            except (DamagedRow, errors.DataError):
+                return self._read_undamaged(session, sql, values, convert)
+
+    def _read_undamaged(
+        self, session: Session, sql: str, values: Sequence[object], convert: Callable[[SqlRow], T]
+    ) -> list[T]:
+        """Run a select statement again for the rows of each role. Report roles with damaged rows, and leave these out.
+
+        If PostgreSQL cannot evaluate the statement for a role's rows, leave out all rows of the role. Raise DamagedRow
+        or psycopg.DataError if this role's own rows are damaged.
+        """
+
+        def rows_of(*roles: str) -> list[SqlRow]:
+            return session.run([(OF_ROLES.format(len(values) + 1) + sql, (*values, [*roles]))])
+
+        [[own]] = session.run([("select session_user::text", ())])
+        sound = [own]
+        for row in rows_of(own):
+            convert(row)
+        for (role,) in session.run([(ROLES, (own,))]):
+            try:
+                for row in rows_of(role):
+                    convert(row)
+                sound.append(role)
+            except (DamagedRow, errors.DataError):
+                self._alert(
+                    f"warning: skipped rows of role {role} in the ledger {self._address.label}, because they have "
+                    "values that mfa-kit does not write; ask the ledger's owner to check the rows"
+                )
+        try:
+            rows = session.run([(sql, values)])
+        except errors.DataError:
+            rows = rows_of(*sound)
+        converted = []
+        for row in rows:
+            with suppress(DamagedRow):
+                converted.append(convert(row))
+        return converted
 
     def write(self, *changes: RowChange, run: str | None = None) -> None:
         """Write rows, all of them or none. Return once a power cut can no longer lose them.

@@ -104,7 +104,9 @@ def _groups() -> Iterator[str]:
         yield f"grant insert ({columns}) on mfa_kit.{table} to {DESK};"
     for table, columns in CHANGED.items():
         yield f"grant update ({columns}) on mfa_kit.{table} to {DESK};"
-    yield f"grant delete on mfa_kit.seals to {DESK};"
+    # The SQL of an older mfa-kit granted DELETE, with which a role can also lock the table.
+    yield f"revoke delete on mfa_kit.seals from {DESK};"
+    yield f"grant execute on function mfa_kit.withdraw(text, double precision) to {DESK};"
     for function in ("take(text, uuid)", "enter(text, uuid)", "give_back(text)", "holder(text)", "workers(text[])"):
         yield f"grant execute on function mfa_kit.{function} to {DESK}, {AUDITOR};"
     for name in LOCKS:
