@@ -19,6 +19,7 @@ MfaKitError
 │       └── Unlisted     the device is assigned, but IAM does not list it among its user's devices yet
 ├── IntegrityFault (5)   a file or the ledger is damaged, or cannot be read or written
 │   ├── OthersSeal       the backup is intact, but none of the given identities (private keys) decrypts it
+│   ├── WrongPlace       a backup has the path of another device or user than its label or the ledger says
 │   └── Unrecorded       this computer's records do not prove a break-glass folder; a person may accept it
 ├── Lockout (6)          the request would lock a user out
 ├── Throttled (7)        AWS is throttling requests; try again later
