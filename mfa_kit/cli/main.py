@@ -309,7 +309,7 @@ def run(args: list[str] | None = None) -> int:
     """Run a command line and return its exit code. An error is printed on stderr as a message and a hint."""
     try:
         _refuse_windows()
-        with _lost_interrupts_raised():
+        with _interrupts_reported():
             code = cli.main(args, prog_name="mfa-kit", standalone_mode=False, terminal_width=_width())
     except click.exceptions.NoArgsIsHelpError as page:
         click.echo(page.message, err=True)
@@ -330,12 +330,12 @@ def run(args: list[str] | None = None) -> int:
 
 
 @contextmanager
-def _lost_interrupts_raised() -> Iterator[None]:
-    """Raise KeyboardInterrupt in place of the result or the error of a command during which Ctrl-C was lost."""
+def _interrupts_reported() -> Iterator[None]:
+    """Raise KeyboardInterrupt in place of the result or the error of a command that Ctrl-C did not end."""
     try:
         yield
     finally:
-        INTERRUPTS.check()
+        INTERRUPTS.end()
 
 
 def _refuse_windows() -> None:

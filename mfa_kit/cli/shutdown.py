@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock, Timer
+from types import FrameType
 from typing import NoReturn
 
 from mfa_kit.cli.messages import BACK, print_error
@@ -56,10 +57,11 @@ def stop_on_signals(
     """
     asked = Event()
 
-    def end(*_: object) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
             break_off()
-            INTERRUPTS.arrive()
+            INTERRUPTS.arrive(number, frame)
+            return
         ending = ENDING.format(waits_for() or "what is in progress")
         asked.set()
         stop.set()

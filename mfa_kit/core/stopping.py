@@ -6,13 +6,14 @@ import sys
 import threading
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mfa_kit.core.unforeseen import notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor, Future
+    from types import FrameType
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -41,19 +42,35 @@ class Interrupts:
     def __init__(self) -> None:
         self._arrived = self._known = 0
 
-    def arrive(self, *_: object) -> NoReturn:
-        """Record Ctrl-C, and raise KeyboardInterrupt. The arguments are those of a signal handler."""
+    def arrive(self, _number: int, frame: FrameType | None) -> None:
+        """Record Ctrl-C, and raise KeyboardInterrupt. The arguments are those of a signal handler.
+
+        While an extension module is being loaded, only record it, because the exception would crash the process: C++
+        code calls `std::terminate`.
+        """
         self._arrived += 1
+        while frame:
+            if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
+                return
+            frame = frame.f_back
         raise Interrupted(self._arrived)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C was lost. It gets the notes of the error that is being handled."""
+        """Raise KeyboardInterrupt if Ctrl-C was lost."""
         if self._is_lost():
-            again = Interrupted(self._arrived)
-            error = sys.exception()
-            for note in notes_of(error) if error else ():
-                again.add_note(note)
-            raise again
+            raise self._again()
+
+    def end(self) -> None:
+        """At the end of a command, raise KeyboardInterrupt in place of its result or its error after Ctrl-C."""
+        if self._known != self._arrived and not isinstance(sys.exception(), KeyboardInterrupt):
+            raise self._again()
+
+    def _again(self) -> Interrupted:
+        """Return a KeyboardInterrupt with the notes of the error that is being handled, and of its cause."""
+        again, error = Interrupted(self._arrived), sys.exception()
+        for note in (note for told in (error, error and error.__cause__) if told for note in notes_of(told)):
+            again.add_note(note)
+        return again
 
     def forget(self) -> None:
         """Go on after a KeyboardInterrupt that ends only a part of the work."""
@@ -68,12 +85,12 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        known = self._known if self._is_lost() else None
-        self.forget()
+        lost = self._known != self._arrived and not isinstance(sys.exception(), KeyboardInterrupt)
+        known, self._known = self._known, self._arrived
         try:
             yield
         finally:
-            self._known = self._arrived if known is None else known
+            self._known = known if lost else self._arrived
 
     def _is_lost(self) -> bool:
         """Whether the last Ctrl-C is not known, and this thread is not handling its exception at this moment."""

@@ -164,6 +164,25 @@ ENDS = {
     "an error of AWS": "lose(); raise AwsFault('AWS answers X', 'look it up')",
     "an error of a usage": "lose(); import click; raise click.UsageError('no')",
     "a result": "lose(); return 0",
+    "an error in zxing-cpp": """
+        import zxingcpp
+        class Picture:
+            times = 0
+            @property
+            def __array_interface__(self):
+                Picture.times += 1
+                if Picture.times == 2:
+                    signal.raise_signal(signal.SIGINT)
+                return {"version": 3}
+        zxingcpp.read_barcodes(Picture())""",
+    "an extension module of C++": """
+        import enum
+        call = enum.EnumType.__call__
+        def make(*words, **named):
+            signal.raise_signal(signal.SIGINT)
+            return call(*words, **named)
+        enum.EnumType.__call__ = make
+        import zxingcpp""",
     "an error in awscrt": """
         from awscrt.auth import (
             AwsCredentialsProvider, AwsSigningAlgorithm, AwsSignatureType, AwsSigningConfig, aws_sign_request)
@@ -221,13 +240,15 @@ def test_every_pause_looks_at_the_record() -> None:
 
 
 SETTLES = """
-import sqlite3
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.core.errors import Unclear
 enable, delete = Iam.enable, Iam.delete
 
 def lost_enable(*_):
-    lose()
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as interrupted:
+        raised = interrupted
     raise {error}
 
 def lost_delete(self, serial):
@@ -248,7 +269,10 @@ def settle(mfa_kit: MfaKit, user: str, recipient: str, *, error: str, again: str
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("error", ["RuntimeError", "Unclear('no answer', 'try again')", "KeyboardInterrupt"])
+ERRORS = ("RuntimeError", "RuntimeError from raised", "Unclear('no answer', 'try again')", "KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("error", ERRORS)
 def test_a_lost_ctrl_c_does_not_end_the_settling(
     error: str, mfa_kit: MfaKit, user: str, recipient: str, lab: Lab
 ) -> None:

@@ -62,6 +62,7 @@ def run(job):
     if job["tty"]:
         os.open(job["tty"], os.O_RDWR)  # the terminal of this session from now on
     sys.argv[1:] = job["words"]
+    faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
     from mfa_kit.cli import main
     command = main.run
