@@ -12,6 +12,7 @@ from pyrage.x25519 import Identity
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.oath.card import CredentialOptions, OathCard
 from mfa_kit.adapters.oath.keys import Keys
+from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import Caller, Intent, Method
 from mfa_kit.core.otp import Created, Secret, Seed
 from mfa_kit.enrollment.ports import Desk
@@ -50,10 +51,10 @@ def keys_of(notes: Notes, cut: Cut | None) -> Keys:
 
 
 def only(keys: Keys) -> OathKey:
-    """Return the one key that is plugged in."""
+    """Return the one key that is plugged in. A key that is pulled during the look is not found."""
     found, wrong = keys.look()
-    if wrong:
-        raise wrong[0]
+    if not found:
+        raise wrong[0] if wrong else DeviceFault("no key is plugged in", "plug it in and try again")
     (key,) = found
     return key
 
