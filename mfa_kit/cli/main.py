@@ -414,6 +414,7 @@ def main() -> None:
     heard = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
     if heard:
         signal.signal(signal.SIGINT, INTERRUPTS.arrive)
+        sys.meta_path.insert(0, INTERRUPTS)  # libraries take up to a second to load
     _fill()
     try:
         code = run()

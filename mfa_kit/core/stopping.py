@@ -49,11 +49,13 @@ class Interrupts:
         code calls `std::terminate`.
         """
         self._arrived += 1
-        while frame:
-            if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
-                return
-            frame = frame.f_back
-        raise Interrupted(self._arrived)
+        if not _loads_extension(frame):
+            raise Interrupted(self._arrived)
+
+    def find_spec(self, *_: object) -> None:
+        """Call `check`, and find no module. In `sys.meta_path`, this is called before each module is imported."""
+        if self._known != self._arrived and not _loads_extension(sys._getframe()):  # noqa: SLF001 - the only way to get it
+            self.check()
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if Ctrl-C was lost."""
@@ -100,6 +102,13 @@ class Interrupts:
         while error and not (isinstance(error, Interrupted) and error.number == self._arrived):
             error = error.__context__
         return error is None
+
+
+def _loads_extension(frame: FrameType | None) -> bool:
+    """Return whether a frame, or one of its callers, loads an extension module."""
+    while frame and not frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
+        frame = frame.f_back
+    return frame is not None
 
 
 INTERRUPTS = Interrupts()

@@ -132,6 +132,12 @@ WAITS = {
         results = Places(lambda _: stop.wait(LASTS), number=1).work_through([1], on_error=stop.set)
         lose()
         next(results)""",
+    "a module to import": """
+        folder = Path(os.environ["FOLDER"])
+        (folder / "slow.py").write_text(f"import time, os; time.sleep({LASTS})")
+        sys.path.insert(0, str(folder))
+        lose()
+        import slow""",
     "a user of an account": """
         from mfa_kit.core.stopping import Stop
         from mfa_kit.wiring.organization import UserThreads

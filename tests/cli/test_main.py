@@ -473,6 +473,7 @@ def test_the_process_ends_with_the_code_of_the_command(monkeypatch: pytest.Monke
     """Only `main` ends the process."""
     monkeypatch.setattr(sys, "argv", ["mfa-kit", "sing"])
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the tests keep their own handler
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     with pytest.raises(SystemExit) as caught:
         main.main()
     assert caught.value.code == 2

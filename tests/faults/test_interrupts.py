@@ -282,7 +282,8 @@ class Net:
             assert not process.ended_within(0.01), process.said("err")
         moment = began + self.chance.random() * kind.lasts
         if not process.ended_within(moment - time.monotonic()):
-            os.kill(process.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGINT)
         sent = time.monotonic()
         ended = process.ended_within(LIMIT)
         if (over := process.marked("ended")) and over < sent:
