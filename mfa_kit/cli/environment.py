@@ -56,6 +56,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *(
             "--yes",
             "--accept-lockout",
+            "--accept-label",
             "--accept-unrecorded",
             "--allow-older",
             "--erase-oath",
