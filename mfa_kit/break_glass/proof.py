@@ -16,6 +16,7 @@ from mfa_kit.core.otp import Secret
 
 ACCEPT = "accept the folder with --accept-unrecorded, which asks for its whole recipient"
 FIND_MAKER = f"find out who made the folder, and if it is good, {ACCEPT}"
+FIND_GROUP = f"use the folder with the right custodians, or if this is the one, {ACCEPT}"
 READ = (
     "read the recipient with `mfa-kit break-glass status` on the computer that made the folder, or in manifest.json in "
     "the copies of two other custodians, and compare the custodians there too"
@@ -30,7 +31,7 @@ class Doubt:
     fault: IntegrityFault
 
 
-def fault_of(glass: Glass, records: Iterable[Record]) -> IntegrityFault | None:
+def fault_of(glass: Glass, records: Iterable[Record]) -> Unrecorded | None:
     """Return None if the last SEALED record of this role and computer has the custodians of a folder, else an error.
 
     Records of others prove nothing, because each computer that shares the ledger can write them. But a later one with
@@ -46,23 +47,15 @@ def fault_of(glass: Glass, records: Iterable[Record]) -> IntegrityFault | None:
                 other = record
     where, group = glass.folder / FILE, glass.manifest.group
     written = (group.threshold, {custodian.name: custodian.key for custodian in group.custodians})
-    differs, others_differ = own and _group(own) != written, other and _group(other) != written
-    if differs and (other is None or others_differ):
-        return IntegrityFault(
-            f"{where} has other custodians or another threshold than the ledger",
-            "find out who changed the file, and use another copy of the folder",
-        )
     if own and other:
         return Unrecorded(
             f"{_writer(other)} recorded other custodians or another threshold for the identity in {where} than "
             f"{_writer(own)} before",
-            f"find out which group is right, then {ACCEPT}",
+            FIND_GROUP,
         )
-    if other and others_differ:
-        return Unrecorded(
-            f"{where} has other custodians or another threshold than {_writer(other)} recorded",
-            f"find out which group is right, then {ACCEPT}",
-        )
+    if (recorded := own or other) and _group(recorded) != written:
+        writer = "this computer" if own else _writer(recorded)
+        return Unrecorded(f"{where} has other custodians or another threshold than {writer} recorded last", FIND_GROUP)
     if own is None:
         return Unrecorded(f"this computer did not record who the custodians in {where} are", FIND_MAKER)
     return None

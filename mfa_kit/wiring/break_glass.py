@@ -21,7 +21,7 @@ from mfa_kit.break_glass.manifest import FILE, Glass, Manifest
 from mfa_kit.break_glass.meeting import Meeting, hold
 from mfa_kit.break_glass.proof import Doubt, accept_folder, fault_of
 from mfa_kit.break_glass.uses import Record
-from mfa_kit.core.errors import Unrecorded, UsageFault
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import GlassAction, backup_name, run_id, run_time
 from mfa_kit.core.otp import Seed
@@ -82,18 +82,12 @@ def records(settings: Settings) -> list[Record]:
 
 
 def find_glass(settings: Settings, folder: Path | None) -> Glass:
-    """Return a folder as `locate_glass` does. Print a warning if the ledger does not prove who its custodians are.
-
-    Raise IntegrityFault if the ledger has other custodians.
-    """
+    """Return a folder as `locate_glass` does. Print a warning if the ledger does not prove who its custodians are."""
     glass = locate_glass(folder)
-    fault = fault_of(glass, records(settings))
-    if isinstance(fault, Unrecorded):
+    if fault := fault_of(glass, records(settings)):
         settings.progress.alert(
             f"{fault}, so check them yourself: mfa-kit break-glass status --dir {quote(str(glass.folder))}"
         )
-    elif fault:
-        raise fault
     return glass
 
 

@@ -21,7 +21,7 @@ from mfa_kit.break_glass.manifest import Glass, Manifest
 from mfa_kit.break_glass.proof import choose_rotation, fault_of
 from mfa_kit.break_glass.rotating import plan_rotation
 from mfa_kit.break_glass.uses import Record, due, last
-from mfa_kit.core.errors import IntegrityFault, OthersSeal, Unrecorded, UsageFault
+from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.models import Backup, GlassAction, backup_name
 from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
@@ -257,22 +257,19 @@ def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, list[Gl
     """Yield the old folder of a rotation, and the folders that say that they replace its identity.
 
     The old folder is locked until the context ends. Raise UsageFault if a rotation of the old folder's identity was
-    completed already. Raise IntegrityFault if another process is rotating this identity, if the old folder of an
-    unfinished rotation is missing, or if the ledger has other custodians than the old folder.
+    completed already. Raise IntegrityFault if another process is rotating this identity, or if the old folder of an
+    unfinished rotation is missing.
     """
     old = old_glass(settings, glass)
     with alone(old.folder):
         later = [each for each in folders_beside(old.folder) if each.manifest.replaces == old.manifest.recipient]
-        uses = records(settings)
+        recorded = {use.recipient for use in records(settings) if use.own and use.action is GlassAction.SEALED}
         for new in later[::-1]:
-            if not isinstance(fault_of(new, uses), Unrecorded) and not _unfinished(settings, new.manifest):
+            if new.manifest.recipient in recorded and not _unfinished(settings, new.manifest):
                 raise UsageFault(
                     f"the identity in {old.folder} was rotated already",
                     f"name the new folder: --dir {quote(str(new.folder))}",
                 )
-        fault = fault_of(old, uses)
-        if fault and not isinstance(fault, Unrecorded):
-            raise fault
         yield old, later
 
 

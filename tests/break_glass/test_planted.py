@@ -21,8 +21,10 @@ from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.break_glass.custodians import Custodian, Group
 from mfa_kit.break_glass.manifest import Manifest
 from mfa_kit.break_glass.uses import Record
+from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import GlassAction
 from mfa_kit.core.otp import Secret
+from mfa_kit.wiring import break_glass
 from tests.break_glass.conftest import Desk, Typed
 from tests.conftest import ROOT, judge, local
 from tests.ledgers import open_at
@@ -325,6 +327,29 @@ def test_a_new_group_needs_a_recorded_folder(desk: Desk, typed: Typed) -> None:
         [GlassAction.SEALED] * 2,
     )
     assert desk.glass("rotate", *desk.here("dave"))["outcome"] == "rotated"
+
+
+def test_a_folder_can_be_accepted_if_the_next_one_was_never_written(
+    desk: Desk, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full after the new custodians were recorded. Until then, the identity can still be opened."""
+
+    def fail(place: Path, _: object) -> None:
+        raise IntegrityFault(f"{place} cannot be written", "")
+
+    row = desk.create(2, THREE)
+    desk.sealed("root", row["recipient"])
+    here = desk.here("alice", "bob")
+    with monkeypatch.context() as patch:
+        patch.setattr(break_glass, "write_folder", fail)
+        assert desk.run("break-glass", "custodians", *here, *desk.group(1, ["dave"])).code == 5
+    drilled = desk.run("break-glass", "drill", *here)
+    assert (drilled.code, "so check them yourself" in drilled.err) == (0, True)
+    done = desk.run("break-glass", "rotate", *here)
+    told = " ".join(done.err.split())
+    assert (done.code, "other custodians or another threshold than this computer recorded last" in told) == (5, True)
+    typed(row["recipient"])
+    assert desk.glass("rotate", *here, "--accept-unrecorded")["outcome"] == "rotated"
 
 
 FORMS: dict[str, Callable[[str], tuple[object, object]]] = {
