@@ -7,9 +7,11 @@ import json
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyrage
@@ -350,6 +352,16 @@ def test_a_folder_can_be_accepted_if_the_next_one_was_never_written(
     assert (done.code, "other custodians or another threshold than this computer recorded last" in told) == (5, True)
     typed(row["recipient"])
     assert desk.glass("rotate", *here, "--accept-unrecorded")["outcome"] == "rotated"
+
+
+def test_the_last_record_counts_if_the_clock_was_set_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The computer's clock was ahead when the first group was recorded."""
+    with monkeypatch.context() as patch:
+        patch.setattr(break_glass, "time", SimpleNamespace(time=lambda: time.time() + 86400))
+        desk.create(2, THREE)
+    desk.glass("custodians", *desk.here("alice", "bob"), *desk.group(1, ["dave"]))
+    assert desk.glass("status")["custodians"] == ["dave"]
+    assert desk.glass("rotate", *desk.here("dave"))["outcome"] == "rotated"
 
 
 FORMS: dict[str, Callable[[str], tuple[object, object]]] = {

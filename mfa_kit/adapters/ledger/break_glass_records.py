@@ -10,7 +10,7 @@ from mfa_kit.core.models import GlassAction
 INSERT = """
     insert into break_glass (at, recipient, action, custodians, threshold, backups) values ($1, $2, $3, $4, $5, $6)
 """
-SELECT = "select at, recipient, action, custodians, threshold, backups, {} from break_glass order by at, id"
+SELECT = "select at, recipient, action, custodians, threshold, backups, {} from break_glass order by {}"
 # Who wrote a row: the role, the computer, and whether both are those of this session.
 WRITER = "role, computer, case when role = session_user and computer = my_computer() then 1 else 0 end"
 
@@ -32,9 +32,10 @@ class BreakGlassRecords:
 
     def all(self) -> list[Record]:
         """Return all records, oldest first. Raise IntegrityFault if a row is damaged."""
-        writer = WRITER if self._tables.shared else "'', '', 1"
+        # A computer's own clock may be set back. Only in a shared ledger, an older row may have been copied later.
+        writer, order = (WRITER, "at, id") if self._tables.shared else ("'', '', 1", "id")
         rows = self._tables.select(
-            SELECT.format(writer), types="time text action names integer integer text text integer"
+            SELECT.format(writer, order), types="time text action names integer integer text text integer"
         )
         return [
             Record(
