@@ -3,6 +3,7 @@
 import math
 import time
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -87,5 +88,9 @@ class PlaceType(click.ParamType[Place]):
     name = "place"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
-        """Return the path or the S3 URL. Raise UsageFault for an invalid S3 URL, and for any other URL."""
-        return parse_place(value) if isinstance(value, str) else value
+        """Return the path or the S3 URL. Raise UsageFault for an invalid S3 URL, and for any other URL.
+
+        If the path has a part `..`, return it without this part, because the last parts of a path name a backup.
+        """
+        place = parse_place(value) if isinstance(value, str) else value
+        return place.parent.resolve() / place.name if isinstance(place, Path) and ".." in place.parts else place

@@ -145,6 +145,16 @@ def test_a_file_elsewhere_is_named_by_its_label(folder: str, desk: MfaKit, old: 
     assert f"named only by its label 'Amazon Web Services:erin@{ACCOUNT}'" in shown.err
 
 
+def test_a_path_with_two_dots_names_its_backup(
+    desk: MfaKit, old: Pair, swapped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In dave's folder, `../dave/FILE` is the backup of dave."""
+    monkeypatch.chdir(swapped.parent)
+    for words in (["verify"], ["show", "-o", "qr.png"]):
+        done = desk.run("backup", *words, f"../dave/{swapped.name}", "-i", old.file)
+        assert (done.code, "is not the backup of dave of dave" in " ".join((done.out + done.err).split())) == (5, True)
+
+
 def test_one_named_file_is_accepted(desk: MfaKit, old: Pair, new: Pair, swapped: Path, tmp_path: Path) -> None:
     """`--accept-label` works for each command, says what it accepted, and re-encrypts no other file."""
     erin = next(swapped.parents[1].glob("erin/*"))
