@@ -14,13 +14,14 @@ from mfa_kit.core.places import Place
 class Verified:
     """The result of decrypting one backup: the label of its QR code and notes, or why the file cannot be used.
 
-    `remarks` says what was not checked.
+    `remarks` says what was not checked, and `hint` what to do about the fault.
     """
 
     file: Place
     label: str | None = None
     remarks: tuple[str, ...] = ()
     fault: str | None = None
+    hint: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -73,7 +74,7 @@ def verify_files(
             remarks = [opened.unchecked, _unrecorded_hash(opened, hashes)]
             yield Verified(file=file, label=opened.label, remarks=tuple(filter(None, remarks)), notes=opened.notes)
         except IntegrityFault as fault:
-            yield Verified(file=file, fault=str(fault))
+            yield Verified(file=file, fault=str(fault), hint=fault.hint)
 
 
 def _unrecorded_hash(opened: Opened, hashes: Mapping[str, Collection[str]]) -> str | None:
@@ -81,8 +82,9 @@ def _unrecorded_hash(opened: Opened, hashes: Mapping[str, Collection[str]]) -> s
     recorded = hashes.get(recorded_name(opened.file)) if opened.named else None
     if recorded is not None and opened.sha256 not in recorded:
         raise IntegrityFault(
-            f"{opened.file} is not the file that mfa-kit wrote: the ledger has another SHA-256",
-            "use another copy, or compare the backup with the device: mfa-kit backup drill FILE -i IDENTITY",
+            f"{opened.file} is not the file that mfa-kit wrote last: the ledger has another SHA-256",
+            "use another copy; encrypt an older copy of the folder again with backup rekey; to compare a file with its "
+            "device: mfa-kit backup drill FILE -i IDENTITY",
         )
     return "hash not recorded" if recorded is None else None
 

@@ -60,7 +60,7 @@ def test_a_file_that_mfa_kit_did_not_write_is_refused(desk: MfaKit, old: Pair) -
     picture = subprocess.run([judge("age"), "-d", "-i", old.file, file], check=True, capture_output=True).stdout
     file.write_bytes(pyrage.encrypt(picture, [pyrage.x25519.Recipient.from_str(old.recipient)]))
     [row] = verify(desk, "--all", "-i", old.file, code=5)
-    assert "is not the file that mfa-kit wrote: the ledger has another SHA-256" in row["fault"]
+    assert "is not the file that mfa-kit wrote last: the ledger has another SHA-256" in row["fault"]
 
 
 def test_a_file_without_a_recorded_hash_passes(desk: MfaKit, old: Pair) -> None:

@@ -27,6 +27,16 @@ def labeled(desk: MfaKit, label: str, recipient: str, *, account: str = ACCOUNT)
     return local(backup)
 
 
+def test_each_hint_is_printed_once(desk: MfaKit, old: Pair) -> None:
+    """Two backups are in the place of others, and a third is damaged."""
+    files = [local(sealed(desk, user, old.recipient)) for user in ("alice", "bob", "carol")]
+    for file, content in zip(files, (files[1].read_bytes(), files[0].read_bytes(), b"damaged"), strict=True):
+        file.write_bytes(content)
+    done = desk.run("backup", "verify", "--all", "-i", old.file)
+    hints = [line for line in done.err.splitlines() if line.startswith("try: ")]
+    assert (done.code, len(hints), "name it alone: --accept-label" in hints[0]) == (5, 2, True)
+
+
 @pytest.fixture
 def swapped(desk: MfaKit, old: Pair) -> Path:
     """Copy erin's backup over dave's, and return the path of dave's."""

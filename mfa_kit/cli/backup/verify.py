@@ -48,6 +48,8 @@ def verify(
     for each in tried:
         for note in each.notes:
             settings.progress.alert(f"note: {each.file}: {note}")
+    for hint in dict.fromkeys(each.hint for each in tried if each.hint):
+        settings.progress.alert(f"try: {hint}")
     rows = [
         {
             "file": str(each.file),
