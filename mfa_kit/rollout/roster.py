@@ -228,7 +228,7 @@ def _parse_serial(cell: str) -> str:
     if ROUNDED.fullmatch(cell):
         raise UsageFault(
             f"a spreadsheet rounded the serial number to {cell!a}",
-            "write the serial that is printed on the token, into a column of text",
+            "format the column as text, and write the serial that is printed on the token",
         )
     if not SERIAL.fullmatch(cell):
         raise UsageFault(f"{cell!a} is not a serial number", "use 9 to 256 letters, digits and +=/:,.@-")

@@ -33,12 +33,12 @@ SILENT = {WRONG, SURPLUS, "person", "recipient_source", "recipient_fetched", "re
 # A message names at most this many columns, each with at most this many characters.
 SHOWN, LONGEST_NAME = 10, 40
 SEPARATORS = ",;\t"
-# Matches the beginning of a JSON array or of the output of `aws iam list-users`. Any other JSON must have one object
-# per line.
-JSON_DOCUMENT = re.compile(r'\s*(\[|\{\s*"(Users|UserDetailList)"\s*:)')
 IAM_USER = "UserName"
 # The keys of an answer of the AWS CLI that is not complete.
 CUT_OFF = ("IsTruncated", "NextToken", "Marker")
+# Matches the beginning of a JSON array or of the output of `aws iam list-users`, whose keys some programs sort. Any
+# other JSON must have one object per line.
+JSON_DOCUMENT = re.compile(rf'\s*(\[|\{{\s*"(Users|\w+DetailList|{"|".join(CUT_OFF)})"\s*:)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,17 @@ class _Columns:
         if cell and column not in self.names and column not in SILENT:
             self.unread[cell] = None
         return column
+
+    def find_clash(self, cells: Sequence[str], columns: Sequence[str]) -> str:
+        """Return a column that several cells of a header mean, and these cells, or "".
+
+        `columns` has the column that each cell means.
+        """
+        for name in self.names:
+            same = [one_line(cell) for cell, column in zip(cells, columns, strict=True) if column == name]
+            if len(same) > 1:
+                return f"{name}: {', '.join(same)}"
+        return ""
 
 
 def read_rows(text: str, *, also: Collection[str] = ()) -> ReadRoster:
@@ -171,10 +182,10 @@ def _json_row(number: int, found: object, columns: _Columns, *, unit: str = "lin
     if IAM_USER in found:  # its other fields have names of IAM, such as Path, which is not the device's path
         named = {"user": found[IAM_USER], **found}
     else:
-        named = {columns.find(name): value for name, value in found.items()}
-        if len(named) < len(found):
-            what = "two of its fields have the same meaning"
-            return CellFault(line=number, column=None, what=what, cells={}, unit=unit)
+        names = [columns.find(name) for name in found]
+        if clash := columns.find_clash([*found], names):
+            return CellFault(line=number, column=None, what=f"two of its fields mean {clash}", cells={}, unit=unit)
+        named = dict(zip(names, found.values(), strict=True))
     _check_name(named)
     values = {
         name: _join_tags(named[name]) if name == "tags" else named[name] for name in columns.names if name in named
@@ -238,15 +249,16 @@ def split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
 
 
 def _header(cells: Sequence[str], line: int, columns: _Columns) -> list[str]:
-    names = [columns.find(plain_cell(cell)) for cell in cells]
+    cells = [plain_cell(cell) for cell in cells]
+    names = [columns.find(cell) for cell in cells]
     if "user" not in names:
         raise UsageFault(
             f"line {line}: the roster's header has no column 'user'",
             f"begin with a header of these columns, of which only 'user' is required: {','.join(COLUMNS)}",
         )
     _check_name(names)
-    if twice := [name for name in columns.names if names.count(name) > 1]:
-        raise UsageFault(f"the roster has the column {twice[0]} twice", "remove one of them")
+    if clash := columns.find_clash(cells, names):
+        raise UsageFault(f"two columns of the roster mean {clash}", "remove one of them, or give it another name")
     return names
 
 

@@ -112,7 +112,7 @@ def test_a_user_may_be_given_as_an_arn() -> None:
         ("", "is empty"),
         ("\n \n", "is empty"),
         ("name\nalice\n", "has no column 'user'"),
-        ("user,user\na,b\n", "column user twice"),
+        ("user,user\na,b\n", "two columns of the roster mean user: user, user"),
     ],
 )
 def test_text_that_is_not_a_roster_is_refused(text: str, said: str) -> None:
@@ -177,10 +177,10 @@ def test_other_names_of_columns_are_understood() -> None:
         cells = "alice,oath,a1,age1abc,a@example.com"
         assert read(f"{names}\n{cells}\n") == Roster(rows=[row], faults=[])
         assert read(json.dumps(dict(zip(names.split(","), cells.split(","), strict=True)))).rows == [row]
-    with pytest.raises(UsageFault, match="column email twice"):
+    with pytest.raises(UsageFault, match="two columns of the roster mean email: mail, E-Mail"):
         read("user,mail,E-Mail\na,b,c\n")
     (fault,) = read('{"user": "a", "mail": "b@c", "E-Mail": "d@e"}').faults
-    assert fault.what == "two of its fields have the same meaning"
+    assert fault.what == "two of its fields mean email: mail, E-Mail"
 
 
 @pytest.mark.parametrize("text", ["user,name\nalice,Peter\n", '{"user": "alice", "name": "Peter"}', "USER;Name\na;b\n"])
@@ -210,7 +210,7 @@ def test_the_consoles_file_of_new_users_is_a_roster() -> None:
     """Its column is called `User name`. It may have keys. An additional column `user` is an error."""
     for rest in ("Password,Console sign-in URL", "Password,Access key ID,Secret access key,Console login link"):
         assert [row.user for row in read(f"\ufeffUser name,{rest}\r\nalice,hunter2,x\r\n").rows] == ["alice"]
-    with pytest.raises(UsageFault, match="column user twice"):
+    with pytest.raises(UsageFault, match="two columns of the roster mean user: User name, user"):
         read("User name,user\nalice,bob\n")
 
 

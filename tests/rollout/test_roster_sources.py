@@ -33,10 +33,12 @@ def test_lists_of_the_aws_cli_are_rosters(found: object, indent: int | None) -> 
 
 
 @pytest.mark.parametrize("more", [{"NextToken": "eyJNYXJrZXIi"}, {"IsTruncated": True}, {"Marker": "AAE"}])
-def test_a_list_that_was_cut_off_is_refused(more: dict[str, object]) -> None:
-    """`aws iam list-users --max-items 2` adds NextToken, and --no-paginate IAM's own fields."""
+@pytest.mark.parametrize("indent", [None, 4])
+@pytest.mark.parametrize("sort_keys", [False, True])
+def test_a_list_that_was_cut_off_is_refused(more: dict[str, object], indent: int | None, *, sort_keys: bool) -> None:
+    """`aws iam list-users --max-items 2` adds NextToken, and --no-paginate IAM's own fields. `jq -S` sorts them."""
     with pytest.raises(UsageFault, match="the list of users was cut off") as caught:
-        read(json.dumps({"Users": USERS, **more}))
+        read(json.dumps({"Users": USERS, **more}, indent=indent, sort_keys=sort_keys))
     assert "without --max-items" in caught.value.hint
     assert len(read(json.dumps({"Users": USERS, "IsTruncated": False, "NextToken": None})).rows) == 2
 
@@ -47,11 +49,12 @@ def test_the_fields_of_iam_are_not_reported_as_unread() -> None:
 
 
 @pytest.mark.parametrize("indent", [None, 4])
-def test_authorization_details_are_refused_with_the_reason(indent: int | None) -> None:
+@pytest.mark.parametrize("sort_keys", [False, True])
+def test_authorization_details_are_refused_with_the_reason(indent: int | None, *, sort_keys: bool) -> None:
     """The message names the command whose output is a roster."""
     details = {"UserDetailList": USERS, "GroupDetailList": [], "RoleDetailList": [], "Policies": []}
     with pytest.raises(UsageFault, match="the output of `aws iam get-account-authorization-details`") as caught:
-        read(json.dumps(details, indent=indent))
+        read(json.dumps(details, indent=indent, sort_keys=sort_keys))
     assert caught.value.hint == "use: aws iam list-users"
 
 
