@@ -27,8 +27,8 @@ def parse_public_key(text: str) -> str:
     try:
         read_recipients([key])
     except UsageFault as error:
-        what = "it is not a public key" if text in str(error) or key in str(error) else str(error)
-        raise UsageFault(what, error.hint) from None
+        _, quoted, reason = str(error).partition(f"-r {key} ")
+        raise UsageFault(f"it {reason}" if quoted else str(error), error.hint) from None
     return key
 
 

@@ -9,6 +9,7 @@ import pyrage
 import pytest
 
 from mfa_kit.lab.aws.server import Lab
+from tests.age_plugin_demo import bech32
 from tests.conftest import MfaKit
 from tests.lab.client import Aws
 from tests.rollout.conftest import Rollout
@@ -104,6 +105,22 @@ def test_a_roster_with_errors_stops_the_plan(rollout: Rollout, people: People) -
     assert "SECRET" not in done.err.replace("identity, which is secret", "")
     assert not rollout.file.exists()
     assert len(rollout.lab.calls) == since
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("ecdsa-sha2-nistp256 AAAA", "it is not a recipient: ecdsa-sha2-nistp256 keys cannot decrypt a file"),
+        ("ssh-ed25519 AAAA", "it is not a recipient: the key is damaged or was cut off"),
+        (bech32("age1demo", b"x"), "it needs age-plugin-demo, which the configuration file does not allow"),
+        ("age1wrong", "it is not a recipient;"),
+    ],
+)
+def test_the_reason_why_a_users_key_is_not_a_recipient_is_named(rollout: Rollout, key: str, why: str) -> None:
+    """The key itself is not quoted, because it may be a private key."""
+    done = rollout.desk.run("rollout", "plan", rollout.roster(f"alice,{key}"), "-o", rollout.file)
+    assert (done.code, f"note: line 2, recipient: {why}" in done.err) == (2, True), done.err
+    assert key not in done.err
 
 
 def test_wrong_rows_can_be_skipped_and_corrected(rollout: Rollout, people: People) -> None:
