@@ -230,3 +230,11 @@ def test_what_excel_keeps_as_text_is_read_as_text(cell: str, line: str) -> None:
 def test_a_serial_with_a_fraction_or_an_exponent_was_rounded(serial: str) -> None:
     with pytest.raises(IntegrityFault, match="a spreadsheet rounded a number in this row"):
         boxes.read(f"serial,secret,type\n{serial},{SEED},totp\n".encode(), wanted=Encoding.HEX)
+
+
+def test_a_row_with_an_empty_type_is_not_taken_for_an_event_token() -> None:
+    """Only a time token has a time interval. Without one, the type is unknown."""
+    rows = f"serial,secret,type,time interval\nT1,{SEED},,60\nT2,{SEED[:-1]}e,hotp,\nT3,{SEED[:-1]}d,,\n"
+    (reading,) = boxes.read(rows.encode(), wanted=Encoding.HEX).readings
+    assert [(key.token.factor, key.token.period) for key in reading.keys] == [(Factor.TOTP, 60), (Factor.HOTP, 30)]
+    assert [(row.where, row.reason) for row in reading.dropped] == [("line 4", "the type is missing")]

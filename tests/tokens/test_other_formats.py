@@ -133,7 +133,7 @@ def test_a_row_without_a_type_is_reported_wherever_it_is(row: str) -> None:
         "rows without a type, such as line 5, are read as HOTP; for TOTP write serial,seed,totp,6,30",
     )
     assert [key.token.factor for key in found.readings[0].keys] == [Factor.TOTP, Factor.HOTP, Factor.HOTP]
-    assert boxes.read(f"{rows}T9\n".encode(), wanted=Encoding.HEX).notes == ()
+    assert boxes.read(f"{rows}T9\nT10,\n".encode(), wanted=Encoding.HEX).notes == ()
 
 
 @pytest.mark.slow
@@ -156,16 +156,30 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 500_000)
     assert done.stdout == "this JSON has too many values\nTrue\n"
 
 
-def test_the_export_of_an_authenticator_app_is_named() -> None:
-    """Its text, as a scanner of QR codes shows it, is not a table."""
-    with pytest.raises(UsageFault, match="this file is an export of an authenticator app, which has no display tokens"):
-        boxes.read(b"otpauth-migration://offline?data=CjEKCkhlbGxvId6tvu8SGEV4YW1wbGU%3D\n")
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("before", ["", "\r\n "])
+def test_the_export_of_an_authenticator_app_is_named(coding: str, before: str) -> None:
+    """Its text, as a scanner of QR codes shows it, is not a table. PowerShell writes UTF-16."""
+    text = before + "otpauth-migration://offline?data=CjEKCkhlbGxvId6tvu8SGEV4YW1wbGU%3D\n"
+    for content in (text.encode(coding), text.upper().encode(coding)):
+        with pytest.raises(
+            UsageFault, match="an export of an authenticator app, which has no display tokens"
+        ) as caught:
+            boxes.read(content)
+        assert caught.value.hint.endswith("--image FILE")
 
 
-def test_the_export_of_a_password_manager_is_named() -> None:
-    """KeePassXC writes these columns. The seeds are in key URIs, which are another format."""
-    header = '"Group","Title","Username","Password","URL","Notes","TOTP","Icon","Last Modified","Created"'
-    row = '"Root","AWS","alice","hunter2","","","otpauth://totp/AWS:alice?secret=JBSWY3DPEHPK3PXP","0","",""'
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("Group,Title,Username,Password,URL,Notes,TOTP", "Root,AWS,alice,hunter2,,,{}"),  # KeePassXC
+        ("folder,type,name,login_username,login_password,login_totp", ",login,AWS,alice,hunter2,{}"),  # Bitwarden
+        ("url,username,password,totp,extra,name", "https://x,alice,hunter2,{},,AWS"),  # LastPass
+    ],
+)
+def test_the_export_of_a_password_manager_is_named(header: str, row: str) -> None:
+    """The seeds are in key URIs, which are another format."""
+    row = row.format("otpauth://totp/AWS:alice?secret=JBSWY3DPEHPK3PXP")
     with pytest.raises(UsageFault, match="an export of a password manager, such as KeePassXC") as caught:
         boxes.read(f"{header}\n{row}\n".encode())
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"

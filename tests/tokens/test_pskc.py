@@ -407,3 +407,7 @@ def test_a_hash_in_an_attribute_is_read_in_every_container() -> None:
     changed = re.sub(rb"<pskc:Suite>.*?</pskc:Suite>", b'<pskc:Suite hashalgo="sha256"/>', content)
     assert changed != content
     assert boxes.keys(changed)[0].token.digest == "sha256"
+    with pytest.raises(IntegrityFault, match="its hash is not one of"):
+        boxes.read(changed.replace(b'hashalgo="sha256"/>', b'hashalgo="sha256">HMAC-SHA1</pskc:Suite>'))
+    agreeing = changed.replace(b'hashalgo="sha256"/>', b'hashalgo="sha256">HMAC-SHA256</pskc:Suite>')
+    assert boxes.keys(agreeing)[0].token.digest == "sha256"

@@ -29,12 +29,9 @@ WRAPPED = (
     (b"-----BEGIN PGP", "encrypted with PGP", "decrypt it: gpg --decrypt FILE"),
     (b"age-encryption.org/", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
     (b"-----BEGIN AGE", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
-    (
-        b"otpauth-migration://",
-        "an export of an authenticator app, which has no display tokens",
-        "make a backup of a device: mfa-kit backup add USER --image PICTURE",
-    ),
 )
+# The beginning of an export of Google Authenticator.
+MIGRATION = "otpauth-migration:"
 
 # Matches an entry of a SafeWord .dat file, whose format is LDIF. mfa-kit does not read such files, because they do not
 # contain the state of a token's counter or clock.
@@ -83,12 +80,18 @@ def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encodi
 
     `unlock` asks for the passphrase or key that decrypts the file, `now` is in Unix seconds, and `wanted` is the
     encoding that the user gave, or None. Raise IntegrityFault if the file is damaged, is not a seed file or has no
-    usable token. Raise UsageFault if it cannot be decrypted, is one of WRAPPED, or is SafeWord's .dat file.
+    usable token. Raise UsageFault if it cannot be decrypted, is one of WRAPPED, or is SafeWord's .dat file or an app's
+    export.
     """
     for magic, what, hint in WRAPPED:
         if content.startswith(magic):
             raise UsageFault(f"this file is {what}", hint)
     text = decode_text(content)
+    if text.lstrip().lower().startswith(MIGRATION):
+        raise UsageFault(
+            "this file is an export of an authenticator app, which has no display tokens",
+            "make a backup of a device: mfa-kit backup add USER --image FILE",
+        )
     if SAFEWORD.search(text):
         raise UsageFault(
             "this is a .dat file of SafeWord, which mfa-kit does not read", "ask the vendor for PSKC or CSV"

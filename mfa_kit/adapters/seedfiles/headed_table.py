@@ -195,11 +195,11 @@ def _algorithm(cells: Mapping[str, str], columns: Mapping[str, int]) -> tuple[Fa
     """Return the type and the hash of a row. Raise ValueError if its cells contradict each other."""
     named = cells.get("algorithm", "")
     is_type = IDENTIFIER.fullmatch(named.lower()) is not None
-    types = {factor_named(cells.get("factor", ""))} if "factor" in columns else set()
-    types |= {factor_named(named)} if is_type else set()
+    types = {factor_named(name) for name in (cells.get("factor", ""), named if is_type else "") if name}
     digests = {digest_named(each) for each in (cells.get("digest", ""), "" if is_type else named) if each}
     if len(types) > 1 or len(digests) > 1:
         raise ValueError("two of its cells contradict each other")
     if not types and not cells.get("period"):
-        raise ValueError("the time interval is missing" if "period" in columns else "the type is missing")
+        timed = "period" in columns and "factor" not in columns
+        raise ValueError("the time interval is missing" if timed else "the type is missing")
     return next(iter(types), Factor.TOTP), next(iter(digests), "sha1")

@@ -134,7 +134,9 @@ def _unambiguous(root: Element) -> None:
     if root.tag == LOWER:
         _restore_names(root)
     for suite in root.iter("Suite"):
-        suite.text = suite.text if text_of(suite) else suite.get("hashalgo")
+        # Two different hashes become a text that names no hash.
+        digests = {digest_named(name) for name in (text_of(suite), suite.get("hashalgo", "")) if name}
+        suite.text = " ".join(sorted(digests))
     number = 0
     for element in root.iter():
         number += element.tag == "Key"

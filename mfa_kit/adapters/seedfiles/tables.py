@@ -33,8 +33,8 @@ WITH_USERS, USER_CELLS = 2, 3
 PINGS = "its third value must be a type, not a number as in PingID's files: write serial,seed,hotp,6,COUNTER"
 UNTYPED = "rows without a type, such as {}, are read as HOTP; for TOTP write serial,seed,totp,6,30"
 TYPE = 2  # the index of the cell with the type
-# Columns of KeePassXC's CSV export. Other password managers have most of them too.
-PASSWORDS = {"title", "username", "password"}
+# Columns that the exports of password managers have. Bitwarden's begin with `login_`.
+PASSWORDS = {"username", "password"}
 
 Rows = Iterator[SeedRow | DroppedRow | None]
 
@@ -66,10 +66,10 @@ def read_table(contents: Contents) -> SeedFile:
     """
     table = list(split_rows(contents.text))
     first = _first_row(table)
-    if {cell.lower() for cell in first} >= PASSWORDS:
+    if {cell.lower().removeprefix("login_") for cell in first} >= PASSWORDS:
         raise UsageFault(
             "this file is an export of a password manager, such as KeePassXC",
-            "write the key URIs (otpauth://) of its column TOTP into a file, one per line",
+            "write its key URIs (otpauth://) into a file, one per line",
         )
     layout = next((each for each in LAYOUTS if each.recognizes(first)), BARE)
     if layout is BARE and _version(contents.text) == WITH_USERS:
@@ -138,9 +138,10 @@ def _bare(line: Line) -> SeedRow | DroppedRow:
 
 def _untyped(_: Cells, table: Sequence[Line]) -> Sequence[str]:
     """Return a note about the first row with a seed but without a type, or nothing if there is none."""
-    rows = ((where, cells) for where, cells in table if not isinstance(cells, DroppedRow))
-    first = next((where for where, cells in rows if len(cells) >= TYPE and not any(cells[TYPE : TYPE + 1])), None)
-    return (UNTYPED.format(first),) if first else ()
+    for where, cells in table:
+        if not isinstance(cells, DroppedRow) and any(cells[TYPE - 1 : TYPE]) and not any(cells[TYPE : TYPE + 1]):
+            return (UNTYPED.format(where),)
+    return ()
 
 
 BARE = TableLayout(
