@@ -1,7 +1,8 @@
-"""Protects the memory of this process from core dumps and from other processes."""
+"""Protects the memory of this process from core dumps and from other processes, and measures it."""
 
 import resource
 import sys
+from pathlib import Path
 
 if sys.platform == "win32":
     raise ImportError("not on Windows")
@@ -20,3 +21,12 @@ def harden() -> None:
         import ctypes  # noqa: PLC0415 - slow to load, and not needed to show help
 
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def memory_used() -> int:
+    """Return how many bytes of memory this process uses; without proc(5), the most that it has used so far."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -35,6 +35,7 @@ LAST_TIME = 253402300800.0
 TYPES: Mapping[str, Callable[[object], bool]] = {
     "text": lambda value: isinstance(value, str),
     "integer": lambda value: isinstance(value, int),
+    "boolean": lambda value: isinstance(value, bool),
     "time": is_time,
     "factor": lambda value: value in [*Factor],
     "action": lambda value: value in [*GlassAction],

@@ -207,11 +207,11 @@ class PostgresqlDatabase:
         def rows_of(*roles: str) -> list[SqlRow]:
             return session.run([(OF_ROLES.format(len(values) + 1) + sql, (*values, [*roles]))])
 
-        [[own]] = session.run([("select session_user::text", ())])
+        [own] = session.row("select session_user::text", types="text")
         sound = [own]
         for row in rows_of(own):
             convert(row)
-        for (role,) in session.run([(ROLES, (own,))]):
+        for (role,) in session.rows(ROLES, (own,), types="text"):
             try:
                 for row in rows_of(role):
                     convert(row)
@@ -253,7 +253,7 @@ class PostgresqlDatabase:
         End the process if another process has taken the lock.
         """
         if session not in self._held[run]:
-            [[entered]] = session.run([("select enter($1, $2)", (run, self._process))])
+            [entered] = session.row("select enter($1, $2)", (run, self._process), types="boolean")
             if not entered:
                 self._lose("another process has taken the run")
             self._held[run].add(session)
@@ -287,14 +287,14 @@ class PostgresqlDatabase:
 
     def _take(self, session: Session, run: str) -> bool:
         with self._using(session):
-            [[taken]] = session.run([("select take($1, $2)", (run, self._process))])
+            [taken] = session.row("select take($1, $2)", (run, self._process), types="boolean")
         if taken:
             self._held[run] = {session}
         return bool(taken)
 
     def _taken(self, session: Session, run: str, doing: str) -> IntegrityFault:
         with self._using(session):
-            [[holder]] = session.run([("select holder($1)", (run,))])
+            [holder] = session.row("select holder($1)", (run,), types="text?")
         if holder is None:
             return IntegrityFault(
                 f"the server was restarted, and the process that {doing} could still be running",

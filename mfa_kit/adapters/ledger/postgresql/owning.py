@@ -25,7 +25,7 @@ STATE = f"""
         (select count(*) from journal where {OPEN}),
         (select count(*) from pg_stat_activity where datname = current_database() and application_name like 'mfa-kit@%')
 """  # noqa: S608 - our own names
-
+STATE_TYPES = "text text text boolean boolean boolean time integer integer"
 
 # Selects what `mfa-kit doctor` checks besides settings: the privileges of the role, whether the session uses a Unix
 # socket, and the server's clock.
@@ -36,6 +36,7 @@ CONDITIONS = """
         (select client_addr is null from pg_stat_activity where pid = pg_backend_pid()),
         extract(epoch from clock_timestamp())::double precision
 """
+CONDITION_TYPES = "boolean boolean boolean boolean time"
 # Roles that got their privileges from an older version of `ledger grants` may not read the column `grace`.
 GRACE = "select grace from settings"
 MAY_READ_GRACE = "select has_column_privilege('settings', 'grace', 'select')"
@@ -155,18 +156,20 @@ class OwnedLedger:
         with self._session() as (session, address):
             check_version(session, address)
             sent = time.time()
-            [[owner, may_write, any_lock, socket, then]] = session.run([(CONDITIONS, ())])
+            owner, may_write, any_lock, socket, then = session.row(CONDITIONS, types=CONDITION_TYPES)
             received = time.time()
             conditions = LedgerConditions(
                 owner=owner,
                 may_write=may_write,
                 any_lock=any_lock,
-                settings=dict(session.run([(SETTING, ([*SETTINGS],))])),
+                settings=dict(session.rows(SETTING, ([*SETTINGS],), types="text text")),
                 socket=socket,
                 ahead=then - (sent + received) / 2,
                 accuracy=(received - sent) / 2,
             )
-            server, role, team, auditor, sees_all, tls, now, unfinished, sessions = session.run([(STATE, ())])[0]
+            state_row = session.row(STATE, types=STATE_TYPES)
+            server, role, team, auditor, sees_all, tls, now, unfinished, sessions = state_row
+            [may_read_grace] = session.row(MAY_READ_GRACE, types="boolean")
             state = LedgerState(
                 address=address.label,
                 server=server,
@@ -179,7 +182,7 @@ class OwnedLedger:
                 now=now,
                 unfinished=unfinished,
                 sessions=sessions,
-                grace=session.run([(GRACE, ())])[0][0] if session.run([(MAY_READ_GRACE, ())])[0][0] else None,
+                grace=session.row(GRACE, types="time")[0] if may_read_grace else None,
             )
             return state, conditions
 

@@ -25,7 +25,7 @@ def version_of(session: Session) -> int | None:
     """
     try:
         # The query names the schema, so that a role without access to it gets a permission error, not UndefinedTable.
-        [[number]] = session.run([("select max(number) from mfa_kit.version", ())])
+        [number] = session.row("select coalesce(max(number), 0) from mfa_kit.version", types="integer")
     except errors.UndefinedTable:
         return None
     return int(number)
@@ -61,10 +61,10 @@ def migrate(session: Session, address: Address, *, create: bool, grace: float | 
         database.execute("select pg_advisory_xact_lock($1)", (MIGRATION,))
         if create:
             database.execute(BEGIN)
-        [[there]] = database.execute("select to_regclass('mfa_kit.version') is not null").fetchall()
+        [there] = session.row("select to_regclass('mfa_kit.version') is not null", types="boolean")
         if not there:
             raise UsageFault(f"there is no ledger in {address.label}", "create it: mfa-kit ledger init")
-        [[number]] = database.execute("select coalesce(max(number), 0) from version").fetchall()
+        [number] = session.row("select coalesce(max(number), 0) from version", types="integer")
         for file in FILES[number:]:
             database.execute(file.read_bytes())
             database.execute("insert into version (number) values ($1)", (int(file.name[:4]),))

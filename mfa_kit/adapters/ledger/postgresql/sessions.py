@@ -3,15 +3,20 @@
 import logging
 import socket
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.types.string import TextLoader
 
+from mfa_kit.adapters.ledger.column_types import check_types
 from mfa_kit.adapters.ledger.postgresql.address import Address, check_one_server
-from mfa_kit.adapters.ledger.tables import SqlRow
+from mfa_kit.adapters.ledger.tables import DamagedRow, SqlRow
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.stopping import INTERRUPTS
+from mfa_kit.posix.hardening import memory_used
 
 # The caller reports a lost connection, so psycopg's own warning about it is dropped.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -25,6 +30,14 @@ NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
 # The SQLSTATEs of errors that the ledger's own functions raise. LOCK_LOST: the session does not hold the lock of the
 # run whose row it writes. NO_RUN: the lock to take has no valid name.
 LOCK_LOST, NO_RUN = "MK001", "MK002"
+# The largest answer to a statement, in bytes of memory. About 900,000 lines of the log are as large.
+LARGEST = 256 * 1024 * 1024
+# The memory is measured each time that libpq has read this many times from the socket. Most answers need one or two.
+EVERY = 16
+# How often psycopg checks for signals while it waits, in seconds.
+INTERVAL = 0.1
+MALFORMED = "an answer of the server does not have the expected form"
+T = TypeVar("T")
 UNSUPPORTED = "unsupported startup parameter"
 # A part of libpq's message if the server asks for a password in a way that `require_auth` excludes.
 EXCLUDED = "authentication method requirement"
@@ -33,6 +46,46 @@ EXCLUDED = "authentication method requirement"
 def describe(error: psycopg.Error) -> str:
     """Return the first line of an error, without the later lines, which can contain values of rows."""
     return (error.diag.message_primary or str(error) or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def _converting() -> Iterator[None]:
+    """Raise psycopg.InterfaceError for an answer that psycopg cannot convert.
+
+    Its converters raise errors of many classes. UnicodeEncodeError is about a value that was to be sent.
+    """
+    try:
+        yield
+    except (psycopg.Error, UnicodeEncodeError):
+        raise
+    except Exception:  # noqa: BLE001
+        raise psycopg.InterfaceError(MALFORMED) from None
+
+
+class _Connection(psycopg.Connection[SqlRow]):
+    """A connection that ends if libpq needs more than LARGEST bytes of memory for an answer."""
+
+    def wait(self, gen: PQGen[T], interval: float = INTERVAL, timeout: float | None = None) -> T:
+        """Run a generator of psycopg. It yields before libpq reads from the socket, and returns the result."""
+        with _converting():
+            return super().wait(self._watch(gen), interval, timeout)
+
+    def _watch(self, gen: PQGen[T]) -> PQGen[T]:
+        before, reads = 0, 0
+        try:
+            state = next(gen)
+            while True:
+                state = gen.send((yield state))
+                INTERRUPTS.check()  # Ctrl-C is lost while psycopg handles a notice
+                reads += 1
+                if reads % EVERY == 0:
+                    used = memory_used()
+                    before = before or used
+                    if used - before > LARGEST:
+                        self.close()
+                        raise psycopg.OperationalError(f"an answer of the server needs more than {LARGEST >> 20} MiB")
+        except StopIteration as end:
+            return cast("T", end.value)
 
 
 class Session:
@@ -49,7 +102,7 @@ class Session:
             "give the address of the PostgreSQL server itself",
         )
         try:
-            self._connection = psycopg.connect(
+            self._connection = _Connection.connect(
                 address.conninfo(socket.gethostname()), autocommit=True, cursor_factory=psycopg.RawCursor
             )
         except psycopg.OperationalError as error:
@@ -72,7 +125,7 @@ class Session:
                 f"{address.label} is PostgreSQL {version // 10000}, and a ledger needs 17 or newer",
                 "upgrade the server, or use another one",
             )
-        [[pid]] = self.run([("select pg_backend_pid()", ())])
+        [pid] = self.row("select pg_backend_pid()", types="integer")
         if pid != self._connection.info.backend_pid:
             raise pooler
 
@@ -112,6 +165,23 @@ class Session:
                 self._waiting = [*waiting, *self._waiting]
                 raise
 
+    def rows(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
+        """Run a select statement and return the rows. `types` names the type of each column, as in `check_types`.
+
+        Raise psycopg.Error if the rows have other types.
+        """
+        try:
+            return [*map(check_types(types), self.run([(sql, values)]))]
+        except DamagedRow:
+            raise psycopg.InterfaceError(MALFORMED) from None
+
+    def row(self, sql: str, values: Sequence[object] = (), *, types: str) -> SqlRow:
+        """Run a select statement and return its only row, as `rows` does. Raise psycopg.Error if it has another one."""
+        rows = self.rows(sql, values, types=types)
+        if len(rows) != 1:
+            raise psycopg.InterfaceError(MALFORMED)
+        return rows[0]
+
     def _send(self, statements: Sequence[Statement]) -> list[SqlRow]:
         if not statements:
             return []
@@ -124,7 +194,8 @@ class Session:
             with self._connection.pipeline():
                 cursors = [self._connection.execute(*each) for each in clean]
             cursor = cursors[-1]
-        return cursor.fetchall() if cursor.description else []
+        with _converting():
+            return cursor.fetchall() if cursor.description else []
 
     def close(self) -> None:
         """Run the statements that `wait` queued, and close the connection. This releases the session's locks."""
