@@ -23,6 +23,8 @@ SINGLE = 10 * 60
 # at most WITHIN steps, and the largest at most TOLERATED steps. Others have recorded that AWS accepts codes up to two
 # steps off at sign-in.
 TOLERATED = 2
+# The largest number of lines for one user. Each line takes some milliseconds, and each is another guess at the codes.
+MOST_LINES = 50
 FIX = "ask the user to let the phone set its time automatically, and to send two new codes with the time"
 AGAIN = "ask the user for two new codes, one after the other, and for the time"
 
@@ -67,8 +69,10 @@ def prove(lines: Sequence[ProofLine], seed: Seed, *, now: float, accept_unknown:
     """Return the proof of the first line that proves that the user's app works.
 
     `now` is AWS's time in Unix seconds. With `accept_unknown`, two codes without a time are enough. Raise Lockout with
-    the reason for each line if none of them is a proof.
+    the reason for each line if none of them is a proof, or if there are more than MOST_LINES lines.
     """
+    if len(lines) > MOST_LINES:
+        raise Lockout(f"the file has more than {MOST_LINES} lines for this user", "keep only the user's newest lines")
     refused: list[Lockout] = []
     for line in lines:
         try:

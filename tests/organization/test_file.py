@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -376,3 +377,14 @@ def test_a_tab_in_the_indentation_is_named(tmp_path: Path) -> None:
     path.write_text('accounts:\n- account_id: "000000000001\n')
     with pytest.raises(UsageFault, match="line 3: the file is not valid YAML") as error:
         read_accounts_file(path)
+
+
+@pytest.mark.parametrize("tag", ["", "!!int "])
+def test_a_long_number_in_base_60_takes_no_time(tag: str, tmp_path: Path) -> None:
+    """YAML 1.1 allows colons in integers. PyYAML takes minutes for one of a megabyte."""
+    file = tmp_path / "accounts.yaml"
+    file.write_text(f"vars: {{n: {tag}1{':1' * 500_000}}}\naccounts:\n- account_id: '{ONE}'\n", "utf-8")
+    began = time.process_time()
+    [account] = read_accounts_file(file)
+    assert account.id == ONE
+    assert time.process_time() - began < 5

@@ -1,6 +1,7 @@
 """Remote proofs: codes that users send, whose search, time and clock decide whether a device is enabled."""
 
 import json
+import signal
 import subprocess
 import unicodedata
 from collections.abc import Callable
@@ -326,6 +327,34 @@ def test_only_users_whose_app_works_get_their_device(rollout: Rollout, people: P
     assert holders(rollout, users) == [good, single, unclear]
     table = rollout.desk.run("rollout", "remind", rollout.file, "--output", "json").out
     assert [row["user"] for row in json.loads(table)["rows"]] == [slow, fast, other, silent]
+
+
+@pytest.mark.slow
+def test_a_user_with_very_many_lines_holds_up_no_one(rollout: Rollout, people: People, identity_file: Path) -> None:
+    """The user is refused without a search. SIGTERM ends the command after the users in progress."""
+    spammer, *others = users = people(4)
+    stage(rollout, users)
+    at = written(datetime.now(UTC).timestamp())
+    file = send(
+        rollout, *[f"{spammer},123456,234567,{at}"] * 100_000, *[f"{user},123456,234567,{at}" for user in others] * 40
+    )
+    words = ("rollout", "activate", "--proofs", file, "-i", identity_file, "--output", "jsonl", "--workers", "1")
+    process = rollout.desk.start(*words)
+    assert process.stdout
+    first = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert (first["user"], process.returncode) == (spammer, 130), err
+    assert first["reason"].startswith("the file has more than 50 lines for this user")
+    assert holders(rollout, users) == []
+
+
+def test_fifty_lines_of_a_user_are_enough() -> None:
+    """With one more, none of them is read, not even one that is a proof."""
+    wrong, right = line((code(NOW), code(NOW)), NOW), line(pair(NOW), NOW)
+    assert prove([*[wrong] * 49, right], SEED, now=NOW, accept_unknown=False).skew == 0
+    with pytest.raises(Lockout, match="more than 50 lines"):
+        prove([*[wrong] * 50, right], SEED, now=NOW, accept_unknown=False)
 
 
 def test_all_proofs_are_good(rollout: Rollout, people: People, identity_file: Path) -> None:

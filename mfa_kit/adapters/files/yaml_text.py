@@ -40,6 +40,14 @@ _OneValuePerKey.yaml_implicit_resolvers = {
 }
 
 
+def _construct_integer(loader: Any, node: yaml.ScalarNode) -> object:
+    """Return an integer. A number in base 60 (`1:30:00`) remains text, as in YAML 1.2, because PyYAML is slow at it."""
+    return node.value if ":" in node.value else loader.construct_yaml_int(node)
+
+
+_OneValuePerKey.add_constructor("tag:yaml.org,2002:int", _construct_integer)
+
+
 def _identity(key: yaml.Node) -> object:
     return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
 

@@ -13,7 +13,7 @@ from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.enrollment import code_prompts
 from mfa_kit.rollout.activate import results_without_device
 from mfa_kit.rollout.outcomes import RowResult
-from mfa_kit.rollout.proofs import AppProof, ProofLine, prove
+from mfa_kit.rollout.proofs import MOST_LINES, AppProof, ProofLine, prove
 from mfa_kit.wiring.settings import Settings
 
 PROOFS = click.option(
@@ -128,5 +128,7 @@ def read_required(proofs: Path | None, prompt: str | None, *, accept_unknown: bo
     if proofs:
         lines = {}
         for line in wiring.rosters_and_plans.read_proof_lines(proofs):
-            lines.setdefault(line.user.lower(), []).append(line)
+            of_user = lines.setdefault(line.user.lower(), [])
+            if len(of_user) <= MOST_LINES:  # one more shows that there are too many
+                of_user.append(line)
     return RequiredProofs(lines=lines, prompt=prompt, accept_unknown=accept_unknown)
