@@ -5,6 +5,7 @@ import errno
 import os
 import random
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -410,6 +411,18 @@ def test_a_text_that_is_not_a_recipient_is_refused(text: str) -> None:
     assert "age1" in caught.value.hint
 
 
+def test_the_program_that_prints_the_public_key_is_named(ssh_keys: Path, identity_file: Path) -> None:
+    """The recipient is a private key by mistake. The command prints a recipient."""
+    for file in (ssh_keys / "ed25519", identity_file):
+        with pytest.raises(UsageFault, match="the recipient is a private key") as caught:
+            parse_recipients([], [file])
+        _, _, command = caught.value.hint.partition(": ")
+        done = subprocess.run(
+            shlex.split(command.replace("FILE", str(file))), capture_output=True, text=True, check=True
+        )
+        assert parse_recipients([done.stdout])
+
+
 def test_surplus_octets_do_not_hide_a_weak_ssh_key(ssh_keys: Path) -> None:
     """Pyrage ignores what follows a key, so the weak key would be used. An honest key with surplus is refused too."""
     for point in SMALL_POINTS:
@@ -449,6 +462,8 @@ def test_the_reason_why_an_ssh_key_is_not_a_recipient_is_named(how: list[str], w
         ("ssh-dss AAAA", "ssh-dss keys cannot decrypt a file"),
         ("no-pty ssh-ed25519 AAAA", "there is text before the key"),
         (ssh_text(b"ssh-rsa", b"\3", b"\x7f" * 1024), "it has 8191 bits, and 2048 to 4096 are supported"),
+        ("ssh-ed25519", "the key is damaged, was cut off, or has something behind it"),
+        ("ssh-rsa AAAAB3NzaC1yc2E", "the key is damaged, was cut off, or has something behind it"),
         (ssh_text(b"ssh-ed25519", bytes(32)), "anyone can decrypt what is encrypted to this weak key"),
     ],
 )

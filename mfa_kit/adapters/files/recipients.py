@@ -26,7 +26,7 @@ KINDS = (
     ("ssh-rsa ", pyrage.ssh.Recipient),
 )
 # The types of SSH keys that age supports, and the sizes of RSA keys in bits that pyrage supports.
-ED25519, RSA = "ssh-ed25519", "ssh-rsa"
+SSH = {"ssh-ed25519", "ssh-rsa"}
 RSA_BITS = range(2048, 4097)
 # Matches the other types of SSH keys, such as ecdsa-sha2-nistp256 and sk-ssh-ed25519@openssh.com.
 OTHER_SSH = re.compile(r"(?:ssh-dss|(?:sk-)?ecdsa-sha2-[a-z0-9-]+|sk-[a-z0-9-]+|[a-z0-9-]+-cert-v01)(?:@[a-z.]+)?")
@@ -92,7 +92,9 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 
 
 def _recipient(text: str, plugins: Plugins, *, where: str) -> Recipient:
-    if "AGE-SECRET-KEY-" in text.upper() or "PRIVATE KEY" in text:
+    if "PRIVATE KEY" in text:
+        raise UsageFault("the recipient is a private key", "give its public key: ssh-keygen -y -f FILE")
+    if "AGE-SECRET-KEY-" in text.upper():
         raise UsageFault("the recipient is a private key", "give its public key: age-keygen -y FILE")
     if "AGE-PLUGIN-" in text.upper():
         raise UsageFault(
@@ -145,40 +147,37 @@ def _ssh_obstacle(words: list[str]) -> str:
     pyrage ignores octets behind the key. They are refused, because `age -d` would not recognize the key, and a weak key
     could hide before them.
     """
-    kind = words[0] if words else ""
+    kind, encoded = [*words, "", ""][:2]
     if OTHER_SSH.fullmatch(kind):
         return f"{kind} keys cannot decrypt a file"
-    if kind not in {ED25519, RSA}:
-        return "there is text before the key" if {ED25519, RSA} & set(words) else ""
-    try:
-        fields = _ssh_fields(words[1])
-    except (ValueError, IndexError):
-        return "the key is damaged or was cut off"
-    match fields:
-        case [name, point] if name == ED25519.encode() and kind == ED25519 and len(point) == 32:  # noqa: PLR2004
+    if kind not in SSH:
+        return "there is text before the key" if SSH & set(words) else ""
+    match kind, _ssh_fields(encoded):
+        case "ssh-ed25519", [b"ssh-ed25519", point] if len(point) == 32:  # noqa: PLR2004 - octets (RFC 8032, 5.1.5)
             return "anyone can decrypt what is encrypted to this weak key" if _has_small_order(point) else ""
-        case [name, _, modulus] if name == RSA.encode() and kind == RSA:
+        case "ssh-rsa", [b"ssh-rsa", _, modulus]:
             bits = int.from_bytes(modulus).bit_length()
             return "" if bits in RSA_BITS else f"it has {bits} bits, and {RSA_BITS[0]} to {RSA_BITS[-1]} are supported"
         case _:
-            return "the key is damaged, or there is something behind it"
+            return "the key is damaged, was cut off, or has something behind it"
 
 
 def _ssh_fields(encoded: str) -> list[bytes]:
     """Return the fields of an SSH public key, each of which follows its length in four octets (RFC 4253, 6.6).
 
-    Raise ValueError if the text is not base64, or a field is cut off.
+    If the text is not base64, or a field is cut off, return an empty list.
     """
-    octets = base64.b64decode(encoded, validate=True)
+    try:
+        octets = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return []
     fields: list[bytes] = []
     start = 0
     while start < len(octets):
         end = start + 4 + int.from_bytes(octets[start : start + 4])
         fields.append(octets[start + 4 : end])
         start = end
-    if start > len(octets):
-        raise ValueError("a field is cut off")
-    return fields
+    return fields if start == len(octets) else []
 
 
 def _has_small_order(point: bytes) -> bool:
