@@ -95,8 +95,8 @@ def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, c
             f"check it: mfa-kit backup verify {quote(path)} -i IDENTITY",
         )
     intent = intent_of(device.serial, user=name, account=caller.account, partition=caller.partition)
-    if intent.name != (labeled := device_and_account(picture.label)[0]):
-        desk.progress.alert(f"warning: the label in the picture says {labeled}, but the device is {intent.name}")
+    if intent.name != (labeled := device_and_account(picture.label)[0] or picture.label):
+        desk.progress.alert(f"warning: the label says {labeled!a}, but the device is {intent.name}")
     if found and (ours := desk.journal.find(device.serial, run=found.run)):
         return ours
     return Entry(run=found.run if found else run, intent=intent, purpose=Purpose.ADD, reached=Reached.CONFIRMED)

@@ -143,10 +143,9 @@ def _gray_page(image: Png, limits: PictureLimits) -> Image.Image:
             if page.width * page.height <= most:
                 return _gray(_smaller(page, QUICK) if limits.seconds is None else page)
     except Exception:  # noqa: BLE001 - Pillow's readers raise SyntaxError, struct.error and others for damaged data
-        forms = "PNG" if limits.formats == ("PNG",) else "PNG or JPEG"
-        raise IntegrityFault(
-            "this is not a picture that can be read, or it is damaged", f"give a {forms} of the QR code"
-        ) from None
+        of_program = limits.formats == ("PNG",)
+        forms = "PNG of the QR code" if of_program else "PNG or JPEG of the QR code, or a text file of only its key URI"
+        raise IntegrityFault("this is not a picture that can be read, or it is damaged", f"give a {forms}") from None
     raise _too_many(most, limits)
 
 

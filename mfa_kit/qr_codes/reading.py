@@ -51,8 +51,10 @@ def read_accounts(image: Png) -> FoundAccounts:
 
 def _text_in(content: Png) -> KeyUri | None:
     """Return the key URI in a text file (UTF-8 or UTF-16), or None if the file is not a text that begins with one."""
+    if len(content.reveal()) > LONGEST_TEXT:
+        return None
     encoding = "utf-16" if content.reveal()[:2] in UTF_16 else "utf-8-sig"
-    lines = Secret(content.reveal()[:LONGEST_TEXT].decode(encoding, errors="replace").strip().splitlines())
+    lines = Secret(content.reveal().decode(encoding, errors="replace").strip().splitlines())
     if not "".join(lines.reveal()).lower().startswith("otpauth"):
         return None
     if len(lines.reveal()) > 1:

@@ -158,7 +158,7 @@ def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
     row = json.loads(window.printed("out"))
     assert (row["outcome"], row["user"], row["shredded"]) == ("sealed", "alice", False)
     assert "shot.png contains the secret unencrypted: delete it" in window.printed("err")
-    assert "the label in the picture says alice-old, but the device is alice" in window.printed("err")
+    assert "the label says 'alice-old', but the device is alice" in window.printed("err")
     assert (desk.folder / "shot.png").exists()
     assert desk.opened(Path(row["backup"])) == desk.seed()
     [verified] = json.loads(desk.run("backup", "verify", row["backup"], "-i", "id.txt", "--output", "json").stdout)[
@@ -254,6 +254,7 @@ def test_a_key_uri_in_a_text_file_becomes_a_backup(encoding: str, desk: Desk) ->
     window.see("code: ")
     window.type(desk.code())
     assert window.end() == 0
+    assert "the label says 'my AWS at work', but the device is alice" in window.printed("err")
     backup = Path(json.loads(window.printed("out"))["backup"])
     assert desk.opened(backup) == desk.seed()
     assert not (desk.folder / "uri.txt").exists()
@@ -300,7 +301,8 @@ def test_ctrl_c_before_the_code_writes_nothing(desk: Desk) -> None:
         (["alice", "--image", "link.png"], 2, "symbolic links"),
         (["alice", "--image", "."], 2, "Is a directory"),
         (["alice", "--image", "pipe"], 2, "is not a file"),
-        (["alice", "--image", "id.txt"], 5, "not a picture"),
+        (["alice", "--image", "id.txt"], 5, "or a text file of only its key URI"),
+        (["alice", "--image", "long.txt"], 5, "not a picture"),
         (["alice", "--image", "blank.png"], 5, "no QR code"),
         (["alice", "--image", "two.png"], 5, "2 QR codes"),
         (["alice", "--image", "url.png"], 5, "not contain a usable otpauth URI"),
@@ -320,6 +322,7 @@ def test_what_cannot_be_added_is_an_error_message(words: list[str], code: int, s
     desk.png("url.png", "https://example.com")
     (desk.folder / "two.txt").write_text(f"{desk.uri(SEED)}\n{desk.uri(SEED)}\n")
     (desk.folder / "bad.txt").write_text("otpauth://totp/alice?secret=1")
+    (desk.folder / "long.txt").write_text(f"{desk.uri(SEED)}&issuer={'x' * 8192}")
     desk.png("hotp.png", export([(b"counter", b"hotp", 1)]))
     Image.new("L", (50, 50), 255).save(desk.folder / "blank.png")
     two = Image.new("L", (1600, 800), 255)
