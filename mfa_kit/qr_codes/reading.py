@@ -77,9 +77,10 @@ def device_in(uri: KeyUri) -> FoundDevice:
     return FoundDevice(created=Created(found.seed, uri), label=found.label, notes=found.notes)
 
 
-def read_device(image: Png) -> FoundDevice:
+def read_device(image: Png, *, drawn: bool = False) -> FoundDevice:
     """Return the device in the QR code of a PNG that IAM or mfa-kit made (`decoding.MADE_BY_PROGRAMS`).
 
-    Raise IntegrityFault if the picture does not have exactly one QR code, or if the QR code is not for AWS.
+    `drawn` is as for `decoding.read`. Raise IntegrityFault if the picture does not have exactly one QR code, or if the
+    QR code is not for AWS.
     """
-    return device_in(decoding.read(image))
+    return device_in(decoding.read(image, drawn=drawn))

@@ -16,11 +16,11 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Secret, Symbol
 from mfa_kit.qr_codes.black_and_white import packed, png_of
 from mfa_kit.qr_codes.caption import caption_rows
+from mfa_kit.qr_codes.decoding import SCALE
 from mfa_kit.qr_codes.decoding import read as read  # noqa: PLC0414 - exported for modules that read symbols
 
-# The width of the quiet zone (the margin of a symbol) in modules, and the width of a module in pixels.
+# The width of the quiet zone (the margin of a symbol) in modules.
 BORDER = 4
-SCALE = 5
 # One row of pixels of a light and of a dark module.
 LIGHT, DARK = b"1" * SCALE, b"0" * SCALE
 # The margin of the caption, and the minimum width of a picture with a caption, in pixels.

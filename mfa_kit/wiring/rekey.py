@@ -62,7 +62,7 @@ def rekey(
         check_path = path_check(ledger, accept_label=accept_label)
 
         def check_label(backup: Backup, picture: Png) -> None:
-            if (remark := check_path(backup.path, backup, read_device(picture).label)) and only:
+            if (remark := check_path(backup.path, backup, read_device(picture, drawn=True).label)) and only:
                 settings.progress.alert(f"note: {backup.path}: {remark}")
 
         done = reencrypt(

@@ -81,7 +81,7 @@ def main() -> int:
     return show(
         "backups",
         [
-            Row(f"rekey of {MANY:,}", rekeyed, "s", 15),
+            Row(f"rekey of {MANY:,}", rekeyed, "s", 10),
             Row(f"rekey of {MANY:,}, CPU", rekey_cpu, "s"),
             Row(f"rekey of {MANY:,} that were done", done, "s", 10),
             Row(f"verify --all of {MANY:,}", verified, "s", 20),

@@ -20,11 +20,11 @@ from qrcode.util import QRData
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Seed
-from mfa_kit.qr_codes import key_uri
+from mfa_kit.qr_codes import decoding, key_uri
 from mfa_kit.qr_codes import symbol as qr
 from mfa_kit.qr_codes.black_and_white import packed, png_of
 from mfa_kit.qr_codes.caption import TEXT, caption_rows
-from mfa_kit.qr_codes.decoding import MADE_BY_PEOPLE, MADE_BY_PROGRAMS, PICTURES, PictureLimits
+from mfa_kit.qr_codes.decoding import MADE_BY_PEOPLE, MADE_BY_PROGRAMS, PICTURES, PictureLimits, _decode
 from mfa_kit.qr_codes.reading import read_accounts, read_device
 from tests.conftest import judge
 
@@ -148,6 +148,35 @@ def test_a_symbol_on_a_transparent_background_is_read(modules: tuple[int, int]) 
     out = io.BytesIO()
     page.save(out, "PNG")
     assert qr.read(Png(out.getvalue())) == URI
+
+
+LABELS = st.text("aZ09+=,.@_-", min_size=1, max_size=128).map(lambda name: f"{name}@000000000000")
+
+
+@given(LABELS, st.binary(min_size=20, max_size=64), st.sampled_from(["", CAPTION]))
+@settings(max_examples=50, deadline=None)
+def test_a_picture_of_mfa_kit_is_read_with_one_pixel_for_each_module(label: str, seed: bytes, caption: str) -> None:
+    """Reading the whole picture would take three times as long."""
+    uri = key_uri.otpauth(Seed(seed), label=label)
+    picture, pages = qr.png(uri, caption=caption), list[Image.Image]()
+
+    def decode(page: Image.Image, **options: bool) -> list[KeyUri | None]:
+        pages.append(page)
+        return _decode(page, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "_decode", decode)
+        assert qr.read(picture, drawn=True) == uri
+    [page] = pages
+    assert page.width == Image.open(io.BytesIO(picture.reveal())).width // 5
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 6, 7])
+def test_a_picture_with_modules_of_another_width_is_read(width: int) -> None:
+    """Another program drew it. The whole picture is read if it has no QR code with one pixel for each five."""
+    out = io.BytesIO()
+    qrcode.make(URI.reveal(), box_size=width).get_image().save(out, "PNG")
+    assert qr.read(Png(out.getvalue()), drawn=True) == URI
 
 
 def test_a_symbol_has_its_quiet_zone() -> None:
