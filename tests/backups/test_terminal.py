@@ -265,10 +265,11 @@ def test_a_key_uri_in_a_text_file_becomes_a_backup(encoding: str, desk: Desk) ->
 def test_a_key_uri_in_an_argument_is_refused(desk: Desk) -> None:
     """Other programs can read arguments. The error does not repeat the secret."""
     for uri in (desk.uri(SEED), export([(SEED, b"alice", 2)]).replace("otpauth", "OTPAUTH")):
-        done = desk.run("backup", "add", "alice", "--image", uri, "-r", desk.recipient)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert "a key URI contains a secret, and other programs can read arguments" in done.stderr
-        assert uri.split("=")[1][:10] not in done.stderr
+        for words in (["alice", "--image", uri], [uri, "--image", "uri.txt"]):
+            done = desk.run("backup", "add", *words, "-r", desk.recipient)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert "a key URI contains a secret, and other programs can read arguments" in done.stderr
+            assert uri.split("=")[1][:10] not in done.stderr
 
 
 def export(accounts: Sequence[tuple[bytes, bytes, int]]) -> str:
