@@ -53,7 +53,7 @@ class Manifest:
         confirmation = {"hmac": self.hmac} if self.replaces and self.hmac else {}
         return {
             "schema": SCHEMA,
-            "version": 1 + len(confirmation),
+            "version": 2 if confirmation else 1,
             "recipient": self.recipient,
             "made": iso_time(self.made),
             "threshold": self.group.threshold,

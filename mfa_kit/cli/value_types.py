@@ -93,4 +93,6 @@ class PlaceType(click.ParamType[Place]):
         If the path has a part `..`, return it without this part, because the last parts of a path name a backup.
         """
         place = parse_place(value) if isinstance(value, str) else value
-        return place.parent.resolve() / place.name if isinstance(place, Path) and ".." in place.parts else place
+        if not isinstance(place, Path) or ".." not in place.parts:
+            return place
+        return place.resolve() if place.name == ".." else place.parent.resolve() / place.name

@@ -163,6 +163,8 @@ def test_a_path_with_two_dots_names_its_backup(
     for words in (["verify"], ["show", "-o", "qr.png"]):
         done = desk.run("backup", *words, f"../dave/{swapped.name}", "-i", old.file)
         assert (done.code, "is not the backup of dave of dave" in " ".join((done.out + done.err).split())) == (5, True)
+    done = desk.run("backup", "rekey", swapped.name, "--backup-dir", "../..", "-i", old.file, "-r", old.recipient)
+    assert "is not the backup of dave of dave" in " ".join((done.out + done.err).split())
 
 
 def test_one_named_file_is_accepted(desk: MfaKit, old: Pair, new: Pair, swapped: Path, tmp_path: Path) -> None:
