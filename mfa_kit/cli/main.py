@@ -6,8 +6,6 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -309,8 +307,10 @@ def run(args: list[str] | None = None) -> int:
     """Run a command line and return its exit code. An error is printed on stderr as a message and a hint."""
     try:
         _refuse_windows()
-        with _interrupts_reported():
+        try:
             code = cli.main(args, prog_name="mfa-kit", standalone_mode=False, terminal_width=_width())
+        finally:
+            INTERRUPTS.end()
     except click.exceptions.NoArgsIsHelpError as page:
         click.echo(page.message, err=True)
         return page.exit_code
@@ -327,15 +327,6 @@ def run(args: list[str] | None = None) -> int:
     except BaseException as error:  # noqa: BLE001 - every other exception is a bug of mfa-kit, and is reported
         return _unforeseen(error, sys.argv[1:] if args is None else args)
     return code if isinstance(code, int) else 0
-
-
-@contextmanager
-def _interrupts_reported() -> Iterator[None]:
-    """Raise KeyboardInterrupt in place of the result or the error of a command that Ctrl-C did not end."""
-    try:
-        yield
-    finally:
-        INTERRUPTS.end()
 
 
 def _refuse_windows() -> None:
