@@ -7,9 +7,10 @@ on the pseudonyms.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TypeVar
 
 from mfa_kit.account.snapshot import Snapshot
@@ -53,15 +54,22 @@ def names_of(snapshot: Snapshot) -> dict[str, str]:
 
     A part of a user's path is replaced too, because a path may be named after its only user.
     """
-    held = [each for devices in snapshot.listed.values() for each in devices]
-    found = {each.file: "backup" for each in snapshot.backups if each.file}
-    found |= {each.computer: "computer" for each in snapshot.backups if each.computer}
-    found |= {key.name: "custodian" for use in snapshot.break_glass or () for key in use.custodians}
-    found |= {device.serial: "token" for device in held if not device.serial.startswith("arn:")}
-    owners = {device.user for device in (*held, *snapshot.virtual)} | {each.user for each in snapshot.backups}
-    found |= {user: "user" for user in owners if user and user != REPORTED_ROOT}
-    found |= {part: "path" for user in snapshot.users for part in user.arn.split("/")[1:-1] if part not in found}
-    return found | {user.name: "user" for user in snapshot.users}
+    return {name: kind for name, kind in _kinds(snapshot) if name}
+
+
+def _kinds(snapshot: Snapshot) -> Iterator[tuple[str | None, str]]:
+    """Yield names, each with its kind. A name may occur with several kinds, of which the last counts."""
+    devices = [*chain.from_iterable(snapshot.listed.values()), *snapshot.virtual]
+    for user in snapshot.users:
+        yield from ((part, "path") for part in user.arn.split("/")[1:-1])
+    for backup in snapshot.backups:
+        yield from ((backup.file, "backup"), (backup.computer, "computer"))
+    for use in snapshot.break_glass or ():
+        yield from ((key.name, "custodian") for key in use.custodians)
+    yield from ((device.serial, "token") for device in devices if not device.serial.startswith("arn:"))
+    owners = {device.user for device in devices} | {backup.user for backup in snapshot.backups}
+    yield from ((user, "user") for user in owners - {REPORTED_ROOT})
+    yield from ((user.name, "user") for user in snapshot.users)
 
 
 @dataclass(frozen=True, kw_only=True)
