@@ -52,9 +52,12 @@ def card_readers() -> list[CardReader]:
 
 
 def is_empty(name: str) -> bool:
-    """Return whether a reader lost its card. The service notices a removal only after a moment. The name is ASCII."""
+    """Return whether a reader has no card, or was removed itself. The service notices that only after a moment.
+
+    Return False if the name is not ASCII, because the state of such a reader is unknown.
+    """
     until = time.monotonic() + PATIENCE
-    while any(reader.present for reader in card_readers() if reader.name == name):
+    while any(reader.present or not name.isascii() for reader in card_readers() if reader.name == name):
         if time.monotonic() > until:
             return False
         time.sleep(TICK)

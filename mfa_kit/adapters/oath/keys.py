@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from smartcard.Exceptions import NoCardException
 
@@ -36,11 +36,11 @@ class Keys:
         return reader_states()
 
     def look(self, wanted: str | None = None) -> tuple[list[OathKey], list[DeviceFault]]:
-        """Return the keys that respond, and a DeviceFault for each other card. Skip empty readers.
+        """Return the keys that respond, and a DeviceFault for each other card.
 
-        A key that was removed during the look is skipped too.
-        If `wanted` is the name of a reader, only this reader is opened. Otherwise a card that another program has open
-        is not opened, because selecting an applet ends the other program's session.
+        Skip empty readers, and those whose card is removed meanwhile. If `wanted` is the name of a reader, only this
+        reader is opened. Otherwise a card that another program has open is not opened, because selecting an applet ends
+        the other program's session.
         """
         found: list[OathKey] = []
         wrong: list[DeviceFault] = []
@@ -51,16 +51,12 @@ class Keys:
             try:
                 if reader in busy:
                     raise in_use_fault(reader)
-                with self._wire(reader) as wire, card_faults(reader):
+                with suppress(NoCardException), self._wire(reader) as wire, card_faults(reader):
                     info = read_device_info(wire)
                     found.append(Applet(wire, say=self._say).describe(info))
-            except (InUse, NoApplet) as error:
-                wrong.append(error)
             except DeviceFault as error:
-                if reader in reader_names() and not (reader.isascii() and is_empty(reader)):
+                if isinstance(error, InUse | NoApplet) or not is_empty(reader):
                     wrong.append(error)
-            except NoCardException:
-                continue
         self.seen |= {key.identity: key for key in found}
         return found, wrong
 
