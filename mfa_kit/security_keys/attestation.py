@@ -307,7 +307,7 @@ def _advisories(evidence: Evidence, policy: KeyPolicy) -> Check:
 def _pin(evidence: Evidence, policy: KeyPolicy) -> Check:
     info = evidence.before
     if info.pin_locked:
-        return Check("pin", Value.FAIL if policy.pin else Value.WARN, f"locked; {RESET_COST}")
+        return Check("pin", Value.FAIL if policy.pin else Value.WARN, f"locked; {RESET_COST}: mfa-kit key reset")
     if info.pin_set:
         left = "" if info.pin_retries is None else f"; {count_of(info.pin_retries, 'try', 'tries')} left"
         return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set{left}")

@@ -21,10 +21,12 @@ LONGEST_PIN = 63
 
 # What a reset costs, and the message and hint for a key without PIN tries (CTAP 2.1, 6.5.3).
 RESET_COST = (
-    "a reset erases the PIN and the credentials for every site and account, on some keys the OATH credentials too: "
-    "mfa-kit key reset"
+    "a reset erases the PIN and the credentials for every site and account, on some keys the OATH credentials too"
 )
-PIN_LOCKED = ("the PIN of this key is locked for good", f"use another key, or reset this one; {RESET_COST}")
+PIN_LOCKED = (
+    "the PIN of this key is locked for good",
+    f"use another key, or reset this one; {RESET_COST}: mfa-kit key reset",
+)
 
 
 class Pin(Secret[str]):

@@ -206,6 +206,7 @@ def test_the_hint_after_one_of_the_last_wrong_pins_says_what_the_next_one_costs(
         assert "use another key, or reset this one" in done.err
     assert "a reset erases the PIN and the credentials for every site and account" in done.err
     assert "repeat the command" not in done.err
+    assert ("mfa-kit key reset" in done.err) == (left == 0)  # whoever can look the PIN up should not paste it
 
 
 def test_a_locked_pin_is_shown_as_locked(

@@ -206,22 +206,24 @@ def test_an_oath_key_that_cannot_be_matched_may_be_the_same_key(
     if serial:
         bus.plug(lab_key(maker, model=KeyModel(product="A twin")), serial=serial)
     bus.plug(lab_key(maker, model=replace(both.fido.model, product=product), pin=PIN), serial=serial or "KEY-7")
-    done = both.desk.run("key", "reset", "--yes", "--key", "/dev/hidraw1" if serial else "KEY-7")
+    reset = ("key", "reset", "--yes", "--key", "/dev/hidraw1" if serial else "KEY-7")
+    done = both.desk.run(*reset)
     assert done.code == 6
     doubt = f"the OATH key in {pcsc.reader(0)} may be the same device"
     listed = f"{ALICE}, {BOB}, 1 credential of other services"
     assert f"this key may have OATH credentials ({doubt}): {listed}; on some keys" in done.err
+    both.oath.password = bytes(16)
+    assert f"({doubt}; it is locked with a password); on some keys" in both.desk.run(*reset).err
 
 
 @pytest.mark.parametrize("erases", [True], indirect=True)
-def test_an_oath_key_that_was_not_matched_is_read_after_the_reset_too(
-    both: Key,
-) -> None:
+def test_an_oath_key_that_was_not_matched_is_read_after_the_reset_too(both: Key) -> None:
     """Credentials that vanish with the reset were those of this key."""
     both.fido.model = replace(both.fido.model, product="Maker Key")
     done = both.reset("--erase-oath")
     assert done.code == 0, done.err
     assert f"the reset also erased OATH credentials: {ALICE}, {BOB}, 1 credential of other services" in done.err
+    assert "mfa-kit replace USER --with KIND" in done.err
 
 
 @pytest.mark.parametrize("erases", [True], indirect=True)

@@ -17,16 +17,16 @@ from mfa_kit.cli.key_options import WHICH_FIDO
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import Lockout, MfaKitError, NoApplet
-from mfa_kit.core.text import count_of, one_line, without_controls
+from mfa_kit.core.text import count_of, one_line
 from mfa_kit.oath_keys.acceptance import ISSUERS
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.security_keys.authenticator import KeyInfo, Link, PluggedKey
+from mfa_kit.security_keys.authenticator import KeyInfo, PluggedKey
 from mfa_kit.security_keys.pin import confirm_by_name
 from mfa_kit.wiring.settings import Settings
 
 # The names of AWS credentials begin with an issuer, or are the ARN of a device (aws-vault).
 AWS_NAMES = (*(f"{issuer}:" for issuer in ISSUERS), "arn:aws")
-REMEDY = "give their users another device: mfa-kit replace USER, or remove the device: mfa-kit revoke USER"
+REMEDY = "give their users another device: mfa-kit replace USER --with KIND"
 SOME_KEYS = "on some keys, such as pico-fido, a reset erases them too, and IAM still asks for their codes"
 
 
@@ -76,11 +76,16 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
 class OathHalf:
     """The OATH half of a FIDO key: the OATH key that is the same device, or each one that may be.
 
-    `doubt` says why the credentials are not certain, and is empty if they are.
+    `doubts` are the reasons why it is not certain which OATH key is the same device, or whether one is.
     """
 
     keys: Sequence[OathKey] = ()
-    doubt: str = ""
+    doubts: Sequence[str] = ()
+
+    @property
+    def doubt(self) -> str:
+        """Why the credentials are not certain, or "" if they are."""
+        return "; ".join([*self.doubts, *("it is locked with a password" for key in self.keys if key.password)])
 
     @property
     def labels(self) -> list[str]:
@@ -124,17 +129,13 @@ def _find_oath_half(plugged: PluggedKey, fido: "wiring.security_keys.SecurityKey
         oath = wiring.oath_keys.OathKeys(settings)
         oath_rows, faults = OathSource(oath, beside=fido.find_same_device, wanted=plugged.where).rows()
     except MfaKitError as fault:
-        return OathHalf(doubt=str(fault))
-    errors = [str(fault) for fault in faults if not isinstance(fault, NoApplet)]
-    keys, doubts = [], [*errors]
-    for row in join_rows(fido_rows, oath_rows):
-        if row.oath and plugged.where in row.where:
-            return OathHalf([row.oath], "it is locked with a password" if row.oath.password else "")
-        if row.oath and (len(row.details) == 1 or (plugged.serial and plugged.serial == row.oath.serial)):
-            keys.append(row.oath)
-            doubts.append(f"the OATH key in {row.oath.where} may be the same device")
-    if plugged.link is Link.PCSC:  # both halves are in this reader, and only the errors are about it
-        keys, doubts = [], [error for error in errors if without_controls(plugged.where) in error]
-    elif not faults and not doubts and fido.has_card_interface(plugged):
+        return OathHalf(doubts=[str(fault)])
+    rows = [(row, row.oath) for row in join_rows(fido_rows, oath_rows) if row.oath]
+    if same := [key for row, key in rows if plugged.where in row.where]:
+        return OathHalf(same)
+    keys = [key for row, key in rows if len(row.details) == 1 or key.serial in {plugged.serial} - {None}]
+    doubts = [str(fault) for fault in faults if not isinstance(fault, NoApplet)]
+    doubts += [f"the OATH key in {key.where} may be the same device" for key in keys]
+    if not (faults or doubts) and fido.has_card_interface(plugged):
         doubts.append("PC/SC does not list the key as a smart card reader")
-    return OathHalf(keys, "; ".join(doubts))
+    return OathHalf(keys, doubts)
