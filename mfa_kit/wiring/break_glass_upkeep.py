@@ -209,7 +209,7 @@ def rotate(
         waiting = iter(files)  # if the custodians changed after the rotation began, the second meeting needs others
         opened = meet(old, waiting, settings.interaction)
         before = opened.identity
-        if begun := _begun_rotation(settings, later, before, accept=accept):
+        if begun := _choose_begun(settings, later, before, accept=accept):
             opened = meet(begun, waiting, settings.interaction, present=opened.keys)
             new, after = begun, opened.identity
         else:
@@ -221,7 +221,7 @@ def rotate(
     return Rotated(old=old, new=new, names=opened.names, backups=done)
 
 
-def _begun_rotation(settings: Settings, later: Sequence[Glass], before: GlassIdentity, *, accept: bool) -> Glass | None:
+def _choose_begun(settings: Settings, later: Sequence[Glass], before: GlassIdentity, *, accept: bool) -> Glass | None:
     """Return the folder in `later` with which to continue a rotation of the identity `before`, or None to begin one.
 
     Print the folders that are not used. Raise IntegrityFault if no folder is proven, and no person accepts one.

@@ -86,8 +86,14 @@ def test_verify_decrypts_each_file_and_prints_its_label(
     """Nothing is written."""
     done = mfa_kit.run("backup", "verify", backup, backup, "-i", identity_file, "--output", "json")
     rows = json.loads(done.out)["rows"]
-    label = f"Amazon Web Services:{user}@{ACCOUNT}"
-    assert (done.code, rows) == (0, [{"file": str(backup), "opens": True, "label": label, "fault": None}] * 2)
+    row = {
+        "file": str(backup),
+        "opens": True,
+        "label": f"Amazon Web Services:{user}@{ACCOUNT}",
+        "remarks": None,
+        "fault": None,
+    }
+    assert (done.code, rows) == (0, [row] * 2)
 
 
 def test_verify_tries_every_file(
