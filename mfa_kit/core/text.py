@@ -1,6 +1,12 @@
 """Makes untrusted text safe to show. Names may contain characters that a terminal or a spreadsheet interprets."""
 
+import codecs
 import unicodedata
+
+
+def encoding_of(octets: bytes) -> str:
+    """Return the name of a text's encoding: UTF-16 if its byte order mark says so, or else UTF-8, without its mark."""
+    return "utf-16" if octets.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def is_control(char: str) -> bool:

@@ -1,15 +1,14 @@
 """Reads pictures of QR codes, and returns the authenticator app accounts or the AWS device in them."""
 
-import codecs
 from dataclasses import dataclass
 
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.otp import Created, KeyUri, Png, Secret
+from mfa_kit.core.otp import Created, KeyUri, Png
+from mfa_kit.core.text import encoding_of
 from mfa_kit.qr_codes import authenticator_export, decoding, key_uri
 
 # No key URI of a QR code is longer, in octets: version 40 contains 2,953 (ISO/IEC 18004). UTF-16 takes twice as much.
 LONGEST_TEXT = 8 << 10
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +52,12 @@ def _text_in(content: Png) -> KeyUri | None:
     """Return the key URI in a text file (UTF-8 or UTF-16), or None if the file is not a text that begins with one."""
     if len(content.reveal()) > LONGEST_TEXT:
         return None
-    encoding = "utf-16" if content.reveal()[:2] in UTF_16 else "utf-8-sig"
-    lines = Secret(content.reveal().decode(encoding, errors="replace").strip().splitlines())
-    if not "".join(lines.reveal()).lower().startswith("otpauth"):
+    text = KeyUri(content.reveal().decode(encoding_of(content.reveal()), errors="replace").strip())
+    if not text.reveal().lower().startswith("otpauth"):
         return None
-    if len(lines.reveal()) > 1:
+    if len(text.reveal().splitlines()) > 1:
         raise IntegrityFault("the text has more than one line", "give a file that contains only one key URI")
-    return KeyUri(lines.reveal()[0])
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ A recipient is a public key of age (age-encryption.org/v1), SSH or an age plugin
 """
 
 import base64
-import codecs
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from mfa_kit.adapters.files.age_calls import contain_panics, without_stderr
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Plugins, PublicKey
 from mfa_kit.adapters.files.private_files import reason_of
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import encoding_of
 
 KINDS = (
     ("age1tagpq1", pyrage.tagpq.Recipient),
@@ -78,8 +78,7 @@ def _lines(file: Path) -> list[tuple[int, str]]:
     """
     try:
         octets = file.read_bytes()
-        utf16 = octets.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        lines = octets.decode("utf-16" if utf16 else "utf-8-sig").splitlines()
+        lines = octets.decode(encoding_of(octets)).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageFault(
             f"the recipients file {file} cannot be read: {reason_of(error)}", "name a file that you can read: -R FILE"

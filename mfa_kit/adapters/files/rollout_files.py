@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.json_text import read_json
-from mfa_kit.core.text import one_line
+from mfa_kit.core.text import encoding_of, one_line
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import replace_file
 
@@ -43,7 +43,7 @@ def read_text(path: Path, *, hint: str = "give a roster as a CSV or JSON Lines f
     if octets.startswith(SPREADSHEETS):
         raise UsageFault(f"{path} is a spreadsheet, which mfa-kit cannot read", "save it as CSV UTF-8")
     try:
-        text = octets.decode("utf-16" if octets[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig")
+        text = octets.decode(encoding_of(octets))
     except UnicodeDecodeError as error:
         line = octets[: error.start].count(b"\n") + 1
         raise UsageFault(f"line {line} of {path} is not UTF-8", "save it as CSV UTF-8") from None

@@ -1,6 +1,5 @@
 """Reads the tokens in a seed file. The format is recognized by the content, not the name. All sizes are limited."""
 
-import codecs
 import os
 import re
 import secrets
@@ -16,6 +15,7 @@ from mfa_kit.adapters.seedfiles.sightings import read_written
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.text import encoding_of
 from mfa_kit.posix.open_files import NO_WAIT
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, WrittenReading, joined_reasons
 
@@ -119,13 +119,10 @@ def decode_text(content: bytes) -> str:
 
     Raise IntegrityFault if the content is empty or contains NUL, which never occurs in text.
     """
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = content.decode("utf-16", errors="replace")
-    else:
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = content.decode("latin-1")
+    try:
+        text = content.decode(encoding_of(content))
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
     if "\0" in text or not text.strip():
         raise IntegrityFault(
             "this file is not text" if "\0" in text else "this file is empty", "give the vendor's seed file"
