@@ -254,7 +254,7 @@ def test_a_key_uri_in_a_text_file_becomes_a_backup(encoding: str, desk: Desk) ->
     window.see("code: ")
     window.type(desk.code())
     assert window.end() == 0
-    assert "the label says 'my AWS at work', but the device is alice" in window.printed("err")
+    assert "the label says 'Amazon Web Services:my AWS at work', but the device is alice" in window.printed("err")
     backup = Path(json.loads(window.printed("out"))["backup"])
     assert desk.opened(backup) == desk.seed()
     assert not (desk.folder / "uri.txt").exists()
@@ -302,7 +302,7 @@ def test_ctrl_c_before_the_code_writes_nothing(desk: Desk) -> None:
         (["alice", "--image", "link.png"], 2, "symbolic links"),
         (["alice", "--image", "."], 2, "Is a directory"),
         (["alice", "--image", "pipe"], 2, "is not a file"),
-        (["alice", "--image", "id.txt"], 5, "or a text file of only its key URI"),
+        (["alice", "--image", "id.txt"], 5, "not a picture"),
         (["alice", "--image", "long.txt"], 5, "not a picture"),
         (["alice", "--image", "blank.png"], 5, "no QR code"),
         (["alice", "--image", "two.png"], 5, "2 QR codes"),

@@ -376,6 +376,14 @@ def test_a_broken_chunk_is_an_error_message(name: str, limits: PictureLimits) ->
         assert any(each in str(fault) for each in ("not a picture", "larger than"))  # noqa: PT017 - either is right
 
 
+@pytest.mark.parametrize(("limits", "text"), [(MADE_BY_PROGRAMS, False), (MADE_BY_PEOPLE, True)])
+def test_what_is_not_a_picture_may_be_a_text_of_a_user(limits: PictureLimits, *, text: bool) -> None:
+    """The hint names text files only to users who give their own picture."""
+    with pytest.raises(IntegrityFault, match="not a picture") as caught:
+        qr.read(Png(b"JBSWY3DPEHPK3PXP"), limits=limits)
+    assert ("a text file of only its key URI" in caught.value.hint) == text
+
+
 def test_the_limits_of_pictures() -> None:
     """Any QR code of AWS fits on a page of 4 megapixels, and a photograph has up to 50 megapixels."""
     programs, people = MADE_BY_PROGRAMS, MADE_BY_PEOPLE
