@@ -264,7 +264,7 @@ def test_a_key_uri_in_a_text_file_becomes_a_backup(encoding: str, desk: Desk) ->
 
 def test_a_key_uri_in_an_argument_is_refused(desk: Desk) -> None:
     """Other programs can read arguments. The error does not repeat the secret."""
-    for uri in (desk.uri(SEED), export([(SEED, b"alice", 2)]).replace("otpauth", "OTPAUTH")):
+    for uri in (desk.uri(SEED), f" {desk.uri(SEED)}", export([(SEED, b"alice", 2)]).replace("otpauth", "OTPAUTH")):
         for words in (["alice", "--image", uri], [uri, "--image", "uri.txt"]):
             done = desk.run("backup", "add", *words, "-r", desk.recipient)
             assert (done.returncode, done.stdout) == (2, "")

@@ -102,7 +102,7 @@ def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> No
         raise UsageFault(
             "give either a USER or --root", "add the user's name, or use --root for the device of the root user"
         )
-    if any(text.lower().startswith(("otpauth:", "otpauth-migration:")) for text in (user or "", image)):
+    if any(text.lstrip().lower().startswith(("otpauth:", "otpauth-migration:")) for text in (user or "", image)):
         raise UsageFault(
             "a key URI contains a secret, and other programs can read arguments",
             "remove it from the history of your shell, and give a file that contains it: --image FILE",
