@@ -98,7 +98,7 @@ def parse_roster(
             elif row is not None:
                 rows.append(row)
     public = [replace(fault, cells=_without_private_keys(fault.cells)) for fault in faults]
-    return Roster(rows=rows, faults=sorted(public, key=lambda fault: fault.line), unread=read.note_unread())
+    return Roster(rows=rows, faults=sorted(public, key=lambda fault: fault.line), unread=read.unread)
 
 
 def _find_duplicate(

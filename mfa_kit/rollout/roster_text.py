@@ -9,7 +9,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from mfa_kit.core.csv_text import EXCEL_SEPARATOR, csv_lines, plain_cell
@@ -69,21 +69,13 @@ class CellFault:
 
 @dataclass(frozen=True, slots=True)
 class ReadRoster:
-    """The rows of a roster: a ReadRow, or a CellFault if the row cannot be read. `unread` names the other columns."""
+    """The rows of a roster: a ReadRow, or a CellFault if the row cannot be read.
+
+    `unread` is a sentence about the columns that were not read, or "".
+    """
 
     rows: Sequence[ReadRow | CellFault]
-    unread: Sequence[str]
-
-    def note_unread(self) -> str:
-        """Return a sentence about the columns that were not read, with the nearest known names, or ""."""
-        shown = [_suggestion(name) for name in self.unread[:SHOWN]]
-        shown += [f"and {len(self.unread) - SHOWN} more"] if len(self.unread) > SHOWN else []
-        return f"not read: {', '.join(shown)}" if shown else ""
-
-
-def _suggestion(name: str) -> str:
-    near = get_close_matches(_reduced(name), SYNONYMS, n=1, cutoff=0.7)
-    return one_line(name[:LONGEST_NAME]) + (f" (did you mean {SYNONYMS[near[0]]}?)" if near else "")
+    unread: str
 
 
 def _reduced(name: str) -> str:
@@ -92,18 +84,34 @@ def _reduced(name: str) -> str:
 
 @dataclass(slots=True)
 class _Columns:
-    """The names of the columns to read, and the names of the other columns that were found (`unread`)."""
+    """The names of the columns to read. `read` are those that the roster has, and `unread` the names of its others."""
 
     names: Sequence[str]
-    unread: dict[str, None]
+    read: set[str] = field(default_factory=set)
+    unread: dict[str, None] = field(default_factory=dict)
 
     def find(self, cell: str) -> str:
         """Return the column that a name in a roster means. Remember a name that means none, and return it."""
         name = cell.lower()
         column = name if name in self.names else SYNONYMS.get(_reduced(cell), name)
-        if cell and column not in self.names and column not in SILENT:
+        if column in self.names:
+            self.read.add(column)
+        elif cell and column not in SILENT:
             self.unread[cell] = None
         return column
+
+    def note_unread(self) -> str:
+        """Return a sentence about the columns that were not read, with the nearest names of columns, or ""."""
+        shown = [self._suggestion(name) for name in [*self.unread][:SHOWN]]
+        shown += [f"and {len(self.unread) - SHOWN} more"] if len(self.unread) > SHOWN else []
+        return f"not read: {', '.join(shown)}" if shown else ""
+
+    def _suggestion(self, name: str) -> str:
+        """Return the name, with the column that it is similar to or contains, unless the roster has that column."""
+        missing = {other: column for other, column in SYNONYMS.items() if column not in self.read}
+        reduced = _reduced(name)
+        near = get_close_matches(reduced, missing, n=1, cutoff=0.7) or [other for other in missing if other in reduced]
+        return one_line(name[:LONGEST_NAME]) + (f" (did you mean {missing[near[0]]}?)" if near else "")
 
     def find_clash(self, cells: Sequence[str], columns: Sequence[str]) -> str:
         """Return a column that several cells of a header mean, and these cells, or "".
@@ -124,12 +132,12 @@ def read_rows(text: str, *, also: Collection[str] = ()) -> ReadRoster:
     is not a roster.
     """
     text = text.removeprefix("\ufeff")
-    columns = _Columns((*READ, *(name for name in also if name not in READ)), {})
+    columns = _Columns((*READ, *(name for name in also if name not in READ)))
     if JSON_DOCUMENT.match(text):
         rows = _read_json_document(text, columns)
     else:
         rows = _read_json_lines(text, columns) if text.lstrip().startswith("{") else _read_csv(text, columns)
-    return ReadRoster(list(rows), list(columns.unread))
+    return ReadRoster(list(rows), columns.note_unread())
 
 
 def _check_name(names: Collection[str]) -> None:

@@ -151,6 +151,9 @@ def test_unknown_columns_are_dropped() -> None:
     [
         ("user,Emial,Team", "not read: Emial (did you mean email?), Team"),
         ("user,recipent_key,serail", "not read: recipent_key (did you mean recipient?), serail (did you mean serial?)"),
+        ("user,Serial number", "not read: Serial number (did you mean serial?)"),
+        ("user,E-mail address", "not read: E-mail address (did you mean email?)"),
+        ("user,User ID,Users,mail,E-mail address", "not read: User ID, Users, E-mail address"),
         ("user,name,device_name", "not read: name"),
         ("user,person,wrong,surplus,recipient_source,recipient_fetched,recipient_fingerprint,", ""),
         ("user,a\u202e" + "b" * 60, "not read: a\\u202e" + "b" * 38),
