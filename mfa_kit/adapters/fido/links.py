@@ -338,7 +338,7 @@ def _found(wanted: str | None) -> tuple[list[FoundKey], list[DeviceFault]]:
     named = [reader for reader in readers if str(reader) == wanted]
     busy = ask_readers(readers_in_use) if readers and not named else []
     for reader in named or readers:
-        own = next((name for name in names if str(reader).startswith(name)), None)
+        own = next(filter(str(reader).startswith, names), None)
         if own:
             names.remove(own)
             continue
