@@ -24,7 +24,7 @@ Node = Callable[..., Diagnosis]
 
 def install_rule_in(folder: Path) -> None:
     """Put the rule of this version into a folder of rules."""
-    (folder / udev_rule.NAME).write_bytes(Path(udev_rule.__file__).with_name(udev_rule.NAME).read_bytes())
+    (folder / udev_rule.NAME).write_bytes(udev_rule.rule_text())
 
 
 @pytest.fixture
