@@ -101,7 +101,7 @@ def read(image: Png, *, strict: bool = False, drawn: bool = False, limits: Pictu
     if found[0] is None:
         raise IntegrityFault(
             "this QR code has only a part of a text that is divided among several QR codes",
-            "make one QR code of the whole text",
+            "make one QR code of the whole text, or take a clean picture of it",
         )
     return found[0]
 
@@ -128,8 +128,10 @@ def _one_pixel_for_each_module(page: Image.Image) -> Image.Image:
 def _is_part(symbol: zxingcpp.Barcode) -> bool:
     """Return whether a QR code has only a part of a text. zxing-cpp returns the part as if it were the whole text.
 
-    The four modules in the lower right corner are the mode. In a picture that was taken through a mirror, rows and
-    columns are exchanged. If the code of a product (GS1) is read that way, it counts as a part, and is no key URI.
+    The four modules in the lower right corner are the mode, as they are in the picture: zxing-cpp does not return what
+    it corrected, so a damaged corner can hide a part, or make a whole text look like one. In a picture that was taken
+    through a mirror, rows and columns are exchanged. If the code of a product (GS1) is read that way, it counts as a
+    part, and is no key URI.
     """
     extra: Any = symbol.extra
     modules, mask = memoryview(symbol.to_image(add_quiet_zones=False)), MASKS[extra["DataMask"]]

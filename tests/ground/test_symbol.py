@@ -311,7 +311,7 @@ def test_a_part_that_another_program_drew_is_refused() -> None:
     for picture in (page, page.resize((1200, 1200))):  # another process reads the second, because it is large
         with pytest.raises(IntegrityFault, match="has only a part of a text that is divided among several") as caught:
             read_accounts(Png(saved(picture)))
-        assert caught.value.hint == "make one QR code of the whole text"
+        assert caught.value.hint == "make one QR code of the whole text, or take a clean picture of it"
 
 
 def test_a_picture_that_would_fill_the_memory_is_refused() -> None:
