@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from mfa_kit.adapters.seedfiles import aws_serials, json_tokens, pskc, safenet, tables, uris, xml
 from mfa_kit.adapters.seedfiles.contents import Contents, Unlock
@@ -31,7 +32,7 @@ WRAPPED = (
     (b"-----BEGIN AGE", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
 )
 # The beginning of an export of Google Authenticator.
-MIGRATION = "otpauth-migration:"
+MIGRATION = re.compile(r"\s*otpauth-migration:", re.IGNORECASE)
 
 # Matches an entry of a SafeWord .dat file, whose format is LDIF. mfa-kit does not read such files, because they do not
 # contain the state of a token's counter or clock.
@@ -46,8 +47,28 @@ class SeedFormat:
     read: Callable[[Contents], SeedFile]
 
 
+def _refuse(what: str, hint: str) -> Callable[[Contents], SeedFile]:
+    """Return a function that refuses a file: it raises UsageFault, which says what the file is."""
+
+    def refuse(_: Contents) -> NoReturn:
+        raise UsageFault(f"this file is {what}", hint)
+
+    return refuse
+
+
 # The first format that recognizes a file reads it. To add a format, write a module and add a row here.
 FORMATS = (
+    SeedFormat(
+        lambda contents: SAFEWORD.search(contents.text) is not None,
+        _refuse("a .dat file of SafeWord, which mfa-kit does not read", "ask the vendor for PSKC or CSV"),
+    ),
+    SeedFormat(
+        lambda contents: MIGRATION.match(contents.text) is not None,
+        _refuse(
+            "an export of an authenticator app, which has no display tokens",
+            "make a backup of a device: mfa-kit backup add USER --image FILE",
+        ),
+    ),
     SeedFormat(pskc.is_pskc, pskc.read_pskc),
     SeedFormat(safenet.is_safenet, safenet.read_safenet),
     SeedFormat(uris.is_uri_list, uris.read_uri_list),
@@ -87,15 +108,6 @@ def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encodi
         if content.startswith(magic):
             raise UsageFault(f"this file is {what}", hint)
     text = decode_text(content)
-    if text.lstrip().lower().startswith(MIGRATION):
-        raise UsageFault(
-            "this file is an export of an authenticator app, which has no display tokens",
-            "make a backup of a device: mfa-kit backup add USER --image FILE",
-        )
-    if SAFEWORD.search(text):
-        raise UsageFault(
-            "this is a .dat file of SafeWord, which mfa-kit does not read", "ask the vendor for PSKC or CSV"
-        )
     root = xml.parse_xml(content) if text.lstrip().startswith("<") else None
     contents = Contents(text=text, root=root, unlock=unlock, now=now, wanted=wanted)
     found = _format_of(contents).read(contents)

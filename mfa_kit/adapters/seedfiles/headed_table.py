@@ -200,6 +200,6 @@ def _algorithm(cells: Mapping[str, str], columns: Mapping[str, int]) -> tuple[Fa
     if len(types) > 1 or len(digests) > 1:
         raise ValueError("two of its cells contradict each other")
     if not types and not cells.get("period"):
-        timed = "period" in columns and "factor" not in columns
+        timed = columns.keys() & {"period", "factor"} == {"period"}
         raise ValueError("the time interval is missing" if timed else "the type is missing")
     return next(iter(types), Factor.TOTP), next(iter(digests), "sha1")
