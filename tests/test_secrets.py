@@ -29,7 +29,7 @@ import mfa_kit as package
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.core import otp
 from mfa_kit.core.otp import Created, Seed
-from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import ACCOUNT, MfaKit, Nobody, without
 from tests.faults.worker import Cut, act, at_desk

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from mfa_kit.account.entity_policies import EntityPolicies, about, entity_policies
 from mfa_kit.account.escalation import Administration, administrations
 from mfa_kit.account.evaluator import RequestContext, demands_mfa
-from mfa_kit.account.records import AccessKey, Credentials, Entity
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
 from mfa_kit.core.models import Device, DeviceType
 
 # How users with a password sign in, from best to worst.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mfa_kit.account.evaluator import NOBODY, UNREAD, WITH_MFA, Decision, RequestContext, evaluate, policy_flaw
-from mfa_kit.account.records import Entity
+from mfa_kit.account.snapshot import Entity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

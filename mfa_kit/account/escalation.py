@@ -24,8 +24,7 @@ from mfa_kit.account.evaluator import (
     principals_let_in,
     statements,
 )
-from mfa_kit.account.records import Entity
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.snapshot import Entity, Snapshot
 
 # REGION matches the region in a service's name, such as states.us-east-1.amazonaws.com, and DOMAIN the end of the name.
 REGION = re.compile(r"\.[a-z]{2}(-[a-z]+)+-\d\.")

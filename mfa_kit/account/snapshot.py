@@ -1,15 +1,317 @@
-"""The snapshot of an account at one moment: users, groups, roles and policies, and the users' credentials and devices.
+"""The snapshot of an account at one moment, and the records of IAM in it: users, groups, roles, policies, devices.
 
-A snapshot contains no secret. `holes` lists the parts of the account that could not be read.
+A snapshot contains no secret. `holes` lists the parts of the account that could not be read. What is known about root
+comes from several parts, and from the organization if the account is a member.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mfa_kit.account.records import AccountPasswordPolicy, CredentialReport, Entity, ServerCertificate
-from mfa_kit.account.root_posture import CentralRootAccess, RootPosture, root_posture
-from mfa_kit.core.models import REPORTED_ROOT, ROOTLESS, Device
+from mfa_kit.core.models import REPORTED_ROOT, ROOTLESS, Device, DeviceType
+
+# The feature of centralized root access with which an organization removes the credentials of root users and prevents
+# their recovery (IAM API reference, ListOrganizationsFeatures). The other feature, RootSessions, is for tasks in S3 and
+# SQS, and is not needed here.
+CREDENTIALS_MANAGEMENT = "RootCredentialsManagement"
+
+
+class OrganizationPlace(StrEnum):
+    """The role of an account in its organization, as far as the answer to ListOrganizationsFeatures shows it."""
+
+    ALONE = "in no organization"
+    MEMBER = "a member account"
+    # One value for both, because IAM's response does not show which of the two the account is.
+    ADMINISTRATOR = "the management account or an administrator of IAM"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CentralRootAccess:
+    """The state of centralized root access in the account's organization (iam:ListOrganizationsFeatures).
+
+    `place` is the role of the account in the organization. `features` has the AWS names of the enabled features, or is
+    None if the account may not list them. `obstacle` says why no feature can be enabled yet, and `first` is the command
+    that removes the obstacle; both are "" if there is no obstacle.
+    """
+
+    place: OrganizationPlace
+    features: tuple[str, ...] | None = None
+    obstacle: str = ""
+    first: str = ""
+
+    @property
+    def manages_credentials(self) -> bool | None:
+        """Whether the organization manages the credentials of its member accounts' root users; None if unknown."""
+        return None if self.features is None else CREDENTIALS_MANAGEMENT in self.features
+
+
+def as_member(seen: CentralRootAccess | None) -> CentralRootAccess:
+    """Return the state of centralized root access for a member account.
+
+    `seen` is the state that an administrator of the organization has read, or None if it could not be read. The enabled
+    features apply to each member account.
+    """
+    return CentralRootAccess(place=OrganizationPlace.MEMBER, features=seen.features if seen else None)
+
+
+class RootVerdict(StrEnum):
+    """How well the root user of an account is protected, from best to worst. UNKNOWN never counts as a pass."""
+
+    NO_CREDENTIALS = "no root credentials"
+    SECURITY_KEY = "security key"
+    HARDWARE_TOTP = "hardware TOTP"
+    NOT_VIRTUAL = "MFA that is not virtual"
+    VIRTUAL = "virtual MFA"
+    CERTIFICATES = "signing certificates"
+    NO_MFA = "password without MFA"
+    ACCESS_KEYS = "access keys"
+    UNKNOWN = "unknown"
+
+    @property
+    def rank(self) -> int:
+        """The position of this verdict among all verdicts; 0 is the best."""
+        return list(RootVerdict).index(self)
+
+
+# The verdict for each type of MFA device, strongest first. As in the rule root.hardware, root's strongest device
+# counts.
+KINDS = {
+    DeviceType.FIDO2: RootVerdict.SECURITY_KEY,
+    DeviceType.HARDWARE_TOTP: RootVerdict.HARDWARE_TOTP,
+    DeviceType.VIRTUAL: RootVerdict.VIRTUAL,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootPosture:
+    """The credentials of an account's root user. A fact that could not be read is None.
+
+    `password`, `mfa`, `access_keys` and `certificates` say whether root has these (iam:GetAccountSummary). `devices`
+    has all MFA devices of root, which only a session of root can list. `virtual` says whether root has a virtual
+    device. Other sessions can see this too. `unread` has the reasons why facts are missing.
+    """
+
+    account: str
+    password: bool | None = None
+    mfa: bool | None = None
+    access_keys: bool | None = None
+    certificates: bool | None = None
+    devices: tuple[Device, ...] | None = None
+    virtual: bool | None = None
+    unread: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> RootVerdict:
+        """The verdict on the worst credential that root is known to have.
+
+        It is UNKNOWN if no access key, password without MFA or certificate is known, and a fact is missing that could
+        change the verdict.
+        """
+        if self.access_keys:
+            return RootVerdict.ACCESS_KEYS
+        if self.password and self.mfa is False:
+            return RootVerdict.NO_MFA
+        if self.certificates:
+            return RootVerdict.CERTIFICATES
+        if None in {self.access_keys, self.password, self.certificates}:
+            return RootVerdict.UNKNOWN
+        return self._kind() if self.password else RootVerdict.NO_CREDENTIALS
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The credentials that root is known to have, as words for a message, the worst first; () if there are none."""
+        known = (
+            (self.access_keys, "access keys"),
+            (self.password, self._password),
+            (self.certificates, "signing certificates"),
+        )
+        return tuple(words for there, words in known if there)
+
+    @property
+    def _password(self) -> str:
+        return {True: "a password with MFA", False: "a password without MFA", None: "a password"}[self.mfa]
+
+    def _kind(self) -> RootVerdict:
+        """Return the verdict on a root user who has a password. It depends on the MFA devices."""
+        if self.mfa is None:
+            return RootVerdict.UNKNOWN
+        if self.devices is None:
+            by_list = {True: RootVerdict.VIRTUAL, False: RootVerdict.NOT_VIRTUAL, None: RootVerdict.UNKNOWN}
+            return by_list[self.virtual]
+        types = {device.type for device in self.devices}
+        return next((verdict for kind, verdict in KINDS.items() if kind in types), RootVerdict.UNKNOWN)
+
+    def completed_by(self, other: "RootPosture") -> "RootPosture":
+        """Return a copy whose missing facts are taken from another posture of the same account."""
+        return RootPosture(
+            account=self.account,
+            password=other.password if self.password is None else self.password,
+            mfa=other.mfa if self.mfa is None else self.mfa,
+            access_keys=other.access_keys if self.access_keys is None else self.access_keys,
+            certificates=other.certificates if self.certificates is None else self.certificates,
+            devices=other.devices if self.devices is None else self.devices,
+            virtual=other.virtual if self.virtual is None else self.virtual,
+            unread=(*self.unread, *other.unread),
+        )
+
+    @property
+    def needs_session(self) -> bool:
+        """Whether a session as root could show facts that change the verdict."""
+        doubtful = {RootVerdict.UNKNOWN, RootVerdict.VIRTUAL, RootVerdict.NOT_VIRTUAL}
+        return self.devices is None and self.verdict in doubtful
+
+    @property
+    def why(self) -> str:
+        """The reasons for the verdict "unknown", as text for a message; "" for any other verdict."""
+        if self.verdict is not RootVerdict.UNKNOWN:
+            return ""
+        if self.unread:
+            return "; ".join(self.unread)
+        if self.devices is not None:
+            return "IAM reports that root has MFA, but lists no device of a known type"
+        return "IAM did not report all facts about root"
+
+
+def root_posture(
+    account: str,
+    summary: Mapping[str, int],
+    *,
+    devices: tuple[Device, ...] | None = None,
+    virtual: bool | None = None,
+    unread: tuple[str, ...] = (),
+) -> RootPosture:
+    """Return the posture of root that an account summary (iam:GetAccountSummary: numbers by name) shows.
+
+    `summary` is empty if it could not be read. The other arguments are fields of RootPosture.
+    """
+
+    def fact(name: str) -> bool | None:
+        return summary[name] > 0 if name in summary else None
+
+    mfa = fact("AccountMFAEnabled")
+    return RootPosture(
+        account=account,
+        password=fact("AccountPasswordPresent"),
+        mfa=bool(devices) if mfa is None and devices is not None else mfa,
+        access_keys=fact("AccountAccessKeysPresent"),
+        certificates=fact("AccountSigningCertificatesPresent"),
+        devices=devices,
+        virtual=virtual,
+        unread=unread,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """An access key of a user or of root, as the credential report describes it. The report does not have the key's ID.
+
+    `rotated` is when it was created or last changed, and `used` when it was last used, in Unix seconds; None if unknown
+    or never. `region` and `service` are those of the last use.
+    """
+
+    active: bool
+    rotated: float | None = None
+    used: float | None = None
+    region: str | None = None
+    service: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """The credentials of one user or of root, as a row of the credential report. Times are Unix seconds.
+
+    mfa-kit adds rows for users whom IAM's report lacks. `password` says whether there is a console password. `mfa` says
+    whether there is an MFA device. It is None in an added row, because only IAM's report shows it. `password_used` is
+    None if the password was never used, or if the time of its last use is unknown.
+    """
+
+    arn: str
+    created: float
+    password: bool
+    password_used: float | None = None
+    password_changed: float | None = None
+    password_expires: float | None = None
+    mfa: bool | None = None
+    keys: tuple[AccessKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialReport:
+    """The credential report: the row of root, and the rows of users by name. IAM generated it at `made` (Unix seconds).
+
+    `root` is None in GovCloud, where the report has no row for root.
+    """
+
+    made: float
+    root: Credentials | None = None
+    users: Mapping[str, Credentials] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """An IAM user, group or role.
+
+    `inline` has the texts of its inline policies by name, and `attached` the ARNs of its attached policies. `groups`
+    has the names of a user's groups. `boundary` is the ARN of the permissions boundary, and `trust` the text of a
+    role's trust policy. `tags` has the values of the tags of a user or role by name. `created` is in Unix seconds.
+    """
+
+    name: str
+    arn: str
+    created: float | None = None
+    inline: Mapping[str, str] = field(default_factory=dict)
+    attached: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    boundary: str | None = None
+    trust: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """A page of iam:GetAccountAuthorizationDetails, or all of its pages together.
+
+    `policies` has the texts of managed policies (their default versions) by ARN. `other_versions` has the texts of the
+    other versions of these policies, also by ARN.
+    """
+
+    users: tuple[Entity, ...] = ()
+    groups: tuple[Entity, ...] = ()
+    roles: tuple[Entity, ...] = ()
+    policies: Mapping[str, str] = field(default_factory=dict)
+    other_versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCertificate:
+    """A TLS certificate that IAM stores. `expires` is a Unix time, or None if IAM does not report it."""
+
+    name: str
+    arn: str
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountPasswordPolicy:
+    """The account's password policy. `custom` is false if the account has none, and IAM's default applies.
+
+    The default requires 8 characters of at least three kinds: uppercase letters, lowercase letters, numbers and
+    symbols. `length` is the minimum length. `upper`, `lower`, `numbers` and `symbols` say which kinds are required.
+    `max_age` is in days, and 0 means no limit. `reuse` is the number of earlier passwords that users cannot choose
+    again. `may_change` says whether users may change their own password, and `hard_expiry` whether only an
+    administrator can replace an expired password.
+    """
+
+    length: int = 8
+    upper: bool = False
+    lower: bool = False
+    numbers: bool = False
+    symbols: bool = False
+    max_age: int = 0
+    reuse: int = 0
+    may_change: bool = False
+    hard_expiry: bool = False
+    custom: bool = True
 
 
 class Part(StrEnum):

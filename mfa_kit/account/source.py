@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from mfa_kit.account.evaluator import Decision, RequestContext
-    from mfa_kit.account.records import (
+    from mfa_kit.account.snapshot import (
         AccountPasswordPolicy,
         CredentialReport,
         Credentials,

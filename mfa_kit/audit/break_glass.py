@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from mfa_kit.account.snapshot import DeviceBackup, GlassUse, Part
-from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import REPORTED_ROOT
+from mfa_kit.core.text import command, few
 from mfa_kit.core.timestamps import iso_time
 
 NEEDS = (Part.BACKUPS, Part.BREAK_GLASS)

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from mfa_kit.account.account_users import AccountUser
-from mfa_kit.account.records import Credentials
-from mfa_kit.account.snapshot import Part
-from mfa_kit.account.wording import command, few
+from mfa_kit.account.snapshot import Credentials, Part
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
+from mfa_kit.core.text import command, few
 
 # An access key created at most this many seconds before or after its user counts as created together with the user. In
 # the console, one form could create both.

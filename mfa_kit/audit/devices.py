@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Iterator
 
 from mfa_kit.account.snapshot import DeviceBackup, Part
-from mfa_kit.account.wording import command
 from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, Scene, Severity, audit_rule
+from mfa_kit.core.text import command
 
 # The default quota of users in an account. The quota of virtual devices is equal to it (IAM and STS quotas).
 QUOTA = 5000

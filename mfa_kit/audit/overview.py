@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mfa_kit.account.account_users import WAYS, account_users
-from mfa_kit.account.root_posture import RootVerdict
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.snapshot import RootVerdict, Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
 
 

@@ -6,10 +6,9 @@ Without a framework, an audit applies only `passwords.policy`. The other rules c
 from collections.abc import Callable, Iterator
 from typing import assert_never
 
-from mfa_kit.account.records import AccountPasswordPolicy
-from mfa_kit.account.snapshot import Part
-from mfa_kit.account.wording import command, few
+from mfa_kit.account.snapshot import AccountPasswordPolicy, Part
 from mfa_kit.audit.finding import AuditRule, Finding, Observation, Profile, Scene, Severity, Unsure, audit_rule
+from mfa_kit.core.text import command, few
 
 SUBJECT = "password policy"
 # The minimum lengths of NIST SP 800-63B-4 3.1.1.2: of a password that is the only factor, and of a password that is

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from mfa_kit.account.entity_policies import own_policies
 from mfa_kit.account.evaluator import statements
-from mfa_kit.account.records import Entity
-from mfa_kit.account.snapshot import Part
-from mfa_kit.account.wording import command, few
+from mfa_kit.account.snapshot import Entity, Part
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
+from mfa_kit.core.text import command, few
 from mfa_kit.core.timestamps import iso_time
 
 ALL = {"*", "*:*"}

@@ -1,12 +1,16 @@
-"""Findings as records for other programs: stable IDs, ARNs, and when each finding was first and last seen."""
+"""Findings as records for other programs, and what the ledger knows of them from earlier audits.
+
+A record has a stable ID and an ARN, and says when the finding was first and last seen.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from mfa_kit.account.records import Entity
-from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult
+from mfa_kit.account.past_audits import OpenFinding, PastAudit
+from mfa_kit.account.snapshot import Entity, Snapshot
+from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult, Severity
 
 # Maps the first part of a rule's ID to the kind of IAM entity that the rule's subjects are.
 KINDS = {"users": "user", "admins": "user", "groups": "group", "roles": "role", "sessions": "user"}
@@ -102,3 +106,83 @@ class _Resources:
             return subject
         kind = KINDS.get(rule.id.partition(".")[0])
         return self._named.get((kind, subject), self._account) if kind else self._account
+
+
+class AuditHistory(Protocol):
+    """The ledger's records about audits."""
+
+    def last(self, account: str) -> PastAudit | None:
+        """Return the last audit of an account, or None if none is on record."""
+        ...
+
+    def open_findings(self, account: str) -> Mapping[str, OpenFinding]:
+        """Return the findings of an account that were open when their rule was last checked, by the finding's ID."""
+        ...
+
+    def add(self, account: str, audit: PastAudit, *, opened: Mapping[str, str], closed: Mapping[str, str]) -> None:
+        """Record an audit.
+
+        `opened` has the findings that appeared, and `closed` those that disappeared. Both map a finding's ID to its
+        rule's ID.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """The previous and the current audit of an account, for comparison.
+
+    `past` is None if the ledger has no earlier audit. Both `past` and `now` (the current audit) are None if the audit
+    is not compared with the ledger. `since` has the Unix time when each finding was first seen, by ID.
+    """
+
+    past: PastAudit | None = None
+    now: PastAudit | None = None
+    since: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> list[tuple[str, int, int]]:
+        """For each severity: its name, and the numbers of failed rules in the previous and the current audit.
+
+        The list is empty if there is no previous audit, or if the previous audit applied other rules.
+        """
+        if self.past is None or self.now is None or self.past.rules != self.now.rules:
+            return []
+        return [(str(one), self.past.failed.get(one, 0), self.now.failed.get(one, 0)) for one in Severity]
+
+
+def figures(answers: Sequence[RuleAnswer], *, at: float) -> PastAudit:
+    """Return a PastAudit: the number of rules by result, and the number of failed rules by severity.
+
+    `at` is the Unix time of the audit.
+    """
+    return PastAudit(
+        at=at,
+        results=Counter(str(answer.result) for answer in answers),
+        failed=Counter(str(answer.rule.severity) for answer in answers if answer.result is RuleResult.FAIL),
+        rules=tuple(sorted(answer.rule.id for answer in answers)),
+    )
+
+
+def record_audit(
+    history: AuditHistory,
+    account: str,
+    answers: Sequence[RuleAnswer],
+    records: Sequence[FindingRecord],
+    *,
+    at: float,
+) -> None:
+    """Record an audit in the ledger.
+
+    An open finding is closed if this audit evaluated its rule completely and did not find it again. A rule that could
+    not evaluate every subject closes no findings.
+    """
+    known = history.open_findings(account)
+    now = {record.id: record.rule.id for record in records if record.result is RuleResult.FAIL}
+    evaluated = {answer.rule.id for answer in answers if answer.result is not RuleResult.UNKNOWN and not answer.unsure}
+    history.add(
+        account,
+        figures(answers, at=at),
+        opened={number: rule for number, rule in now.items() if number not in known},
+        closed={number: found.rule for number, found in known.items() if found.rule in evaluated and number not in now},
+    )

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.entity_policies import trust_flaw, trust_text
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, principals_let_in
-from mfa_kit.account.records import AccessKey, Entity
-from mfa_kit.account.snapshot import Part
-from mfa_kit.account.wording import command, few
+from mfa_kit.account.snapshot import AccessKey, Entity, Part
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import is_root
+from mfa_kit.core.text import command, few
 
 EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
 

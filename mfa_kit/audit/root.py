@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.root_posture import OrganizationPlace, RootVerdict
-from mfa_kit.account.snapshot import Part
+from mfa_kit.account.snapshot import OrganizationPlace, Part, RootVerdict
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import REPORTED_ROOT, DeviceType
 

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.entity_policies import entity_policies, trust_flaw, trust_text
 from mfa_kit.account.evaluator import WITH_MFA, principals_let_in
-from mfa_kit.account.records import Entity
-from mfa_kit.account.snapshot import Part
-from mfa_kit.account.wording import command, few
+from mfa_kit.account.snapshot import Entity, Part
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import DeviceType
+from mfa_kit.core.text import command, few
 
 KNOWN = (Part.DETAILS, Part.REPORT)
 UNTOLD = "the MFA devices of this user could not be read"

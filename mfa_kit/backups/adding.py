@@ -11,8 +11,8 @@ from mfa_kit.core.models import DEVICE_NAME, ROOT, Backup, Caller, DeviceType, E
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment.code_prompts import prove
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
+from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.user_names import resolve_user
 
 INSTEAD = "a terminal: you type a code from the device to prove that the picture belongs to it"
 # The console's default name for the virtual device of the root user.

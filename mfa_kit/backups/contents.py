@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import ACCOUNT_ID, Backup, Call, Intent, Method
 from mfa_kit.core.otp import Created, Png
-from mfa_kit.core.places import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_account
 from mfa_kit.core.backup_copies import recorded_name
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPlace
 from mfa_kit.core.models import Backup, Intent
-from mfa_kit.core.places import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

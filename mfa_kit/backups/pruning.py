@@ -5,9 +5,9 @@ from enum import StrEnum
 from functools import cache, partial
 
 from mfa_kit.backups.contents import backup_call
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault, NoSuchEntity
 from mfa_kit.core.models import ROOT, Backup, Call, Mark
-from mfa_kit.core.places import Place
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Inventory
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from mfa_kit.break_glass.custodians import Custodian, CustodianSet
-from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Manifest
 from mfa_kit.core.errors import Declined, DeviceFault, IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.text import count_of

@@ -7,7 +7,7 @@ of the earlier identity made it. If the records are on another computer, a perso
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.break_glass.manifest import FILE, Glass, Manifest
+from mfa_kit.break_glass.custodians import FILE, Glass, Manifest
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault, Unrecorded
 from mfa_kit.core.interaction import Interaction

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.backups.exposure import KnownRecipients
+from mfa_kit.backups.rekeying import KnownRecipients
 from mfa_kit.core.models import Backup
 
 

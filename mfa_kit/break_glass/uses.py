@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mfa_kit.account.snapshot import GlassKey, GlassUse
-from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.break_glass.custodians import Manifest
 from mfa_kit.core.models import GlassAction
 from mfa_kit.core.timestamps import iso_time
 

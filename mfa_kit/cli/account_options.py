@@ -1,6 +1,6 @@
-"""The options of commands that can work in many accounts.
+"""The options of commands that can work in many accounts, and of commands that read an account.
 
-They are parsed into an AccountsChoice, which says how to select the accounts and which role to assume in each.
+The choice of accounts is parsed into an AccountsChoice, which says how to select them and which role to assume in each.
 """
 
 import re
@@ -12,13 +12,16 @@ from typing import Any, TypeVar
 
 import click
 
+from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli import options
 from mfa_kit.cli.flags import command_line, given
 from mfa_kit.cli.output import load_place
+from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.unforeseen import Note
+from mfa_kit.core.interaction import Progress
+from mfa_kit.core.internal_error import Note
 from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY
-from mfa_kit.organization.choice import AUDIT_ROLE, WORKERS, AccountsChoice
+from mfa_kit.organization.selecting import AUDIT_ROLE, WORKERS, AccountsChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 TITLE = "Options for many accounts"
@@ -229,3 +232,34 @@ def _check_together(values: Mapping[str, Any]) -> None:
         )
     if values.get("resume") and not values.get("output_dir"):
         raise UsageFault("--resume needs a folder for results", "add --output-dir DIR")
+
+
+SNAPSHOT = click.option(
+    "--snapshot",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read this snapshot instead of AWS. If FILE does not exist, it is created from AWS with mode 0600.",
+)
+MAX_AGE = click.option(
+    "--max-age",
+    type=Age(),
+    default="4h",
+    show_default=True,
+    help="Request a new credential report if the last is older than AGE, and refuse an older one. IAM makes at most "
+    "one in 4 hours.",
+)
+
+
+def note_unread_users(snapshot: Snapshot, progress: Progress) -> None:
+    """Print each part of the account that could not be read, because its users may be missing from the result."""
+    for why in unread_users(snapshot):
+        progress.alert(f"not read: {why}")
+
+
+def no_snapshot_of_many(file: Path | None) -> None:
+    """Raise UsageFault if --snapshot is given to a command that works in many accounts: a snapshot has one account."""
+    if file is not None:
+        raise UsageFault(
+            "--snapshot can be used only with one account", "to write a snapshot of each account: --output-dir DIR"
+        )

@@ -15,17 +15,16 @@ from mfa_kit.audit.controls.control import Framework
 from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.frameworks import answer_controls, choose_framework, framework_rules
 from mfa_kit.audit.registry import ALL_RULES, audit_snapshot, choose_rules, fails_at
-from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
 from mfa_kit.cli.audit_forms import ASFF, OCSF
 from mfa_kit.cli.audit_result import print_audit
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.framework_rows import control_totals, print_controls
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import HTML, Output
-from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT
 from mfa_kit.cli.value_types import Age
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import age_text
 from mfa_kit.wiring.settings import Settings
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from mfa_kit import wiring
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit.earlier_audits import Before
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
+from mfa_kit.audit.records import Before
 from mfa_kit.cli.audit_charts import TONES, audit_figure, audit_mark, sign_in_chart
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import Tone, html_page, html_table, html_text, html_time, html_words

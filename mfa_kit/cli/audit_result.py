@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit.earlier_audits import Before
 from mfa_kit.audit.finding import RuleAnswer, RuleResult
-from mfa_kit.audit.records import FindingRecord, finding_records
+from mfa_kit.audit.records import Before, FindingRecord, finding_records
 from mfa_kit.cli.audit_forms import asff_document, finding_row
 from mfa_kit.cli.audit_page import audit_page
 from mfa_kit.cli.output import Output

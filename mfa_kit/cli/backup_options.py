@@ -1,4 +1,4 @@
-"""Options for encrypted backups: their folder, their recipients, and the identities that decrypt them."""
+"""Options of commands that make or decrypt backups: folder, recipients, identities, and the key that is used."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from mfa_kit.cli.value_types import Age, PlaceType
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.places import Place
+from mfa_kit.core.models import Backup
 
 RECIPIENT = click.option(
     "-r",
@@ -75,3 +76,40 @@ def identity(*, required: bool) -> Callable[[Any], Any]:
         metavar="FILE",
         help="age identity (with or without a passphrase) or SSH private key.",
     )
+
+
+WHICH = click.option("--key", "wanted", metavar="SERIAL|READER", help="The key to use, if several are plugged in.")
+WHICH_FIDO = click.option("--key", "wanted", metavar="SERIAL|PLACE", help="The key to use, if several are plugged in.")
+MDS = click.option("--mds", type=click.Path(path_type=Path), metavar="FILE", help="Signed FIDO metadata (blob.jwt).")
+MDS_ROOT = click.option(
+    "--mds-root",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Root certificate of the metadata, if it is not the FIDO Alliance's.",
+)
+ALLOW_OLDER = click.option(
+    "--allow-older", is_flag=True, help="Accept metadata that is older than metadata used before."
+)
+PIN_STDIN = click.option("--pin-stdin", is_flag=True, help="Read the key's PIN from stdin, one line.")
+PASSWORD_STDIN = click.option(
+    "--password-stdin",
+    is_flag=True,
+    help="Read the key's OATH password from stdin (to change it: old, then new, one per line).",
+)
+PASSPHRASE_FD = click.option(
+    "--passphrase-fd",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Read an identity's passphrase from the first line of this file descriptor (0 is stdin).",
+)
+
+
+def of_user(user: str | None, found: Sequence[Backup]) -> list[Backup]:
+    """Return the backups of a user, ignoring the case of the name, or all backups if no user is given."""
+    return [each for each in found if user is None or each.user.lower() == user.lower()]
+
+
+def without_copies(found: Sequence[Backup]) -> list[Backup]:
+    """Return the backups without duplicates. If several backups have the same name, only the first one is returned."""
+    first = {each.name: each for each in reversed(found)}
+    return [each for each in found if first[each.name] is each]

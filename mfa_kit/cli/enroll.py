@@ -8,23 +8,22 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import identity
-from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
+from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ROOT as ROOT_USER
 from mfa_kit.core.models import VIRTUAL, Enrolled, Intent, Outcome, Registered, Skipped
 from mfa_kit.core.place_text import recorded_place
-from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
-from mfa_kit.enrollment.planning import Wish
+from mfa_kit.enrollment.planning import Wish, resolve_user
 from mfa_kit.enrollment.ports import Desk, Maker, Vault
 from mfa_kit.enrollment.resuming import resume_device
-from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.methods.fido2 import Fido2Options
 from mfa_kit.wiring.methods.recipe import Options
 from mfa_kit.wiring.methods.registry import METHODS

@@ -14,20 +14,20 @@ from mfa_kit import __version__
 from mfa_kit.cli import environment, messages
 from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.core.internal_error import STOPS, InternalError, innermost, notes_of
 from mfa_kit.core.stopping import INTERRUPTS
-from mfa_kit.core.unforeseen import STOPS, InternalError, innermost, notes_of
 
 # The commands by name. tests/test_imports.py treats each function that is named here as an import.
 COMMANDS: Rows = {
     "lab": Row(
         "Practice without AWS and without hardware.",
         {
-            "tour": Row("Take a guided tour of mfa-kit in a new lab.", "mfa_kit.cli.lab.tour:tour"),
-            "run": Row("Run a command in a new lab.", "mfa_kit.cli.lab.run:run"),
-            "serve": Row("Serve a lab until Ctrl-C.", "mfa_kit.cli.lab.serve:serve"),
-            "card": Row("Connect simulated OATH keys.", "mfa_kit.cli.lab.card:card"),
-            "key": Row("Connect a simulated security key.", "mfa_kit.cli.lab.key:key"),
-            "fido-register": Row("Register a FIDO key in the lab.", "mfa_kit.cli.lab.fido_register:fido_register"),
+            "tour": Row("Take a guided tour of mfa-kit in a new lab.", "mfa_kit.cli.lab:tour"),
+            "run": Row("Run a command in a new lab.", "mfa_kit.cli.lab:run"),
+            "serve": Row("Serve a lab until Ctrl-C.", "mfa_kit.cli.lab:serve"),
+            "card": Row("Connect simulated OATH keys.", "mfa_kit.cli.lab:card"),
+            "key": Row("Connect a simulated security key.", "mfa_kit.cli.lab:key"),
+            "fido-register": Row("Register a FIDO key in the lab.", "mfa_kit.cli.lab:fido_register"),
         },
         "Practice without AWS, on a local IAM simulator.",
     ),
@@ -125,13 +125,11 @@ COMMANDS: Rows = {
         "Create, open, check and manage encrypted backups.",
         {
             "add": Row("Encrypt an existing QR code as a backup.", "mfa_kit.cli.backup.add:add"),
-            "list": Row("List the backups.", "mfa_kit.cli.backup.list_backups:list_backups"),
+            "list": Row("List the backups.", "mfa_kit.cli.backup.list:list_backups"),
             "verify": Row("Check that backups can be decrypted and used.", "mfa_kit.cli.backup.verify:verify"),
             "drill": Row("Test backups against codes of their devices.", "mfa_kit.cli.backup.drill:drill"),
             "restore": Row("Put a backup's secret on another device.", "mfa_kit.cli.backup.restore:restore"),
-            "show": Row(
-                "Write a backup's QR code to a file, unencrypted.", "mfa_kit.cli.backup.show_backup:show_backup"
-            ),
+            "show": Row("Write a backup's QR code to a file, unencrypted.", "mfa_kit.cli.backup.show:show_backup"),
             "recipients": Row("Show who can decrypt which backup.", "mfa_kit.cli.backup.recipients:recipients"),
             "rekey": Row("Encrypt all backups to other recipients.", "mfa_kit.cli.backup.rekey:rekey"),
             "exposed": Row(
@@ -147,10 +145,8 @@ COMMANDS: Rows = {
             "create": Row("Make an identity for a group of custodians.", "mfa_kit.cli.break_glass.create:create"),
             "open": Row("Show the QR code of a backup in a meeting.", "mfa_kit.cli.break_glass.open:open_backup"),
             "pass": Row("Remove your layer of a file; pass on the rest.", "mfa_kit.cli.break_glass.pass_on:pass_on"),
-            "drill": Row("Test in a meeting that all backups open.", "mfa_kit.cli.break_glass.glass_drill:drill"),
-            "status": Row(
-                "Show the custodians, and which tasks are due.", "mfa_kit.cli.break_glass.glass_status:status"
-            ),
+            "drill": Row("Test in a meeting that all backups open.", "mfa_kit.cli.break_glass.drill:drill"),
+            "status": Row("Show the custodians, and which tasks are due.", "mfa_kit.cli.break_glass.status:status"),
             "rotate": Row("Replace the identity, and re-encrypt its backups.", "mfa_kit.cli.break_glass.rotate:rotate"),
             "custodians": Row(
                 "Give the same identity to other custodians.", "mfa_kit.cli.break_glass.custodians:custodians"
@@ -161,15 +157,15 @@ COMMANDS: Rows = {
     "key": Row(
         "List and manage the connected keys.",
         {
-            "list": Row("List the connected keys.", "mfa_kit.cli.key.list_keys:list_keys"),
+            "list": Row("List the connected keys.", "mfa_kit.cli.key.list:list_keys"),
             "info": Row("Show the details of one key.", "mfa_kit.cli.key.info:info"),
             "metadata": Row("Show the published metadata of a model.", "mfa_kit.cli.key.metadata:metadata"),
             "pin": Row(
                 "Set or change a FIDO key's PIN, or its PIN policy.",
                 {
-                    "set": Row("Set a PIN on a FIDO key that has none.", "mfa_kit.cli.key.pin.set_pin:set_pin"),
-                    "change": Row("Change the PIN of a FIDO key.", "mfa_kit.cli.key.pin.change_pin:change_pin"),
-                    "policy": Row("Set the PIN policy of a FIDO key.", "mfa_kit.cli.key.pin.pin_policy:pin_policy"),
+                    "set": Row("Set a PIN on a FIDO key that has none.", "mfa_kit.cli.key.pin:set_pin"),
+                    "change": Row("Change the PIN of a FIDO key.", "mfa_kit.cli.key.pin:change_pin"),
+                    "policy": Row("Set the PIN policy of a FIDO key.", "mfa_kit.cli.key.pin:pin_policy"),
                 },
             ),
             "password": Row(
@@ -177,14 +173,10 @@ COMMANDS: Rows = {
                 {
                     "set": Row(
                         "Set an OATH password on a key that has none.",
-                        "mfa_kit.cli.key.password.set_password:set_password",
+                        "mfa_kit.cli.key.password:set_password",
                     ),
-                    "change": Row(
-                        "Change a key's OATH password.", "mfa_kit.cli.key.password.change_password:change_password"
-                    ),
-                    "clear": Row(
-                        "Remove a key's OATH password.", "mfa_kit.cli.key.password.clear_password:clear_password"
-                    ),
+                    "change": Row("Change a key's OATH password.", "mfa_kit.cli.key.password:change_password"),
+                    "clear": Row("Remove a key's OATH password.", "mfa_kit.cli.key.password:clear_password"),
                 },
             ),
             "reset": Row("Erase a FIDO key: its PIN and all credentials.", "mfa_kit.cli.key.reset:reset"),
@@ -193,8 +185,8 @@ COMMANDS: Rows = {
     "token": Row(
         "Import, list and accept display tokens.",
         {
-            "import": Row("Read a seed file into the inventory.", "mfa_kit.cli.token.import_tokens:import_tokens"),
-            "list": Row("List the inventory.", "mfa_kit.cli.token.list_tokens:list_tokens"),
+            "import": Row("Read a seed file into the inventory.", "mfa_kit.cli.token.import_:import_tokens"),
+            "list": Row("List the inventory.", "mfa_kit.cli.token.list:list_tokens"),
             "accept": Row("Test a box of tokens.", "mfa_kit.cli.token.accept:accept"),
         },
         text="Display tokens: import their seed files, list them, and test them before you accept them.",
@@ -211,7 +203,7 @@ COMMANDS: Rows = {
     "policy": Row(
         "Print, check and try out policies that require MFA.",
         {
-            "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show_policy:show_policy"),
+            "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show:show_policy"),
             "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
             "lockout": Row(
                 "List the users whom a policy would lock out.",
@@ -228,41 +220,39 @@ COMMANDS: Rows = {
     ),
     "evidence": Row(
         "Collect evidence of MFA for an auditor.",
-        {"export": Row("Write a signed archive of evidence.", "mfa_kit.cli.evidence.export_evidence:export_evidence")},
+        {"export": Row("Write a signed archive of evidence.", "mfa_kit.cli.evidence.export:export_evidence")},
     ),
     "ledger": Row(
         "Show what mfa-kit did; share the ledger.",
         {
-            "copy": Row("Copy a computer's ledger to PostgreSQL.", "mfa_kit.cli.ledger.copy_ledger:copy_ledger"),
-            "export": Row("Print the ledger as JSON Lines.", "mfa_kit.cli.ledger.export:export"),
-            "grants": Row("Print the SQL that gives roles their privileges.", "mfa_kit.cli.ledger.grants:grants"),
-            "init": Row("Create the ledger in a PostgreSQL database.", "mfa_kit.cli.ledger.init_ledger:init_ledger"),
-            "migrate": Row("Bring the ledger in PostgreSQL up to date.", "mfa_kit.cli.ledger.migrate:migrate"),
+            "copy": Row("Copy a computer's ledger to PostgreSQL.", "mfa_kit.cli.ledger.shared:copy_ledger"),
+            "export": Row("Print the ledger as JSON Lines.", "mfa_kit.cli.ledger.show:export"),
+            "grants": Row("Print the SQL that gives roles their privileges.", "mfa_kit.cli.ledger.shared:grants"),
+            "init": Row("Create the ledger in a PostgreSQL database.", "mfa_kit.cli.ledger.shared:init_ledger"),
+            "migrate": Row("Bring the ledger in PostgreSQL up to date.", "mfa_kit.cli.ledger.shared:migrate"),
             "reconcile": Row(
                 "Compare the ledger with IAM and the backups.", "mfa_kit.cli.ledger.reconcile:reconcile_ledger"
             ),
-            "show": Row("Show calls to AWS, uses of backups, and runs.", "mfa_kit.cli.ledger.show_ledger:show_ledger"),
-            "status": Row(
-                "Show the state of the ledger in PostgreSQL.", "mfa_kit.cli.ledger.ledger_status:ledger_status"
-            ),
+            "show": Row("Show calls to AWS, uses of backups, and runs.", "mfa_kit.cli.ledger.show:show_ledger"),
+            "status": Row("Show the state of the ledger in PostgreSQL.", "mfa_kit.cli.ledger.shared:ledger_status"),
         },
         "Show what mfa-kit did on this computer, or share the ledger among computers in PostgreSQL.",
     ),
     "udev": Row(
         "Give a group access to security keys on Linux.",
         {
-            "install": Row("Install the udev rule and its group.", "mfa_kit.cli.udev.install:install"),
-            "status": Row("Show whether the udev rule works.", "mfa_kit.cli.udev.show_state:status"),
-            "remove": Row("Remove the udev rule and its group.", "mfa_kit.cli.udev.remove:remove"),
+            "install": Row("Install the udev rule and its group.", "mfa_kit.cli.udev:install"),
+            "status": Row("Show whether the udev rule works.", "mfa_kit.cli.udev:status"),
+            "remove": Row("Remove the udev rule and its group.", "mfa_kit.cli.udev:remove"),
         },
         "Give the members of a group access to security keys on Linux, even without a desktop session.",
     ),
     "config": Row(
         "Print or check the configuration file.",
         {
-            "path": Row("Print the path of the configuration file.", "mfa_kit.cli.config.path:path"),
-            "show": Row("Print the configuration.", "mfa_kit.cli.config.show_config:show_config"),
-            "validate": Row("Check the configuration file.", "mfa_kit.cli.config.validate:validate"),
+            "path": Row("Print the path of the configuration file.", "mfa_kit.cli.config:path"),
+            "show": Row("Print the configuration.", "mfa_kit.cli.config:show_config"),
+            "validate": Row("Check the configuration file.", "mfa_kit.cli.config:validate"),
         },
         "Print or check the configuration file, which contains defaults for options.",
     ),

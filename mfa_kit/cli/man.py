@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import __version__, wiring
-from mfa_kit.cli.method_options import click_options
-from mfa_kit.cli.method_verb import MethodVerb, leave_methods_out
+from mfa_kit.cli.method_verb import MethodVerb, click_options, leave_methods_out
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.wiring.methods.registry import METHODS

@@ -10,12 +10,11 @@ from mfa_kit.cli.confirmation import confirm_removal
 from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.models import Entry, Intent
-from mfa_kit.core.places import Place
 from mfa_kit.enrollment import revoke
-from mfa_kit.enrollment.planning import Wish
+from mfa_kit.enrollment.planning import Wish, resolve_user
 from mfa_kit.enrollment.ports import Desk, Maker
-from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.methods.recipe import Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings

@@ -8,20 +8,19 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
-from mfa_kit.cli.backup_options import BACKUP_DIR, identity
-from mfa_kit.cli.key_options import PASSPHRASE_FD
+from mfa_kit.cli.backup_options import BACKUP_DIR, PASSPHRASE_FD, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.core import otp
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Caller, Device
 from mfa_kit.core.otp import Pair
 from mfa_kit.core.place_text import recorded_place
-from mfa_kit.core.places import Place
 from mfa_kit.enrollment import resync as use_case
 from mfa_kit.enrollment.code_prompts import ask_pair
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
+from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 

@@ -4,13 +4,13 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
+from mfa_kit.cli.backup_options import PASSWORD_STDIN
 from mfa_kit.cli.confirmation import confirm_removal
-from mfa_kit.cli.key_options import PASSWORD_STDIN
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
 from mfa_kit.core.models import Purpose, Reached
 from mfa_kit.enrollment import revoke as use_case
-from mfa_kit.enrollment.user_names import resolve_user
+from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 

@@ -10,23 +10,21 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.account.user_devices import read_user_devices
+from mfa_kit.account.reading import read_user_devices
 from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
-from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.account_options import MAX_AGE, account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.snapshot_options import MAX_AGE
 from mfa_kit.cli.status_line import counting
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.models import backup_name
-from mfa_kit.core.places import Place
-from mfa_kit.core.recorders import Recorders
+from mfa_kit.core.models import Recorders, backup_name
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.core.timestamps import age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case
-from mfa_kit.enrollment.user_names import resolve_user
+from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.wiring.settings import Settings
 
 # The number of threads that look up users. IAM does not publish its rate limits, but accepts the requests of 8 threads.

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.place_text import parse_place
-from mfa_kit.core.places import Place
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

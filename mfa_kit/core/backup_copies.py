@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.models import Entry, backup_name
 from mfa_kit.core.place_text import recorded_place
-from mfa_kit.core.places import Place
 
 # The subfolder of the backup folder with the users' own copies. Each copy is encrypted only to its user.
 OWN = "users"

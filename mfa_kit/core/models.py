@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from enum import Enum, StrEnum, auto
 from typing import Self
 
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.places import Place
 
 # The names of users and devices, and paths (IAM API reference: UserName, VirtualMFADeviceName and Path). botocore
 # checks only their lengths.
@@ -470,3 +470,16 @@ def run_time(run: str) -> float:
     if not RUN.fullmatch(run):
         raise ValueError(f"{run!r} is not a run ID")
     return datetime.strptime(run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorders:
+    """The computers that recorded the rows of a shared ledger. `here` is this computer.
+
+    `devices` has the computer that made each device, by run and serial. `drills` has the computer on which each backup
+    last passed a test, by the backup's name.
+    """
+
+    here: str
+    devices: Mapping[tuple[str, str], str]
+    drills: Mapping[str, str]

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from mfa_kit.core.backup_location import SCHEME, Place, S3Url
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.places import SCHEME, Place, S3Url
 
 # Matches the start of a URL that is not an S3 URL, or of a mistyped S3 URL.
 OTHER_URL = re.compile(r"s3:|[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)

@@ -6,11 +6,15 @@ cannot be opened or created.
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
+from typing import NamedTuple
 
 from mfa_kit.posix.open_files import FOLDER, NO_LINK
+from mfa_kit.posix.system_users import user_id
 
 
 @contextmanager
@@ -58,3 +62,23 @@ def open_plain_folder(base: Path, *below: str) -> Iterator[int]:
         raise FileNotFoundError(errno.ENOENT, "its folder does not exist")
     with make_folder(base, *below) as folder:
         yield folder
+
+
+class OwnershipFault(NamedTuple):
+    """Why a path is not trusted, and a command that fixes it."""
+
+    what: str
+    hint: str
+
+
+def fault_of_owner(path: Path, status: os.stat_result) -> OwnershipFault | None:
+    """Return why other users could change a file or folder, or None if only this user and root can."""
+    if status.st_uid not in {user_id(), 0}:
+        return OwnershipFault(f"{path} belongs to another user", f"make it yours: chown {user_id()} {quote(str(path))}")
+    # In a sticky folder, users cannot remove each other's files. On a file, the sticky bit has no meaning.
+    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+        return OwnershipFault(
+            f"{path} can be written by other users", f"remove that permission: chmod go-w {quote(str(path))}"
+        )
+    return None

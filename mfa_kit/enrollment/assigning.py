@@ -1,9 +1,9 @@
 """Assigns a display token to a user. AWS already has the seed of the token."""
 
 from mfa_kit.core.errors import AwsFault, DeviceFault, InvalidCode, InvalidValue, NoSuchEntity, Throttled, Unclear
+from mfa_kit.core.internal_error import Note
 from mfa_kit.core.models import Enrolled, Entry, Intent, Reached
 from mfa_kit.core.otp import Pair
-from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.making import CONFIRM_STEP, confirm_enabled, settle_failed_enable
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 

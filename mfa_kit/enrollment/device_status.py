@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, NoSuchEntity
-from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Purpose
-from mfa_kit.core.recorders import Recorders
+from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Purpose, Recorders
 from mfa_kit.enrollment.devices import recorded_entry
 from mfa_kit.enrollment.ports import Desk
 

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from mfa_kit.core.errors import AlreadyExists, MfaKitError
+from mfa_kit.core.internal_error import Note
 from mfa_kit.core.models import Caller, Device, Intent, Outcome, Skipped, check_user
-from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.devices import recorded_entry, serials_of
-from mfa_kit.enrollment.making import CREATING
+from mfa_kit.enrollment.making import CREATING, make_reserved
 from mfa_kit.enrollment.planning import Wish, plan_device
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
-from mfa_kit.enrollment.recovery import settle_dead_runs
-from mfa_kit.enrollment.reserving import make_reserved
+from mfa_kit.enrollment.settling import settle_dead_runs
 
 
 def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker = CREATING) -> Outcome:

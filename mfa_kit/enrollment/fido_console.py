@@ -12,6 +12,7 @@ from shlex import quote
 from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, UsageFault
+from mfa_kit.core.internal_error import Note
 from mfa_kit.core.models import (
     ROOT,
     ROOTLESS,
@@ -25,10 +26,9 @@ from mfa_kit.core.models import (
     Skipped,
     is_root,
 )
-from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.devices import look_up_serials, serials_of
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
-from mfa_kit.enrollment.recovery import record_confirmed
+from mfa_kit.enrollment.settling import record_confirmed
 
 T = TypeVar("T")
 

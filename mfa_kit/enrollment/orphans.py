@@ -8,7 +8,7 @@ from mfa_kit.core.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntit
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, Entry, Purpose, Reached, run_time
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.recovery import settle_each, still_stands
+from mfa_kit.enrollment.settling import settle_each, still_stands
 
 OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
 

@@ -9,7 +9,7 @@ from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.devices import is_listed, wait_until_listed
 from mfa_kit.enrollment.making import confirm_enabled
 from mfa_kit.enrollment.ports import Carrier, Desk
-from mfa_kit.enrollment.recovery import carrier_of, remove_copies
+from mfa_kit.enrollment.settling import carrier_of, remove_copies
 
 
 def resume_device(

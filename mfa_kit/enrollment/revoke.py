@@ -19,6 +19,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
+from mfa_kit.core.internal_error import Note
 from mfa_kit.core.models import (
     CARD_TAG,
     HARDWARE_TAG,
@@ -37,13 +38,11 @@ from mfa_kit.core.models import (
     intent_of,
 )
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.devices import check_room, choose_device, device_names, find_device, is_listed
-from mfa_kit.enrollment.making import CREATING
+from mfa_kit.enrollment.making import CREATING, make_reserved
 from mfa_kit.enrollment.planning import Wish, plan_device
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
-from mfa_kit.enrollment.recovery import carrier_of, settle, settle_dead_runs
-from mfa_kit.enrollment.reserving import make_reserved
+from mfa_kit.enrollment.settling import carrier_of, settle, settle_dead_runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,8 @@ from mfa_kit.lab import child
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
-from mfa_kit.lab.aws.organization_state import describe_lab
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.aws.state import save_description
+from mfa_kit.lab.aws.state import describe_lab, save_description
 from mfa_kit.posix.open_files import try_to_lock
 
 ACCOUNT_FILE = "account.json"

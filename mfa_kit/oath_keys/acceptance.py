@@ -6,9 +6,9 @@ from mfa_kit.core import otp
 from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version, advisories
+from mfa_kit.core.internal_error import Note
 from mfa_kit.core.otp import Seed
 from mfa_kit.core.stopping import INTERRUPTS
-from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
 

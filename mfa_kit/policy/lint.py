@@ -24,8 +24,7 @@ from mfa_kit.account.evaluator import (
     policy_flaw,
     statements,
 )
-from mfa_kit.account.records import Entity
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.snapshot import Entity, Snapshot
 from mfa_kit.core.json_text import read_json
 
 # The actions that users need to enroll themselves.

@@ -24,9 +24,9 @@ from mfa_kit.account.evaluator import (
 )
 from mfa_kit.account.snapshot import Part, Snapshot
 from mfa_kit.account.source import AccountSource
-from mfa_kit.account.wording import command, few
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import DeviceType
+from mfa_kit.core.text import command, few
 
 # An action and a resource.
 ActionOnResource = tuple[str, str]

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Part, Snapshot
-from mfa_kit.account.wording import command
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import check_user
+from mfa_kit.core.text import command
 from mfa_kit.enrollment.revoke import session_commands
 from mfa_kit.policy.onboard import SetupStep, StepState
 

@@ -13,11 +13,10 @@ from enum import StrEnum
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.entity_policies import administers, entity_policies, trust_flaw, trust_text
 from mfa_kit.account.evaluator import MFA, principals_let_in
-from mfa_kit.account.records import Entity
-from mfa_kit.account.snapshot import Part, Snapshot
-from mfa_kit.account.wording import command
+from mfa_kit.account.snapshot import Entity, Part, Snapshot
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import check_user
+from mfa_kit.core.text import command
 
 ADMINISTRATORS, PEOPLE, ROLE, SUPPORT_ROLE = "administrators", "people", "ec2-instances", "support"
 SUPPORT = "iam::aws:policy/AWSSupportAccess"

@@ -3,10 +3,9 @@
 If the break-glass identity needs at least two custodians, no single person can then sign in as root.
 """
 
-from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace
-from mfa_kit.account.snapshot import GlassUse, Snapshot
-from mfa_kit.account.wording import command
+from mfa_kit.account.snapshot import CentralRootAccess, GlassUse, OrganizationPlace, Snapshot
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
+from mfa_kit.core.text import command
 
 # The paragraph about member accounts. The recommendation is in the IAM user guide, "Centrally manage root access for
 # member accounts".

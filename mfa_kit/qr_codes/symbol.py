@@ -1,23 +1,119 @@
-"""Draws QR symbols (ISO/IEC 18004), for a PNG, a terminal or a printed page.
+"""Draws QR symbols (ISO/IEC 18004) with a caption, for a PNG, a terminal or a printed page.
 
 A symbol is read back with a decoder before it is shown. The functions read and write no files, and use no terminal.
+
+Pictures are black-and-white PNG (W3C, Portable Network Graphics, third edition). A row of pixels is a bytes object with
+one character per pixel: "0" is black and "1" is white. A packed row has one bit per pixel. Pillow can write such
+pictures too, but takes four times as long, because it packs each row. Here, the caller can pack a row once, and then
+use it several times.
 """
 
-from functools import lru_cache
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from itertools import zip_longest
 from operator import attrgetter
 from typing import Literal
 
 import qrcode
+from PIL import Image, ImageDraw, ImageFont
 from qrcode.image.pil import PilImage
 from qrcode.util import QRData
 
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.otp import KeyUri, Png, Secret, Symbol
-from mfa_kit.qr_codes.black_and_white import packed, png_of
-from mfa_kit.qr_codes.caption import caption_rows
+from mfa_kit.core.otp import KeyUri, Png, Secret, Seed, Symbol
+from mfa_kit.qr_codes import key_uri
 from mfa_kit.qr_codes.decoding import SCALE
 from mfa_kit.qr_codes.decoding import read as read  # noqa: PLC0414 - exported for modules that read symbols
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# The values of the header (section 11.2.1): one bit per pixel, the color type "grayscale", the only compression method
+# and filter method that the standard defines, and no interlacing.
+ONE_BIT, GRAY, COMPRESSION, FILTER, NO_INTERLACE = 1, 0, 0, 0, 0
+# The filter type "None" at the start of each row (section 9.2).
+UNFILTERED = b"\0"
+FASTEST = 1
+
+
+def packed(pixels: bytes, *, width: int) -> bytes:
+    """Return a row of pixels as bits, padded with white to `width` pixels. `width` is a multiple of 8."""
+    return int(pixels.ljust(width, b"1"), 2).to_bytes(width // 8, "big")
+
+
+def png_of(rows: Iterable[bytes], *, width: int) -> bytes:
+    """Return a PNG with these packed rows. Each row is `width` pixels wide."""
+    lines = [UNFILTERED + row for row in rows]
+    header = struct.pack(">IIBBBBB", width, len(lines), ONE_BIT, GRAY, COMPRESSION, FILTER, NO_INTERLACE)
+    data = zlib.compress(b"".join(lines), FASTEST)
+    return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+# The text size and the height of a line, in pixels.
+TEXT, LINE = 16, 21
+
+
+@dataclass(frozen=True, slots=True)
+class Glyph:
+    """The picture of a character: LINE rows of `width` pixels each."""
+
+    width: int
+    rows: tuple[bytes, ...]
+
+
+@lru_cache(maxsize=32)
+def caption_rows(line: str, *, width: int, margin: int) -> tuple[bytes, ...]:
+    """Return one line of the caption as packed rows, `width` pixels wide. A line that is too long is wrapped.
+
+    `margin` is the number of white pixels to the left and right of the text. Results are cached, because most lines are
+    the same on each page of a rollout.
+    """
+    left = b"1" * margin
+    return tuple(
+        packed(left + b"".join([glyph.rows[row] for glyph in part]), width=width)
+        for part in _parts(line, width - 2 * margin)
+        for row in range(LINE)
+    )
+
+
+def _parts(line: str, width: int) -> Iterator[list[Glyph]]:
+    """Yield the characters of a line in parts that are at most `width` pixels wide."""
+    part: list[Glyph] = []
+    left = width
+    for glyph in map(_glyph, line):
+        if glyph.width > left:
+            yield part
+            part, left = [], width
+        part.append(glyph)
+        left -= glyph.width
+    yield part
+
+
+# Results are cached, because drawing a character takes longer than putting a whole line together.
+@lru_cache(maxsize=512)
+def _glyph(char: str) -> Glyph:
+    left, _, right, _ = _font().getbbox(char)
+    # Some characters extend to the left of their position, or to the right of the next character's position.
+    before = max(0, -round(left))
+    width = before + max(round(_font().getlength(char)), round(right))
+    cell = Image.new("L", (width, LINE), 255)
+    draw = ImageDraw.Draw(cell)
+    draw.fontmode = "1"
+    draw.text((before, 0), char, fill=0, font=_font())
+    pixels = cell.tobytes().replace(b"\0", b"0").replace(b"\xff", b"1")
+    return Glyph(width, tuple(pixels[width * row : width * (row + 1)] for row in range(LINE)))
+
+
+@cache
+def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(TEXT)
+
 
 # The width of the quiet zone (the margin of a symbol) in modules.
 BORDER = 4
@@ -140,3 +236,8 @@ def png(uri: KeyUri, *, caption: str = "") -> Png:
     if read(drawn, strict=True) != uri:
         raise IntegrityFault("the QR code that was drawn cannot be read correctly", "report this")
     return drawn
+
+
+def device_symbol(seed: Seed, device: str, account: str) -> Symbol:
+    """Return the QR code of a device's secret as text for a terminal, drawn in half-block characters."""
+    return blocks(key_uri.short_otpauth(seed, device=device, account=account))

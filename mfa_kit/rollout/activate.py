@@ -6,7 +6,7 @@ from dataclasses import replace
 from mfa_kit.core.errors import Expired, MfaKitError, Throttled, UsageFault
 from mfa_kit.core.models import Entry, Reached
 from mfa_kit.core.otp import PERIOD, Created
-from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.enrollment.resuming import enable_sealed
 from mfa_kit.rollout.execution import Execution, confirm_devices, run_row, take_over_runs

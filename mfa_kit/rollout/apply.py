@@ -10,7 +10,7 @@ from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.devices import is_listed
 from mfa_kit.enrollment.making import create_and_enable, stage_device
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.recovery import settle_each
+from mfa_kit.enrollment.settling import settle_each
 from mfa_kit.rollout.execution import FATAL, Execution, confirm_devices, run_row
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account, devices_by_user

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mfa_kit.core.errors import Expired, IntegrityFault, Throttled, UsageFault
+from mfa_kit.core.internal_error import InternalError, only_our_errors
 from mfa_kit.core.models import Device, Entry, Intent
-from mfa_kit.core.unforeseen import InternalError, only_our_errors
 from mfa_kit.enrollment.devices import PAUSES
 from mfa_kit.enrollment.ports import Carrier, Desk
-from mfa_kit.enrollment.recovery import record_all_confirmed
+from mfa_kit.enrollment.settling import record_all_confirmed
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import WORKERS
 

@@ -14,8 +14,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import list_of, object_of, read_json
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.timestamps import checked_time, iso_time
-from mfa_kit.rollout.plan import Action
-from mfa_kit.rollout.plan_file import INDEX_SCHEMA
+from mfa_kit.rollout.plan import INDEX_SCHEMA, Action
 
 VERSION = 1
 CREATE = "create it: mfa-kit rollout plan ROSTER --accounts FILE -o INDEX"

@@ -5,8 +5,8 @@ from enum import StrEnum
 
 from mfa_kit.core.backup_copies import copies_of
 from mfa_kit.core.errors import Lockout, MfaKitError
+from mfa_kit.core.internal_error import notes_of
 from mfa_kit.core.models import Entry, Intent
-from mfa_kit.core.unforeseen import notes_of
 
 
 class RowOutcome(StrEnum):

@@ -7,8 +7,7 @@ from mfa_kit.core.models import STAGED_TAG, Caller, Device, Mark, Reached
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, action_of, devices_by_user
-from mfa_kit.rollout.roster import RosterRow, key_fingerprint
-from mfa_kit.rollout.selection import ListedUser
+from mfa_kit.rollout.roster import ListedUser, RosterRow, key_fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

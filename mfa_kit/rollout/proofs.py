@@ -1,17 +1,49 @@
 """Proofs that a user's app works: codes that the user sent, and the time at which they were read.
 
-A proof shows that the app has the secret of the device, and that the clock of the phone is right, so that AWS will
-accept the app's codes. This module checks both. It does not enable devices.
+A file of proofs is CSV with a user, one or two codes, and that time. A proof counts if the codes belong to time steps
+near it.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from mfa_kit.core import otp
-from mfa_kit.core.code_search import find_code, find_pairs
-from mfa_kit.core.errors import Lockout
-from mfa_kit.core.otp import PERIOD, WITHIN, Mistake, Seed
+from mfa_kit.core.errors import Lockout, UsageFault
+from mfa_kit.core.otp import PERIOD, WITHIN, Mistake, Seed, codes
+from mfa_kit.core.text import one_line, plain_cell
+from mfa_kit.core.timestamps import checked_time
+from mfa_kit.rollout.roster_text import CellFault, split_csv
+
+
+def find_pairs(seed: Seed, first: str, second: str, steps: range) -> Iterator[int]:
+    """Yield each step at which the device shows one of two codes, if it shows the other one at the step before.
+
+    Both steps are within `steps`. The order in which the codes are given does not matter.
+
+    To save time, only the code of every second step is computed, because one of two consecutive steps is always such a
+    step. If a code matches, the codes of the step before and the step after are computed too. By chance, about one step
+    in half a million shows one of the two codes. A chance match of both codes is a million times rarer.
+    """
+    wanted = {first: second, second: first}
+    searched = range(steps.start + 1, steps.stop, 2)
+    for at, code in zip(searched, codes(seed, searched), strict=True):
+        other = wanted.get(code)
+        if other is None:
+            continue
+        before, _, after = codes(seed, range(at - 1, at + 2))
+        if other == before:
+            yield at
+        if other == after and at + 1 < steps.stop:
+            yield at + 1
+
+
+def find_code(seed: Seed, code: str, steps: range) -> Iterator[int]:
+    """Yield each of `steps` at which the device shows a code."""
+    yield from (at for at, each in zip(steps, codes(seed, steps), strict=True) if each == code)
+
 
 # How far back and ahead codes are searched, in seconds. A user's message may take days. The clock of a phone may be an
 # hour ahead, because its daylight saving time was not changed.
@@ -177,3 +209,88 @@ def _length(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{round(seconds / size)} {unit}"
     return f"{round(seconds, -1):.0f} s"
+
+
+COLUMNS = ("user", "code1", "code2", "time")
+# Matches a cell with a code: digits and spaces, because apps show a code in two groups of digits.
+CODE = re.compile(r"[\d ]{1,9}")
+# If a time has no seconds, the code may have been read up to this many seconds later.
+MINUTE = 59
+CLOCK = re.compile(r"\d:\d\d")
+# Matches spaces before the time zone. ISO 8601 does not allow these spaces.
+GAP = re.compile(r"\s+(?=(?:[+-]\d|Z\Z))")
+
+
+def read_proofs(text: str) -> list[ProofLine]:
+    """Return the lines of a file of proofs.
+
+    If a cell of the first line is `user`, the line is a header, which gives the order of COLUMNS. Other columns are
+    ignored. Without a header, a line begins with the user, and then has the codes and the time in any order. Raise
+    UsageFault if the file is empty, or if its header has no column `code1`.
+    """
+    names: list[str] | None = None
+    lines: list[ProofLine] = []
+    for row in split_csv(text.removeprefix("\ufeff")):
+        if isinstance(row, CellFault):
+            lines.append(ProofLine(number=row.line, user="", fault=row.what))
+            continue
+        number, cells = row
+        if names is None and not lines and "user" in (heads := [cell.lower() for cell in cells]):
+            names = _checked_header(heads, number)
+        elif names is not None:
+            lines.append(_named_line(number, dict(zip(names, map(plain_cell, cells), strict=False))))
+        else:
+            lines.append(_plain_line(number, [plain_cell(cell) for cell in cells]))
+    if not lines:
+        raise UsageFault("the file of proofs has no lines", f"write one line per user: {','.join(COLUMNS)}")
+    return lines
+
+
+def _checked_header(names: list[str], line: int) -> list[str]:
+    if "code1" not in names:
+        raise UsageFault(
+            f"line {line}: the header has a column 'user', but no column 'code1'", f"begin with: {','.join(COLUMNS)}"
+        )
+    return names
+
+
+def _named_line(number: int, cells: Mapping[str, str]) -> ProofLine:
+    codes = tuple(filter(None, (cells.get("code1", ""), cells.get("code2", ""))))
+    return _line(number, cells.get("user", ""), codes, cells.get("time", ""))
+
+
+def _plain_line(number: int, cells: Sequence[str]) -> ProofLine:
+    user, *others = cells
+    codes = tuple(cell for cell in others if CODE.fullmatch(cell))
+    return _line(number, user, codes, " ".join(cell for cell in others if cell not in codes).strip())
+
+
+def _line(number: int, user: str, codes: tuple[str, ...], time: str) -> ProofLine:
+    user = one_line(user)
+    if not user:
+        return ProofLine(number=number, user="", fault="the line has no user")
+    if len(codes) not in {1, 2}:
+        fault = "the line has more than two codes" if codes else "the line has no code"
+        return ProofLine(number=number, user=user, fault=fault)
+    try:
+        return ProofLine(number=number, user=user, codes=codes, read=_read_time(time) if time else None)
+    except ValueError as error:
+        return ProofLine(number=number, user=user, fault=str(error))
+
+
+def _read_time(text: str) -> ReadTime:
+    """Return the time in a cell. If the time cannot be used, raise ValueError with the reason.
+
+    The reason does not quote the cell, because the cell may contain a code.
+    """
+    example = "write 2026-11-26T09:32:10+01:00"
+    try:
+        moment = datetime.fromisoformat(GAP.sub("", text))
+    except ValueError:
+        raise ValueError(f"the time cannot be read; {example}") from None
+    if not CLOCK.search(text):
+        raise ValueError(f"the date has no time; {example}")
+    if moment.tzinfo is None:
+        raise ValueError(f"the time has no time zone; {example}, or Z for UTC")
+    # The seconds are usually 0 because the user wrote none. A spreadsheet may have added `:00`.
+    return ReadTime(checked_time(moment.timestamp()), 0 if moment.second else MINUTE)

@@ -5,18 +5,44 @@ Parsing returns the rows without a fault, and all faults of the other rows.
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from mfa_kit.core.csv_text import ROUNDED
+from mfa_kit.core import models
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, Intent, check_label, check_user
-from mfa_kit.core.text import one_line
+from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, Intent, Method, check_label, check_user
+from mfa_kit.core.text import ROUNDED, one_line
 from mfa_kit.rollout.roster_accounts import OneAccount, RosterAccounts
-from mfa_kit.rollout.roster_method import SELF, VIRTUAL, RosterMethod
 from mfa_kit.rollout.roster_text import ACCOUNT, DEVICE_NAME, CellFault, ReadRow, read_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RosterMethod:
+    """How the user of a row gets a device. If `method` is None, the user enrolls the device.
+
+    `unattended` means that `rollout apply` makes the device without help from a person. `by_serial` means that AWS
+    already has the device's seed, so the roster must contain the serial that is printed on the device.
+    """
+
+    method: Method | None = None
+    unattended: bool = False
+    by_serial: bool = False
+
+    @property
+    def name(self) -> str:
+        """The word in the roster column `kind`: the name of an enrollment method, or `self`."""
+        return self.method.name if self.method else "self"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+SELF = RosterMethod()
+# The method of a row whose cell `kind` is empty.
+VIRTUAL = RosterMethod(method=models.VIRTUAL, unattended=True)
+
 
 T = TypeVar("T")
 Tags = tuple[tuple[str, str], ...]
@@ -293,3 +319,56 @@ def keep_users(rows: Sequence[RosterRow], users: Sequence[str]) -> list[RosterRo
             "check the spelling, or remove these names from --only",
         )
     return [row for row in rows if row.user.lower() in wanted]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedUser:
+    """A user in IAM's list. `groups` and `tags` are empty if they were not read."""
+
+    name: str
+    path: str = "/"
+    groups: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSelection:
+    """Conditions for selecting users. A user must meet all of them.
+
+    The user must be in one of `groups` if there are any, have all of `tags`, and have a path that begins with
+    `path_prefix`. If `without_mfa` is true, the user must also have a console password. Whether the user has a device
+    is not a condition, because the plan skips users who have one.
+
+    IAM ignores the case of group names and tag keys, but not the case of paths and tag values (IAM user guide, "IAM and
+    STS quotas" and "Tags for IAM resources").
+    """
+
+    groups: tuple[str, ...] = ()
+    path_prefix: str = "/"
+    tags: tuple[tuple[str, str], ...] = ()
+    without_mfa: bool = False
+
+    @property
+    def by_details(self) -> bool:
+        """Whether the selection depends on the users' groups or tags, so that they have to be read."""
+        return bool(self.groups or self.tags)
+
+    def matches(self, user: ListedUser, passwords: Container[str]) -> bool:
+        """Return whether a user is selected.
+
+        `passwords` has the names of the users with a console password. They are used only if `without_mfa` is true.
+        """
+        return (
+            user.path.startswith(self.path_prefix)
+            and (not self.groups or bool(_lower(self.groups) & _lower(user.groups)))
+            and _lower_keys(self.tags) <= _lower_keys(user.tags)
+            and (not self.without_mfa or user.name in passwords)
+        )
+
+
+def _lower(names: Iterable[str]) -> set[str]:
+    return {name.lower() for name in names}
+
+
+def _lower_keys(tags: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    return {(key.lower(), value) for key, value in tags}

@@ -1,6 +1,6 @@
 """Computes the current status of each row of a plan from the ledger and IAM."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Event
 
 from mfa_kit.core.errors import NoSuchEntity
@@ -151,3 +151,34 @@ def _row_status(
 
 def _half_made(entry: Entry | None) -> Entry | None:
     return entry if entry and entry.is_half_made else None
+
+
+def results_of_others(
+    plan: Plan, *, entries: Sequence[Entry], failures: Mapping[str, Failure]
+) -> list[RowResult] | None:
+    """Return the results of all users of a plan, or None if the ledger lacks the result of at least one user.
+
+    `entries` has the last journal entry of each device in the account. `failures` has the failures that were
+    recorded after this worker began, by user name.
+    """
+    by_serial = {entry.intent.serial: entry for entry in entries}
+    found = []
+    for step in plan.steps:
+        result = _result_of(step, by_serial.get(plan.intent_of(step.row).serial), failures.get(step.user))
+        if result is None:
+            return None
+        found.append(result)
+    return found
+
+
+def _result_of(step: PlanStep, entry: Entry | None, failure: Failure | None) -> RowResult | None:
+    if entry and entry.reached in STANDS:
+        return RowResult.of_entry(entry, reason=f"by run {entry.run}")
+    if entry and entry.reached is Reached.STAGED:
+        return RowResult.of_entry(entry, RowOutcome.STAGED)
+    if failure:
+        return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
+    if entry or step.action is not Action.SKIP:
+        return None  # only IAM shows whether this user has a device
+    device = step.devices[0] if step.devices else None
+    return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=step.reason, device=device)

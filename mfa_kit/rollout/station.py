@@ -13,7 +13,7 @@ from mfa_kit.core.models import Caller, Entry, Intent, Outcome
 from mfa_kit.enrollment import enroll
 from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
-from mfa_kit.enrollment.recovery import carrier_of, settle
+from mfa_kit.enrollment.settling import carrier_of, settle
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep

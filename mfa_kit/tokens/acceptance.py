@@ -1,19 +1,102 @@
-"""Tests a box of display tokens. A box is all the tokens of one seed file.
+"""Tests a box of display tokens, and counts the results. A box is all the tokens of one seed file.
 
-The codes come from a CSV file, or from a person who reads the displays.
+The codes come from a CSV file, or from a person who reads the displays. The statistics show how many tokens were
+accepted, and how far off their clocks are.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from statistics import median
+from typing import Protocol
 
+from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.asking import ask_codes, sentence
-from mfa_kit.tokens.box import Box
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided
-from mfa_kit.tokens.seeds import DroppedRow, SeedFile, Sighting, TokenVerdict, TypedCodes, WrittenReading, folded
-from mfa_kit.tokens.token_store import TokenStore
+from mfa_kit.tokens.seeds import (
+    DroppedRow,
+    SeededToken,
+    SeedFile,
+    Sighting,
+    Token,
+    TokenVerdict,
+    TypedCodes,
+    WrittenReading,
+    folded,
+)
+
+
+class TokenStore(Protocol):
+    """The ledger's inventory of display tokens, with the results of their tests. It stores no seeds."""
+
+    def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> object:
+        """Add tokens: those with a seed (`keys`) and those whose seed only AWS has (`bare`).
+
+        If the seed of a known token changed, only tests of the new seed count, so the token is untested if there are
+        none.
+        """
+        ...
+
+    def last_sightings(self) -> Mapping[str, Sighting]:
+        """Return the latest sighting (test result) of each tested token, by serial. Ignore tests of an earlier seed."""
+        ...
+
+    def record(self, *seen: Sighting) -> None:
+        """Store sightings (the results of testing tokens) of tokens that are in the inventory."""
+        ...
+
+
+# The maximum number of bins of a chart that fits on a sheet of paper and on a screen.
+BINS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """The result of testing a box of tokens.
+
+    `tokens` has each token of the seed file once, with its latest sighting (test result), or None if it was not tested.
+    """
+
+    tokens: tuple[tuple[Token, Sighting | None], ...]
+
+    def of(self, verdict: TokenVerdict) -> int:
+        """Return how many tokens have this verdict."""
+        return sum((seen.verdict if seen else TokenVerdict.UNTESTED) is verdict for _, seen in self.tokens)
+
+    @property
+    def offsets(self) -> list[int]:
+        """How many seconds the clock of each accepted token is ahead (negative: behind), smallest first.
+
+        Tokens whose clock offset is unknown are left out.
+        """
+        return sorted(
+            seen.seconds
+            for _, seen in self.tokens
+            if seen and seen.verdict is TokenVerdict.ACCEPTED and seen.seconds is not None
+        )
+
+    @property
+    def median(self) -> float | None:
+        """The median of `offsets` in seconds, or None if `offsets` is empty."""
+        return median(self.offsets) if self.offsets else None
+
+
+def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
+    """Count clock offsets, in seconds, in bins. Return a pair for each bin: its middle in seconds, and its count.
+
+    Each bin is 30 s wide, or a multiple of 30 s if there would be more than BINS bins. The middle of each bin is a
+    multiple of its width. Empty bins in between are included. Return an empty list if there are no offsets.
+    """
+    if not offsets:
+        return []
+    width = otp.PERIOD * max(1, -(-(max(offsets) - min(offsets)) // (otp.PERIOD * (BINS - 2))))
+    counts = Counter(round(offset / width) for offset in offsets)
+    return [(at * width, counts[at]) for at in range(min(counts), max(counts) + 1)]
+
 
 INSTEAD = "--readings CSV, or --no-input to report what was tested"
 # An empty line ends a session, whether serials are typed or come from a barcode scanner.

@@ -1,20 +1,25 @@
-"""Tests a token whose seed only AWS has: enables it for a user reserved for such tests, then removes the device."""
+"""Whether AWS can use a display token, and a test of a token whose seed only AWS has.
+
+The test enables the token for a user reserved for such tests, then removes the device.
+"""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from shlex import quote
 
+from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.core.internal_error import Note
 from mfa_kit.core.models import Caller, DeviceType, Entry, Intent, Method, Purpose, check_user
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.core.unforeseen import Note
 from mfa_kit.enrollment.assigning import assign_token
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.planning import Wish, plan_device
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.recovery import settle_dead_runs
 from mfa_kit.enrollment.revoke import retire
-from mfa_kit.tokens.display import SERIAL
+from mfa_kit.enrollment.settling import settle_dead_runs
+from mfa_kit.tokens.backends import SERIAL
+from mfa_kit.tokens.seeds import AWS_OCTETS, Factor, Token
 
 
 class TokenWithCodes:
@@ -77,3 +82,41 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
         command = f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(serial)}"
         error.add_note(Note(f"AWS accepted token {serial}, but {user} still has it; to remove it: {command}"))
         raise
+
+
+# The issuer of a seed that AWS made for a virtual device.
+AWS_ISSUER = "Amazon Web Services"
+
+
+@dataclass(frozen=True, slots=True)
+class AwsUse:
+    """Whether AWS can use a token, and `why` or why not.
+
+    `device_type` is the type of the MFA device in IAM, or None if AWS cannot use the token.
+    """
+
+    device_type: DeviceType | None
+    why: str
+
+
+def aws_use(token: Token) -> AwsUse:
+    """Return whether AWS can use a token, and as which type of MFA device.
+
+    AWS cannot import seeds, so it can use few of the tokens that come with a seed.
+    """
+    if not token.octets:
+        return AwsUse(
+            DeviceType.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial number; --probe-user checks that"
+        )
+    parameters = (token.factor, token.digest, token.digits, token.period)
+    if token.capacity >= AWS_OCTETS:
+        return AwsUse(DeviceType.VIRTUAL, "programmable: AWS creates the seed, and you write it to the token")
+    if token.capacity:
+        return AwsUse(
+            None, f"programmable, but its seeds have at most {token.capacity} bytes and AWS's have {AWS_OCTETS}"
+        )
+    if token.maker == AWS_ISSUER and token.octets == AWS_OCTETS:
+        if parameters == (Factor.TOTP, "sha1", otp.DIGITS, otp.PERIOD):
+            return AwsUse(DeviceType.VIRTUAL, "it has a seed that AWS created for a virtual device")
+        return AwsUse(None, "AWS uses TOTP with SHA-1, 6 digits and 30 s")
+    return AwsUse(None, "AWS accepts only hardware tokens sold for AWS and cannot import seeds")

@@ -8,7 +8,7 @@ from mfa_kit.adapters.files import accounts_file
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.extras import command_for_extra
 
 if TYPE_CHECKING:

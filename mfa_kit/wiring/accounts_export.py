@@ -6,8 +6,7 @@ from pathlib import Path
 
 from mfa_kit.adapters.files import accounts_file
 from mfa_kit.organization.accounts_file import accounts_document
-from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.selecting import AccountSelection, select_accounts
+from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, select_accounts
 from mfa_kit.wiring.accounts import list_organization
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.files import check_new, write_new_file

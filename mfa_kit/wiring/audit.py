@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.reading import MapEach, policy_holes, read_account
-from mfa_kit.adapters.aws.read_log import observe_reads
+from mfa_kit.adapters.aws.reads import observe_reads
 from mfa_kit.adapters.files import snapshots
-from mfa_kit.adapters.files.backup_names import backup_at
+from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.break_glass.uses import identities_in_use
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.places import Place
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.core.timestamps import age_text
 from mfa_kit.wiring import aws
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mfa_kit.account.account_users import AccountUser
-    from mfa_kit.account.root_posture import CentralRootAccess, RootPosture
-    from mfa_kit.account.snapshot import Snapshot
+    from mfa_kit.account.snapshot import CentralRootAccess, RootPosture, Snapshot
     from mfa_kit.account.source import AccountSource
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
@@ -101,7 +100,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
         check_new(source.file)
     stop = Stop()
     with aws.connect(settings, stop=stop) as (iam, ledger, caller):
-        from mfa_kit.adapters.aws.member_root import read_central_root_access
+        from mfa_kit.adapters.aws.member_sessions import read_central_root_access
 
         central_root = partial(read_central_root_access, iam.ask)
         if source.observe is not None:

@@ -9,9 +9,8 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.baselines import read_baseline
 from mfa_kit.adapters.ledger.audit_records import AuditRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.audit.earlier_audits import AuditHistory, Before, figures, record_audit
 from mfa_kit.audit.finding import AuditRule, RuleAnswer
-from mfa_kit.audit.records import finding_records
+from mfa_kit.audit.records import AuditHistory, Before, figures, finding_records, record_audit
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import Settings

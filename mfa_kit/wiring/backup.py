@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from mfa_kit.adapters.files.backup_names import backup_at
+from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import Verified
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.models import Backup, Intent, backup_name
-from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup_opening import backup_reader, open_and_note, open_opener
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file

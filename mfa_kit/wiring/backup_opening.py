@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.backups.contents import Opened
 from mfa_kit.backups.opening import PathCheck
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.models import Call
 from mfa_kit.core.otp import Created, Secret
-from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
@@ -19,7 +19,7 @@ from mfa_kit.wiring.stores import AllStores
 from mfa_kit.wiring.this_computer import harden
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.opener import BackupOpener
+    from mfa_kit.adapters.files.agefile import BackupOpener
     from mfa_kit.adapters.files.plugins import Identity
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -96,6 +96,6 @@ def _opener(
     read: Callable[[Place], bytes] | None,
     check_path: PathCheck,
 ) -> "BackupOpener":
-    from mfa_kit.adapters.files.opener import BackupOpener
+    from mfa_kit.adapters.files.agefile import BackupOpener
 
     return BackupOpener(log, secrets, read or backup_reader(settings), check_path)

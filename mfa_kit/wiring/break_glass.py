@@ -11,22 +11,30 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.files.backup_names import backup_at
-from mfa_kit.adapters.files.glass_folder import folders_beside, newest_folder, read_file, read_manifest, write_folder
-from mfa_kit.adapters.files.layers import GlassIdentity, open_set, owner_test, remove_outer_layer
+from mfa_kit.adapters.files.layers import (
+    GlassIdentity,
+    folders_beside,
+    newest_folder,
+    open_set,
+    owner_test,
+    read_file,
+    read_manifest,
+    remove_outer_layer,
+    write_folder,
+)
+from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.backups.contents import Opened
-from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
-from mfa_kit.break_glass.manifest import FILE, Glass, Manifest
+from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Glass, Group, Manifest, set_of_file
 from mfa_kit.break_glass.meeting import Meeting, hold
 from mfa_kit.break_glass.proof import Doubt, accept_folder, fault_of
 from mfa_kit.break_glass.uses import Record
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import GlassAction, backup_name, run_id, run_time
 from mfa_kit.core.otp import Seed
-from mfa_kit.core.places import Place
-from mfa_kit.enrollment.phone import SECRET
+from mfa_kit.enrollment.backends import SECRET
 from mfa_kit.wiring.backup_opening import backup_reader, open_and_note, open_opener_with
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file

@@ -10,20 +10,17 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.age_calls import count_recipients
-from mfa_kit.adapters.files.glass_folder import alone, folders_beside
-from mfa_kit.adapters.files.layers import GlassIdentity
+from mfa_kit.adapters.files.layers import GlassIdentity, alone, folders_beside
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
-from mfa_kit.backups.exposure import KnownRecipients, known_recipients
-from mfa_kit.backups.rekeying import Rekeyed
-from mfa_kit.break_glass.custodians import Custodian, Group
+from mfa_kit.backups.rekeying import KnownRecipients, Rekeyed, known_recipients
+from mfa_kit.break_glass.custodians import Custodian, Glass, Group, Manifest
 from mfa_kit.break_glass.drilling import PhoneCheck, Tested, concerned, drill_backups
-from mfa_kit.break_glass.manifest import Glass, Manifest
 from mfa_kit.break_glass.proof import choose_rotation, fault_of
 from mfa_kit.break_glass.rotating import plan_rotation
 from mfa_kit.break_glass.uses import Record, due, last
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.models import Backup, GlassAction, backup_name
-from mfa_kit.core.places import Place
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
 from mfa_kit.wiring.backup_recipients import read_recipients
 from mfa_kit.wiring.backup_records import backup_records
@@ -36,7 +33,7 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_age_files, stored_backups
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.opener import BackupOpener
+    from mfa_kit.adapters.files.agefile import BackupOpener
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 

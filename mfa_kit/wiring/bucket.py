@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from mfa_kit.adapters.aws.bucket_rules import COMPLIANCE, read_bucket
+from mfa_kit.core.backup_location import S3Url
 from mfa_kit.core.errors import MfaKitError
-from mfa_kit.core.places import S3Url
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.s3 import open_s3_calls
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import ACCOUNT_ID
-from mfa_kit.disk.ownership import fault_of_owner
+from mfa_kit.disk.folders import fault_of_owner
 from mfa_kit.posix.open_files import NO_WAIT
 
 NAME = "config.toml"

@@ -142,11 +142,11 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _ledger(path: Path) -> Diagnosis:
-    from mfa_kit.adapters.ledger import integrity
+    from mfa_kit.adapters.ledger import sqlite_database
 
-    if not integrity.is_there(path):
+    if not sqlite_database.is_there(path):
         return Diagnosis("ledger", Health.NOTED, f"{path}, does not exist yet")
-    fault = integrity.find_fault(path)
+    fault = sqlite_database.find_fault(path)
     if fault is None:
         return Diagnosis("ledger", Health.GOOD, str(path))
     return Diagnosis("ledger", Health.BAD, f"{path}, {fault.what}", fault.hint)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit.adapters.files.identities import NewIdentity
-from mfa_kit.break_glass.custodians import Custodian, Group
-from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.break_glass.custodians import Custodian, Group, Manifest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import is_private_key

@@ -60,6 +60,6 @@ class Identities:
 
 
 def _unlock_ssh(text: Secret[bytes], passphrase: Secret[str] | None) -> Secret[bytes] | None:
-    from mfa_kit.adapters.files.ssh_keys import unlock_ssh_key
+    from mfa_kit.adapters.files.ssh import unlock_ssh_key
 
     return unlock_ssh_key(text, passphrase)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
-from mfa_kit.lab import child, plugged_cards
+from mfa_kit.lab import child, plugged
 from mfa_kit.posix.signals import wait_for_signal
 from mfa_kit.wiring.extras import command_for_extra
 
@@ -87,7 +87,7 @@ def plug_in_cards(
 
     Without a command, the keys stay plugged in until Ctrl-C. `touch_delay` is in seconds.
     """
-    return plugged_cards.plug_in_cards(tell, command, readers=readers, serial=serial, touch_delay=touch_delay)
+    return plugged.plug_in_cards(tell, command, readers=readers, serial=serial, touch_delay=touch_delay)
 
 
 def open_box(
@@ -98,7 +98,7 @@ def open_box(
     Each line of stdin is the number of a key to plug in, or to remove if it is already plugged in. `touch_delay` is in
     seconds.
     """
-    plugged_cards.open_box(
+    plugged.open_box(
         tell, sys.stdin, count=count, readers=readers, serial=serial, touch_delay=touch_delay, note=progress.note
     )
 
@@ -118,9 +118,9 @@ def plug_in_key(
 
     Without a command, the key stays plugged in until Ctrl-C.
     """
-    from mfa_kit.lab import plugged_key
+    from mfa_kit.lab import plugged
 
-    return plugged_key.plug_in_key(
+    return plugged.plug_in_key(
         tell, command, attestation=attestation, touch=touch, u2f=u2f, pin=pin, reader=reader, publish=publish
     )
 

@@ -8,8 +8,7 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.history import LogLine
-    from mfa_kit.adapters.ledger.ledger import Ledger
+    from mfa_kit.adapters.ledger.ledger import Ledger, LogLine
 
 
 def open_ledger(settings: Settings) -> "Ledger":

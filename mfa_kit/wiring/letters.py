@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.break_glass.custodians import Manifest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.letter import Letter

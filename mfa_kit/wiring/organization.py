@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.places import Places, leaving_place
-from mfa_kit.organization.selecting import AccountSelection, labels, select_accounts
+from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, labels, select_accounts
 from mfa_kit.wiring.accounts import list_organization, read_accounts_file
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.settings import Settings

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files import snapshots
-from mfa_kit.adapters.files.account_folders import SNAPSHOT_FILE, account_folders
-from mfa_kit.organization.folders import AccountFolders
+from mfa_kit.adapters.files.snapshots import SNAPSHOT_FILE, account_folders
+from mfa_kit.organization.across import AccountFolders
 from mfa_kit.wiring.audit import SnapshotSource, snapshot_of_account
 from mfa_kit.wiring.organization import OpenAccount, Organization
 from mfa_kit.wiring.organization_root import OrganizationRoot, open_organization_root

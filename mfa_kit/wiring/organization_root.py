@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace, RootPosture, as_member
+from mfa_kit.account.snapshot import CentralRootAccess, OrganizationPlace, RootPosture, as_member
 from mfa_kit.adapters.aws.reads import read
 from mfa_kit.adapters.aws.refusals import our_errors
 from mfa_kit.core.errors import MfaKitError
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mfa_kit.adapters.aws.iam import Iam
-    from mfa_kit.adapters.aws.member_root import MemberRootReader
-    from mfa_kit.adapters.aws.member_sessions import MemberSessions
-    from mfa_kit.adapters.aws.pages import Ask
+    from mfa_kit.adapters.aws.member_sessions import MemberRootReader, MemberSessions
+    from mfa_kit.adapters.aws.reads import Ask
 
 T = TypeVar("T")
 
@@ -71,9 +70,9 @@ def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> Org
     `home` is the ID of the caller's account, and `iam` its IAM client. `sessions` opens root sessions. If the request
     fails, `seen` and `reader` of the result are None.
     """
-    from mfa_kit.adapters.aws import member_root
+    from mfa_kit.adapters.aws import member_sessions
 
-    ask = member_root.read_central_root_access
+    ask = member_sessions.read_central_root_access
     try:
         seen = ask(iam.ask)
     except MfaKitError:
@@ -86,5 +85,5 @@ def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> Org
 
         return read(once, sleep=leaving_place(sessions.stop.sleep))
 
-    reader = member_root.MemberRootReader(sessions, attempts=attempt)
+    reader = member_sessions.MemberRootReader(sessions, attempts=attempt)
     return OrganizationRoot(home=home, ask=ask, seen=seen, reader=reader if seen.manages_credentials else None)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files import identities
-from mfa_kit.adapters.files import own_identity as own
-from mfa_kit.adapters.files.own_identity import own_identities
+from mfa_kit.adapters.files import identities as own
+from mfa_kit.adapters.files.identities import own_identities
 from mfa_kit.adapters.files.private_files import wait_and_hold
 from mfa_kit.backups.new_passphrase import ask_new_passphrase, fault_of_passphrase
 from mfa_kit.core.errors import UsageFault

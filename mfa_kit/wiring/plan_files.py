@@ -7,8 +7,7 @@ from pathlib import Path
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, parse_index
-from mfa_kit.rollout.plan import Plan
-from mfa_kit.rollout.plan_file import CREATE, is_index
+from mfa_kit.rollout.plan import CREATE, Plan, is_index
 from mfa_kit.wiring.methods.recipe import Methods
 from mfa_kit.wiring.rosters_and_plans import plan_of, read_plan, read_reviewed
 

@@ -5,7 +5,7 @@ from mfa_kit.core.otp import KeyUri, Png, Seed, Symbol
 
 def draw(seed: Seed, device: str, account: str) -> Symbol:
     """Return the QR code of a device's secret as text for a terminal, drawn in half-block characters."""
-    from mfa_kit.qr_codes.device_symbol import device_symbol
+    from mfa_kit.qr_codes.symbol import device_symbol
 
     return device_symbol(seed, device, account)
 

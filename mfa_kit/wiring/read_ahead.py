@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from mfa_kit.core.places import Place, S3Url
+from mfa_kit.core.backup_location import Place, S3Url
 from mfa_kit.core.stopping import await_result
 
 THREADS = 16

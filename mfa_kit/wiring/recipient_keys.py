@@ -76,7 +76,7 @@ def read_all(path: Path) -> dict[str, FoundKeys]:
 
 
 def _sorted(source: str, lines: Sequence[str]) -> FoundKeys:
-    from mfa_kit.adapters.forge.key_types import AGE, sort_keys
+    from mfa_kit.adapters.forge.public_keys import AGE, sort_keys
 
     usable, skipped = sort_keys(lines)
     refused: list[str] = []

@@ -7,12 +7,11 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from mfa_kit.backups.exposure import KnownRecipients, known_recipients
-from mfa_kit.backups.rekeying import OnRecord, Rekeyed, Rekeying, RekeyResult
+from mfa_kit.backups.rekeying import KnownRecipients, OnRecord, Rekeyed, Rekeying, RekeyResult, known_recipients
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup
 from mfa_kit.core.otp import Png, Secret
-from mfa_kit.core.places import Place
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.backup_opening import path_check
 from mfa_kit.wiring.backup_recipients import read_recipients
@@ -102,7 +101,7 @@ def reencrypt(
     `check_picture` raises IntegrityFault for the picture of a backup that must not be re-encrypted. `until` and
     `counted`, and the result, are as in `rekey`.
     """
-    from mfa_kit.adapters.files.resealing import AgeResealer
+    from mfa_kit.adapters.files.agefile import AgeResealer
 
     records, stop = backup_records(ledger), Event()
     rekey_file = partial(vault.rekey, check_picture=check_picture, record=records.record_replacement)

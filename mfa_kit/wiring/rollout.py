@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.aws.people import People
+from mfa_kit.adapters.aws.account import People
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.ledger.computers import Computers
-from mfa_kit.adapters.ledger.failures import Failures
+from mfa_kit.adapters.ledger.rollout_runs import Failures
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop
-from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
 from mfa_kit.rollout.execution import Execution

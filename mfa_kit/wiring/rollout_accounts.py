@@ -12,8 +12,8 @@ from mfa_kit.core.models import Entry
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.choice import AccountsChoice
 from mfa_kit.organization.places import leaving_place
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.index import PlannedAccount
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import Plan

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.ledger.computers import Computers
-from mfa_kit.adapters.ledger.failures import Failures
-from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns, progress_of_plans
-from mfa_kit.rollout.other_workers import results_of_others
+from mfa_kit.adapters.ledger.rollout_runs import Failures, RolloutRuns, progress_of_plans
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.row_status import results_of_others
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, claim_of
 
 if TYPE_CHECKING:

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.rollout.plan import Plan
-from mfa_kit.rollout.plan_file import CREATE, is_index, parse_plan, plan_digest
-from mfa_kit.rollout.proof_lines import read_proofs
-from mfa_kit.rollout.proofs import ProofLine
+from mfa_kit.rollout.plan import CREATE, Plan, is_index, parse_plan, plan_digest
+from mfa_kit.rollout.proofs import ProofLine, read_proofs
 from mfa_kit.rollout.roster import Roster, parse_roster
 from mfa_kit.wiring.backup_recipients import read_recipients
 from mfa_kit.wiring.methods.recipe import Methods

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit.backups.new_passphrase import INSTEAD
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import Declined
-from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring.passphrase import own_recipient
 from mfa_kit.wiring.settings import Settings

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.files.sealed_text import seal_text
+from mfa_kit.adapters.files.recipients import seal_text
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.stopping import sleep
@@ -20,11 +20,9 @@ from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, SeenB
 from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey
 from mfa_kit.security_keys.box import KeyExaminer
 from mfa_kit.security_keys.key_policy import KeyPolicy, lacking, parse_policy
-from mfa_kit.security_keys.new_pin import GivenPin, PrintedPin, SealedPin, ShownPin
-from mfa_kit.security_keys.pin import ask_pin
-from mfa_kit.security_keys.pin_entry import PipedPins, TypedPins
+from mfa_kit.security_keys.new_pin import GivenPin, PipedPins, PrintedPin, SealedPin, ShownPin, TypedPins
+from mfa_kit.security_keys.pin import KeyReset, ask_pin
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
-from mfa_kit.security_keys.replug import KeyReset
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.files import check_new, read_secret_line
 from mfa_kit.wiring.letters import LetterFile, confirm_secret
@@ -98,9 +96,9 @@ class SecurityKeys:
 
         Return None if no such key is found.
         """
-        from mfa_kit.adapters.fido import same_device
+        from mfa_kit.adapters.fido import links
 
-        return same_device.find_same_device(reader)
+        return links.find_same_device(reader)
 
     def has_card_interface(self, key: PluggedKey) -> bool:
         """Return whether a key on USB is a smart card reader too, according to the kernel."""

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mfa_kit.account.source import AccountSource
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.models import Caller
-from mfa_kit.core.places import Place
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.wiring.audit import account_source

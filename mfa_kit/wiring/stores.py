@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.local_store import LOCAL, LocalStores
+from mfa_kit.core.backup_location import Place, S3Url
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.places import Place, S3Url
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.s3_store import S3Stores
-    from mfa_kit.adapters.files.stores import StoredFile, StoredFolder
+    from mfa_kit.adapters.files.local_store import StoredFile, StoredFolder
 
 
 class AllStores:

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.place_text import parse_place
-from mfa_kit.core.places import Place
 from mfa_kit.posix.hardening import harden as harden  # noqa: PLC0414 - other modules import it from here
 from mfa_kit.wiring import config
 

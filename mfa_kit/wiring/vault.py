@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.files.backup_names import find_backups
+from mfa_kit.adapters.files.local_store import find_backups
 from mfa_kit.core.backup_copies import OWN
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup
-from mfa_kit.core.places import Place
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring.backup_recipients import configured_recipients, read_recipients
 from mfa_kit.wiring.plugins import open_plugins

@@ -22,12 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
-from mfa_kit.adapters.files.backup_names import encoded, find_backups
 from mfa_kit.adapters.files.identities import read_identities, unlock_identity
-from mfa_kit.adapters.files.local_store import LOCAL
+from mfa_kit.adapters.files.local_store import LOCAL, encoded, find_backups
 from mfa_kit.adapters.files.private_files import LARGEST, write_new
 from mfa_kit.adapters.files.recipients import parse_recipients
-from mfa_kit.adapters.files.ssh_keys import unlock_ssh_key
+from mfa_kit.adapters.files.ssh import unlock_ssh_key
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Entry, Intent
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.ledger.commits import Change, Commits
+from mfa_kit.adapters.ledger.sqlite_database import Change, Commits
 
 ROW = "insert into rows (number) values (?)"
 THREADS = 20

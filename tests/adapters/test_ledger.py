@@ -18,11 +18,8 @@ import pytest
 
 from mfa_kit.adapters.ledger import sqlite_database as module
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
-from mfa_kit.adapters.ledger.integrity import find_fault
-from mfa_kit.adapters.ledger.journal_rows import intent_json
-from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.adapters.ledger.migrations import MIGRATIONS
-from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.adapters.ledger.ledger import Ledger, intent_json
+from mfa_kit.adapters.ledger.sqlite_database import MIGRATIONS, find_fault, sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Call, Entry, Intent, Reached
 from mfa_kit.lab.aws.server import Lab
@@ -33,7 +30,7 @@ RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mfa_kit.adapters.ledger.journal_rows import intent_json
+from mfa_kit.adapters.ledger.ledger import intent_json
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Entry, Intent, Reached
 intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
@@ -215,7 +212,7 @@ def test_a_hundred_and_eighty_processes_open_a_new_ledger_at_once(folder: Path) 
     script = """
 import os, sys
 from pathlib import Path
-from mfa_kit.adapters.ledger.journal_rows import intent_json
+from mfa_kit.adapters.ledger.ledger import intent_json
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Call
 children = []

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.adapters.ledger.failures import Failures
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns, progress_of_plans
+from mfa_kit.adapters.ledger.rollout_runs import Failures, RolloutRuns, progress_of_plans
 from mfa_kit.core.models import Call, Entry, Intent, Method, Purpose, Reached
 from mfa_kit.rollout.outcomes import Failure
 from mfa_kit.rollout.watching import PlanProgress

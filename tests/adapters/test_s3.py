@@ -26,14 +26,13 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
 from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3Stores
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
-from mfa_kit.adapters.files.backup_names import find_backups
-from mfa_kit.adapters.files.local_store import read_backup
+from mfa_kit.adapters.files.local_store import find_backups, read_backup
 from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.core.backup_location import S3Url
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.models import Caller, Entry, Intent
 from mfa_kit.core.otp import Secret, Seed
-from mfa_kit.core.places import S3Url
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import config

@@ -13,7 +13,7 @@ from mfa_kit.account.reading import read_account
 from mfa_kit.account.snapshot import DeviceBackup, Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.aws.member_root import read_central_root_access
+from mfa_kit.adapters.aws.member_sessions import read_central_root_access
 from mfa_kit.core.models import Device
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.texts import PolicyChoices, mfa_policy

@@ -9,7 +9,7 @@ import pytest
 
 from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.snapshot import DeviceBackup, GlassKey, GlassUse, Hole, Part, Snapshot
-from mfa_kit.adapters.files.backup_names import new_backup
+from mfa_kit.adapters.files.local_store import new_backup
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Limits, RuleAnswer, RuleResult
 from mfa_kit.break_glass.uses import Record, identities_in_use

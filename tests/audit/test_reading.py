@@ -12,8 +12,7 @@ import pytest
 
 from mfa_kit.account.account_users import account_users
 from mfa_kit.account.reading import read_account
-from mfa_kit.account.root_posture import RootPosture
-from mfa_kit.account.snapshot import Part, Snapshot
+from mfa_kit.account.snapshot import Part, RootPosture, Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files import snapshots

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from mfa_kit.account.root_posture import RootPosture, RootVerdict, as_member, root_posture
+from mfa_kit.account.snapshot import RootPosture, RootVerdict, as_member, root_posture
 from mfa_kit.core.models import REPORTED_ROOT, Device
 
 ACCOUNT = "111111111111"

@@ -9,10 +9,19 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.account_users import AccountUser
-from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace, RootPosture, as_member
-from mfa_kit.account.snapshot import DeviceBackup, GlassKey, GlassUse, Part, Snapshot
+from mfa_kit.account.snapshot import (
+    CentralRootAccess,
+    DeviceBackup,
+    GlassKey,
+    GlassUse,
+    OrganizationPlace,
+    Part,
+    RootPosture,
+    Snapshot,
+    as_member,
+)
 from mfa_kit.adapters.aws import account as reader
-from mfa_kit.adapters.aws.member_root import read_central_root_access
+from mfa_kit.adapters.aws.member_sessions import read_central_root_access
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.core.errors import AwsFault, IntegrityFault, UsageFault

@@ -8,8 +8,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.backup_names import find_backups
-from mfa_kit.adapters.files.local_store import LOCAL
+from mfa_kit.adapters.files.local_store import LOCAL, find_backups
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.backup_copies import OWN

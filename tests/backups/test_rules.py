@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.backups.drill import Drill, drill_due, judge_typed
-from mfa_kit.backups.exposure import Exposed, KnownRecipients, find_exposed, known_recipients
 from mfa_kit.backups.opening import check_not_lost
 from mfa_kit.backups.pruning import Why, find_prunable
+from mfa_kit.backups.rekeying import Exposed, KnownRecipients, find_exposed, known_recipients
 from mfa_kit.core import otp
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.interaction import Interaction

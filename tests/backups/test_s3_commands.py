@@ -10,9 +10,9 @@ from typing import Any
 import boto3
 import pytest
 
+from mfa_kit.core.backup_location import S3Url
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.place_text import parse_place
-from mfa_kit.core.places import S3Url
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.stores import check_shared
 from tests.backups.conftest import Pair

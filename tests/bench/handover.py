@@ -17,10 +17,9 @@ from pathlib import Path
 import pyotp
 import pyrage
 
-from mfa_kit.core.code_search import find_pairs
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.rollout.proofs import AHEAD, BACK
+from mfa_kit.rollout.proofs import AHEAD, BACK, find_pairs
 from tests.bench.canned import Canned
 from tests.bench.rollout import Desk, desk, ended, names
 from tests.bench.table import Row, show

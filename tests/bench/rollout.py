@@ -38,7 +38,7 @@ WATCHED = """
 import atexit, os, sys, threading, time
 from botocore.httpsession import URLLib3Session
 from mfa_kit.cli.main import main
-from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.backends import BackupAlone
 
 made, ages, codes, send = threading.local(), [0.0], BackupAlone.codes, URLLib3Session.send
 

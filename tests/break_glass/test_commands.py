@@ -9,7 +9,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.glass_folder import alone
+from mfa_kit.adapters.files.layers import alone
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import GlassAction

@@ -11,7 +11,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files import glass_folder
+from mfa_kit.adapters.files import layers
 from mfa_kit.cli import terminal
 from mfa_kit.letters import letter_texts
 from mfa_kit.wiring import break_glass, glass_letters
@@ -140,7 +140,7 @@ def test_an_existing_letter_is_never_overwritten(desk: Desk, agrees: list[str]) 
 @pytest.mark.usefixtures("agrees")
 def test_letters_and_folder_are_complete_or_not_there(desk: Desk, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """A folder without its letters would need a key that no one has. If the folder is there, the letters stay."""
-    real, drawn = glass_folder.write_folder, letter_texts.custodian_letter
+    real, drawn = layers.write_folder, letter_texts.custodian_letter
 
     def folder(*args: Any) -> None:
         if step == "after the folder":

@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from mfa_kit.break_glass.manifest import parse_manifest
+from mfa_kit.break_glass.custodians import parse_manifest
 from tests.break_glass.conftest import Desk
 from tests.sizes import size
 

@@ -20,8 +20,7 @@ import pytest
 from mfa_kit.adapters.files.layers import GlassIdentity
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.adapters.ledger.postgresql.grants import grants
-from mfa_kit.break_glass.custodians import Custodian, Group
-from mfa_kit.break_glass.manifest import Manifest
+from mfa_kit.break_glass.custodians import Custodian, Group, Manifest
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import GlassAction

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.backups.exposure import KnownRecipients
-from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, set_of_file
-from mfa_kit.break_glass.manifest import Glass, Manifest
+from mfa_kit.backups.rekeying import KnownRecipients
+from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Glass, Group, Manifest, set_of_file
 from mfa_kit.break_glass.proof import fault_of
 from mfa_kit.break_glass.rotating import plan_rotation
 from mfa_kit.break_glass.uses import DAY, DRILL_EVERY, Record, due

@@ -11,8 +11,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.layers import GlassIdentity, open_layers
-from mfa_kit.break_glass.custodians import MOST_SETS, Custodian, Group
-from mfa_kit.break_glass.manifest import FILE, Manifest, parse_manifest
+from mfa_kit.break_glass.custodians import FILE, MOST_SETS, Custodian, Group, Manifest, parse_manifest
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.otp import Secret
 from tests.break_glass.conftest import Desk, peel, seed_in

@@ -13,8 +13,7 @@ import pexpect
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.identities import NewIdentity
-from mfa_kit.adapters.files.own_identity import create_own_identity
+from mfa_kit.adapters.files.identities import NewIdentity, create_own_identity
 from mfa_kit.adapters.files.private_files import wait_and_hold
 from mfa_kit.core.otp import Png, Secret, Seed
 from mfa_kit.lab.aws.server import Lab

@@ -10,8 +10,7 @@ import pytest
 
 from mfa_kit.cli import environment
 from mfa_kit.cli.main import cli
-from mfa_kit.cli.method_options import click_options
-from mfa_kit.cli.method_verb import MethodVerb
+from mfa_kit.cli.method_verb import MethodVerb, click_options
 from mfa_kit.wiring.methods import registry
 from tests.cli.test_options import PACKAGE
 from tests.conftest import ROOT, MfaKit

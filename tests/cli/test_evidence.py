@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.records import Entity
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.snapshot import Entity, Snapshot
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
 from mfa_kit.evidence.pseudonyms import Pseudonyms, names_of
 from mfa_kit.lab.aws.server import Lab

@@ -10,8 +10,7 @@ import pytest
 
 import mfa_kit
 from mfa_kit.cli import main
-from mfa_kit.cli.method_options import click_options
-from mfa_kit.cli.method_verb import MethodVerb
+from mfa_kit.cli.method_verb import MethodVerb, click_options
 from mfa_kit.wiring.methods.registry import METHODS
 
 SOURCE = Path(mfa_kit.__file__).parent

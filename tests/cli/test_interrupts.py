@@ -103,14 +103,14 @@ WAITS = {
         client.meta.events.register("before-send", lambda **_: lose())
         S3Calls(lambda: client, sleep=time.sleep, encryption={}).ask("list_buckets")""",
     "the lock of a run": """
-        from mfa_kit.adapters.ledger.run_locks import RunLocks
+        from mfa_kit.adapters.ledger.sqlite_database import RunLocks
         folder, run = Path(os.environ["FOLDER"]), "20260101T000000Z-00000000"
         first, second = RunLocks(folder), RunLocks(folder)
         held = first.wait_for(run, wait=1, doing="")
         lose()
         second.wait_for(run, wait=LASTS, doing="")""",
     "an OATH key": """
-        from mfa_kit.adapters.oath.deadline import DeadlineThread
+        from mfa_kit.adapters.oath.pcsc import DeadlineThread
         thread = DeadlineThread()
         lose()
         thread.call(lambda: time.sleep(LASTS), seconds=LASTS)""",

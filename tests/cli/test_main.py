@@ -19,8 +19,8 @@ from mfa_kit.cli import main
 from mfa_kit.cli.main import COMMANDS
 from mfa_kit.cli.options import Row
 from mfa_kit.core import errors
+from mfa_kit.core.internal_error import Note
 from mfa_kit.core.text import printable
-from mfa_kit.core.unforeseen import Note
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, bare
 
@@ -314,7 +314,7 @@ def test_help_of_the_program_imports_only_texts(mfa_kit: MfaKit) -> None:
         "mfa_kit.core.errors",
         "mfa_kit.core.stopping",
         "mfa_kit.core.text",
-        "mfa_kit.core.unforeseen",
+        "mfa_kit.core.internal_error",
     }
     more = loaded - modules(mfa_kit, "import click, sys")
     assert not more & {"csv", "dataclasses", "hashlib", "hmac", "io", "json", "logging", "secrets", "shutil", "termios"}

@@ -16,11 +16,11 @@ import pytest
 from mfa_kit.cli import account_options, main
 from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.main import cli
-from mfa_kit.cli.method_options import click_options
+from mfa_kit.cli.method_verb import click_options
 from mfa_kit.cli.options import Noun
 from mfa_kit.cli.rollout.apply_options import ApplyOptions
 from mfa_kit.cli.value_types import Age, Moment
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.methods import registry
 
 PACKAGE = Path(main.__file__).parents[1]

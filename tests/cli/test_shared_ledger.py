@@ -12,7 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from mfa_kit.adapters.ledger.history import LogLine
+from mfa_kit.adapters.ledger.ledger import LogLine
 from mfa_kit.adapters.ledger.postgresql.grants import DESK, INSERTED, grants
 from mfa_kit.adapters.ledger.postgresql.schema import FILES
 from mfa_kit.core.errors import IntegrityFault, UsageFault

@@ -10,9 +10,9 @@ import pytest
 
 import mfa_kit
 from mfa_kit.account.reconciling import Discrepancy
-from mfa_kit.adapters.ledger.history import LogLine
+from mfa_kit.adapters.ledger.ledger import LogLine
 from mfa_kit.cli import forms, messages
-from mfa_kit.cli.key.list_keys import NARROW as NARROW_KEYS
+from mfa_kit.cli.key.list import NARROW as NARROW_KEYS
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.tally import COLUMNS
 

@@ -18,7 +18,7 @@ from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models
 from mfa_kit.core.models import Caller, Outcome, Purpose, Reached
 from mfa_kit.enrollment import revoke as revocation
-from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.enroll import enroll
 from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.planning import Wish

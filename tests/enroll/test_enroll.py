@@ -20,11 +20,10 @@ from mfa_kit.core.errors import (
     UsageFault,
 )
 from mfa_kit.core.models import Caller, Enrolled, Intent, Outcome, Reached, Skipped
-from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.enroll import look_to_enroll
 from mfa_kit.enrollment.making import CREATING
-from mfa_kit.enrollment.planning import Wish
-from mfa_kit.enrollment.user_names import resolve_user
+from mfa_kit.enrollment.planning import Wish, resolve_user
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit
 from tests.enroll.conftest import AtDesk

@@ -13,9 +13,9 @@ from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.models import Entry, Intent
 from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
 from mfa_kit.enrollment import code_prompts
-from mfa_kit.enrollment.phone import Phone, PhoneProof
-from mfa_kit.tokens import display
-from mfa_kit.tokens.display import DisplayToken
+from mfa_kit.enrollment.backends import Phone, PhoneProof
+from mfa_kit.tokens import backends
+from mfa_kit.tokens.backends import DisplayToken
 from tests.faults.worker import Notes
 
 SEED = Seed(b"a seed of forty octets, as AWS makes them")
@@ -288,7 +288,7 @@ def test_the_advice_for_a_token_speaks_of_the_token() -> None:
     who = person("x", "y", "z", "111111", "222222")
     token = DisplayToken("GAHT12345678", now=who.clock, interaction=who, progress=Notes())
     assert token.codes(INTENT) == Pair("111111", "222222")
-    assert [each for each in who.said if "three wrong codes" in each] == [display.ADVICE]
+    assert [each for each in who.said if "three wrong codes" in each] == [backends.ADVICE]
 
 
 def test_two_codes_that_are_far_apart_are_not_consecutive() -> None:

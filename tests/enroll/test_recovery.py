@@ -16,7 +16,7 @@ from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.orphans import Cleaned, remove_orphans
 from mfa_kit.enrollment.planning import Wish
-from mfa_kit.enrollment.recovery import LostDevice, settle, settle_each
+from mfa_kit.enrollment.settling import LostDevice, settle, settle_each
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
 from tests.conftest import ACCOUNT

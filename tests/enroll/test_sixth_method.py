@@ -16,7 +16,7 @@ METHOD = '''"""The seed on a slip of paper; the codes are computed here, from it
 from dataclasses import dataclass, field
 
 from mfa_kit.core.models import Method
-from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option

@@ -17,11 +17,10 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.agefile import open_backup
-from mfa_kit.adapters.files.backup_names import backup_at
-from mfa_kit.adapters.files.local_store import read_backup
+from mfa_kit.adapters.files.local_store import backup_at, read_backup
 from mfa_kit.core import otp
+from mfa_kit.core.backup_location import Place, S3Url
 from mfa_kit.core.otp import Secret, Seed
-from mfa_kit.core.places import Place, S3Url
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from mfa_kit.wiring.stores import AllStores

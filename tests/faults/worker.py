@@ -26,12 +26,12 @@ from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.postgresql.database import FRESH, postgresql_ledger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
 from mfa_kit.core.models import VIRTUAL, Call, Caller, Intent, Method, Purpose
 from mfa_kit.core.place_text import parse_place
-from mfa_kit.core.places import Place
 from mfa_kit.enrollment import orphans, revoke
-from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.enroll import enroll
 from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.planning import Wish

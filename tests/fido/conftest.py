@@ -23,8 +23,8 @@ from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import digest
 from mfa_kit.lab.devices.ctaphid import CtapHid
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
-from mfa_kit.security_keys import replug
-from mfa_kit.security_keys.replug import KeyReset
+from mfa_kit.security_keys import pin
+from mfa_kit.security_keys.pin import KeyReset
 from tests import pcsc
 from tests.conftest import ROOT, MfaKit, Result, bare
 from tests.fido.seam import SocketConnection, SocketWire, Tamper, descriptor
@@ -266,8 +266,8 @@ Hands = Callable[[Bus, Callable[[], SimulatedKey | None]], None]
 @pytest.fixture
 def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
     """At the prompt, unplug all keys, then plug in the key that `another` returns."""
-    monkeypatch.setattr(replug, "LOOK", 0.02)
-    monkeypatch.setattr(replug, "PATIENCE", 30.0)
+    monkeypatch.setattr(pin, "LOOK", 0.02)
+    monkeypatch.setattr(pin, "PATIENCE", 30.0)
 
     def begin(bus: Bus, another: Callable[[], SimulatedKey | None]) -> None:
         real = KeyReset.wait_for  # the moments when the user acts
@@ -277,7 +277,7 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
             move = next(moves)
             taken = another() if move == "in" else None
             if move == "in" and not taken:
-                monkeypatch.setattr(replug, "PATIENCE", 0.5)
+                monkeypatch.setattr(pin, "PATIENCE", 0.5)
 
             def act() -> None:
                 time.sleep(0.1)

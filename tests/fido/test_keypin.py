@@ -23,11 +23,10 @@ from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import ClientPin
 from mfa_kit.lab.devices.ctap import Parameters
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
-from mfa_kit.security_keys import replug
+from mfa_kit.security_keys import pin
 from mfa_kit.security_keys.authenticator import KeyInfo, Link, Pin, PluggedKey
-from mfa_kit.security_keys.pin import check_reset
-from mfa_kit.security_keys.pin_entry import PipedPins
-from mfa_kit.security_keys.replug import KeyReset
+from mfa_kit.security_keys.new_pin import PipedPins
+from mfa_kit.security_keys.pin import KeyReset, check_reset
 from tests.conftest import Result, bare
 from tests.fido.conftest import Bus, Desk, Hands, Port, has
 from tests.letters.judges import text_of
@@ -431,8 +430,8 @@ def test_the_key_that_was_confirmed_is_the_one_to_be_unplugged(
     bus.plug(twin)
     both = {"/dev/hidraw0", "/dev/hidraw1"}
     looks = iter([both, {"/dev/hidraw0"}, {"/dev/hidraw0"}])
-    monkeypatch.setattr(replug, "LOOK", 0.02)
-    monkeypatch.setattr(replug, "PATIENCE", 0.5)
+    monkeypatch.setattr(pin, "LOOK", 0.02)
+    monkeypatch.setattr(pin, "PATIENCE", 0.5)
     monkeypatch.setattr(KeyReset, "_places", lambda _: next(looks, both))
     done = desk.run("key", "reset", "--yes", "--erase-oath", "--key", "/dev/hidraw0")
     assert (done.code, has(twin, PIN)) == (3, True)
@@ -446,8 +445,8 @@ def test_if_several_keys_are_plugged_in_none_is_erased(
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     looks: Iterator[set[str]] = iter([{"/dev/hidraw0"}, set()])
-    monkeypatch.setattr(replug, "LOOK", 0.02)
-    monkeypatch.setattr(replug, "PATIENCE", 0.5)
+    monkeypatch.setattr(pin, "LOOK", 0.02)
+    monkeypatch.setattr(pin, "PATIENCE", 0.5)
     monkeypatch.setattr(KeyReset, "_places", lambda _: next(looks, {"/dev/hidraw0", "/dev/hidraw1"}))
     done = desk.run("key", "reset", "--yes", "--erase-oath", "--key", "/dev/hidraw0")
     assert (done.code, has(key, PIN)) == (3, True)

@@ -27,7 +27,7 @@ from fido2.webauthn import (
 )
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
-from mfa_kit.lab import plugged_key
+from mfa_kit.lab import plugged
 from mfa_kit.lab.devices import reader, uhid
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.ctaphid import CtapHid
@@ -77,7 +77,7 @@ def test_without_uhid_and_readers_lab_key_says_what_is_missing(monkeypatch: pyte
     monkeypatch.setattr(reader, "DRIVER", Path("/absent/libifdvpcd.so"))
     wish: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": None}
     with pytest.raises(DeviceFault) as caught:
-        plugged_key.plug_in_key(print, (), attestation="packed", touch=0, **wish)
+        plugged.plug_in_key(print, (), attestation="packed", touch=0, **wish)
     assert "/dev/absent cannot be opened: No such file or directory; and virtual readers need" in str(caught.value)
     assert "modprobe uhid" in caught.value.hint
 
@@ -88,27 +88,25 @@ def test_lab_key_is_on_usb_if_the_kernel_supports_it(tmp_path: Path, monkeypatch
     monkeypatch.setattr(uhid, "open_uhid", ours.detach)
     wish: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": tmp_path / "mds"}
     with kernels:
-        assert plugged_key.plug_in_key(print, ("false",), attestation="packed", touch=0, **wish) == 1
+        assert plugged.plug_in_key(print, ("false",), attestation="packed", touch=0, **wish) == 1
         events = [int.from_bytes(kernels.recv(8192)[:4], "little") for _ in range(2)]
     assert events == [uhid.CREATE2, uhid.DESTROY]
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageFault, match="cannot be written"):
-        plugged_key.plug_in_key(
-            print, (), attestation="packed", touch=0, **{**wish, "publish": tmp_path / "file" / "mds"}
-        )
+        plugged.plug_in_key(print, (), attestation="packed", touch=0, **{**wish, "publish": tmp_path / "file" / "mds"})
 
 
 def test_lab_key_overwrites_only_metadata_of_a_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The FIDO Alliance's file has the same name, and that of a user's own root certificate may have it too."""
-    monkeypatch.setattr(plugged_key, "_on_usb", lambda *_: 0)
+    monkeypatch.setattr(plugged, "_on_usb", lambda *_: 0)
     wish: dict[str, Any] = {"attestation": "packed", "touch": 0, "u2f": False, "pin": None, "reader": False}
     for name, mine in (("blob.jwt", b"real"), ("root.der", b"own")):
         (tmp_path / name).write_bytes(mine)
         with pytest.raises(UsageFault, match="that is not from a lab"):
-            plugged_key.plug_in_key(print, (), publish=tmp_path, **wish)
+            plugged.plug_in_key(print, (), publish=tmp_path, **wish)
         assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, mine)]
         (tmp_path / name).unlink()
-    assert [plugged_key.plug_in_key(print, (), publish=tmp_path, **wish) for _ in range(2)] == [0, 0]
+    assert [plugged.plug_in_key(print, (), publish=tmp_path, **wish) for _ in range(2)] == [0, 0]
 
 
 def test_a_second_ctrl_c_leaves_no_process_and_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from mfa_kit.lab.devices.oathcard import Credential, YkoathCard
 from mfa_kit.lab.devices.reader import YUBIKEY, SimulatedCard
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import KeyInfo
-from mfa_kit.security_keys.replug import KeyReset
+from mfa_kit.security_keys.pin import KeyReset
 from tests import pcsc
 from tests.conftest import ACCOUNT, Result
 from tests.fido.conftest import Bus, Desk, Hands

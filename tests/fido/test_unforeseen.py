@@ -12,7 +12,7 @@ import pytest
 
 from mfa_kit.adapters.fido.links import _Card
 from mfa_kit.cli import terminal
-from mfa_kit.cli.key import list_keys
+from mfa_kit.cli.key import list as list_keys
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import Intent
 from mfa_kit.enrollment import fido_console
@@ -20,7 +20,7 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import IN_A_ROW
 from mfa_kit.lab.devices.securitykey import SimulatedKey, lab_key
-from mfa_kit.security_keys.replug import KeyReset
+from mfa_kit.security_keys.pin import KeyReset
 from mfa_kit.wiring import fido_console as console
 from tests.conftest import Result
 from tests.faults.unforeseen import SECRET, Place, called_places, ending, incomplete, places_of, spread

@@ -19,8 +19,7 @@ from fido2 import cbor
 from fido2.webauthn import AttestationObject
 
 from mfa_kit.account.evaluator import statements
-from mfa_kit.account.records import CredentialReport, Entity
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.snapshot import CredentialReport, Entity, Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of
@@ -34,8 +33,7 @@ from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.adapters.metadata import blob
 from mfa_kit.adapters.metadata.index import build_index
 from mfa_kit.adapters.seedfiles import files, sightings
-from mfa_kit.break_glass.custodians import Custodian, Group
-from mfa_kit.break_glass.manifest import Manifest, parse_manifest
+from mfa_kit.break_glass.custodians import Custodian, Group, Manifest, parse_manifest
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.models import Device
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
@@ -46,18 +44,17 @@ from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
 from mfa_kit.lab.aws.organization import FULL_ACCESS_DOCUMENT
 from mfa_kit.lab.aws.organization_builder import build_organization
-from mfa_kit.lab.aws.organization_state import describe_lab
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.state import describe_lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import lab_key
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import accounts_document
 from mfa_kit.policy.lint import find_traps
 from mfa_kit.qr_codes import authenticator_export, key_uri, reading, symbol
-from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE
+from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE, parse_template
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, parse_index
-from mfa_kit.rollout.letter_template import parse_template
-from mfa_kit.rollout.plan_file import parse_plan
+from mfa_kit.rollout.plan import parse_plan
 from mfa_kit.security_keys.key_policy import parse_policy
 from mfa_kit.wiring import config
 from mfa_kit.wiring.accounts import read_accounts_file

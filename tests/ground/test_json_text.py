@@ -15,7 +15,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
-from mfa_kit.rollout.plan_file import parse_plan
+from mfa_kit.rollout.plan import parse_plan
 from mfa_kit.rollout.roster_text import CellFault, read_rows
 
 VALUES = st.recursive(

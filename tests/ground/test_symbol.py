@@ -22,10 +22,9 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Seed
 from mfa_kit.qr_codes import decoding, key_uri
 from mfa_kit.qr_codes import symbol as qr
-from mfa_kit.qr_codes.black_and_white import packed, png_of
-from mfa_kit.qr_codes.caption import TEXT, caption_rows
 from mfa_kit.qr_codes.decoding import MADE_BY_PEOPLE, MADE_BY_PROGRAMS, PICTURES, PictureLimits, _decode
 from mfa_kit.qr_codes.reading import read_accounts, read_device
+from mfa_kit.qr_codes.symbol import TEXT, caption_rows, packed, png_of
 from tests.conftest import judge
 
 URI = key_uri.otpauth(Seed(bytes(range(40))), label="alice@000000000000")

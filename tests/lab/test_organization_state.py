@@ -8,8 +8,8 @@ import pytest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab import session
 from mfa_kit.lab.aws import description
-from mfa_kit.lab.aws.organization_state import describe_lab
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.state import describe_lab
 from mfa_kit.organization.accounts import AccountState
 from tests.lab.client import Aws, botocore_knows, document, refused
 

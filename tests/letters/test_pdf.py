@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from mfa_kit.adapters.printing import pdf
-from mfa_kit.adapters.printing.pdf import draw_pdf, load_fonts
-from mfa_kit.adapters.printing.text_lines import break_lines
+from mfa_kit.adapters.printing.pdf import break_lines, draw_pdf, load_fonts
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 from mfa_kit.core.otp import Secret

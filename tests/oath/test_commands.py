@@ -21,7 +21,7 @@ from smartcard import scard
 from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
 
 from mfa_kit.adapters.oath import pcsc as wire
-from mfa_kit.cli.key import list_keys
+from mfa_kit.cli.key import list as list_keys
 from mfa_kit.cli.key.sources import KeyRow
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError

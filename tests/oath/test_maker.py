@@ -10,7 +10,7 @@ import pytest
 from smartcard import scard
 
 from mfa_kit.adapters.fido import hidraw, links
-from mfa_kit.adapters.fido.same_device import find_same_device
+from mfa_kit.adapters.fido.links import find_same_device
 from mfa_kit.lab.devices.apdu import ATR_NFC, Apdu, StatusWord
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard

@@ -21,10 +21,10 @@ from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.assigning import ASSIGNING
 from mfa_kit.enrollment.enroll import enroll
 from mfa_kit.enrollment.planning import Wish
-from mfa_kit.enrollment.recovery import STILL_ON_ITS_WAY
+from mfa_kit.enrollment.settling import STILL_ON_ITS_WAY
 from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.tokens.display import DisplayToken
+from mfa_kit.tokens.backends import DisplayToken
 from tests.conftest import MfaKit, bare
 from tests.faults.worker import Notes, Shared, at_desk, shared_iam
 
@@ -267,7 +267,7 @@ def test_a_request_that_may_still_arrive_keeps_its_entry(
     assert any("may still take effect" in note for note in caught.value.__notes__)
     (entry,) = assigned.open_entries()
     assert entry.reached is Reached.INTENT
-    monkeypatch.setattr("mfa_kit.enrollment.recovery.STILL_ON_ITS_WAY", -STILL_ON_ITS_WAY)
+    monkeypatch.setattr("mfa_kit.enrollment.settling.STILL_ON_ITS_WAY", -STILL_ON_ITS_WAY)
     assert isinstance(assigned(user, serial), Enrolled)
     assert assigned.open_entries() == []
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.root_posture import OrganizationPlace, RootVerdict
+from mfa_kit.account.snapshot import OrganizationPlace, RootVerdict
 from mfa_kit.adapters.aws.clients import Connection
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.aws.member_root import MemberRootReader, read_central_root_access
-from mfa_kit.adapters.aws.member_sessions import MemberSessions
+from mfa_kit.adapters.aws.member_sessions import MemberRootReader, MemberSessions, read_central_root_access
 from mfa_kit.core.errors import AccessDenied
 from mfa_kit.core.models import DeviceType
 from mfa_kit.lab.aws.codes import LabSettings

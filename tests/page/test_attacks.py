@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.web import connections
-from mfa_kit.adapters.web.connections import MOST
+from mfa_kit.adapters.web import server
 from mfa_kit.adapters.web.guard import LONGEST
+from mfa_kit.adapters.web.server import MOST
 from mfa_kit.cli.browser.page_state import SHOWN, Asks, Question, Role
 from tests.page.served import CODE, LINES, USER, Answer, Page, Window, served_page
 
@@ -295,7 +295,7 @@ def test_a_connection_that_sends_no_request_is_closed(
     page: Page, first: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may also send a few octets from time to time, and yet is no request."""
-    monkeypatch.setattr(connections, "SLOW", 0.5)
+    monkeypatch.setattr(server, "SLOW", 0.5)
     with idle(page, 1, first)[0] as link:
         assert not is_closed(link)
         until = time.monotonic() + 120
@@ -308,7 +308,7 @@ def test_a_connection_that_sends_no_request_is_closed(
 
 def test_an_open_window_is_no_slow_connection(page: Page, colleague: Window, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its response continues for as long as the page is open."""
-    monkeypatch.setattr(connections, "SLOW", 0.2)
+    monkeypatch.setattr(server, "SLOW", 0.2)
     news = http.client.HTTPConnection(page.host, timeout=120)
     news.request("GET", "/colleague/news", headers=colleague.own)
     with news.getresponse() as stream:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.cli.browser.look import SCRIPT, STYLE
-from mfa_kit.cli.browser.page_state import Asks, PageState, Question, QueueRow, Role
+from mfa_kit.cli.browser.page_state import Asks, Ending, PageState, Question, QueueRow, Role
 from mfa_kit.core.otp import Symbol
 from tests.chromium import DESKTOP, PHONE, Browser
 from tests.cli.test_pages import CONTRASTS, SPLIT

@@ -20,7 +20,7 @@ from mfa_kit.account.reading import read_account
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.aws.member_root import read_central_root_access
+from mfa_kit.adapters.aws.member_sessions import read_central_root_access
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import Limits, RuleResult
 from mfa_kit.core.errors import UsageFault

@@ -8,8 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from mfa_kit.account.root_posture import CentralRootAccess, OrganizationPlace
-from mfa_kit.account.snapshot import GlassKey, GlassUse, Snapshot
+from mfa_kit.account.snapshot import CentralRootAccess, GlassKey, GlassUse, OrganizationPlace, Snapshot
 from mfa_kit.cli.letter_text import letter_text
 from mfa_kit.cli.main import cli
 from mfa_kit.policy.root_ceremony import root_ceremony

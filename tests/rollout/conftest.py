@@ -8,7 +8,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.backup_names import backup_at
+from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.core.models import Reached
 from mfa_kit.core.otp import Png, Secret, Seed
 from mfa_kit.lab.aws.codes import LabSettings

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mfa_kit.adapters.aws import people as pages
+from mfa_kit.adapters.aws import account as pages
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger

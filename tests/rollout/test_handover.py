@@ -25,9 +25,8 @@ from mfa_kit.core.otp import Png, Seed
 from mfa_kit.core.text import is_control
 from mfa_kit.qr_codes import key_uri, symbol
 from mfa_kit.rollout.handing_over import find_handovers
-from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE, letter_values
-from mfa_kit.rollout.letter_template import parse_template
-from mfa_kit.rollout.proof_lines import read_proofs
+from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE, letter_values, parse_template
+from mfa_kit.rollout.proofs import read_proofs
 from mfa_kit.wiring.handover_files import write_handover
 from mfa_kit.wiring.methods.oath import OATH
 from tests.conftest import ACCOUNT, MfaKit, Result

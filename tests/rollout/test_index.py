@@ -14,7 +14,7 @@ from mfa_kit.rollout.index import (
     index_text,
     parse_index,
 )
-from mfa_kit.rollout.plan_file import is_index
+from mfa_kit.rollout.plan import is_index
 
 COUNTS = {"enroll": 2, "bench": 0, "self": 1, "staged": 0, "skip": 0, "blocked": 0}
 ACCOUNT = PlannedAccount(

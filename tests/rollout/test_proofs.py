@@ -16,12 +16,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfa_kit.cli import terminal
-from mfa_kit.core.code_search import find_code, find_pairs
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings, StsCodes
-from mfa_kit.rollout.proof_lines import read_proofs
-from mfa_kit.rollout.proofs import AHEAD, BACK, AppProof, ProofLine, ReadTime, judge, prove
+from mfa_kit.rollout.proofs import (
+    AHEAD,
+    BACK,
+    AppProof,
+    ProofLine,
+    ReadTime,
+    find_code,
+    find_pairs,
+    judge,
+    prove,
+    read_proofs,
+)
 from tests.conftest import ACCOUNT, Result
 from tests.rollout.conftest import Rollout
 from tests.tokens.person import Person

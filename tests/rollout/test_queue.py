@@ -10,12 +10,10 @@ from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, Throttle
 from mfa_kit.core.models import CARD_TAG, USER_TAG, Device, DeviceType, Entry, Intent, Method, Reached
 from mfa_kit.enrollment.pacing import GIVE_UP, IDLE, Pace
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.rollout.key_holders import KeyHolders
-from mfa_kit.rollout.key_slot import InsertedKey, Notice, SlotWatch
+from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
-from mfa_kit.rollout.roster import RosterRow
-from mfa_kit.rollout.roster_method import SELF, VIRTUAL, RosterMethod
+from mfa_kit.rollout.roster import SELF, VIRTUAL, RosterMethod, RosterRow
 from mfa_kit.rollout.station import StationQueue, StationRuns, station_steps
 
 ACCOUNT = "123456789012"

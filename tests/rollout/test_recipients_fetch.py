@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfa_kit.adapters.forge import public_keys
-from mfa_kit.adapters.forge.key_types import sort_keys
+from mfa_kit.adapters.forge.public_keys import sort_keys
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.rollout.recipient_choice import FetchState, FoundKeys, choose_recipient
 from tests.conftest import MfaKit, Result

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from mfa_kit.adapters.files.agefile import open_backup
-from mfa_kit.adapters.files.backup_names import find_backups
-from mfa_kit.adapters.files.local_store import LOCAL
+from mfa_kit.adapters.files.local_store import LOCAL, find_backups
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Reached

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.adapters.ledger.migrations import MIGRATIONS
-from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.adapters.ledger.sqlite_database import MIGRATIONS, sqlite_ledger
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Reached

@@ -9,7 +9,7 @@ from mfa_kit.core.models import Entry, Intent, Method
 from mfa_kit.core.otp import Created, KeyUri, Pair, Seed
 from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.tokens.aws_check import TokenWithCodes
-from mfa_kit.tokens.programmable import CheckedToken, ProgrammableToken
+from mfa_kit.tokens.backends import CheckedToken, ProgrammableToken
 from tests.tokens.person import Person
 
 INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice", method=Method("programmable"))

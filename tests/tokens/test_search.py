@@ -13,9 +13,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import DeviceType
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens import matching
-from mfa_kit.tokens.aws_use import aws_use
-from mfa_kit.tokens.box import BINS, Box, histogram
-from mfa_kit.tokens.drift import drift_of
+from mfa_kit.tokens.acceptance import BINS, Box, histogram
+from mfa_kit.tokens.aws_check import aws_use
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided
 from mfa_kit.tokens.seeds import (
     Decoding,
@@ -27,6 +26,7 @@ from mfa_kit.tokens.seeds import (
     Token,
     TokenVerdict,
     TypedCodes,
+    drift_of,
 )
 from tests.conftest import judge
 from tests.tokens.boxes import Made

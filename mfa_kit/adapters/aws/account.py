@@ -1,4 +1,4 @@
-"""Reads an account's users, policies, credentials and devices with boto3, and converts IAM's responses."""
+"""Reads an account's users, policies, credentials and devices with boto3, and lists users page by page."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import Decision, RequestContext
-from mfa_kit.account.records import (
+from mfa_kit.account.snapshot import (
     AccessKey,
     AccountPasswordPolicy,
     CredentialReport,
@@ -17,11 +17,12 @@ from mfa_kit.account.records import (
     Entity,
     ServerCertificate,
 )
-from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
+from mfa_kit.adapters.aws.reads import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity, Outdated
 from mfa_kit.core.models import REPORTED_ROOT, Device, is_root
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.timestamps import age_text
+from mfa_kit.rollout.roster import ListedUser
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.literals import ContextKeyTypeEnumType, EntityTypeType
@@ -368,3 +369,31 @@ def _key(row: Mapping[str, str], which: str) -> AccessKey:
         region=cell("last_used_region"),
         service=cell("last_used_service"),
     )
+
+
+class People:
+    """Lists the users of one account. `ask` makes the read calls with the IAM client of this account."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def users(self, *, details: bool) -> Iterator[ListedUser]:
+        """Yield every user. Without `details`, groups and tags are empty.
+
+        With `details`, the call takes longer, because IAM also sends the users' policies.
+        """
+        if not details:
+            for page in pages(self._ask, lambda iam, start: iam.list_users(MaxItems=PAGE, **start)):
+                yield from (ListedUser(name=row["UserName"], path=row["Path"]) for row in page["Users"])
+            return
+        for detailed in pages(
+            self._ask,
+            lambda iam, start: iam.get_account_authorization_details(MaxItems=PAGE, Filter=["User"], **start),
+        ):
+            for row in detailed["UserDetailList"]:
+                yield ListedUser(
+                    name=row["UserName"],
+                    path=row["Path"],
+                    groups=tuple(row.get("GroupList", ())),
+                    tags=tuple((tag["Key"], tag["Value"]) for tag in row.get("Tags", ())),
+                )

@@ -28,8 +28,7 @@ from mfa_kit.adapters.aws.clients import (
     open_clients,
     open_organizations,
 )
-from mfa_kit.adapters.aws.pages import PAGE, pages
-from mfa_kit.adapters.aws.reads import Retry, read
+from mfa_kit.adapters.aws.reads import PAGE, Retry, pages, read
 from mfa_kit.adapters.aws.refusals import (
     NOT_IAM,
     SIGN_IN,

@@ -19,8 +19,8 @@ from urllib3.exceptions import SSLError
 from mfa_kit.adapters.aws.clients import is_aws
 from mfa_kit.adapters.aws.reads import READ_PAUSES, read
 from mfa_kit.adapters.aws.refusals import our_errors
+from mfa_kit.core.backup_location import S3Url
 from mfa_kit.core.errors import AccessDenied, AwsFault, Busy, MfaKitError, NoSuchEntity, Throttled, TooSlow, Unclear
-from mfa_kit.core.places import S3Url
 
 T = TypeVar("T")
 

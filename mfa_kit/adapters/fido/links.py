@@ -1,4 +1,8 @@
-"""Finds and opens FIDO keys on USB HID and PC/SC. A deadline limits each wait for a packet or APDU."""
+"""Finds and opens FIDO keys on USB HID and PC/SC. A deadline limits each wait for a packet or APDU.
+
+A key can be both a USB device and a smart card. Devices are compared by their position on the USB bus, because any
+device can report any name and serial number.
+"""
 
 import math
 import queue
@@ -14,6 +18,7 @@ from fido2 import hid
 from fido2.ctap import STATUS, CtapDevice, CtapError
 from fido2.hid import CTAPHID, CtapHidDevice
 from fido2.hid.base import CtapHidConnection, HidDescriptor
+from smartcard import scard
 
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_fault, is_held, shortened
@@ -461,3 +466,50 @@ def _nothing(wanted: str | None) -> DeviceFault:
 
 def _word(text: object) -> str | None:
     return shortened(text) if text else None
+
+
+# PC/SC describes a reader's channel by its type and a number (PC/SC part 3, 3.1.2). For USB, Debian's libccid makes the
+# number from the bus and the address.
+CHANNEL_USB = 0x20
+
+
+def find_same_device(reader: str) -> str | None:
+    """Return the device node or reader name of the FIDO key that is the same device as the card in this reader.
+
+    Return None if there is no such key, or if several keys match.
+    """
+    found, _ = find_keys(reader)
+    if any(each.link is Link.PCSC and each.where == reader for each in found):
+        return reader
+    here = _address_of_reader(reader)
+    places = [each.where for each in found if each.link is Link.HID and hidraw.address_of_node(each.where) == here]
+    return places[0] if here and len(places) == 1 else None
+
+
+def _address_of_reader(reader: str) -> tuple[int, int] | None:
+    """Return the bus and address of a USB reader (SCARD_ATTR_CHANNEL_ID).
+
+    Return None if the reader is not on USB, or its driver does not report its bus and address.
+    """
+    for line in ask_readers(lambda: [_channel(reader)]):
+        if len(line) >= 4 and line[2] == CHANNEL_USB and not line[3]:  # noqa: PLR2004 - a little-endian DWORD
+            return line[1], line[0]
+    return None
+
+
+def _channel(reader: str) -> list[int]:
+    status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+    # After a failure, there is no PC/SC context to release.
+    if status != scard.SCARD_S_SUCCESS:
+        return []
+    try:
+        status, card, _ = scard.SCardConnect(
+            context, reader, scard.SCARD_SHARE_SHARED, scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1
+        )
+        if status != scard.SCARD_S_SUCCESS:
+            return []
+        _, said = scard.SCardGetAttrib(card, scard.SCARD_ATTR_CHANNEL_ID)
+        scard.SCardDisconnect(card, scard.SCARD_LEAVE_CARD)
+        return list(said)
+    finally:
+        scard.SCardReleaseContext(context)

@@ -1,6 +1,7 @@
-"""Encrypts and decrypts backups. A backup is an age file (age-encryption.org/v1) with a picture of a device's QR code.
+"""Encrypts, decrypts and re-encrypts backups. Each decryption is recorded in the log.
 
-The module `stores` defines the interface for writing, reading and removing the files.
+A backup is an age file (age-encryption.org/v1) with a picture of a device's QR code. `local_store` defines the
+interface for writing, reading and removing the files.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,19 +12,20 @@ from pathlib import Path
 import pyrage
 
 from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without_armor
-from mfa_kit.adapters.files.backup_names import find_backups, new_backup
-from mfa_kit.adapters.files.local_store import LOCAL, read_backup
+from mfa_kit.adapters.files.identities import recipients_of, split_by_recipients
+from mfa_kit.adapters.files.local_store import LOCAL, Stores, backup_at, find_backups, new_backup, read_backup
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, decrypt, encrypt
 from mfa_kit.adapters.files.private_files import LARGEST, MAGIC
 from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
-from mfa_kit.adapters.files.stores import Stores
+from mfa_kit.backups.contents import Opened, backup_call
 from mfa_kit.core.backup_copies import OWN, own_copy, recorded_name
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault, OthersSeal
-from mfa_kit.core.models import Backup, Entry, Intent
-from mfa_kit.core.otp import KeyUri, Png, Secret
+from mfa_kit.core.models import Backup, Call, Entry, Intent
+from mfa_kit.core.otp import Created, KeyUri, Png, Secret
 from mfa_kit.core.place_text import recorded_place
-from mfa_kit.core.places import Place
 from mfa_kit.qr_codes import symbol
+from mfa_kit.qr_codes.reading import read_device
 
 
 def open_backup(path: Place, keys: Secret[list[Identity]], read: Callable[[Place], bytes] = read_backup) -> Png:
@@ -260,3 +262,113 @@ def _caption(backup: Backup) -> str:
         "\n"
         "Scan this with an authenticator app. Keep it encrypted."
     )
+
+
+class BackupOpener:
+    """Decrypts backups with `identities`, and records each attempt with `log`.
+
+    `read` returns the encrypted content of a backup, and raises IntegrityFault if it cannot be read. `check_path` takes
+    a file, the backup that its path names, and the label of its QR code. It returns what was not compared, and raises
+    WrongPlace if the path and the label differ.
+    """
+
+    def __init__(
+        self,
+        log: Callable[[Call], None],
+        identities: Secret[list[Identity]],
+        read: Callable[[Place], bytes],
+        check_path: Callable[[Place, Backup | None, str], str | None],
+    ) -> None:
+        self._log, self._identities, self._read, self._check_path = log, identities, read, check_path
+
+    def picture(self, file: Place) -> Png:
+        """Return the picture in a backup. Raise IntegrityFault if the backup cannot be decrypted."""
+        return self._decrypt(file)[0]
+
+    def _decrypt(self, file: Place) -> tuple[Png, bytes]:
+        """Return the picture in a backup, and the encrypted content."""
+        succeeded, named = False, backup_at(file)
+        try:
+            sealed = self._read(file)
+            picture = open_backup(file, self._identities, lambda _: sealed)
+            succeeded = True
+        finally:
+            user = named.user if named else None
+            self._log(backup_call("OpenBackup", file, user=user, succeeded=succeeded))
+        return picture, sealed
+
+    def open(self, file: Place) -> Opened:
+        """Return the contents of a backup.
+
+        Raise IntegrityFault if the backup cannot be decrypted or has no QR code of a device, and WrongPlace if it is in
+        the place of another backup.
+        """
+        (picture, sealed), named = self._decrypt(file), backup_at(file)
+        found = read_device(picture)
+        return Opened(
+            file=file,
+            picture=picture,
+            created=found.created,
+            label=found.label,
+            named=named,
+            sha256=sha256_of(sealed),
+            unchecked=self._check_path(file, named, found.label),
+            notes=found.notes,
+        )
+
+    def created(self, file: Place) -> Created:
+        """Return the secret and the key URI in a backup, whose path is not compared with its label.
+
+        Raise IntegrityFault if the backup cannot be decrypted or has no QR code of a device.
+        """
+        return read_device(self.picture(file)).created
+
+
+class AgeResealer:
+    """Decrypts backups with the given identities, and encrypts them to the recipients of `vault` (the new recipients).
+
+    An identity is new if its public key is one of the new recipients. The other identities are old. SSH keys and
+    plugins count as old, because pyrage does not return their public keys. `rekey` is
+    `AgeFiles.rekey` of `vault`, with its checks.
+    """
+
+    def __init__(self, vault: AgeFiles, identities: Secret[list[Identity]], rekey: Callable[..., bool]) -> None:
+        self._vault, self._all, self._rekey = vault, identities, rekey
+        self._old, self._new = split_by_recipients(identities, vault.recipients())
+
+    @property
+    def has_new_identity(self) -> bool:
+        """Whether one of the identities belongs to a new recipient."""
+        return self._new is not None
+
+    def recipients(self) -> list[str]:
+        """Return the public keys to which the backups are encrypted again."""
+        return self._vault.recipients()
+
+    def given(self) -> list[str | None]:
+        """Return the recipient of each given identity, or None for an identity of SSH or of a plugin."""
+        return recipients_of(self._all)
+
+    def reseal(self, backup: Backup) -> bool:
+        """Decrypt a backup with the old identities, and encrypt it to the new recipients.
+
+        If no identity is old, decrypt with the new ones. Return whether one of the given identities can decrypt the new
+        file. Raise OthersSeal if no identity that was tried can decrypt the old file.
+        """
+        return self._rekey(backup, self._old, proof=self._all)
+
+    def reseal_with_new(self, backup: Backup) -> bool:
+        """Decrypt a backup with the new identities, and encrypt it to the new recipients.
+
+        Return whether one of the given identities can decrypt the new file. Raise OthersSeal if no new identity can
+        decrypt the old file.
+        """
+        return self._rekey(backup, self._new_identities(), proof=self._all)
+
+    def check_opens(self, backup: Backup) -> None:
+        """Raise OthersSeal if no new identity can decrypt a backup."""
+        self._vault.picture(backup, self._new_identities())
+
+    def _new_identities(self) -> Secret[list[Identity]]:
+        assert self._new is not None  # noqa: S101 - callers check has_new_identity first
+        return self._new

@@ -1,22 +1,106 @@
-"""Stores backups in a folder on this computer.
+"""Stores backups in a folder on this computer. Has the interfaces that a bucket implements too.
 
-Files have mode 0600 and folders 0700. Backups that are symlinks are refused. A file appears complete or not at all.
-Only `LocalFile.replace` replaces an existing file.
+A backup has the path `ACCOUNT/USER/DEVICE-RUN.png.age` below its folder. Files have mode 0600, folders 0700. Backups
+that are symlinks are refused. A file appears complete or not at all. Only `LocalFile.replace` replaces a file.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from shlex import quote
+from typing import Protocol
+from urllib.parse import unquote
 
 from mfa_kit.adapters.files.private_files import LARGEST, create_private, faults_of, hold, reason_of
-from mfa_kit.adapters.files.stores import StoredFile, StoredFolder, Stores
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.places import Place
+from mfa_kit.core.models import ACCOUNT_ID, Backup, run_time
 from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import make_folder, open_plain_folder
 from mfa_kit.posix.open_files import FOLDER, NO_LINK
+
+
+class StoredFile(Protocol):
+    """One backup. The file need not exist. Methods raise IntegrityFault if they fail."""
+
+    def is_taken(self) -> bool:
+        """Whether something exists at this place, even if it is not a file."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether a file exists at this place."""
+        ...
+
+    def read(self, most: int) -> bytes:
+        """Return the content of the file, but at most `most` octets."""
+        ...
+
+    def create(self, sealed: bytes) -> None:
+        """Write a new file durably. Raise IntegrityFault if the file exists, because `create` never overwrites a file.
+
+        An object in S3 that already has exactly this content is not an error.
+        """
+        ...
+
+    def replace(self, change: Callable[[bytes], bytes], check: Callable[[bytes], bool], *, most: int) -> bool:
+        """Replace the content by `change(content)`. Return the result of `check` for the new content as read back.
+
+        At most `most` octets of the old content are read. The file is not replaced if `check` raises an exception, or
+        if another process changed the file. If this process is killed, the old or the new content remains.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Remove the file permanently. Raise IntegrityFault if it does not exist."""
+        ...
+
+    def remove(self, *, sealed: bool) -> None:
+        """Remove the file and its incomplete copies permanently, if they exist.
+
+        `sealed` is true if the file was once written completely. Then a missing folder or bucket raises
+        IntegrityFault.
+        """
+        ...
+
+
+class StoredFolder(Protocol):
+    """A folder of backups. The folder need not exist. Methods raise an MfaKitError if they fail."""
+
+    def check(self) -> None:
+        """Raise UsageFault if backups cannot be written to the folder. Nothing is changed."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether the folder exists."""
+        ...
+
+    def files(self) -> Iterator[Place]:
+        """Yield the files `ACCOUNT/USER/FILE` below the folder, sorted."""
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Lock the folder until the context ends, if this kind of storage has locks.
+
+        Raise IntegrityFault if another process holds the lock.
+        """
+        ...
+
+
+class Stores(Protocol):
+    """Gives access to backups by their places. A place is a path on this computer or an S3 URL."""
+
+    def folder(self, place: Place) -> StoredFolder:
+        """Return the folder of backups at a place. Nothing is read yet."""
+        ...
+
+    def file(self, place: Place, folder: Place | None = None) -> StoredFile:
+        """Return the backup at a place. Nothing is read yet.
+
+        `folder` is the folder of backups that contains the backup.
+        """
+        ...
 
 
 class LocalFolder:
@@ -180,3 +264,48 @@ def _path(place: Place) -> Path:
 def read_backup(path: Place, stores: Stores = LOCAL) -> bytes:
     """Return the encrypted content of a backup, at most LARGEST + 1 octets. Raise IntegrityFault if that fails."""
     return stores.file(path).read(LARGEST + 1)
+
+
+SUFFIX = ".png.age"
+# The maximum length of a file name in octets on common file systems.
+NAME_MAX = 255
+UNSAFE = re.compile(r"[^a-z0-9_-]")
+NAME = re.compile(r"(?P<device>.+)-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.png\.age")
+
+
+def encoded(text: str) -> str:
+    """Percent-encode all characters of a text except a-z, 0-9, _ and -, so that the result can be part of a path.
+
+    The result is never `..`. Names that differ only in case remain different, even on file systems that ignore case.
+    """
+    return UNSAFE.sub(lambda char: f"%{ord(char[0]):02X}", text)
+
+
+def new_backup(folder: Place, *, account: str, user: str, device: str, run: str) -> Backup:
+    """Return a Backup with the path for its new file. Raise UsageFault if the file name would be too long."""
+    path = folder / encoded(account) / encoded(user) / f"{encoded(device)}-{run}{SUFFIX}"
+    if len(path.name) > NAME_MAX:
+        raise UsageFault(
+            f"the device name {device} is too long for the name of a backup file", "choose a shorter --name"
+        )
+    return Backup(account=account, user=user, device=device, run=run, path=path)
+
+
+def backup_at(path: Place) -> Backup | None:
+    """Return the backup with this path, or None if the path does not end with `ACCOUNT/USER/DEVICE-RUN.png.age`."""
+    name = NAME.fullmatch(path.name)
+    user, account = ([unquote(folder.name) for folder in path.absolute().parents[:2]] + ["", ""])[:2]
+    if name is None or not ACCOUNT_ID.fullmatch(account):
+        return None
+    try:
+        run_time(name["run"])
+    except ValueError:  # an impossible date, such as day 99
+        return None
+    return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
+
+
+def find_backups(folder: Place, stores: Stores) -> Iterator[Backup]:
+    """Yield the backups below a folder, sorted by account and user. Files with other names are skipped."""
+    for path in stores.folder(folder).files():
+        if backup := backup_at(path):
+            yield backup

@@ -1,11 +1,11 @@
-"""Parses the recipients of backups from options and files.
+"""Parses the recipients of backups from options and files, and encrypts a short text to them.
 
 A recipient is a public key of age (age-encryption.org/v1), SSH or an age plugin.
 """
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,9 +13,10 @@ from pathlib import Path
 import pyrage
 
 from mfa_kit.adapters.files.age_calls import contain_panics, without_stderr
-from mfa_kit.adapters.files.plugins import NO_PLUGINS, Plugins, PublicKey
-from mfa_kit.adapters.files.private_files import reason_of
+from mfa_kit.adapters.files.plugins import NO_PLUGINS, Plugins, PublicKey, encrypt
+from mfa_kit.adapters.files.private_files import reason_of, write_new
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import encoding_of
 
 KINDS = (
@@ -183,3 +184,15 @@ def _has_small_order(point: bytes) -> bool:
     """Return whether a point of Ed25519 has a small order."""
     # The highest bit is the sign of x (RFC 8032, 5.1.2). A y coordinate above the prime is reduced modulo the prime.
     return (int.from_bytes(point, "little") & ~(1 << 255)) % PRIME in SMALL_ORDER
+
+
+def seal_text(
+    path: Path, text: Secret[str], to: Sequence[str], to_files: Sequence[Path], *, plugins: Plugins = NO_PLUGINS
+) -> None:
+    """Encrypt a short text into a new file. `to` and the lines of `to_files` are the recipients' public keys.
+
+    `plugins` are the age plugins that may run for these keys. Raise UsageFault if a key is not a recipient, DeviceFault
+    if a plugin fails, and IntegrityFault if the file cannot be written. No incomplete file remains.
+    """
+    recipients = parse_recipients(to, to_files, plugins=plugins)
+    write_new(path, encrypt(Secret(text.reveal().encode()), [each.key for each in recipients]))

@@ -1,21 +1,29 @@
-"""Reads and writes snapshots of an account as JSON files (see docs/formats.md).
+"""Reads and writes snapshots of an account as JSON files, and folders of results by account.
 
-The files have mode 0600, because they show which users are weakly protected.
+docs/formats.md describes the files. They have mode 0600, because they show which users are weakly protected. The
+subfolder of an account appears complete or not at all.
 """
 
 import json
+import os
+import re
+import shutil
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields, is_dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.json_text import read_json
-from mfa_kit.core.timestamps import checked_time
-from mfa_kit.disk.folders import open_folder
-from mfa_kit.disk.whole_files import create_file
+from mfa_kit.core.timestamps import checked_time, iso_time
+from mfa_kit.disk.folders import make_folder, open_folder
+from mfa_kit.disk.whole_files import create_file, replace_file
+from mfa_kit.disk.whole_folders import fill_folder
+from mfa_kit.posix.open_files import try_to_lock
 
 SCHEMA, VERSION = "mfa-kit/snapshot", 1
 # The maximum size of a snapshot in octets. The snapshot of an account with 5,000 users has about a hundredth of this
@@ -106,3 +114,132 @@ def _from_object(kind: Any, value: dict[str, object]) -> Any:
     if get_origin(kind) is Mapping:
         return {str(name): _value(get_args(kind)[1], each) for name, each in value.items()}
     raise TypeError(f"{value!r} is not a {kind}")
+
+
+SNAPSHOT_FILE, RUN_FILE = "snapshot.json", "run.json"
+# The name of an account's subfolder while it is written (`partial`), and of an earlier subfolder while it is replaced
+# (`old`). A killed process may leave such folders.
+LEFT = re.compile(r"\.(\d{12})\.(?:partial|old)", re.ASCII)
+
+
+class FoldersOnDisk:
+    """The folder for a command's results, which contains one subfolder per account. Folders are 0700 and files 0600."""
+
+    def __init__(self, base: Path) -> None:
+        """Use an existing folder, which `account_folders` opened and locked."""
+        self.base = base
+
+    def write(self, account: str, files: Mapping[str, str]) -> None:
+        """Write an account's subfolder. An earlier subfolder is replaced. `files` maps file names to their texts.
+
+        Raise IntegrityFault if the subfolder cannot be written. The earlier subfolder then remains.
+        """
+        new, old, place = (self.base / name for name in (f".{account}.partial", f".{account}.old", account))
+        with _writing(place):
+            try:
+                fill_folder(new, {name: text.encode() for name, text in files.items()})
+                with suppress(FileNotFoundError):
+                    place.rename(old)
+                new.rename(place)
+                with open_folder(self.base) as folder:
+                    os.fsync(folder)
+            finally:
+                _clean(self.base, account)
+
+    def write_file(self, name: str, text: str) -> None:
+        """Write a file about all accounts. An earlier file with this name is replaced.
+
+        Raise IntegrityFault if it cannot be written.
+        """
+        with _writing(self.base / name), open_folder(self.base) as folder:
+            replace_file(folder, name, text.encode())
+
+    def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
+        """Record the start of a run over all selected accounts. `at` is the time in Unix seconds by AWS's clock.
+
+        `options` are the command-line options of the run. A command that continues the run must repeat them.
+        """
+        self.write_file(
+            RUN_FILE,
+            json.dumps({"schema": "mfa-kit/audit-run", "version": 1, "began": iso_time(at), "options": options}) + "\n",
+        )
+
+    def began(self, options: Mapping[str, Sequence[str]]) -> float | None:
+        """Return when the recorded run began, in Unix seconds, or None if no run is recorded.
+
+        Raise UsageFault if the recorded run had other options, because only a command with the same options may
+        continue a run.
+        """
+        try:
+            found = read_json((self.base / RUN_FILE).read_bytes())
+            at = datetime.fromisoformat(found["began"]).timestamp()
+            same = found["options"] == {name: list(values) for name, values in options.items()}
+        except (OSError, ValueError, LookupError, TypeError, OverflowError):
+            return None
+        if not same:
+            raise UsageFault(
+                f"the earlier run in {self.base} had other accounts or rules",
+                "repeat the options of that run with --resume, or name another --output-dir",
+            )
+        return at
+
+    def snapshot(self, account: str) -> Snapshot | None:
+        """Return the account's snapshot from an earlier run, or None if it is missing, unusable or incomplete."""
+        file = self.base / account / SNAPSHOT_FILE
+        if not file.is_file():
+            return None
+        try:
+            found = read_snapshot(file)
+        except MfaKitError:  # damaged, or in another version of the format
+            return None
+        return None if found.holes or found.account != account else found
+
+
+@contextmanager
+def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
+    """Create or open the folder, lock it for this process, and remove the incomplete subfolders of killed processes.
+
+    Yield the folder. Raise IntegrityFault if it cannot be used, and UsageFault if another process is using it.
+    """
+    place = base.resolve()
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(make_folder(place))
+            try_to_lock(opened)
+            for account in {found[1] for each in place.iterdir() if (found := LEFT.fullmatch(each.name))}:
+                _clean(place, account)
+        except BlockingIOError:
+            raise UsageFault(
+                f"another process is writing to {base}", "wait until it ends, or name another folder"
+            ) from None
+        except OSError as error:
+            raise IntegrityFault(
+                f"the folder {base} cannot be used: {error.strerror}", "name a folder that you can write to"
+            ) from None
+        yield FoldersOnDisk(place)
+
+
+def _clean(base: Path, account: str) -> None:
+    """Remove an account's temporary folders. Killed processes and failed writes leave such folders.
+
+    If the account has no subfolder now, put its earlier subfolder back. Raise OSError if that fails.
+    """
+    new, old, place = (base / name for name in (f".{account}.partial", f".{account}.old", account))
+    if old.exists() and not place.exists():
+        old.rename(place)
+    for left in (new, old):
+        if left.is_symlink():
+            left.unlink()
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise IntegrityFault(
+            f"{place} cannot be written: {error.strerror}",
+            "check the folder and the free space, then repeat the command with --resume",
+        ) from None

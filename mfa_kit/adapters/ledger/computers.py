@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
-from mfa_kit.core.recorders import Recorders
+from mfa_kit.core.models import Recorders
 
 # In the ledger, the names of the users' own copies of backups begin with this text.
 OWN = "users/"

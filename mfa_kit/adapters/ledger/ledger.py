@@ -1,20 +1,253 @@
-"""The ledger: the journal, the log of API calls, and the tables of the other modules of this package.
+"""The ledger: the journal, the log of API calls, and their rows in the database.
 
 The ledger contains no secret. docs/formats.md describes the tables. Each run in progress has a lock. The lock is
-released when the process of the run ends, even if the process is killed.
+released when the process of the run ends, even if the process is killed. The types of values are checked when they are
+read, because SQLite stores any value in any column.
 """
 
+import json
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Self
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Self, TypeGuard
 
-from mfa_kit.adapters.ledger.column_types import check_types
-from mfa_kit.adapters.ledger.history import HISTORY, HISTORY_TYPES, SHARED_HISTORY, LogLine, happened
-from mfa_kit.adapters.ledger.journal_rows import COLUMNS, entry_of, intent_json
-from mfa_kit.adapters.ledger.tables import Database, RowChange, SqlRow
-from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import Call, Entry, HeldWork, Purpose, Reached
+from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.json_text import JsonError, list_of, object_of, read_json
+from mfa_kit.core.models import (
+    RUN,
+    Call,
+    DeviceType,
+    Entry,
+    GlassAction,
+    HeldWork,
+    Intent,
+    Method,
+    Purpose,
+    Reached,
+    run_time,
+)
+from mfa_kit.tokens.seeds import DIGITS, Factor, TokenVerdict
+
+_HISTORY = """
+    select at, what, answer, "user", device, file, reference, computer from (
+        select at, operation as what, answer, "user", serial as device, file, request_id as reference,
+            {computer} as computer from events
+        union all
+        select ends.at, ends.verb, ends.reached, intent ->> 'user', serial, backup, run, {end}
+            from ends join journal using (run, serial)
+        union all
+        select at, verb, reached, intent ->> 'user', serial, backup, run, {computer} from journal
+            where reached not in ('confirmed', 'undone', 'revoked')
+    ) as happened
+    where at >= $1 and (cast($2 as text) is null or "user" = $2 or "user" is null and device in (
+        select serial from journal where intent ->> 'user' = $2
+    )) order by at
+"""
+# The tables have a column `computer` only in a shared ledger.
+HISTORY = _HISTORY.format(computer="null", end="null")
+SHARED_HISTORY = _HISTORY.format(computer="computer", end="ends.computer")
+HISTORY_TYPES = "time text text text? text? text? text? text?"
+# Readable words for the purpose of a run and for its progress.
+WORDS: dict[str, str] = {
+    Purpose.ENROLL: "enrollment",
+    Purpose.REVOKE: "revocation",
+    Purpose.ADD: "backup of an existing device",
+    Purpose.LOST: "revocation of a lost device",
+    Reached.INTENT: "started, result unknown",
+    Reached.CREATED: "half-made",
+    Reached.STAGED: "staged, to be enabled later",
+    Reached.ENABLED: "enabled, not yet confirmed",
+    Reached.CONFIRMED: "done",
+    Reached.UNDONE: "undone",
+    Reached.REVOKING: "in progress",
+    Reached.REVOKED: "done",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of the log as it is shown: a call, or the state that a run reached with a device.
+
+    `at` is in Unix seconds. `reference` is a request ID or a run ID. `computer` is the computer that recorded the call
+    or state, or None if the ledger is not shared.
+    """
+
+    at: float
+    what: str
+    answer: str
+    user: str | None
+    device: str | None
+    file: str | None
+    reference: str | None
+    computer: str | None = None
+
+
+def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
+    """Convert rows of HISTORY or SHARED_HISTORY to log lines, with the readable words in WORDS instead of codes.
+
+    A code that is not in WORDS, such as the name of an IAM operation, is not changed.
+    """
+    return [
+        LogLine(
+            at=at,
+            what=_word(what),
+            answer=_word(answer),
+            user=user,
+            device=device,
+            file=file,
+            reference=reference,
+            computer=computer,
+        )
+        for at, what, answer, user, device, file, reference, computer in rows
+    ]
+
+
+def _word(code: str) -> str:
+    return WORDS.get(code, code)
+
+
+# The columns of an entry, in the order that `entry_of` expects.
+COLUMNS = "run, intent, verb, reached, backup, since, sealed"
+# The fields of an intent that are stored unchanged (UNCHANGED), and all keys that its JSON object may have (FIELDS).
+# The name of the enrollment method is stored under the key `kind`.
+UNCHANGED = tuple(field.name for field in fields(Intent) if field.name != "method")
+FIELDS = {*UNCHANGED, "kind"}
+
+
+def entry_of(row: SqlRow) -> Entry:
+    """Return the journal entry in a row with the columns COLUMNS.
+
+    Raise DamagedRow if the row has values that mfa-kit does not write.
+    """
+    try:
+        run, intent, verb, reached, backup, since, sealed = row
+        run_time(_name(run))
+        return Entry(
+            run=run,
+            intent=_intent(read_json(intent)),
+            purpose=Purpose(verb),
+            reached=Reached(reached),
+            backup=_text(backup),
+            since=_moment(since),
+            sealed=bool(sealed),
+        )
+    except (KeyError, TypeError, ValueError, UsageFault):
+        raise DamagedRow("a row of the journal was changed or damaged") from None
+
+
+def intent_json(intent: Intent) -> str:
+    """Return an intent as JSON.
+
+    The enrollment method is stored as its name, under the key `kind`. The device type is not stored, because it follows
+    from the serial.
+    """
+    written = {name: getattr(intent, name) for name in UNCHANGED}
+    return json.dumps({**written, "kind": intent.method.name})
+
+
+def _intent(said: object) -> Intent:
+    """Parse an intent from the JSON of `intent_json`.
+
+    An intent without `known_serial` is for a virtual device: the device's serial is its ARN, which follows from the
+    other fields. Raise KeyError, TypeError, ValueError or UsageFault for other JSON.
+    """
+    if not isinstance(said, dict) or not said.keys() <= FIELDS:
+        raise TypeError("these are not the fields of an intent")
+    serial = _text(said.get("known_serial"))
+    return Intent(
+        account=_name(said["account"]),
+        partition=_name(said["partition"]),
+        user=_name(said["user"]),
+        name=_name(said["name"]),
+        method=Method(_name(said["kind"]), DeviceType.of(serial) if serial else DeviceType.VIRTUAL),
+        path=_name(said.get("path", "/")),
+        known_serial=serial,
+        hardware=_text(said.get("hardware")),
+        card=_text(said.get("card")),
+        replaces=_text(said.get("replaces")),
+        replaces_run=_text(said.get("replaces_run")),
+        replaces_since=_moment(said.get("replaces_since")),
+        recipient=_text(said.get("recipient")),
+        tags=tuple((_name(key), _name(value)) for key, value in said.get("tags", ())),
+        staged=bool(said.get("staged")),
+    )
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError("a name is not text")
+    value.encode()  # raises UnicodeEncodeError, which is a ValueError, for half of a surrogate pair
+    return value
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else _name(value)
+
+
+def _moment(value: object) -> float | None:
+    if value is not None and not is_time(value):
+        raise TypeError("this is not a time")
+    return value
+
+
+def is_time(value: object) -> TypeGuard[float]:
+    """Return whether a value is a Unix time in the years 1970 to 9999."""
+    return isinstance(value, int | float) and 0 <= value < LAST_TIME
+
+
+def _is_object_of(kind: type, value: object) -> bool:
+    """Return whether a value is the text of a JSON object whose values have this type."""
+    try:
+        return isinstance(value, str) and all(isinstance(each, kind) for each in object_of(read_json(value)).values())
+    except (JsonError, TypeError):
+        return False
+
+
+def _is_strings(value: object) -> bool:
+    """Return whether a value is the text of a JSON list of strings."""
+    try:
+        return isinstance(value, str) and all(isinstance(each, str) for each in list_of(read_json(value)))
+    except (JsonError, TypeError):
+        return False
+
+
+LAST_TIME = 253402300800.0
+TYPES: Mapping[str, Callable[[object], bool]] = {
+    "text": lambda value: isinstance(value, str),
+    "integer": lambda value: isinstance(value, int),
+    "boolean": lambda value: isinstance(value, bool),
+    "time": is_time,
+    "factor": lambda value: value in [*Factor],
+    "action": lambda value: value in [*GlassAction],
+    "names": partial(_is_object_of, str),
+    "counts": partial(_is_object_of, int),
+    "strings": _is_strings,
+    "digits": lambda value: value in DIGITS,
+    "run": lambda value: isinstance(value, str) and RUN.fullmatch(value) is not None,
+    "verdict": lambda value: value in [*TokenVerdict],
+}
+
+
+def check_types(types: str) -> Callable[[SqlRow], SqlRow]:
+    """Return a function that returns a row, or raises DamagedRow if a value does not have the type of its column.
+
+    `types` has one word per column, separated by spaces. Each word is a key of TYPES. A `?` after a word allows null.
+    """
+    checks = [(TYPES[each.rstrip("?")], each.endswith("?")) for each in types.split()]
+
+    def check(row: SqlRow) -> SqlRow:
+        if len(row) != len(checks):
+            raise DamagedRow("a row has another number of columns")
+        for value, (fits, may_be_null) in zip(row, checks, strict=True):
+            if not (fits(value) or (may_be_null and value is None)):
+                raise DamagedRow("a column has a value that mfa-kit does not write")
+        return row
+
+    return check
+
 
 # The largest number of entries that are recorded in one transaction.
 TOGETHER = 500

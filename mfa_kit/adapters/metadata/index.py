@@ -3,36 +3,46 @@
 The name of the file contains the digest of its content, so a damaged index is not used. The index needs no signature,
 because anyone who can write to the cache folder could also change this program. A key's certificate chain is trusted
 only if it leads to a root certificate that the metadata lists for the key's model.
+
+Each entry of the metadata (FIDO Metadata Service 3, 3.1.1) describes one model. The file of numbers has one line per
+new highest number of a BLOB: the SHA-256 of the root certificate, and the number. A BLOB with a lower number is
+rejected. Each line is appended in a single write, so concurrent processes lose no line.
 """
 
+import base64
 import json
 import os
+import re
 import sqlite3
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 
 from cryptography import x509
 
 from mfa_kit.adapters.metadata.blob import (
+    GARBLED,
     GLOBALSIGN_ROOT_R3,
+    LONGEST_CHAIN,
     SITE,
     Payload,
+    Unchained,
     packaged_payload,
     read_octets,
+    sha256,
     verified_payload,
+    verify_chain,
 )
 from mfa_kit.adapters.metadata.blob import read_certificate as read_certificate  # noqa: PLC0414 - wiring takes it from here
-from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, sha256, verify_chain
-from mfa_kit.adapters.metadata.entries import published_model
-from mfa_kit.adapters.metadata.numbers import check_number
-from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.json_text import read_json
+from mfa_kit.posix.open_files import NO_LINK
 from mfa_kit.security_keys.authenticator import (
     MetadataSource,
     Model,
@@ -42,6 +52,128 @@ from mfa_kit.security_keys.authenticator import (
     Trusted,
     Untrusted,
 )
+
+AAGUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+IDENTIFIER = re.compile(r"[0-9a-f]{40}")
+LONGEST_NAME = 128
+
+
+def published_model(entry: object) -> Model | None:
+    """Return the model that an entry describes, or None if the entry is for another protocol (UAF, with an `aaid`).
+
+    Raise one of the errors in `chain.GARBLED` if the entry does not follow the standard.
+    """
+    said = _object(entry)
+    aaguid, identifiers = said.get("aaguid"), _list(said.get("attestationCertificateKeyIdentifiers"))
+    if aaguid is None and not identifiers:
+        return None
+    known = _matching(AAGUID, [] if aaguid is None else [aaguid])
+    identified = _matching(IDENTIFIER, identifiers)
+    statement = _object(said.get("metadataStatement") or {})
+    info = _object(statement.get("authenticatorGetInfo") or {})
+    return Model(
+        name=_text(statement.get("description") or [*known, *identified][0]),
+        aaguid=known[0] if known else None,
+        identifiers=identified,
+        version=_number(statement.get("authenticatorVersion") or 0),
+        statuses=tuple(map(_status, _list(said["statusReports"], empty=False))),
+        attestation=tuple(map(_text, _list(statement.get("attestationTypes")))),
+        transports=tuple(map(_text, _list(info.get("transports")))),
+        roots=tuple(dict.fromkeys(map(_der, _list(statement.get("attestationRootCertificates"))))),
+    )
+
+
+def _object(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError("no object")
+    return value
+
+
+def _list(value: object, *, empty: bool = True) -> list[object]:
+    """Return a JSON array. With `empty`, return an empty list for a null or missing value."""
+    if empty and not value:
+        return []
+    if not isinstance(value, list):
+        raise TypeError("no array")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    # JSON strings may contain lone surrogates, which cannot be encoded.
+    value.encode()
+    return value[:LONGEST_NAME]
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int | float | str):
+        raise TypeError("no number")
+    return int(value)
+
+
+def _matching(form: re.Pattern[str], values: list[object]) -> tuple[str, ...]:
+    for value in values:
+        if not isinstance(value, str) or not form.fullmatch(value):
+            raise ValueError("no AAGUID or key identifier")
+    return tuple(map(str, values))
+
+
+def _der(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError("no base64")
+    return base64.b64decode(value)
+
+
+def _status(report: object) -> StatusReport:
+    said = _object(report)
+    day = said.get("effectiveDate")
+    return StatusReport(_text(said["status"]), None if day is None else date.fromisoformat(_text(day)).isoformat())
+
+
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK
+
+
+def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> None:
+    """Raise UsageFault if the number of `source` is lower than one that was used before, unless `allow_older` is true.
+
+    `file` has the numbers that were used before. Only those with the root certificate of `source` count. If the number
+    of `source` is higher than all of them, append it to the file, and ignore errors while writing. Raise IntegrityFault
+    if the file exists but cannot be read.
+    """
+    seen = _seen(file, str(source.root))
+    if seen is not None and source.number < seen and not allow_older:
+        raise UsageFault(
+            f"{source.name} has number {source.number}, but number {seen} was used before",
+            "download blob.jwt again from https://mds3.fidoalliance.org/, or use this older file with --allow-older",
+        )
+    if seen is None or source.number > seen:
+        with suppress(OSError):
+            opened = os.open(file, _APPENDING, 0o600)
+            try:
+                # Begin with a line break, in case a crash cut the previous line short.
+                os.write(opened, f"\n{source.root} {source.number}\n".encode())
+            finally:
+                os.close(opened)
+
+
+def _seen(file: Path, root: str) -> int | None:
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise IntegrityFault(
+            f"{file} cannot be read: {error.strerror}", f"change its owner: sudo chown $USER {quote(str(file))}"
+        ) from None
+    numbers = []
+    for line in lines:
+        with suppress(ValueError):
+            of, number = line.split()
+            if of == root:
+                numbers.append(int(number))
+    return max(numbers, default=None)
+
 
 # The version of the index's tables, and of the checks that the metadata must pass before the index is built. Increase
 # this number if the tables or the checks change, so that older indexes are not used.

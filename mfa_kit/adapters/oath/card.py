@@ -11,11 +11,11 @@ from typing import Protocol
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, NoApplet, Unreachable, UsageFault
+from mfa_kit.core.internal_error import Note
 from mfa_kit.core.models import Entry, Intent, Purpose, Reached
 from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls
-from mfa_kit.core.unforeseen import Note
 from mfa_kit.oath_keys.credential import OathKey, remedy
 
 # The maximum length of a credential's name in octets, including the issuer and the period (YKOATH, PUT).

@@ -7,8 +7,16 @@ from contextlib import contextmanager, suppress
 from smartcard.Exceptions import NoCardException
 
 from mfa_kit.adapters.oath.applet import Applet, read_device_info
-from mfa_kit.adapters.oath.deadline import DeadlineThread
-from mfa_kit.adapters.oath.pcsc import SCARD, Wire, busy_readers, card_faults, in_use_fault, reader_names, reader_states
+from mfa_kit.adapters.oath.pcsc import (
+    SCARD,
+    DeadlineThread,
+    Wire,
+    busy_readers,
+    card_faults,
+    in_use_fault,
+    reader_names,
+    reader_states,
+)
 from mfa_kit.core.errors import DeviceFault, InUse, NoApplet
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import without_controls

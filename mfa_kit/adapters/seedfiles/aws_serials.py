@@ -1,7 +1,6 @@
 """Reads serials of the hardware TOTP tokens that AWS sells, one per line. Only AWS has their seeds."""
 
-from mfa_kit.adapters.seedfiles.cells import split_lines
-from mfa_kit.adapters.seedfiles.contents import Contents
+from mfa_kit.adapters.seedfiles.cells import Contents, split_lines
 from mfa_kit.tokens.seeds import Decoding, DroppedRow, Encoding, SeedFile, Token, folded, sold_by_aws
 
 

@@ -1,14 +1,19 @@
-"""Splits tables into rows, and parses numbers, hashes, types and seeds in the spellings that vendors use."""
+"""Splits tables into rows, and parses numbers, hashes, types and seeds in the spellings that vendors use.
+
+`Contents` is what the reader of each format receives.
+"""
 
 import csv
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
 
 from mfa_kit.adapters.seedfiles.encoding import SeedRow
-from mfa_kit.core.csv_text import EXCEL_SEPARATOR, ROUNDED, plain_cell
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.tokens.seeds import DroppedRow, Factor, Token
+from mfa_kit.core.text import EXCEL_SEPARATOR, ROUNDED, plain_cell
+from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, Token
 
 DIGESTS = {"sha1": "sha1", "sha256": "sha256", "sha512": "sha512"}
 # The identifiers of RFC 6030 and its drafts end in the type: `urn:ietf:params:xml:ns:keyprov:pskc:totp`.
@@ -102,3 +107,29 @@ def seed_row(where: str, seed: str, make: Callable[[], Token]) -> SeedRow | Drop
     if not seed:
         return DroppedRow(where, "the seed is missing")
     return SeedRow(where, token, Secret(seed))
+
+
+# A function that asks for the secret that decrypts a file. Its argument is "passphrase" or "pre-shared key NAME in
+# hex".
+Unlock = Callable[[str], Secret[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """The text of a file, its root element if it is XML, and the user's options.
+
+    `unlock` asks for the secret that decrypts the file. `now` is in Unix seconds. `wanted` is the encoding that the
+    user gave, or None.
+    """
+
+    text: str
+    root: Element | None
+    unlock: Unlock
+    now: float
+    wanted: Encoding | None
+
+    @property
+    def first_line(self) -> str:
+        """The first line that is neither empty nor a comment, or an empty string if there is none."""
+        lines = (line for line in self.text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+        return next(lines, "")

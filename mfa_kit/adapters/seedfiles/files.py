@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mfa_kit.adapters.seedfiles import aws_serials, json_tokens, pskc, safenet, tables, uris, xml
-from mfa_kit.adapters.seedfiles.contents import Contents, Unlock
+from mfa_kit.adapters.seedfiles.cells import Contents, Unlock
 from mfa_kit.adapters.seedfiles.sightings import read_written
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault

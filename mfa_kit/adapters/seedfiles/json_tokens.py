@@ -7,8 +7,7 @@ objects and a single object are also accepted. The field names are those that CS
 from collections.abc import Iterator, Mapping
 
 from mfa_kit.adapters.seedfiles import headed_table
-from mfa_kit.adapters.seedfiles.cells import Line
-from mfa_kit.adapters.seedfiles.contents import Contents
+from mfa_kit.adapters.seedfiles.cells import Contents, Line
 from mfa_kit.adapters.seedfiles.tables import seed_file
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.json_text import JsonError, read_json

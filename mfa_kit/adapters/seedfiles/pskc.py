@@ -20,8 +20,7 @@ from pskc.key import Key as PskcKey
 from pskc.parser import PSKCParser
 
 from mfa_kit.adapters.seedfiles import encoding
-from mfa_kit.adapters.seedfiles.cells import digest_named
-from mfa_kit.adapters.seedfiles.contents import Contents, Unlock
+from mfa_kit.adapters.seedfiles.cells import Contents, Unlock, digest_named
 from mfa_kit.adapters.seedfiles.encoding import decode_hex, gather_reading
 from mfa_kit.adapters.seedfiles.xml import local_name, text_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault

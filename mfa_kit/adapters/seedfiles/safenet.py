@@ -6,8 +6,7 @@ The elements are `<Tokens><Token serial><Applications><Application><Seed><Moving
 from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element
 
-from mfa_kit.adapters.seedfiles.cells import number
-from mfa_kit.adapters.seedfiles.contents import Contents
+from mfa_kit.adapters.seedfiles.cells import Contents, number
 from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_rows
 from mfa_kit.adapters.seedfiles.xml import local_name, text_of
 from mfa_kit.core.otp import Secret

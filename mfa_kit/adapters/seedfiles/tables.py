@@ -1,17 +1,19 @@
 """Reads tables: CSV with a header, Yubico's logs, and plain `serial,seed` rows from LinOTP and privacyIDEA.
 
-Each line is parsed separately, so an unclosed quotation mark affects only its own line. To add a layout, write a module
-and add a row to LAYOUTS.
+Each line is parsed separately, so an unclosed quotation mark affects only its own line. To add a layout, write its
+function and add a row to LAYOUTS. Yubico's personalization tool can write its rows in two layouts, and a file may
+contain both.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.adapters.seedfiles import headed_table, yubico_logs
+from mfa_kit.adapters.seedfiles import headed_table
 from mfa_kit.adapters.seedfiles.cells import (
     DIGESTS,
     Cells,
+    Contents,
     Line,
     digest_named,
     factor_named,
@@ -19,10 +21,84 @@ from mfa_kit.adapters.seedfiles.cells import (
     seed_row,
     split_rows,
 )
-from mfa_kit.adapters.seedfiles.contents import Contents
 from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_rows
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token, joined_reasons
+
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
+# Event types of the traditional layout of Yubico's personalization tool.
+EVENTS = re.compile(r"logging start|oath-hotp|yubico otp|static password|challenge-response|configuration ")
+OTHER_EVENT = "is not an OATH one-time password"
+# The number of columns in Yubico's own layout, up to and including the time.
+UP_TO_TIME = 6
+
+
+def is_traditional(first: Cells) -> bool:
+    """Return whether the first row of a log has the traditional layout, which begins with an event."""
+    return EVENTS.match(first[0].lower()) is not None
+
+
+def is_yubico_layout(first: Cells) -> bool:
+    """Return whether the first row of a log has Yubico's own layout, whose sixth cell is a time."""
+    return len(first) >= UP_TO_TIME and STAMP.match(first[UP_TO_TIME - 1]) is not None
+
+
+def read_log(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
+    """Yield the token and seed in each row, or a DroppedRow with the reason why the row cannot be used.
+
+    For a row that only says that logging has started, yield None. The layout of each row is recognized separately. The
+    tool appends to its log, so a file contains both layouts if the user changed the layout in the settings.
+    """
+    for line in table:
+        where, cells = line
+        if isinstance(cells, DroppedRow):
+            yield cells
+        elif is_traditional(cells):
+            yield _traditional(where, cells)
+        elif is_yubico_layout(cells):
+            yield _yubico(where, cells)
+        else:
+            yield DroppedRow(where, "it fits neither of the two layouts of Yubico's log")
+
+
+def _traditional(where: str, cells: Cells) -> SeedRow | DroppedRow | None:
+    """Parse a row of the traditional layout: `event,time,slot,public id,private id,key,…,digits,counter,…`.
+
+    It has no column for the serial, so the public ID and the slot are used instead.
+    """
+    event = cells[0].lower()
+    if event == "logging start":
+        return None
+    if event != "oath-hotp":
+        return DroppedRow(where, f"it {OTHER_EVENT}")
+    cells = [*cells, *[""] * 13]
+    return seed_row(
+        where,
+        cells[5],
+        lambda: Token(
+            serial=cells[3] and f"{cells[3]}:{cells[2]}",
+            factor=Factor.HOTP,
+            digits=number(cells[11], otherwise=6),
+            counter=number(cells[12], otherwise=0),
+            maker="Yubico",
+        ),
+    )
+
+
+def _yubico(where: str, cells: Cells) -> SeedRow | DroppedRow:
+    """Parse `serial,public id,moving factor,key,access code,time,`, Yubico's own layout.
+
+    A row is for OATH if it has a moving factor.
+    """
+    cells = [*cells, *[""] * 6]
+    if not re.fullmatch(r"\d{1,9}", cells[2], re.ASCII):
+        return DroppedRow(where, f"it {OTHER_EVENT}")
+    return seed_row(
+        where,
+        cells[3],
+        lambda: Token(serial=cells[0], factor=Factor.HOTP, counter=number(cells[2], otherwise=0), maker="Yubico"),
+    )
+
 
 VERSION = re.compile(r"#\s*version:\s*(\d{1,9})", re.ASCII)
 # In version 2 of privacyIDEA's export, each row begins with the user, resolver and realm.
@@ -159,8 +235,8 @@ LAYOUTS = (
     ),
     TableLayout(
         "Yubico's log",
-        lambda first: yubico_logs.is_traditional(first) or yubico_logs.is_yubico_layout(first),
-        lambda table, _: yubico_logs.read_log(table),
+        lambda first: is_traditional(first) or is_yubico_layout(first),
+        lambda table, _: read_log(table),
         Encoding.HEX,
     ),
 )

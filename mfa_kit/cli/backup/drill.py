@@ -8,13 +8,20 @@ import click
 from mfa_kit import wiring
 from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
-from mfa_kit.cli.backup.choice import of_user
-from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, check_accepted, identity
-from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
+from mfa_kit.cli.backup_options import (
+    ACCEPT_LABEL,
+    BACKUP_DIR,
+    PASSPHRASE_FD,
+    PASSWORD_STDIN,
+    WHICH,
+    check_accepted,
+    identity,
+    of_user,
+)
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.places import Place
+from mfa_kit.core.backup_location import Place
 from mfa_kit.oath_keys.choosing import code_on_key
 from mfa_kit.wiring.settings import Settings
 

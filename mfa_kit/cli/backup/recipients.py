@@ -3,13 +3,12 @@
 import click
 
 from mfa_kit import wiring
-from mfa_kit.backups.exposure import known_recipients
-from mfa_kit.cli.backup.choice import of_user, without_copies
-from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.backups.rekeying import known_recipients
+from mfa_kit.cli.backup_options import BACKUP_DIR, of_user, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.core.places import Place
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.settings import Settings
 

@@ -8,16 +8,23 @@ import click
 from mfa_kit import wiring
 from mfa_kit.backups.rekeying import Rekeyed
 from mfa_kit.cli import messages
-from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, RECIPIENT, RECIPIENTS_FILE, check_accepted, identity
-from mfa_kit.cli.key_options import PASSPHRASE_FD
+from mfa_kit.cli.backup_options import (
+    ACCEPT_LABEL,
+    BACKUP_DIR,
+    PASSPHRASE_FD,
+    RECIPIENT,
+    RECIPIENTS_FILE,
+    check_accepted,
+    identity,
+)
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.places import Place
 from mfa_kit.wiring.settings import Settings
 
 COPIES = "older copies of the backups can still be opened with the old key"

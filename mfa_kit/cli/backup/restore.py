@@ -11,15 +11,14 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.backups.contents import Opened
-from mfa_kit.cli.backup_options import ACCEPT_LABEL, identity
-from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, PASSWORD_STDIN, WHICH, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.models import Intent
-from mfa_kit.core.places import Place
-from mfa_kit.enrollment.phone import Phone, PhoneProof
+from mfa_kit.enrollment.backends import Phone, PhoneProof
 from mfa_kit.wiring.settings import Settings
 
 SCAN = "scan it with the new phone of {user}, then type the code that the phone shows for {name}"

@@ -6,13 +6,12 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import messages
-from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, check_accepted, identity
-from mfa_kit.cli.key_options import PASSPHRASE_FD
+from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, check_accepted, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.places import Place
 from mfa_kit.wiring.settings import Settings
 
 

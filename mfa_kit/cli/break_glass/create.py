@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.break_glass.glass_options import CUSTODIAN, LETTERS, THRESHOLD, glass_row, new_group, print_plan
+from mfa_kit.cli.break_glass.options import CUSTODIAN, LETTERS, THRESHOLD, glass_row, new_group, print_plan
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.break_glass.glass_options import (
+from mfa_kit.cli.break_glass.options import (
     ACCEPT,
     CUSTODIAN,
     GLASS_DIR,

@@ -9,12 +9,12 @@ from mfa_kit import wiring
 from mfa_kit.backups.contents import device_and_account
 from mfa_kit.break_glass import showing
 from mfa_kit.cli.backup_options import ACCEPT_LABEL
-from mfa_kit.cli.break_glass.glass_options import GLASS_DIR, PRESENT
+from mfa_kit.cli.break_glass.options import GLASS_DIR, PRESENT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.models import GlassAction
-from mfa_kit.core.places import Place
 from mfa_kit.wiring.settings import Settings
 
 

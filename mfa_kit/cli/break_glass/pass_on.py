@@ -6,8 +6,7 @@ from shlex import quote
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.backup_options import identity
-from mfa_kit.cli.key_options import PASSPHRASE_FD
+from mfa_kit.cli.backup_options import PASSPHRASE_FD, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.interaction import Progress

@@ -8,12 +8,12 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.break_glass.glass_options import ACCEPT, GLASS_DIR, PRESENT
+from mfa_kit.cli.break_glass.options import ACCEPT, GLASS_DIR, PRESENT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.shutdown import stop_on_signals
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.places import Place
 from mfa_kit.wiring.settings import Settings
 
 

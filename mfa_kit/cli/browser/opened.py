@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from mfa_kit import wiring
-from mfa_kit.cli.browser.ending import Ending
-from mfa_kit.cli.browser.page_state import PageState, Role
+from mfa_kit.cli.browser.page_state import Ending, PageState, Role
 from mfa_kit.cli.browser.person import PageProgress, PersonAtPage
 from mfa_kit.cli.browser.views import document, view_parts
 from mfa_kit.core.errors import MfaKitError, UsageFault

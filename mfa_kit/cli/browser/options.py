@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mfa_kit.cli.browser.ending import Ending
+from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.output import load_place
 from mfa_kit.wiring.settings import Settings
 

@@ -9,11 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.posix.signals import interrupt_main_thread
 from mfa_kit.posix.uptime import uptime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The last message on the page: a text for each of the two views."""
+
+    admin: str
+    colleague: str
+
 
 # Seconds after which a QR code is removed, even if the user has not scanned it yet.
 SHOWN = 600.0

@@ -5,10 +5,8 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.key.plugged_rows import PluggedRows, look
-from mfa_kit.cli.key.sources import FidoSource, KeyRow, OathSource, complain
-from mfa_kit.cli.key.users import key_users, user_cells
-from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
+from mfa_kit.cli.backup_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
+from mfa_kit.cli.key.sources import FidoSource, KeyRow, OathSource, PluggedRows, complain, key_users, look, user_cells
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell

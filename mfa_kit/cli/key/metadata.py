@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT
+from mfa_kit.cli.backup_options import ALLOW_OLDER, MDS, MDS_ROOT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow

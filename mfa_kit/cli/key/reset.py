@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.key.pin_row import pin_row
-from mfa_kit.cli.key.plugged_rows import join_rows
-from mfa_kit.cli.key.sources import FidoSource, OathSource
-from mfa_kit.cli.key_options import WHICH_FIDO
+from mfa_kit.cli.backup_options import WHICH_FIDO
+from mfa_kit.cli.key.pin import pin_row
+from mfa_kit.cli.key.sources import FidoSource, OathSource, join_rows
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import Lockout, MfaKitError, NoApplet

@@ -9,14 +9,13 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.account.reconciling import Recorded, reconcile
-from mfa_kit.cli.backup.choice import without_copies
-from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.backup_options import BACKUP_DIR, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.status_line import counting
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import NoSuchEntity
 from mfa_kit.core.models import Device, DeviceType, Mark
-from mfa_kit.core.places import Place
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.enrollment.ports import Inventory
 from mfa_kit.wiring.methods.registry import METHODS

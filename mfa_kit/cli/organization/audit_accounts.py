@@ -7,13 +7,13 @@ from pathlib import Path
 
 from mfa_kit import wiring
 from mfa_kit.account.past_audits import Acceptance
-from mfa_kit.account.root_posture import RootVerdict
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.snapshot import RootVerdict, Snapshot
 from mfa_kit.audit.baseline import apply_baseline, entries_about, unused_entries
 from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, RuleAnswer, Severity
 from mfa_kit.audit.overview import overview_of
 from mfa_kit.audit.records import finding_records
 from mfa_kit.audit.registry import ALL_RULES, audit_snapshot, choose_rules, fails_at
+from mfa_kit.cli.account_options import no_snapshot_of_many
 from mfa_kit.cli.audit_forms import ASFF, OCSF
 from mfa_kit.cli.audit_result import print_records
 from mfa_kit.cli.organization import visits as shared
@@ -22,13 +22,11 @@ from mfa_kit.cli.organization.audited import Audited
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
-from mfa_kit.cli.snapshot_options import no_snapshot_of_many
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.places import Place
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.across import UNREAD, Visit, VisitState
-from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.folders import AccountFolders
+from mfa_kit.organization.across import UNREAD, AccountFolders, Visit, VisitState
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.settings import Settings
 
 AUDIT_FILE = "audit.json"

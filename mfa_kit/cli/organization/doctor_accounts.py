@@ -7,7 +7,7 @@ from mfa_kit.cli.organization.rows import AccountRows, RowsOfAccounts, print_row
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.organization.choice import AUDIT_ROLE, AccountsChoice
+from mfa_kit.organization.selecting import AUDIT_ROLE, AccountsChoice
 from mfa_kit.organization.wording import in_account
 from mfa_kit.wiring.settings import Settings
 

@@ -11,7 +11,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Device
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.organization.across import VisitState
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.settings import Settings
 
 ROWS = RowsOfAccounts(

@@ -6,7 +6,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
-from mfa_kit.cli.key_options import PASSWORD_STDIN
+from mfa_kit.cli.backup_options import PASSWORD_STDIN
 from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.status_line import counting

@@ -6,7 +6,7 @@ from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.orphans.orphan_row import orphan_row
 from mfa_kit.cli.output import Output
 from mfa_kit.enrollment.orphans import find_orphans, find_waiting
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
+from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
-from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.policy.lint import Holder, Trap, account_traps, find_traps
 from mfa_kit.wiring.settings import Settings
 

@@ -8,12 +8,11 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import Snapshot, unread_users
-from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options, note_unread_users
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.access_rows import UNCHANGED, access_row, compared_lines, locked_out
 from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
-from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.text import count_of
 from mfa_kit.policy.lockout import (

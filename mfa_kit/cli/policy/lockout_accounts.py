@@ -6,15 +6,15 @@ from pathlib import Path
 
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import unread_users
+from mfa_kit.cli.account_options import no_snapshot_of_many
 from mfa_kit.cli.organization.rows import AccountRows, RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.access_rows import UNCHANGED, access_row, compared_lines, locked_out
 from mfa_kit.cli.policy.policy_file import read_policy
-from mfa_kit.cli.snapshot_options import no_snapshot_of_many
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.text import count_of
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.organization.wording import in_account
 from mfa_kit.policy.lockout import access_with, may_have_to_change
 from mfa_kit.policy.texts import force_mfa

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
+from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.core.text import printable
 from mfa_kit.policy.offboard import offboard_steps
 from mfa_kit.policy.onboard import shell_script

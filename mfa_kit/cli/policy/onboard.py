@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
+from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.cli.letter_text import letter_text
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.text import printable

@@ -15,13 +15,13 @@ from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.shared_options import split_names
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.turns import OneByOne
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Entry, Reached
 from mfa_kit.core.otp import Created
 from mfa_kit.core.place_text import recorded_place
-from mfa_kit.core.places import Place
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.row_status import STANDS
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings

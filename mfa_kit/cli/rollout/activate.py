@@ -14,15 +14,15 @@ from mfa_kit.cli.rollout import required_proofs, shared_options
 from mfa_kit.cli.rollout.required_proofs import RequiredProofs, read_required
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Entry
 from mfa_kit.core.otp import Created
 from mfa_kit.core.place_text import recorded_place
-from mfa_kit.core.places import Place
 from mfa_kit.rollout.activate import activate_devices, check_proofs, staged_entries
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
-from mfa_kit.rollout.selection import UserSelection
+from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 

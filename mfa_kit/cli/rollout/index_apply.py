@@ -25,7 +25,7 @@ from mfa_kit.cli.rollout.tally import check_backup_folder
 from mfa_kit.cli.rollout.turns import OneByOne, SharedTurns, Turns
 from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment.ports import Vault
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.apply import check_copies
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import check_account

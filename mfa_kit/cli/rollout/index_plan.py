@@ -29,12 +29,10 @@ from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
-from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.selecting import AccountSelection
+from mfa_kit.organization.selecting import AccountsChoice, AccountSelection
 from mfa_kit.rollout.chosen_accounts import ChosenAccounts
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, plan_file_name
-from mfa_kit.rollout.plan import Action, Plan
-from mfa_kit.rollout.plan_file import plan_digest, plan_text
+from mfa_kit.rollout.plan import Action, Plan, plan_digest, plan_text
 from mfa_kit.rollout.roster import RosterRow, keep_users
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings

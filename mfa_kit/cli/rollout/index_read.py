@@ -13,7 +13,7 @@ from mfa_kit.cli.rollout.index_work import PlannedWork, planned_works, report_wi
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.index import RolloutIndex
 from mfa_kit.wiring.methods.registry import METHODS

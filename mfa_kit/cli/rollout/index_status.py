@@ -14,11 +14,11 @@ from mfa_kit.cli.rollout.page import AccountStatus, index_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import COLUMNS, result_row
 from mfa_kit.cli.rollout.watch import watch_rollout
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.places import Place
 from mfa_kit.organization.across import Visit
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.index import RolloutIndex
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.row_status import look_up_status

@@ -12,11 +12,11 @@ from mfa_kit.cli.rollout.index_work import chosen_works, report_without_plan
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.turns import OneByOne
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.places import Place
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import Vault
-from mfa_kit.organization.choice import AccountsChoice
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import undo_devices

@@ -9,8 +9,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.choice import AccountsChoice
-from mfa_kit.organization.selecting import AccountSelection, labels
+from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, labels
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex
 from mfa_kit.rollout.plan import Plan

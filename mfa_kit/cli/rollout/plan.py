@@ -13,8 +13,7 @@ from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.plan_input import check_files, read_selection
 from mfa_kit.cli.rollout.roster_rows import read_roster_rows
 from mfa_kit.cli.rollout.users_plan import PlanWish, note_surprises, plan_summary, plan_users
-from mfa_kit.rollout.plan import Plan
-from mfa_kit.rollout.plan_file import plan_digest, plan_text
+from mfa_kit.rollout.plan import Plan, plan_digest, plan_text
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.rollout.selection import UserSelection
+from mfa_kit.rollout.roster import UserSelection
 
 
 def read_selection(

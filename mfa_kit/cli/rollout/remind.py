@@ -12,11 +12,11 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import look_up_counted
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.places import Place
 from mfa_kit.core.timestamps import iso_time
+from mfa_kit.rollout.handing_over import find_reminders
 from mfa_kit.rollout.plan import Plan, check_account
-from mfa_kit.rollout.reminding import find_reminders
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings

@@ -7,15 +7,14 @@ from mfa_kit.cli import messages
 from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.internal_error import notes_of, only_our_errors
 from mfa_kit.core.models import Caller, Enrolled, Entry, Intent, Outcome
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import count_of
-from mfa_kit.core.unforeseen import notes_of, only_our_errors
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.rollout.execution import FATAL
-from mfa_kit.rollout.key_holders import KeyHolders
-from mfa_kit.rollout.key_slot import InsertedKey, Notice, SlotWatch
+from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch
 from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow

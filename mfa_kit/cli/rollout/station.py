@@ -11,21 +11,20 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import LOCAL_BACKUPS
-from mfa_kit.cli.browser.ending import Ending
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
-from mfa_kit.cli.method_options import built, click_options, single
+from mfa_kit.cli.browser.page_state import Ending
+from mfa_kit.cli.method_verb import built, click_options, single
 from mfa_kit.cli.output import Output, load_place
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import look_up_counted, name_next_command
 from mfa_kit.cli.rollout.session import AT_END, INSTEAD, WORDS, StationSession
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
+from mfa_kit.core.backup_location import Place
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
-from mfa_kit.core.places import Place
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import Carrier, Maker
-from mfa_kit.rollout.key_holders import KeyHolders
-from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
+from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, KeySlot
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account
 from mfa_kit.rollout.roster import RosterRow, keep_users

@@ -11,11 +11,10 @@ from mfa_kit.cli.status_line import counting
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan
 from mfa_kit.rollout.plan_making import AccountListing, make_plan
-from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
-from mfa_kit.rollout.selection import ListedUser, UserSelection
+from mfa_kit.rollout.roster import ListedUser, RosterRow, UserSelection, keep_users, key_fingerprint
 
 if TYPE_CHECKING:
-    from mfa_kit.account.records import CredentialReport
+    from mfa_kit.account.snapshot import CredentialReport
 
 # The maximum age in seconds of a credential report. Until the last report is this old, IAM creates no new one.
 REPORT_AGE = 4 * 3600

@@ -9,14 +9,12 @@ from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.token.dropped import dropped_rows, note_dropped
-from mfa_kit.cli.token.seed_options import FILE, WINDOW, seed_file_options
+from mfa_kit.cli.token.seed_options import FILE, WINDOW, dropped_rows, note_dropped, seed_file_options
 from mfa_kit.cli.token.sheet import acceptance_sheet
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.tokens.acceptance import BoxTrial, judge_readings, run_session
-from mfa_kit.tokens.box import Box, histogram
+from mfa_kit.tokens.acceptance import Box, BoxTrial, histogram, judge_readings, run_session
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Sighting, Token, TokenVerdict, joined_reasons
 from mfa_kit.wiring.settings import Settings
 

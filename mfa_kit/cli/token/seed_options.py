@@ -1,14 +1,16 @@
-"""The options of commands that read a seed file, and of commands that read codes from a display."""
+"""The options of commands that read a seed file or codes from a display, and the messages about rejected rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import click
 
+from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.tokens.seeds import Encoding
+from mfa_kit.core.interaction import Progress
+from mfa_kit.tokens.seeds import DroppedRow, Encoding
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,3 +77,14 @@ def seed_file_options(function: Callable[P, R]) -> Callable[P, R]:
     for decorate in reversed(SEED_FILE_OPTIONS):
         function = decorate(function)
     return function
+
+
+def dropped_rows(dropped: Sequence[DroppedRow]) -> list[ResultRow]:
+    """Return a result row for each rejected row, with the fields `where` and `reason`."""
+    return [{"where": each.where, "reason": each.reason} for each in dropped]
+
+
+def note_dropped(dropped: Sequence[DroppedRow], progress: Progress) -> None:
+    """Print each rejected row on stderr, for output forms that have no place for rejected rows."""
+    for each in dropped:
+        progress.alert(f"{each.where}: {each.reason}")

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from mfa_kit.cli.html.chart import Bar, bar_chart
 from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_text, html_time, html_words
-from mfa_kit.tokens.box import Box, histogram
+from mfa_kit.tokens.acceptance import Box, histogram
 from mfa_kit.tokens.seeds import Factor, Sighting, Token, TokenVerdict
 
 TONES = {

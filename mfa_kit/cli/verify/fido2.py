@@ -7,11 +7,10 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import messages
-from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PIN_STDIN, WHICH_FIDO
+from mfa_kit.cli.backup_options import ALLOW_OLDER, MDS, MDS_ROOT, PIN_STDIN, WHICH_FIDO
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.verify.checks import check_rows
-from mfa_kit.cli.verify.receipt import line_of, receipt_of
+from mfa_kit.cli.verify.receipt import check_rows, line_of, receipt_of
 from mfa_kit.core.checks import Proof, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.interaction import Progress

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.key_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
+from mfa_kit.cli.backup_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.verify.checks import print_answer
+from mfa_kit.cli.verify.receipt import print_answer
 from mfa_kit.oath_keys.acceptance import UNPROVEN, verify_key
 from mfa_kit.wiring.settings import Settings
 

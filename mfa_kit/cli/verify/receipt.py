@@ -1,14 +1,35 @@
-"""The result of `verify fido2` for one key, as a single row or as a receipt with all the evidence."""
+"""The result of `verify fido2` for one key as a row or a receipt, and the table of checks of each verification."""
 
 import hashlib
 
 from mfa_kit import __version__
+from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
-from mfa_kit.cli.verify.checks import check_rows
-from mfa_kit.core.checks import Proof, Value
+from mfa_kit.core.checks import Proof, Refused, Value
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.security_keys.attestation import Examined
 from mfa_kit.security_keys.authenticator import MetadataSource, Trusted
+
+
+def check_rows(answer: Proof | Refused) -> list[ResultRow]:
+    """Return a row per check, with the fields `check`, `result`, `detail` and `source`."""
+    return [
+        {"check": check.name, "result": check.value, "detail": check.detail, "source": check.source}
+        for check in answer.checks
+    ]
+
+
+def print_answer(schema: str, subject: ResultRow, answer: Proof | Refused, output: Output) -> int:
+    """Print the checks, and return the exit code: 0 for Proof, 1 for Refused.
+
+    In JSON, also print the fields of `subject`, which say what was verified.
+    """
+    proven, rows = isinstance(answer, Proof), check_rows(answer)
+    if output.form == "json":
+        output.one(schema, {**subject, "answer": "proof" if proven else "refused", "checks": rows})
+    else:
+        output.many(schema, rows, empty="nothing was checked")
+    return 0 if proven else 1
 
 
 def line_of(examined: Examined, *, asset: str | None) -> ResultRow:

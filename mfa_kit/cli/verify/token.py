@@ -14,12 +14,10 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.token.seed_options import CODES_STDIN, FILE, WINDOW, seed_file_options
 from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.core.otp import Pair
-from mfa_kit.enrollment.user_names import resolve_user
+from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.asking import CodeSource
-from mfa_kit.tokens.aws_check import check_with_aws
-from mfa_kit.tokens.aws_use import aws_use
-from mfa_kit.tokens.drift import drift_of
+from mfa_kit.tokens.aws_check import aws_use, check_with_aws
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided
 from mfa_kit.tokens.seeds import (
     Encoding,
@@ -29,6 +27,7 @@ from mfa_kit.tokens.seeds import (
     Token,
     TokenVerdict,
     TypedCodes,
+    drift_of,
     folded,
     joined_reasons,
     sold_by_aws,

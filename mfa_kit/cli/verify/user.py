@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN
+from mfa_kit.cli.backup_options import PASSPHRASE_FD, PASSWORD_STDIN
 from mfa_kit.cli.options import DEVICE, Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.cli.verify.checks import print_answer
-from mfa_kit.core.places import Place
+from mfa_kit.cli.verify.receipt import print_answer
+from mfa_kit.core.backup_location import Place
 from mfa_kit.enrollment.devices import choose_device
-from mfa_kit.enrollment.user_names import resolve_user
+from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.oath_keys.belonging import check_virtual, verify_device
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings

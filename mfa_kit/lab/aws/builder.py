@@ -11,6 +11,7 @@ from mfa_kit.lab.aws.account import ADMIN, LabAccount
 from mfa_kit.lab.aws.backend import VALID, LabCertificate, LabUser, new_id
 from mfa_kit.lab.aws.codes import Binding, DeviceCodes
 from mfa_kit.lab.aws.description import (
+    FORM,
     DescribedAccount,
     DescribedDevice,
     DescribedEntity,
@@ -18,7 +19,6 @@ from mfa_kit.lab.aws.description import (
     DescribedUser,
     parse_description,
 )
-from mfa_kit.lab.aws.description_rows import FORM
 from mfa_kit.lab.aws.mfa_devices import (
     FidoDevice,
     HardwareToken,

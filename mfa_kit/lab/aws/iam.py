@@ -1,19 +1,46 @@
-"""IAM's operations on MFA devices. docs/lab-reference.md says where they differ from AWS.
+"""IAM's operations on MFA devices and server certificates. docs/lab-reference.md says where they differ from AWS.
 
 moto is not patched: its `DomainDispatcherApplication` accepts a function that makes the Flask app of a service. The
 lab's function, in wsgi.py, makes an app whose view uses WholeIam, a subclass of LabIam. moto's IamResponse, the base
 class of both, answers the operations that the lab does not implement.
 """
 
+from datetime import UTC, datetime
+
 from moto.core.responses import ActionResult, EmptyResult
 
-from mfa_kit.lab.aws import wire
-from mfa_kit.lab.aws.backend import LabUser
-from mfa_kit.lab.aws.certificates import ServerCertificates
+from mfa_kit.lab.aws import auth, wire
+from mfa_kit.lab.aws.backend import VALID, LabCertificate, LabUser
 from mfa_kit.lab.aws.codes import UNKNOWN_SERIAL, DeviceCodes
 from mfa_kit.lab.aws.directory import Directory
 from mfa_kit.lab.aws.mfa_devices import VirtualDevice, assigned_entry
 from mfa_kit.lab.aws.wire import IamError
+
+
+class ServerCertificates(auth.AuthorizedResponse):
+    """Operations on server certificates."""
+
+    def list_server_certificates(self) -> ActionResult:
+        """Answer ListServerCertificates, in pages sorted by name."""
+        now = datetime.fromtimestamp(int(self.account.now()), UTC)
+        rows: list[dict[str, object]] = []
+        for number, one in self.account.backend.certificates.items():
+            dates = (one.uploaded, one.expires) if isinstance(one, LabCertificate) else (now, now + VALID)
+            rows.append(
+                {
+                    "Path": one.path,
+                    "ServerCertificateName": one.cert_name,
+                    "ServerCertificateId": number,
+                    "Arn": one.arn,
+                    "UploadDate": dates[0],
+                    "Expiration": dates[1],
+                }
+            )
+        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row["ServerCertificateName"]))
+        return ActionResult(
+            {"ServerCertificateMetadataList": shown, "IsTruncated": marker is not None, "Marker": marker}
+        )
+
 
 # The maximum number of tags of a device (API TagMFADevice).
 TAGS = 50

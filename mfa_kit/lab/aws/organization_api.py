@@ -18,9 +18,8 @@ from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws import rights, wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.auth import authenticate
-from mfa_kit.lab.aws.json_wire import json_error, json_response
 from mfa_kit.lab.aws.organization import FULL_ACCESS, AccountRecord, LabOrganization
-from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest
+from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest, json_error, json_response
 from mfa_kit.organization.accounts import AccountState
 
 SERVICE = "organizations"

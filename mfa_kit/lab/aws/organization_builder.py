@@ -1,18 +1,85 @@
-"""Builds an organization and its member accounts from the table `organization` of a lab's description."""
+"""Builds an organization and its member accounts, with the roles that they have by default.
+
+The table `organization` of a lab's description describes them.
+"""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.account import ADMINISTRATOR, LabAccount
 from mfa_kit.lab.aws.builder import build_account
-from mfa_kit.lab.aws.default_roles import add_default_roles
-from mfa_kit.lab.aws.description import DescribedRoot
-from mfa_kit.lab.aws.description_rows import DOCUMENT, FORM, OF_THE_FILE, CheckedRow
+from mfa_kit.lab.aws.description import DOCUMENT, FORM, OF_THE_FILE, CheckedRow, DescribedRoot
 from mfa_kit.lab.aws.organization import CREDENTIALS, SESSIONS, AccountRecord, LabOrganization, new_organization
 from mfa_kit.lab.aws.policies import parse_statements
 from mfa_kit.organization.accounts import AccountState
+
+# The role that AWS adds to each account that an organization creates (Organizations user guide).
+ACCESS_ROLE = "OrganizationAccountAccessRole"
+# The names of the two roles that mfa-kit assumes, and the IAM operations that each may call (docs/permissions.md).
+AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"
+AUDIT = (
+    "GenerateCredentialReport",
+    "GetAccountAuthorizationDetails",
+    "GetAccountPasswordPolicy",
+    "GetAccountSummary",
+    "GetCredentialReport",
+    "GetLoginProfile",
+    "GetMFADevice",
+    "ListAccessKeys",
+    "ListMFADeviceTags",
+    "ListMFADevices",
+    "ListOrganizationsFeatures",
+    "ListServerCertificates",
+    "ListUsers",
+    "ListVirtualMFADevices",
+)
+ENROLL = (
+    "CreateVirtualMFADevice",
+    "DeactivateMFADevice",
+    "DeleteVirtualMFADevice",
+    "EnableMFADevice",
+    "GenerateCredentialReport",
+    "GetAccountAuthorizationDetails",
+    "GetCredentialReport",
+    "GetMFADevice",
+    "GetUser",
+    "ListMFADeviceTags",
+    "ListMFADevices",
+    "ListUsers",
+    "ListVirtualMFADevices",
+    "ResyncMFADevice",
+    "TagMFADevice",
+)
+
+
+def add_default_roles(account: LabAccount, management: LabAccount) -> None:
+    """Add three roles that trust the management account: the two that mfa-kit assumes, and the one that AWS adds."""
+    trust = _trust(management.partition, management.id)
+    for name, policy in ((AUDIT_ROLE, _allow(AUDIT)), (ENROLL_ROLE, _allow(ENROLL)), (ACCESS_ROLE, ADMINISTRATOR)):
+        role = account.backend.create_role(name, trust, "/", None, "", [], "3600")
+        role.policies["allow"] = policy
+
+
+@cache
+def _trust(partition: str, management: str) -> str:
+    """Return a trust policy, as JSON, that lets principals of the management account assume a role.
+
+    They may also set a source identity. The policy is cached because all accounts of a lab get the same one.
+    """
+    who = {"AWS": f"arn:{partition}:iam::{management}:root"}
+    statement = {"Effect": "Allow", "Principal": who, "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"]}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+@cache
+def _allow(operations: tuple[str, ...]) -> str:
+    """Return a policy, as JSON, that allows these IAM operations on all resources."""
+    statement = {"Effect": "Allow", "Action": [f"iam:{name}" for name in operations], "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
 
 ACCOUNT_ID = re.compile(r"\d{12}", re.ASCII)
 # The forms of the IDs of OUs and policies in the service model. The ID of an OU contains a part of the ID of its root.
@@ -161,3 +228,37 @@ def _member(organization: LabOrganization, number: str) -> str:
             f"{number!r} is not a member account", "add it to the list 'accounts', or remove it from 'delegated'"
         )
     return number
+
+
+# UNITS are the OUs of a new organization, each with its parent ("" means the root). STAGES are the OUs that have
+# accounts; their names are also the values of the accounts' tag `stage`.
+UNITS = (("workloads", ""), ("sandbox", ""), ("production", "workloads"), ("development", "workloads"))
+STAGES = ("production", "development", "sandbox")
+
+
+def add_members(organization: LabOrganization, count: int, *, users: Sequence[str]) -> None:
+    """Add the OUs of UNITS and `count` member accounts to an organization.
+
+    The first account has the name `member-001` and the ID 000000000001. Each account gets the users
+    named in `users` and the default roles. Its root user has no credentials, as in accounts that AWS creates.
+    """
+    units = {"": organization.root_id}
+    for name, parent in UNITS:
+        units[name] = organization.add_unit(name, parent=units[parent])
+    for number in range(1, count + 1):
+        stage = STAGES[number % len(STAGES)]
+        name = f"member-{number:03}"
+        account = add_member(organization, f"{number:012}", name=name, parent=units[stage], tags={"stage": stage})
+        add_default_roles(account, organization.management)
+        for user in users:
+            account.add_user(user)
+
+
+def add_member(
+    organization: LabOrganization, number: str, *, name: str, parent: str, tags: dict[str, str] | None = None
+) -> LabAccount:
+    """Add an empty account to the organization. Its root user has no credentials."""
+    account = organization.management.sibling(number)
+    account.root = DescribedRoot.without_credentials()
+    email = f"{name}@example.com"
+    return organization.add(AccountRecord(account=account, name=name, email=email, parent=parent, tags=tags or {}))

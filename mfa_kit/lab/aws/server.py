@@ -18,11 +18,10 @@ from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings
 from mfa_kit.lab.aws.control import register_fido
 from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.iam import LabIam
-from mfa_kit.lab.aws.members import add_members
 from mfa_kit.lab.aws.mfa_devices import HardwareToken
 from mfa_kit.lab.aws.organization import LabOrganization, new_organization
 from mfa_kit.lab.aws.organization_api import LabOrganizations
-from mfa_kit.lab.aws.organization_builder import build_organization
+from mfa_kit.lab.aws.organization_builder import add_members, build_organization
 from mfa_kit.lab.aws.root_access import RootAccess
 from mfa_kit.lab.aws.sts import LabSts
 from mfa_kit.lab.aws.wire import LoggedCall

@@ -1,13 +1,13 @@
 """The wire formats of AWS: requests, responses, errors, SigV4 signatures, checks of parameters, and paging.
 
-IAM and STS use the query protocol. json_wire.py has the responses of Organizations, which uses JSON. Nothing here
-depends on a particular operation.
+IAM and STS use the query protocol, and Organizations uses JSON. Nothing here depends on a particular operation.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +19,8 @@ from urllib.parse import parse_qsl, quote
 from xml.sax.saxutils import escape
 
 from botocore.model import ListShape, Shape, StringShape, StructureShape
+
+from mfa_kit.core.json_text import read_json
 
 NAMESPACE = {"iam": "https://iam.amazonaws.com/doc/2010-05-08/", "sts": "https://sts.amazonaws.com/doc/2011-06-15/"}
 # The HTTP status of errors, as in the API references. Errors that are not listed here have status 400.
@@ -283,3 +285,38 @@ def decode_marker(marker: str) -> str:
     if not mark.startswith(b"lab:"):
         raise IamError("ValidationError", "Invalid Marker.")
     return mark[4:].decode()
+
+
+# The error codes of the query protocol that the JSON protocol spells differently, with the JSON protocol's codes
+# (Organizations API reference, "Common Errors").
+JSON_CODES = {
+    "AccessDenied": "AccessDeniedException",
+    "ConcurrentModification": "ConcurrentModificationException",
+    "ExpiredToken": "ExpiredTokenException",
+    "IncompleteSignature": "IncompleteSignatureException",
+    "InvalidClientTokenId": "UnrecognizedClientException",
+    "MissingAuthenticationToken": "MissingAuthenticationTokenException",
+    "ServiceFailure": "ServiceException",
+    "SignatureDoesNotMatch": "InvalidSignatureException",
+    "Throttling": "TooManyRequestsException",
+    "ValidationError": "InvalidInputException",
+}
+
+
+def json_response(status: HTTPStatus, fields: Mapping[str, object]) -> HttpResponse:
+    """Return a response of the JSON protocol, with the fields as a JSON object and a new request ID."""
+    body = json.dumps(fields).encode()
+    headers = [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))]
+    return HttpResponse(f"{status.value} {status.phrase}", [*headers, ("x-amzn-RequestId", new_request_id())], body)
+
+
+def json_error(code: str, message: str) -> HttpResponse:
+    """Return an error response of the JSON protocol. The status is 400, or 5xx if the service failed."""
+    status = HTTPStatus(STATUS.get(code, 400))
+    shown = status if status >= HTTPStatus.INTERNAL_SERVER_ERROR else HTTPStatus.BAD_REQUEST
+    return json_response(shown, {"__type": JSON_CODES.get(code, code), "Message": message})
+
+
+def json_error_code(body: bytes) -> str:
+    """Return the error code in the JSON body of an error response, or "" if the body has none."""
+    return str(read_json(body).get("__type", ""))

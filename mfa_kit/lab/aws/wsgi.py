@@ -19,7 +19,7 @@ from moto.core.utils import convert_to_flask_response
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.wrappers import Request as WsgiRequest
 
-from mfa_kit.lab.aws import control, faults, json_wire, s3, signin, wire
+from mfa_kit.lab.aws import control, faults, s3, signin, wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.auth import AuthorizedResponse
 from mfa_kit.lab.aws.faults import Faults
@@ -267,13 +267,13 @@ def _error_code(response: HttpResponse) -> str:
     """Return the error code in a response, or "" if the status is not 4xx or 5xx."""
     if response.status[0] not in "45":
         return ""
-    return (json_wire.json_error_code if response.body.startswith(b"{") else wire.error_code)(response.body)
+    return (wire.json_error_code if response.body.startswith(b"{") else wire.error_code)(response.body)
 
 
 def _error(service: str, code: str, message: str) -> HttpResponse:
     """Return an error response in the wire format of a service."""
     if service == ORGANIZATIONS:
-        return json_wire.json_error(code, message)
+        return wire.json_error(code, message)
     if service == s3.SERVICE:
         return s3.s3_error(code, message)
     status, body = wire.error_response(service, code, message)

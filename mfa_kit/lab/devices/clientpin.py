@@ -10,8 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from mfa_kit.lab.devices.credentials import cose_key
-from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus, Parameters
+from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus, Parameters, cose_key
 
 RETRIES = 8
 # After three wrong PINs in a row, the key must be unplugged (CTAP 2.1, 6.5.2.3).

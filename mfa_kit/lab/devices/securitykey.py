@@ -18,15 +18,18 @@ from fido2 import cbor
 from mfa_kit.lab.devices.apdu import Apdu, StatusWord
 from mfa_kit.lab.devices.attestation_ca import AttestationCa, IssuedCertificate
 from mfa_kit.lab.devices.clientpin import GET_TOKEN_UV, ClientPin, digest
-from mfa_kit.lab.devices.credentials import CredentialSecret, cose_key, public_point, sign
 from mfa_kit.lab.devices.ctap import (
     ES256,
+    CredentialSecret,
     CtapRefusal,
     CtapStatus,
     GetAssertionRequest,
     MakeCredentialRequest,
     Parameters,
     UserVerification,
+    cose_key,
+    public_point,
+    sign,
 )
 
 # Flags of authenticatorData: user present, user verified, attested credential data (WebAuthn, 6.1).

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import DeviceType, Method
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
-from mfa_kit.rollout.roster_method import RosterMethod
+from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.models import DeviceType, Method
 from mfa_kit.enrollment.assigning import ASSIGNING
-from mfa_kit.rollout.roster_method import RosterMethod
+from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 
 

@@ -15,7 +15,7 @@ from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.oath_keys.acceptance import is_of_account
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
-from mfa_kit.rollout.roster_method import RosterMethod
+from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from mfa_kit.core.models import DeviceType, Intent, Method
-from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.ports import Carrier, Inventory, Maker
-from mfa_kit.rollout.roster_method import RosterMethod
+from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.settings import Settings
 

@@ -3,10 +3,9 @@
 A Carrier raises an error if its token belongs to another user, or if an earlier check rejected the token.
 """
 
-from mfa_kit.enrollment.phone import Phone, PhoneProof
+from mfa_kit.enrollment.backends import Phone, PhoneProof
 from mfa_kit.enrollment.ports import Carrier
-from mfa_kit.tokens.display import DisplayToken
-from mfa_kit.tokens.programmable import INSTEAD, SCAN, UNSEEN, CheckedToken, ProgrammableToken
+from mfa_kit.tokens.backends import INSTEAD, SCAN, UNSEEN, CheckedToken, DisplayToken, ProgrammableToken
 from mfa_kit.wiring.methods.recipe import Context
 from mfa_kit.wiring.qr_code import draw
 from mfa_kit.wiring.this_computer import harden

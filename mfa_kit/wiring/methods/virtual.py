@@ -8,10 +8,9 @@ from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.otp import KeyUri
-from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.backends import BackupAlone, Phone, PhoneProof
 from mfa_kit.enrollment.making import CREATING
-from mfa_kit.enrollment.phone import Phone, PhoneProof
-from mfa_kit.rollout import roster_method
+from mfa_kit.rollout import roster
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 from mfa_kit.wiring.qr_code import draw, draw_picture
@@ -109,7 +108,7 @@ METHOD = Recipe(
     method=VIRTUAL,
     help="an authenticator app, or only an encrypted backup",
     options=VirtualOptions,
-    how=roster_method.VIRTUAL,
+    how=roster.VIRTUAL,
     call="press Enter when {user} is here with a phone",
     call_user="Have your phone with an authenticator app ready.",
     resumable=True,

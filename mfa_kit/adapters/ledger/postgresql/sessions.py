@@ -11,7 +11,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.types.string import TextLoader
 
-from mfa_kit.adapters.ledger.column_types import check_types
+from mfa_kit.adapters.ledger.ledger import check_types
 from mfa_kit.adapters.ledger.postgresql.address import Address, check_one_server
 from mfa_kit.adapters.ledger.tables import DamagedRow, SqlRow
 from mfa_kit.core.errors import IntegrityFault

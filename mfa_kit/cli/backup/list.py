@@ -1,0 +1,33 @@
+"""`mfa-kit backup list`: list the backups in the backup folder."""
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.core.backup_location import Place
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command("list", cls=Verb, needs_config=False)
+@BACKUP_DIR
+def list_backups(*, backup_dir: Place | None, settings: Settings, output: Output) -> None:
+    """List the backups in the backup folder."""
+    rows = [
+        {
+            "account": each.account,
+            "user": each.user,
+            "device": each.device,
+            "made": iso_time(each.made),
+            "file": str(each.path),
+        }
+        for each in wiring.vault.stored_backups(settings, backup_dir, own=True)
+    ]
+    output.many(
+        "backup-list",
+        rows,
+        empty=f"no backups in {wiring.this_computer.backup_dir(backup_dir)}",
+        narrow=("user", "device", "made", "file"),
+    )

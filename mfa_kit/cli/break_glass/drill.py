@@ -1,0 +1,103 @@
+"""`mfa-kit break-glass drill`: practice a meeting, and test that the identity opens every backup."""
+
+import time
+from functools import partial
+from pathlib import Path
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.break_glass.drilling import check_users
+from mfa_kit.cli import messages
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.break_glass.options import GLASS_DIR, PRESENT
+from mfa_kit.cli.letter_options import PAPER
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.core.backup_location import Place
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.letters.letter_texts import DrillFacts, drill_protocol
+from mfa_kit.letters.sheet import Paper
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb, needs_config=False)
+@PRESENT
+@click.option(
+    "--phone",
+    "users",
+    multiple=True,
+    metavar="USER",
+    help="Also compare the backups of this user, or of root, with their phone.",
+)
+@click.option(
+    "--protocol",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="New PDF file for the record of the drill, which the custodians sign. It contains no secret.",
+)
+@PAPER
+@GLASS_DIR
+@BACKUP_DIR
+def drill(
+    *,
+    keys: tuple[Path, ...],
+    users: tuple[str, ...],
+    protocol: Path | None,
+    paper: str,
+    folder: Path | None,
+    backup_dir: Place | None,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Hold a meeting, and test that the identity opens every backup that is encrypted to it. No secret is shown.
+
+    The ledger records the date, the custodians and the number of backups. The exit code is 5 if a backup fails.
+    """
+    glass = wiring.break_glass.find_glass(settings, folder)
+    known = wiring.break_glass_upkeep.known_backups(settings, backup_dir, glass.manifest.recipient)
+    if not known:
+        raise UsageFault(
+            f"no backup is encrypted to {glass.manifest.recipient}",
+            "encrypt a backup to this recipient, or name the folder of the backups: --backup-dir DIR",
+        )
+    check_users(users, known)
+    row = {"recipient": glass.manifest.recipient}
+    if settings.dry_run:
+        output.one("break-glass-drill", {"outcome": "planned", **row, "backups": len(known)})
+        return 0
+    letter = wiring.letters.LetterFile(path=protocol, paper=Paper(paper)) if protocol else None
+    if letter:
+        letter.check()
+    opened = wiring.break_glass.meet(glass, keys, settings.interaction)
+    result = wiring.break_glass_upkeep.drill(
+        settings,
+        glass,
+        opened,
+        known,
+        users=users,
+        counted=partial(messages.with_bar, doing="drill", plain=settings.still or bool(users)),
+    )
+    if letter:
+        facts = DrillFacts(
+            held=iso_time(time.time()),
+            present=opened.names,
+            backups=len(result.tested),
+            opened=result.good,
+            compared=result.compared,
+            faults=result.faults,
+        )
+        letter.write(drill_protocol(facts, wiring.glass_letters.facts_of(glass.manifest)))
+    output.one(
+        "break-glass-drill",
+        {
+            "outcome": "passed" if result.passed else "failed",
+            **row,
+            "custodians": opened.names,
+            "backups": len(result.tested),
+            "opened": result.good,
+            "faults": result.faults or None,
+        },
+    )
+    return 0 if result.passed else IntegrityFault.exit_code

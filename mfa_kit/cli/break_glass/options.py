@@ -1,0 +1,81 @@
+"""Options and result rows that several commands of `mfa-kit break-glass` share."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.break_glass.custodians import Glass, Group
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.letters.sheet import Paper
+
+GLASS_DIR = click.option(
+    "--dir", "folder", type=Path, metavar="DIR", help="Folder of the break-glass files [default: the newest]."
+)
+PRESENT = click.option(
+    "-i",
+    "--identity",
+    "keys",
+    multiple=True,
+    type=Path,
+    metavar="FILE",
+    help="Identity of a custodian who is present. Other custodians name theirs at the terminal.",
+)
+ACCEPT = click.option(
+    "--accept-unrecorded",
+    "accept",
+    is_flag=True,
+    help="Ask for the whole recipient of a folder that this computer did not record, and then accept the folder.",
+)
+THRESHOLD = click.option(
+    "--threshold", required=True, type=click.IntRange(min=1), metavar="M", help="How many custodians are needed."
+)
+CUSTODIAN = click.option(
+    "--custodian",
+    "custodians",
+    multiple=True,
+    required=True,
+    metavar="NAME[=KEY]",
+    help="A custodian's name, and their public key (an age or SSH key). Give this option once for each custodian, in "
+    "the order in which they decrypt.",
+)
+LETTERS = click.option(
+    "--letters",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Existing folder for PDF letters: each custodian without KEY gets a new private key, on a letter only.",
+)
+
+
+def new_group(
+    threshold: int, custodians: tuple[str, ...], letters: Path | None, paper: str
+) -> "wiring.glass_letters.NewGroup":
+    """Return the group that these options describe. Raise the errors of `group_of`."""
+    return wiring.glass_letters.group_of(
+        threshold,
+        custodians,
+        wiring.glass_letters.LetterOptions(folder=letters, paper=Paper(paper)) if letters else None,
+    )
+
+
+def print_plan(group: Group, output: Output) -> None:
+    """Print each set of custodians who can open the identity together, and the name and octets of the set's file."""
+    rows: list[ResultRow] = [
+        {"file": each.file, "custodians": each.names, "octets": size}
+        for each, size in wiring.break_glass.plan(group).items()
+    ]
+    output.many("break-glass-plan", rows, empty="")
+
+
+def glass_row(glass: Glass, outcome: str) -> ResultRow:
+    """Return the result row for a folder of break-glass files that was written."""
+    group = glass.manifest.group
+    return {
+        "outcome": outcome,
+        "recipient": glass.manifest.recipient,
+        "threshold": group.threshold,
+        "custodians": group.names,
+        "files": len(group.sets()),
+        "folder": str(glass.folder),
+    }

@@ -1,0 +1,70 @@
+"""`mfa-kit break-glass status`: show the custodians of an identity, when it was used, and what is due."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.break_glass.uses import Record
+from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.break_glass.options import ACCEPT, GLASS_DIR
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.backup_location import Place
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb, needs_config=False)
+@GLASS_DIR
+@BACKUP_DIR
+@click.option("--ask-iam", is_flag=True, help="Also ask IAM whether the custodians still have users with their names.")
+@ACCEPT
+def status(
+    *, folder: Path | None, backup_dir: Place | None, ask_iam: bool, accept: bool, settings: Settings, output: Output
+) -> int:
+    """Show the custodians and their keys, the last drill and opening, and what is due.
+
+    If this computer did not record the custodians, the recipient is not shown, and the exit code is 5.
+    """
+    glass = wiring.break_glass.locate_glass(folder)
+    manifest, recorded = glass.manifest, True
+    try:
+        wiring.break_glass.prove(settings, glass, accept=accept)
+    except IntegrityFault as fault:
+        recorded = False
+        settings.progress.alert(f"{fault}; {fault.hint}")
+    names = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
+    state = wiring.break_glass_upkeep.state(settings, manifest, backup_dir)
+    leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]
+    row: ResultRow = {
+        "folder": str(glass.folder),
+        "recorded": recorded,
+        "recipient": manifest.recipient if recorded else None,
+        "made": iso_time(manifest.made),
+        "threshold": manifest.group.threshold,
+        "custodians": manifest.group.names,
+        "keys": [f"{each.name} {each.fingerprint}" for each in manifest.group.custodians],
+        "removed": [each.name for each in manifest.former] or None,
+        "last_drill": _time(state.last_drill),
+        "last_opened": _time(state.last_opened),
+        "backups": state.backups,
+        "due": [*state.due, *leaving] or None,
+    }
+    output.one("break-glass-status", row)
+    return 0 if recorded else IntegrityFault.exit_code
+
+
+def _without_user(names: Sequence[str], backup_dir: Place | None, settings: Settings) -> list[str]:
+    """Return the custodians in `names` who have no IAM user of the same name. The comparison ignores case."""
+    with wiring.desk.open_desk(settings, METHODS, vault=wiring.vault.open_vault(settings, backup_dir)) as (desk, _):
+        users = {each.lower() for each in desk.inventory.users()}
+    return [each for each in names if each.lower() not in users]
+
+
+def _time(found: Record | None) -> str | None:
+    return iso_time(found.at) if found else None

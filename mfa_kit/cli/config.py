@@ -1,0 +1,62 @@
+"""`mfa-kit config show`, `path` and `validate`: the configuration file."""
+
+from dataclasses import asdict
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import one_line
+
+
+@click.command("show", cls=Verb)
+def show_config(*, output: Output) -> None:
+    """Print the settings in the configuration file. The table omits unset keys."""
+    values = asdict(wiring.config.load())
+    if values["ledger"]:
+        values["ledger"] = _without_password(values["ledger"])
+    row = {wiring.config.key_of(name): value or None for name, value in values.items()}
+    output.one("config-show", {"path": str(wiring.config.path()), **row})
+
+
+def _without_password(address: str) -> str:
+    """Return the address of a ledger, or why the address is not shown.
+
+    The address is shown only if `check_address` accepts it, because any other address may contain a password.
+    """
+    try:
+        wiring.ledger.check_address(address)
+    except UsageFault as fault:
+        return f"not shown: {fault}"
+    return address
+
+
+@click.command(cls=Verb)
+def path(*, output: Output) -> None:
+    """Print the path of the configuration file. The file need not exist."""
+    place = str(wiring.config.path())
+    if output.form == "table":
+        # The path is the only output, so that a script can use it: "$(mfa-kit config path)".
+        output.text(f"{one_line(place)}\n")
+    else:
+        output.one("config-path", {"path": place})
+
+
+@click.command(cls=Verb)
+def validate(*, output: Output) -> None:
+    """Check the configuration file: its permissions, settings, plugins and recipients, and the ledger's address."""
+    plugins, recipients = wiring.plugins.check_configured_plugins(), wiring.backup_recipients.configured_recipients()
+    if ledger := wiring.config.load().ledger:
+        wiring.ledger.check_address(ledger)
+    path = wiring.config.path()
+    row: ResultRow = {
+        "path": str(path),
+        "exists": path.exists(),
+        "valid": True,
+        "recipients": len(recipients),
+        "age_plugins": plugins,
+    }
+    output.one("config-validate", row)

@@ -1,0 +1,182 @@
+"""`mfa-kit key pin set`, `change` and `policy`: set or change the PIN of a FIDO key, and the rules for it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.cli.backup_options import PIN_STDIN, WHICH_FIDO
+from mfa_kit.cli.letter_options import PAPER
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.letters.sheet import Paper
+from mfa_kit.security_keys import pin
+from mfa_kit.security_keys.authenticator import KeyInfo
+from mfa_kit.security_keys.new_pin import give_pin
+from mfa_kit.security_keys.pin import confirm_by_name, set_pin_policy
+from mfa_kit.wiring.settings import Settings
+
+
+def pin_row(outcome: str, info: KeyInfo) -> ResultRow:
+    """Return the row of schema `key-pin`: `outcome` says what was done, and `info` is the key's state afterward."""
+    return {
+        "outcome": outcome,
+        "key": info.plugged.product or "security key",
+        "serial": info.plugged.serial,
+        "where": info.plugged.where,
+        "pin": bool(info.pin_set),
+        "tries_left": info.pin_retries,
+        "min_pin_length": info.min_pin_length,
+        "force_pin_change": info.force_pin_change,
+    }
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OPTIONS = (
+    WHICH_FIDO,
+    click.option(
+        "--pin-stdin",
+        is_flag=True,
+        help="Read the PIN from stdin (for `change`: old, then new, one per line).",
+    ),
+    click.option(
+        "--generate",
+        is_flag=True,
+        help="Generate a PIN of digits and show it once. With -r and -o, write it to an encrypted file instead.",
+    ),
+    click.option(
+        "-r",
+        "--recipient",
+        "to",
+        multiple=True,
+        metavar="RECIPIENT",
+        help="Encrypt the PIN to this age or SSH public key.",
+    ),
+    click.option(
+        "-R",
+        "--recipients-file",
+        "to_files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="File with recipients, one per line.",
+    ),
+    click.option(
+        "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="New file for the encrypted PIN."
+    ),
+    click.option(
+        "--letter",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="With --generate: new PDF file for a letter with the PIN, unencrypted.",
+    ),
+    PAPER,
+)
+
+
+def new_pin_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Add the options in OPTIONS to the function of a command, and return the function."""
+    for decorate in reversed(OPTIONS):
+        function = decorate(function)
+    return function
+
+
+def letter_file(letter: Path | None, paper: str) -> "wiring.letters.LetterFile | None":
+    """Return the file for a letter, or None if `letter` is None."""
+    return wiring.letters.LetterFile(path=letter, paper=Paper(paper)) if letter else None
+
+
+@click.command("set", cls=Verb, needs_config=False)
+@new_pin_options
+def set_pin(
+    *,
+    wanted: str | None,
+    pin_stdin: bool,
+    generate: bool,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    out: Path | None,
+    letter: Path | None,
+    paper: str,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Set a PIN on a FIDO key that has none."""
+    keys = wiring.security_keys.SecurityKeys(settings, pin_stdin=pin_stdin)
+    source = keys.new_pin(
+        wiring.security_keys.NewPinOptions(
+            generate=generate, to=to, to_files=to_files, out=out, letter=letter_file(letter, paper)
+        )
+    )
+    info = give_pin(keys, wanted, source, pin.set_pin, progress=settings.progress)
+    output.one("key-pin", pin_row("set", info))
+
+
+@click.command("change", cls=Verb, needs_config=False)
+@new_pin_options
+def change_pin(
+    *,
+    wanted: str | None,
+    pin_stdin: bool,
+    generate: bool,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    out: Path | None,
+    letter: Path | None,
+    paper: str,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Change the PIN of a FIDO key."""
+    keys = wiring.security_keys.SecurityKeys(settings, pin_stdin=pin_stdin)
+    source = keys.new_pin(
+        wiring.security_keys.NewPinOptions(
+            generate=generate, to=to, to_files=to_files, out=out, letter=letter_file(letter, paper)
+        )
+    )
+    info = give_pin(
+        keys, wanted, source, lambda key, new: pin.change_pin(key, keys.pins(), new), progress=settings.progress
+    )
+    output.one("key-pin", pin_row("changed", info))
+
+
+@click.command("policy", cls=Verb, needs_config=False)
+@WHICH_FIDO
+@click.option(
+    "--min-length", "shortest", type=click.IntRange(4, 63), help="Minimum length of the PIN. It can only be raised."
+)
+@click.option("--force-change", is_flag=True, help="Require a new PIN before the key is used again.")
+@PIN_STDIN
+def pin_policy(
+    *,
+    wanted: str | None,
+    shortest: int | None,
+    force_change: bool,
+    pin_stdin: bool,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Set the minimum PIN length of a FIDO key, or require a new PIN before the key is used again."""
+    if shortest is None and not force_change:
+        raise UsageFault("key pin policy needs an option", "add --min-length N, --force-change, or both")
+    keys = wiring.security_keys.SecurityKeys(settings, pin_stdin=pin_stdin)
+    with keys.open(wanted) as opened:
+        before = opened.info()
+
+        def confirm(what: str) -> None:
+            """Ask the user to confirm `what`.
+
+            With --yes and --key, ask nothing. Raise UsageFault for --yes without --key.
+            """
+            confirm_by_name(what, before, wanted=wanted, yes=settings.yes, interaction=settings.interaction)
+
+        info = set_pin_policy(opened, keys.pins(), shortest=shortest, force_change=force_change, confirm=confirm)
+    output.one("key-pin", pin_row("policy set", info))
+    if info.force_pin_change:
+        settings.progress.alert("the key now requires a new PIN: mfa-kit key pin change")

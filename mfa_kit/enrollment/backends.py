@@ -1,0 +1,192 @@
+"""Carriers (objects that supply a device's codes) for a phone, and for a secret that is only in its backup.
+
+The user scans a QR code and types the codes that the app shows. The typed codes show the skew, in steps, between the
+clocks of the phone and AWS. The pair of codes for IAM is computed with that skew just before each request. Slow typing
+and throttling therefore do no harm, and IAM stores the true skew.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mfa_kit.core import otp
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
+from mfa_kit.enrollment.code_prompts import prove
+
+INSTEAD = "--codes generated with -r RECIPIENT"
+# The length of AWS's secrets in octets. It determines the size of the QR code before the secret exists.
+SECRET = 40
+
+
+class QrFile(Protocol):
+    """The file for the unencrypted QR code that the user requested, at `path`."""
+
+    path: str
+
+    def write(self, uri: KeyUri) -> None:
+        """Write the QR code to the file."""
+        ...
+
+    def remove(self) -> None:
+        """Remove the file that `write` wrote. Do nothing if `write` was not called."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhoneProof:
+    """How the secret gets into the phone, and how many codes the user types to prove that the phone has it.
+
+    `typed` is the number of codes, 1 or 2. `shown_by` names the phone in messages. `scan` is the text below the QR
+    code, in which `{user}` and `{name}` (of the device) are replaced. If `grouped` is true, the secret is also shown as
+    text. If `picture` is given, the QR code is written to this file and not shown on the screen. `instead` names the
+    options to use without a terminal, and `unseen` the options to use if the window is too small for the QR code.
+    """
+
+    typed: int = 2
+    grouped: bool = False
+    shown_by: str = "the phone"
+    scan: str = "scan it with {user}'s authenticator app, then type what the app shows for {name}"
+    picture: QrFile | None = None
+    instead: str = INSTEAD
+    unseen: str = "--qr-file FILE, or make a backup with -r RECIPIENT and scan its QR code"
+
+
+class Phone:
+    """A Carrier (the object that supplies a device's codes) for a phone.
+
+    The QR code is on the screen only while the user types codes.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        *,
+        interaction: Interaction,
+        draw: Callable[[Seed, str, str], Symbol],
+        proof: PhoneProof,
+    ) -> None:
+        self._now, self._interaction, self._draw, self._proof = now, interaction, draw, proof
+        self._sealed = False
+        self._created: dict[str, Created] = {}
+        self._drift: dict[str, int] = {}
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Return the intent unchanged. If the QR code will be written unencrypted, ask the user to confirm this.
+
+        Raise Declined without a terminal or confirmation. Raise UsageFault if the window is too small for the QR code,
+        and the QR code will be neither in a file nor in a backup.
+        """
+        self._sealed = sealed
+        self._interaction.check(instead=self._proof.instead)
+        if picture := self._proof.picture:
+            self._interaction.confirm(
+                f"{picture.path} will contain the secret of {intent.name} unencrypted, until you delete it",
+                typed="yes",
+                instead=self._proof.instead,
+            )
+        elif not sealed:
+            self._interaction.check(*self._parts(intent, Seed(bytes(SECRET))), instead=self._proof.unseen)
+        return intent
+
+    def install(self, intent: Intent, created: Created) -> None:
+        """Keep the secret in memory. If a file with the QR code was requested, write the file."""
+        self._created[intent.serial] = created
+        if self._proof.picture:
+            self._proof.picture.write(created.uri)
+
+    def codes(self, intent: Intent) -> Pair:
+        """Return the codes of the previous and the current step, by the phone's clock.
+
+        The first call for a device shows the QR code, and asks for codes until these prove that the phone has the
+        secret. Later calls ask nothing.
+        """
+        serial = intent.serial
+        if serial not in self._drift:
+            self._drift[serial] = self._proved(intent, self._created[serial])
+        return otp.pair(self._created[serial].seed, self._now() + self._drift[serial] * otp.PERIOD)
+
+    def reach(self, entry: Entry) -> None:
+        """Check nothing, because mfa-kit has no connection to a phone."""
+
+    def remove(self, entry: Entry) -> None:
+        """Remove the secret from this process's memory, and the file with its QR code. The phone is not changed."""
+        if self._created.pop(entry.intent.serial, None) and self._proof.picture:
+            self._proof.picture.remove()
+
+    def _proved(self, intent: Intent, created: Created) -> int:
+        screen = self._interaction
+        try:
+            self._show(intent, created.seed)
+            screen.say(self._proof.scan.format(user=intent.user, name=intent.name))
+            drift = prove(
+                created.seed,
+                typed=self._proof.typed,
+                now=self._now,
+                interaction=screen,
+                shown_by=self._proof.shown_by,
+                instead=self._proof.instead,
+            )
+        except BaseException:  # the picture is not needed any more, whatever happens to the device
+            if picture := self._proof.picture:
+                picture.remove()
+            raise
+        finally:
+            screen.clear()
+        screen.say(f"{self._proof.shown_by} shows the correct {'codes' if self._proof.typed > 1 else 'code'}")
+        if picture := self._proof.picture:
+            screen.say(f"{picture.path} contains the secret unencrypted: delete it now")
+        return drift
+
+    def _show(self, intent: Intent, seed: Seed) -> None:
+        if picture := self._proof.picture:
+            self._interaction.say(f"the QR code is in {picture.path}")
+            return
+        try:
+            self._interaction.show(*self._parts(intent, seed), instead=self._proof.unseen)
+        except UsageFault as small:
+            if not self._sealed:
+                raise
+            self._interaction.say(f"{small}; decrypt the backup in another window, and scan its QR code:")
+            self._interaction.say("mfa-kit backup list; mfa-kit backup show FILE -i IDENTITY -o qr.png")
+
+    def _parts(self, intent: Intent, seed: Seed) -> list[Secret[str]]:
+        symbol = self._draw(seed, intent.name, intent.account)
+        return [symbol, otp.grouped(seed)] if self._proof.grouped else [symbol]
+
+
+class BackupAlone:
+    """A Carrier (the object that supplies a device's codes) that computes the codes from the secret.
+
+    Apart from this process's memory, the secret is stored only in the encrypted backup.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._seeds: dict[str, Seed] = {}
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Return the intent unchanged. Raise UsageFault if there would be no backup."""
+        if not sealed:
+            raise UsageFault(
+                "with --codes generated, the backup is the only copy of the secret, so a recipient is required",
+                "add a recipient: -r age1…, -R FILE or --passphrase",
+            )
+        return intent
+
+    def install(self, intent: Intent, created: Created) -> None:
+        """Keep the secret in this process's memory until `remove` is called."""
+        self._seeds[intent.serial] = created.seed
+
+    def codes(self, intent: Intent) -> Pair:
+        """Return the codes of the previous and the current 30 seconds of AWS's time."""
+        return otp.pair(self._seeds[intent.serial], self._now())
+
+    def reach(self, entry: Entry) -> None:
+        """Do nothing, because there is no hardware."""
+
+    def remove(self, entry: Entry) -> None:
+        """Remove the secret from memory. The backup is not changed."""
+        self._seeds.pop(entry.intent.serial, None)
