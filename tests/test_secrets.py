@@ -186,7 +186,7 @@ def test_no_local_variable_shows_a_secret(
         anew = mfa_kit.run("backup", "rekey", "-i", identity_file, "-r", recipient)
     assert (done.code, opened.code, shown.code, anew.code) == (0, 0, 0, 0)
     assert frames.lines > 500
-    assert {"iam.py:create", "creation.py:create_device", "otp.py:codes", "agefile.py:seal", "agefile.py:rekey"} <= set(
+    assert {"iam.py:create", "making.py:create_device", "otp.py:codes", "agefile.py:seal", "agefile.py:rekey"} <= set(
         frames.seen
     )
     seed, identity = lab.seed(serial_of(user)), identity_file.read_text().split()[-1]

@@ -51,7 +51,7 @@ class AccountUser:
     @property
     def types(self) -> set[DeviceType]:
         """The types of the known devices."""
-        return {each.type for each in self.devices}
+        return {device.type for device in self.devices}
 
     @property
     def password(self) -> bool:
@@ -96,7 +96,7 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
     `administered` is the result of `administrations` for this snapshot, if the caller has it already.
     """
     groups = {group.name: group for group in snapshot.groups}
-    found = administrations(snapshot) if administered is None else administered
+    administration_of = administrations(snapshot) if administered is None else administered
     virtual = _devices_by_user(snapshot.virtual)
 
     def account_user(user: Entity) -> AccountUser:
@@ -111,18 +111,18 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
             complete=complete,
             mfa=_has_mfa(row, devices, complete=complete),
             policies=entity_policies(user, snapshot.policies, groups=groups),
-            administration=found[user.arn],
+            administration=administration_of[user.arn],
         )
 
     return [account_user(user) for user in snapshot.users]
 
 
 def _devices_by_user(devices: Iterable[Device]) -> dict[str, list[Device]]:
-    found: dict[str, list[Device]] = {}
+    devices_by_user: dict[str, list[Device]] = {}
     for device in devices:
         if device.user is not None:
-            found.setdefault(device.user, []).append(device)
-    return found
+            devices_by_user.setdefault(device.user, []).append(device)
+    return devices_by_user
 
 
 def _has_mfa(row: Credentials | None, devices: tuple[Device, ...], *, complete: bool) -> bool | None:

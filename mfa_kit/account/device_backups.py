@@ -63,7 +63,7 @@ def _device_backups(
     records: BackupHistory,
     stored: Callable[[], Iterable[Backup]],
 ) -> Iterator[DeviceBackup]:
-    made, opened, drills = records.confirmed_devices(), records.last_opened(), records.drills()
+    confirmed_serials, opened, drills = records.confirmed_devices(), records.last_opened(), records.drills()
     makers, recipients = records.makers(), _recipients(records.seals())
 
     def with_records(plain: DeviceBackup) -> DeviceBackup:
@@ -80,7 +80,7 @@ def _device_backups(
     for device in devices:
         if device.user == REPORTED_ROOT:
             plain = _backup_of_root(device, stored())
-        elif device.user is not None and device.serial in made:
+        elif device.user is not None and device.serial in confirmed_serials:
             plain = _backup_of_user(device, journal, vault, makers)
         else:
             plain = None
@@ -115,21 +115,21 @@ def _backup_of_root(device: Device, backups: Iterable[Backup]) -> DeviceBackup |
     The fields `opened`, `drilled` and `recipients` are not set.
     """
     account, name = device.serial.split(":", 5)[4:]
-    found = [
-        each
-        for each in backups
-        if (each.account, each.user) == (account, ROOT) and each.device == name.removeprefix("mfa/")
+    backups_of_device = [
+        backup
+        for backup in backups
+        if (backup.account, backup.user) == (account, ROOT) and backup.device == name.removeprefix("mfa/")
     ]
-    if not found:
+    if not backups_of_device:
         return None
-    newest = max(found, key=lambda each: each.made)
+    newest = max(backups_of_device, key=lambda backup: backup.made)
     return DeviceBackup(serial=device.serial, user=REPORTED_ROOT, file=str(newest.path), there=True, made=newest.made)
 
 
 def _recipients(seals: Iterable[Seal]) -> Mapping[str, tuple[str, ...]]:
     """Return the current recipients of each backup, by the backup's name. The users' own copies are left out."""
-    found: dict[str, tuple[str, ...]] = {}
+    recipients_by_backup: dict[str, tuple[str, ...]] = {}
     for seal in seals:
         if seal.until is None and not seal.own:
-            found[seal.backup] = (*found.get(seal.backup, ()), seal.recipient)
-    return found
+            recipients_by_backup[seal.backup] = (*recipients_by_backup.get(seal.backup, ()), seal.recipient)
+    return recipients_by_backup

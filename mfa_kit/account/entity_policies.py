@@ -42,10 +42,10 @@ def about(entity: Entity) -> RequestContext:
     and no others. A session of a role may have more tags than the role.
     """
     tags = {f"aws:PrincipalTag/{name}": value for name, value in entity.tags.items()}
-    both = {"aws:PrincipalArn": entity.arn, "aws:ViaAWSService": "false", **tags}
+    common_keys = {"aws:PrincipalArn": entity.arn, "aws:ViaAWSService": "false", **tags}
     if ":role/" in entity.arn:
-        return {"aws:username": None, "aws:PrincipalType": "AssumedRole", **both}
-    return {"aws:username": entity.name, "aws:PrincipalType": "User", "aws:PrincipalTag/": None, **both}
+        return {"aws:username": None, "aws:PrincipalType": "AssumedRole", **common_keys}
+    return {"aws:username": entity.name, "aws:PrincipalType": "User", "aws:PrincipalTag/": None, **common_keys}
 
 
 def entity_policies(

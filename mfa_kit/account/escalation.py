@@ -87,7 +87,7 @@ IAM_ACTIONS = (
     "iam:UpdateLoginProfile",
     "sts:AssumeRole",
 )
-ACTIONS = (*IAM_ACTIONS, *sorted({action for sets in SERVICES.values() for one in sets for action in one}))
+ACTIONS = (*IAM_ACTIONS, *sorted({action for sets in SERVICES.values() for actions in sets for action in actions}))
 # The actions with which a principal can give itself credentials of another user, or deactivate that user's MFA devices.
 CREDENTIALS = frozenset(
     ("iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:DeactivateMFADevice", "iam:UpdateLoginProfile")
@@ -119,11 +119,11 @@ _Path = tuple[bool | None, str]
 def _reaching(document: str) -> frozenset[str]:
     """Return the actions in ACTIONS that a policy allows on a resource other than the caller."""
     rows = [
-        each
-        for each in statements(document)
-        if each.allow and not (each.resources and all(one.endswith(OWN) for one in each.resources))
+        row
+        for row in statements(document)
+        if row.allow and not (row.resources and all(resource.endswith(OWN) for resource in row.resources))
     ]
-    return frozenset(action for action in ACTIONS if any(covers_action(each, action) for each in rows))
+    return frozenset(action for action in ACTIONS if any(covers_action(row, action) for row in rows))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,11 +155,11 @@ class _Principal:
     def may_somewhere(self, action: str) -> bool | None:
         """Return whether the policies allow an action on at least one resource that they name, or None if unknown."""
         named = {
-            filled_resource(each, resource, self.context)
+            filled_resource(statement, resource, self.context)
             for document in self.policies.documents
-            for each in statements(document)
-            if each.allow and covers_action(each, action)
-            for resource in each.resources or ("*",)
+            for statement in statements(document)
+            if statement.allow and covers_action(statement, action)
+            for resource in statement.resources or ("*",)
         }
         answers = {self.may(action, resource) for resource in named}
         return True if True in answers else None if None in answers else False
@@ -203,12 +203,12 @@ class _Account:
         """The users for whom it is unknown whether they administer the account."""
         return tuple(user for user in self.snapshot.users if self.admins[user.arn] is None)
 
-    def is_open(self, one: "_Principal") -> bool:
+    def is_open(self, principal: "_Principal") -> bool:
         """Return whether a principal is not an administrator by the paths found so far.
 
         Only for such a principal does a path that may exist change the answer: from False to None.
         """
-        return self.admins[one.entity.arn] is False
+        return self.admins[principal.entity.arn] is False
 
     def through(self, arn: str, path: bool | None) -> bool | None:
         """Return whether both are true: a path to a user or role exists, and that user or role administers the account.
@@ -237,20 +237,22 @@ def administrations(snapshot: Snapshot) -> dict[str, Administration]:
         )
         for entity in (*snapshot.users, *snapshot.roles)
     }
-    found = {arn: Administration(administers(one.entity, one.policies)) for arn, one in principals.items()}
+    administration_of = {
+        arn: Administration(administers(principal.entity, principal.policies)) for arn, principal in principals.items()
+    }
     before: dict[str, bool | None] = {}
-    while before != (admins := {arn: each.admin for arn, each in found.items()}):
+    while before != (admins := {arn: administration.admin for arn, administration in administration_of.items()}):
         before = admins
         account = _Account(snapshot=snapshot, principals=principals, groups=groups, admins=admins)
         others = [arn for arn, admin in admins.items() if not admin]
-        found |= {arn: _with_paths(principals[arn], account, found[arn]) for arn in others}
-    return {entity.arn: found[entity.arn] for entity in (*snapshot.users, *snapshot.roles)}
+        administration_of |= {arn: _with_paths(principals[arn], account, administration_of[arn]) for arn in others}
+    return {entity.arn: administration_of[entity.arn] for entity in (*snapshot.users, *snapshot.roles)}
 
 
-def _with_paths(one: _Principal, account: _Account, own: Administration) -> Administration:
+def _with_paths(principal: _Principal, account: _Account, own: Administration) -> Administration:
     """Return whether a principal administers the account by one of the paths. `own` is the answer without the paths."""
     doubt = own
-    for exists, how in _paths(one, account):
+    for exists, how in _paths(principal, account):
         if exists:
             return Administration(True, how)
         if exists is None and doubt.admin is False:
@@ -258,89 +260,89 @@ def _with_paths(one: _Principal, account: _Account, own: Administration) -> Admi
     return doubt
 
 
-def _paths(one: _Principal, account: _Account) -> Iterator[_Path]:
-    if one.actions:
-        yield from _through_policies(one, account)
-        yield from _through_groups(one, account)
-        yield from _through_users(one, account)
-    yield from _through_boundary(one)
-    yield from _through_roles(one, account)
+def _paths(principal: _Principal, account: _Account) -> Iterator[_Path]:
+    if principal.actions:
+        yield from _through_policies(principal, account)
+        yield from _through_groups(principal, account)
+        yield from _through_users(principal, account)
+    yield from _through_boundary(principal)
+    yield from _through_roles(principal, account)
 
 
-def _through_boundary(one: _Principal) -> Iterator[_Path]:
+def _through_boundary(principal: _Principal) -> Iterator[_Path]:
     """Yield the paths through the removal, replacement or change of the principal's own permissions boundary."""
-    arn = one.entity.boundary
-    gives = administers(one.entity, replace(one.policies, boundary=None)) if arn else False
+    arn = principal.entity.boundary
+    gives = administers(principal.entity, replace(principal.policies, boundary=None)) if arn else False
     if arn is None or gives is False:
         return
-    kind = "Role" if ":role/" in one.entity.arn else "User"
-    ways = [(f"iam:{verb}{kind}PermissionsBoundary", one.entity.arn) for verb in ("Delete", "Put")]
+    kind = "Role" if ":role/" in principal.entity.arn else "User"
+    ways = [(f"iam:{verb}{kind}PermissionsBoundary", principal.entity.arn) for verb in ("Delete", "Put")]
     ways += [("iam:CreatePolicyVersion", arn)] if ":iam::aws:" not in arn else []
     for action, resource in ways:
-        decision = one.policies.decide(action, resource, one.context)
+        decision = principal.policies.decide(action, resource, principal.context)
         may = None if decision is Decision.UNKNOWN else decision is Decision.ALLOW
         yield both(may, gives), f"may lift its permissions boundary ({action}), and then change its own policies"
 
 
-def _through_policies(one: _Principal, account: _Account) -> Iterator[_Path]:
+def _through_policies(principal: _Principal, account: _Account) -> Iterator[_Path]:
     """Yield the paths through a new default version, written or chosen, of a policy that applies to the principal."""
-    holders = (one.entity, *(account.groups[name] for name in one.entity.groups if name in account.groups))
+    holders = (principal.entity, *(account.groups[name] for name in principal.entity.groups if name in account.groups))
     for arn in dict.fromkeys(arn for holder in holders for arn in holder.attached if ":iam::aws:" not in arn):
         name = arn.rpartition("/")[2]
         yield (
-            one.may("iam:CreatePolicyVersion", arn),
+            principal.may("iam:CreatePolicyVersion", arn),
             f"may write a new version of policy {name} (iam:CreatePolicyVersion)",
         )
         yield (
-            both(one.may("iam:SetDefaultPolicyVersion", arn), _better_version(one, arn, account.snapshot)),
+            both(principal.may("iam:SetDefaultPolicyVersion", arn), _better_version(principal, arn, account.snapshot)),
             f"may return to another version of policy {name} (iam:SetDefaultPolicyVersion)",
         )
 
 
-def _better_version(one: _Principal, arn: str, snapshot: Snapshot) -> bool | None:
+def _better_version(principal: _Principal, arn: str, snapshot: Snapshot) -> bool | None:
     """Return whether a version of this policy, other than the default, would make the principal an administrator.
 
     Return None if that is unknown.
     """
     if (others := snapshot.other_versions.get(arn)) is None:
         return None
-    return _any(_administers_with(one, (text,)) for text in others)
+    return _any(_administers_with(principal, (text,)) for text in others)
 
 
-def _administers_with(one: _Principal, more: tuple[str, ...]) -> bool | None:
+def _administers_with(principal: _Principal, more: tuple[str, ...]) -> bool | None:
     """Return whether the principal would be an administrator if these policy texts also applied to it."""
-    return administers(one.entity, one.policies.with_documents(more))
+    return administers(principal.entity, principal.policies.with_documents(more))
 
 
-def _through_groups(one: _Principal, account: _Account) -> Iterator[_Path]:
+def _through_groups(principal: _Principal, account: _Account) -> Iterator[_Path]:
     """Yield the paths through the policies of the principal's groups, and through membership in other groups."""
     for group in account.snapshot.groups:
-        if group.name in one.entity.groups:
+        if group.name in principal.entity.groups:
             for verb in ("Attach", "Put"):
                 action = f"iam:{verb}GroupPolicy"
-                yield one.may(action, group.arn), f"may change the policies of its group {group.name} ({action})"
-        elif "iam:AddUserToGroup" in one.actions and ":user/" in one.entity.arn:
+                yield principal.may(action, group.arn), f"may change the policies of its group {group.name} ({action})"
+        elif "iam:AddUserToGroup" in principal.actions and ":user/" in principal.entity.arn:
             policies = entity_policies(group, account.snapshot.policies)
-            gives = _administers_with(one, policies.documents)
+            gives = _administers_with(principal, policies.documents)
             yield (
-                both(one.may("iam:AddUserToGroup", group.arn), None if policies.unread and not gives else gives),
+                both(principal.may("iam:AddUserToGroup", group.arn), None if policies.unread and not gives else gives),
                 f"may join group {group.name} (iam:AddUserToGroup), which administers the account",
             )
 
 
-def _through_users(one: _Principal, account: _Account) -> Iterator[_Path]:
+def _through_users(principal: _Principal, account: _Account) -> Iterator[_Path]:
     """Yield the paths through the credentials of other administrators, and of users who may be administrators."""
-    if not CREDENTIALS & one.actions:
+    if not CREDENTIALS & principal.actions:
         return
-    for user in (*account.admin_users, *(account.perhaps_users if account.is_open(one) else ())):
-        if user.arn != one.entity.arn:
-            for action, what in (
+    for user in (*account.admin_users, *(account.perhaps_users if account.is_open(principal) else ())):
+        if user.arn != principal.entity.arn:
+            for action, phrase in (
                 ("iam:CreateAccessKey", "create an access key for"),
                 (_password_action(user, account.snapshot), "set the password of"),
                 ("iam:DeactivateMFADevice", "deactivate the MFA devices of"),
             ):
-                way = account.through(user.arn, one.may(action, user.arn))
-                yield way, f"may {what} {user.name} ({action}), who {account.said(user.arn)}"
+                exists = account.through(user.arn, principal.may(action, user.arn))
+                yield exists, f"may {phrase} {user.name} ({action}), who {account.said(user.arn)}"
 
 
 def _password_action(user: Entity, snapshot: Snapshot) -> str:
@@ -352,59 +354,61 @@ def _password_action(user: Entity, snapshot: Snapshot) -> str:
     return f"iam:{'Update' if row and row.password else 'Create'}LoginProfile"
 
 
-def _through_roles(one: _Principal, account: _Account) -> Iterator[_Path]:
+def _through_roles(principal: _Principal, account: _Account) -> Iterator[_Path]:
     """Yield the paths through roles that administer the account, or that the principal may change and assume."""
-    for role in (*account.admin_roles, *(account.perhaps_roles if account.is_open(one) else ())):
-        if role.arn != one.entity.arn:
-            which, said = f"role {role.name}", account.said(role.arn)
-            way = account.through(role.arn, _may_assume(one, role, account))
-            yield way, f"may assume {which} (sts:AssumeRole), which {said}"
+    for role in (*account.admin_roles, *(account.perhaps_roles if account.is_open(principal) else ())):
+        if role.arn != principal.entity.arn:
+            which, words = f"role {role.name}", account.said(role.arn)
+            exists = account.through(role.arn, _may_assume(principal, role, account))
+            yield exists, f"may assume {which} (sts:AssumeRole), which {words}"
             action = "iam:UpdateAssumeRolePolicy"
-            way = account.through(role.arn, one.may(action, role.arn))
-            yield way, f"may let itself assume {which} ({action}), which {said}"
-            yield from _through_services(one, role, account)
+            exists = account.through(role.arn, principal.may(action, role.arn))
+            yield exists, f"may let itself assume {which} ({action}), which {words}"
+            yield from _through_services(principal, role, account)
     for verb in ("Attach", "Put"):
         action = f"iam:{verb}RolePolicy"
-        for role in account.roles if action in one.actions else ():
-            changes = one.may(action, role.arn)
-            assumes = _any((_may_assume(one, role, account), one.may("iam:UpdateAssumeRolePolicy", role.arn)))
+        for role in account.roles if action in principal.actions else ():
+            changes = principal.may(action, role.arn)
+            assumes = _any(
+                (_may_assume(principal, role, account), principal.may("iam:UpdateAssumeRolePolicy", role.arn))
+            )
             yield both(changes, assumes), f"may change the policies of role {role.name} ({action}) and assume it"
 
 
-def _through_services(one: _Principal, role: Entity, account: _Account) -> Iterator[_Path]:
+def _through_services(principal: _Principal, role: Entity, account: _Account) -> Iterator[_Path]:
     """Yield the paths through services that run code with a role that administers the account."""
-    if "iam:PassRole" not in one.actions:
+    if "iam:PassRole" not in principal.actions:
         return
     trusted = {REGION.sub(".", name) for kind, name in principals_let_in(trust_text(role), {}) if kind == "Service"}
     for name in sorted(name for name in trusted if DOMAIN.sub("", name) in SERVICES):
-        passes = one.may("iam:PassRole", role.arn, {"iam:PassedToService": name})
+        passes = principal.may("iam:PassRole", role.arn, {"iam:PassedToService": name})
         for actions in SERVICES[DOMAIN.sub("", name)] if passes is not False else ():
             runs: bool | None = passes
             for action in actions:
-                runs = both(runs, one.may_somewhere(action))
+                runs = both(runs, principal.may_somewhere(action))
             needed = ", ".join(("iam:PassRole", *actions))
-            way = account.through(role.arn, runs)
-            yield way, f"may run code with role {role.name} ({needed}), which {account.said(role.arn)}"
+            exists = account.through(role.arn, runs)
+            yield exists, f"may run code with role {role.name} ({needed}), which {account.said(role.arn)}"
 
 
-def _may_assume(one: _Principal, role: Entity, account: _Account) -> bool | None:
+def _may_assume(principal: _Principal, role: Entity, account: _Account) -> bool | None:
     """Return whether a principal may assume a role, or None if that is unknown.
 
     If the trust policy names the principal, the principal's own policies need not allow it. If the trust policy names
     the account, they must (IAM user guide, "Policy evaluation logic", for requests within an account).
     """
     number = account.snapshot.account
-    whole = {number, f"arn:{account.snapshot.partition}:iam::{number}:root"}
-    named = {"*", one.entity.arn}
-    let_in = _trusts(role, named, one.context, allow=True)
-    if not let_in and "sts:AssumeRole" in one.actions:
-        through = _trusts(role, whole, one.context, allow=True)
-        allowed = False if through is False else both(through, one.may("sts:AssumeRole", role.arn))
+    account_names = {number, f"arn:{account.snapshot.partition}:iam::{number}:root"}
+    named = {"*", principal.entity.arn}
+    let_in = _trusts(role, named, principal.context, allow=True)
+    if not let_in and "sts:AssumeRole" in principal.actions:
+        through = _trusts(role, account_names, principal.context, allow=True)
+        allowed = False if through is False else both(through, principal.may("sts:AssumeRole", role.arn))
         let_in = _any((let_in, allowed))
-    if let_in is False or one.policies.decide("sts:AssumeRole", role.arn, one.context) is Decision.EXPLICIT:
+    if let_in is False or principal.policies.decide("sts:AssumeRole", role.arn, principal.context) is Decision.EXPLICIT:
         return False
     # If a Deny names the account, it applies to all users and roles of the account.
-    denied = _trusts(role, named | whole, one.context, allow=False)
+    denied = _trusts(role, named | account_names, principal.context, allow=False)
     return both(let_in, None if denied is None else not denied)
 
 
@@ -414,15 +418,15 @@ def _trusts(role: Entity, names: Collection[str], context: RequestContext, *, al
     If `allow` is false, look for a Deny statement instead. Return None if the result is unknown.
     """
     return _any(
-        holds(each, context)
-        for each in statements(trust_text(role))
-        if each.allow is allow
-        and covers_action(each, "sts:AssumeRole")
-        and any(kind == "AWS" and name in names for kind, name in each.principals)
+        holds(statement, context)
+        for statement in statements(trust_text(role))
+        if statement.allow is allow
+        and covers_action(statement, "sts:AssumeRole")
+        and any(kind == "AWS" and name in names for kind, name in statement.principals)
     )
 
 
 def _any(answers: "Iterator[bool | None] | tuple[bool | None, ...]") -> bool | None:
     """Return the logical OR of answers, each of which may be None (unknown)."""
-    seen = set(answers)
-    return True if True in seen else None if None in seen else False
+    distinct_answers = set(answers)
+    return True if True in distinct_answers else None if None in distinct_answers else False

@@ -82,7 +82,7 @@ def _items(value: object) -> tuple[object, ...]:
 
 def _texts(value: object) -> tuple[str, ...]:
     """Return a string or a list of strings as a tuple. Raise TypeError for any other value."""
-    return tuple(_text(each) for each in _items(value))
+    return tuple(_text(entry) for entry in _items(value))
 
 
 def _text(value: object) -> str:
@@ -93,7 +93,9 @@ def _text(value: object) -> str:
 
 def _values(value: object) -> tuple[str, ...]:
     """Return the values of a line of a Condition as strings. Raise TypeError for an object or null."""
-    return tuple(str(each).lower() if isinstance(each, bool | int | float) else _text(each) for each in _items(value))
+    return tuple(
+        str(entry).lower() if isinstance(entry, bool | int | float) else _text(entry) for entry in _items(value)
+    )
 
 
 def _mapping(value: object) -> Mapping[str, object]:
@@ -134,13 +136,13 @@ def _principals(value: object) -> tuple[tuple[str, str], ...]:
 
 def statements(document: str) -> tuple[IamStatement, ...]:
     """Return the statements of a policy document. Raise UsageFault for text that is not a policy."""
-    found, why = _parse(document)
+    policy_statements, why = _parse(document)
     if why is not None:
         raise UsageFault(
             f"this is not an IAM policy: {why}",
             'write JSON: {"Version": "2012-10-17", "Statement": [{"Effect": ..., "Action": ..., "Resource": ...}]}',
         )
-    return found
+    return policy_statements
 
 
 def policy_flaw(document: str) -> str | None:
@@ -155,9 +157,9 @@ def _parse(document: str) -> tuple[tuple[IamStatement, ...], str | None]:
     If the text is not a policy, the pair is () and a phrase that says why.
     """
     try:
-        found = _mapping(read_json(document))
-        rows = _items(found["Statement"])
-        return tuple(_statement(_mapping(row), version=found.get("Version")) for row in rows), None
+        policy = _mapping(read_json(document))
+        rows = _items(policy["Statement"])
+        return tuple(_statement(_mapping(row), version=policy.get("Version")) for row in rows), None
     except JsonError as error:
         why = str(error)
     except KeyError as error:
@@ -168,14 +170,14 @@ def _parse(document: str) -> tuple[tuple[IamStatement, ...], str | None]:
 
 
 @lru_cache(maxsize=8192)
-def _pattern(wanted: str) -> re.Pattern[str]:
+def _pattern(pattern: str) -> re.Pattern[str]:
     """Compile a pattern in which `*` and `?` are wildcards, `${*}` is the character `*`, and brackets are literal.
 
     The text between two `*` is matched only at its first occurrence. If the rest of the pattern does not match after
     that, it does not match after a later occurrence either, and trying all of them would take far too long.
     """
     runs = [""]
-    for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
+    for part in re.split(r"(\$\{[*?$]\}|[*?])", pattern):
         if part == "*":
             runs.append("")
         else:
@@ -185,31 +187,31 @@ def _pattern(wanted: str) -> re.Pattern[str]:
     return re.compile(first + "".join(f"(?>.*?{run})" for run in between if run) + last, re.DOTALL)
 
 
-def like(wanted: str, value: str) -> bool:
+def like(pattern: str, value: str) -> bool:
     """Whether a value matches a pattern, with the rules for actions, resources and StringLike."""
-    return wanted == "*" or _pattern(wanted).fullmatch(value) is not None
+    return pattern == "*" or _pattern(pattern).fullmatch(value) is not None
 
 
 @lru_cache(maxsize=8192)
-def overlap(one: str, other: str, *, ignore_case: bool = False) -> str | None:
+def overlap(pattern: str, other: str, *, ignore_case: bool = False) -> str | None:
     """Return a short text that two patterns with `*` and `?` both match, or None if there is no such text.
 
     If both patterns have a `*`, the result may have a `*` too. The result is then a pattern, and both patterns match
     every text that it matches.
     """
-    found = deque([(0, 0, "")])
-    seen = {(0, 0)}
-    while found:
-        at, there, text = found.popleft()
-        a, b = one[at : at + 1], other[there : there + 1]
+    queue = deque([(0, 0, "")])
+    places = {(0, 0)}
+    while queue:
+        position, other_position, text = queue.popleft()
+        a, b = pattern[position : position + 1], other[other_position : other_position + 1]
         if not a and not b:
             return text
         same = a == b or (ignore_case and a.lower() == b.lower())
         for step in _steps(a, b, same=same):
-            place = (at + step[0], there + step[1])
-            if place not in seen:
-                seen.add(place)
-                found.append((*place, text + step[2]))
+            place = (position + step[0], other_position + step[1])
+            if place not in places:
+                places.add(place)
+                queue.append((*place, text + step[2]))
     return None
 
 
@@ -226,8 +228,8 @@ def _steps(a: str, b: str, *, same: bool) -> Iterator[tuple[int, int, str]]:
         yield from ((1, 0, ""), *([(0, 1, b)] if b else []))
     elif b == "*":
         yield from ((0, 1, ""), *([(1, 0, a)] if a else []))
-    elif both := _character_of_both(a, b, same=same):
-        yield 1, 1, both
+    elif character := _character_of_both(a, b, same=same):
+        yield 1, 1, character
 
 
 def _character_of_both(a: str, b: str, *, same: bool) -> str:
@@ -240,22 +242,22 @@ def _character_of_both(a: str, b: str, *, same: bool) -> str:
     return b if a == "?" else a
 
 
-def _like_arn(wanted: str, value: str) -> bool:
-    patterns, parts = wanted.split(":", 5), value.split(":", 5)
+def _like_arn(pattern: str, value: str) -> bool:
+    patterns, parts = pattern.split(":", 5), value.split(":", 5)
     return len(patterns) == len(parts) and all(map(like, patterns, parts))
 
 
 def _number(test: Callable[[float, float], bool]) -> Callable[[str, str], bool]:
-    return lambda wanted, value: test(float(value), float(wanted))
+    return lambda policy_value, value: test(float(value), float(policy_value))
 
 
 TESTS: Mapping[str, Callable[[str, str], bool]] = {
-    "StringEquals": lambda wanted, value: wanted == value,
-    "StringEqualsIgnoreCase": lambda wanted, value: wanted.lower() == value.lower(),
+    "StringEquals": lambda policy_value, value: policy_value == value,
+    "StringEqualsIgnoreCase": lambda policy_value, value: policy_value.lower() == value.lower(),
     "StringLike": like,
     "ArnEquals": _like_arn,
     "ArnLike": _like_arn,
-    "Bool": lambda wanted, value: wanted.lower() == value.lower(),
+    "Bool": lambda policy_value, value: policy_value.lower() == value.lower(),
     "NumericEquals": _number(float.__eq__),
     "NumericLessThan": _number(float.__lt__),
     "NumericLessThanEquals": _number(float.__le__),
@@ -279,16 +281,16 @@ def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
     """
     lacking: list[_Anything | None] = []
 
-    def value(found: re.Match[str]) -> str:
-        if found[0] in LITERAL:
-            return found[0]
-        name, _, default = found[1].partition(",")
-        got = _look(context, name.strip())
-        if isinstance(got, str):
-            return re.sub(r"[*?]", r"${\g<0>}", got)
-        if got is None and default:
+    def value(match: re.Match[str]) -> str:
+        if match[0] in LITERAL:
+            return match[0]
+        name, _, default = match[1].partition(",")
+        request_value = _look(context, name.strip())
+        if isinstance(request_value, str):
+            return re.sub(r"[*?]", r"${\g<0>}", request_value)
+        if request_value is None and default:
             return default.strip().strip("'")
-        lacking.append(got)
+        lacking.append(request_value)
         return ""
 
     if "${" not in text:
@@ -312,10 +314,10 @@ def _look(context: RequestContext, key: str) -> str | _Anything | None:
     Names of keys are case-insensitive. A name that ends with `/` stands for all keys that begin with it and that the
     context does not name.
     """
-    wanted = key.lower()
+    lower_key = key.lower()
     known = {name.lower(): value for name, value in context.items()}
-    family = f"{wanted.partition('/')[0]}/"
-    return known.get(wanted, known.get(family, ANYTHING))
+    family = f"{lower_key.partition('/')[0]}/"
+    return known.get(lower_key, known.get(family, ANYTHING))
 
 
 def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext) -> "tuple[list[str], bool]":
@@ -326,23 +328,23 @@ def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext
     """
     if not statement.fills:
         return list(texts), False
-    filled = [_filled(each, context) for each in texts]
-    return [each for each in filled if isinstance(each, str)], ANYTHING in filled
+    filled = [_filled(text, context) for text in texts]
+    return [text for text in filled if isinstance(text, str)], ANYTHING in filled
 
 
 def _line(
-    statement: IamStatement, operator: str, key: str, wanted: Sequence[str], context: RequestContext
+    statement: IamStatement, operator: str, key: str, policy_values: Sequence[str], context: RequestContext
 ) -> bool | None:
     """Return whether one line of a statement's Condition holds for a request, or None if that is unknown."""
-    got = _look(context, key)
+    request_value = _look(context, key)
     name = _operator(operator)
-    if isinstance(got, _Anything):
+    if isinstance(request_value, _Anything):
         return None
     if name == "Null":
-        return str(got is None).lower() in map(str.lower, wanted)
-    if got is None:
+        return str(request_value is None).lower() in map(str.lower, policy_values)
+    if request_value is None:
         return _holds_without_key(operator)
-    return _matches(statement, name, wanted, got, context)
+    return _matches(statement, name, policy_values, request_value, context)
 
 
 def _operator(operator: str) -> str:
@@ -362,21 +364,21 @@ def _holds_without_key(operator: str) -> bool:
 
 
 def _matches(
-    statement: IamStatement, name: str, wanted: Sequence[str], got: str, context: RequestContext
+    statement: IamStatement, name: str, policy_values: Sequence[str], request_value: str, context: RequestContext
 ) -> bool | None:
-    """Return whether the operator `name` holds for the request's value `got` and one of the policy's values `wanted`.
+    """Return whether the operator `name` holds for `request_value` and one of the policy's values, `policy_values`.
 
     A negated operator must hold for all of the policy's values. Return None if the result is unknown.
     """
     test = TESTS.get(NEGATED.get(name, name))
     if test is None:
         return None
-    filled, others = _fill(statement, wanted, context)
+    filled, others = _fill(statement, policy_values, context)
     try:
-        found = any(test(each, got) for each in filled)
+        matched = any(test(policy_value, request_value) for policy_value in filled)
     except ValueError:  # the operator compares numbers, and a value is not a number
         return False
-    return None if others and not found else found != (name in NEGATED)
+    return None if others and not matched else matched != (name in NEGATED)
 
 
 def both(first: bool | None, second: bool | None) -> bool | None:
@@ -389,8 +391,8 @@ def both(first: bool | None, second: bool | None) -> bool | None:
 def holds(statement: IamStatement, context: RequestContext) -> bool | None:
     """Whether all conditions of a statement hold, or None if that is unknown."""
     answer: bool | None = True
-    for operator, key, wanted in statement.lines:
-        answer = both(answer, _line(statement, operator, key, wanted, context))
+    for operator, key, policy_values in statement.lines:
+        answer = both(answer, _line(statement, operator, key, policy_values, context))
     return answer
 
 
@@ -399,10 +401,10 @@ def covers_action(statement: IamStatement, action: str) -> bool:
 
     Names of actions are case-insensitive.
     """
-    wanted = action.lower()
+    name = action.lower()
     if statement.but_actions:
-        return not any(like(each.lower(), wanted) for each in statement.but_actions)
-    return any(like(each.lower(), wanted) for each in statement.actions)
+        return not any(like(pattern.lower(), name) for pattern in statement.but_actions)
+    return any(like(pattern.lower(), name) for pattern in statement.actions)
 
 
 def covers_resource(statement: IamStatement, resource: str, context: RequestContext) -> bool | None:
@@ -411,8 +413,8 @@ def covers_resource(statement: IamStatement, resource: str, context: RequestCont
     Return None if that depends on a policy variable with an unknown value.
     """
     filled, others = _fill(statement, statement.but_resources or statement.resources, context)
-    found = any(like(each, resource) for each in filled)
-    return None if others and not found else found != bool(statement.but_resources)
+    matched = any(like(pattern, resource) for pattern in filled)
+    return None if others and not matched else matched != bool(statement.but_resources)
 
 
 def filled_resource(statement: IamStatement, resource: str, context: RequestContext) -> str:
@@ -432,7 +434,7 @@ def filled_text(text: str, context: RequestContext) -> str | None:
 
 @lru_cache(maxsize=65536)
 def _speaking(document: str, action: str) -> tuple[IamStatement, ...]:
-    return tuple(each for each in statements(document) if covers_action(each, action))
+    return tuple(statement for statement in statements(document) if covers_action(statement, action))
 
 
 def evaluate(
@@ -454,57 +456,57 @@ def evaluate(
 
 
 def _judged(documents: Iterable[str], action: str, resource: str, context: RequestContext) -> Decision:
-    found = Decision.IMPLICIT
+    decision = Decision.IMPLICIT
     denied = None
     for document in documents:
         for statement in _speaking(document, action):
             covered = covers_resource(statement, resource, context)
             if covered is False:
                 continue
-            held = both(covered, holds(statement, context))
-            if held is False:
+            applies = both(covered, holds(statement, context))
+            if applies is False:
                 continue
             if not statement.allow:
-                if held:
+                if applies:
                     return Decision.EXPLICIT
                 denied = Decision.UNKNOWN
-            elif held:
-                found = Decision.ALLOW
-            elif found is not Decision.ALLOW:
-                found = Decision.UNKNOWN
-    return denied or found
+            elif applies:
+                decision = Decision.ALLOW
+            elif decision is not Decision.ALLOW:
+                decision = Decision.UNKNOWN
+    return denied or decision
 
 
 @lru_cache(maxsize=4096)
-def patterns_named(document: str, *, allow: bool, whole: bool = False) -> tuple[tuple[str, str], ...]:
+def patterns_named(document: str, *, allow: bool, complete: bool = False) -> tuple[tuple[str, str], ...]:
     """Return the pairs of action and resource in a policy's Allow statements (with `allow`) or Deny statements.
 
     The pairs are returned as written, so they may contain patterns, such as `s3:Get*`. A policy that covers the pattern
     also covers each action that the pattern matches, so a pattern can be evaluated like an action. Actions for a user's
     own sign-in, and resources with a policy variable, are left out.
 
-    With `whole`, an Allow with NotAction counts as an Allow of the action `*`, and a resource with a policy variable is
-    left out only if its action has a prefix in OWN_SERVICES.
+    With `complete`, an Allow with NotAction counts as an Allow of the action `*`, and a resource with a policy variable
+    is left out only if its action has a prefix in OWN_SERVICES.
     """
-    found = (
+    pairs = (
         (action, resource)
-        for each in statements(document)
-        if each.allow is allow
-        for action in each.actions or (("*",) if whole and allow else ())
-        for resource in each.resources
+        for statement in statements(document)
+        if statement.allow is allow
+        for action in statement.actions or (("*",) if complete and allow else ())
+        for resource in statement.resources
         if not SIGN_IN.fullmatch(action.lower())
-        and ("${" not in resource or (whole and not action.lower().startswith(OWN_SERVICES)))
+        and ("${" not in resource or (complete and not action.lower().startswith(OWN_SERVICES)))
     )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(pairs))
 
 
 @lru_cache(maxsize=4096)
-def actions_named(document: str, *, allow: bool, whole: bool = False) -> tuple[tuple[str, str], ...]:
+def actions_named(document: str, *, allow: bool, complete: bool = False) -> tuple[tuple[str, str], ...]:
     """Return the pairs of `patterns_named`. With `allow`, keep only one action of each service for each resource."""
-    found: dict[tuple[str, str], tuple[str, str]] = {}
-    for action, resource in patterns_named(document, allow=allow, whole=whole):
-        found.setdefault((action.partition(":")[0].lower() if allow else action, resource), (action, resource))
-    return tuple(found.values())
+    unique_pairs: dict[tuple[str, str], tuple[str, str]] = {}
+    for action, resource in patterns_named(document, allow=allow, complete=complete):
+        unique_pairs.setdefault((action.partition(":")[0].lower() if allow else action, resource), (action, resource))
+    return tuple(unique_pairs.values())
 
 
 @lru_cache(maxsize=4096)
@@ -518,7 +520,7 @@ def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
     if boundary is None:
         return everything
     pairs = (*everything, *actions_named(boundary, allow=True))
-    within = [each for each in pairs if _judged((boundary,), *each, WITH_MFA) in {Decision.ALLOW, Decision.UNKNOWN}]
+    within = [pair for pair in pairs if _judged((boundary,), *pair, WITH_MFA) in {Decision.ALLOW, Decision.UNKNOWN}]
     return tuple(within) or everything
 
 
@@ -558,7 +560,7 @@ def principals_let_in(document: str, context: RequestContext) -> list[tuple[str,
     `context` has the condition keys of the request. In an Allow statement, a condition that cannot be evaluated counts
     as met, and in a Deny statement as not met, so that no principal is missed.
     """
-    rows = [each for each in statements(document) if covers_action(each, "sts:AssumeRole")]
-    denied = {who for each in rows if not each.allow and holds(each, context) for who in each.principals}
-    allowed = [who for each in rows if each.allow and holds(each, context) is not False for who in each.principals]
+    rows = [row for row in statements(document) if covers_action(row, "sts:AssumeRole")]
+    denied = {who for row in rows if not row.allow and holds(row, context) for who in row.principals}
+    allowed = [who for row in rows if row.allow and holds(row, context) is not False for who in row.principals]
     return [who for who in dict.fromkeys(allowed) if who not in denied and ("AWS", "*") not in denied]

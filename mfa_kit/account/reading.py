@@ -44,9 +44,9 @@ class MapEach(Protocol):
 class _Reading:
     """Reads parts of an account, and records a `Hole` for each part that could not be read."""
 
-    def __init__(self, inventory: Inventory, account: AccountSource, each: MapEach) -> None:
+    def __init__(self, inventory: Inventory, account: AccountSource, map_each: MapEach) -> None:
         self.holes: list[Hole] = []
-        self._inventory, self._account, self._each = inventory, account, each
+        self._inventory, self._account, self._map_each = inventory, account, map_each
 
     def part(self, part: Part, read: Callable[[], T], *, about: str | None = None) -> T | None:
         """Return the result of `read`. If `read` raises MfaKitError, record a `Hole` and return None.
@@ -80,11 +80,11 @@ class _Reading:
             except MfaKitError as error:
                 return error
 
-        for item, found in zip(items, self._each(attempt, items), strict=True):
-            if isinstance(found, MfaKitError):
-                self.holes.append(hole(item, found))
+        for item, result in zip(items, self._map_each(attempt, items), strict=True):
+            if isinstance(result, MfaKitError):
+                self.holes.append(hole(item, result))
             else:
-                yield item, found
+                yield item, result
 
     def whole(
         self,
@@ -144,8 +144,8 @@ class _Reading:
         """
         if not is_root(caller.arn) or caller.partition in ROOTLESS:
             return None
-        found = self.part(Part.ROOT, self._account.own_devices)
-        return None if found is None else tuple(found)
+        devices = self.part(Part.ROOT, self._account.own_devices)
+        return None if devices is None else tuple(devices)
 
     def _with_member_root(self, snapshot: Snapshot, member_root: Callable[[], RootPosture | None]) -> Snapshot:
         """Return the snapshot with the facts about root from `member_root` added.
@@ -169,17 +169,17 @@ class _Reading:
         are left out.
         """
 
-        def read(one: AccountUser) -> Credentials:
+        def read(user: AccountUser) -> Credentials:
             try:
-                return self._account.credentials(one.user)
+                return self._account.credentials(user.user)
             except NoSuchEntity:
-                return Credentials(arn=one.user.arn, created=one.user.created or 0.0, password=False)
+                return Credentials(arn=user.user.arn, created=user.user.created or 0.0, password=False)
 
-        def hole(one: AccountUser, error: MfaKitError) -> Hole:
-            when = "changes since the credential report" if one.credentials else "created after the credential report"
-            return Hole(Part.REPORT, f"{when}: {error}", one.name)
+        def hole(user: AccountUser, error: MfaKitError) -> Hole:
+            when = "changes since the credential report" if user.credentials else "created after the credential report"
+            return Hole(Part.REPORT, f"{when}: {error}", user.name)
 
-        return {one.name: _updated(one.credentials, now) for one, now in self.of_each(users, read, hole)}
+        return {user.name: _updated(user.credentials, now) for user, now in self.of_each(users, read, hole)}
 
     def update_report(
         self, snapshot: Snapshot, afresh: Callable[[AccountUser], bool]
@@ -192,8 +192,8 @@ class _Reading:
         if snapshot.report is None:
             return snapshot, frozenset()
         users = account_users(snapshot)
-        newer = frozenset(one.name for one in users if one.credentials is None)
-        doubtful = [one for one in users if one.name in newer or afresh(one)]
+        newer = frozenset(user.name for user in users if user.credentials is None)
+        doubtful = [user for user in users if user.name in newer or afresh(user)]
         rows = {**snapshot.report.users, **self.credentials(doubtful)}
         return replace(snapshot, report=replace(snapshot.report, users=rows)), newer
 
@@ -219,7 +219,7 @@ class _Reading:
         read = {
             key.serial: self.part(Part.KEYS, partial(self._account.certifications, key), about=key.user) for key in keys
         }
-        return {serial: found for serial, found in read.items() if found is not None}
+        return {serial: certifications for serial, certifications in read.items() if certifications is not None}
 
     def sessions(self, names: Sequence[str]) -> Mapping[str, int]:
         """Return the longest allowed sign-in session in seconds, by user name; 0 if no limit is set for the user.
@@ -237,7 +237,7 @@ class _Reading:
         Users for whom this could not be read are left out.
         """
         read = {name: self.part(Part.PROFILES, partial(self._account.must_change, name), about=name) for name in names}
-        return {name: found for name, found in read.items() if found is not None}
+        return {name: is_required for name, is_required in read.items() if is_required is not None}
 
 
 def read_account(
@@ -247,7 +247,7 @@ def read_account(
     caller: Caller,
     max_age: float,
     backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]],
-    each: MapEach = map,
+    map_each: MapEach = map,
     passwords_of: Callable[[AccountUser], bool] = lambda _: False,
     sessions_of: Callable[[AccountUser], bool] = lambda _: False,
     afresh: Callable[[AccountUser], bool] = lambda _: False,
@@ -259,7 +259,7 @@ def read_account(
 
     `max_age` is the maximum age of the credential report in seconds. IAM makes at most one report in four hours, so the
     password, keys and devices of users who were created after the report are read separately. `backups` returns the
-    backups of virtual devices. `each` is used like `map` to read users.
+    backups of virtual devices. `map_each` is used like `map` to read users.
 
     For the users that `passwords_of` selects, the snapshot also says whether they have to choose a new password, and
     for those that `sessions_of` selects, how long a sign-in session may last. For the users that `afresh` selects,
@@ -270,7 +270,7 @@ def read_account(
     facts about root that the organization's administrator can see. It is called only if these facts could change the
     verdict on root. `break_glass` returns the break-glass identities in the ledger.
     """
-    reading = _Reading(inventory, account, each)
+    reading = _Reading(inventory, account, map_each)
     snapshot = reading.whole(
         caller,
         max_age=max_age,
@@ -281,18 +281,18 @@ def read_account(
     )
     snapshot, newer = reading.update_report(snapshot, afresh)
 
-    def must_list(one: AccountUser) -> bool:
-        return _has_unknown_devices(one) or afresh(one) or (one.name in newer and not one.devices)
+    def must_list(user: AccountUser) -> bool:
+        return _has_unknown_devices(user) or afresh(user) or (user.name in newer and not user.devices)
 
-    unlisted = [one.name for one in account_users(snapshot) if must_list(one)]
+    unlisted = [user.name for user in account_users(snapshot) if must_list(user)]
     snapshot = replace(snapshot, listed=reading.devices(unlisted))
     users = account_users(snapshot)
-    keys = [device for one in users if one.admin for device in one.devices if device.type is DeviceType.FIDO2]
+    keys = [device for user in users if user.admin for device in user.devices if device.type is DeviceType.FIDO2]
     return replace(
         snapshot,
         certified=reading.certifications(keys),
-        must_change=reading.must_change([one.name for one in users if passwords_of(one)]),
-        sessions=reading.sessions([one.name for one in users if sessions_of(one)]),
+        must_change=reading.must_change([user.name for user in users if passwords_of(user)]),
+        sessions=reading.sessions([user.name for user in users if sessions_of(user)]),
         at=inventory.now(),
         holes=(*reading.holes, *policy_holes(snapshot)),
     )
@@ -305,16 +305,16 @@ def policy_holes(snapshot: Snapshot) -> tuple[Hole, ...]:
     return tuple(Hole(Part.POLICIES, flaw) for flaw in dict.fromkeys(flaws))
 
 
-def _has_unknown_devices(one: AccountUser) -> bool:
+def _has_unknown_devices(user: AccountUser) -> bool:
     """Return whether a user's devices have to be listed, to know enough about them.
 
     If not all devices are known, they have to be listed for two kinds of users: those without a known device, and those
     who are (or may be) administrators. An administrator should have at least two devices, one of them resistant to
     phishing, and the list of virtual devices cannot show whether this is so.
     """
-    if one.complete:
+    if user.complete:
         return False
-    return not one.devices or one.admin is not False
+    return not user.devices or user.admin is not False
 
 
 def _updated(report: Credentials | None, now: Credentials) -> Credentials:
@@ -357,15 +357,15 @@ class UserDevices:
 
 
 def read_user_devices(
-    inventory: Inventory, account: AccountSource, names: Sequence[str], *, max_age: float, each: MapEach
+    inventory: Inventory, account: AccountSource, names: Sequence[str], *, max_age: float, map_each: MapEach
 ) -> UserDevices:
     """Return the devices of the users with these names.
 
     The result keeps the order of `names`. Users whom IAM no longer finds are left out. For a user with a virtual
     device, the result has only virtual devices, because IAM's list of virtual devices shows no others and no further
-    request is made. `max_age` is the maximum age of the credential report in seconds, and `each` is used like `map`. If
-    AWS denies access to the list of virtual devices or to the report, or the report is older, IAM is asked about more
-    users, with one request per user.
+    request is made. `max_age` is the maximum age of the credential report in seconds, and `map_each` is used like
+    `map`. If AWS denies access to the list of virtual devices or to the report, or the report is older, IAM is asked
+    about more users, with one request per user.
     """
     denied: list[str] = []
     virtual: dict[str, list[Device]] = {}
@@ -382,10 +382,14 @@ def read_user_devices(
     except (AccessDenied, Outdated) as error:
         denied.append(str(error))
     asked = [name for name in names if name not in virtual and _may_have_device(name, report)]
-    listed = dict(zip(asked, each(lambda name: devices_while_there(inventory, name), asked), strict=True))
-    found = {name: listed.get(name, virtual.get(name, ())) for name in names}
+    listed = dict(zip(asked, map_each(lambda name: devices_while_there(inventory, name), asked), strict=True))
+    devices_by_user = {name: listed.get(name, virtual.get(name, ())) for name in names}
     return UserDevices(
-        devices={name: [replace(one, user=name) for one in held] for name, held in found.items() if held is not None},
+        devices={
+            name: [replace(device, user=name) for device in devices]
+            for name, devices in devices_by_user.items()
+            if devices is not None
+        },
         report=report,
         denied=tuple(denied),
     )

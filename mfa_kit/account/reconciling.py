@@ -68,18 +68,18 @@ def reconcile(
     """
     # Ask once per run: each call of `lives` may need several requests to a shared ledger, and a killed rollout leaves
     # many entries of one run.
-    alive = {*filter(lives, {each.run for each in recorded.entries if each.reached in OPEN})}
-    known = {(each.run, each.intent.serial): each for each in recorded.entries}
-    serials = {each.intent.serial for each in recorded.entries if each.reached in STANDS | OPEN}
-    there = {device.serial: device for device in devices}
+    alive = {*filter(lives, {entry.run for entry in recorded.entries if entry.reached in OPEN})}
+    known = {(entry.run, entry.intent.serial): entry for entry in recorded.entries}
+    serials = {entry.intent.serial for entry in recorded.entries if entry.reached in STANDS | OPEN}
+    devices_by_serial = {device.serial: device for device in devices}
     before = {*recorded.before}
-    found = [
+    discrepancies = [
         *_unknown_devices(devices, tagged, known, serials),
-        *_gone_devices([each for each in recorded.entries if each in before], there, tagged),
+        *_gone_devices([entry for entry in recorded.entries if entry in before], devices_by_serial, tagged),
         *_unfinished(recorded.entries),
         *_unknown_backups(backups, recorded),
     ]
-    return [each for each in found if each.run not in alive]
+    return [discrepancy for discrepancy in discrepancies if discrepancy.run not in alive]
 
 
 def _unknown_devices(
@@ -103,12 +103,12 @@ def _unknown_devices(
 
 
 def _gone_devices(
-    entries: Iterable[Entry], there: Mapping[str, Device], tagged: Mapping[str, str | Mark]
+    entries: Iterable[Entry], devices_by_serial: Mapping[str, Device], tagged: Mapping[str, str | Mark]
 ) -> Iterator[Discrepancy]:
     # Only the last entry of a name counts. Earlier devices of the same name may have been removed without mfa-kit.
-    for serial, entry in {each.intent.serial: each for each in entries if each.reached in STANDS}.items():
+    for serial, entry in {entry.intent.serial: entry for entry in entries if entry.reached in STANDS}.items():
         user = entry.intent.user
-        device, run = there.get(serial), tagged.get(serial)
+        device, run = devices_by_serial.get(serial), tagged.get(serial)
         if device is None:
             detail = "it was removed, or renamed"
         elif isinstance(run, str) and run != entry.run:

@@ -45,13 +45,13 @@ class CentralRootAccess:
         return None if self.features is None else CREDENTIALS_MANAGEMENT in self.features
 
 
-def as_member(seen: CentralRootAccess | None) -> CentralRootAccess:
+def as_member(access: CentralRootAccess | None) -> CentralRootAccess:
     """Return the state of centralized root access for a member account.
 
-    `seen` is the state that an administrator of the organization has read, or None if it could not be read. The enabled
-    features apply to each member account.
+    `access` is the state that an administrator of the organization has read, or None if it could not be read. The
+    enabled features apply to each member account.
     """
-    return CentralRootAccess(place=OrganizationPlace.MEMBER, features=seen.features if seen else None)
+    return CentralRootAccess(place=OrganizationPlace.MEMBER, features=access.features if access else None)
 
 
 class RootVerdict(StrEnum):
@@ -125,7 +125,7 @@ class RootPosture:
             (self.password, self._password),
             (self.certificates, "signing certificates"),
         )
-        return tuple(words for there, words in known if there)
+        return tuple(words for is_present, words in known if is_present)
 
     @property
     def _password(self) -> str:
@@ -458,14 +458,14 @@ class Snapshot:
             self.account,
             self.summary,
             devices=self.root_devices,
-            virtual=None if self.hole(Part.VIRTUAL) else any(each.user == REPORTED_ROOT for each in self.virtual),
+            virtual=None if self.hole(Part.VIRTUAL) else any(device.user == REPORTED_ROOT for device in self.virtual),
             unread=tuple(holes),
         )
         return self.member_root.completed_by(own) if self.member_root else own
 
     def hole(self, *parts: Part, about: str | None = None) -> Hole | None:
         """Return the first hole in these parts that concerns all users or the user `about`, or None."""
-        return next((each for each in self.holes if each.part in parts and each.about in {None, about}), None)
+        return next((hole for hole in self.holes if hole.part in parts and hole.about in {None, about}), None)
 
 
 def unread_users(snapshot: Snapshot) -> list[str]:

@@ -12,34 +12,34 @@ from mfa_kit.audit.finding import AcceptedFinding, Finding, RuleAnswer, RuleResu
 
 def entries_about(account: str, accepted: Sequence[Acceptance]) -> list[Acceptance]:
     """Return the entries of a baseline that are about this account, or about all accounts."""
-    return [each for each in accepted if each.account in {"", account}]
+    return [entry for entry in accepted if entry.account in {"", account}]
 
 
-def apply_baseline(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance], *, at: float) -> list[RuleAnswer]:
-    """Return the answers without the findings and unknown subjects that are accepted at the time `at`.
+def apply_baseline(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance], *, time: float) -> list[RuleAnswer]:
+    """Return the answers without the findings and unknown subjects that are accepted at a Unix time.
 
     The accepted findings and subjects move to the field `accepted` of the answer. If the entry for a finding has
     expired, the evidence of the finding says so. If all findings and unknown subjects of a rule are accepted, the
     result of the rule is ACCEPTED.
     """
-    return [_apply(answer, [each for each in accepted if each.rule == answer.rule.id], at) for answer in answers]
+    return [_apply(answer, [entry for entry in accepted if entry.rule == answer.rule.id], time) for answer in answers]
 
 
-def _apply(answer: RuleAnswer, entries: Sequence[Acceptance], at: float) -> RuleAnswer:
+def _apply(answer: RuleAnswer, entries: Sequence[Acceptance], time: float) -> RuleAnswer:
     if not entries:
         return answer
     findings: list[Finding] = []
     unsure: list[Unsure] = []
     accepted: list[AcceptedFinding] = []
-    found: tuple[Finding | Unsure, ...] = (*answer.findings, *answer.unsure)
-    for each in found:
-        match _judge(each, _entry(entries, each), at):
-            case AcceptedFinding() as one:
-                accepted.append(one)
-            case Finding() as one:
-                findings.append(one)
-            case Unsure() as one:
-                unsure.append(one)
+    observations: tuple[Finding | Unsure, ...] = (*answer.findings, *answer.unsure)
+    for observation in observations:
+        match _judge(observation, _entry(entries, observation), time):
+            case AcceptedFinding() as finding:
+                accepted.append(finding)
+            case Finding() as finding:
+                findings.append(finding)
+            case Unsure() as unknown:
+                unsure.append(unknown)
     without_findings = RuleResult.UNKNOWN if unsure else RuleResult.ACCEPTED if accepted else answer.result
     return replace(
         answer,
@@ -50,35 +50,39 @@ def _apply(answer: RuleAnswer, entries: Sequence[Acceptance], at: float) -> Rule
     )
 
 
-def _judge(each: Finding | Unsure, entry: Acceptance | None, at: float) -> Finding | Unsure | AcceptedFinding:
+def _judge(observation: Finding | Unsure, entry: Acceptance | None, time: float) -> Finding | Unsure | AcceptedFinding:
     """Return an AcceptedFinding if the entry is valid, or the finding with a note if the entry has expired.
 
     Without an entry, return the finding unchanged.
     """
     if entry is None:
-        return each
-    evidence = each.evidence if isinstance(each, Finding) else each.why
-    if at < entry.until:
+        return observation
+    evidence = observation.evidence if isinstance(observation, Finding) else observation.why
+    if time < entry.until:
         return AcceptedFinding(
-            subject=each.subject,
+            subject=observation.subject,
             evidence=evidence,
             owner=entry.owner,
             reason=entry.reason,
             until=entry.day,
-            arn=each.arn,
+            arn=observation.arn,
         )
-    said = f"{evidence}; {entry.owner} accepted this until {entry.day}"
-    return replace(each, evidence=said) if isinstance(each, Finding) else replace(each, why=said)
+    explanation = f"{evidence}; {entry.owner} accepted this until {entry.day}"
+    return (
+        replace(observation, evidence=explanation)
+        if isinstance(observation, Finding)
+        else replace(observation, why=explanation)
+    )
 
 
-def _entry(entries: Sequence[Acceptance], found_one: Finding | Unsure) -> Acceptance | None:
+def _entry(entries: Sequence[Acceptance], observation: Finding | Unsure) -> Acceptance | None:
     """Return the entry about a finding or an unknown subject, or None.
 
     If there are several, return the entry that is valid longest.
     """
-    known = isinstance(found_one, Finding)
-    found = [each for each in entries if each.covers(found_one.subject, known=known)]
-    return max(found, key=lambda each: each.until, default=None)
+    known = isinstance(observation, Finding)
+    covering_entries = [entry for entry in entries if entry.covers(observation.subject, known=known)]
+    return max(covering_entries, key=lambda entry: entry.until, default=None)
 
 
 def unused_entries(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance]) -> list[Acceptance]:
@@ -87,12 +91,15 @@ def unused_entries(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance]
     An entry is left out if its rule was not applied or could not evaluate every subject.
     """
     subjects = {
-        answer.rule.id: {*(each.subject for each in answer.findings), *(each.subject for each in answer.accepted)}
+        answer.rule.id: {
+            *(finding.subject for finding in answer.findings),
+            *(finding.subject for finding in answer.accepted),
+        }
         for answer in answers
         if not answer.unsure
     }
     return [
-        each
-        for each in accepted
-        if each.rule in subjects and not any(each.covers(subject, known=True) for subject in subjects[each.rule])
+        entry
+        for entry in accepted
+        if entry.rule in subjects and not any(entry.covers(subject, known=True) for subject in subjects[entry.rule])
     ]

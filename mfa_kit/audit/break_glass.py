@@ -34,8 +34,8 @@ def _older(scene: Scene) -> Iterator[Unsure]:
 
 def _in_use(scene: Scene) -> list[GlassUse]:
     """Return the break-glass identities to which a backup of this account is encrypted."""
-    to = {each for one in scene.snapshot.backups if one.there for each in one.recipients or ()}
-    return [each for each in scene.snapshot.break_glass or () if each.recipient in to]
+    to = {recipient for backup in scene.snapshot.backups if backup.there for recipient in backup.recipients or ()}
+    return [identity for identity in scene.snapshot.break_glass or () if identity.recipient in to]
 
 
 def _identities(scene: Scene) -> Iterator[GlassUse | Unsure | NotApplicable]:
@@ -45,10 +45,10 @@ def _identities(scene: Scene) -> Iterator[GlassUse | Unsure | NotApplicable]:
     snapshot has no data about break-glass identities. In the latter case, yield an Unsure.
     """
     yield from _older(scene)
-    found = _in_use(scene)
-    if not found and not _unread(scene, *NEEDS) and scene.snapshot.break_glass is not None:
+    identities = _in_use(scene)
+    if not identities and not _unread(scene, *NEEDS) and scene.snapshot.break_glass is not None:
         yield NotApplicable("no backup of this account is encrypted to a break-glass identity")
-    yield from found
+    yield from identities
 
 
 @audit_rule(
@@ -65,47 +65,47 @@ def glass_sealed(scene: Scene) -> Iterator[Observation]:
     each virtual device of root or an administrator that has no backup on this computer.
     """
     yield from _older(scene)
-    admins: dict[str, bool | None] = {REPORTED_ROOT: True, **{one.name: one.admin for one in scene.users}}
+    admins: dict[str, bool | None] = {REPORTED_ROOT: True, **{user.name: user.admin for user in scene.users}}
     backups = _of_admins(scene, admins)
     identities = scene.snapshot.break_glass
     if not backups and identities == () and not _unread(scene, *KNOWN):
         yield NotApplicable("this computer has no backup of root or of an administrator, and no break-glass identity")
-    for one in backups:
-        yield from _custodians_can_open(one, admins.get(one.user), identities or ())
+    for backup in backups:
+        yield from _custodians_can_open(backup, admins.get(backup.user), identities or ())
     if identities:
         yield from _without_backup(scene, {name for name, admin in admins.items() if admin}, backups)
 
 
 def _of_admins(scene: Scene, admins: Mapping[str, bool | None]) -> list[DeviceBackup]:
     """Return the existing backups of root, of administrators, and of users who may be administrators."""
-    return [one for one in scene.snapshot.backups if one.there and admins.get(one.user) is not False]
+    return [backup for backup in scene.snapshot.backups if backup.there and admins.get(backup.user) is not False]
 
 
 def _without_backup(scene: Scene, admins: set[str], backups: list[DeviceBackup]) -> Iterator[Unsure]:
     """Yield an Unsure for each virtual device of root or an administrator that has no backup in `backups`."""
-    known = {one.serial for one in backups}
+    known = {backup.serial for backup in backups}
     for device in scene.snapshot.virtual:
         if device.user in admins and device.serial not in known:
             yield Unsure(device.serial, "the backup of this device is not on this computer")
 
 
 def _custodians_can_open(
-    one: DeviceBackup, admin: bool | None, identities: tuple[GlassUse, ...]
+    backup: DeviceBackup, admin: bool | None, identities: tuple[GlassUse, ...]
 ) -> Iterator[Finding | Unsure]:
-    if one.recipients is None:
-        yield Unsure(one.serial, "the recipients of its backup are not on record")
+    if backup.recipients is None:
+        yield Unsure(backup.serial, "the recipients of its backup are not on record")
         return
-    if any(each.recipient in one.recipients for each in identities):
+    if any(identity.recipient in backup.recipients for identity in identities):
         return
     if admin is None:
         yield Unsure(
-            one.serial, "whether its user is an administrator is unknown, and custodians cannot open its backup"
+            backup.serial, "whether its user is an administrator is unknown, and custodians cannot open its backup"
         )
         return
     recipient = identities[-1].recipient if identities else "RECIPIENT"
-    to = [word for each in (*one.recipients, recipient) for word in ("-r", each)]
+    to = [word for key in (*backup.recipients, recipient) for word in ("-r", key)]
     yield Finding(
-        subject=one.serial,
+        subject=backup.serial,
         evidence="its backup is not encrypted to a break-glass identity, so custodians cannot open it",
         remedy=(
             *(() if identities else (CREATE,)),
@@ -117,13 +117,13 @@ def _custodians_can_open(
 @audit_rule("break-glass.drilled", Severity.MEDIUM, "Custodians held a break-glass drill recently", needs=NEEDS)
 def glass_drilled(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each identity in use without a passed drill in the last `limits.glass_drilled` days."""
-    for each in _identities(scene):
-        if not isinstance(each, GlassUse):
-            yield each
-        elif each.drilled is None or scene.days(each.drilled) >= scene.limits.glass_drilled:
-            when = f"in the last {scene.days(each.drilled)} days" if each.drilled else "with these custodians"
+    for identity in _identities(scene):
+        if not isinstance(identity, GlassUse):
+            yield identity
+        elif identity.drilled is None or scene.days(identity.drilled) >= scene.limits.glass_drilled:
+            when = f"in the last {scene.days(identity.drilled)} days" if identity.drilled else "with these custodians"
             yield Finding(
-                subject=each.recipient,
+                subject=identity.recipient,
                 evidence=f"no drill passed {when}, so it is unknown whether the custodians can open the identity",
                 remedy=("mfa-kit break-glass drill",),
             )
@@ -135,13 +135,13 @@ def glass_unopened(scene: Scene) -> Iterator[Observation]:
 
     An identity is opened in part when a custodian removes a layer of its encryption to pass a file on.
     """
-    for each in _identities(scene):
-        if not isinstance(each, GlassUse):
-            yield each
-        elif each.opened is not None:
+    for identity in _identities(scene):
+        if not isinstance(identity, GlassUse):
+            yield identity
+        elif identity.opened is not None:
             yield Finding(
-                subject=each.recipient,
-                evidence=f"opened on {iso_time(each.opened)[:10]}, at least in part: "
+                subject=identity.recipient,
+                evidence=f"opened on {iso_time(identity.opened)[:10]}, at least in part: "
                 "anyone who used the same computer could have copied it",
                 remedy=("mfa-kit break-glass rotate",),
             )
@@ -159,18 +159,22 @@ def glass_custodians(scene: Scene) -> Iterator[Observation]:
     If no custodian has such a user, the custodians may have other names in IAM or users in another account. In this
     case, yield an Unsure for the identity instead.
     """
-    users = {one.name.lower() for one in scene.users}
-    for each in _identities(scene):
-        if not isinstance(each, GlassUse):
-            yield each
+    users = {user.name.lower() for user in scene.users}
+    for identity in _identities(scene):
+        if not isinstance(identity, GlassUse):
+            yield identity
             continue
-        gone = [] if _unread(scene, Part.DETAILS) else [k.name for k in each.custodians if k.name.lower() not in users]
-        if len(gone) == len(each.custodians):
-            yield Unsure(each.recipient, f"none of the custodians {few(gone)} has the name of a user of this account")
+        gone = (
+            [] if _unread(scene, Part.DETAILS) else [k.name for k in identity.custodians if k.name.lower() not in users]
+        )
+        if len(gone) == len(identity.custodians):
+            yield Unsure(
+                identity.recipient, f"none of the custodians {few(gone)} has the name of a user of this account"
+            )
             continue
         for name in gone:
             yield Finding(
-                subject=each.recipient,
+                subject=identity.recipient,
                 evidence=f"the custodian {name} has no user in this account",
                 remedy=(CUSTODIANS,),
             )
@@ -182,16 +186,16 @@ def glass_people(scene: Scene) -> Iterator[Observation]:
 
     A key counts as a key of its custodian, and of each user whose own copies of backups are encrypted to it.
     """
-    for each in _identities(scene):
-        if not isinstance(each, GlassUse):
-            yield each
+    for identity in _identities(scene):
+        if not isinstance(identity, GlassUse):
+            yield identity
             continue
-        owners = [{key.name.lower(), *(user.lower() for user in key.users)} for key in each.custodians]
+        owners = [{key.name.lower(), *(user.lower() for user in key.users)} for key in identity.custodians]
         [(name, count)] = Counter(sorted(owner for those in owners for owner in those)).most_common(1)
-        if count >= each.threshold:
-            only = f"{each.threshold} of {len(each.custodians)} custodians are needed"
+        if count >= identity.threshold:
+            only = f"{identity.threshold} of {len(identity.custodians)} custodians are needed"
             yield Finding(
-                subject=each.recipient,
+                subject=identity.recipient,
                 evidence=f"{only}, and {name} has {count} of their keys",
                 remedy=(CUSTODIANS,),
             )

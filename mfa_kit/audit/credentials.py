@@ -20,17 +20,17 @@ RESERVED = ":role/aws-reserved/sso.amazonaws.com/"
 )
 def users_keys_mfa(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user with active access keys, no console password and no MFA device."""
-    for one in scene.users:
-        if one.keys and not one.password:
-            if one.mfa is None:
-                yield Unsure(one.name, "the MFA devices of this user could not be read")
-            elif not one.mfa:
+    for user in scene.users:
+        if user.keys and not user.password:
+            if user.mfa is None:
+                yield Unsure(user.name, "the MFA devices of this user could not be read")
+            elif not user.mfa:
                 yield Finding(
-                    subject=one.name,
+                    subject=user.name,
                     evidence="active access keys, no console password and no MFA device: the keys alone give access",
                     remedy=(
                         "# for a program, a role is better than a user; for a person:",
-                        command("mfa-kit", "enroll", one.name, "--with", "virtual"),
+                        command("mfa-kit", "enroll", user.name, "--with", "virtual"),
                     ),
                 )
 
@@ -38,26 +38,28 @@ def users_keys_mfa(scene: Scene) -> Iterator[Observation]:
 @audit_rule("users.initial-keys", Severity.LOW, "Access keys are made only when needed", needs=(Part.REPORT,))
 def users_initial_keys(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each console user with an active access key that was created together with the user."""
-    for one in scene.users:
-        row = one.credentials
+    for user in scene.users:
+        row = user.credentials
         if row is None or not row.password:
             continue
-        made = [key for key in one.keys if key.rotated is not None and abs(key.rotated - row.created) <= SETUP]
-        if made:
-            used = "" if any(key.used for key in made) else ", and was never used"
+        initial_keys = [key for key in user.keys if key.rotated is not None and abs(key.rotated - row.created) <= SETUP]
+        if initial_keys:
+            used = "" if any(key.used for key in initial_keys) else ", and was never used"
             yield Finding(
-                subject=one.name,
+                subject=user.name,
                 evidence=f"an access key was created together with this console user{used}",
-                remedy=deactivate_keys(one),
+                remedy=deactivate_keys(user),
             )
 
 
 @audit_rule("users.two-keys", Severity.LOW, "Each user has at most one active access key", needs=(Part.REPORT,))
 def users_two_keys(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user with more than one active access key."""
-    for one in scene.users:
-        if len(one.keys) > 1:
-            yield Finding(subject=one.name, evidence=f"{len(one.keys)} active access keys", remedy=deactivate_keys(one))
+    for user in scene.users:
+        if len(user.keys) > 1:
+            yield Finding(
+                subject=user.name, evidence=f"{len(user.keys)} active access keys", remedy=deactivate_keys(user)
+            )
 
 
 @audit_rule(
@@ -73,41 +75,43 @@ def users_unused(scene: Scene) -> Iterator[Observation]:
 
 def unused_credentials(scene: Scene, days: int) -> Iterator[Finding]:
     """Yield a Finding for each console password or active access key not used in the last `days` days."""
-    for one in scene.users:
-        if one.credentials is not None:
-            yield from _unused_password(one, one.credentials, scene, days=days)
-            yield from _unused_keys(one, one.credentials, scene, days=days)
+    for user in scene.users:
+        if user.credentials is not None:
+            yield from _unused_password(user, user.credentials, scene, days=days)
+            yield from _unused_keys(user, user.credentials, scene, days=days)
 
 
-def _unused_password(one: AccountUser, row: Credentials, scene: Scene, *, days: int) -> Iterator[Finding]:
+def _unused_password(user: AccountUser, row: Credentials, scene: Scene, *, days: int) -> Iterator[Finding]:
     since = row.password_used or row.password_changed or row.created
     if row.password and scene.days(since) >= days:
         how = "not used for" if row.password_used else "never used in"
         yield Finding(
-            subject=one.name,
+            subject=user.name,
             evidence=f"a console password {how} {scene.days(since)} days",
-            remedy=(command("aws", "iam", "delete-login-profile", "--user-name", one.name),),
+            remedy=(command("aws", "iam", "delete-login-profile", "--user-name", user.name),),
         )
 
 
-def _unused_keys(one: AccountUser, row: Credentials, scene: Scene, *, days: int) -> Iterator[Finding]:
-    for key in one.keys:
+def _unused_keys(user: AccountUser, row: Credentials, scene: Scene, *, days: int) -> Iterator[Finding]:
+    for key in user.keys:
         since = key.used or key.rotated or row.created
         if scene.days(since) >= days:
             how = "not used for" if key.used else "never used in"
             yield Finding(
-                subject=one.name,
+                subject=user.name,
                 evidence=f"an active access key {how} {scene.days(since)} days",
-                remedy=deactivate_keys(one),
+                remedy=deactivate_keys(user),
             )
 
 
-def deactivate_keys(one: AccountUser) -> tuple[str, ...]:
+def deactivate_keys(user: AccountUser) -> tuple[str, ...]:
     """Return the commands that list a user's access keys and deactivate one of them."""
     return (
-        command("aws", "iam", "list-access-keys", "--user-name", one.name),
+        command("aws", "iam", "list-access-keys", "--user-name", user.name),
         "# with the ID of the key from this list: "
-        + command("aws", "iam", "update-access-key", "--user-name", one.name, "--status", "Inactive", "--access-key-id")
+        + command(
+            "aws", "iam", "update-access-key", "--user-name", user.name, "--status", "Inactive", "--access-key-id"
+        )
         + " ID",
     )
 
@@ -120,16 +124,16 @@ def deactivate_keys(one: AccountUser) -> tuple[str, ...]:
 )
 def users_old_keys(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each active access key that is at least `limits.rotated` days old."""
-    for one in scene.users:
-        for key in one.keys:
+    for user in scene.users:
+        for key in user.keys:
             if key.rotated is not None and scene.days(key.rotated) >= scene.limits.rotated:
                 yield Finding(
-                    subject=one.name,
+                    subject=user.name,
                     evidence=f"an active access key that is {scene.days(key.rotated)} days old",
                     remedy=(
                         "# a role is better than a key; otherwise create a new key, and then deactivate the old one:",
-                        command("aws", "iam", "create-access-key", "--user-name", one.name),
-                        *deactivate_keys(one),
+                        command("aws", "iam", "create-access-key", "--user-name", user.name),
+                        *deactivate_keys(user),
                     ),
                 )
 

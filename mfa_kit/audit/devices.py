@@ -45,13 +45,13 @@ def _not_applicable(scene: Scene) -> Iterator[NotApplicable]:
         yield NotApplicable("this computer created none of the devices")
 
 
-def _made_on(one: DeviceBackup) -> str:
+def _made_on(backup: DeviceBackup) -> str:
     """Return " from " and the computer that created the device of a backup, or "" if the ledger is not shared."""
-    return f" from {one.computer}" if one.computer else ""
+    return f" from {backup.computer}" if backup.computer else ""
 
 
-def _where(one: DeviceBackup) -> str:
-    return "any computer" if one.computer else "this computer"
+def _where(backup: DeviceBackup) -> str:
+    return "any computer" if backup.computer else "this computer"
 
 
 @audit_rule(
@@ -63,16 +63,20 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
     Only devices that were created on this computer, or on the computers that share the ledger, are checked.
     """
     yield from _not_applicable(scene)
-    for one in scene.snapshot.backups:
-        if not one.there:
-            where = f"its backup{_made_on(one)} is not at {one.file}" if one.file else "it was created without a backup"
+    for backup in scene.snapshot.backups:
+        if not backup.there:
+            where = (
+                f"its backup{_made_on(backup)} is not at {backup.file}"
+                if backup.file
+                else "it was created without a backup"
+            )
             yield Finding(
-                subject=one.serial,
-                evidence=f"{where}: if {one.user} loses the device, the secret cannot be restored",
+                subject=backup.serial,
+                evidence=f"{where}: if {backup.user} loses the device, the secret cannot be restored",
                 remedy=(
                     "# look for the backup in another folder: mfa-kit status --backup-dir DIR",
                     "# if it is nowhere, replace the device:",
-                    command("mfa-kit", "replace", one.user, "--with", "virtual"),
+                    command("mfa-kit", "replace", backup.user, "--with", "virtual"),
                 ),
             )
 
@@ -83,13 +87,13 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
 def backups_verified(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each backup that, according to the ledger, was never decrypted."""
     yield from _not_applicable(scene)
-    for one in scene.snapshot.backups:
-        if one.there and one.opened is None and one.file:
+    for backup in scene.snapshot.backups:
+        if backup.there and backup.opened is None and backup.file:
             yield Finding(
-                subject=one.serial,
-                evidence=f"its backup{_made_on(one)} was never decrypted on {_where(one)}, so it is unknown whether "
-                "the backup works",
-                remedy=(f"{IDENTITY} mfa-kit backup verify -i IDENTITY {shlex.quote(one.file)}",),
+                subject=backup.serial,
+                evidence=f"its backup{_made_on(backup)} was never decrypted on {_where(backup)}, so it is unknown "
+                "whether the backup works",
+                remedy=(f"{IDENTITY} mfa-kit backup verify -i IDENTITY {shlex.quote(backup.file)}",),
             )
 
 
@@ -97,12 +101,12 @@ def backups_verified(scene: Scene) -> Iterator[Observation]:
 def backups_drilled(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each backup that was neither made nor tested within the last `limits.drilled` days."""
     yield from _not_applicable(scene)
-    for one in scene.snapshot.backups:
-        since = max(one.made, one.drilled or one.made)
-        if one.there and one.file and scene.snapshot.at - since > scene.limits.drilled * DAY:
-            how = "not tested for" if one.drilled else "never tested in"
+    for backup in scene.snapshot.backups:
+        since = max(backup.made, backup.drilled or backup.made)
+        if backup.there and backup.file and scene.snapshot.at - since > scene.limits.drilled * DAY:
+            how = "not tested for" if backup.drilled else "never tested in"
             yield Finding(
-                subject=one.serial,
-                evidence=f"its backup{_made_on(one)} was {how} {scene.days(since)} days",
-                remedy=(f"{IDENTITY} mfa-kit backup drill -i IDENTITY {shlex.quote(one.file)}",),
+                subject=backup.serial,
+                evidence=f"its backup{_made_on(backup)} was {how} {scene.days(since)} days",
+                remedy=(f"{IDENTITY} mfa-kit backup drill -i IDENTITY {shlex.quote(backup.file)}",),
             )

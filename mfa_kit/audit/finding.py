@@ -134,9 +134,9 @@ class Scene:
     administered: "Mapping[str, Administration]"
     limits: Limits
 
-    def days(self, at: float) -> int:
-        """Return the number of whole days from the Unix time `at` to the snapshot."""
-        return int((self.snapshot.at - at) // DAY)
+    def days(self, time: float) -> int:
+        """Return the number of whole days from the Unix time `time` to the snapshot."""
+        return int((self.snapshot.at - time) // DAY)
 
 
 Observation = Finding | Unsure | NotApplicable | Remark
@@ -191,19 +191,19 @@ def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
     the rule yields a NotApplicable, the rule does not apply. Otherwise, the result is unknown if a subject could not be
     evaluated, or if a part that the rule needs could not be read.
     """
-    seen = list(rule.look(scene))
-    findings = tuple(each for each in seen if isinstance(each, Finding))
-    not_applicable = next((each for each in seen if isinstance(each, NotApplicable)), None)
+    observations = list(rule.look(scene))
+    findings = tuple(observation for observation in observations if isinstance(observation, Finding))
+    not_applicable = next((observation for observation in observations if isinstance(observation, NotApplicable)), None)
     if not_applicable is not None and not findings:
         return RuleAnswer(rule=rule, result=RuleResult.NOT_APPLICABLE, why=not_applicable.why)
-    unsure = [*(each for each in seen if isinstance(each, Unsure)), *_unread(rule, scene)]
+    unsure = [*(observation for observation in observations if isinstance(observation, Unsure)), *_unread(rule, scene)]
     without_findings = RuleResult.UNKNOWN if unsure else RuleResult.PASS
     return RuleAnswer(
         rule=rule,
         result=RuleResult.FAIL if findings else without_findings,
         findings=findings,
         unsure=tuple(unsure),
-        why=next((each.why for each in seen if isinstance(each, Remark)), ""),
+        why=next((observation.why for observation in observations if isinstance(observation, Remark)), ""),
     )
 
 

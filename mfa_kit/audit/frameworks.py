@@ -47,20 +47,20 @@ def choose_framework(name: str) -> Framework:
 
 def framework_rules(framework: Framework, rules: Iterable[AuditRule]) -> list[AuditRule]:
     """Return those of `rules` that check the controls of a framework."""
-    wanted = {rule for control in framework.controls for rule in control.rules}
-    return [rule for rule in rules if rule.id in wanted]
+    rule_ids = {rule for control in framework.controls for rule in control.rules}
+    return [rule for rule in rules if rule.id in rule_ids]
 
 
 def answer_controls(framework: Framework, answers: Sequence[RuleAnswer]) -> list[ControlAnswer]:
     """Return the verdict on each control of a framework, in the framework's order."""
-    found = {answer.rule.id: answer for answer in answers}
-    return [_answer(control, found) for control in framework.controls]
+    answers_by_rule = {answer.rule.id: answer for answer in answers}
+    return [_answer(control, answers_by_rule) for control in framework.controls]
 
 
-def _answer(control: Control, found: Mapping[str, RuleAnswer]) -> ControlAnswer:
+def _answer(control: Control, answers_by_rule: Mapping[str, RuleAnswer]) -> ControlAnswer:
     if not control.rules:
         return ControlAnswer(control=control, result=ControlResult.NOT_COVERED, why=control.gap)
-    answers = tuple(found[rule] for rule in control.rules)
+    answers = tuple(answers_by_rule[rule] for rule in control.rules)
     worst = min((answer.result for answer in answers), key=WORST.index)
     if worst in {RuleResult.PASS, RuleResult.NOT_APPLICABLE} and control.gap:
         return ControlAnswer(
@@ -71,8 +71,10 @@ def _answer(control: Control, found: Mapping[str, RuleAnswer]) -> ControlAnswer:
 
 
 def _accepted(answers: Iterable[RuleAnswer]) -> str:
-    entries = (one for answer in answers for one in answer.accepted)
-    return "; ".join(f"{one.owner} accepts {one.subject} until {one.until}: {one.reason}" for one in entries)
+    entries = (finding for answer in answers for finding in answer.accepted)
+    return "; ".join(
+        f"{finding.owner} accepts {finding.subject} until {finding.until}: {finding.reason}" for finding in entries
+    )
 
 
 def _why(answers: Iterable[RuleAnswer], result: RuleResult) -> str:

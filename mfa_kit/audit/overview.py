@@ -56,7 +56,7 @@ def overview_of(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> AuditOverv
         users=len(users),
         results={answer.rule.id: answer.result for answer in answers},
         failed=Counter(answer.rule.severity for answer in answers if answer.result is RuleResult.FAIL),
-        ways=Counter(one.sign_in_way for one in users if one.password),
+        ways=Counter(user.sign_in_way for user in users if user.password),
         holes=len(snapshot.holes),
         root=snapshot.root.verdict if snapshot.has_root else RootVerdict.NO_CREDENTIALS,
     )

@@ -56,9 +56,9 @@ def _answer(
 
 
 def _short(policy: AccountPasswordPolicy, least: int, whose: str) -> Iterator[str]:
-    what = "the minimum length is" if policy.custom else "no policy is set, and IAM's default minimum length is"
+    clause = "the minimum length is" if policy.custom else "no policy is set, and IAM's default minimum length is"
     if policy.length < least:
-        yield f"{what} {policy.length}: {whose} requires {least}"
+        yield f"{clause} {policy.length}: {whose} requires {least}"
 
 
 def _reused(policy: AccountPasswordPolicy, least: int, whose: str) -> Iterator[str]:
@@ -109,9 +109,9 @@ def _single_factor_users(scene: Scene) -> tuple[list[str], bool, bool]:
     The first is the names of those without MFA. The second is whether there may be more of them, because a part
     of the account could not be read. The third is whether any user has a console password.
     """
-    people = [one for one in scene.users if one.password]
-    unread = scene.snapshot.hole(Part.DETAILS, Part.REPORT) is not None or any(one.mfa is None for one in people)
-    return [one.name for one in people if one.mfa is False], unread, bool(people)
+    people = [user for user in scene.users if user.password]
+    unread = scene.snapshot.hole(Part.DETAILS, Part.REPORT) is not None or any(user.mfa is None for user in people)
+    return [user.name for user in people if user.mfa is False], unread, bool(people)
 
 
 def _set_policy(scene: Scene, policy: AccountPasswordPolicy | None) -> str:
@@ -181,10 +181,14 @@ CONTROL_RULES = (
     _control_rule("nist", "Passwords are long enough, without composition rules", _weak_by_nist),
     _control_rule("hub", "Passwords have at least 8 characters, and characters of four kinds", _weak_by_hub),
     _control_rule("pci", "Passwords have at least 12 characters, with letters and numbers", _weak_by_pci),
-    _control_rule("length-14", "Passwords have at least 14 characters", lambda one, _: _short(one, CIS_LENGTH, "CIS")),
-    _control_rule("reuse-24", "The last 24 passwords cannot be used again", lambda one, _: _reused(one, REUSE, "CIS")),
     _control_rule(
-        "reuse-4", "The last 4 passwords cannot be used again", lambda one, _: _reused(one, PCI_REUSE, "PCI DSS")
+        "length-14", "Passwords have at least 14 characters", lambda policy, _: _short(policy, CIS_LENGTH, "CIS")
+    ),
+    _control_rule(
+        "reuse-24", "The last 24 passwords cannot be used again", lambda policy, _: _reused(policy, REUSE, "CIS")
+    ),
+    _control_rule(
+        "reuse-4", "The last 4 passwords cannot be used again", lambda policy, _: _reused(policy, PCI_REUSE, "PCI DSS")
     ),
     _control_rule("expiry-90", "Passwords expire within 90 days", _does_not_expire),
     _control_rule("single-factor", "A password that is the only factor expires within 90 days", _single_factor),

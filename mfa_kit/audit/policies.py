@@ -24,7 +24,7 @@ def _kind(holder: Entity) -> str:
 
 
 def _named(holders: Sequence[Entity]) -> str:
-    return few([f"{_kind(one)} {one.name}" for one in holders])
+    return few([f"{_kind(holder)} {holder.name}" for holder in holders])
 
 
 def _detach(holder: Entity, arn: str) -> str:
@@ -35,7 +35,8 @@ def _detach(holder: Entity, arn: str) -> str:
 def _allows_everything(document: str) -> bool:
     """Return whether a policy has a statement that allows all actions on all resources without a condition."""
     return any(
-        one.allow and not one.lines and ALL & set(one.actions) and "*" in one.resources for one in statements(document)
+        statement.allow and not statement.lines and ALL & set(statement.actions) and "*" in statement.resources
+        for statement in statements(document)
     )
 
 
@@ -62,27 +63,27 @@ def policies_full(scene: Scene) -> Iterator[Observation]:
 def _full_managed(scene: Scene) -> Iterator[Finding]:
     """Yield a Finding for each managed policy of the account that allows everything."""
     account = f"::{scene.snapshot.account}:"
-    boundaries = {one.boundary for one in _holders(scene)}
+    boundaries = {holder.boundary for holder in _holders(scene)}
     for arn, text in scene.snapshot.policies.items():
         if account in arn and not _flawed(text) and _allows_everything(text):
-            held = [one for one in _holders(scene) if arn in one.attached]
-            if arn in boundaries and not held:  # a boundary grants nothing, so Security Hub's IAM.1 also ignores it
+            holders = [holder for holder in _holders(scene) if arn in holder.attached]
+            if arn in boundaries and not holders:  # a boundary grants nothing, so Security Hub's IAM.1 also ignores it
                 continue
-            yield _full_policy(arn, held)
+            yield _full_policy(arn, holders)
 
 
-def _full_policy(arn: str, held: Sequence[Entity]) -> Finding:
+def _full_policy(arn: str, holders: Sequence[Entity]) -> Finding:
     """Return the Finding for a managed policy that allows everything.
 
-    `held` has the users, groups and roles to which the policy is attached.
+    `holders` has the users, groups and roles to which the policy is attached.
     """
-    where = f"attached to {_named(held)}" if held else "attached to no one"
+    where = f"attached to {_named(holders)}" if holders else "attached to no one"
     return Finding(
         subject=arn,
         evidence=f"allows every action on every resource; {where}",
         remedy=(
             "# write a policy that allows only what is needed (administrators: AdministratorAccess); then:",
-            *(_detach(one, arn) for one in held),
+            *(_detach(holder, arn) for holder in holders),
             command("aws", "iam", "delete-policy", "--policy-arn", arn),
         ),
     )
@@ -151,7 +152,7 @@ def roles_support(scene: Scene) -> Iterator[Observation]:
     snapshot = scene.snapshot
     if snapshot.hole(Part.DETAILS) or any(_has_support(role) for role in snapshot.roles):
         return
-    others = [one for one in _holders(scene) if _has_support(one)]
+    others = [holder for holder in _holders(scene) if _has_support(holder)]
     instead = f" or {_named(others)}" if others else ""
     yield Finding(
         subject=snapshot.account,
@@ -173,20 +174,22 @@ def _has_support(holder: Entity) -> bool:
 )
 def certificates_expired(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each server certificate in IAM that has expired."""
-    found = scene.snapshot.certificates
-    if found is None:
+    certificates = scene.snapshot.certificates
+    if certificates is None:
         if scene.snapshot.hole(Part.CERTIFICATES) is None:
             yield Unsure("server certificates", OLDER)
         return
-    if not found:
+    if not certificates:
         yield NotApplicable("IAM stores no server certificate")
-    unknown = [each.name for each in found if each.expires is None]
+    unknown = [certificate.name for certificate in certificates if certificate.expires is None]
     if unknown:
         yield Remark(f"IAM reports no expiry for {few(unknown)}")
-    for each in found:
-        if each.expires is not None and each.expires <= scene.snapshot.at:
+    for certificate in certificates:
+        if certificate.expires is not None and certificate.expires <= scene.snapshot.at:
             yield Finding(
-                subject=each.arn,
-                evidence=f"expired on {(iso_time(each.expires) or '')[:10]}",
-                remedy=(command("aws", "iam", "delete-server-certificate", "--server-certificate-name", each.name),),
+                subject=certificate.arn,
+                evidence=f"expired on {(iso_time(certificate.expires) or '')[:10]}",
+                remedy=(
+                    command("aws", "iam", "delete-server-certificate", "--server-certificate-name", certificate.name),
+                ),
             )

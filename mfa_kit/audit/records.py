@@ -54,22 +54,24 @@ def finding_id(account: str, rule: str, key: str, *, number: int = 0) -> str:
 
 
 def finding_records(
-    snapshot: Snapshot, answers: Sequence[RuleAnswer], seen: Mapping[str, float]
+    snapshot: Snapshot, answers: Sequence[RuleAnswer], first_seen: Mapping[str, float]
 ) -> list[FindingRecord]:
     """Return a record for each finding, accepted finding and unknown subject, and one for each rule without these.
 
-    `seen` has the Unix time when each finding was first seen, by ID.
+    `first_seen` has the Unix time when each finding was first seen, by ID.
     """
     resources = _Resources(snapshot)
-    return [record for answer in answers for record in _records(snapshot, answer, seen, resources)]
+    return [record for answer in answers for record in _records(snapshot, answer, first_seen, resources)]
 
 
 def _records(
-    snapshot: Snapshot, answer: RuleAnswer, seen: Mapping[str, float], resources: "_Resources"
+    snapshot: Snapshot, answer: RuleAnswer, first_seen: Mapping[str, float], resources: "_Resources"
 ) -> Iterator[FindingRecord]:
-    rows = [(RuleResult.FAIL, each.subject, each.arn, each.evidence, each.remedy) for each in answer.findings]
-    rows += [(RuleResult.UNKNOWN, each.subject, each.arn, each.why, ()) for each in answer.unsure]
-    rows += [(RuleResult.ACCEPTED, each.subject, each.arn, each.sentence, ()) for each in answer.accepted]
+    rows = [
+        (RuleResult.FAIL, finding.subject, finding.arn, finding.evidence, finding.remedy) for finding in answer.findings
+    ]
+    rows += [(RuleResult.UNKNOWN, unsure.subject, unsure.arn, unsure.why, ()) for unsure in answer.unsure]
+    rows += [(RuleResult.ACCEPTED, finding.subject, finding.arn, finding.sentence, ()) for finding in answer.accepted]
     counts = Counter[str]()
     for result, subject, arn, evidence, remedy in rows or [(answer.result, "", "", answer.why, ())]:
         key = arn or subject
@@ -87,7 +89,7 @@ def _records(
             evidence=evidence,
             remedy=remedy,
             references=answer.references,
-            first_seen=seen.get(number),
+            first_seen=first_seen.get(number),
             last_seen=snapshot.at,
         )
 
@@ -98,7 +100,9 @@ class _Resources:
     def __init__(self, snapshot: Snapshot) -> None:
         self._account = f"arn:{snapshot.partition}:iam::{snapshot.account}:root"
         entities: tuple[Entity, ...] = (*snapshot.roles, *snapshot.groups, *snapshot.users)
-        self._named = {(one.arn.rpartition(":")[2].partition("/")[0], one.name): one.arn for one in entities}
+        self._named = {
+            (entity.arn.rpartition(":")[2].partition("/")[0], entity.name): entity.arn for entity in entities
+        }
 
     def arn(self, rule: AuditRule, subject: str) -> str:
         """Return the ARN of a rule's subject. If the subject has no ARN, return the ARN of the account's root user."""
@@ -148,16 +152,19 @@ class Before:
         """
         if self.past is None or self.now is None or self.past.rules != self.now.rules:
             return []
-        return [(str(one), self.past.failed.get(one, 0), self.now.failed.get(one, 0)) for one in Severity]
+        return [
+            (str(severity), self.past.failed.get(severity, 0), self.now.failed.get(severity, 0))
+            for severity in Severity
+        ]
 
 
-def figures(answers: Sequence[RuleAnswer], *, at: float) -> PastAudit:
+def figures(answers: Sequence[RuleAnswer], *, time: float) -> PastAudit:
     """Return a PastAudit: the number of rules by result, and the number of failed rules by severity.
 
-    `at` is the Unix time of the audit.
+    `time` is the Unix time of the audit.
     """
     return PastAudit(
-        at=at,
+        at=time,
         results=Counter(str(answer.result) for answer in answers),
         failed=Counter(str(answer.rule.severity) for answer in answers if answer.result is RuleResult.FAIL),
         rules=tuple(sorted(answer.rule.id for answer in answers)),
@@ -170,7 +177,7 @@ def record_audit(
     answers: Sequence[RuleAnswer],
     records: Sequence[FindingRecord],
     *,
-    at: float,
+    time: float,
 ) -> None:
     """Record an audit in the ledger.
 
@@ -182,7 +189,9 @@ def record_audit(
     evaluated = {answer.rule.id for answer in answers if answer.result is not RuleResult.UNKNOWN and not answer.unsure}
     history.add(
         account,
-        figures(answers, at=at),
+        figures(answers, time=time),
         opened={number: rule for number, rule in now.items() if number not in known},
-        closed={number: found.rule for number, found in known.items() if found.rule in evaluated and number not in now},
+        closed={
+            number: finding.rule for number, finding in known.items() if finding.rule in evaluated and number not in now
+        },
     )

@@ -29,16 +29,16 @@ def groups_enforcement(scene: Scene) -> Iterator[Observation]:
     if not any(members.values()) and not scene.snapshot.hole(Part.DETAILS, Part.REPORT):
         yield NotApplicable("no group has a user with a console password")
     for name, users in members.items():
-        demanded = {one.name: one.demands_mfa for one in users}
+        demanded = {user.name: user.demands_mfa for user in users}
         free = [user for user, demands in demanded.items() if demands is False]
         if free:
             yield Finding(
                 subject=name,
                 evidence=f"{len(free)} of {len(users)} console users are not required to use MFA: {few(free)}",
-                remedy=_enforce(name, user_paths=any(one.has_path for one in users)),
+                remedy=_enforce(name, user_paths=any(user.has_path for user in users)),
             )
         elif None in demanded.values():
-            unknown = [one for one in users if demanded[one.name] is None]
+            unknown = [user for user in users if demanded[user.name] is None]
             yield Unsure(name, f"whether its policies require MFA is unknown: {_why_unknown(unknown)}")
 
 
@@ -47,17 +47,17 @@ def _why_unknown(users: Sequence[AccountUser]) -> str:
 
     Either a policy could not be read, or the result depends on a condition that cannot be evaluated.
     """
-    gaps = [one.policies.why for one in users if one.policies.why]
+    gaps = [user.policies.why for user in users if user.policies.why]
     return gaps[0] if gaps else "it depends on a condition that cannot be evaluated"
 
 
 def _console_members(scene: Scene) -> dict[str, list[AccountUser]]:
     """Return the users with a console password, by group name. The list of a group may be empty."""
     members: dict[str, list[AccountUser]] = {group.name: [] for group in scene.snapshot.groups}
-    for one in scene.users:
-        if one.password:
-            for name in one.user.groups:
-                members.setdefault(name, []).append(one)
+    for user in scene.users:
+        if user.password:
+            for name in user.user.groups:
+                members.setdefault(name, []).append(user)
     return members
 
 
@@ -83,13 +83,13 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
     AWS services that may assume the role are ignored.
     """
     account = scene.snapshot.account
-    seen = False
+    is_applicable = False
     for role in scene.snapshot.roles:
         if flaw := trust_flaw(role):
-            seen = True
+            is_applicable = True
             yield Unsure(role.name, flaw)
         with_mfa = _people(role, account, mfa=True)
-        seen = seen or bool(with_mfa)
+        is_applicable = is_applicable or bool(with_mfa)
         without = _people(role, account, mfa=False)
         if without:
             yield Finding(
@@ -103,7 +103,7 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
                     + " --policy-document file://trust.json",
                 ),
             )
-    if not seen and not scene.snapshot.hole(Part.DETAILS):
+    if not is_applicable and not scene.snapshot.hole(Part.DETAILS):
         yield NotApplicable("no role can be assumed by users of this account")
 
 
@@ -113,8 +113,8 @@ def _people(role: Entity, account: str, *, mfa: bool) -> set[str]:
     `mfa` says whether they assume it with MFA or without.
     """
     contexts = (WITH_MFA,) if mfa else (PLAIN_KEYS, NO_MFA)
-    found = {who for context in contexts for who in principals_let_in(trust_text(role), context)}
-    return {name for kind, name in found if kind == "AWS" and _is_of_people(name, account)}
+    principals = {who for context in contexts for who in principals_let_in(trust_text(role), context)}
+    return {name for kind, name in principals if kind == "AWS" and _is_of_people(name, account)}
 
 
 def _is_of_people(principal: str, account: str) -> bool:
@@ -161,11 +161,11 @@ def _program_keys_in_use(scene: Scene) -> Iterator[tuple[str, AccessKey]]:
 
     Yield a pair: the user's name and the key.
     """
-    for one in scene.users:
-        if one.credentials is not None and not one.password:
-            for key in one.keys:
+    for user in scene.users:
+        if user.credentials is not None and not user.password:
+            for key in user.keys:
                 if key.used is not None and scene.days(key.used) < scene.limits.unused:
-                    yield one.name, key
+                    yield user.name, key
 
 
 def _is_for_ec2(role: Entity) -> bool:

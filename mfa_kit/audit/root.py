@@ -102,7 +102,7 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
         yield NotApplicable(why)
         return
     own = scene.snapshot.root.devices
-    virtual = [each.serial for each in scene.snapshot.virtual if each.user == REPORTED_ROOT]
+    virtual = [device.serial for device in scene.snapshot.virtual if device.user == REPORTED_ROOT]
     key = "Assign MFA device: a security key"
     remedy = (IN_CONSOLE.format(f"{key}; then remove the virtual one"),)
     match _has_mfa(scene):
@@ -111,7 +111,7 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
         case False:
             yield Finding(subject=SUBJECT, evidence="root has no MFA device", remedy=(IN_CONSOLE.format(key),))
         case True if own is not None:
-            if not {each.type for each in own} & {DeviceType.FIDO2, DeviceType.HARDWARE_TOTP}:
+            if not {device.type for device in own} & {DeviceType.FIDO2, DeviceType.HARDWARE_TOTP}:
                 yield Finding(subject=SUBJECT, evidence="all of root's MFA devices are virtual", remedy=remedy)
         case True if virtual:
             yield Finding(
@@ -135,12 +135,12 @@ def root_keys(scene: Scene) -> Iterator[Observation]:
     In GovCloud, root cannot sign in, but AWS Support can create access keys for root (CIS AWS Foundations Benchmark,
     "Ensure no 'root' user account access key exists").
     """
-    there = _has_keys(scene)
-    if not scene.snapshot.has_root and there is False:
+    has_keys = _has_keys(scene)
+    if not scene.snapshot.has_root and has_keys is False:
         yield NotApplicable("root users in this partition cannot sign in, and this root user has no access keys")
-    elif there is None:
+    elif has_keys is None:
         yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
-    elif there:
+    elif has_keys:
         yield Finding(
             subject=SUBJECT,
             evidence="root has access keys, which are neither limited by policies nor protected by MFA",
@@ -167,11 +167,11 @@ def root_use(scene: Scene) -> Iterator[Observation]:
         yield Unsure(SUBJECT, "the credential report could not be read or has no row for root")
         return
     uses = [("password", row.password_used), *(("access key", key.used) for key in row.keys)]
-    for what, at in uses:
-        if at is not None and scene.days(at) < scene.limits.root_used:
+    for credential, time in uses:
+        if time is not None and scene.days(time) < scene.limits.root_used:
             yield Finding(
                 subject=SUBJECT,
-                evidence=f"root's {what} was used {scene.days(at)} days ago",
+                evidence=f"root's {credential} was used {scene.days(time)} days ago",
                 remedy=("# do not use root; to create an administrator to use instead: mfa-kit policy onboard",),
             )
 

@@ -15,37 +15,37 @@ UNTOLD = "the MFA devices of this user could not be read"
 UNJUDGED = "it depends on a condition that cannot be evaluated"
 
 
-def _signs_in(one: AccountUser) -> bool:
-    return one.password or bool(one.keys)
+def _signs_in(user: AccountUser) -> bool:
+    return user.password or bool(user.keys)
 
 
 def _admins(scene: Scene) -> Iterator[AccountUser | Unsure]:
     """Yield each administrator who can sign in or call AWS, and an Unsure for each user who may be an administrator."""
-    for one in scene.users:
-        if one.credentials is None or _signs_in(one):
-            if one.admin:
-                yield one
-            elif one.admin is None:
-                yield Unsure(one.name, f"whether this user is an administrator is unknown: {_doubt(one)}")
+    for user in scene.users:
+        if user.credentials is None or _signs_in(user):
+            if user.admin:
+                yield user
+            elif user.admin is None:
+                yield Unsure(user.name, f"whether this user is an administrator is unknown: {_doubt(user)}")
 
 
-def _doubt(one: AccountUser) -> str:
+def _doubt(user: AccountUser) -> str:
     """Return why it is unknown whether a user is an administrator."""
-    return one.policies.why or (f"{one.administration.how}: {UNJUDGED}" if one.administration.how else UNJUDGED)
+    return user.policies.why or (f"{user.administration.how}: {UNJUDGED}" if user.administration.how else UNJUDGED)
 
 
-def _how(one: AccountUser) -> str:
+def _how(user: AccountUser) -> str:
     """Return how a user can become an administrator, as the end of a sentence, or "" if there is nothing to say."""
-    return f"; {one.administration.how}" if one.administration.how else ""
+    return f"; {user.administration.how}" if user.administration.how else ""
 
 
-def _enroll(one: AccountUser) -> tuple[str, ...]:
-    return (command("mfa-kit", "enroll", one.name, "--with", "virtual"),)
+def _enroll(user: AccountUser) -> tuple[str, ...]:
+    return (command("mfa-kit", "enroll", user.name, "--with", "virtual"),)
 
 
-def _add(one: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
+def _add(user: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
     """Return the command that adds a device. Without --add, a user who already has a device would be skipped."""
-    return (command("mfa-kit", "enroll", one.name, "--with", kind, "--add"),)
+    return (command("mfa-kit", "enroll", user.name, "--with", kind, "--add"),)
 
 
 @audit_rule(
@@ -56,9 +56,9 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
     snapshot = scene.snapshot
     if snapshot.hole(Part.DETAILS):  # an unread page may contain an administrator
         return
-    if any(one.admin for one in scene.users):
+    if any(user.admin for user in scene.users):
         return
-    doubts = [_doubt(one) for one in scene.users if one.admin is None]
+    doubts = [_doubt(user) for user in scene.users if user.admin is None]
     for role in snapshot.roles:
         admin, why = _lets_people_administer(role, scene)
         if admin:
@@ -95,14 +95,16 @@ def _lets_people_administer(role: Entity, scene: Scene) -> tuple[bool | None, st
 )
 def admins_mfa(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each administrator without an MFA device, and an Unsure where that is unknown."""
-    for one in _admins(scene):
-        if isinstance(one, Unsure):
-            yield one
-        elif one.mfa is None:
-            yield Unsure(one.name, UNTOLD)
-        elif not one.mfa:
+    for admin in _admins(scene):
+        if isinstance(admin, Unsure):
+            yield admin
+        elif admin.mfa is None:
+            yield Unsure(admin.name, UNTOLD)
+        elif not admin.mfa:
             yield Finding(
-                subject=one.name, evidence=f"an administrator without an MFA device{_how(one)}", remedy=_enroll(one)
+                subject=admin.name,
+                evidence=f"an administrator without an MFA device{_how(admin)}",
+                remedy=_enroll(admin),
             )
 
 
@@ -118,20 +120,20 @@ def admins_phishing(scene: Scene) -> Iterator[Observation]:
     A key without a certification in IAM passes with a Remark, because it may be a synced passkey.
     """
     plain = []
-    for one in _admins(scene):
-        if isinstance(one, Unsure):
-            yield one
-        elif DeviceType.FIDO2 in one.types:
-            if not any(scene.snapshot.certified.get(each.serial) for each in one.devices):
-                plain.append(one.name)
-        elif not one.complete:
-            yield Unsure(one.name, UNTOLD)
+    for admin in _admins(scene):
+        if isinstance(admin, Unsure):
+            yield admin
+        elif DeviceType.FIDO2 in admin.types:
+            if not any(scene.snapshot.certified.get(device.serial) for device in admin.devices):
+                plain.append(admin.name)
+        elif not admin.complete:
+            yield Unsure(admin.name, UNTOLD)
         else:
-            kinds = ", ".join(sorted(one.types)) or "none"
+            kinds = ", ".join(sorted(admin.types)) or "none"
             yield Finding(
-                subject=one.name,
-                evidence=f"an administrator without a security key or passkey; has: {kinds}{_how(one)}",
-                remedy=_add(one, "fido2"),
+                subject=admin.name,
+                evidence=f"an administrator without a security key or passkey; has: {kinds}{_how(admin)}",
+                remedy=_add(admin, "fido2"),
             )
     if plain:
         yield Remark(f"IAM lists no certification for the keys of {few(plain)}: they may be synced passkeys")
@@ -140,21 +142,21 @@ def admins_phishing(scene: Scene) -> Iterator[Observation]:
 @audit_rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)
 def admins_spare(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each administrator with fewer than two devices, and an Unsure where that is unknown."""
-    for one in _admins(scene):
-        if isinstance(one, Unsure):
-            yield one
-        elif not one.complete and len(one.devices) < 2:  # noqa: PLR2004 - a second device
-            yield Unsure(one.name, UNTOLD)
-        elif len(one.devices) < 2:  # noqa: PLR2004
-            held = (
-                f"only one device, {one.devices[0].serial}: its loss would lock the user out"
-                if one.devices
+    for admin in _admins(scene):
+        if isinstance(admin, Unsure):
+            yield admin
+        elif not admin.complete and len(admin.devices) < 2:  # noqa: PLR2004 - a second device
+            yield Unsure(admin.name, UNTOLD)
+        elif len(admin.devices) < 2:  # noqa: PLR2004
+            description = (
+                f"only one device, {admin.devices[0].serial}: its loss would lock the user out"
+                if admin.devices
                 else "no device"
             )
             yield Finding(
-                subject=one.name,
-                evidence=f"an administrator with {held}{_how(one)}",
-                remedy=_add(one, "fido2"),
+                subject=admin.name,
+                evidence=f"an administrator with {description}{_how(admin)}",
+                remedy=_add(admin, "fido2"),
             )
 
 
@@ -169,13 +171,13 @@ def users_mfa(scene: Scene) -> Iterator[Observation]:
 
     Yield an Unsure for each user who is not in the credential report, or whose devices are unknown.
     """
-    for one in scene.users:
-        if one.credentials is None and scene.snapshot.report:
-            yield Unsure(one.name, "created after the credential report, so the report does not have this user")
-        elif one.password and one.mfa is None:
-            yield Unsure(one.name, UNTOLD)
-        elif one.password and not one.mfa:
-            yield Finding(subject=one.name, evidence="a console password and no MFA device", remedy=_enroll(one))
+    for user in scene.users:
+        if user.credentials is None and scene.snapshot.report:
+            yield Unsure(user.name, "created after the credential report, so the report does not have this user")
+        elif user.password and user.mfa is None:
+            yield Unsure(user.name, UNTOLD)
+        elif user.password and not user.mfa:
+            yield Finding(subject=user.name, evidence="a console password and no MFA device", remedy=_enroll(user))
 
 
 @audit_rule(
@@ -186,15 +188,15 @@ def users_mfa(scene: Scene) -> Iterator[Observation]:
 )
 def users_sms(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user whose only MFA device is a phone number, and an Unsure where that is unknown."""
-    for one in scene.users:
-        if one.types == {DeviceType.SMS}:
+    for user in scene.users:
+        if user.types == {DeviceType.SMS}:
             yield Finding(
-                subject=one.name,
+                subject=user.name,
                 evidence="the only MFA device is a phone number: AWS no longer supports MFA by text message",
-                remedy=_add(one),
+                remedy=_add(user),
             )
-        elif one.credentials is not None and one.mfa is not False and not one.devices:
-            yield Unsure(one.name, UNTOLD)
+        elif user.credentials is not None and user.mfa is not False and not user.devices:
+            yield Unsure(user.name, UNTOLD)
 
 
 @audit_rule(
@@ -205,15 +207,15 @@ def users_fido_keys(scene: Scene) -> Iterator[Observation]:
 
     STS accepts only codes. Yield an Unsure where the devices are unknown.
     """
-    for one in scene.users:
-        if one.keys and one.types == {DeviceType.FIDO2}:
+    for user in scene.users:
+        if user.keys and user.types == {DeviceType.FIDO2}:
             yield Finding(
-                subject=one.name,
+                subject=user.name,
                 evidence="active access keys, and only security keys as devices: STS accepts only codes",
-                remedy=_add(one),
+                remedy=_add(user),
             )
-        elif one.keys and one.mfa is not False and not one.devices:
-            yield Unsure(one.name, UNTOLD)
+        elif user.keys and user.mfa is not False and not user.devices:
+            yield Unsure(user.name, UNTOLD)
 
 
 @audit_rule(
@@ -227,13 +229,13 @@ def users_service(scene: Scene) -> Iterator[Observation]:
 
     A user whose access keys were used and who has never signed in counts as a program.
     """
-    for one in scene.users:
-        row = one.credentials
-        if row and row.password and row.password_used is None and any(key.used for key in one.keys):
+    for user in scene.users:
+        row = user.credentials
+        if row and row.password and row.password_used is None and any(key.used for key in user.keys):
             yield Finding(
-                subject=one.name,
+                subject=user.name,
                 evidence="access keys are in use, and the console password was never used: a program with a password",
-                remedy=(command("aws", "iam", "delete-login-profile", "--user-name", one.name),),
+                remedy=(command("aws", "iam", "delete-login-profile", "--user-name", user.name),),
             )
 
 
@@ -245,21 +247,21 @@ def users_service(scene: Scene) -> Iterator[Observation]:
 )
 def users_direct(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user with a policy of their own, inline or attached."""
-    for one in scene.users:
-        named = [*one.user.inline, *(arn.rpartition("/")[2] for arn in one.user.attached)]
+    for user in scene.users:
+        named = [*user.user.inline, *(arn.rpartition("/")[2] for arn in user.user.attached)]
         if named:
             yield Finding(
-                subject=one.name,
+                subject=user.name,
                 evidence=f"policies attached directly to the user: {', '.join(named)}",
                 remedy=(
                     "# add the user to a group that has these policies, then:",
                     *(
-                        command("aws", "iam", "delete-user-policy", "--user-name", one.name, "--policy-name", name)
-                        for name in one.user.inline
+                        command("aws", "iam", "delete-user-policy", "--user-name", user.name, "--policy-name", name)
+                        for name in user.user.inline
                     ),
                     *(
-                        command("aws", "iam", "detach-user-policy", "--user-name", one.name, "--policy-arn", arn)
-                        for arn in one.user.attached
+                        command("aws", "iam", "detach-user-policy", "--user-name", user.name, "--policy-arn", arn)
+                        for arn in user.user.attached
                     ),
                 ),
             )
@@ -275,14 +277,14 @@ def users_groupless(scene: Scene) -> Iterator[Observation]:
     """Yield a Finding for each user who is in no group."""
     if not scene.users and not scene.snapshot.hole(Part.DETAILS):
         yield NotApplicable("there are no users")
-    for one in scene.users:
-        if not one.user.groups:
+    for user in scene.users:
+        if not user.user.groups:
             yield Finding(
-                subject=one.name,
+                subject=user.name,
                 evidence="in no group, so group policies do not apply to this user",
                 remedy=(
                     "# GROUP is the group of the user's team: "
-                    + command("aws", "iam", "add-user-to-group", "--user-name", one.name, "--group-name")
+                    + command("aws", "iam", "add-user-to-group", "--user-name", user.name, "--group-name")
                     + " GROUP",
                 ),
             )

@@ -33,7 +33,7 @@ def add(
     *,
     uri_of: Callable[[Seed, Backup], KeyUri],
     user: str | None,
-    wanted: str | None,
+    device_name: str | None,
     run: str,
     caller: Caller,
     desk: Desk,
@@ -42,18 +42,18 @@ def add(
     """Ask for a code from the device, then write the secret in the picture as an encrypted backup. Return the backup.
 
     `uri_of` returns the key URI with the device's own label, because the label in the picture may be any text from an
-    app. A dry run neither asks nor writes. The device belongs to `user`, or to root if `user` is None. `wanted` is the
-    name or ARN of the device, or None. `run` is the run ID of the backup if the journal has no run for the device.
+    app. A dry run neither asks nor writes. The device belongs to `user`, or to root if `user` is None. `device_name` is
+    the name or ARN of the device, or None. `run` is the run ID of the backup if the journal has no run for the device.
     Raise UsageFault if the picture belongs to another account, or if the device already has a backup.
     """
     for note in picture.notes:
         desk.progress.alert(f"note: {note}")
     _check_account(picture.label, caller)
-    entry = None if user is None else _entry(user, wanted, picture, run=run, caller=caller, desk=desk)
+    entry = None if user is None else _entry(user, device_name, picture, run=run, caller=caller, desk=desk)
     if entry:
         backup = desk.vault.new(caller.account, entry.intent.user, entry.intent.name, run=entry.run)
     else:
-        backup = desk.vault.new(caller.account, ROOT, _root_device(wanted, picture), run=run)
+        backup = desk.vault.new(caller.account, ROOT, _root_device(device_name, picture), run=run)
     if not desk.dry:
         person.say(f"type the code that the phone now shows for {backup.device} of {backup.user}")
         prove(picture.created.seed, typed=1, now=desk.inventory.now, interaction=person, instead=INSTEAD)
@@ -72,24 +72,26 @@ def _check_account(label: str, caller: Caller) -> None:
         )
 
 
-def _root_device(wanted: str | None, picture: DevicePicture) -> str:
+def _root_device(device_name: str | None, picture: DevicePicture) -> str:
     """Return the name of the root user's device. Raise UsageFault for an invalid name."""
-    name = wanted or device_and_account(picture.label)[0] or ROOT_DEVICE
+    name = device_name or device_and_account(picture.label)[0] or ROOT_DEVICE
     if not DEVICE_NAME.fullmatch(name):
         raise UsageFault(f"{name!r} is not the name of an MFA device", "give its name: --mfa-device NAME")
     return name
 
 
-def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, caller: Caller, desk: Desk) -> Entry:
+def _entry(
+    user: str, device_name: str | None, picture: DevicePicture, *, run: str, caller: Caller, desk: Desk
+) -> Entry:
     """Return the device's journal entry, or a new entry if the journal has none.
 
     Raise UsageFault if the device already has a backup.
     """
     name = resolve_user(user, caller=caller, inventory=desk.inventory)
-    devices = [each for each in desk.inventory.devices(name) if each.type is DeviceType.VIRTUAL]
-    device = choose_device(name, wanted, devices=devices)
-    found = recorded_entry(device, name, caller=caller, desk=desk)
-    if found and (path := desk.vault.find(found)):
+    devices = [device for device in desk.inventory.devices(name) if device.type is DeviceType.VIRTUAL]
+    device = choose_device(name, device_name, devices=devices)
+    entry = recorded_entry(device, name, caller=caller, desk=desk)
+    if entry and (path := desk.vault.find(entry)):
         raise UsageFault(
             f"{device.serial} already has a backup: {path}",
             f"check it: mfa-kit backup verify {quote(path)} -i IDENTITY",
@@ -97,9 +99,9 @@ def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, c
     intent = intent_of(device.serial, user=name, account=caller.account, partition=caller.partition)
     if intent.name != (labeled := device_and_account(picture.label)[0] or picture.label):
         desk.progress.alert(f"warning: the label says {labeled!a}, but the device is {intent.name}")
-    if found and (ours := desk.journal.find(device.serial, run=found.run)):
+    if entry and (ours := desk.journal.find(device.serial, run=entry.run)):
         return ours
-    return Entry(run=found.run if found else run, intent=intent, purpose=Purpose.ADD, reached=Reached.CONFIRMED)
+    return Entry(run=entry.run if entry else run, intent=intent, purpose=Purpose.ADD, reached=Reached.CONFIRMED)
 
 
 def choose_account(labels: Sequence[str], *, of: int, which: str, person: Interaction) -> int:

@@ -104,10 +104,10 @@ def judge_typed(seed: Seed, *, now: Callable[[], float], interaction: Interactio
         typed = interaction.ask_code("code, or Enter to skip", instead=INSTEAD)
         if not typed:
             return Drill.SKIPPED
-        found = otp.diagnose(typed, seed, at=now(), within=WITHIN)
-        if not isinstance(found, Mistake):
+        diagnosis = otp.diagnose(typed, seed, time=now(), within=WITHIN)
+        if not isinstance(diagnosis, Mistake):
             return Drill.PROVED
-        interaction.say(f"{found.what}: {found.hint}")
+        interaction.say(f"{diagnosis.what}: {diagnosis.hint}")
         wrong += not isinstance(otp.digits(typed), Mistake)
     return Drill.DIFFERS
 
@@ -127,17 +127,17 @@ class KeyDrill:
 
         The result is SKIPPED if no plugged-in key has the device's credential.
         """
-        at = self.now()
-        shown = self.code_of(intent, at)
+        now = self.now()
+        shown = self.code_of(intent, now)
         if shown is None:
             return Drilled(file=opened.file, result=Drill.SKIPPED, fault=NO_KEY)
-        right = next(otp.codes(opened.created.seed, range(otp.step(at), otp.step(at) + 1)))
+        right = next(otp.codes(opened.created.seed, range(otp.step(now), otp.step(now) + 1)))
         return Drilled(file=opened.file, result=Drill.PROVED if shown == right else Drill.DIFFERS)
 
 
 def exit_code_of(drilled: Iterable[Drilled]) -> int:
     """Return 5 if a backup is in a wrong place, 0 if at least one backup passed and none differed, else 1."""
-    results = {each.result for each in drilled}
+    results = {drilled_backup.result for drilled_backup in drilled}
     if Drill.WRONG_PLACE in results:
         return WrongPlace.exit_code
     return 0 if Drill.PROVED in results and Drill.DIFFERS not in results else 1

@@ -32,8 +32,8 @@ def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[K
         if seal.until is None:
             current.setdefault(seal.backup, {})[seal.recipient] = None
     return [
-        KnownRecipients(backup=each, recipients=tuple(current[each.name]) if each.name in current else None)
-        for each in backups
+        KnownRecipients(backup=backup, recipients=tuple(current[backup.name]) if backup.name in current else None)
+        for backup in backups
     ]
 
 
@@ -65,9 +65,9 @@ def find_exposed(
         if seal.recipient == recipient:
             opened_by_it.setdefault(seal.backup, []).append(seal)
     return [
-        _exposed(each, opened_by_it.get(each.name, []))
-        for each in backups
-        if each.name not in gone and (each.name in opened_by_it or each.name not in known)
+        _exposed(backup, opened_by_it.get(backup.name, []))
+        for backup in backups
+        if backup.name not in gone and (backup.name in opened_by_it or backup.name not in known)
     ]
 
 
@@ -166,13 +166,16 @@ class OnRecord:
     begun: frozenset[str]
 
     @classmethod
-    def of(cls, known: Iterable[KnownRecipients], wanted: Iterable[str], *, given: Iterable[str | None]) -> "OnRecord":
-        """Return the OnRecord for the backups in `known`. `wanted` has the new recipients.
+    def of(
+        cls, known: Iterable[KnownRecipients], new_recipients: Iterable[str], *, own_recipients: Iterable[str | None]
+    ) -> "OnRecord":
+        """Return the OnRecord for the backups in `known`.
 
-        `given` has the recipients that belong to the given identities (private keys); None means an unknown recipient.
+        `own_recipients` has the recipients that belong to the given identities (private keys). None means an unknown
+        recipient.
         """
-        new, ours = frozenset(wanted), frozenset(each for each in given if each)
-        recipients_of = {each.backup.name: frozenset(each.recipients or ()) for each in known}
+        new, ours = frozenset(new_recipients), frozenset(recipient for recipient in own_recipients if recipient)
+        recipients_of = {entry.backup.name: frozenset(entry.recipients or ()) for entry in known}
         return cls(
             done=frozenset(name for name, recipients in recipients_of.items() if recipients == new),
             begun=frozenset(
@@ -251,22 +254,24 @@ class Rekeying:
 
     def over(
         self,
-        found: Sequence[Backup],
+        backups: Sequence[Backup],
         *,
-        each: Callable[[Callable[[Backup], RekeyResult], Iterable[Backup]], Iterator[RekeyResult]],
+        run_each: Callable[[Callable[[Backup], RekeyResult], Iterable[Backup]], Iterator[RekeyResult]],
         stoppable: Callable[[], AbstractContextManager[object]],
         counted: Callable[[Sequence[Backup]], Iterable[Backup]],
     ) -> None:
         """Re-encrypt all these backups. After Ctrl-C, start no further backup.
 
         The backups in progress are then finished and recorded, and KeyboardInterrupt is raised. `stoppable` returns the
-        context manager in which Ctrl-C has this effect. `each` calls a function for every backup, in threads, and
+        context manager in which Ctrl-C has this effect. `run_each` calls a function for every backup, in threads, and
         yields the results as they arrive. `counted` yields the backups while it shows progress.
         """
         try:
             with stoppable():
                 # Not strict, because after Ctrl-C there are fewer results than backups.
-                for _, (backup, result) in zip(counted(found), each(self._act, self._recorded(found)), strict=False):
+                for _, (backup, result) in zip(
+                    counted(backups), run_each(self._act, self._recorded(backups)), strict=False
+                ):
                     self._take(backup, result)
         except BaseException:  # backups without a result may be re-encrypted already, so their records stay
             self._unsettled.intersection_update(backup.name for backup, _ in self.done.failed)
@@ -274,16 +279,16 @@ class Rekeying:
         finally:
             self._write_record()
             self.records.withdraw_sealed(self._unsettled)
-        if self.done.finished < len(found):
+        if self.done.finished < len(backups):
             raise KeyboardInterrupt
 
     def _act(self, backup: Backup) -> RekeyResult:
         return rekey_one(backup, resealer=self.resealer, on_record=self.on_record)
 
-    def _recorded(self, found: Sequence[Backup]) -> Iterator[Backup]:
+    def _recorded(self, backups: Sequence[Backup]) -> Iterator[Backup]:
         """Yield the backups. Before each batch, record that the new recipients can decrypt the backups of the batch."""
-        rest = iter(found)
-        while batch := list(islice(rest, BATCH)):
+        remaining_backups = iter(backups)
+        while batch := list(islice(remaining_backups, BATCH)):
             names = [backup.name for backup in batch]
             self._unsettled.update(names)
             self.records.record_sealed(names, self.resealer.recipients())

@@ -86,11 +86,11 @@ class Group:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the custodians, in the order in which they decrypt."""
-        return tuple(each.name for each in self.custodians)
+        return tuple(custodian.name for custodian in self.custodians)
 
     def key_of(self, name: str) -> str:
         """Return the public key of a custodian."""
-        return next(each.key for each in self.custodians if each.name == name)
+        return next(custodian.key for custodian in self.custodians if custodian.name == name)
 
     def sets(self) -> list[CustodianSet]:
         """Return all sets with as many custodians as the threshold. A file's name shows the order: `set-01-a-b.age`."""
@@ -113,18 +113,20 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _check_keys(custodians: Sequence[Custodian]) -> None:
     owners: dict[str, str] = {}
-    for each in custodians:
-        if (other := owners.setdefault(each.key, each.name)) != each.name:
+    for custodian in custodians:
+        if (other := owners.setdefault(custodian.key, custodian.name)) != custodian.name:
             raise UsageFault(
-                f"{other} and {each.name} have the same key, so one person could act as two custodians",
+                f"{other} and {custodian.name} have the same key, so one person could act as two custodians",
                 "give each custodian a key of their own",
             )
 
 
 def set_of_file(name: str, sets: Sequence[CustodianSet]) -> CustodianSet | None:
     """Return the set whose number is in a file name, such as `set-01` in `for-bob-set-01.age`, or None."""
-    found = re.search(r"set-(\d+)", name, re.ASCII)
-    return next((each for each in sets if found and each.file.startswith(f"set-{found[1]}-")), None)
+    match = re.search(r"set-(\d+)", name, re.ASCII)
+    return next(
+        (custodian_set for custodian_set in sets if match and custodian_set.file.startswith(f"set-{match[1]}-")), None
+    )
 
 
 FILE = "manifest.json"
@@ -169,11 +171,13 @@ class Manifest:
             "recipient": self.recipient,
             "made": iso_time(self.made),
             "threshold": self.group.threshold,
-            "custodians": [_written(each) for each in self.group.custodians],
-            "former": [_written(each) for each in self.former],
+            "custodians": [_written(custodian) for custodian in self.group.custodians],
+            "former": [_written(custodian) for custodian in self.former],
             "replaces": self.replaces,
             **confirmation,
-            "files": [{"file": each.file, "custodians": each.names} for each in self.group.sets()],
+            "files": [
+                {"file": custodian_set.file, "custodians": custodian_set.names} for custodian_set in self.group.sets()
+            ],
         }
 
 
@@ -195,17 +199,17 @@ def parse_manifest(text: bytes, *, where: str) -> Manifest:
     The fingerprints and the list of files must match the other values, from which they can be computed.
     """
     try:
-        whole = object_of(read_json(text))
-        found = Manifest(
-            recipient=_text(whole["recipient"]),
-            made=checked_time(datetime.fromisoformat(_text(whole["made"])).timestamp()),
-            group=Group(_number(whole["threshold"]), _custodians(whole["custodians"])),
-            former=_custodians(whole["former"]),
-            replaces=None if whole["replaces"] is None else _text(whole["replaces"]),
-            hmac=None if whole["version"] == 1 else _hmac(whole["hmac"]),
+        document = object_of(read_json(text))
+        manifest = Manifest(
+            recipient=_text(document["recipient"]),
+            made=checked_time(datetime.fromisoformat(_text(document["made"])).timestamp()),
+            group=Group(_number(document["threshold"]), _custodians(document["custodians"])),
+            former=_custodians(document["former"]),
+            replaces=None if document["replaces"] is None else _text(document["replaces"]),
+            hmac=None if document["version"] == 1 else _hmac(document["hmac"]),
         )
-        if object_of(read_json(found.text())) == whole:
-            return found
+        if object_of(read_json(manifest.text())) == document:
+            return manifest
     except (KeyError, TypeError, ValueError, OverflowError, UsageFault):
         pass
     raise IntegrityFault(f"{where} is damaged, or another version of mfa-kit made it", "use another copy of the folder")

@@ -25,14 +25,14 @@ class Tested:
 
 def concerned(known: Iterable[KnownRecipients], recipient: str) -> list[KnownRecipients]:
     """Return the backups that are encrypted to a recipient, and those for which no recipient is on record."""
-    return [each for each in known if each.recipients is None or recipient in each.recipients]
+    return [entry for entry in known if entry.recipients is None or recipient in entry.recipients]
 
 
 def check_users(users: Iterable[str], known: Iterable[KnownRecipients]) -> None:
     """Raise UsageFault for a user without a backup, because the drill would pass without comparing the user's codes."""
-    there = {each.backup.user.lower() for each in known}
+    users_with_backups = {entry.backup.user.lower() for entry in known}
     for user in users:
-        if user.lower() not in there:
+        if user.lower() not in users_with_backups:
             raise UsageFault(
                 f"no backup of {user} is encrypted to this identity, so there is nothing to compare with a phone",
                 "name a user who has such a backup (see mfa-kit backup recipients): --phone USER",
@@ -50,14 +50,14 @@ def drill_backups(
     A backup whose recipients are not on record is skipped if the identity cannot decrypt it. `code_fault` says why
     the codes of a backup are wrong, or returns None.
     """
-    for each in known:
+    for entry in known:
         try:
-            opened = open_backup(each.backup.path)
+            opened = open_backup(entry.backup.path)
         except IntegrityFault as fault:
-            if each.recipients is not None or not isinstance(fault, OthersSeal):
-                yield Tested(each.backup.path, str(fault))
+            if entry.recipients is not None or not isinstance(fault, OthersSeal):
+                yield Tested(entry.backup.path, str(fault))
             continue
-        yield Tested(each.backup.path, code_fault(opened))
+        yield Tested(entry.backup.path, code_fault(opened))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

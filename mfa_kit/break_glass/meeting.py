@@ -47,7 +47,7 @@ class Meeting(Generic[K, V]):
                 f"this identity belongs to none of the custodians {', '.join(self.manifest.group.names)}",
                 "present the identity of a custodian",
             )
-        names = [each.name for each in owners if each in self.manifest.group.custodians]
+        names = [owner.name for owner in owners if owner in self.manifest.group.custodians]
         if not names:
             raise UsageFault(
                 f"this identity belongs to {owners[0].name}, who was removed from the custodians",
@@ -66,11 +66,13 @@ class Meeting(Generic[K, V]):
 
         The file of each set is tried only once. If none of the files can be decrypted, raise the error of the last one.
         """
-        for each in self.sets:
-            if each not in self._tried and self._missing(each) == 0:
-                self._tried.append(each)
+        for custodian_set in self.sets:
+            if custodian_set not in self._tried and self._missing(custodian_set) == 0:
+                self._tried.append(custodian_set)
                 try:
-                    return self.open_set(each, {name: self.here[name] for name in each.names}), each.names
+                    return self.open_set(
+                        custodian_set, {name: self.here[name] for name in custodian_set.names}
+                    ), custodian_set.names
                 except IntegrityFault:  # another set may have a good file
                     if len(self._tried) == len(self.sets):
                         raise
@@ -79,10 +81,12 @@ class Meeting(Generic[K, V]):
     @property
     def missing(self) -> int:
         """The smallest number of custodians who must still come."""
-        return min((self._missing(each) for each in self.sets if each not in self._tried), default=0)
+        return min(
+            (self._missing(custodian_set) for custodian_set in self.sets if custodian_set not in self._tried), default=0
+        )
 
-    def _missing(self, each: CustodianSet) -> int:
-        return len(set(each.names) - self.here.keys())
+    def _missing(self, custodian_set: CustodianSet) -> int:
+        return len(set(custodian_set.names) - self.here.keys())
 
 
 def hold(
@@ -102,8 +106,8 @@ def hold(
         if opened := meeting.identity():
             return opened
     while True:
-        here = ", ".join(meeting.here) or "nobody"
-        person.say(f"present: {here}; needed: {meeting.missing} more; to stop, press Enter")
+        present_names = ", ".join(meeting.here) or "nobody"
+        person.say(f"present: {present_names}; needed: {meeting.missing} more; to stop, press Enter")
         typed = person.ask_code("identity file of the next custodian", instead=INSTEAD)
         if not typed:
             raise Declined(

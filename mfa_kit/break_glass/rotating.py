@@ -28,9 +28,9 @@ def plan_rotation(known: Iterable[KnownRecipients], *, old: str, new: str) -> Ro
     """
     groups: defaultdict[tuple[str, ...], list[KnownRecipients]] = defaultdict(list)
     unknown: list[Backup] = []
-    for each in known:
-        if each.recipients is None:
-            unknown.append(each.backup)
-        elif old in each.recipients:
-            groups[(*sorted({*each.recipients} - {old, new}), new)].append(each)
+    for entry in known:
+        if entry.recipients is None:
+            unknown.append(entry.backup)
+        elif old in entry.recipients:
+            groups[(*sorted({*entry.recipients} - {old, new}), new)].append(entry)
     return Rotation(groups, unknown)

@@ -29,20 +29,20 @@ def show_codes(seed: Seed, device: str, *, now: Callable[[], float], person: Int
     shown: str | None = None
     try:
         while shown is None:
-            at = otp.step(now())
-            person.show(_page(seed, device, at), instead=INSTEAD)
-            found = person.ask_unless("press Enter to clear the screen", partial(_is_over, at, now), instead=INSTEAD)
-            shown = found if isinstance(found, str) else None
+            step = otp.step(now())
+            person.show(_page(seed, device, step), instead=INSTEAD)
+            answer = person.ask_unless("press Enter to clear the screen", partial(_is_over, step, now), instead=INSTEAD)
+            shown = answer if isinstance(answer, str) else None
     finally:
         person.clear()
 
 
-def _is_over(at: int, now: Callable[[], float]) -> bool | None:
+def _is_over(step: int, now: Callable[[], float]) -> bool | None:
     """Return True if a time step is over, else None."""
-    return True if otp.step(now()) != at else None
+    return True if otp.step(now()) != step else None
 
 
-def _page(seed: Seed, device: str, at: int) -> Secret[str]:
+def _page(seed: Seed, device: str, step: int) -> Secret[str]:
     """Return the text with the codes of a time step and of the one after it."""
     # A single expression, because a traceback could show a code that is in a local variable.
-    return Secret(f"{device}\n" + HALF.sub(r"\1 ", "\n".join(otp.codes(seed, range(at, at + 2)))))
+    return Secret(f"{device}\n" + HALF.sub(r"\1 ", "\n".join(otp.codes(seed, range(step, step + 2)))))

@@ -41,7 +41,9 @@ def last(records: Iterable[Record], recipient: str, *actions: GlassAction) -> Re
 
     `records` are in the order of time.
     """
-    return next((each for each in _backward(records) if each.recipient == recipient and each.action in actions), None)
+    return next(
+        (record for record in _backward(records) if record.recipient == recipient and record.action in actions), None
+    )
 
 
 def _backward(records: Iterable[Record]) -> Sequence[Record]:
@@ -50,19 +52,19 @@ def _backward(records: Iterable[Record]) -> Sequence[Record]:
 
 def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[str]:
     """Return one sentence for each task that is due for a break-glass identity. `now` is in Unix seconds."""
-    found = []
+    tasks = []
     if opened := last(records, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED):
-        found.append(
+        tasks.append(
             f"rotate the identity, because {HANDLED[opened.action]} on {iso_time(opened.at)[:10]}: break-glass rotate"
         )
     if manifest.replaces and not last(records, manifest.recipient, GlassAction.ROTATED):
-        found.append("finish the rotation: break-glass rotate")
+        tasks.append("finish the rotation: break-glass rotate")
     drilled = last(records, manifest.recipient, GlassAction.DRILLED)
     if drilled is None or drilled.at < now - DRILL_EVERY:
-        found.append(f"hold a drill, because none passed in the last {DRILL_EVERY / DAY:.0f} days: break-glass drill")
+        tasks.append(f"hold a drill, because none passed in the last {DRILL_EVERY / DAY:.0f} days: break-glass drill")
     elif (sealed := last(records, manifest.recipient, GlassAction.SEALED)) and drilled.at < sealed.at:
-        found.append("hold a drill, because the custodians changed after the last drill: break-glass drill")
-    return found
+        tasks.append("hold a drill, because the custodians changed after the last drill: break-glass drill")
+    return tasks
 
 
 def identities_in_use(records: Sequence[Record], users: Mapping[str, Collection[str]]) -> tuple[GlassUse, ...]:
@@ -70,22 +72,22 @@ def identities_in_use(records: Sequence[Record], users: Mapping[str, Collection[
 
     `users` maps a public key to the names of the users whose own copies are encrypted to it.
     """
-    found: dict[str, GlassUse] = {}
-    for each in records:
-        if each.action is GlassAction.SEALED:
-            first = found.get(each.recipient)
-            found[each.recipient] = GlassUse(
-                recipient=each.recipient,
-                threshold=each.threshold,
+    uses_by_recipient: dict[str, GlassUse] = {}
+    for record in records:
+        if record.action is GlassAction.SEALED:
+            first = uses_by_recipient.get(record.recipient)
+            uses_by_recipient[record.recipient] = GlassUse(
+                recipient=record.recipient,
+                threshold=record.threshold,
                 custodians=tuple(
                     GlassKey(name=name, key=key, users=tuple(sorted(users.get(key, ()))))
-                    for name, key in each.custodians.items()
+                    for name, key in record.custodians.items()
                 ),
-                made=first.made if first else each.at,
-                drilled=_after(each.at, _time(last(records, each.recipient, GlassAction.DRILLED))),
-                opened=_time(last(records, each.recipient, GlassAction.OPENED, GlassAction.PASSED)),
+                made=first.made if first else record.at,
+                drilled=_after(record.at, _time(last(records, record.recipient, GlassAction.DRILLED))),
+                opened=_time(last(records, record.recipient, GlassAction.OPENED, GlassAction.PASSED)),
             )
-    return tuple(found.values())
+    return tuple(uses_by_recipient.values())
 
 
 def _after(sealed: float, drilled: float | None) -> float | None:

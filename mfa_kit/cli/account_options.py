@@ -136,8 +136,8 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
         verb: Any = parse_choice
         for option in reversed(added):
             verb = option(verb)
-        found: F = verb
-        return found
+        command: F = verb
+        return command
 
     return add
 
@@ -191,9 +191,10 @@ def choose(values: Mapping[str, Any], *, role: str | None) -> AccountsChoice | N
     """
     file, org = values.get("in_file"), values.get("in_org")
     if not file and not org:
-        if given := next((option for name, option in NAMES.items() if values.get(name)), None):
+        if misplaced_option := next((option for name, option in NAMES.items() if values.get(name)), None):
             raise UsageFault(
-                f"{given} can be used only with several accounts", "add --org or --accounts FILE, or omit the option"
+                f"{misplaced_option} can be used only with several accounts",
+                "add --org or --accounts FILE, or omit the option",
             )
         return None
     _check_together(values)

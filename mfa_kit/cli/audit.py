@@ -89,7 +89,7 @@ def audit(
     mfa-kit changes nothing in the account. If mfa-kit cannot read the data for a rule, the rule does not pass.
     """
     chosen = choose_framework(framework) if framework else None
-    wanted = _wanted_rules(rules, chosen, output)
+    selected_rules = _wanted_rules(rules, chosen, output)
     limits = audit_limits(advice, drilled_within, max_session)
     baselined = wiring.audit_history.open_baseline(baseline, ALL_RULES)
     source = wiring.audit.SnapshotSource(
@@ -97,17 +97,17 @@ def audit(
         max_age=max_age,
         backup_dir=backup_dir,
         central_root=True,
-        sessions_of=lambda one: max_session is not None and one.password,
+        sessions_of=lambda user: max_session is not None and user.password,
     )
     with wiring.audit.open_snapshot(settings, source) as (snapshot, live):
-        answers = audit_snapshot(snapshot, wanted, limits)
+        answers = audit_snapshot(snapshot, selected_rules, limits)
     past = (
         wiring.audit_history.compare_with_ledger(settings, snapshot, answers)
         if live
         else wiring.audit_history.NOTHING_BEFORE
     )
     accepted = entries_about(snapshot.account, baselined)
-    answers = apply_baseline(answers, accepted, at=snapshot.at)
+    answers = apply_baseline(answers, accepted, time=snapshot.at)
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
     for entry in unused_entries(answers, accepted):

@@ -69,7 +69,7 @@ def _asff(record: FindingRecord, region: str) -> dict[str, object]:
     first = record.last_seen if record.first_seen is None else record.first_seen
     product = f"arn:{record.partition}:securityhub:{region}:{record.account}:product/{record.account}/default"
     failed = record.result in {RuleResult.FAIL, RuleResult.UNKNOWN}
-    found: dict[str, object] = {
+    finding: dict[str, object] = {
         "SchemaVersion": SCHEMA_VERSION,
         "Id": f"mfa-kit/{record.account}/{record.rule.id}/{record.id}",
         "ProductArn": product,
@@ -94,8 +94,8 @@ def _asff(record: FindingRecord, region: str) -> dict[str, object]:
         "RecordState": "ACTIVE",
     }
     if record.remedy:
-        found["Remediation"] = {"Recommendation": {"Text": _cut("\n".join(record.remedy), REMEDY)}}
-    return found
+        finding["Remediation"] = {"Recommendation": {"Text": _cut("\n".join(record.remedy), REMEDY)}}
+    return finding
 
 
 def _resource(record: FindingRecord, region: str) -> dict[str, str]:

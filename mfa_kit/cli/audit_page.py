@@ -38,7 +38,7 @@ def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before
         *_coverage(account_users(snapshot)),
         *_first(answers),
         "<h2>All checks</h2>",
-        *(line for one in answers for line in _details(one)),
+        *(line for answer in answers for line in _details(answer)),
     ]
     return html_page(f"Sign-in audit of account {account}", body)
 
@@ -50,18 +50,18 @@ def _made(snapshot: Snapshot) -> str:
 
 
 def _lead(answers: Sequence[RuleAnswer]) -> str:
-    count = Counter(one.result for one in answers)
-    failed = [one.rule.severity for one in answers if one.result is RuleResult.FAIL]
+    count = Counter(answer.result for answer in answers)
+    failed = [answer.rule.severity for answer in answers if answer.result is RuleResult.FAIL]
     applied = len(answers) - count[RuleResult.NOT_APPLICABLE]
-    said = [f"<b>{count[RuleResult.PASS]} of {applied} checks passed</b>"]
+    phrases = [f"<b>{count[RuleResult.PASS]} of {applied} checks passed</b>"]
     if failed:
         worst = min(failed, key=lambda severity: severity.rank)
-        said.append(f"{len(failed)} failed ({failed.count(worst)} {worst})")
+        phrases.append(f"{len(failed)} failed ({failed.count(worst)} {worst})")
     if count[RuleResult.ACCEPTED]:
-        said.append(f"{count[RuleResult.ACCEPTED]} accepted")
+        phrases.append(f"{count[RuleResult.ACCEPTED]} accepted")
     if count[RuleResult.UNKNOWN]:
-        said.append(f"{count[RuleResult.UNKNOWN]} could not be evaluated and did not pass")
-    return ", ".join(said)
+        phrases.append(f"{count[RuleResult.UNKNOWN]} could not be evaluated and did not pass")
+    return ", ".join(phrases)
 
 
 def _holes(snapshot: Snapshot) -> Iterator[str]:
@@ -74,12 +74,12 @@ def _holes(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _by_result(answers: Sequence[RuleAnswer]) -> list[Bar]:
-    counts = Counter(one.result for one in answers)
+    counts = Counter(answer.result for answer in answers)
     return [Bar(f"{counts[result]} {result}", counts[result], TONES[result]) for result in RuleResult]
 
 
 def _by_severity(answers: Sequence[RuleAnswer]) -> str:
-    counts = Counter(one.rule.severity for one in answers if one.result is RuleResult.FAIL)
+    counts = Counter(answer.rule.severity for answer in answers if answer.result is RuleResult.FAIL)
     bars = [Bar(severity, counts[severity], TONES[severity], str(counts[severity])) for severity in Severity]
     return bar_chart(bars, full=max(counts.values(), default=0))
 
@@ -101,7 +101,7 @@ def _changes(before: Before) -> Iterator[str]:
 
 def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
     """Yield the HTML of the chart that shows how users with a console password sign in."""
-    ways = Counter(one.sign_in_way for one in everybody if one.password)
+    ways = Counter(user.sign_in_way for user in everybody if user.password)
     total = sum(ways.values())
     yield "<h2>How users sign in</h2>"
     if not total:
@@ -114,44 +114,46 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
 
 def _first(answers: Sequence[RuleAnswer]) -> Iterator[str]:
     """Yield the HTML of a table of the rules that failed, worst first. If no rule failed, yield nothing."""
-    failed = [one for one in answers if one.result is RuleResult.FAIL]
+    failed = [answer for answer in answers if answer.result is RuleResult.FAIL]
     if failed:
         yield "<h2>What to fix, worst first</h2>"
         yield html_table(
             ("Severity", "Check", "Fails for"),
-            [(audit_mark(one.rule.severity), html_words(one.rule.title), _names(one)) for one in failed],
+            [(audit_mark(answer.rule.severity), html_words(answer.rule.title), _names(answer)) for answer in failed],
         )
 
 
-def _names(one: RuleAnswer) -> str:
-    subjects = list(dict.fromkeys(each.subject for each in one.findings))
+def _names(answer: RuleAnswer) -> str:
+    subjects = list(dict.fromkeys(finding.subject for finding in answer.findings))
     more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
     return ", ".join(map(html_words, subjects[:SHOWN])) + more
 
 
-def _details(one: RuleAnswer) -> Iterator[str]:
-    references = f" · {html_text(', '.join(one.references))}" if one.references else ""
-    failed, severity = one.result is RuleResult.FAIL, one.rule.severity
+def _details(answer: RuleAnswer) -> Iterator[str]:
+    references = f" · {html_text(', '.join(answer.references))}" if answer.references else ""
+    failed, severity = answer.result is RuleResult.FAIL, answer.rule.severity
     severe = audit_mark(severity) if failed else f'<span class="soft">{severity}</span>'
-    yield f"<details><summary>{audit_mark(one.result)} {severe} {html_words(one.rule.title)}</summary>"
-    yield f'<p class="soft">{html_text(one.rule.id)}{references}</p>'
-    if one.why:
-        yield f"<p>{html_words(one.why)}</p>"
-    if one.findings or one.unsure or one.accepted:
+    yield f"<details><summary>{audit_mark(answer.result)} {severe} {html_words(answer.rule.title)}</summary>"
+    yield f'<p class="soft">{html_text(answer.rule.id)}{references}</p>'
+    if answer.why:
+        yield f"<p>{html_words(answer.why)}</p>"
+    if answer.findings or answer.unsure or answer.accepted:
         yield "<ul>"
-        for finding in one.findings:
+        for finding in answer.findings:
             remedy = "\n".join(html_words(line) for line in finding.remedy)
             yield f"<li><b>{html_words(finding.subject)}</b>: {html_words(finding.evidence)}<pre>{remedy}</pre></li>"
-        for unsure in one.unsure:
+        for unsure in answer.unsure:
             yield f"<li><b>{html_words(unsure.subject)}</b>: {html_words(unsure.why)}</li>"
-        yield from _accepted(one)
+        yield from _accepted(answer)
         yield "</ul>"
     yield "</details>"
 
 
-def _accepted(one: RuleAnswer) -> Iterator[str]:
+def _accepted(answer: RuleAnswer) -> Iterator[str]:
     """Yield an HTML list item for each finding that a baseline accepts."""
-    for each in one.accepted:
-        until = f"accepted by {html_words(each.owner)} until {html_text(each.until)}: {html_words(each.reason)}"
-        yield f"<li><b>{html_words(each.subject)}</b>: {html_words(each.evidence)}"
+    for finding in answer.accepted:
+        until = (
+            f"accepted by {html_words(finding.owner)} until {html_text(finding.until)}: {html_words(finding.reason)}"
+        )
+        yield f"<li><b>{html_words(finding.subject)}</b>: {html_words(finding.evidence)}"
         yield f'<br><span class="soft">{until}</span></li>'

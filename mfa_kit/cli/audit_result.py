@@ -69,6 +69,8 @@ def _print_paragraph(answer: RuleAnswer, output: Output, names: int) -> None:
         output.prose(f"    {finding.subject}: {finding.evidence}")
         output.prose(*(f"      {line}" for line in finding.remedy))
     output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure))
-    for each in answer.accepted:
-        output.prose(f"    {each.subject}: {each.evidence}")
-        output.prose(f"      # {each.owner} accepts this until {each.until}: {each.reason}")
+    for accepted_finding in answer.accepted:
+        output.prose(f"    {accepted_finding.subject}: {accepted_finding.evidence}")
+        output.prose(
+            f"      # {accepted_finding.owner} accepts this until {accepted_finding.until}: {accepted_finding.reason}"
+        )

@@ -54,7 +54,7 @@ def paint(text: str) -> str:
 
 def paint_columns(lines: Sequence[str]) -> list[str]:
     """Return the lines of a table with colors. The first line has the names of the columns, above their cells."""
-    starts = [found.start() for found in CELL.finditer(lines[0]) if found[0].lower() in COLUMNS]
+    starts = [match.start() for match in CELL.finditer(lines[0]) if match[0].lower() in COLUMNS]
     colored = [lines[0]]
     for line in lines[1:]:
         for start in reversed(starts):

@@ -22,9 +22,10 @@ def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
     its virtual devices.
     """
     with find_progress(plain=given().plain, quiet=given().quiet).showing("checking"):
-        found = list(wiring.doctor.diagnose_computer(read_settings))
+        diagnoses = list(wiring.doctor.diagnose_computer(read_settings))
     rows = [
-        {"check": each.what, "state": each.health, "found": each.found, "hint": each.hint or None} for each in found
+        {"check": diagnosis.what, "state": diagnosis.health, "found": diagnosis.found, "hint": diagnosis.hint or None}
+        for diagnosis in diagnoses
     ]
     output.many("doctor", rows, empty="")
-    return int(any(each.health is wiring.diagnosis.Health.BAD for each in found))
+    return int(any(diagnosis.health is wiring.diagnosis.Health.BAD for diagnosis in diagnoses))

@@ -84,8 +84,8 @@ def enroll(
     )
     vault = sealing.vault(settings, alone=method_options.backup_alone)
     with asked_at(settings, page=page, browser=not no_browser, user=user, calls=recipe.call_user) as place:
-        wanted = Wish(user=user, method=recipe.method, name=name, path=path, add=add)
-        return _enroll(wanted, method_options, vault, place=place, output=output)
+        wish = Wish(user=user, method=recipe.method, name=name, path=path, add=add)
+        return _enroll(wish, method_options, vault, place=place, output=output)
 
 
 def _enroll(
@@ -245,16 +245,16 @@ def _row(outcome: Outcome) -> ResultRow:
             assert_never(outcome)
 
 
-def _registered_cells(found: Registered) -> dict[str, Cell]:
+def _registered_cells(registered_key: Registered) -> dict[str, Cell]:
     """Return the additional cells for a security key.
 
     They have what IAM reports about the key, the requirements of the key policy that the key does not meet, and
     warnings.
     """
     return {
-        "since": iso_time(found.since),
-        "certifications": found.levels,
-        "policy_lacks": found.missing,
+        "since": iso_time(registered_key.since),
+        "certifications": registered_key.levels,
+        "policy_lacks": registered_key.missing,
         "joined_by": JOINED,
-        "warnings": found.warnings,
+        "warnings": registered_key.warnings,
     }

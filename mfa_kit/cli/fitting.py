@@ -50,7 +50,9 @@ def fitted_rows(rows: Sequence[Mapping[str, str]], names: Sequence[str], width: 
     """
     cells = [[heading(name) for name in names], *([shorter(row[name]) for name in names] for row in rows)]
     columns = list(zip(*cells, strict=True))
-    widths = _widths([max(map(len, column)) for column in columns], [max(map(_word, each)) for each in columns], width)
+    widths = _widths(
+        [max(map(len, column)) for column in columns], [max(map(_word, column)) for column in columns], width
+    )
     return [_lines(row, widths) for row in cells]
 
 
@@ -65,9 +67,9 @@ def shorter(cell: str) -> str:
     If the cell is an ARN, return the name of the resource. If the cell is a path, return the file name. Otherwise leave
     out the seconds of times, and all but the start of each SHA-256 or age recipient.
     """
-    whole = ARN.fullmatch(cell)
-    for pattern, kept in SHORTER if whole else SHORTER[2:]:
-        cell = pattern.sub(kept, cell)
+    arn = ARN.fullmatch(cell)
+    for pattern, replacement in SHORTER if arn else SHORTER[2:]:
+        cell = pattern.sub(replacement, cell)
     return PATH.sub(r"\1", cell) if PATH.fullmatch(cell) else cell
 
 
@@ -86,7 +88,7 @@ def hanging(line: str, width: int) -> list[str]:
     indent, room = line[: len(line) - len(line.lstrip())], max(width - len(line) + len(line.lstrip()) - 2, LEAST)
     prose, command = _parted(line.strip())
     lines = [*(wrapped(prose, room) if prose else ()), *(_continued(command, room) if command else ())]
-    return [indent + lines[0], *(f"{indent}  {each}" for each in lines[1:])]
+    return [indent + lines[0], *(f"{indent}  {continuation}" for continuation in lines[1:])]
 
 
 def labeled(label: str, text: str, width: int, *, short: bool = False) -> list[str]:
@@ -107,8 +109,8 @@ def labeled(label: str, text: str, width: int, *, short: bool = False) -> list[s
         if short:
             prose = ARN.sub(lambda arn: RESOURCE.sub(r"\1", arn[1]), prose)
         lines = [*(wrapped(prose, room) if prose else ()), *(_continued(command, room) if command else ())]
-    rest = [" " * start + line for line in (lines if below else lines[1:])]
-    return [(label if below else label + lines[0]).rstrip(), *rest]
+    continuations = [" " * start + line for line in (lines if below else lines[1:])]
+    return [(label if below else label + lines[0]).rstrip(), *continuations]
 
 
 def window_width(stream: TextIO) -> int:
@@ -146,16 +148,19 @@ def _widths(widest: Sequence[int], words: Sequence[int], width: int) -> list[int
     `widest` has the width of each column's widest cell, and `words` the width of each column's longest word.
     """
     widths, room = [*widest], width - len(GAP) * (len(widest) - 1)
-    prose, least_of_all = [min(PROSE, each) for each in widest], [min(LEAST, each) for each in widest]
+    prose, least_of_all = (
+        [min(PROSE, column_width) for column_width in widest],
+        [min(LEAST, column_width) for column_width in widest],
+    )
     for least in ([*map(max, words, prose)], prose, least_of_all):
         while sum(widths) > room:
-            spare = [at for at, each in enumerate(widths) if each > least[at]]
+            spare = [index for index, column_width in enumerate(widths) if column_width > least[index]]
             if not spare:
                 break
-            widths[max(spare, key=lambda at: widths[at])] -= 1
+            widths[max(spare, key=lambda index: widths[index])] -= 1
     return widths
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    cells = [_Cell(width=each, break_on_hyphens=False).wrap(cell) for cell, each in zip(row, widths, strict=True)]
+    cells = [_Cell(width=width, break_on_hyphens=False).wrap(cell) for cell, width in zip(row, widths, strict=True)]
     return [GAP.join(map(str.ljust, line, widths)).rstrip() for line in zip_longest(*cells, fillvalue="")] or [""]

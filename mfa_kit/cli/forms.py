@@ -127,4 +127,4 @@ def _text(value: Cell) -> str:
         case str() | int() | float():
             return one_line(str(value))
         case _:
-            return ", ".join(_text(each) for each in value)
+            return ", ".join(_text(entry) for entry in value)

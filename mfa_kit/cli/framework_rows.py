@@ -50,7 +50,7 @@ def framework_row(framework: Framework) -> ResultRow:
 
 def control_row(answer: ControlAnswer) -> ResultRow:
     """Return the row of a control: its verdict, and the rules that check it."""
-    subjects = dict.fromkeys(finding.subject for one in answer.answers for finding in one.findings)
+    subjects = dict.fromkeys(finding.subject for rule_answer in answer.answers for finding in rule_answer.findings)
     return {
         "control": answer.control.id,
         "result": answer.result,
@@ -78,7 +78,7 @@ def _print_paragraph(answer: ControlAnswer, output: Output, names: int) -> None:
     output.titled([word, f"{answer.control.id:<{names}}"], answer.control.title, painted=(word,))
     if answer.why:
         output.prose(f"    ({answer.why})")
-    for one in answer.answers:
-        for finding in one.findings:
+    for rule_answer in answer.answers:
+        for finding in rule_answer.findings:
             output.prose(f"    {finding.subject}: {finding.evidence}")
-        output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in one.unsure))
+        output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in rule_answer.unsure))

@@ -15,7 +15,7 @@ def letter_text(letter: Letter) -> str:
     """Return a letter as text, wrapped at 76 columns. Titles, facts, commands and long words are not broken."""
     blocks = [
         _underlined(letter.title, "="),
-        *(_wrapped(each) for each in letter.paragraphs),
+        *(_wrapped(paragraph) for paragraph in letter.paragraphs),
         *(["\n".join(_facts(letter))] if letter.facts else []),
         *(block for section in letter.sections for block in _section(section)),
     ]
@@ -24,9 +24,9 @@ def letter_text(letter: Letter) -> str:
 
 def _section(section: LetterSection) -> Iterator[str]:
     yield _underlined(section.title, "-")
-    yield from (_wrapped(each) for each in section.paragraphs)
+    yield from (_wrapped(paragraph) for paragraph in section.paragraphs)
     steps = [
-        "\n".join([_wrapped(step.text, f"{number:>2}. "), *(COMMAND + one_line(each) for each in step.commands)])
+        "\n".join([_wrapped(step.text, f"{number:>2}. "), *(COMMAND + one_line(command) for command in step.commands)])
         for number, step in enumerate(section.steps, 1)
     ]
     if steps:

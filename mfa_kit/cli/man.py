@@ -34,9 +34,9 @@ def _pages(command: click.Command, parent: click.Context | None, name: str) -> I
     title = context.command_path.replace(" ", "-")
     yield title, _page(command, context, children)
     for child in children:
-        found = command.get_command(context, child) if isinstance(command, click.Group) else None
-        if found:
-            yield from _pages(found, context, child)
+        subcommand = command.get_command(context, child) if isinstance(command, click.Group) else None
+        if subcommand:
+            yield from _pages(subcommand, context, child)
 
 
 def _page(command: click.Command, context: click.Context, children: list[str]) -> str:
@@ -74,9 +74,9 @@ def _options(options: Sequence[click.Parameter], context: click.Context) -> Iter
 def _text(text: str) -> Iterator[str]:
     r"""Yield a help text as lines of roff. As in the help, a paragraph that starts with \b keeps its line breaks."""
     for paragraph in re.split(r"\n\s*\n", text.strip()):
-        kept = paragraph.lstrip().startswith("\b")
+        is_preformatted = paragraph.lstrip().startswith("\b")
         lines = [line.strip() for line in paragraph.replace("\b", "").strip().splitlines()]
-        yield from (".PP", *([".nf", *map(_roff, lines), ".fi"] if kept else [_roff(" ".join(lines))]))
+        yield from (".PP", *([".nf", *map(_roff, lines), ".fi"] if is_preformatted else [_roff(" ".join(lines))]))
 
 
 def _roff(text: str) -> str:

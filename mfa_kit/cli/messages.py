@@ -17,9 +17,9 @@ T = TypeVar("T")
 BACK = "\x1b[r\x1b[0m\x1b[?1049l"
 
 
-def print_error(what: str, *, hint: str = "", notes: Sequence[str] = ()) -> None:
+def print_error(message: str, *, hint: str = "", notes: Sequence[str] = ()) -> None:
     """Print what happened, then what to try, then notes, each on its own line."""
-    _print_line(f"mfa-kit: {what}")
+    _print_line(f"mfa-kit: {message}")
     if hint:
         _print_line(f"  try: {hint}")
     for note in notes:

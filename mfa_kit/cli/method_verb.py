@@ -23,12 +23,12 @@ def single(kind: type[Options]) -> set[str]:
 
     `kind` is the dataclass of the method's options.
     """
-    return {each.name for each in fields(kind) if _option(each).single}
+    return {field.name for field in fields(kind) if _option(field).single}
 
 
 def click_options(kind: type[Options]) -> list[click.Option]:
     """Return the fields of `kind`, the dataclass of an enrollment method's options, as click options."""
-    return [_click_option(each, _option(each)) for each in fields(kind)]
+    return [_click_option(field, _option(field)) for field in fields(kind)]
 
 
 def built(kind: type[Options], values: Mapping[str, object]) -> Options:
@@ -37,7 +37,7 @@ def built(kind: type[Options], values: Mapping[str, object]) -> Options:
     `values` maps names of options to values. Names that are not fields of `kind` are ignored.
     """
     build: Callable[..., Options] = kind
-    return build(**{each.name: _value(each, values[each.name]) for each in fields(kind) if each.name in values})
+    return build(**{field.name: _value(field, values[field.name]) for field in fields(kind) if field.name in values})
 
 
 def _option(declared: Field[Any]) -> Option:
@@ -52,7 +52,7 @@ def _value(declared: Field[Any], value: object) -> object:
 
 def _type(declared: Field[Any]) -> object:
     """Return the type of a field. For an optional field, return the type without None."""
-    return next((each for each in get_args(declared.type) if each is not type(None)), declared.type)
+    return next((argument for argument in get_args(declared.type) if argument is not type(None)), declared.type)
 
 
 def _click_option(declared: Field[Any], option: Option) -> click.Option:
@@ -71,7 +71,7 @@ def _click_option(declared: Field[Any], option: Option) -> click.Option:
 
 def _click_type(kind: object, option: Option) -> click.ParamType[Any] | type:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return click.Choice([each.value for each in kind])
+        return click.Choice([member.value for member in kind])
     if kind is Path:
         return click.Path(path_type=Path) if option.read else Path
     if kind is int:
@@ -108,12 +108,12 @@ class MethodVerb(options.Verb):
         ctx.meta[METHOD_NAME] = name or (VIRTUAL.name if RESUME in args else None)
         ctx.meta[FOR_ROOT] = ROOT in args
         try:
-            left = super().parse_args(ctx, args)
+            remaining_args = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             raise _fault_of(error) from None
         if ctx.meta[METHOD_NAME] is None and not ctx.resilient_parsing:
             raise click.MissingParameter(ctx=ctx, param=next(p for p in self.params if p.name == "method"))
-        return left
+        return remaining_args
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options of the enrollment method, then the command's other options.

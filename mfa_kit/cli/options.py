@@ -148,12 +148,12 @@ class Verb(click.Command):
             raise click.UsageError("give either --quiet or --verbose", ctx)
         # --output may come before the command's name, so it can be checked only here, where the command is known.
         output = Output.of(flags.output, ctx, own=self.own_forms, wide=flags.wide, query=flags.query)
-        wanted = inspect.signature(self.callback).parameters if self.callback else {}
-        if "output" in wanted:
+        parameters = inspect.signature(self.callback).parameters if self.callback else {}
+        if "output" in parameters:
             ctx.params["output"] = output._replace(color=settings.has_color(flags))
-        if "settings" in wanted:
+        if "settings" in parameters:
             ctx.params["settings"] = settings.read_settings(flags, needs_config=self.needs_config)
-        if "read_settings" in wanted:
+        if "read_settings" in parameters:
             ctx.params["read_settings"] = partial(settings.read_settings, flags)
         return super().invoke(ctx)
 

@@ -23,13 +23,13 @@ def compile_query(expression: str) -> Callable[[object], object]:
 
     def search(document: object) -> object:
         try:
-            found: object = compiled.search(document)
+            result: object = compiled.search(document)
         except JMESPathError as error:
             raise UsageFault(
                 f"--query cannot be applied to the result: {_first_line(error)}",
                 "to see what the command did: mfa-kit ledger show; to see the whole result, omit --query",
             ) from None
-        return found
+        return result
 
     return search
 

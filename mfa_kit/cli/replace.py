@@ -66,7 +66,9 @@ def replace(
         context = wiring.method_context.method_context(settings, desk.inventory, oath_keys)
         equipment = method_options.equip(context)
         carrier, run = equipment.carrier, wiring.desk.new_run_id(desk.inventory)
-        intent, old = revoke.look_to_replace(wish, carrier, wanted=wanted, lost=lost, caller=caller, desk=desk, run=run)
+        intent, old = revoke.look_to_replace(
+            wish, carrier, device_name=wanted, lost=lost, caller=caller, desk=desk, run=run
+        )
         row: dict[str, Cell] = {
             "outcome": "planned",
             "user": wish.user,

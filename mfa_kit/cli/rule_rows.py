@@ -33,21 +33,21 @@ def rule_row(answer: RuleAnswer, *, account: str | None = None) -> ResultRow:
         "why": answer.why or None,
         "findings": [
             {
-                "subject": each.subject,
-                "evidence": each.evidence,
-                "remedy": [in_account(line, account) for line in each.remedy] if account else each.remedy,
+                "subject": finding.subject,
+                "evidence": finding.evidence,
+                "remedy": [in_account(line, account) for line in finding.remedy] if account else finding.remedy,
             }
-            for each in answer.findings
+            for finding in answer.findings
         ],
         "accepted": [
             {
-                "subject": each.subject,
-                "evidence": each.evidence,
-                "owner": each.owner,
-                "reason": each.reason,
-                "until": each.until,
+                "subject": finding.subject,
+                "evidence": finding.evidence,
+                "owner": finding.owner,
+                "reason": finding.reason,
+                "until": finding.until,
             }
-            for each in answer.accepted
+            for finding in answer.accepted
         ],
-        "unknown": [{"subject": each.subject, "why": each.why} for each in answer.unsure],
+        "unknown": [{"subject": unsure.subject, "why": unsure.why} for unsure in answer.unsure],
     }

@@ -21,13 +21,13 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
     `needs_config` is false, print a note and ignore the file.
     """
     try:
-        said = wiring.config.load()
+        config = wiring.config.load()
     except MfaKitError as fault:
         if needs_config:
             raise
         StderrProgress().alert(f"note: ignoring the configuration file: {fault}")
-        said = wiring.config.Config()
-    plain = flags.plain or bool(said.plain)
+        config = wiring.config.Config()
+    plain = flags.plain or bool(config.plain)
     person = terminal.find_person(plain=plain, no_input=flags.no_input)
     wiring.plugins.person_at_terminal.set(person)
     return Settings(
@@ -35,12 +35,12 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
         progress=status_line.find_progress(plain=plain, quiet=flags.quiet),
         sleep=status_line.countdown_sleep(plain=plain or flags.quiet),
         end=end_at_once,
-        config=said,
-        profile=said.profile if flags.profile is None else flags.profile,
-        region=said.region if flags.region is None else flags.region,
+        config=config,
+        profile=config.profile if flags.profile is None else flags.profile,
+        region=config.region if flags.region is None else flags.region,
         endpoint_url=flags.endpoint_url,
-        account=said.account if flags.account is None else flags.account,
-        ledger=said.ledger if flags.ledger is None else flags.ledger,
+        account=config.account if flags.account is None else flags.account,
+        ledger=config.ledger if flags.ledger is None else flags.ledger,
         yes=flags.yes,
         no_input=flags.no_input,
         dry_run=flags.dry_run,

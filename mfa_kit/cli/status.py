@@ -67,18 +67,21 @@ def status(
         with stop.after_error():
             if user:
                 name = resolve_user(user, caller=caller, inventory=desk.inventory)
-                found = use_case.read_status(name, caller=caller, desk=desk)
+                statuses = use_case.read_status(name, caller=caller, desk=desk)
             else:
                 with settings.progress.showing("listing users"):
                     names = desk.inventory.users()
                 if each_user:
-                    found = _ask_about_each_user(names, opened, pool, progress=settings.progress)
+                    statuses = _ask_about_each_user(names, opened, pool, progress=settings.progress)
                 else:
-                    found = _read_lists(names, opened, pool, progress=settings.progress, max_age=max_age)
+                    statuses = _read_lists(names, opened, pool, progress=settings.progress, max_age=max_age)
         since = time.time() - drilled_within
         rows = [
-            {**_row(each, drills, since=since), **(_computer_cells(each, recorders) if recorders else {})}
-            for each in found
+            {
+                **_row(device_status, drills, since=since),
+                **(_computer_cells(device_status, recorders) if recorders else {}),
+            }
+            for device_status in statuses
         ]
         if due := sum(bool(row["drill_due"]) for row in rows):
             days = f"{drilled_within / 86400:g} days"
@@ -121,19 +124,21 @@ def _read_lists(
     user with a virtual device, devices of other types are left out.
     """
     with progress.showing("reading devices"):
-        found = read_user_devices(
-            opened.desk.inventory, opened.account, names, max_age=max_age, each=partial(map_in, pool)
+        user_devices = read_user_devices(
+            opened.desk.inventory, opened.account, names, max_age=max_age, map_each=partial(map_in, pool)
         )
-    for why in found.denied:
+    for why in user_devices.denied:
         progress.alert(f"more users are looked up one by one, because a list cannot be read: {why}")
-    if found.report is not None:
-        age = age_text(opened.desk.inventory.now() - found.report.made)
+    if user_devices.report is not None:
+        age = age_text(opened.desk.inventory.now() - user_devices.report.made)
         progress.note(
             f"from IAM's lists and the credential report, which is {age} old; "
             "to ask IAM about each user: mfa-kit status --each-user"
         )
     return [
-        each for name, held in found.devices.items() for each in use_case.listed_status(name, held, desk=opened.desk)
+        device_status
+        for name, devices in user_devices.devices.items()
+        for device_status in use_case.listed_status(name, devices, desk=opened.desk)
     ]
 
 

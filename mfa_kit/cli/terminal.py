@@ -143,8 +143,8 @@ class Nobody:
     def __init__(self, why: str) -> None:
         self._why = why
 
-    def _decline(self, what: str, instead: str) -> NoReturn:
-        raise Declined(f"{what}, but {self._why}", f"use {instead}")
+    def _decline(self, requirement: str, instead: str) -> NoReturn:
+        raise Declined(f"{requirement}, but {self._why}", f"use {instead}")
 
     def check(self, *parts: Secret[str], instead: str) -> None:
         """Raise Declined, because the user cannot be asked."""
@@ -153,7 +153,7 @@ class Nobody:
     def say(self, text: str) -> None:
         """Do nothing, because the text belongs to a question that is not asked."""
 
-    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
         """Raise Declined, because the user cannot be asked."""
         self._decline(f"{prompt} must be typed", instead)
 
@@ -165,9 +165,9 @@ class Nobody:
         """Raise Declined, because the user cannot be asked."""
         self._decline(f"{prompt} must be typed", instead)
 
-    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+    def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined, because the user cannot be asked."""
-        self._decline(f"{what}; this needs to be confirmed", instead)
+        self._decline(f"{action}; this needs to be confirmed", instead)
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
         """Raise Declined, because the user cannot be asked."""
@@ -224,16 +224,16 @@ class Terminal:
     def _wrapped(self, text: str) -> list[str]:
         return textwrap.wrap(text, self._width(), break_long_words=False, break_on_hyphens=False)
 
-    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
         """Return the typed line without surrounding spaces.
 
-        The seconds that `left` returns are counted down above the prompt.
+        The seconds that `seconds_left` returns are counted down above the prompt.
         """
-        if left is None:
+        if seconds_left is None:
             return self._line(prompt).strip()
 
         def countdown() -> str:
-            return f"next code in {math.ceil(left()):>2} s"
+            return f"next code in {math.ceil(seconds_left()):>2} s"
 
         def tick() -> None:
             if len(prompt) + ANSWER < self._width():
@@ -260,9 +260,9 @@ class Terminal:
             else:
                 self.say("the two entries differ; type both again")
 
-    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+    def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined unless the user types the word `typed`."""
-        self.say(what)
+        self.say(action)
         if self._line(f"type {typed} to continue").strip() != typed:
             raise Declined(f"the answer was not {typed}, so nothing was done", f"type {typed}, or use {instead}")
 
@@ -283,14 +283,14 @@ class Terminal:
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
         """Return the first value of `comes` that is not None, or the typed line if the user presses Enter first."""
-        came: list[T] = []
+        arrivals: list[T] = []
 
         def look() -> bool:
-            came.extend(found for found in [comes()] if found is not None)
-            return bool(came)
+            arrivals.extend(arrival for arrival in [comes()] if arrival is not None)
+            return bool(arrivals)
 
         line = self._line(prompt, until=look)
-        return came[0] if came else line.strip()
+        return arrivals[0] if arrivals else line.strip()
 
     def show(self, *parts: Secret[str], instead: str) -> None:
         """Show secrets on the alternate screen, above or beside the questions.

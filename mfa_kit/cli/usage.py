@@ -27,8 +27,8 @@ MEANING = {"RECIPIENT": "an age1… or SSH public key"}
 def usage_fault(error: click.UsageError) -> UsageFault:
     """Return a UsageFault, with a sentence and a hint, for an error of click."""
     ctx = error.ctx or click.Context(click.Command("mfa-kit"), info_name="mfa-kit")
-    what, hint = _what_and_hint(error, ctx)
-    return UsageFault(what, hint)
+    message, hint = _what_and_hint(error, ctx)
+    return UsageFault(message, hint)
 
 
 @singledispatch
@@ -85,11 +85,11 @@ def _no_such_choice(
     error: click.BadParameter, param: click.Parameter, choice: click.Choice[str], ctx: click.Context
 ) -> tuple[str, str]:
     name = environment.source(ctx, param) or _name(param)
-    given, one_of = GIVEN.match(error.message), f"write {_listed(choice)}"
-    if given is None:
+    match, one_of = GIVEN.match(error.message), f"write {_listed(choice)}"
+    if match is None:
         return f"{name} does not take this value", one_of
-    return f"{name} does not take {given[1]!r}", nearest(
-        given[1],
+    return f"{name} does not take {match[1]!r}", nearest(
+        match[1],
         map(str, choice.choices),
         before=f"{_name(param)} " if isinstance(param, click.Option) else "",
         otherwise=one_of,
@@ -106,12 +106,12 @@ def _several_users(ctx: click.Context, more: Sequence[str]) -> tuple[str, str]:
     return "enroll takes one user", f"for several users: mfa-kit rollout plan --only {quote(users)} -o plan.json"
 
 
-def nearest(given: str, known: Iterable[str], *, before: str = "", otherwise: str) -> str:
-    """Return a hint with the known name that is most similar to `given`. If no name is similar, return `otherwise`.
+def nearest(name: str, known: Iterable[str], *, before: str = "", otherwise: str) -> str:
+    """Return a hint with the known name that is most similar to `name`. If no name is similar, return `otherwise`.
 
     `before` is the text that the user types before the name.
     """
-    close = get_close_matches(given, known, n=1)
+    close = get_close_matches(name, known, n=1)
     return f"{before}{close[0]}, if that is what you meant" if close else otherwise
 
 

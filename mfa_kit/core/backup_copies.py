@@ -28,8 +28,8 @@ def own_copy(path: Place) -> Place:
 
 def recorded_name(path: Place) -> str:
     """Return the name of a backup's file in the ledger: `ACCOUNT/USER/FILE`, after `users/` for the user's own copy."""
-    whole = path.absolute()
-    return f"{OWN}/{backup_name(path)}" if whole == own_copy(whole) else backup_name(path)
+    absolute_path = path.absolute()
+    return f"{OWN}/{backup_name(path)}" if absolute_path == own_copy(absolute_path) else backup_name(path)
 
 
 def copies_of(entry: Entry) -> Copies:

@@ -34,8 +34,8 @@ class MfaKitError(Exception):
 
     exit_code = 70
 
-    def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(what)
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
         self.hint = hint
 
 

@@ -109,7 +109,9 @@ _OATH_CREDENTIALS = ((Version(5, 7, 0), 64), (Version(4, 0, 0), 32), (Version(3,
 
 def advisories(model: str, version: Version) -> list[Advisory]:
     """Return the advisories that affect this model with this firmware version."""
-    return [each for each in ADVISORIES if each.about(model) and each.since <= version < each.before]
+    return [
+        advisory for advisory in ADVISORIES if advisory.about(model) and advisory.since <= version < advisory.before
+    ]
 
 
 def oath_credentials(version: tuple[int, ...]) -> int | None:

@@ -56,11 +56,11 @@ class Interaction(Protocol):
         """Print text that belongs to a question. All other text is printed through `Progress`."""
         ...
 
-    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
         """Ask for a code and return the typed line, stripped.
 
-        `left` returns the seconds until the next code, which are counted down above the prompt. Without a terminal,
-        raise Declined with a hint to use `instead`, for example a command-line option.
+        `seconds_left` returns the seconds until the next code, which are counted down above the prompt. Without a
+        terminal, raise Declined with a hint to use `instead`, for example a command-line option.
         """
         ...
 
@@ -78,10 +78,10 @@ class Interaction(Protocol):
         """
         ...
 
-    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+    def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined unless the user types exactly the word `typed`, such as a serial.
 
-        `what` describes the action that the user confirms. Without a terminal, raise Declined with a hint to use
+        `action` describes the action that the user confirms. Without a terminal, raise Declined with a hint to use
         `instead`, for example a command-line option.
         """
         ...

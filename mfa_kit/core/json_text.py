@@ -18,8 +18,8 @@ class JsonError(ValueError):
     `detail` has the column and a description of the error.
     """
 
-    def __init__(self, what: str, *, line: int | None = None, detail: str = "") -> None:
-        super().__init__(what)
+    def __init__(self, message: str, *, line: int | None = None, detail: str = "") -> None:
+        super().__init__(message)
         self.line, self.detail = line, detail
 
 
@@ -66,9 +66,9 @@ def _integer(digits: str) -> int:
 
 
 def _float(digits: str) -> float:
-    if math.isinf(found := float(digits)):
+    if math.isinf(number := float(digits)):
         raise JsonError("a number in it is too large")
-    return found
+    return number
 
 
 def _refuse_constant(name: str) -> object:
@@ -76,8 +76,8 @@ def _refuse_constant(name: str) -> object:
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise JsonError(f"it has the key {twice[:40]!a} twice in one object")
-    return found
+    return members

@@ -435,8 +435,8 @@ def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent
     if device_type is DeviceType.VIRTUAL:
         path = above.removeprefix(f"arn:{partition}:iam::{account}:mfa") + "/"
         return Intent(account=account, partition=partition, user=user, name=name, path=path)
-    found = Method(device_type.value, device_type)
-    return Intent(account=account, partition=partition, user=user, name=name, method=found, known_serial=serial)
+    method = Method(device_type.value, device_type)
+    return Intent(account=account, partition=partition, user=user, name=name, method=method, known_serial=serial)
 
 
 def check_user(name: str) -> None:
@@ -460,9 +460,9 @@ def check_label(text: str) -> str:
     return text
 
 
-def run_id(at: float, random: bytes) -> str:
+def run_id(time: float, random: bytes) -> str:
     """Return a run ID for a Unix time, `YYYYMMDDTHHMMSSZ-xxxxxxxx`: the time in UTC and eight random hex digits."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}-{random.hex()[:8]}"
+    return f"{datetime.fromtimestamp(time, UTC):%Y%m%dT%H%M%SZ}-{random.hex()[:8]}"
 
 
 def run_time(run: str) -> float:

@@ -114,9 +114,9 @@ def from_base32(text: Secret[str] | Secret[bytes]) -> Seed:
     return Seed(base64.b32decode(_octets(text) + b"=" * (-len(text.reveal()) % 8)))
 
 
-def step(at: float, period: int = PERIOD) -> int:
+def step(time: float, period: int = PERIOD) -> int:
     """Return the time step T of RFC 6238 for a Unix time in seconds."""
-    return int(at) // period
+    return int(time) // period
 
 
 def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGITS) -> Iterator[str]:
@@ -155,12 +155,12 @@ def key_digest(key: Secret[bytes]) -> str:
     return hashlib.sha256(key.reveal()).hexdigest()
 
 
-def pair(seed: Seed, at: float) -> Pair:
-    """Return the codes of two steps: the step before the Unix time `at`, and the step that contains `at`.
+def pair(seed: Seed, time: float) -> Pair:
+    """Return the codes of two time steps: the previous one, and the one that contains the Unix time `time`.
 
     IAM accepts this pair, so the user need not wait for a code.
     """
-    now = step(at)
+    now = step(time)
     return Pair(*codes(seed, range(now - 1, now + 1)))
 
 
@@ -191,32 +191,32 @@ def digits(typed: str) -> str | Mistake:
 
 
 def diagnose(
-    typed: str, seed: Seed, *, at: float, after: int | None = None, shown_by: str = "the phone", within: int = WITHIN
+    typed: str, seed: Seed, *, time: float, after: int | None = None, shown_by: str = "the phone", within: int = WITHIN
 ) -> int | Mistake:
     """Return the time step of a typed code, or the mistake.
 
-    `at` is AWS's time in Unix seconds. A code is accepted if its step is at most `within` steps from `at`. `after` is
-    the step of the code that was typed before, or None. The code of the step that follows `after` is accepted no matter
-    how late it is typed. `shown_by` names the device in messages.
+    `time` is AWS's time in Unix seconds. A code is accepted if its step is at most `within` steps from `time`. `after`
+    is the step of the code that was typed before, or None. The code of the step that follows `after` is accepted no
+    matter how late it is typed. `shown_by` names the device in messages.
     """
     code = digits(typed)
     if isinstance(code, Mistake):
         return code
-    now = step(at)
+    now = step(time)
     drift = _drift(code, seed, now=now, after=after)
     if drift is None:
         return Mistake(
             f"that code does not match this device: {shown_by} does not show it within an hour of the current time",
             "check that it is not another device's code, then type the current code",
         )
-    found = now + drift
-    if after is not None and found == after:
+    code_step = now + drift
+    if after is not None and code_step == after:
         return SAME
-    if after is not None and found < after:
+    if after is not None and code_step < after:
         return Mistake("that code is older than the previous code", "type the current code")
-    if abs(drift) > within and found - 1 != after:
+    if abs(drift) > within and code_step - 1 != after:
         return _off(drift, shown_by)
-    return found
+    return code_step
 
 
 def _drift(code: str, seed: Seed, *, now: int, after: int | None) -> int | None:
@@ -225,10 +225,12 @@ def _drift(code: str, seed: Seed, *, now: int, after: int | None) -> int | None:
     If several steps have it, the step after `after` is preferred, then the step nearest to `now`.
     """
     spread = range(max(now - LOOKED_FOR, 0), now + LOOKED_FOR + 1)
-    steps = [at for at, each in zip(spread, codes(seed, spread), strict=True) if each == code]
+    steps = [
+        step_number for step_number, candidate in zip(spread, codes(seed, spread), strict=True) if candidate == code
+    ]
     if after is not None and code == next(codes(seed, range(after + 1, after + 2))):
         return after + 1 - now
-    return min((at - now for at in steps), key=abs, default=None)
+    return min((step_number - now for step_number in steps), key=abs, default=None)
 
 
 def _off(drift: int, shown_by: str) -> Mistake:
@@ -248,5 +250,5 @@ def _off(drift: int, shown_by: str) -> Mistake:
 def grouped(seed: Seed) -> Secret[str]:
     """Return a seed as people type it: base32 in groups of four letters, eight groups per line."""
     text = base64.b32encode(seed.reveal()).decode().rstrip("=")
-    groups = [text[at : at + 4] for at in range(0, len(text), 4)]
-    return Secret("\n".join(" ".join(groups[at : at + 8]) for at in range(0, len(groups), 8)))
+    groups = [text[start : start + 4] for start in range(0, len(text), 4)]
+    return Secret("\n".join(" ".join(groups[start : start + 8]) for start in range(0, len(groups), 8)))

@@ -70,7 +70,9 @@ class Interrupts:
     def _again(self) -> Interrupted:
         """Return a KeyboardInterrupt with the notes of the error that is being handled, and of its cause."""
         again, error = Interrupted(self._arrived), sys.exception()
-        for note in (note for told in (error, error and error.__cause__) if told for note in notes_of(told)):
+        for note in (
+            note for exception in (error, error and error.__cause__) if exception for note in notes_of(exception)
+        ):
             again.add_note(note)
         return again
 

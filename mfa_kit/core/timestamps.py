@@ -9,9 +9,9 @@ LAST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 CLOCK_LIMIT = 300.0
 
 
-def iso_time(at: float) -> str:
+def iso_time(time: float) -> str:
     """Return a Unix time as ISO 8601 in UTC, to the second: `2026-11-26T08:32:00Z`."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def age_text(seconds: float) -> str:
@@ -30,8 +30,8 @@ def clock_difference(offset: float) -> str:
     return f"this computer's clock is {amount} {'behind' if offset > 0 else 'ahead of'} AWS's"
 
 
-def checked_time(at: float) -> float:
+def checked_time(time: float) -> float:
     """Return an untrusted Unix time unchanged. Raise ValueError if it cannot be written as a date."""
-    if not FIRST <= at <= LAST:
+    if not FIRST <= time <= LAST:
         raise ValueError("a time is not in the years 1 to 9999")
-    return at
+    return time

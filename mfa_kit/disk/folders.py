@@ -34,7 +34,7 @@ def make_folder(base: Path, *below: str) -> Iterator[int]:
     `below` are the names of the folders from `base` down to the one that is opened. Raise OSError if `base` or one of
     them is a symlink.
     """
-    for missing in reversed([each for each in base.parents if not each.exists()]):
+    for missing in reversed([folder for folder in base.parents if not folder.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
         with open_folder(missing.parent) as parent:
             os.fsync(parent)

@@ -68,8 +68,8 @@ def _creating(place: Path) -> Iterator[Path]:
     """
     with make_folder(place.parent) as above:
         lock(above)  # wait for other processes, so that no folder is deleted while its process writes it
-        for left in place.parent.glob(f"{_START}*{_END}"):
-            shutil.rmtree(left)
+        for leftover in place.parent.glob(f"{_START}*{_END}"):
+            shutil.rmtree(leftover)
         if os.path.lexists(place):
             raise FileExistsError(errno.EEXIST, "it already exists")
         partial = place.parent / f"{_START}{place.name[:200]}{_END}"

@@ -39,20 +39,20 @@ def prove(
     before: tuple[int, int] | None = None
 
     def judge(code: str) -> tuple[int, int] | Mistake:
-        at = now()
-        found = otp.diagnose(code, seed, at=at, after=before[0] if before else None, shown_by=shown_by)
-        return found if isinstance(found, Mistake) else (found, found - otp.step(at))
+        time = now()
+        diagnosis = otp.diagnose(code, seed, time=time, after=before[0] if before else None, shown_by=shown_by)
+        return diagnosis if isinstance(diagnosis, Mistake) else (diagnosis, diagnosis - otp.step(time))
 
     while True:
         prompt = "code" if typed == 1 else "first code" if before is None else "second code"
-        found = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead, advice=advice)
+        reading = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead, advice=advice)
         if typed == 1:
-            return found[1]
-        if before is not None and found[0] == before[0] + 1:
-            return max(found[1], before[1])
+            return reading[1]
+        if before is not None and reading[0] == before[0] + 1:
+            return max(reading[1], before[1])
         if before is not None:
             interaction.say("you missed a code in between, so the code that you just typed counts as the first")
-        before = found
+        before = reading
 
 
 def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str, advice: str = ADVICE) -> Pair:
@@ -71,12 +71,12 @@ def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str
 
     while True:
         prompt = "first code" if before is None else "second code"
-        found = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead, advice=advice)
-        if before is not None and found[1] - before[1] < APART:
-            return Pair(before[0], found[0])
+        reading = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead, advice=advice)
+        if before is not None and reading[1] - before[1] < APART:
+            return Pair(before[0], reading[0])
         if before is not None:
             interaction.say("more than a minute passed in between, so the code that you just typed counts as the first")
-        before = found
+        before = reading
 
 
 def ask_until(
@@ -95,9 +95,11 @@ def ask_until(
     """
     mistakes = count(1)
     while True:
-        found = judge(interaction.ask_code(prompt, instead=instead, left=lambda: otp.PERIOD - now() % otp.PERIOD))
-        if not isinstance(found, Mistake):
-            return found
-        interaction.say(f"{found.what}: {found.hint}")
+        verdict = judge(
+            interaction.ask_code(prompt, instead=instead, seconds_left=lambda: otp.PERIOD - now() % otp.PERIOD)
+        )
+        if not isinstance(verdict, Mistake):
+            return verdict
+        interaction.say(f"{verdict.what}: {verdict.hint}")
         if next(mistakes) % PATIENCE == 0:
             interaction.say(advice)

@@ -41,8 +41,8 @@ class DeviceStatus:
 
     def made_for(self, recorders: Recorders) -> MadeBy | None:
         """Return `made`, but ELSEWHERE instead of HERE if another computer that shares the journal made the device."""
-        here = self.maker(recorders) == recorders.here
-        return MadeBy.ELSEWHERE if self.made is MadeBy.HERE and not here else self.made
+        made_here = self.maker(recorders) == recorders.here
+        return MadeBy.ELSEWHERE if self.made is MadeBy.HERE and not made_here else self.made
 
 
 def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
@@ -78,12 +78,12 @@ def listed_status(user: str, devices: Sequence[Device], *, desk: Desk) -> list[D
     Tags and certifications are not read. A device that is not in the journal is UNKNOWN, because only the journal and
     the tags show which computer made a device. For a user without a device, return one status whose `device` is None.
     """
-    found = []
+    statuses = []
     for device in devices:
         entry = desk.journal.find(device.serial)
         ours = entry if entry and entry.intent.user == user else None
-        found.append(_status(device, user, ours, desk=desk))
-    return found or [DeviceStatus(user=user)]
+        statuses.append(_status(device, user, ours, desk=desk))
+    return statuses or [DeviceStatus(user=user)]
 
 
 def _status(device: Device, user: str, entry: Entry | None, *, desk: Desk) -> DeviceStatus:
@@ -92,13 +92,13 @@ def _status(device: Device, user: str, entry: Entry | None, *, desk: Desk) -> De
     `entry` comes from the journal or from the device's tags. It is None if neither shows which run made the device.
     """
     ours = desk.journal.find(device.serial, run=entry.run) if entry else None
-    made = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN
+    made_by = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN
     if ours:
-        made = MadeBy.UNKNOWN if ours.purpose is Purpose.ADD else MadeBy.HERE
+        made_by = MadeBy.UNKNOWN if ours.purpose is Purpose.ADD else MadeBy.HERE
     return DeviceStatus(
         user=user,
         device=device,
-        made=made,
+        made=made_by,
         backup=desk.vault.find(entry) if entry else None,
         run=entry.run if entry else None,
     )

@@ -56,16 +56,16 @@ def device_names(device: Device) -> set[str]:
     return {device.serial, device.serial.rpartition("/")[2], device.name}
 
 
-def choose_device(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Device:
-    """Return the device that `wanted` selects (see `device_names`). If `wanted` is None, return the only device.
+def choose_device(user: str, device_name: str | None, *, devices: Sequence[Device]) -> Device:
+    """Return the device that `device_name` selects (see `device_names`). If it is None, return the only device.
 
     Raise UsageFault unless exactly one device matches.
     """
-    chosen = [device for device in devices if wanted is None or wanted in device_names(device)]
+    chosen = [device for device in devices if device_name is None or device_name in device_names(device)]
     if not chosen:
         has = ", ".join(device.serial for device in devices)
-        what = f"{user} has no MFA device" if wanted is None else f"{user} has no MFA device {wanted}"
-        raise UsageFault(what, f"choose one of {has}" if has else "list the users and their devices: mfa-kit status")
+        message = f"{user} has no MFA device" if device_name is None else f"{user} has no MFA device {device_name}"
+        raise UsageFault(message, f"choose one of {has}" if has else "list the users and their devices: mfa-kit status")
     if len(chosen) > 1:
         serials = ", ".join(device.serial for device in chosen)
         raise UsageFault(f"{user} has {len(chosen)} MFA devices", f"choose one with --mfa-device: {serials}")
@@ -73,17 +73,17 @@ def choose_device(user: str, wanted: str | None, *, devices: Sequence[Device]) -
 
 
 def check_room(
-    user: str, devices: Sequence[Device], *, what: str = "the maximum that IAM allows", or_else: str = ""
+    user: str, devices: Sequence[Device], *, message_end: str = "the maximum that IAM allows", or_else: str = ""
 ) -> None:
     """Raise UsageFault if a user cannot have more devices.
 
-    The message of the error ends with `what`, and the hint of the error ends with `or_else`.
+    The message of the error ends with `message_end`, and the hint of the error ends with `or_else`.
     """
     if len(devices) < MAX_DEVICES:
         return
     names = ", ".join(device.serial.rpartition("/")[2] for device in devices)
     raise UsageFault(
-        f"{user} has {len(devices)} MFA devices, {what}",
+        f"{user} has {len(devices)} MFA devices, {message_end}",
         f"remove one first: mfa-kit revoke {quote(user)} --mfa-device NAME, where NAME is one of {names}{or_else}",
     )
 

@@ -101,20 +101,20 @@ class ConsoleWatch:
         """
         user = entry.intent.user
         warnings: list[str] = []
-        found = Registered(since=device.since or desk.inventory.now(), certifications={})
+        registered = Registered(since=device.since or desk.inventory.now(), certifications={})
         try:
-            found = desk.inventory.registered(user, device.serial)
+            registered = desk.inventory.registered(user, device.serial)
         except MfaKitError as error:
             warnings.append(f"the key's certifications cannot be read from IAM: {error}")
         try:
             warnings += missing_devices(user, desk.inventory.devices(user), keys=desk.inventory.active_keys(user))
         except MfaKitError as error:
             warnings.append(f"cannot check whether {user} has access keys: {error}")
-        found = replace(found, missing=self.lacking(found.certifications), warnings=tuple(warnings))
+        registered = replace(registered, missing=self.lacking(registered.certifications), warnings=tuple(warnings))
         desk.progress.note(JOINED)
-        for each in (*found.missing, *warnings):
-            desk.progress.alert(f"warning: {each}")
-        return Enrolled(intent=entry.intent, run=entry.run, backup=None, registered=found)
+        for warning in (*registered.missing, *warnings):
+            desk.progress.alert(f"warning: {warning}")
+        return Enrolled(intent=entry.intent, run=entry.run, backup=None, registered=registered)
 
 
 def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
@@ -126,30 +126,32 @@ def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
     ]
 
 
-def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Callable[[], float], desk: Desk) -> T:
+def wait_until(
+    look: Callable[[], T | None], description: str, *, seconds: float, clock: Callable[[], float], desk: Desk
+) -> T:
     """Call `look` until its result is not None, and return that result.
 
     The calls are two seconds apart, or more while IAM throttles them or does not respond. Raise AwsFault if there is no
-    result within `seconds`, measured by `clock`. `what` names the key in messages, such as "root's key".
+    result within `seconds`, measured by `clock`. `description` names the key in messages, such as "root's key".
     """
-    end, pause, told = clock() + seconds, PACE, seconds + 1
+    end, pause, last_reported = clock() + seconds, PACE, seconds + 1
     while True:
         try:
-            if (found := look()) is not None:
-                return found
+            if (result := look()) is not None:
+                return result
             pause = PACE
         except (Throttled, Unclear) as error:
             pause = min(pause * 2, SLOWEST)
             desk.progress.note(f"{error}; checking again in {pause:.0f} s")
-        left = end - clock()
-        if left <= 0:
+        remaining = end - clock()
+        if remaining <= 0:
             raise AwsFault(
-                f"IAM lists no new security key after {seconds:.0f} s, so {what} is not registered",
+                f"IAM lists no new security key after {seconds:.0f} s, so {description} is not registered",
                 "finish in the console and check with mfa-kit status, or start over with a longer --timeout",
             )
-        if any(left <= mark < told for mark in MARKS) or told > seconds:
-            desk.progress.note(f"waiting for {what}, {left:.0f} s left; press Ctrl-C to stop")
-            told = left
+        if any(remaining <= mark < last_reported for mark in MARKS) or last_reported > seconds:
+            desk.progress.note(f"waiting for {description}, {remaining:.0f} s left; press Ctrl-C to stop")
+            last_reported = remaining
         desk.sleep(pause)
 
 
@@ -246,9 +248,11 @@ def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
 
     `address` is the URL of the user's page in the console; None if it is not known.
     """
-    there = f"open {address}" if address else f"open IAM, Users, {intent.user} in the console of {intent.partition},"
+    first_step = (
+        f"open {address}" if address else f"open IAM, Users, {intent.user} in the console of {intent.partition},"
+    )
     return [
-        f"1  {there} as a user who may change {intent.user}'s MFA",
+        f"1  {first_step} as a user who may change {intent.user}'s MFA",
         f"2  on {intent.user}'s page, Security credentials, choose Assign MFA device",
         f"3  name it {intent.name}, choose Passkey or security key, then Next",
         "4  connect the key, choose the security key when the browser asks, and touch it",
@@ -260,9 +264,9 @@ def root_click_instructions(name: str, *, address: str | None) -> list[str]:
 
     `address` is the URL of root's page in the console; None if it is not known.
     """
-    there = f"open {address}" if address else "open My security credentials in the console,"
+    first_step = f"open {address}" if address else "open My security credentials in the console,"
     return [
-        f"1  {there} signed in as root, with its email address and password",
+        f"1  {first_step} signed in as root, with its email address and password",
         "2  under Multi-factor authentication (MFA) choose Assign MFA device",
         f"3  name it {name}, choose Passkey or security key, then Next",
         "4  connect the key, choose the security key when the browser asks, and touch it",

@@ -109,18 +109,18 @@ def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
     that device.
     """
     run = desk.inventory.run_of(intent.serial)
-    made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
-    if made and made.is_half_made and desk.journal.lives(made.run):
+    entry = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
+    if entry and entry.is_half_made and desk.journal.lives(entry.run):
         return AlreadyExists(
             f"an MFA device named {intent.name} already exists: another process is creating it",
-            f"let it finish, then check: mfa-kit status {quote(made.intent.user)}",
+            f"let it finish, then check: mfa-kit status {quote(entry.intent.user)}",
         )
-    if made and made.intent.user == intent.user and made.reached in MADE:
-        backup = desk.vault.find(made)
+    if entry and entry.intent.user == intent.user and entry.reached in MADE:
+        backup = desk.vault.find(entry)
         return AlreadyExists(
-            f"an MFA device named {intent.name} already exists: run {made.run} made it for {made.intent.user}"
+            f"an MFA device named {intent.name} already exists: run {entry.run} made it for {entry.intent.user}"
             + (f", and its backup is {backup}" if backup else ""),
-            f"see the user's devices: mfa-kit status {quote(made.intent.user)}; "
+            f"see the user's devices: mfa-kit status {quote(entry.intent.user)}; "
             "to see unassigned devices: mfa-kit orphans list",
         )
     return AlreadyExists(

@@ -71,16 +71,16 @@ def find_orphans(*, desk: Desk) -> list[Orphan]:
 
     If IAM denies the tags of a device, the device counts as untagged. Raise MfaKitError if another request fails.
     """
-    return [found for serial in desk.inventory.unassigned() if (found := _orphan(serial, desk=desk))]
+    return [orphan for serial in desk.inventory.unassigned() if (orphan := _orphan(serial, desk=desk))]
 
 
-def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
+def find_waiting(account: str, orphans: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
     """Return an Orphan for each credential that may still be on a key although the user no longer has its device.
 
     Only interrupted runs on this computer are considered, with up to two calls to IAM per run. Credentials of the
-    devices in `found` are left out.
+    devices in `orphans` are left out.
     """
-    known = {(orphan.serial, orphan.run) for orphan in found}
+    known = {(orphan.serial, orphan.run) for orphan in orphans}
     return [
         Orphan(
             serial=entry.intent.serial,
@@ -100,7 +100,7 @@ def find_waiting(account: str, found: Sequence[Orphan], *, desk: Desk) -> list[O
 
 
 def remove_orphans(
-    found: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk, lost: str | None = None
+    orphans: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk, lost: str | None = None
 ) -> Iterator[Cleaned]:
     """Settle (finish or undo) this computer's interrupted runs, and remove the devices for which `Orphan.goes` is true.
 
@@ -108,7 +108,7 @@ def remove_orphans(
     settled without it. Raise UsageFault before any change if more than `limit` devices would be removed.
     """
     now = desk.inventory.now()
-    going = [orphan for orphan in found if orphan.goes(older_than=older_than, now=now)]
+    going = [orphan for orphan in orphans if orphan.goes(older_than=older_than, now=now)]
     if len(going) > limit:
         raise UsageFault(
             f"{len(going)} devices would be removed, more than --max {limit}",

@@ -110,10 +110,10 @@ def _plain_name(text: str, *, caller: Caller) -> str:
         return caller.user
     if not text.startswith("arn:"):
         return text
-    here = f"arn:{caller.partition}:iam::{caller.account}:"
-    if not text.startswith(here):
+    account_prefix = f"arn:{caller.partition}:iam::{caller.account}:"
+    if not text.startswith(account_prefix):
         raise UsageFault(f"{text} is not in this account, {caller.account}", "choose another --profile")
-    resource = text.removeprefix(here)
+    resource = text.removeprefix(account_prefix)
     if resource != ROOT and not resource.startswith("user/"):
         raise UsageFault(f"{text} is not a user", "name an IAM user, because roles and groups have no MFA devices")
     return resource.rpartition("/")[2]

@@ -130,7 +130,7 @@ def _with_key(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) 
 
 def look_to_revoke(
     user: str,
-    wanted: str | None,
+    device_name: str | None,
     *,
     leave_without_mfa: bool,
     caller: Caller,
@@ -140,22 +140,22 @@ def look_to_revoke(
 ) -> Entry:
     """Settle (finish or undo) the user's interrupted runs, and return the Entry of the device to remove, for `retire`.
 
-    `wanted` is the serial, ARN or name of the device, or None for the user's only device. If settling has just finished
-    an interrupted revocation of the device, the returned entry is REVOKED. If `lost` is true and IAM lists no
+    `device_name` is the serial, ARN or name of the device, or None for the user's only device. If settling has just
+    finished an interrupted revocation of the device, the returned entry is REVOKED. If `lost` is true and IAM lists no
     device for the user, return the entry of an interrupted revocation, if there is one, because this revocation may
     still have to remove a credential from an OATH key.
 
-    Raise UsageFault if `wanted` does not select exactly one device, and Lockout for a user's last device unless
+    Raise UsageFault if `device_name` does not select exactly one device, and Lockout for a user's last device unless
     `leave_without_mfa` is true. If an interrupted revocation of the device cannot be finished, raise its error.
     """
     check_user(user)
     settled = settle_dead_runs(caller.account, user, desk=desk)
     devices = desk.inventory.devices(user)
-    if lost and not devices and (left := _waiting_for_key(user, wanted, caller=caller, desk=desk)):
-        return left
-    if finished := _finished_now(settled, wanted, devices=devices):
+    if lost and not devices and (entry := _waiting_for_key(user, device_name, caller=caller, desk=desk)):
+        return entry
+    if finished := _finished_now(settled, device_name, devices=devices):
         return finished
-    device = choose_device(user, wanted, devices=devices)
+    device = choose_device(user, device_name, devices=devices)
     if len(devices) == 1 and not leave_without_mfa:
         raise Lockout(
             f"{device.serial} is the last MFA device of {user}; "
@@ -166,29 +166,30 @@ def look_to_revoke(
 
 
 def _finished_now(
-    settled: Sequence[tuple[Entry, Reached | MfaKitError]], wanted: str | None, *, devices: Sequence[Device]
+    settled: Sequence[tuple[Entry, Reached | MfaKitError]], device_name: str | None, *, devices: Sequence[Device]
 ) -> Entry | None:
-    """Return the entry of the device `wanted` if settling has just finished its interrupted revocation, otherwise None.
+    """Return the entry of a device if settling has just finished the device's interrupted revocation, otherwise None.
 
-    `settled` has the results of settling, and `devices` are the user's devices in IAM. Raise the error of settling if
-    the revocation could not be finished.
+    `device_name` is the serial, ARN or name of the device, or None for the user's only device. `settled` has the
+    results of settling, and `devices` are the user's devices in IAM. Raise the error of settling if the revocation
+    could not be finished.
     """
-    if devices and (wanted is None or any(wanted in device_names(device) for device in devices)):
+    if devices and (device_name is None or any(device_name in device_names(device) for device in devices)):
         return None
     for entry, ended in settled:
-        if entry.reached is Reached.REVOKING and wanted in {None, entry.intent.serial, entry.intent.name}:
+        if entry.reached is Reached.REVOKING and device_name in {None, entry.intent.serial, entry.intent.name}:
             if isinstance(ended, MfaKitError):
                 raise ended
             return entry.at(ended)
     return None
 
 
-def _waiting_for_key(user: str, wanted: str | None, *, caller: Caller, desk: Desk) -> Entry | None:
+def _waiting_for_key(user: str, device_name: str | None, *, caller: Caller, desk: Desk) -> Entry | None:
     return next(
         (
             entry
             for entry in desk.journal.dead(caller.account, user=user)
-            if entry.reached is Reached.REVOKING and wanted in {None, entry.intent.serial, entry.intent.name}
+            if entry.reached is Reached.REVOKING and device_name in {None, entry.intent.serial, entry.intent.name}
         ),
         None,
     )
@@ -264,7 +265,7 @@ def look_to_replace(
     wish: Wish,
     carrier: Carrier,
     *,
-    wanted: str | None,
+    device_name: str | None,
     lost: bool,
     caller: Caller,
     desk: Desk,
@@ -273,24 +274,24 @@ def look_to_replace(
     """Plan a replacement: return the intent of the new device, and the entry of the device to remove.
 
     The user's interrupted runs are settled (finished or undone) first. The entry is None if a lost device no longer
-    exists, for example when an interrupted command is run again. `wanted` is the serial, ARN or name of the device to
-    remove, or None for the user's only device. Raise UsageFault if `wanted` does not select exactly one device, or if
-    the new device cannot be made.
+    exists, for example when an interrupted command is run again. `device_name` is the serial, ARN or name of the device
+    to remove, or None for the user's only device. Raise UsageFault if `device_name` does not select exactly one device,
+    or if the new device cannot be made.
     """
     check_user(wish.user)
     settle_dead_runs(caller.account, wish.user, desk=desk)
     devices = desk.inventory.devices(wish.user)
-    if lost and not devices and wanted is None:
+    if lost and not devices and device_name is None:
         return plan_device(wish, carrier, devices=(), caller=caller, desk=desk), None
-    device = choose_device(wish.user, wanted, devices=devices)
+    device = choose_device(wish.user, device_name, devices=devices)
     old = entry_of_device(device, caller=caller, desk=desk, now=run)
     if lost:
-        left = [each for each in devices if each != device]
-        return plan_device(wish, carrier, devices=left, caller=caller, desk=desk, going=device.serial), old
+        others = [other for other in devices if other != device]
+        return plan_device(wish, carrier, devices=others, caller=caller, desk=desk, going=device.serial), old
     check_room(
         wish.user,
         devices,
-        what="so a device must be removed before a new device is created",
+        message_end="so a device must be removed before a new device is created",
         or_else=f"; or add --lost if the device {old.intent.name} is lost",
     )
     intent = plan_device(wish, carrier, devices=devices, caller=caller, desk=desk)
@@ -309,7 +310,7 @@ def replace_device(
         gone = retire(old, purpose=Purpose.LOST, desk=desk) if old else None
         ending = gone.end_sessions if gone else _note_session_commands(intent.user, desk=desk)
         try:
-            made = make_reserved(maker, intent, carrier, desk=desk, run=run)
+            enrolled = make_reserved(maker, intent, carrier, desk=desk, run=run)
         except BaseException as error:
             if gone:
                 error.add_note(
@@ -320,39 +321,39 @@ def replace_device(
                     )
                 )
             raise
-        return Replaced(enrolled=made, revoked=gone, end_sessions=ending)
-    made = make_reserved(maker, intent, carrier, desk=desk, run=run)
-    if not made.listed:
+        return Replaced(enrolled=enrolled, revoked=gone, end_sessions=ending)
+    enrolled = make_reserved(maker, intent, carrier, desk=desk, run=run)
+    if not enrolled.listed:
         desk.progress.alert(f"warning: {old.intent.serial} is kept until IAM lists the new device")
-        return Replaced(enrolled=made, revoked=None)
+        return Replaced(enrolled=enrolled, revoked=None)
     try:
-        return Replaced(enrolled=made, revoked=retire(old, purpose=Purpose.REVOKE, desk=desk, may_stay=False))
+        return Replaced(enrolled=enrolled, revoked=retire(old, purpose=Purpose.REVOKE, desk=desk, may_stay=False))
     except (MfaKitError, KeyboardInterrupt) as error:
-        error.add_note(Note(f"{made.intent.serial} works; only {old.intent.serial} still has to be revoked"))
+        error.add_note(Note(f"{enrolled.intent.serial} works; only {old.intent.serial} still has to be revoked"))
         raise
 
 
 def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
     """Print and return the commands that end the user's current sessions."""
-    commands = session_commands(user, at=desk.inventory.now())
+    commands = session_commands(user, time=desk.inventory.now())
     desk.progress.alert("to end the user's sessions, run these commands in this order, the last for each session:")
     for command in commands:
         desk.progress.alert(f"  {command}")
     return commands
 
 
-def session_commands(user: str, *, at: float | None) -> tuple[str, ...]:
-    """Return the AWS CLI commands that end those sessions of a user which began before `at` (Unix seconds).
+def session_commands(user: str, *, time: float | None) -> tuple[str, ...]:
+    """Return the AWS CLI commands that end those sessions of a user which began before `time` (Unix seconds).
 
     The first command adds a policy that denies the requests of these sessions, by their aws:TokenIssueTime (IAM user
-    guide, "Disabling permissions for temporary security credentials"). If `at` is None, the policy denies all requests
-    of the user, now and later. The other commands list and end sessions of `aws login`, because these sessions can
-    still be refreshed (AWS Sign-In API, BatchRevokeSessions).
+    guide, "Disabling permissions for temporary security credentials"). If `time` is None, the policy denies all
+    requests of the user, now and later. The other commands list and end sessions of `aws login`, because these
+    sessions can still be refreshed (AWS Sign-In API, BatchRevokeSessions).
     """
-    older = {} if at is None else {"Condition": {"DateLessThan": {"aws:TokenIssueTime": iso_time(at)}}}
+    older = {} if time is None else {"Condition": {"DateLessThan": {"aws:TokenIssueTime": iso_time(time)}}}
     deny = {"Effect": "Deny", "Action": "*", "Resource": "*", **older}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
-    name = "DenyEverything" if at is None else "EndOlderSessions"
+    name = "DenyEverything" if time is None else "EndOlderSessions"
     # The ARN is in quotation marks, because the path of a user may have characters that a shell expands.
     arn = f'"$(aws iam get-user --user-name {quote(user)} --query User.Arn --output text)"'
     attach = f"aws iam put-user-policy --user-name {quote(user)} --policy-name {quote(name)}"

@@ -53,21 +53,21 @@ def evidence_files(
     snapshot: Snapshot,
     answers: EvidenceAnswers,
     calls: Sequence[ReadCall],
-    seen: Mapping[str, float],
+    first_seen: Mapping[str, float],
     *,
     program: str,
     hide: Hiding,
 ) -> dict[str, str]:
     """Return the texts of the files of an export, by name, without the manifest.
 
-    `seen` has the Unix time when each finding was first seen, by ID. `program` is the name and version of mfa-kit.
-    `hide` replaces names with pseudonyms, or keeps the names.
+    `first_seen` has the Unix time when each finding was first seen, by ID. `program` is the name and version of
+    mfa-kit. `hide` replaces names with pseudonyms, or keeps the names.
     """
     policies = list(_policies(snapshot, hide))
     return {
         "account.json": _json(_account(snapshot, program, hide)),
         "devices.csv": _table(DEVICE_COLUMNS, hide.order(_device_rows(snapshot, calls, hide))),
-        "findings.csv": _table(FINDING_COLUMNS, hide.order(_finding_rows(snapshot, answers.audit, seen, hide))),
+        "findings.csv": _table(FINDING_COLUMNS, hide.order(_finding_rows(snapshot, answers.audit, first_seen, hide))),
         "controls.csv": _table(CONTROL_COLUMNS, _control_rows(answers.all, hide)),
         "policies.csv": _table(POLICY_COLUMNS, [row for row, _, _ in policies]),
         **{file: text for _, file, text in policies},
@@ -96,7 +96,7 @@ def _table(columns: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def _cells(*values: object) -> Row:
-    return tuple(_cell(each) for each in values)
+    return tuple(_cell(cell) for cell in values)
 
 
 def _cell(value: object) -> str:
@@ -111,8 +111,8 @@ def _cell(value: object) -> str:
             return str(value)
 
 
-def _time(at: float | None) -> str | None:
-    return None if at is None else iso_time(at)
+def _time(time: float | None) -> str | None:
+    return None if time is None else iso_time(time)
 
 
 def _account(snapshot: Snapshot, program: str, hide: Hiding) -> dict[str, object]:
@@ -133,8 +133,8 @@ def _account(snapshot: Snapshot, program: str, hide: Hiding) -> dict[str, object
             )
         ],
         "frameworks": [
-            {"id": each.id, "version": each.version, "source": each.source, "read": each.read}
-            for each in FRAMEWORKS.values()
+            {"id": framework.id, "version": framework.version, "source": framework.source, "read": framework.read}
+            for framework in FRAMEWORKS.values()
         ],
     }
 
@@ -148,43 +148,43 @@ def _device_rows(snapshot: Snapshot, calls: Sequence[ReadCall], hide: Hiding) ->
     asked: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
     for call in calls:
         asked[call.operation, call.user].append(call.request_id)
-    return [row for one in account_users(snapshot) for row in _rows_of(one, snapshot, asked, hide)]
+    return [row for user in account_users(snapshot) for row in _rows_of(user, snapshot, asked, hide)]
 
 
 def _rows_of(
-    one: AccountUser, snapshot: Snapshot, asked: Mapping[tuple[str, str | None], list[str]], hide: Hiding
+    user: AccountUser, snapshot: Snapshot, asked: Mapping[tuple[str, str | None], list[str]], hide: Hiding
 ) -> Iterator[Row]:
-    listed, backups = one.name in snapshot.listed, {each.serial: each for each in snapshot.backups}
-    operation, about = (DEVICE_SOURCES[1], one.name) if listed else (DEVICE_SOURCES[0], None)
-    if not one.devices:
-        kind = "none" if one.mfa is False else "unknown"
+    listed, backups = user.name in snapshot.listed, {backup.serial: backup for backup in snapshot.backups}
+    operation, about = (DEVICE_SOURCES[1], user.name) if listed else (DEVICE_SOURCES[0], None)
+    if not user.devices:
+        kind = "none" if user.mfa is False else "unknown"
         source = operation if listed else USER_SOURCES[1]
-        yield _cells(hide.text(one.name), kind, *(None,) * 8, source, asked.get((source, about), ()))
-    for device in one.devices:
-        made = backups.get(device.serial)
-        keys = asked.get((KEY_SOURCE, one.name), []) if device.serial in snapshot.certified else []
+        yield _cells(hide.text(user.name), kind, *(None,) * 8, source, asked.get((source, about), ()))
+    for device in user.devices:
+        backup = backups.get(device.serial)
+        keys = asked.get((KEY_SOURCE, user.name), []) if device.serial in snapshot.certified else []
         yield _cells(
-            hide.text(one.name),
+            hide.text(user.name),
             device.type,
             hide.text(device.serial),
             _time(device.since),
             snapshot.certified.get(device.serial, ()),
-            made is not None,
-            _time(made.made) if made else None,
-            made.there if made else None,
-            _time(made.opened) if made else None,
-            _time(made.drilled) if made else None,
+            backup is not None,
+            _time(backup.made) if backup else None,
+            backup.there if backup else None,
+            _time(backup.opened) if backup else None,
+            _time(backup.drilled) if backup else None,
             (operation, *([KEY_SOURCE] if keys else [])),
             (*asked.get((operation, about), ()), *keys),
         )
 
 
 def _finding_rows(
-    snapshot: Snapshot, answers: Sequence[RuleAnswer], seen: Mapping[str, float], hide: Hiding
+    snapshot: Snapshot, answers: Sequence[RuleAnswer], first_seen: Mapping[str, float], hide: Hiding
 ) -> list[Row]:
     counts = Counter[tuple[str, str]]()
     rows = []
-    for record in finding_records(snapshot, answers, seen):
+    for record in finding_records(snapshot, answers, first_seen):
         rule, subject = record.rule, hide.text(record.subject)
         # The ID of a finding is a hash. It is computed with the pseudonym, because a hash of the name would let a
         # reader test guesses of the name.
@@ -221,8 +221,8 @@ def _policies(snapshot: Snapshot, hide: Hiding) -> Iterator[tuple[Row, str, str]
 
     For each state of access, the row has the number of lines with this state in the result of `policy lockout`.
     """
-    found = hide.order((hide.text(name), text) for name, _, text in policies_about_mfa(snapshot))
-    for number, (name, text) in enumerate(found, 1):
+    policies = hide.order((hide.text(name), text) for name, _, text in policies_about_mfa(snapshot))
+    for number, (name, text) in enumerate(policies, 1):
         file = f"policies/{number:03}.json"
         states = Counter(access.state for access in access_with(snapshot, text))
         row = _cells(name, file, *(states[state] for state in AccessState))
@@ -235,7 +235,7 @@ def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[
     `hide` replaces names with pseudonyms, or keeps the names.
     """
     people = account_users(snapshot)
-    ways = Counter(one.sign_in_way for one in people if one.password)
+    ways = Counter(user.sign_in_way for user in people if user.password)
     lab = " (LAB, nothing here is real)" if snapshot.lab else ""
     holes = hide.order(f"{hole.part}{f' of {hide.text(hole.about)}' if hole.about else ''}" for hole in snapshot.holes)
     unread = ", ".join(dict.fromkeys(holes))
@@ -250,7 +250,7 @@ def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[
             ("Users", str(len(people))),
             *((("Not read", unread),) if unread else ()),
             ("Files", str(len(files))),
-            *((f"Sign-in: {way}", str(number)) for way, number in ways.items()),
+            *((f"Sign-in: {sign_in_way}", str(number)) for sign_in_way, number in ways.items()),
         ),
         sections=tuple(
             LetterSection(
@@ -264,8 +264,10 @@ def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[
 
 def _verdicts(controls: Sequence[ControlAnswer]) -> Iterator[str]:
     """Yield the number of controls with each verdict, and then the IDs of the controls that fail or are unknown."""
-    found = {result: [each.control.id for each in controls if each.result is result] for result in ControlResult}
-    yield ", ".join(f"{len(ids)} {result}" for result, ids in found.items() if ids)
+    ids_by_result = {
+        result: [answer.control.id for answer in controls if answer.result is result] for result in ControlResult
+    }
+    yield ", ".join(f"{len(ids)} {result}" for result, ids in ids_by_result.items() if ids)
     for result in (ControlResult.FAIL, ControlResult.UNKNOWN):
-        if found[result]:
-            yield f"{result}: {', '.join(found[result])}"
+        if ids_by_result[result]:
+            yield f"{result}: {', '.join(ids_by_result[result])}"

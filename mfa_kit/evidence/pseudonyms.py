@@ -101,17 +101,17 @@ class Pseudonyms:
     def in_policy(self, document: str) -> str:
         """Replace the names in a policy. Actions and operators are kept."""
         try:
-            found = read_json(document)
+            policy = read_json(document)
         except JsonError:
             return self._pattern.sub(self._replace, document)
-        return json.dumps(self._policy(found), ensure_ascii=False)
+        return json.dumps(self._policy(policy), ensure_ascii=False)
 
     def _policy(self, value: object) -> object:
         match value:
             case list():
-                return [self._policy(each) for each in value]
+                return [self._policy(entry) for entry in value]
             case dict():
-                return {name: self._element(str(name), each) for name, each in value.items()}
+                return {name: self._element(str(name), member) for name, member in value.items()}
             case _:
                 return value
 
@@ -119,7 +119,11 @@ class Pseudonyms:
         if name == "Condition" and isinstance(value, dict):
             return {operator: self._values(keys) for operator, keys in value.items()}
         if name in {"Id", "Sid"} and isinstance(value, str):  # such as AllowZoe: nothing separates the name
-            return pseudonym("sid", value, self.key) if any(one in value.lower() for one in self._by_lower) else value
+            return (
+                pseudonym("sid", value, self.key)
+                if any(lower_name in value.lower() for lower_name in self._by_lower)
+                else value
+            )
         return self._values(value) if name in NAMING else self._policy(value)
 
     def _values(self, value: object) -> object:
@@ -128,25 +132,25 @@ class Pseudonyms:
             case str():
                 return value if value.lower() in TRUTHS else self._pattern.sub(self._replace, value)
             case list():
-                return [self._values(each) for each in value]
+                return [self._values(entry) for entry in value]
             case dict():
-                return {name: self._values(each) for name, each in value.items()}
+                return {name: self._values(member) for name, member in value.items()}
             case _:
                 return value
 
-    def _replace(self, found: re.Match[str]) -> str:
-        if found["kept"]:
-            return found[0]
+    def _replace(self, match: re.Match[str]) -> str:
+        if match["kept"]:
+            return match[0]
         for kind in ("device", "user", "session"):
-            if found[kind]:
-                path = "".join(f"{self._known(part, 'path')}/" for part in (found["path"] or "").split("/")[:-1])
-                return f"{found[kind]}{path}{self._known(found[f'{kind}_name'], kind)}"
-        if found["role_id"]:
-            return found["role_id"] + self._known(found["role_session"], "session")
-        if found["known"]:
-            return self._known(found["known"], "user")
-        kind = "id" if found["id"] else "email"
-        return pseudonym(kind, found[0].lower(), self.key)
+            if match[kind]:
+                path = "".join(f"{self._known(part, 'path')}/" for part in (match["path"] or "").split("/")[:-1])
+                return f"{match[kind]}{path}{self._known(match[f'{kind}_name'], kind)}"
+        if match["role_id"]:
+            return match["role_id"] + self._known(match["role_session"], "session")
+        if match["known"]:
+            return self._known(match["known"], "user")
+        kind = "id" if match["id"] else "email"
+        return pseudonym(kind, match[0].lower(), self.key)
 
     def _known(self, name: str, kind: str) -> str:
         """Return the pseudonym of a name. If `names` lacks the name, its kind is `kind`."""

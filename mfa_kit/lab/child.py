@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
@@ -98,7 +98,11 @@ def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
         change(child.send_signal)
         for number in early:
             child.send_signal(number)
-        status = child.wait()
+        # A handler does not run if its signal arrives just before waitpid(2) blocks. So this wait returns every second.
+        status = None
+        while status is None:
+            with suppress(subprocess.TimeoutExpired):
+                status = child.wait(timeout=1)
     return status if status >= 0 else KILLED - status
 
 
@@ -130,8 +134,8 @@ def unwind_on_signals() -> Iterator[None]:
     """
 
     def end(number: int, _frame: object) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)  # a second signal would interrupt the cleanup
+        for signal_number in before:
+            signal.signal(signal_number, signal.SIG_IGN)  # a second signal would interrupt the cleanup
         raise SystemExit(KILLED + number)
 
     before = {number: signal.getsignal(number) for number in PASSED_ON}
@@ -152,17 +156,17 @@ def held_signals() -> Iterator[Callable[[], None]]:
     Yield a function that ends the delay and delivers the signals that arrived. The end of the context does the same. An
     ignored signal stays ignored.
     """
-    held: list[int] = []
+    pending_signals: list[int] = []
     before = {number: handler for number in PASSED_ON if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
     for number in before:
-        signal.signal(number, lambda number, _frame: held.append(number))
+        signal.signal(number, lambda number, _frame: pending_signals.append(number))
 
     def release() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
         before.clear()
-        while held:
-            signal.raise_signal(held.pop(0))
+        while pending_signals:
+            signal.raise_signal(pending_signals.pop(0))
 
     try:
         yield release
@@ -191,7 +195,7 @@ def marked_shell(command: Sequence[str], home: Path) -> list[str]:
 
     The startup file is written to the folder `home`.
     """
-    if [Path(each).name for each in command] != ["bash"]:
+    if [Path(word).name for word in command] != ["bash"]:
         return list(command)
     file = home / "lab.bashrc"
     file.write_text('[ -f ~/.bashrc ] && . ~/.bashrc\nPS1="(lab) $PS1"\n', "utf-8")

@@ -82,13 +82,13 @@ def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
     The description comes from the folder of --state, or else from the file of --from. It is None for a new account.
     Raise UsageFault for options that exclude each other, and for an invalid file.
     """
-    kept = options.folder / ACCOUNT_FILE if options.folder else None
-    if kept is not None and kept.exists():
+    file = options.folder / ACCOUNT_FILE if options.folder else None
+    if file is not None and file.exists():
         if options.source or (options.users, options.accounts) != (None, None):
             raise UsageFault(
-                f"{kept} already contains an account", "omit --from, --users and --accounts, or use another folder"
+                f"{file} already contains an account", "omit --from, --users and --accounts, or use another folder"
             )
-        return [], read_description(kept)
+        return [], read_description(file)
     return _new(options)
 
 
@@ -119,20 +119,20 @@ def _plant(lab: Lab, options: LabOptions) -> None:
         lab.faults.add("*", "bucket", rate=options.rate, burst=options.burst or max(1.0, options.rate))
 
 
-def _settings(given: Sequence[str]) -> LabSettings:
-    """Return the default settings of a lab, changed by `given`: texts of the form `name=value`.
+def _settings(assignments: Sequence[str]) -> LabSettings:
+    """Return the default settings of a lab, changed by `assignments`: texts of the form `name=value`.
 
     Raise UsageFault for an unknown setting or an impossible value.
     """
     settings = LabSettings()
-    for each in given:
-        name, _, value = each.partition("=")
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
         try:
             settings = replace(settings, **{name: type(getattr(settings, name))(value)})
         except (AttributeError, TypeError, ValueError):
-            names = ", ".join(one.name for one in fields(LabSettings))
+            names = ", ".join(setting.name for setting in fields(LabSettings))
             raise UsageFault(
-                f"{each!r} is not a setting of the lab",
+                f"{assignment!r} is not a setting of the lab",
                 f"use NAME=NUMBER, where NAME is one of {names}; see docs/lab-reference.md",
             ) from None
     return settings

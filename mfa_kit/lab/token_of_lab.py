@@ -36,13 +36,13 @@ def token_in(env: Mapping[str, str]) -> str | None:
 
     Also return None if a variable chooses an endpoint that is not the lab's, or if IGNORES_ENDPOINTS is true.
     """
-    found = VALUE.fullmatch(env.get(VARIABLE, ""))
+    match = VALUE.fullmatch(env.get(VARIABLE, ""))
     endpoints = {value.rstrip("/") for name, value in env.items() if name.startswith(ENDPOINTS) and value}
-    if found is None or endpoints != {found["endpoint"].rstrip("/")}:
+    if match is None or endpoints != {match["endpoint"].rstrip("/")}:
         return None
     if env.get(IGNORES_ENDPOINTS, "").lower() == "true":
         return None
-    return found["token"] if is_loopback(env.get("AWS_ENDPOINT_URL", "")) else None
+    return match["token"] if is_loopback(env.get("AWS_ENDPOINT_URL", "")) else None
 
 
 def is_lab(env: Mapping[str, str]) -> bool:

@@ -176,13 +176,13 @@ def _run(arguments: Sequence[str], env: Mapping[str, str], lab: Lab, *, kill_aft
 
     Kill mfa-kit after its first successful call of the operation `kill_after`, unless `kill_after` is "".
     """
-    seen = len(lab.calls)
+    call_count = len(lab.calls)
     with held_signals() as release, subprocess.Popen([*TOOL, *arguments], env=dict(env)) as child:  # noqa: S603 - above
         until = time.monotonic() + PATIENCE
         try:
             release()
             while kill_after and time.monotonic() < until and child.poll() is None:
-                if any(call.operation == kill_after and not call.error for call in lab.calls[seen:]):
+                if any(call.operation == kill_after and not call.error for call in lab.calls[call_count:]):
                     # This is long enough to encrypt the secret and to send EnableMFADevice, which the lab delays.
                     time.sleep(0.5)
                     child.kill()

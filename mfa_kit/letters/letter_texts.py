@@ -41,14 +41,14 @@ class GlassFacts:
         return f"{self.threshold} of {len(self.custodians)}: {', '.join(self.custodians)}"
 
 
-def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -> Sheet:
-    """Return the letter with the identity of a new custodian. `made` is the date on which it was made."""
+def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, date: str) -> Sheet:
+    """Return the letter with the identity of a new custodian. `date` is the date on which it was made."""
     file = f"{MEMORY}/{custodian.name}.txt"
     others = [name for name in glass.custodians if name != custodian.name][: max(0, glass.threshold - 1)]
     order = [name for name in glass.custodians if name in {custodian.name, *others}]
     dashed = "-".join(order)
-    first, *rest = [f"age -d -i {quote(f'{MEMORY}/{name}.txt')}" for name in order]
-    pipe = " | ".join([f"{first} {quote(f'set-NN-{dashed}.age')}", *rest])
+    first, *later_commands = [f"age -d -i {quote(f'{MEMORY}/{name}.txt')}" for name in order]
+    pipe = " | ".join([f"{first} {quote(f'set-NN-{dashed}.age')}", *later_commands])
     return Sheet(
         letter=Letter(
             title=f"Break-glass key of {custodian.name}",
@@ -68,7 +68,7 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
                 ("Your public key", custodian.key),
                 ("Opens backups for", glass.recipient),
                 ("Custodians needed", glass.needed),
-                ("Made on", made),
+                ("Made on", date),
             ),
             sections=(
                 LetterSection(
@@ -151,8 +151,8 @@ def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, made: str) -
     )
 
 
-def pin_letter(key: str, pin: Secret[str], *, made: str) -> Sheet:
-    """Return the letter with the PIN of a security key. `key` describes the key, and `made` is the date."""
+def pin_letter(key: str, pin: Secret[str], *, date: str) -> Sheet:
+    """Return the letter with the PIN of a security key. `key` describes the key, and `date` is when the PIN was set."""
     return Sheet(
         letter=Letter(
             title="PIN of a security key",
@@ -162,7 +162,7 @@ def pin_letter(key: str, pin: Secret[str], *, made: str) -> Sheet:
                     "it is lost."
                 ),
             ),
-            facts=(("Security key", key), ("Set on", made)),
+            facts=(("Security key", key), ("Set on", date)),
             sections=(
                 LetterSection(
                     title="What to do",

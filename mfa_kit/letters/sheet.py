@@ -47,9 +47,9 @@ def grouped_lines(text: Secret[str]) -> Secret[list[tuple[str, str]]]:
     import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
 
     size = GROUP * GROUPS
-    lines = [text.reveal()[at : at + size] for at in range(0, len(text.reveal()), size)]
+    lines = [text.reveal()[start : start + size] for start in range(0, len(text.reveal()), size)]
     return Secret([(_grouped(line), hashlib.sha256(line.encode()).hexdigest()[:CHECK]) for line in lines])
 
 
 def _grouped(line: str) -> str:
-    return " ".join(line[at : at + GROUP] for at in range(0, len(line), GROUP))
+    return " ".join(line[start : start + GROUP] for start in range(0, len(line), GROUP))

@@ -42,7 +42,7 @@ NOT_BESIDE = Check("maker", Value.FAIL, "not proven: no FIDO applet found on the
 
 def verify_key(
     keys: PluggedOathKeys,
-    wanted: str | None,
+    key_name: str | None,
     *,
     account: str | None,
     new_seed: Callable[[], Seed | None],
@@ -51,17 +51,17 @@ def verify_key(
 ) -> tuple[Proof | Refused, OathKey]:
     """Check a key before it is given to a user. Return the verdict and the key.
 
-    `wanted` is the key's serial, reader or identity; None means the only key, or the one that the user chooses.
+    `key_name` is the key's serial, reader or identity; None means the only key, or the one that the user chooses.
     `account` is the AWS account whose credentials are looked for on the key. `new_seed` returns the secret of a test
     credential, or None to write nothing to the key. `made_by` checks the manufacturer.
     """
-    key = keys.choose(wanted)
+    key = keys.choose(key_name)
     maker, seed = made_by(key), new_seed()
     unlocked = False
     try:
         with keys.open(key) as applet:
             unlocked = True
-            return judge_fitness(key, applet, account=account, seed=seed, at=now(), made_by=maker), key
+            return judge_fitness(key, applet, account=account, seed=seed, time=now(), made_by=maker), key
     except BaseException as error:
         if seed and unlocked:
             _take_away(keys, key, error)
@@ -85,19 +85,19 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
 
 
 def judge_fitness(
-    key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check = UNPROVEN
+    key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, time: float, made_by: Check = UNPROVEN
 ) -> Proof | Refused:
     """Check a key before it is given to a user, and return the verdict.
 
     `account` is the AWS account whose credentials are looked for on the key. `seed` is the secret of a test credential;
-    without it, nothing is written. `at` is the Unix time for which the test credential's code is computed. `made_by` is
-    the check of the manufacturer.
+    without it, nothing is written. `time` is the Unix time for which the test credential's code is computed. `made_by`
+    is the check of the manufacturer.
     """
-    return judged([*_fitness(key, applet, account=account, seed=seed, at=at, made_by=made_by), made_by])
+    return judged([*_fitness(key, applet, account=account, seed=seed, time=time, made_by=made_by), made_by])
 
 
 def _fitness(
-    key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check
+    key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, time: float, made_by: Check
 ) -> Iterator[Check]:
     names = applet.names()
     yield Check("applet", Value.PASS, f"it answers; the key claims to be {key.description}, identity {key.identity}")
@@ -109,13 +109,13 @@ def _fitness(
         "set, and correct" if key.password else "none: anyone who has the key can read its codes",
     )
     if account is not None:
-        there = [name.decode(errors="replace") for name in names if is_of_account(name, account)]
+        present_names = [name.decode(errors="replace") for name in names if is_of_account(name, account)]
         yield Check(
             "credentials of the account",
-            Value.WARN if there else Value.PASS,
-            ", ".join(there) if there else f"none of account {account}",
+            Value.WARN if present_names else Value.PASS,
+            ", ".join(present_names) if present_names else f"none of account {account}",
         )
-    yield _round_trip(applet, seed, at) if seed else Check("round trip", Value.NOT_APPLICABLE, "skipped: --no-write")
+    yield _round_trip(applet, seed, time) if seed else Check("round trip", Value.NOT_APPLICABLE, "skipped: --no-write")
 
 
 def _firmware(key: OathKey, *, proven: bool) -> Iterator[Check]:
@@ -127,35 +127,36 @@ def _firmware(key: OathKey, *, proven: bool) -> Iterator[Check]:
         reported = key.firmware or "not reported"
         yield Check("firmware", Value.NOT_APPLICABLE, f"{reported}; advisories are known only for YubiKeys")
         return
-    found = advisories(key.what, Version(*map(int, key.firmware.split("."))))
+    known_advisories = advisories(key.what, Version(*map(int, key.firmware.split("."))))
     passed = Value.PASS if proven else Value.NOT_APPLICABLE
-    yield Check("firmware", passed, f"{key.firmware}, as the key reports" + ("" if found else "; no advisory"))
-    for each in found:
-        yield Check(f"advisory {each.name}", Value.WARN, f"{each.what}; {each.oath}", each.source)
+    remark = "" if known_advisories else "; no advisory"
+    yield Check("firmware", passed, f"{key.firmware}, as the key reports{remark}")
+    for advisory in known_advisories:
+        yield Check(f"advisory {advisory.name}", Value.WARN, f"{advisory.what}; {advisory.oath}", advisory.source)
 
 
 def _room(key: OathKey, used: int) -> Check:
-    left = key.left(used)
-    if left is None:
+    free_count = key.left(used)
+    if free_count is None:
         most = "the key's capacity is unknown" if key.room is None else f"YubiKeys with this firmware hold {key.room}"
         return Check("room", Value.WARN, f"{used} used; {most}")
-    return Check("room", Value.PASS, f"{used} used, {left} free")
+    return Check("room", Value.PASS, f"{used} used, {free_count} free")
 
 
 def is_of_account(name: bytes, account: str) -> bool:
     """Return whether a credential with this name is that of an MFA device in an AWS account."""
-    issuer, _, rest = name.decode(errors="replace").partition(":")
-    return issuer in ISSUERS and rest.endswith(f"@{account}")
+    issuer, _, account_label = name.decode(errors="replace").partition(":")
+    return issuer in ISSUERS and account_label.endswith(f"@{account}")
 
 
-def _round_trip(applet: OathApplet, seed: Seed, at: float) -> Check:
+def _round_trip(applet: OathApplet, seed: Seed, time: float) -> Check:
     """Write a test credential, compare its code, delete it, and check that nothing else on the key changed."""
     if TEST.encode() in applet.names():
         applet.delete(TEST)
     before = applet.held()
     try:
         applet.put(TEST, seed, touch=False)
-        code = applet.code(TEST, at, touch=applet.held().get(TEST.encode(), False))
+        code = applet.code(TEST, time, touch=applet.held().get(TEST.encode(), False))
         applet.delete(TEST)
     except DeviceFault as fault:
         if TEST.encode() in applet.names():
@@ -163,7 +164,7 @@ def _round_trip(applet: OathApplet, seed: Seed, at: float) -> Check:
         return Check("round trip", Value.FAIL, str(fault))
     if applet.held() != before:
         return Check("round trip", Value.FAIL, "the key no longer has the same credentials as before")
-    step = otp.step(at)
+    step = otp.step(time)
     if code != next(otp.codes(seed, range(step, step + 1))):
         return Check("round trip", Value.FAIL, "the key computes codes that do not match the secret")
     return Check(

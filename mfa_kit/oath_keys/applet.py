@@ -30,7 +30,7 @@ class OathApplet(Protocol):
         """Write a TOTP credential. This replaces a credential with the same name."""
         ...
 
-    def code(self, label: str, at: float, *, touch: bool | None) -> str:
+    def code(self, label: str, time: float, *, touch: bool | None) -> str:
         """Return the code of a credential for a Unix time.
 
         `touch` says whether the credential requires a touch; None means unknown.
@@ -49,11 +49,11 @@ class PluggedOathKeys(Protocol):
         """Return the keys that answer, and the faults of the readers without a usable key."""
         ...
 
-    def choose(self, wanted: str | None) -> OathKey:
-        """Return the key whose serial, reader or identity is `wanted`.
+    def choose(self, key_name: str | None) -> OathKey:
+        """Return the key whose serial, reader or identity is `key_name`.
 
-        If `wanted` is None, return the only key, or the one that the user chooses. Raise DeviceFault if no key matches,
-        and Declined if several keys match and there is no terminal to choose at.
+        If `key_name` is None, return the only key, or the one that the user chooses. Raise DeviceFault if no key
+        matches, and Declined if several keys match and there is no terminal to choose at.
         """
         ...
 
@@ -82,11 +82,11 @@ class PasswordApplet(Protocol):
 class LockableKeys(Protocol):
     """The OATH keys that are plugged in, with the operations that concern their passwords."""
 
-    def choose(self, wanted: str | None) -> OathKey:
-        """Return the key whose serial, reader or identity is `wanted`.
+    def choose(self, key_name: str | None) -> OathKey:
+        """Return the key whose serial, reader or identity is `key_name`.
 
-        If `wanted` is None, return the only key, or the one that the user chooses. Raise DeviceFault if no key matches,
-        and Declined if several keys match and there is no terminal to choose at.
+        If `key_name` is None, return the only key, or the one that the user chooses. Raise DeviceFault if no key
+        matches, and Declined if several keys match and there is no terminal to choose at.
         """
         ...
 

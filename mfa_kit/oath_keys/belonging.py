@@ -38,9 +38,9 @@ class Claim:
     label: str
     seed: Seed | None = None
 
-    def agrees(self, code: str, at: float) -> bool | None:
+    def agrees(self, code: str, time: float) -> bool | None:
         """Return whether the secret gives this code at a Unix time, or None if there is no secret."""
-        step = otp.step(at)
+        step = otp.step(time)
         return None if self.seed is None else code == next(otp.codes(self.seed, range(step, step + 1)))
 
 
@@ -55,7 +55,7 @@ def check_virtual(device: Device) -> None:
 
 def verify_device(
     device: Device,
-    wanted: str | None,
+    key_name: str | None,
     *,
     keys: PluggedOathKeys,
     caller: Caller,
@@ -66,14 +66,14 @@ def verify_device(
 ) -> Proof | Refused:
     """Check whether a plugged-in key has the secret of a user's device. Return the verdict.
 
-    `wanted` is the key's serial, reader or identity; None means the key with the device's credential. `seed` is the
+    `key_name` is the key's serial, reader or identity; None means the key with the device's credential. `seed` is the
     secret from the device's backup, or None. If the device belongs to the caller, AWS checks a code too. With
     `resync`, AWS checks two codes instead, for a device of any user, and stores the clock offset. `consecutive`
     computes these two codes.
     """
     intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
     claim, now = Claim(serial=device.serial, label=intent.label, seed=seed), desk.inventory.now
-    key = find_holder(keys, intent.label, wanted)
+    key = find_holder(keys, intent.label, key_name)
     if key is None:
         return judge_belonging(claim, None, None, now=now, accepts=None)
     with keys.open(key) as applet:
@@ -130,9 +130,9 @@ def _belonging(
         yield Check("credential", Value.FAIL, f"no plugged-in key has the credential {claim.label}")
         return
     yield Check("credential", Value.PASS, f"{claim.label} is on {key.description}")
-    at = now()
-    code = applet.code(claim.label, at, touch=applet.held().get(claim.label.encode(), False))
-    right = claim.agrees(code, at)
+    time = now()
+    code = applet.code(claim.label, time, touch=applet.held().get(claim.label.encode(), False))
+    right = claim.agrees(code, time)
     if right is not None:
         yield Check(
             "backup", _passed(right), f"the code {'matches' if right else 'does not match'} the secret in the backup"

@@ -11,23 +11,23 @@ KEY = "--key SERIAL|READER"
 
 
 def choose_key(
-    wanted: str | None,
-    found: Sequence[OathKey],
+    key_name: str | None,
+    keys: Sequence[OathKey],
     faults: Sequence[DeviceFault],
     *,
     person: Interaction,
     progress: Progress,
 ) -> OathKey:
-    """Return the key whose serial, reader or identity is `wanted`. If `wanted` is None, every key matches.
+    """Return the key whose serial, reader or identity is `key_name`. If `key_name` is None, every key matches.
 
     If several keys match, the user chooses one. `faults` are the errors of the readers without a usable key. Raise
     DeviceFault if no key matches, and Declined if several match and there is no terminal to choose at.
     """
-    match [key for key in found if wanted is None or key.answers_to(wanted)]:
+    match [key for key in keys if key_name is None or key.answers_to(key_name)]:
         case []:
-            raise _no_key(wanted, found, faults)
+            raise _no_key(key_name, keys, faults)
         case [key]:
-            for fault in faults if wanted is None else ():
+            for fault in faults if key_name is None else ():
                 if not isinstance(fault, NoApplet):
                     progress.alert(f"{fault}; using {key.description}")
             return key
@@ -48,21 +48,21 @@ def choose_line(lines: Sequence[str], person: Interaction) -> int:
         raise
 
 
-def _no_key(wanted: str | None, found: Sequence[OathKey], faults: Sequence[DeviceFault]) -> DeviceFault:
+def _no_key(key_name: str | None, keys: Sequence[OathKey], faults: Sequence[DeviceFault]) -> DeviceFault:
     silent = _silent(faults)
-    if len(faults) == 1 and (wanted is None or wanted in str(faults[0])):
+    if len(faults) == 1 and (key_name is None or key_name in str(faults[0])):
         return faults[0]
-    if wanted is not None and silent:
-        fault = DeviceFault(f"key {wanted} was not found; it may be the key that cannot be read", silent[0].hint)
+    if key_name is not None and silent:
+        fault = DeviceFault(f"key {key_name} was not found; it may be the key that cannot be read", silent[0].hint)
     else:
         fault = DeviceFault(
-            "no key with an OATH applet is plugged in" if wanted is None else f"no key {wanted} is plugged in",
+            "no key with an OATH applet is plugged in" if key_name is None else f"no key {key_name} is plugged in",
             "plug it in and try again; to see what is plugged in: mfa-kit key list",
         )
-    for key in found:
+    for key in keys:
         fault.add_note(f"plugged in: {_line(key)}")
-    for each in faults:
-        fault.add_note(str(each))
+    for reader_fault in faults:
+        fault.add_note(str(reader_fault))
     return fault
 
 
@@ -75,20 +75,20 @@ def _line(key: OathKey) -> str:
     return f"{key.description}, in {key.where}, identity {key.identity}"
 
 
-def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKey | None:
-    """Return the key whose serial, reader or identity is `wanted`.
+def find_holder(keys: PluggedOathKeys, label: str, key_name: str | None) -> OathKey | None:
+    """Return the key whose serial, reader or identity is `key_name`.
 
-    If `wanted` is None, return the only key with the credential `label`, or None if no key has it. If a key without a
+    If `key_name` is None, return the only key with the credential `label`, or None if no key has it. If a key without a
     password has the credential, keys with a password are not opened, so that the user is not asked for the password of
     another user's key. Raise UsageFault if several keys have the credential, and DeviceFault if no key can be read, or
     if none has the credential but a card that cannot be read may have it.
     """
-    if wanted is not None:
-        return keys.choose(wanted)
-    found, wrong = keys.look()
-    if not found and wrong:
+    if key_name is not None:
+        return keys.choose(key_name)
+    plugged_keys, wrong = keys.look()
+    if not plugged_keys and wrong:
         raise wrong[0]
-    holders = _holders(keys, found, label)
+    holders = _holders(keys, plugged_keys, label)
     if len(holders) > 1:
         raise UsageFault(f"{len(holders)} keys have the credential {label}", f"select one with {KEY}")
     if not holders and (silent := _silent(wrong)):
@@ -97,9 +97,9 @@ def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKe
     return holders[0] if holders else None
 
 
-def _holders(keys: PluggedOathKeys, found: Sequence[OathKey], label: str) -> list[OathKey]:
-    without_password = [key for key in found if label in key.labels]
-    return without_password or [key for key in found if key.password and _holds(keys, key, label)]
+def _holders(keys: PluggedOathKeys, plugged_keys: Sequence[OathKey], label: str) -> list[OathKey]:
+    without_password = [key for key in plugged_keys if label in key.labels]
+    return without_password or [key for key in plugged_keys if key.password and _holds(keys, key, label)]
 
 
 def _holds(keys: PluggedOathKeys, key: OathKey, label: str) -> bool:
@@ -107,15 +107,15 @@ def _holds(keys: PluggedOathKeys, key: OathKey, label: str) -> bool:
         return label.encode() in applet.names()
 
 
-def code_on_key(keys: PluggedOathKeys, label: str, wanted: str | None, *, at: float) -> str | None:
-    """Return the code of the credential `label` at the Unix time `at`, or None if no key has this credential.
+def code_on_key(keys: PluggedOathKeys, label: str, key_name: str | None, *, time: float) -> str | None:
+    """Return the code of the credential `label` at the Unix time `time`, or None if no key has this credential.
 
-    `wanted` is the serial, reader or identity of the key to use; None means the only key with the credential.
+    `key_name` is the serial, reader or identity of the key to use; None means the only key with the credential.
     """
-    key = find_holder(keys, label, wanted)
+    key = find_holder(keys, label, key_name)
     if key is None:
         return None
     with keys.open(key) as applet:
-        held = applet.held()
+        touch_by_name = applet.held()
         name = label.encode()
-        return applet.code(label, at, touch=held[name]) if name in held else None
+        return applet.code(label, time, touch=touch_by_name[name]) if name in touch_by_name else None

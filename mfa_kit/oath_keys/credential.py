@@ -8,12 +8,12 @@ def ykman_finds(reader: str) -> bool:
     return "yubico yubikey" in reader.lower()
 
 
-def remedy(what: str, command: str, *, reader: str) -> str:
-    """Return a hint that says to do `what` with the ykman command `command`.
+def remedy(action: str, command: str, *, reader: str) -> str:
+    """Return a hint that says to do `action` with the ykman command `command`.
 
     If ykman does not find the key in the reader, the hint names the manufacturer's program instead.
     """
-    return f"{what}: {command}" if ykman_finds(reader) else f"{what} with the manufacturer's program"
+    return f"{action}: {command}" if ykman_finds(reader) else f"{action} with the manufacturer's program"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

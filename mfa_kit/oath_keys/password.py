@@ -5,14 +5,14 @@ from mfa_kit.oath_keys.applet import LockableKeys
 from mfa_kit.oath_keys.credential import OathKey
 
 
-def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathKey:
+def give_password(keys: LockableKeys, key_name: str | None, *, had: bool) -> OathKey:
     """Ask for a new password, set it on a key, and check that it opens the key. Return the key.
 
-    `wanted` is the key's serial, reader or identity; None means the only key, or the one that the user chooses. `had`
+    `key_name` is the key's serial, reader or identity; None means the only key, or the one that the user chooses. `had`
     says whether the caller expects the key to have a password already. Raise UsageFault if this expectation is wrong,
     and DeviceFault if the key does not ask for the new password.
     """
-    key = keys.choose(wanted)
+    key = keys.choose(key_name)
     if key.password is not had:
         has, verb = ("a", "change") if key.password else ("no", "set")
         raise UsageFault(f"{key.description} has {has} password", f"mfa-kit key password {verb}")
@@ -26,13 +26,13 @@ def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathK
     return key
 
 
-def clear_password(keys: LockableKeys, wanted: str | None) -> OathKey:
+def clear_password(keys: LockableKeys, key_name: str | None) -> OathKey:
     """Remove a key's password, check that the key no longer asks for one, and return the key.
 
-    `wanted` is the key's serial, reader or identity; None means the only key, or the one that the user chooses. Raise
+    `key_name` is the key's serial, reader or identity; None means the only key, or the one that the user chooses. Raise
     UsageFault if the key has no password, and DeviceFault if the key still asks for a password afterwards.
     """
-    key = keys.choose(wanted)
+    key = keys.choose(key_name)
     if not key.password:
         raise UsageFault(f"{key.description} has no password", "to set one: mfa-kit key password set")
     with keys.open(key) as applet:

@@ -70,13 +70,13 @@ def parse_accounts(document: object, *, locate: Locate = number_accounts) -> Par
     accounts: list[OrgAccount] = []
     first: dict[str, str] = {}
     for index, item in enumerate(items):
-        each = _Item(index=index, value=item, shared=shared, locate=locate)
-        account = each.parse()
-        faults += each.faults
+        entry = _Item(index=index, value=item, shared=shared, locate=locate)
+        account = entry.parse()
+        faults += entry.faults
         if account is None:
             continue
         if account.id in first:
-            faults.append(each.fault("account_id", f"{account.id} is a duplicate of {first[account.id]}"))
+            faults.append(entry.fault("account_id", f"{account.id} is a duplicate of {first[account.id]}"))
         else:
             first[account.id] = locate(index, None)
             accounts.append(account)
@@ -124,27 +124,27 @@ class _Item:
         if not isinstance(self.value, dict):
             self.faults.append(self.fault(None, "the account is not an object with account_id"))
             return None
-        found: dict[object, object] = self.value
-        self._check_keys(found)
+        members: dict[object, object] = self.value
+        self._check_keys(members)
         account = OrgAccount(
-            id=self._parse(found, "account_id", _account_id, required=True) or "",
-            name=self._name(found),
-            email=self._parse(found, "email", _text),
-            roles=self._parse(found, "role", _roles) or (),
-            profile=self._parse(found, "profile", _text),
-            external_id=self._parse(found, "external_id", _external_id),
-            tags=self._parse(found, "tags", _tags) or (),
-            variables={**self.shared, **(self._parse(found, "vars", _variables) or {})},
+            id=self._parse(members, "account_id", _account_id, required=True) or "",
+            name=self._name(members),
+            email=self._parse(members, "email", _text),
+            roles=self._parse(members, "role", _roles) or (),
+            profile=self._parse(members, "profile", _text),
+            external_id=self._parse(members, "external_id", _external_id),
+            tags=self._parse(members, "tags", _tags) or (),
+            variables={**self.shared, **(self._parse(members, "vars", _variables) or {})},
         )
         self._check_role(account)
         return None if self.faults else account
 
-    def fault(self, key: str | None, what: str) -> AccountFault:
-        return AccountFault(place=self.locate(self.index, key), key=key, what=what)
+    def fault(self, key: str | None, message: str) -> AccountFault:
+        return AccountFault(place=self.locate(self.index, key), key=key, what=message)
 
-    def _check_keys(self, found: Mapping[object, object]) -> None:
+    def _check_keys(self, members: Mapping[object, object]) -> None:
         """Record an error for each unknown key, because otherwise a misspelled `role` would go unnoticed."""
-        for key in found:
+        for key in members:
             if key not in {*KEYS, *IGNORED}:
                 close = get_close_matches(str(key), KEYS, n=1)
                 advice = f"did you mean {close[0]!r}?" if close else "remove it, or move it to vars"
@@ -156,16 +156,16 @@ class _Item:
                 )
 
     def _parse(
-        self, found: Mapping[object, object], key: str, parse: Callable[[object], T], *, required: bool = False
+        self, members: Mapping[object, object], key: str, parse: Callable[[object], T], *, required: bool = False
     ) -> T | None:
         """Return the parsed value of a key, or None if it is missing, null or invalid.
 
         Record an error if the value is invalid, or if it is required and missing.
         """
-        value = found.get(key)
+        value = members.get(key)
         if value is None:
             if required:
-                self.faults.append(self.fault(key if key in found else None, f"the account has no {key}"))
+                self.faults.append(self.fault(key if key in members else None, f"the account has no {key}"))
             return None
         try:
             return parse(value)
@@ -173,8 +173,8 @@ class _Item:
             self.faults.append(self.fault(key, f"{error}; {error.hint}"))
             return None
 
-    def _name(self, found: Mapping[object, object]) -> str:
-        names = [self._parse(found, key, _text) for key in ("name", "display_name")]
+    def _name(self, members: Mapping[object, object]) -> str:
+        names = [self._parse(members, key, _text) for key in ("name", "display_name")]
         return names[0] or names[1] or ""
 
     def _check_role(self, account: OrgAccount) -> None:
@@ -183,10 +183,10 @@ class _Item:
             self.faults.append(self.fault("profile", "the account also has a role; remove one of the two"))
         arn = ROLE_ARN.fullmatch(account.roles[-1]) if account.roles else None
         if arn and account.id and arn["account"] != account.id:
-            what = (
+            message = (
                 f"the last role is in account {arn['account']}, not in {account.id}; correct the role or the account ID"
             )
-            self.faults.append(self.fault("role", what))
+            self.faults.append(self.fault("role", message))
 
 
 def _quoted(value: object) -> str:
@@ -253,7 +253,7 @@ def _variables(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise UsageFault("the variables are not an object", "write names with their values, or remove the key")
     _check_plain(value, above=frozenset(), done=set())
-    return {str(name): each for name, each in value.items()}
+    return {str(name): variable for name, variable in value.items()}
 
 
 def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> None:
@@ -266,8 +266,8 @@ def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> Non
         if id(value) in above or len(above) > DEEPEST:
             raise UsageFault("a value contains itself, or is nested too deep", "write the value without references (*)")
         if id(value) not in done:
-            for each in [*value.keys(), *value.values()] if isinstance(value, dict) else value:
-                _check_plain(each, above=above | {id(value)}, done=done)
+            for part in [*value.keys(), *value.values()] if isinstance(value, dict) else value:
+                _check_plain(part, above=above | {id(value)}, done=done)
             done.add(id(value))
     elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
         raise UsageFault(f"JSON cannot represent one of the values (type: {_quoted(value)})", "write the value as text")

@@ -48,8 +48,8 @@ class Visit(Generic[T]):
 
     def mapped(self, change: Callable[[T], S]) -> "Visit[S]":
         """Return a copy of this Visit with the result `change(found)`, or with None if it has no result."""
-        found = None if self.found is None else change(self.found)
-        return Visit(account=self.account, state=self.state, found=found, why=self.why, hint=self.hint, code=self.code)
+        result = None if self.found is None else change(self.found)
+        return Visit(account=self.account, state=self.state, found=result, why=self.why, hint=self.hint, code=self.code)
 
 
 class RunEach(Protocol):
@@ -67,27 +67,28 @@ def visit_accounts(
     accounts: Sequence[OrgAccount],
     work: Callable[[OrgAccount], T],
     *,
-    each: RunEach,
+    run_each: RunEach,
     is_whole: Callable[[T], bool] = lambda _: True,
 ) -> Generator[Visit[T], None, None]:
     """Call `work` for each account, and yield the outcomes in the order in which the accounts finish.
 
-    `each` makes these calls, several at a time. `is_whole` returns False for a result in which a part of the account is
-    missing because it could not be read. If `work` raises MfaKitError, the outcome has the error instead of a result.
+    `run_each` makes these calls, several at a time. `is_whole` returns False for a result in which a part of the
+    account is missing because it could not be read. If `work` raises MfaKitError, the outcome has the error instead of
+    a result.
     """
 
     def visit(account: OrgAccount) -> Visit[T]:
         try:
             with only_our_errors():
-                found = work(account)
+                result = work(account)
         except AccessDenied as error:
             return _unread(account, VisitState.DENIED, error)
         except MfaKitError as error:
             return _unread(account, VisitState.FAILED, error)
-        state = VisitState.READ if is_whole(found) else VisitState.PARTLY
-        return Visit(account=account, state=state, found=found)
+        state = VisitState.READ if is_whole(result) else VisitState.PARTLY
+        return Visit(account=account, state=state, found=result)
 
-    return each(visit, accounts)
+    return run_each(visit, accounts)
 
 
 def _unread(account: OrgAccount, state: VisitState, error: MfaKitError) -> Visit[T]:
@@ -134,8 +135,8 @@ class AccountFolders(Protocol):
         """
         ...
 
-    def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
-        """Record the start of a run that reads every account. `at` is the start time in Unix seconds by AWS's clock.
+    def begin(self, start_time: float, options: Mapping[str, Sequence[str]]) -> None:
+        """Record the start of a run that reads every account. `start_time` is in Unix seconds by AWS's clock.
 
         `options` maps the names of command-line options to their values. A command that continues this run must have
         the same options.

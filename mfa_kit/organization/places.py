@@ -125,9 +125,9 @@ class Places(Generic[S, T]):
             on_error()
             for future in self._going:
                 future.cancel()
-            left = wait(self._going, PROMPT).not_done
-            if left:
-                self._waits_for([self._going[future] for future in left])
+            unfinished_futures = wait(self._going, PROMPT).not_done
+            if unfinished_futures:
+                self._waits_for([self._going[future] for future in unfinished_futures])
             raise
         finally:
             pool.shutdown(cancel_futures=True)

@@ -93,9 +93,9 @@ def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> A
 
 def _matching(listed: Sequence[OrgAccount], choice: AccountsChoice) -> list[OrgAccount]:
     included = _named("--include", choice.include, listed) or {account.id for account in listed}
-    wanted = included - _named("--exclude", choice.exclude, listed)
+    selected_ids = included - _named("--exclude", choice.exclude, listed)
     _check_tags(choice.tags, listed)
-    return [account for account in listed if account.id in wanted and set(choice.tags) <= set(account.tags)]
+    return [account for account in listed if account.id in selected_ids and set(choice.tags) <= set(account.tags)]
 
 
 def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> set[str]:
@@ -103,23 +103,23 @@ def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> s
 
     Raise UsageFault if a name does not match exactly one account. `option` is the option that the error names.
     """
-    found: set[str] = set()
+    account_ids: set[str] = set()
     wrong: list[UsageFault] = []
     for name in dict.fromkeys(names):
         matching = [account for account in listed if account.is_called(name)]
         if len(matching) == 1:
-            found.add(matching[0].id)
+            account_ids.add(matching[0].id)
         elif matching:
             ids = ", ".join(account.id for account in matching[:SHOWN])
-            what = f"{option}: {len(matching)} accounts are named {name!r}: {ids}"
-            wrong.append(UsageFault(what, f"give the ID: {option} {matching[0].id}"))
+            message = f"{option}: {len(matching)} accounts are named {name!r}: {ids}"
+            wrong.append(UsageFault(message, f"give the ID: {option} {matching[0].id}"))
         else:
             hint = (
                 nearest(name, names_of(listed)) or f"check {_kind(name)}; {count_of(len(listed), 'account')} are listed"
             )
             wrong.append(UsageFault(f"{option}: there is no account {name!r}", hint))
     _raise_first(wrong)
-    return found
+    return account_ids
 
 
 def _check_tags(tags: Sequence[str], listed: Sequence[OrgAccount]) -> None:
@@ -145,9 +145,9 @@ def _raise_first(wrong: Sequence[UsageFault]) -> None:
         raise wrong[0]
 
 
-def _kind(given: str) -> str:
+def _kind(text: str) -> str:
     """Return "the ID" if a text that matches no account has the form of an account ID, else "the name"."""
-    return "the ID" if ACCOUNT_ID.fullmatch(given) else "the name"
+    return "the ID" if ACCOUNT_ID.fullmatch(text) else "the name"
 
 
 def names_of(accounts: Iterable[OrgAccount]) -> list[str]:
@@ -155,16 +155,16 @@ def names_of(accounts: Iterable[OrgAccount]) -> list[str]:
     return [text for account in accounts for text in (account.name, account.id) if text]
 
 
-def nearest(given: str, known: Iterable[str]) -> str:
-    """Return a hint with the text in `known` that is most similar to `given`, or "" if no text is similar.
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint with the text in `known` that is most similar to `name`, or "" if no text is similar.
 
     Return "" for a complete account ID, because it may be the correct ID of an account that is not in `known`. A hint
     would then name a different account.
     """
-    if ACCOUNT_ID.fullmatch(given):
+    if ACCOUNT_ID.fullmatch(name):
         return ""
     lower = {text.lower(): text for text in known}
-    close = get_close_matches(given.lower(), lower, n=1)
+    close = get_close_matches(name.lower(), lower, n=1)
     return f"did you mean {lower[close[0]]!r}?" if close else ""
 
 

@@ -43,15 +43,15 @@ def accounts_in_words(accounts: Sequence[OrgAccount]) -> str:
     return f"account {listed}" if len(accounts) == 1 else f"{count_of(len(accounts), 'account')} ({listed})"
 
 
-def by_reason(found: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:
+def by_reason(reasons: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:
     """Group accounts by reason, and return pairs of a list of accounts and the reason that they share.
 
-    `found` has pairs of an account and a reason. A reason may contain the ID or the label of its account. If reasons
+    `reasons` has pairs of an account and a reason. A reason may contain the ID or the label of its account. If reasons
     differ only in these, they count as the same reason, and the word ACCOUNT replaces the ID and the label. The groups
     are in the order of their first accounts.
     """
     groups: dict[str, list[tuple[OrgAccount, str]]] = defaultdict(list)
-    for account, reason in found:
+    for account, reason in reasons:
         groups[reason.replace(account.label, ACCOUNT).replace(account.id, ACCOUNT)].append((account, reason))
     return [
         ([account for account, _ in group], reason if len(group) > 1 else group[0][1])

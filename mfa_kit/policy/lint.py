@@ -69,7 +69,11 @@ class ReadPolicy:
     @property
     def forcing(self) -> list[tuple[str, IamStatement]]:
         """The Deny statements that apply to requests without MFA, but not to sessions with fresh MFA."""
-        return [(name, each) for name, each in self.statements if not each.allow and _reach(each).only_without_mfa]
+        return [
+            (name, statement)
+            for name, statement in self.statements
+            if not statement.allow and _reach(statement).only_without_mfa
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +103,7 @@ REQUESTS: tuple[RequestContext, ...] = (PLAIN_KEYS, NO_MFA, WITH_MFA, {**WITH_MF
 
 def _reach(statement: IamStatement) -> _Reach:
     lines = tuple(line for line in statement.lines if line[1].lower() in {MFA.lower(), MFA_AGE.lower()})
-    keys, console, fresh, old = (holds(replace(statement, lines=lines), each) is not False for each in REQUESTS)
+    keys, console, fresh, old = (holds(replace(statement, lines=lines), context) is not False for context in REQUESTS)
     return _Reach(keys=keys, console=console, fresh=fresh, old=old)
 
 
@@ -115,14 +119,14 @@ def _stopped(statement: IamStatement, read: ReadPolicy, context: RequestContext)
     """
     work = [action for action in WORK if covers_action(statement, action)] or statement.actions
     return any(
-        holds(each, context) is not False and all(covers_action(each, action) for action in work)
-        for _, each in read.forcing
+        holds(deny, context) is not False and all(covers_action(deny, action) for action in work)
+        for _, deny in read.forcing
     )
 
 
 def _bool(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.forcing:
-        if not _reach(each).keys and not _stopped(each, read, PLAIN_KEYS):
+    for name, statement in read.forcing:
+        if not _reach(statement).keys and not _stopped(statement, read, PLAIN_KEYS):
             yield Trap(
                 name="bool",
                 statement=name,
@@ -132,8 +136,8 @@ def _bool(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _null(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.forcing:
-        if not _reach(each).console and not _stopped(each, read, NO_MFA):
+    for name, statement in read.forcing:
+        if not _reach(statement).console and not _stopped(statement, read, NO_MFA):
             yield Trap(
                 name="null",
                 statement=name,
@@ -143,16 +147,16 @@ def _null(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _inverted(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.statements:
-        reach = _reach(each)
-        if not each.allow and reach.fresh and not (reach.keys and reach.console):
+    for name, statement in read.statements:
+        reach = _reach(statement)
+        if not statement.allow and reach.fresh and not (reach.keys and reach.console):
             yield Trap(
                 name="inverted",
                 statement=name,
                 what="it denies requests with MFA, and does not deny all requests without MFA",
                 instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
             )
-        if each.allow and (reach.keys or reach.console) and not reach.fresh:
+        if statement.allow and (reach.keys or reach.console) and not reach.fresh:
             yield Trap(
                 name="inverted",
                 statement=name,
@@ -162,9 +166,14 @@ def _inverted(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _age(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.statements:
-        reach = _reach(each)
-        if not each.allow and reach.old and not (reach.fresh or reach.keys) and not _stopped(each, read, PLAIN_KEYS):
+    for name, statement in read.statements:
+        reach = _reach(statement)
+        if (
+            not statement.allow
+            and reach.old
+            and not (reach.fresh or reach.keys)
+            and not _stopped(statement, read, PLAIN_KEYS)
+        ):
             yield Trap(
                 name="age",
                 statement=name,
@@ -174,10 +183,10 @@ def _age(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _if_exists(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.statements:
-        reach = _reach(each)
-        operators = [*_operators(each, MFA), *_operators(each, MFA_AGE)]
-        if each.allow and operators and reach.fresh and (reach.keys or reach.console):
+    for name, statement in read.statements:
+        reach = _reach(statement)
+        operators = [*_operators(statement, MFA), *_operators(statement, MFA_AGE)]
+        if statement.allow and operators and reach.fresh and (reach.keys or reach.console):
             who = "requests with plain access keys" if reach.keys else "console sessions without MFA"
             yield Trap(
                 name="if-exists",
@@ -188,8 +197,8 @@ def _if_exists(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _operator(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.statements:
-        for operator in _operators(each, MFA):
+    for name, statement in read.statements:
+        for operator in _operators(statement, MFA):
             if operator not in {"Bool", "BoolIfExists", "Null"}:
                 yield Trap(
                     name="operator",
@@ -215,20 +224,20 @@ def _covers(statement: IamStatement, action: str) -> bool:
     sts:GetSessionToken has no resource, so it is tested with the resource `*`.
     """
     own = f"{ACCOUNT}{'mfa' if action in ON_DEVICES else 'user'}/zoe"
-    here = replace(
+    example = replace(
         statement,
-        resources=tuple(OWN_ACCOUNT.sub(ACCOUNT, each) for each in statement.resources),
-        but_resources=tuple(OWN_ACCOUNT.sub(ACCOUNT, each) for each in statement.but_resources),
+        resources=tuple(OWN_ACCOUNT.sub(ACCOUNT, arn) for arn in statement.resources),
+        but_resources=tuple(OWN_ACCOUNT.sub(ACCOUNT, arn) for arn in statement.but_resources),
     )
     resource = own if action.startswith("iam:") else "*"
-    return covers_action(here, action) and covers_resource(here, resource, OF_SOMEBODY) is not False
+    return covers_action(example, action) and covers_resource(example, resource, OF_SOMEBODY) is not False
 
 
 def _removal(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.forcing:
+    for name, statement in read.forcing:
         for action in ("iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"):
-            if (each.but_actions or each.but_resources) and not _covers(each, action):
-                where = "NotAction" if not covers_action(each, action) else "NotResource"
+            if (statement.but_actions or statement.but_resources) and not _covers(statement, action):
+                where = "NotAction" if not covers_action(statement, action) else "NotResource"
                 yield Trap(
                     name="removal",
                     statement=name,
@@ -238,8 +247,8 @@ def _removal(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _session(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.forcing:
-        if _covers(each, "sts:GetSessionToken"):
+    for name, statement in read.forcing:
+        if _covers(statement, "sts:GetSessionToken"):
             yield Trap(
                 name="session",
                 statement=name,
@@ -255,11 +264,11 @@ def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
     `iam:*`, there is no trap, because the author may not expect users to enroll themselves.
     """
     allowed = [
-        action for action in ENROLL if any(each.allow and covers_action(each, action) for _, each in read.statements)
+        action for action in ENROLL if any(row.allow and covers_action(row, action) for _, row in read.statements)
     ]
-    for name, each in read.forcing:
-        denied = [action for action in allowed if _covers(each, action)]
-        if denied and any(_names(one, action) for _, one in read.statements for action in denied):
+    for name, statement in read.forcing:
+        denied = [action for action in allowed if _covers(statement, action)]
+        if denied and any(_names(row, action) for _, row in read.statements for action in denied):
             yield Trap(
                 name="enrolling",
                 statement=name,
@@ -271,13 +280,13 @@ def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
 def _names(statement: IamStatement, action: str) -> bool:
     """Whether a statement allows this action by name, or by a pattern that contains "MFA", such as `iam:*MFADevice`."""
     return statement.allow and any(
-        "mfa" in each.lower() and like(each.lower(), action.lower()) for each in statement.actions
+        "mfa" in pattern.lower() and like(pattern.lower(), action.lower()) for pattern in statement.actions
     )
 
 
 def _password(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.forcing:
-        if _covers(each, "iam:ChangePassword"):
+    for name, statement in read.forcing:
+        if _covers(statement, "iam:ChangePassword"):
             yield Trap(
                 name="password",
                 statement=name,
@@ -287,9 +296,9 @@ def _password(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _paths(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.statements:
-        own = [one for one in each.resources if one.endswith(":user/${aws:username}")]
-        if own and not any(one.endswith("/*/${aws:username}") for one in each.resources):
+    for name, statement in read.statements:
+        own = [resource for resource in statement.resources if resource.endswith(":user/${aws:username}")]
+        if own and not any(resource.endswith("/*/${aws:username}") for resource in statement.resources):
             yield Trap(
                 name="paths",
                 statement=name,
@@ -300,8 +309,8 @@ def _paths(read: ReadPolicy) -> Iterator[Trap]:
 
 def _version(read: ReadPolicy) -> Iterator[Trap]:
     if read.version != "2012-10-17":
-        for name, each in read.statements:
-            if any("${" in one for one in (*each.resources, *each.but_resources)):
+        for name, statement in read.statements:
+            if any("${" in resource for resource in (*statement.resources, *statement.but_resources)):
                 yield Trap(
                     name="version",
                     statement=name,
@@ -322,14 +331,14 @@ def _role(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _partition(read: ReadPolicy) -> Iterator[Trap]:
-    for name, each in read.statements:
-        for one in (*each.resources, *each.but_resources):
-            start = one.split(":")[:2]
+    for name, statement in read.statements:
+        for resource in (*statement.resources, *statement.but_resources):
+            start = resource.split(":")[:2]
             if read.partition and start[0] == "arn" and start[1:] not in ([read.partition], ["*"]):
                 yield Trap(
                     name="partition",
                     statement=name,
-                    what=f"{one} belongs to another partition and matches nothing here",
+                    what=f"{resource} belongs to another partition and matches nothing here",
                     instead=f"arn:{read.partition}:...",
                 )
 
@@ -361,7 +370,7 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
     rows = statements(document)
     read = ReadPolicy(
         version=_version_of(document),
-        statements=tuple((each.sid or f"statement {number}", each) for number, each in enumerate(rows, 1)),
+        statements=tuple((row.sid or f"statement {number}", row) for number, row in enumerate(rows, 1)),
         on=on,
         partition=partition,
     )
@@ -392,8 +401,8 @@ def _grammar(flaw: str) -> Trap:
 
 
 def _version_of(document: str) -> str | None:
-    found = read_json(document)
-    return str(found["Version"]) if isinstance(found, dict) and "Version" in found else None
+    policy = read_json(document)
+    return str(policy["Version"]) if isinstance(policy, dict) and "Version" in policy else None
 
 
 def about_mfa(document: str) -> bool:

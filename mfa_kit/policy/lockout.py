@@ -91,22 +91,22 @@ def users_in(snapshot: Snapshot, group: str | None) -> list[AccountUser]:
 
     Raise UsageFault if there is no such group, or if the groups could not be read.
     """
-    if group is not None and not any(one.name == group for one in snapshot.groups):
+    if group is not None and not any(entity.name == group for entity in snapshot.groups):
         if hole := snapshot.hole(Part.DETAILS):
             raise UsageFault(
                 f"the groups could not be read: {hole.why}",
                 "ask an administrator for iam:GetAccountAuthorizationDetails",
             )
         raise UsageFault(f"there is no group {group!r}", "list them: aws iam list-groups")
-    return [one for one in account_users(snapshot) if group is None or group in one.user.groups]
+    return [user for user in account_users(snapshot) if group is None or group in user.user.groups]
 
 
-def may_have_to_change(one: AccountUser) -> bool:
+def may_have_to_change(user: AccountUser) -> bool:
     """Whether a user may have to choose a new password at the next sign-in.
 
     IAM requires a new password only if the current password was set after the last sign-in with a password.
     """
-    row = one.credentials
+    row = user.credentials
     return bool(
         row and row.password and (row.password_used is None or (row.password_changed or 0.0) > row.password_used)
     )
@@ -117,24 +117,24 @@ def access_with(snapshot: Snapshot, document: str, *, group: str | None = None) 
 
     If `group` is None, all users are included. A user with a password and access keys is listed twice.
     """
-    found = [access for one in users_in(snapshot, group) for access in _access(one, (document,), snapshot)]
+    accesses = [access for user in users_in(snapshot, group) for access in _access(user, (document,), snapshot)]
     order = list(AccessState)
-    return sorted(found, key=lambda access: (order.index(access.state), access.user))
+    return sorted(accesses, key=lambda access: (order.index(access.state), access.user))
 
 
-def _access(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> list[UserAccess]:
-    if one.credentials is None:
+def _access(user: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> list[UserAccess]:
+    if user.credentials is None:
         why = "the credential report does not list this user or could not be read"
-        return [UserAccess(user=one.name, way="any", state=AccessState.UNKNOWN, why=why)]
-    found = []
-    if one.password:
-        found.append(_console(one, more, snapshot))
-    if one.keys:
-        found.append(_keys(one, more))
-    if not found:
+        return [UserAccess(user=user.name, way="any", state=AccessState.UNKNOWN, why=why)]
+    accesses = []
+    if user.password:
+        accesses.append(_console(user, more, snapshot))
+    if user.keys:
+        accesses.append(_keys(user, more))
+    if not accesses:
         why = "neither a console password nor an active access key"
-        found.append(UserAccess(user=one.name, way="none", state=AccessState.NO_WAY, why=why))
-    return found
+        accesses.append(UserAccess(user=user.name, way="none", state=AccessState.NO_WAY, why=why))
+    return accesses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +151,8 @@ class _Work:
     lost: str
 
 
-def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _Work:
-    policies, request = one.policies, {**one.about, **context}
+def _work(user: AccountUser, more: tuple[str, ...], context: RequestContext) -> _Work:
+    policies, request = user.policies, {**user.about, **context}
     would = denies_all_work((*policies.documents, *more), request, boundary=policies.boundary)
     lost: list[ActionOnResource] = []
     if would is False:
@@ -174,8 +174,8 @@ def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: Reque
     that deny only requests without MFA are ignored, because their NotAction lists what users need before they have MFA.
     """
     with_mfa = {**request, **WITH_MFA}
-    denies = (each for text in more for each in statements(text) if not each.allow)
-    spared = (action for each in denies if holds(each, with_mfa) for action in each.but_actions)
+    denies = (statement for text in more for statement in statements(text) if not statement.allow)
+    spared = (action for statement in denies if holds(statement, with_mfa) for action in statement.but_actions)
     work = (action for action in spared if not action.lower().startswith(("iam:", "sts:")))
     return any(policies.decide(action, "*", request, more=more) is Decision.ALLOW for action in work)
 
@@ -188,12 +188,12 @@ def _lost(
     The first value is True if no action would stay allowed, False if at least one would, and None if that is unknown.
     The second value lists the actions that the policies would or might deny, each with its resource.
     """
-    denies = [each for text in more for each in statements(text) if not each.allow]
-    if all(holds(each, request) is False for each in denies):
+    denies = [statement for text in more for statement in statements(text) if not statement.allow]
+    if all(holds(statement, request) is False for statement in denies):
         return False, []
     lost = _denied(policies, more, request)
-    rest = (pair for pair in _allowed(policies, request) if pair not in lost)
-    if not lost or any(_may(policies, pair, request) for pair in rest):
+    remaining_pairs = (pair for pair in _allowed(policies, request) if pair not in lost)
+    if not lost or any(_may(policies, pair, request) for pair in remaining_pairs):
         return False, list(lost)
     return (True if set(lost.values()) == {Decision.EXPLICIT} else None), list(lost)
 
@@ -203,7 +203,7 @@ def _allowed(policies: EntityPolicies, request: RequestContext) -> list[ActionOn
 
     Policy variables in the resources are replaced.
     """
-    pairs = [pair for text in policies.documents for pair in actions_named(text, allow=True, whole=True)]
+    pairs = [pair for text in policies.documents for pair in actions_named(text, allow=True, complete=True)]
     return list(_with_values(pairs, request))
 
 
@@ -221,7 +221,7 @@ def _denied(
 
     The keys are pairs of an action and a resource. The values are the decisions of `more`: EXPLICIT or UNKNOWN.
     """
-    named = [pair for text in more for pair in actions_named(text, allow=False, whole=True)]
+    named = [pair for text in more for pair in actions_named(text, allow=False, complete=True)]
     others = _with_values(named, request)
     pairs = dict.fromkeys((*_allowed(policies, request), *others, *_overlaps(policies, more, request)))
     decisions = {pair: evaluate(more, *pair, request) for pair in pairs}
@@ -237,9 +237,9 @@ def _overlaps(policies: EntityPolicies, more: tuple[str, ...], request: RequestC
 
     For example, the allowed `s3:Get*` and the denied `s3:*Object` both match `s3:GetObject`.
     """
-    named = [each for text in more for each in patterns_named(text, allow=False, whole=True)]
+    named = [pair for text in more for pair in patterns_named(text, allow=False, complete=True)]
     denied = list(_with_values(named, request))
-    pairs = [each for text in policies.documents for each in patterns_named(text, allow=True, whole=True)]
+    pairs = [pair for text in policies.documents for pair in patterns_named(text, allow=True, complete=True)]
     for action, resource in _with_values(pairs, request):
         for other_action, other_resource in denied:
             act, on = overlap(action, other_action, ignore_case=True), overlap(resource, other_resource)
@@ -255,110 +255,112 @@ def _may(policies: EntityPolicies, pair: ActionOnResource, request: RequestConte
 _Case = tuple[bool, AccessState, str]
 
 
-def _first_case(one: AccountUser, way: str, cases: Iterable[_Case], *, first: str, already: bool) -> UserAccess:
+def _first_case(
+    user: AccountUser, access_kind: str, cases: Iterable[_Case], *, first: str, already: bool
+) -> UserAccess:
     state, why = next((state, why) for case, state, why in cases if case)
     shut = state in SHUT
     return UserAccess(
-        user=one.name, way=way, state=state, why=why, first=first if shut else "", already=already and shut
+        user=user.name, way=access_kind, state=state, why=why, first=first if shut else "", already=already and shut
     )
 
 
-def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> UserAccess:
-    usable = one.types - {DeviceType.SMS}
-    with_mfa, bare = _work(one, more, WITH_MFA), _work(one, more, NO_MFA)
-    spared = one.mfa is False and bare.would is False
+def _console(user: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> UserAccess:
+    usable = user.types - {DeviceType.SMS}
+    with_mfa, bare = _work(user, more, WITH_MFA), _work(user, more, NO_MFA)
+    spared = user.mfa is False and bare.would is False
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True and not spared, AccessState.LOCKED, NOTHING),
-        (None in {bare.would, with_mfa.would} and not spared, AccessState.UNKNOWN, _unjudged(one)),
+        (None in {bare.would, with_mfa.would} and not spared, AccessState.UNKNOWN, _unjudged(user)),
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}"),
         (not bare.would and bool(bare.lost) and not usable, AccessState.CHANGES, f"denied without MFA: {bare.lost}"),
         (not bare.would and not bare.lost, AccessState.FINE, "no policy requires MFA for this sign-in"),
         (not bare.would, AccessState.FINE, f"signs in with MFA: {', '.join(sorted(usable))}"),
-        (len(one.devices) == 1 and bool(usable), AccessState.RISKS, _single(one)),
+        (len(user.devices) == 1 and bool(usable), AccessState.RISKS, _single(user)),
         (bool(usable), AccessState.FINE, f"signs in with MFA: {', '.join(sorted(usable))}"),
-        *_without_device(one, more, snapshot),
+        *_without_device(user, more, snapshot),
     )
-    return _first_case(one, "console", cases, first=MEND if with_mfa.would else _enroll(one), already=bare.does)
+    return _first_case(user, "console", cases, first=MEND if with_mfa.would else _enroll(user), already=bare.does)
 
 
-def _without_device(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> tuple[_Case, ...]:
+def _without_device(user: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> tuple[_Case, ...]:
     """Return the cases of a user whose policies require MFA, but who has no device that AWS accepts."""
-    what = "only a phone number, which AWS no longer accepts" if one.devices else "no MFA device"
-    change = _changes_first(one, snapshot)
-    denied = _judged(one, more, "iam:ChangePassword", one.user.arn) is Decision.EXPLICIT
+    reason = "only a phone number, which AWS no longer accepts" if user.devices else "no MFA device"
+    change = _changes_first(user, snapshot)
+    denied = _judged(user, more, "iam:ChangePassword", user.user.arn) is Decision.EXPLICIT
     return (
-        (one.mfa is not False and not one.devices, AccessState.UNKNOWN, UNREAD),
-        (change is None, AccessState.UNKNOWN, f"{what}; whether the password must be changed could not be read"),
+        (user.mfa is not False and not user.devices, AccessState.UNKNOWN, UNREAD),
+        (change is None, AccessState.UNKNOWN, f"{reason}; whether the password must be changed could not be read"),
         (
             bool(change) and denied,
             AccessState.LOCKED,
-            f"{what}; the password must be changed, which is denied without MFA",
+            f"{reason}; the password must be changed, which is denied without MFA",
         ),
-        (_may_enroll(one, more), AccessState.ENROLLS, f"{what}; can only sign in and enroll a device"),
+        (_may_enroll(user, more), AccessState.ENROLLS, f"{reason}; can only sign in and enroll a device"),
         (
-            bool(one.keys) and _may_enroll(one, more, PLAIN_KEYS),
+            bool(user.keys) and _may_enroll(user, more, PLAIN_KEYS),
             AccessState.CHANGES,
-            f"{what}, but can enroll one with the access keys",
+            f"{reason}, but can enroll one with the access keys",
         ),
-        (True, AccessState.LOCKED, f"{what}, and cannot enroll a device"),
+        (True, AccessState.LOCKED, f"{reason}, and cannot enroll a device"),
     )
 
 
-def _unjudged(one: AccountUser) -> str:
+def _unjudged(user: AccountUser) -> str:
     """Return the reason why the effect of the policies on a user is unknown."""
-    return f"{UNJUDGED}{one.policies.why}" if one.policies.why else JUDGED
+    return f"{UNJUDGED}{user.policies.why}" if user.policies.why else JUDGED
 
 
-def _single(one: AccountUser) -> str:
-    serials = ", ".join(each.serial for each in one.devices)
-    return f"has one device, {serials}" if one.complete else f"has {serials}; to look up other devices, add --group"
+def _single(user: AccountUser) -> str:
+    serials = ", ".join(device.serial for device in user.devices)
+    return f"has one device, {serials}" if user.complete else f"has {serials}; to look up other devices, add --group"
 
 
-def _enroll(one: AccountUser) -> str:
+def _enroll(user: AccountUser) -> str:
     """Return the command that enrolls a device for a user.
 
     The command has --add if IAM already lists a device, even one that IAM no longer accepts, such as a phone number.
     """
-    return command("mfa-kit", "enroll", one.name, "--with", "virtual", *(["--add"] if one.devices else []))
+    return command("mfa-kit", "enroll", user.name, "--with", "virtual", *(["--add"] if user.devices else []))
 
 
 def _judged(
-    one: AccountUser, more: tuple[str, ...], action: str, on: str, context: RequestContext = NO_MFA
+    user: AccountUser, more: tuple[str, ...], action: str, on: str, context: RequestContext = NO_MFA
 ) -> Decision:
-    return one.policies.decide(action, on, {**one.about, **context}, more=more)
+    return user.policies.decide(action, on, {**user.about, **context}, more=more)
 
 
-def _changes_first(one: AccountUser, snapshot: Snapshot) -> bool | None:
+def _changes_first(user: AccountUser, snapshot: Snapshot) -> bool | None:
     """Whether the user has to choose a new password at the next sign-in, or None if that is unknown."""
-    row = one.credentials
+    row = user.credentials
     if row and row.password_expires is not None and row.password_expires <= snapshot.at:
         return True
-    return snapshot.must_change.get(one.name) if may_have_to_change(one) else False
+    return snapshot.must_change.get(user.name) if may_have_to_change(user) else False
 
 
-def _may_enroll(one: AccountUser, more: tuple[str, ...], context: RequestContext = NO_MFA) -> bool:
+def _may_enroll(user: AccountUser, more: tuple[str, ...], context: RequestContext = NO_MFA) -> bool:
     """Whether a user without MFA may create and enable a first device that has the user's name.
 
     `context` has the condition keys of a console session or of plain access keys.
     """
-    start = one.user.arn.partition(":user/")[0]
-    own = (("iam:CreateVirtualMFADevice", f"{start}:mfa/{one.name}"), ("iam:EnableMFADevice", one.user.arn))
-    return all(_judged(one, more, action, on, context) is Decision.ALLOW for action, on in own)
+    start = user.user.arn.partition(":user/")[0]
+    own = (("iam:CreateVirtualMFADevice", f"{start}:mfa/{user.name}"), ("iam:EnableMFADevice", user.user.arn))
+    return all(_judged(user, more, action, on, context) is Decision.ALLOW for action, on in own)
 
 
-def _session_or_device(one: AccountUser, session: Decision) -> str:
-    return SESSION if session is Decision.EXPLICIT else _enroll(one)
+def _session_or_device(user: AccountUser, session: Decision) -> str:
+    return SESSION if session is Decision.EXPLICIT else _enroll(user)
 
 
-def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
-    with_mfa, bare = _work(one, more, WITH_MFA), _work(one, more, PLAIN_KEYS)
-    session = _judged(one, more, "sts:GetSessionToken", "*", PLAIN_KEYS)
-    codes = bool(one.types & CODES)
-    unused = "" if any(key.used for key in one.keys) else "; the keys were never used"
-    is_program = not one.password and not codes
+def _keys(user: AccountUser, more: tuple[str, ...]) -> UserAccess:
+    with_mfa, bare = _work(user, more, WITH_MFA), _work(user, more, PLAIN_KEYS)
+    session = _judged(user, more, "sts:GetSessionToken", "*", PLAIN_KEYS)
+    codes = bool(user.types & CODES)
+    unused = "" if any(key.used for key in user.keys) else "; the keys were never used"
+    is_program = not user.password and not codes
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True and bare.would is not False, AccessState.LOCKED, f"{NOTHING}{unused}"),
-        (bare.would is None, AccessState.UNKNOWN, _unjudged(one)),
+        (bare.would is None, AccessState.UNKNOWN, _unjudged(user)),
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}{unused}"),
         (
             not bare.would and bool(bare.lost),
@@ -372,35 +374,35 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
             AccessState.LOCKED,
             f"sts:GetSessionToken is denied, so the keys cannot get a session with MFA{unused}",
         ),
-        (with_mfa.would is None, AccessState.UNKNOWN, _unjudged(one)),
+        (with_mfa.would is None, AccessState.UNKNOWN, _unjudged(user)),
         (
             codes,
             AccessState.CHANGES,
             f"the keys work only in sessions with MFA, so scripts that use them directly stop working{unused}",
         ),
         (
-            DeviceType.FIDO2 in one.types,
+            DeviceType.FIDO2 in user.types,
             AccessState.LOCKED,
             f"the only MFA devices are security keys, but STS accepts only codes{unused}",
         ),
-        (one.mfa is not False and not one.devices, AccessState.UNKNOWN, UNREAD),
+        (user.mfa is not False and not user.devices, AccessState.UNKNOWN, UNREAD),
         (True, AccessState.LOCKED, f"no device that shows codes{unused}"),
     )
-    first = ROLE if is_program else _session_or_device(one, session)
-    return _first_case(one, "access keys", cases, first=MEND if with_mfa.would else first, already=bare.does)
+    first = ROLE if is_program else _session_or_device(user, session)
+    return _first_case(user, "access keys", cases, first=MEND if with_mfa.would else first, already=bare.does)
 
 
-def administrators_left(found: Sequence[UserAccess], snapshot: Snapshot) -> list[str]:
+def administrators_left(accesses: Sequence[UserAccess], snapshot: Snapshot) -> list[str]:
     """Return the names of the administrators who would still have access, and could help the other users.
 
-    Administrators whose access is not in `found` are included if they have a password or an active access key.
+    Administrators whose access is not in `accesses` are included if they have a password or an active access key.
     """
-    judged = {access.user for access in found}
-    open_to = {access.user for access in found if not access.shut and access.state is not AccessState.NO_WAY}
+    judged = {access.user for access in accesses}
+    open_to = {access.user for access in accesses if not access.shut and access.state is not AccessState.NO_WAY}
     return [
-        one.name
-        for one in account_users(snapshot)
-        if one.admin and (one.password or one.keys) and (one.name in open_to or one.name not in judged)
+        user.name
+        for user in account_users(snapshot)
+        if user.admin and (user.password or user.keys) and (user.name in open_to or user.name not in judged)
     ]
 
 
@@ -426,13 +428,13 @@ def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
     differing = []
     actions = (*WORK, "sts:GetSessionToken", "iam:ChangePassword", "iam:ListVirtualMFADevices")
     try:
-        for way, context in WAYS.items():
+        for request_kind, context in WAYS.items():
             theirs = account.simulated([document], actions, context)
             for action, verdict in theirs.items():
                 ours = evaluate([document], action, "*", context)
                 # If `ours` is UNKNOWN, it depends on a condition key whose value was not sent to the simulator.
                 if ours is not Decision.UNKNOWN and Decision.EXPLICIT in {ours, verdict} and ours is not verdict:
-                    differing.append(f"{action} ({way}): IAM says {verdict}, mfa-kit says {ours}")
+                    differing.append(f"{action} ({request_kind}): IAM says {verdict}, mfa-kit says {ours}")
     except MfaKitError as error:
         return Comparison(why_not=str(error))
     return Comparison(differing=tuple(differing))

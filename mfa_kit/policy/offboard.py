@@ -23,11 +23,13 @@ def offboard_steps(snapshot: Snapshot, user: str) -> list[SetupStep]:
     Raise UsageFault for a name that IAM would refuse, or if there is no such user.
     """
     check_user(user)
-    one = next((each for each in account_users(snapshot) if each.name.lower() == user.lower()), None)
-    if one is None and snapshot.hole(Part.DETAILS) is None:
+    account_user = next(
+        (candidate for candidate in account_users(snapshot) if candidate.name.lower() == user.lower()), None
+    )
+    if account_user is None and snapshot.hole(Part.DETAILS) is None:
         raise UsageFault(f"there is no user {user!r}", "list the users: mfa-kit status")
-    name = one.name if one else user
-    return [*_sign_in(name, one), *_removals(name, one), _checks(name)]
+    name = account_user.name if account_user else user
+    return [*_sign_in(name, account_user), *_removals(name, account_user), _checks(name)]
 
 
 def _state(*, present: bool | None) -> StepState:
@@ -37,14 +39,14 @@ def _state(*, present: bool | None) -> StepState:
     return StepState.TO_DO if present else StepState.DONE
 
 
-def _sign_in(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
+def _sign_in(name: str, account_user: AccountUser | None) -> Iterator[SetupStep]:
     """Yield the steps after which the user can neither sign in nor call AWS."""
-    known = one is not None and one.credentials is not None
+    known = account_user is not None and account_user.credentials is not None
     each_key = f"$({command('aws', 'iam', 'list-access-keys', '--user-name', name)}"
     yield SetupStep(
         what=f"deactivate the access keys of {name}",
         why="to undo this, run it with --status Active instead of Inactive",
-        state=_state(present=bool(one.keys) if one and known else None),
+        state=_state(present=bool(account_user.keys) if account_user and known else None),
         commands=(
             f"for key in {each_key} --query 'AccessKeyMetadata[].AccessKeyId' --output text); do "
             + command("aws", "iam", "update-access-key", "--user-name", name, "--status", "Inactive", "--access-key-id")
@@ -56,33 +58,33 @@ def _sign_in(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
         why="existing sessions last up to 36 hours, console sessions up to 90 days, and new sessions can begin until "
         "the password is deleted; to undo this, delete the policy",
         state=StepState.TO_DO,
-        commands=session_commands(name, at=None),
+        commands=session_commands(name, time=None),
     )
     yield SetupStep(
         what="delete the password",
         why="a new password can be set later; the old one cannot be restored",
-        state=_state(present=one.password if one and known else None),
+        state=_state(present=account_user.password if account_user and known else None),
         commands=(command("aws", "iam", "delete-login-profile", "--user-name", name),),
     )
 
 
-def _removals(name: str, one: AccountUser | None) -> Iterator[SetupStep]:
+def _removals(name: str, account_user: AccountUser | None) -> Iterator[SetupStep]:
     """Yield the step that removes the MFA devices, which cannot be undone, and the step that ends group memberships."""
-    devices = one.devices if one else ()
-    complete = one is not None and one.complete
+    devices = account_user.devices if account_user else ()
+    complete = account_user is not None and account_user.complete
     revoke = command("mfa-kit", "revoke", name)
     yield SetupStep(
         what="remove the MFA devices, and the backups of their secrets",
         why="only after the password is deleted: until then the device protects the sign-in. This cannot be undone",
         state=_state(present=True if devices else False if complete else None),
-        commands=tuple(f"{revoke} {command('--mfa-device', each.serial)} --leave-without-mfa" for each in devices)
+        commands=tuple(f"{revoke} {command('--mfa-device', device.serial)} --leave-without-mfa" for device in devices)
         or (f"{revoke} --leave-without-mfa",),
     )
-    groups = one.user.groups if one else ()
+    groups = account_user.user.groups if account_user else ()
     yield SetupStep(
         what="remove the user from all groups",
         why="so that a credential that was overlooked has no permissions; the user can be added again",
-        state=_state(present=bool(groups) if one else None),
+        state=_state(present=bool(groups) if account_user else None),
         commands=tuple(
             command("aws", "iam", "remove-user-from-group", "--user-name", name, "--group-name", group)
             for group in groups

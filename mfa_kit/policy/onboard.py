@@ -92,30 +92,34 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
     """
     check_user(user)
     known = snapshot.hole(Part.DETAILS) is None
-    if known and group not in {one.name for one in snapshot.groups}:
+    if known and group not in {entity.name for entity in snapshot.groups}:
         raise UsageFault(
             f"there is no group {group!r}",
             "list the groups: aws iam list-groups; to create some: mfa-kit policy onboard",
         )
-    there = next((one for one in account_users(snapshot) if one.name.lower() == user.lower()), None)
+    existing_user = next(
+        (candidate for candidate in account_users(snapshot) if candidate.name.lower() == user.lower()), None
+    )
     create, join = _create_user(user, group)
     return [
         SetupStep(
             what=f"create {user} in group {group}",
             why="permissions come from the group; no policy is attached to the user",
-            state=_state(done=there is not None and group in there.user.groups, known=known),
-            commands=(create, join) if there is None else (join,),
+            state=_state(done=existing_user is not None and group in existing_user.user.groups, known=known),
+            commands=(create, join) if existing_user is None else (join,),
         ),
         SetupStep(
             what="an initial password, which must be changed at the first sign-in",
             why="a prompt asks for the password, so it is not in the shell history; do not hand over the password yet",
-            state=_state(done=there is not None and there.password, known=known),
+            state=_state(done=existing_user is not None and existing_user.password, known=known),
             commands=(password_prompt(user),),
         ),
         SetupStep(
             what="a device; hand over the password only after this step",
             why="with the device, the user has MFA at the first sign-in and can change the password",
-            state=_state(done=there is not None and there.mfa is True, known=known or there is not None),
+            state=_state(
+                done=existing_user is not None and existing_user.mfa is True, known=known or existing_user is not None
+            ),
             commands=(command("mfa-kit", "enroll", user, "--with", "virtual"),),
         ),
         _checked(group),
@@ -207,10 +211,10 @@ def _administering(everybody: Sequence[AccountUser], snapshot: Snapshot) -> str 
     Only the group `administrators`, and groups of a user who is an administrator with a password, are considered.
     """
     somebody = Entity(name="somebody", arn=f"arn:{snapshot.partition}:iam::{snapshot.account}:user/somebody")
-    groups = {one.name: one for one in snapshot.groups}
-    names = [ADMINISTRATORS, *(name for one in everybody if one.admin and one.password for name in one.user.groups)]
-    found = (groups[name] for name in names if name in groups)
-    able = (one.name for one in found if administers(somebody, entity_policies(one, snapshot.policies)))
+    groups = {group.name: group for group in snapshot.groups}
+    names = [ADMINISTRATORS, *(name for user in everybody if user.admin and user.password for name in user.user.groups)]
+    candidates = (groups[name] for name in names if name in groups)
+    able = (group.name for group in candidates if administers(somebody, entity_policies(group, snapshot.policies)))
     return next(able, None)
 
 
@@ -227,7 +231,7 @@ def _group_of_administrators(administering: str | None, snapshot: Snapshot, *, k
     create = command("aws", "iam", "create-group", "--group-name", group)
     policy = f"arn:{snapshot.partition}:iam::aws:policy/AdministratorAccess"
     attach = command("aws", "iam", "attach-group-policy", "--group-name", group, "--policy-arn", policy)
-    exists = any(one.name == group for one in snapshot.groups)
+    exists = any(entity.name == group for entity in snapshot.groups)
     return SetupStep(
         what="a group of administrators",
         why="the policy is attached to the group, so you add or remove administrators by group membership",
@@ -237,14 +241,14 @@ def _group_of_administrators(administering: str | None, snapshot: Snapshot, *, k
 
 
 def _first_administrator(everybody: Sequence[AccountUser], group: str, *, admin: str, known: bool) -> SetupStep:
-    in_group = [one for one in everybody if one.admin and one.user.groups]
+    in_group = [user for user in everybody if user.admin and user.user.groups]
     create, join = _create_user(admin, group)
     return SetupStep(
         what=f"an administrator, {admin}, instead of root",
         why="the administrator is in the group, and has a device before the first sign-in",
-        state=_state(done=any(one.mfa and one.password for one in in_group), known=known),
+        state=_state(done=any(user.mfa and user.password for user in in_group), known=known),
         commands=(
-            *((join,) if any(one.name == admin for one in everybody) else (create, join)),
+            *((join,) if any(user.name == admin for user in everybody) else (create, join)),
             password_prompt(admin),
             command("mfa-kit", "enroll", admin, "--with", "virtual"),
             "# sign in as this administrator in another browser; continue only if that works",
@@ -254,7 +258,7 @@ def _first_administrator(everybody: Sequence[AccountUser], group: str, *, admin:
 
 
 def _people(snapshot: Snapshot, *, known: bool) -> SetupStep:
-    others = [one for one in snapshot.groups if one.name != ADMINISTRATORS]
+    others = [group for group in snapshot.groups if group.name != ADMINISTRATORS]
     access = f"arn:{snapshot.partition}:iam::aws:policy/ReadOnlyAccess"
     return SetupStep(
         what="groups for all other users, each with its policies",
@@ -269,17 +273,17 @@ def _people(snapshot: Snapshot, *, known: bool) -> SetupStep:
 
 
 def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
-    there = any(
+    has_role = any(
         kind == "Service" and name.startswith("ec2.amazonaws.com")
         for role in snapshot.roles
         for kind, name in principals_let_in(trust_text(role), {})
     )
-    known = known and (there or not any(map(trust_flaw, snapshot.roles)))
+    known = known and (has_role or not any(map(trust_flaw, snapshot.roles)))
     trust = json.dumps(EC2_TRUST, separators=(",", ":"))
     return SetupStep(
         what="a role for EC2 instances, instead of access keys on them",
         why="AWS rotates the role's credentials; attach the policies that the instances need",
-        state=_state(done=there, known=known),
+        state=_state(done=has_role, known=known),
         commands=(
             command("aws", "iam", "create-role", "--role-name", ROLE, "--assume-role-policy-document", trust),
             command("aws", "iam", "create-instance-profile", "--instance-profile-name", ROLE),
@@ -290,7 +294,7 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
 
 def _support(snapshot: Snapshot, *, known: bool) -> SetupStep:
     """Return the step for a role that can open cases with AWS Support (CIS AWS Foundations 3.0, 1.17)."""
-    there = any(arn.endswith(f":{SUPPORT}") for role in snapshot.roles for arn in role.attached)
+    is_attached = any(arn.endswith(f":{SUPPORT}") for role in snapshot.roles for arn in role.attached)
     exists = any(role.name == SUPPORT_ROLE for role in snapshot.roles)
     trust = json.dumps(
         {
@@ -312,21 +316,21 @@ def _support(snapshot: Snapshot, *, known: bool) -> SetupStep:
     return SetupStep(
         what="a role for AWS Support, so that an incident needs no administrator",
         why="users need MFA to assume this role; allow users who may open cases to call sts:AssumeRole on it",
-        state=_state(done=there, known=known),
+        state=_state(done=is_attached, known=known),
         commands=(attach,) if exists else (create, attach),
     )
 
 
 def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[SetupStep]:
     """Return a list with exactly one step: enroll the users who have a password but no device."""
-    bare = [one for one in everybody if one.password and one.mfa is False]
-    unknown = any(one.mfa is None or one.credentials is None for one in everybody) or snapshot.hole(Part.REPORT)
+    bare = [user for user in everybody if user.password and user.mfa is False]
+    unknown = any(user.mfa is None or user.credentials is None for user in everybody) or snapshot.hole(Part.REPORT)
     return [
         SetupStep(
             what=f"a device for each user with a password (users without a device: {len(bare)})",
             why="users need a device before a policy requires MFA",
             state=StepState.UNKNOWN if unknown and not bare else _state(done=not bare),
-            commands=tuple(command("mfa-kit", "enroll", one.name, "--with", "virtual") for one in bare),
+            commands=tuple(command("mfa-kit", "enroll", user.name, "--with", "virtual") for user in bare),
         )
     ]
 
@@ -337,7 +341,7 @@ def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupSte
     The commands of the step attach the policy to a group only if none of its users would be locked out.
     """
     groups = _groups_without_mfa(everybody)
-    show = ["mfa-kit", "policy", "show", *(["--user-paths"] if any(one.has_path for one in everybody) else [])]
+    show = ["mfa-kit", "policy", "show", *(["--user-paths"] if any(user.has_path for user in everybody) else [])]
     commands = [f"{shlex.join(show)} > force-mfa.json"] if groups else []
     commands += [_check_and_put(group) for group in groups]
     return [
@@ -355,8 +359,8 @@ def _groups_without_mfa(everybody: Sequence[AccountUser]) -> list[str]:
 
     If the account has no console users, return the groups that the earlier steps create.
     """
-    console = [one for one in everybody if one.password]
-    free = {name for one in console if one.demands_mfa is not True for name in one.user.groups}
+    console = [user for user in everybody if user.password]
+    free = {name for user in console if user.demands_mfa is not True for name in user.user.groups}
     return sorted(free if console else {ADMINISTRATORS, PEOPLE})
 
 

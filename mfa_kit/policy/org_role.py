@@ -90,9 +90,9 @@ class OrgRoleChoices:
         _check(self.users, USERS, "the part of a user's ARN after the account", "user/staff/*")
 
 
-def _check(value: str | None, pattern: str, what: str, example: str) -> None:
+def _check(value: str | None, pattern: str, description: str, example: str) -> None:
     if value is not None and not re.fullmatch(pattern, value, re.ASCII):
-        raise UsageFault(f"{value!r} is not {what}", f"use a value such as {example}")
+        raise UsageFault(f"{value!r} is not {description}", f"use a value such as {example}")
 
 
 def org_role_template(choices: OrgRoleChoices) -> tuple[str, list[PolicyLine]]:

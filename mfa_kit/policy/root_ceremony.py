@@ -63,7 +63,7 @@ def root_ceremony(snapshot: Snapshot) -> Letter:
 def _identity(glass: GlassUse | None) -> tuple[tuple[str, str], ...]:
     if glass is None:
         return (("Break-glass identity", "none yet"),)
-    names = ", ".join(each.name for each in glass.custodians)
+    names = ", ".join(custodian.name for custodian in glass.custodians)
     return (
         ("Break-glass identity", glass.recipient),
         ("Custodians", f"{glass.threshold} of {len(glass.custodians)}: {names}"),

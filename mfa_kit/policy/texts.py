@@ -167,18 +167,18 @@ def _password(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
 
 
 def _deny(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
-    kept = exceptions(choices)
+    exception_lines = exceptions(choices)
     row = {
         "Sid": "DenyAllExceptListedIfNoMFA",
         "Effect": "Deny",
-        "NotAction": [line.text for line in kept],
+        "NotAction": [line.text for line in exception_lines],
         "Resource": "*",
         "Condition": {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}},
     }
     return row, [
         PolicyLine("DenyAllExceptListedIfNoMFA", "an explicit deny overrides every allow: without MFA nothing works"),
         PolicyLine("NotAction", "except these actions, and only if another statement allows them:"),
-        *kept,
+        *exception_lines,
         PolicyLine(
             "(no iam:DeleteVirtualMFADevice, no iam:DeactivateMFADevice)",
             "a stolen password must not be enough to remove MFA",

@@ -91,38 +91,38 @@ def _text(value: Value | None) -> str:
 
 def _records(message: Secret[bytes]) -> Iterator[tuple[int, Value]]:
     """Yield the number and the value of each field of a protobuf message. Raise ValueError for other data."""
-    at, end = 0, len(message.reveal())
-    while at < end:
-        key, at = _varint(message, at)
+    offset, end = 0, len(message.reveal())
+    while offset < end:
+        key, offset = _varint(message, offset)
         match key & 7:
             case 0:  # wire type VARINT
-                value, at = _varint(message, at)
+                value, offset = _varint(message, offset)
                 yield key >> 3, value
             case 1:  # wire type I64
-                at += 8
+                offset += 8
             case 5:  # wire type I32
-                at += 4
+                offset += 4
             case 2:  # wire type LEN
-                size, at = _varint(message, at)
-                yield key >> 3, Secret(message.reveal()[at : at + size])
-                at += size
+                size, offset = _varint(message, offset)
+                yield key >> 3, Secret(message.reveal()[offset : offset + size])
+                offset += size
             case _:
                 raise ValueError("unknown wire type")
-    if at > end:
+    if offset > end:
         raise ValueError("cut short")
 
 
-def _varint(message: Secret[bytes], at: int) -> tuple[int, int]:
-    """Return the varint that starts at offset `at`, and the offset after it.
+def _varint(message: Secret[bytes], offset: int) -> tuple[int, int]:
+    """Return the varint that starts at `offset`, and the offset after it.
 
     Each octet contains seven bits of the value, beginning with the lowest bits.
     """
     value = 0
     for shift in range(0, 7 * VARINT_OCTETS, 7):
-        if at >= len(message.reveal()):
+        if offset >= len(message.reveal()):
             break
-        octet = message.reveal()[at]
-        value, at = value | octet % MORE << shift, at + 1
+        octet = message.reveal()[offset]
+        value, offset = value | octet % MORE << shift, offset + 1
         if octet < MORE:
-            return value, at
+            return value, offset
     raise ValueError("a number is cut short or too long")

@@ -91,24 +91,24 @@ def read(image: Png, *, strict: bool = False, drawn: bool = False, limits: Pictu
     page = _gray_page(image, limits)
 
     if limits.seconds is not None and page.width * page.height > QUICK:
-        found = _decode_within(limits.seconds, page, limits.hint)
+        texts = _decode_within(limits.seconds, page, limits.hint)
     else:
-        found = _decode(_one_pixel_for_each_module(page)) if drawn else []
-        found = found if len(found) == 1 else _decode(page, strict=strict)
-    if len(found) != 1:
-        count = f"are {len(found)} QR codes" if found else "is no QR code"
+        texts = _decode(_one_pixel_for_each_module(page)) if drawn else []
+        texts = texts if len(texts) == 1 else _decode(page, strict=strict)
+    if len(texts) != 1:
+        count = f"are {len(texts)} QR codes" if texts else "is no QR code"
         raise IntegrityFault(f"there {count} in the picture", "give a picture with exactly one QR code")
-    if found[0] is None:
+    if texts[0] is None:
         raise IntegrityFault(
             "this QR code has only a part of a text that is divided among several QR codes",
             "make one QR code of the whole text, or take a clean picture of it",
         )
-    return found[0]
+    return texts[0]
 
 
 def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri | None]:
     """Return the texts of the QR codes in a gray picture, or None for a part of a text. `strict` is as for `read`."""
-    found = zxingcpp.read_barcodes(
+    barcodes = zxingcpp.read_barcodes(
         page,
         formats=QR_CODES,
         try_rotate=not strict,
@@ -116,7 +116,7 @@ def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri | None]:
         try_invert=not strict,
         binarizer=zxingcpp.Binarizer.GlobalHistogram if strict else zxingcpp.Binarizer.LocalAverage,
     )
-    return [None if _is_part(each) else KeyUri(each.text) for each in found]
+    return [None if _is_part(barcode) else KeyUri(barcode.text) for barcode in barcodes]
 
 
 def _one_pixel_for_each_module(page: Image.Image) -> Image.Image:
@@ -222,8 +222,8 @@ def answer() -> None:
     """
     harden()
     width, height = map(int, sys.argv[1:])
-    found = _decode(Image.frombytes("L", (width, height), sys.stdin.buffer.read()))
-    sys.stdout.write(json.dumps([each and each.reveal() for each in found]))
+    texts = _decode(Image.frombytes("L", (width, height), sys.stdin.buffer.read()))
+    sys.stdout.write(json.dumps([text and text.reveal() for text in texts]))
 
 
 def _webp_pixels(octets: bytes) -> int:

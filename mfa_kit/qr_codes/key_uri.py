@@ -58,9 +58,9 @@ def parse(uri: KeyUri) -> DeviceUri:
     """Parse a key URI. Raise IntegrityFault for text that is not a key URI, or for parameters that AWS does not use."""
     try:
         parts = Secret(urlsplit(uri.reveal()))
-        found = _parameters(Secret(parts.reveal().query))
-        seed = _secret(found.pop("secret", Secret("")))
-        parameters = {name: value.reveal() for name, value in found.items()}
+        secret_parameters = _parameters(Secret(parts.reveal().query))
+        seed = _secret(secret_parameters.pop("secret", Secret("")))
+        parameters = {name: value.reveal() for name, value in secret_parameters.items()}
         for_aws = _kind(parts.reveal().scheme, parts.reveal().netloc) == "totp" and _uses_aws_parameters(parameters)
     except ValueError:
         raise IntegrityFault(NOT_A_KEY_URI, HINT) from None
@@ -90,12 +90,12 @@ def _kind(scheme: str, kind: str) -> str:
 
 def _parameters(query: Secret[str]) -> dict[str, Secret[str]]:
     """Return the parameters, with their names in lower case. Raise ValueError if a parameter occurs with two values."""
-    found: dict[str, Secret[str]] = {}
+    parameters: dict[str, Secret[str]] = {}
     for pair in map(Secret, parse_qsl(query.reveal())):
         value = Secret(pair.reveal()[1])
-        if found.setdefault(pair.reveal()[0].lower(), value) != value:
+        if parameters.setdefault(pair.reveal()[0].lower(), value) != value:
             raise ValueError("a parameter has two values")
-    return found
+    return parameters
 
 
 def _secret(text: Secret[str]) -> Seed:

@@ -39,10 +39,10 @@ def read_accounts(image: Png) -> FoundAccounts:
     if not authenticator_export.is_export(uri):
         return FoundAccounts(uris=(uri,), labels=("",))
     accounts, picture = authenticator_export.read_export(uri)
-    fit = [each for each in accounts if each.for_aws]
+    fit = [account for account in accounts if account.for_aws]
     return FoundAccounts(
-        uris=tuple(authenticator_export.uri_of(each) for each in fit),
-        labels=tuple(each.label for each in fit),
+        uris=tuple(authenticator_export.uri_of(account) for account in fit),
+        labels=tuple(account.label for account in fit),
         total=len(accounts),
         picture=picture,
     )
@@ -71,8 +71,8 @@ class FoundDevice:
 
 def device_in(uri: KeyUri) -> FoundDevice:
     """Return the device of a key URI. Raise IntegrityFault if the URI is not for AWS."""
-    found = key_uri.parse(uri)
-    return FoundDevice(created=Created(found.seed, uri), label=found.label, notes=found.notes)
+    device = key_uri.parse(uri)
+    return FoundDevice(created=Created(device.seed, uri), label=device.label, notes=device.notes)
 
 
 def read_device(image: Png, *, drawn: bool = False) -> FoundDevice:

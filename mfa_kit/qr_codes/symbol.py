@@ -74,9 +74,9 @@ def caption_rows(line: str, *, width: int, margin: int) -> tuple[bytes, ...]:
     `margin` is the number of white pixels to the left and right of the text. Results are cached, because most lines are
     the same on each page of a rollout.
     """
-    left = b"1" * margin
+    left_margin = b"1" * margin
     return tuple(
-        packed(left + b"".join([glyph.rows[row] for glyph in part]), width=width)
+        packed(left_margin + b"".join([glyph.rows[row] for glyph in part]), width=width)
         for part in _parts(line, width - 2 * margin)
         for row in range(LINE)
     )
@@ -85,13 +85,13 @@ def caption_rows(line: str, *, width: int, margin: int) -> tuple[bytes, ...]:
 def _parts(line: str, width: int) -> Iterator[list[Glyph]]:
     """Yield the characters of a line in parts that are at most `width` pixels wide."""
     part: list[Glyph] = []
-    left = width
+    remaining_width = width
     for glyph in map(_glyph, line):
-        if glyph.width > left:
+        if glyph.width > remaining_width:
             yield part
-            part, left = [], width
+            part, remaining_width = [], width
         part.append(glyph)
-        left -= glyph.width
+        remaining_width -= glyph.width
     yield part
 
 

@@ -21,11 +21,11 @@ def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> 
 
     A staged device is created and backed up, but not assigned to its user yet.
     """
-    wanted = None if users is None else {user.lower() for user in users}
+    user_names = None if users is None else {user.lower() for user in users}
     return [
         entry
         for entry in desk.journal.made(account)
-        if entry.reached is Reached.STAGED and (wanted is None or entry.intent.user.lower() in wanted)
+        if entry.reached is Reached.STAGED and (user_names is None or entry.intent.user.lower() in user_names)
     ]
 
 
@@ -76,16 +76,16 @@ def results_without_device(
     the same file can be used again after lines were added.
     """
     enabled = {entry.intent.user.lower(): entry for entry in ours if entry.reached in STANDS}
-    for user, found in lines.items():
+    for user, user_lines in lines.items():
         if user in staged:
             continue
         if entry := enabled.get(user):
             yield RowResult.of_entry(entry, reason=f"by run {entry.run}")
             continue
-        where = ", ".join(f"line {line.number}" for line in found)
-        what = "; ".join(filter(None, (line.fault for line in found if not user)))
-        reason = f"{where}: {what or 'no device is staged for this user on this computer; check the spelling'}"
-        name = found[0].user or where
+        where = ", ".join(f"line {line.number}" for line in user_lines)
+        fault = "; ".join(filter(None, (line.fault for line in user_lines if not user)))
+        reason = f"{where}: {fault or 'no device is staged for this user on this computer; check the spelling'}"
+        name = user_lines[0].user or where
         yield RowResult(user=name, outcome=RowOutcome.FAILED, cause=UsageFault.__name__, reason=reason)
 
 

@@ -110,9 +110,9 @@ def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
 
     Leave out the devices of runs that are still in progress, because these runs look for their devices themselves.
     """
-    found = [entry for entry in entries if entry.reached is Reached.ENABLED]
-    living = {run for run in {entry.run for entry in found} if desk.journal.lives(run)}
-    return [entry for entry in found if entry.run not in living]
+    enabled = [entry for entry in entries if entry.reached is Reached.ENABLED]
+    living = {run for run in {entry.run for entry in enabled} if desk.journal.lives(run)}
+    return [entry for entry in enabled if entry.run not in living]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -182,7 +182,7 @@ class _Making:
         """
         entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
         if entry and entry.run != self.run:
-            what = "enrolled by another run in the meantime"
-            return RowResult.of_entry(entry, RowOutcome.SKIPPED, what)
-        what = "enrolled by another computer in the meantime; this computer has no backup"
-        return RowResult(user=intent.user, outcome=RowOutcome.SKIPPED, reason=what, device=intent.serial)
+            reason = "enrolled by another run in the meantime"
+            return RowResult.of_entry(entry, RowOutcome.SKIPPED, reason)
+        reason = "enrolled by another computer in the meantime; this computer has no backup"
+        return RowResult(user=intent.user, outcome=RowOutcome.SKIPPED, reason=reason, device=intent.serial)

@@ -32,11 +32,11 @@ class ChosenAccounts:
             if len(self.chosen) == 1:
                 return self.chosen[0].id
             raise UsageFault("the cell is empty", "write the ID or the name of an account")
-        found = [account for account in self.chosen if account.is_called(cell)]
-        if len(found) == 1:
-            return found[0].id
-        if found:
-            raise UsageFault(f"{len(found)} accounts are named {cell[:80]!a}", "write the ID instead")
+        accounts = [account for account in self.chosen if account.is_called(cell)]
+        if len(accounts) == 1:
+            return accounts[0].id
+        if accounts:
+            raise UsageFault(f"{len(accounts)} accounts are named {cell[:80]!a}", "write the ID instead")
         for account in self.skipped:
             if account.is_called(cell):
                 raise UsageFault(f"account {account.label} is {account.state}", "remove the row")

@@ -60,19 +60,19 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
     Record the listed devices as confirmed, print a warning for each of the others, and return the others. IAM's list of
     all virtual devices is used, because it takes fewer calls than a list for each user.
     """
-    left = list(enabled)
+    unlisted = list(enabled)
     for pause in (*PAUSES, None):
-        if not left:
+        if not unlisted:
             return []
         holders = execution.list_holders()
-        listed = [entry for entry in left if holders.get(entry.intent.serial) == entry.intent.user]
+        listed = [entry for entry in unlisted if holders.get(entry.intent.serial) == entry.intent.user]
         record_all_confirmed(listed, desk=desk)
-        left = [entry for entry in left if holders.get(entry.intent.serial) != entry.intent.user]
-        if left and pause is not None:
+        unlisted = [entry for entry in unlisted if holders.get(entry.intent.serial) != entry.intent.user]
+        if unlisted and pause is not None:
             desk.sleep(pause)
-    for entry in left:
+    for entry in unlisted:
         desk.progress.alert(f"warning: {entry.intent.serial} is enabled, but IAM does not list it yet")
-    return left
+    return unlisted
 
 
 def take_over_runs(entries: Sequence[Entry], *, desk: Desk) -> None:

@@ -88,7 +88,7 @@ def find_handovers(
     `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device. `emails` has
     the addresses by user name. `copy_of` returns the place of a user's own file, or None if the user has none.
     """
-    found: list[Handover] = []
+    handovers: list[Handover] = []
     left_out: list[LeftOut] = []
     for entry in entries:
         user, own = entry.intent.user, copy_of(entry)
@@ -100,8 +100,8 @@ def find_handovers(
         else:
             state = HandoverState.STAGED if entry.reached is Reached.STAGED else HandoverState.ENROLLED
             email = emails.get(user, "")
-            found.append(Handover(entry=entry, state=state, copy=own, email=email))
-    return found, left_out
+            handovers.append(Handover(entry=entry, state=state, copy=own, email=email))
+    return handovers, left_out
 
 
 def _obstacle(entry: Entry, holders: Mapping[str, str | None]) -> str:

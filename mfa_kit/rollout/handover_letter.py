@@ -307,10 +307,10 @@ def _parse_line(raw: str, before: list[_Line], names: Sequence[str]) -> _Line:
         if not has_steps:
             raise ValueError("an indented line is a command, and there is no step above it")
         return _line(Kind.COMMAND, raw.strip(), names)
-    only_if, negated, rest = _condition(raw)
+    only_if, negated, remainder = _condition(raw)
     if only_if and only_if not in names:
         raise ValueError(f"[{only_if}] is not a condition")
-    kind, text, label = _kind_of(rest.strip(), before)
+    kind, text, label = _kind_of(remainder.strip(), before)
     if kind is Kind.TEXT and has_steps and before[-1] is _BREAK:
         raise ValueError("a paragraph has to be above the steps of its section")
     return _line(kind, text, names, label=label, only_if=only_if, negated=negated)
@@ -321,8 +321,8 @@ def _condition(raw: str) -> tuple[str, bool, str]:
 
     If the line has no condition, the name is "".
     """
-    found = CONDITION.match(raw)
-    return (found["name"], bool(found["no"]), raw[found.end() :]) if found else ("", False, raw)
+    match = CONDITION.match(raw)
+    return (match["name"], bool(match["no"]), raw[match.end() :]) if match else ("", False, raw)
 
 
 def _section(before: Sequence[_Line]) -> Iterator[_Line]:

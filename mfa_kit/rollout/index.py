@@ -64,8 +64,8 @@ class RolloutIndex:
     @property
     def counts(self) -> dict[str, int]:
         """The number of users for each action, in all accounts together."""
-        found = sum((Counter(account.counts) for account in self.accounts), Counter[str]())
-        return {action.value: found[action.value] for action in Action}
+        totals = sum((Counter(account.counts) for account in self.accounts), Counter[str]())
+        return {action.value: totals[action.value] for action in Action}
 
     def find(self, number: str) -> PlannedAccount | None:
         """Return the account with an ID, or None if it is not in the index."""
@@ -90,10 +90,20 @@ def index_text(index: RolloutIndex) -> str:
         "counts": index.counts,
     }
     accounts = [
-        json.dumps({"id": each.id, "name": each.name, "plan": each.plan, "sha256": each.sha256, "counts": each.counts})
-        for each in index.accounts
+        json.dumps(
+            {
+                "id": account.id,
+                "name": account.name,
+                "plan": account.plan,
+                "sha256": account.sha256,
+                "counts": account.counts,
+            }
+        )
+        for account in index.accounts
     ]
-    unplanned = [json.dumps({"id": each.id, "name": each.name, "why": each.why}) for each in index.unplanned]
+    unplanned = [
+        json.dumps({"id": account.id, "name": account.name, "why": account.why}) for account in index.unplanned
+    ]
     return f"{json.dumps(head, indent=1)[:-2]},{_lines('accounts', accounts)},{_lines('unplanned', unplanned)}\n}}\n"
 
 
@@ -112,32 +122,32 @@ def parse_index(text: str, *, name: str = "this file") -> RolloutIndex:
         raise UsageFault(f"{name} is not an index of plans, or another version of mfa-kit made it", CREATE) from None
 
 
-def _parse(found: Mapping[str, object]) -> RolloutIndex:
-    if (found["schema"], found["version"]) != (INDEX_SCHEMA, VERSION):
+def _parse(document: Mapping[str, object]) -> RolloutIndex:
+    if (document["schema"], document["version"]) != (INDEX_SCHEMA, VERSION):
         raise ValueError("it has another schema or version")
-    accounts = [_parse_account(object_of(each)) for each in list_of(found["accounts"])]
+    accounts = [_parse_account(object_of(entry)) for entry in list_of(document["accounts"])]
     if len({account.id for account in accounts}) < len(accounts):
         raise ValueError("it has an account twice")
-    unplanned = map(object_of, list_of(found["unplanned"]))
+    unplanned = map(object_of, list_of(document["unplanned"]))
     return RolloutIndex(
-        by=str(found["by"]),
-        planned_at=checked_time(datetime.fromisoformat(str(found["made"])).timestamp()),
+        by=str(document["by"]),
+        planned_at=checked_time(datetime.fromisoformat(str(document["made"])).timestamp()),
         accounts=accounts,
         unplanned=[
-            UnplannedAccount(id=str(each["id"]), name=str(each["name"]), why=str(each["why"])) for each in unplanned
+            UnplannedAccount(id=str(entry["id"]), name=str(entry["name"]), why=str(entry["why"])) for entry in unplanned
         ],
     )
 
 
-def _parse_account(found: Mapping[str, object]) -> PlannedAccount:
-    number, digest, plan = str(found["id"]), str(found["sha256"]), str(found["plan"])
+def _parse_account(fields: Mapping[str, object]) -> PlannedAccount:
+    number, digest, plan = str(fields["id"]), str(fields["sha256"]), str(fields["plan"])
     if not ACCOUNT_ID.fullmatch(number) or not DIGEST.fullmatch(digest):
         raise ValueError("the account ID or the hash is invalid")
     folder, _, name = plan.partition("/")
     if name != plan_file_name(number, digest) or not _is_folder(folder):
         raise ValueError("the file name of the plan is wrong, or the folder of the plan is not beside the index")
-    counts = {action: _count(users) for action, users in object_of(found["counts"]).items()}
-    return PlannedAccount(id=number, name=str(found["name"]), plan=plan, sha256=digest, counts=counts)
+    counts = {action: _count(users) for action, users in object_of(fields["counts"]).items()}
+    return PlannedAccount(id=number, name=str(fields["name"]), plan=plan, sha256=digest, counts=counts)
 
 
 def _is_folder(name: str) -> bool:

@@ -75,7 +75,7 @@ class SlotWatch:
     def _look(self) -> None:
         self.state, self.polled = self.slot.state(), False
         self.inside, wrong = self.slot.look()
-        self.wrong = [f"{each}; {each.hint}" for each in wrong]
+        self.wrong = [f"{error}; {error.hint}" for error in wrong]
         self.used &= {key.identity for key in self.inside}
 
     def poll(self) -> InsertedKey | Notice | None:
@@ -96,14 +96,14 @@ class SlotWatch:
             return new[0]
         if new:
             return Notice(f"{_described(new)} were inserted; leave only one inserted")
-        wrong = [each for each in self.wrong if each not in before]
+        wrong = [message for message in self.wrong if message not in before]
         return Notice("; ".join(wrong)) if wrong else None
 
     def find_again(self, key: InsertedKey) -> InsertedKey | None:
         """Read the inserted keys again, and return the one with this key's identity; None if it was removed."""
         with suppress(MfaKitError):
             self._look()
-        return next((each for each in self.inside if each.identity == key.identity), None)
+        return next((inserted_key for inserted_key in self.inside if inserted_key.identity == key.identity), None)
 
     def take_only(self) -> InsertedKey | Notice:
         """Return the only inserted key, even if it counts as used: the person at the station has confirmed this key.
@@ -168,13 +168,13 @@ class KeyHolders:
 
         The first call reads the tags of the devices of `users`. Each later call reads the tags of all new devices.
         """
-        there = {device.serial: device.user for device in self.virtual()}
+        users_by_serial = {device.serial: device.user for device in self.virtual()}
         before = self._tags
-        self._tags = {serial: tags for serial, tags in (before or {}).items() if serial in there}
-        for serial, user in there.items():
+        self._tags = {serial: tags for serial, tags in (before or {}).items() if serial in users_by_serial}
+        for serial, user in users_by_serial.items():
             if serial not in self._tags:
-                wanted = before is not None or user in self.users
-                self._tags[serial] = self._ask_tags(serial) if wanted else {}
+                tags_needed = before is not None or user in self.users
+                self._tags[serial] = self._ask_tags(serial) if tags_needed else {}
         return self._tags
 
     def _ask_tags(self, serial: str) -> Mapping[str, str]:
@@ -196,7 +196,7 @@ def _on_key(key: InsertedKey, intent: Intent) -> str | None:
     The label of a credential names its device and account.
     """
     brand, ours = intent.label.partition(":")[0], f"@{intent.account}"
-    found = [label for label in key.labels if label.startswith(f"{brand}:") and label.endswith(ours)]
-    if others := sorted(set(found) - {intent.label}):
+    labels = [label for label in key.labels if label.startswith(f"{brand}:") and label.endswith(ours)]
+    if others := sorted(set(labels) - {intent.label}):
         return f"it contains {', '.join(others)}"
     return None

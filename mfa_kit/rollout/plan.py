@@ -120,8 +120,8 @@ class Plan:
     @property
     def counts(self) -> dict[str, int]:
         """The number of steps for each action, by the action's value, such as `enroll`."""
-        found = Counter(step.action for step in self.steps)
-        return {action.value: found[action] for action in Action}
+        totals = Counter(step.action for step in self.steps)
+        return {action.value: totals[action] for action in Action}
 
     @property
     def calls(self) -> int:
@@ -140,11 +140,11 @@ def devices_by_user(holders: Mapping[str, str | None]) -> dict[str, tuple[str, .
 
     `holders` has the user of each virtual device by serial; None for an unassigned device.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    serials_by_user: dict[str, tuple[str, ...]] = {}
     for serial, user in holders.items():
         if user is not None:
-            found[user] = (*found.get(user, ()), serial)
-    return found
+            serials_by_user[user] = (*serials_by_user.get(user, ()), serial)
+    return serials_by_user
 
 
 # A function that returns the serials of the given users' devices, by user name. It may leave out users without devices.
@@ -205,14 +205,14 @@ def plan_text(plan: Plan) -> str:
 
 def _step_fields(step: PlanStep) -> dict[str, object]:
     row = {NAME if column == DEVICE_NAME else column: cell for column, cell in row_cells(step.row).items() if cell}
-    rest = {
+    details = {
         "key": key_fingerprint(step.row.recipient) if step.row.recipient else "",
         "key_before": step.key_before,
         "reason": step.reason,
         "devices": list(step.devices),
         "repair": step.repair,
     }
-    return {**row, "action": step.action, **{name: value for name, value in rest.items() if value}}
+    return {**row, "action": step.action, **{name: value for name, value in details.items() if value}}
 
 
 def plan_digest(text: str) -> str:
@@ -237,20 +237,20 @@ def parse_plan(
         raise UsageFault(f"{name} is not a rollout plan, or another version of mfa-kit made it", CREATE) from None
 
 
-def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Plan:
-    if (found["schema"], found["version"]) != (SCHEMA, VERSION):
+def _parse(document: Mapping[str, object], *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Plan:
+    if (document["schema"], document["version"]) != (SCHEMA, VERSION):
         raise ValueError("it has another schema or version")
-    steps = [object_of(step) for step in list_of(found["rows"])]
+    steps = [object_of(step) for step in list_of(document["rows"])]
     lines = "\n".join(json.dumps({**step, DEVICE_NAME: step.get(NAME)}) for step in steps)
     rows = parse_roster(lines or "user", methods=methods, parse_key=parse_key).rows
-    report_age = found["report_age"]
+    report_age = document["report_age"]
     if not isinstance(report_age, float | int | None):
         raise TypeError("the age of the report is not a number")
     return Plan(
-        account=str(found["account"]),
-        partition=str(found["partition"]),
-        by=str(found["by"]),
-        planned_at=checked_time(datetime.fromisoformat(str(found["made"])).timestamp()),
+        account=str(document["account"]),
+        partition=str(document["partition"]),
+        by=str(document["by"]),
+        planned_at=checked_time(datetime.fromisoformat(str(document["made"])).timestamp()),
         steps=[_parse_step(row, fields) for row, fields in zip(rows, steps, strict=True)],
         report_age=report_age,
     )

@@ -44,7 +44,7 @@ def make_plan(
     report that `look` uses, or None if `look` uses no report.
     """
     users, has = listing.users, devices_by_user(listing.holders)
-    named = [replace(row, user=found.name) if (found := users.get(row.user.lower())) else row for row in rows]
+    named = [replace(row, user=user.name) if (user := users.get(row.user.lower())) else row for row in rows]
     has |= look([row.user for row in named if row.user.lower() in users and row.user not in has])
     plan = Plan(
         account=caller.account,
@@ -65,8 +65,8 @@ def _key_before(row: RosterRow, used: str | None) -> str:
 
 def _plan_step(row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[str, ...], *, desk: Desk) -> PlanStep:
     if (foreign := row.account not in {None, plan.account}) or row.user.lower() not in listing.users:
-        what = f"the user is in account {row.account}, not in" if foreign else "there is no such user in account"
-        return PlanStep(row=row, action=Action.BLOCKED, reason=f"{what} {plan.account}")
+        problem = f"the user is in account {row.account}, not in" if foreign else "there is no such user in account"
+        return PlanStep(row=row, action=Action.BLOCKED, reason=f"{problem} {plan.account}")
     if has:
         return PlanStep(row=row, action=Action.SKIP, reason=f"has {', '.join(has)}", devices=has)
     if row.kind.method is None:
@@ -90,8 +90,8 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
         )
     if entry and entry.is_half_made and tagged is not Mark.UNTAGGED:
         verb = "apply" if row.kind.unattended else "station"
-        what = f"interrupted run {entry.run} left {serial} half-made; `rollout {verb}` finishes or removes it first"
-        return PlanStep(row=row, action=Action.BLOCKED, reason=what, repair=True)
+        reason = f"interrupted run {entry.run} left {serial} half-made; `rollout {verb}` finishes or removes it first"
+        return PlanStep(row=row, action=Action.BLOCKED, reason=reason, repair=True)
     return PlanStep(row=row, action=Action.BLOCKED, reason=_describe_stranger(serial, run, desk=desk))
 
 
@@ -104,5 +104,5 @@ def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
         return f"another computer has staged {serial}; on that computer, use `rollout activate` or `rollout undo {run}`"
     if run:
         return f"another computer left {serial} half-made, or is creating it now; see: mfa-kit orphans list"
-    what = f"the device name is taken by {serial}, which is not assigned to a user"
-    return f"{what}; choose another name, or delete this device if it is unused: {delete_command(serial)}"
+    reason = f"the device name is taken by {serial}, which is not assigned to a user"
+    return f"{reason}; choose another name, or delete this device if it is unused: {delete_command(serial)}"

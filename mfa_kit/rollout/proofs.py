@@ -27,22 +27,22 @@ def find_pairs(seed: Seed, first: str, second: str, steps: range) -> Iterator[in
     step. If a code matches, the codes of the step before and the step after are computed too. By chance, about one step
     in half a million shows one of the two codes. A chance match of both codes is a million times rarer.
     """
-    wanted = {first: second, second: first}
+    other_code_of = {first: second, second: first}
     searched = range(steps.start + 1, steps.stop, 2)
-    for at, code in zip(searched, codes(seed, searched), strict=True):
-        other = wanted.get(code)
+    for step, code in zip(searched, codes(seed, searched), strict=True):
+        other = other_code_of.get(code)
         if other is None:
             continue
-        before, _, after = codes(seed, range(at - 1, at + 2))
+        before, _, after = codes(seed, range(step - 1, step + 2))
         if other == before:
-            yield at
-        if other == after and at + 1 < steps.stop:
-            yield at + 1
+            yield step
+        if other == after and step + 1 < steps.stop:
+            yield step + 1
 
 
 def find_code(seed: Seed, code: str, steps: range) -> Iterator[int]:
     """Yield each of `steps` at which the device shows a code."""
-    yield from (at for at, each in zip(steps, codes(seed, steps), strict=True) if each == code)
+    yield from (step for step, shown_code in zip(steps, codes(seed, steps), strict=True) if shown_code == code)
 
 
 # How far back and ahead codes are searched, in seconds. A user's message may take days. The clock of a phone may be an
@@ -111,8 +111,8 @@ def prove(lines: Sequence[ProofLine], seed: Seed, *, now: float, accept_unknown:
             return judge(line, seed, now=now, accept_unknown=accept_unknown)
         except Lockout as error:
             refused.append(error)
-    whole = "; ".join(f"line {line.number}: {error}" for line, error in zip(lines, refused, strict=True))
-    raise Lockout(whole, refused[-1].hint if refused else AGAIN)
+    message = "; ".join(f"line {line.number}: {error}" for line, error in zip(lines, refused, strict=True))
+    raise Lockout(message, refused[-1].hint if refused else AGAIN)
 
 
 def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> AppProof:
@@ -160,8 +160,8 @@ def _find_pair(typed: Sequence[str], seed: Seed, read: ReadTime | None, now: flo
     first, second = typed
     if first == second:
         raise Lockout("both codes are the same", AGAIN)
-    found = find_pairs(seed, first, second, range(otp.step(now - BACK), otp.step(now + AHEAD) + 1))
-    if (last := _nearest(found, read.at if read else now)) is None:
+    steps = find_pairs(seed, first, second, range(otp.step(now - BACK), otp.step(now + AHEAD) + 1))
+    if (last := _nearest(steps, read.at if read else now)) is None:
         raise Lockout(
             "in the last 7 days and the next hour, this device never shows these two codes one after the other",
             "check that the user reads this device's entry in the app; then ask for two new codes and the time",
@@ -179,8 +179,8 @@ def _find_single(code: str, seed: Seed, read: ReadTime | None) -> int:
     return last
 
 
-def _nearest(found: Iterable[int], at: float) -> int | None:
-    return min(found, key=lambda step: abs(step - otp.step(at)), default=None)
+def _nearest(steps: Iterable[int], time: float) -> int | None:
+    return min(steps, key=lambda step: abs(step - otp.step(time)), default=None)
 
 
 def _check_clock(last: int, read: ReadTime) -> AppProof:

@@ -58,16 +58,16 @@ class Chosen:
         return key_fingerprint(self.recipient) if self.recipient else ""
 
 
-def choose_recipient(found: FoundKeys, *, wanted: str, before: Collection[str]) -> Chosen:
+def choose_recipient(keys: FoundKeys, *, fingerprint: str, before: Collection[str]) -> Chosen:
     """Choose one of the keys that a source has for a user.
 
-    `wanted` is the fingerprint in the row's `recipient_fingerprint`, or "". `before` are the recipients that were used
+    `fingerprint` is the one in the row's `recipient_fingerprint`, or "". `before` are the recipients that were used
     for this user before: the one in the row, and those of their last backups.
     """
-    if found.fault:
-        return Chosen(state=FetchState.NONE, notes=[found.fault])
-    skipped = [f"skipped {', '.join(found.skipped)}"] if found.skipped else []
-    recipient, reason = _pick(found.usable, wanted, before)
+    if keys.fault:
+        return Chosen(state=FetchState.NONE, notes=[keys.fault])
+    skipped = [f"skipped {', '.join(keys.skipped)}"] if keys.skipped else []
+    recipient, reason = _pick(keys.usable, fingerprint, before)
     if not recipient:
         return Chosen(state=FetchState.NONE, notes=[reason, *skipped])
     notes = [reason] if reason else []
@@ -80,18 +80,18 @@ def choose_recipient(found: FoundKeys, *, wanted: str, before: Collection[str]) 
     return Chosen(state=FetchState.FETCHED, recipient=recipient, notes=[*notes, *skipped])
 
 
-def _pick(usable: Sequence[str], wanted: str, before: Collection[str]) -> tuple[str, str]:
+def _pick(usable: Sequence[str], fingerprint: str, before: Collection[str]) -> tuple[str, str]:
     """Return a key and why it was picked, or "" and why none was picked.
 
-    The reason is "" for the only usable key, and for the key that `wanted` names.
+    The reason is "" for the only usable key, and for the key that `fingerprint` names.
     """
     by_fingerprint = {key_fingerprint(key): key for key in usable}
     listed = ", ".join(by_fingerprint)
     if not usable:
         return "", "there is no key that can be used; needed is ssh-ed25519, or ssh-rsa with 2048 bits or more"
-    if wanted:
-        other = f"the roster names the key {wanted}, but the user has only {listed}"
-        return (by_fingerprint[wanted], "") if wanted in by_fingerprint else ("", other)
+    if fingerprint:
+        other = f"the roster names the key {fingerprint}, but the user has only {listed}"
+        return (by_fingerprint[fingerprint], "") if fingerprint in by_fingerprint else ("", other)
     if len(by_fingerprint) == 1:
         return usable[0], ""
     known = [key for key in by_fingerprint.values() if key in before]

@@ -110,16 +110,17 @@ def parse_roster(
     """
     accounts = accounts or OneAccount()
     read = read_rows(text)
-    faults = [each for each in read.rows if isinstance(each, CellFault)]
+    faults = [fault for fault in read.rows if isinstance(fault, CellFault)]
     by_name = {method.name: method for method in (*methods, SELF)}
     rows: list[RosterRow] = []
-    seen: dict[tuple[str | None, str], ReadRow] = {}
-    for each in read.rows:
-        if isinstance(each, ReadRow):
-            cells = _Cells(read=each, methods=by_name, parse_key=parse_key, accounts=accounts)
+    rows_by_user: dict[tuple[str | None, str], ReadRow] = {}
+    for read_row in read.rows:
+        if isinstance(read_row, ReadRow):
+            cells = _Cells(read=read_row, methods=by_name, parse_key=parse_key, accounts=accounts)
             row = cells.parse_row()
             faults += cells.faults
-            if duplicate := _find_duplicate(each, seen, accounts.key(cells.account or each.cells.get(ACCOUNT))):
+            account = accounts.key(cells.account or read_row.cells.get(ACCOUNT))
+            if duplicate := _find_duplicate(read_row, rows_by_user, account):
                 faults.append(duplicate)
             elif row is not None:
                 rows.append(row)
@@ -128,20 +129,20 @@ def parse_roster(
 
 
 def _find_duplicate(
-    read: ReadRow, seen: dict[tuple[str | None, str], ReadRow], account: str | None
+    read: ReadRow, rows_by_user: dict[tuple[str | None, str], ReadRow], account: str | None
 ) -> CellFault | None:
-    """Remember the user of a row in `seen`. Return a fault if an earlier row has the same user, ignoring case."""
+    """Add a row to `rows_by_user`, or return a fault if an earlier row has the same user, ignoring case."""
     name = _user_name(read.cells.get("user", ""))
-    first = seen.setdefault((account, name.lower()), read) if USER_NAME.fullmatch(name) else read
+    first = rows_by_user.setdefault((account, name.lower()), read) if USER_NAME.fullmatch(name) else read
     if first is read:
         return None
     before = _user_name(first.cells["user"])
-    what = f"{name!r} is a duplicate of {first.unit} {first.line}"
+    message = f"{name!r} is a duplicate of {first.unit} {first.line}"
     if before != name:
-        what = f"{name!r} is a duplicate of {before!r} on {first.unit} {first.line}, because IAM ignores case"
+        message = f"{name!r} is a duplicate of {before!r} on {first.unit} {first.line}, because IAM ignores case"
     if account is None and read.cells.get(ACCOUNT) != first.cells.get(ACCOUNT):
-        what += "; if the roster is for several accounts, add --accounts FILE or --org"
-    return CellFault(line=read.line, column="user", what=what, cells=read.cells, unit=read.unit)
+        message += "; if the roster is for several accounts, add --accounts FILE or --org"
+    return CellFault(line=read.line, column="user", what=message, cells=read.cells, unit=read.unit)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,16 +186,16 @@ class _Cells:
         arn = ARN.fullmatch(self.read.cells.get("user", ""))
         in_arn = arn["account"] if arn else ""
         try:
-            found = self.accounts.find(cell or in_arn)
+            account = self.accounts.find(cell or in_arn)
         except UsageFault as error:
             self._add_fault(ACCOUNT if cell or not arn else "user", f"{error}; {error.hint}")
             return None
-        if in_arn and found != in_arn:
+        if in_arn and account != in_arn:
             self._add_fault(
                 ACCOUNT,
-                f"the row is for account {found}, but the user's ARN is for {in_arn}; correct one of them",
+                f"the row is for account {account}, but the user's ARN is for {in_arn}; correct one of them",
             )
-        return found
+        return account
 
     def _parse(self, column: str, parse: Callable[[str], T], *, required: bool = False) -> T | None:
         """Return the value of a cell. If the cell has a fault, record it. Return None for a fault or an empty cell."""
@@ -207,9 +208,9 @@ class _Cells:
             self._add_fault(column, f"{error}; {error.hint}")
             return None
 
-    def _add_fault(self, column: str, what: str) -> None:
+    def _add_fault(self, column: str, message: str) -> None:
         read = self.read
-        self.faults.append(CellFault(line=read.line, column=column, what=what, cells=read.cells, unit=read.unit))
+        self.faults.append(CellFault(line=read.line, column=column, what=message, cells=read.cells, unit=read.unit))
 
 
 def _without_private_keys(cells: Mapping[str, str]) -> Mapping[str, str]:
@@ -226,7 +227,7 @@ def _without_private_keys(cells: Mapping[str, str]) -> Mapping[str, str]:
 
 def _user_name(cell: str) -> str:
     """Return the user's name from a cell that contains a user name or a user's ARN. Return other text unchanged."""
-    return found["user"] if (found := ARN.fullmatch(cell)) else cell
+    return arn["user"] if (arn := ARN.fullmatch(cell)) else cell
 
 
 def _parse_user(cell: str) -> str:
@@ -312,13 +313,13 @@ def key_fingerprint(recipient: str) -> str:
 
 def keep_users(rows: Sequence[RosterRow], users: Sequence[str]) -> list[RosterRow]:
     """Return the rows of these users, in the order of `rows`. Raise UsageFault for a user without a row."""
-    wanted = {user.lower() for user in users}
-    if missing := wanted - {row.user.lower() for row in rows}:
+    names = {user.lower() for user in users}
+    if missing := names - {row.user.lower() for row in rows}:
         raise UsageFault(
             f"--only names users who are not in the roster, plan or selection: {', '.join(sorted(missing))}",
             "check the spelling, or remove these names from --only",
         )
-    return [row for row in rows if row.user.lower() in wanted]
+    return [row for row in rows if row.user.lower() in names]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,19 +150,19 @@ def _check_name(names: Collection[str]) -> None:
 
 def _read_json_document(text: str, columns: _Columns) -> Iterator[ReadRow | CellFault]:
     try:
-        found = read_json(text)
+        document = read_json(text)
     except JsonError as error:
         raise UsageFault(f"the roster is not JSON: {error}", "write a JSON array, or one object per line") from None
-    if isinstance(found, dict) and "UserDetailList" in found:
+    if isinstance(document, dict) and "UserDetailList" in document:
         raise UsageFault(
             "the roster is the output of `aws iam get-account-authorization-details`", "use: aws iam list-users"
         )
-    if isinstance(found, dict) and any(map(found.get, CUT_OFF)):
+    if isinstance(document, dict) and any(map(document.get, CUT_OFF)):
         raise UsageFault(
             "the list of users was cut off, so users are missing in the roster",
             "list all: aws iam list-users, without --max-items and --no-paginate",
         )
-    items = found.get("Users") if isinstance(found, dict) else found
+    items = document.get("Users") if isinstance(document, dict) else document
     if not isinstance(items, list):
         raise UsageFault("'Users' in the roster is not a JSON array", "use the output of `aws iam list-users`")
     for number, item in enumerate(items, 1):
@@ -177,22 +177,22 @@ def _read_json_lines(text: str, columns: _Columns) -> Iterator[ReadRow | CellFau
 
 def _read_json_line(number: int, line: str, columns: _Columns) -> ReadRow | CellFault:
     try:
-        found = read_json(line)
+        row = read_json(line)
     except JsonError as error:
         return CellFault(line=number, column=None, what=f"the line is not a JSON object: {error}", cells={})
-    return _json_row(number, found, columns)
+    return _json_row(number, row, columns)
 
 
-def _json_row(number: int, found: object, columns: _Columns, *, unit: str = "line") -> ReadRow | CellFault:
-    if not isinstance(found, dict):
+def _json_row(number: int, row: object, columns: _Columns, *, unit: str = "line") -> ReadRow | CellFault:
+    if not isinstance(row, dict):
         return CellFault(line=number, column=None, what=f"the {unit} is not a JSON object", cells={}, unit=unit)
-    if IAM_USER in found:  # its other fields have names of IAM, such as Path, which is not the device's path
-        named = {"user": found[IAM_USER], **found}
+    if IAM_USER in row:  # its other fields have names of IAM, such as Path, which is not the device's path
+        named = {"user": row[IAM_USER], **row}
     else:
-        names = [columns.find(name) for name in found]
-        if clash := columns.find_clash([*found], names):
+        names = [columns.find(name) for name in row]
+        if clash := columns.find_clash([*row], names):
             return CellFault(line=number, column=None, what=f"two of its fields mean {clash}", cells={}, unit=unit)
-        named = dict(zip(names, found.values(), strict=True))
+        named = dict(zip(names, row.values(), strict=True))
     _check_name(named)
     values = {
         name: _join_tags(named[name]) if name == "tags" else named[name] for name in columns.names if name in named
@@ -209,21 +209,21 @@ def _json_cell(value: object) -> str:
 
 def _join_tags(value: object) -> object:
     """Convert a JSON object of tags to the text of a CSV cell, `K=V;K=V`. Return any other value unchanged."""
-    return ";".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, dict) else value
+    return ";".join(f"{key}={tag_value}" for key, tag_value in value.items()) if isinstance(value, dict) else value
 
 
 def _read_csv(text: str, columns: _Columns) -> Iterator[ReadRow | CellFault]:
     """Yield the rows of CSV as Excel, Sheets and LibreOffice write it. Raise UsageFault without a valid header."""
     names: list[str] | None = None
     fault: CellFault | None = None
-    for each in split_csv(text):
-        if isinstance(each, CellFault):
-            fault = each
+    for row in split_csv(text):
+        if isinstance(row, CellFault):
+            fault = row
         elif names is None:
-            line, cells = each
+            line, cells = row
             names = _header(cells, line, columns)
         else:
-            line, cells = each
+            line, cells = row
             yield _csv_row(names, cells, line, columns)
     if fault:
         yield fault
@@ -251,8 +251,8 @@ def split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
                 yield began, cells
             began = before + lines.line_num + 1
     except csv.Error as error:
-        what = f"the CSV is broken ({error}); this row and all rows after it were not read"
-        yield CellFault(line=began, column=None, what=what, cells={})
+        message = f"the CSV is broken ({error}); this row and all rows after it were not read"
+        yield CellFault(line=began, column=None, what=message, cells={})
 
 
 def _header(cells: Sequence[str], line: int, columns: _Columns) -> list[str]:
@@ -272,12 +272,12 @@ def _header(cells: Sequence[str], line: int, columns: _Columns) -> list[str]:
 def _csv_row(names: Sequence[str], cells: Sequence[str], line: int, columns: _Columns) -> ReadRow | CellFault:
     ours = {name: plain_cell(cell) for name, cell in zip(names, cells, strict=False) if name in columns.names}
     if any(cells[len(names) :]):
-        what = f"the row has {len(cells)} cells, but the header has {len(names)}"
+        message = f"the row has {len(cells)} cells, but the header has {len(names)}"
         # Keep the surplus cells only if all columns are known. In other files, such as the AWS console's file of new
         # users, a surplus cell may contain a password, because a separator in an earlier cell shifted the row.
         if not set(names) - {*columns.names, WRONG, SURPLUS}:
             ours[SURPLUS] = ",".join(cells[len(names) :])
-        return CellFault(line=line, column=None, what=what, cells=ours)
+        return CellFault(line=line, column=None, what=message, cells=ours)
     return ReadRow(line, ours)
 
 

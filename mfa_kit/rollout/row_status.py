@@ -86,13 +86,13 @@ def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, E
         if entry and _is_restorable(entry, step.user, desk=desk):
             return RowResult.of_entry(entry, reason=f"by run {entry.run}")
         if entry and entry.is_half_made and entry.intent.user == step.user:
-            what = f"run {entry.run} has not finished the user's device yet; for the result: mfa-kit rollout status"
-            return RowResult.of_entry(entry, RowOutcome.SKIPPED, what)
+            reason = f"run {entry.run} has not finished the user's device yet; for the result: mfa-kit rollout status"
+            return RowResult.of_entry(entry, RowOutcome.SKIPPED, reason)
     if step.action is Action.SELF:
         return RowResult(user=step.user, outcome=RowOutcome.ENROLLED, reason="enrolled themselves", device=has[0])
     seeded = any(DeviceType.of(serial) is DeviceType.VIRTUAL for serial in has)
-    what = f"has {', '.join(has)}{', of which this computer has no backup' if seeded else ''}"
-    return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=what, device=has[0])
+    reason = f"has {', '.join(has)}{', of which this computer has no backup' if seeded else ''}"
+    return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=reason, device=has[0])
 
 
 def _is_restorable(entry: Entry, user: str, *, desk: Desk) -> bool:
@@ -137,15 +137,15 @@ def _row_status(
     making = _half_made(ours.get(plan.intent_of(step.row).serial))
     # A run may have assigned the device to its user already, although the run is not finished.
     on_its_user = making is not None and making.intent.serial in has
-    found = None if on_its_user else result_without_work(step, plan, has, ours, desk=desk)
+    result = None if on_its_user else result_without_work(step, plan, has, ours, desk=desk)
     failed_before = failure is not None and step.open
-    if found is not None and not (failed_before and found.outcome is RowOutcome.WAITING):
-        return found
+    if result is not None and not (failed_before and result.outcome is RowOutcome.WAITING):
+        return result
     if failure:
         return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
     if making:
-        what = "a run is creating the device, or was interrupted; to continue: mfa-kit rollout apply"
-        return RowResult.of_entry(making, RowOutcome.HALF_MADE, what)
+        reason = "a run is creating the device, or was interrupted; to continue: mfa-kit rollout apply"
+        return RowResult.of_entry(making, RowOutcome.HALF_MADE, reason)
     return RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED)
 
 
@@ -162,13 +162,13 @@ def results_of_others(
     recorded after this worker began, by user name.
     """
     by_serial = {entry.intent.serial: entry for entry in entries}
-    found = []
+    results = []
     for step in plan.steps:
         result = _result_of(step, by_serial.get(plan.intent_of(step.row).serial), failures.get(step.user))
         if result is None:
             return None
-        found.append(result)
-    return found
+        results.append(result)
+    return results
 
 
 def _result_of(step: PlanStep, entry: Entry | None, failure: Failure | None) -> RowResult | None:

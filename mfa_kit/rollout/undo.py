@@ -19,13 +19,13 @@ def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
 
     Raise UsageFault if this computer's ledger has no such device.
     """
-    found = entries_of_runs({run}, account=account, journal=desk.journal)
-    if not found:
+    entries = entries_of_runs({run}, account=account, journal=desk.journal)
+    if not entries:
         raise UsageFault(
             f"the ledger of this computer has no device of run {run}",
             "see this ledger's runs: mfa-kit ledger show; if another computer made the run, use that computer's ledger",
         )
-    return found
+    return entries
 
 
 def entries_of_runs(runs: Container[str], *, account: str, journal: Journal) -> list[Entry]:

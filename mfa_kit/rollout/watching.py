@@ -58,12 +58,14 @@ class RolloutProgress:
         An account is complete if its plan is complete and no worker holds its lock. Then all its users count as done.
         """
         by_work = {claim.work: claim for claim in claims}
-        found = [(work, plans.get(work.digest, PlanProgress())) for work in works]
-        ended = [work for work, plan in found if plan.complete and work.claim not in by_work]
+        work_plans = [(work, plans.get(work.digest, PlanProgress())) for work in works]
+        ended = [work for work, plan in work_plans if plan.complete and work.claim not in by_work]
         return cls(
             users=sum(work.total for work in works),
-            done=sum(work.total if work in ended else min(plan.made + plan.failed, work.total) for work, plan in found),
-            failed=sum(plan.failed for _, plan in found),
+            done=sum(
+                work.total if work in ended else min(plan.made + plan.failed, work.total) for work, plan in work_plans
+            ),
+            failed=sum(plan.failed for _, plan in work_plans),
             accounts=len(works),
             complete=len(ended),
             workers={work.label: by_work[work.claim] for work in works if work.claim in by_work},

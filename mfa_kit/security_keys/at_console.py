@@ -81,6 +81,6 @@ class AtConsole:
 
         After that, the key counts as given away, so `check` rejects it for another user.
         """
-        made = self._make(intent, carrier, desk=desk, run=run)
+        enrolled = self._make(intent, carrier, desk=desk, run=run)
         self._given_away.become(self._seen)
-        return made
+        return enrolled

@@ -107,14 +107,14 @@ def examine(
     policy: KeyPolicy,
     *,
     pins: PinEntry,
-    at: float,
+    now: float,
     known: Sequence[bytes] = (),
 ) -> Examined | SeenBefore:
     """Register a credential, let the key sign with it, and return the verdict on the key with its evidence.
 
-    The user touches the key twice. The credential is non-resident, so the key does not store it. `at` is the Unix time.
-    `known` has the credentials of keys that were examined before; for such a key, return SeenBefore. If the key's PIN
-    must first be set or changed, raise DeviceFault instead of giving a verdict on the key.
+    The user touches the key twice. The credential is non-resident, so the key does not store it. `now` is the Unix
+    time. `known` has the credentials of keys that were examined before; for such a key, return SeenBefore. If the key's
+    PIN must first be set or changed, raise DeviceFault instead of giving a verdict on the key.
     """
     before = key.info()
     always = policy.user_verification or before.always_uv
@@ -125,7 +125,7 @@ def examine(
         return SeenBefore(before)
     again = verify and always
     assertion, after = key.assertion(verify=again, pin=pin if again else None), key.info()
-    trust, source = _published_of(registration, metadata, at=at)
+    trust, source = _published_of(registration, metadata, time=now)
     evidence = Evidence(
         before=before,
         registration=registration,
@@ -133,7 +133,7 @@ def examine(
         after=after,
         trust=trust,
         source=source,
-        at=at,
+        at=now,
         verify=always,
     )
     return Examined(answer=judged(_strictest(rule, evidence, policy) for rule in RULES), evidence=evidence)
@@ -143,16 +143,16 @@ def _strictest(rule: Rule, evidence: Evidence, policy: KeyPolicy) -> Check:
     """Apply a rule once for each metadata entry that matches the key, and return the worst result."""
     trust = evidence.trust
     entries = [trust, *(replace(trust, model=other) for other in trust.others)]
-    checks = [rule(replace(evidence, trust=each), policy) for each in entries]
+    checks = [rule(replace(evidence, trust=entry), policy) for entry in entries]
     return max(checks, key=lambda check: SEVERITY.index(check.value))
 
 
 def _published_of(
-    registration: Registration, metadata: Metadata | None, *, at: float
+    registration: Registration, metadata: Metadata | None, *, time: float
 ) -> tuple[Trusted | Untrusted, MetadataSource | None]:
     if metadata is None:
         return Untrusted(reason=WHERE_METADATA_IS), None
-    return metadata.trust(registration, at=at), metadata.source()
+    return metadata.trust(registration, time=time), metadata.source()
 
 
 def _can_verify(info: KeyInfo) -> bool:
@@ -216,30 +216,30 @@ def _status(evidence: Evidence, _: KeyPolicy) -> Check:
     model = evidence.trust.model
     if model is None:
         return Check("status", Value.NOT_APPLICABLE, "there is no metadata about this key's model")
-    said = set(_in_effect(model, evidence.at))
+    statuses = set(_in_effect(model, evidence.at))
     for names, value in ((FATAL, Value.FAIL), (DOUBTFUL, Value.WARN)):
-        if said & names:
-            return Check("status", value, f"{model.name}: {', '.join(sorted(said & names))}")
+        if statuses & names:
+            return Check("status", value, f"{model.name}: {', '.join(sorted(statuses & names))}")
     if evidence.model is None:
         return Check(
             "status",
             Value.NOT_APPLICABLE,
             f"the model is not proven; no security problem is published for {model.name}",
         )
-    later = [f"{each.status} from {each.since}" for each in model.statuses if each.status in FATAL - said]
+    later = [f"{report.status} from {report.since}" for report in model.statuses if report.status in FATAL - statuses]
     return Check("status", Value.PASS, ", ".join(later) or "no security problem is published for this model")
 
 
-def _in_effect(model: Model, at: float) -> list[str]:
+def _in_effect(model: Model, time: float) -> list[str]:
     """Return the statuses that apply at a Unix time, the oldest first.
 
     A report without a date applies as long as it is published (FIDO Metadata Service 3, 3.1.3).
     """
-    today = datetime.fromtimestamp(at, UTC).date().isoformat()
+    today = datetime.fromtimestamp(time, UTC).date().isoformat()
     reports = sorted(model.statuses, key=lambda report: report.since or "")
-    said = [report.status for report in reports if (report.since or "") <= today]
-    ended = max((number for number, status in enumerate(said) if status == NOT_CERTIFIED), default=0)
-    return [status for number, status in enumerate(said) if number >= ended or status not in LEVELS]
+    statuses = [report.status for report in reports if (report.since or "") <= today]
+    ended = max((number for number, status in enumerate(statuses) if status == NOT_CERTIFIED), default=0)
+    return [status for number, status in enumerate(statuses) if number >= ended or status not in LEVELS]
 
 
 def _model(evidence: Evidence, policy: KeyPolicy) -> Check:
@@ -255,14 +255,14 @@ def _model(evidence: Evidence, policy: KeyPolicy) -> Check:
 
 
 def _certification(evidence: Evidence, policy: KeyPolicy) -> Check:
-    return _ranked(evidence, "certification", wanted=policy.certification, ranks=LEVELS)
+    return _ranked(evidence, "certification", required=policy.certification, ranks=LEVELS)
 
 
 def _fips(evidence: Evidence, policy: KeyPolicy) -> Check:
-    return _ranked(evidence, "fips", wanted=FIPS[policy.fips - 1] if policy.fips else None, ranks=FIPS)
+    return _ranked(evidence, "fips", required=FIPS[policy.fips - 1] if policy.fips else None, ranks=FIPS)
 
 
-def _ranked(evidence: Evidence, name: str, *, wanted: str | None, ranks: Sequence[str]) -> Check:
+def _ranked(evidence: Evidence, name: str, *, required: str | None, ranks: Sequence[str]) -> Check:
     """Compare the model's best certification in the metadata with the required one, and return the result.
 
     `name` is the name of the check. `ranks` has the certifications from low to high.
@@ -271,22 +271,22 @@ def _ranked(evidence: Evidence, name: str, *, wanted: str | None, ranks: Sequenc
     statuses = _in_effect(model, evidence.at) if model else []
     has = max((ranks.index(status) for status in statuses if status in ranks), default=-1)
     best = ranks[has] if has >= 0 else "none in the metadata"
-    if wanted is None:
+    if required is None:
         return Check(name, Value.NOT_APPLICABLE, f"{best}; not required")
-    passed = has >= ranks.index(wanted)
-    return Check(name, Value.PASS if passed else Value.FAIL, f"{best}; required: {wanted}")
+    passed = has >= ranks.index(required)
+    return Check(name, Value.PASS if passed else Value.FAIL, f"{best}; required: {required}")
 
 
 def _firmware(evidence: Evidence, policy: KeyPolicy) -> Check:
-    has, wanted = evidence.firmware_at_least, policy.firmware
+    has, required = evidence.firmware_at_least, policy.firmware
     later = "" if evidence.firmware else " or later"
     whose = "" if evidence.registration.firmware or not evidence.firmware else ", as the key reports"
-    said = f"{has}{later}{whose}"
-    if wanted is None:
-        return Check("firmware", Value.NOT_APPLICABLE, f"{said if has else 'unknown'}; not required")
+    description = f"{has}{later}{whose}"
+    if required is None:
+        return Check("firmware", Value.NOT_APPLICABLE, f"{description if has else 'unknown'}; not required")
     if has is None:
-        return Check("firmware", Value.FAIL, f"unknown; required: {wanted}")
-    return Check("firmware", Value.PASS if has >= wanted else Value.FAIL, f"{said}; required: {wanted}")
+        return Check("firmware", Value.FAIL, f"unknown; required: {required}")
+    return Check("firmware", Value.PASS if has >= required else Value.FAIL, f"{description}; required: {required}")
 
 
 def _advisories(evidence: Evidence, policy: KeyPolicy) -> Check:
@@ -294,13 +294,13 @@ def _advisories(evidence: Evidence, policy: KeyPolicy) -> Check:
     if model is None:
         return Check(name, Value.NOT_APPLICABLE, "the model is not proven")
     has = evidence.firmware_at_least
-    first = next((each for each in ADVISORIES if each.about(model.name)), None)
+    first = next((advisory for advisory in ADVISORIES if advisory.about(model.name)), None)
     if not has and first:
         value = Value.FAIL if policy.no_advisories else Value.WARN
         return Check(name, value, f"the firmware is unknown, so {first.name} may apply", first.source)
-    for each in advisories(model.name, has) if has else ():
-        value = Value.FAIL if policy.no_advisories or each.unfit else Value.WARN
-        return Check(name, value, f"{each.name}: firmware {has}: {each.what}", each.source)
+    for advisory in advisories(model.name, has) if has else ():
+        value = Value.FAIL if policy.no_advisories or advisory.unfit else Value.WARN
+        return Check(name, value, f"{advisory.name}: firmware {has}: {advisory.what}", advisory.source)
     return Check(name, Value.PASS, "no known advisory applies")
 
 
@@ -309,8 +309,8 @@ def _pin(evidence: Evidence, policy: KeyPolicy) -> Check:
     if info.pin_locked:
         return Check("pin", Value.FAIL if policy.pin else Value.WARN, f"locked; {RESET_COST}: mfa-kit key reset")
     if info.pin_set:
-        left = "" if info.pin_retries is None else f"; {count_of(info.pin_retries, 'try', 'tries')} left"
-        return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set{left}")
+        tries = "" if info.pin_retries is None else f"; {count_of(info.pin_retries, 'try', 'tries')} left"
+        return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set{tries}")
     detail = "not set: set a PIN first" if info.pin_set is False else "this key does not support a PIN"
     return Check("pin", Value.FAIL, detail) if policy.pin else Check("pin", Value.NOT_APPLICABLE, detail)
 
@@ -341,11 +341,11 @@ def _counter(evidence: Evidence, _: KeyPolicy) -> Check:
 
 def _transports(evidence: Evidence, policy: KeyPolicy) -> Check:
     has = evidence.before.transports or (evidence.model.transports if evidence.model else ())
-    said = ", ".join(has) or "unknown"
+    description = ", ".join(has) or "unknown"
     if not policy.transports:
-        return Check("transports", Value.NOT_APPLICABLE, f"{said}; not required")
-    missing = [each for each in policy.transports if each not in has]
-    return Check("transports", *_flag(not missing, said, f"{said}; required: {', '.join(missing)}"))
+        return Check("transports", Value.NOT_APPLICABLE, f"{description}; not required")
+    missing = [transport for transport in policy.transports if transport not in has]
+    return Check("transports", *_flag(not missing, description, f"{description}; required: {', '.join(missing)}"))
 
 
 def _nothing_left(evidence: Evidence, _: KeyPolicy) -> Check:

@@ -14,8 +14,8 @@ class KeyExaminer:
     """Examines keys, and recognizes a key that it has examined before.
 
     All keys register with the same relying party, so a key can report that it created one of the earlier credentials.
-    `seen` has the keys that were examined earlier, and the examiner adds each key that it examines. `now` returns the
-    Unix time, and `sleep` waits a number of seconds.
+    `seen_keys` has the keys that were examined earlier, and the examiner adds each key that it examines. `now` returns
+    the Unix time, and `sleep` waits a number of seconds.
     """
 
     def __init__(
@@ -28,37 +28,37 @@ class KeyExaminer:
         progress: Progress,
         now: Callable[[], float],
         sleep: Callable[[float], None],
-        seen: SeenKeys | None = None,
+        seen_keys: SeenKeys | None = None,
     ) -> None:
         self._keys, self._metadata, self._policy, self._pins = keys, metadata, policy, pins
         self._progress, self._now, self._sleep = progress, now, sleep
-        self._seen = seen or SeenKeys()
+        self._seen = seen_keys or SeenKeys()
 
-    def examine(self, wanted: str | None) -> Examined | SeenBefore:
-        """Examine the key whose path or serial is `wanted`, or, for None, the only key.
+    def examine(self, key_name: str | None) -> Examined | SeenBefore:
+        """Examine the key whose path or serial is `key_name`, or, for None, the only key.
 
         Return SeenBefore if the key was examined earlier. Raise DeviceFault if it cannot be examined.
         """
-        with self._keys.open(wanted, relying_party=self._seen.relying_party) as opened:
+        with self._keys.open(key_name, relying_party=self._seen.relying_party) as opened:
             self._seen.relying_party = opened.relying_party
             answer = examine(
                 opened,
                 self._metadata,
                 self._policy,
                 pins=self._pins,
-                at=self._now(),
+                now=self._now(),
                 known=self._seen.credentials,
             )
             if opened.credential:
                 self._seen.credentials += (opened.credential,)
             return answer
 
-    def examine_one(self, wanted: str | None) -> Examined:
+    def examine_one(self, key_name: str | None) -> Examined:
         """Examine a key as `examine` does. Call this only on an examiner that has not seen any key.
 
         The result is therefore never SeenBefore.
         """
-        answer = self.examine(wanted)
+        answer = self.examine(key_name)
         assert isinstance(answer, Examined)  # noqa: S101 - an examiner that saw no key recognizes none
         return answer
 
@@ -68,10 +68,10 @@ class KeyExaminer:
         while True:
             if (state := self._keys.state()) != before:
                 before = state
-                found, wrong = self._keys.look()
+                keys, wrong = self._keys.look()
                 for fault in wrong:
                     self._progress.alert(f"{fault}; {fault.hint}")
-                match found:
+                match keys:
                     case []:
                         gone = None
                         self._progress.alert("insert a key, or press Ctrl-C to end")

@@ -47,14 +47,14 @@ def _lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> Iterator[s
         reported = f"FIDO {certifications['FIDO']}" if certifications.get("FIDO") else "no FIDO certification"
         yield f"the policy requires {policy.certification}, but IAM reports {reported}"
     if policy.fips:
-        levels = [said for name, said in certifications.items() if "FIPS" in name]
+        levels = [level for name, level in certifications.items() if "FIPS" in name]
         if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):
             yield f"the policy requires FIPS 140 level {policy.fips}, but IAM reports {', '.join(levels) or 'none'}"
 
 
-def _certified(wanted: str, said: str | None) -> bool:
-    level = f"FIDO_CERTIFIED_{said}"
-    return level in LEVELS and LEVELS.index(level) >= LEVELS.index(wanted)
+def _certified(required_level: str, reported_level: str | None) -> bool:
+    level = f"FIDO_CERTIFIED_{reported_level}"
+    return level in LEVELS and LEVELS.index(level) >= LEVELS.index(required_level)
 
 
 def parse_policy(text: str) -> KeyPolicy:
@@ -83,8 +83,8 @@ def _switch(name: str, value: object) -> bool:
 
 
 def _models(name: str, value: object) -> tuple[str, ...]:
-    models = tuple(each.lower() for each in _texts(name, value))
-    if not models or not all(MODEL.fullmatch(each) for each in models):
+    models = tuple(model.lower() for model in _texts(name, value))
+    if not models or not all(MODEL.fullmatch(model) for model in models):
         raise _unfit(
             name,
             "a list of AAGUIDs such as d7781e5d-e353-46aa-afe2-3ca49f13332a, or of key identifiers "
@@ -94,9 +94,9 @@ def _models(name: str, value: object) -> tuple[str, ...]:
 
 
 def _texts(name: str, value: object) -> tuple[str, ...]:
-    found: list[object] = value if isinstance(value, list) else [None]
-    texts = tuple(each for each in found if isinstance(each, str))
-    if len(texts) < len(found):
+    entries: list[object] = value if isinstance(value, list) else [None]
+    texts = tuple(text for text in entries if isinstance(text, str))
+    if len(texts) < len(entries):
         raise _unfit(name, "a list of strings")
     return texts
 
@@ -109,10 +109,10 @@ def _transport_names(name: str, value: object) -> tuple[str, ...]:
 
 
 def _level(name: str, value: object) -> str:
-    wanted = f"FIDO_CERTIFIED_{value}"
-    if wanted not in LEVELS:
+    level = f"FIDO_CERTIFIED_{value}"
+    if level not in LEVELS:
         raise _unfit(name, "one of L1, L1plus, L2, L2plus, L3, L3plus")
-    return wanted
+    return level
 
 
 def _fips_level(name: str, value: object) -> int:
@@ -122,14 +122,14 @@ def _fips_level(name: str, value: object) -> int:
 
 
 def _dotted(name: str, value: object) -> Version:
-    found = DOTTED.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    match = DOTTED.fullmatch(value) if isinstance(value, str) else None
+    if not match:
         raise _unfit(name, 'a version such as "5.7.0"')
-    return Version(*map(int, found.groups()))
+    return Version(*map(int, match.groups()))
 
 
-def _unfit(name: str, wanted: str) -> UsageFault:
-    return UsageFault(f"invalid value of {name} in the policy", f"write {wanted}")
+def _unfit(name: str, valid_form: str) -> UsageFault:
+    return UsageFault(f"invalid value of {name} in the policy", f"write {valid_form}")
 
 
 # The keys of the file, each with the function that reads its value into the policy.

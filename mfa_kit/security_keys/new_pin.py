@@ -151,7 +151,7 @@ def _page(pin: Secret[str]) -> Secret[str]:
 
 def give_pin(
     keys: PluggedKeys,
-    wanted: str | None,
+    key_name: str | None,
     source: NewPinSource,
     give: Callable[[PinAuthenticator, New], KeyInfo],
     *,
@@ -159,11 +159,11 @@ def give_pin(
 ) -> KeyInfo:
     """Open a key, and call `give`, which gives the key a new PIN from `source`.
 
-    `wanted` is the path or serial of the key; None for the only key. Return what `give` returns: what the key reports
+    `key_name` is the path or serial of the key; None for the only key. Return what `give` returns: what the key reports
     about itself afterwards.
     """
     source.check()
-    with keys.open(wanted) as opened:
+    with keys.open(key_name) as opened:
         info = opened.info()
         after = give(opened, lambda shortest: source.new_pin(shortest, info))
     if source.kept:
@@ -183,9 +183,9 @@ class TypedPins:
     def __init__(self, interaction: Interaction) -> None:
         self._interaction = interaction
 
-    def pin(self, left: int | None) -> Pin:
+    def pin(self, tries_left: int | None) -> Pin:
         """Ask for the PIN. The prompt shows how many tries are left."""
-        tries = "" if left is None else f", {count_of(left, 'try', 'tries')} left"
+        tries = "" if tries_left is None else f", {count_of(tries_left, 'try', 'tries')} left"
         return _pin(self._interaction.ask_secret(f"PIN of the key{tries}", instead="--pin-stdin"))
 
     def new(self, shortest: int) -> Pin:
@@ -193,23 +193,23 @@ class TypedPins:
         prompt = f"new PIN of the key, at least {shortest} characters"
         return _pin(self._interaction.ask_new_secret(prompt, instead="--pin-stdin or --generate"))
 
-    def risk(self, left: int) -> None:
-        """Ask the user to confirm, by typing `LAST`, that one of the `left` remaining PIN tries may be used.
+    def risk(self, tries_left: int) -> None:
+        """Ask the user to confirm, by typing `LAST`, that one of the `tries_left` remaining PIN tries may be used.
 
         After too many wrong PINs, the key is locked and can only be erased. Raise Declined without the confirmation.
         """
         self._interaction.confirm(
-            f"{count_of(left, 'try', 'tries')} left: after too many wrong PINs this key can only be erased",
+            f"{count_of(tries_left, 'try', 'tries')} left: after too many wrong PINs this key can only be erased",
             typed="LAST",
             instead="another key",
         )
 
-    def replugged(self, left: int | None) -> bool:
+    def replugged(self, tries_left: int | None) -> bool:
         """Return whether the user confirms, by typing `REPLUGGED`, that one PIN may be tried.
 
         Some keys report that their PIN is blocked even after they were unplugged, until they get the right PIN.
         """
-        tries = "" if left is None else f"; {count_of(left, 'try', 'tries')} left"
+        tries = "" if tries_left is None else f"; {count_of(tries_left, 'try', 'tries')} left"
         try:
             self._interaction.confirm(
                 "the key accepts no PIN until it is unplugged; if you already unplugged it, "
@@ -231,7 +231,7 @@ class PipedPins:
     def __init__(self, read_line: Callable[[], Secret[str]]) -> None:
         self._read_line = read_line
 
-    def pin(self, left: int | None) -> Pin:
+    def pin(self, tries_left: int | None) -> Pin:
         """Read the next line, and return it as the PIN."""
         return _pin(self._read_line())
 
@@ -239,13 +239,14 @@ class PipedPins:
         """Read the next line, and return it as the new PIN. Its length is not checked here."""
         return self.pin(None)
 
-    def risk(self, left: int) -> None:
+    def risk(self, tries_left: int) -> None:
         """Raise Declined, because only a person may decide to use one of the last PIN tries."""
         raise Declined(
-            f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, so a person has to confirm the next try",
+            f"this key has {count_of(tries_left, 'PIN try', 'PIN tries')} left, "
+            "so a person has to confirm the next try",
             "run the command at a terminal without --pin-stdin, or enter the right PIN elsewhere first",
         )
 
-    def replugged(self, left: int | None) -> bool:
+    def replugged(self, tries_left: int | None) -> bool:
         """Return False, because only a person can confirm that the key was unplugged."""
         return False

@@ -139,15 +139,15 @@ def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) ->
         raise DeviceFault("the key has no PIN to change", "set one: mfa-kit key pin set")
 
 
-def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, interaction: Interaction) -> None:
+def confirm_by_name(action: str, info: KeyInfo, *, key_name: str | None, yes: bool, interaction: Interaction) -> None:
     """Ask the user to confirm an action by typing the key's serial, or its path if it has no serial.
 
-    `what` describes the action. A script confirms with --yes (`yes`) and --key (`wanted`) instead. Raise UsageFault for
+    `action` describes it. A script confirms with --yes (`yes`) and --key (`key_name`) instead. Raise UsageFault for
     --yes without --key.
     """
     if not yes:
-        interaction.confirm(what, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
-    elif wanted is None:
+        interaction.confirm(action, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
+    elif key_name is None:
         raise UsageFault(
             "--yes needs --key, so nothing was done", "add --key SERIAL; to see the serial: mfa-kit key list"
         )
@@ -162,8 +162,8 @@ def check_reset(info: KeyInfo) -> None:
     """Raise DeviceFault for a key that cannot be reset at all, or not over its present connection."""
     if not info.ctap2:
         raise DeviceFault("a U2F key cannot be reset", "use it as it is: it has nothing to erase")
-    here = RESETS_OVER[info.plugged.link]
-    if info.transports_for_reset and not here & set(info.transports_for_reset):
+    transports = RESETS_OVER[info.plugged.link]
+    if info.transports_for_reset and not transports & set(info.transports_for_reset):
         raise DeviceFault(
             f"this key can be reset only over {' or '.join(info.transports_for_reset)}",
             "connect it in that way, and repeat the command",
@@ -194,15 +194,15 @@ def reset_key(key: PinAuthenticator) -> None:
 
 
 @contextmanager
-def _unsure(what: str) -> Iterator[None]:
-    """If the key does not answer in the `with` block, add the note `what` to the error.
+def _unsure(note: str) -> Iterator[None]:
+    """If the key does not answer in the `with` block, add `note` to the error.
 
-    `what` says what is then unknown, such as whether the key has the new PIN.
+    `note` says what is then unknown, such as whether the key has the new PIN.
     """
     try:
         yield
     except Lost as lost:
-        lost.add_note(what)
+        lost.add_note(note)
         raise
 
 
@@ -255,31 +255,31 @@ class KeyReset:
     ) -> None:
         self._keys, self._progress, self._clock, self._sleep = keys, progress, clock, sleep
 
-    def reset(self, wanted: str | None, *, confirm: ConfirmReset, erased: Callable[[PluggedKey], None]) -> KeyInfo:
+    def reset(self, key_name: str | None, *, confirm: ConfirmReset, erased: Callable[[PluggedKey], None]) -> KeyInfo:
         """Erase a key after the user confirmed this, unplugged the key, plugged it in again and touched it.
 
-        Return what the key reports about itself afterwards. `wanted` is the key's path or serial, or None for the only
-        key. `confirm` takes a sentence that says what will be erased, and the KeyInfo of the key. It raises an error if
-        the user does not agree. `erased` is called as soon as the key has answered that it was reset. Raise DeviceFault
-        if the key cannot be reset, if the user is too late, or if another key was plugged in.
+        Return what the key reports about itself afterwards. `key_name` is the key's path or serial, or None for the
+        only key. `confirm` takes a sentence that says what will be erased, and the KeyInfo of the key. It raises an
+        error if the user does not agree. `erased` is called as soon as the key has answered that it was reset. Raise
+        DeviceFault if the key cannot be reset, if the user is too late, or if another key was plugged in.
         """
-        with self._keys.open(wanted) as opened:
+        with self._keys.open(key_name) as opened:
             before = opened.info()
         check_reset(before)
-        what = f"{before.plugged.product or 'this key'} at {before.plugged.where}"
+        description = f"{before.plugged.product or 'this key'} at {before.plugged.where}"
         losses = "its PIN, and its credentials for every site and account"
-        confirm(f"{what} will be erased: {losses}", before)
+        confirm(f"{description} will be erased: {losses}", before)
         self._progress.alert("unplug the key now")
         # Wait until this key is removed, whatever else is unplugged. The keys that are still plugged in at that moment
         # are `others`, so they are not mistaken for the key that is plugged in again.
         [others] = self.wait_for(lambda: self._without(before.plugged.where), "the key was not unplugged")
         touch = "keep touching it until it is erased" if before.long_touch_for_reset else "touch it when asked"
         self._progress.alert(f"plug the key in again, and {touch}")
-        came = self.wait_for(lambda: self._places() - others, "no key was plugged in")
-        if len(came) > 1:
+        new_places = self.wait_for(lambda: self._places() - others, "no key was plugged in")
+        if len(new_places) > 1:
             hint = "repeat the command, and plug in only the key to erase"
             raise DeviceFault("several keys were plugged in, so nothing was erased", hint)
-        [place] = came
+        [place] = new_places
         with self._keys.open(place) as opened:
             check_same(before, again := opened.info())
             reset_key(opened)
@@ -310,13 +310,13 @@ class KeyReset:
         """
         end = self._clock() + PATIENCE
         while self._clock() < end:
-            if found := look():
-                return found
+            if result := look():
+                return result
             self._sleep(LOOK)
         raise DeviceFault(f"{late} within {PATIENCE:.0f} s, so nothing was erased", "repeat the command")
 
     def _places(self) -> set[str]:
-        return {each.where for each in self._keys.look()[0]}
+        return {key.where for key in self._keys.look()[0]}
 
     def _without(self, place: str) -> list[set[str]]:
         """Return a list whose only item is the set of the paths of all keys.

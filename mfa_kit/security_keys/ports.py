@@ -114,11 +114,11 @@ class PluggedKeys(Protocol):
         """Return the keys that can be opened, and the faults of the keys that cannot be opened."""
         ...
 
-    def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager[OpenedKey]:
-        """Open the key with the path or serial `wanted`, or if that is None, the only key that is plugged in.
+    def open(self, key_name: str | None, *, relying_party: str | None = None) -> AbstractContextManager[OpenedKey]:
+        """Open the key with the path or serial `key_name`, or if that is None, the only key that is plugged in.
 
         The key registers with the domain `relying_party`, or if that is None, with a random domain that does not exist.
-        Raise DeviceFault if no key or several keys match `wanted`.
+        Raise DeviceFault if no key or several keys match `key_name`.
         """
         ...
 
@@ -134,7 +134,7 @@ class Metadata(Protocol):
         """Return the published data of the FIDO2 model with this AAGUID, or None. Any key can claim an AAGUID."""
         ...
 
-    def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
+    def trust(self, registration: Registration, *, time: float) -> Trusted | Untrusted:
         """Verify a registration's certificate chain at a Unix time, and return whether the key's model is proven.
 
         The root certificates are those published for the model that the registration names.
@@ -145,24 +145,25 @@ class Metadata(Protocol):
 class PinEntry(Protocol):
     """Supplies a key's PIN, from a person at the terminal or from a script."""
 
-    def pin(self, left: int | None) -> Pin:
-        """Return the PIN. `left` is the number of tries that are left, or None if it is unknown.
+    def pin(self, tries_left: int | None) -> Pin:
+        """Return the PIN. `tries_left` is the number of tries that are left, or None if it is unknown.
 
         Raise Declined if a person has to be asked, but there is no terminal.
         """
         ...
 
-    def risk(self, left: int) -> None:
-        """Ask the user to type a word to confirm that one of the last `left` PIN tries may be used.
+    def risk(self, tries_left: int) -> None:
+        """Ask the user to type a word to confirm that one of the last `tries_left` PIN tries may be used.
 
         Raise Declined if the user does not confirm or cannot be asked.
         """
         ...
 
-    def replugged(self, left: int | None) -> bool:
+    def replugged(self, tries_left: int | None) -> bool:
         """Return whether the user wants to try one PIN although the key still asks to be unplugged.
 
-        Return False if the user cannot be asked. `left` is the number of tries that are left, or None if it is unknown.
+        Return False if the user cannot be asked. `tries_left` is the number of tries that are left, or None if it is
+        unknown.
         """
         ...
 

@@ -45,7 +45,7 @@ class TokenStore(Protocol):
         """Return the latest sighting (test result) of each tested token, by serial. Ignore tests of an earlier seed."""
         ...
 
-    def record(self, *seen: Sighting) -> None:
+    def record(self, *sightings: Sighting) -> None:
         """Store sightings (the results of testing tokens) of tokens that are in the inventory."""
         ...
 
@@ -65,7 +65,7 @@ class Box:
 
     def of(self, verdict: TokenVerdict) -> int:
         """Return how many tokens have this verdict."""
-        return sum((seen.verdict if seen else TokenVerdict.UNTESTED) is verdict for _, seen in self.tokens)
+        return sum((sighting.verdict if sighting else TokenVerdict.UNTESTED) is verdict for _, sighting in self.tokens)
 
     @property
     def offsets(self) -> list[int]:
@@ -74,9 +74,9 @@ class Box:
         Tokens whose clock offset is unknown are left out.
         """
         return sorted(
-            seen.seconds
-            for _, seen in self.tokens
-            if seen and seen.verdict is TokenVerdict.ACCEPTED and seen.seconds is not None
+            sighting.seconds
+            for _, sighting in self.tokens
+            if sighting and sighting.verdict is TokenVerdict.ACCEPTED and sighting.seconds is not None
         )
 
     @property
@@ -95,7 +95,7 @@ def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
         return []
     width = otp.PERIOD * max(1, -(-(max(offsets) - min(offsets)) // (otp.PERIOD * (BINS - 2))))
     counts = Counter(round(offset / width) for offset in offsets)
-    return [(at * width, counts[at]) for at in range(min(counts), max(counts) + 1)]
+    return [(index * width, counts[index]) for index in range(min(counts), max(counts) + 1)]
 
 
 INSTEAD = "--readings CSV, or --no-input to report what was tested"
@@ -121,7 +121,7 @@ class BoxTrial:
         keys = file.readings[0].keys if file.readings else ()
         self._keys = {key.token.serial: key for key in keys}
         self.tokens = [*(key.token for key in keys), *file.bare]
-        self._serials = {folded(each.serial): each.serial for each in self.tokens}
+        self._serials = {folded(token.serial): token.serial for token in self.tokens}
         if self._settled:
             self._store.stock(keys, file.bare)
             self._last = dict(self._store.last_sightings())
@@ -133,7 +133,7 @@ class BoxTrial:
     @property
     def box(self) -> Box:
         """The tokens of the seed file, each with its latest sighting (test result), or None if it was not tested."""
-        return Box(tokens=tuple((each, self._last.get(each.serial)) for each in self.tokens))
+        return Box(tokens=tuple((token, self._last.get(token.serial)) for token in self.tokens))
 
     def serial_in_file(self, serial: str) -> str | None:
         """Return a serial as the seed file spells it, or None if the file has no token with this serial."""
@@ -169,9 +169,9 @@ class BoxTrial:
         among = tuple(self._keys.values())
         return matching.verify_codes(self._keys[serial], codes, among=among, window=self._window, near=near)
 
-    def record(self, *seen: Sighting) -> None:
+    def record(self, *sightings: Sighting) -> None:
         """Store sightings (the results of testing tokens) in the inventory of tokens."""
-        self._store.record(*seen)
+        self._store.record(*sightings)
         self._last = dict(self._store.last_sightings())
 
 
@@ -181,14 +181,14 @@ def judge_readings(trial: BoxTrial, rows: Sequence[WrittenReading | DroppedRow])
     Return the rows without a verdict, each with the reason.
     """
     refused: list[DroppedRow] = []
-    seen: list[Sighting] = []
+    sightings: list[Sighting] = []
     for row in rows:
         judged = row if isinstance(row, DroppedRow) else _judged_row(trial, row)
         if isinstance(judged, DroppedRow):
             refused.append(judged)
         else:
-            seen.append(judged)
-    trial.record(*seen)
+            sightings.append(judged)
+    trial.record(*sightings)
     return refused
 
 
@@ -202,7 +202,7 @@ def _judged_row(trial: BoxTrial, row: WrittenReading) -> Sighting | DroppedRow:
         return DroppedRow(row.where, str(unsettled))
     if isinstance(verdict, Undecided):
         return DroppedRow(row.where, sentence(verdict))
-    return matching.sighting_of(serial, verdict, at=row.typed.at)
+    return matching.sighting_of(serial, verdict, time=row.typed.at)
 
 
 def run_session(trial: BoxTrial, person: Interaction, *, now: Callable[[], float]) -> None:
@@ -228,5 +228,5 @@ def run_session(trial: BoxTrial, person: Interaction, *, now: Callable[[], float
             continue
         if read:
             codes, verdict = read
-            trial.record(matching.sighting_of(serial, verdict, at=codes.at))
+            trial.record(matching.sighting_of(serial, verdict, time=codes.at))
             person.say(sentence(verdict))

@@ -72,11 +72,11 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
     method = Method("hardware-totp", DeviceType.HARDWARE_TOTP)
     wish = Wish(user=user, method=method, add=True)
     carrier = TokenWithCodes(serial, pair)
-    made = assign_token(
+    enrolled = assign_token(
         plan_device(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=runs()
     )
     try:
-        entry = Entry(run=runs(), intent=made.intent, answered_here=True)
+        entry = Entry(run=runs(), intent=enrolled.intent, answered_here=True)
         retire(entry, purpose=Purpose.REVOKE, desk=desk, may_stay=False)
     except MfaKitError as error:
         command = f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(serial)}"

@@ -109,9 +109,9 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def expected_step(token: Token, at: float) -> int:
-    """Return the time step at the Unix time `at`, or for a HOTP token the counter value in the seed file."""
-    return otp.step(at, token.period) if token.factor is Factor.TOTP else token.counter
+def expected_step(token: Token, time: float) -> int:
+    """Return the time step at the Unix time `time`, or for a HOTP token the counter value in the seed file."""
+    return otp.step(time, token.period) if token.factor is Factor.TOTP else token.counter
 
 
 def _predicted_offsets(token: Token) -> set[int]:
@@ -129,19 +129,21 @@ def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: in
     matches closest to `near` are first; `near` is an offset from the expected step, and None means the offsets in the
     seed file.
     """
-    here = expected_step(token, typed.at)
+    expected = expected_step(token, typed.at)
     last = typed.codes[-1]
     before = len(typed.codes) - 1
     matches: set[Match] = set()  # two windows may overlap
-    for middle in (here + predicted for predicted in _predicted_offsets(token)):
+    for middle in (expected + predicted for predicted in _predicted_offsets(token)):
         steps = range(max(middle - window - before, 0), min(max(middle, 0) + window + 1, otp.COUNTERS))
         codes = list(otp.codes(seed, steps, digest=token.digest, digits=token.digits))
         matches |= {
-            Match(token=token, offset=steps[at] - here, step=steps[at])
-            for at, code in enumerate(codes)
-            if code == last and at >= before and tuple(codes[at - before : at]) == typed.codes[:-1]
+            Match(token=token, offset=steps[index] - expected, step=steps[index])
+            for index, code in enumerate(codes)
+            if code == last and index >= before and tuple(codes[index - before : index]) == typed.codes[:-1]
         }
-    return sorted(matches, key=lambda one: (one.distance if near is None else abs(one.offset - near), one.offset))
+    return sorted(
+        matches, key=lambda match: (match.distance if near is None else abs(match.offset - near), match.offset)
+    )
 
 
 def chance(typed: TypedCodes, places: int) -> float:
@@ -179,12 +181,12 @@ def verify_codes(
     presses, or None for the offset in the seed file. The farther a match is from this offset, the more likely it is a
     coincidence.
     """
-    if said := typing_error(typed):
-        return said
-    found = search(key.token, key.seed, typed, window=window, near=near)
-    if not found:
+    if error := typing_error(typed):
+        return error
+    matches = search(key.token, key.seed, typed, window=window, near=near)
+    if not matches:
         return diagnose_mismatch(key, typed, among=among, window=window)
-    shown = found[0]
+    shown = matches[0]
     coincidence = chance(typed, _places(shown) if near is None else _within(shown.offset - near))
     if coincidence <= ENOUGH:
         return shown
@@ -210,7 +212,7 @@ def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int =
     """Return a match for each token that shows these codes (one, or two consecutive), the closest match first."""
     digits = len(typed.codes[0])
     shown = (search(k.token, k.seed, typed, window=window) for k in keys if k.token.digits == digits)
-    return sorted((one[0] for one in shown if one), key=lambda one: one.distance)
+    return sorted((matches[0] for matches in shown if matches), key=lambda match: match.distance)
 
 
 def diagnose_mismatch(
@@ -226,10 +228,10 @@ def diagnose_mismatch(
     if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):
         return Undecided(what="the codes were typed in the wrong order", hint="type the older one first")
     doubtful = ""
-    for what, hint, places in _explanations(key, typed, among=among, window=window):
+    for problem, hint, places in _explanations(key, typed, among=among, window=window):
         if chance(typed, places) <= ENOUGH:
-            return Mismatch(what=what, hint=hint)
-        doubtful = doubtful or what
+            return Mismatch(what=problem, hint=hint)
+        doubtful = doubtful or problem
     if doubtful:
         return Undecided(what=f"the code does not match this token; perhaps {doubtful}", hint=SECOND, second=True)
     if len(typed.codes[0]) != key.token.digits:
@@ -251,12 +253,12 @@ def diagnose_mismatch(
 
 def _missed(key: SeededToken, typed: TypedCodes, *, window: int) -> bool:
     """Return whether both codes are right, but the token showed other codes in between."""
-    first, *rest = typed.codes
-    if not rest:
+    first, *later_codes = typed.codes
+    if not later_codes:
         return False
-    last = search(key.token, key.seed, replace(typed, codes=(rest[-1],)), window=window)
+    last = search(key.token, key.seed, replace(typed, codes=(later_codes[-1],)), window=window)
     earlier = search(key.token, key.seed, replace(typed, codes=(first,)), window=window + MISSED)
-    return any(0 < one.step - other.step <= MISSED for one in last for other in earlier)
+    return any(0 < match.step - other.step <= MISSED for match in last for other in earlier)
 
 
 def _far(token: Token) -> str:
@@ -276,19 +278,19 @@ def _explanations(
     computes the probability that the explanation is a coincidence.
     """
     token = key.token
-    for what, other, seed in _misread(key, len(typed.codes[0])):
+    for problem, other, seed in _misread(key, len(typed.codes[0])):
         if misread := search(other, seed, typed, window=window):
             hint = "correct the seed file, or ask the vendor for its parameters"
-            yield what, hint, _places(misread[0])
+            yield problem, hint, _places(misread[0])
     reach = FAR[token.factor]
-    if len(typed.codes[0]) == token.digits and (found := search(token, key.seed, typed, window=reach)):
-        hint = f"accept the token with --window {found[0].distance + 1}, or reject it"
-        yield found[0].words(), hint, _places(found[0])
-    others = [each for each in among if each.token.serial != token.serial]
+    if len(typed.codes[0]) == token.digits and (matches := search(token, key.seed, typed, window=reach)):
+        hint = f"accept the token with --window {matches[0].distance + 1}, or reject it"
+        yield matches[0].words(), hint, _places(matches[0])
+    others = [candidate for candidate in among if candidate.token.serial != token.serial]
     if shown := find_tokens(others, typed, window=window):
-        names = ", ".join(one.token.serial for one in shown[:3])
-        what = f"this is the code of another token of this file: {names}"
-        yield what, "check the serial number", _places(shown[0]) * len(others)
+        names = ", ".join(match.token.serial for match in shown[:3])
+        problem = f"this is the code of another token of this file: {names}"
+        yield problem, "check the serial number", _places(shown[0]) * len(others)
 
 
 def _misread(key: SeededToken, digits: int) -> Iterator[tuple[str, Token, Seed]]:
@@ -304,17 +306,17 @@ def _misread(key: SeededToken, digits: int) -> Iterator[tuple[str, Token, Seed]]
     if token.factor is Factor.TOTP:
         for period in PERIODS:
             if period != token.period:
-                what = f"it is a {period} s token, but the file says {token.period} s"
-                yield what, replace(token, period=period), key.seed
+                problem = f"it is a {period} s token, but the file says {token.period} s"
+                yield problem, replace(token, period=period), key.seed
         yield "it counts presses (HOTP), but the file says TOTP", replace(token, factor=Factor.HOTP), key.seed
     else:
         for period in PERIODS:
-            what = f"it follows the time in steps of {period} s (TOTP), but the file says HOTP"
-            yield what, replace(token, factor=Factor.TOTP, period=period), key.seed
+            problem = f"it follows the time in steps of {period} s (TOTP), but the file says HOTP"
+            yield problem, replace(token, factor=Factor.TOTP, period=period), key.seed
     for digest in DIGESTS:
         if digest != token.digest:
-            what = f"its hash is {_hash(digest)}, but the file says {_hash(token.digest)} or names no hash"
-            yield what, replace(token, digest=digest), key.seed
+            problem = f"its hash is {_hash(digest)}, but the file says {_hash(token.digest)} or names no hash"
+            yield problem, replace(token, digest=digest), key.seed
     if key.other:
         yield "the seed was read in the wrong encoding", token, key.other
 
@@ -342,14 +344,14 @@ def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: i
     Return the file with only the decoding in which the token shows these codes. Raise UsageFault if the codes do not
     show which decoding is right.
     """
-    if said := typing_error(typed):
-        raise UsageFault(said.what, said.hint)
+    if error := typing_error(typed):
+        raise UsageFault(error.what, error.hint)
     showing = [
         reading
         for reading in file.readings
         if (key := token_named(reading.keys, serial))
-        and (found := search(key.token, key.seed, typed, window=window))
-        and chance(typed, len(file.readings) * _places(found[0])) <= ENOUGH
+        and (matches := search(key.token, key.seed, typed, window=window))
+        and chance(typed, len(file.readings) * _places(matches[0])) <= ENOUGH
     ]
     if len(showing) != 1:
         raise UsageFault(
@@ -369,21 +371,23 @@ def judge_display(typed: TypedCodes) -> Undecided | None:
 
     Return None if they are, and otherwise what is wrong with them.
     """
-    if said := typing_error(typed):
-        return said
+    if error := typing_error(typed):
+        return error
     if len(typed.codes) < 2 or len(typed.codes[0]) != otp.DIGITS:  # noqa: PLR2004 - two codes in a row
         return Undecided(what="two codes of six digits are needed", hint="type two codes, read about 30 s apart")
     return None
 
 
-def sighting_of(serial: str, verdict: Match | Mismatch | None, *, at: float) -> Sighting:
+def sighting_of(serial: str, verdict: Match | Mismatch | None, *, time: float) -> Sighting:
     """Return the sighting (test result) that the ledger stores for a verdict.
 
-    The last code was displayed at the Unix time `at`. None is the verdict on a token whose display works and whose seed
-    only AWS has.
+    The last code was displayed at the Unix time `time`. None is the verdict on a token whose display works and whose
+    seed only AWS has.
     """
     if verdict is None:
-        return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, reason="only its display was checked")
+        return Sighting(serial=serial, at=time, verdict=TokenVerdict.ACCEPTED, reason="only its display was checked")
     if isinstance(verdict, Mismatch):
-        return Sighting(serial=serial, at=at, verdict=TokenVerdict.REJECTED, reason=verdict.what)
-    return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds)
+        return Sighting(serial=serial, at=time, verdict=TokenVerdict.REJECTED, reason=verdict.what)
+    return Sighting(
+        serial=serial, at=time, verdict=TokenVerdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds
+    )

@@ -138,9 +138,9 @@ class DroppedRow:
 
 def joined_reasons(dropped: Sequence[DroppedRow]) -> str:
     """Return one text with the positions and reasons of up to TOLD rows, and with the number of further rows."""
-    said = [f"{each.where}: {each.reason}" for each in dropped[:TOLD]]
+    reasons = [f"{row.where}: {row.reason}" for row in dropped[:TOLD]]
     more = len(dropped) - TOLD
-    return "; ".join([*said, f"and {more} more"] if more > 0 else said)
+    return "; ".join([*reasons, f"and {more} more"] if more > 0 else reasons)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +257,7 @@ def drift_of(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
     `period` is the time step of the token in seconds. Sightings without a clock offset are ignored. Return None if
     fewer than two sightings remain, or if the first and the last are less than seven days apart.
     """
-    known = sorted((one.at, one.seconds) for one in sightings if one.seconds is not None)
+    known = sorted((sighting.at, sighting.seconds) for sighting in sightings if sighting.seconds is not None)
     if len(known) < 2 or known[-1][0] - known[0][0] < RATE_AFTER:  # noqa: PLR2004 - a rate has two ends
         return None
     (began, first), (ended, last) = known[0], known[-1]

@@ -26,11 +26,11 @@ def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, wi
     with connect(settings) as (iam, _, caller):
         with settings.progress.showing("listing accounts"):
             listed = list(list_organization(choice, iam, with_tags=with_tags))
-        found = select_accounts(listed, choice)
+        selection = select_accounts(listed, choice)
         profile = settings.profile or os.environ.get("AWS_PROFILE")
         written = [
             replace(account, profile=profile) if profile and account.id == caller.account else account
-            for account in found.chosen
+            for account in selection.chosen
         ]
         if any(account.id == caller.account and account.profile is None for account in written):
             settings.progress.note(
@@ -40,4 +40,4 @@ def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, wi
         text = accounts_file.accounts_text(accounts_document(written, partition=caller.partition))
     if not settings.dry_run:
         write_new_file(out, text)
-    return found
+    return selection

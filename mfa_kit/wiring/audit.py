@@ -78,23 +78,23 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
     those of `check_new` if the snapshot cannot be stored.
     """
     if source.file is not None and source.file.exists():
-        found = snapshots.read_snapshot(source.file)
+        snapshot = snapshots.read_snapshot(source.file)
         settings.progress.note(
-            f"offline: account {aws.account_label(found.account, lab=found.lab)} as stored in {source.file}"
+            f"offline: account {aws.account_label(snapshot.account, lab=snapshot.lab)} as stored in {source.file}"
         )
-        if settings.account is not None and settings.account != found.account:
+        if settings.account is not None and settings.account != snapshot.account:
             raise UsageFault(
-                f"the snapshot is of account {found.account}, but --account is {settings.account}",
+                f"the snapshot is of account {snapshot.account}, but --account is {settings.account}",
                 "choose another file: --snapshot FILE",
             )
-        age = time.time() - found.report.made if found.report else 0
+        age = time.time() - snapshot.report.made if snapshot.report else 0
         if age > source.max_age:
             raise UsageFault(
                 f"the credential report in {source.file} is {age_text(age)} old, and --max-age is "
                 f"{age_text(source.max_age)}",
                 f"take a new snapshot, or accept this one: --max-age {age // 3600 + 1:.0f}h",
             )
-        yield replace(found, holes=tuple(dict.fromkeys((*found.holes, *policy_holes(found))))), None
+        yield replace(snapshot, holes=tuple(dict.fromkeys((*snapshot.holes, *policy_holes(snapshot))))), None
         return
     if source.file is not None:
         check_new(source.file)
@@ -110,22 +110,22 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
             settings.progress.showing("reading the account"),
             stop.after_error(),
         ):
-            found = snapshot_of_account(
+            snapshot = snapshot_of_account(
                 iam,
                 caller,
                 source,
                 ledger=ledger,
                 vault=partial(open_vault, settings, source.backup_dir),
                 stored=partial(stored_backups, settings, source.backup_dir),
-                each=partial(map_in, pool),
+                map_each=partial(map_in, pool),
                 central_root=central_root if source.central_root or source.file is not None else None,
             )
         if source.file is not None:
-            snapshots.write_snapshot(found, source.file)
+            snapshots.write_snapshot(snapshot, source.file)
             settings.progress.note(
                 f"stored the snapshot in {source.file}; keep it private: it shows which users are weakly protected"
             )
-        yield found, account_source(iam)
+        yield snapshot, account_source(iam)
 
 
 def snapshot_of_account(
@@ -136,15 +136,15 @@ def snapshot_of_account(
     ledger: Ledger,
     vault: Callable[[], Vault],
     stored: Callable[[], Sequence[Backup]],
-    each: MapEach,
+    map_each: MapEach,
     central_root: Callable[[], CentralRootAccess] | None,
     member_root: Callable[[], RootPosture | None] | None = None,
 ) -> Snapshot:
     """Read an account as `source` says, and return the snapshot. Its `holes` list the parts that could not be read.
 
     `vault` opens the folder of backups, and `stored` lists its backups. If either fails, `holes` says that the backups
-    could not be read. `each` applies a function to several users at a time. `central_root` and `member_root` are passed
-    to `read_account`.
+    could not be read. `map_each` applies a function to several users at a time. `central_root` and `member_root` are
+    passed to `read_account`.
     """
     records = backup_records(ledger)
     return read_account(
@@ -153,7 +153,7 @@ def snapshot_of_account(
         caller=caller,
         max_age=source.max_age,
         backups=lambda devices: device_backups(devices, journal=ledger, vault=vault(), records=records, stored=stored),
-        each=each,
+        map_each=map_each,
         passwords_of=source.passwords_of,
         sessions_of=source.sessions_of,
         afresh=source.afresh,
@@ -167,12 +167,12 @@ def snapshot_of_account(
 
 def _users_by_key(seals: Iterable[Seal], account: str) -> dict[str, set[str]]:
     """Return, by public key, the users of an account whose own copies of backups are encrypted to the key."""
-    found: dict[str, set[str]] = {}
+    users_by_key: dict[str, set[str]] = {}
     for seal in seals:
         backup = backup_at(Path(seal.backup)) if seal.own else None
         if backup and backup.account == account:
-            found.setdefault(seal.recipient, set()).add(backup.user)
-    return found
+            users_by_key.setdefault(seal.recipient, set()).add(backup.user)
+    return users_by_key
 
 
 def account_source(iam: Iam) -> AccountSource:
@@ -193,10 +193,10 @@ def security_hub_region(region: str | None, profile: str | None, partition: str)
     import botocore.session
 
     try:
-        found = botocore.session.Session(profile=profile).get_config_variable("region")
+        configured_region = botocore.session.Session(profile=profile).get_config_variable("region")
     except botocore.exceptions.ProfileNotFound as error:
         raise UsageFault(str(error), "choose a profile with --profile") from None
-    return str(found or REGIONS.get(partition, REGION))
+    return str(configured_region or REGIONS.get(partition, REGION))
 
 
 def chosen_partition(settings: Settings, name: str | None) -> str | None:

@@ -41,17 +41,17 @@ def compare_with_ledger(
     PostgreSQL role may only read the ledger, print an alert and return NOTHING_BEFORE. If `ledger` is None, open the
     ledger, and close it afterward.
     """
-    found = finding_records(snapshot, answers, {})
+    findings = finding_records(snapshot, answers, {})
     try:
         with open_audit_history(settings) if ledger is None else nullcontext(AuditRecords(ledger)) as history:
             past, known = history.last(snapshot.account), history.open_findings(snapshot.account)
             if records and not settings.dry_run:
-                record_audit(history, snapshot.account, answers, found, at=snapshot.at)
+                record_audit(history, snapshot.account, answers, findings, time=snapshot.at)
     except IntegrityFault as error:
         settings.progress.alert(f"the ledger could not be used for this audit: {error}")
         return NOTHING_BEFORE
-    since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in found}
-    return Before(past=past, now=figures(answers, at=snapshot.at), since=since)
+    since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in findings}
+    return Before(past=past, now=figures(answers, time=snapshot.at), since=since)
 
 
 @contextmanager

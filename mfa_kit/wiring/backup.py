@@ -64,7 +64,7 @@ def drill_backups(
             drill.drill_all(
                 files,
                 open_backup=partial(open_and_note, settings, opener_),
-                intent_of=lambda found: intent_in(found, path_of=backup_records(ledger).path),
+                intent_of=lambda opened: intent_in(opened, path_of=backup_records(ledger).path),
                 judge=judge,
                 record=lambda file, result: backup_records(ledger).record_drill(backup_name(file), result),
             )

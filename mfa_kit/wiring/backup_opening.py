@@ -37,8 +37,8 @@ def open_opener(
     `read` replaces the function that returns the encrypted content of a backup. `accept_label` is as in PathCheck.
     """
     harden()
-    with open_opener_with(settings, identities.read(), read=read, accept_label=accept_label) as both:
-        yield both
+    with open_opener_with(settings, identities.read(), read=read, accept_label=accept_label) as opener_and_ledger:
+        yield opener_and_ledger
 
 
 @contextmanager

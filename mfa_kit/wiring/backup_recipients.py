@@ -9,17 +9,17 @@ from mfa_kit.wiring import config
 from mfa_kit.wiring.plugins import open_plugins
 
 
-def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> list[Recipient]:
+def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, source: str = "-r") -> list[Recipient]:
     """Parse public keys from texts and from files. Raise UsageFault for text that is not a public key.
 
-    `given` says in errors where `texts` come from, such as `-r`.
+    `source` says in errors where `texts` come from, such as `-r`.
     """
-    return recipients.parse_recipients(texts, files, given=given, plugins=open_plugins())
+    return recipients.parse_recipients(texts, files, source=source, plugins=open_plugins())
 
 
 def configured_recipients() -> list[Recipient]:
     """Read the recipients in the configuration file. Raise UsageFault for the first invalid recipient."""
-    return read_recipients(config.load().recipients, given=f"in {config.path()},")
+    return read_recipients(config.load().recipients, source=f"in {config.path()},")
 
 
 def recipient_text(text: str) -> str:

@@ -74,13 +74,13 @@ def locate_glass(folder: Path | None) -> Glass:
 
     Raise UsageFault if there is no such folder, and IntegrityFault if its manifest is damaged.
     """
-    found = folder or newest_folder(base())
-    if found is None or not found.is_dir():
+    path = folder or newest_folder(base())
+    if path is None or not path.is_dir():
         raise UsageFault(
-            f"there is no folder {found}" if found else "this computer has no break-glass identity",
+            f"there is no folder {path}" if path else "this computer has no break-glass identity",
             "name the folder: --dir DIR, or make an identity: mfa-kit break-glass create",
         )
-    return Glass(found.absolute(), read_manifest(found))
+    return Glass(path.absolute(), read_manifest(path))
 
 
 def records(settings: Settings) -> list[Record]:
@@ -129,8 +129,8 @@ def find_glass_of(settings: Settings, file: Place, folder: Path | None) -> Glass
     if folder is None and (newest := newest_folder(base())):
         with open_ledger(settings) as ledger:
             seals = backup_records(ledger).seals()
-        to = {each.recipient for each in seals if each.backup == backup_name(file) and each.until is None}
-        folder = next((each.folder for each in folders_beside(newest)[::-1] if each.manifest.recipient in to), None)
+        to = {seal.recipient for seal in seals if seal.backup == backup_name(file) and seal.until is None}
+        folder = next((glass.folder for glass in folders_beside(newest)[::-1] if glass.manifest.recipient in to), None)
     return find_glass(settings, folder)
 
 
@@ -142,7 +142,7 @@ def plan(group: Group) -> Mapping[CustodianSet, int]:
     """
     identity = GlassIdentity.new()
     files = identity.files(Manifest(recipient=identity.recipient, made=time.time(), group=group), open_plugins())
-    return {each: len(files[each.file]) for each in group.sets()}
+    return {custodian_set: len(files[custodian_set.file]) for custodian_set in group.sets()}
 
 
 def create(settings: Settings, group: Group, folder: Path | None, letters: WriteLetters = NO_LETTERS) -> Glass:
@@ -228,8 +228,8 @@ def meet(
     def read(file: Path) -> "Secret[list[Identity]]":
         return Identities([file], passphrase_fd=None, person=person).read()
 
-    def open_one(each: CustodianSet, keys: "Mapping[str, Secret[list[Identity]]]") -> "GlassIdentity":
-        return open_set(only or glass.folder / each.file, each, keys, recipient=manifest.recipient)
+    def open_one(custodian_set: CustodianSet, keys: "Mapping[str, Secret[list[Identity]]]") -> "GlassIdentity":
+        return open_set(only or glass.folder / custodian_set.file, custodian_set, keys, recipient=manifest.recipient)
 
     meeting = Meeting(
         manifest=manifest,
@@ -242,23 +242,23 @@ def meet(
     return OpenGlass(identity=identity, names=names, keys=meeting.here)
 
 
-def rest_of(whole: CustodianSet) -> list[CustodianSet]:
+def rest_of(custodian_set: CustodianSet) -> list[CustodianSet]:
     """Return a set of custodians, then the set without its first custodian, without its first two, and so on.
 
     The custodians of a set remove their layers from its file one after the other, the first custodian first. So each
     item of the result names the custodians whose layers may still be on the file.
     """
-    return [CustodianSet(whole.file, whole.names[at:]) for at in range(len(whole.names))]
+    return [CustodianSet(custodian_set.file, custodian_set.names[index:]) for index in range(len(custodian_set.names))]
 
 
 def _set_of(file: Path, manifest: Manifest) -> CustodianSet:
-    found = set_of_file(file.name, manifest.group.sets())
-    if found is None:
+    custodian_set = set_of_file(file.name, manifest.group.sets())
+    if custodian_set is None:
         raise UsageFault(
             f"the name of {file} does not say which set of custodians the file is for",
             "restore the start of its name, such as set-01, and name the folder with the manifest: --dir DIR",
         )
-    return found
+    return custodian_set
 
 
 def read_backup_early(settings: Settings, file: Place) -> None:
@@ -305,23 +305,23 @@ def pass_on(
     another custodian.
     """
     harden()
-    whole = _set_of(file, glass.manifest)
-    if set_of_file(out.name, [whole]) is None:
-        start = "-".join(whole.file.split("-")[:2])
+    custodian_set = _set_of(file, glass.manifest)
+    if set_of_file(out.name, [custodian_set]) is None:
+        start = "-".join(custodian_set.file.split("-")[:2])
         raise UsageFault(
             f"the name {out.name} does not say that the file is for {start}", f"begin the name with {start}"
         )
     check_new(out)
     secrets = keys.read()
-    owners = {each.name for each in owner_test(glass.manifest.group.custodians, open_plugins())(secrets)}
-    mine = [name for name in whole.names if name in owners]
+    owners = {custodian.name for custodian in owner_test(glass.manifest.group.custodians, open_plugins())(secrets)}
+    mine = [name for name in custodian_set.names if name in owners]
     if not mine:
         raise UsageFault(
-            f"this identity belongs to none of the custodians {', '.join(whole.names)} of {file.name}",
+            f"this identity belongs to none of the custodians {', '.join(custodian_set.names)} of {file.name}",
             "give the identity of one of them: -i FILE",
         )
-    at = whole.names.index(mine[0])
-    layer = OwnLayer(whole=whole, name=mine[0], after=whole.names[at + 1 :])
+    index = custodian_set.names.index(mine[0])
+    layer = OwnLayer(whole=custodian_set, name=mine[0], after=custodian_set.names[index + 1 :])
     if not layer.after:
         raise UsageFault(
             f"{layer.name} is the last custodian of {file.name}; without the last layer, the file would be the "
@@ -329,10 +329,10 @@ def pass_on(
             f"open the backup: mfa-kit break-glass open --backup BACKUP --from {quote(str(file))}",
         )
     before(layer)
-    rest = remove_outer_layer(read_file(file), secrets, where=str(file))
+    inner_file = remove_outer_layer(read_file(file), secrets, where=str(file))
     if not settings.dry_run:
         record(settings, glass.manifest, GlassAction.PASSED, [layer.name])
-        write_new_file(out, rest)
+        write_new_file(out, inner_file)
     return layer
 
 

@@ -65,7 +65,7 @@ class DrillResult:
     @property
     def good(self) -> int:
         """How many backups were tested without a fault."""
-        return sum(each.fault is None for each in self.tested)
+        return sum(outcome.fault is None for outcome in self.tested)
 
     @property
     def passed(self) -> bool:
@@ -88,7 +88,7 @@ def drill(
     backups, yields each of them, and shows the progress.
     """
     ahead = ReadAhead(backup_reader(settings))
-    recipients = {each.backup.path: each for each in known}
+    recipients = {entry.backup.path: entry for entry in known}
     with open_opener_with(settings, opened.identity.keys, read=ahead.read) as (opener, ledger):
         check = PhoneCheck(
             users={user.lower() for user in users},
@@ -97,13 +97,13 @@ def drill(
             record=lambda file, result: backup_records(ledger).record_drill(backup_name(file), result),
         )
         with ledger.lightly():
-            files = (recipients[path] for path in ahead.over(each.backup.path for each in counted(known)))
+            files = (recipients[path] for path in ahead.over(entry.backup.path for entry in counted(known)))
             tested = list(drill_backups(files, open_backup=opener.open, code_fault=check))
     unasked = [f"no backup of {user} was compared with a phone" for user in users if user.lower() not in check.asked]
     result = DrillResult(
         tested=tested,
         compared=tuple(user for user in users if check.asked.get(user.lower())),
-        faults=[*(each.fault for each in tested if each.fault), *unasked],
+        faults=[*(outcome.fault for outcome in tested if outcome.fault), *unasked],
     )
     action = GlassAction.DRILLED if result.passed else GlassAction.FAILED
     record(settings, glass.manifest, action, opened.names, backups=result.good)
@@ -129,7 +129,7 @@ def state(settings: Settings, manifest: Manifest, folder: Place | None) -> State
     with open_ledger(settings) as ledger:
         uses = BreakGlassRecords(ledger).all()
         known = _known(stored_backups(settings, folder), ledger)
-    sealed = [each for each in known if each.recipients and manifest.recipient in each.recipients]
+    sealed = [entry for entry in known if entry.recipients and manifest.recipient in entry.recipients]
     return State(
         last_drill=last(uses, manifest.recipient, GlassAction.DRILLED),
         last_opened=last(uses, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED),
@@ -160,7 +160,7 @@ def reseal(
 def former_custodians(manifest: Manifest, group: Group) -> list[Custodian]:
     """Return the current and former custodians of a manifest who are not in the new group."""
     everyone = dict.fromkeys((*manifest.former, *manifest.group.custodians))
-    return [each for each in everyone if each not in group.custodians]
+    return [custodian for custodian in everyone if custodian not in group.custodians]
 
 
 def _unfinished(settings: Settings, manifest: Manifest) -> bool:
@@ -239,14 +239,16 @@ def old_glass(settings: Settings, glass: Glass) -> Glass:
     """
     if not _unfinished(settings, glass.manifest):
         return glass
-    earlier = [each for each in folders_beside(glass.folder) if each.manifest.recipient == glass.manifest.replaces]
+    earlier = [
+        sibling for sibling in folders_beside(glass.folder) if sibling.manifest.recipient == glass.manifest.replaces
+    ]
     if not earlier:
         raise IntegrityFault(
             f"the rotation to {glass.folder} is not finished, and the folder of the earlier identity is missing",
             f"put that folder back into {glass.folder.parent}",
         )
     uses = records(settings)
-    return max(reversed(earlier), key=lambda each: fault_of(each, uses) is None)
+    return max(reversed(earlier), key=lambda candidate: fault_of(candidate, uses) is None)
 
 
 @contextmanager
@@ -259,7 +261,9 @@ def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, list[Gl
     """
     old = old_glass(settings, glass)
     with alone(old.folder):
-        later = [each for each in folders_beside(old.folder) if each.manifest.replaces == old.manifest.recipient]
+        later = [
+            sibling for sibling in folders_beside(old.folder) if sibling.manifest.replaces == old.manifest.recipient
+        ]
         recorded = {use.recipient for use in records(settings) if use.own and use.action is GlassAction.SEALED}
         for new in later[::-1]:
             if new.manifest.recipient in recorded and not _unfinished(settings, new.manifest):
@@ -281,11 +285,11 @@ def _reencrypt_all(
 ) -> Rekeyed:
     """Re-encrypt the backups of the identity `before` to the identity `after`. The other recipients stay."""
     total = Rekeyed()
-    found = stored_backups(settings, folder)
-    if not found:
+    backups = stored_backups(settings, folder)
+    if not backups:
         return total
     with open_opener_with(settings, before.keys) as (opener, ledger), open_age_files(settings, folder, ()).alone():
-        plan = plan_rotation(_known(found, ledger), old=before.recipient, new=after.recipient)
+        plan = plan_rotation(_known(backups, ledger), old=before.recipient, new=after.recipient)
         groups = {recipients: [*members] for recipients, members in plan.groups.items()}
         for backup in plan.unknown:
             result = _only_ours(settings, backup, opener)

@@ -33,19 +33,19 @@ def diagnose_bucket(place: S3Url, profile: str | None) -> Iterator[Diagnosis]:
     if state.lock is None:
         yield Diagnosis("object lock", Health.UNKNOWN, WITHOUT.format("s3:GetBucketObjectLockConfiguration"))
     elif state.lock == COMPLIANCE:
-        found = "new objects are locked in compliance mode, so mfa-kit refuses to enroll users"
-        yield Diagnosis("object lock", Health.BAD, found, f"use governance mode, or no default retention; see {PAGE}")
+        finding = "new objects are locked in compliance mode, so mfa-kit refuses to enroll users"
+        yield Diagnosis("object lock", Health.BAD, finding, f"use governance mode, or no default retention; see {PAGE}")
     else:
         mode = state.lock.lower()
         yield Diagnosis("object lock", Health.GOOD, f"{mode} mode" if mode else "no default retention")
 
 
 def _public_access(*, blocked: bool | None, public: bool | None) -> Diagnosis:
-    what, hint = "public access", f"turn on Block Public Access; see {PAGE}"
+    subject, hint = "public access", f"turn on Block Public Access; see {PAGE}"
     if public:
-        return Diagnosis(what, Health.BAD, "the bucket is public, so mfa-kit refuses it", hint)
+        return Diagnosis(subject, Health.BAD, "the bucket is public, so mfa-kit refuses it", hint)
     if blocked:
-        return Diagnosis(what, Health.GOOD, "blocked")
+        return Diagnosis(subject, Health.GOOD, "blocked")
     if blocked is None and public is None:
-        return Diagnosis(what, Health.UNKNOWN, WITHOUT.format("s3:GetBucketPublicAccessBlock"))
-    return Diagnosis(what, Health.NOTED, "not blocked for this bucket, but the bucket is not public", hint)
+        return Diagnosis(subject, Health.UNKNOWN, WITHOUT.format("s3:GetBucketPublicAccessBlock"))
+    return Diagnosis(subject, Health.NOTED, "not blocked for this bucket, but the bucket is not public", hint)

@@ -119,30 +119,30 @@ def _parse(text: bytes, file: Path) -> Config:
             "replace the identity with its public key: age-keygen -y FILE",
         )
     try:
-        found: Mapping[str, object] = tomllib.loads(text.decode())
+        document: Mapping[str, object] = tomllib.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise UsageFault(f"{file} is not valid TOML: {error}", "see docs/configuration.md") from None
-    for key, value in found.items():
+    for key, value in document.items():
         _check(key, value, file)
     return Config(
-        profile=_text(found.get("profile")),
-        region=_text(found.get("region")),
-        account=_text(found.get("account")),
-        plain=_flag(found.get("plain")),
-        backup_dir=_text(found.get("backup-dir")),
-        ledger=_text(found.get("ledger")),
-        backup_profile=_text(found.get("backup-profile")),
-        backup_region=_text(found.get("backup-region")),
-        backup_endpoint_url=_text(found.get("backup-endpoint-url")),
-        backup_kms_key=_text(found.get("backup-kms-key")),
-        bucket_owner=_account(found.get("bucket-owner")),
-        recipients=_texts(found.get("recipients")) or (),
-        age_plugins=_texts(found.get("age-plugins")) or (),
-        mds=_text(found.get("mds")),
-        mds_root=_text(found.get("mds-root")),
-        company=_text(found.get("company")),
-        contact=_text(found.get("contact")),
-        letter_template=_text(found.get("letter-template")),
+        profile=_text(document.get("profile")),
+        region=_text(document.get("region")),
+        account=_text(document.get("account")),
+        plain=_flag(document.get("plain")),
+        backup_dir=_text(document.get("backup-dir")),
+        ledger=_text(document.get("ledger")),
+        backup_profile=_text(document.get("backup-profile")),
+        backup_region=_text(document.get("backup-region")),
+        backup_endpoint_url=_text(document.get("backup-endpoint-url")),
+        backup_kms_key=_text(document.get("backup-kms-key")),
+        bucket_owner=_account(document.get("bucket-owner")),
+        recipients=_texts(document.get("recipients")) or (),
+        age_plugins=_texts(document.get("age-plugins")) or (),
+        mds=_text(document.get("mds")),
+        mds_root=_text(document.get("mds-root")),
+        company=_text(document.get("company")),
+        contact=_text(document.get("contact")),
+        letter_template=_text(document.get("letter-template")),
     )
 
 
@@ -177,5 +177,5 @@ def _flag(value: object) -> bool | None:
 def _texts(value: object) -> tuple[str, ...] | None:
     if not isinstance(value, list):
         return None
-    texts = tuple(each for each in value if isinstance(each, str))
+    texts = tuple(text for text in value if isinstance(text, str))
     return texts if len(texts) == len(value) else None

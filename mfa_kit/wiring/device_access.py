@@ -44,60 +44,60 @@ def _rule(rule: Path | None) -> Diagnosis:
 
     A missing rule is not reported as a fault, because desktop systems have their own rules.
     """
-    what = "udev rule"
+    subject = "udev rule"
     if rule is None:
-        return Diagnosis(what, Health.NOTED, f"{udev_rule.NAME} is not installed", INSTALL)
+        return Diagnosis(subject, Health.NOTED, f"{udev_rule.NAME} is not installed", INSTALL)
     if not udev_rule.has_current_text(rule):
-        return Diagnosis(what, Health.NOTED, f"{rule} differs from the rule of this mfa-kit version", INSTALL)
-    return Diagnosis(what, Health.GOOD, str(rule))
+        return Diagnosis(subject, Health.NOTED, f"{rule} differs from the rule of this mfa-kit version", INSTALL)
+    return Diagnosis(subject, Health.GOOD, str(rule))
 
 
 def _node(node: str, *, rule: bool) -> Diagnosis:
-    what = "key on USB"
+    subject = "key on USB"
     if os.access(node, os.R_OK | os.W_OK):
-        return Diagnosis(what, Health.GOOD, f"{node} can be opened")
+        return Diagnosis(subject, Health.GOOD, f"{node} can be opened")
     try:
         status = Path(node).stat()
     except OSError:
         return Diagnosis(
-            what,
+            subject,
             Health.BAD,
             f"a key is connected, but its device node {node} does not exist here",
             f"pass the device to the container: --device {node}",
         )
     group = group_name(status.st_gid)
-    found = f"{node} is a key that you cannot open: group {group}, mode {stat.S_IMODE(status.st_mode):o}"
+    finding = f"{node} is a key that you cannot open: group {group}, mode {stat.S_IMODE(status.st_mode):o}"
     if status.st_gid == 0 or status.st_mode & READ_WRITE_OF_GROUP != READ_WRITE_OF_GROUP:
         return Diagnosis(
-            what,
+            subject,
             Health.BAD,
-            found,
+            finding,
             "unplug the key and plug it in again, so that the udev rule applies to it" if rule else INSTALL,
         )
     name, groups = user_and_groups()
     if status.st_gid in groups:
         return Diagnosis(
-            what, Health.BAD, found, f"sign in again, because you joined the group {group} after you signed in"
+            subject, Health.BAD, finding, f"sign in again, because you joined the group {group} after you signed in"
         )
     return Diagnosis(
-        what, Health.BAD, found, f"sudo usermod --append --groups {quote(group)} {quote(name)}; then sign in again"
+        subject, Health.BAD, finding, f"sudo usermod --append --groups {quote(group)} {quote(name)}; then sign in again"
     )
 
 
 def _readers() -> Diagnosis:
     """Check the smart card service by asking it for its readers, as each command for OATH keys does."""
-    what = "smart cards"
+    subject = "smart cards"
     try:
         from mfa_kit.adapters.oath import pcsc
     except ImportError:
-        return Diagnosis(what, Health.NOTED, "support is not installed", command_for_extra("oath"))
+        return Diagnosis(subject, Health.NOTED, "support is not installed", command_for_extra("oath"))
     try:
         names = [without_controls(name) for name in pcsc.reader_names()]
     except DeviceFault as fault:
         # It is not a fault if the service is stopped, because a computer without readers does not need it. It is a
         # fault if the service runs, but refuses or does not answer.
-        return Diagnosis(what, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
-    return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service works; no reader is plugged in")
+        return Diagnosis(subject, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
+    return Diagnosis(subject, Health.GOOD, ", ".join(names) or "the service works; no reader is plugged in")
 
 
 def _input_monitoring() -> Diagnosis:  # pragma: no cover - not verified
@@ -105,9 +105,11 @@ def _input_monitoring() -> Diagnosis:  # pragma: no cover - not verified
     import ctypes
 
     listen, granted = 1, 0
-    what = "keys on USB"
+    subject = "keys on USB"
     kit = ctypes.CDLL("/System/Library/Frameworks/IOKit.framework/IOKit")
     if kit.IOHIDCheckAccess(listen) == granted:
-        return Diagnosis(what, Health.GOOD, "this terminal has Input Monitoring; this check was never tested on macOS")
+        return Diagnosis(
+            subject, Health.GOOD, "this terminal has Input Monitoring; this check was never tested on macOS"
+        )
     hint = "allow this terminal in Settings, Privacy & Security, Input Monitoring; this check was never tested on macOS"
-    return Diagnosis(what, Health.BAD, "macOS does not let this terminal use keys on USB", hint)
+    return Diagnosis(subject, Health.BAD, "macOS does not let this terminal use keys on USB", hint)

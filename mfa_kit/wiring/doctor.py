@@ -79,29 +79,32 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
 
 def _extras() -> Iterator[Diagnosis]:
     for extra, module in EXTRAS.items():
-        there = find_spec(module) is not None
-        hint = "" if there else command_for_extra(extra)
+        is_installed = find_spec(module) is not None
+        hint = "" if is_installed else command_for_extra(extra)
         yield Diagnosis(
-            f"extra {extra}", Health.GOOD if there else Health.NOTED, "installed" if there else "absent", hint
+            f"extra {extra}",
+            Health.GOOD if is_installed else Health.NOTED,
+            "installed" if is_installed else "absent",
+            hint,
         )
 
 
-def _folder(what: str, folder: Path) -> Diagnosis:
+def _folder(subject: str, folder: Path) -> Diagnosis:
     try:
         status = folder.stat()
     except FileNotFoundError:
-        return Diagnosis(what, Health.NOTED, f"{folder}, does not exist yet")
+        return Diagnosis(subject, Health.NOTED, f"{folder}, does not exist yet")
     except OSError as error:
-        return Diagnosis(what, Health.BAD, f"{folder}: {error.strerror}", "check its permissions")
+        return Diagnosis(subject, Health.BAD, f"{folder}: {error.strerror}", "check its permissions")
     mode = stat.S_IMODE(status.st_mode)
-    found = f"{folder}, mode {mode:o}"
+    finding = f"{folder}, mode {mode:o}"
     if status.st_uid != user_id():
         return Diagnosis(
-            what, Health.BAD, f"{found}, belongs to another user", f"chown {user_id()} {quote(str(folder))}"
+            subject, Health.BAD, f"{finding}, belongs to another user", f"chown {user_id()} {quote(str(folder))}"
         )
     if mode & 0o077:
-        return Diagnosis(what, Health.BAD, f"{found}: other users can read it", f"chmod 700 {quote(str(folder))}")
-    return Diagnosis(what, Health.GOOD, found)
+        return Diagnosis(subject, Health.BAD, f"{finding}: other users can read it", f"chmod 700 {quote(str(folder))}")
+    return Diagnosis(subject, Health.GOOD, finding)
 
 
 def _shared_ledger(settings: Settings) -> Iterator[Diagnosis]:
@@ -128,13 +131,16 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("backup folder", Health.BAD, str(error), error.hint)
         return
     if isinstance(place, Path):
-        found = _folder("backup folder", place)
-        if settings.ledger is not None and found.health is not Health.BAD:
-            what = f"{found.found}; other computers that use the ledger could not read it"
-            found = Diagnosis(
-                found.what, Health.NOTED, what, "set backup-dir to s3://BUCKET/PREFIX, or accept this: --local-backups"
+        diagnosis = _folder("backup folder", place)
+        if settings.ledger is not None and diagnosis.health is not Health.BAD:
+            finding = f"{diagnosis.found}; other computers that use the ledger could not read it"
+            diagnosis = Diagnosis(
+                diagnosis.what,
+                Health.NOTED,
+                finding,
+                "set backup-dir to s3://BUCKET/PREFIX, or accept this: --local-backups",
             )
-        yield found
+        yield diagnosis
         return
     from mfa_kit.wiring.bucket import diagnose_bucket
 
@@ -163,12 +169,12 @@ def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
             yield Diagnosis("proxy", Health.NOTED, f"{name} {shown}")
     for name in BUNDLES:
         if value := env.get(name):
-            there = Path(value).is_file()
-            hint = "" if there else f"unset {name}, or set it to a file that exists"
-            yield Diagnosis("CA bundle", Health.NOTED if there else Health.BAD, f"{name} {value}", hint)
+            file_exists = Path(value).is_file()
+            hint = "" if file_exists else f"unset {name}, or set it to a file that exists"
+            yield Diagnosis("CA bundle", Health.NOTED if file_exists else Health.BAD, f"{name} {value}", hint)
     if value := env.get(KEY_LOG):
-        found = f"{KEY_LOG} {value}: programs write the keys of TLS connections to this file"
-        yield Diagnosis("TLS key log", Health.BAD, found, f"unset {KEY_LOG}")
+        finding = f"{KEY_LOG} {value}: programs write the keys of TLS connections to this file"
+        yield Diagnosis("TLS key log", Health.BAD, finding, f"unset {KEY_LOG}")
 
 
 def _host(url: str) -> str:
@@ -186,9 +192,12 @@ def _profile_bundle(profile: str | None) -> Iterator[Diagnosis]:
     bundle = _configured_ca_bundle(profile)
     if bundle is None or os.environ.get(BUNDLES[0]):
         return
-    there = Path(bundle).expanduser().is_file()
-    found, hint = f"ca_bundle {bundle} in the AWS profile", "" if there else "correct ca_bundle in the AWS profile"
-    yield Diagnosis("CA bundle", Health.NOTED if there else Health.BAD, found, hint)
+    file_exists = Path(bundle).expanduser().is_file()
+    finding, hint = (
+        f"ca_bundle {bundle} in the AWS profile",
+        "" if file_exists else "correct ca_bundle in the AWS profile",
+    )
+    yield Diagnosis("CA bundle", Health.NOTED if file_exists else Health.BAD, finding, hint)
 
 
 def _configured_ca_bundle(profile: str | None) -> str | None:
@@ -197,10 +206,10 @@ def _configured_ca_bundle(profile: str | None) -> str | None:
     from botocore.exceptions import BotoCoreError
 
     try:
-        found = botocore.session.Session(profile=profile).get_scoped_config().get("ca_bundle")
+        bundle = botocore.session.Session(profile=profile).get_scoped_config().get("ca_bundle")
     except BotoCoreError:  # no such profile, or a damaged file; the check of the credentials reports this
         return None
-    return str(found) if found else None
+    return str(bundle) if bundle else None
 
 
 def _terminal() -> Diagnosis:
@@ -209,12 +218,12 @@ def _terminal() -> Diagnosis:
             size = os.get_terminal_size(tty.fileno())
     except OSError:
         return Diagnosis("terminal", Health.NOTED, "none, so mfa-kit cannot ask questions")
-    found = f"{size.columns} by {size.lines}"
+    finding = f"{size.columns} by {size.lines}"
     if size.columns < WINDOW[0] or size.lines < WINDOW[1]:
         return Diagnosis(
-            "terminal", Health.BAD, found, f"enlarge it to {WINDOW[0]} by {WINDOW[1]} or more, so that a QR code fits"
+            "terminal", Health.BAD, finding, f"enlarge it to {WINDOW[0]} by {WINDOW[1]} or more, so that a QR code fits"
         )
-    return Diagnosis("terminal", Health.GOOD, found)
+    return Diagnosis("terminal", Health.GOOD, finding)
 
 
 def _aws(settings: Settings) -> Iterator[Diagnosis]:
@@ -227,11 +236,11 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
         return
     yield Diagnosis("credentials", Health.GOOD, f"account {caller.account} as {caller.arn}")
     if settings.account and settings.account != caller.account:
-        found, hint = (
+        finding, hint = (
             f"these credentials are not for account {settings.account}",
             "choose another --profile or --account",
         )
-        yield Diagnosis("account", Health.BAD, found, hint)
+        yield Diagnosis("account", Health.BAD, finding, hint)
     yield _clock(iam.offset())
     yield from _rights(iam.allowed(_resources(caller)))
 
@@ -253,7 +262,7 @@ def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
     `allowed` has the answer of IAM's policy simulator by action: True, False, or None if the simulator could not decide
     or could not be asked.
     """
-    unsaid = SIMULATE if all(each is None for each in allowed.values()) else "depends on a condition, such as MFA"
+    unsaid = SIMULATE if all(answer is None for answer in allowed.values()) else "depends on a condition, such as MFA"
     for action, answer in allowed.items():
         match answer:
             case True:

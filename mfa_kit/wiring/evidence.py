@@ -78,17 +78,17 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
         max_age=wish.max_age,
         backup_dir=wish.backup_dir,
         central_root=True,
-        afresh=lambda one: one.mfa is not False,
+        afresh=lambda user: user.mfa is not False,
         observe=lambda operation, request, user: calls.append(ReadCall(operation, request, user)),
     )
     with open_snapshot(settings, source) as (snapshot, _):
         pass
     with open_audit_history(settings) as history:
-        seen = {number: found.since for number, found in history.open_findings(snapshot.account).items()}
-    found = audit_snapshot(snapshot, ALL_RULES, Limits())
-    answers = EvidenceAnswers([each for each in found if each.rule in RULES], found)
+        since_by_number = {number: finding.since for number, finding in history.open_findings(snapshot.account).items()}
+    all_answers = audit_snapshot(snapshot, ALL_RULES, Limits())
+    answers = EvidenceAnswers([answer for answer in all_answers if answer.rule in RULES], all_answers)
     hide = hiding(snapshot, secret)
-    files = evidence_files(snapshot, answers, calls, seen, program="mfa-kit " + __version__, hide=hide)
+    files = evidence_files(snapshot, answers, calls, since_by_number, program="mfa-kit " + __version__, hide=hide)
     contents = {name: text.encode() for name, text in files.items()}
     if draw is not None:
         contents[SUMMARY] = draw(summary_letter(snapshot, answers, files, hide=hide))
@@ -116,14 +116,14 @@ def _secret(file: Path) -> bytes:
                     "the secret of the pseudonyms",
                     f"allow only its owner: chmod 600 {shlex.quote(str(file))}",
                 )
-            found = opened.read(LARGEST_KEY + 1).strip()
+            secret = opened.read(LARGEST_KEY + 1).strip()
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", make) from None
-    if len(found) < LEAST_KEY:
+    if len(secret) < LEAST_KEY:
         raise UsageFault(f"{file} has fewer than {LEAST_KEY} bytes, so pseudonyms could be guessed", make)
-    if len(found) > LARGEST_KEY:
+    if len(secret) > LARGEST_KEY:
         raise UsageFault(f"{file} is too large for a secret", make)
-    return found
+    return secret
 
 
 def _write(file: Path, contents: Mapping[str, bytes]) -> None:

@@ -48,7 +48,7 @@ class NewGroup:
         """
         if self.letters is None:
             return NO_LETTERS
-        options, files = self.letters, [self.letters.file(each.name) for each in self.new]
+        options, files = self.letters, [self.letters.file(custodian.name) for custodian in self.new]
         need_letters()
         for file in files:
             file.check()
@@ -59,9 +59,9 @@ class NewGroup:
         def write(manifest: Manifest, folder: Path) -> Iterator[None]:
             written: list[tuple[LetterFile, Secret[bytes]]] = []
             try:
-                for each in self.new:
-                    file = options.file(each.name)
-                    pdf = file.draw(custodian_letter(each, facts_of(manifest), made=iso_time(time.time())[:10]))
+                for custodian in self.new:
+                    file = options.file(custodian.name)
+                    pdf = file.draw(custodian_letter(custodian, facts_of(manifest), date=iso_time(time.time())[:10]))
                     written.append((file, pdf))
                     file.store(pdf)
                 yield
@@ -90,20 +90,20 @@ def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions |
     given but all custodians have keys, or if the group is invalid.
     """
     new: list[NewCustodian] = []
-    found: list[Custodian] = []
+    members: list[Custodian] = []
     for text in custodians:
         name, sign, key = text.partition("=")
         _refuse_private_key(name)
         if not key and letters is not None and not sign:
             new.append(_new_custodian(name))
             key = new[-1].key
-        found.append(_custodian(name, key))
+        members.append(_custodian(name, key))
     if letters is not None and not new:
         raise UsageFault(
             "every custodian has a public key, so there is no letter to write",
             "omit --letters, or give a custodian without a key: --custodian NAME",
         )
-    return NewGroup(group=Group(threshold, tuple(found)), new=tuple(new), letters=letters)
+    return NewGroup(group=Group(threshold, tuple(members)), new=tuple(new), letters=letters)
 
 
 def _refuse_private_key(name: str) -> None:
@@ -127,4 +127,4 @@ def _custodian(name: str, key: str) -> Custodian:
             f"the custodian {name} has no public key",
             f"give one: --custodian {name or 'NAME'}=age1…, or let mfa-kit print a new key: --letters DIR",
         )
-    return Custodian(name, read_recipients([key], given=f"for the custodian {name},")[0].text)
+    return Custodian(name, read_recipients([key], source=f"for the custodian {name},")[0].text)

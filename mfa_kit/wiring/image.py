@@ -36,8 +36,8 @@ def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred 
 
     harden()
     plain = None if image == STDIN else load_image(Path(image))
-    found = reading.read_accounts(plain.picture if plain else read_image(sys.stdin.buffer))
-    chosen = choose_account(found.labels, of=found.total, which=found.picture, person=person)
-    device = reading.device_in(found.uris[chosen])
+    accounts = reading.read_accounts(plain.picture if plain else read_image(sys.stdin.buffer))
+    chosen = choose_account(accounts.labels, of=accounts.total, which=accounts.picture, person=person)
+    device = reading.device_in(accounts.uris[chosen])
     picture = DevicePicture(created=device.created, label=device.label, notes=device.notes)
     return picture, partial(shred_image, plain) if plain else None

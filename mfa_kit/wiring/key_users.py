@@ -19,7 +19,7 @@ class KeyUsers:
 
         `names` are the serial of the key, and the identity of its OATH applet.
         """
-        return [(each.user, each.computer) for each in self.held if {*names} & {*each.names}]
+        return [(key.user, key.computer) for key in self.held if {*names} & {*key.names}]
 
 
 def read_key_users(settings: Settings) -> KeyUsers | None:

@@ -28,67 +28,67 @@ def diagnose_ledger(state: LedgerState, conditions: LedgerConditions) -> Iterato
 
 
 def _tls(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
-    what = "ledger TLS"
+    subject = "ledger TLS"
     if state.tls:
         return Diagnosis(
-            what, Health.GOOD, "the connection is encrypted; a server on another computer is always verified"
+            subject, Health.GOOD, "the connection is encrypted; a server on another computer is always verified"
         )
     # Only these addresses may be used without TLS.
     where = "a Unix socket" if conditions.socket else "loopback"
-    return Diagnosis(what, Health.GOOD, f"not needed: the connection uses {where} on this computer")
+    return Diagnosis(subject, Health.GOOD, f"not needed: the connection uses {where} on this computer")
 
 
 def _role(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
-    what, grants = "ledger role", f"mfa-kit ledger grants --desk {quote(state.role)}=TEAM"
+    subject, grants = "ledger role", f"mfa-kit ledger grants --desk {quote(state.role)}=TEAM"
     other = "use a separate role, without these rights, for each computer: mfa-kit ledger grants --desk ROLE=TEAM"
     if state.sees_all:
         return Diagnosis(
-            what, Health.NOTED, f"{state.role} is not limited to a team: it is a superuser, or has BYPASSRLS", other
+            subject, Health.NOTED, f"{state.role} is not limited to a team: it is a superuser, or has BYPASSRLS", other
         )
     if state.auditor:
-        return Diagnosis(what, Health.GOOD, f"{state.role} reads the rows of all teams, and may not write")
+        return Diagnosis(subject, Health.GOOD, f"{state.role} reads the rows of all teams, and may not write")
     if conditions.owner:
-        return Diagnosis(what, Health.NOTED, f"{state.role} owns the ledger, so it could change the log", other)
+        return Diagnosis(subject, Health.NOTED, f"{state.role} owns the ledger, so it could change the log", other)
     if conditions.may_write and state.team and conditions.any_lock:
         hint = f"let a superuser run the output of: {grants}"
         return Diagnosis(
-            what, Health.NOTED, f"{state.role} may take locks of other teams, and so block their runs", hint
+            subject, Health.NOTED, f"{state.role} may take locks of other teams, and so block their runs", hint
         )
     if conditions.may_write and state.team:
-        return Diagnosis(what, Health.GOOD, f"{state.role} records runs of team {state.team}")
+        return Diagnosis(subject, Health.GOOD, f"{state.role} records runs of team {state.team}")
     lacks = "has no team" if conditions.may_write else "may not record runs"
-    return Diagnosis(what, Health.BAD, f"{state.role} {lacks}", f"ask the owner of the ledger: {grants}")
+    return Diagnosis(subject, Health.BAD, f"{state.role} {lacks}", f"ask the owner of the ledger: {grants}")
 
 
 def _clock(conditions: LedgerConditions) -> Diagnosis:
-    what, off = "ledger clock", abs(conditions.ahead) - conditions.accuracy
+    subject, off = "ledger clock", abs(conditions.ahead) - conditions.accuracy
     if off < NEGLIGIBLE:
-        return Diagnosis(what, Health.GOOD, "same as this computer")
+        return Diagnosis(subject, Health.GOOD, "same as this computer")
     direction = "ahead of" if conditions.ahead > 0 else "behind"
-    found = f"the server's clock is {abs(conditions.ahead):.0f} s {direction} this computer's"
+    finding = f"the server's clock is {abs(conditions.ahead):.0f} s {direction} this computer's"
     return Diagnosis(
-        what, Health.NOTED, found, "set both clocks, because the times in the log come from the server's clock"
+        subject, Health.NOTED, finding, "set both clocks, because the times in the log come from the server's clock"
     )
 
 
 def _durability(conditions: LedgerConditions) -> Diagnosis:
-    what = "ledger durability"
+    subject = "ledger durability"
     off = [name for name in ("fsync", "synchronous_commit") if conditions.settings.get(name) == "off"]
     if not off:
-        return Diagnosis(what, Health.GOOD, "an acknowledged record survives a power cut")
-    found = f"{' and '.join(off)} of the server {'is' if len(off) == 1 else 'are'} off"
+        return Diagnosis(subject, Health.GOOD, "an acknowledged record survives a power cut")
+    finding = f"{' and '.join(off)} of the server {'is' if len(off) == 1 else 'are'} off"
     hint = "turn on what is off, because a power cut would lose records of devices"
-    return Diagnosis(what, Health.BAD, found, hint)
+    return Diagnosis(subject, Health.BAD, finding, hint)
 
 
 def _timeouts(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diagnosis]:
     """Yield a line for the timeouts in ENDS. Unless the session uses a Unix socket, also yield one for RELEASE."""
     limits = [name for name in ENDS if conditions.settings.get(name, "0") != "0"]
     if limits:
-        found = ", ".join(f"{name} is {conditions.settings[name]} ms" for name in limits)
+        finding = ", ".join(f"{name} is {conditions.settings[name]} ms" for name in limits)
         name = state.role.replace('"', '""')
         hint = "; ".join(f'alter role "{name}" set {limit} = 0' for limit in limits)
-        yield Diagnosis("ledger timeouts", Health.NOTED, f"{found}, which may end a run", hint)
+        yield Diagnosis("ledger timeouts", Health.NOTED, f"{finding}, which may end a run", hint)
     else:
         yield Diagnosis(
             "ledger timeouts", Health.GOOD, "no timeout of the server ends idle sessions or long statements"
@@ -97,9 +97,9 @@ def _timeouts(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diag
         return
     other = [name for name in RELEASE if conditions.settings.get(name) != SERVER[name]]
     if other:
-        found = ", ".join(f"{name} is {conditions.settings.get(name)} instead of {SERVER[name]}" for name in other)
+        finding = ", ".join(f"{name} is {conditions.settings.get(name)} instead of {SERVER[name]}" for name in other)
         hint = f"after a computer loses its connection, its locks are released earlier or later than usual; see {PAGE}"
-        yield Diagnosis("ledger locks", Health.NOTED, found, hint)
+        yield Diagnosis("ledger locks", Health.NOTED, finding, hint)
         return
     most = int(SERVER["tcp_user_timeout"]) // 1000
     yield Diagnosis("ledger locks", Health.GOOD, f"released at most {most} s after a computer has lost its connection")

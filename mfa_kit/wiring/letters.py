@@ -84,9 +84,10 @@ def _open_printing() -> _Printing:
     return _Printing(draw_pdf, draw_letter)
 
 
-def confirm_secret(what: str, person: Interaction) -> None:
+def confirm_secret(statement: str, person: Interaction) -> None:
     """Ask the user to confirm that a letter will contain a secret. The question is asked even with --yes.
 
-    `what` says which file will contain what. Raise Declined if the user does not type yes, or if there is no terminal.
+    `statement` says which file will contain what. Raise Declined if the user does not type yes, or if there is no
+    terminal.
     """
-    person.confirm(f"{what} unencrypted; print it, and delete the file", typed="yes", instead="a terminal")
+    person.confirm(f"{statement} unencrypted; print it, and delete the file", typed="yes", instead="a terminal")

@@ -71,13 +71,13 @@ class OathKeys:
         """Unlock a key with its new password from now on. `access` is the access key derived from that password."""
         self._keys.remember_password(key, access)
 
-    def look(self, wanted: str | None = None) -> tuple[list[OathKey], Sequence[DeviceFault]]:
+    def look(self, reader: str | None = None) -> tuple[list[OathKey], Sequence[DeviceFault]]:
         """Return the keys that respond, and an error for each other card. Empty readers are skipped.
 
-        If `wanted` is the name of a reader, only this reader is opened. Otherwise a card that another program has open
+        If `reader` is the name of a reader, only this reader is opened. Otherwise a card that another program has open
         is not opened.
         """
-        return self._keys.look(wanted)
+        return self._keys.look(reader)
 
     def seen(self, identity: str) -> OathKey | None:
         """Return the key with this identity if an earlier call found it, otherwise None."""
@@ -90,14 +90,14 @@ class OathKeys:
         """
         return _adapter().state()
 
-    def choose(self, wanted: str | None) -> OathKey:
-        """Return the key whose serial, reader or identity is `wanted`, or the only key if `wanted` is None.
+    def choose(self, key_name: str | None) -> OathKey:
+        """Return the key whose serial, reader or identity is `key_name`, or the only key if `key_name` is None.
 
         If several keys match, the user chooses. Raise DeviceFault if no key matches, and Declined if there is no
         terminal on which to choose.
         """
-        found, faults = self.look(wanted)
-        return choose_key(wanted, found, faults, person=self._settings.interaction, progress=self._settings.progress)
+        keys, faults = self.look(key_name)
+        return choose_key(key_name, keys, faults, person=self._settings.interaction, progress=self._settings.progress)
 
     def open(self, key: OathKey) -> AbstractContextManager["Applet"]:
         """Return a context that opens the OATH applet of a key, and unlocks it with the key's password.

@@ -148,8 +148,8 @@ def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Or
     opened: list[MemberSessions] = []
     stop = Stop()
 
-    def open_hub(wanted: "Connection") -> "Clients":
-        opened.append(MemberSessions(wanted, source_identity=choice.source_identity, stop=stop))
+    def open_hub(connection: "Connection") -> "Clients":
+        opened.append(MemberSessions(connection, source_identity=choice.source_identity, stop=stop))
         return opened[-1].hub
 
     listed = None if choice.file is None else read_accounts_file(choice.file)

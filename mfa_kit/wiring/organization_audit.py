@@ -57,7 +57,7 @@ def take_snapshot(
         ledger=organization.ledger,
         vault=lambda: vault,
         stored=partial(stored_backups, settings, source.backup_dir),
-        each=organization.within,
+        map_each=organization.within,
         central_root=(lambda: root().central(opened.account, opened.iam)) if root else None,
         member_root=(lambda: root().posture(account)) if root else None,
     )

@@ -74,7 +74,7 @@ def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> Org
 
     ask = member_sessions.read_central_root_access
     try:
-        seen = ask(iam.ask)
+        root_access = ask(iam.ask)
     except MfaKitError:
         return OrganizationRoot(home=home, ask=ask, seen=None, reader=None)
 
@@ -86,4 +86,6 @@ def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> Org
         return read(once, sleep=leaving_place(sessions.stop.sleep))
 
     reader = member_sessions.MemberRootReader(sessions, attempts=attempt)
-    return OrganizationRoot(home=home, ask=ask, seen=seen, reader=reader if seen.manages_credentials else None)
+    return OrganizationRoot(
+        home=home, ask=ask, seen=root_access, reader=reader if root_access.manages_credentials else None
+    )

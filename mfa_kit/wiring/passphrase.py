@@ -46,7 +46,9 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
     """
     home = this_computer.home().absolute()
     if settings.dry_run:
-        return own.recipient_in_name(found) if (found := _only_identity(home)) else own.unused_recipient()
+        return (
+            own.recipient_in_name(identity_file) if (identity_file := _only_identity(home)) else own.unused_recipient()
+        )
     with wait_and_hold(home, waiting=lambda: settings.progress.note(WAITS)):
         this_computer.harden()
         if (file := _only_identity(home)) is None:
@@ -84,13 +86,13 @@ def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
 
 def _only_identity(home: Path) -> Path | None:
     """Return this computer's identity file, or None. Raise UsageFault if there are several."""
-    found = _identities(home)
-    if len(found) > 1:
+    files = _identities(home)
+    if len(files) > 1:
         raise UsageFault(
-            f"there are {len(found)} identities with a passphrase in {home}",
+            f"there are {len(files)} identities with a passphrase in {home}",
             "move all except one to another folder, or name recipients with -r",
         )
-    return found[0] if found else None
+    return files[0] if files else None
 
 
 def _identities(home: Path) -> list[Path]:
@@ -131,13 +133,13 @@ def own_identity(file: Path | None) -> Path:
         if not file.is_file():
             raise UsageFault(f"there is no file {file}", "name the identity file that your passphrase decrypts")
         return file.absolute()
-    found = _identities(this_computer.home().absolute())
-    if len(found) == 1:
-        return found[0]
+    files = _identities(this_computer.home().absolute())
+    if len(files) == 1:
+        return files[0]
     raise UsageFault(
-        f"there are {len(found)} identities with a passphrase in {this_computer.home()}",
+        f"there are {len(files)} identities with a passphrase in {this_computer.home()}",
         "name the file: mfa-kit backup passphrase FILE"
-        if found
+        if files
         else "to create one, enroll a user with --passphrase: mfa-kit enroll USER --with virtual --passphrase",
     )
 
@@ -147,13 +149,13 @@ def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
 
     Raise UsageFault after three wrong passphrases, and Declined if there is no terminal.
     """
-    for left in reversed(range(TRIES)):
+    for tries_left in reversed(range(TRIES)):
         passphrase = person.ask_secret(f"current passphrase of {file}", instead="a terminal")
         person.say(UNLOCKING)
         try:
             return identities.unlock_identity(file, passphrase)
         except identities.WrongPassphrase as wrong:
-            if not left:
+            if not tries_left:
                 raise
             person.say(str(wrong))
     raise AssertionError("not reached, because the last attempt returns the identity or raises WrongPassphrase")

@@ -38,20 +38,20 @@ def read_plan_files(
     plans: dict[str, Plan] = {}
     files: dict[str, Path] = {}
     for path in dict.fromkeys(paths):
-        index, found = _read_plan_file(path, methods, expected=expected, plans_too=plans_too)
-        if both := [number for number in found if number in plans]:
+        index, file_plans = _read_plan_file(path, methods, expected=expected, plans_too=plans_too)
+        if duplicates := [number for number in file_plans if number in plans]:
             raise UsageFault(
-                f"{files[both[0]]} and {path} both have a plan for account {both[0]}",
+                f"{files[duplicates[0]]} and {path} both have a plan for account {duplicates[0]}",
                 "give one of these files, then run the command again with the other file",
             )
         indexes.append(index)
-        plans |= found
-        files |= dict.fromkeys(found, path)
-    unplanned = {each.id: each for index in indexes for each in index.unplanned if each.id not in plans}
+        plans |= file_plans
+        files |= dict.fromkeys(file_plans, path)
+    unplanned = {account.id: account for index in indexes for account in index.unplanned if account.id not in plans}
     return PlanFiles(
         index=replace(
             indexes[0],
-            accounts=[each for index in indexes for each in index.accounts],
+            accounts=[account for index in indexes for account in index.accounts],
             unplanned=[*unplanned.values()],
         ),
         plans=plans,
@@ -77,7 +77,7 @@ def _read_plan_file(
 
 def read_index(path: Path, *, expected: Sequence[str]) -> RolloutIndex:
     """Return an index. Raise UsageFault if the file is not an index, and the errors of `read_reviewed`."""
-    text, _ = read_reviewed(path, expected=expected, what="index")
+    text, _ = read_reviewed(path, expected=expected, kind="index")
     return parse_index(text, name=str(path))
 
 

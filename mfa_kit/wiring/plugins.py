@@ -31,9 +31,9 @@ class TerminalPrompts:
         """Return what the user typed without echo, such as a PIN."""
         return self._person.ask_secret(prompt, instead=INSTEAD)
 
-    def confirm(self, what: str, yes: str, no: str | None) -> bool:
+    def confirm(self, message: str, yes: str, no: str | None) -> bool:
         """Return whether the user chose the answer `yes`. If `no` is None, the user can only press Enter."""
-        self._person.say(what)
+        self._person.say(message)
         if no is None:
             self._person.pause(f"{yes}: press Enter", instead=INSTEAD)
             return True

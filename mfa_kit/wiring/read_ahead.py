@@ -25,10 +25,10 @@ class ReadAhead:
 
     def over(self, files: Iterable[Place]) -> Iterator[Place]:
         """Yield `files` unchanged. Before each batch of BATCH files, start to read its files that are in buckets."""
-        rest = iter(files)
+        remaining_files = iter(files)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool:
-            while batch := list(islice(rest, BATCH)):
-                self._reading = {each: pool.submit(self._read, each) for each in batch if isinstance(each, S3Url)}
+            while batch := list(islice(remaining_files, BATCH)):
+                self._reading = {place: pool.submit(self._read, place) for place in batch if isinstance(place, S3Url)}
                 yield from batch
 
     def read(self, place: Place) -> bytes:

@@ -80,14 +80,14 @@ def _sorted(source: str, lines: Sequence[str]) -> FoundKeys:
 
     usable, skipped = sort_keys(lines)
     refused: list[str] = []
-    kept: list[str] = []
+    accepted_keys: list[str] = []
     for key in usable:
         try:
-            kept.append(parse_public_key(key))
+            accepted_keys.append(parse_public_key(key))
         except UsageFault:  # for example, the key has a small order, or the age recipient has a typo
             kind = "age" if key.startswith(AGE) else key.split(maxsplit=1)[0]
             refused.append(f"an {kind} key to which nothing can be encrypted")
-    return FoundKeys(source=source, usable=kept, skipped=[*skipped, *dict.fromkeys(refused)])
+    return FoundKeys(source=source, usable=accepted_keys, skipped=[*skipped, *dict.fromkeys(refused)])
 
 
 def recipients_before(settings: Settings) -> Mapping[str, Mapping[str, str]]:
@@ -95,11 +95,11 @@ def recipients_before(settings: Settings) -> Mapping[str, Mapping[str, str]]:
 
     The names are in lower case, because IAM ignores case, and a roster may spell a name in another case.
     """
-    found: dict[str, dict[str, str]] = {}
+    recipients: dict[str, dict[str, str]] = {}
     with open_ledger(settings) as ledger:
         for user, by_account in ledger.recipients_by_user().items():
-            found.setdefault(user.lower(), {}).update(by_account)
-    return found
+            recipients.setdefault(user.lower(), {}).update(by_account)
+    return recipients
 
 
 def now() -> float:

@@ -56,8 +56,8 @@ def rekey(
     vault = open_age_files(settings, folder, read_recipients(to, to_files))
     secrets = identities.read()
     with open_ledger(settings) as ledger, vault.alone():
-        found = files_to_rekey(vault.backups(), only)
-        known = known_recipients(found, [seal for seal in backup_records(ledger).seals() if not seal.own])
+        backups = files_to_rekey(vault.backups(), only)
+        known = known_recipients(backups, [seal for seal in backup_records(ledger).seals() if not seal.own])
         check_path = path_check(ledger, accept_label=accept_label)
 
         def check_label(backup: Backup, picture: Png) -> None:
@@ -112,10 +112,10 @@ def reencrypt(
 
     run = Rekeying(
         resealer=resealer,
-        on_record=OnRecord.of(known, vault.recipients(), given=resealer.given()),
+        on_record=OnRecord.of(known, vault.recipients(), own_recipients=resealer.given()),
         records=records,
         log=lambda calls: ledger.called(*calls),
         done=Rekeyed(found=len(known)),
     )
-    run.over([one.backup for one in known], each=each, stoppable=lambda: until(stop), counted=counted)
+    run.over([entry.backup for entry in known], run_each=each, stoppable=lambda: until(stop), counted=counted)
     return run.done

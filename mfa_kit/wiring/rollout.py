@@ -61,15 +61,18 @@ class RolloutPorts:
         `digest` is the SHA-256 of the plan's file in hex. Without a shared ledger, return the results unchanged.
         """
         computers = Computers(self.ledger)
-        made, failed = computers.of_devices({each.run for each in results if each.run}), computers.of_failures(digest)
+        device_computers, failed = (
+            computers.of_devices({result.run for result in results if result.run}),
+            computers.of_failures(digest),
+        )
         return [
             replace(
-                each,
-                computer=failed.get(each.user)
-                if each.outcome is RowOutcome.FAILED
-                else made.get((each.run or "", each.device or "")),
+                result,
+                computer=failed.get(result.user)
+                if result.outcome is RowOutcome.FAILED
+                else device_computers.get((result.run or "", result.device or "")),
             )
-            for each in results
+            for result in results
         ]
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:

@@ -35,14 +35,14 @@ def turn_of_plan(ledger: "Ledger", plan: Plan, digest: str) -> Iterator[bool]:
                 ledger.end(run)
 
 
-def record_run(ledger: "Ledger", digest: str, run: str, *, at: float) -> None:
-    """Record that a run of a plan begins. `at` is the current Unix time by AWS's clock."""
-    RolloutRuns(ledger, plan=digest).record(run, at=at)
+def record_run(ledger: "Ledger", digest: str, run: str, *, now: float) -> None:
+    """Record that a run of a plan begins. `now` is the current Unix time by AWS's clock."""
+    RolloutRuns(ledger, plan=digest).record(run, now=now)
 
 
-def record_end(ledger: "Ledger", digest: str, run: str, *, at: float) -> None:
-    """Record that a run of a plan now has a result for each user. `at` is the current Unix time by AWS's clock."""
-    RolloutRuns(ledger, plan=digest).end(run, at=at)
+def record_end(ledger: "Ledger", digest: str, run: str, *, now: float) -> None:
+    """Record that a run of a plan now has a result for each user. `now` is the current Unix time by AWS's clock."""
+    RolloutRuns(ledger, plan=digest).end(run, now=now)
 
 
 def progress_of_works(ledger: "Ledger", works: Sequence[WatchedWork]) -> RolloutProgress:
@@ -62,12 +62,12 @@ def unseen_runs(ledger: "Ledger", digests: Sequence[str]) -> str | None:
     team = Computers(ledger).team()
     if team is None or progress_of_plans(ledger, digests):
         return None
-    seen = (
+    clause = (
         f"your PostgreSQL role sees only the runs of team {team}"
         if team
         else "your PostgreSQL role belongs to no team, so it cannot see the runs of any team"
     )
-    return f"the ledger shows no run of this rollout yet; {seen}"
+    return f"the ledger shows no run of this rollout yet; {clause}"
 
 
 def done_by_others(ledger: "Ledger", plan: Plan, digest: str, *, since: float) -> Sequence[RowResult] | None:

@@ -64,14 +64,14 @@ def plan_of(text: str, methods: Methods, *, name: str) -> Plan:
     return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key, name=name)
 
 
-def read_reviewed(path: Path, *, expected: Sequence[str], what: str = "plan", hint: str = CREATE) -> tuple[str, str]:
+def read_reviewed(path: Path, *, expected: Sequence[str], kind: str = "plan", hint: str = CREATE) -> tuple[str, str]:
     """Return the text of a file and its SHA-256 in hex.
 
     Raise UsageFault if the file cannot be read (with the hint `hint`), or if `expected` is not empty and does not
-    contain this SHA-256. `what` names the kind of file in the error.
+    contain this SHA-256. `kind` names the kind of file in the error.
     """
     text = rollout_files.read_text(path, hint=hint)
     digest = plan_digest(text)
-    if expected and digest not in {each.lower() for each in expected}:
-        raise UsageFault(f"{path} is not the expected {what}: its SHA-256 is {digest}", f"review the {what} again")
+    if expected and digest not in {sha256.lower() for sha256 in expected}:
+        raise UsageFault(f"{path} is not the expected {kind}: its SHA-256 is {digest}", f"review the {kind} again")
     return text, digest

@@ -24,18 +24,18 @@ def open_s3_calls(profile: str | None) -> S3Calls:
     The AWS profile is the configured `backup-profile`, else the argument `profile`. The owner of the bucket is the
     configured `bucket-owner`, else the account of the AWS profile, if this process knows it.
     """
-    said = config.load()
-    wanted = Connection(
-        profile=said.backup_profile or profile,
-        region=said.backup_region,
-        endpoint_url=said.backup_endpoint_url,
+    configuration = config.load()
+    connection = Connection(
+        profile=configuration.backup_profile or profile,
+        region=configuration.backup_region,
+        endpoint_url=configuration.backup_endpoint_url,
         workers=CONNECTIONS,
     )
-    key = said.backup_kms_key
+    key = configuration.backup_kms_key
     encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
     return S3Calls(
-        lambda: open_s3(wanted),
+        lambda: open_s3(connection),
         sleep=sleep,
         encryption=encryption,
-        owner=lambda: said.bucket_owner or ACCOUNTS.get(wanted.profile),
+        owner=lambda: configuration.bucket_owner or ACCOUNTS.get(connection.profile),
     )

@@ -81,15 +81,15 @@ class SecurityKeys:
 
         return links.attached_names()
 
-    def look(self, wanted: str | None = None) -> tuple[list[PluggedKey], Sequence[DeviceFault]]:
+    def look(self, reader: str | None = None) -> tuple[list[PluggedKey], Sequence[DeviceFault]]:
         """Return the keys that can be opened, and an error for each key that cannot be opened.
 
-        If `wanted` is the name of a reader, no other reader is opened. Otherwise a card that another program has open
+        If `reader` is the name of a reader, no other reader is opened. Otherwise a card that another program has open
         is not opened.
         """
         from mfa_kit.adapters.fido import links
 
-        return links.find_keys(wanted)
+        return links.find_keys(reader)
 
     def find_same_device(self, reader: str) -> str | None:
         """Return the device node or reader of the FIDO key that is the same device as the card in a reader.
@@ -106,40 +106,40 @@ class SecurityKeys:
 
         return hidraw.has_card_interface(key.where)
 
-    def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager["FidoKey"]:
-        """Return a context that opens the key whose device node, reader or serial is `wanted`.
+    def open(self, key_name: str | None, *, relying_party: str | None = None) -> AbstractContextManager["FidoKey"]:
+        """Return a context that opens the key whose device node, reader or serial is `key_name`.
 
-        If `wanted` is None, open the only key. Raise DeviceFault if there is no such key, or if several match.
+        If `key_name` is None, open the only key. Raise DeviceFault if there is no such key, or if several match.
         """
         from mfa_kit.adapters.fido import key
 
-        return key.open_key(wanted, tell=self._settings.progress.alert, relying_party=relying_party)
+        return key.open_key(key_name, tell=self._settings.progress.alert, relying_party=relying_party)
 
-    def infos(self, wanted: str | None = None) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
+    def infos(self, reader: str | None = None) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
         """Return what each connected key reports about itself, and an error for each key that cannot be read.
 
-        `wanted` is as in `look`. A key that is removed meanwhile is left out.
+        `reader` is as in `look`. A key that is removed meanwhile is left out.
         """
         from mfa_kit.adapters.fido import links
 
-        found, faults = self.look(wanted)
+        keys, faults = self.look(reader)
         infos, wrong = [], [*faults]
-        for each in found:
+        for key in keys:
             try:
-                with self.open(each.where) as opened:
+                with self.open(key.where) as opened:
                     infos.append(opened.info())
             except DeviceFault as fault:
-                if not links.is_removed(each):
-                    wrong.append(DeviceFault(f"{each.where}: {fault}", fault.hint))
+                if not links.is_removed(key):
+                    wrong.append(DeviceFault(f"{key.where}: {fault}", fault.hint))
         return infos, wrong
 
-    def describe(self, wanted: str | None, *, count: bool) -> tuple[KeyInfo, Model | None]:
+    def describe(self, key_name: str | None, *, count: bool) -> tuple[KeyInfo, Model | None]:
         """Return what one key reports about itself, and the published facts about the model that it claims to be.
 
-        The facts are None if nothing is published about the model. `wanted` is as in `open`. With `count`, or with PINs
-        from standard input, the key's resident credentials are counted with its PIN.
+        The facts are None if nothing is published about the model. `key_name` is as in `open`. With `count`, or with
+        PINs from standard input, the key's resident credentials are counted with its PIN.
         """
-        with self.open(wanted) as opened:
+        with self.open(key_name) as opened:
             info = opened.info()
             if count or self._pin_stdin:
                 used, free = opened.residents(ask_pin(info, self.pins()))
@@ -174,7 +174,7 @@ class SecurityKeys:
             index.open_signed(
                 blob,
                 cache=cache,
-                at=time.time(),
+                time=time.time(),
                 tell=tell,
                 root=anchor,
                 numbers=home() / "metadata-numbers",
@@ -211,11 +211,11 @@ class SecurityKeys:
                 raise UsageFault("there is no metadata", WHERE_METADATA_IS)
             return opened.source(), opened.named(named) if named else []
 
-    def examiner(self, metadata: Metadata | None, policy: KeyPolicy, seen: SeenKeys | None = None) -> KeyExaminer:
+    def examiner(self, metadata: Metadata | None, policy: KeyPolicy, seen_keys: SeenKeys | None = None) -> KeyExaminer:
         """Return an examiner, which checks whether keys are genuine and meet the policy.
 
-        The examiner does not check the keys in `seen` again, and adds each other key to `seen`. If `metadata` is None,
-        keys are checked without published facts about their models.
+        The examiner does not check the keys in `seen_keys` again, and adds each other key to `seen_keys`. If `metadata`
+        is None, keys are checked without published facts about their models.
         """
         return KeyExaminer(
             self,
@@ -225,17 +225,17 @@ class SecurityKeys:
             progress=self._settings.progress,
             now=time.time,
             sleep=sleep,
-            seen=seen,
+            seen_keys=seen_keys,
         )
 
-    def examine(self, wanted: str | None, policy: KeyPolicy, seen: SeenKeys) -> Examined | SeenBefore:
-        """Check whether the key whose device node, reader or serial is `wanted` is genuine and meets the policy.
+    def examine(self, key_name: str | None, policy: KeyPolicy, seen_keys: SeenKeys) -> Examined | SeenBefore:
+        """Check whether the key whose device node, reader or serial is `key_name` is genuine and meets the policy.
 
-        If `wanted` is None, examine the only key. Return SeenBefore if the key is in `seen`; otherwise add it to
-        `seen`. Raise DeviceFault if the key cannot be examined.
+        If `key_name` is None, examine the only key. Return SeenBefore if the key is in `seen_keys`; otherwise add it to
+        `seen_keys`. Raise DeviceFault if the key cannot be examined.
         """
         with self.metadata() as published:
-            return self.examiner(published, policy, seen).examine(wanted)
+            return self.examiner(published, policy, seen_keys).examine(key_name)
 
     def read_policy(self, file: Path | None) -> KeyPolicy:
         """Return the key policy in a file, as `read_key_policy` does."""
@@ -286,7 +286,7 @@ class SecurityKeys:
             _random_digits,
             letter.path,
             check=check,
-            write=lambda key, pin: letter.write(pin_letter(key, pin, made=iso_time(time.time())[:10])),
+            write=lambda key, pin: letter.write(pin_letter(key, pin, date=iso_time(time.time())[:10])),
             progress=self._settings.progress,
         )
 

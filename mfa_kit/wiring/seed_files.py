@@ -48,15 +48,15 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
     except ModuleNotFoundError as error:
         raise UsageFault(f"seed files need {error.name}, which is not installed", command_for_extra("tokens")) from None
 
-    def unlock(what: str) -> Secret[str]:
-        """Return the passphrase or pre-shared key that decrypts the file. `what` names it in the prompt."""
+    def unlock(secret_name: str) -> Secret[str]:
+        """Return the passphrase or pre-shared key that decrypts the file. `secret_name` names it in the prompt."""
         descriptor = sys.stdin.fileno() if options.unlock_stdin else options.unlock_fd
         if descriptor is not None:
             return read_secret(descriptor)
-        return settings.interaction.ask_secret(f"the {what} of {path.name}", instead="--unlock-fd N")
+        return settings.interaction.ask_secret(f"the {secret_name} of {path.name}", instead="--unlock-fd N")
 
     harden()
-    return files.read_seed_file(files.load_file(path), unlock, now=time.time(), wanted=options.encoding)
+    return files.read_seed_file(files.load_file(path), unlock, now=time.time(), encoding=options.encoding)
 
 
 def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:

@@ -18,15 +18,15 @@ def home() -> Path:
     return platformdirs.user_data_path("mfa-kit")
 
 
-def backup_dir(given: Place | None) -> Place:
-    """Return the folder of backups: `given`, else the configured folder, else `backups` in `home()`.
+def backup_dir(folder: Place | None) -> Place:
+    """Return the folder of backups: `folder`, else the configured folder, else `backups` in `home()`.
 
     Raise UsageFault if the configured folder is an invalid S3 URL.
     """
-    if given:
-        return given
-    said = config.load().backup_dir
-    if said is None:
+    if folder:
+        return folder
+    configured_folder = config.load().backup_dir
+    if configured_folder is None:
         return home() / "backups"
-    place = parse_place(said)
+    place = parse_place(configured_folder)
     return place.expanduser() if isinstance(place, Path) else place

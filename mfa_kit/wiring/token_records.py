@@ -65,10 +65,10 @@ class TokenRecords:
         with self._inventory() as inventory:
             return inventory.last_sightings()
 
-    def record(self, *seen: Sighting) -> None:
+    def record(self, *sightings: Sighting) -> None:
         """Store Sightings. Sightings of tokens that are not in the inventory are skipped."""
         with self._inventory() as inventory:
-            inventory.record(*seen)
+            inventory.record(*sightings)
 
     def sightings_of(self, key: SeededToken) -> list[Sighting]:
         """Return the stored Sightings of a token, oldest first.
@@ -87,8 +87,8 @@ class TokenRecords:
             known = inventory.token(serial)
         return known.token.capacity if known else 0
 
-    def keep(self, token: Token, seed: Seed | None, seen: Sighting) -> bool:
-        """Add a token to the inventory if it is new, store the Sighting `seen` of this token, and return True.
+    def keep(self, token: Token, seed: Seed | None, sighting: Sighting) -> bool:
+        """Add a token to the inventory if it is new, store a sighting of this token, and return True.
 
         If the inventory has the token with another seed than `seed`, store nothing and return False.
         """
@@ -99,7 +99,7 @@ class TokenRecords:
                 inventory.stock([(token, mark)])
             elif known.fingerprint != mark:
                 return False
-            inventory.record(replace(seen, serial=known.token.serial if known else token.serial))
+            inventory.record(replace(sighting, serial=known.token.serial if known else token.serial))
         return True
 
     def check_free(self, serial: str, user: str) -> None:

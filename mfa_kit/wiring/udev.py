@@ -53,8 +53,8 @@ def rule_state() -> RuleState:
         rule=str(rule or ""),
         current=rule is not None and udev_rule.has_current_text(rule),
         members=group_members(system.GROUP),
-        keys=[node for node, given in nodes.items() if given],
-        other_keys=[node for node, given in nodes.items() if not given],
+        keys=[node for node, is_given in nodes.items() if is_given],
+        other_keys=[node for node, is_given in nodes.items() if not is_given],
     )
 
 

@@ -50,7 +50,7 @@ def announced(server: "PageServer", role: str, *, progress: Progress, browser: b
     _print(address, progress)
     with ExitStack() as stack:
         if browser and _has_desktop():
-            file = stack.enter_context(write_page(home(), address, what="the page of mfa-kit"))
+            file = stack.enter_context(write_page(home(), address, destination="the page of mfa-kit"))
             webbrowser.open(file.as_uri())
         yield
 

@@ -282,12 +282,12 @@ def test_a_plan_is_complete_when_its_last_run_has_ended(ledger: Ledger) -> None:
     """Devices that its runs made count, and users who failed. A plan that nobody began is left out."""
     runs = RolloutRuns(ledger, plan="plan")
     first, second = entry(), entry(intent=intent(user="bob", name="bob"))
-    runs.record(first.run, at=1.0)
+    runs.record(first.run, now=1.0)
     ledger.record(first.at(Reached.CONFIRMED))
-    Failures(ledger, plan="plan").record(Failure(user="bob", cause="X", reason="y"), at=2.0)
-    runs.end(first.run, at=3.0)
+    Failures(ledger, plan="plan").record(Failure(user="bob", cause="X", reason="y"), now=2.0)
+    runs.end(first.run, now=3.0)
     assert progress_of_plans(ledger, ["plan", "other"]) == {"plan": PlanProgress(made=1, failed=1, complete=True)}
-    runs.record(second.run, at=4.0)
+    runs.record(second.run, now=4.0)
     ledger.record(second.at(Reached.STAGED))
     Failures(ledger, plan="plan").forget("bob")
     assert progress_of_plans(ledger, ["plan"]) == {"plan": PlanProgress(made=2, failed=0, complete=False)}
@@ -310,11 +310,11 @@ def test_a_run_that_was_ended_can_be_settled_by_another_process(place: Place, le
 def test_a_failure_is_forgotten_after_a_success(ledger: Ledger) -> None:
     """It may occur again. Only failures since a time are returned."""
     failures, failure = Failures(ledger, plan="a" * 64), Failure(user="alice", cause="AwsFault", reason="why")
-    failures.record(failure, at=5.0)
+    failures.record(failure, now=5.0)
     assert (failures.by_user(), failures.by_user(since=6.0)) == ({"alice": failure}, {})
     failures.forget("alice")
     assert failures.by_user() == {}
-    failures.record(failure, at=7.0)
+    failures.record(failure, now=7.0)
     assert failures.by_user(since=6.0) == {"alice": failure}
 
 

@@ -58,8 +58,8 @@ class Answers:
     def ask_secret(self, prompt: str) -> Secret[str]:
         return Secret(str(self._answer(prompt)))
 
-    def confirm(self, what: str, yes: str, no: str | None) -> bool:
-        return bool(self._answer(f"{what} {yes} {no}"))
+    def confirm(self, message: str, yes: str, no: str | None) -> bool:
+        return bool(self._answer(f"{message} {yes} {no}"))
 
     def _answer(self, prompt: str) -> Any:
         self.asked.append(prompt)

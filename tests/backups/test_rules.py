@@ -108,7 +108,7 @@ class Person:
     types: list[str]
     said: list[str] = field(default_factory=list)
 
-    def ask_code(self, prompt: str, *, instead: str, left: object = None) -> str:
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: object = None) -> str:
         return self.types.pop(0)
 
     def say(self, text: str) -> None:

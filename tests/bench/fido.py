@@ -57,9 +57,11 @@ def verification(folder: Path) -> float:
 
     def once() -> float:
         began, key.taken = time.perf_counter(), 0.0
-        index = open_signed(published.blob, cache=folder, at=time.time(), tell=silent, root=root)
+        index = open_signed(published.blob, cache=folder, time=time.time(), tell=silent, root=root)
         with fido.open_key(None, tell=silent) as opened:
-            examined = attestation.examine(opened, index, KeyPolicy(), pins=PipedPins(read_secret_line), at=time.time())
+            examined = attestation.examine(
+                opened, index, KeyPolicy(), pins=PipedPins(read_secret_line), now=time.time()
+            )
         index.close()
         taken = time.perf_counter() - began - key.taken
         if not isinstance(examined, attestation.Examined) or not isinstance(examined.answer, Proof):

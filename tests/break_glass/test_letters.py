@@ -31,8 +31,8 @@ def agrees(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     class Person(terminal.Nobody):
         """Confirms everything."""
 
-        def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
-            said.append(f"{what}; {typed}; {instead}")
+        def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
+            said.append(f"{action}; {typed}; {instead}")
 
     monkeypatch.setattr(terminal, "find_person", lambda **_: Person("nobody types"))
     return said

@@ -176,7 +176,7 @@ def test_a_verb_reads_each_of_its_parameters(words: str) -> None:
     if command.callback is not function:
         rest -= set(account_options.NAMES)
     # apply_options parses these into one value
-    if "wanted" in names and names["wanted"].annotation is ApplyOptions:
+    if "options" in names and names["options"].annotation is ApplyOptions:
         fields = {field.name for field in dataclasses.fields(ApplyOptions)}
         rest -= fields & attributes((PACKAGE / "cli" / "rollout").glob("*.py"))
     # these are passed on as a whole, and read elsewhere

@@ -178,7 +178,7 @@ def test_a_prompt_beside_a_symbol_is_printed_once(sat: Sat) -> None:
     shown = sat.terminal
     shown.show(Symbol("█" * 30), instead="-x")
     sat.type("123456\n")
-    assert shown.ask_code("code", instead="-x", left=lambda: 7) == "123456"
+    assert shown.ask_code("code", instead="-x", seconds_left=lambda: 7) == "123456"
     shown.say("that is the same code again: wait until the next code is shown")
     assert shown.ask_unless("insert a key", lambda: "a key", instead="-x") == "a key"
     shown.say("remove it")
@@ -190,7 +190,7 @@ def test_plain_prints_the_seconds_once(sat: Sat) -> None:
     """It prints one line, without control sequences."""
     sat.plain = True
     sat.type("123456\n")
-    assert sat.terminal.ask_code("code", instead="-x", left=lambda: 12.3) == "123456"
+    assert sat.terminal.ask_code("code", instead="-x", seconds_left=lambda: 12.3) == "123456"
     assert "next code in 13 s\r\n" in sat.seen
     assert "\x1b" not in sat.seen
 
@@ -207,7 +207,7 @@ def test_the_countdown_is_redrawn_for_one_line_prompts_only(
 
     monkeypatch.setattr("mfa_kit.cli.terminal.select.select", nothing_at_first)
     sat.type("123456\n")
-    assert sat.terminal.ask_code(prompt, instead="-x", left=lambda: 7) == "123456"
+    assert sat.terminal.ask_code(prompt, instead="-x", seconds_left=lambda: 7) == "123456"
     assert (sat.seen + sat.written()).count("next code in  7 s") == 1 + redrawn
 
 

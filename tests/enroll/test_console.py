@@ -298,7 +298,7 @@ def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
         assert isinstance(old, Enrolled)
         wish = Wish(user=user, method=FIDO2, name="desk-key")
         how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
-        intent, entry = look_to_replace(wish, Key(), wanted=None, lost=False, **how)  # type: ignore[arg-type]
+        intent, entry = look_to_replace(wish, Key(), device_name=None, lost=False, **how)  # type: ignore[arg-type]
         desk.person.while_waiting = once(lambda: lab.register_fido(user, "desk-key"))
         done = replace_device(intent, entry, Key(), lost=False, desk=desk.desk, run=desk.run(), maker=watch(desk).maker)
         left = desk.desk.inventory.devices(user)
@@ -312,7 +312,7 @@ def test_a_key_is_replaced_by_another_device_and_revoked(at: AtDesk, lab: Lab, u
     with at() as desk:
         wish = Wish(user=user)
         how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
-        intent, entry = look_to_replace(wish, desk.carrier(), wanted="desk-key", lost=False, **how)  # type: ignore[arg-type]
+        intent, entry = look_to_replace(wish, desk.carrier(), device_name="desk-key", lost=False, **how)  # type: ignore[arg-type]
         done = replace_device(intent, entry, desk.carrier(), lost=False, desk=desk.desk, run=desk.run())
         left = [each.serial for each in desk.desk.inventory.devices(user)]
     assert done.revoked
@@ -403,7 +403,7 @@ def test_a_lost_key_is_removed_first(at: AtDesk, lab: Lab, user: str) -> None:
     lab.register_fido(user, "desk-key")
     with at() as desk:
         how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
-        intent, entry = look_to_replace(Wish(user=user), desk.carrier(), wanted=None, lost=True, **how)  # type: ignore[arg-type]
+        intent, entry = look_to_replace(Wish(user=user), desk.carrier(), device_name=None, lost=True, **how)  # type: ignore[arg-type]
         replace_device(intent, entry, desk.carrier(), lost=True, desk=desk.desk, run=desk.run())
         left = [each.serial for each in desk.desk.inventory.devices(user)]
     assert left == [f"arn:aws:iam::000000000000:mfa/{user}"]

@@ -59,8 +59,8 @@ class Person:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
-        assert left is None or 0 < left() <= otp.PERIOD
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
+        assert seconds_left is None or 0 < seconds_left() <= otp.PERIOD
         self.said.append(prompt)
         match next(self.answers):
             case (waited, step):
@@ -77,7 +77,7 @@ class Person:
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
         raise NotImplementedError
 
-    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+    def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
         if next(self.answers) != typed:
             raise Declined("not typed", instead)
 

@@ -278,7 +278,7 @@ def step_of(name: str, at: AtDesk, act: Callable[[At], object]) -> int:
 
 def replaced(desk: At, user: str, *, lost: bool) -> revoke.Replaced:
     intent, old = revoke.look_to_replace(
-        Wish(user=user), desk.carrier(), wanted=None, lost=lost, caller=desk.caller, desk=desk.desk, run=desk.run()
+        Wish(user=user), desk.carrier(), device_name=None, lost=lost, caller=desk.caller, desk=desk.desk, run=desk.run()
     )
     return revoke.replace_device(intent, old, desk.carrier(), lost=lost, desk=desk.desk, run=desk.run())
 

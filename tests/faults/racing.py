@@ -29,7 +29,7 @@ class Programmer(Person):
     def show(self, *parts: Secret[str], instead: str) -> None:
         self.seed = "".join(parts[-1].reveal().split())
 
-    def ask_code(self, prompt: str, *, instead: str, left: object = None) -> str:
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: object = None) -> str:
         self.typed += 1
         return pyotp.TOTP(self.seed).at(int(time.time()) - 30 * (self.typed % 2))
 

@@ -87,7 +87,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("Database.holds of PostgresqlDatabase", "Database.workers of PostgresqlDatabase"),
         *("Database.log of PostgresqlDatabase", "Database.release of PostgresqlDatabase"),
         *("Database.select of PostgresqlDatabase", "Database.try_to_hold of PostgresqlDatabase"),
-        "Database.write of PostgresqlDatabase",
+        *("Database.read of PostgresqlDatabase", "Database.write of PostgresqlDatabase"),
     ),
     "only places in a bucket use it; tests/adapters/test_s3.py makes its calls fail": (
         *("Stores.file of S3Stores", "Stores.folder of S3Stores"),

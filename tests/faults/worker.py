@@ -225,7 +225,7 @@ def act(
         case "replace" | "replace-lost":
             lost = verb == "replace-lost"
             intent, old = revoke.look_to_replace(
-                wish, carrier, wanted=None, lost=lost, caller=caller, desk=desk, run=run
+                wish, carrier, device_name=None, lost=lost, caller=caller, desk=desk, run=run
             )
             return revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run)
         case "revoke":

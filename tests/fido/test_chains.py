@@ -78,7 +78,7 @@ def verdict(root: AttestationCa, chain: Sequence[IssuedCertificate]) -> str:
             aaguid=LAB_AAGUID,
             names_model=True,
         ),
-        at=NOW,
+        time=NOW,
     )
     found.close()
     return "" if isinstance(trust, Trusted) else trust.reason
@@ -199,7 +199,7 @@ def refusal(blob: bytes, folder: Path, root: bytes | None) -> str:
     file = folder / "blob.jwt"
     file.write_bytes(blob)
     try:
-        index.open_signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root).close()
+        index.open_signed(file, cache=folder / "cache", time=NOW, tell=lambda _: None, root=root).close()
     except UsageFault as fault:
         return str(fault)
     return ""

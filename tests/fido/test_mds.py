@@ -36,7 +36,7 @@ def opened(blob: bytes, folder: Path, root: bytes | None) -> index.MetadataIndex
     """Open a BLOB with the given root certificate in place of GlobalSign's."""
     file = folder / "blob.jwt"
     file.write_bytes(blob)
-    OPENED.append(index.open_signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root))
+    OPENED.append(index.open_signed(file, cache=folder / "cache", time=NOW, tell=lambda _: None, root=root))
     return OPENED[-1]
 
 
@@ -158,7 +158,7 @@ def test_certificates_that_cannot_be_read_prove_nothing(maker: AttestationCa, tm
     found = opened(maker.blob([entry], next_update=LATER), tmp_path, maker.root.der)
     for chain, reason in (((b"nonsense",), "cannot be read"), ((maker.certificate(None).der,), "the model cannot be")):
         registration = Registration(format="packed", statement=StatementKind.CHAIN, chain=chain, aaguid=LAB_AAGUID)
-        trust = found.trust(registration, at=NOW)
+        trust = found.trust(registration, time=NOW)
         assert isinstance(trust, Untrusted)
         assert reason in trust.reason
     found.close()
@@ -293,7 +293,7 @@ def test_an_index_is_built_once_for_each_content_of_a_file(maker: AttestationCa,
     blob = tmp_path / "blob.jwt"
 
     def number() -> int:
-        found = index.open_signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
+        found = index.open_signed(blob, cache=tmp_path / "cache", time=NOW, tell=told.append, root=maker.root.der)
         said = found.source().number
         found.close()
         return said
@@ -316,7 +316,9 @@ def test_a_damaged_index_is_rebuilt(maker: AttestationCa, tmp_path: Path) -> Non
     opened(blob, tmp_path, maker.root.der).close()
     [kept] = (tmp_path / "cache").iterdir()
     kept.write_bytes(b"nonsense")
-    found = index.open_signed(tmp_path / "blob.jwt", cache=tmp_path / "cache", at=NOW, tell=print, root=maker.root.der)
+    found = index.open_signed(
+        tmp_path / "blob.jwt", cache=tmp_path / "cache", time=NOW, tell=print, root=maker.root.der
+    )
     assert found.model(LAB_AAGUID)
     found.close()
 

@@ -220,7 +220,7 @@ def test_a_field_of_another_type_affects_only_its_entry(data: st.DataObject, mak
     registration = Registration(format="packed", statement=StatementKind.CHAIN, chain=(issued.der,), aaguid=LAB_AAGUID)
     for each in [*found.named(""), found.model(LAB_AAGUID)]:
         assert each is None or (each.name and all(status.status for status in each.statuses) is not None)
-    found.trust(registration, at=NOW)
+    found.trust(registration, time=NOW)
     found.close()
 
 
@@ -235,7 +235,7 @@ def test_any_signed_payload_is_metadata_or_refused(maker: AttestationCa, tmp_pat
     file = tmp_path / "blob.jwt"
     file.write_bytes(blob)
     with contextlib.suppress(UsageFault):
-        open_signed(file, cache=tmp_path, at=NOW, tell=lambda _: None, root=maker.root.der).close()
+        open_signed(file, cache=tmp_path, time=NOW, tell=lambda _: None, root=maker.root.der).close()
 
 
 @given(file=octets, pem=st.booleans(), at=st.integers(0, 2000), octet=st.integers(0, 255))
@@ -265,7 +265,7 @@ def test_an_index_with_changed_octets_is_rebuilt(maker: AttestationCa, tmp_path:
     told: list[str] = []
 
     def look() -> object:
-        opened = open_signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
+        opened = open_signed(blob, cache=tmp_path / "cache", time=NOW, tell=told.append, root=maker.root.der)
         with contextlib.closing(opened) as found:
             return found.source(), found.named(""), found.model(LAB_AAGUID)
 

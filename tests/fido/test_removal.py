@@ -25,18 +25,18 @@ U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
 class Pins:
     """Supplies the PIN, and never agrees to a risk."""
 
-    def pin(self, left: int | None) -> Pin:
+    def pin(self, tries_left: int | None) -> Pin:
         return Pin(PIN)
 
-    def replugged(self, left: int | None) -> bool:
+    def replugged(self, tries_left: int | None) -> bool:
         return False
 
-    def risk(self, left: int) -> None:
-        raise AssertionError(left)
+    def risk(self, tries_left: int) -> None:
+        raise AssertionError(tries_left)
 
 
 def verify(key: fido.FidoKey, **policy: Any) -> object:
-    return attestation.examine(key, None, KeyPolicy(**policy), pins=Pins(), at=0)
+    return attestation.examine(key, None, KeyPolicy(**policy), pins=Pins(), now=0)
 
 
 def new(_: int) -> Pin:

@@ -44,7 +44,7 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> MetadataIndex:
 )
 def test_a_real_keys_attestation_leads_to_its_model(metadata: MetadataIndex, pair: tuple[str, str], model: str) -> None:
     """The root certificate of the manufacturer is found by key identifier and by AAGUID."""
-    trust = metadata.trust(registration(pair), at=THEN)
+    trust = metadata.trust(registration(pair), time=THEN)
     assert isinstance(trust, Trusted)
     assert trust.model.name == model
 
@@ -63,7 +63,7 @@ def test_computers_and_phones_are_not_security_keys(metadata: MetadataIndex, pai
     """Their metadata does not change that."""
     found = registration(pair)
     assert (found.format, found.statement) == (name, StatementKind.PLATFORM)
-    assert isinstance(metadata.trust(found, at=THEN), Untrusted)
+    assert isinstance(metadata.trust(found, time=THEN), Untrusted)
 
 
 def test_a_signature_over_another_challenge_is_broken() -> None:
@@ -85,14 +85,14 @@ def test_no_changed_bit_is_trusted_as_another_model(
     except GARBLED:
         # key_faults() converts these errors to a sentence (tests/fido/test_faults.py).
         return
-    trust = metadata.trust(found, at=THEN)
-    honest = metadata.trust(registration(pair), at=THEN)
+    trust = metadata.trust(found, time=THEN)
+    honest = metadata.trust(registration(pair), time=THEN)
     assert isinstance(trust, Untrusted) or trust == honest
 
 
 def test_a_key_is_not_genuine_before_its_certificate_is_valid(metadata: MetadataIndex) -> None:
     """The chain is verified for the given time."""
-    trust = metadata.trust(registration(data.YUBIKEY_5_NFC), at=0)
+    trust = metadata.trust(registration(data.YUBIKEY_5_NFC), time=0)
     assert isinstance(trust, Untrusted)
     assert "expired or is not valid yet" in trust.reason
 
@@ -103,5 +103,5 @@ def test_an_attestation_is_judged_without_a_writable_cache(tmp_path: Path) -> No
     blocked.write_text("")
     found = open_packaged(cache=blocked / "cache", tell=lambda _: None)
     assert found
-    assert isinstance(found.trust(registration(data.YUBIKEY_4), at=THEN), Trusted)
+    assert isinstance(found.trust(registration(data.YUBIKEY_4), time=THEN), Trusted)
     found.close()

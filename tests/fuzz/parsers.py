@@ -113,7 +113,7 @@ def metadata_entries() -> list[dict[str, Any]]:
 
 
 def read_blob(content: bytes) -> object:
-    return blob.verified_payload(content, maker().root.der, site=None, at=NOW)
+    return blob.verified_payload(content, maker().root.der, site=None, time=NOW)
 
 
 def read_payload(content: bytes) -> object:

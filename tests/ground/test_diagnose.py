@@ -22,7 +22,7 @@ def typed(step: int) -> str:
 
 def said(code: str, *, after: int | None = None) -> str:
     """Return the message and the hint."""
-    found = otp.diagnose(code, SEED, at=AT, after=None if after is None else STEP + after)
+    found = otp.diagnose(code, SEED, time=AT, after=None if after is None else STEP + after)
     assert isinstance(found, Mistake)
     return f"{found.what}: {found.hint}"
 
@@ -31,7 +31,7 @@ def said(code: str, *, after: int | None = None) -> str:
 @pytest.mark.parametrize("form", ["{}", " {}\n", "{0[0]}{0[1]}{0[2]} {0[3]}{0[4]}{0[5]}"])
 def test_a_code_of_a_neighboring_step_is_right(step: int, form: str) -> None:
     """RFC 6238, 5.2 allows one step of delay. Spaces that apps show and people type are ignored."""
-    assert otp.diagnose(form.format(typed(step)), SEED, at=AT) == STEP + step
+    assert otp.diagnose(form.format(typed(step)), SEED, time=AT) == STEP + step
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,17 @@ def test_a_code_older_than_the_first_is_reported() -> None:
 @pytest.mark.parametrize("late", [0, 1, 2, 40])
 def test_the_next_code_is_right_however_late(late: int) -> None:
     """The first code already proved that the clock is right."""
-    assert otp.diagnose(typed(1 - late), SEED, at=AT, after=STEP - late) == STEP + 1 - late
+    assert otp.diagnose(typed(1 - late), SEED, time=AT, after=STEP - late) == STEP + 1 - late
 
 
 def test_a_gap_between_the_codes_is_not_an_error() -> None:
     """The caller can then use this code as the first one."""
-    assert otp.diagnose(typed(1), SEED, at=AT, after=STEP - 1) == STEP + 1
+    assert otp.diagnose(typed(1), SEED, time=AT, after=STEP - 1) == STEP + 1
 
 
 def test_the_message_can_name_another_clock() -> None:
     """A token has a clock, as a phone does."""
-    found = otp.diagnose(typed(9), SEED, at=AT, shown_by="the token")
+    found = otp.diagnose(typed(9), SEED, time=AT, shown_by="the token")
     assert isinstance(found, Mistake)
     assert "the clock of the token" in found.what
 
@@ -108,7 +108,7 @@ def test_codes_of_a_phone_with_a_right_clock_are_accepted(octets: bytes, at: int
     """The test covers all times from 1970 on."""
     now = max(otp.step(at), 1)
     code = next(otp.codes(Seed(octets), range(now + step, now + step + 1)))
-    assert isinstance(otp.diagnose(code, Seed(octets), at=now * otp.PERIOD), int)
+    assert isinstance(otp.diagnose(code, Seed(octets), time=now * otp.PERIOD), int)
 
 
 def test_a_seed_is_grouped_as_people_type_it() -> None:

@@ -96,7 +96,7 @@ def do(
 def verify(keys: Keys) -> object:
     key = only(keys)
     with keys.open(key) as applet:
-        return acceptance.judge_fitness(key, applet, account=ACCOUNT, seed=Seed(bytes(range(40))), at=time.time())
+        return acceptance.judge_fitness(key, applet, account=ACCOUNT, seed=Seed(bytes(range(40))), time=time.time())
 
 
 def restore(user: str, file: Path, identity: Identity, carrier: OathCard) -> bool:

@@ -64,10 +64,10 @@ class Reader:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
         assert self.typed is not None
-        assert left is not None
-        assert 0 < left() <= 30
+        assert seconds_left is not None
+        assert 0 < seconds_left() <= 30
         return next(self.typed)
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
@@ -76,7 +76,7 @@ class Reader:
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
         raise NotImplementedError
 
-    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+    def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
         raise NotImplementedError
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:

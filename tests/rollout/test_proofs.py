@@ -392,7 +392,7 @@ def test_a_user_reads_codes_on_the_phone(rollout: Rollout, people: People, ident
     class OnThePhone(Person):
         """Hears a wrong code first, and then the codes of now and of the next step."""
 
-        def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+        def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
             self.asked.append(prompt)
             before, now = codes_of(rollout, user, datetime.now(UTC).timestamp()).split(",")
             return ["000000", before, now][len(self.asked) - 1]

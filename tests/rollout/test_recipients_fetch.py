@@ -326,9 +326,9 @@ def test_the_choice_is_made_for_a_reason() -> None:
     """No key, one key, the wanted key, the key of before; and otherwise none."""
     ages = [f"age1{name}" for name in "abc"]
     found = FoundKeys(source="s", usable=ages)
-    assert choose_recipient(found, wanted="", before=()).state is FetchState.NONE
-    assert choose_recipient(found, wanted="", before=ages[:2]).state is FetchState.NONE
-    assert choose_recipient(found, wanted="", before=["age1b", "age1x"]).recipient == "age1b"
-    assert choose_recipient(found, wanted="age1c", before=["age1b"]).recipient == "age1c"
+    assert choose_recipient(found, fingerprint="", before=()).state is FetchState.NONE
+    assert choose_recipient(found, fingerprint="", before=ages[:2]).state is FetchState.NONE
+    assert choose_recipient(found, fingerprint="", before=["age1b", "age1x"]).recipient == "age1b"
+    assert choose_recipient(found, fingerprint="age1c", before=["age1b"]).recipient == "age1c"
     with pytest.raises(UsageFault):
         public_keys.check_base("ftp://example.com")

@@ -184,7 +184,7 @@ def unlock(what: str) -> Secret[str]:
 
 
 def read(content: bytes, *, wanted: Encoding | None = None, now: float | None = None) -> SeedFile:
-    return files.read_seed_file(content, unlock, now=time.time() if now is None else now, wanted=wanted)
+    return files.read_seed_file(content, unlock, now=time.time() if now is None else now, encoding=wanted)
 
 
 def keys(content: bytes, *, wanted: Encoding | None = None) -> tuple[SeededToken, ...]:

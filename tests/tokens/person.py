@@ -22,7 +22,7 @@ class Person:
     def say(self, text: str) -> None:
         self.told.append(text)
 
-    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
         self.asked.append(prompt)
         return next(self._answers)
 
@@ -33,8 +33,8 @@ class Person:
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
         return self.ask_secret(prompt, instead=instead)
 
-    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
-        self.told.append(what)
+    def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
+        self.told.append(action)
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
         return options.index(next(self._answers))

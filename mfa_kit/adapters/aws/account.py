@@ -71,17 +71,18 @@ class AccountReader:
         report is not ready after a minute. Raise Outdated if IAM has only an older report. A report that was made
         within the last minute is never too old.
         """
-        found, now = self._present(), self._now()
-        if found is None or now - found["GeneratedTime"].timestamp() > max_age:
-            found = self._generated(found)
-        made = found["GeneratedTime"].timestamp()
-        if now - made > max(max_age, PATIENCE):
+        report, now = self._present(), self._now()
+        if report is None or now - report["GeneratedTime"].timestamp() > max_age:
+            report = self._generated(report)
+        generated_at = report["GeneratedTime"].timestamp()
+        if now - generated_at > max(max_age, PATIENCE):
             raise Outdated(
-                f"IAM's credential report is {age_text(now - made)} old, and at most {age_text(max_age)} is accepted",
+                f"IAM's credential report is {age_text(now - generated_at)} old, and at most {age_text(max_age)} is "
+                "accepted",
                 "try again 4 hours after it was made, or accept it: a longer --max-age, or a plan without "
                 "--trust-report",
             )
-        return _report(found["Content"], made=made)
+        return _report(report["Content"], generated_at=generated_at)
 
     def _present(self) -> "GetCredentialReportResponseTypeDef | None":
         """Return IAM's current report, or None if it does not exist, has expired or is being generated."""
@@ -101,9 +102,9 @@ class AccountReader:
         waited = 0.0
         while True:
             complete = self._ask(lambda iam: iam.generate_credential_report()["State"]) == "COMPLETE"
-            found = self._present()
-            if found is not None and (complete or before is None or found["GeneratedTime"] > before["GeneratedTime"]):
-                return found
+            report = self._present()
+            if report is not None and (complete or before is None or report["GeneratedTime"] > before["GeneratedTime"]):
+                return report
             if waited >= PATIENCE:
                 raise AwsFault("the credential report is not ready after a minute", "try again in a few minutes")
             self._sleep(LOOK)
@@ -132,8 +133,8 @@ class AccountReader:
 
     def summary(self) -> Mapping[str, int]:
         """Return the figures of iam:GetAccountSummary as a mapping from IAM's names to numbers."""
-        found = self._ask(lambda iam: iam.get_account_summary()["SummaryMap"])
-        return {str(name): number for name, number in found.items()}
+        figures = self._ask(lambda iam: iam.get_account_summary()["SummaryMap"])
+        return {str(name): number for name, number in figures.items()}
 
     def details(self) -> Iterator[Details]:
         """Yield users, groups, roles and their policies page by page (iam:GetAccountAuthorizationDetails)."""
@@ -175,25 +176,25 @@ class AccountReader:
     def certifications(self, key: Device) -> tuple[str, ...]:
         """Return the certifications of a security key, such as `FIDO L1`; () if it has none (iam:GetMFADevice)."""
         serial, user = key.serial, key.user or ""
-        found = self._ask(lambda iam: iam.get_mfa_device(SerialNumber=serial, UserName=user))
-        return tuple(f"{name} {level}" for name, level in sorted(found.get("Certifications", {}).items()))
+        device = self._ask(lambda iam: iam.get_mfa_device(SerialNumber=serial, UserName=user))
+        return tuple(f"{name} {level}" for name, level in sorted(device.get("Certifications", {}).items()))
 
     def password_policy(self) -> AccountPasswordPolicy:
         """Return the account's password policy, or IAM's defaults when the account has none."""
         try:
-            said = self._ask(lambda iam: iam.get_account_password_policy()["PasswordPolicy"])
+            policy = self._ask(lambda iam: iam.get_account_password_policy()["PasswordPolicy"])
         except NoSuchEntity:
             return AccountPasswordPolicy(custom=False)
         return AccountPasswordPolicy(
-            length=said.get("MinimumPasswordLength", 6),
-            upper=said.get("RequireUppercaseCharacters", False),
-            lower=said.get("RequireLowercaseCharacters", False),
-            numbers=said.get("RequireNumbers", False),
-            symbols=said.get("RequireSymbols", False),
-            max_age=said.get("MaxPasswordAge", 0),
-            reuse=said.get("PasswordReusePrevention", 0),
-            may_change=said.get("AllowUsersToChangePassword", False),
-            hard_expiry=said.get("HardExpiry", False),
+            length=policy.get("MinimumPasswordLength", 6),
+            upper=policy.get("RequireUppercaseCharacters", False),
+            lower=policy.get("RequireLowercaseCharacters", False),
+            numbers=policy.get("RequireNumbers", False),
+            symbols=policy.get("RequireSymbols", False),
+            max_age=policy.get("MaxPasswordAge", 0),
+            reuse=policy.get("PasswordReusePrevention", 0),
+            may_change=policy.get("AllowUsersToChangePassword", False),
+            hard_expiry=policy.get("HardExpiry", False),
         )
 
     def certificates(self) -> Iterator[ServerCertificate]:
@@ -207,8 +208,8 @@ class AccountReader:
     def sign_in_session(self, user: str) -> int:
         """Return the maximum duration of a user's sign-in session in seconds, or 0 if none is set for the user."""
         fields: Mapping[str, object] = self._profile(user) or {}
-        found = fields.get("MaxSigninSessionDuration")
-        return found if isinstance(found, int) else 0
+        duration = fields.get("MaxSigninSessionDuration")
+        return duration if isinstance(duration, int) else 0
 
     def must_change(self, user: str) -> bool:
         """Return whether a user must choose a new password at the next sign-in."""
@@ -223,7 +224,7 @@ class AccountReader:
         `context` has the condition keys of the simulated request. A key whose value is None is left out. Raise AwsFault
         for a decision that is not documented.
         """
-        found = self._ask(
+        response = self._ask(
             lambda iam: iam.simulate_custom_policy(
                 PolicyInputList=list(documents),
                 ActionNames=list(actions),
@@ -234,7 +235,7 @@ class AccountReader:
                 ],
             )
         )
-        rows = found["EvaluationResults"]
+        rows = response["EvaluationResults"]
         if unknown := {row["EvalDecision"] for row in rows} - set(DECISIONS):
             raise AwsFault(
                 f"IAM's policy simulator returned unknown decisions: {', '.join(unknown)}", "report this as a bug"
@@ -260,8 +261,8 @@ def _holder(row: "VirtualMFADeviceTypeDef") -> str | None:
     return REPORTED_ROOT if is_root(user["Arn"]) else str(user["UserName"])
 
 
-def _seconds(at: datetime | None) -> float | None:
-    return at.timestamp() if at else None
+def _seconds(time: datetime | None) -> float | None:
+    return time.timestamp() if time else None
 
 
 def _text(document: "PolicyDocumentTypeDef") -> str:
@@ -322,8 +323,8 @@ def _tags(rows: "Iterable[TagTypeDef]") -> dict[str, str]:
     return {row["Key"]: row["Value"] for row in rows}
 
 
-def _report(content: bytes, *, made: float) -> CredentialReport:
-    """Parse the CSV of a credential report, which IAM generated at `made` (in Unix seconds).
+def _report(content: bytes, *, generated_at: float) -> CredentialReport:
+    """Parse the CSV of a credential report, which IAM generated at `generated_at` (in Unix seconds).
 
     Raise AwsFault if the CSV is malformed, or if a column or cell is missing or invalid.
     """
@@ -335,7 +336,7 @@ def _report(content: bytes, *, made: float) -> CredentialReport:
         ) from None
     except (TypeError, AttributeError):
         raise AwsFault("a row of the credential report is incomplete", "report this as a bug in mfa-kit") from None
-    return CredentialReport(made=made, root=rows.pop(REPORTED_ROOT, None), users=rows)
+    return CredentialReport(made=generated_at, root=rows.pop(REPORTED_ROOT, None), users=rows)
 
 
 def _when(cell: str) -> float | None:
@@ -359,8 +360,8 @@ def _credentials(row: Mapping[str, str]) -> Credentials:
 
 def _key(row: Mapping[str, str], which: str) -> AccessKey:
     def cell(name: str) -> str | None:
-        found = row[f"{which}_{name}"]
-        return None if found in EMPTY else found
+        text = row[f"{which}_{name}"]
+        return None if text in EMPTY else text
 
     return AccessKey(
         active=row[f"{which}_active"].lower() == "true",

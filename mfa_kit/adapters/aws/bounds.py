@@ -82,11 +82,11 @@ class _BoundedStream(io.RawIOBase):
         """
         until = time.monotonic() + self._silence
         while True:
-            left = min(until, self._until) - time.monotonic()
-            if left <= 0 and until > self._until:
+            seconds = min(until, self._until) - time.monotonic()
+            if seconds <= 0 and until > self._until:
                 raise SlowResponse("the response takes too long")
-            left = max(left, 0.001)
-            self._sock.settimeout(min(left, LOOK))
+            seconds = max(seconds, 0.001)
+            self._sock.settimeout(min(seconds, LOOK))
             try:
                 return self._sock.recv_into(buffer)
             except TimeoutError:

@@ -70,20 +70,20 @@ def _ask(calls: S3Calls, operation: str, bucket: str, *, otherwise: str = "") ->
     Return {} if the call fails with the error code `otherwise`, and None if it fails with any other error.
     """
     try:
-        found: Mapping[str, Any] = calls.ask(operation, Bucket=bucket)
+        response: Mapping[str, Any] = calls.ask(operation, Bucket=bucket)
     except NoBucket:
         raise
     except MfaKitError as error:
         return {} if otherwise and otherwise in str(error) else None
-    return found
+    return response
 
 
 def _blocked(bucket: str, calls: S3Calls) -> bool | None:
     answer = _ask(calls, "get_public_access_block", bucket, otherwise="NoSuchPublicAccessBlockConfiguration")
     if answer is None:
         return None
-    found = answer.get("PublicAccessBlockConfiguration", {})
-    return all(found.get(each) for each in BLOCKS)
+    settings = answer.get("PublicAccessBlockConfiguration", {})
+    return all(settings.get(setting) for setting in BLOCKS)
 
 
 def _public(bucket: str, calls: S3Calls) -> bool | None:
@@ -92,7 +92,7 @@ def _public(bucket: str, calls: S3Calls) -> bool | None:
     acl = _ask(calls, "get_bucket_acl", bucket)
     by_policy = None if policy is None else bool(policy.get("PolicyStatus", {}).get("IsPublic"))
     by_acl = (
-        None if acl is None else any(each.get("Grantee", {}).get("URI") in PUBLIC for each in acl.get("Grants", ()))
+        None if acl is None else any(grant.get("Grantee", {}).get("URI") in PUBLIC for grant in acl.get("Grants", ()))
     )
     if by_policy or by_acl:
         return True

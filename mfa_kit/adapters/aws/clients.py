@@ -94,8 +94,8 @@ class Clients:
     @property
     def own_keys(self) -> bool:
         """Whether the credentials are a user's long-term keys and not session credentials."""
-        found = self.credentials
-        return found is not None and not found.get_frozen_credentials().token
+        credentials = self.credentials
+        return credentials is not None and not credentials.get_frozen_credentials().token
 
     @property
     def partition(self) -> str:
@@ -108,17 +108,17 @@ class Clients:
             client.meta.events.register("after-call", answered)
 
 
-def open_clients(wanted: Connection) -> Clients:
+def open_clients(connection: Connection) -> Clients:
     """Create clients for IAM and STS with the credentials of a connection.
 
     Raise UsageFault for an invalid or unencrypted endpoint.
     """
-    session = open_session(wanted)
+    session = open_session(connection)
     with _valid_endpoint(), our_errors():
-        return Clients(_iam(session, wanted), _sts(session, wanted), session)
+        return Clients(_iam(session, connection), _sts(session, connection), session)
 
 
-def open_session(wanted: Connection) -> boto3.Session:
+def open_session(connection: Connection) -> boto3.Session:
     """Return a boto3 session with the credentials of a connection. If they need an MFA code, ask for it.
 
     Raise UsageFault for an invalid endpoint.
@@ -126,11 +126,11 @@ def open_session(wanted: Connection) -> boto3.Session:
     _quiet()
     bound_answers()
     with _valid_endpoint(), our_errors():
-        core = _session(wanted.profile)
-        session = boto3.Session(botocore_session=core, region_name=wanted.region)
-        if wanted.ask_code:
-            _ask_by(wanted.ask_code, core, stored=wanted.stored)
-            session = _with_mfa(session, wanted, wanted.ask_code)
+        core = _session(connection.profile)
+        session = boto3.Session(botocore_session=core, region_name=connection.region)
+        if connection.ask_code:
+            _ask_by(connection.ask_code, core, stored=connection.stored)
+            session = _with_mfa(session, connection, connection.ask_code)
         return session
 
 
@@ -159,30 +159,30 @@ def identify(clients: Clients) -> tuple[str, str]:
     return identity["Account"], identity["Arn"]
 
 
-def open_organizations(clients: Clients, wanted: Connection) -> "OrganizationsClient":
+def open_organizations(clients: Clients, connection: Connection) -> "OrganizationsClient":
     """Create a client for Organizations with the credentials of `clients`.
 
     This client is separate so that commands for one account do not load the service model of Organizations.
     """
-    place = _place(clients.session, wanted)
+    place = _place(clients.session, connection)
     with our_errors():
-        return _checked(lambda config: clients.session.client("organizations", **place, config=config), wanted)
+        return _checked(lambda config: clients.session.client("organizations", **place, config=config), connection)
 
 
-def create_shared_clients(wanted: Connection) -> "tuple[IAMClient, STSClient]":
+def create_shared_clients(connection: Connection) -> "tuple[IAMClient, STSClient]":
     """Create an IAM client and an STS client with placeholder credentials.
 
     The caller sets the real credentials for each request. The STS client uses the regional endpoint, as AssumeRoot
     requires. Sessions from this endpoint are valid in all regions.
     """
-    core = _session(wanted.profile)
+    core = _session(connection.profile)
     core.set_config_variable("sts_regional_endpoints", "regional")
     core.set_credentials("shared", "shared")
-    session = boto3.Session(botocore_session=core, region_name=wanted.region)
-    return _iam(session, wanted), _sts(session, wanted)
+    session = boto3.Session(botocore_session=core, region_name=connection.region)
+    return _iam(session, connection), _sts(session, connection)
 
 
-def open_s3(wanted: Connection) -> Any:
+def open_s3(connection: Connection) -> Any:
     """Create a client for S3 with its own boto3 session.
 
     If the profile needs an MFA code, this function or the first request raises UsageFault, unless a session of the
@@ -198,14 +198,14 @@ def open_s3(wanted: Connection) -> Any:
     _quiet()
     bound_answers()
     with _valid_endpoint(), our_errors():
-        core = _session(wanted.profile)
+        core = _session(connection.profile)
         _ask_by(refuse, core, stored=True)
-        session = _with_mfa(boto3.Session(botocore_session=core, region_name=wanted.region), wanted, refuse)
-        client = _checked(lambda config: session.client("s3", **_place(session, wanted), config=config), wanted)
+        session = _with_mfa(boto3.Session(botocore_session=core, region_name=connection.region), connection, refuse)
+        client = _checked(lambda config: session.client("s3", **_place(session, connection), config=config), connection)
         if not is_aws(client.meta.endpoint_url):
             # A server other than AWS rarely has a host name for each bucket.
-            path, place = Config(s3={"addressing_style": "path"}), _place(session, wanted)
-            client = _checked(lambda config: session.client("s3", **place, config=config.merge(path)), wanted)
+            path, place = Config(s3={"addressing_style": "path"}), _place(session, connection)
+            client = _checked(lambda config: session.client("s3", **place, config=config.merge(path)), connection)
         client.meta.events.register("before-send.s3", _send_at_once)
         return client
 
@@ -230,36 +230,36 @@ def _session(profile: str | None) -> botocore.session.Session:
     return core
 
 
-def _iam(session: boto3.Session, wanted: Connection) -> "IAMClient":
-    return _checked(lambda config: session.client("iam", **_place(session, wanted), config=config), wanted)
+def _iam(session: boto3.Session, connection: Connection) -> "IAMClient":
+    return _checked(lambda config: session.client("iam", **_place(session, connection), config=config), connection)
 
 
-def _sts(session: boto3.Session, wanted: Connection) -> "STSClient":
-    return _checked(lambda config: session.client("sts", **_place(session, wanted), config=config), wanted)
+def _sts(session: boto3.Session, connection: Connection) -> "STSClient":
+    return _checked(lambda config: session.client("sts", **_place(session, connection), config=config), connection)
 
 
-def _place(session: boto3.Session, wanted: Connection) -> Place:
-    return {"region_name": session.region_name or "us-east-1", "endpoint_url": wanted.endpoint_url}
+def _place(session: boto3.Session, connection: Connection) -> Place:
+    return {"region_name": session.region_name or "us-east-1", "endpoint_url": connection.endpoint_url}
 
 
-def _checked(create: Callable[[Config], C], wanted: Connection) -> C:
+def _checked(create: Callable[[Config], C], connection: Connection) -> C:
     """Return a client made by `create`. For an endpoint on loopback, the client uses no proxy.
 
     Raise UsageFault for an unencrypted endpoint that is not on loopback.
     """
-    client = create(_config(wanted))
+    client = create(_config(connection))
     address = client.meta.endpoint_url
     _check_encrypted(address)
     # A profile or the environment may set the endpoint, so the address is known only after a client was created.
-    return create(_config(wanted).merge(Config(proxies={}))) if is_loopback(address) and getproxies() else client
+    return create(_config(connection).merge(Config(proxies={}))) if is_loopback(address) and getproxies() else client
 
 
-def _config(wanted: Connection) -> Config:
+def _config(connection: Connection) -> Config:
     return Config(
         retries={"total_max_attempts": 1, "mode": "standard"},
         connect_timeout=10,
-        read_timeout=wanted.read_timeout,
-        max_pool_connections=max(10, wanted.workers),
+        read_timeout=connection.read_timeout,
+        max_pool_connections=max(10, connection.workers),
     )
 
 
@@ -281,25 +281,25 @@ def _ask_by(ask_code: AskCode, session: botocore.session.Session, *, stored: boo
     provider._prompter = lambda text: ask_code(text.rpartition(" for ")[2].rstrip(": "))  # noqa: SLF001 - botocore has no public way to do this
 
 
-def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> boto3.Session:
+def _with_mfa(session: boto3.Session, connection: Connection, ask_code: AskCode) -> boto3.Session:
     """Return a session with MFA if the profile has a user's access keys, and an `mfa_serial` is set for them.
 
-    The `mfa_serial` of `wanted` overrides that of the profile. boto3 itself ignores the setting `mfa_serial` if a
+    The `mfa_serial` of `connection` overrides that of the profile. boto3 itself ignores the setting `mfa_serial` if a
     profile has access keys. The new session is kept in memory only. For any other profile, return `session`.
     """
     config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 has no public access to the settings of a profile
-    found = session.get_credentials()
-    serial = wanted.mfa_serial or config.get("mfa_serial")
-    if serial is None or "role_arn" in config or found is None or found.method not in OWN_KEYS:
+    credentials = session.get_credentials()
+    serial = connection.mfa_serial or config.get("mfa_serial")
+    if serial is None or "role_arn" in config or credentials is None or credentials.method not in OWN_KEYS:
         return session
-    if found.get_frozen_credentials().token:
+    if credentials.get_frozen_credentials().token:
         return session
-    sts = _sts(session, wanted)
-    made = Secret(sts.get_session_token(SerialNumber=serial, TokenCode=ask_code(serial))["Credentials"])
+    sts = _sts(session, connection)
+    session_keys = Secret(sts.get_session_token(SerialNumber=serial, TokenCode=ask_code(serial))["Credentials"])
     return boto3.Session(
-        aws_access_key_id=made.reveal()["AccessKeyId"],
-        aws_secret_access_key=made.reveal()["SecretAccessKey"],
-        aws_session_token=made.reveal()["SessionToken"],
+        aws_access_key_id=session_keys.reveal()["AccessKeyId"],
+        aws_secret_access_key=session_keys.reveal()["SecretAccessKey"],
+        aws_session_token=session_keys.reveal()["SessionToken"],
         region_name=session.region_name,
     )
 
@@ -311,11 +311,11 @@ def moment(text: Any) -> datetime:
     ResponseParserError for text that is not a time.
     """
     try:
-        found = _parsed(text)
-        found.utctimetuple()  # raises OverflowError for a time before the year 1 or after the year 9999
+        time = _parsed(text)
+        time.utctimetuple()  # raises OverflowError for a time before the year 1 or after the year 9999
     except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
         raise ResponseParserError("a response from AWS has an invalid time") from None
-    return found
+    return time
 
 
 def _parsed(text: Any) -> datetime:

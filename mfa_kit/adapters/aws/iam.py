@@ -141,9 +141,9 @@ class Iam:
         """
         opened = self._open()
         with our_errors():
-            found, _ = identify(opened)
-        if found != account:
-            raise Expired(f"the credentials now belong to account {found}, not to {account}", SIGN_IN)
+            owner, _ = identify(opened)
+        if owner != account:
+            raise Expired(f"the credentials now belong to account {owner}, not to {account}", SIGN_IN)
         # Other threads may use the clients at any moment, so the new clients are only set after the check.
         self._clients, self._organizations = opened, None
 
@@ -256,8 +256,8 @@ class Iam:
 
     def registered(self, user: str, serial: str) -> Registered:
         """Return when a user's security key was registered, and its certifications (iam:GetMFADevice)."""
-        said = self.ask(lambda iam: iam.get_mfa_device(UserName=user, SerialNumber=serial))
-        return Registered(since=said["EnableDate"].timestamp(), certifications=said.get("Certifications", {}))
+        device = self.ask(lambda iam: iam.get_mfa_device(UserName=user, SerialNumber=serial))
+        return Registered(since=device["EnableDate"].timestamp(), certifications=device.get("Certifications", {}))
 
     def active_keys(self, user: str) -> int:
         """Return the number of active access keys of a user."""
@@ -392,16 +392,16 @@ class Iam:
         name = re.sub(r"[^\w+=,.@-]", "-", f"mfa-kit-{user}", flags=re.ASCII)
         document = json.dumps(policy)
         if role:
-            wanted: AssumeRoleRequestTypeDef = {
+            request: AssumeRoleRequestTypeDef = {
                 "RoleArn": role,
                 "RoleSessionName": name[:64],
                 "Policy": document,
             }
             if own_keys:
-                wanted["DurationSeconds"] = CONSOLE
+                request["DurationSeconds"] = CONSOLE
             with self._write("AssumeRole", user=user, serial=None):
                 try:
-                    keys = Secret(self._clients.sts.assume_role(**wanted)["Credentials"])
+                    keys = Secret(self._clients.sts.assume_role(**request)["Credentials"])
                 except ClientError as error:
                     raise refused_role(error, role) from None
         elif own_keys:

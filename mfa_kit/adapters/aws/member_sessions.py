@@ -92,14 +92,14 @@ class _AccountClient:
         self._client, self._limit, self.signer, self._stop = client, limit, _Signer(credentials), stop
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._client, name)
-        if not callable(found):
-            return found
+        attribute = getattr(self._client, name)
+        if not callable(attribute):
+            return attribute
 
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._limit, _signing(self.signer, self._stop):
                 self._stop.check()
-                return found(*args, **kwargs)
+                return attribute(*args, **kwargs)
 
         return call
 
@@ -129,16 +129,16 @@ class MemberSessions:
     `stop` is set, all calls, and all waits before a retry, end with KeyboardInterrupt.
     """
 
-    def __init__(self, wanted: Connection, *, source_identity: str | None = None, stop: Stop | None = None) -> None:
+    def __init__(self, connection: Connection, *, source_identity: str | None = None, stop: Stop | None = None) -> None:
         """Load the caller's own credentials, and ask for a code if they need MFA."""
         self._source_identity, self.stop = source_identity, stop or Stop()
-        self._own_credentials = OwnCredentials(wanted)
+        self._own_credentials = OwnCredentials(connection)
         self.hub = self._own_credentials.open()
-        self._iam, self._sts = create_shared_clients(wanted)
+        self._iam, self._sts = create_shared_clients(connection)
         for client in (self._iam, self._sts):
             client.meta.events.register("before-call", _sign)
             client.meta.events.register("after-call", _pass_on)
-        self._limit, self._renewing = threading.Semaphore(wanted.workers), threading.Lock()
+        self._limit, self._renewing = threading.Semaphore(connection.workers), threading.Lock()
 
     def renew(self, known: Clients) -> None:
         """Load the caller's own credentials again. `known` has the clients whose credentials have expired.
@@ -175,9 +175,9 @@ class MemberSessions:
         return self._entered(account, credentials, arn)
 
     def _entered(self, account: OrgAccount, credentials: Credentials, arn: str) -> tuple[Clients, Caller]:
-        found = ASSUMED.fullmatch(arn)
-        if found is None or found["account"] != account.id:
-            _wrong_account(account, found["account"] if found else "unknown")
+        match = ASSUMED.fullmatch(arn)
+        if match is None or match["account"] != account.id:
+            _wrong_account(account, match["account"] if match else "unknown")
         return self.clients_with(credentials), Caller(account.id, arn)
 
     def clients_with(self, credentials: Credentials) -> Clients:
@@ -210,11 +210,11 @@ class MemberSessions:
         `stop` ends the call that assumes the role; the Stop of all accounts ends the later calls that renew its
         credentials.
         """
-        wanted: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": session_name or SESSION_NAME}
+        request: AssumeRoleRequestTypeDef = {"RoleArn": role, "RoleSessionName": session_name or SESSION_NAME}
         if external_id is not None:
-            wanted["ExternalId"] = external_id
+            request["ExternalId"] = external_id
         if self._source_identity is not None:
-            wanted["SourceIdentity"] = self._source_identity
+            request["SourceIdentity"] = self._source_identity
         arn, ending = "", stop
 
         def renew() -> dict[str, str]:
@@ -222,16 +222,16 @@ class MemberSessions:
             ending.check()
             with self._own_credentials.remembering(), our_errors(), _signing(_Signer(source), ending):
                 try:
-                    answer = self._sts.assume_role(**wanted)
+                    answer = self._sts.assume_role(**request)
                 except ClientError as error:
                     raise refused_role(error, role) from None
                 arn = answer["AssumedRoleUser"]["Arn"]
-                made = answer["Credentials"]
+                keys = answer["Credentials"]
                 return {
-                    "access_key": made["AccessKeyId"],
-                    "secret_key": made["SecretAccessKey"],
-                    "token": made["SessionToken"],
-                    "expiry_time": made["Expiration"].isoformat(),
+                    "access_key": keys["AccessKeyId"],
+                    "secret_key": keys["SecretAccessKey"],
+                    "token": keys["SessionToken"],
+                    "expiry_time": keys["Expiration"].isoformat(),
                 }
 
         # Only this first call is retried here. A later renewal is attempted once, because the call that needs the
@@ -250,29 +250,29 @@ class MemberSessions:
 
         def ask() -> tuple[str, str]:
             with our_errors():
-                return identify(found)
+                return identify(clients)
 
         own = self._own_credentials.of_profile(profile)
         if isinstance(own, ProfileRole):
             return self._by_role_of_profile(account, own, entering)
-        found = self.clients_with(own)
+        clients = self.clients_with(own)
         owner, arn = read(ask, sleep=entering.sleep)
         if owner != account.id:
             _wrong_account(account, owner)
-        return found, Caller(account.id, arn)
+        return clients, Caller(account.id, arn)
 
     def _by_role_of_profile(self, account: OrgAccount, own: ProfileRole, entering: Stop) -> tuple[Clients, Caller]:
         try:
-            made = self._assumed(own.source, own.role, own.external_id, own.session_name, stop=entering)
+            credentials, arn = self._assumed(own.source, own.role, own.external_id, own.session_name, stop=entering)
         except Expired:
             self._own_credentials.forget_sources()
             raise
-        return self._entered(account, *made)
+        return self._entered(account, credentials, arn)
 
 
-def _wrong_account(account: OrgAccount, found: str) -> NoReturn:
+def _wrong_account(account: OrgAccount, owner: str) -> NoReturn:
     raise UsageFault(
-        f"the credentials for account {account.label} belong to account {found}",
+        f"the credentials for account {account.label} belong to account {owner}",
         "correct the role or profile of this account in the accounts file",
     )
 
@@ -316,11 +316,13 @@ def read_central_root_access(ask: Ask) -> CentralRootAccess:
     try:
         features = ask(lambda iam: iam.list_organizations_features().get("EnabledFeatures", []))
     except AwsFault as error:
-        for code, found in PLACES.items():
+        for code, state in PLACES.items():
             if code in str(error):
-                return found
+                return state
         raise
-    return CentralRootAccess(place=OrganizationPlace.ADMINISTRATOR, features=tuple(str(each) for each in features))
+    return CentralRootAccess(
+        place=OrganizationPlace.ADMINISTRATOR, features=tuple(str(feature) for feature in features)
+    )
 
 
 class Attempts(Protocol):
@@ -365,10 +367,10 @@ class MemberRootReader:
         return root_posture(account, summary, devices=devices, unread=tuple(unread))
 
     def _assume_root(self, account: str) -> Credentials:
-        found = self._sessions.own_clients().sts.assume_root(
+        keys = self._sessions.own_clients().sts.assume_root(
             TargetPrincipal=account, TaskPolicyArn={"arn": self._task}, DurationSeconds=SESSION
         )["Credentials"]
-        return Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"], method="assume-root")
+        return Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], method="assume-root")
 
 
 def _reason(error: MfaKitError) -> str:

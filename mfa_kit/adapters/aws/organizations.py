@@ -64,21 +64,21 @@ class OrganizationReader:
         Raise AccessDenied if the caller may not list the accounts, UsageFault if there is no such unit, and AwsFault if
         the caller's account is not in an organization.
         """
-        seen: set[str] = set()
+        listed_ids: set[str] = set()
         for row in self._all() if ou is None else self._below(ou):
             account = _account(row)
             # An account is listed twice if it is moved to another unit during the listing.
-            if account.id in seen:
+            if account.id in listed_ids:
                 continue
-            seen.add(account.id)
+            listed_ids.add(account.id)
             if with_tags:
                 account = replace(account, tags=tuple(f"{key}:{value}" for key, value in self._tags(account.id)))
             yield account
 
     def management_account(self) -> str:
         """Return the ID of the management account (organizations:DescribeOrganization)."""
-        found = self._read(lambda client: client.describe_organization()["Organization"])
-        return _checked_id(found.get("MasterAccountId"))
+        organization = self._read(lambda client: client.describe_organization()["Organization"])
+        return _checked_id(organization.get("MasterAccountId"))
 
     def _all(self) -> Iterator["AccountTypeDef"]:
         for page in self._pages(lambda client, start: client.list_accounts(MaxResults=PAGE, **start)):
@@ -86,13 +86,13 @@ class OrganizationReader:
 
     def _below(self, ou: str) -> Iterator["AccountTypeDef"]:
         """Yield the accounts directly in a unit, then those of each unit below it."""
-        left, seen = [ou], {ou}
-        while left:
-            parent = left.pop(0)
+        pending_units, known_units = [ou], {ou}
+        while pending_units:
+            parent = pending_units.pop(0)
             yield from self._directly_in(parent)
-            below = [unit for unit in self._units(parent) if unit not in seen]
-            seen.update(below)
-            left += below
+            below = [unit for unit in self._units(parent) if unit not in known_units]
+            known_units.update(below)
+            pending_units += below
 
     def _directly_in(self, parent: str) -> Iterator["AccountTypeDef"]:
         for page in self._pages(
@@ -122,7 +122,7 @@ class OrganizationReader:
         is listed, or None. Raise AwsFault if a page token repeats.
         """
         start: OrganizationsPage = {}
-        seen: set[str] = set()
+        used_tokens: set[str] = set()
         while True:
             page = self._read(_call_from(call, start), ou=ou)
             yield page
@@ -130,11 +130,11 @@ class OrganizationReader:
             token = head.get("NextToken")
             if not token:
                 return
-            if token in seen:
+            if token in used_tokens:
                 raise AwsFault(
                     "Organizations returned the same page token twice", "try again; report it if it happens again"
                 )
-            seen.add(token)
+            used_tokens.add(token)
             start = {"NextToken": token}
 
     def _read(self, call: Callable[["OrganizationsClient"], T], *, ou: str | None = None) -> T:
@@ -191,12 +191,12 @@ def _account(row: "AccountTypeDef") -> OrgAccount:
     )
 
 
-def _checked_id(found: str | None) -> str:
-    if found is None or not ACCOUNT_ID.fullmatch(found):
+def _checked_id(account_id: str | None) -> str:
+    if account_id is None or not ACCOUNT_ID.fullmatch(account_id):
         raise AwsFault("Organizations returned an invalid account ID", "check --endpoint-url")
-    return found
+    return account_id
 
 
-def _state(found: str | None) -> AccountState:
+def _state(name: str | None) -> AccountState:
     """Return the account state with this name, or UNKNOWN if there is no such state."""
-    return AccountState(found) if found in set(AccountState) else AccountState.UNKNOWN
+    return AccountState(name) if name in set(AccountState) else AccountState.UNKNOWN

@@ -43,9 +43,9 @@ class OwnCredentials:
     another. `clock` returns a monotonic time in seconds.
     """
 
-    def __init__(self, wanted: Connection, *, clock: Callable[[], float] = time.monotonic) -> None:
-        ask = partial(self._ask, wanted.ask_code) if wanted.ask_code else None
-        self._wanted, self._clock = replace(wanted, ask_code=ask), clock
+    def __init__(self, connection: Connection, *, clock: Callable[[], float] = time.monotonic) -> None:
+        ask = partial(self._ask, connection.ask_code) if connection.ask_code else None
+        self._wanted, self._clock = replace(connection, ask_code=ask), clock
         self._lock, self._asked = threading.RLock(), threading.local()
         self._refused: dict[str, tuple[float, MfaKitError]] = {}
         self._sources: dict[tuple[str, str], Credentials] = {}
@@ -63,15 +63,15 @@ class OwnCredentials:
         asked for.
         """
         with self._lock, self.remembering(), our_errors():
-            found = profile_settings(profile)
-            if found.keys() >= ROLE_WITH_MFA:
-                source = self._source(found["source_profile"], found["mfa_serial"])
+            settings = profile_settings(profile)
+            if settings.keys() >= ROLE_WITH_MFA:
+                source = self._source(settings["source_profile"], settings["mfa_serial"])
                 if source is not None:
                     return ProfileRole(
                         source=source,
-                        role=found["role_arn"],
-                        external_id=found.get("external_id"),
-                        session_name=found.get("role_session_name"),
+                        role=settings["role_arn"],
+                        external_id=settings.get("external_id"),
+                        session_name=settings.get("role_session_name"),
                     )
             credentials = open_session(replace(self._wanted, profile=profile, stored=False)).get_credentials()
             if credentials is None:
@@ -99,10 +99,10 @@ class OwnCredentials:
         known = self._sources.get((profile, serial))
         if known is None and "role_arn" not in profile_settings(profile):
             session = open_session(replace(self._wanted, profile=profile, mfa_serial=serial, stored=False))
-            found = session.get_credentials()
+            credentials = session.get_credentials()
             # boto3 sets `method` to `explicit` only for the session with MFA that `open_session` made.
-            if found is not None and found.method == "explicit":
-                known = self._sources[profile, serial] = found
+            if credentials is not None and credentials.method == "explicit":
+                known = self._sources[profile, serial] = credentials
         return known
 
     @contextmanager

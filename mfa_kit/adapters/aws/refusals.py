@@ -197,27 +197,27 @@ def refused_role(error: ClientError, role: str) -> MfaKitError:
 
     If AWS denies access without a cause, the hint lists the possible causes.
     """
-    found = _answered(error)
-    if not isinstance(found, AccessDenied):
-        return found
-    said = str(error)
+    refusal = _answered(error)
+    if not isinstance(refusal, AccessDenied):
+        return refusal
+    message = str(error)
     if is_wrong_code(error):
-        hint = found.hint
-    elif any(words in said for words in BY_POLICY):
+        hint = refusal.hint
+    elif any(words in message for words in BY_POLICY):
         hint = "an administrator of the organization must change that policy"
     else:
         hint = CAUSES
-    return AccessDenied(f"the role {role} cannot be assumed: {found}", hint)
+    return AccessDenied(f"the role {role} cannot be assumed: {refusal}", hint)
 
 
 def _refused(error: ClientError) -> MfaKitError:
     """Convert an error response to one of mfa-kit's errors."""
-    found = _answered(error)
-    if error.operation_name == "AssumeRole" and not isinstance(found, Throttled | Unclear):
+    refusal = _answered(error)
+    if error.operation_name == "AssumeRole" and not isinstance(refusal, Throttled | Unclear):
         # botocore made this call to get credentials for another request, which it then did not send. So the credentials
         # are at fault, as if they had expired.
-        return Expired(str(found), found.hint)
-    return found
+        return Expired(str(refusal), refusal.hint)
+    return refusal
 
 
 def _answered(error: ClientError) -> MfaKitError:
@@ -245,7 +245,7 @@ def _kind_and_hint(code: str, message: str, *, status: int) -> tuple[type[MfaKit
 
 def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
     """Return the hint for a refusal that may be due to missing MFA or a wrong code, or "" for any other refusal."""
-    if kind is AccessDenied and any(said in message for said in WITHOUT_MFA):
+    if kind is AccessDenied and any(phrase in message for phrase in WITHOUT_MFA):
         return WITH_MFA
     if WRONG_CODE in message:
         return (
@@ -257,7 +257,7 @@ def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
 
 def _unusable(error: BotoCoreError) -> MfaKitError:
     """Return the UsageFault or AwsFault for an error that botocore raised before it sent a request."""
-    said = str(error).rstrip(". ")
+    message = str(error).rstrip(". ")
     if isinstance(error, InvalidRegionError):
-        return UsageFault(said, "give a region such as us-east-1: --region, or the setting region of the profile")
-    return AwsFault(said, "check the profile and the credentials: aws sts get-caller-identity")
+        return UsageFault(message, "give a region such as us-east-1: --region, or the setting region of the profile")
+    return AwsFault(message, "check the profile and the credentials: aws sts get-caller-identity")

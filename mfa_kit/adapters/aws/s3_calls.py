@@ -132,10 +132,10 @@ class S3Calls:
 
     def get(self, url: S3Url, *, most: int, version: str | None = None) -> Found:
         """Read at most `most` octets of an object, or of one version of it. Raise Absent if it does not exist."""
-        wanted = {"VersionId": version} if version else {}
+        arguments = {"VersionId": version} if version else {}
 
         def attempt() -> Found:
-            answer = self.client.get_object(Bucket=url.bucket, Key=url.key, **wanted)
+            answer = self.client.get_object(Bucket=url.bucket, Key=url.key, **arguments)
             body = answer["Body"]
             try:
                 # botocore compares the checksum only if the whole content is read.
@@ -208,16 +208,16 @@ class S3Calls:
         `tokens` names the arguments that continue the list, and for each the member of the previous page that has its
         value. Raise AwsFault if a page that is not the last one has no new tokens, or after MOST_PAGES pages.
         """
-        seen: list[dict[str, str]] = [{}]
+        used_tokens: list[dict[str, str]] = [{}]
         while True:
-            page = self.ask(operation, Bucket=url.bucket, Prefix=url.key, **seen[-1])
+            page = self.ask(operation, Bucket=url.bucket, Prefix=url.key, **used_tokens[-1])
             yield page
             if not page.get("IsTruncated"):
                 return
             token = {name: page[member] for name, member in tokens.items() if page.get(member)}
-            if token in seen or len(seen) == MOST_PAGES:
+            if token in used_tokens or len(used_tokens) == MOST_PAGES:
                 raise AwsFault("S3 returned a list that does not end", "check backup-endpoint-url, and try again")
-            seen.append(token)
+            used_tokens.append(token)
 
 
 def _attempt(act: Callable[[], T]) -> T:
@@ -226,8 +226,8 @@ def _attempt(act: Callable[[], T]) -> T:
         try:
             return act()
         except ClientError as error:
-            if found := _meaning(error):
-                raise found from None
+            if fault := _meaning(error):
+                raise fault from None
             raise
         except (FlexibleChecksumError, IncompleteReadError) as error:
             raise Damaged(f"S3's response is damaged ({type(error).__name__})", "try again") from None

@@ -55,10 +55,10 @@ class S3Folder:
         above = len(self._url.parts)
         below = S3Url(self._url.bucket, f"{self._url.key}/" if self._url.key else "")
         try:
-            found = {_original(each) for each in self._calls.keys(below)}
+            urls = {_original(url) for url in self._calls.keys(below)}
         except NoBucket as absent:
             raise UsageFault(f"there is no bucket {self._url.bucket}", absent.hint) from None
-        for url in sorted(found, key=lambda each: each.parts):
+        for url in sorted(urls, key=lambda url: url.parts):
             if len(url.parts) == above + DEPTH and all(url.parts):
                 yield url
 
@@ -96,7 +96,7 @@ class S3File:
             return self._is_listed()
 
     def _is_listed(self) -> bool:
-        return any(_original(each) == self._url for each in self._calls.keys(self._url))
+        return any(_original(url) == self._url for url in self._calls.keys(self._url))
 
     def read(self, most: int) -> bytes:
         """Return at most `most` octets of the content. If a killed process left only a copy, read that copy."""
@@ -138,8 +138,8 @@ class S3File:
                 self._delete_all(copy)
                 raise
             self._create(self._url, new)
-            for each in (copy, *stale):
-                self._delete_all(each)
+            for url in (copy, *stale):
+                self._delete_all(url)
         return opens
 
     def discard(self) -> None:
@@ -170,17 +170,17 @@ class S3File:
         try:
             version = self._calls.put(url, sealed)
         except Taken:
-            found = self._calls.get(url, most=most)
-            if found.content == sealed:
-                return found
+            stored_object = self._calls.get(url, most=most)
+            if stored_object.content == sealed:
+                return stored_object
             raise IntegrityFault(
                 f"{url} already exists", "choose another name, because backups are never overwritten"
             ) from None
         with suppress(Damaged):
-            found = self._calls.get(url, most=most, version=version)
-            if found.content == sealed:
-                return found
-        self._delete_each([each for each in self._calls.versions(url) if each.url == url])
+            stored_object = self._calls.get(url, most=most, version=version)
+            if stored_object.content == sealed:
+                return stored_object
+        self._delete_each([object_version for object_version in self._calls.versions(url) if object_version.url == url])
         raise IntegrityFault(f"{url} does not contain what was written to it", "repeat the command")
 
     def _copies(self) -> list[S3Url]:
@@ -220,8 +220,8 @@ class S3File:
             except Taken:
                 raise changed from None
             return
-        versions = [each for each in self._calls.versions(self._url) if each.url == self._url]
-        if not any(each.latest and each.id == old.version for each in versions):
+        versions = [version for version in self._calls.versions(self._url) if version.url == self._url]
+        if not any(version.latest and version.id == old.version for version in versions):
             raise changed
         self._delete_each(versions)
 
@@ -230,13 +230,13 @@ class S3File:
 
         Return whether at least one of them was a version and not a delete marker.
         """
-        versions = [each for each in self._calls.versions(url) if url in {each.url, _original(each.url)}]
+        versions = [version for version in self._calls.versions(url) if url in {version.url, _original(version.url)}]
         self._delete_each(versions)
-        return any(not each.marker for each in versions)
+        return any(not version.marker for version in versions)
 
     def _delete_each(self, versions: list[ObjectVersion]) -> None:
         """Delete versions. The current version is deleted last, so that no older version becomes current."""
-        for version in sorted(versions, key=lambda each: each.latest):
+        for version in sorted(versions, key=lambda version: version.latest):
             self._delete_version(version)
 
     def _delete_version(self, version: ObjectVersion) -> None:
@@ -267,23 +267,23 @@ class S3File:
         """Return the mode and the end of a version's lock, or None and "" if there is no lock or it cannot be read."""
         where = {"Bucket": version.url.bucket, "Key": version.url.key, "VersionId": version.id}
         with suppress(MfaKitError), our_errors():
-            found = self._calls.ask("head_object", **where)
-            if mode := found.get("ObjectLockMode"):
-                return mode, f"{found['ObjectLockRetainUntilDate'].astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            response = self._calls.ask("head_object", **where)
+            if mode := response.get("ObjectLockMode"):
+                return mode, f"{response['ObjectLockRetainUntilDate'].astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         return None, ""
 
     @contextmanager
-    def _faults(self, what: str) -> Iterator[None]:
+    def _faults(self, participle: str) -> Iterator[None]:
         """Convert all errors of mfa-kit in the `with` block to IntegrityFault, as for local backups.
 
-        The message says that the object cannot be `what`, such as "read".
+        The message says that the object cannot be `participle`, such as "read".
         """
         try:
             yield
         except IntegrityFault:
             raise
         except MfaKitError as error:
-            raise IntegrityFault(f"{self._url} cannot be {what}: {error}", error.hint) from None
+            raise IntegrityFault(f"{self._url} cannot be {participle}: {error}", error.hint) from None
 
 
 class S3Stores:

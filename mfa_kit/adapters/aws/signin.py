@@ -73,8 +73,8 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
     opener = urllib.request.build_opener(_NoRedirect, _BoundedHttp, _BoundedHttps, *direct)
     try:
         with opener.open(f"{endpoint}?{query.reveal()}", timeout=SECONDS) as answer:
-            said = read_json(answer.read(LONGEST))
-        return Secret(str(said["SigninToken"]))
+            reply = read_json(answer.read(LONGEST))
+        return Secret(str(reply["SigninToken"]))
     except urllib.error.HTTPError as error:
         error.close()
         why = f"HTTP {error.code}"

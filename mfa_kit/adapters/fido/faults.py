@@ -157,8 +157,8 @@ def _refused(error: Exception) -> DeviceFault:
         return DeviceFault("the key was not touched", "repeat the command and touch the key when it blinks")
     if code in SAYINGS:
         return DeviceFault(*SAYINGS[code])
-    what = short_reason(error if code is not None else getattr(error, "cause", None) or error)
-    return DeviceFault(f"the key rejected the command: {what}", "to see what it supports: mfa-kit key info")
+    reason = short_reason(error if code is not None else getattr(error, "cause", None) or error)
+    return DeviceFault(f"the key rejected the command: {reason}", "to see what it supports: mfa-kit key info")
 
 
 def shortened(text: object) -> str:

@@ -15,15 +15,15 @@ SYSFS = Path("/sys/class/hidraw")
 
 def device_nodes() -> list[str]:
     """Return the device nodes of FIDO keys on USB."""
-    found = []
+    nodes = []
     for report in sorted(SYSFS.glob("*/device/report_descriptor")):
         node = f"/dev/{report.parts[-3]}"
         try:
             parse_report_descriptor(report.read_bytes())
         except (ValueError, struct.error, OSError):  # not a FIDO key, or a malformed descriptor
             continue
-        found.append(node)
-    return found
+        nodes.append(node)
+    return nodes
 
 
 def barred_nodes() -> list[str]:

@@ -82,17 +82,17 @@ class _Person(UserInteraction):
 
 @contextmanager
 def open_key(
-    wanted: str | None, *, tell: Callable[[str], None], relying_party: str | None = None
+    key_name: str | None, *, tell: Callable[[str], None], relying_party: str | None = None
 ) -> Iterator["FidoKey"]:
     """Open a key, yield it, and close it at the end.
 
-    `wanted` is the path or serial number of the key; None means the only key that is plugged in. `tell` shows the user
-    an instruction, such as to touch the key. Registrations are for the domain `relying_party`, or for a random domain
-    if `relying_party` is None. Raise DeviceFault if the key cannot be opened.
+    `key_name` is the path or serial number of the key; None means the only key that is plugged in. `tell` shows the
+    user an instruction, such as to touch the key. Registrations are for the domain `relying_party`, or for a random
+    domain if `relying_party` is None. Raise DeviceFault if the key cannot be opened.
     """
-    found = links.find_key(wanted)
+    key = links.find_key(key_name)
     with key_faults():
-        device = links.open_device(found)
+        device = links.open_device(key)
     try:
         yield FidoKey(device, tell=tell, relying_party=relying_party)
     finally:
@@ -119,16 +119,16 @@ class FidoKey:
             if not self._device.capabilities & CAPABILITY.CBOR:
                 return KeyInfo(plugged=self._device.place, versions=u2f, firmware=self._device.version)
             ctap = Ctap2(self._device)
-            said = _info(self._device.place, ctap.info, u2f=u2f, device_version=self._device.version)
-            if not said.pin_set:
-                return said
+            key_info = _info(self._device.place, ctap.info, u2f=u2f, device_version=self._device.version)
+            if not key_info.pin_set:
+                return key_info
             try:
-                left, replug = ClientPin(ctap).get_pin_retries()
+                tries, replug = ClientPin(ctap).get_pin_retries()
             except (CtapError, ValueError):
                 # The key omits its PIN protocols, or does not report the remaining tries.
-                return said
-            self._pin_tries = int(left)
-            return replace(said, pin_retries=self._pin_tries, replug=bool(replug))
+                return key_info
+            self._pin_tries = int(tries)
+            return replace(key_info, pin_retries=self._pin_tries, replug=bool(replug))
 
     def residents(self, pin: Pin) -> tuple[int, int]:
         """Return how many resident credentials the key has, and how many more it can store.
@@ -208,7 +208,7 @@ class FidoKey:
             PublicKeyCredentialUserEntity(
                 id=secrets.token_bytes(16), name="mfa-kit check", display_name="mfa-kit check"
             ),
-            credentials=[AttestedCredentialData(each) for each in known],
+            credentials=[AttestedCredentialData(credential) for credential in known],
             resident_key_requirement=ResidentKeyRequirement.DISCOURAGED,
             user_verification=_requirement(verify=verify),
         )
@@ -302,8 +302,8 @@ class FidoKey:
                 self._tell(f"touch your key now ({links.TOUCH:.0f} s)")
 
         def tick() -> None:
-            left = links.TOUCH - (time.monotonic() - began)
-            while marks and left <= marks[0]:
+            seconds = links.TOUCH - (time.monotonic() - began)
+            while marks and seconds <= marks[0]:
                 self._tell(f"touch your key now ({marks.pop(0)} s left)")
 
         self._device.finger, self._device.deadline.tick = asked, tick
@@ -336,37 +336,37 @@ class FidoKey:
             if code not in {CtapError.ERR.PIN_INVALID, CtapError.ERR.PIN_AUTH_BLOCKED}:
                 self._check_tries(error)
                 raise
-            left, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
+            tries, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
             if code == CtapError.ERR.PIN_AUTH_BLOCKED:
                 # The PIN was wrong for the third time in a row, or the key accepted no PIN because it had to be
                 # unplugged first. Older keys report the same error in both cases.
-                raise _after_wrong_pin(SAYINGS[code][0], left, SAYINGS[code][1]) from None
+                raise _after_wrong_pin(SAYINGS[code][0], tries, SAYINGS[code][1]) from None
             hint = "unplug the key and plug it in again before the next try" if replug else "repeat the command"
-            raise _after_wrong_pin("the PIN is wrong", left, hint) from None
+            raise _after_wrong_pin("the PIN is wrong", tries, hint) from None
 
     def _check_tries(self, error: Exception) -> None:
         """Raise DeviceFault if the key counted a wrong PIN although it reported another error."""
         if self._pin_tries is None or ctap_status(error) in UNTOUCHED:
             return
         try:
-            left, _ = ClientPin(Ctap2(self._device)).get_pin_retries()
+            tries, _ = ClientPin(Ctap2(self._device)).get_pin_retries()
         except (CtapError, DeviceFault, *GARBLED):
             return
-        before, self._pin_tries = self._pin_tries, int(left)
-        if left < before:
+        before, self._pin_tries = self._pin_tries, int(tries)
+        if tries < before:
             reported = f" (it reported: {short_reason(error)})"
             raise _after_wrong_pin(
-                "the key counted a wrong PIN", left, "repeat the command with the right PIN", reported
+                "the key counted a wrong PIN", tries, "repeat the command with the right PIN", reported
             ) from None
 
 
-def _after_wrong_pin(what: str, left: int, hint: str, reported: str = "") -> DeviceFault:
-    """Return the error for a wrong PIN. `left` tries are left, and `hint` says what to do if that is more than one."""
-    if left == 0:
-        return DeviceFault(f"{what}; {PIN_LOCKED[0]}", PIN_LOCKED[1])
-    if left == 1:
+def _after_wrong_pin(problem: str, tries: int, hint: str, reported: str = "") -> DeviceFault:
+    """Return the error for a wrong PIN. `tries` are left, and `hint` says what to do if that is more than one."""
+    if tries == 0:
+        return DeviceFault(f"{problem}; {PIN_LOCKED[0]}", PIN_LOCKED[1])
+    if tries == 1:
         hint = f"look the PIN up first: one more wrong PIN locks the key, and only a reset unlocks it; {RESET_COST}"
-    return DeviceFault(f"{what}; {count_of(left, 'try is', 'tries are')} left{reported}", hint)
+    return DeviceFault(f"{problem}; {count_of(tries, 'try is', 'tries are')} left{reported}", hint)
 
 
 def throw_away_party() -> str:
@@ -395,7 +395,7 @@ def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version
         transports=all_shortened(info.transports),
         options={shortened(name): bool(value) for name, value in info.options.items()},
         extensions=all_shortened(info.extensions),
-        algorithms=tuple(int(each["alg"]) for each in info.algorithms),
+        algorithms=tuple(int(algorithm["alg"]) for algorithm in info.algorithms),
         certifications={shortened(name): int(value) for name, value in info.certifications.items()},
         min_pin_length=int(info.min_pin_length),
         force_pin_change=bool(info.force_pin_change),

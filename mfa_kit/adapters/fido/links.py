@@ -280,22 +280,22 @@ def _wants_finger_u2f(request: bytes) -> bool:
     return request[1:2] == b"\x01" or (request[1:2] == b"\x02" and request[2:3] != b"\x07")
 
 
-def find_keys(wanted: str | None = None) -> tuple[list[PluggedKey], list[DeviceFault]]:
+def find_keys(reader_name: str | None = None) -> tuple[list[PluggedKey], list[DeviceFault]]:
     """Return the keys that can be opened, and a fault for each key that cannot be opened.
 
-    A key that appears on USB and in a reader is listed once, on USB. If `wanted` is the name of a reader, no other
+    A key that appears on USB and in a reader is listed once, on USB. If `reader_name` names a reader, no other
     reader is opened. Otherwise a card that another program has open is not opened, because selecting an applet ends the
     other program's session.
     """
-    found, wrong = _found(wanted)
-    return [each.place for each in found], [*wrong, *map(barred_fault, hidraw.barred_nodes())]
+    keys, wrong = _found(reader_name)
+    return [key.place for key in keys], [*wrong, *map(barred_fault, hidraw.barred_nodes())]
 
 
 def is_removed(key: PluggedKey) -> bool:
     """Return whether a key that was found is no longer plugged in. No request is sent to it."""
     if key.link is Link.PCSC:
         return any(ask_readers(lambda: [is_empty(key.where)]))
-    return key.where not in [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
+    return key.where not in [str(descriptor.path) for descriptor in hid.list_descriptors()]  # type: ignore[no-untyped-call]
 
 
 def attached_names() -> list[str]:
@@ -304,7 +304,7 @@ def attached_names() -> list[str]:
     The result changes when a key is plugged in or removed, even if this user cannot open the key. No request is sent to
     a card.
     """
-    usb = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
+    usb = [str(descriptor.path) for descriptor in hid.list_descriptors()]  # type: ignore[no-untyped-call]
     return [*usb, *hidraw.barred_nodes(), *(_free_readers() if CARD_ERRORS else [])]
 
 
@@ -333,14 +333,14 @@ class FoundKey:
     open: Callable[[Deadline], CtapDevice]
 
 
-def _found(wanted: str | None) -> tuple[list[FoundKey], list[DeviceFault]]:
-    usb = [_on_usb(each) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
+def _found(reader_name: str | None) -> tuple[list[FoundKey], list[DeviceFault]]:
+    usb = [_on_usb(descriptor) for descriptor in hid.list_descriptors()]  # type: ignore[no-untyped-call]
     # A key on USB may also appear as a reader whose name begins with the key's product name. So one such reader is
     # skipped for each key on USB.
-    names = [each.place.product for each in usb if each.place.product]
+    names = [key.place.product for key in usb if key.place.product]
     cards, wrong = [], []
     readers = _readers()
-    named = [reader for reader in readers if str(reader) == wanted]
+    named = [reader for reader in readers if str(reader) == reader_name]
     busy = ask_readers(readers_in_use) if readers and not named else []
     for reader in named or readers:
         own = next(filter(str(reader).startswith, names), None)
@@ -355,7 +355,7 @@ def _found(wanted: str | None) -> tuple[list[FoundKey], list[DeviceFault]]:
                 cards.append(FoundKey(PluggedKey(where=str(reader), link=Link.PCSC), partial(_open_reader, reader)))
         except DeviceFault as fault:
             wrong.append(DeviceFault(f"{reader}: {fault}", fault.hint))
-    return sorted(usb, key=lambda each: each.place.where) + cards, wrong
+    return sorted(usb, key=lambda key: key.place.where) + cards, wrong
 
 
 def _in_use(reader: str) -> DeviceFault:
@@ -377,7 +377,7 @@ def _on_usb(descriptor: HidDescriptor) -> FoundKey:
 
 def _readers() -> list[CardReader]:
     # pyscard cannot open readers whose names have non-ASCII characters.
-    return [each for each in ask_readers(System.readers) if str(each).isascii()] if CARD_ERRORS else []
+    return [reader for reader in ask_readers(System.readers) if str(reader).isascii()] if CARD_ERRORS else []
 
 
 def _speaks_fido(reader: CardReader) -> bool:
@@ -397,27 +397,27 @@ def _speaks_fido(reader: CardReader) -> bool:
     return True
 
 
-def find_key(wanted: str | None) -> FoundKey:
-    """Return the key with the path or serial number `wanted`. None means the only key that is plugged in.
+def find_key(key_name: str | None) -> FoundKey:
+    """Return the key with this path or serial number. None means the only key that is plugged in.
 
     Raise DeviceFault if no key or several keys match. Two keys may have the same serial number.
     """
-    keys, wrong = _found(wanted)
-    found = [each for each in keys if wanted in (None, each.place.where, each.place.serial)]
-    if not found:
-        raise wrong[0] if wrong else _nothing(wanted)
-    if len(found) > 1:
-        places = ", ".join(each.place.where for each in found)
+    keys, wrong = _found(key_name)
+    matches = [key for key in keys if key_name in (None, key.place.where, key.place.serial)]
+    if not matches:
+        raise wrong[0] if wrong else _nothing(key_name)
+    if len(matches) > 1:
+        places = ", ".join(key.place.where for key in matches)
         raise DeviceFault(
-            f"there are {len(found)} keys: {places}", "leave only one plugged in, or select one with --key"
+            f"there are {len(matches)} keys: {places}", "leave only one plugged in, or select one with --key"
         )
-    return found[0]
+    return matches[0]
 
 
-def open_device(found: FoundKey) -> BoundedDevice:
+def open_device(key: FoundKey) -> BoundedDevice:
     """Open a key. Raise DeviceFault if it does not respond, and the libraries' own errors for other failures."""
     deadline = Deadline()
-    return BoundedDevice(found.place, found.open(deadline), deadline)
+    return BoundedDevice(key.place, key.open(deadline), deadline)
 
 
 def _open_usb(descriptor: HidDescriptor, deadline: Deadline) -> CtapDevice:
@@ -451,11 +451,11 @@ def barred_fault(node: str) -> DeviceFault:
     )
 
 
-def _nothing(wanted: str | None) -> DeviceFault:
-    if wanted in (hidden := hidraw.barred_nodes()):
-        return barred_fault(wanted)
-    if wanted:
-        return DeviceFault(f"there is no FIDO key {wanted}", "to see which keys are plugged in: mfa-kit key list")
+def _nothing(key_name: str | None) -> DeviceFault:
+    if key_name in (hidden := hidraw.barred_nodes()):
+        return barred_fault(key_name)
+    if key_name:
+        return DeviceFault(f"there is no FIDO key {key_name}", "to see which keys are plugged in: mfa-kit key list")
     if hidden:
         return barred_fault(", ".join(hidden))
     return DeviceFault(
@@ -478,12 +478,12 @@ def find_same_device(reader: str) -> str | None:
 
     Return None if there is no such key, or if several keys match.
     """
-    found, _ = find_keys(reader)
-    if any(each.link is Link.PCSC and each.where == reader for each in found):
+    keys, _ = find_keys(reader)
+    if any(key.link is Link.PCSC and key.where == reader for key in keys):
         return reader
-    here = _address_of_reader(reader)
-    places = [each.where for each in found if each.link is Link.HID and hidraw.address_of_node(each.where) == here]
-    return places[0] if here and len(places) == 1 else None
+    address = _address_of_reader(reader)
+    places = [key.where for key in keys if key.link is Link.HID and hidraw.address_of_node(key.where) == address]
+    return places[0] if address and len(places) == 1 else None
 
 
 def _address_of_reader(reader: str) -> tuple[int, int] | None:
@@ -508,8 +508,8 @@ def _channel(reader: str) -> list[int]:
         )
         if status != scard.SCARD_S_SUCCESS:
             return []
-        _, said = scard.SCardGetAttrib(card, scard.SCARD_ATTR_CHANNEL_ID)
+        _, channel = scard.SCardGetAttrib(card, scard.SCARD_ATTR_CHANNEL_ID)
         scard.SCardDisconnect(card, scard.SCARD_LEAVE_CARD)
-        return list(said)
+        return list(channel)
     finally:
         scard.SCardReleaseContext(context)

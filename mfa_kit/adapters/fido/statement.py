@@ -78,7 +78,7 @@ def _judged(registration: Registration, attestation: AttestationObject, client_d
     return replace(
         registration,
         statement=StatementKind.CHAIN,
-        chain=tuple(bytes(each) for each in result.trust_path),
+        chain=tuple(bytes(certificate) for certificate in result.trust_path),
         names_model=_extension(own, AAGUID_EXTENSION) is not None,
         firmware=_attested_firmware(own),
         remark=None if own.serial_number > 0 else "its certificate has the serial number 0, which RFC 5280 forbids",
@@ -91,10 +91,10 @@ def _flawed(registration: Registration, flaw: str) -> Registration:
 
 def _extension(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bytes | None:
     try:
-        found = certificate.extensions.get_extension_for_oid(oid).value
+        extension = certificate.extensions.get_extension_for_oid(oid).value
     except x509.ExtensionNotFound:
         return None
-    return found.value if isinstance(found, x509.UnrecognizedExtension) else None
+    return extension.value if isinstance(extension, x509.UnrecognizedExtension) else None
 
 
 def _attested_firmware(certificate: x509.Certificate) -> Version | None:

@@ -26,16 +26,18 @@ def read_accounts_file(path: Path, *, parse_yaml: ParseYaml) -> Sequence[OrgAcco
     """
     try:
         document, locate = _parse(_text(path), parse_yaml, only_json=path.suffix.lower() == ".json")
-        found = parse_accounts(document, locate=locate)
+        parsed_accounts = parse_accounts(document, locate=locate)
     except UsageFault as wrong:
         raise UsageFault(f"{path}: {wrong}", wrong.hint) from None
-    if found.faults:
-        them = "it" if len(found.faults) == 1 else "them"
-        error = UsageFault(f"{path} has {count_of(len(found.faults), 'error')}", f"correct {them}, and try again")
-        for fault in found.faults:
+    if parsed_accounts.faults:
+        them = "it" if len(parsed_accounts.faults) == 1 else "them"
+        error = UsageFault(
+            f"{path} has {count_of(len(parsed_accounts.faults), 'error')}", f"correct {them}, and try again"
+        )
+        for fault in parsed_accounts.faults:
             error.add_note(str(fault))
         raise error
-    return found.accounts
+    return parsed_accounts.accounts
 
 
 def _text(path: Path) -> str:

@@ -44,7 +44,7 @@ def count_recipients(sealed: bytes) -> int:
     """
     header = without_armor(Secret(sealed)).reveal().partition(b"\n---")[0]
     types = [line.split(b" ")[1] for line in header.split(b"\n") if line.startswith(b"-> ")]
-    return sum(not each.endswith(b"-grease") for each in types)
+    return sum(not stanza_type.endswith(b"-grease") for stanza_type in types)
 
 
 @contextmanager

@@ -99,7 +99,7 @@ class AgeFiles:
 
     def recipients(self) -> list[str]:
         """Return the public keys to which new backups are encrypted."""
-        return [each.text for each in self._to]
+        return [recipient.text for recipient in self._to]
 
     def find(self, entry: Entry) -> str | None:
         """Return the path of the backup that a journal entry's run wrote.
@@ -236,7 +236,7 @@ def sha256_of(content: bytes) -> str:
 
 
 def _encrypted(picture: Png, to: Sequence[Recipient]) -> bytes:
-    return encrypt(picture, [each.key for each in to])
+    return encrypt(picture, [recipient.key for recipient in to])
 
 
 def _opens(path: Place, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:
@@ -245,10 +245,10 @@ def _opens(path: Place, sealed: bytes, keys: Secret[list[Identity]], picture: Pn
     Raise IntegrityFault if the decrypted content is not `picture`.
     """
     try:
-        found = _decrypted(path, sealed, keys)
+        content = _decrypted(path, sealed, keys)
     except OthersSeal:
         return False
-    if found != picture:
+    if content != picture:
         raise IntegrityFault(f"{path} does not contain what was written to it", "check the disk")
     return True
 
@@ -304,16 +304,16 @@ class BackupOpener:
         the place of another backup.
         """
         (picture, sealed), named = self._decrypt(file), backup_at(file)
-        found = read_device(picture)
+        device = read_device(picture)
         return Opened(
             file=file,
             picture=picture,
-            created=found.created,
-            label=found.label,
+            created=device.created,
+            label=device.label,
             named=named,
             sha256=sha256_of(sealed),
-            unchecked=self._check_path(file, named, found.label),
-            notes=found.notes,
+            unchecked=self._check_path(file, named, device.label),
+            notes=device.notes,
         )
 
     def created(self, file: Place) -> Created:

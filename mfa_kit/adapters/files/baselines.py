@@ -25,14 +25,14 @@ def read_baseline(file: Path, rules: Container[str]) -> list[Acceptance]:
     try:
         if file.stat().st_size > LARGEST:
             raise UsageFault(f"{file} is too large for a baseline", FORM)
-        found = tomllib.loads(file.read_text("utf-8-sig"))
+        document = tomllib.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a baseline: --baseline FILE") from None
     except (ValueError, RecursionError) as error:
         raise UsageFault(f"{file} is not TOML: {error}", FORM) from None
-    entries = found.pop("accepted", [])
-    if found or not isinstance(entries, list):
-        name = next(iter(found), "accepted")
+    entries = document.pop("accepted", [])
+    if document or not isinstance(entries, list):
+        name = next(iter(document), "accepted")
         raise UsageFault(f"{file} has {name!r}, which is not a list of tables [[accepted]]", FORM)
     wrong = [f"entry {number}: {why}" for number, row in enumerate(entries, 1) for why in _faults(row, rules)]
     if wrong:

@@ -79,10 +79,10 @@ def _identities(
     if locked:
         text = _unlocked(file, text, ask, retry, unlock_ssh)
     with without_stderr(), contain_panics(unusable):
-        found = _parse_identities(file, text, plugins, unlock_ssh)
-    if not found:
+        identities = _parse_identities(file, text, plugins, unlock_ssh)
+    if not identities:
         raise unusable
-    return found
+    return identities
 
 
 def _parse_identities(
@@ -138,17 +138,17 @@ def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[
                 raise
 
 
-def _check_work(file: Path, whole: Secret[bytes]) -> None:
+def _check_work(file: Path, sealed: Secret[bytes]) -> None:
     """Raise UsageFault if trying a passphrase on this file would take gigabytes of memory, or hours."""
-    found = SCRYPT.search(without_armor(whole).reveal()[:LONGEST_HEADER])
-    if found and (len(found[1]) > 2 or int(found[1]) > MOST_WORK):  # noqa: PLR2004 - digits
+    match = SCRYPT.search(without_armor(sealed).reveal()[:LONGEST_HEADER])
+    if match and (len(match[1]) > 2 or int(match[1]) > MOST_WORK):  # noqa: PLR2004 - digits
         raise UsageFault(
             f"the passphrase of {file} has a scrypt work factor above {MOST_WORK}",
             "encrypt the identity again with age's default factor: age -p",
         )
 
 
-def _decrypt_with_passphrase(file: Path, whole: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes]:
+def _decrypt_with_passphrase(file: Path, sealed: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes]:
     """Decrypt a file with a passphrase.
 
     Raise WrongPassphrase if the passphrase is wrong or the file is damaged. The two cases cannot be distinguished.
@@ -156,7 +156,7 @@ def _decrypt_with_passphrase(file: Path, whole: Secret[bytes], passphrase: Secre
     wrong = WrongPassphrase(f"wrong passphrase for {file}", "repeat the command, and type the passphrase again")
     try:
         with contain_panics(wrong):
-            return Secret(pyrage.passphrase.decrypt(without_armor(whole).reveal(), passphrase.reveal()))
+            return Secret(pyrage.passphrase.decrypt(without_armor(sealed).reveal(), passphrase.reveal()))
     except pyrage.DecryptError:
         raise wrong from None
 
@@ -261,9 +261,9 @@ def unlock_identity(file: Path, passphrase: Secret[str]) -> UnlockedIdentity:
     long, and IntegrityFault if the file cannot be read.
     """
     with faults_of(file, "read"):
-        whole = Secret(whole_files.read_all(os.open(file, whole_files.READING), LARGEST + 1))
-    _check_work(file, whole)
-    return UnlockedIdentity(file, whole, _decrypt_with_passphrase(file, whole, passphrase))
+        sealed = Secret(whole_files.read_all(os.open(file, whole_files.READING), LARGEST + 1))
+    _check_work(file, sealed)
+    return UnlockedIdentity(file, sealed, _decrypt_with_passphrase(file, sealed, passphrase))
 
 
 PREFIX = "identity-"
@@ -315,7 +315,7 @@ def proven_recipient(file: Path) -> str | None:
             f"{public_key_file(file)} is not the public key of {file}",
             f"remove it, and repeat the command: rm {quote(str(public_key_file(file)))}",
         )
-    return parse_recipients([text], given=f"in {public_key_file(file)},")[0].text
+    return parse_recipients([text], source=f"in {public_key_file(file)},")[0].text
 
 
 def prove(file: Path, passphrase: Secret[str]) -> str:
@@ -339,7 +339,7 @@ def prove(file: Path, passphrase: Secret[str]) -> str:
 
 
 def _opens(recipient: str, keys: Secret[list[Identity]]) -> bool:
-    sealed = pyrage.encrypt(TEST, [each.key for each in parse_recipients([recipient])])
+    sealed = pyrage.encrypt(TEST, [parsed_recipient.key for parsed_recipient in parse_recipients([recipient])])
     try:
         return pyrage.decrypt(sealed, keys.reveal()) == TEST
     except pyrage.DecryptError:

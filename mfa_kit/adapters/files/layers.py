@@ -46,10 +46,10 @@ def read_file(path: Path) -> bytes:
 
 def newest_folder(base: Path) -> Path | None:
     """Return the newest folder in `base` whose name is a run ID, or None if there is none."""
-    found: list[Path] = []
+    folders: list[Path] = []
     with suppress(FileNotFoundError, NotADirectoryError):
-        found = sorted(each for each in base.iterdir() if RUN.fullmatch(each.name))
-    return found[-1] if found else None
+        folders = sorted(folder for folder in base.iterdir() if RUN.fullmatch(folder.name))
+    return folders[-1] if folders else None
 
 
 def folders_beside(folder: Path) -> list[Glass]:
@@ -58,12 +58,12 @@ def folders_beside(folder: Path) -> list[Glass]:
     Folders without a valid manifest are left out. Folders that were not written completely are left out too, because
     mfa-kit will remove them.
     """
-    found: list[Glass] = []
-    for each in folder.parent.iterdir():
-        if not is_partial(each):
+    glass_folders: list[Glass] = []
+    for sibling in folder.parent.iterdir():
+        if not is_partial(sibling):
             with suppress(IntegrityFault):
-                found.append(Glass(each, read_manifest(each)))
-    return sorted(found, key=lambda glass: (glass.manifest.made, glass.folder.name))
+                glass_folders.append(Glass(sibling, read_manifest(sibling)))
+    return sorted(glass_folders, key=lambda glass: (glass.manifest.made, glass.folder.name))
 
 
 @contextmanager
@@ -106,8 +106,8 @@ class GlassIdentity:
         text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
         *others, last = [_public(key, plugins) for key in to]
         layers = encrypt(text, [last])
-        for each in reversed(others):
-            layers = encrypt(Secret(layers), [each])
+        for public_key in reversed(others):
+            layers = encrypt(Secret(layers), [public_key])
         return layers
 
     def confirm(self, manifest: Manifest) -> str:
@@ -133,7 +133,10 @@ class GlassIdentity:
         cannot be used.
         """
         group = manifest.group
-        sets = {each.file: self.sealed([group.key_of(name) for name in each.names], plugins) for each in group.sets()}
+        sets = {
+            custodian_set.file: self.sealed([group.key_of(name) for name in custodian_set.names], plugins)
+            for custodian_set in group.sets()
+        }
         return {**sets, FILE: manifest.text().encode()}
 
 
@@ -169,10 +172,10 @@ def remove_outer_layer(sealed: bytes, keys: Secret[list[Identity]], *, where: st
     Raise the errors of `remove_layer`. Raise IntegrityFault also if the content is not an age file, because it may then
     be the unencrypted identity, which must not be returned.
     """
-    rest = remove_layer(Secret(sealed), keys, where=where)
-    if not rest.reveal().startswith(MAGIC):
+    inner_file = remove_layer(Secret(sealed), keys, where=where)
+    if not inner_file.reveal().startswith(MAGIC):
         raise IntegrityFault(f"{where} has fewer layers than its set has custodians", "use another copy of the folder")
-    return rest.reveal()
+    return inner_file.reveal()
 
 
 def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipient: str, where: str) -> GlassIdentity:
@@ -182,17 +185,17 @@ def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipi
     identity does not belong to `recipient`.
     """
     text = Secret(sealed)
-    for each in keys:
-        text = remove_layer(text, each, where=where)
+    for layer_keys in keys:
+        text = remove_layer(text, layer_keys, where=where)
     other = IntegrityFault(f"{where} does not contain the identity of {recipient}", "use another copy of the folder")
     try:
         with contain_panics(other):
-            found = GlassIdentity(Secret(pyrage.x25519.Identity.from_str(text.reveal().split()[-1].decode())))
+            identity = GlassIdentity(Secret(pyrage.x25519.Identity.from_str(text.reveal().split()[-1].decode())))
     except (pyrage.IdentityError, UnicodeDecodeError, IndexError):
         raise other from None
-    if found.recipient != recipient:
+    if identity.recipient != recipient:
         raise other
-    return found
+    return identity
 
 
 def open_set(
@@ -213,10 +216,12 @@ def owner_test(
     The function tries to decrypt a test message to each custodian, because pyrage does not return the public key of an
     SSH private key.
     """
-    messages = [(each, Secret(encrypt(Secret(TEST), [_public(each.key, plugins)]))) for each in custodians]
+    messages = [
+        (custodian, Secret(encrypt(Secret(TEST), [_public(custodian.key, plugins)]))) for custodian in custodians
+    ]
 
     def owners(keys: Secret[list[Identity]]) -> list[Custodian]:
-        return [each for each, message in messages if _opens(message, keys)]
+        return [custodian for custodian, message in messages if _opens(message, keys)]
 
     return owners
 

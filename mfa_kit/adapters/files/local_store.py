@@ -114,7 +114,7 @@ class LocalFolder:
 
         If the folder does not exist yet, check the nearest folder above it that exists.
         """
-        nearest = next(each for each in (self._path, *self._path.parents) if os.path.lexists(each))
+        nearest = next(folder for folder in (self._path, *self._path.parents) if os.path.lexists(folder))
         if os.path.islink(self._path):  # noqa: PTH114 - Path.is_symlink may raise PermissionError
             raise UsageFault(f"the backup folder {self._path} is a symlink", "name the folder itself: --backup-dir DIR")
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
@@ -190,11 +190,11 @@ class LocalFile:
                     raise IntegrityFault(
                         f"the new version of {path} was not stored correctly, so {path} is unchanged", "check the disk"
                     )
-                found = check(written)
+                result = check(written)
                 now = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
                 if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
                     raise IntegrityFault(f"another process changed {path}", "repeat the command")
-        return found
+        return result
 
     def discard(self) -> None:
         """Remove the file permanently. Raise IntegrityFault if it does not exist or cannot be removed."""

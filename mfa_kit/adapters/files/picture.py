@@ -59,8 +59,8 @@ def shred_image(image: ImageFile) -> int:
                 raise IntegrityFault(
                     f"{image.path} was replaced after mfa-kit read it", "check the file, and delete it yourself"
                 )
-            for at in range(0, status.st_size, CHUNK):
-                file.write(secrets.token_bytes(min(CHUNK, status.st_size - at)))
+            for offset in range(0, status.st_size, CHUNK):
+                file.write(secrets.token_bytes(min(CHUNK, status.st_size - offset)))
             file.flush()
             os.fsync(file.fileno())
         image.path.unlink()

@@ -72,8 +72,8 @@ class Prompts(Protocol):
         """Show a question, and return what the user typed without echo, such as a PIN."""
         ...
 
-    def confirm(self, what: str, yes: str, no: str | None) -> bool:
-        """Show `what`, and return whether the user chose the answer `yes` and not `no`.
+    def confirm(self, message: str, yes: str, no: str | None) -> bool:
+        """Show `message`, and return whether the user chose the answer `yes` and not `no`.
 
         If `no` is None, `yes` is the only answer.
         """
@@ -105,9 +105,9 @@ class Plugins:
         if text not in self._known:
             with self._only(parsed.plugin(), where):
                 callbacks = _Callbacks(self._prompts, parsed.plugin())
-                found = pyrage.plugin.RecipientPluginV1(parsed.plugin(), [parsed], [], callbacks)
-            encrypt(Secret(b"test"), [found])
-            self._known[text] = found
+                recipient = pyrage.plugin.RecipientPluginV1(parsed.plugin(), [parsed], [], callbacks)
+            encrypt(Secret(b"test"), [recipient])
+            self._known[text] = recipient
         return self._known[text]
 
     def identities(self, texts: Sequence[Secret[str]], *, where: str) -> list[Identity]:
@@ -117,11 +117,11 @@ class Plugins:
         pyrage.IdentityError if a text is not an identity of a plugin.
         """
         parsed = [pyrage.plugin.Identity.from_str(text.reveal()) for text in texts]
-        found: list[Identity] = []
-        for name in dict.fromkeys(each.plugin() for each in parsed):
+        identities: list[Identity] = []
+        for name in dict.fromkeys(identity.plugin() for identity in parsed):
             with self._only(name, where):
-                found.append(pyrage.plugin.IdentityPluginV1(name, parsed, _Callbacks(self._prompts, name)))
-        return found
+                identities.append(pyrage.plugin.IdentityPluginV1(name, parsed, _Callbacks(self._prompts, name)))
+        return identities
 
     @contextmanager
     def _only(self, name: str, where: str) -> Iterator[None]:
@@ -185,9 +185,9 @@ class Unattended:
         """Raise Declined."""
         raise _unanswered(prompt)
 
-    def confirm(self, what: str, yes: str, no: str | None) -> bool:
+    def confirm(self, message: str, yes: str, no: str | None) -> bool:
         """Raise Declined."""
-        raise _unanswered(what)
+        raise _unanswered(message)
 
 
 def _unanswered(question: str) -> Declined:
@@ -256,13 +256,13 @@ def decrypt(sealed: bytes, keys: Sequence[Identity]) -> bytes:
 
 
 @contextmanager
-def _running(what: str) -> Iterator[None]:
+def _running(operation: str) -> Iterator[None]:
     """Run plugins in only one thread at a time, so that only one plugin asks the user questions.
 
     If a method of Prompts raised an exception during the `with` block, raise that exception at the end of the block. If
     pyrage panics, raise DeviceFault.
     """
-    with ONE_AT_A_TIME, contain_panics(_fault(NONSENSE, what)), _without_aws_variables():
+    with ONE_AT_A_TIME, contain_panics(_fault(NONSENSE, operation)), _without_aws_variables():
         RAISED.error, began = None, time.monotonic()
         try:
             yield
@@ -292,8 +292,8 @@ def _without_aws_variables() -> Iterator[None]:
             os.putenv(name, text)
 
 
-def _fault(text: str, what: str) -> DeviceFault:
-    """Return the error for a plugin's failure. `text` is pyrage's message, and `what` is "encrypt" or "decrypt".
+def _fault(text: str, operation: str) -> DeviceFault:
+    """Return the error for a plugin's failure. `text` is pyrage's message, and `operation` is "encrypt" or "decrypt".
 
     The first isolated text in the message is the name of the plugin, and the last one is the reason that it gave.
     """
@@ -306,7 +306,7 @@ def _fault(text: str, what: str) -> DeviceFault:
     else:
         reason = f"{plugin} says: {isolated[-1][:LONGEST_REASON]}"
     return DeviceFault(
-        f"{plugin} could not {what}: {reason}", "check that its key is connected, and repeat the command"
+        f"{plugin} could not {operation}: {reason}", "check that its key is connected, and repeat the command"
     )
 
 

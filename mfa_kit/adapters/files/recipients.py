@@ -46,29 +46,29 @@ class Recipient:
 
 
 def parse_recipients(
-    texts: Iterable[str], files: Iterable[Path] = (), *, given: str = "-r", plugins: Plugins = NO_PLUGINS
+    texts: Iterable[str], files: Iterable[Path] = (), *, source: str = "-r", plugins: Plugins = NO_PLUGINS
 ) -> list[Recipient]:
-    """Parse recipients from `texts` and from the lines of files. `given` says where the texts come from, such as "-r".
+    """Parse recipients from `texts` and from the lines of files. `source` says where the texts come from, such as "-r".
 
     Raise UsageFault for the first text that is not a recipient, or whose plugin is not one of `plugins`. The message
-    names `given`, or the file and line. Raise UsageFault also if all recipients are age1tag keys, or only some are
+    names `source`, or the file and line. Raise UsageFault also if all recipients are age1tag keys, or only some are
     age1tagpq keys. Raise DeviceFault if a plugin refuses its recipient.
     """
-    found = [_recipient(text, plugins, where=f"{given} {text}") for text in texts]
+    recipients = [_recipient(text, plugins, where=f"{source} {text}") for text in texts]
     for file in files:
-        found += [_recipient(line, plugins, where=f"line {number} of {file}") for number, line in _lines(file)]
-    if found and all(isinstance(one.key, pyrage.tag.Recipient) for one in found):
+        recipients += [_recipient(line, plugins, where=f"line {number} of {file}") for number, line in _lines(file)]
+    if recipients and all(isinstance(recipient.key, pyrage.tag.Recipient) for recipient in recipients):
         raise UsageFault(
             "every recipient is an age1tag key, and Debian's age 1.2 does not support such keys",
             "add an age1… or SSH recipient",
         )
-    if len({isinstance(one.key, pyrage.tagpq.Recipient) for one in found}) > 1:
+    if len({isinstance(recipient.key, pyrage.tagpq.Recipient) for recipient in recipients}) > 1:
         raise UsageFault(
             "age does not encrypt to an age1tagpq key and another key together, because quantum computers may decrypt "
             "what is encrypted to the other one",
             "give only age1tagpq… recipients, or none",
         )
-    return found
+    return recipients
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
@@ -102,12 +102,12 @@ def _recipient(text: str, plugins: Plugins, *, where: str) -> Recipient:
             "give the recipient that belongs to it, which begins with age1 and the plugin's name",
         )
     obstacle = _ssh_obstacle(text.split())
-    if obstacle or (found := _usable(text) or _of_plugin(text, plugins, where=where)) is None:
+    if obstacle or (recipient := _usable(text) or _of_plugin(text, plugins, where=where)) is None:
         raise UsageFault(
             f"{where} is not a recipient{obstacle and f': {obstacle}'}",
             "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)",
         )
-    return found
+    return recipient
 
 
 @lru_cache(maxsize=1024)
@@ -122,11 +122,11 @@ def _usable(text: str) -> Recipient | None:
         return None
     try:
         with without_stderr(), contain_panics(UsageFault("the library panicked", "give another recipient")):
-            found = kind.from_str(key)
-            pyrage.encrypt(b"test", [found])
+            public_key = kind.from_str(key)
+            pyrage.encrypt(b"test", [public_key])
     except (pyrage.RecipientError, pyrage.EncryptError, UsageFault):
         return None
-    return Recipient(key, found)
+    return Recipient(key, public_key)
 
 
 def _of_plugin(text: str, plugins: Plugins, *, where: str) -> Recipient | None:
@@ -137,8 +137,8 @@ def _of_plugin(text: str, plugins: Plugins, *, where: str) -> Recipient | None:
     key = text.strip()
     if not key.startswith("age1") or key.startswith(("age1tag1", "age1tagpq1")) or not key.isascii():
         return None
-    found = plugins.recipient(key, where=where)
-    return Recipient(key, found) if found else None
+    plugin_recipient = plugins.recipient(key, where=where)
+    return Recipient(key, plugin_recipient) if plugin_recipient else None
 
 
 def _ssh_obstacle(words: list[str]) -> str:
@@ -195,4 +195,4 @@ def seal_text(
     if a plugin fails, and IntegrityFault if the file cannot be written. No incomplete file remains.
     """
     recipients = parse_recipients(to, to_files, plugins=plugins)
-    write_new(path, encrypt(Secret(text.reveal().encode()), [each.key for each in recipients]))
+    write_new(path, encrypt(Secret(text.reveal().encode()), [recipient.key for recipient in recipients]))

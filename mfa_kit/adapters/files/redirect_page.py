@@ -19,16 +19,16 @@ GOOD = 15 * 60
 PAGE = """<!doctype html>
 <meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>mfa-kit</title>
 <meta http-equiv="refresh" content="0; url={address}">
-<p>Opening {what}. <a href="{address}">Open it here</a> if nothing happens.</p>
+<p>Opening {destination}. <a href="{address}">Open it here</a> if nothing happens.</p>
 """
 
 
 @contextmanager
-def write_page(folder: Path, address: Secret[str], *, what: str = "the AWS console") -> Iterator[Path]:
+def write_page(folder: Path, address: Secret[str], *, destination: str = "the AWS console") -> Iterator[Path]:
     """Write a page that redirects to `address`, and yield the page's path. At the end, remove the page.
 
-    Only this user can read the page. Its text says that `what` is being opened. Also remove the pages that killed
-    processes left, if the pages are so old that their sign-in tokens have expired.
+    Only this user can read the page. Its text says that `destination` is being opened. Also remove the pages that
+    killed processes left, if the pages are so old that their sign-in tokens have expired.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in folder.glob("console-*.html"):
@@ -39,7 +39,7 @@ def write_page(folder: Path, address: Secret[str], *, what: str = "the AWS conso
     handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(PAGE.format(address=html.escape(address.reveal(), quote=True), what=what))
+            file.write(PAGE.format(address=html.escape(address.reveal(), quote=True), destination=destination))
         yield path
     finally:
         path.unlink(missing_ok=True)

@@ -68,12 +68,12 @@ def make_results_folder(folder: Path) -> None:
 def check_results(folder: Path, *, plan: str) -> None:
     """Raise UsageFault if a folder has the results of another plan. `plan` is the file name of a plan or an index."""
     try:
-        found = read_json((folder / RESULTS).read_bytes())["plan"]
+        recorded_plan = read_json((folder / RESULTS).read_bytes())["plan"]
     except (OSError, ValueError, LookupError, TypeError):
         return  # there are no results, or an earlier version of mfa-kit wrote them
-    if found != plan:
+    if recorded_plan != plan:
         raise UsageFault(
-            f"{folder} has the results of {one_line(str(found))}, and the results of {plan} would replace them",
+            f"{folder} has the results of {one_line(str(recorded_plan))}, and the results of {plan} would replace them",
             "name another folder: --results DIR",
         )
 

@@ -54,18 +54,18 @@ def read_snapshot(file: Path) -> Snapshot:
             raise UsageFault(
                 f"{file} cannot be read: it is not a file, or it is too large", "give a snapshot: --snapshot FILE"
             )
-        found = read_json(file.read_text("utf-8"))
+        document = read_json(file.read_text("utf-8"))
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a snapshot: --snapshot FILE") from None
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA or found.get("version") != VERSION:
+        document = None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA or document.get("version") != VERSION:
         raise UsageFault(
             f"{file} is not a snapshot, or another version of mfa-kit made it",
             "take a new one: mfa-kit audit --snapshot NEW_FILE",
         )
     try:
-        snapshot: Snapshot = _value(Snapshot, {name: value for name, value in found.items() if name not in HEAD})
+        snapshot: Snapshot = _value(Snapshot, {name: value for name, value in document.items() if name not in HEAD})
         _ = snapshot.partition
     except (LookupError, TypeError, ValueError) as error:
         raise UsageFault(
@@ -85,7 +85,7 @@ def _value(kind: Any, value: object) -> Any:
         case dict():
             return _from_object(kind, value)
         case list() if get_origin(kind) is tuple:
-            return tuple(_value(get_args(kind)[0], each) for each in value)
+            return tuple(_value(get_args(kind)[0], entry) for entry in value)
         case _:
             return _scalar(kind, value)
 
@@ -110,9 +110,9 @@ def _from_object(kind: Any, value: dict[str, object]) -> Any:
     """Convert a JSON object to a dataclass or a mapping. Keys that are not fields of the dataclass are ignored."""
     if is_dataclass(kind) and isinstance(kind, type):
         hints, known = get_type_hints(kind), {field.name for field in fields(kind)}
-        return kind(**{name: _value(hints[name], each) for name, each in value.items() if name in known})
+        return kind(**{name: _value(hints[name], member) for name, member in value.items() if name in known})
     if get_origin(kind) is Mapping:
-        return {str(name): _value(get_args(kind)[1], each) for name, each in value.items()}
+        return {str(name): _value(get_args(kind)[1], member) for name, member in value.items()}
     raise TypeError(f"{value!r} is not a {kind}")
 
 
@@ -154,14 +154,15 @@ class FoldersOnDisk:
         with _writing(self.base / name), open_folder(self.base) as folder:
             replace_file(folder, name, text.encode())
 
-    def begin(self, at: float, options: Mapping[str, Sequence[str]]) -> None:
-        """Record the start of a run over all selected accounts. `at` is the time in Unix seconds by AWS's clock.
+    def begin(self, start_time: float, options: Mapping[str, Sequence[str]]) -> None:
+        """Record the start of a run over all selected accounts. `start_time` is in Unix seconds by AWS's clock.
 
         `options` are the command-line options of the run. A command that continues the run must repeat them.
         """
         self.write_file(
             RUN_FILE,
-            json.dumps({"schema": "mfa-kit/audit-run", "version": 1, "began": iso_time(at), "options": options}) + "\n",
+            json.dumps({"schema": "mfa-kit/audit-run", "version": 1, "began": iso_time(start_time), "options": options})
+            + "\n",
         )
 
     def began(self, options: Mapping[str, Sequence[str]]) -> float | None:
@@ -171,9 +172,9 @@ class FoldersOnDisk:
         continue a run.
         """
         try:
-            found = read_json((self.base / RUN_FILE).read_bytes())
-            at = datetime.fromisoformat(found["began"]).timestamp()
-            same = found["options"] == {name: list(values) for name, values in options.items()}
+            record = read_json((self.base / RUN_FILE).read_bytes())
+            start_time = datetime.fromisoformat(record["began"]).timestamp()
+            same = record["options"] == {name: list(values) for name, values in options.items()}
         except (OSError, ValueError, LookupError, TypeError, OverflowError):
             return None
         if not same:
@@ -181,7 +182,7 @@ class FoldersOnDisk:
                 f"the earlier run in {self.base} had other accounts or rules",
                 "repeat the options of that run with --resume, or name another --output-dir",
             )
-        return at
+        return start_time
 
     def snapshot(self, account: str) -> Snapshot | None:
         """Return the account's snapshot from an earlier run, or None if it is missing, unusable or incomplete."""
@@ -189,10 +190,10 @@ class FoldersOnDisk:
         if not file.is_file():
             return None
         try:
-            found = read_snapshot(file)
+            snapshot = read_snapshot(file)
         except MfaKitError:  # damaged, or in another version of the format
             return None
-        return None if found.holes or found.account != account else found
+        return None if snapshot.holes or snapshot.account != account else snapshot
 
 
 @contextmanager
@@ -206,7 +207,7 @@ def account_folders(base: Path) -> Iterator[FoldersOnDisk]:
         try:
             opened = stack.enter_context(make_folder(place))
             try_to_lock(opened)
-            for account in {found[1] for each in place.iterdir() if (found := LEFT.fullmatch(each.name))}:
+            for account in {match[1] for path in place.iterdir() if (match := LEFT.fullmatch(path.name))}:
                 _clean(place, account)
         except BlockingIOError:
             raise UsageFault(
@@ -227,11 +228,11 @@ def _clean(base: Path, account: str) -> None:
     new, old, place = (base / name for name in (f".{account}.partial", f".{account}.old", account))
     if old.exists() and not place.exists():
         old.rename(place)
-    for left in (new, old):
-        if left.is_symlink():
-            left.unlink()
+    for folder in (new, old):
+        if folder.is_symlink():
+            folder.unlink()
         else:
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -55,11 +55,11 @@ def _rounds(encoded: Secret[bytes]) -> int:
         start = base64.b64decode(b"".join(encoded.reveal().split()))
     except binascii.Error:
         return 0
-    at, parts = len(MAGIC), list[bytes]()
+    position, parts = len(MAGIC), list[bytes]()
     for _ in range(3):  # the cipher's name, and the name and options of the key derivation function
-        size = int.from_bytes(start[at : at + 4])
-        parts.append(start[at + 4 : at + 4 + size])
-        at += 4 + size
+        size = int.from_bytes(start[position : position + 4])
+        parts.append(start[position + 4 : position + 4 + size])
+        position += 4 + size
     return int.from_bytes(parts[2][-4:])
 
 
@@ -85,6 +85,6 @@ def sign(data: bytes, key: Path) -> bytes:
     command = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", str(key.absolute())]
     done = subprocess.run(command, input=data, capture_output=True, check=False)  # noqa: S603 - no shell
     if done.returncode or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise UsageFault(f"ssh-keygen did not sign: {said[-1] if said else 'no reason given'}", HINT)
+        error_lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UsageFault(f"ssh-keygen did not sign: {error_lines[-1] if error_lines else 'no reason given'}", HINT)
     return done.stdout

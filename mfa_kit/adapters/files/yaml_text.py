@@ -24,12 +24,12 @@ class _OneValuePerKey(Loader):  # type: ignore[misc]  # the base class is chosen
         A mapping's own value overrides a merged value. Entries with the same key are reduced to one, because otherwise
         a few nested merges would fill the memory. Raise UsageFault if a key occurs twice in the mapping itself.
         """
-        seen: set[object] = set()
+        earlier_keys: set[object] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
+                if key.value in earlier_keys:
                     raise UsageFault(f"{_line(key)}: the key {key.value[:40]!a} occurs twice", CORRECT)
-                seen.add(key.value)
+                earlier_keys.add(key.value)
         super().flatten_mapping(node)
         node.value = list({_identity(key): (key, value) for key, value in node.value}.values())
 

@@ -23,19 +23,21 @@ class AuditRecords:
     def last(self, account: str) -> PastAudit | None:
         """Return the last audit of an account, or None if no audit is on record."""
         rows = self._tables.select(LAST, (account,), types="time counts counts strings")
-        for at, results, failed, rules in rows:
-            return PastAudit(at=at, results=read_json(results), failed=read_json(failed), rules=tuple(read_json(rules)))
+        for audited_at, results, failed, rules in rows:
+            return PastAudit(
+                at=audited_at, results=read_json(results), failed=read_json(failed), rules=tuple(read_json(rules))
+            )
         return None
 
     def open_findings(self, account: str) -> Mapping[str, OpenFinding]:
         """Return the findings of an account that were open when their rule was last checked, by the finding's ID."""
-        found: dict[str, OpenFinding] = {}
-        for at, finding, rule, state in self._tables.select(FINDINGS, (account,), types="time text text text"):
+        findings: dict[str, OpenFinding] = {}
+        for recorded_at, finding, rule, state in self._tables.select(FINDINGS, (account,), types="time text text text"):
             if state == CLOSED:
-                found.pop(finding, None)
+                findings.pop(finding, None)
             else:
-                found.setdefault(finding, OpenFinding(rule, at))
-        return found
+                findings.setdefault(finding, OpenFinding(rule, recorded_at))
+        return findings
 
     def add(self, account: str, audit: PastAudit, *, opened: Mapping[str, str], closed: Mapping[str, str]) -> None:
         """Record an audit, and the findings that appeared (`opened`) and disappeared (`closed`).
@@ -43,7 +45,7 @@ class AuditRecords:
         `opened` and `closed` map the ID of each finding to the ID of its rule. With PostgreSQL, the time of the records
         is the server's, unless the session's role owns the ledger.
         """
-        texts = [json.dumps(each) for each in (dict(audit.results), dict(audit.failed), list(audit.rules))]
+        texts = [json.dumps(column) for column in (dict(audit.results), dict(audit.failed), list(audit.rules))]
         rows = [(audit.at, account, number, rule, OPEN) for number, rule in sorted(opened.items())]
         rows += [(audit.at, account, number, rule, CLOSED) for number, rule in sorted(closed.items())]
         self._tables.write((INSERT, [(audit.at, account, *texts)]), (INSERT_FINDING, rows))

@@ -64,7 +64,7 @@ class BackupRecords:
         the SHA-256 of each file that will be written, by its `recorded_name`. With `in_run`, a power cut can lose these
         records until the next record of the run's progress.
         """
-        rows = [(backup, each, self._now) for backup in backups for each in recipients]
+        rows = [(backup, recipient, self._now) for backup in backups for recipient in recipients]
         rows += [(OWN + backup, own, self._now) for backup in backups if own]
         write = self._tables.write_in_run if in_run else self._tables.write
         write((SEAL, rows), (HASH, [(file, sha256, self._now, None) for file, sha256 in (hashes or {}).items()]))
@@ -143,7 +143,9 @@ class BackupRecords:
 
     def last_opened(self) -> dict[str, float]:
         """Return when each backup was last decrypted, in Unix seconds. The keys are names of backup files."""
-        return {Path(file).name: at for file, at in self._tables.select(OPENED, types="text? time") if file}
+        return {
+            Path(file).name: opened_at for file, opened_at in self._tables.select(OPENED, types="text? time") if file
+        }
 
     def gone(self) -> set[str]:
         """Return the paths of the backups whose device no longer exists, according to the journal.

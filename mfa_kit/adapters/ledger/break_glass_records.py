@@ -39,7 +39,7 @@ class BreakGlassRecords:
         )
         return [
             Record(
-                at=at,
+                at=recorded_at,
                 recipient=recipient,
                 action=GlassAction(action),
                 custodians=read_json(custodians),
@@ -49,5 +49,5 @@ class BreakGlassRecords:
                 computer=computer,
                 own=bool(own),
             )
-            for at, recipient, action, custodians, threshold, backups, role, computer, own in rows
+            for recorded_at, recipient, action, custodians, threshold, backups, role, computer, own in rows
         ]

@@ -64,8 +64,10 @@ class Computers:
 
     def recorders(self) -> Recorders | None:
         """Return the computers that made devices and tested backups. Return None if the ledger is not shared."""
-        here = next((name for (name,) in self._select("select my_computer()", types="text")), None)
-        return None if here is None else Recorders(here=here, devices=self.of_devices(), drills=self.of_drills())
+        computer = next((name for (name,) in self._select("select my_computer()", types="text")), None)
+        return (
+            None if computer is None else Recorders(here=computer, devices=self.of_devices(), drills=self.of_drills())
+        )
 
     def of_devices(self, runs: Collection[str] | None = None) -> dict[tuple[str, str], str]:
         """Return the computer that made each device, by run and serial. If `runs` is None, include all runs."""

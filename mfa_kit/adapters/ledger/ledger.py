@@ -92,8 +92,8 @@ def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
     """
     return [
         LogLine(
-            at=at,
-            what=_word(what),
+            at=recorded_at,
+            what=_word(event),
             answer=_word(answer),
             user=user,
             device=device,
@@ -101,7 +101,7 @@ def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
             reference=reference,
             computer=computer,
         )
-        for at, what, answer, user, device, file, reference, computer in rows
+        for recorded_at, event, answer, user, device, file, reference, computer in rows
     ]
 
 
@@ -148,31 +148,31 @@ def intent_json(intent: Intent) -> str:
     return json.dumps({**written, "kind": intent.method.name})
 
 
-def _intent(said: object) -> Intent:
+def _intent(document: object) -> Intent:
     """Parse an intent from the JSON of `intent_json`.
 
     An intent without `known_serial` is for a virtual device: the device's serial is its ARN, which follows from the
     other fields. Raise KeyError, TypeError, ValueError or UsageFault for other JSON.
     """
-    if not isinstance(said, dict) or not said.keys() <= FIELDS:
+    if not isinstance(document, dict) or not document.keys() <= FIELDS:
         raise TypeError("these are not the fields of an intent")
-    serial = _text(said.get("known_serial"))
+    serial = _text(document.get("known_serial"))
     return Intent(
-        account=_name(said["account"]),
-        partition=_name(said["partition"]),
-        user=_name(said["user"]),
-        name=_name(said["name"]),
-        method=Method(_name(said["kind"]), DeviceType.of(serial) if serial else DeviceType.VIRTUAL),
-        path=_name(said.get("path", "/")),
+        account=_name(document["account"]),
+        partition=_name(document["partition"]),
+        user=_name(document["user"]),
+        name=_name(document["name"]),
+        method=Method(_name(document["kind"]), DeviceType.of(serial) if serial else DeviceType.VIRTUAL),
+        path=_name(document.get("path", "/")),
         known_serial=serial,
-        hardware=_text(said.get("hardware")),
-        card=_text(said.get("card")),
-        replaces=_text(said.get("replaces")),
-        replaces_run=_text(said.get("replaces_run")),
-        replaces_since=_moment(said.get("replaces_since")),
-        recipient=_text(said.get("recipient")),
-        tags=tuple((_name(key), _name(value)) for key, value in said.get("tags", ())),
-        staged=bool(said.get("staged")),
+        hardware=_text(document.get("hardware")),
+        card=_text(document.get("card")),
+        replaces=_text(document.get("replaces")),
+        replaces_run=_text(document.get("replaces_run")),
+        replaces_since=_moment(document.get("replaces_since")),
+        recipient=_text(document.get("recipient")),
+        tags=tuple((_name(key), _name(value)) for key, value in document.get("tags", ())),
+        staged=bool(document.get("staged")),
     )
 
 
@@ -201,7 +201,9 @@ def is_time(value: object) -> TypeGuard[float]:
 def _is_object_of(kind: type, value: object) -> bool:
     """Return whether a value is the text of a JSON object whose values have this type."""
     try:
-        return isinstance(value, str) and all(isinstance(each, kind) for each in object_of(read_json(value)).values())
+        return isinstance(value, str) and all(
+            isinstance(member, kind) for member in object_of(read_json(value)).values()
+        )
     except (JsonError, TypeError):
         return False
 
@@ -209,7 +211,7 @@ def _is_object_of(kind: type, value: object) -> bool:
 def _is_strings(value: object) -> bool:
     """Return whether a value is the text of a JSON list of strings."""
     try:
-        return isinstance(value, str) and all(isinstance(each, str) for each in list_of(read_json(value)))
+        return isinstance(value, str) and all(isinstance(entry, str) for entry in list_of(read_json(value)))
     except (JsonError, TypeError):
         return False
 
@@ -236,7 +238,7 @@ def check_types(types: str) -> Callable[[SqlRow], SqlRow]:
 
     `types` has one word per column, separated by spaces. Each word is a key of TYPES. A `?` after a word allows null.
     """
-    checks = [(TYPES[each.rstrip("?")], each.endswith("?")) for each in types.split()]
+    checks = [(TYPES[word.rstrip("?")], word.endswith("?")) for word in types.split()]
 
     def check(row: SqlRow) -> SqlRow:
         if len(row) != len(checks):
@@ -304,7 +306,7 @@ class Ledger:
 
     def _record(self, run: str, entries: Sequence[Entry]) -> None:
         """Record entries of one run, all of them or none."""
-        at = self._clock()
+        now = self._clock()
         rows = [
             (
                 entry.run,
@@ -313,7 +315,7 @@ class Ledger:
                 entry.reached,
                 intent_json(entry.intent),
                 entry.backup,
-                at,
+                now,
                 entry.since,
                 int(entry.sealed),
             )
@@ -344,43 +346,43 @@ class Ledger:
         If `run` is None, return the device's last entry whose state is neither undone nor revoked.
         """
         if run is not None:
-            found = self._entries("serial = $1 and run = $2", serial, run)
+            entries = self._entries("serial = $1 and run = $2", serial, run)
         else:
-            found = self._entries("serial = $1 and reached not in ('undone', 'revoked')", serial)
-        return found[-1] if found else None
+            entries = self._entries("serial = $1 and reached not in ('undone', 'revoked')", serial)
+        return entries[-1] if entries else None
 
     def made(self, account: str) -> list[Entry]:
         """Return the last enrollment entry for each device of an account, without enrollments that were undone."""
         entries = self._entries(f"verb = '{Purpose.ENROLL}' and reached <> '{Reached.UNDONE}'")
-        return list({each.intent.serial: each for each in entries if each.intent.account == account}.values())
+        return list({entry.intent.serial: entry for entry in entries if entry.intent.account == account}.values())
 
     def entries(self, account: str) -> list[Entry]:
         """Return all journal entries of an account, oldest run first, including those of removed devices."""
-        return [each for each in self._entries("true") if each.intent.account == account]
+        return [entry for entry in self._entries("true") if entry.intent.account == account]
 
     def users_of_key(self, names: Collection[str | None]) -> list[str]:
         """Return the users whose devices are on a key, by name, in all accounts.
 
         `names` are the serial or label of the key, and the identity of its OATH applet. None stands for an unknown one.
         """
-        intents = [each.intent for each in self._entries("reached not in ('intent', 'undone', 'revoked')")]
-        return sorted({each.user for each in intents if {each.hardware, each.card} & {*names} - {None}})
+        intents = [entry.intent for entry in self._entries("reached not in ('intent', 'undone', 'revoked')")]
+        return sorted({intent.user for intent in intents if {intent.hardware, intent.card} & {*names} - {None}})
 
     def recipients(self, account: str) -> dict[str, str]:
         """Return the latest recipient of each user's own copies of backups, by user name."""
-        intents = [each.intent for each in self._entries(f"reached <> '{Reached.UNDONE}'")]
-        return {each.user: each.recipient for each in intents if each.account == account and each.recipient}
+        intents = [entry.intent for entry in self._entries(f"reached <> '{Reached.UNDONE}'")]
+        return {intent.user: intent.recipient for intent in intents if intent.account == account and intent.recipient}
 
     def recipients_by_user(self) -> dict[str, dict[str, str]]:
         """Return the recipients of the users' own copies of backups in all accounts.
 
         The result maps each user name to a mapping from the account to the latest recipient.
         """
-        found: dict[str, dict[str, str]] = {}
+        recipients: dict[str, dict[str, str]] = {}
         for entry in self._entries(f"reached <> '{Reached.UNDONE}'"):
             if entry.intent.recipient:
-                found.setdefault(entry.intent.user, {})[entry.intent.account] = entry.intent.recipient
-        return found
+                recipients.setdefault(entry.intent.user, {})[entry.intent.account] = entry.intent.recipient
+        return recipients
 
     def lives(self, run: str) -> bool:
         """Return whether a process (this one or another) holds a run's lock. Return True also if that is uncertain."""
@@ -445,8 +447,10 @@ class Ledger:
 
         During a run, a power cut can lose these rows until the next `record` for the run.
         """
-        at = self._clock()
-        rows = [(at, each.operation, each.user, each.serial, each.request_id, each.answer, each.file) for each in calls]
+        now = self._clock()
+        rows = [
+            (now, call.operation, call.user, call.serial, call.request_id, call.answer, call.file) for call in calls
+        ]
         self._database.log((EVENT, rows))
 
     def lightly(self) -> AbstractContextManager[None]:

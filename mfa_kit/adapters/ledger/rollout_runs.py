@@ -25,13 +25,13 @@ class RolloutRuns:
     def __init__(self, tables: Tables, *, plan: str) -> None:
         self._tables, self._plan = tables, plan
 
-    def record(self, run: str, *, at: float) -> None:
-        """Record a run that is about to begin. `at` is a Unix time."""
-        self._tables.write((BEGUN, [(self._plan, run, at)]))
+    def record(self, run: str, *, now: float) -> None:
+        """Record a run that is about to begin. `now` is a Unix time."""
+        self._tables.write((BEGUN, [(self._plan, run, now)]))
 
-    def end(self, run: str, *, at: float) -> None:
-        """Record that a run is complete: it has a result for each user of the plan. `at` is a Unix time."""
-        self._tables.write((ENDED, [(self._plan, run, at)]))
+    def end(self, run: str, *, now: float) -> None:
+        """Record that a run is complete: it has a result for each user of the plan. `now` is a Unix time."""
+        self._tables.write((ENDED, [(self._plan, run, now)]))
 
     def all(self, *, since: float = 0.0) -> set[str]:
         """Return the IDs of the plan's runs. Leave out runs that began before the Unix time `since`."""
@@ -48,8 +48,10 @@ def progress_of_plans(tables: Tables, plans: Sequence[str]) -> dict[str, PlanPro
     sql = PROGRESS.format(", ".join(f"${number}" for number in range(1, len(plans) + 1)))
     rows = tables.select(sql, plans, types="text time? time? integer integer")
     return {
-        plan: PlanProgress(made=made, failed=failed, complete=ended is not None and (left or 0.0) <= ended)
-        for plan, left, ended, made, failed in rows
+        plan: PlanProgress(
+            made=device_count, failed=failed, complete=ended is not None and (unfinished_at or 0.0) <= ended
+        )
+        for plan, unfinished_at, ended, device_count, failed in rows
     }
 
 
@@ -67,9 +69,9 @@ class Failures:
     def __init__(self, tables: Tables, *, plan: str) -> None:
         self._tables, self._plan = tables, plan
 
-    def record(self, failure: Failure, *, at: float) -> None:
+    def record(self, failure: Failure, *, now: float) -> None:
         """Record a user's failure at a Unix time. It replaces the user's previous failure."""
-        self._tables.write((FAILED, [(self._plan, failure.user, at, failure.cause, failure.reason)]))
+        self._tables.write((FAILED, [(self._plan, failure.user, now, failure.cause, failure.reason)]))
 
     def forget(self, user: str) -> None:
         """Forget a user's failure, because a later run has enrolled the user.

@@ -80,11 +80,11 @@ def find_fault(path: Path) -> LedgerFault | None:
 
 
 def _fault_in(db: sqlite3.Connection, aside: str) -> LedgerFault | None:
-    [found] = db.execute("pragma quick_check(1)").fetchone()
+    [report] = db.execute("pragma quick_check(1)").fetchone()
     [version] = db.execute("pragma user_version").fetchone()
     tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
-    if found != "ok":
-        return LedgerFault(f"damaged: {found}", aside)
+    if report != "ok":
+        return LedgerFault(f"damaged: {report}", aside)
     if tables and not tables >= TABLES:
         return LedgerFault("belongs to another program", aside)
     if version > len(MIGRATIONS):
@@ -350,7 +350,7 @@ class Commits:
 
         The other threads then commit their own changes in the same way.
         """
-        together = [each for each in self._waiting.copy() if not each.written]
+        together = [waiting_change for waiting_change in self._waiting.copy() if not waiting_change.written]
         with suppress(sqlite3.Error):
             if len(together) > 1:
                 self._commit(together)
@@ -421,7 +421,7 @@ class SqliteDatabase:
         self._locks = RunLocks(runs)
         self._light = False
         with self.faults():
-            for missing in reversed([each for each in (runs, *runs.parents) if not each.exists()]):
+            for missing in reversed([path for path in (runs, *runs.parents) if not path.exists()]):
                 missing.mkdir(mode=0o700, exist_ok=True)
             # Create the database with mode 0600 before SQLite opens it, because SQLite gives its auxiliary files the
             # same mode.
@@ -534,8 +534,8 @@ class SqliteDatabase:
     def workers(self, works: Sequence[str]) -> list[SqlRow]:
         """Return which processes hold the locks with these names. All these processes are on this computer."""
         with self.faults():
-            found = {work: self._locks.holder(work) for work in works}
-        return [(work, socket.gethostname(), *holder) for work, holder in found.items() if holder]
+            holders_by_work = {work: self._locks.holder(work) for work in works}
+        return [(work, socket.gethostname(), *holder) for work, holder in holders_by_work.items() if holder]
 
     def holds(self, run: str) -> bool:
         """Return whether this process holds a run's lock."""

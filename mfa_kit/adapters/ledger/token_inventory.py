@@ -94,11 +94,11 @@ class TokenInventory:
         A token with a new seed becomes untested, unless an earlier test was made with that seed.
         """
         rows = self._tables.select("select serial, fingerprint from tokens", types="text text")
-        before, there = {folded(row[0]): row for row in rows}, {row[0] for row in rows}
+        before, serials = {folded(row[0]): row for row in rows}, {row[0] for row in rows}
         spelled = [
             (token.serial, known[0])
             for token, _ in tokens
-            if token.serial not in there and (known := before.get(folded(token.serial)))
+            if token.serial not in serials and (known := before.get(folded(token.serial)))
         ]
         self._tables.write(
             *((change, spelled) for change in RESPELL),
@@ -131,7 +131,7 @@ class TokenInventory:
     def token(self, serial: str) -> StockedToken | None:
         """Return the token with this serial, or None. Case and spaces in the serial do not matter."""
         serials = (row[0] for row in self._tables.select("select serial from tokens", types="text"))
-        spelled = [each for each in serials if folded(each) == folded(serial)]
+        spelled = [spelling for spelling in serials if folded(spelling) == folded(serial)]
         return next(iter(self._stocked("serial = $1", *spelled[:1])), None) if spelled else None
 
     def tokens(self) -> list[StockedToken]:
@@ -145,14 +145,14 @@ class TokenInventory:
         return [
             StockedToken(
                 token=replace(
-                    made := Token(**dict(zip(names, fields, strict=True))),
-                    factor=Factor(made.factor),
-                    counter=made.counter % COUNTERS,
+                    token := Token(**dict(zip(names, fields, strict=True))),
+                    factor=Factor(token.factor),
+                    counter=token.counter % COUNTERS,
                 ),
                 fingerprint=fingerprint,
                 verdict=TokenVerdict(verdict),
                 reason=reason,
-                user=holders.get(folded(made.serial)),
+                user=holders.get(folded(token.serial)),
             )
             for fingerprint, verdict, reason, *fields in rows
         ]
@@ -165,14 +165,14 @@ class TokenInventory:
         }
         return {serial: user for serial, user in devices.values() if user}
 
-    def record(self, *seen: Sighting) -> None:
+    def record(self, *sightings: Sighting) -> None:
         """Record sightings (results of tests), and give each token the verdict of its latest sighting.
 
         Sightings of tokens that are not in the inventory are skipped.
         """
         self._tables.write(
-            (SIGHT, [(s.at, s.verdict, s.offset, s.seconds, s.reason, s.serial) for s in seen]),
-            (JUDGE, [(s.serial,) for s in seen]),
+            (SIGHT, [(s.at, s.verdict, s.offset, s.seconds, s.reason, s.serial) for s in sightings]),
+            (JUDGE, [(s.serial,) for s in sightings]),
         )
 
     def sightings(self, serial: str) -> list[Sighting]:
@@ -184,7 +184,7 @@ class TokenInventory:
 
         Tests of an earlier seed of the token do not count.
         """
-        return {one.serial: one for one in self._seen("true")}
+        return {sighting.serial: sighting for sighting in self._seen("true")}
 
     def _seen(self, where: str, *values: str) -> list[Sighting]:
         rows = self._tables.select(
@@ -194,8 +194,15 @@ class TokenInventory:
             types="text time verdict integer? integer? text",
         )
         return [
-            Sighting(serial=serial, at=at, verdict=TokenVerdict(verdict), offset=offset, seconds=seconds, reason=reason)
-            for serial, at, verdict, offset, seconds, reason in rows
+            Sighting(
+                serial=serial,
+                at=tested_at,
+                verdict=TokenVerdict(verdict),
+                offset=offset,
+                seconds=seconds,
+                reason=reason,
+            )
+            for serial, tested_at, verdict, offset, seconds, reason in rows
         ]
 
     def check_free(self, serial: str, user: str) -> None:

@@ -69,14 +69,14 @@ class Unchained(Exception):
     """Raised when a chain does not verify. The message says why."""
 
 
-def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str | None, at: datetime) -> None:
+def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str | None, time: datetime) -> None:
     """Raise Unchained unless a chain leads to the root certificate `root` (DER), and is for the web server `site`.
 
     The first certificate of the chain must name the server. If `site` is None, it may have any names and purposes.
     """
     if not chain:
         raise Unchained("it has no certificate")
-    builder = verification.PolicyBuilder().time(at).store(_store(x509.load_der_x509_certificate(root)))
+    builder = verification.PolicyBuilder().time(time).store(_store(x509.load_der_x509_certificate(root)))
     leaf, *between = chain
     try:
         if site:
@@ -87,7 +87,7 @@ def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str |
         raise Unchained(_reason(error, site)) from None
 
 
-def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, at: datetime) -> None:
+def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, time: datetime) -> None:
     """Raise Unchained unless each certificate was issued by the next one, and the last one by `root` (DER).
 
     The chain may contain the root certificate (FIDO Metadata Statements, attestationRootCertificates). The dates of the
@@ -103,8 +103,8 @@ def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, at: datetime
             certificate.verify_directly_issued_by(issuer)
         except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
             raise Unchained(NOT_LISTED) from None
-    leaf, *between = _restated(path, root_valid_at=None if sent else at)
-    builder = verification.PolicyBuilder().time(at).store(_store(between[-1] if between else leaf))
+    leaf, *between = _restated(path, root_valid_at=None if sent else time)
+    builder = verification.PolicyBuilder().time(time).store(_store(between[-1] if between else leaf))
     try:
         _lenient(builder).verify(leaf, between)
     except verification.VerificationError as error:
@@ -131,10 +131,10 @@ def _check_usage(_: verification.Policy, __: x509.Certificate, usage: x509.KeyUs
 
 
 def _reason(error: verification.VerificationError, site: str | None) -> str:
-    said = str(error).split(" (encountered")[0]
-    if site and ("subjectAltName" in said or "EKU" in said):
+    message = str(error).split(" (encountered")[0]
+    if site and ("subjectAltName" in message or "EKU" in message):
         return f"it is not signed by {site}"
-    return next((ours for part, ours in REASONS.items() if part in said), NOT_LISTED)
+    return next((ours for part, ours in REASONS.items() if part in message), NOT_LISTED)
 
 
 def _restated(path: Sequence[x509.Certificate], *, root_valid_at: datetime | None) -> Iterator[x509.Certificate]:
@@ -159,18 +159,18 @@ def _restated(path: Sequence[x509.Certificate], *, root_valid_at: datetime | Non
             not_valid_before=start.replace(tzinfo=None),
             not_valid_after=end.replace(tzinfo=None),
         )
-        for each in extensions:
-            builder = builder.add_extension(each.value, each.critical)
+        for extension in extensions:
+            builder = builder.add_extension(extension.value, extension.critical)
         yield builder.sign(keys[above], hashes.SHA256())
 
 
 def _with_authority(
     extensions: Sequence[x509.Extension[x509.ExtensionType]],
 ) -> Sequence[x509.Extension[x509.ExtensionType]]:
-    if any(isinstance(each.value, x509.BasicConstraints) and each.value.ca for each in extensions):
+    if any(isinstance(extension.value, x509.BasicConstraints) and extension.value.ca for extension in extensions):
         return extensions
     authority = x509.BasicConstraints(ca=True, path_length=None)
-    others = [each for each in extensions if not isinstance(each.value, x509.BasicConstraints)]
+    others = [extension for extension in extensions if not isinstance(extension.value, x509.BasicConstraints)]
     return [x509.Extension(authority.oid, critical=True, value=authority), *others]
 
 
@@ -231,10 +231,10 @@ def read_octets(path: Path) -> bytes:
         raise UsageFault(f"{path} cannot be read: {error.strerror}", "give the metadata BLOB with --mds") from None
 
 
-def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -> Payload:
+def verified_payload(blob: bytes, root: bytes, *, site: str | None, time: float) -> Payload:
     """Verify a BLOB (a JWS in compact form, RFC 7515) and return its payload.
 
-    `root` is the trusted root certificate (DER), and `at` the time in Unix seconds. If `site` is given, the BLOB must
+    `root` is the trusted root certificate (DER), and `time` the time in Unix seconds. If `site` is given, the BLOB must
     be signed with a certificate for that host. If the BLOB's date nextUpdate has passed, the certificates must have
     been valid on that date; another check reports that the BLOB is out of date. Raise UsageFault if the BLOB is not
     valid.
@@ -246,9 +246,12 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
     try:
         message, signature = blob.strip().rsplit(b".", 1)
         header, payload = (read_json(_websafe(part)) for part in message.split(b"."))
-        chain = [x509.load_der_x509_certificate(base64.b64decode(each)) for each in header["x5c"][:LONGEST_CHAIN]]
+        chain = [
+            x509.load_der_x509_certificate(base64.b64decode(certificate))
+            for certificate in header["x5c"][:LONGEST_CHAIN]
+        ]
         due = datetime.combine(date.fromisoformat(payload["nextUpdate"]), datetime.min.time(), UTC)
-        verify_signer(chain, root, site=site, at=min(due, datetime.fromtimestamp(at, UTC)))
+        verify_signer(chain, root, site=site, time=min(due, datetime.fromtimestamp(time, UTC)))
         _check_signature(header["alg"], chain[0].public_key(), _websafe(signature), message)
     except InvalidSignature:
         raise UsageFault("the metadata BLOB is not valid: its signature is wrong", hint) from None

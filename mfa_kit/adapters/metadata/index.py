@@ -63,20 +63,20 @@ def published_model(entry: object) -> Model | None:
 
     Raise one of the errors in `chain.GARBLED` if the entry does not follow the standard.
     """
-    said = _object(entry)
-    aaguid, identifiers = said.get("aaguid"), _list(said.get("attestationCertificateKeyIdentifiers"))
+    fields = _object(entry)
+    aaguid, identifiers = fields.get("aaguid"), _list(fields.get("attestationCertificateKeyIdentifiers"))
     if aaguid is None and not identifiers:
         return None
     known = _matching(AAGUID, [] if aaguid is None else [aaguid])
     identified = _matching(IDENTIFIER, identifiers)
-    statement = _object(said.get("metadataStatement") or {})
+    statement = _object(fields.get("metadataStatement") or {})
     info = _object(statement.get("authenticatorGetInfo") or {})
     return Model(
         name=_text(statement.get("description") or [*known, *identified][0]),
         aaguid=known[0] if known else None,
         identifiers=identified,
         version=_number(statement.get("authenticatorVersion") or 0),
-        statuses=tuple(map(_status, _list(said["statusReports"], empty=False))),
+        statuses=tuple(map(_status, _list(fields["statusReports"], empty=False))),
         attestation=tuple(map(_text, _list(statement.get("attestationTypes")))),
         transports=tuple(map(_text, _list(info.get("transports")))),
         roots=tuple(dict.fromkeys(map(_der, _list(statement.get("attestationRootCertificates"))))),
@@ -126,9 +126,9 @@ def _der(value: object) -> bytes:
 
 
 def _status(report: object) -> StatusReport:
-    said = _object(report)
-    day = said.get("effectiveDate")
-    return StatusReport(_text(said["status"]), None if day is None else date.fromisoformat(_text(day)).isoformat())
+    fields = _object(report)
+    day = fields.get("effectiveDate")
+    return StatusReport(_text(fields["status"]), None if day is None else date.fromisoformat(_text(day)).isoformat())
 
 
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK
@@ -141,13 +141,13 @@ def check_number(file: Path, source: MetadataSource, *, allow_older: bool) -> No
     of `source` is higher than all of them, append it to the file, and ignore errors while writing. Raise IntegrityFault
     if the file exists but cannot be read.
     """
-    seen = _seen(file, str(source.root))
-    if seen is not None and source.number < seen and not allow_older:
+    highest_number = _seen(file, str(source.root))
+    if highest_number is not None and source.number < highest_number and not allow_older:
         raise UsageFault(
-            f"{source.name} has number {source.number}, but number {seen} was used before",
+            f"{source.name} has number {source.number}, but number {highest_number} was used before",
             "download blob.jwt again from https://mds3.fidoalliance.org/, or use this older file with --allow-older",
         )
-    if seen is None or source.number > seen:
+    if highest_number is None or source.number > highest_number:
         with suppress(OSError):
             opened = os.open(file, _APPENDING, 0o600)
             try:
@@ -224,34 +224,34 @@ class MetadataIndex:
         )
         return [self._loaded(row) for (row,) in rows]
 
-    def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
-        """Verify a registration's certificate chain with the root certificates of its model, at the Unix time `at`."""
+    def trust(self, registration: Registration, *, time: float) -> Trusted | Untrusted:
+        """Verify a registration's certificate chain with the root certificates of its model, at a Unix time."""
         with warnings.catch_warnings():
             # cryptography warns about the serial number 0, but adapters/fido/statement.py already reports it.
             warnings.simplefilter("ignore")
             try:
-                return self._trusted(registration, datetime.fromtimestamp(at, UTC))
+                return self._trusted(registration, datetime.fromtimestamp(time, UTC))
             except GARBLED:
                 return Untrusted(reason="a certificate in the chain cannot be read")
 
-    def _trusted(self, registration: Registration, at: datetime) -> Trusted | Untrusted:
+    def _trusted(self, registration: Registration, time: datetime) -> Trusted | Untrusted:
         if registration.statement is not StatementKind.CHAIN:
             return self._unattested(registration)
-        chain = [x509.load_der_x509_certificate(each) for each in registration.chain[:LONGEST_CHAIN]]
+        chain = [x509.load_der_x509_certificate(certificate) for certificate in registration.chain[:LONGEST_CHAIN]]
         entries = self._of(registration, chain)
         if not entries:
             named = f"AAGUID {registration.aaguid}" if registration.aaguid else "this U2F certificate"
             return Untrusted(reason=f"the metadata lists no model for {named}")
-        verdicts = [self._judged(registration, chain, each, at) for each in entries]
+        verdicts = [self._judged(registration, chain, model, time) for model in entries]
         # The key is genuine if its chain leads to a root certificate of one entry. The other entries of the model are
         # kept, because their statuses count too.
-        best = next((each for each in verdicts if isinstance(each, Trusted)), verdicts[0])
-        return replace(best, others=tuple(each for each in entries if each is not best.model))
+        best = next((verdict for verdict in verdicts if isinstance(verdict, Trusted)), verdicts[0])
+        return replace(best, others=tuple(model for model in entries if model is not best.model))
 
     def _judged(
-        self, registration: Registration, chain: Sequence[x509.Certificate], model: Model, at: datetime
+        self, registration: Registration, chain: Sequence[x509.Certificate], model: Model, time: datetime
     ) -> Trusted | Untrusted:
-        root = _root_of(chain, model, at=at)
+        root = _root_of(chain, model, time=time)
         if isinstance(root, Untrusted):
             return root
         if registration.aaguid and not registration.names_model and self._shared(root):
@@ -276,8 +276,8 @@ class MetadataIndex:
             return self._found(registration.aaguid)
         for certificate in chain:
             identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest.hex()
-            if found := self._found(identifier):
-                return found
+            if models := self._found(identifier):
+                return models
         return []
 
     def _found(self, key: str) -> list[Model]:
@@ -285,15 +285,15 @@ class MetadataIndex:
         return [self._loaded(number) for (number,) in rows]
 
     def _loaded(self, number: int) -> Model:
-        [kept] = self._index.execute("SELECT kept FROM model WHERE number = ?", (number,)).fetchone()
-        model = read_json(kept)
-        roots = [self._index.execute("SELECT der FROM root WHERE sha256 = ?", (each,)) for each in model["roots"]]
+        [document] = self._index.execute("SELECT kept FROM model WHERE number = ?", (number,)).fetchone()
+        model = read_json(document)
+        roots = [self._index.execute("SELECT der FROM root WHERE sha256 = ?", (digest,)) for digest in model["roots"]]
         return Model(
             name=model["name"],
             aaguid=model["aaguid"],
             identifiers=tuple(model["identifiers"]),
             version=model["version"],
-            statuses=tuple(StatusReport(*each) for each in model["statuses"]),
+            statuses=tuple(StatusReport(*report) for report in model["statuses"]),
             attestation=tuple(model["attestation"]),
             transports=tuple(model["transports"]),
             roots=tuple(root.fetchone()[0] for root in roots),
@@ -304,7 +304,7 @@ class MetadataIndex:
         return bool(row[0] > 1)
 
 
-def _root_of(chain: Sequence[x509.Certificate], model: Model, *, at: datetime) -> bytes | Untrusted:
+def _root_of(chain: Sequence[x509.Certificate], model: Model, *, time: datetime) -> bytes | Untrusted:
     """Return the listed root certificate (DER) to which a chain leads, or Untrusted with the reason if there is none.
 
     If several root certificates are listed, the reason is that of the last one.
@@ -312,7 +312,7 @@ def _root_of(chain: Sequence[x509.Certificate], model: Model, *, at: datetime) -
     reason = f"{model.name}: the metadata lists no root certificate for this model"
     for root in model.roots:
         try:
-            verify_chain(chain, root, at=at)
+            verify_chain(chain, root, time=time)
         except Unchained as error:
             reason = f"{model.name}: {error}"
         except GARBLED:
@@ -326,7 +326,7 @@ def open_signed(
     path: Path,
     *,
     cache: Path,
-    at: float,
+    time: float,
     tell: Callable[[str], None],
     root: bytes | None = None,
     numbers: Path | None = None,
@@ -334,7 +334,7 @@ def open_signed(
 ) -> MetadataIndex:
     """Open the index of a signed BLOB. If there is no index yet, verify the BLOB and build the index.
 
-    `cache` is the folder of the indexes, `at` the time in Unix seconds, and `tell` shows messages. `root` (DER), if
+    `cache` is the folder of the indexes, `time` the time in Unix seconds, and `tell` shows messages. `root` (DER), if
     given, is trusted instead of GlobalSign's root certificate. `numbers` is the file with the highest BLOB number that
     was used for each root certificate. Raise UsageFault if the BLOB does not verify, or if a BLOB with a higher number
     was used and `allow_older` is false, and IntegrityFault if `numbers` cannot be read.
@@ -345,7 +345,7 @@ def open_signed(
     def read() -> Payload:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return verified_payload(read_octets(path), trusted, site=None if root else SITE, at=at)
+            return verified_payload(read_octets(path), trusted, site=None if root else SITE, time=time)
 
     opened = _open(path, read, root=sha256(trusted), cache=cache, tell=tell, name=path.name)
     if numbers:
@@ -462,8 +462,11 @@ def build_index(place: str, payload: Payload, root: str | None, *, name: str) ->
 
 def _insert(index: sqlite3.Connection, number: int, model: Model) -> None:
     roots = {sha256(der): der for der in model.roots}
-    kept = asdict(model) | {"statuses": [[each.status, each.since] for each in model.statuses], "roots": list(roots)}
-    index.execute("INSERT INTO model VALUES (?, ?)", (number, json.dumps(kept)))
+    document = asdict(model) | {
+        "statuses": [[report.status, report.since] for report in model.statuses],
+        "roots": list(roots),
+    }
+    index.execute("INSERT INTO model VALUES (?, ?)", (number, json.dumps(document)))
     for key in filter(None, (model.aaguid, *model.identifiers)):
         index.execute("INSERT INTO name VALUES (?, ?, ?)", (key, model.name, number))
     for digest, der in roots.items():

@@ -137,10 +137,10 @@ class Applet:
         All values are None if the key does not support version 1 and returns a plain list of names.
         """
         names = self.names()
-        found: dict[bytes, bool | None] = {
+        touch_by_name: dict[bytes, bool | None] = {
             row[1:-1]: bool(row[-1] & TOUCH_REQUIRED) for row in self._list(LIST_VERSION_1) if row
         }
-        return found if set(found) == set(names) else dict.fromkeys(names)
+        return touch_by_name if set(touch_by_name) == set(names) else dict.fromkeys(names)
 
     @contextmanager
     def _touched(self, marks: tuple[float, ...]) -> Iterator[None]:
@@ -202,7 +202,7 @@ class Applet:
                     ) from None
                 raise
 
-    def code(self, label: str, at: float, *, touch: bool | None) -> str:
+    def code(self, label: str, time: float, *, touch: bool | None) -> str:
         """Return the code for a Unix time (CALCULATE). If the credential requires a touch, ask the user for it first.
 
         If `touch` is None, it is unknown whether a touch is required. The user is then asked only if the key does not
@@ -220,12 +220,12 @@ class Applet:
         )
         with card_faults(self.wire.reader):
             if touch is False:
-                return self._session.calculate_code(credential, int(at)).value
+                return self._session.calculate_code(credential, int(time)).value
             if touch:
                 self._say(f"touch the key now ({TOUCH:.0f} s)")
             try:
                 with self._touched(TOUCH_TOLD if touch else UNASKED):
-                    return self._session.calculate_code(credential, int(at)).value
+                    return self._session.calculate_code(credential, int(time)).value
             except TimeoutError:
                 raise _untouched() from None
 
@@ -274,9 +274,9 @@ class Applet:
                             reader=self.wire.reader,
                         ),
                     ) from None
-                left = f"; {error.sw & 0xF} tries are left" if error.sw & 0xFFF0 == SW.VERIFY_FAIL_NO_RETRY else ""
+                tries = f"; {error.sw & 0xF} tries are left" if error.sw & 0xFFF0 == SW.VERIFY_FAIL_NO_RETRY else ""
                 raise DeviceFault(
-                    f"wrong OATH password for the key in {name}{left}", "find out the right password, then try again"
+                    f"wrong OATH password for the key in {name}{tries}", "find out the right password, then try again"
                 ) from None
 
     def set_key(self, key: Secret[bytes] | None) -> None:
@@ -299,10 +299,10 @@ def _untouched() -> DeviceFault:
 def _countdown(say: Callable[[str], None], marks: tuple[float, ...]) -> Callable[[float], None]:
     to_come = list(marks)
 
-    def tick(left: float) -> None:
-        if to_come and left <= to_come[0]:
+    def tick(seconds: float) -> None:
+        if to_come and seconds <= to_come[0]:
             to_come.pop(0)
-            say(f"touch the key now ({left:.0f} s)")
+            say(f"touch the key now ({seconds:.0f} s)")
 
     return tick
 

@@ -40,7 +40,7 @@ class CredentialOptions:
 class ComputesCodes(Protocol):
     """The part of an open applet that `compute_pair` needs."""
 
-    def code(self, label: str, at: float, *, touch: bool | None) -> str:
+    def code(self, label: str, time: float, *, touch: bool | None) -> str:
         """Return the code for a Unix time.
 
         `touch` says whether the credential requires a touch, or is None if that is unknown.
@@ -151,13 +151,13 @@ class OathCard:
                 return
             self._free(label, before)
             applet.put(label, created.seed, touch=self._options.touch)
-            held = applet.held()
-        if lost := set(before) - set(held):
+            touch_by_label = applet.held()
+        if lost := set(before) - set(touch_by_label):
             names = ", ".join(sorted(without_controls(name.decode(errors="replace")) for name in lost))
             raise DeviceFault(f"{key.description} deleted {names} when {label} was written", "do not use this key")
-        if label.encode() not in held:
+        if label.encode() not in touch_by_label:
             raise DeviceFault(f"{key.description} reported that it stored {label}, but did not", "do not use this key")
-        mine = held[label.encode()]
+        mine = touch_by_label[label.encode()]
         if self._options.touch and not mine:
             raise DeviceFault(
                 f"{key.description} does not require a touch, although mfa-kit requested it",
@@ -194,9 +194,9 @@ class OathCard:
         """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:
-            held = applet.held()
-        if label.encode() in held:
-            self._seeds[intent.serial], self._touch = created.seed, held[label.encode()]
+            touch_by_label = applet.held()
+        if label.encode() in touch_by_label:
+            self._seeds[intent.serial], self._touch = created.seed, touch_by_label[label.encode()]
             self.codes(intent)
             return False
         self.check(intent, sealed=True)
@@ -208,9 +208,9 @@ class OathCard:
             try:
                 with INTERRUPTS.settling():
                     self._delete(label, key)
-            except (DeviceFault, KeyboardInterrupt) as left:
+            except (DeviceFault, KeyboardInterrupt) as failure:
                 error.add_note(
-                    Note(f"the credential {label} may still be on {key.description}: {str(left) or 'interrupted'}")
+                    Note(f"the credential {label} may still be on {key.description}: {str(failure) or 'interrupted'}")
                 )
             raise
         return True
@@ -253,18 +253,18 @@ class OathCard:
 
         Raise Unreachable if several keys match, or if the key may be plugged in but does not respond.
         """
-        found, wrong = self._keys.look()
-        homes = _homes(intent, found) or self._holding(intent, found)
+        keys, wrong = self._keys.look()
+        homes = _homes(intent, keys) or self._holding(intent, keys)
         if len(homes) > 1:
             raise Unreachable(
                 f"{len(homes)} keys may have the credential {intent.label}: {', '.join(key.where for key in homes)}",
                 "plug in only the right key",
             )
         if not homes:
-            raise _silent(intent, wrong) or _absent(intent, found, wrong)
+            raise _silent(intent, wrong) or _absent(intent, keys, wrong)
         return homes[0]
 
-    def _holding(self, intent: Intent, found: list[OathKey]) -> list[OathKey]:
+    def _holding(self, intent: Intent, keys: list[OathKey]) -> list[OathKey]:
         """Return the keys that have a credential with the intent's label, if the intent has no key identity (`card`).
 
         The identity may be missing if another computer wrote the credential. If the intent has an identity, return an
@@ -273,18 +273,18 @@ class OathCard:
         if intent.card is not None:
             return []
         holding = []
-        for key in found:
+        for key in keys:
             with self._keys.open(key) as applet:
                 if intent.label.encode() in applet.names():
                     holding.append(key)
         return holding
 
 
-def _homes(intent: Intent, found: list[OathKey]) -> list[OathKey]:
+def _homes(intent: Intent, keys: list[OathKey]) -> list[OathKey]:
     """Return the keys that match an intent: by identity, or by serial number if the identity is unknown."""
     if intent.card is not None:
-        return [key for key in found if key.identity == intent.card]
-    return [key for key in found if key.serial is not None and key.serial == intent.hardware]
+        return [key for key in keys if key.identity == intent.card]
+    return [key for key in keys if key.serial is not None and key.serial == intent.hardware]
 
 
 def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
@@ -303,7 +303,7 @@ def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
     )
 
 
-def _absent(intent: Intent, found: list[OathKey], wrong: list[DeviceFault]) -> DeviceFault:
+def _absent(intent: Intent, keys: list[OathKey], wrong: list[DeviceFault]) -> DeviceFault:
     """Return an error that asks for the key of an interrupted run, by its asset label or serial number.
 
     Its notes describe the keys that are plugged in instead.
@@ -314,12 +314,12 @@ def _absent(intent: Intent, found: list[OathKey], wrong: list[DeviceFault]) -> D
         "plug in that key and run: mfa-kit orphans clean; if the key is lost or was reset, add: --lost "
         + shlex.quote(intent.hardware or "KEY"),
     )
-    for key in found:
+    for key in keys:
         if key.serial is not None and key.serial == intent.hardware:
             missing.add_note(
                 f"the key in {key.where} has that serial number but another identity ({key.identity}), "
                 "so it is another key or was reset"
             )
-    for each in wrong:
-        missing.add_note(str(each))
+    for fault in wrong:
+        missing.add_note(str(fault))
     return missing

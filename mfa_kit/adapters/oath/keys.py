@@ -43,17 +43,17 @@ class Keys:
         """Return a value that changes when a card is inserted or removed. No command is sent to a card."""
         return reader_states()
 
-    def look(self, wanted: str | None = None) -> tuple[list[OathKey], list[DeviceFault]]:
+    def look(self, reader_name: str | None = None) -> tuple[list[OathKey], list[DeviceFault]]:
         """Return the keys that respond, and a DeviceFault for each other card.
 
-        Skip empty readers, and those whose card is removed meanwhile. If `wanted` is the name of a reader, only this
-        reader is opened. Otherwise a card that another program has open is not opened, because selecting an applet ends
-        the other program's session.
+        Skip empty readers, and those whose card is removed meanwhile. If `reader_name` names a reader, only this reader
+        is opened. Otherwise a card that another program has open is not opened, because selecting an applet ends the
+        other program's session.
         """
-        found: list[OathKey] = []
+        keys: list[OathKey] = []
         wrong: list[DeviceFault] = []
         readers = reader_names()
-        named = [reader for reader in readers if wanted in {reader, without_controls(reader)}]
+        named = [reader for reader in readers if reader_name in {reader, without_controls(reader)}]
         busy = [] if named else busy_readers()
         for reader in named or readers:
             try:
@@ -61,12 +61,12 @@ class Keys:
                     raise in_use_fault(reader)
                 with suppress(NoCardException), self._wire(reader) as wire, card_faults(reader):
                     info = read_device_info(wire)
-                    found.append(Applet(wire, say=self._say).describe(info))
+                    keys.append(Applet(wire, say=self._say).describe(info))
             except DeviceFault as error:
                 if isinstance(error, InUse | NoApplet) or not is_empty(reader):
                     wrong.append(error)
-        self.seen |= {key.identity: key for key in found}
-        return found, wrong
+        self.seen |= {key.identity: key for key in keys}
+        return keys, wrong
 
     @contextmanager
     def _wire(self, reader: str) -> Iterator[Wire]:

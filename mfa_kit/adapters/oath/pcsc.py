@@ -65,10 +65,10 @@ class DeadlineThread:
         self._jobs.put(partial(_put_outcome, act, answer))
         until = self._until = time.monotonic() + seconds
         self._busy = True
-        while (left := until - time.monotonic()) > 0:
+        while (remaining_seconds := until - time.monotonic()) > 0:
             INTERRUPTS.check()
             try:
-                outcome = answer.get(timeout=min(left, 1))
+                outcome = answer.get(timeout=min(remaining_seconds, 1))
             except Empty:
                 tick(until - time.monotonic())
                 continue
@@ -222,12 +222,12 @@ class Wire(SmartCardConnection):
             self._until, self._octets = time.monotonic() + self._limit, 0
         card = self._card
         assert card is not None  # noqa: S101 - _open has set it
-        left = self._until - time.monotonic()
+        seconds = self._until - time.monotonic()
         if self._octets > LONGEST_ANSWER:
             raise self._endless()
         self.exchanges += 1
         command = list(with_le(apdu, t0=self._t0))
-        data, sw1, sw2 = self._thread.call(lambda: card.transmit(command), seconds=left, tick=self._tick)
+        data, sw1, sw2 = self._thread.call(lambda: card.transmit(command), seconds=seconds, tick=self._tick)
         if apdu[1] in SEND_REMAINING and sw1 == MORE and not data:
             raise self._endless()
         self._octets += len(data)
@@ -295,10 +295,10 @@ def _pcsc(name: str, status: int) -> DeviceFault:
 
 def in_use_fault(reader: str) -> InUse:
     """Return the error for a card that another program has open."""
-    held = _holders() or "; it may be GnuPG's scdaemon, a browser or Yubico Authenticator"
+    holders = _holders() or "; it may be GnuPG's scdaemon, a browser or Yubico Authenticator"
     return InUse(
         f"the card in {without_controls(reader)} is in use by another program",
-        f"close that program and try again{held}",
+        f"close that program and try again{holders}",
     )
 
 
@@ -309,8 +309,8 @@ def _message(status: int) -> str:
 
 def _holders() -> str:
     """Return a text that names the other programs that use PC/SC, as far as this user can see them."""
-    found = sorted(f"{without_controls(name)} (process {number})" for number, name in processes_with("libpcsclite"))
-    return f"; programs using smart cards now: {', '.join(found)}" if found else ""
+    programs = sorted(f"{without_controls(name)} (process {number})" for number, name in processes_with("libpcsclite"))
+    return f"; programs using smart cards now: {', '.join(programs)}" if programs else ""
 
 
 def reader_states() -> list[CardReader]:
@@ -346,7 +346,7 @@ def reader_names() -> list[str]:
     """
     thread = DeadlineThread()
     try:
-        return [str(each.name) for each in thread.call(pcsc_readers, seconds=COMMAND)]
+        return [str(reader.name) for reader in thread.call(pcsc_readers, seconds=COMMAND)]
     except TimeoutError:
         raise DeviceFault(
             "the smart card service does not answer", "restart it: sudo systemctl restart pcscd"

@@ -59,7 +59,7 @@ def break_lines(text: str, *, width: float, measure: Callable[[str], float], end
         return measure(shown(logical + end)) <= width
 
     lines = list(_broken(clean.split(" "), fits))
-    return [Line(shown(each + (end if at < len(lines) else "")), backward) for at, each in enumerate(lines, 1)]
+    return [Line(shown(line + (end if number < len(lines) else "")), backward) for number, line in enumerate(lines, 1)]
 
 
 def _broken(words: list[str], fits: Callable[[str], bool]) -> Iterator[str]:
@@ -73,18 +73,18 @@ def _broken(words: list[str], fits: Callable[[str], bool]) -> Iterator[str]:
             yield line
         line = word
         while not fits(line):
-            at = next((size for size in range(len(line) - 1, 1, -1) if fits(line[:size])), 1)
-            if at >= len(line):
+            length = next((size for size in range(len(line) - 1, 1, -1) if fits(line[:size])), 1)
+            if length >= len(line):
                 break
-            yield line[:at]
-            line = line[at:]
+            yield line[:length]
+            line = line[length:]
     yield line
 
 
 def _runs_backward(text: str) -> bool:
     """Return whether the first letter with a direction belongs to a script that runs from right to left."""
     directions = (unicodedata.bidirectional(char) for char in text)
-    return next((each in RIGHT_TO_LEFT for each in directions if each in {"L", *RIGHT_TO_LEFT}), False)
+    return next((direction in RIGHT_TO_LEFT for direction in directions if direction in {"L", *RIGHT_TO_LEFT}), False)
 
 
 def _in_printed_order(text: str, *, backward: bool) -> str:
@@ -121,7 +121,7 @@ def load_fonts(folders: tuple[str, ...] = FOLDERS) -> None:
     """Register the fonts with ReportLab, once per process. Raise UsageFault if this computer does not have them."""
     for name in (PLAIN, BOLD, FIXED):
         files = (Path(folder) / f"{name}.ttf" for folder in folders)
-        file = next((each for each in files if each.is_file()), None)
+        file = next((path for path in files if path.is_file()), None)
         if file is None:
             raise UsageFault(
                 f"letters need the font {name}, which is not installed",
@@ -195,8 +195,8 @@ class _Pages:
         for line in self.lines(text, font=font, size=size, left=left, right=right, end=end):
             self.need(size * LEADING)
             self.down -= size * LEADING
-            at = self.width - MARGIN - right if line.backward else MARGIN + left
-            self.mark(_line(line, at=at, down=self.down, font=font, size=size))
+            position = self.width - MARGIN - right if line.backward else MARGIN + left
+            self.mark(_line(line, position=position, down=self.down, font=font, size=size))
 
     def lines(
         self, text: str, *, font: str = PLAIN, size: float = TEXT, left: float = 0.0, right: float = 0.0, end: str = ""
@@ -212,15 +212,15 @@ class _Pages:
         return break_lines(text, width=self.width - 2 * MARGIN - left - right, measure=measure, end=end)
 
 
-def _line(line: Line, *, at: float, down: float, font: str, size: float) -> Mark:
+def _line(line: Line, *, position: float, down: float, font: str, size: float) -> Mark:
     """Return a function that draws a line of text.
 
-    The text begins `at` points from the left edge, or ends there if it is written from right to left.
+    The text begins `position` points from the left edge, or ends there if it is written from right to left.
     """
 
     def draw(canvas: Canvas) -> None:
         canvas.setFont(font, size)
-        (canvas.drawRightString if line.backward else canvas.drawString)(at, down, line.text)
+        (canvas.drawRightString if line.backward else canvas.drawString)(position, down, line.text)
 
     return draw
 
@@ -254,10 +254,10 @@ def _fact(label: str, value: str, pages: _Pages) -> None:
     for number in range(max(len(labels), len(values))):
         pages.need(TEXT * LEADING)
         pages.down -= TEXT * LEADING
-        for lines, left, font, points in ((labels, 0.0, BOLD, TEXT), (values, LABEL, PLAIN, size)):
+        for lines, indent, font, points in ((labels, 0.0, BOLD, TEXT), (values, LABEL, PLAIN, size)):
             if number < len(lines):
                 line = Line(lines[number].text)
-                pages.mark(_line(line, at=MARGIN + left, down=pages.down, font=font, size=points))
+                pages.mark(_line(line, position=MARGIN + indent, down=pages.down, font=font, size=points))
     pages.skip(TEXT * 0.3)
 
 
@@ -271,7 +271,7 @@ def _section(section: LetterSection, pages: _Pages) -> None:
     for number, step in enumerate(section.steps, 1):
         pages.skip(TEXT / 3)
         pages.need(TEXT * LEADING * (2 if step.commands else 1))
-        pages.mark(_line(Line(f"{number}."), at=MARGIN, down=pages.down - TEXT * LEADING, font=PLAIN, size=TEXT))
+        pages.mark(_line(Line(f"{number}."), position=MARGIN, down=pages.down - TEXT * LEADING, font=PLAIN, size=TEXT))
         pages.text(step.text, left=INDENT)
         for command in step.commands:
             pages.text(command, font=FIXED, size=SMALL, left=INDENT, end=_continuation(command))
@@ -334,11 +334,11 @@ def _symbol(text: Secret[str], *, left: float, top: float) -> Mark:
 def _runs(row: Sequence[bool]) -> Iterator[tuple[int, int]]:
     """Yield the start and the length of each run of dark modules."""
     start = None
-    for at, dark in enumerate([*row, False]):
+    for index, dark in enumerate([*row, False]):
         if dark and start is None:
-            start = at
+            start = index
         elif not dark and start is not None:
-            yield start, at - start
+            yield start, index - start
             start = None
 
 
@@ -349,6 +349,6 @@ def _signature(signer: str, pages: _Pages) -> None:
     down, half = pages.down, (pages.width - 2 * MARGIN) * 0.6
     pages.mark(lambda canvas: canvas.line(MARGIN, down, MARGIN + half, down))
     pages.mark(lambda canvas: canvas.line(MARGIN + half + INDENT, down, pages.width - MARGIN, down))
-    date = _line(Line("date"), at=MARGIN + half + INDENT, down=down - TEXT * LEADING, font=PLAIN, size=SMALL)
+    date = _line(Line("date"), position=MARGIN + half + INDENT, down=down - TEXT * LEADING, font=PLAIN, size=SMALL)
     pages.mark(date)
     pages.text(signer, size=SMALL, right=pages.width - 2 * MARGIN - half)

@@ -56,7 +56,7 @@ def decode_base32_leniently(text: Secret[str]) -> Seed | None:
     if strict := decode_base32(text):
         return strict
     bare = Secret(text.reveal().replace(" ", ""))
-    groups = (Secret(bare.reveal()[at : at + 8].ljust(8, "=")) for at in range(0, len(bare.reveal()), 8))
+    groups = (Secret(bare.reveal()[start : start + 8].ljust(8, "=")) for start in range(0, len(bare.reveal()), 8))
     try:
         return Seed(b"".join(base64.b32decode(group.reveal(), casefold=True) for group in groups))
     except ValueError:
@@ -96,8 +96,8 @@ def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None
     return SeededToken(token=replace(token, octets=octets), seed=seed, where=where, other=other)
 
 
-def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Decoding:
-    """Gather the rows in `found` into a Decoding: the tokens of a seed file, and the rows that were dropped.
+def gather_reading(encoding: Encoding, rows: Iterable[SeededToken | DroppedRow]) -> Decoding:
+    """Gather rows into a Decoding: the tokens of a seed file, and the rows that were dropped.
 
     If a serial occurs twice, the second row is dropped. If the two rows differ in the seed or in a parameter, both are
     dropped. Different spellings of a serial count as equal, because people and scanners spell serials differently.
@@ -105,20 +105,20 @@ def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]
     keys: dict[str, SeededToken] = {}
     dropped: list[DroppedRow] = []
     torn: set[str] = set()
-    for each in found:
-        if isinstance(each, DroppedRow):
-            dropped.append(each)
+    for row in rows:
+        if isinstance(row, DroppedRow):
+            dropped.append(row)
             continue
-        name = folded(each.token.serial)
-        first = keys.setdefault(name, each)
-        if first is each:
+        name = folded(row.token.serial)
+        first = keys.setdefault(name, row)
+        if first is row:
             continue
-        same = first.seed == each.seed and replace(first.token, serial=each.token.serial) == each.token
+        same = first.seed == row.seed and replace(first.token, serial=row.token.serial) == row.token
         if not same:
             torn.add(name)
-        reason = f"{each.token.serial} is a duplicate of {first.where}"
+        reason = f"{row.token.serial} is a duplicate of {first.where}"
         dropped.append(
-            DroppedRow(each.where, reason if same else f"{reason}, with a different seed or different parameters")
+            DroppedRow(row.where, reason if same else f"{reason}, with a different seed or different parameters")
         )
     for name in torn:
         first = keys.pop(name)
@@ -154,26 +154,26 @@ class _DecodedRow:
 def decode_rows(
     rows: Sequence[SeedRow],
     dropped: Sequence[DroppedRow],
-    wanted: Encoding | None,
+    user_encoding: Encoding | None,
     *,
     fixed: Encoding | None = None,
 ) -> tuple[Decoding, ...]:
     """Decode the seeds in all rows, and return a Decoding (tokens and dropped rows) for each possible encoding.
 
-    The encoding is that of the format (`fixed`), or else the user's (`wanted`), or else determined from the rows. If
-    both hex and base32 are possible, return a Decoding for each. Base32 with surplus blanks or bits is accepted if the
-    user gave base32, or if hex is possible too, because a code of a token then shows which encoding is right. Raise
+    The encoding is that of the format (`fixed`), or else the user's, or else determined from the rows. If both hex and
+    base32 are possible, return a Decoding for each. Base32 with surplus blanks or bits is accepted if the user gave
+    base32, or if hex is possible too, because a code of a token then shows which encoding is right. Raise
     IntegrityFault if some rows can only be hex and others only base32.
     """
     decoded = [
         _DecodedRow(row, decode_hex(row.text), decode_base32_leniently(row.text), decode_base32(row.text) is not None)
         for row in rows
     ]
-    said = fixed or wanted
-    fitting = (said,) if said else _fitting(decoded)
-    exactly = fitting == (Encoding.BASE32,) and wanted is not Encoding.BASE32
+    known_encoding = fixed or user_encoding
+    fitting = (known_encoding,) if known_encoding else _fitting(decoded)
+    exactly = fitting == (Encoding.BASE32,) and user_encoding is not Encoding.BASE32
     return tuple(
-        gather_reading(encoding, [*dropped, *(_token(each, encoding, exactly=exactly) for each in decoded)])
+        gather_reading(encoding, [*dropped, *(_token(row, encoding, exactly=exactly) for row in decoded)])
         for encoding in fitting
     )
 
@@ -183,7 +183,7 @@ def _fitting(decoded: Sequence[_DecodedRow]) -> tuple[Encoding, ...]:
 
     Raise IntegrityFault if some rows can only be hex and others only base32.
     """
-    proofs = {each.only: each.row for each in reversed(decoded)}
+    proofs = {row.only: row.row for row in reversed(decoded)}
     hexed, lettered = proofs.get(Encoding.HEX), proofs.get(Encoding.BASE32)
     if hexed and lettered:
         raise IntegrityFault(
@@ -196,7 +196,7 @@ def _fitting(decoded: Sequence[_DecodedRow]) -> tuple[Encoding, ...]:
 
 
 def _may_be_hex(decoded: Sequence[_DecodedRow]) -> bool:
-    return any(each.hex for each in decoded) or not any(each.base32 for each in decoded)
+    return any(row.hex for row in decoded) or not any(row.base32 for row in decoded)
 
 
 def _token(decoded: _DecodedRow, encoding: Encoding, *, exactly: bool) -> SeededToken | DroppedRow:

@@ -47,11 +47,11 @@ class SeedFormat:
     read: Callable[[Contents], SeedFile]
 
 
-def _refuse(what: str, hint: str) -> Callable[[Contents], SeedFile]:
+def _refuse(description: str, hint: str) -> Callable[[Contents], SeedFile]:
     """Return a function that refuses a file: it raises UsageFault, which says what the file is."""
 
     def refuse(_: Contents) -> NoReturn:
-        raise UsageFault(f"this file is {what}", hint)
+        raise UsageFault(f"this file is {description}", hint)
 
     return refuse
 
@@ -96,33 +96,33 @@ def load_file(path: Path) -> bytes:
     return content
 
 
-def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None = None) -> SeedFile:
+def read_seed_file(content: bytes, unlock: Unlock, *, now: float, encoding: Encoding | None = None) -> SeedFile:
     """Return the tokens in a seed file, and each rejected row with the reason.
 
-    `unlock` asks for the passphrase or key that decrypts the file, `now` is in Unix seconds, and `wanted` is the
+    `unlock` asks for the passphrase or key that decrypts the file, `now` is in Unix seconds, and `encoding` is the
     encoding that the user gave, or None. Raise IntegrityFault if the file is damaged, is not a seed file or has no
     usable token. Raise UsageFault if it cannot be decrypted, is one of WRAPPED, or is SafeWord's .dat file or an app's
     export.
     """
-    for magic, what, hint in WRAPPED:
+    for magic, description, hint in WRAPPED:
         if content.startswith(magic):
-            raise UsageFault(f"this file is {what}", hint)
+            raise UsageFault(f"this file is {description}", hint)
     text = decode_text(content)
     root = xml.parse_xml(content) if text.lstrip().startswith("<") else None
-    contents = Contents(text=text, root=root, unlock=unlock, now=now, wanted=wanted)
-    found = _format_of(contents).read(contents)
-    if not found.bare and not any(reading.keys for reading in found.readings):
-        said = joined_reasons(found.readings[0].dropped if found.readings else ())
+    contents = Contents(text=text, root=root, unlock=unlock, now=now, wanted=encoding)
+    seed_file = _format_of(contents).read(contents)
+    if not seed_file.bare and not any(reading.keys for reading in seed_file.readings):
+        reasons = joined_reasons(seed_file.readings[0].dropped if seed_file.readings else ())
         raise IntegrityFault(
-            f"no token of this file can be used{said and f'; {said}'}", "check that this is the right file"
+            f"no token of this file can be used{reasons and f'; {reasons}'}", "check that this is the right file"
         )
-    return replace(found, notes=(*found.notes, *_notes(found)))
+    return replace(seed_file, notes=(*seed_file.notes, *_notes(seed_file)))
 
 
 def _format_of(contents: Contents) -> SeedFormat:
-    for each in FORMATS:
-        if each.recognizes(contents):
-            return each
+    for seed_format in FORMATS:
+        if seed_format.recognizes(contents):
+            return seed_format
     raise IntegrityFault("this XML file is neither PSKC nor SafeNet XML", "ask the vendor for PSKC (RFC 6030)")
 
 
@@ -147,9 +147,9 @@ def read_written_file(path: Path, *, now: float) -> list[WrittenReading | Droppe
     return read_written(decode_text(load_file(path)), now=now)
 
 
-def _notes(found: SeedFile) -> list[str]:
+def _notes(seed_file: SeedFile) -> list[str]:
     notes = []
-    keys = found.readings[0].keys if found.readings else ()
+    keys = seed_file.readings[0].keys if seed_file.readings else ()
     unsaid = sum(k.token.factor is Factor.TOTP and k.token.digest == "sha1" and k.token.octets in LONG for k in keys)
     if unsaid:
         notes.append(

@@ -106,12 +106,12 @@ def names_seeds(cells: Cells) -> bool:
 
 def unknown_columns(header: Cells, _: Sequence[Line] = ()) -> list[str]:
     """Return a list with one note about the columns with unknown names, or an empty list if there are none."""
-    unknown = [at for at in _unknown(header) if header[at]]
+    unknown = [index for index in _unknown(header) if header[index]]
     return [f"columns that are not understood: {_quoted(header, unknown)}"] if unknown else []
 
 
 def _unknown(header: Cells) -> list[int]:
-    return [at for at, field in enumerate(_fields(header)) if not field]
+    return [index for index, field in enumerate(_fields(header)) if not field]
 
 
 def _quoted(header: Cells, columns: Sequence[int]) -> str:
@@ -119,7 +119,7 @@ def _quoted(header: Cells, columns: Sequence[int]) -> str:
 
     A name that could be a seed is replaced by the number of its column.
     """
-    return ", ".join(one_line(header[at]) if _is_name(header[at]) else f"column {at + 1}" for at in columns)
+    return ", ".join(one_line(header[index]) if _is_name(header[index]) else f"column {index + 1}" for index in columns)
 
 
 def _is_name(cell: str) -> bool:
@@ -167,7 +167,8 @@ def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[SeedR
         if isinstance(cells, DroppedRow):
             yield cells
         elif past:
-            yield _under(where, {field: cells[at] for field, at in columns.items() if at < len(cells)}, columns)
+            cell_by_field = {field: cells[index] for field, index in columns.items() if index < len(cells)}
+            yield _under(where, cell_by_field, columns)
         past = past or not isinstance(cells, DroppedRow)
 
 
@@ -196,7 +197,7 @@ def _algorithm(cells: Mapping[str, str], columns: Mapping[str, int]) -> tuple[Fa
     named = cells.get("algorithm", "")
     is_type = IDENTIFIER.fullmatch(named.lower()) is not None
     types = {factor_named(name) for name in (cells.get("factor", ""), named if is_type else "") if name}
-    digests = {digest_named(each) for each in (cells.get("digest", ""), "" if is_type else named) if each}
+    digests = {digest_named(name) for name in (cells.get("digest", ""), "" if is_type else named) if name}
     if len(types) > 1 or len(digests) > 1:
         raise ValueError("two of its cells contradict each other")
     if not types and not cells.get("period"):

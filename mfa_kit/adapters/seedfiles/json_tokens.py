@@ -30,17 +30,17 @@ def read_json_tokens(contents: Contents) -> SeedFile:
     if sum(map(contents.text.count, "[{,")) > VALUES:
         raise IntegrityFault("this JSON has too many values", "ask the vendor to split the tokens into several files")
     try:
-        found = read_json(contents.text)
+        document = read_json(contents.text)
     except JsonError as error:
         raise IntegrityFault(f"this file is not JSON: {error}", "ask the vendor for the file again") from None
-    objects = found.get("value", [found]) if isinstance(found, dict) else found
+    objects = document.get("value", [document]) if isinstance(document, dict) else document
     tokens = objects if isinstance(objects, list) else []
     # Names that begin with @ are OData annotations.
-    named = (name for each in tokens if isinstance(each, dict) for name in each if not name.startswith("@"))
+    named = (name for token in tokens if isinstance(token, dict) for name in token if not name.startswith("@"))
     names = list(dict.fromkeys(named))
     if not headed_table.names_seeds(names) or len(names) > FIELDS:
         raise IntegrityFault("this JSON has no objects with a secretKey", "check that this is the right file")
-    lines: Iterator[Line] = (_line(f"token {number}", each, names) for number, each in enumerate(tokens, 1))
+    lines: Iterator[Line] = (_line(f"token {number}", token, names) for number, token in enumerate(tokens, 1))
     rows = headed_table.read_headed([("header", names), *lines], names)
     notes = tuple(headed_table.unknown_columns(names))
     return seed_file("JSON", rows, contents.wanted, notes)

@@ -101,7 +101,7 @@ def read_pskc(contents: Contents) -> SeedFile:
             # cryptography warns that it will drop old ciphers. The vendor chose the cipher, so the user cannot act on
             # the warning.
             warnings.simplefilter("ignore")
-            found = list(_found(keys, contents.now))
+            rows = list(_found(keys, contents.now))
     except PSKCError as error:
         if str(error) == MAC_FAILS:
             raise IntegrityFault(
@@ -118,7 +118,7 @@ def read_pskc(contents: Contents) -> SeedFile:
         ) from None
     return SeedFile(
         layout=f"PSKC, encrypted with a {opened}" if opened else "PSKC, not encrypted",
-        readings=(gather_reading(Encoding.BASE64, found),),
+        readings=(gather_reading(Encoding.BASE64, rows),),
         notes=tuple(_notes(container, encrypted=encrypted)),
     )
 
@@ -178,7 +178,7 @@ def _wrong_text(element: Element) -> str:
 
 
 def _has_value(parameter: Element) -> bool:
-    return any(ONCE.get(each.tag) == "PlainValue" and _filled(each) for each in parameter)
+    return any(ONCE.get(child.tag) == "PlainValue" and _filled(child) for child in parameter)
 
 
 def _filled(value: Element) -> bool:
@@ -194,7 +194,7 @@ def _parts(key: Element) -> Iterator[str]:
     for part in key:
         if part.tag in PARTS:
             yield DRAFT.get(part.get("Name", "").lower(), part.tag)
-            yield from (each.tag for each in part if each.tag in OF_A_KEY)
+            yield from (child.tag for child in part if child.tag in OF_A_KEY)
 
 
 def _twice(names: Sequence[str]) -> str:
@@ -239,17 +239,17 @@ def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
                 )
 
 
-def _lacks_mac(container: PSKC, kept: object, *, secret: bool) -> bool:
-    """Return whether the value `kept` of a key needs a MAC but has none. `secret` says whether it is the seed.
+def _lacks_mac(container: PSKC, content: object, *, secret: bool) -> bool:
+    """Return whether the value `content` of a key needs a MAC but has none. `secret` says whether it is the seed.
 
     Raise UsageFault if the value is encrypted with an unsupported cipher.
     """
     declared = bool(container.mac.algorithm)
-    if not isinstance(kept, EncryptedValue):
-        return secret and kept is not None and declared
-    cipher = kept.algorithm or container.encryption.algorithm or ""
+    if not isinstance(content, EncryptedValue):
+        return secret and content is not None and declared
+    cipher = content.algorithm or container.encryption.algorithm or ""
     _deciphered(cipher)
-    return not kept.mac_value and (declared or cipher.endswith("-cbc"))
+    return not content.mac_value and (declared or cipher.endswith("-cbc"))
 
 
 def _deciphered(cipher: str) -> None:
@@ -285,10 +285,10 @@ def _open(container: PSKC, unlock: Unlock) -> str:
             ) from None
         return "passphrase"
     name = container.encryption.key_name
-    given = decode_hex(unlock(f"pre-shared key{f' {name}' if name else ''} in hex"))
-    if given is None:
+    key = decode_hex(unlock(f"pre-shared key{f' {name}' if name else ''} in hex"))
+    if key is None:
         raise UsageFault("the pre-shared key is not hex", "type it as the vendor gave it, two digits per byte")
-    container.encryption.key = given.reveal()
+    container.encryption.key = key.reveal()
     return "pre-shared key"
 
 

@@ -22,14 +22,14 @@ def is_safenet(contents: Contents) -> bool:
 
 def read_safenet(contents: Contents) -> SeedFile:
     """Return the tokens in the file. All are HOTP tokens, because the format has no field for the type."""
-    found = list(_rows(contents.root if contents.root is not None else ()))
-    rows = [each for each in found if isinstance(each, SeedRow)]
-    dropped = [each for each in found if isinstance(each, DroppedRow)]
+    parsed_rows = list(_rows(contents.root if contents.root is not None else ()))
+    rows = [row for row in parsed_rows if isinstance(row, SeedRow)]
+    dropped = [row for row in parsed_rows if isinstance(row, DroppedRow)]
     return SeedFile(layout="SafeNet XML", readings=decode_rows(rows, dropped, None, fixed=Encoding.HEX))
 
 
 def _rows(root: Iterable[Element]) -> Iterator[SeedRow | DroppedRow]:
-    for ordinal, token in enumerate((each for each in root if local_name(each) == "Token"), 1):
+    for ordinal, token in enumerate((child for child in root if local_name(child) == "Token"), 1):
         where = f"token {ordinal}"
         read = [part for part in token.iter() if local_name(part) in READ]
         parts = {local_name(part): part for part in read}
@@ -40,11 +40,11 @@ def _rows(root: Iterable[Element]) -> Iterator[SeedRow | DroppedRow]:
         elif not (seed := text_of(parts.get("Seed"))):
             yield DroppedRow(where, "the seed is missing")
         else:
-            made = Token(
+            parsed_token = Token(
                 serial=token.get("serial", "").strip(),
                 factor=Factor.HOTP,
                 counter=number(text_of(parts.get("MovingFactor")), otherwise=0),
                 maker="SafeNet",
                 model=text_of(parts.get("ProductName")),
             )
-            yield SeedRow(where, made, Secret(seed))
+            yield SeedRow(where, parsed_token, Secret(seed))

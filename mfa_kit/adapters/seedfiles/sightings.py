@@ -41,12 +41,12 @@ def _written(where: str, cells: Cells, now: float) -> WrittenReading | DroppedRo
     if not cells[0] or not codes:
         return DroppedRow(where, "it needs a serial number and a code")
     try:
-        at = _moment(times[0]) if times else now
+        time = _moment(times[0]) if times else now
     except ValueError:
         return DroppedRow(where, "the value after its serial number is neither a code nor a time")
-    if not FIRST <= at <= now + AHEAD:
-        return DroppedRow(where, "its time is before 2005" if at < FIRST else "its time is in the future")
-    return WrittenReading(where, cells[0], TypedCodes(codes=codes, at=at))
+    if not FIRST <= time <= now + AHEAD:
+        return DroppedRow(where, "its time is before 2005" if time < FIRST else "its time is in the future")
+    return WrittenReading(where, cells[0], TypedCodes(codes=codes, at=time))
 
 
 def _moment(text: str) -> float:

@@ -147,20 +147,20 @@ def read_table(contents: Contents) -> SeedFile:
             "this file is an export of a password manager, such as KeePassXC",
             "write its key URIs (otpauth://) into a file, one per line",
         )
-    layout = next((each for each in LAYOUTS if each.recognizes(first)), BARE)
+    layout = next((layout for layout in LAYOUTS if layout.recognizes(first)), BARE)
     if layout is BARE and _version(contents.text) == WITH_USERS:
         table = [(where, cells if isinstance(cells, DroppedRow) else cells[USER_CELLS:]) for where, cells in table]
         first = first[USER_CELLS:]
-    wanted = layout.encoding or contents.wanted
-    return seed_file(layout.name, layout.read(table, first), wanted, tuple(layout.notes(first, table)))
+    encoding = layout.encoding or contents.wanted
+    return seed_file(layout.name, layout.read(table, first), encoding, tuple(layout.notes(first, table)))
 
 
 def _first_row(table: Sequence[Line]) -> Cells:
     """Return the cells of the first row that can be read. If there is none, raise IntegrityFault with the reasons."""
     first = next((cells for _, cells in table if not isinstance(cells, DroppedRow)), None)
     if first is None:
-        said = joined_reasons([row for _, row in table if isinstance(row, DroppedRow)])
-        raise IntegrityFault(said or "this file has no rows", "check that this is the right file")
+        reasons = joined_reasons([row for _, row in table if isinstance(row, DroppedRow)])
+        raise IntegrityFault(reasons or "this file has no rows", "check that this is the right file")
     return first
 
 
@@ -169,20 +169,20 @@ def _version(text: str) -> int:
     return int(marked[1]) if marked else 1
 
 
-def seed_file(layout: str, rows: Rows, wanted: Encoding | None, notes: tuple[str, ...]) -> SeedFile:
+def seed_file(layout: str, rows: Rows, encoding: Encoding | None, notes: tuple[str, ...]) -> SeedFile:
     """Decode the seeds in the rows of a table or JSON file, and return them as a SeedFile.
 
     Raise IntegrityFault if no row has a seed, because the file then probably has another layout than `layout`.
     """
-    found = [row for row in rows if row is not None]
-    taken = [row for row in found if isinstance(row, SeedRow)]
-    dropped = [row for row in found if isinstance(row, DroppedRow)]
+    parsed_rows = [row for row in rows if row is not None]
+    taken = [row for row in parsed_rows if isinstance(row, SeedRow)]
+    dropped = [row for row in parsed_rows if isinstance(row, DroppedRow)]
     if not taken:
         raise IntegrityFault(
             f"no row of this file can be read as {layout}; {joined_reasons(dropped) or 'it has no rows'}",
             "check that this is the right file",
         )
-    return SeedFile(layout=layout, readings=decode_rows(taken, dropped, wanted), notes=notes)
+    return SeedFile(layout=layout, readings=decode_rows(taken, dropped, encoding), notes=notes)
 
 
 def _bare(line: Line) -> SeedRow | DroppedRow:
@@ -197,13 +197,13 @@ def _bare(line: Line) -> SeedRow | DroppedRow:
         return DroppedRow(where, PINGS)
 
     def make() -> Token:
-        rest = {digest_named(cell) in DIGESTS: cell for cell in more if cell}
-        moving = rest.get(False, "")
+        cell_by_is_digest = {digest_named(cell) in DIGESTS: cell for cell in more if cell}
+        moving = cell_by_is_digest.get(False, "")
         kind = factor_named(factor)
         return Token(
             serial=serial,
             factor=kind,
-            digest=digest_named(rest.get(True, "sha1")),
+            digest=digest_named(cell_by_is_digest.get(True, "sha1")),
             digits=number(digits, otherwise=6),
             period=number(moving, otherwise=30) if kind is Factor.TOTP else 30,
             counter=number(moving, otherwise=0) if kind is Factor.HOTP else 0,

@@ -21,16 +21,16 @@ def is_uri_list(contents: Contents) -> bool:
 
 def read_uri_list(contents: Contents) -> SeedFile:
     """Return the tokens in a list of key URIs. A line that is not a usable key URI is dropped with the reason."""
-    found = list(_rows(split_lines(contents.text)))
-    rows = [each for each in found if isinstance(each, SeedRow)]
-    dropped = [each for each in found if isinstance(each, DroppedRow)]
+    parsed_rows = list(_rows(split_lines(contents.text)))
+    rows = [row for row in parsed_rows if isinstance(row, SeedRow)]
+    dropped = [row for row in parsed_rows if isinstance(row, DroppedRow)]
     return SeedFile(
         layout="list of key URIs", readings=decode_rows(rows, dropped, contents.wanted, fixed=Encoding.BASE32)
     )
 
 
-def _rows(given: Sequence[str]) -> Iterator[SeedRow | DroppedRow]:
-    for ordinal, line in enumerate(given, 1):
+def _rows(lines: Sequence[str]) -> Iterator[SeedRow | DroppedRow]:
+    for ordinal, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:
                 yield _row(f"line {ordinal}", line.strip())
@@ -46,9 +46,9 @@ def _row(where: str, line: str) -> SeedRow:
     if not line.lower().startswith(SCHEME):
         raise _Odd("it is not a key URI")
     uri = urlsplit(line)
-    given = parse_qsl(uri.query, keep_blank_values=True, max_num_fields=16)
-    fields = {name.lower(): value for name, value in given}
-    if len(fields) != len(given):
+    parameters = parse_qsl(uri.query, keep_blank_values=True, max_num_fields=16)
+    fields = {name.lower(): value for name, value in parameters}
+    if len(fields) != len(parameters):
         raise _Odd("a parameter occurs twice")
     if fields.get("encoder", "").lower() == "steam":
         raise _Odd("its codes are not plain digits")

@@ -43,22 +43,22 @@ def is_given_to_group(node: Path) -> bool:
 
 def _run(program: str, *arguments: str) -> None:
     """Run a program of the system. Raise DeviceFault if it is missing, fails or takes longer than SECONDS."""
-    found = which(program, path=PROGRAMS)
-    if found is None:
+    path = which(program, path=PROGRAMS)
+    if path is None:
         raise DeviceFault(
             f"{program} is not installed, so udev cannot be set up", "run this on the host, not in a container"
         )
     try:
         done = subprocess.run(  # noqa: S603 - an absolute path and fixed words
-            [found, *arguments], capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+            [path, *arguments], capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise DeviceFault(
             f"{program} did not end within {SECONDS} seconds", "check udev: systemctl status systemd-udevd"
         ) from None
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        message = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         raise DeviceFault(
-            f"{program} {arguments[0]} failed: {said}",
+            f"{program} {arguments[0]} failed: {message}",
             "check that udev runs here; in a container, run this on the host",
         )

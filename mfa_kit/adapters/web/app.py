@@ -64,7 +64,7 @@ class Sessions:
 
     def open(self, address: Secret[str]) -> ViewSession | None:
         """Return a new session for an unopened address, or else None. The view's earlier session ends."""
-        role = next((role for role, each in self.unopened.items() if each == address), None)
+        role = next((role for role, unopened_address in self.unopened.items() if unopened_address == address), None)
         if role is None:
             return None
         self.opened.append(self.unopened.pop(role))
@@ -73,7 +73,7 @@ class Sessions:
 
     def was_opened(self, address: Secret[str]) -> bool:
         """Return whether this address was opened before."""
-        return any(each == address for each in self.opened)
+        return any(opened_address == address for opened_address in self.opened)
 
     def find(self, role: str, *, cookie: Secret[str], key: Secret[str] | None) -> ViewSession | None:
         """Return the session of a view, or None if the cookie or the key is wrong.
@@ -132,8 +132,8 @@ class Views(Protocol):
         """Return the parts of a view as HTML. Each key is the ID of the element that shows the part."""
         ...
 
-    def act(self, role: str, said: Mapping[str, object]) -> str | None:
-        """Carry out `said`, a request from the window of a view.
+    def act(self, role: str, request: Mapping[str, object]) -> str | None:
+        """Carry out `request`, a request from the window of a view.
 
         Return the role of a view to open, or "" if there is none. Return None if this view may not make the request.
         """
@@ -253,10 +253,10 @@ class App:
         if session is None:
             return _refuse()
         try:
-            said = read_json(await request.body())
+            body = read_json(await request.body())
         except ValueError:
             return _refuse()
-        opens = self._views.act(session.role, said) if isinstance(said, dict) else None
+        opens = self._views.act(session.role, body) if isinstance(body, dict) else None
         if opens is None:
             return _refuse()
         if not opens:
@@ -272,8 +272,8 @@ def _policy(nonce: str) -> dict[str, str]:
     return {"content-security-policy": POLICY.format(nonce=nonce)}
 
 
-def _line(**said: object) -> str:
-    return f"{json.dumps(said)}\n"
+def _line(**fields: object) -> str:
+    return f"{json.dumps(fields)}\n"
 
 
 def _changes(parts: Mapping[str, Secret[str]], sent: dict[str, int]) -> dict[str, str]:

@@ -48,10 +48,14 @@ class LimitedConnection(H11Protocol):
         super().connection_made(transport)
         self._since = self.loop.time()
         self.loop.call_later(SLOW, self._look)
-        others = [each for each in self.connections if isinstance(each, LimitedConnection) and each is not self]
+        others = [
+            connection
+            for connection in self.connections
+            if isinstance(connection, LimitedConnection) and connection is not self
+        ]
         if len(others) >= MOST:
-            idle = [each for each in others if not each._is_answered]  # noqa: SLF001 - of the same class
-            min([*idle, self], key=lambda each: each._since).drop()  # noqa: SLF001 - as above
+            idle = [connection for connection in others if not connection._is_answered]  # noqa: SLF001 - of the same class
+            min([*idle, self], key=lambda connection: connection._since).drop()  # noqa: SLF001 - as above
 
     def drop(self) -> None:
         """Close the connection at once."""

@@ -13,7 +13,7 @@ from mfa_kit.audit.controls.pci_dss import PCI_DSS
 from mfa_kit.audit.controls.security_hub import BEST_PRACTICES, SECURITY_HUB
 
 FRAMEWORKS: Mapping[str, Framework] = {
-    each.id: each for each in (*CIS, SECURITY_HUB, BEST_PRACTICES, PCI_DSS, *NIST, FEDRAMP)
+    framework.id: framework for framework in (*CIS, SECURITY_HUB, BEST_PRACTICES, PCI_DSS, *NIST, FEDRAMP)
 }
 
 
@@ -31,10 +31,10 @@ def references(rule: str) -> tuple[str, ...]:
 
     A control of Security Hub that is in FSBP too is listed only once, as `Security Hub IAM.5 (FSBP)`.
     """
-    found = []
+    control_names = []
     for framework in FRAMEWORKS.values():
         for control in framework.controls:
             if rule in control.rules and framework is not BEST_PRACTICES:
                 best = framework is SECURITY_HUB and control in BEST_PRACTICES.controls
-                found.append(f"{framework.short} {control.id}{' (FSBP)' if best else ''}")
-    return tuple(found)
+                control_names.append(f"{framework.short} {control.id}{' (FSBP)' if best else ''}")
+    return tuple(control_names)

@@ -63,5 +63,5 @@ BEST_PRACTICES = Framework(
     source=SOURCE,
     read="2026-11-27",
     scope="the controls for IAM",
-    controls=tuple(each for each in CONTROLS if FSBP in each.standards),
+    controls=tuple(control for control in CONTROLS if FSBP in control.standards),
 )

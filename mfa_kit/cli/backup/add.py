@@ -76,7 +76,7 @@ def add(
             picture,
             uri_of=wiring.image.uri_of,
             user=user,
-            wanted=wanted,
+            device_name=wanted,
             run=wiring.desk.new_run_id(desk.inventory),
             caller=caller,
             desk=desk,

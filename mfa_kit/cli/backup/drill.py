@@ -69,8 +69,11 @@ def drill(
         judge = PhoneDrill(person=settings.interaction, now=time.time)
     else:
         oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
-        judge = KeyDrill(code_of=lambda intent, at: code_on_key(oath_keys, intent.label, wanted, at=at), now=time.time)
-    chosen = files or [each.path for each in of_user(user, wiring.vault.stored_backups(settings, backup_dir))]
+        judge = KeyDrill(
+            code_of=lambda intent, code_time: code_on_key(oath_keys, intent.label, wanted, time=code_time),
+            now=time.time,
+        )
+    chosen = files or [backup.path for backup in of_user(user, wiring.vault.stored_backups(settings, backup_dir))]
     drilled = wiring.backup.drill_backups(
         settings,
         chosen,
@@ -78,6 +81,6 @@ def drill(
         judge,
         accept_label=accept_label,
     )
-    rows = [{"file": str(each.file), "result": each.result, "fault": each.fault} for each in drilled]
+    rows = [{"file": str(test.file), "result": test.result, "fault": test.fault} for test in drilled]
     output.many("backup-drill", rows, empty="no backups to test")
     return use_case.exit_code_of(drilled)

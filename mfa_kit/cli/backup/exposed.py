@@ -31,18 +31,20 @@ def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, out
         seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
         computers = records.computers
         by = computers.of_backups()
-    here = without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True))
-    names = {each.name for each in here}
+    local_backups = without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True))
+    names = {backup.name for backup in local_backups}
     elsewhere = wiring.backup.backups_named(sorted({seal.backup for seal in seals} - names))
     text = wiring.backup_recipients.recipient_text(recipient)
-    found = find_exposed(text, [*here, *elsewhere], seals, gone=gone)
-    if unknown := sum(each.since is None for each in found):
+    exposures = find_exposed(text, [*local_backups, *elsewhere], seals, gone=gone)
+    if unknown := sum(exposure.since is None for exposure in exposures):
         settings.progress.alert(f"this computer has no record of the recipients of {unknown} of these backups")
-    if found:
+    if exposures:
         settings.progress.note("replace each device: mfa-kit replace USER --with KIND --mfa-device DEVICE")
-    rows = [_row(each, is_here=each.backup.name in names) for each in found]
+    rows = [_row(exposure, is_here=exposure.backup.name in names) for exposure in exposures]
     if computers.shared:
-        rows = [{**row, "computer": by.get(each.backup.name)} for row, each in zip(rows, found, strict=True)]
+        rows = [
+            {**row, "computer": by.get(exposure.backup.name)} for row, exposure in zip(rows, exposures, strict=True)
+        ]
     output.many(
         "backup-exposed",
         rows,
@@ -51,13 +53,13 @@ def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, out
     )
 
 
-def _row(found: Exposed, *, is_here: bool) -> ResultRow:
+def _row(exposure: Exposed, *, is_here: bool) -> ResultRow:
     return {
-        "account": found.backup.account,
-        "user": found.backup.user,
-        "device": found.backup.device,
-        "since": iso_time(found.since) if found.since else None,
-        "until": iso_time(found.until) if found.until else None,
-        "recorded": found.since is not None,
-        "file": str(found.backup.path) if is_here else None,
+        "account": exposure.backup.account,
+        "user": exposure.backup.user,
+        "device": exposure.backup.device,
+        "since": iso_time(exposure.since) if exposure.since else None,
+        "until": iso_time(exposure.until) if exposure.until else None,
+        "recorded": exposure.since is not None,
+        "file": str(exposure.backup.path) if is_here else None,
     }

@@ -17,13 +17,13 @@ def list_backups(*, backup_dir: Place | None, settings: Settings, output: Output
     """List the backups in the backup folder."""
     rows = [
         {
-            "account": each.account,
-            "user": each.user,
-            "device": each.device,
-            "made": iso_time(each.made),
-            "file": str(each.path),
+            "account": backup.account,
+            "user": backup.user,
+            "device": backup.device,
+            "made": iso_time(backup.made),
+            "file": str(backup.path),
         }
-        for each in wiring.vault.stored_backups(settings, backup_dir, own=True)
+        for backup in wiring.vault.stored_backups(settings, backup_dir, own=True)
     ]
     output.many(
         "backup-list",

@@ -32,7 +32,7 @@ def prune(*, days: int | None, backup_dir: Place | None, settings: Settings, out
     """Remove the backups of users who no longer exist in IAM. Existing devices keep their backup."""
     vault = wiring.vault.open_vault(settings, backup_dir)
     with wiring.desk.open_desk(settings, METHODS, vault=vault) as (desk, caller):
-        found = list(
+        prunable_backups = list(
             find_prunable(
                 wiring.vault.stored_backups(settings, backup_dir, own=True),
                 account=caller.account,
@@ -40,21 +40,23 @@ def prune(*, days: int | None, backup_dir: Place | None, settings: Settings, out
                 inventory=desk.inventory,
             )
         )
-    if found and not (settings.dry_run or settings.yes):
-        _confirm(found, settings.interaction)
+    if prunable_backups and not (settings.dry_run or settings.yes):
+        _confirm(prunable_backups, settings.interaction)
     faults = (
-        {} if settings.dry_run else wiring.backup.remove_backups(settings, backup_dir, [backup for backup, _ in found])
+        {}
+        if settings.dry_run
+        else wiring.backup.remove_backups(settings, backup_dir, [backup for backup, _ in prunable_backups])
     )
-    rows = [_row(backup, why, faults.get(backup.path), planned=settings.dry_run) for backup, why in found]
+    rows = [_row(backup, why, faults.get(backup.path), planned=settings.dry_run) for backup, why in prunable_backups]
     output.many("backup-prune", rows, empty="nothing to remove", narrow=("outcome", "user", "device", "why", "fault"))
     return IntegrityFault.exit_code if faults else 0
 
 
-def _confirm(found: Sequence[tuple[Backup, Why]], person: Interaction) -> None:
+def _confirm(prunable_backups: Sequence[tuple[Backup, Why]], person: Interaction) -> None:
     """List the backups, and ask the user to confirm their removal. Raise Declined if the user does not."""
-    for backup, why in found:
+    for backup, why in prunable_backups:
         person.say(f"{backup.path}: {why}")
-    person.confirm(f"this removes {len(found)} backups permanently", typed="prune")
+    person.confirm(f"this removes {len(prunable_backups)} backups permanently", typed="prune")
 
 
 def _row(backup: Backup, why: Why, fault: str | None, *, planned: bool) -> ResultRow:

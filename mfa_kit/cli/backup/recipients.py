@@ -26,19 +26,19 @@ def recipients(*, user: str | None, backup_dir: Place | None, settings: Settings
     with wiring.backup.open_records(settings) as records:
         seals, computers = records.seals(), records.computers
         by = computers.of_backups()
-    found = of_user(user, without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True)))
+    backups = of_user(user, without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True)))
     rows: list[ResultRow] = [
         {
-            "account": each.backup.account,
-            "user": each.backup.user,
-            "device": each.backup.device,
-            "made": iso_time(each.backup.made),
-            "recipients": each.recipients,
+            "account": entry.backup.account,
+            "user": entry.backup.user,
+            "device": entry.backup.device,
+            "made": iso_time(entry.backup.made),
+            "recipients": entry.recipients,
         }
-        for each in known_recipients(found, seals)
+        for entry in known_recipients(backups, seals)
     ]
     if computers.shared:
-        rows = [{**row, "computer": by.get(each.name)} for row, each in zip(rows, found, strict=True)]
+        rows = [{**row, "computer": by.get(backup.name)} for row, backup in zip(rows, backups, strict=True)]
     if any(row["recipients"] is None for row in rows):
         settings.progress.alert(UNKNOWN)
     empty = f"no backups{f' of {user}' if user else ''} in {wiring.this_computer.backup_dir(backup_dir)}"

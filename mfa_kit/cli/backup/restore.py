@@ -74,13 +74,13 @@ def _restore_to_key(
     file: Place,
     open_file: Callable[[], tuple[Intent, Opened]],
     keys: "wiring.oath_keys.OathKeys",
-    wanted: str | None,
+    key_name: str | None,
     *,
     touch: bool,
     path: str | None,
 ) -> ResultRow:
     """Put the secret of a backup on a key, and check with codes that the key has this secret. Return the result row."""
-    key = keys.choose(wanted)
+    key = keys.choose(key_name)
     intent, opened = open_file()
     intent = intent if path is None else replace(intent, path=path)
     written = keys.card(key, now=time.time, touch=touch).restore(intent, opened.created)

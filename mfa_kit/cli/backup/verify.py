@@ -37,27 +37,27 @@ def verify(
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for the whole backup folder")
     check_accepted(files, accept_label=accept_label)
-    chosen = [each.path for each in wiring.vault.stored_backups(settings, backup_dir)] if everything else files
+    chosen = [backup.path for backup in wiring.vault.stored_backups(settings, backup_dir)] if everything else files
     tried = wiring.backup.verify_backups(
         settings,
         messages.with_bar(chosen, "verify", plain=settings.still),
         wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         accept_label=accept_label,
     )
-    for each in tried:
-        for note in each.notes:
-            settings.progress.alert(f"note: {each.file}: {note}")
-    for hint in dict.fromkeys(each.hint for each in tried if each.hint):
+    for result in tried:
+        for note in result.notes:
+            settings.progress.alert(f"note: {result.file}: {note}")
+    for hint in dict.fromkeys(result.hint for result in tried if result.hint):
         settings.progress.alert(f"try: {hint}")
     rows = [
         {
-            "file": str(each.file),
-            "opens": each.fault is None,
-            "label": each.label,
-            "remarks": each.remarks or None,
-            "fault": each.fault,
+            "file": str(result.file),
+            "opens": result.fault is None,
+            "label": result.label,
+            "remarks": result.remarks or None,
+            "fault": result.fault,
         }
-        for each in tried
+        for result in tried
     ]
     output.many(
         "backup-verify",
@@ -65,4 +65,4 @@ def verify(
         empty="" if files else f"no backups in {wiring.this_computer.backup_dir(backup_dir)}",
         narrow=("file", "opens", "remarks", "fault"),
     )
-    return IntegrityFault.exit_code if any(each.fault for each in tried) else 0
+    return IntegrityFault.exit_code if any(result.fault for result in tried) else 0

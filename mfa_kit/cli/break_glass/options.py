@@ -62,8 +62,8 @@ def new_group(
 def print_plan(group: Group, output: Output) -> None:
     """Print each set of custodians who can open the identity together, and the name and octets of the set's file."""
     rows: list[ResultRow] = [
-        {"file": each.file, "custodians": each.names, "octets": size}
-        for each, size in wiring.break_glass.plan(group).items()
+        {"file": custodian_set.file, "custodians": custodian_set.names, "octets": size}
+        for custodian_set, size in wiring.break_glass.plan(group).items()
     ]
     output.many("break-glass-plan", rows, empty="")
 

@@ -48,8 +48,8 @@ def status(
         "made": iso_time(manifest.made),
         "threshold": manifest.group.threshold,
         "custodians": manifest.group.names,
-        "keys": [f"{each.name} {each.fingerprint}" for each in manifest.group.custodians],
-        "removed": [each.name for each in manifest.former] or None,
+        "keys": [f"{custodian.name} {custodian.fingerprint}" for custodian in manifest.group.custodians],
+        "removed": [custodian.name for custodian in manifest.former] or None,
         "last_drill": _time(state.last_drill),
         "last_opened": _time(state.last_opened),
         "backups": state.backups,
@@ -62,9 +62,9 @@ def status(
 def _without_user(names: Sequence[str], backup_dir: Place | None, settings: Settings) -> list[str]:
     """Return the custodians in `names` who have no IAM user of the same name. The comparison ignores case."""
     with wiring.desk.open_desk(settings, METHODS, vault=wiring.vault.open_vault(settings, backup_dir)) as (desk, _):
-        users = {each.lower() for each in desk.inventory.users()}
-    return [each for each in names if each.lower() not in users]
+        users = {name.lower() for name in desk.inventory.users()}
+    return [name for name in names if name.lower() not in users]
 
 
-def _time(found: Record | None) -> str | None:
-    return iso_time(found.at) if found else None
+def _time(record: Record | None) -> str | None:
+    return iso_time(record.at) if record else None

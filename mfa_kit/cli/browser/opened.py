@@ -62,14 +62,14 @@ class PageViews:
         self._state.expire()
         return view_parts(self._state, Role(role))
 
-    def act(self, role: str, said: Mapping[str, object]) -> str | None:
+    def act(self, role: str, request: Mapping[str, object]) -> str | None:
         """Carry out what a view requests: an answer or, in the admin's view only, Stop or opening the colleague's view.
 
         Return the name of the view to open, "" after other requests, or None if the request is refused.
         """
-        match said, Role(role):
-            case {"do": "answer", "number": int(number), "text": str(text)}, at:
-                self._answer(at, number, Secret(text))
+        match request, Role(role):
+            case {"do": "answer", "number": int(number), "text": str(text)}, view:
+                self._answer(view, number, Secret(text))
                 return ""
             case {"do": "stop"}, Role.ADMIN:
                 self._state.stop()

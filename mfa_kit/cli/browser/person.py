@@ -51,9 +51,9 @@ class PersonAtPage:
         """Show a text to the user until the next answer."""
         self._state.say(text)
 
-    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
-        """Return the typed code, stripped. The page counts down the `left()` seconds until the device's next code."""
-        next_code = time.time() + left() if left else None
+    def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
+        """Return the typed code, stripped. The page counts down the `seconds_left()` until the device's next code."""
+        next_code = time.time() + seconds_left() if seconds_left else None
         question = Question(asks=Asks.CODE, text=prompt, next_code=next_code, second=prompt == SECOND)
         return self._ask(question).reveal().strip()
 
@@ -72,9 +72,9 @@ class PersonAtPage:
             else:
                 self._state.report("the two entries differ; type both again", wrong=True)
 
-    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+    def confirm(self, action: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined unless the admin types the word `typed`."""
-        text = f"{what}; type {typed} to continue"
+        text = f"{action}; type {typed} to continue"
         if self._ask(Question(asks=Asks.TEXT, text=text)).reveal().strip() != typed:
             raise Declined(f"the answer was not {typed}, so nothing was done", f"type {typed}, or use {instead}")
 
@@ -95,19 +95,19 @@ class PersonAtPage:
 
         If the admin presses a button first, return the answer of that button.
         """
-        came: list[T] = []
+        arrivals: list[T] = []
 
         def look() -> bool:
-            came.extend(found for found in [comes()] if found is not None)
+            arrivals.extend(arrival for arrival in [comes()] if arrival is not None)
             self.after_look()
-            return bool(came)
+            return bool(arrivals)
 
         self.before_question()
         question = Question(asks=Asks.BUTTONS, text=self.wording(prompt), buttons=self.buttons(), can_stop=False)
         answer = self._state.ask(question, look)
         with self._state.change():
             self._state.thanked, self._state.said = "", ()
-        return came[0] if answer is None else answer.reveal().strip()
+        return arrivals[0] if answer is None else answer.reveal().strip()
 
     def show(self, *parts: Secret[str], instead: str) -> None:
         """Show secrets to the user. A Symbol is drawn as a QR code."""

@@ -52,21 +52,25 @@ class StationPage:
     def buttons(self) -> Sequence[tuple[str, str]]:
         """Return the buttons for the session's question. Back is left out if there is no step to go back to."""
         buttons = TO_ANSWER if self._step else AT_END
-        return [each for each in buttons if each != BACK or self.queue.can_go_back]
+        return [button for button in buttons if button != BACK or self.queue.can_go_back]
 
     def word(self, prompt: str) -> str:
         """Return a prompt of the session for the page: without what to type, and with Start instead of Enter."""
-        for told in self.told:
-            prompt = prompt.replace(told, "")
+        for instruction in self.told:
+            prompt = prompt.replace(instruction, "")
         return prompt.replace(ENTER, START)
 
     def update(self) -> None:
         """Show the queue and the current user. If users were done since the last call, thank the last of them."""
         step = self._step
-        new = [each.user for each in self.queue.steps if self.queue.is_done(each) and each.user not in self.done]
+        new = [
+            queued_step.user
+            for queued_step in self.queue.steps
+            if self.queue.is_done(queued_step) and queued_step.user not in self.done
+        ]
         self.done.update(new)
         with self.state.change():
-            self.state.queue = [self._row(each, current=each is step) for each in self.queue.steps]
+            self.state.queue = [self._row(queued_step, current=queued_step is step) for queued_step in self.queue.steps]
             if step is None or self.state.user != step.user:
                 self.state.said = ()  # these messages were for the previous user
             self.state.user = step.user if step else ""
@@ -83,9 +87,9 @@ class StationPage:
             with self.state.change():
                 self.state.keys = keys
 
-    def show_error(self, what: str, hint: str, to_user: str) -> None:
+    def show_error(self, message: str, hint: str, to_user: str) -> None:
         """Show an error to the admin, and a sentence about it to the user."""
-        self.state.report(f"{what}; {hint}" if hint else what, wrong=True)
+        self.state.report(f"{message}; {hint}" if hint else message, wrong=True)
         with self.state.change():
             self.state.said = ()  # these messages were about the step that failed
         self.state.say(to_user or ASK)

@@ -81,8 +81,8 @@ def sentence(text: str) -> str:
     A message that ends with a question mark, exclamation mark or colon keeps it.
     """
     plain = one_line(text).strip().replace("press Ctrl-C", ASK_STOP)
-    whole = plain[:1].upper() + plain[1:]
-    return whole if not whole or whole.endswith((".", "?", "!", ":")) else f"{whole}."
+    message = plain[:1].upper() + plain[1:]
+    return message if not message or message.endswith((".", "?", "!", ":")) else f"{message}."
 
 
 def _qr(state: PageState) -> Secret[str]:
@@ -104,15 +104,17 @@ def _code_form(state: PageState, question: Question) -> str:
     )
     pair = question.text.startswith(("first", "second"))
     labels = CODE_LABELS if pair else (sentence(question.text).rstrip("."),)
-    fields = "".join(_code_field(state, label, at, active=at == question.second) for at, label in enumerate(labels))
+    fields = "".join(
+        _code_field(state, label, index, active=index == question.second) for index, label in enumerate(labels)
+    )
     return (
         f'<form data-number="{state.number}" autocomplete="off" novalidate>{fields}'
         f'<button class="first">Send</button></form>{count}<p class="soft" id="hint">{ON_INPUT}</p>'
     )
 
 
-def _code_field(state: PageState, label: str, at: int, *, active: bool) -> str:
-    done = state.question is not None and state.question.second and not at
+def _code_field(state: PageState, label: str, index: int, *, active: bool) -> str:
+    done = state.question is not None and state.question.second and not index
     how = (
         'data-code data-focus inputmode="numeric" autocomplete="off" maxlength="64" aria-describedby="said hint"'
         if active
@@ -120,7 +122,8 @@ def _code_field(state: PageState, label: str, at: int, *, active: bool) -> str:
     )
     value = ' value="accepted"' if done else ""
     return (
-        f'<div class="field"><label for="code{at}">{html_words(label)}</label><input id="code{at}" {how}{value}></div>'
+        f'<div class="field"><label for="code{index}">{html_words(label)}</label>'
+        f'<input id="code{index}" {how}{value}></div>'
     )
 
 
@@ -135,9 +138,9 @@ def _text_form(state: PageState, question: Question) -> str:
 
 def _buttons(state: PageState, question: Question) -> str:
     drawn = "".join(
-        f'<button id="b{at}" data-do="answer" data-number="{state.number}" data-text="{escape(answer)}"'
-        f"{' class=first data-focus' if not at else ''}>{html_text(label)}</button>"
-        for at, (label, answer) in enumerate(question.buttons)
+        f'<button id="b{index}" data-do="answer" data-number="{state.number}" data-text="{escape(answer)}"'
+        f"{' class=first data-focus' if not index else ''}>{html_text(label)}</button>"
+        for index, (label, answer) in enumerate(question.buttons)
     )
     return f'<p class="big">{html_words(sentence(question.text))}</p><div class="buttons">{drawn}</div>'
 
@@ -168,10 +171,10 @@ def _sentences(state: PageState, instead: Mapping[str, str]) -> Secret[str]:
 
     In the messages, each key of `instead` is replaced with its value.
     """
-    said = " ".join(map(sentence, () if state.ending else state.said))
+    text = " ".join(map(sentence, () if state.ending else state.said))
     for words, others in instead.items():
-        said = said.replace(words, others)
-    return Secret(html_words(said))
+        text = text.replace(words, others)
+    return Secret(html_words(text))
 
 
 def _calls(state: PageState) -> Secret[str]:
@@ -230,12 +233,12 @@ def _stop(state: PageState) -> Secret[str]:
 def _queue(state: PageState) -> Secret[str]:
     if not state.queue:
         return Secret(f"<p>{html_words(state.user)}</p>")
-    table = html_table(("User", "State"), [(html_words(each.user), html_words(each.state)) for each in state.queue])
-    at = next((number for number, each in enumerate(state.queue) if each.current), None)
-    if at is None:
+    table = html_table(("User", "State"), [(html_words(row.user), html_words(row.state)) for row in state.queue])
+    position = next((number for number, row in enumerate(state.queue) if row.current), None)
+    if position is None:
         return Secret(table)
     head, *rows = table.split("<tr><td")
-    rows[at] = f' aria-current="true"><td{rows[at]}'
+    rows[position] = f' aria-current="true"><td{rows[position]}'
     return Secret(head + "".join(f"<tr{row}" if row.startswith(" aria") else f"<tr><td{row}" for row in rows))
 
 
@@ -244,7 +247,9 @@ def _keys(state: PageState) -> Secret[str]:
 
 
 def _log(state: PageState) -> Secret[str]:
-    lines = "".join(f"<li{' class=wrong' if each.wrong else ''}>{html_words(each.text)}</li>" for each in state.log)
+    lines = "".join(
+        f"<li{' class=wrong' if message.wrong else ''}>{html_words(message.text)}</li>" for message in state.log
+    )
     return Secret(f'<ul class="log">{lines}</ul>' if lines else "<p>No messages yet.</p>")
 
 

@@ -48,7 +48,7 @@ class MapColumn(NamedTuple):
 
 def map_style(columns: Sequence[MapColumn]) -> str:
     """Return the CSS of a heat map with these columns."""
-    starts = ",".join(f".map :nth-child({at})" for at, column in enumerate(columns, 2) if column.starts)
+    starts = ",".join(f".map :nth-child({position})" for position, column in enumerate(columns, 2) if column.starts)
     return f"{STYLE}{starts} {{ border-left-width: 7px }}\n" if starts else STYLE
 
 
@@ -60,8 +60,8 @@ def map_cell(sign: str = "", *, tone: Tone | None = None, title: str = "") -> st
     """
     color = f" class={tone}" if tone else ""
     value = title if PLAIN.fullmatch(title) else f'"{html_text(title)}"'
-    said = f" title={value}" if title else ""
-    return f"<td{color}{said}>{html_text(sign)}"
+    attribute = f" title={value}" if title else ""
+    return f"<td{color}{attribute}>{html_text(sign)}"
 
 
 def heat_map(subject: str, columns: Sequence[MapColumn], rows: Iterable[tuple[str, Iterable[str]]]) -> str:

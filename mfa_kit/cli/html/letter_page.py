@@ -19,7 +19,7 @@ def letter_page(letter: Letter) -> str:
 
 def _body(letter: Letter) -> Iterator[str]:
     yield f"<h1>{_text(letter.title)}</h1>"
-    yield from (f"<p>{_text(each)}</p>" for each in letter.paragraphs)
+    yield from (f"<p>{_text(paragraph)}</p>" for paragraph in letter.paragraphs)
     if letter.facts:
         rows = "".join(
             f'<tr><th scope="row">{_text(label)}</th><td>{html_words(value)}</td></tr>\n'
@@ -32,7 +32,7 @@ def _body(letter: Letter) -> Iterator[str]:
 
 def _section(section: LetterSection) -> Iterator[str]:
     yield f"<h2>{_text(section.title)}</h2>"
-    yield from (f"<p>{_text(each)}</p>" for each in section.paragraphs)
+    yield from (f"<p>{_text(paragraph)}</p>" for paragraph in section.paragraphs)
     if section.steps:
         yield "<ol>"
         for step in section.steps:

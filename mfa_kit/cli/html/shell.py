@@ -97,13 +97,13 @@ def html_words(value: str) -> str:
     return " ".join(map(word, one_line(value).split(" ")))
 
 
-def html_time(at: float) -> str:
+def html_time(time: float) -> str:
     """Return a Unix time as HTML: in the time zone of this computer, and also in UTC if the two differ."""
-    here = datetime.fromtimestamp(at, UTC).astimezone()
-    there = iso_time(at)
-    if not here.utcoffset():
-        return f"<time>{there}</time>"
-    return f"<time>{here:%Y-%m-%d %H:%M:%S %Z} (UTC{here.isoformat()[-6:]})</time>, <time>{there}</time>"
+    local_time = datetime.fromtimestamp(time, UTC).astimezone()
+    utc_time = iso_time(time)
+    if not local_time.utcoffset():
+        return f"<time>{utc_time}</time>"
+    return f"<time>{local_time:%Y-%m-%d %H:%M:%S %Z} (UTC{local_time.isoformat()[-6:]})</time>, <time>{utc_time}</time>"
 
 
 def html_mark(word: str, tone: Tone) -> str:
@@ -119,11 +119,13 @@ def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: 
     """
     right = set(numbers)
 
-    def cell(at: int, value: str) -> str:
-        return f'<td{" class=n" if at in right else ""} data-head="{html_text(heads[at])}">{value}</td>'
+    def cell(column: int, value: str) -> str:
+        return f'<td{" class=n" if column in right else ""} data-head="{html_text(heads[column])}">{value}</td>'
 
-    head = "".join(f"<th{' class=n' if at in right else ''}>{html_text(each)}</th>" for at, each in enumerate(heads))
-    lines = "".join(f"<tr>{''.join(cell(at, value) for at, value in enumerate(row))}</tr>\n" for row in rows)
+    head = "".join(
+        f"<th{' class=n' if column in right else ''}>{html_text(heading)}</th>" for column, heading in enumerate(heads)
+    )
+    lines = "".join(f"<tr>{''.join(cell(column, value) for column, value in enumerate(row))}</tr>\n" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{lines}</tbody></table>"
 
 

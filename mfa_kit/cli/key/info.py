@@ -45,8 +45,8 @@ def info(
     )
     oath = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
     sources = (
-        FidoSource(fido, count=count, wanted=wanted),
-        OathSource(oath, beside=fido.find_same_device, wanted=wanted),
+        FidoSource(fido, count=count, key_name=wanted),
+        OathSource(oath, beside=fido.find_same_device, key_name=wanted),
     )
     plugged = look(sources)
     chosen = _choose(wanted, plugged, settings.interaction)
@@ -55,9 +55,9 @@ def info(
     if len(failed) == len(chosen.details):
         raise failed[0]
     # If a reader or a USB device does not answer, a part of the chosen key may be unread, so the command fails.
-    silent = [each for each in plugged.faults if wanted is None or _may_concern(chosen, each)]
+    silent = [fault for fault in plugged.faults if wanted is None or _may_concern(chosen, fault)]
     wrong = [*failed, *silent]
-    others = [each for each in plugged.faults if each not in silent]
+    others = [fault for fault in plugged.faults if fault not in silent]
     complain([*others, *plugged.missing, *wrong[1:]], settings.progress)
     output.one("key-info", row)
     if wrong:
@@ -85,32 +85,32 @@ def _read(chosen: KeyRow) -> tuple[dict[str, Cell], list[MfaKitError]]:
     return {name: row[name] for name in sorted(row, key=lambda name: [name.startswith(kind) for kind in kinds])}, failed
 
 
-def _choose(wanted: str | None, plugged: PluggedRows, person: Interaction) -> KeyRow:
-    """Return the key named `wanted`, or the only key if `wanted` is None. If there are several, the user chooses.
+def _choose(key_name: str | None, plugged: PluggedRows, person: Interaction) -> KeyRow:
+    """Return the key named `key_name`, or the only key if `key_name` is None. If there are several, the user chooses.
 
-    If no key matches, raise the first error of the search that contains `wanted`. Any error counts if `wanted` is None.
-    If there is no such error, raise DeviceFault. Raise Declined if the user cannot be asked.
+    If no key matches, raise the first error of the search that contains `key_name`. Any error counts if `key_name` is
+    None. If there is no such error, raise DeviceFault. Raise Declined if the user cannot be asked.
     """
-    match [row for row in plugged.rows if wanted is None or row.answers_to(wanted)]:
+    match [row for row in plugged.rows if key_name is None or row.answers_to(key_name)]:
         case []:
-            raise _no_key(wanted, plugged)
+            raise _no_key(key_name, plugged)
         case [row]:
             return row
         case rows:
             return rows[choose_line([_line(row) for row in rows], person)]
 
 
-def _no_key(wanted: str | None, plugged: PluggedRows) -> MfaKitError:
+def _no_key(key_name: str | None, plugged: PluggedRows) -> MfaKitError:
     faults = [*plugged.faults, *plugged.missing]
-    named = [fault for fault in faults if wanted is None or wanted in str(fault)]
+    named = [fault for fault in faults if key_name is None or key_name in str(fault)]
     if named:
         return named[0]
-    what = "no key is plugged in" if wanted is None else f"no key {wanted} is plugged in"
-    fault = DeviceFault(what, "plug the key in and try again; to see the connected keys: mfa-kit key list")
+    message = "no key is plugged in" if key_name is None else f"no key {key_name} is plugged in"
+    fault = DeviceFault(message, "plug the key in and try again; to see the connected keys: mfa-kit key list")
     for row in plugged.rows:
         fault.add_note(f"plugged in: {_line(row)}")
-    for each in faults:
-        fault.add_note(str(each))
+    for cause in faults:
+        fault.add_note(str(cause))
     return fault
 
 

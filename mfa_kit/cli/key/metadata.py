@@ -32,7 +32,11 @@ def metadata(
     if model is None:
         output.one("key-metadata-source", _source_row(source))
         return 0
-    output.many("key-metadata", [_model_row(each) for each in models], empty=f"the metadata has no model {model}")
+    output.many(
+        "key-metadata",
+        [_model_row(published_model) for published_model in models],
+        empty=f"the metadata has no model {model}",
+    )
     return 0 if models else 1
 
 

@@ -169,12 +169,12 @@ def pin_policy(
     with keys.open(wanted) as opened:
         before = opened.info()
 
-        def confirm(what: str) -> None:
-            """Ask the user to confirm `what`.
+        def confirm(action: str) -> None:
+            """Ask the user to confirm `action`.
 
             With --yes and --key, ask nothing. Raise UsageFault for --yes without --key.
             """
-            confirm_by_name(what, before, wanted=wanted, yes=settings.yes, interaction=settings.interaction)
+            confirm_by_name(action, before, key_name=wanted, yes=settings.yes, interaction=settings.interaction)
 
         info = set_pin_policy(opened, keys.pins(), shortest=shortest, force_change=force_change, confirm=confirm)
     output.one("key-pin", pin_row("policy set", info))

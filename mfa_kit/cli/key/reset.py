@@ -39,8 +39,8 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
     """
     fido, halves = wiring.security_keys.SecurityKeys(settings), list[OathHalf]()
 
-    def confirm(what: str, info: KeyInfo) -> None:
-        """List the OATH credentials, and ask the user to confirm the action that `what` describes.
+    def confirm(action: str, info: KeyInfo) -> None:
+        """List the OATH credentials, and ask the user to confirm `action`.
 
         With --yes and --key, ask nothing. Raise UsageFault for --yes without --key. Raise Lockout if the key has or may
         have OATH credentials, for --yes without --erase-oath.
@@ -56,7 +56,7 @@ def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: O
             users = [f"unknown, because {fault}"]
         if users:
             settings.progress.alert(f"users of this key, according to the ledger: {', '.join(users)}")
-        confirm_by_name(what, info, wanted=wanted, yes=settings.yes, interaction=settings.interaction)
+        confirm_by_name(action, info, key_name=wanted, yes=settings.yes, interaction=settings.interaction)
         if half.at_risk and settings.yes and not erase_oath:
             raise Lockout(
                 "the reset may erase OATH credentials, so nothing was erased", f"{REMEDY}; or add --erase-oath"
@@ -124,9 +124,9 @@ def _listed(labels: Sequence[str]) -> str:
 def _find_oath_half(plugged: PluggedKey, fido: "wiring.security_keys.SecurityKeys", settings: Settings) -> OathHalf:
     """Read the OATH half of a FIDO key. If none is certain, each OATH key or error that may be about it is a doubt."""
     try:
-        fido_rows, _ = FidoSource(fido, wanted=plugged.where).rows()
+        fido_rows, _ = FidoSource(fido, key_name=plugged.where).rows()
         oath = wiring.oath_keys.OathKeys(settings)
-        oath_rows, faults = OathSource(oath, beside=fido.find_same_device, wanted=plugged.where).rows()
+        oath_rows, faults = OathSource(oath, beside=fido.find_same_device, key_name=plugged.where).rows()
     except MfaKitError as fault:
         return OathHalf(doubts=[str(fault)])
     rows = [(row, row.oath) for row in join_rows(fido_rows, oath_rows) if row.oath]

@@ -91,17 +91,17 @@ class FidoSource:
     """Finds FIDO security keys.
 
     With `count`, the details of a key include the number of its resident credentials. Counting them needs the PIN. If
-    `wanted` is the name of a reader, no other reader is opened.
+    `key_name` is the name of a reader, no other reader is opened.
     """
 
     def __init__(
-        self, keys: "wiring.security_keys.SecurityKeys", *, count: bool = False, wanted: str | None = None
+        self, keys: "wiring.security_keys.SecurityKeys", *, count: bool = False, key_name: str | None = None
     ) -> None:
-        self._keys, self._count, self._wanted = keys, count, wanted
+        self._keys, self._count, self._key_name = keys, count, key_name
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
         """Return a row per key, and an error for each key that could not be read."""
-        infos, faults = self._keys.infos(self._wanted)
+        infos, faults = self._keys.infos(self._key_name)
         return [_fido_row(info, details=partial(self._details, info.plugged.where)) for info in infos], faults
 
     def state(self) -> object:
@@ -118,7 +118,7 @@ class OathSource:
     """Finds keys with an OATH applet.
 
     The function `beside` takes the name of the reader that has an OATH key. If the same device is also a FIDO key,
-    `beside` returns the USB device path or reader name of that FIDO key, otherwise None. If `wanted` is the name of a
+    `beside` returns the USB device path or reader name of that FIDO key, otherwise None. If `key_name` is the name of a
     reader, no other reader is opened.
     """
 
@@ -127,14 +127,14 @@ class OathSource:
         keys: "wiring.oath_keys.OathKeys",
         *,
         beside: Callable[[str], str | None],
-        wanted: str | None = None,
+        key_name: str | None = None,
     ) -> None:
-        self._keys, self._beside, self._wanted = keys, beside, wanted
+        self._keys, self._beside, self._key_name = keys, beside, key_name
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
         """Return a row per key, and an error for each reader in which no key could be read."""
-        found, faults = self._keys.look(self._wanted)
-        return [self._row(key) for key in found], faults
+        keys, faults = self._keys.look(self._key_name)
+        return [self._row(key) for key in keys], faults
 
     def _row(self, key: OathKey) -> KeyRow:
         return replace(
@@ -183,7 +183,7 @@ def _fido_details(info: KeyInfo, claimed: Model | None) -> ResultRow:
     return {
         "fido_claims_to_be": claimed.name if claimed else None,
         "fido_extensions": info.extensions,
-        "fido_algorithms": [ALGORITHMS.get(each, str(each)) for each in info.algorithms],
+        "fido_algorithms": [ALGORITHMS.get(algorithm, str(algorithm)) for algorithm in info.algorithms],
         "fido_options": [name if on else f"no {name}" for name, on in options.items()],
         "fido_certifications": [f"{name} {level}" for name, level in info.certifications.items()],
         "fido_pin_tries_left": info.pin_retries,
@@ -235,7 +235,7 @@ def look(sources: Sequence[KeySource]) -> PluggedRows:
     If a key was found, errors of cards without an OATH applet are left out. An error that several sources report is
     returned once.
     """
-    found: list[KeyRow] = []
+    key_rows: list[KeyRow] = []
     faults: list[MfaKitError] = []
     missing: list[MfaKitError] = []
     for source in sources:
@@ -245,24 +245,24 @@ def look(sources: Sequence[KeySource]) -> PluggedRows:
             missing.append(fault)
             continue
         faults = [*{str(fault): fault for fault in [*faults, *wrong]}.values()]
-        found = join_rows(found, rows)
-    return PluggedRows(found, [fault for fault in faults if not (found and isinstance(fault, NoApplet))], missing)
+        key_rows = join_rows(key_rows, rows)
+    return PluggedRows(key_rows, [fault for fault in faults if not (key_rows and isinstance(fault, NoApplet))], missing)
 
 
-def join_rows(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
-    """Add the keys in `rows`, which come from one source, to the keys in `found`, which come from earlier sources.
+def join_rows(earlier_rows: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
+    """Add the keys in `rows`, which come from one source, to those in `earlier_rows`, which come from earlier sources.
 
     If two rows are about the same key, they become one row. Two rows with the same serial are about the same key if
     they come from different sources. If they come from the same source, they are about two keys.
     """
-    joined, free = [*found], list(range(len(found)))
+    joined, free = [*earlier_rows], list(range(len(earlier_rows)))
     for row in rows:
-        at = _same(row, [(number, found[number]) for number in free], rows)
-        if at is None:
+        index = _same(row, [(number, earlier_rows[number]) for number in free], rows)
+        if index is None:
             joined.append(row)
         else:
-            free.remove(at)
-            joined[at] = joined[at].joined(row)
+            free.remove(index)
+            joined[index] = joined[index].joined(row)
     return joined
 
 
@@ -289,7 +289,7 @@ def _by_name(row: KeyRow, others: Sequence[tuple[int, KeyRow]], rows: Sequence[K
     one row in `others` matches. Also return None if several rows in `rows` match that row.
     """
     named = [(number, other) for number, other in others if _named_after(row, other)]
-    if len(named) != 1 or sum(_named_after(each, named[0][1]) for each in rows) != 1:
+    if len(named) != 1 or sum(_named_after(source_row, named[0][1]) for source_row in rows) != 1:
         return None
     return named[0][0]
 
@@ -317,5 +317,5 @@ def user_cells(row: KeyRow, users: "wiring.key_users.KeyUsers | None") -> Result
     """
     if users is None:
         return {}
-    found = users.of_key([name for name in (row.serial, *row.names) if name])
-    return {"users": [user for user, _ in found], "computers": [computer for _, computer in found]}
+    records = users.of_key([name for name in (row.serial, *row.names) if name])
+    return {"users": [user for user, _ in records], "computers": [computer for _, computer in records]}

@@ -36,7 +36,7 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
     """
     # A backup's recipients are recorded before the backup is written. Because the backups are listed first, a backup
     # that is written meanwhile is not reported as missing from the ledger.
-    found = without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True))
+    backups = without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True))
     with wiring.backup.open_records(settings) as records:
         sealed = {seal.backup for seal in records.seals()}
     stop = Stop()
@@ -49,12 +49,12 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
             Recorded(entries=desk.journal.entries(caller.account), before=before, backups=sealed),
             devices=devices,
             tagged=tagged,
-            backups=[each for each in found if each.account == caller.account],
+            backups=[backup for backup in backups if backup.account == caller.account],
             lives=desk.journal.lives,
         )
     output.many(
         "ledger-reconcile",
-        [asdict(each) for each in differences],
+        [asdict(difference) for difference in differences],
         empty="the ledger agrees with IAM and the backups",
         narrow=("difference", "user", "device", "run", "file"),
     )
@@ -86,8 +86,8 @@ def _read_devices(
     with settings.progress.showing("listing users"):
         users = inventory.users()
     with counting(settings.progress, "reading users", map_in(pool, read, users), len(users)) as counted:
-        devices = [device for found in counted for device in found]
+        devices = [device for user_devices in counted for device in user_devices]
     devices += [Device(serial=serial, user=None) for serial in inventory.unassigned()]
-    virtual = [each.serial for each in devices if each.type is DeviceType.VIRTUAL]
+    virtual = [device.serial for device in devices if device.type is DeviceType.VIRTUAL]
     with counting(settings.progress, "reading tags", map_in(pool, read_run, virtual), len(virtual)) as runs:
         return devices, dict(zip(virtual, runs, strict=True))

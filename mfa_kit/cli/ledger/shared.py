@@ -69,12 +69,12 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], owner: str | No
     A role given with --desk can read and write only its own team's rows, and cannot change or delete the log. The roles
     must exist.
     """
-    members = [_role_and_team(each) for each in desks]
+    members = [_role_and_team(desk) for desk in desks]
     teams = dict(members)
     if len(teams) < len({*members}):
         raise UsageFault("a role of --desk has two teams", "use one role for each team")
-    if both := teams.keys() & {*auditors}:
-        raise UsageFault(f"role {min(both)} is given with both --desk and --auditor", "use two roles")
+    if common_roles := teams.keys() & {*auditors}:
+        raise UsageFault(f"role {min(common_roles)} is given with both --desk and --auditor", "use two roles")
     if not all(auditors):
         raise UsageFault("--auditor does not name a role", "write --auditor ROLE")
     if owner == "":

@@ -61,7 +61,7 @@ def organization_page(visits: "Sequence[Visit[Audited]]", *, caller: "Caller") -
     read = sorted(
         (ReadAccount(visit.account, visit.found.overview) for visit in visits if visit.found), key=_worst_first
     )
-    rules = [rule for rule in RULES if any(rule.id in each.overview.results for each in read)]
+    rules = [rule for rule in RULES if any(rule.id in read_account.overview.results for read_account in read)]
     title = f"Sign-in audit of {count_of(len(visits), 'AWS account')}{' (LAB, nothing here is real)' * caller.lab}"
     columns = _columns(rules)
     body = [
@@ -75,15 +75,15 @@ def organization_page(visits: "Sequence[Visit[Audited]]", *, caller: "Caller") -
     return html_page(title, body, style=STYLE + map_style(columns))
 
 
-def _worst_first(one: ReadAccount) -> tuple[object, ...]:
-    bad = (*one.overview.badness, one.overview.without_mfa)
-    return (*(-count for count in bad), one.account.name.lower(), one.account.id)
+def _worst_first(read_account: ReadAccount) -> tuple[object, ...]:
+    bad = (*read_account.overview.badness, read_account.overview.without_mfa)
+    return (*(-count for count in bad), read_account.account.name.lower(), read_account.account.id)
 
 
 def _times(read: Sequence[ReadAccount]) -> str:
     if not read:
         return "Read "
-    first, last = (bound(each.overview.at for each in read) for bound in (min, max))
+    first, last = (bound(read_account.overview.at for read_account in read) for bound in (min, max))
     if last - first < 1:
         return f"Read {html_time(first)}, "
     return f"Read from {html_time(first)} to {html_time(last)}, "
@@ -96,33 +96,37 @@ def _worst_of(overview: AuditOverview) -> str:
 
 
 def _lead(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> str:
-    states, worst = Counter(visit.state for visit in visits), Counter(_worst_of(each.overview) for each in read)
+    states, worst = (
+        Counter(visit.state for visit in visits),
+        Counter(_worst_of(read_account.overview) for read_account in read),
+    )
     tried = count_of(len(visits) - states[VisitState.SKIPPED], "account")
-    said = [f"<b>{worst[PASSED]} of {tried} passed every check</b>"]
+    clauses = [f"<b>{worst[PASSED]} of {tried} passed every check</b>"]
     if severities := [severity for severity in Severity if worst[severity]]:
         failed = sum(worst[severity] for severity in severities)
-        said.append(f"{failed} failed a check ({worst[severities[0]]} of them a {severities[0]} check)")
+        clauses.append(f"{failed} failed a check ({worst[severities[0]]} of them a {severities[0]} check)")
     if worst[RuleResult.UNKNOWN]:
-        said.append(f"{worst[RuleResult.UNKNOWN]} had checks that could not be evaluated")
+        clauses.append(f"{worst[RuleResult.UNKNOWN]} had checks that could not be evaluated")
     if unread := sum(states[state] for state in UNREAD):
-        said.append(f"{unread} could not be read and did not pass")
-    return ", ".join(said)
+        clauses.append(f"{unread} could not be read and did not pass")
+    return ", ".join(clauses)
 
 
-def _reasons(visits: "Sequence[Visit[Audited]]", states: set[VisitState], said: str) -> Iterator[str]:
+def _reasons(visits: "Sequence[Visit[Audited]]", states: set[VisitState], predicate: str) -> Iterator[str]:
     """Yield the HTML of a list of the accounts in these states, with the reasons and what to do.
 
-    The title of the list is the number of accounts and `said`. If there is no such account, yield nothing.
+    The title of the list is the number of accounts and `predicate`. If there is no such account, yield nothing.
     """
-    found = [visit for visit in visits if visit.state in states]
-    if not found:
+    matching_visits = [visit for visit in visits if visit.state in states]
+    if not matching_visits:
         return
-    yield f"<details{' open' * (len(found) <= OPEN)}><summary>{count_of(len(found), 'account')} {said}</summary><ul>"
-    for accounts, why in by_reason((visit.account, visit.why) for visit in found):
+    count = len(matching_visits)
+    yield f"<details{' open' * (count <= OPEN)}><summary>{count_of(count, 'account')} {predicate}</summary><ul>"
+    for accounts, why in by_reason((visit.account, visit.why) for visit in matching_visits):
         names = ", ".join(account.label for account in accounts)
         yield f"<li><b>{html_words(names)}</b>: {html_words(why)}</li>"
     yield "</ul>"
-    for hint in dict.fromkeys(visit.hint for visit in found if visit.hint):
+    for hint in dict.fromkeys(visit.hint for visit in matching_visits if visit.hint):
         yield f"<p>To do: {html_words(hint)}</p>"
     yield "</details>"
 
@@ -144,7 +148,7 @@ def _results(
 
 
 def _by_worst(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> list[Bar]:
-    counts = Counter(_worst_of(each.overview) for each in read)
+    counts = Counter(_worst_of(read_account.overview) for read_account in read)
     counts[RuleResult.UNKNOWN] += sum(visit.state in UNREAD for visit in visits)
     tones = {**TONES, PASSED: Tone.GOOD}
     names = (*Severity, RuleResult.UNKNOWN, PASSED)
@@ -152,14 +156,16 @@ def _by_worst(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -
 
 
 def _by_severity(read: Sequence[ReadAccount]) -> str:
-    counts = {severity: sum(each.overview.failed.get(severity, 0) for each in read) for severity in Severity}
+    counts = {
+        severity: sum(read_account.overview.failed.get(severity, 0) for read_account in read) for severity in Severity
+    }
     bars = [Bar(severity, count, TONES[severity], str(count)) for severity, count in counts.items()]
     return bar_chart(bars, full=max(counts.values()))
 
 
 def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
     """Yield the HTML of a chart: how users with a console password sign in, in all accounts together."""
-    ways: Counter[str] = sum((Counter(each.overview.ways) for each in read), Counter())
+    ways: Counter[str] = sum((Counter(read_account.overview.ways) for read_account in read), Counter())
     yield "<h2>How users sign in</h2>"
     if not ways:
         yield "<p>No user is known to have a console password.</p>"
@@ -173,7 +179,10 @@ def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
 def _checks(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[str]:
     """Yield the HTML of a table: the checks that failed, and in how many accounts. If none failed, yield nothing."""
     failed = Counter(
-        rule for each in read for rule, result in each.overview.results.items() if result is RuleResult.FAIL
+        rule
+        for read_account in read
+        for rule, result in read_account.overview.results.items()
+        if result is RuleResult.FAIL
     )
     failing = sorted(
         (rule for rule in rules if failed[rule.id]), key=lambda rule: (rule.severity.rank, -failed[rule.id])
@@ -192,7 +201,7 @@ def _checks(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator
 
 def _worst(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[str]:
     """Yield the HTML of a table of the worst accounts with their worst checks. If no check failed, yield nothing."""
-    listed = [each for each in read if _worst_of(each.overview) in set(Severity)][:WORST]
+    listed = [read_account for read_account in read if _worst_of(read_account.overview) in set(Severity)][:WORST]
     if listed:
         yield "<h2>Worst accounts first</h2>"
         yield "<p>To see the findings of an account and the commands that fix them, repeat the audit with "
@@ -201,12 +210,12 @@ def _worst(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[
             ("Account", "Failed", "Without MFA", "Worst checks"),
             [
                 (
-                    html_words(each.account.label),
-                    _counts(each.overview),
-                    f"{each.overview.without_mfa} of {count_of(each.overview.passwords, 'user')}",
-                    _names(each.overview, rules),
+                    html_words(read_account.account.label),
+                    _counts(read_account.overview),
+                    f"{read_account.overview.without_mfa} of {count_of(read_account.overview.passwords, 'user')}",
+                    _names(read_account.overview, rules),
                 )
-                for each in listed
+                for read_account in listed
             ],
         )
 
@@ -249,14 +258,17 @@ def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Seque
         columns,
         (
             (
-                html_words(each.account.name or each.account.id),
+                html_words(read_account.account.name or read_account.account.id),
                 (
-                    map_cell(each.account.id),
-                    *(_way_cell(way, each.overview.ways.get(way, 0)) for way in WAYS),
-                    *(cells[rule.id, each.overview.results.get(rule.id, RuleResult.NOT_APPLICABLE)] for rule in rules),
+                    map_cell(read_account.account.id),
+                    *(_way_cell(way, read_account.overview.ways.get(way, 0)) for way in WAYS),
+                    *(
+                        cells[rule.id, read_account.overview.results.get(rule.id, RuleResult.NOT_APPLICABLE)]
+                        for rule in rules
+                    ),
                 ),
             )
-            for each in read
+            for read_account in read
         ),
     )
 

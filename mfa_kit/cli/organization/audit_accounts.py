@@ -108,10 +108,10 @@ def audit_accounts(
 
 def _for_one_account(options: Mapping[str, object]) -> None:
     """Raise UsageFault if one of these options was given, because they work only with a single account."""
-    given = [name for name, value in options.items() if value is not None]
-    if given:
+    option_names = [name for name, value in options.items() if value is not None]
+    if option_names:
         raise UsageFault(
-            f"{given[0]} can be used only with one account",
+            f"{option_names[0]} can be used only with one account",
             "leave it out, or leave out --accounts and --org and run the command with the credentials of each account",
         )
 
@@ -132,8 +132,8 @@ def _audit_rest(
     is none. `root` returns a port that reads the state of the accounts' root users. With `keeps`, each Visit has the
     complete result of the audit.
     """
-    kept = {visit.account.id for visit in done}
-    left = [account for account in organization.selection.chosen if account.id not in kept]
+    done_ids = {visit.account.id for visit in done}
+    remaining_accounts = [account for account in organization.selection.chosen if account.id not in done_ids]
 
     def work(account: OrgAccount) -> tuple[Audited, Snapshot]:
         snapshot = wiring.organization_audit.take_snapshot(
@@ -141,16 +141,20 @@ def _audit_rest(
         )
         return _audited(snapshot, account, questions), snapshot
 
-    found = []
+    audited_visits = []
     with shared.visiting(
-        organization, work, progress=settings.progress, accounts=left, is_whole=lambda result: not result[1].holes
+        organization,
+        work,
+        progress=settings.progress,
+        accounts=remaining_accounts,
+        is_whole=lambda result: not result[1].holes,
     ) as visits:
         for visit in visits:
             if folders and visit.found:
                 folders.write(visit.account.id, _files(*visit.found))
             dated = visit.mapped(lambda result: _dated(*result, organization, questions, settings, is_new=True))
-            found.append(dated.mapped(lambda audited: _reduced(audited, keeps=keeps)))
-    return found
+            audited_visits.append(dated.mapped(lambda audited: _reduced(audited, keeps=keeps)))
+    return audited_visits
 
 
 def _roots_of_unread(
@@ -168,7 +172,7 @@ def _roots_of_unread(
 
 
 def _dated(
-    found: Audited,
+    audit: Audited,
     snapshot: Snapshot,
     organization: "wiring.organization.Organization",
     questions: Questions,
@@ -176,18 +180,18 @@ def _dated(
     *,
     is_new: bool,
 ) -> Audited:
-    """Return the audit `found` with its field `records` filled in. With `is_new`, also record the audit in the ledger.
+    """Return `audit` with its field `records` filled in. With `is_new`, also record the audit in the ledger.
 
     If the output is neither ASFF nor OCSF, return the audit unchanged and record nothing. One thread makes all calls
     of this function, each as soon as an account's audit is complete.
     """
     if not questions.are_records:
-        return found
+        return audit
     before = wiring.audit_history.compare_with_ledger(
-        settings, snapshot, found.answers, ledger=organization.ledger, records=is_new
+        settings, snapshot, audit.answers, ledger=organization.ledger, records=is_new
     )
-    answers = _accepted(found.answers, snapshot, questions)
-    return replace(found, records=tuple(finding_records(snapshot, answers, before.since)))
+    answers = _accepted(audit.answers, snapshot, questions)
+    return replace(audit, records=tuple(finding_records(snapshot, answers, before.since)))
 
 
 def _begin(
@@ -217,37 +221,37 @@ def _begin(
     if began is None:
         folders.begin(organization.home.now(), options)
         return []
-    kept = []
+    visits = []
     for account in organization.selection.chosen:
         snapshot = folders.snapshot(account.id)
         if snapshot is not None and snapshot.at >= began:
-            found = _audited(snapshot, account, questions)
-            folders.write(account.id, _files(found, snapshot))
-            dated = _dated(found, snapshot, organization, questions, settings, is_new=False)
-            kept.append(Visit(account=account, state=VisitState.KEPT, found=_reduced(dated, keeps=keeps)))
-    return kept
+            audit = _audited(snapshot, account, questions)
+            folders.write(account.id, _files(audit, snapshot))
+            dated = _dated(audit, snapshot, organization, questions, settings, is_new=False)
+            visits.append(Visit(account=account, state=VisitState.KEPT, found=_reduced(dated, keeps=keeps)))
+    return visits
 
 
 def _audited(snapshot: Snapshot, account: OrgAccount, questions: Questions) -> Audited:
-    found = tuple(audit_snapshot(snapshot, questions.rules, questions.limits))
-    answers = _accepted(found, snapshot, questions)
+    raw_answers = tuple(audit_snapshot(snapshot, questions.rules, questions.limits))
+    answers = _accepted(raw_answers, snapshot, questions)
     rules = [rule_row(answer, account=account.id) for answer in answers]
     return Audited(
         overview=overview_of(snapshot, answers),
         document={**audit_head(snapshot), "account_name": account.name or None, "rules": rules},
         failed=fails_at(answers, questions.fail_on),
         unused=tuple(unused_entries(answers, entries_about(snapshot.account, questions.accepted))),
-        answers=found if questions.are_records else (),
+        answers=raw_answers if questions.are_records else (),
     )
 
 
 def _accepted(answers: Sequence[RuleAnswer], snapshot: Snapshot, questions: Questions) -> list[RuleAnswer]:
     """Return the rules' answers. Findings that the baseline accepts are moved to the answers' field `accepted`."""
-    return apply_baseline(answers, entries_about(snapshot.account, questions.accepted), at=snapshot.at)
+    return apply_baseline(answers, entries_about(snapshot.account, questions.accepted), time=snapshot.at)
 
 
-def _reduced(found: Audited, *, keeps: bool) -> Audited:
-    return replace(found, answers=()) if keeps else replace(found, document=None, answers=())
+def _reduced(audit: Audited, *, keeps: bool) -> Audited:
+    return replace(audit, answers=()) if keeps else replace(audit, document=None, answers=())
 
 
 def _note_unused(
@@ -266,9 +270,9 @@ def _note_unused(
             settings.progress.note(f"{baseline} accepts {entry.rule} of {entry.subject}, which was not found")
 
 
-def _files(found: Audited, snapshot: Snapshot) -> dict[str, str]:
+def _files(audit: Audited, snapshot: Snapshot) -> dict[str, str]:
     """Return the texts of an account's files by name: the snapshot, and the audit as `--output json` prints it."""
-    document = {"schema": "mfa-kit/audit", "version": VERSION, **(found.document or {})}
+    document = {"schema": "mfa-kit/audit", "version": VERSION, **(audit.document or {})}
     return {**wiring.organization_audit.snapshot_file(snapshot), AUDIT_FILE: json.dumps(document) + "\n"}
 
 
@@ -322,15 +326,15 @@ def _row(visit: Visit[Audited], roots: Mapping[str, RootVerdict]) -> ResultRow:
 
     If the account was not read, the numbers are None.
     """
-    found = visit.found.overview if visit.found else None
+    overview = visit.found.overview if visit.found else None
     return {
         **shared.account_cells(visit),
         "state": shared.state_of(visit),
-        **{str(severity): found.failed.get(severity, 0) if found else None for severity in Severity},
-        "unknown": found.unknown if found else None,
-        "users": found.users if found else None,
-        "passwords": found.passwords if found else None,
-        "without_mfa": found.without_mfa if found else None,
-        "root": found.root if found else roots.get(visit.account.id),
+        **{str(severity): overview.failed.get(severity, 0) if overview else None for severity in Severity},
+        "unknown": overview.unknown if overview else None,
+        "users": overview.users if overview else None,
+        "passwords": overview.passwords if overview else None,
+        "without_mfa": overview.without_mfa if overview else None,
+        "root": overview.root if overview else roots.get(visit.account.id),
         "why": visit.why or None,
     }

@@ -28,18 +28,18 @@ def diagnose_accounts(*, accounts: AccountsChoice, read_settings: Callable[[], S
         def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
             # The default role is for audits. Any other role is taken to be for enrolling, so permissions that only an
             # audit needs are not required.
-            found = list(
+            diagnoses = list(
                 wiring.account_diagnosis.diagnose_account(
                     opened.iam, opened.caller, enrolls=accounts.role_name != AUDIT_ROLE
                 )
             )
-            wrong.extend(each.what for each in found if each.health is wiring.diagnosis.Health.BAD)
-            return AccountRows([_row(each, opened.account.id) for each in found])
+            wrong.extend(diagnosis.what for diagnosis in diagnoses if diagnosis.health is wiring.diagnosis.Health.BAD)
+            return AccountRows([_row(diagnosis, opened.account.id) for diagnosis in diagnoses])
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
     return exit_code(visits, findings=bool(wrong))
 
 
-def _row(found: "wiring.diagnosis.Diagnosis", account: str) -> ResultRow:
-    hint = in_account(found.hint, account) or None
-    return {"check": found.what, "health": found.health, "found": found.found, "hint": hint}
+def _row(diagnosis: "wiring.diagnosis.Diagnosis", account: str) -> ResultRow:
+    hint = in_account(diagnosis.hint, account) or None
+    return {"check": diagnosis.what, "health": diagnosis.health, "found": diagnosis.found, "hint": hint}

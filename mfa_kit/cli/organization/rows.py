@@ -50,7 +50,7 @@ def print_rows(
         organization,
         lambda account: read(organization.enter(account)),
         progress=progress,
-        is_whole=lambda found: not found.unread,
+        is_whole=lambda account_rows: not account_rows.unread,
     ) as visits:
         done = shared.in_order(visits)
     shared.report_unread(done, progress, home=organization.caller.account)

@@ -38,9 +38,9 @@ def status_in_accounts(
     """
     alone = {"--backup-dir": of_one_account["backup_dir"], "--each-user": of_one_account["each_user"]}
     if user or any(alone.values()):
-        what = f"USER ({user})" if user else next(name for name, given in alone.items() if given)
+        option = f"USER ({user})" if user else next(name for name, argument in alone.items() if argument)
         raise UsageFault(
-            f"{what} cannot be used with several accounts",
+            f"{option} cannot be used with several accounts",
             "leave it out, or run the command without --accounts and --org",
         )
     source = wiring.audit.SnapshotSource(file=None, max_age=max_age)
@@ -48,22 +48,22 @@ def status_in_accounts(
 
         def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
             snapshot = wiring.organization_audit.take_snapshot(settings, opened, organization, source)
-            rows = [row for one in account_users(snapshot) for row in _user_rows(one)]
+            rows = [row for account_user in account_users(snapshot) for row in _user_rows(account_user)]
             return AccountRows(rows, unread_parts(snapshot, Part.DETAILS))
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
     return exit_code(visits, findings=any(visit.state is VisitState.PARTLY for visit in visits))
 
 
-def _user_rows(one: AccountUser) -> list[ResultRow]:
+def _user_rows(account_user: AccountUser) -> list[ResultRow]:
     """Return a row for each device of a user, or one row if the user has no device or the devices are unknown."""
-    return [_row(one, device) for device in one.devices] or [_row(one, None)]
+    return [_row(account_user, device) for device in account_user.devices] or [_row(account_user, None)]
 
 
-def _row(one: AccountUser, device: Device | None) -> ResultRow:
-    without = "none" if one.mfa is False else "unknown"
+def _row(account_user: AccountUser, device: Device | None) -> ResultRow:
+    without = "none" if account_user.mfa is False else "unknown"
     return {
-        "user": one.name,
+        "user": account_user.name,
         "kind": device.type if device else without,
         "device": device.serial if device else None,
         "since": iso_time(device.since) if device and device.since else None,

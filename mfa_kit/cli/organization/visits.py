@@ -36,7 +36,7 @@ def visiting(
     the account is missing, because the part could not be read. All work ends when the context ends.
     """
     chosen = organization.selection.chosen if accounts is None else accounts
-    visits = visit_accounts(chosen, work, each=organization.each, is_whole=is_whole)
+    visits = visit_accounts(chosen, work, run_each=organization.each, is_whole=is_whole)
     with closing(visits), counting(progress, "reading accounts", visits, len(chosen)) as counted:
         yield _with_skipped(organization, counted)
 
@@ -121,10 +121,10 @@ def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
     first = failed[0]
     (accounts, why), *others = by_reason((visit.account, visit.why) for visit in failed)
     if all_denied(failed):
-        what = f"access was denied in every account, so the cause is most likely the caller's permissions: {why}"
+        message = f"access was denied in every account, so the cause is most likely the caller's permissions: {why}"
     else:
-        what = f"none of the accounts could be read; {accounts_in_words(accounts)}: {why}"
-    error = AwsFault(what, _hint(first))
+        message = f"none of the accounts could be read; {accounts_in_words(accounts)}: {why}"
+    error = AwsFault(message, _hint(first))
     if {visit.code for visit in failed} == {Declined.exit_code}:
         error.exit_code = Declined.exit_code
     for accounts, why in others:

@@ -40,27 +40,27 @@ def clean(
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
     with wiring.desk.open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):
-            found = use_case.find_orphans(desk=desk)
-            found += use_case.find_waiting(caller.account, found, desk=desk)
+            orphans = use_case.find_orphans(desk=desk)
+            orphans += use_case.find_waiting(caller.account, orphans, desk=desk)
         now = desk.inventory.now()
-        going = [each for each in found if each.goes(older_than=older_than, now=now)]
+        going = [orphan for orphan in orphans if orphan.goes(older_than=older_than, now=now)]
         if settings.dry_run:
-            rows = [orphan_row(each, older_than=older_than, now=now) for each in going]
+            rows = [orphan_row(orphan, older_than=older_than, now=now) for orphan in going]
             output.many("orphans-clean", rows, empty=EMPTY)
             return
         if not settings.yes:
             _confirm(going, settings=settings, progress=desk.progress)
         removed = use_case.remove_orphans(
-            found, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost
+            orphans, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost
         )
         with counting(settings.progress, "removing devices", removed) as counted:
             done = list(counted)
         cleaned = [
-            {"device": each.serial, "ended": each.ended, "why": str(each.error) if each.error else None}
-            for each in done
+            {"device": removal.serial, "ended": removal.ended, "why": str(removal.error) if removal.error else None}
+            for removal in done
         ]
         output.many("orphans-clean", cleaned, empty=EMPTY)
-        _raise_first([each.error for each in done if each.error])
+        _raise_first([removal.error for removal in done if removal.error])
 
 
 def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress) -> None:
@@ -68,11 +68,11 @@ def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress)
 
     If other computers created none of them, ask nothing. Raise Declined if the user does not confirm.
     """
-    others = sum(each.standing is OrphanStanding.DESK for each in going)
+    others = sum(orphan.standing is OrphanStanding.DESK for orphan in going)
     if not others:
         return
-    for each in going:
-        progress.note(f"to be removed: {each.serial}, {each.standing}")
+    for orphan in going:
+        progress.note(f"to be removed: {orphan.serial}, {orphan.standing}")
     settings.interaction.confirm(
         f"according to their tags, other computers created {others} of these devices", typed=str(others)
     )

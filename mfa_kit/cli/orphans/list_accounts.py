@@ -24,10 +24,10 @@ def list_accounts(*, older_than: float, accounts: AccountsChoice, settings: Sett
 
         def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
             desk = wiring.desk.desk_of(settings, METHODS, iam=opened.iam, ledger=organization.ledger)
-            found = find_orphans(desk=desk)
-            found += find_waiting(opened.caller.account, found, desk=desk)
+            orphans = find_orphans(desk=desk)
+            orphans += find_waiting(opened.caller.account, orphans, desk=desk)
             now = opened.iam.now()
-            return AccountRows([orphan_row(each, older_than=older_than, now=now) for each in found])
+            return AccountRows([orphan_row(orphan, older_than=older_than, now=now) for orphan in orphans])
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
     return exit_code(visits, findings=False)

@@ -19,10 +19,10 @@ def list_orphans(*, older_than: float, settings: Settings, output: Output) -> in
     """List unassigned devices: who created them, how old they are, and whether `orphans clean` would remove them."""
     with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
         with settings.progress.showing("reading unassigned devices"):
-            found = find_orphans(desk=desk)
-            found += find_waiting(caller.account, found, desk=desk)
+            orphans = find_orphans(desk=desk)
+            orphans += find_waiting(caller.account, orphans, desk=desk)
         now = desk.inventory.now()
-        rows = [orphan_row(each, older_than=older_than, now=now) for each in found]
+        rows = [orphan_row(orphan, older_than=older_than, now=now) for orphan in orphans]
         output.many(
             "orphans-list",
             rows,

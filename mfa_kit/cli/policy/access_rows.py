@@ -22,13 +22,13 @@ def access_row(access: UserAccess) -> ResultRow:
     }
 
 
-def locked_out(found: Iterable[UserAccess], *, self_enroll: bool) -> set[str]:
+def locked_out(accesses: Iterable[UserAccess], *, self_enroll: bool) -> set[str]:
     """Return the users who would or might be locked out.
 
     With `self_enroll`, leave out users who can enroll themselves.
     """
     spared = {AccessState.ENROLLS} if self_enroll else set()
-    return {access.user for access in found if access.shut and access.state not in spared}
+    return {access.user for access in accesses if access.shut and access.state not in spared}
 
 
 def compared_lines(document: str, account: AccountSource | None) -> list[str]:
@@ -43,4 +43,4 @@ def compared_lines(document: str, account: AccountSource | None) -> list[str]:
         return [f"not compared with IAM's policy simulator: {compared.why_not}"]
     if not compared.differing:
         return ["IAM's policy simulator agrees with mfa-kit"]
-    return [f"IAM's policy simulator disagrees: {each}" for each in compared.differing]
+    return [f"IAM's policy simulator disagrees: {difference}" for difference in compared.differing]

@@ -34,9 +34,9 @@ def lint(
         traps = find_traps(read_policy(policy_file), on=Holder(on) if on else None, partition=partition)
         return _write([(str(policy_file), traps)], output)
     with wiring.audit.open_snapshot(settings, wiring.audit.SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):
-        found = account_traps(snapshot)
+        policy_traps = account_traps(snapshot)
     note_unread_users(snapshot, settings.progress)
-    return _write(found, output)
+    return _write(policy_traps, output)
 
 
 def _write(linted: Sequence[tuple[str, Sequence[Trap]]], output: Output) -> int:

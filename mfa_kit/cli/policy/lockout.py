@@ -61,37 +61,37 @@ def lockout(
     )
     with wiring.audit.open_snapshot(settings, source) as (snapshot, account):
         tried = text or force_mfa(snapshot.partition)
-        found = access_with(snapshot, tried, group=group)
+        accesses = access_with(snapshot, tried, group=group)
         with settings.progress.showing("comparing with IAM's policy simulator"):
             compared = compared_lines(tried, account)
     note_unread_users(snapshot, settings.progress)
     for line in compared:
         settings.progress.note(line)
-    _write([access for access in found if everybody or access.state not in UNCHANGED], output)
-    counts = Counter(access.state for access in found)
+    _write([access for access in accesses if everybody or access.state not in UNCHANGED], output)
+    counts = Counter(access.state for access in accesses)
     totals = ", ".join(f"{state}: {counts[state]}" for state in AccessState if counts[state])
-    users = len({access.user for access in found})
-    settings.progress.note(f"{count_of(users, 'user')}, {count_of(len(found), 'credential')}; {totals or 'none'}")
-    _refuse(snapshot, found, self_enroll=self_enroll)
+    users = len({access.user for access in accesses})
+    settings.progress.note(f"{count_of(users, 'user')}, {count_of(len(accesses), 'credential')}; {totals or 'none'}")
+    _refuse(snapshot, accesses, self_enroll=self_enroll)
     return 0
 
 
-def _write(found: Sequence[UserAccess], output: Output) -> None:
-    rows = [access_row(access) for access in found]
+def _write(accesses: Sequence[UserAccess], output: Output) -> None:
+    rows = [access_row(access) for access in accesses]
     if output.form == "table":
         rows = [{name: cell for name, cell in row.items() if name != "already"} for row in rows]
     output.many("policy-lockout", rows, empty="no user would be locked out", below=("why", "first"))
 
 
-def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: bool) -> None:
+def _refuse(snapshot: Snapshot, accesses: Sequence[UserAccess], *, self_enroll: bool) -> None:
     """Raise Lockout if a user would be locked out, or if some users could not be read and may be locked out."""
-    shut = locked_out(found, self_enroll=self_enroll)
+    shut = locked_out(accesses, self_enroll=self_enroll)
     if shut:
         error = Lockout(
-            f"{len(shut)} of {len({access.user for access in found})} users would (or might) be locked out",
+            f"{len(shut)} of {len({access.user for access in accesses})} users would (or might) be locked out",
             "do what the column FIRST says for each of them, then run this again",
         )
-        if not administrators_left(found, snapshot):
+        if not administrators_left(accesses, snapshot):
             error.add_note("no administrator would still have access, so no one could help these users")
         raise error
     if why := unread_users(snapshot):

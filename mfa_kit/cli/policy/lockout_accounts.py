@@ -58,13 +58,13 @@ def try_in_accounts(
 
         def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
             snapshot = wiring.organization_audit.take_snapshot(settings, opened, organization, source)
-            found = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
-            shut[opened.account.label] += len(locked_out(found, self_enroll=self_enroll))
+            accesses = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
+            shut[opened.account.label] += len(locked_out(accesses, self_enroll=self_enroll))
             missing = unread_users(snapshot)
             unread.extend(f"account {opened.account.label}: {why}" for why in missing)
             rows = [
                 {**access_row(access), "first": in_account(access.first, opened.account.id) if access.first else None}
-                for access in found
+                for access in accesses
                 if everybody or access.state not in UNCHANGED
             ]
             return AccountRows(rows, missing)

@@ -22,7 +22,7 @@ from mfa_kit.wiring.settings import Settings
 def offboard(*, user: str, file: Path | None, max_age: float, settings: Settings, output: Output) -> None:
     """Print the commands that end USER's access, reversible ones first. Read them, then run them yourself."""
     source = wiring.audit.SnapshotSource(
-        file=file, max_age=max_age, afresh=lambda one: one.name.lower() == user.lower()
+        file=file, max_age=max_age, afresh=lambda account_user: account_user.name.lower() == user.lower()
     )
     with wiring.audit.open_snapshot(settings, source) as (snapshot, _):
         steps = offboard_steps(snapshot, user)

@@ -68,21 +68,25 @@ def fetch(
     rows = _read_rows(roster, new, named)
     names = list(dict.fromkeys(filter(None, (_name(row, named) for row in rows))))
     with settings.progress.showing(f"reading the keys of {count_of(len(names), 'user')}"):
-        found = wiring.recipient_keys.read_all(file) if file else wiring.recipient_keys.fetch_all(base_url, names)
+        keys_by_name = (
+            wiring.recipient_keys.read_all(file) if file else wiring.recipient_keys.fetch_all(base_url, names)
+        )
     if file:
-        _report_unused(names, found, file, settings)
+        _report_unused(names, keys_by_name, file, settings)
     before = wiring.recipient_keys.recipients_before(settings)
-    results = [_choose(row, _name(row, named), found, before, source=str(file or base_url)) for row in rows]
+    results = [_choose(row, _name(row, named), keys_by_name, before, source=str(file or base_url)) for row in rows]
     if not settings.dry_run:
-        wiring.rollout.write_file(new, _roster(results, named, at=iso_time(wiring.recipient_keys.now())))
+        wiring.rollout.write_file(new, _roster(results, named, fetched_at=iso_time(wiring.recipient_keys.now())))
     _report(results, settings)
     _show(results, new, output, dry=settings.dry_run)
-    return int(any(each.chosen.state is FetchState.NONE for each in results))
+    return int(any(result.chosen.state is FetchState.NONE for result in results))
 
 
-def _report_unused(names: Sequence[str], found: Mapping[str, FoundKeys], source: Path, settings: Settings) -> None:
+def _report_unused(
+    names: Sequence[str], keys_by_name: Mapping[str, FoundKeys], source: Path, settings: Settings
+) -> None:
     """Print the names that are in a file of keys but in no row of the roster. They may be misspelled."""
-    if unused := [ascii(name) for name in found if name not in names]:
+    if unused := [ascii(name) for name in keys_by_name if name not in names]:
         shown = ", ".join(unused[:SHOWN]) + (", …" if len(unused) > SHOWN else "")
         settings.progress.note(f"{source} has keys of {count_of(len(unused), 'name')} not in the roster: {shown}")
 
@@ -110,15 +114,20 @@ def _name(row: ReadRow, named: str) -> str:
 
 
 def _choose(
-    row: ReadRow, name: str, found: Mapping[str, FoundKeys], before: Mapping[str, Mapping[str, str]], *, source: str
+    row: ReadRow,
+    name: str,
+    keys_by_name: Mapping[str, FoundKeys],
+    before: Mapping[str, Mapping[str, str]],
+    *,
+    source: str,
 ) -> _Result:
     """Choose the recipient of a row. A row without a name keeps its recipient."""
     own = row.cells.get("recipient", "")
     if not name:
         return _Result(row=row, name="", source="", chosen=Chosen(state=FetchState.UNCHANGED, recipient=own))
-    keys = found.get(name) or FoundKeys(source=source, fault=f"{source} has no key of {name!a}")
+    keys = keys_by_name.get(name) or FoundKeys(source=source, fault=f"{source} has no key of {name!a}")
     known = {" ".join(own.split()[:2])} if own else set()
-    chosen = choose_recipient(keys, wanted=row.cells.get(FINGERPRINT, ""), before=known | _used(row, before))
+    chosen = choose_recipient(keys, fingerprint=row.cells.get(FINGERPRINT, ""), before=known | _used(row, before))
     return _Result(row=row, name=name, source=keys.source, chosen=chosen)
 
 
@@ -137,49 +146,49 @@ def _used(row: ReadRow, before: Mapping[str, Mapping[str, str]]) -> set[str]:
     return {by_account[account]} if account in by_account else set(by_account.values())
 
 
-def _roster(results: Sequence[_Result], named: str, *, at: str) -> str:
+def _roster(results: Sequence[_Result], named: str, *, fetched_at: str) -> str:
     """Return the new roster as CSV: the columns of a roster, the column `named`, and three about the recipients."""
-    account = [ACCOUNT] if any(each.row.cells.get(ACCOUNT) for each in results) else []
+    account = [ACCOUNT] if any(result.row.cells.get(ACCOUNT) for result in results) else []
     extra = [] if named in {*COLUMNS, ACCOUNT} else [named]
     rows = []
-    for each in results:
-        cells = dict(each.row.cells)
-        if each.chosen.state is not FetchState.UNCHANGED:
-            fetched = bool(each.chosen.recipient)
+    for result in results:
+        cells = dict(result.row.cells)
+        if result.chosen.state is not FetchState.UNCHANGED:
+            fetched = bool(result.chosen.recipient)
             cells |= {
-                "recipient": each.chosen.recipient,
-                SOURCE: each.source if fetched else "",
-                FETCHED: at if fetched else "",
-                FINGERPRINT: each.chosen.fingerprint or each.row.cells.get(FINGERPRINT, ""),
+                "recipient": result.chosen.recipient,
+                SOURCE: result.source if fetched else "",
+                FETCHED: fetched_at if fetched else "",
+                FINGERPRINT: result.chosen.fingerprint or result.row.cells.get(FINGERPRINT, ""),
             }
         rows.append(cells)
     return csv_table((*COLUMNS, *account, *extra, SOURCE, FETCHED, FINGERPRINT), rows)
 
 
 def _report(results: Sequence[_Result], settings: Settings) -> None:
-    for each in results:
-        for note in each.chosen.notes:
-            settings.progress.alert(f"{each.row.cells.get(USER, '')}: {note}")
+    for result in results:
+        for note in result.chosen.notes:
+            settings.progress.alert(f"{result.row.cells.get(USER, '')}: {note}")
 
 
 def _show(results: Sequence[_Result], new: Path, output: Output, *, dry: bool) -> None:
     """Print the number of rows in each state. JSON also has a row per user, and CSV has only the rows per user."""
     rows: list[ResultRow] = [
         {
-            "user": each.row.cells.get(USER, ""),
-            "name": each.name or None,
-            "state": each.chosen.state.value,
-            "recipient_fingerprint": each.chosen.fingerprint or None,
-            "recipient_source": each.source or None,
-            "notes": list(each.chosen.notes),
+            "user": result.row.cells.get(USER, ""),
+            "name": result.name or None,
+            "state": result.chosen.state.value,
+            "recipient_fingerprint": result.chosen.fingerprint or None,
+            "recipient_source": result.source or None,
+            "notes": list(result.chosen.notes),
         }
-        for each in results
+        for result in results
     ]
     if output.form == "csv":
         output.many("recipients-fetch", rows, empty="", narrow=("user", "name", "state", "notes"))
         return
     counts = {
-        state.value.replace(" ", "_"): sum(each.chosen.state is state for each in results) for state in FetchState
+        state.value.replace(" ", "_"): sum(result.chosen.state is state for result in results) for state in FetchState
     }
     head: ResultRow = {"roster": None if dry else str(new), **counts}
     output.one("recipients-fetch", {**head, "rows": rows} if output.form == "json" else head)

@@ -138,8 +138,8 @@ def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
     for work in works:
         if reason := why_not_done(work):
             by_state.setdefault(state_of(work), []).append((work.account, reason))
-    for state, found in by_state.items():
-        for accounts, reason in by_reason(found):
+    for state, reasons in by_state.items():
+        for accounts, reason in by_reason(reasons):
             progress.alert(f"{state}: {accounts_in_words(accounts)}: {reason}")
 
 
@@ -193,5 +193,5 @@ def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
     kinds = {type(error) if error else AwsFault for error in known}
     kind = kinds.pop() if len(kinds) == 1 else AwsFault
     first = works[0]
-    what = f"all accounts failed; {first.account.label}: {errors[0]}" if len(works) > 1 else str(errors[0])
-    raise kind(what, first.in_words(errors[0].hint))
+    message = f"all accounts failed; {first.account.label}: {errors[0]}" if len(works) > 1 else str(errors[0])
+    raise kind(message, first.in_words(errors[0].hint))

@@ -64,10 +64,14 @@ def activate_in_accounts(
         ledger = rollouts.organization.ledger
         identities = wiring.identities.Identities(keys, passphrase_fd=None, person=settings.interaction)
         opened_by = wiring.backup_opening.opener(settings, identities, ledger.called)
-        made = {account.id: list(ledger.made(account.id)) for account in rollouts.organization.selection.chosen}
-        entries = {number: _wanted(found, required, named) for number, found in made.items()}
+        journal_entries = {
+            account.id: list(ledger.made(account.id)) for account in rollouts.organization.selection.chosen
+        }
+        entries = {
+            number: _wanted(account_entries, required, named) for number, account_entries in journal_entries.items()
+        }
         works = _works(rollouts.organization.selection.chosen, entries)
-        missing = _report_missing(made, entries, required, named, progress=settings.progress)
+        missing = _report_missing(journal_entries, entries, required, named, progress=settings.progress)
         side = SideBySide(
             schema="rollout-activate-accounts",
             works=works,
@@ -101,12 +105,12 @@ def activate_in_accounts(
         return max(exit_code(side.works, asked=asked), int(missing))
 
 
-def _wanted(found: Sequence[Entry], required: RequiredProofs, named: set[str]) -> list[Entry]:
+def _wanted(entries: Sequence[Entry], required: RequiredProofs, named: set[str]) -> list[Entry]:
     """Return the journal entries of the staged devices to enable.
 
     If there is a file of proofs, leave out users who are not in the file. If `named` has names, leave out other users.
     """
-    staged = [entry for entry in found if entry.reached is Reached.STAGED]
+    staged = [entry for entry in entries if entry.reached is Reached.STAGED]
     if required.users is not None:
         staged = [entry for entry in staged if entry.intent.user.lower() in required.users]
     return [entry for entry in staged if not named or entry.intent.user.lower() in named]
@@ -117,7 +121,7 @@ def _works(accounts: Sequence[OrgAccount], entries: Mapping[str, Sequence[Entry]
 
 
 def _report_missing(
-    made: Mapping[str, Sequence[Entry]],
+    journal_entries: Mapping[str, Sequence[Entry]],
     entries: Mapping[str, Sequence[Entry]],
     required: RequiredProofs,
     named: set[str],
@@ -131,8 +135,13 @@ def _report_missing(
     and `named` is empty, print this instead. A user whose device is already enabled is not printed, so that a file of
     proofs can be used again.
     """
-    staged = {entry.intent.user.lower() for found in entries.values() for entry in found}
-    enabled = {entry.intent.user.lower() for found in made.values() for entry in found if entry.reached in STANDS}
+    staged = {entry.intent.user.lower() for account_entries in entries.values() for entry in account_entries}
+    enabled = {
+        entry.intent.user.lower()
+        for account_entries in journal_entries.values()
+        for entry in account_entries
+        if entry.reached in STANDS
+    }
     sent = required.users or set()
     lacking = sorted(((sent & named if named and sent else sent or named) - staged) - enabled)
     if lacking:

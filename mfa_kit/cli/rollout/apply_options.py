@@ -61,16 +61,16 @@ class ApplyOptions:
 def apply_options(function: F) -> F:
     """Add the options of `apply` to a command. The command must add the argument `plan_files` itself.
 
-    The command's function gets the values in one parameter, `wanted`, an ApplyOptions.
+    The command's function gets the values in one parameter, `options`, an ApplyOptions.
     """
 
     @wraps(function)
     def parse_options(**values: Any) -> Any:
         own = {field.name: values.pop(field.name) for field in fields(ApplyOptions) if field.name in values}
-        return function(wanted=ApplyOptions(**own), **values)
+        return function(options=ApplyOptions(**own), **values)
 
     verb: Any = parse_options
     for option in reversed(OPTIONS):
         verb = option(verb)
-    found: F = verb
-    return found
+    command: F = verb
+    return command

@@ -72,22 +72,22 @@ class Letters:
         With `by_account`, the empty folders of the accounts come first. A user whose file cannot be read is added to
         `failed` and gets no folder. The last path is "", with the table of all users.
         """
-        by_copy = {each.copy: each for each in handovers}
+        by_copy = {handover.copy: handover for handover in handovers}
         if self.by_account:
-            yield from ((account, {}) for account in sorted({each.entry.intent.account for each in handovers}))
-        for one in (by_copy[copy] for copy in self.files.over(by_copy)):
+            yield from ((account, {}) for account in sorted({handover.entry.intent.account for handover in handovers}))
+        for handover in (by_copy[copy] for copy in self.files.over(by_copy)):
             try:
-                sealed = self.files.read(one.copy)
+                sealed = self.files.read(handover.copy)
             except IntegrityFault as error:
-                account = one.entry.intent.account if self.by_account else ""
-                self.failed.append(LeftOut(user=one.user, reason=f"{error}; {error.hint}", account=account))
+                account = handover.entry.intent.account if self.by_account else ""
+                self.failed.append(LeftOut(user=handover.user, reason=f"{error}; {error.hint}", account=account))
                 continue
-            letter = self.letter(one)
+            letter = self.letter(handover)
             texts = {name: form(letter).encode() for name, form in FORMS.items()}
             if self.printer:
                 texts[PDF] = self.printer(letter)
-            self.rows.append(self.row(one))
-            yield self._folder(one), {one.file: sealed, **texts}
+            self.rows.append(self.row(handover))
+            yield self._folder(handover), {handover.file: sealed, **texts}
         yield "", {TABLE: csv_table(self.columns, self.rows).encode()}
 
     @property
@@ -95,29 +95,29 @@ class Letters:
         """The columns of the table."""
         return (ACCOUNT, *COLUMNS) if self.by_account else COLUMNS
 
-    def row(self, one: Handover) -> dict[str, str]:
+    def row(self, handover: Handover) -> dict[str, str]:
         """Return the row of a user in the table."""
-        below = self.folder / self._folder(one)
+        below = self.folder / self._folder(handover)
         return {
-            **({ACCOUNT: one.entry.intent.account} if self.by_account else {}),
-            "user": one.user,
-            "email": one.email,
-            "file": str(below / one.file),
+            **({ACCOUNT: handover.entry.intent.account} if self.by_account else {}),
+            "user": handover.user,
+            "email": handover.email,
+            "file": str(below / handover.file),
             "letter": str(below / next(iter(FORMS))),
-            "device": one.entry.intent.serial,
-            "state": one.state.value,
+            "device": handover.entry.intent.serial,
+            "state": handover.state.value,
         }
 
-    def _folder(self, one: Handover) -> str:
-        return f"{one.entry.intent.account}/{one.folder}" if self.by_account else one.folder
+    def _folder(self, handover: Handover) -> str:
+        return f"{handover.entry.intent.account}/{handover.folder}" if self.by_account else handover.folder
 
-    def letter(self, one: Handover) -> Letter:
+    def letter(self, handover: Handover) -> Letter:
         """Return the letter to a user."""
         values = letter_values(
-            one.entry,
-            file=one.file,
-            staged=one.state is HandoverState.STAGED,
-            email=one.email,
+            handover.entry,
+            file=handover.file,
+            staged=handover.state is HandoverState.STAGED,
+            email=handover.email,
             company=self.company,
             contact=self.contact,
             deadline=self.deadline,
@@ -158,8 +158,8 @@ def handover(
         wiring.rollout.open_rollout(settings, METHODS, vault=vault, workers=1, progress=settings.progress) as ports,
         settings.progress.showing("reading devices"),
     ):
-        found, left_out = _find(what, ports, finder_of_copies(vault if backup_dir else None))
-    return write_letters(letters, found, left_out, only=only, what=what, settings=settings, output=output)
+        handovers, left_out = _find(what, ports, finder_of_copies(vault if backup_dir else None))
+    return write_letters(letters, handovers, left_out, only=only, plan_or_run=what, settings=settings, output=output)
 
 
 def prepare_letters(
@@ -192,26 +192,27 @@ def prepare_letters(
 
 def write_letters(
     letters: Letters,
-    found: list[Handover],
+    handovers: list[Handover],
     left_out: list[LeftOut],
     *,
     only: str | None,
-    what: str,
+    plan_or_run: str,
     settings: Settings,
     output: Output,
 ) -> int:
-    """Write the folders of the users in `found`, and print the result. Return the exit code.
+    """Write the folders of the users in `handovers`, and print the result. Return the exit code.
 
-    `left_out` are users without a file. `what` is the plan or the run on the command line. In a dry run, write nothing.
+    `left_out` are users without a file. `plan_or_run` is the plan or the run on the command line. In a dry run, write
+    nothing.
     """
-    found, left_out = _keep(found, only), _keep(left_out, only)
-    if unknown := _not_among([*found, *left_out], only):
-        settings.progress.alert(f"no user of {what} is named {', '.join(unknown)}")
+    handovers, left_out = _keep(handovers, only), _keep(left_out, only)
+    if unknown := _not_among([*handovers, *left_out], only):
+        settings.progress.alert(f"no user of {plan_or_run} is named {', '.join(unknown)}")
     if settings.dry_run:
-        letters.rows = [_outline(letters.row(each)) for each in found]
-    elif found:
-        with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(found)} letters"):
-            wiring.handover_files.write_handover(letters.folder, letters.folders(found))
+        letters.rows = [_outline(letters.row(handover)) for handover in handovers]
+    elif handovers:
+        with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(handovers)} letters"):
+            wiring.handover_files.write_handover(letters.folder, letters.folders(handovers))
     _report(left_out, letters.failed, settings)
     _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
     return int(bool(letters.failed) or not letters.rows)
@@ -225,25 +226,25 @@ def _outline(row: dict[str, str]) -> dict[str, str]:
 def _keep(users: list[T], only: str | None) -> list[T]:
     """Return the users whose names are in `--only A,B`, or all users if the option was not given."""
     named = {name.lower() for name in shared_options.split_names(only)}
-    return [each for each in users if each.user.lower() in named] if named else users
+    return [person for person in users if person.user.lower() in named] if named else users
 
 
 def _not_among(users: Sequence[Handover | LeftOut], only: str | None) -> list[str]:
     """Return, in lower case, the names in `--only A,B` that are not names of these users."""
     named = dict.fromkeys(name.lower() for name in shared_options.split_names(only))
-    known = {each.user.lower() for each in users}
+    known = {person.user.lower() for person in users}
     return [name for name in named if name not in known]
 
 
 def _find(
-    what: str, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[Entry], Place | None]
+    plan_or_run: str, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[Entry], Place | None]
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users of a plan or a run who get a file, and those who get none."""
-    if not RUN.fullmatch(what):
-        plan, _ = wiring.rosters_and_plans.read_plan(Path(what), METHODS, expected=())
+    if not RUN.fullmatch(plan_or_run):
+        plan, _ = wiring.rosters_and_plans.read_plan(Path(plan_or_run), METHODS, expected=())
         check_account(plan, ports.caller)
         return find_in_plan(plan, ports, copy_of)
-    entries = entries_of_run(what, account=ports.caller.account, desk=ports.desk)
+    entries = entries_of_run(plan_or_run, account=ports.caller.account, desk=ports.desk)
     return find_handovers(entries, holders=ports.execution(workers=1).list_holders(), emails={}, copy_of=copy_of)
 
 
@@ -254,8 +255,8 @@ def find_in_plan(
     entries, left_out = devices_of_plan(plan, entries_by_serial(plan.account, desk=ports.desk))
     emails = {step.user: step.row.email or "" for step in plan.steps}
     holders = ports.execution(workers=1).list_holders()
-    found, others = find_handovers(entries, holders=holders, emails=emails, copy_of=copy_of)
-    return found, [*others, *left_out]
+    handovers, others = find_handovers(entries, holders=holders, emails=emails, copy_of=copy_of)
+    return handovers, [*others, *left_out]
 
 
 def finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
@@ -276,19 +277,19 @@ def finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
 
 def _report(left_out: Sequence[LeftOut], failed: Sequence[LeftOut], settings: Settings) -> None:
     """Print each user in `failed` with the reason, and then the users in `left_out`, grouped by reason."""
-    for each in failed:
-        settings.progress.alert(f"{_named(each)}: {each.reason}")
+    for omission in failed:
+        settings.progress.alert(f"{_named(omission)}: {omission.reason}")
     by_reason: dict[str, list[str]] = {}
-    for each in left_out:
-        by_reason.setdefault(each.reason, []).append(_named(each))
+    for omission in left_out:
+        by_reason.setdefault(omission.reason, []).append(_named(omission))
     for reason, users in by_reason.items():
         names = ", ".join(users[:SHOWN]) + (", …" if len(users) > SHOWN else "")
         settings.progress.alert(f"no file for {count_of(len(users), 'user')} ({names}): {reason}")
 
 
-def _named(one: LeftOut) -> str:
+def _named(omission: LeftOut) -> str:
     """Return the name of a user, and the user's account if there are several accounts."""
-    return f"{one.user} in {one.account}" if one.account else one.user
+    return f"{omission.user} in {omission.account}" if omission.account else omission.user
 
 
 def _show(letters: Letters, left_out: Sequence[LeftOut], output: Output, *, dry: bool) -> None:
@@ -309,8 +310,12 @@ def _show(letters: Letters, left_out: Sequence[LeftOut], output: Output, *, dry:
     }
     if output.form == "json":
         missing = [
-            {**({ACCOUNT: each.account} if letters.by_account else {}), "user": each.user, "reason": each.reason}
-            for each in left_out
+            {
+                **({ACCOUNT: omission.account} if letters.by_account else {}),
+                "user": omission.user,
+                "reason": omission.reason,
+            }
+            for omission in left_out
         ]
         output.one("rollout-handover", {**head, "rows": rows, "left_out": missing})
     else:

@@ -34,51 +34,51 @@ from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
-def apply_in_accounts(*, wanted: ApplyOptions, accounts: AccountsChoice, settings: Settings, output: Output) -> int:
+def apply_in_accounts(*, options: ApplyOptions, accounts: AccountsChoice, settings: Settings, output: Output) -> int:
     """Enroll the users of the plan files in the chosen accounts, and return the exit code.
 
     Before any work begins, check that no plan has changed since its index was written, and that no user would be locked
     out. If a chosen account could not be read when the index was made, the exit code is at least 1, except in a dry
     run.
     """
-    vault = wanted.vault(settings)
+    vault = options.vault(settings)
     read = wiring.plan_files.read_plan_files(
-        wanted.plan_files, METHODS, expected=wanted.expected, plans_too=wanted.at_once is not None
+        options.plan_files, METHODS, expected=options.expected, plans_too=options.at_once is not None
     )
     with (
         name_next_command(),
         wiring.rollout_accounts.open_account_rollouts(
-            settings, METHODS, accounts, vault=vault, workers=wanted.workers
+            settings, METHODS, accounts, vault=vault, workers=options.workers
         ) as rollouts,
     ):
         selection = rollouts.organization.selection
         planned = planned_works(read.label, read.index, read.plans, selection, accounts)
         check_file(read.label, read.index, selection, accounts)
-        _check_all(planned, wanted, vault)
+        _check_all(planned, options, vault)
         unplanned = report_without_plan(read.label, read.index, selection, accounts, settings.progress)
         side = SideBySide(
             schema="rollout-apply-index",
-            works=[each.work for each in planned],
-            turns=_turns(planned, rollouts, None if settings.dry_run else wanted.at_once, settings.progress),
+            works=[planned_work.work for planned_work in planned],
+            turns=_turns(planned, rollouts, None if settings.dry_run else options.at_once, settings.progress),
             enter=rollouts.enter,
-            accounts=wanted.at_once or wiring.rollout_accounts.ACCOUNTS,
-            workers=wanted.workers,
+            accounts=options.at_once or wiring.rollout_accounts.ACCOUNTS,
+            workers=options.workers,
             progress=settings.progress,
             output=output,
-            max_failures=wanted.max_failures,
+            max_failures=options.max_failures,
         )
-        by_account = {each.planned.id: each for each in planned}
-        bases = _results_folders(planned, read.files, wanted, dry=settings.dry_run)
+        by_account = {planned_work.planned.id: planned_work for planned_work in planned}
+        bases = _results_folders(planned, read.files, options, dry=settings.dry_run)
 
         def act(opened: OpenWork) -> None:
-            one = by_account[opened.work.account.id]
-            check_account(one.plan, opened.ports.caller)
+            planned_work = by_account[opened.work.account.id]
+            check_account(planned_work.plan, opened.ports.caller)
             if settings.dry_run:
-                _foresee(one, opened)
+                _foresee(planned_work, opened)
             else:
-                path = read.files[one.planned.id]
-                folder = bases[path] / one.planned.id
-                _apply_in(one, opened, folder=folder, source=path, staged=wanted.staged)
+                path = read.files[planned_work.planned.id]
+                folder = bases[path] / planned_work.planned.id
+                _apply_in(planned_work, opened, folder=folder, source=path, staged=options.staged)
 
         try:
             asked = side.do(act)
@@ -102,47 +102,53 @@ def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], sources: 
     `bases` maps each file on the command line to its folder for results, and `sources` maps each account ID to the file
     with the account's plan.
     """
-    found = [result for each in planned for result in each.work.found]
-    failed = [each for each in planned if any(result.outcome in UNDONE for result in each.work.found)]
+    results = [result for planned_work in planned for result in planned_work.work.found]
+    failed = [
+        planned_work for planned_work in planned if any(result.outcome in UNDONE for result in planned_work.work.found)
+    ]
     index = sources[(failed or planned)[0].planned.id]
-    plans = [each.plan for each in planned]
+    plans = [planned_work.plan for planned_work in planned]
     plan = str(wiring.plan_files.plans_folder(index) / "FILE")  # in printed commands, FILE stands for an account's plan
-    return next_step(found, plans=plans, plan=plan, index=str(index), folder=f"{bases[index]}/ACCOUNT")
+    return next_step(results, plans=plans, plan=plan, index=str(index), folder=f"{bases[index]}/ACCOUNT")
 
 
 def _results_folders(
-    planned: list[PlannedWork], sources: Mapping[str, Path], wanted: ApplyOptions, *, dry: bool
+    planned: list[PlannedWork], sources: Mapping[str, Path], options: ApplyOptions, *, dry: bool
 ) -> dict[Path, Path]:
     """Return a mapping from each file on the command line to its folder for results. Create the folders, unless `dry`.
 
     `sources` maps each account ID to the file with the account's plan. Raise UsageFault if a folder has the results of
     another file.
     """
-    bases = {path: wiring.rollout.results_folder(wanted.results, path) for path in wanted.plan_files}
-    for each in planned:
-        path = sources[each.planned.id]
-        wiring.rollout.check_results(bases[path] / each.planned.id, path)
+    bases = {path: wiring.rollout.results_folder(options.results, path) for path in options.plan_files}
+    for planned_work in planned:
+        path = sources[planned_work.planned.id]
+        wiring.rollout.check_results(bases[path] / planned_work.planned.id, path)
     for path, base in bases.items():
         if not dry:
             wiring.rollout.open_results_folder(base, path)
     return bases
 
 
-def _check_all(planned: list[PlannedWork], wanted: ApplyOptions, vault: Vault) -> None:
+def _check_all(planned: list[PlannedWork], options: ApplyOptions, vault: Vault) -> None:
     """Raise Lockout or UsageFault if the rollout must not start.
 
     Raise Lockout if users would be locked out because they would get no copy of their secret, unless --accept-lockout
     was given. Raise UsageFault if no one could decrypt a user's backup, if only the user could decrypt the backup of a
     staged device, or if backups cannot be written.
     """
-    usable = [each for each in planned if not each.work.why]
+    usable = [planned_work for planned_work in planned if not planned_work.work.why]
     check_copies(
-        [f"{user} in {each.work.account.label}" for each in usable for user in each.plan.shut_out],
-        staged=wanted.staged,
-        accept_lockout=wanted.accept_lockout,
+        [
+            f"{user} in {planned_work.work.account.label}"
+            for planned_work in usable
+            for user in planned_work.plan.shut_out
+        ],
+        staged=options.staged,
+        accept_lockout=options.accept_lockout,
         sealed=bool(vault.recipients()),
     )
-    check_backup_folder(vault, [step for each in usable for step in each.plan.steps])
+    check_backup_folder(vault, [step for planned_work in usable for step in planned_work.plan.steps])
 
 
 def _turns(
@@ -152,32 +158,36 @@ def _turns(
     progress: Progress,
 ) -> Turns:
     """Return SharedTurns for a worker, or OneByOne if `at_once` is None, as for `rollout apply` and in a dry run."""
-    works = [each.work for each in planned]
+    works = [planned_work.work for planned_work in planned]
     if at_once is None:
         return OneByOne(works)
-    by_account = {each.planned.id: each for each in planned}
+    by_account = {planned_work.planned.id: planned_work for planned_work in planned}
     began = rollouts.now()
 
     def claim(work: AccountWork) -> AbstractContextManager[bool]:
-        one = by_account[work.account.id]
-        return rollouts.turn(one.planned, one.plan)
+        planned_work = by_account[work.account.id]
+        return rollouts.turn(planned_work.planned, planned_work.plan)
 
     def look(work: AccountWork) -> Sequence[RowResult] | None:
-        one = by_account[work.account.id]
-        return rollouts.done_by_others(one.planned, one.plan, since=began)
+        planned_work = by_account[work.account.id]
+        return rollouts.done_by_others(planned_work.planned, planned_work.plan, since=began)
 
     return SharedTurns(works=works, claim=claim, look=look, progress=progress)
 
 
-def _foresee(one: PlannedWork, opened: OpenWork) -> None:
+def _foresee(planned_work: PlannedWork, opened: OpenWork) -> None:
     """For --dry-run, look up the state of each user, and add the state to the results of `opened`. Change nothing."""
-    found = look_up_status(
-        one.plan, holders=opened.execution.list_holders(), look=lambda _: {}, failures={}, desk=opened.ports.desk
+    results = look_up_status(
+        planned_work.plan,
+        holders=opened.execution.list_holders(),
+        look=lambda _: {},
+        failures={},
+        desk=opened.ports.desk,
     )
-    opened.take_all((each for each in found), opened.tally.take)
+    opened.take_all((result for result in results), opened.tally.take)
 
 
-def _apply_in(one: PlannedWork, opened: OpenWork, *, folder: Path, source: Path, staged: bool) -> None:
+def _apply_in(planned_work: PlannedWork, opened: OpenWork, *, folder: Path, source: Path, staged: bool) -> None:
     """Carry out the plan of an account, and write the results to `folder`.
 
     `source` is the path of the index or the plan on the command line.
@@ -186,8 +196,8 @@ def _apply_in(one: PlannedWork, opened: OpenWork, *, folder: Path, source: Path,
     wiring.rollout.open_results_folder(folder, source)
     this = PlanRun(
         run=wiring.desk.new_run_id(ports.desk.inventory),
-        plan=one.plan,
-        digest=one.planned.sha256,
+        plan=planned_work.plan,
+        digest=planned_work.planned.sha256,
         ports=ports,
         execution=opened.execution,
         tally=opened.tally,
@@ -196,10 +206,10 @@ def _apply_in(one: PlannedWork, opened: OpenWork, *, folder: Path, source: Path,
         staged=staged,
     )
     this.begin()
-    one.work.run = this.run
+    planned_work.work.run = this.run
     opened.tally.progress.note(f"run {this.run}")
     try:
         opened.take_all(this.outcomes(), this.take)
         this.end()
     finally:
-        one.work.results = this.finish()
+        planned_work.work.results = this.finish()

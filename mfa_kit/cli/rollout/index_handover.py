@@ -49,15 +49,15 @@ def hand_over_index(
     copy_of = finder_of_copies(vault if backup_dir else None)
 
     def look(
-        ports: "wiring.rollout.RolloutPorts", one: PlannedWork, _progress: LiveProgress
+        ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, _progress: LiveProgress
     ) -> tuple[list[Handover], list[LeftOut]]:
-        found, left_out = find_in_plan(one.plan, ports, copy_of)
-        return found, [replace(each, account=one.planned.id) for each in left_out]
+        handovers, left_out = find_in_plan(planned_work.plan, ports, copy_of)
+        return handovers, [replace(omission, account=planned_work.planned.id) for omission in left_out]
 
     opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=1)
     read = read_index_accounts(Path(what), look, opened, accounts=accounts, settings=settings)
     parts = [visit.found for visit in read.visits if visit.found is not None]
-    found = [each for part, _ in parts for each in part]
-    left_out = [each for _, part in parts for each in part]
-    code = write_letters(letters, found, left_out, only=only, what=what, settings=settings, output=output)
+    handovers = [handover for part, _ in parts for handover in part]
+    left_out = [omission for _, part in parts for omission in part]
+    code = write_letters(letters, handovers, left_out, only=only, plan_or_run=what, settings=settings, output=output)
     return code or read.exit_code

@@ -120,7 +120,7 @@ def plan_accounts(
             rows = _by_account(
                 read_roster_rows(source.file, source.skip_bad, settings=settings, accounts=known), wish.only
             )
-        accounts = [each for each in selection.chosen if rows is None or each.id in rows]
+        accounts = [account for account in selection.chosen if rows is None or account.id in rows]
 
         def work(account: OrgAccount) -> Plan:
             progress = _progress(account, settings.progress)
@@ -130,8 +130,8 @@ def plan_accounts(
             return plan_users(mine, rollouts.enter(account, progress=progress), progress=progress)
 
         organization = replace(rollouts.organization, selection=_without_skipped(selection, rows))
-        with visiting(organization, work, progress=settings.progress, accounts=accounts) as found:
-            visits = in_order(found)
+        with visiting(organization, work, progress=settings.progress, accounts=accounts) as unordered_visits:
+            visits = in_order(unordered_visits)
         by = organization.caller.arn
     if rows is None and wish.only:
         _check_only(wish.only, visits)
@@ -153,10 +153,10 @@ def _check_replaced(out: Path, rollouts: "wiring.rollout_accounts.AccountRollout
 
 def _by_account(rows: Sequence[RosterRow], only: Sequence[str]) -> Mapping[str, list[RosterRow]]:
     """Return rows by the ID of their account. If `only` has names, keep only the rows of these users."""
-    found: dict[str, list[RosterRow]] = defaultdict(list)
+    rows_by_account: dict[str, list[RosterRow]] = defaultdict(list)
     for row in keep_users(rows, only) if only else rows:
-        found[row.account or ""].append(row)
-    return found
+        rows_by_account[row.account or ""].append(row)
+    return rows_by_account
 
 
 def _without_skipped(selection: AccountSelection, rows: Mapping[str, list[RosterRow]] | None) -> AccountSelection:
@@ -173,8 +173,8 @@ def _progress(account: OrgAccount, progress: LiveProgress) -> AccountProgress:
 
 def _check_only(only: Sequence[str], visits: Iterable[Visit[Plan]]) -> None:
     """Raise UsageFault if a name in `only` is in none of the accounts that could be read."""
-    there = {step.user.lower() for visit in visits if visit.found for step in visit.found.steps}
-    missing = sorted({name.lower() for name in only} - there)
+    user_names = {step.user.lower() for visit in visits if visit.found for step in visit.found.steps}
+    missing = sorted({name.lower() for name in only} - user_names)
     if missing:
         raise UsageFault(
             f"these names of --only are in none of the accounts that were read: {', '.join(missing)}",
@@ -196,16 +196,18 @@ def _write(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Setti
     index = _index(visits, written, by=by)
     text = index_text(index)
     if not settings.dry_run:
-        wiring.plan_files.write_index(out, text, {each.name: each.text for each in written.values()})
+        wiring.plan_files.write_index(
+            out, text, {written_plan.name: written_plan.text for written_plan in written.values()}
+        )
     for visit in visits:
         if visit.found:
             note_surprises(visit.found, progress=_progress(visit.account, settings.progress))
     report_blocked(index.counts[Action.BLOCKED.value], settings.progress)
     head: ResultRow = {"index": str(out), "sha256": plan_digest(text), "accounts": len(index.accounts), **index.counts}
-    whole = output.form in {"json", "jsonl"}
-    if not whole:
-        head = {**head, **_backups([each.plan for each in written.values()])}
-    _show(head, [_row(visit, written.get(visit.account.id), whole=whole) for visit in visits], output=output)
+    full_lists = output.form in {"json", "jsonl"}
+    if not full_lists:
+        head = {**head, **_backups([written_plan.plan for written_plan in written.values()])}
+    _show(head, [_row(visit, written.get(visit.account.id), full_lists=full_lists) for visit in visits], output=output)
 
 
 def _plans_with_rows(visits: Sequence[Visit[Plan]], *, folder: str) -> dict[str, _WrittenPlan]:
@@ -240,27 +242,27 @@ def _index(visits: Sequence[Visit[Plan]], written: Mapping[str, _WrittenPlan], *
         PlannedAccount(
             id=visit.account.id,
             name=visit.account.name,
-            plan=each.place,
-            sha256=each.digest,
-            counts=each.plan.counts,
+            plan=written_plan.place,
+            sha256=written_plan.digest,
+            counts=written_plan.plan.counts,
         )
         for visit in visits
-        if (each := written.get(visit.account.id))
+        if (written_plan := written.get(visit.account.id))
     ]
     unplanned = [
         UnplannedAccount(id=visit.account.id, name=visit.account.name, why=visit.why)
         for visit in visits
         if visit.found is None
     ]
-    made = max((plan.planned_at for plan in plans), default=0.0)
-    return RolloutIndex(by=by, planned_at=made, accounts=accounts, unplanned=unplanned)
+    planned_at = max((plan.planned_at for plan in plans), default=0.0)
+    return RolloutIndex(by=by, planned_at=planned_at, accounts=accounts, unplanned=unplanned)
 
 
-def _row(visit: Visit[Plan], written: _WrittenPlan | None, *, whole: bool) -> ResultRow:
+def _row(visit: Visit[Plan], written: _WrittenPlan | None, *, full_lists: bool) -> ResultRow:
     """Return the row of an account. If the account has no plan, the cells about the plan are None."""
     plan = visit.found
     counts = plan.counts if plan else {}
-    summary = plan_summary(plan, whole=whole) if plan else {}
+    summary = plan_summary(plan, full_lists=full_lists) if plan else {}
     return {
         **account_cells(visit),
         "state": "planned" if visit.state is VisitState.READ else state_of(visit),

@@ -61,19 +61,26 @@ def read_index_accounts(
     plans = wiring.plan_files.read_plans(plan_file, index, METHODS)
     with opened as rollouts:
         selection = rollouts.organization.selection
-        planned = {each.planned.id: each for each in planned_works(plan_file, index, plans, selection, accounts)}
+        planned = {
+            planned_work.planned.id: planned_work
+            for planned_work in planned_works(plan_file, index, plans, selection, accounts)
+        }
         report_without_plan(plan_file, index, selection, accounts, settings.progress)
 
         def enter(account: OrgAccount) -> T:
             progress = AccountProgress(progress=settings.progress, id=account.id, label=account.label)
             return look(rollouts.enter(account, progress=progress), planned[account.id], progress)
 
-        ready = [each.work.account for each in planned.values() if not each.work.why]
-        with visiting(rollouts.organization, enter, progress=settings.progress, accounts=ready) as found:
-            visits = in_order(visit for visit in found if visit.account.id in planned)
+        ready = [planned_work.work.account for planned_work in planned.values() if not planned_work.work.why]
+        with visiting(rollouts.organization, enter, progress=settings.progress, accounts=ready) as unordered_visits:
+            visits = in_order(visit for visit in unordered_visits if visit.account.id in planned)
         now, lab = rollouts.organization.home.now(), rollouts.organization.caller.lab
     report_unread(visits, settings.progress)
-    missing = [each.work for each in planned.values() if each.work.why and each.work.account.state is None]
+    missing = [
+        planned_work.work
+        for planned_work in planned.values()
+        if planned_work.work.why and planned_work.work.account.state is None
+    ]
     for gone, why in by_reason((work.account, work.why) for work in missing):
         settings.progress.alert(f"{UNKNOWN}: {accounts_in_words(gone)}: {why}")
     return IndexReading(index=index, visits=visits, missing=bool(missing), at=now, lab=lab, shared=rollouts.shared)

@@ -27,8 +27,10 @@ def remind_index(
 ) -> int:
     """List the users to remind in the chosen accounts of an index, and return the exit code."""
 
-    def look(ports: "wiring.rollout.RolloutPorts", one: PlannedWork, progress: LiveProgress) -> list[ResultRow]:
-        return reminder_rows(one.plan, one.planned.sha256, ports, workers=workers, progress=progress)
+    def look(
+        ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, progress: LiveProgress
+    ) -> list[ResultRow]:
+        return reminder_rows(planned_work.plan, planned_work.planned.sha256, ports, workers=workers, progress=progress)
 
     vault = wiring.vault.open_vault(settings, backup_dir)
     opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)

@@ -50,24 +50,26 @@ def show_index(
         files = wiring.plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
         return watch_rollout(files, settings=settings, output=output)
 
-    def look(ports: "wiring.rollout.RolloutPorts", one: PlannedWork, progress: LiveProgress) -> list[RowResult]:
-        found = look_up_status(
-            one.plan,
+    def look(
+        ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, progress: LiveProgress
+    ) -> list[RowResult]:
+        results = look_up_status(
+            planned_work.plan,
             holders=ports.execution(workers=workers).list_holders(),
             look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress),
-            failures=ports.failures(one.planned.sha256).by_user(),
+            failures=ports.failures(planned_work.planned.sha256).by_user(),
             desk=ports.desk,
         )
-        return ports.with_computers(found, one.planned.sha256)
+        return ports.with_computers(results, planned_work.planned.sha256)
 
     vault = wiring.vault.open_vault(settings, backup_dir)
     opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)
     read = read_index_accounts(plan_file, look, opened, accounts=accounts, settings=settings)
     if read.shared:
         with wiring.ledger.open_ledger(settings) as ledger:
-            if unseen := wiring.rollout_turns.unseen_runs(ledger, [each.sha256 for each in read.index.accounts]):
+            if unseen := wiring.rollout_turns.unseen_runs(ledger, [account.sha256 for account in read.index.accounts]):
                 settings.progress.note(unseen)
-    _print(read.index, read.visits, at=read.at, lab=read.lab, shared=read.shared, output=output)
+    _print(read.index, read.visits, read_at=read.at, lab=read.lab, shared=read.shared, output=output)
     return read.exit_code
 
 
@@ -75,13 +77,13 @@ def _print(
     index: RolloutIndex,
     visits: Sequence[Visit[list[RowResult]]],
     *,
-    at: float,
+    read_at: float,
     lab: bool,
     shared: bool,
     output: Output,
 ) -> None:
     if output.is_html:
-        output.text(index_page(index, [_status(visit) for visit in visits], at=at, lab=lab))
+        output.text(index_page(index, [_status(visit) for visit in visits], read_at=read_at, lab=lab))
     else:
         rows = [row for visit in visits for row in _rows(visit, shared=shared)]
         narrow = (*account_columns(rows), "user", "outcome", "cause", "reason", "computer")
@@ -97,7 +99,7 @@ def _rows(visit: Visit[list[RowResult]], *, shared: bool) -> Sequence[ResultRow]
     if visit.found is None:
         names = (*COLUMNS, *(["computer"] if shared else []))
         return [{**cells, **dict.fromkeys(names), "outcome": state_of(visit), "reason": visit.why}]
-    return [{**cells, **result_row(each, shared=shared), "reason": _reason(each, visit)} for each in visit.found]
+    return [{**cells, **result_row(result, shared=shared), "reason": _reason(result, visit)} for result in visit.found]
 
 
 def _reason(result: RowResult, visit: Visit[list[RowResult]]) -> str | None:

@@ -45,37 +45,37 @@ def undo_in_accounts(
     output: Output,
 ) -> int:
     """Remove the devices of all runs of the index at the path `run`. Return the exit code."""
-    wanted = UndoOptions(
+    options = UndoOptions(
         index_file=Path(run),
         vault=wiring.vault.open_vault(settings, backup_dir),
         leave_without_mfa=leave_without_mfa,
         workers=workers,
     )
-    return undo_index(wanted, accounts, settings=settings, output=output)
+    return undo_index(options, accounts, settings=settings, output=output)
 
 
-def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
+def undo_index(options: UndoOptions, choice: AccountsChoice, *, settings: Settings, output: Output) -> int:
     """Remove the devices that the ledger has for the plans of an index, and return the exit code.
 
     In a shared ledger, these include the devices that other computers of the team made.
     The index contains the hashes of the plans, and the ledger has the hash of each run's plan. The plans themselves are
     therefore not read.
     """
-    path = wanted.index_file
+    path = options.index_file
     index = wiring.plan_files.read_index(path, expected=())
     with (
         name_next_command(),
         wiring.rollout_accounts.open_account_rollouts(
-            settings, METHODS, choice, vault=wanted.vault, workers=wanted.workers
+            settings, METHODS, choice, vault=options.vault, workers=options.workers
         ) as rollouts,
     ):
         selection = rollouts.organization.selection
         chosen = chosen_works(path, index, selection, choice)
         report_without_plan(path, index, selection, choice, settings.progress)
-        entries = {each.planned.id: rollouts.devices(each.planned) for each in chosen}
-        for each in chosen:
-            each.work.total = len(entries[each.planned.id])
-        works = [each.work for each in chosen if each.work.total]
+        entries = {chosen_work.planned.id: rollouts.devices(chosen_work.planned) for chosen_work in chosen}
+        for chosen_work in chosen:
+            chosen_work.work.total = len(entries[chosen_work.planned.id])
+        works = [chosen_work.work for chosen_work in chosen if chosen_work.work.total]
         _confirm(path, works, settings=settings)
         side = SideBySide(
             schema="rollout-undo-index",
@@ -83,7 +83,7 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
             turns=OneByOne(works),
             enter=rollouts.enter,
             accounts=wiring.rollout_accounts.ACCOUNTS,
-            workers=wanted.workers,
+            workers=options.workers,
             progress=settings.progress,
             output=output,
         )
@@ -95,7 +95,7 @@ def undo_index(wanted: UndoOptions, choice: AccountsChoice, *, settings: Setting
                 return opened.take_all(foreseen, opened.tally.take)
             outcomes = undo_devices(
                 mine,
-                leave_without_mfa=wanted.leave_without_mfa,
+                leave_without_mfa=options.leave_without_mfa,
                 desk=opened.ports.desk,
                 execution=opened.execution,
             )
@@ -122,9 +122,9 @@ def _confirm(path: Path, works: Sequence[AccountWork], *, settings: Settings) ->
             f"the ledger has no device in these accounts that a run of {path} created",
             "see the runs: mfa-kit ledger show; or undo with the ledger of the computer that applied the index",
         )
-    left = [work for work in works if work.why]
-    for accounts, why in by_reason((work.account, work.why) for work in left):
-        devices = count_of(sum(work.total for work in left if work.account in accounts), "device")
+    unusable_works = [work for work in works if work.why]
+    for accounts, why in by_reason((work.account, work.why) for work in unusable_works):
+        devices = count_of(sum(work.total for work in unusable_works if work.account in accounts), "device")
         settings.progress.alert(f"will not be removed: {devices} in {accounts_in_words(accounts)}: {why}")
     usable = [work.total for work in works if not work.why]
     if not usable:

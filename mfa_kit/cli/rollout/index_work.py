@@ -46,12 +46,12 @@ def planned_works(
 
     Raise UsageFault in the same cases as `chosen_works`.
     """
-    found = []
-    for each in chosen_works(path, index, selection, choice):
-        plan = plans[each.planned.id]
-        each.work.total = len(plan.steps)
-        found.append(PlannedWork(planned=each.planned, plan=plan, work=each.work))
-    return found
+    works = []
+    for chosen_work in chosen_works(path, index, selection, choice):
+        plan = plans[chosen_work.planned.id]
+        chosen_work.work.total = len(plan.steps)
+        works.append(PlannedWork(planned=chosen_work.planned, plan=plan, work=chosen_work.work))
+    return works
 
 
 def chosen_works(
@@ -67,19 +67,19 @@ def chosen_works(
     if choice.include:
         _refuse(path, [account for account in selected.values() if index.find(account.id) is None])
     usable = {account.id for account in selection.chosen}
-    found = [
+    works = [
         ChosenWork(
             planned=planned,
             work=AccountWork(account=account, total=0, why=_why_not(account, usable)),
         )
         for planned, account in _pairs(index, selected, narrowed=is_narrowed(choice))
     ]
-    if not any(each.planned.id in usable for each in found):
+    if not any(chosen_work.planned.id in usable for chosen_work in works):
         raise UsageFault(
             f"{path} has no plan for any chosen account that is active and still listed",
             "choose other accounts, or plan again",
         )
-    return found
+    return works
 
 
 def check_file(path: Path | str, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice) -> None:
@@ -99,18 +99,18 @@ def report_without_plan(
     """
     closed = {account.id for account in selection.skipped}
     chosen = {account.id for account in selection.chosen} | closed
-    unplanned = [each for each in index.unplanned if each.id in chosen or not is_narrowed(choice)]
-    reasons = ((OrgAccount(id=each.id, name=each.name), each.why) for each in unplanned)
+    unplanned = [account for account in index.unplanned if account.id in chosen or not is_narrowed(choice)]
+    reasons = ((OrgAccount(id=account.id, name=account.name), account.why) for account in unplanned)
     for accounts, why in by_reason(reasons):
         progress.alert(f"no plan for {accounts_in_words(accounts)}, which rollout plan could not read: {why}")
     if others := _not_in(index, selection):
         progress.note(f"{count_of(len(others), 'account')} not in {path}: {labels(others)}")
-    return any(each.id not in closed for each in unplanned)
+    return any(account.id not in closed for account in unplanned)
 
 
 def _not_in(index: RolloutIndex, selection: AccountSelection) -> list[OrgAccount]:
     """Return the chosen accounts that the index does not mention, not even as an account without a plan."""
-    known = {each.id for each in index.accounts} | {each.id for each in index.unplanned}
+    known = {account.id for account in index.accounts} | {account.id for account in index.unplanned}
     return [account for account in (*selection.chosen, *selection.skipped) if account.id not in known]
 
 

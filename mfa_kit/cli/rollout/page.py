@@ -39,11 +39,11 @@ DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 URGENT = (RowOutcome.FAILED, RowOutcome.BLOCKED, RowOutcome.HALF_MADE)
 
 
-def status_page(plan: Plan, results: Sequence[RowResult], *, at: float, lab: bool) -> str:
+def status_page(plan: Plan, results: Sequence[RowResult], *, read_at: float, lab: bool) -> str:
     """Return the HTML page: how many users have a device, which rows are open and why, and which rows are done.
 
-    A row of the plan is open while its user has no device. `at` is the time of the status in Unix seconds. `lab` says
-    whether the account belongs to a lab.
+    A row of the plan is open while its user has no device. `read_at` is the time of the status in Unix seconds. `lab`
+    says whether the account belongs to a lab.
     """
     counts = Counter(result.outcome for result in results)
     failed = [result for result in results if result.outcome is RowOutcome.FAILED]
@@ -53,7 +53,7 @@ def status_page(plan: Plan, results: Sequence[RowResult], *, at: float, lab: boo
     done = counts[RowOutcome.ENROLLED] + counts[RowOutcome.SKIPPED]
     body = [
         f"<h1>MFA rollout, account {html_text(wiring.aws.account_label(plan.account, lab=lab))}</h1>",
-        f'<p class="soft">As of {html_time(at)}</p>',
+        f'<p class="soft">As of {html_time(read_at)}</p>',
         f'<p class="soft">Planned {html_time(plan.planned_at)}, by {html_words(plan.by)}</p>',
         f'<p class="lead"><b>{done} of {len(results)} users have an MFA device</b></p>',
         _chart(counts, len(results)),
@@ -81,18 +81,18 @@ class AccountStatus:
         return [result for result in self.results or () if result.outcome not in DONE]
 
 
-def index_page(index: "RolloutIndex", accounts: Sequence[AccountStatus], *, at: float, lab: bool) -> str:
+def index_page(index: "RolloutIndex", accounts: Sequence[AccountStatus], *, read_at: float, lab: bool) -> str:
     """Return the HTML page of a rollout in several accounts: how many users have a device, in total and per account.
 
-    It also lists the open rows, whose users have no device. `at` is the time of the status in Unix seconds. `lab` says
-    whether the accounts belong to a lab.
+    It also lists the open rows, whose users have no device. `read_at` is the time of the status in Unix seconds. `lab`
+    says whether the accounts belong to a lab.
     """
     every = [result for account in accounts for result in account.results or ()]
     done = sum(result.outcome in DONE for result in every)
     real = " (LAB, nothing here is real)" if lab else ""
     body = [
         f"<h1>MFA rollout, {count_of(len(accounts), 'account')}{real}</h1>",
-        f'<p class="soft">As of {html_time(at)}</p>',
+        f'<p class="soft">As of {html_time(read_at)}</p>',
         f'<p class="soft">Planned {html_time(index.planned_at)}, by {html_words(index.by)}</p>',
         f'<p class="lead"><b>{done} of {len(every)} users have an MFA device</b></p>',
         _chart(Counter(result.outcome for result in every), len(every)),
@@ -135,10 +135,10 @@ def _causes(failed: Sequence[RowResult]) -> str:
     """
     if not failed:
         return ""
-    first = {one.cause: one for one in reversed(failed)}
+    first = {result.cause: result for result in reversed(failed)}
     rows = [
         (html_words(cause), str(number), html_words(first[cause].user), html_words(first[cause].reason))
-        for cause, number in Counter(one.cause for one in failed).most_common()
+        for cause, number in Counter(result.cause for result in failed).most_common()
     ]
     return "<h2>Failed, by reason</h2>" + html_table(("Reason", "Users", "First user", "Message"), rows, numbers=[1])
 
@@ -147,14 +147,14 @@ def _table(results: Sequence[RowResult]) -> str:
     """Return a table of users as HTML. It has a column for the computer if at least one result names a computer."""
     if not results:
         return "<p>No one.</p>"
-    named = any(one.computer for one in results)
+    named = any(result.computer for result in results)
     rows = [
         (
-            html_words(one.user),
-            html_mark(one.outcome, TONES.get(one.outcome, Tone.OFF)),
-            html_words(one.reason),
-            *([html_words(one.computer or "")] if named else ()),
+            html_words(result.user),
+            html_mark(result.outcome, TONES.get(result.outcome, Tone.OFF)),
+            html_words(result.reason),
+            *([html_words(result.computer or "")] if named else ()),
         )
-        for one in results
+        for result in results
     ]
     return html_table(("User", "State", "Why", *(("Computer",) if named else ())), rows)

@@ -69,7 +69,9 @@ def plan(
         digest = _write_plan(new_plan, out, settings=settings)
         note_surprises(new_plan, progress=settings.progress)
         head: ResultRow = {"plan": str(out), "sha256": digest, "account": new_plan.account, **new_plan.counts}
-        output.one("rollout-plan-summary", {**head, **plan_summary(new_plan, whole=output.form in {"json", "jsonl"})})
+        output.one(
+            "rollout-plan-summary", {**head, **plan_summary(new_plan, full_lists=output.form in {"json", "jsonl"})}
+        )
     return 0
 
 

@@ -59,20 +59,20 @@ class PlanRun:
         If a user who failed in an earlier run succeeds now, remove that failure from the ledger.
         """
         if result.outcome is RowOutcome.FAILED:
-            self.ports.failures(self.digest).record(Failure.of(result), at=self.ports.desk.inventory.now())
+            self.ports.failures(self.digest).record(Failure.of(result), now=self.ports.desk.inventory.now())
         elif result.user in self.failed_before and result.outcome in {RowOutcome.ENROLLED, RowOutcome.STAGED}:
             self.ports.failures(self.digest).forget(result.user)
         self.tally.take(result)
 
     def begin(self) -> None:
         """Record in the ledger that this run begins."""
-        wiring.rollout_turns.record_run(self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now())
+        wiring.rollout_turns.record_run(self.ports.ledger, self.digest, self.run, now=self.ports.desk.inventory.now())
 
     def end(self) -> None:
         """If each user has a result, record in the ledger that the run is complete, for `rollout status --watch`."""
         if not self.tally.left:
             wiring.rollout_turns.record_end(
-                self.ports.ledger, self.digest, self.run, at=self.ports.desk.inventory.now()
+                self.ports.ledger, self.digest, self.run, now=self.ports.desk.inventory.now()
             )
 
     def finish(self) -> Path | None:
@@ -103,22 +103,26 @@ class PlanRun:
                     self.tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED))
 
 
-def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> int:
+def apply_one(options: ApplyOptions, *, settings: Settings, output: Output) -> int:
     """Enroll the users of one plan, and return the exit code.
 
     If this process is a worker (`rollout work`), first wait until no other worker is working on the plan.
     """
-    vault = wanted.vault(settings)
-    [path] = wanted.plan_files
-    plan, digest = wiring.rosters_and_plans.read_plan(path, METHODS, expected=wanted.expected)
+    vault = options.vault(settings)
+    [path] = options.plan_files
+    plan, digest = wiring.rosters_and_plans.read_plan(path, METHODS, expected=options.expected)
     sealed = bool(vault.recipients())
     progress = settings.progress
     with (
         name_next_command(),
-        wiring.rollout.open_rollout(settings, METHODS, vault=vault, workers=wanted.workers, progress=progress) as ports,
+        wiring.rollout.open_rollout(
+            settings, METHODS, vault=vault, workers=options.workers, progress=progress
+        ) as ports,
     ):
-        check_plan(plan, caller=ports.caller, staged=wanted.staged, accept_lockout=wanted.accept_lockout, sealed=sealed)
-        execution = ports.execution(workers=wanted.workers, max_failures=wanted.max_failures)
+        check_plan(
+            plan, caller=ports.caller, staged=options.staged, accept_lockout=options.accept_lockout, sealed=sealed
+        )
+        execution = ports.execution(workers=options.workers, max_failures=options.max_failures)
         tally = Tally(
             "rollout-apply",
             total=len(plan.steps),
@@ -142,11 +146,11 @@ def apply_one(wanted: ApplyOptions, *, settings: Settings, output: Output) -> in
             ports=ports,
             execution=execution,
             tally=tally,
-            folder=wiring.rollout.open_results_folder(wanted.results, path),
+            folder=wiring.rollout.open_results_folder(options.results, path),
             source=path.name,
-            staged=wanted.staged,
+            staged=options.staged,
         )
-        if wanted.at_once is None:
+        if options.at_once is None:
             return _carry_out(this, path, progress)
         with wait_for_turn(lambda: wiring.rollout_turns.turn_of_plan(ports.ledger, plan, digest), progress):
             return _carry_out(this, path, progress)

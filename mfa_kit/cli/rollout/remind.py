@@ -50,7 +50,7 @@ def reminder_rows(
     plan: Plan, digest: str, ports: "wiring.rollout.RolloutPorts", *, workers: int, progress: LiveProgress
 ) -> list[ResultRow]:
     """Return a row for each user of a plan who must be reminded. `digest` is the SHA-256 of the plan's file in hex."""
-    found = look_up_status(
+    results = look_up_status(
         plan,
         holders=ports.execution(workers=workers).list_holders(),
         look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress),
@@ -60,13 +60,13 @@ def reminder_rows(
     now = ports.desk.inventory.now()
     return [
         {
-            "user": each.user,
-            "email": each.email or None,
-            "waiting_for": each.awaited.value,
-            "since": iso_time(each.since),
-            "days": max(int((now - each.since) // DAY), 0),
-            "device": each.device,
-            "file": each.backup,
+            "user": reminder.user,
+            "email": reminder.email or None,
+            "waiting_for": reminder.awaited.value,
+            "since": iso_time(reminder.since),
+            "days": max(int((now - reminder.since) // DAY), 0),
+            "device": reminder.device,
+            "file": reminder.backup,
         }
-        for each in find_reminders(plan, found)
+        for reminder in find_reminders(plan, results)
     ]

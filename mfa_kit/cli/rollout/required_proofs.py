@@ -92,8 +92,8 @@ class RequiredProofs:
             return
         if len(entries) != 1:
             hint = "see: mfa-kit rollout status PLAN" if entries else "check the spelling of the user's name"
-            found = f"the ledger has {len(entries) or 'no'} staged devices for {self.prompt}"
-            raise UsageFault(f"{found}, but --prompt needs exactly one", hint)
+            message = f"the ledger has {len(entries) or 'no'} staged devices for {self.prompt}"
+            raise UsageFault(f"{message}, but --prompt needs exactly one", hint)
         [entry] = entries
         intent, person = entry.intent, settings.interaction
         person.check(instead=INSTEAD)
@@ -110,7 +110,9 @@ class RequiredProofs:
 
         `entries` are the staged devices. If `selected` is not None, leave out users whose names are not in it.
         """
-        lines = {user: found for user, found in (self.lines or {}).items() if selected is None or user in selected}
+        lines = {
+            user: user_lines for user, user_lines in (self.lines or {}).items() if selected is None or user in selected
+        }
         staged = {entry.intent.user.lower() for entry in entries}
         return list(results_without_device(lines, staged=staged, ours=ports.desk.journal.made(ports.caller.account)))
 

@@ -20,22 +20,22 @@ def read_roster_rows(
     If the roster has faults, raise UsageFault with all faults as notes. With `skip_bad`, write the faulty rows to that
     file instead, and return the other rows.
     """
-    found = wiring.rosters_and_plans.read_roster(file, METHODS, accounts=accounts)
-    if found.unread:
-        settings.progress.alert(found.unread)
-    if found.faults and skip_bad:
-        what = f"skipping {count_of(len({fault.line for fault in found.faults}), 'row')} with errors"
+    roster = wiring.rosters_and_plans.read_roster(file, METHODS, accounts=accounts)
+    if roster.unread:
+        settings.progress.alert(roster.unread)
+    if roster.faults and skip_bad:
+        message = f"skipping {count_of(len({fault.line for fault in roster.faults}), 'row')} with errors"
         if not settings.dry_run:
-            wiring.rollout.write_file(skip_bad, faults_table(found.faults))
-            what += f"; see {skip_bad}"
-        settings.progress.alert(what)
-        for fault in found.faults:
+            wiring.rollout.write_file(skip_bad, faults_table(roster.faults))
+            message += f"; see {skip_bad}"
+        settings.progress.alert(message)
+        for fault in roster.faults:
             if not fault.cells:  # no cell of the row could be read, so the file has only the error, not the row
                 settings.progress.alert(str(fault))
-    elif found.faults:
-        skip = "fix the error, or skip the row" if len(found.faults) == 1 else "fix the errors, or skip these rows"
-        error = UsageFault(f"{file} has {count_of(len(found.faults), 'error')}", f"{skip} with --skip-bad FILE")
-        for fault in found.faults:
+    elif roster.faults:
+        skip = "fix the error, or skip the row" if len(roster.faults) == 1 else "fix the errors, or skip these rows"
+        error = UsageFault(f"{file} has {count_of(len(roster.faults), 'error')}", f"{skip} with --skip-bad FILE")
+        for fault in roster.faults:
             error.add_note(str(fault))
         raise error
-    return list(found.rows)
+    return list(roster.rows)

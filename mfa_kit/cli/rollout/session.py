@@ -75,10 +75,10 @@ class StationSession:
 
     def _go_back_from_end(self) -> bool:
         """After the last step, ask whether to go back to a step that is not done. Return False to end the session."""
-        left = [step.user for step in self.queue.left]
-        shown = ", ".join(["…"] * (len(left) > SHOWN) + left[-SHOWN:])
-        prompt = f"end of the list, {count_of(len(left), 'user')} not done ({shown}){AT_END}"
-        answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD) if left else ""
+        users = [step.user for step in self.queue.left]
+        shown = ", ".join(["…"] * (len(users) > SHOWN) + users[-SHOWN:])
+        prompt = f"end of the list, {count_of(len(users), 'user')} not done ({shown}){AT_END}"
+        answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD) if users else ""
         if answer in BACK:
             self.queue.go_back()
         return answer not in {"", *QUIT}
@@ -220,9 +220,9 @@ class StationSession:
             else "remove the key, then insert it again or insert another key; or press Enter to try this key again"
         )
 
-    def _report(self, what: str, *, hint: str = "", notes: Sequence[str] = (), to_user: str = "") -> None:
-        messages.print_error(what, hint=hint, notes=notes)
-        self.show_error(what, "; ".join(filter(None, [hint, *notes])), to_user)
+    def _report(self, message: str, *, hint: str = "", notes: Sequence[str] = (), to_user: str = "") -> None:
+        messages.print_error(message, hint=hint, notes=notes)
+        self.show_error(message, "; ".join(filter(None, [hint, *notes])), to_user)
 
     def _end(self, result: RowResult) -> None:
         self.queue.record(result)

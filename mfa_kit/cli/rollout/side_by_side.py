@@ -130,12 +130,12 @@ class SideBySide:
         """Return the status line: the users and accounts that are done, the failures, and the rate."""
         tallies = [work.tally for work in self.works if work.tally]
         rate = sum(tally.made for tally in tallies) / max(time.monotonic() - self.began, 0.001)
-        users, left = sum(work.total for work in self.works), sum(work.left for work in self.works)
+        users, users_left = sum(work.total for work in self.works), sum(work.left for work in self.works)
         accounts = sum(not work.left or bool(work.error) for work in self.works)
         failed = sum(tally.failed for tally in tallies)
         waits = f", waiting for other workers in {self.turns.waits_for}" if self.turns.waits_for else ""
         return (
-            f"{users - left} of {users} users, {accounts} of {len(self.works)} accounts, {failed} failed, "
+            f"{users - users_left} of {users} users, {accounts} of {len(self.works)} accounts, {failed} failed, "
             f"{rate:.1f} users/s{waits}"
         )
 
@@ -173,7 +173,7 @@ class SideBySide:
         opened = OpenWork(
             work=work, ports=ports, execution=execution, tally=work.tally, lock=self._lock, denied=self._deny
         )
-        self._open[:] = [*(each for each in self._open if each.work is not work), opened]
+        self._open[:] = [*(open_work for open_work in self._open if open_work.work is not work), opened]
         if self._stop.is_set():  # an earlier stop did not include this account, which was not in `_open` yet
             self._stop_all()
         return opened

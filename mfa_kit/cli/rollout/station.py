@@ -143,7 +143,7 @@ def station(
                 desk=ports.desk,
                 caller=ports.caller,
                 tally=tally,
-                record_failure=lambda failure: failures.record(failure, at=ports.desk.inventory.now()),
+                record_failure=lambda failure: failures.record(failure, now=ports.desk.inventory.now()),
                 person=settings.interaction,
                 holders=KeyHolders(desk=ports.desk, virtual=ports.account.virtual, users={step.user for step in steps}),
                 runs=StationRuns(new_id=lambda: wiring.desk.new_run_id(ports.desk.inventory)),
@@ -239,7 +239,7 @@ def _look_up_results(
     Only the users of `steps` are looked up one by one. For the others, IAM's list of virtual devices is used.
     """
     users = {step.user for step in steps}
-    found = look_up_status(
+    results = look_up_status(
         plan,
         holders=ports.execution(workers=WORKERS).list_holders(),
         look=lambda named: look_up_counted(
@@ -248,7 +248,7 @@ def _look_up_results(
         failures=ports.failures(digest).by_user(),
         desk=ports.desk,
     )
-    return {result.user: result for result in found}
+    return {result.user: result for result in results}
 
 
 def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> StationQueue:

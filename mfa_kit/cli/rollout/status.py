@@ -45,22 +45,22 @@ def status(
         settings, METHODS, vault=vault, workers=workers, progress=settings.progress
     ) as ports:
         with settings.progress.showing("reading users and devices"):
-            found = look_up_status(
+            results = look_up_status(
                 plan,
                 holders=ports.execution(workers=workers).list_holders(),
                 look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=settings.progress),
                 failures=ports.failures(digest).by_user(),
                 desk=ports.desk,
             )
-        found = ports.with_computers(found, digest)
+        results = ports.with_computers(results, digest)
         if unseen := wiring.rollout_turns.unseen_runs(ports.ledger, [digest]):
             settings.progress.note(unseen)
         if output.is_html:
-            output.text(status_page(plan, found, at=ports.desk.inventory.now(), lab=ports.caller.lab))
+            output.text(status_page(plan, results, read_at=ports.desk.inventory.now(), lab=ports.caller.lab))
             return 0
         output.many(
             "rollout-status",
-            [result_row(each, shared=ports.shared) for each in found],
+            [result_row(result, shared=ports.shared) for result in results],
             empty="the plan is empty",
             narrow=("user", "outcome", "cause", "reason", "computer"),
         )

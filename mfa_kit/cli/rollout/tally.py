@@ -99,19 +99,19 @@ class Tally:
     def line(self) -> str:
         """Return the status line: the number of results and failures, the rate, and the estimated time left."""
         rate = self.made / max(time.monotonic() - self.began, 0.001)
-        left = self.left / rate if rate else 0
+        seconds_left = self.left / rate if rate else 0
         pace = "waiting for credentials" if self.pace.paused else f"at most {self.pace.rate:.0f} calls/s"
         return (
             f"{len(self.results)} of {self.total}, {self.failed} failed, {rate:.1f} users/s, "
-            f"{int(left // 60)}:{int(left % 60):02} left, {pace}"
+            f"{int(seconds_left // 60)}:{int(seconds_left % 60):02} left, {pace}"
         )
 
     @property
     def counts(self) -> dict[str, int]:
         """The number of rows per outcome, in the order of RowOutcome. A row without a result counts as not started."""
-        found = Counter(result.outcome for result in self.results)
-        found[RowOutcome.NOT_STARTED] += self.left
-        return {outcome_name(outcome): found[outcome] for outcome in RowOutcome if found[outcome]}
+        counts = Counter(result.outcome for result in self.results)
+        counts[RowOutcome.NOT_STARTED] += self.left
+        return {outcome_name(outcome): counts[outcome] for outcome in RowOutcome if counts[outcome]}
 
     def show(self, head: "ResultRow | None" = None) -> None:
         """Print the results, or only the number of rows per outcome if the output is a table.
@@ -168,7 +168,7 @@ def check_backup_folder(vault: Vault, steps: Sequence[PlanStep]) -> None:
 
 
 def result_files(
-    plan: Plan, found: Mapping[str, RowResult], *, source: str, run: str | None, called: Collection[str]
+    plan: Plan, results_by_user: Mapping[str, RowResult], *, source: str, run: str | None, called: Collection[str]
 ) -> dict[str, str]:
     """Return the texts of the result files by file name. `called` are the users whom the command was to enroll.
 
@@ -176,10 +176,13 @@ def result_files(
     plan. failed.csv is a roster of the users to try again: those whose row failed, was refused, is blocked or is
     half-made, and the users in `called` whose row was not started.
     """
-    results = [found.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED) for step in plan.steps]
+    results = [
+        results_by_user.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED)
+        for step in plan.steps
+    ]
     rows = [result_row(result) for result in results]
-    cells = [{name: "" if cell is None else str(cell) for name, cell in each.items()} for each in rows]
-    whole = Results("rollout-apply", [{"plan": source, "run": run, "rows": rows}], single=True)
+    cells = [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in rows]
+    document = Results("rollout-apply", [{"plan": source, "run": run, "rows": rows}], single=True)
     again = [
         step.row
         for step, result in zip(plan.steps, results, strict=True)
@@ -187,6 +190,6 @@ def result_files(
     ]
     return {
         "results.csv": csv_table(COLUMNS, cells),
-        "results.json": json_document(whole) + "\n",
+        "results.json": json_document(document) + "\n",
         "failed.csv": csv_table(roster_text.COLUMNS, map(row_cells, again)),
     }

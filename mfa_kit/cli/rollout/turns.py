@@ -91,9 +91,9 @@ class SharedTurns:
 
         Wait while other workers work in all remaining accounts.
         """
-        while not stopped() and (left := self._left()):
+        while not stopped() and (open_works := self._left()):
             before = self._claimed
-            for work in left:
+            for work in open_works:
                 if stopped():
                     return
                 if self._is_due(work):
@@ -114,8 +114,8 @@ class SharedTurns:
             self.waits_for = 0 if ours else self.waits_for
             if not ours:
                 yield False
-            elif (found := self.look(work)) is not None:
-                self._take_over(work, found)
+            elif (results := self.look(work)) is not None:
+                self._take_over(work, results)
                 yield False
             else:
                 self._tries[work.account.id] += 1
@@ -145,8 +145,8 @@ class SharedTurns:
         closed_or_busy = number in self._closed or number in self._busy
         return not closed_or_busy and time.monotonic() >= self._due.get(number, 0.0)
 
-    def _take_over(self, work: AccountWork, found: Sequence[RowResult]) -> None:
-        work.tally, work.error, work.by_others = None, None, found
+    def _take_over(self, work: AccountWork, results: Sequence[RowResult]) -> None:
+        work.tally, work.error, work.by_others = None, None, results
         self._closed.add(work.account.id)
 
     def _wait(self) -> None:

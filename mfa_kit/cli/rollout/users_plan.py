@@ -72,7 +72,7 @@ def _select_rows(
     people: Iterable[ListedUser], wish: PlanWish, *, report: "CredentialReport | None", progress: Progress
 ) -> list[RosterRow]:
     """Return a row for each user of the account who matches the selection."""
-    passwords = {name for name, each in report.users.items() if each.password} if report else set()
+    passwords = {name for name, credentials in report.users.items() if credentials.password} if report else set()
     rows = [RosterRow(user=person.name) for person in people if wish.selection.matches(person, passwords)]
     if not rows and not wish.several:
         progress.alert("no user in the account matches this selection")
@@ -85,8 +85,8 @@ def _kept(wish: PlanWish, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
     Raise UsageFault for a name without a row, unless `several` is true.
     """
     if wish.several and wish.only:
-        wanted = {name.lower() for name in wish.only}
-        return [row for row in rows if row.user.lower() in wanted]
+        names = {name.lower() for name in wish.only}
+        return [row for row in rows if row.user.lower() in names]
     return keep_users(rows, wish.only) if wish.only else rows
 
 
@@ -99,7 +99,7 @@ def _lookup(
     """
     if trusted is None:
         return lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress)
-    with_mfa = {name for name, each in trusted.users.items() if each.mfa}
+    with_mfa = {name for name, credentials in trusted.users.items() if credentials.mfa}
     return lambda users: {user: ("a device according to the credential report",) for user in users if user in with_mfa}
 
 
@@ -116,12 +116,12 @@ def _key(row: RosterRow) -> str:
     return key_fingerprint(row.recipient) if row.recipient else ""
 
 
-def plan_summary(new_plan: Plan, *, whole: bool) -> ResultRow:
-    """Return the fields of the summary that follow the counts. With `whole`, for JSON, lists are not shortened."""
+def plan_summary(new_plan: Plan, *, full_lists: bool) -> ResultRow:
+    """Return the fields of the summary that follow the counts. With `full_lists`, for JSON, lists are not shortened."""
     keys = [step for step in new_plan.steps if step.row.recipient]
     return {
-        "no_own_copy": new_plan.shut_out if whole else _shorten(new_plan.shut_out),
-        "no_admin_backup": None if whole else f"{len(keys)}, unless apply gets -r" if keys else None,
+        "no_own_copy": new_plan.shut_out if full_lists else _shorten(new_plan.shut_out),
+        "no_admin_backup": None if full_lists else f"{len(keys)}, unless apply gets -r" if keys else None,
         "keys_changed": [step.user for step in keys if step.key_before] or None,
         "report_age_s": None if new_plan.report_age is None else round(new_plan.report_age),
         "api_calls": new_plan.calls,

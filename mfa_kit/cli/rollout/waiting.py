@@ -19,16 +19,16 @@ def wait_for_turn(claim: Callable[[], AbstractContextManager[bool]], progress: P
     `claim` returns a context that yields True if this worker may begin. SIGTERM ends the wait as Ctrl-C does: it raises
     KeyboardInterrupt.
     """
-    told = False
+    wait_reported = False
     with _interrupted_by_sigterm():
         while True:
             turn = ExitStack()
             if turn.enter_context(claim()):
                 break
             turn.close()
-            if not told:
+            if not wait_reported:
                 progress.note("waiting, because another worker is working on this plan")
-                told = True
+                wait_reported = True
             sleep(LOOK_AGAIN)
     with turn:
         yield

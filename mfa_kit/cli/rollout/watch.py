@@ -40,70 +40,77 @@ def watch_rollout(read: "wiring.plan_files.PlanFiles", *, settings: Settings, ou
         if unseen := wiring.rollout_turns.unseen_runs(ledger, [work.digest for work in works]):
             settings.progress.note(unseen)
         while True:
-            found = wiring.rollout_turns.progress_of_works(ledger, works)
-            looks.append((time.monotonic(), found.done))
+            progress = wiring.rollout_turns.progress_of_works(ledger, works)
+            looks.append((time.monotonic(), progress.done))
             rate = users_per_second([*looks])
             if redrawn:
-                redrawn.draw(_screen(found, rate))
-            elif found != before:
-                _print(found, rate, output)
-            if found.is_complete:
+                redrawn.draw(_screen(progress, rate))
+            elif progress != before:
+                _print(progress, rate, output)
+            if progress.is_complete:
                 return 0
-            before = found
+            before = progress
             sleep(EACH)
 
 
 def _works_of(read: "wiring.plan_files.PlanFiles") -> list[WatchedWork]:
     return [
         WatchedWork(
-            account=each.id, label=each.label, digest=each.sha256, total=len(read.plans[each.id].steps_of_apply)
+            account=account.id,
+            label=account.label,
+            digest=account.sha256,
+            total=len(read.plans[account.id].steps_of_apply),
         )
-        for each in read.index.accounts
+        for account in read.index.accounts
     ]
 
 
-def _print(found: RolloutProgress, rate: float, output: Output) -> None:
+def _print(progress: RolloutProgress, rate: float, output: Output) -> None:
     if output.form == "jsonl":
-        output.one("rollout-watch", _row(found, rate))
+        output.one("rollout-watch", _row(progress, rate))
     else:
-        output.text(f"{_line(found, rate)}\n")
+        output.text(f"{_line(progress, rate)}\n")
     sys.stdout.flush()
 
 
-def _screen(found: RolloutProgress, rate: float) -> list[str]:
+def _screen(progress: RolloutProgress, rate: float) -> list[str]:
     """Return the lines to draw, as many as the window has room for."""
     size = os.get_terminal_size(sys.stdout.fileno())
     width, room = size.columns or sys.maxsize, (size.lines or sys.maxsize) - 1
     rows = [
         {"account": label, "computer": claim.computer, "process": claim.process, "since": iso_time(claim.since)}
-        for label, claim in found.workers.items()
+        for label, claim in progress.workers.items()
     ]
-    lines = [_line(found, rate), *(fitted_table(rows, COLUMNS, width) if rows else ())]
+    lines = [_line(progress, rate), *(fitted_table(rows, COLUMNS, width) if rows else ())]
     return [line[: width - 1] for line in lines[:room]]
 
 
-def _line(found: RolloutProgress, rate: float) -> str:
-    left = (found.users - found.done) / rate if rate else None
-    remaining = "" if left is None or found.is_complete else f", {int(left // 60)}:{int(left % 60):02} left"
+def _line(progress: RolloutProgress, rate: float) -> str:
+    seconds_left = (progress.users - progress.done) / rate if rate else None
+    remaining = (
+        ""
+        if seconds_left is None or progress.is_complete
+        else f", {int(seconds_left // 60)}:{int(seconds_left % 60):02} left"
+    )
     return (
-        f"{found.done} of {found.users} users, {found.complete} of {found.accounts} accounts, {found.failed} failed, "
-        f"{rate:.1f} users/s{remaining}, workers: {len(found.workers)}"
+        f"{progress.done} of {progress.users} users, {progress.complete} of {progress.accounts} accounts, "
+        f"{progress.failed} failed, {rate:.1f} users/s{remaining}, workers: {len(progress.workers)}"
     )
 
 
-def _row(found: RolloutProgress, rate: float) -> ResultRow:
+def _row(progress: RolloutProgress, rate: float) -> ResultRow:
     workers: Sequence[ResultRow] = [
         {"account": claim.work.split("-")[1], "computer": claim.computer, "process": claim.process, "since": since}
-        for claim in found.workers.values()
+        for claim in progress.workers.values()
         for since in [iso_time(claim.since)]
     ]
     return {
-        "users": found.users,
-        "done": found.done,
-        "failed": found.failed,
-        "accounts": found.accounts,
-        "complete": found.complete,
+        "users": progress.users,
+        "done": progress.done,
+        "failed": progress.failed,
+        "accounts": progress.accounts,
+        "complete": progress.complete,
         "rate": round(rate, 1),
-        "seconds_left": round((found.users - found.done) / rate) if rate else None,
+        "seconds_left": round((progress.users - progress.done) / rate) if rate else None,
         "workers": workers,
     }

@@ -67,7 +67,7 @@ def accept(
     finally:
         # Write the page even if the output is closed early, such as by a pager.
         if out:
-            page = acceptance_sheet(box, name=file.name, at=wiring.seed_files.now(), missing=len(left_out))
+            page = acceptance_sheet(box, name=file.name, reported_at=wiring.seed_files.now(), missing=len(left_out))
             wiring.files.write_new_file(out, page.encode())
     return 0 if box.of(TokenVerdict.ACCEPTED) == len(box.tokens) and not refused and not left_out else 1
 
@@ -81,14 +81,14 @@ def _print_box(
     rejected, so their tokens are not in the box.
     """
     if left_out:
-        said = f"rows of the seed file that cannot be used: {len(left_out)}; {joined_reasons(left_out)}"
-        settings.progress.alert(said)
+        message = f"rows of the seed file that cannot be used: {len(left_out)}; {joined_reasons(left_out)}"
+        settings.progress.alert(message)
     total = {verdict.value: box.of(verdict) for verdict in TokenVerdict}
-    rows = [_row(one, seen) for one, seen in box.tokens]
+    rows = [_row(token, sighting) for token, sighting in box.tokens]
     if output.form == "json":
-        not_in_box = [each.where for each in left_out]
-        rest: ResultRow = {"not_taken": dropped_rows(refused), "not_in_box": not_in_box, "tokens": rows}
-        output.one("token-accept", {**total, "drift": _clocks(box), **rest})
+        not_in_box = [row.where for row in left_out]
+        lists: ResultRow = {"not_taken": dropped_rows(refused), "not_in_box": not_in_box, "tokens": rows}
+        output.one("token-accept", {**total, "drift": _clocks(box), **lists})
         return
     output.many(
         "token-accept", rows, empty="this box has no tokens", narrow=("serial", "verdict", "offset_s", "read", "reason")
@@ -97,20 +97,20 @@ def _print_box(
         output.text("\n")
         output.one("token-accept", {**total, **_clocks(box), "not_taken": len(refused)})
         output.text(_histogram_text(box.offsets))
-        output.text("".join(f"{each.where}: {one_line(each.reason)}\n" for each in refused))
+        output.text("".join(f"{row.where}: {one_line(row.reason)}\n" for row in refused))
     else:
         note_dropped(refused, settings.progress)
 
 
-def _row(one: Token, seen: Sighting | None) -> ResultRow:
+def _row(token: Token, sighting: Sighting | None) -> ResultRow:
     return {
-        "serial": one.serial,
-        "type": one.parameters,
-        "verdict": seen.verdict if seen else TokenVerdict.UNTESTED,
-        "offset_steps": seen.offset if seen else None,
-        "offset_s": seen.seconds if seen else None,
-        "read": iso_time(seen.at) if seen else None,
-        "reason": seen.reason if seen else "",
+        "serial": token.serial,
+        "type": token.parameters,
+        "verdict": sighting.verdict if sighting else TokenVerdict.UNTESTED,
+        "offset_steps": sighting.offset if sighting else None,
+        "offset_s": sighting.seconds if sighting else None,
+        "read": iso_time(sighting.at) if sighting else None,
+        "reason": sighting.reason if sighting else "",
     }
 
 

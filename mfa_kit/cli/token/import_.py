@@ -50,36 +50,36 @@ def import_tokens(
 ) -> int:
     """Record the tokens of a vendor's seed FILE: serial numbers, manufacturers and parameters, but no seeds."""
     opening = wiring.seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
-    found = wiring.seed_files.open_seed_file(file, opening, settings=settings)
+    seed_file = wiring.seed_files.open_seed_file(file, opening, settings=settings)
     if prove:
         codes = wiring.seed_files.open_codes(settings, codes_stdin=codes_stdin)
-        found = _proved(found, prove, codes=codes, window=window)
-    taken = matching.settled_reading(found)
+        seed_file = _proved(seed_file, prove, codes=codes, window=window)
+    taken = matching.settled_reading(seed_file)
     keys = [key.programmable(programmable) for key in taken.keys] if programmable else taken.keys
-    counts = None if settings.dry_run else wiring.token_records.TokenRecords(settings).stock(keys, found.bare)
+    counts = None if settings.dry_run else wiring.token_records.TokenRecords(settings).stock(keys, seed_file.bare)
     row: ResultRow = {
         "outcome": "planned" if counts is None else "imported",
-        "format": found.layout,
+        "format": seed_file.layout,
         "encoding": taken.encoding if taken.keys else None,
-        **_usability([*(key.token for key in keys), *found.bare]),
+        **_usability([*(key.token for key in keys), *seed_file.bare]),
         **_stocked(counts),
-        "notes": found.notes,
+        "notes": seed_file.notes,
     }
     _print(row, taken.dropped, output=output, settings=settings)
     return 1 if taken.dropped else 0
 
 
-def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> SeedFile:
+def _proved(seed_file: SeedFile, serial: str, *, codes: CodeSource, window: int) -> SeedFile:
     """Decide with two codes of one token whether seeds are hex or base32.
 
     Return the file with only the right decoding in `readings`. Raise UsageFault if the codes do not decide it.
     """
-    if not any(matching.token_named(each.keys, serial) for each in found.readings):
+    if not any(matching.token_named(decoding.keys, serial) for decoding in seed_file.readings):
         raise UsageFault(f"this file has no seed for {serial}", "check the serial number: --prove SERIAL")
 
     def judge(typed: TypedCodes) -> SeedFile | Undecided:
         """Return the file with only the right decoding, or Undecided if the codes were mistyped."""
-        return matching.typing_error(typed) or matching.settle_encoding(found, serial, typed, window=window)
+        return matching.typing_error(typed) or matching.settle_encoding(seed_file, serial, typed, window=window)
 
     _, verdict = codes.read(judge, count=2)
     if isinstance(verdict, Undecided):
@@ -89,8 +89,8 @@ def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> 
 
 def _usability(tokens: Sequence[Token]) -> ResultRow:
     """Return how many tokens AWS can use and, for each reason, how many it cannot use."""
-    uses = [aws_use(each) for each in tokens]
-    unusable = Counter(each.why for each in uses if each.device_type is None)
+    uses = [aws_use(token) for token in tokens]
+    unusable = Counter(use.why for use in uses if use.device_type is None)
     return {
         "tokens": len(uses),
         "usable_with_aws": len(uses) - unusable.total(),

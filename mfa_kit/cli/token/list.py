@@ -20,7 +20,7 @@ def list_tokens(*, verdict: str | None, settings: Settings, output: Output) -> N
     """List the inventory: each token, its test result, whether AWS can use it, and its user."""
     stocked, last = wiring.token_records.TokenRecords(settings).tokens()
     computers = wiring.token_records.TokenRecords(settings).computers()
-    rows = [_row(each, last.get(each.token.serial)) for each in stocked if verdict in {None, each.verdict}]
+    rows = [_row(entry, last.get(entry.token.serial)) for entry in stocked if verdict in {None, entry.verdict}]
     if computers is not None:
         rows = [{**row, "computer": computers.get(str(row["serial"]))} for row in rows]
     output.many(
@@ -31,15 +31,15 @@ def list_tokens(*, verdict: str | None, settings: Settings, output: Output) -> N
     )
 
 
-def _row(stocked: StockedToken, seen: Sighting | None) -> ResultRow:
-    one, use = stocked.token, aws_use(stocked.token)
+def _row(stocked: StockedToken, sighting: Sighting | None) -> ResultRow:
+    token, use = stocked.token, aws_use(stocked.token)
     return {
-        "serial": one.serial,
-        "make": " ".join(filter(None, (one.maker, one.model))),
-        "type": one.parameters,
+        "serial": token.serial,
+        "make": " ".join(filter(None, (token.maker, token.model))),
+        "type": token.parameters,
         "verdict": stocked.verdict,
-        "offset_s": seen.seconds if seen else None,
-        "read": iso_time(seen.at) if seen else None,
+        "offset_s": sighting.seconds if sighting else None,
+        "read": iso_time(sighting.at) if sighting else None,
         "aws": use.device_type or "no",
         "why": stocked.reason or use.why,
         "user": stocked.user,

@@ -81,10 +81,10 @@ def seed_file_options(function: Callable[P, R]) -> Callable[P, R]:
 
 def dropped_rows(dropped: Sequence[DroppedRow]) -> list[ResultRow]:
     """Return a result row for each rejected row, with the fields `where` and `reason`."""
-    return [{"where": each.where, "reason": each.reason} for each in dropped]
+    return [{"where": row.where, "reason": row.reason} for row in dropped]
 
 
 def note_dropped(dropped: Sequence[DroppedRow], progress: Progress) -> None:
     """Print each rejected row on stderr, for output forms that have no place for rejected rows."""
-    for each in dropped:
-        progress.alert(f"{each.where}: {each.reason}")
+    for row in dropped:
+        progress.alert(f"{row.where}: {row.reason}")

@@ -18,18 +18,18 @@ STYLE = " .sign { margin-top: 2.5rem } "
 GAP = 2
 
 
-def acceptance_sheet(box: Box, *, name: str, at: float, missing: int = 0) -> str:
+def acceptance_sheet(box: Box, *, name: str, reported_at: float, missing: int = 0) -> str:
     """Return an HTML page about the test of a box of tokens.
 
-    `name` is the name of the seed file, `at` the Unix time of the report, and `missing` the number of rows of the file
-    that are not in the box.
+    `name` is the name of the seed file, `reported_at` the Unix time of the report, and `missing` the number of rows of
+    the file that are not in the box.
     """
     left_out = f"<p><b>Rows of this file that could not be imported and are not listed below: {missing}.</b></p>"
     count = len(box.tokens)
     verdicts = [Bar(verdict, box.of(verdict), tone, str(box.of(verdict))) for verdict, tone in TONES.items()]
     body = [
         "<h1>Display tokens: acceptance test of a box</h1>",
-        f'<p class="soft">{html_words(name)}, reported {html_time(at)}</p>',
+        f'<p class="soft">{html_words(name)}, reported {html_time(reported_at)}</p>',
         f'<p class="lead"><b>{box.of(TokenVerdict.ACCEPTED)} of {count} tokens accepted</b></p>',
         *([left_out] if missing else ()),
         bar_chart(verdicts, full=count),
@@ -37,7 +37,7 @@ def acceptance_sheet(box: Box, *, name: str, at: float, missing: int = 0) -> str
         "<h2>Tokens</h2>",
         html_table(
             ("Serial", "Type", "Verdict", "Clock, s", "Read", "Why"),
-            [_row(token, seen) for token, seen in box.tokens],
+            [_row(token, sighting) for token, sighting in box.tokens],
             numbers=[3],
         ),
         '<p class="sign">Accepted by ____________________ on ____________________</p>',
@@ -45,17 +45,17 @@ def acceptance_sheet(box: Box, *, name: str, at: float, missing: int = 0) -> str
     return html_page(f"Tokens of {name}", body, style=STYLE)
 
 
-def _row(token: Token, seen: Sighting | None) -> tuple[str, ...]:
-    verdict = seen.verdict if seen else TokenVerdict.UNTESTED
-    clock = _signed(seen.seconds) if seen and seen.seconds is not None else ""
+def _row(token: Token, sighting: Sighting | None) -> tuple[str, ...]:
+    verdict = sighting.verdict if sighting else TokenVerdict.UNTESTED
+    clock = _signed(sighting.seconds) if sighting and sighting.seconds is not None else ""
     step = f", {token.period} s" if token.factor is Factor.TOTP else ""
     return (
         html_words(token.serial),
         html_text(f"{token.factor.upper()}, {token.digits} digits{step}"),
         html_mark(verdict, TONES[verdict]),
         clock,
-        html_time(seen.at) if seen else "",
-        html_words(seen.reason) if seen else "",
+        html_time(sighting.at) if sighting else "",
+        html_words(sighting.reason) if sighting else "",
     )
 
 
@@ -74,7 +74,7 @@ def _clocks(offsets: Sequence[int]) -> Iterator[str]:
 
 def _bars(bins: Sequence[tuple[int, int]]) -> Iterator[Bar]:
     """Yield a bar per bin. GAP or more consecutive empty bins share a single bar of length zero."""
-    for empty, some in groupby(bins, key=lambda one: not one[1]):
+    for empty, some in groupby(bins, key=lambda histogram_bin: not histogram_bin[1]):
         group = list(some)
         if empty and len(group) >= GAP:
             yield Bar(f"{_signed(group[0][0])} to {_signed(group[-1][0])}", 0, Tone.OFF, "0")

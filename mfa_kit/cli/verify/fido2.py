@@ -101,7 +101,7 @@ class _Box:
                 break
             gone = place
             self._examine(place)
-            self._progress.note(", ".join(f"{count} {what}" for what, count in sorted(self._tally.items())))
+            self._progress.note(", ".join(f"{count} {verdict}" for verdict, count in sorted(self._tally.items())))
         return 0 if not self._tally["refused"] and not self._tally["not judged"] else 1
 
     def _examine(self, place: PluggedKey) -> None:

@@ -59,7 +59,7 @@ def receipt_of(examined: Examined, *, asset: str | None) -> ResultRow:
         "place": evidence.before.plugged.where,
         "versions": evidence.before.versions,
         "attestation": evidence.registration.format,
-        "certificates_sha256": [hashlib.sha256(each).hexdigest() for each in evidence.registration.chain],
+        "certificates_sha256": [hashlib.sha256(certificate).hexdigest() for certificate in evidence.registration.chain],
         "root_sha256": evidence.trust.root if isinstance(evidence.trust, Trusted) else None,
         "metadata": _source_cell(evidence.source),
         "checks": check_rows(examined.answer),

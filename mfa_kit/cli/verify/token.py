@@ -84,24 +84,28 @@ def verify_token(
             "omit --seeds or --probe-user",
         )
     opening = wiring.seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
-    found, records = (
+    seed_file, records = (
         wiring.seed_files.open_seed_file(file, opening, settings=settings),
         wiring.token_records.TokenRecords(settings),
     )
     if serial is None:
-        return _find_token(found, codes=codes, window=window, output=output)
-    _check_listed(found, serial, file=file)
-    count = 2 if two or len(found.readings) > 1 else 1
-    typed, answer = codes.read(lambda typed: _judged(found, serial, typed, records=records, window=window), count=count)
-    return _keep_and_print(serial, answer, at=typed.at, records=records, keep=not settings.dry_run, output=output)
+        return _find_token(seed_file, codes=codes, window=window, output=output)
+    _check_listed(seed_file, serial, file=file)
+    count = 2 if two or len(seed_file.readings) > 1 else 1
+    typed, answer = codes.read(
+        lambda typed: _judged(seed_file, serial, typed, records=records, window=window), count=count
+    )
+    return _keep_and_print(
+        serial, answer, displayed_at=typed.at, records=records, keep=not settings.dry_run, output=output
+    )
 
 
-def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
+def _check_listed(seed_file: SeedFile, serial: str, *, file: Path) -> None:
     """Raise UsageFault unless the file has a seed for the token with this serial."""
-    if any(folded(each.serial) == folded(serial) for each in found.bare):
+    if any(folded(token.serial) == folded(serial) for token in seed_file.bare):
         raise UsageFault(f"{file.name} has no seed of token {serial}, because only AWS has that seed", "omit --seeds")
-    if not any(matching.token_named(each.keys, serial) for each in found.readings):
-        lost = joined_reasons(found.readings[0].dropped if found.readings else ())
+    if not any(matching.token_named(decoding.keys, serial) for decoding in seed_file.readings):
+        lost = joined_reasons(seed_file.readings[0].dropped if seed_file.readings else ())
         raise UsageFault(
             f"token {serial} is not in {file.name}{lost and f'; rows that cannot be used: {lost}'}",
             "check the serial number, or find the token with --find",
@@ -137,17 +141,17 @@ def _verify_without_seed(
             )
         except (DeviceFault, InvalidCode) as error:
             refused = Mismatch(what=str(error), hint=error.hint)
-            kept = records.keep(sold, None, matching.sighting_of(serial, refused, at=typed.at))
-            return _print(serial, refused, kept=kept, output=output)
+            stored = records.keep(sold, None, matching.sighting_of(serial, refused, time=typed.at))
+            return _print(serial, refused, stored=stored, output=output)
     why = "AWS knows this token and accepted its codes"
     taken = Sighting(serial=serial, at=typed.at, verdict=TokenVerdict.ACCEPTED, reason=why)
-    kept = records.keep(sold, None, taken)
-    output.one("verify-token", {"outcome": "proved", "serial": serial, "aws": why, "kept": kept})
+    stored = records.keep(sold, None, taken)
+    output.one("verify-token", {"outcome": "proved", "serial": serial, "aws": why, "kept": stored})
     return 0
 
 
 def _judged(
-    found: SeedFile, serial: str, typed: TypedCodes, *, records: "wiring.token_records.TokenRecords", window: int
+    seed_file: SeedFile, serial: str, typed: TypedCodes, *, records: "wiring.token_records.TokenRecords", window: int
 ) -> tuple[SeededToken, Match | Mismatch] | Undecided:
     """Check the codes of a token against its seed, and return the token with the result.
 
@@ -156,9 +160,11 @@ def _judged(
     """
     if mistyped := matching.typing_error(typed):
         return mistyped
-    file = matching.settle_encoding(found, serial, typed, window=window) if len(found.readings) > 1 else found
+    file = (
+        matching.settle_encoding(seed_file, serial, typed, window=window) if len(seed_file.readings) > 1 else seed_file
+    )
     keys = matching.settled_reading(file).keys
-    key = next(each for each in keys if folded(each.token.serial) == folded(serial))
+    key = next(key for key in keys if folded(key.token.serial) == folded(serial))
     before = records.sightings_of(key)
     near = before[-1].offset if before else None
     verdict = matching.verify_codes(key, typed, among=keys, window=window, near=near)
@@ -169,24 +175,24 @@ def _keep_and_print(
     serial: str,
     answer: tuple[SeededToken, Match | Mismatch] | Undecided,
     *,
-    at: float,
+    displayed_at: float,
     records: "wiring.token_records.TokenRecords",
     keep: bool,
     output: Output,
 ) -> int:
     """Print whether the codes match the seed, and return the exit code.
 
-    `at` is the Unix time at which the last code was displayed. With `keep`, record the result first.
+    `displayed_at` is the Unix time at which the last code was displayed. With `keep`, record the result first.
     """
     if isinstance(answer, Undecided):
         return _print(serial, answer, output=output)
     key, verdict = answer
     serial = key.token.serial
-    seen = matching.sighting_of(serial, verdict, at=at)
-    sightings = [*records.sightings_of(key), seen]
-    kept = keep and records.keep(key.token, key.seed, seen)
+    sighting = matching.sighting_of(serial, verdict, time=displayed_at)
+    sightings = [*records.sightings_of(key), sighting]
+    stored = keep and records.keep(key.token, key.seed, sighting)
     clock = _clock(verdict, sightings, records) if isinstance(verdict, Match) else None
-    return _print(serial, verdict, clock=clock, kept=kept, output=output)
+    return _print(serial, verdict, clock=clock, stored=stored, output=output)
 
 
 def _print(
@@ -195,7 +201,7 @@ def _print(
     *,
     output: Output,
     clock: "ResultRow | None" = None,
-    kept: bool = False,
+    stored: bool = False,
 ) -> int:
     """Print a verdict, and return the exit code: 1 for Mismatch and Undecided, otherwise 0.
 
@@ -218,7 +224,7 @@ def _print(
             }
         case _:
             assert_never(verdict)
-    output.one("verify-token", {**row, "kept": kept})
+    output.one("verify-token", {**row, "kept": stored})
     return 1 if isinstance(verdict, Mismatch | Undecided) else 0
 
 
@@ -248,15 +254,15 @@ def _find_token(file: SeedFile, *, codes: CodeSource, window: int, output: Outpu
     def judge(typed: TypedCodes) -> list[Match] | Undecided:
         """Return the tokens that show these codes, or Undecided if the codes were mistyped."""
         return matching.typing_error(typed) or [
-            one for each in file.readings for one in matching.find_tokens(each.keys, typed, window=window)
+            match for decoding in file.readings for match in matching.find_tokens(decoding.keys, typed, window=window)
         ]
 
     _, shown = codes.read(judge, count=2)
     if isinstance(shown, Undecided):
         return _print("", shown, output=output)
     rows: list[ResultRow] = [
-        {"serial": one.token.serial, "clock": one.words(), "offset_steps": one.offset, "offset_s": one.seconds}
-        for one in shown
+        {"serial": match.token.serial, "clock": match.words(), "offset_steps": match.offset, "offset_s": match.seconds}
+        for match in shown
     ]
     empty = f"no token of this file shows these codes, even if its clock is off by up to {window} steps"
     output.many("verify-token-find", rows, empty=empty)

@@ -192,10 +192,10 @@ class LabAccount:
             if self.now() >= session.expires:
                 raise IamError("ExpiredToken", "The security token included in the request is expired")
             return session.secret, session.caller
-        found = None if token else self._active_key(key)
-        if found is None:
+        active_key = None if token else self._active_key(key)
+        if active_key is None:
             raise unknown
-        known, user = found
+        known, user = active_key
         known.last_used = AccessKeyLastUsed(self.today(), service, self.region)
         return known.secret_access_key, Principal(arn=user.arn, id=user.id, user=user)
 
@@ -214,13 +214,13 @@ class LabAccount:
 
     def virtual_rows(self) -> list[dict[str, object]]:
         """Return the rows of ListVirtualMFADevices, which have neither secrets nor tags."""
-        seen = self._seen()
-        return self._virtual() if seen is None else seen.virtual
+        listings = self._seen()
+        return self._virtual() if listings is None else listings.virtual
 
     def devices_of(self, user: LabUser) -> dict[str, datetime]:
         """Return the serials of a user's devices with their enable dates."""
-        seen = self._seen()
-        return _enable_dates(user) if seen is None else seen.assigned.get(user.id, {})
+        listings = self._seen()
+        return _enable_dates(user) if listings is None else listings.assigned.get(user.id, {})
 
     def apply(self, conditions: Conditions) -> None:
         """Set the offset of AWS's clock, and the lag with which list operations show changes."""
@@ -236,7 +236,7 @@ class LabAccount:
         if not self.lag:
             return None
         due = time.monotonic() - self.lag
-        return next((view for at, view in reversed(self.views) if at <= due), self.views[0][1])
+        return next((view for saved_at, view in reversed(self.views) if saved_at <= due), self.views[0][1])
 
     def root_devices(self) -> list[RootDevice]:
         """Return the root user's MFA devices, each with a serial and a date."""

@@ -82,8 +82,8 @@ class AuthorizedResponse(BaseResponse):
         status, headers, body = self.serialized(result)
         request_id = wire.new_request_id()
         headers["x-amzn-RequestId"] = request_id
-        whole = FRACTION.sub(r"\1Z<", str(body))
-        return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", request_id, whole)
+        text = FRACTION.sub(r"\1Z<", str(body))
+        return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", request_id, text)
 
     def _check_operation(self, request: Request) -> None:
         """Raise IamError if the operation of a request is not available.
@@ -103,13 +103,15 @@ class AuthorizedResponse(BaseResponse):
 
 def authenticate(account: LabAccount, request: WsgiRequest) -> Principal:
     """Return the principal that signed a request. Raise IamError if the key, the signature or its date is invalid."""
-    found = wire.parse_authorization(request.headers.get("Authorization", ""))
-    if get_partition(found.region) != account.partition:
+    signature = wire.parse_authorization(request.headers.get("Authorization", ""))
+    if get_partition(signature.region) != account.partition:
         raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
-    secret, caller = account.secret(found.key, request.headers.get("X-Amz-Security-Token"), service=found.service)
+    secret, caller = account.secret(
+        signature.key, request.headers.get("X-Amz-Security-Token"), service=signature.service
+    )
     headers = {name.lower(): value for name, value in request.headers.items()}
     matches = wire.signature_matches(
-        found,
+        signature,
         secret,
         headers=headers,
         method=request.method,
@@ -131,14 +133,15 @@ def _check_date(account: LabAccount, stamp: str) -> None:
     """Raise IamError if the signature's date is too far in the past or future, or is not a date."""
     limit = account.settings.clock_tolerance
     try:
-        at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        signed_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
         raise IamError("IncompleteSignature", f"Date must be in ISO-8601 'basic format'. Got '{stamp}'.") from None
     now = account.now()
-    if abs(at - now) > limit:
-        said = "expired" if at < now else "not yet current"
-        here = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-        order = "earlier" if at < now else "later"
+    if abs(signed_at - now) > limit:
+        state = "expired" if signed_at < now else "not yet current"
+        server_time = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+        order = "earlier" if signed_at < now else "later"
         raise IamError(
-            "SignatureDoesNotMatch", f"Signature {said}: {stamp} is now {order} than {here} ({limit / 60:.0f} min.)"
+            "SignatureDoesNotMatch",
+            f"Signature {state}: {stamp} is now {order} than {server_time} ({limit / 60:.0f} min.)",
         )

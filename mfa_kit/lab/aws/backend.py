@@ -30,8 +30,8 @@ D = TypeVar("D")
 @cache
 def aws_managed_policies() -> Mapping[str, dict[str, object]]:
     """Read moto's copy of AWS's managed policies. Return, by name, the data from which moto creates each policy."""
-    found: dict[str, dict[str, object]] = json.loads(aws_managed_policies_data)
-    return found
+    policies_by_name: dict[str, dict[str, object]] = json.loads(aws_managed_policies_data)
+    return policies_by_name
 
 
 # How long a certificate is valid if its dates are unknown. The lab does not read the dates in the certificate itself.
@@ -122,8 +122,8 @@ class LabUser(User):
     @property
     def tags(self) -> list[dict[str, str]] | None:
         """The user's tags as `Key` and `Value`, or None if the user has no tags."""
-        found: list[dict[str, str]] = self.backend.tagger.list_tags_for_resource(self.arn)["Tags"]
-        return found or None
+        tags: list[dict[str, str]] = self.backend.tagger.list_tags_for_resource(self.arn)["Tags"]
+        return tags or None
 
 
 class LabBackend(IAMBackend):
@@ -161,13 +161,13 @@ class LabBackend(IAMBackend):
         not check this. It is unknown which of several conflicts IAM reports first.
         """
         user = self.get_user(user_name)
-        for held, first in (
+        for conflict, first in (
             (user.mfa_devices, "remove tokens from principal"),
             (user.access_keys, "delete access keys"),
             (user.password, "delete login profile"),
             (user.groups, "remove users from group"),
         ):
-            if held:
+            if conflict:
                 raise IamError("DeleteConflict", f"Cannot delete entity, must {first} first.")
         super().delete_user(user_name)
 
@@ -222,7 +222,7 @@ class LabBackend(IAMBackend):
         policy = self.get_policy(policy_arn)
         holders: tuple[LabUser | Group | Role, ...]
         holders = (*self.all_users(), *self.groups.values(), *self.roles.values())
-        if any(policy.arn in one.managed_policies for one in holders):
+        if any(policy.arn in holder.managed_policies for holder in holders):
             raise IamError("DeleteConflict", "Cannot delete a policy attached to entities.")
         if len(policy.versions) > 1:
             raise IamError(
@@ -253,9 +253,9 @@ class LabBackend(IAMBackend):
         if start.startswith(f"arn:{self.partition}:iam::aws:policy") and arn not in self.managed_policies:
             policy = aws_managed_policies().get(name)
             if policy is not None:
-                found = AWSManagedPolicy.from_data(name, self.account_id, self.region_name, policy)
-                self.managed_policies[found.arn] = found
-                self.aws_managed_policies.append(found)
+                managed_policy = AWSManagedPolicy.from_data(name, self.account_id, self.region_name, policy)
+                self.managed_policies[managed_policy.arn] = managed_policy
+                self.aws_managed_policies.append(managed_policy)
 
     def get_user(self, name: str) -> LabUser:
         """Return a user. Raise moto's error with the code NoSuchEntity if no user has this name."""
@@ -273,10 +273,10 @@ class LabBackend(IAMBackend):
 
     def device(self, serial: str) -> VirtualDevice:
         """Return a virtual device. Raise IamError with the code NoSuchEntity if no device has this ARN."""
-        found = self.virtual_mfa_devices.get(serial)
-        if not isinstance(found, VirtualDevice):
+        device = self.virtual_mfa_devices.get(serial)
+        if not isinstance(device, VirtualDevice):
             raise IamError("NoSuchEntity", f"VirtualMFADevice with serial number {serial} does not exist.")
-        return found
+        return device
 
     def codes(self, serial: str) -> DeviceCodes:
         """Return the DeviceCodes (the secret and the last accepted code) of a virtual device or a hardware token.

@@ -30,16 +30,16 @@ from mfa_kit.lab.aws.mfa_devices import (
 from mfa_kit.lab.aws.wire import IamError
 
 
-def build_account(account: LabAccount, found: Mapping[str, object]) -> None:
-    """Add everything in the description `found` to an account that is empty, or has only the user lab-admin.
+def build_account(account: LabAccount, description: Mapping[str, object]) -> None:
+    """Add everything in `description` to an account that is empty, or has only the user lab-admin.
 
     Raise UsageFault for invalid values.
     """
     try:
-        _add_all(account, parse_description(found))
+        _add_all(account, parse_description(description))
     except (IamError, ServiceException, ValueError, AttributeError, LookupError, TypeError) as error:
-        said = getattr(error, "message", str(error))
-        raise UsageFault(f"the description of the account is not valid: {said}", f"correct it; {FORM}") from None
+        message = getattr(error, "message", str(error))
+        raise UsageFault(f"the description of the account is not valid: {message}", f"correct it; {FORM}") from None
 
 
 def _add_all(account: LabAccount, described: DescribedAccount) -> None:
@@ -66,19 +66,27 @@ def _add_policies(account: LabAccount, described: DescribedAccount) -> None:
     backend = account.backend
     for policy in described.policies:
         backend.create_policy("", policy.path, policy.document, policy.name, [])
-    for one in described.certificates:
-        dates = (one.uploaded or account.today(), one.expires or account.today() + VALID)
-        held = LabCertificate(account.id, account.region, name=one.name, path=one.path, dates=dates)
-        backend.certificates[new_id("ASCA")] = held
+    for certificate in described.certificates:
+        dates = (certificate.uploaded or account.today(), certificate.expires or account.today() + VALID)
+        lab_certificate = LabCertificate(
+            account.id, account.region, name=certificate.name, path=certificate.path, dates=dates
+        )
+        backend.certificates[new_id("ASCA")] = lab_certificate
     for entity in described.groups:
         group = backend.create_group(entity.name, entity.path)
         _give_policies(backend.attach_group_policy, group, entity)
-    for each in described.roles:
-        longest = str(each.max_session_duration)
+    for described_role in described.roles:
+        longest = str(described_role.max_session_duration)
         role = backend.create_role(
-            each.entity.name, each.trust, each.entity.path, backend.checked_boundary(each.boundary), "", [], longest
+            described_role.entity.name,
+            described_role.trust,
+            described_role.entity.path,
+            backend.checked_boundary(described_role.boundary),
+            "",
+            [],
+            longest,
         )
-        _give_policies(backend.attach_role_policy, role, each.entity)
+        _give_policies(backend.attach_role_policy, role, described_role.entity)
 
 
 def _give_policies(

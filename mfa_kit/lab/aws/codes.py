@@ -83,11 +83,16 @@ class DeviceCodes:
         Store the new `skew` and `last`. Return False for any other pair, and change nothing. The search for the pair
         begins at the current step plus `skew`, and then alternates between earlier and later steps.
         """
-        here = int(now) // PERIOD
+        current_step = int(now) // PERIOD
         for offset in nearest_first(self.skew, behind=settings.pair_behind, ahead=settings.pair_ahead):
-            at = here + offset
-            if at - 1 > self.last and at > 0 and code(self.secret, at) == second and code(self.secret, at - 1) == first:
-                self.skew, self.last = offset, at
+            counter = current_step + offset
+            if (
+                counter - 1 > self.last
+                and counter > 0
+                and code(self.secret, counter) == second
+                and code(self.secret, counter - 1) == first
+            ):
+                self.skew, self.last = offset, counter
                 return True
         return False
 
@@ -123,23 +128,23 @@ class StsCodes:
         """Record that IAM assigned or unassigned a device. STS sees the change `propagation` seconds later."""
         self.bindings.setdefault(serial, []).append(Binding(now, user, codes.secret, codes.skew))
 
-    def refusal(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> str:
+    def refusal(self, serial: str, sent_code: str, *, user: str, now: float, settings: LabSettings) -> str:
         """Return STS's error message for a code that a user sent, or "" if STS accepts the code.
 
         STS accepts an unused code if its step is at most `sts_window` steps from AWS's step plus the device's `skew`.
         An accepted code is recorded as used. After `sts_attempts` codes within one span of `sts_span` seconds, every
         code gets the message for an unknown device.
         """
-        seen = [one for one in self.bindings.get(serial, []) if one.at <= now - settings.propagation]
+        bindings = [binding for binding in self.bindings.get(serial, []) if binding.at <= now - settings.propagation]
         window = int(now) // settings.sts_span
         start, count = self.tries.get(serial, (window, 0))
         count = count if start == window else 0
-        if not seen or seen[-1].user != user or count >= settings.sts_attempts:
+        if not bindings or bindings[-1].user != user or count >= settings.sts_attempts:
             return UNABLE
         self.tries[serial] = (window, count + 1)
-        secret, here = seen[-1].secret, int(now) // PERIOD + seen[-1].skew
-        for at in range(here - settings.sts_window, here + settings.sts_window + 1):
-            if (secret, at) not in self.used and code(secret, at) == given:
-                self.used.add((secret, at))
+        secret, device_step = bindings[-1].secret, int(now) // PERIOD + bindings[-1].skew
+        for counter in range(device_step - settings.sts_window, device_step + settings.sts_window + 1):
+            if (secret, counter) not in self.used and code(secret, counter) == sent_code:
+                self.used.add((secret, counter))
                 return ""
         return WRONG

@@ -64,7 +64,7 @@ class LabControl:
         """
         secret = self.account.admin_key().secret_access_key
         shown = str(environ.get(HEADER, "")).encode()
-        if not any(hmac.compare_digest(shown, each.encode()) for each in (secret, lab_token(secret))):
+        if not any(hmac.compare_digest(shown, credential.encode()) for credential in (secret, lab_token(secret))):
             return _json(
                 HTTPStatus.FORBIDDEN, {"error": "this request needs the secret key of lab-admin or the lab's token"}
             )
@@ -73,8 +73,8 @@ class LabControl:
                 return _json(HTTPStatus.OK, self._act(environ))
         except (UsageFault, IamError, ServiceException, ValueError, TypeError, KeyError, AttributeError) as error:
             hint = HINTS.get(getattr(error, "code", ""), "see docs/lab-reference.md")
-            said = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", hint)}
-            return _json(HTTPStatus.BAD_REQUEST, said)
+            response = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", hint)}
+            return _json(HTTPStatus.BAD_REQUEST, response)
 
     def _act(self, environ: WSGIEnvironment) -> object:
         payload = read_json(environ["lab.body"] or b"{}")
@@ -106,9 +106,11 @@ class LabControl:
         if unknown := [name for name in payload if name not in KEY_FIELDS]:
             raise UsageFault(f"unknown field {unknown[0]!r} of a security key", f"use only {', '.join(KEY_FIELDS)}")
         levels = payload.get("certifications")
-        found = {str(name): str(level) for name, level in levels.items()} if isinstance(levels, dict) else None
+        certifications = {str(name): str(level) for name, level in levels.items()} if isinstance(levels, dict) else None
         account = self._account(payload)
-        serial = register_fido(account, user=str(payload["user"]), name=str(payload["name"]), certifications=found)
+        serial = register_fido(
+            account, user=str(payload["user"]), name=str(payload["name"]), certifications=certifications
+        )
         return {"SerialNumber": serial}
 
     def _add_token(self, payload: Payload) -> Payload:

@@ -173,7 +173,7 @@ class CheckedRow:
 
     def texts(self, name: str) -> list[str]:
         """Return a list of strings. Raise TypeError if the list contains anything else."""
-        return [checked_text(each) for each in self.get(name, list, [])]
+        return [checked_text(text) for text in self.get(name, list, [])]
 
     def pairs(self, name: str) -> dict[str, str]:
         """Return a mapping of names to strings. Raise TypeError for anything else."""
@@ -189,8 +189,8 @@ class CheckedRow:
         `kind` is the name of the field with the list. `table` is the name of the rows' table in TABLES, by default
         `kind`. Raise UsageFault for an invalid row.
         """
-        for each in self.get(kind, list, []):
-            row = CheckedRow(table or kind, each)
+        for entry in self.get(kind, list, []):
+            row = CheckedRow(table or kind, entry)
             missing = [name for name in NEEDED.get(table or row.get("kind", str, kind), ()) if not row.has(name)]
             if missing:
                 raise UsageFault(f"one of the {kind} has no {missing[0]!r}", FORM)
@@ -418,12 +418,12 @@ def read_description(file: Path) -> dict[str, object]:
     """
     try:
         text = file.read_text("utf-8")
-        found = tomllib.loads(text) if file.suffix == ".toml" else read_json(text)
+        description = tomllib.loads(text) if file.suffix == ".toml" else read_json(text)
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file that describes an account") from None
     except (ValueError, RecursionError) as error:
         raise UsageFault(f"{file} is neither JSON nor TOML: {error}", FORM) from None
-    version = found.get("version") if isinstance(found, dict) else None
+    version = description.get("version") if isinstance(description, dict) else None
     if version is None:
         raise UsageFault(f"{file} has no version", f"add version = {VERSION} at the top; {FORM}")
     if version != VERSION:
@@ -431,43 +431,43 @@ def read_description(file: Path) -> dict[str, object]:
             f"{file} has version {version}, but this lab reads version {VERSION}",
             f"rewrite the file for version {VERSION} ({FORM}), or start with a new account",
         )
-    return dict(found)
+    return dict(description)
 
 
-def parse_description(found: Mapping[str, object]) -> DescribedAccount:
+def parse_description(description: Mapping[str, object]) -> DescribedAccount:
     """Parse a description.
 
     Raise UsageFault for a field that is unknown, missing or of the wrong type, for an invalid name, and for an unknown
     kind of root device. Raise ValueError or TypeError for any other invalid value.
     """
-    row = CheckedRow("", dict(found))
+    row = CheckedRow("", dict(description))
     return DescribedAccount(
         alias=row.optional("alias"),
         root=_root(CheckedRow("root", row.get("root", dict, {}))),
         policies=[
             DescribedPolicy(
-                name=each.get("name", str, ""),
-                path=each.get("path", str, "/"),
-                document=json.dumps(each.get("document", dict, {})),
+                name=policy.get("name", str, ""),
+                path=policy.get("path", str, "/"),
+                document=json.dumps(policy.get("document", dict, {})),
             )
-            for each in row.rows("policies")
+            for policy in row.rows("policies")
         ],
         certificates=[
             DescribedCertificate(
-                name=each.get("name", str, ""),
-                path=each.get("path", str, "/"),
-                uploaded=each.date("uploaded"),
-                expires=each.date("expires"),
+                name=certificate.get("name", str, ""),
+                path=certificate.get("path", str, "/"),
+                uploaded=certificate.date("uploaded"),
+                expires=certificate.date("expires"),
             )
-            for each in row.rows("certificates")
+            for certificate in row.rows("certificates")
         ],
-        groups=[_entity(each) for each in row.rows("groups")],
-        roles=[_role(each) for each in row.rows("roles")],
-        users=[_user(each) for each in row.rows("users")],
-        devices=[_device(each) for each in row.rows("devices")],
-        tokens=[replace(_device(each), kind="token") for each in row.rows("tokens")],
+        groups=[_entity(group) for group in row.rows("groups")],
+        roles=[_role(role) for role in row.rows("roles")],
+        users=[_user(user) for user in row.rows("users")],
+        devices=[_device(device) for device in row.rows("devices")],
+        tokens=[replace(_device(token), kind="token") for token in row.rows("tokens")],
         bindings={
-            checked_text(serial): [_binding(each) for each in rows]
+            checked_text(serial): [_binding(binding) for binding in rows]
             for serial, rows in row.get("bindings", dict, {}).items()
         },
         password_policy=_password_policy(row.get("password_policy", dict, {})) if row.has("password_policy") else None,
@@ -477,11 +477,11 @@ def parse_description(found: Mapping[str, object]) -> DescribedAccount:
 def _root(row: CheckedRow) -> DescribedRoot:
     root = DescribedRoot()
     if row.has("devices"):
-        root.devices = [_root_device(each) for each in row.rows("devices", table="root_devices")]
-    for each in fields(DescribedRoot):
-        if row.has(each.name) and each.name != "devices":
-            dated = TABLES["root"][each.name] is str
-            setattr(root, each.name, row.date(each.name) if dated else row.get(each.name, int, 0))
+        root.devices = [_root_device(device) for device in row.rows("devices", table="root_devices")]
+    for attribute in fields(DescribedRoot):
+        if row.has(attribute.name) and attribute.name != "devices":
+            dated = TABLES["root"][attribute.name] is str
+            setattr(root, attribute.name, row.date(attribute.name) if dated else row.get(attribute.name, int, 0))
     return root
 
 
@@ -523,8 +523,8 @@ def _user(row: CheckedRow) -> DescribedUser:
         password_changed=row.date("password_changed"),
         password_last_used=row.date("password_last_used"),
         password_reset_required=row.get("password_reset_required", bool, default=False),
-        keys=[_key(each) for each in row.rows("keys")],
-        devices=[_device(each) for each in row.rows("devices")],
+        keys=[_key(key) for key in row.rows("keys")],
+        devices=[_device(device) for device in row.rows("devices")],
     )
 
 

@@ -97,8 +97,8 @@ def _bool(value: object) -> str:
     return "true" if value else "false"
 
 
-def _date(at: datetime | None, none: str = NONE) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ") if at else none
+def _date(time: datetime | None, none: str = NONE) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ") if time else none
 
 
 if TYPE_CHECKING:
@@ -163,18 +163,18 @@ class Directory(auth.AuthorizedResponse, IamResponse):
 
     def get_account_authorization_details(self) -> ActionResult:
         """Answer GetAccountAuthorizationDetails: users, then groups, roles and policies, in pages."""
-        wanted = self.operation.texts("Filter") or [kind for _, kind in DETAILS]
+        kinds = self.operation.texts("Filter") or [kind for _, kind in DETAILS]
         rows = [
             (f"{number}:{name}", title, entity)
             for number, (title, kind) in enumerate(DETAILS)
-            if kind in wanted
+            if kind in kinds
             for name, entity in self._entities(kind)
         ]
         shown, marker = wire.cut_page(rows, self.operation, key=lambda row: row[0])
-        found: dict[str, list[object]] = {title: [] for title, _ in DETAILS}
+        entities_by_title: dict[str, list[object]] = {title: [] for title, _ in DETAILS}
         for _, title, entity in shown:
-            found[title].append(entity)
-        return ActionResult({**found, "IsTruncated": marker is not None, "Marker": marker})
+            entities_by_title[title].append(entity)
+        return ActionResult({**entities_by_title, "IsTruncated": marker is not None, "Marker": marker})
 
     def _entities(self, kind: str) -> Iterable[tuple[str, object]]:
         """Return all entities of one type, each with its sort key. `kind` is a value of the request's Filter."""
@@ -187,18 +187,20 @@ class Directory(auth.AuthorizedResponse, IamResponse):
                 return self.backend.roles.items()
             case _:
                 aws = kind == "AWSManagedPolicy"
-                held = self.backend.managed_policies.items()
-                return [(arn, _policy(one)) for arn, one in held if isinstance(one, AWSManagedPolicy) is aws]
+                policies = self.backend.managed_policies.items()
+                return [
+                    (arn, _policy(policy)) for arn, policy in policies if isinstance(policy, AWSManagedPolicy) is aws
+                ]
 
     def get_account_summary(self) -> ActionResult:
         """Answer GetAccountSummary. The values whose names begin with Account are about the root user."""
         root = self.account.root
-        seen = self.backend.account_summary.summary_map | {
+        summary = self.backend.account_summary.summary_map | {
             "AccountMFAEnabled": int(bool(root.held())),
             "AccountAccessKeysPresent": int(root.keys > 0),
             "AccountPasswordPresent": int(root.password),
         }
-        return ActionResult({"SummaryMap": seen})
+        return ActionResult({"SummaryMap": summary})
 
     def get_mfa_device(self) -> ActionResult:
         """Answer GetMFADevice, which is for FIDO security keys only."""
@@ -213,8 +215,8 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         device = user.mfa_devices.get(serial)
         if not isinstance(device, FidoDevice):
             raise IamError("NoSuchEntity", "MFA Device invalid for user.")
-        found = {"UserName": user.name, "SerialNumber": serial, "EnableDate": device.enable_date}
-        return ActionResult(found | {"Certifications": device.certifications})
+        device_fields = {"UserName": user.name, "SerialNumber": serial, "EnableDate": device.enable_date}
+        return ActionResult(device_fields | {"Certifications": device.certifications})
 
     # The operations that simulate policies.
 
@@ -236,7 +238,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
 
     def _principal(self, arn: str) -> LabUser | Role | None:
         holders: tuple[LabUser | Role, ...] = (*self.backend.all_users(), *self.backend.roles.values())
-        return next((one for one in holders if one.arn == arn), None)
+        return next((holder for holder in holders if holder.arn == arn), None)
 
     def _context_entries(self) -> dict[str, str | Sequence[str]]:
         """Return the condition keys in the request with their values (API reference: ContextEntry).
@@ -245,12 +247,12 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         type such as stringList, are a sequence.
         """
         entries = (OperationRequest("iam", "", row) for row in self.operation.rows("ContextEntries"))
-        found: dict[str, str | Sequence[str]] = {}
+        context: dict[str, str | Sequence[str]] = {}
         for entry in entries:
             values = entry.texts("ContextKeyValues")
             single = len(values) == 1 and not entry.text("ContextKeyType").endswith("List")
-            found[entry.text("ContextKeyName")] = values[0] if single else values
-        return found
+            context[entry.text("ContextKeyName")] = values[0] if single else values
+        return context
 
     def _caller_keys(self, holder: LabUser | Role | None) -> dict[str, str | Sequence[str]]:
         """Return the condition keys about the simulated caller, who is `holder` unless the request has a CallerArn.
@@ -263,10 +265,10 @@ class Directory(auth.AuthorizedResponse, IamResponse):
                 raise IamError("InvalidInput", f"Invalid Caller ARN: {arn}")
         if holder is None:
             return {}
-        found: dict[str, str | Sequence[str]] = {"aws:PrincipalArn": holder.arn, **rights.principal_tags(holder)}
+        context: dict[str, str | Sequence[str]] = {"aws:PrincipalArn": holder.arn, **rights.principal_tags(holder)}
         if isinstance(holder, LabUser):
-            found |= {"aws:username": holder.name, "aws:userid": holder.id}
-        return found
+            context |= {"aws:username": holder.name, "aws:userid": holder.id}
+        return context
 
     def _simulate(
         self, documents: Sequence[str], boundaries: Sequence[str], *, caller: LabUser | Role | None
@@ -382,30 +384,30 @@ class Directory(auth.AuthorizedResponse, IamResponse):
             raise IamError("ReportNotPresent", "Unknown")
         if self.account.now() - report[0] > self.account.settings.report_age:
             raise IamError("ReportExpired", "Unknown")
-        made = datetime.fromtimestamp(int(report[0]), UTC)
-        return ActionResult({"Content": report[1], "ReportFormat": "text/csv", "GeneratedTime": made})
+        generated_at = datetime.fromtimestamp(int(report[0]), UTC)
+        return ActionResult({"Content": report[1], "ReportFormat": "text/csv", "GeneratedTime": generated_at})
 
 
 def _login_profile(user: LabUser) -> ActionResult:
     """Return a user's login profile. The longest sign-in session is left out if it is not set (API LoginProfile)."""
-    seen = {
+    profile = {
         "UserName": user.name,
         "CreateDate": user.password_changed,
         "PasswordResetRequired": user.password_reset_required,
         "MaxSigninSessionDuration": user.sign_in_session,
     }
-    return ActionResult({"LoginProfile": {name: value for name, value in seen.items() if value is not None}})
+    return ActionResult({"LoginProfile": {name: value for name, value in profile.items() if value is not None}})
 
 
 def _decision(
     documents: Sequence[str], boundaries: Sequence[str], action: str, resource: str, *, context: Context
 ) -> EvalDecision:
     """Return the decision of policies within a permissions boundary. An explicit deny in the boundary counts too."""
-    found = decide(documents, action, resource, context)
+    decision = decide(documents, action, resource, context)
     limit = decide(boundaries, action, resource, context) if boundaries else EvalDecision.ALLOW
-    if EvalDecision.EXPLICIT in (found, limit):
+    if EvalDecision.EXPLICIT in (decision, limit):
         return EvalDecision.EXPLICIT
-    return found if limit is EvalDecision.ALLOW else EvalDecision.IMPLICIT
+    return decision if limit is EvalDecision.ALLOW else EvalDecision.IMPLICIT
 
 
 def _policy(policy: ManagedPolicy) -> dict[str, object]:

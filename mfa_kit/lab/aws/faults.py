@@ -209,14 +209,14 @@ def read_rules(file: Path) -> list[object]:
     """Read a file of rules: a JSON list, or TOML tables named `rule`. Raise UsageFault for any other file."""
     try:
         text = file.read_text("utf-8")
-        found = tomllib.loads(text).get("rule") if file.suffix == ".toml" else read_json(text)
+        rules = tomllib.loads(text).get("rule") if file.suffix == ".toml" else read_json(text)
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file of rules") from None
     except (ValueError, RecursionError) as error:
         raise UsageFault(f"{file} is not a file of rules: {error}", FORM) from None
-    if not isinstance(found, list):
+    if not isinstance(rules, list):
         raise UsageFault(f"{file} contains no list of rules", FORM)
-    return found
+    return rules
 
 
 @cache
@@ -309,12 +309,12 @@ class Faults:
 
         If two rules set the same condition, the newer rule counts.
         """
-        found = {
+        seconds_by_condition = {
             FAULTS[rule.fault].condition: rule.parameters["seconds"]
             for rule in self.rules()
             if FAULTS[rule.fault].condition and rule.concerns(account)
         }
-        return Conditions(**found)
+        return Conditions(**seconds_by_condition)
 
     def due(self, operation: str, account: str) -> list[FaultRule]:
         """Count a call of an account, and return the rules that apply to it.

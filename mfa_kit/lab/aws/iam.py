@@ -24,14 +24,18 @@ class ServerCertificates(auth.AuthorizedResponse):
         """Answer ListServerCertificates, in pages sorted by name."""
         now = datetime.fromtimestamp(int(self.account.now()), UTC)
         rows: list[dict[str, object]] = []
-        for number, one in self.account.backend.certificates.items():
-            dates = (one.uploaded, one.expires) if isinstance(one, LabCertificate) else (now, now + VALID)
+        for number, certificate in self.account.backend.certificates.items():
+            dates = (
+                (certificate.uploaded, certificate.expires)
+                if isinstance(certificate, LabCertificate)
+                else (now, now + VALID)
+            )
             rows.append(
                 {
-                    "Path": one.path,
-                    "ServerCertificateName": one.cert_name,
+                    "Path": certificate.path,
+                    "ServerCertificateName": certificate.cert_name,
                     "ServerCertificateId": number,
-                    "Arn": one.arn,
+                    "Arn": certificate.arn,
                     "UploadDate": dates[0],
                     "Expiration": dates[1],
                 }
@@ -69,13 +73,13 @@ class LabIam(ServerCertificates, Directory):
             raise IamError("LimitExceeded", f"Cannot exceed quota for MFADevices: {self.account.settings.users_quota}")
         self.backend.virtual_mfa_devices[device.serial_number] = device
         holder = next(iter(self.backend.account_aliases), self.backend.account_id)
-        made = {
+        device_fields = {
             "SerialNumber": device.serial_number,
             "Base32StringSeed": device.base32_string_seed,
             "QRCodePNG": device.qr(holder),
             "Tags": [{"Key": key, "Value": value} for key, value in device.tags.items()],
         }
-        return ActionResult({"VirtualMFADevice": made})
+        return ActionResult({"VirtualMFADevice": device_fields})
 
     def delete_virtual_mfa_device(self) -> ActionResult:
         """Answer DeleteVirtualMFADevice. Raise IamError with the code DeleteConflict while the device is assigned."""
@@ -87,9 +91,9 @@ class LabIam(ServerCertificates, Directory):
 
     def list_virtual_mfa_devices(self) -> ActionResult:
         """Answer ListVirtualMFADevices, in pages that are sorted by serial. Secrets and tags are left out."""
-        wanted = self.operation.text("AssignmentStatus") or "Any"
+        status = self.operation.text("AssignmentStatus") or "Any"
         rows = [
-            row for row in self.account.virtual_rows() if wanted == "Any" or ("User" in row) == (wanted == "Assigned")
+            row for row in self.account.virtual_rows() if status == "Any" or ("User" in row) == (status == "Assigned")
         ]
         shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row["SerialNumber"]))
         return ActionResult({"VirtualMFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
@@ -131,8 +135,8 @@ class LabIam(ServerCertificates, Directory):
         """Answer ListMFADevices: the devices of a user, in pages sorted by serial."""
         user = self._user()
         rows = [
-            {"UserName": user.name, "SerialNumber": serial, "EnableDate": at}
-            for serial, at in self.account.devices_of(user).items()
+            {"UserName": user.name, "SerialNumber": serial, "EnableDate": enable_date}
+            for serial, enable_date in self.account.devices_of(user).items()
         ]
         shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row["SerialNumber"]))
         return ActionResult({"MFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
@@ -172,10 +176,10 @@ class LabIam(ServerCertificates, Directory):
     def tag_mfa_device(self) -> ActionResult:
         """Answer TagMFADevice. Raise IamError with the code LimitExceeded above 50 tags."""
         device = self.backend.device(self.operation.text("SerialNumber"))
-        wanted = device.tags | self._tags()
-        if len(wanted) > TAGS:
+        tags = device.tags | self._tags()
+        if len(tags) > TAGS:
             raise IamError("LimitExceeded", f"Cannot exceed quota for TagsPerMFADevice: {TAGS}")
-        device.tags = wanted
+        device.tags = tags
         return EmptyResult()
 
     def untag_mfa_device(self) -> ActionResult:

@@ -58,9 +58,9 @@ class Display:
     secret: str
     ahead: float = 0
 
-    def shows(self, at: float) -> str:
+    def shows(self, time: float) -> str:
         """Return the code on the display at a Unix time."""
-        return code(self.secret, int(at + self.ahead) // PERIOD)
+        return code(self.secret, int(time + self.ahead) // PERIOD)
 
 
 class FidoDevice(MFADevice):
@@ -71,10 +71,10 @@ class FidoDevice(MFADevice):
         self.certifications = certifications
 
 
-def assigned_entry(serial: str, at: datetime) -> MFADevice:
-    """Return a new entry for the `mfa_devices` of a user. `at` is the enable date of the device."""
+def assigned_entry(serial: str, enable_date: datetime) -> MFADevice:
+    """Return a new entry for the `mfa_devices` of a user, with the device's enable date."""
     device = MFADevice(serial, "", "")
-    device.enable_date = at
+    device.enable_date = enable_date
     return device
 
 

@@ -119,8 +119,10 @@ class LabOrganization(Mapping[str, LabAccount]):
 
     def _unused(self, start: str) -> str:
         """Return an ID that begins with `start` and that no OU and no policy has."""
-        found = (f"{start}{number:08}" for number in count(1))
-        return next(each for each in found if each not in self.units and each not in self.policies)
+        candidates = (f"{start}{number:08}" for number in count(1))
+        return next(
+            candidate for candidate in candidates if candidate not in self.units and candidate not in self.policies
+        )
 
     def accounts(self) -> Iterator[LabAccount]:
         """Yield all accounts of the lab, in or outside the organization, the management account first."""
@@ -136,12 +138,12 @@ class LabOrganization(Mapping[str, LabAccount]):
 
     def account_of(self, key: str) -> LabAccount | None:
         """Return the account that issued an access key, or None if no account of this lab issued it."""
-        found = self._by_key.get(key)
-        if found is None or not found.issued(key):
-            found = next((account for account in self.accounts() if account.issued(key)), None)
-            if found is not None:
-                self._by_key[key] = found
-        return found
+        account = self._by_key.get(key)
+        if account is None or not account.issued(key):
+            account = next((account for account in self.accounts() if account.issued(key)), None)
+            if account is not None:
+                self._by_key[key] = account
+        return account
 
     def is_open(self, account: LabAccount) -> bool:
         """Return whether an account accepts requests: it is ACTIVE, or in no organization."""
@@ -159,10 +161,10 @@ class LabOrganization(Mapping[str, LabAccount]):
 
     def ancestors(self, parent: str) -> list[str]:
         """Return the IDs from the organization's root down to `parent`, which is an OU or the root itself."""
-        found = [parent]
-        while found[0] in self.units:
-            found.insert(0, self.units[found[0]].parent)
-        return found
+        ids = [parent]
+        while ids[0] in self.units:
+            ids.insert(0, self.units[ids[0]].parent)
+        return ids
 
     def path(self, parent: str) -> str:
         """Return the path of a root or OU, as in aws:PrincipalOrgPaths."""
@@ -173,9 +175,9 @@ class LabOrganization(Mapping[str, LabAccount]):
 
         FullAWSAccess, if attached, is the first.
         """
-        found = [policy for policy in self.policies.values() if target in policy.targets]
+        policies = [policy for policy in self.policies.values() if target in policy.targets]
         if target in self.restricted:
-            return found
+            return policies
         full = ControlPolicy(
             id=FULL_ACCESS,
             name="FullAWSAccess",
@@ -183,7 +185,7 @@ class LabOrganization(Mapping[str, LabAccount]):
             targets=[target],
             description="Allows access to every operation",
         )
-        return [full, *found]
+        return [full, *policies]
 
 
 def new_organization(management: LabAccount) -> LabOrganization:

@@ -88,12 +88,12 @@ class LabOrganizations:
 
 def _parameters(request: Request) -> Mapping[str, object]:
     try:
-        found = read_json(request.environ["lab.body"] or b"{}")
+        parameters = read_json(request.environ["lab.body"] or b"{}")
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        parameters = None
+    if not isinstance(parameters, dict):
         raise IamError("SerializationException", "")
-    return found
+    return parameters
 
 
 def _check_form(shape: Shape | None, call: OperationRequest) -> None:
@@ -139,7 +139,7 @@ def _account_row(organization: LabOrganization, record: AccountRecord) -> dict[s
 
 def _describe_organization(organization: LabOrganization, _: OperationRequest) -> Answer:
     account = organization.management
-    found = {
+    row = {
         "Id": organization.id,
         "Arn": _arn(organization, "organization"),
         "FeatureSet": "ALL",
@@ -148,17 +148,17 @@ def _describe_organization(organization: LabOrganization, _: OperationRequest) -
         "MasterAccountEmail": organization.records[account.id].email,
         "AvailablePolicyTypes": [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}],
     }
-    return {"Organization": found}
+    return {"Organization": row}
 
 
 def _list_accounts(organization: LabOrganization, call: OperationRequest) -> Answer:
-    return _page(call, "Accounts", (_account_row(organization, each) for each in organization.records.values()))
+    return _page(call, "Accounts", (_account_row(organization, record) for record in organization.records.values()))
 
 
 def _list_accounts_for_parent(organization: LabOrganization, call: OperationRequest) -> Answer:
     parent = _parent(organization, call)
-    found = (each for each in organization.records.values() if each.parent == parent)
-    return _page(call, "Accounts", (_account_row(organization, each) for each in found))
+    records = (record for record in organization.records.values() if record.parent == parent)
+    return _page(call, "Accounts", (_account_row(organization, record) for record in records))
 
 
 def _list_roots(organization: LabOrganization, call: OperationRequest) -> Answer:
@@ -179,8 +179,8 @@ def _unit_row(organization: LabOrganization, number: str) -> dict[str, object]:
 
 def _list_units(organization: LabOrganization, call: OperationRequest) -> Answer:
     parent = _parent(organization, call)
-    found = [unit.id for unit in organization.units.values() if unit.parent == parent]
-    return _page(call, "OrganizationalUnits", (_unit_row(organization, each) for each in found))
+    unit_ids = [unit.id for unit in organization.units.values() if unit.parent == parent]
+    return _page(call, "OrganizationalUnits", (_unit_row(organization, unit_id) for unit_id in unit_ids))
 
 
 def _describe_unit(organization: LabOrganization, call: OperationRequest) -> Answer:
@@ -219,10 +219,10 @@ def _list_parents(organization: LabOrganization, call: OperationRequest) -> Answ
 def _list_children(organization: LabOrganization, call: OperationRequest) -> Answer:
     parent, kind = _parent(organization, call), call.text("ChildType")
     if kind == "ACCOUNT":
-        found = [each.account.id for each in organization.records.values() if each.parent == parent]
+        child_ids = [record.account.id for record in organization.records.values() if record.parent == parent]
     else:
-        found = [unit.id for unit in organization.units.values() if unit.parent == parent]
-    return _page(call, "Children", ({"Id": each, "Type": kind} for each in found))
+        child_ids = [unit.id for unit in organization.units.values() if unit.parent == parent]
+    return _page(call, "Children", ({"Id": child_id, "Type": kind} for child_id in child_ids))
 
 
 def _describe_account(organization: LabOrganization, call: OperationRequest) -> Answer:
@@ -252,7 +252,7 @@ def _list_policies(organization: LabOrganization, call: OperationRequest) -> Ans
     target = call.text("TargetId")
     if target not in (organization.root_id, *organization.units, *organization.records):
         raise IamError("TargetNotFoundException", "You specified a target that doesn't exist.")
-    found = organization.attached(target) if call.text("Filter") == "SERVICE_CONTROL_POLICY" else []
+    policies = organization.attached(target) if call.text("Filter") == "SERVICE_CONTROL_POLICY" else []
     rows = [
         {
             "Id": policy.id,
@@ -262,7 +262,7 @@ def _list_policies(organization: LabOrganization, call: OperationRequest) -> Ans
             "Type": "SERVICE_CONTROL_POLICY",
             "AwsManaged": policy.id == FULL_ACCESS,
         }
-        for policy in found
+        for policy in policies
     ]
     return _page(call, "Policies", rows)
 

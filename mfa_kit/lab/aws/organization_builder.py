@@ -102,16 +102,16 @@ def _fill(organization: LabOrganization, row: CheckedRow) -> None:
     record = organization.records[organization.management.id]
     record.name, record.email = row.get("name", str, record.name), row.get("email", str, record.email)
     if row.has("features"):
-        organization.features = {_one_of(each, (CREDENTIALS, SESSIONS)) for each in row.texts("features")}
+        organization.features = {_one_of(feature, (CREDENTIALS, SESSIONS)) for feature in row.texts("features")}
     for unit in row.rows("units"):
         _add_unit(organization, unit)
     for account in row.rows("accounts"):
         _add_account(organization, account)
     for policy in row.rows("control_policies"):
         _add_policy(organization, policy)
-    organization.restricted = {_target(organization, each) for each in row.texts("restricted")}
+    organization.restricted = {_target(organization, target) for target in row.texts("restricted")}
     for number, services in row.get("delegated", dict, {}).items():
-        organization.delegated[_member(organization, number)] = [str(each) for each in services]
+        organization.delegated[_member(organization, number)] = [str(service) for service in services]
 
 
 def _add_unit(organization: LabOrganization, row: CheckedRow) -> None:
@@ -127,7 +127,7 @@ def _add_policy(organization: LabOrganization, row: CheckedRow) -> None:
     organization.attach(
         row.get("name", str, ""),
         document,
-        *(_target(organization, each) for each in row.texts("targets")),
+        *(_target(organization, target) for target in row.texts("targets")),
         number=_new_id(row, POLICY_ID, organization.policies),
         description=row.get("description", str, ""),
     )
@@ -180,9 +180,9 @@ def _build(account: LabAccount, row: CheckedRow) -> None:
 
     Raise UsageFault for an invalid value. Its message starts with the ID of the account.
     """
-    found = row.fields(name for name in DOCUMENT if name not in OF_THE_FILE)
+    description = row.fields(name for name in DOCUMENT if name not in OF_THE_FILE)
     try:
-        build_account(account, found)
+        build_account(account, description)
     except UsageFault as error:
         raise UsageFault(f"account {account.id}: {error}", error.hint) from None
     if not row.has("root"):
@@ -195,30 +195,30 @@ def _one_of(value: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-def _parent(organization: LabOrganization, wanted: str) -> str:
-    """Return the ID of the root or OU whose ID or name is `wanted`.
+def _parent(organization: LabOrganization, name_or_id: str) -> str:
+    """Return the ID of the root or OU whose ID or name is `name_or_id`.
 
     Raise UsageFault if neither the root nor any OU has this ID or name, or if several OUs have this name.
     """
-    if wanted in (organization.root_id, "root") or wanted in organization.units:
-        return organization.root_id if wanted == "root" else wanted
-    found = [unit.id for unit in organization.units.values() if unit.name == wanted]
-    if len(found) != 1:
-        said = (
+    if name_or_id in (organization.root_id, "root") or name_or_id in organization.units:
+        return organization.root_id if name_or_id == "root" else name_or_id
+    unit_ids = [unit.id for unit in organization.units.values() if unit.name == name_or_id]
+    if len(unit_ids) != 1:
+        problem = (
             "more than one OU of this organization is named"
-            if found
+            if unit_ids
             else "no OU of this organization has the name or ID"
         )
-        raise UsageFault(f"{said} {wanted!r}", "use the ID of an OU that comes earlier in the description")
-    return found[0]
+        raise UsageFault(f"{problem} {name_or_id!r}", "use the ID of an OU that comes earlier in the description")
+    return unit_ids[0]
 
 
-def _target(organization: LabOrganization, wanted: str) -> str:
-    """Return the ID of the account whose ID is `wanted`, or of the root or OU whose ID or name is `wanted`.
+def _target(organization: LabOrganization, name_or_id: str) -> str:
+    """Return the ID of the account whose ID is `name_or_id`, or of the root or OU whose ID or name is `name_or_id`.
 
     Raise UsageFault if nothing has this ID or name, or if several OUs have this name.
     """
-    return wanted if wanted in organization.records else _parent(organization, wanted)
+    return name_or_id if name_or_id in organization.records else _parent(organization, name_or_id)
 
 
 def _member(organization: LabOrganization, number: str) -> str:

@@ -30,7 +30,7 @@ class EvalDecision(Enum):
     EXPLICIT = "explicit deny"
 
 
-def _glob(wanted: str, value: str) -> bool:
+def _glob(pattern: str, value: str) -> bool:
     """Return whether a pattern with `*` and `?` matches a value.
 
     As in IAM, brackets are literal, and `${*}` is a literal `*`. The text between two stars is matched only where it
@@ -38,7 +38,7 @@ def _glob(wanted: str, value: str) -> bool:
     stars.
     """
     runs = [""]
-    for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
+    for part in re.split(r"(\$\{[*?$]\}|[*?])", pattern):
         if part == "*":
             runs.append("")
         else:
@@ -49,41 +49,41 @@ def _glob(wanted: str, value: str) -> bool:
     return re.fullmatch(regex, value, re.DOTALL) is not None
 
 
-def _plain(wanted: str) -> str:
-    return re.sub(r"\$\{([*?$])\}", r"\1", wanted)
+def _plain(operand: str) -> str:
+    return re.sub(r"\$\{([*?$])\}", r"\1", operand)
 
 
-def _arn(wanted: str, value: str) -> bool:
+def _arn(pattern: str, value: str) -> bool:
     """Return whether each of the six parts of an ARN matches its part of the pattern, as ArnLike does."""
-    patterns, parts = wanted.split(":", 5), value.split(":", 5)
+    patterns, parts = pattern.split(":", 5), value.split(":", 5)
     return len(patterns) == len(parts) and all(map(_glob, patterns, parts))
 
 
 def _when(text: str) -> datetime:
     if text.isdigit():
         return datetime.fromtimestamp(int(text), UTC)
-    at = datetime.fromisoformat(text)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 TESTS: Mapping[str, Test] = {
-    "StringEquals": lambda wanted, value: _plain(wanted) == value,
-    "StringEqualsIgnoreCase": lambda wanted, value: _plain(wanted).lower() == value.lower(),
+    "StringEquals": lambda operand, value: _plain(operand) == value,
+    "StringEqualsIgnoreCase": lambda operand, value: _plain(operand).lower() == value.lower(),
     "StringLike": _glob,
     "ArnEquals": _arn,
     "ArnLike": _arn,
-    "Bool": lambda wanted, value: wanted.lower() == value.lower(),
-    "NumericEquals": lambda wanted, value: float(value) == float(wanted),
-    "NumericLessThan": lambda wanted, value: float(value) < float(wanted),
-    "NumericLessThanEquals": lambda wanted, value: float(value) <= float(wanted),
-    "NumericGreaterThan": lambda wanted, value: float(value) > float(wanted),
-    "NumericGreaterThanEquals": lambda wanted, value: float(value) >= float(wanted),
-    "DateEquals": lambda wanted, value: _when(value) == _when(wanted),
-    "DateLessThan": lambda wanted, value: _when(value) < _when(wanted),
-    "DateLessThanEquals": lambda wanted, value: _when(value) <= _when(wanted),
-    "DateGreaterThan": lambda wanted, value: _when(value) > _when(wanted),
-    "DateGreaterThanEquals": lambda wanted, value: _when(value) >= _when(wanted),
-    "IpAddress": lambda wanted, value: ip_address(value) in ip_network(wanted, strict=False),
+    "Bool": lambda operand, value: operand.lower() == value.lower(),
+    "NumericEquals": lambda operand, value: float(value) == float(operand),
+    "NumericLessThan": lambda operand, value: float(value) < float(operand),
+    "NumericLessThanEquals": lambda operand, value: float(value) <= float(operand),
+    "NumericGreaterThan": lambda operand, value: float(value) > float(operand),
+    "NumericGreaterThanEquals": lambda operand, value: float(value) >= float(operand),
+    "DateEquals": lambda operand, value: _when(value) == _when(operand),
+    "DateLessThan": lambda operand, value: _when(value) < _when(operand),
+    "DateLessThanEquals": lambda operand, value: _when(value) <= _when(operand),
+    "DateGreaterThan": lambda operand, value: _when(value) > _when(operand),
+    "DateGreaterThanEquals": lambda operand, value: _when(value) >= _when(operand),
+    "IpAddress": lambda operand, value: ip_address(value) in ip_network(operand, strict=False),
 }
 NEGATED: Mapping[str, str] = {
     "StringNotEquals": "StringEquals",
@@ -139,7 +139,7 @@ class PolicyStatement:
 
 def _texts(value: object) -> tuple[str, ...]:
     """Return the values of a policy element, which may be a single value or a list."""
-    return tuple(str(each) for each in value) if isinstance(value, list) else (str(value),)
+    return tuple(str(entry) for entry in value) if isinstance(value, list) else (str(value),)
 
 
 def _element(row: Mapping[str, object], name: str) -> Element:
@@ -151,8 +151,8 @@ def _element(row: Mapping[str, object], name: str) -> Element:
 def _conditions(value: object) -> Iterable[Condition]:
     """Yield the lines of a Condition element, which maps operators to condition keys and their wanted values."""
     for operator, lines in value.items() if isinstance(value, dict) else ():
-        for key, wanted in lines.items():
-            yield Condition(operator, key, _texts(wanted))
+        for key, operands in lines.items():
+            yield Condition(operator, key, _texts(operands))
 
 
 def _principals(value: object) -> tuple[str, ...]:
@@ -174,10 +174,10 @@ def _statement(row: Mapping[str, object]) -> PolicyStatement:
 @lru_cache(maxsize=256)
 def parse_statements(document: str) -> tuple[PolicyStatement, ...]:
     """Parse the statements of a JSON policy document. Only version 2012-10-17 has policy variables."""
-    found = json.loads(document)
-    if found.get("Version") != "2012-10-17" and "${" in document:
-        found = json.loads(document.replace("${", "${$}{"))
-    rows = found["Statement"]
+    policy = json.loads(document)
+    if policy.get("Version") != "2012-10-17" and "${" in document:
+        policy = json.loads(document.replace("${", "${$}{"))
+    rows = policy["Statement"]
     return tuple(_statement(row) for row in (rows if isinstance(rows, list) else [rows]))
 
 
@@ -188,10 +188,10 @@ def _fill_variables(text: str, context: Context) -> str | None:
     """
     missing: list[str] = []
 
-    def fill(found: re.Match[str]) -> str:
-        name, _, default = found[1].partition(",")
-        if found[0] in LITERAL:
-            return found[0]
+    def fill(match: re.Match[str]) -> str:
+        name, _, default = match[1].partition(",")
+        if match[0] in LITERAL:
+            return match[0]
         value = _look_up(context, name.strip())
         if isinstance(value, str):
             return re.sub(r"[*?]", r"${\g<0>}", value)
@@ -218,7 +218,7 @@ def _condition_holds(condition: Condition, context: Context) -> bool:
     name = operator.removesuffix("IfExists")
     value = _look_up(context, condition.key)
     if name == "Null":
-        return any((value is None) == (wanted.lower() == "true") for wanted in condition.wanted)
+        return any((value is None) == (operand.lower() == "true") for operand in condition.wanted)
     if NEGATED.get(name, name) not in TESTS or quantifier not in ("", "ForAllValues", "ForAnyValue"):
         raise IamError("NotImplemented", f"The lab does not support the condition operator {condition.operator}.")
     if value is not None:
@@ -231,14 +231,14 @@ def _condition_holds(condition: Condition, context: Context) -> bool:
 def _matches(condition: Condition, quantifier: str, name: str, *, value: str | Sequence[str], context: Context) -> bool:
     """Return whether a condition is met. `value` is the value or the values of its key in the request."""
     test = TESTS[NEGATED.get(name, name)]
-    filled = [text for wanted in condition.wanted if (text := _fill_variables(wanted, context)) is not None]
+    filled = [text for operand in condition.wanted if (text := _fill_variables(operand, context)) is not None]
     negated = name in NEGATED
     values = [value] if isinstance(value, str) else value
     try:
-        held = [any(test(text, each) for text in filled) != negated for each in values]
+        outcomes = [any(test(text, request_value) for text in filled) != negated for request_value in values]
     except ValueError:  # the operator compares numbers, times or addresses, and a value has another form
         return False
-    return all(held) if quantifier == "ForAllValues" else any(held)
+    return all(outcomes) if quantifier == "ForAllValues" else any(outcomes)
 
 
 def conditions_hold(statement: PolicyStatement, context: Context) -> bool:
@@ -260,11 +260,11 @@ def _applies(statement: PolicyStatement, action: str, resource: str, context: Co
 
 def condition_keys(documents: Iterable[str]) -> set[str]:
     """Return the condition keys that policies (JSON documents) name in conditions and in policy variables."""
-    found: set[str] = set()
+    keys: set[str] = set()
     for document in documents:
-        found |= {re.split(r"[,}]", each)[0].strip() for each in re.findall(r"\$\{([^*?$][^}]*\})", document)}
-        found |= {condition.key for statement in parse_statements(document) for condition in statement.conditions}
-    return found
+        keys |= {re.split(r"[,}]", variable)[0].strip() for variable in re.findall(r"\$\{([^*?$][^}]*\})", document)}
+        keys |= {condition.key for statement in parse_statements(document) for condition in statement.conditions}
+    return keys
 
 
 def decide(documents: Iterable[str], action: str, resource: str, context: Context) -> EvalDecision:

@@ -111,15 +111,15 @@ def _iam_resource(request: OperationRequest, account: LabAccount) -> str | None:
 def _arn(account: LabAccount, kind: str, name: str) -> str | None:
     """Return the ARN of an entity, or None if the entity does not exist. `kind` is user, group or role."""
     backend = account.backend
-    found: LabUser | Group | Role | None
+    entity: LabUser | Group | Role | None
     match kind:
         case "user":
-            found = backend.users.get(name)
+            entity = backend.users.get(name)
         case "group":
-            found = backend.groups.get(name)
+            entity = backend.groups.get(name)
         case _:
-            found = backend.roles.get(name)
-    return found.arn if found else None
+            entity = backend.roles.get(name)
+    return entity.arn if entity else None
 
 
 def resource_words(request: OperationRequest, resource: str) -> str:
@@ -148,7 +148,7 @@ def request_context(request: OperationRequest, account: LabAccount, caller: Prin
 
     The key aws:MultiFactorAuthPresent is missing if the request is signed with a user's own access keys.
     """
-    found: dict[str, str | list[str]] = {
+    context: dict[str, str | list[str]] = {
         "aws:CurrentTime": account.today().isoformat(),
         "aws:EpochTime": str(int(account.now())),
         "aws:PrincipalAccount": account.id,
@@ -160,11 +160,11 @@ def request_context(request: OperationRequest, account: LabAccount, caller: Prin
         "aws:userid": caller.id,
     }
     if caller.user is not None and caller.kind != "federated":
-        found["aws:username"] = caller.user.name
+        context["aws:username"] = caller.user.name
     if caller.source_identity:
-        found["aws:SourceIdentity"] = caller.source_identity
-    found |= principal_tags(caller.role or caller.user)
-    return {**found, **_mfa_keys(account, caller), **_organization_keys(account), **_request_keys(request)}
+        context["aws:SourceIdentity"] = caller.source_identity
+    context |= principal_tags(caller.role or caller.user)
+    return {**context, **_mfa_keys(account, caller), **_organization_keys(account), **_request_keys(request)}
 
 
 def _organization_keys(account: LabAccount) -> dict[str, str | list[str]]:
@@ -179,21 +179,21 @@ def _organization_keys(account: LabAccount) -> dict[str, str | list[str]]:
 
 def _request_keys(request: OperationRequest) -> dict[str, str | list[str]]:
     tags = request.tags()
-    found: dict[str, str | list[str]] = {f"aws:RequestTag/{key}": value for key, value in tags}
-    found |= {key: request.text(name) for name, key in STS_KEYS if request.text(name)}
+    context: dict[str, str | list[str]] = {f"aws:RequestTag/{key}": value for key, value in tags}
+    context |= {key: request.text(name) for name, key in STS_KEYS if request.text(name)}
     if task := request.params.get("TaskPolicyArn"):
-        found["sts:TaskPolicyArn"] = str(task["arn"]) if isinstance(task, dict) else ""
+        context["sts:TaskPolicyArn"] = str(task["arn"]) if isinstance(task, dict) else ""
     keys = [key for key, _ in tags] or request.texts("TagKeys")
-    return found | ({"aws:TagKeys": keys} if keys else {})
+    return context | ({"aws:TagKeys": keys} if keys else {})
 
 
 def _mfa_keys(account: LabAccount, caller: Principal) -> dict[str, str]:
-    found: dict[str, str] = {}
+    context: dict[str, str] = {}
     if caller.mfa is not None:
-        found["aws:MultiFactorAuthPresent"] = str(caller.mfa).lower()
+        context["aws:MultiFactorAuthPresent"] = str(caller.mfa).lower()
     if caller.mfa_at is not None:
-        found["aws:MultiFactorAuthAge"] = str(int(account.now() - caller.mfa_at))
-    return found
+        context["aws:MultiFactorAuthAge"] = str(int(account.now() - caller.mfa_at))
+    return context
 
 
 def policies_of(holder: LabUser | Role | None) -> list[str]:

@@ -76,7 +76,7 @@ class RootAccess(AuthorizedResponse, IamResponse):
         """Answer ListMFADevices. If an AssumeRoot session names no user, list root's devices."""
         if not self._about_root:
             return super().list_mfa_devices()
-        rows = [{"SerialNumber": each.serial, "EnableDate": each.enabled} for each in self.account.root_devices()]
+        rows = [{"SerialNumber": device.serial, "EnableDate": device.enabled} for device in self.account.root_devices()]
         return ActionResult({"MFADevices": rows, "IsTruncated": False})
 
     def list_access_keys(self) -> ActionResult:
@@ -116,11 +116,11 @@ class RootAccess(AuthorizedResponse, IamResponse):
         """Answer DeactivateMFADevice. If an AssumeRoot session names no user, remove the device from root."""
         if not self._about_root:
             return super().deactivate_mfa_device()
-        held = self.account.root_devices()
-        kept = [device for device in held if device.serial != self.operation.text("SerialNumber")]
-        if len(kept) == len(held):
+        devices = self.account.root_devices()
+        remaining_devices = [device for device in devices if device.serial != self.operation.text("SerialNumber")]
+        if len(remaining_devices) == len(devices):
             raise IamError("NoSuchEntity", "MFA Device invalid for user.")
-        self.account.root.devices = kept
+        self.account.root.devices = remaining_devices
         return EmptyResult()
 
     def delete_access_key(self) -> ActionResult:

@@ -75,16 +75,16 @@ class Lab:
         accounts: int | None = None,
         users_per_account: int = 0,
     ) -> None:
-        found = description or {}
-        self.account = LabAccount(region=str(found.get("region", region)), settings=settings or LabSettings())
+        lab_description = description or {}
+        self.account = LabAccount(region=str(lab_description.get("region", region)), settings=settings or LabSettings())
         self.faults = Faults()
         self.account.add_admin()
-        build_account(self.account, found)
+        build_account(self.account, lab_description)
         for user in users or (user_names(users_per_account) if accounts is not None else ()):
             self.account.add_user(user)
         self.organization = LabOrganization(self.account)
-        if "organization" in found:
-            self.organization = build_organization(self.account, found["organization"])
+        if "organization" in lab_description:
+            self.organization = build_organization(self.account, lab_description["organization"])
         elif accounts is not None:
             self.organization = new_organization(self.account)
             add_members(self.organization, accounts, users=user_names(users_per_account))
@@ -149,8 +149,8 @@ class Lab:
 
         Return the management account for a hardware token, which has no ARN, and for an unknown account.
         """
-        found = self.organization.find(serial.split(":")[4]) if serial.startswith("arn:") else None
-        return found or self.account
+        account = self.organization.find(serial.split(":")[4]) if serial.startswith("arn:") else None
+        return account or self.account
 
     def seed(self, serial: str) -> bytes:
         """Return the octets of a device's secret, so that tests can check the user's copy."""

@@ -47,8 +47,8 @@ def save_description(described: Row, file: Path) -> None:
 def describe_account(account: LabAccount) -> Row:
     """Describe a whole account, in the form that description.py can parse."""
     backend = account.backend
-    held = {serial for user in backend.all_users() for serial in user.mfa_devices}
-    found = {
+    assigned_serials = {serial for user in backend.all_users() for serial in user.mfa_devices}
+    row = {
         "schema": "mfa-kit.lab",
         "version": description.VERSION,
         "region": account.region,
@@ -58,27 +58,31 @@ def describe_account(account: LabAccount) -> Row:
         "policies": _policies(account),
         "certificates": [
             {
-                "name": one.cert_name,
-                "path": one.path,
-                "uploaded": date_text(one.uploaded),
-                "expires": date_text(one.expires),
+                "name": certificate.cert_name,
+                "path": certificate.path,
+                "uploaded": date_text(certificate.uploaded),
+                "expires": date_text(certificate.expires),
             }
-            for one in backend.certificates.values()
-            if isinstance(one, LabCertificate)
+            for certificate in backend.certificates.values()
+            if isinstance(certificate, LabCertificate)
         ],
         "groups": [without_empty(_entity(group)) for group in backend.groups.values()],
         "roles": [_role(role) for role in backend.roles.values()],
         "users": [_user(account, user) for user in backend.all_users()],
-        "devices": [_device(account, serial, None) for serial in backend.virtual_mfa_devices if serial not in held],
+        "devices": [
+            _device(account, serial, None) for serial in backend.virtual_mfa_devices if serial not in assigned_serials
+        ],
         "tokens": [
-            {"serial": serial, **_codes(token.codes)} for serial, token in backend.tokens.items() if serial not in held
+            {"serial": serial, **_codes(token.codes)}
+            for serial, token in backend.tokens.items()
+            if serial not in assigned_serials
         ],
         "bindings": {
-            serial: [[one.at, one.user, one.secret, one.skew] for one in rows]
+            serial: [[binding.at, binding.user, binding.secret, binding.skew] for binding in rows]
             for serial, rows in account.sts_codes.bindings.items()
         },
     }
-    return without_empty(found)
+    return without_empty(row)
 
 
 def without_empty(row: Mapping[str, object]) -> Row:
@@ -86,16 +90,17 @@ def without_empty(row: Mapping[str, object]) -> Row:
     return {name: value for name, value in row.items() if value not in (None, {}, [])}
 
 
-def date_text(at: datetime | None) -> str | None:
+def date_text(time: datetime | None) -> str | None:
     """Return a date as ISO 8601 in UTC, or None for None."""
-    return at.astimezone(UTC).isoformat() if at else None
+    return time.astimezone(UTC).isoformat() if time else None
 
 
 def _root(root: description.DescribedRoot) -> Row:
     devices: Row = {"mfa": root.mfa, "virtual": root.virtual}
     if root.devices is not None:
         rows = [
-            {"kind": one.kind, "serial": one.serial or None, "enabled": date_text(one.enabled)} for one in root.devices
+            {"kind": device.kind, "serial": device.serial or None, "enabled": date_text(device.enabled)}
+            for device in root.devices
         ]
         devices = {"devices": [without_empty(row) for row in rows]}
     return devices | without_empty(
@@ -113,8 +118,8 @@ def _password_policy(account: LabAccount) -> Row | None:
     policy = account.backend.account_password_policy
     if policy is None:
         return None
-    held = vars(policy) | {"allow_change_password": policy.allow_users_to_change_password}
-    return {name: held[name] for name in description.PASSWORD_POLICY}
+    settings = vars(policy) | {"allow_change_password": policy.allow_users_to_change_password}
+    return {name: settings[name] for name in description.PASSWORD_POLICY}
 
 
 def _policies(account: LabAccount) -> list[Row]:
@@ -129,18 +134,18 @@ def _policies(account: LabAccount) -> list[Row]:
     ]
 
 
-def _entity(one: LabUser | Group | Role) -> Row:
-    documents = {name: json.loads(text) for name, text in one.policies.items()}
-    return {"name": one.name, "path": one.path, "policies": documents, "attached": list(one.managed_policies)}
+def _entity(entity: LabUser | Group | Role) -> Row:
+    documents = {name: json.loads(text) for name, text in entity.policies.items()}
+    return {"name": entity.name, "path": entity.path, "policies": documents, "attached": list(entity.managed_policies)}
 
 
 def _role(role: Role) -> Row:
-    found = _entity(role) | {
+    row = _entity(role) | {
         "boundary": role.permissions_boundary_arn,
         "trust": json.loads(role.assume_role_policy_document),
     }
     longest = int(role.max_session_duration or ROLE_SECONDS)
-    return without_empty(found | ({"max_session_duration": longest} if longest != ROLE_SECONDS else {}))
+    return without_empty(row | ({"max_session_duration": longest} if longest != ROLE_SECONDS else {}))
 
 
 def _user(account: LabAccount, user: LabUser) -> Row:
@@ -197,10 +202,10 @@ def _device(account: LabAccount, serial: str, entry: MFADevice | None) -> Row:
 
 def describe_lab(organization: LabOrganization) -> Row:
     """Return the description of a lab. If the lab has an organization, it is in the table `organization`."""
-    found = describe_account(organization.management)
+    row = describe_account(organization.management)
     if organization.records:
-        found["organization"] = _organization(organization)
-    return found
+        row["organization"] = _organization(organization)
+    return row
 
 
 def _organization(organization: LabOrganization) -> Row:
@@ -239,8 +244,8 @@ def _account(account: LabAccount) -> Row:
     The row has the field `roles` even if the account has no roles. Without this field, the account would get the
     default roles when the description is read again.
     """
-    found = {name: value for name, value in describe_account(account).items() if name not in OF_THE_FILE}
-    return {"id": account.id, "roles": [], **found}
+    row = {name: value for name, value in describe_account(account).items() if name not in OF_THE_FILE}
+    return {"id": account.id, "roles": [], **row}
 
 
 def _member(record: AccountRecord) -> Row:

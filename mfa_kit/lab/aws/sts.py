@@ -105,8 +105,8 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
             source_identity=source,
         )
         who = {"AssumedRoleId": caller.id, "Arn": caller.arn}
-        made = {"Credentials": self._issue(caller, ROLE_SECONDS, target), "AssumedRoleUser": who}
-        return ActionResult({**made, "PackedPolicySize": 6, **({"SourceIdentity": source} if source else {})})
+        response = {"Credentials": self._issue(caller, ROLE_SECONDS, target), "AssumedRoleUser": who}
+        return ActionResult({**response, "PackedPolicySize": 6, **({"SourceIdentity": source} if source else {})})
 
     def _role(self, target: LabAccount | None, arn: str) -> Role | None:
         """Return the role with this ARN, or None if the account `target` is closed or has no such role."""
@@ -134,13 +134,13 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
 
         The limit is the role's MaxSessionDuration, or one hour if the caller is a session of a role.
         """
-        wanted = self.operation.number("DurationSeconds", ROLE_SECONDS)
-        if self.caller.kind == "role" and wanted > CHAINED_SECONDS:
+        duration = self.operation.number("DurationSeconds", ROLE_SECONDS)
+        if self.caller.kind == "role" and duration > CHAINED_SECONDS:
             raise IamError(
                 "ValidationError",
                 "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.",
             )
-        if wanted > int(role.max_session_duration or ROLE_SECONDS):
+        if duration > int(role.max_session_duration or ROLE_SECONDS):
             raise IamError(
                 "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
             )
@@ -164,8 +164,8 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
 
         Raise IamError with the code ValidationError if the request has none of the five policies in TASKS.
         """
-        given = self.operation.params.get("TaskPolicyArn")
-        arn = str(given.get("arn")) if isinstance(given, dict) else ""
+        descriptor = self.operation.params.get("TaskPolicyArn")
+        arn = str(descriptor.get("arn")) if isinstance(descriptor, dict) else ""
         start, _, task = arn.rpartition("/")
         if task not in TASKS or start != f"arn:{self.account.partition}:iam::aws:policy/root-task":
             raise IamError("ValidationError", f"Invalid task policy: {arn}")
@@ -218,7 +218,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         if mfa:
             context |= {"aws:MultiFactorAuthPresent": "true", "aws:MultiFactorAuthAge": "0"}
         statements = parse_statements(role.assume_role_policy_document)
-        trusting = [each for each in statements if self._admits(each, action, context)]
+        trusting = [statement for statement in statements if self._admits(statement, action, context)]
         if not trusting or any(statement.denies for statement in trusting):
             return False
         named = role.account_id == self.account.id and self._is_named(trusting)

@@ -97,12 +97,12 @@ class OperationRequest:
     def texts(self, name: str) -> list[str]:
         """Return a list of strings, or an empty list if the request does not have the parameter."""
         value = self.params.get(name)
-        return [str(each) for each in value] if isinstance(value, list) else []
+        return [str(text) for text in value] if isinstance(value, list) else []
 
     def rows(self, name: str) -> list[Mapping[str, object]]:
         """Return a list of structures, or an empty list if the request does not have the parameter."""
         value = self.params.get(name)
-        return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+        return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
 
     def tags(self) -> list[tuple[str, str]]:
         """Return the request's tags as pairs of key and value, in the order of the request."""
@@ -152,8 +152,8 @@ def parse_authorization(header: str) -> Signature:
         key, day, region, service, _ = parts["Credential"].split("/")
         return Signature(key, day, region, service, parts["SignedHeaders"].split(";"), parts["Signature"])
     except (KeyError, ValueError):
-        said = "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature'."
-        raise IamError("IncompleteSignature", said) from None
+        message = "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature'."
+        raise IamError("IncompleteSignature", message) from None
 
 
 def signature_matches(
@@ -188,23 +188,26 @@ def compile_pattern(java: str) -> re.Pattern[str]:
     if r"\p{" not in java:
         return re.compile(java, re.ASCII)
     inner, times = java[1 : java.index("]")], java[java.index("]") + 1 :]
-    rest = re.sub(r"\\p\{\w\}", "", inner)
-    return re.compile(rf"(?:[^\W_]|[\s{rest}]){times}")
+    characters = re.sub(r"\\p\{\w\}", "", inner)
+    return re.compile(rf"(?:[^\W_]|[\s{characters}]){times}")
 
 
 def _broken_constraint(shape: Shape, value: str | int) -> str | None:
     """Return the first constraint of the service model that a value breaks, in AWS's words, or None."""
     meta = shape.metadata
-    low, high, wanted = meta.get("min"), meta.get("max"), meta.get("pattern")
+    low, high, pattern = meta.get("min"), meta.get("max"), meta.get("pattern")
     enum: Sequence[str] = shape.enum if isinstance(shape, StringShape) else ()
-    size, what = (len(value), "length") if isinstance(value, str) else (value, "value")
+    size, quantity = (len(value), "length") if isinstance(value, str) else (value, "value")
     checks = (
         (bool(enum) and value not in enum, f"satisfy enum value set: [{', '.join(enum)}]"),
-        (low is not None and size < low, f"have {what} greater than or equal to {low}"),
-        (high is not None and size > high, f"have {what} less than or equal to {high}"),
-        (wanted and not compile_pattern(wanted).fullmatch(str(value)), f"satisfy regular expression pattern: {wanted}"),
+        (low is not None and size < low, f"have {quantity} greater than or equal to {low}"),
+        (high is not None and size > high, f"have {quantity} less than or equal to {high}"),
+        (
+            pattern and not compile_pattern(pattern).fullmatch(str(value)),
+            f"satisfy regular expression pattern: {pattern}",
+        ),
     )
-    return next((f"Member must {said}" for broken, said in checks if broken), None)
+    return next((f"Member must {requirement}" for broken, requirement in checks if broken), None)
 
 
 class Violation(NamedTuple):
@@ -223,8 +226,8 @@ def _violations(shape: Shape, value: object, name: str) -> Iterator[Violation]:
         high = shape.metadata.get("max")
         if high is not None and len(value) > high:
             yield Violation(name, value, f"Member must have length less than or equal to {high}")
-        for number, each in enumerate(value, 1):
-            yield from _violations(shape.member, each, f"{name}.{number}.member")
+        for number, member in enumerate(value, 1):
+            yield from _violations(shape.member, member, f"{name}.{number}.member")
     elif isinstance(value, str | int) and (constraint := _broken_constraint(shape, value)):
         yield Violation(name, value, constraint)
 
@@ -248,14 +251,14 @@ def check_constraints(shape: Shape | None, params: Mapping[str, object]) -> None
     The constraints are lengths, ranges, patterns, enums and required members. botocore checks only required members and
     minimum lengths and values before it sends a request, so a service has to check the rest.
     """
-    found = [] if shape is None else list(_violations(shape, params, ""))
-    if found:
-        said = "; ".join(
+    violations = [] if shape is None else list(_violations(shape, params, ""))
+    if violations:
+        details = "; ".join(
             f"Value {'null' if value is None else repr(value)} at '{name}' failed to satisfy constraint: {broken}"
-            for name, value, broken in found
+            for name, value, broken in violations
         )
-        plural = "s" if len(found) > 1 else ""
-        raise IamError("ValidationError", f"{len(found)} validation error{plural} detected: {said}")
+        plural = "s" if len(violations) > 1 else ""
+        raise IamError("ValidationError", f"{len(violations)} validation error{plural} detected: {details}")
 
 
 def cut_page(rows: Sequence[T], request: OperationRequest, *, key: Callable[[T], str]) -> tuple[list[T], str | None]:
@@ -267,9 +270,9 @@ def cut_page(rows: Sequence[T], request: OperationRequest, *, key: Callable[[T],
     ordered = sorted(rows, key=key)
     marker = request.text("Marker")
     after = decode_marker(marker) if marker else None
-    rest = ordered if after is None else [row for row in ordered if key(row) > after]
-    shown = rest[: request.number("MaxItems", 100)]
-    more = len(rest) > len(shown)
+    remaining_rows = ordered if after is None else [row for row in ordered if key(row) > after]
+    shown = remaining_rows[: request.number("MaxItems", 100)]
+    more = len(remaining_rows) > len(shown)
     return shown, base64.urlsafe_b64encode(b"lab:" + key(shown[-1]).encode()).decode() if more else None
 
 

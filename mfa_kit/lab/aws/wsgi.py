@@ -181,10 +181,10 @@ class LabApplication:
 
     def _moto(self, environ: WSGIEnvironment) -> HttpResponse:
         """Let moto's dispatcher answer. Turn an exception in moto into InternalFailure, and print its traceback."""
-        kept: list[tuple[str, list[tuple[str, str]]]] = []
+        responses: list[tuple[str, list[tuple[str, str]]]] = []
 
         def keep(status: str, headers: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
-            kept[:] = [(status, headers)]
+            responses[:] = [(status, headers)]
             return lambda _: None
 
         try:
@@ -192,9 +192,11 @@ class LabApplication:
         except Exception:  # noqa: BLE001 - a failure within moto is a 500 to the client, as it is in IAM
             traceback.print_exc()
             return _error("iam", "InternalFailure", faults.FAILED)
-        [(status, headers)] = kept
+        [(status, headers)] = responses
         if s3.speaks_s3(environ):
-            return HttpResponse(status, [each for each in headers if not each[0].lower().startswith(NOT_SENT)], body)
+            return HttpResponse(
+                status, [header for header in headers if not header[0].lower().startswith(NOT_SENT)], body
+            )
         return HttpResponse(status, [(name, value) for name, value in headers if name.lower() in SENT], body)
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:

@@ -74,15 +74,15 @@ class Apdu:
     @classmethod
     def parse(cls, octets: bytes) -> "Apdu":
         """Parse a command APDU. Raise IndexError if it is shorter than a header, which has four octets."""
-        rest = octets[4:]
-        if len(rest) > EXTENDED and rest[0] == 0:
-            data = rest[3 : 3 + int.from_bytes(rest[1:3])]
-            expects = len(rest) > EXTENDED + len(data)
-        elif len(rest) > 1 and rest[0]:
-            data = rest[1 : 1 + rest[0]]
-            expects = len(rest) > 1 + len(data)
+        body = octets[4:]
+        if len(body) > EXTENDED and body[0] == 0:
+            data = body[3 : 3 + int.from_bytes(body[1:3])]
+            expects = len(body) > EXTENDED + len(data)
+        elif len(body) > 1 and body[0]:
+            data = body[1 : 1 + body[0]]
+            expects = len(body) > 1 + len(data)
         else:
-            data, expects = b"", bool(rest)
+            data, expects = b"", bool(body)
         return cls(octets[0], octets[1], octets[2], octets[3], data, expects)
 
     @property

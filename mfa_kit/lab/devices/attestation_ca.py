@@ -181,7 +181,7 @@ class AttestationCa:
             not_valid_before=self._now - timedelta(days=DAYS),
             not_valid_after=self._now + timedelta(days=lifetime),
         )
-        given = {type(extension) for extension, _ in extensions}
+        extension_types = {type(extension) for extension, _ in extensions}
         usual: list[Extension] = [(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), False)]
         if ca is not None:
             usual.append((x509.BasicConstraints(ca=ca, path_length=None), True))
@@ -189,7 +189,7 @@ class AttestationCa:
             usual.append((ISSUES, True))
         if site:
             usual.append((x509.SubjectAlternativeName([x509.DNSName(site)]), False))
-        for extension, critical in (*(each for each in usual if type(each[0]) not in given), *extensions):
+        for extension, critical in (*(pair for pair in usual if type(pair[0]) not in extension_types), *extensions):
             builder = builder.add_extension(extension, critical)
         return builder.sign(issuer.key, SHA256).public_bytes(DER)
 
@@ -212,7 +212,7 @@ class AttestationCa:
         naming: dict[str, object] = (
             {"aaguid": aaguid} if aaguid else {"attestationCertificateKeyIdentifiers": list(identifiers)}
         )
-        given = [self.root.der] if roots is None else roots
+        certificates = [self.root.der] if roots is None else roots
         return {
             **naming,
             "metadataStatement": {
@@ -222,7 +222,7 @@ class AttestationCa:
                 "protocolFamily": "fido2" if aaguid else "u2f",
                 "schema": 3,
                 "attestationTypes": ["basic_full"],
-                "attestationRootCertificates": [base64.b64encode(root).decode() for root in given],
+                "attestationRootCertificates": [base64.b64encode(root).decode() for root in certificates],
             },
             "statusReports": [{"status": status, "effectiveDate": "2024-01-01"} for status in statuses],
             "timeOfLastStatusChange": "2024-01-01",
@@ -251,7 +251,11 @@ class AttestationCa:
         sent = [signer, issuer.der] if issuer else [signer]
         payload = {"legalHeader": "", "no": number, "nextUpdate": next_update.isoformat(), "entries": list(entries)}
         algorithm = "RS256" if rsa_key else "ES256"
-        header = {"alg": algorithm, "typ": "JWT", "x5c": [base64.b64encode(each).decode() for each in sent]}
+        header = {
+            "alg": algorithm,
+            "typ": "JWT",
+            "x5c": [base64.b64encode(certificate).decode() for certificate in sent],
+        }
         message = b".".join(_websafe(json.dumps(part).encode()) for part in (header, payload))
         if isinstance(key, rsa.RSAPrivateKey):
             return message + b"." + _websafe(key.sign(message, padding.PKCS1v15(), SHA256))

@@ -195,8 +195,8 @@ class _SharedSecret:
 
     def decrypt(self, encrypted: bytes) -> bytes:
         """Decrypt the output of `encrypt`. Raise CtapRefusal INVALID_PARAMETER for an impossible length."""
-        one = self._protocol == 1
-        iv, body = (bytes(BLOCK), encrypted) if one else (encrypted[:BLOCK], encrypted[BLOCK:])
+        is_protocol_one = self._protocol == 1
+        iv, body = (bytes(BLOCK), encrypted) if is_protocol_one else (encrypted[:BLOCK], encrypted[BLOCK:])
         if len(iv) != BLOCK or not body or len(body) % BLOCK:
             raise CtapRefusal(CtapStatus.INVALID_PARAMETER)
         cipher = Cipher(algorithms.AES(self._aes_key), modes.CBC(iv)).decryptor()

@@ -71,8 +71,8 @@ class Parameters:
 
         For broken CBOR, raise ValueError, IndexError, KeyError, TypeError or struct.error.
         """
-        found = cbor.decode(octets) if octets else {}
-        return cls(found if isinstance(found, Mapping) else {})
+        members = cbor.decode(octets) if octets else {}
+        return cls(members if isinstance(members, Mapping) else {})
 
     def need(self, member: int | str, kind: type[T]) -> T:
         """Return the value of a member.
@@ -100,7 +100,7 @@ class Parameters:
 
         Return [] if the member is missing.
         """
-        return [Parameters(each).need("id", bytes) for each in self.get(member, list) or []]
+        return [Parameters(descriptor).need("id", bytes) for descriptor in self.get(member, list) or []]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class MakeCredentialRequest:
         return cls(
             client_data_hash=request.need(1, bytes),
             rp_id=Parameters(request.need(2, dict)).need("id", str),
-            algorithms=[Parameters(each).need("alg", int) for each in request.need(4, list)],
+            algorithms=[Parameters(parameter).need("alg", int) for parameter in request.need(4, list)],
             excluded=request.credential_ids(5),
             resident=bool(options.get("rk", int)),
             verification=UserVerification.parse(request, mac=8, protocol=9, options=options),

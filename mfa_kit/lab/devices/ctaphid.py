@@ -118,11 +118,11 @@ class CtapHid:
 
     def _reply(self, command: int, data: bytes) -> None:
         head = self._channel.to_bytes(4) + bytes([0x80 | command]) + len(data).to_bytes(2)
-        first, rest = data[: PACKET - 7], data[PACKET - 7 :]
+        first, continuation = data[: PACKET - 7], data[PACKET - 7 :]
         self._wire.send((head + first).ljust(PACKET, b"\0"))
-        for sequence, at in enumerate(range(0, len(rest), PACKET - 5)):
+        for sequence, offset in enumerate(range(0, len(continuation), PACKET - 5)):
             head = self._channel.to_bytes(4) + bytes([sequence & 0x7F])
-            self._wire.send((head + rest[at : at + PACKET - 5]).ljust(PACKET, b"\0"))
+            self._wire.send((head + continuation[offset : offset + PACKET - 5]).ljust(PACKET, b"\0"))
 
     def wait(self) -> None:
         """Send keepalives until the key is touched. Raise CtapRefusal after CANCEL, or after `patience` seconds."""

@@ -119,19 +119,19 @@ class Quirks:
 
 def tlvs(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the tags and values in a command's data. The property in PUT has no length octet (YKOATH)."""
-    at = 0
-    while at < len(data):
-        tag = data[at]
+    position = 0
+    while position < len(data):
+        tag = data[position]
         if tag == PROPERTY:
-            yield tag, data[at + 1 : at + 2]
-            at += 2
+            yield tag, data[position + 1 : position + 2]
+            position += 2
             continue
-        size = data[at + 1]
-        at += 2
+        size = data[position + 1]
+        position += 2
         if size & LONG:
-            size, at = int.from_bytes(data[at : at + (size & 0x7F)]), at + (size & 0x7F)
-        yield tag, data[at : at + size]
-        at += size
+            size, position = int.from_bytes(data[position : position + (size & 0x7F)]), position + (size & 0x7F)
+        yield tag, data[position : position + size]
+        position += size
 
 
 class YkoathCard:
@@ -346,15 +346,15 @@ class YkoathCard:
         """Answer LIST. Version 1 of LIST, which Nitrokeys support, adds an octet of properties after each name."""
         with_touch = apdu.data == b"\x01" and not self.quirks.lists_plainly
         return b"".join(
-            tlv(NAME_LIST, bytes([held.kind]) + name + (bytes([held.touch]) if with_touch else b""))
-            for name, held in self.credentials.items()
+            tlv(NAME_LIST, bytes([credential.kind]) + name + (bytes([credential.touch]) if with_touch else b""))
+            for name, credential in self.credentials.items()
         )
 
     def _delete(self, apdu: Apdu) -> bytes:
         name = self._known(_fields(apdu)[NAME])
-        held = self.credentials.pop(name)
+        credential = self.credentials.pop(name)
         if self.quirks.keeps:
-            self.credentials[name] = held
+            self.credentials[name] = credential
         return b""
 
     def _rename(self, apdu: Apdu) -> bytes:
@@ -377,8 +377,8 @@ class YkoathCard:
         mac = hmac.digest(key, challenge, HASHES[credential.kind & 0x0F])
         if not truncate:
             return tlv(RESPONSE, bytes([credential.digits]) + mac)
-        at = mac[-1] & 15
-        number = int.from_bytes(mac[at : at + 4]) & 0x7FFFFFFF
+        offset = mac[-1] & 15
+        number = int.from_bytes(mac[offset : offset + 4]) & 0x7FFFFFFF
         return tlv(TRUNCATED, bytes([credential.digits]) + number.to_bytes(4))
 
     def _calculate(self, apdu: Apdu) -> bytes:
@@ -411,12 +411,12 @@ class YkoathCard:
         response = b""
         for name, credential in self.credentials.items():
             if credential.hotp:
-                found = tlv(HOTP, bytes([credential.digits]))
+                entry = tlv(HOTP, bytes([credential.digits]))
             elif credential.touch:
-                found = tlv(TOUCH, bytes([credential.digits]))
+                entry = tlv(TOUCH, bytes([credential.digits]))
             else:
-                found = self._code(name, challenge, truncate=truncate)
-            response += tlv(NAME, name) + found
+                entry = self._code(name, challenge, truncate=truncate)
+            response += tlv(NAME, name) + entry
         return response
 
     _COMMANDS: ClassVar[Mapping[int, "Callable[[YkoathCard, Apdu], bytes]"]] = {

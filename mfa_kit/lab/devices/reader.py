@@ -143,9 +143,9 @@ class Readers:
         until = time.monotonic() + START
         while not self._listens():
             if self.process.poll() is not None or time.monotonic() > until:
-                said = (self.folder / "log").read_text("utf-8", "replace").strip().splitlines()
+                lines = (self.folder / "log").read_text("utf-8", "replace").strip().splitlines()
                 raise DeviceFault(
-                    f"the private pcscd did not start: {said[0] if said else 'it printed nothing'}",
+                    f"the private pcscd did not start: {lines[0] if lines else 'it printed nothing'}",
                     "run the command as root; a container also needs the capability SYS_ADMIN",
                 )
             time.sleep(0.01)
@@ -187,20 +187,20 @@ class Readers:
     def _connect(self, card: SimulatedCard, reader: int) -> OccupiedReader:
         card.gone.clear()
         seat = OccupiedReader(card)
-        there = threading.Event()
+        connection_attempted = threading.Event()
 
         def run() -> None:
             with suppress(OSError, Pulled):
                 try:
                     seat.wire = connect_within(self.process.pid, PORT + 2 * reader)
                 finally:
-                    there.set()
+                    connection_attempted.set()
                 with seat.wire:
                     _serve(seat, seat.wire)
 
         seat.thread = threading.Thread(target=run, daemon=True, name=f"card in reader {reader}")
         seat.thread.start()
-        there.wait()
+        connection_attempted.wait()
         self._seats[reader] = seat
         return seat
 

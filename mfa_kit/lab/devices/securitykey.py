@@ -147,7 +147,7 @@ class SimulatedKey:
         self.resident: list[tuple[str, bytes]] = []
         self.registered = 0
         self._issued = issued
-        self._x5c = [issued.der, *(each.der for each in chain)]
+        self._x5c = [issued.der, *(certificate.der for certificate in chain)]
         self._secret = CredentialSecret()
         self.counter = 0
 
@@ -223,7 +223,7 @@ class SimulatedKey:
             raise CtapRefusal(CtapStatus.PUAT_REQUIRED)
         rp_hash = hashlib.sha256(request.rp_id.encode()).digest()
         touch.wait()
-        if any(self._secret.accepts(each, rp_hash) for each in request.excluded):
+        if any(self._secret.accepts(credential_id, rp_hash) for credential_id in request.excluded):
             raise CtapRefusal(CtapStatus.CREDENTIAL_EXCLUDED)
         if resident and len(self.resident) >= self.model.residents:
             raise CtapRefusal(CtapStatus.KEY_STORE_FULL)
@@ -268,7 +268,7 @@ class SimulatedKey:
         verified = self._verify_user(request.verification, request.client_data_hash, touch)
         if self.behavior.always_uv and request.presence and not verified:
             raise CtapRefusal(CtapStatus.PUAT_REQUIRED)
-        known = [each for each in request.allowed if self._secret.accepts(each, rp_hash)]
+        known = [credential_id for credential_id in request.allowed if self._secret.accepts(credential_id, rp_hash)]
         if request.presence:
             touch.wait()
         if not known:

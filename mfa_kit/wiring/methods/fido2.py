@@ -121,15 +121,15 @@ class SecurityKeySlot:
 
     def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
         """Return the inserted keys, and an error for each key that cannot be opened."""
-        found, wrong = self._keys.look()
+        keys, wrong = self._keys.look()
         return [
             InsertedKey(
-                identity=each.where,
-                serial=each.serial,
-                description=" ".join(filter(None, [each.product or "security key", each.serial])),
-                where=each.where,
+                identity=key.where,
+                serial=key.serial,
+                description=" ".join(filter(None, [key.product or "security key", key.serial])),
+                where=key.where,
             )
-            for each in found
+            for key in keys
         ], wrong
 
 

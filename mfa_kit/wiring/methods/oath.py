@@ -34,7 +34,7 @@ class OathSlot:
 
     def look(self) -> tuple[list[InsertedKey], Sequence[DeviceFault]]:
         """Return the inserted keys, and an error for each card that is not a usable key."""
-        found, faults = self._keys.look()
+        keys, faults = self._keys.look()
         return [
             InsertedKey(
                 identity=key.identity,
@@ -43,7 +43,7 @@ class OathSlot:
                 where=key.where,
                 labels=key.labels,
             )
-            for key in found
+            for key in keys
         ], faults
 
 

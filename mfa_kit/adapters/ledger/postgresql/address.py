@@ -14,7 +14,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.loopback import is_loopback
 
 # The parameters that libpq marks as secret (PostgreSQL 17, "Connection Control Functions", `dispchar`).
-PASSWORDS = frozenset(each.keyword.decode() for each in pq.Conninfo.get_defaults() if each.dispchar == b"*")
+PASSWORDS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*")
 KEEP = "put the password into ~/.pgpass (mode 600) or a service file, or use a client certificate"
 VERIFIED = "verify-full"
 # Excludes two ways to authenticate (libpq, `require_auth`). On loopback or a Unix socket, any program of this computer
@@ -77,8 +77,8 @@ class Address:
         tls = {} if is_local(self.parameters) else {"sslmode": VERIFIED, "gssencmode": "disable"}
         auth = {"require_auth": NOT_IN_CLEAR} if self._needs_auth_rule else {}
         name = f"mfa-kit@{quote(computer, safe='.-_')[:LONGEST_NAME]}/{os.getpid()}"
-        given = {**auth, **self.parameters, **tls, **CLIENT, "options": options, "application_name": name}
-        return make_conninfo("", **given)
+        parameters = {**auth, **self.parameters, **tls, **CLIENT, "options": options, "application_name": name}
+        return make_conninfo("", **parameters)
 
     @property
     def _needs_auth_rule(self) -> bool:
@@ -129,25 +129,25 @@ def parse_address(text: str) -> Address:
         "write postgresql://HOST/DATABASE or service=NAME",
     )
     try:
-        found = {name: str(value) for name, value in conninfo_to_dict(text).items()}
+        parameters = {name: str(value) for name, value in conninfo_to_dict(text).items()}
     except psycopg.Error:
         raise malformed from None
     # In `postgresql://user:pass/word@host/db`, libpq reads parts of the password as the port and the database. Later
     # messages would quote these parts.
-    if _holds_password_parts(found):
+    if _holds_password_parts(parameters):
         raise malformed
-    if any(found.get(name) for name in PASSWORDS):
+    if any(parameters.get(name) for name in PASSWORDS):
         raise UsageFault("the ledger's address contains a password, which other programs could read", KEEP)
     if os.environ.get("PGPASSWORD"):
         raise UsageFault("PGPASSWORD is set, and other programs could read it", f"unset it, and {KEEP}")
-    check_one_server(found)
-    mode = found.get("sslmode", VERIFIED)
-    if mode != VERIFIED and not is_local(found):
+    check_one_server(parameters)
+    mode = parameters.get("sslmode", VERIFIED)
+    if mode != VERIFIED and not is_local(parameters):
         raise UsageFault(
             f"with sslmode={mode}, the identity of the server is not verified",
             "use sslmode=verify-full, or leave it out",
         )
-    return Address(found)
+    return Address(parameters)
 
 
 def _holds_password_parts(parameters: Mapping[str, str]) -> bool:

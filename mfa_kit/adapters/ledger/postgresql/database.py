@@ -99,11 +99,13 @@ class PostgresqlDatabase:
             hint = "restore the database from a backup; devices in IAM are not affected; see docs/shared-state.md"
             raise IntegrityFault(f"the ledger {self._address.label} is damaged: {error}", hint) from None
         except errors.InsufficientPrivilege as error:
-            what = f"your role lacks a privilege in the ledger {self._address.label}: {describe(error)}"
-            raise IntegrityFault(what, "ask the owner to grant the privileges: mfa-kit ledger grants --help") from None
+            message = f"your role lacks a privilege in the ledger {self._address.label}: {describe(error)}"
+            raise IntegrityFault(
+                message, "ask the owner to grant the privileges: mfa-kit ledger grants --help"
+            ) from None
         except psycopg.Error as error:
-            what = f"the ledger {self._address.label} cannot be used: {describe(error)}"
-            raise IntegrityFault(what, "report this" if error.sqlstate == NO_RUN else advice) from None
+            message = f"the ledger {self._address.label} cannot be used: {describe(error)}"
+            raise IntegrityFault(message, "report this" if error.sqlstate == NO_RUN else advice) from None
 
     @contextmanager
     def _using(self, session: Session) -> Iterator[None]:
@@ -137,8 +139,8 @@ class PostgresqlDatabase:
         """
         thread = threading.current_thread()
         with self._guard:
-            if found := self._sessions.get(thread):
-                return found
+            if own_session := self._sessions.get(thread):
+                return own_session
         with self._connecting:
             with self.faults(REACH):
                 session = self._unused() or self._open()
@@ -153,7 +155,7 @@ class PostgresqlDatabase:
         None if a new session has to be opened.
         """
         with self._guard:
-            ended = next((each for each in self._sessions if not each.is_alive()), None)
+            ended = next((thread for thread in self._sessions if not thread.is_alive()), None)
             if ended is not None:
                 return self._sessions.pop(ended)
             sessions = {*self._sessions.values()}
@@ -353,10 +355,14 @@ class PostgresqlDatabase:
         Without the release, the server would free the locks only a moment after the sessions have been closed.
         """
         with self.faults():
-            for session in {id(each): each for each in self._sessions.values()}.values():
+            for session in {id(open_session): open_session for open_session in self._sessions.values()}.values():
                 with suppress(psycopg.Error):
                     session.run(
-                        [("select give_back($1)", (run,)) for run, held in self._held.items() if session in held]
+                        [
+                            ("select give_back($1)", (run,))
+                            for run, sessions in self._held.items()
+                            if session in sessions
+                        ]
                     )
                 session.close()
 

@@ -91,7 +91,7 @@ def _begin(owner: str | None) -> Iterator[str]:
     yield "begin;"
     if owner is not None:
         yield f"set local mfa_kit.owner = {_text(owner)};"
-        yield NEW_OWNER.format(uses=", ".join(f"'{each}'" for each in OWNER_USES))
+        yield NEW_OWNER.format(uses=", ".join(f"'{function}'" for function in OWNER_USES))
 
 
 def _groups() -> Iterator[str]:

@@ -82,13 +82,15 @@ def _copy_journal(source: Database, target: Session) -> int:
     present state. States that are not later than the entry's state in the target are not copied.
     """
     read = f"select {JOURNAL} from journal order by at, run"  # noqa: S608 - our own names
-    there = {row[:2]: row for row in target.run([(read, ())])}
+    target_rows = {row[:2]: row for row in target.run([(read, ())])}
     ends: defaultdict[tuple[str, str], list[SqlRow]] = defaultdict(list)
-    for run, serial, verb, reached, at in source.select("select run, serial, verb, reached, at from ends order by id"):
-        ends[run, serial].append((verb, reached, at))
+    for run, serial, verb, reached, reached_at in source.select(
+        "select run, serial, verb, reached, at from ends order by id"
+    ):
+        ends[run, serial].append((verb, reached, reached_at))
     copied = 0
     for row in source.select(read):
-        before = there.get(row[:2])
+        before = target_rows.get(row[:2])
         if before and before[6] >= row[6]:
             continue
         copied += 1
@@ -101,8 +103,8 @@ def _steps(row: SqlRow, ends: Sequence[SqlRow]) -> list[Statement]:
 
     `row` has the columns JOURNAL. Each row in `ends` has a verb, a state and a time.
     """
-    run, serial, verb, reached, intent, backup, at, since, sealed = row
-    states = [*ends] if ends and ends[-1] == (verb, reached, at) else [*ends, (verb, reached, at)]
+    run, serial, verb, reached, intent, backup, reached_at, since, sealed = row
+    states = [*ends] if ends and ends[-1] == (verb, reached, reached_at) else [*ends, (verb, reached, reached_at)]
     inserts: list[Statement] = [
         (TRANSITION, (run, serial, verb_then, reached_then, intent, backup, at_then, since, sealed))
         for verb_then, reached_then, at_then in states

@@ -61,8 +61,8 @@ def migrate(session: Session, address: Address, *, create: bool, grace: float | 
         database.execute("select pg_advisory_xact_lock($1)", (MIGRATION,))
         if create:
             database.execute(BEGIN)
-        [there] = session.row("select to_regclass('mfa_kit.version') is not null", types="boolean")
-        if not there:
+        [schema_exists] = session.row("select to_regclass('mfa_kit.version') is not null", types="boolean")
+        if not schema_exists:
             raise UsageFault(f"there is no ledger in {address.label}", "create it: mfa-kit ledger init")
         [number] = session.row("select coalesce(max(number), 0) from version", types="integer")
         for file in FILES[number:]:

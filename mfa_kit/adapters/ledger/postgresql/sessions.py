@@ -192,7 +192,7 @@ class Session:
             # Outside of a transaction block, the statements of one pipeline are one transaction (libpq, "Pipeline
             # Mode").
             with self._connection.pipeline():
-                cursors = [self._connection.execute(*each) for each in clean]
+                cursors = [self._connection.execute(*statement) for statement in clean]
             cursor = cursors[-1]
         with _converting():
             return cursor.fetchall() if cursor.description else []
