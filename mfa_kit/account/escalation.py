@@ -118,12 +118,13 @@ _Path = tuple[bool | None, str]
 @lru_cache(maxsize=4096)
 def _reaching(document: str) -> frozenset[str]:
     """Return the actions in ACTIONS that a policy allows on a resource other than the caller."""
-    rows = [
-        row
-        for row in statements(document)
-        if row.allow and not (row.resources and all(resource.endswith(OWN) for resource in row.resources))
+    allows = [
+        statement
+        for statement in statements(document)
+        if statement.allow
+        and not (statement.resources and all(resource.endswith(OWN) for resource in statement.resources))
     ]
-    return frozenset(action for action in ACTIONS if any(covers_action(row, action) for row in rows))
+    return frozenset(action for action in ACTIONS if any(covers_action(statement, action) for statement in allows))
 
 
 @dataclass(frozen=True, kw_only=True)

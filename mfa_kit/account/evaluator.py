@@ -401,10 +401,10 @@ def covers_action(statement: IamStatement, action: str) -> bool:
 
     Names of actions are case-insensitive.
     """
-    name = action.lower()
+    lower_action = action.lower()
     if statement.but_actions:
-        return not any(like(pattern.lower(), name) for pattern in statement.but_actions)
-    return any(like(pattern.lower(), name) for pattern in statement.actions)
+        return not any(like(pattern.lower(), lower_action) for pattern in statement.but_actions)
+    return any(like(pattern.lower(), lower_action) for pattern in statement.actions)
 
 
 def covers_resource(statement: IamStatement, resource: str, context: RequestContext) -> bool | None:
@@ -560,7 +560,17 @@ def principals_let_in(document: str, context: RequestContext) -> list[tuple[str,
     `context` has the condition keys of the request. In an Allow statement, a condition that cannot be evaluated counts
     as met, and in a Deny statement as not met, so that no principal is missed.
     """
-    rows = [row for row in statements(document) if covers_action(row, "sts:AssumeRole")]
-    denied = {who for row in rows if not row.allow and holds(row, context) for who in row.principals}
-    allowed = [who for row in rows if row.allow and holds(row, context) is not False for who in row.principals]
+    relevant = [statement for statement in statements(document) if covers_action(statement, "sts:AssumeRole")]
+    denied = {
+        who
+        for statement in relevant
+        if not statement.allow and holds(statement, context)
+        for who in statement.principals
+    }
+    allowed = [
+        who
+        for statement in relevant
+        if statement.allow and holds(statement, context) is not False
+        for who in statement.principals
+    ]
     return [who for who in dict.fromkeys(allowed) if who not in denied and ("AWS", "*") not in denied]

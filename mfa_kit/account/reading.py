@@ -237,7 +237,7 @@ class _Reading:
         Users for whom this could not be read are left out.
         """
         read = {name: self.part(Part.PROFILES, partial(self._account.must_change, name), about=name) for name in names}
-        return {name: is_required for name, is_required in read.items() if is_required is not None}
+        return {name: must_change for name, must_change in read.items() if must_change is not None}
 
 
 def read_account(

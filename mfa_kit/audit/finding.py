@@ -135,7 +135,7 @@ class Scene:
     limits: Limits
 
     def days(self, time: float) -> int:
-        """Return the number of whole days from the Unix time `time` to the snapshot."""
+        """Return the number of whole days from `time`, in Unix seconds, to the snapshot."""
         return int((self.snapshot.at - time) // DAY)
 
 

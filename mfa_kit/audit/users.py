@@ -148,14 +148,14 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
         elif not admin.complete and len(admin.devices) < 2:  # noqa: PLR2004 - a second device
             yield Unsure(admin.name, UNTOLD)
         elif len(admin.devices) < 2:  # noqa: PLR2004
-            description = (
+            clause = (
                 f"only one device, {admin.devices[0].serial}: its loss would lock the user out"
                 if admin.devices
                 else "no device"
             )
             yield Finding(
                 subject=admin.name,
-                evidence=f"an administrator with {description}{_how(admin)}",
+                evidence=f"an administrator with {clause}{_how(admin)}",
                 remedy=_add(admin, "fido2"),
             )
 

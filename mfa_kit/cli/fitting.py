@@ -67,8 +67,8 @@ def shorter(cell: str) -> str:
     If the cell is an ARN, return the name of the resource. If the cell is a path, return the file name. Otherwise leave
     out the seconds of times, and all but the start of each SHA-256 or age recipient.
     """
-    arn = ARN.fullmatch(cell)
-    for pattern, replacement in SHORTER if arn else SHORTER[2:]:
+    match = ARN.fullmatch(cell)
+    for pattern, replacement in SHORTER if match else SHORTER[2:]:
         cell = pattern.sub(replacement, cell)
     return PATH.sub(r"\1", cell) if PATH.fullmatch(cell) else cell
 

@@ -156,7 +156,7 @@ def key_digest(key: Secret[bytes]) -> str:
 
 
 def pair(seed: Seed, time: float) -> Pair:
-    """Return the codes of two time steps: the previous one, and the one that contains the Unix time `time`.
+    """Return the codes of two consecutive time steps, the second of which contains a Unix time.
 
     IAM accepts this pair, so the user need not wait for a code.
     """

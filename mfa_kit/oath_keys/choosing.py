@@ -108,7 +108,7 @@ def _holds(keys: PluggedOathKeys, key: OathKey, label: str) -> bool:
 
 
 def code_on_key(keys: PluggedOathKeys, label: str, key_name: str | None, *, time: float) -> str | None:
-    """Return the code of the credential `label` at the Unix time `time`, or None if no key has this credential.
+    """Return the code of the credential `label` at a Unix time, or None if no key has this credential.
 
     `key_name` is the serial, reader or identity of the key to use; None means the only key with the credential.
     """

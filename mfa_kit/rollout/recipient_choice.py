@@ -61,8 +61,8 @@ class Chosen:
 def choose_recipient(keys: FoundKeys, *, fingerprint: str, before: Collection[str]) -> Chosen:
     """Choose one of the keys that a source has for a user.
 
-    `fingerprint` is the one in the row's `recipient_fingerprint`, or "". `before` are the recipients that were used
-    for this user before: the one in the row, and those of their last backups.
+    `fingerprint` is the row's `recipient_fingerprint`, or "". `before` are the recipients that were used for this
+    user before: the one in the row, and those of their last backups.
     """
     if keys.fault:
         return Chosen(state=FetchState.NONE, notes=[keys.fault])

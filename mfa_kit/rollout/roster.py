@@ -129,20 +129,20 @@ def parse_roster(
 
 
 def _find_duplicate(
-    read: ReadRow, rows_by_user: dict[tuple[str | None, str], ReadRow], account: str | None
+    read_row: ReadRow, rows_by_user: dict[tuple[str | None, str], ReadRow], account: str | None
 ) -> CellFault | None:
     """Add a row to `rows_by_user`, or return a fault if an earlier row has the same user, ignoring case."""
-    name = _user_name(read.cells.get("user", ""))
-    first = rows_by_user.setdefault((account, name.lower()), read) if USER_NAME.fullmatch(name) else read
-    if first is read:
+    name = _user_name(read_row.cells.get("user", ""))
+    first = rows_by_user.setdefault((account, name.lower()), read_row) if USER_NAME.fullmatch(name) else read_row
+    if first is read_row:
         return None
     before = _user_name(first.cells["user"])
     message = f"{name!r} is a duplicate of {first.unit} {first.line}"
     if before != name:
         message = f"{name!r} is a duplicate of {before!r} on {first.unit} {first.line}, because IAM ignores case"
-    if account is None and read.cells.get(ACCOUNT) != first.cells.get(ACCOUNT):
+    if account is None and read_row.cells.get(ACCOUNT) != first.cells.get(ACCOUNT):
         message += "; if the roster is for several accounts, add --accounts FILE or --org"
-    return CellFault(line=read.line, column="user", what=message, cells=read.cells, unit=read.unit)
+    return CellFault(line=read_row.line, column="user", what=message, cells=read_row.cells, unit=read_row.unit)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -227,7 +227,7 @@ def _without_private_keys(cells: Mapping[str, str]) -> Mapping[str, str]:
 
 def _user_name(cell: str) -> str:
     """Return the user's name from a cell that contains a user name or a user's ARN. Return other text unchanged."""
-    return arn["user"] if (arn := ARN.fullmatch(cell)) else cell
+    return match["user"] if (match := ARN.fullmatch(cell)) else cell
 
 
 def _parse_user(cell: str) -> str:

@@ -110,7 +110,7 @@ def _span(seconds: float) -> str:
 
 
 def expected_step(token: Token, time: float) -> int:
-    """Return the time step at the Unix time `time`, or for a HOTP token the counter value in the seed file."""
+    """Return the time step at a Unix time, or for a HOTP token the counter value in the seed file."""
     return otp.step(time, token.period) if token.factor is Factor.TOTP else token.counter
 
 
@@ -381,8 +381,8 @@ def judge_display(typed: TypedCodes) -> Undecided | None:
 def sighting_of(serial: str, verdict: Match | Mismatch | None, *, time: float) -> Sighting:
     """Return the sighting (test result) that the ledger stores for a verdict.
 
-    The last code was displayed at the Unix time `time`. None is the verdict on a token whose display works and whose
-    seed only AWS has.
+    `time` is the Unix time at which the last code was displayed. None is the verdict on a token whose display works and
+    whose seed only AWS has.
     """
     if verdict is None:
         return Sighting(serial=serial, at=time, verdict=TokenVerdict.ACCEPTED, reason="only its display was checked")

@@ -84,11 +84,11 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
     with open_snapshot(settings, source) as (snapshot, _):
         pass
     with open_audit_history(settings) as history:
-        since_by_number = {number: finding.since for number, finding in history.open_findings(snapshot.account).items()}
+        first_seen = {number: finding.since for number, finding in history.open_findings(snapshot.account).items()}
     all_answers = audit_snapshot(snapshot, ALL_RULES, Limits())
     answers = EvidenceAnswers([answer for answer in all_answers if answer.rule in RULES], all_answers)
     hide = hiding(snapshot, secret)
-    files = evidence_files(snapshot, answers, calls, since_by_number, program="mfa-kit " + __version__, hide=hide)
+    files = evidence_files(snapshot, answers, calls, first_seen, program="mfa-kit " + __version__, hide=hide)
     contents = {name: text.encode() for name, text in files.items()}
     if draw is not None:
         contents[SUMMARY] = draw(summary_letter(snapshot, answers, files, hide=hide))

@@ -71,13 +71,13 @@ class OathKeys:
         """Unlock a key with its new password from now on. `access` is the access key derived from that password."""
         self._keys.remember_password(key, access)
 
-    def look(self, reader: str | None = None) -> tuple[list[OathKey], Sequence[DeviceFault]]:
+    def look(self, reader_name: str | None = None) -> tuple[list[OathKey], Sequence[DeviceFault]]:
         """Return the keys that respond, and an error for each other card. Empty readers are skipped.
 
-        If `reader` is the name of a reader, only this reader is opened. Otherwise a card that another program has open
+        If `reader_name` names a reader, only this reader is opened. Otherwise a card that another program has open
         is not opened.
         """
-        return self._keys.look(reader)
+        return self._keys.look(reader_name)
 
     def seen(self, identity: str) -> OathKey | None:
         """Return the key with this identity if an earlier call found it, otherwise None."""

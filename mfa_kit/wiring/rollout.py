@@ -61,16 +61,16 @@ class RolloutPorts:
         `digest` is the SHA-256 of the plan's file in hex. Without a shared ledger, return the results unchanged.
         """
         computers = Computers(self.ledger)
-        device_computers, failed = (
+        computer_of_device, computer_of_user = (
             computers.of_devices({result.run for result in results if result.run}),
             computers.of_failures(digest),
         )
         return [
             replace(
                 result,
-                computer=failed.get(result.user)
+                computer=computer_of_user.get(result.user)
                 if result.outcome is RowOutcome.FAILED
-                else device_computers.get((result.run or "", result.device or "")),
+                else computer_of_device.get((result.run or "", result.device or "")),
             )
             for result in results
         ]

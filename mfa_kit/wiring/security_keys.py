@@ -81,15 +81,15 @@ class SecurityKeys:
 
         return links.attached_names()
 
-    def look(self, reader: str | None = None) -> tuple[list[PluggedKey], Sequence[DeviceFault]]:
+    def look(self, reader_name: str | None = None) -> tuple[list[PluggedKey], Sequence[DeviceFault]]:
         """Return the keys that can be opened, and an error for each key that cannot be opened.
 
-        If `reader` is the name of a reader, no other reader is opened. Otherwise a card that another program has open
+        If `reader_name` names a reader, no other reader is opened. Otherwise a card that another program has open
         is not opened.
         """
         from mfa_kit.adapters.fido import links
 
-        return links.find_keys(reader)
+        return links.find_keys(reader_name)
 
     def find_same_device(self, reader: str) -> str | None:
         """Return the device node or reader of the FIDO key that is the same device as the card in a reader.
@@ -115,14 +115,14 @@ class SecurityKeys:
 
         return key.open_key(key_name, tell=self._settings.progress.alert, relying_party=relying_party)
 
-    def infos(self, reader: str | None = None) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
+    def infos(self, reader_name: str | None = None) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
         """Return what each connected key reports about itself, and an error for each key that cannot be read.
 
-        `reader` is as in `look`. A key that is removed meanwhile is left out.
+        `reader_name` is as in `look`. A key that is removed meanwhile is left out.
         """
         from mfa_kit.adapters.fido import links
 
-        keys, faults = self.look(reader)
+        keys, faults = self.look(reader_name)
         infos, wrong = [], [*faults]
         for key in keys:
             try:

@@ -361,7 +361,7 @@ class FidoKey:
 
 
 def _after_wrong_pin(problem: str, tries: int, hint: str, reported: str = "") -> DeviceFault:
-    """Return the error for a wrong PIN. `tries` are left, and `hint` says what to do if that is more than one."""
+    """Return the error for a wrong PIN. `tries` is the number of tries left, and `hint` is for more than one."""
     if tries == 0:
         return DeviceFault(f"{problem}; {PIN_LOCKED[0]}", PIN_LOCKED[1])
     if tries == 1:

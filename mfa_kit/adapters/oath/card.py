@@ -151,13 +151,13 @@ class OathCard:
                 return
             self._free(label, before)
             applet.put(label, created.seed, touch=self._options.touch)
-            touch_by_label = applet.held()
-        if lost := set(before) - set(touch_by_label):
+            touch_by_name = applet.held()
+        if lost := set(before) - set(touch_by_name):
             names = ", ".join(sorted(without_controls(name.decode(errors="replace")) for name in lost))
             raise DeviceFault(f"{key.description} deleted {names} when {label} was written", "do not use this key")
-        if label.encode() not in touch_by_label:
+        if label.encode() not in touch_by_name:
             raise DeviceFault(f"{key.description} reported that it stored {label}, but did not", "do not use this key")
-        mine = touch_by_label[label.encode()]
+        mine = touch_by_name[label.encode()]
         if self._options.touch and not mine:
             raise DeviceFault(
                 f"{key.description} does not require a touch, although mfa-kit requested it",
@@ -194,9 +194,9 @@ class OathCard:
         """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:
-            touch_by_label = applet.held()
-        if label.encode() in touch_by_label:
-            self._seeds[intent.serial], self._touch = created.seed, touch_by_label[label.encode()]
+            touch_by_name = applet.held()
+        if label.encode() in touch_by_name:
+            self._seeds[intent.serial], self._touch = created.seed, touch_by_name[label.encode()]
             self.codes(intent)
             return False
         self.check(intent, sealed=True)

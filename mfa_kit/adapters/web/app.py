@@ -133,7 +133,7 @@ class Views(Protocol):
         ...
 
     def act(self, role: str, request: Mapping[str, object]) -> str | None:
-        """Carry out `request`, a request from the window of a view.
+        """Carry out a request from the window of a view.
 
         Return the role of a view to open, or "" if there is none. Return None if this view may not make the request.
         """

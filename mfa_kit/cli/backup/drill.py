@@ -81,6 +81,9 @@ def drill(
         judge,
         accept_label=accept_label,
     )
-    rows = [{"file": str(test.file), "result": test.result, "fault": test.fault} for test in drilled]
+    rows = [
+        {"file": str(drilled_backup.file), "result": drilled_backup.result, "fault": drilled_backup.fault}
+        for drilled_backup in drilled
+    ]
     output.many("backup-drill", rows, empty="no backups to test")
     return use_case.exit_code_of(drilled)

@@ -52,7 +52,7 @@ class PersonAtPage:
         self._state.say(text)
 
     def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
-        """Return the typed code, stripped. The page counts down the `seconds_left()` until the device's next code."""
+        """Return the typed code, stripped. The page counts down the seconds until the device's next code."""
         next_code = time.time() + seconds_left() if seconds_left else None
         question = Question(asks=Asks.CODE, text=prompt, next_code=next_code, second=prompt == SECOND)
         return self._ask(question).reveal().strip()

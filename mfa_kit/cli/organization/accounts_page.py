@@ -61,7 +61,7 @@ def organization_page(visits: "Sequence[Visit[Audited]]", *, caller: "Caller") -
     read = sorted(
         (ReadAccount(visit.account, visit.found.overview) for visit in visits if visit.found), key=_worst_first
     )
-    rules = [rule for rule in RULES if any(rule.id in read_account.overview.results for read_account in read)]
+    rules = [rule for rule in RULES if any(rule.id in entry.overview.results for entry in read)]
     title = f"Sign-in audit of {count_of(len(visits), 'AWS account')}{' (LAB, nothing here is real)' * caller.lab}"
     columns = _columns(rules)
     body = [
@@ -75,15 +75,15 @@ def organization_page(visits: "Sequence[Visit[Audited]]", *, caller: "Caller") -
     return html_page(title, body, style=STYLE + map_style(columns))
 
 
-def _worst_first(read_account: ReadAccount) -> tuple[object, ...]:
-    bad = (*read_account.overview.badness, read_account.overview.without_mfa)
-    return (*(-count for count in bad), read_account.account.name.lower(), read_account.account.id)
+def _worst_first(entry: ReadAccount) -> tuple[object, ...]:
+    bad = (*entry.overview.badness, entry.overview.without_mfa)
+    return (*(-count for count in bad), entry.account.name.lower(), entry.account.id)
 
 
 def _times(read: Sequence[ReadAccount]) -> str:
     if not read:
         return "Read "
-    first, last = (bound(read_account.overview.at for read_account in read) for bound in (min, max))
+    first, last = (bound(entry.overview.at for entry in read) for bound in (min, max))
     if last - first < 1:
         return f"Read {html_time(first)}, "
     return f"Read from {html_time(first)} to {html_time(last)}, "
@@ -98,7 +98,7 @@ def _worst_of(overview: AuditOverview) -> str:
 def _lead(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> str:
     states, worst = (
         Counter(visit.state for visit in visits),
-        Counter(_worst_of(read_account.overview) for read_account in read),
+        Counter(_worst_of(entry.overview) for entry in read),
     )
     tried = count_of(len(visits) - states[VisitState.SKIPPED], "account")
     clauses = [f"<b>{worst[PASSED]} of {tried} passed every check</b>"]
@@ -148,7 +148,7 @@ def _results(
 
 
 def _by_worst(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -> list[Bar]:
-    counts = Counter(_worst_of(read_account.overview) for read_account in read)
+    counts = Counter(_worst_of(entry.overview) for entry in read)
     counts[RuleResult.UNKNOWN] += sum(visit.state in UNREAD for visit in visits)
     tones = {**TONES, PASSED: Tone.GOOD}
     names = (*Severity, RuleResult.UNKNOWN, PASSED)
@@ -156,16 +156,14 @@ def _by_worst(visits: "Sequence[Visit[Audited]]", read: Sequence[ReadAccount]) -
 
 
 def _by_severity(read: Sequence[ReadAccount]) -> str:
-    counts = {
-        severity: sum(read_account.overview.failed.get(severity, 0) for read_account in read) for severity in Severity
-    }
+    counts = {severity: sum(entry.overview.failed.get(severity, 0) for entry in read) for severity in Severity}
     bars = [Bar(severity, count, TONES[severity], str(count)) for severity, count in counts.items()]
     return bar_chart(bars, full=max(counts.values()))
 
 
 def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
     """Yield the HTML of a chart: how users with a console password sign in, in all accounts together."""
-    ways: Counter[str] = sum((Counter(read_account.overview.ways) for read_account in read), Counter())
+    ways: Counter[str] = sum((Counter(entry.overview.ways) for entry in read), Counter())
     yield "<h2>How users sign in</h2>"
     if not ways:
         yield "<p>No user is known to have a console password.</p>"
@@ -179,10 +177,7 @@ def _coverage(read: Sequence[ReadAccount]) -> Iterator[str]:
 def _checks(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[str]:
     """Yield the HTML of a table: the checks that failed, and in how many accounts. If none failed, yield nothing."""
     failed = Counter(
-        rule
-        for read_account in read
-        for rule, result in read_account.overview.results.items()
-        if result is RuleResult.FAIL
+        rule for entry in read for rule, result in entry.overview.results.items() if result is RuleResult.FAIL
     )
     failing = sorted(
         (rule for rule in rules if failed[rule.id]), key=lambda rule: (rule.severity.rank, -failed[rule.id])
@@ -201,7 +196,7 @@ def _checks(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator
 
 def _worst(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[str]:
     """Yield the HTML of a table of the worst accounts with their worst checks. If no check failed, yield nothing."""
-    listed = [read_account for read_account in read if _worst_of(read_account.overview) in set(Severity)][:WORST]
+    listed = [entry for entry in read if _worst_of(entry.overview) in set(Severity)][:WORST]
     if listed:
         yield "<h2>Worst accounts first</h2>"
         yield "<p>To see the findings of an account and the commands that fix them, repeat the audit with "
@@ -210,12 +205,12 @@ def _worst(read: Sequence[ReadAccount], rules: Sequence[AuditRule]) -> Iterator[
             ("Account", "Failed", "Without MFA", "Worst checks"),
             [
                 (
-                    html_words(read_account.account.label),
-                    _counts(read_account.overview),
-                    f"{read_account.overview.without_mfa} of {count_of(read_account.overview.passwords, 'user')}",
-                    _names(read_account.overview, rules),
+                    html_words(entry.account.label),
+                    _counts(entry.overview),
+                    f"{entry.overview.without_mfa} of {count_of(entry.overview.passwords, 'user')}",
+                    _names(entry.overview, rules),
                 )
-                for read_account in listed
+                for entry in listed
             ],
         )
 
@@ -258,17 +253,14 @@ def _map(read: Sequence[ReadAccount], rules: Sequence[AuditRule], columns: Seque
         columns,
         (
             (
-                html_words(read_account.account.name or read_account.account.id),
+                html_words(entry.account.name or entry.account.id),
                 (
-                    map_cell(read_account.account.id),
-                    *(_way_cell(way, read_account.overview.ways.get(way, 0)) for way in WAYS),
-                    *(
-                        cells[rule.id, read_account.overview.results.get(rule.id, RuleResult.NOT_APPLICABLE)]
-                        for rule in rules
-                    ),
+                    map_cell(entry.account.id),
+                    *(_way_cell(way, entry.overview.ways.get(way, 0)) for way in WAYS),
+                    *(cells[rule.id, entry.overview.results.get(rule.id, RuleResult.NOT_APPLICABLE)] for rule in rules),
                 ),
             )
-            for read_account in read
+            for entry in read
         ),
     )
 

@@ -87,8 +87,8 @@ def _print_box(
     rows = [_row(token, sighting) for token, sighting in box.tokens]
     if output.form == "json":
         not_in_box = [row.where for row in left_out]
-        lists: ResultRow = {"not_taken": dropped_rows(refused), "not_in_box": not_in_box, "tokens": rows}
-        output.one("token-accept", {**total, "drift": _clocks(box), **lists})
+        list_fields: ResultRow = {"not_taken": dropped_rows(refused), "not_in_box": not_in_box, "tokens": rows}
+        output.one("token-accept", {**total, "drift": _clocks(box), **list_fields})
         return
     output.many(
         "token-accept", rows, empty="this box has no tokens", narrow=("serial", "verdict", "offset_s", "read", "reason")

@@ -31,16 +31,16 @@ def list_tokens(*, verdict: str | None, settings: Settings, output: Output) -> N
     )
 
 
-def _row(stocked: StockedToken, sighting: Sighting | None) -> ResultRow:
-    token, use = stocked.token, aws_use(stocked.token)
+def _row(entry: StockedToken, sighting: Sighting | None) -> ResultRow:
+    token, use = entry.token, aws_use(entry.token)
     return {
         "serial": token.serial,
         "make": " ".join(filter(None, (token.maker, token.model))),
         "type": token.parameters,
-        "verdict": stocked.verdict,
+        "verdict": entry.verdict,
         "offset_s": sighting.seconds if sighting else None,
         "read": iso_time(sighting.at) if sighting else None,
         "aws": use.device_type or "no",
-        "why": stocked.reason or use.why,
-        "user": stocked.user,
+        "why": entry.reason or use.why,
+        "user": entry.user,
     }
