@@ -10,7 +10,8 @@ from mfa_kit.cli.colors import COLUMNS, paint, paint_columns
 from mfa_kit.cli.fitting import GAP, LEAST, aligned, fitted_rows, hanging, heading, labeled, window_width, wrapped
 from mfa_kit.cli.json_document import json_document
 from mfa_kit.cli.results import Cell, Results
-from mfa_kit.core.text import csv_lines, one_line
+from mfa_kit.core.csv_text import csv_lines
+from mfa_kit.core.text import one_line
 
 
 def write_table(results: Results) -> None:

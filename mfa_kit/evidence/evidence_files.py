@@ -14,8 +14,8 @@ from mfa_kit.audit.controls.catalog import FRAMEWORKS
 from mfa_kit.audit.finding import RuleAnswer
 from mfa_kit.audit.frameworks import ControlAnswer, ControlResult, answer_controls
 from mfa_kit.audit.records import finding_id, finding_records
+from mfa_kit.core.csv_text import csv_lines
 from mfa_kit.core.letter import Letter, LetterSection
-from mfa_kit.core.text import csv_lines
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.evidence.pseudonyms import Hiding
 from mfa_kit.policy.lint import policies_about_mfa

@@ -11,9 +11,10 @@ from functools import partial
 from typing import TypeVar
 
 from mfa_kit.core import models
+from mfa_kit.core.csv_text import ROUNDED
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, Intent, Method, check_label, check_user
-from mfa_kit.core.text import ROUNDED, one_line
+from mfa_kit.core.text import one_line
 from mfa_kit.rollout.roster_accounts import OneAccount, RosterAccounts
 from mfa_kit.rollout.roster_text import ACCOUNT, DEVICE_NAME, CellFault, ReadRow, read_rows
 

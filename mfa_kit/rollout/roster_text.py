@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from mfa_kit.core.csv_text import EXCEL_SEPARATOR, csv_lines, plain_cell
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
-from mfa_kit.core.text import EXCEL_SEPARATOR, csv_lines, one_line, plain_cell
+from mfa_kit.core.text import one_line
 
 DEVICE_NAME = "device_name"
 COLUMNS = ("user", "kind", DEVICE_NAME, "path", "recipient", "serial", "asset", "tags", "email")

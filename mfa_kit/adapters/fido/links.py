@@ -18,7 +18,6 @@ from fido2 import hid
 from fido2.ctap import STATUS, CtapDevice, CtapError
 from fido2.hid import CTAPHID, CtapHidDevice
 from fido2.hid.base import CtapHidConnection, HidDescriptor
-from smartcard import scard
 
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_fault, is_held, shortened

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from mfa_kit.adapters.seedfiles.encoding import SeedRow
+from mfa_kit.core.csv_text import EXCEL_SEPARATOR, ROUNDED, plain_cell
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.text import EXCEL_SEPARATOR, ROUNDED, plain_cell
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, Token
 
 DIGESTS = {"sha1": "sha1", "sha256": "sha256", "sha512": "sha512"}
