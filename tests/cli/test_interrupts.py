@@ -188,7 +188,10 @@ ENDS = {
             signal.raise_signal(signal.SIGINT)
             return call(*words, **named)
         enum.EnumType.__call__ = make
-        import zxingcpp""",
+        try:
+            import zxingcpp
+        finally:
+            enum.EnumType.__call__ = call""",
     "an error in awscrt": """
         from awscrt.auth import (
             AwsCredentialsProvider, AwsSigningAlgorithm, AwsSignatureType, AwsSigningConfig, aws_sign_request)
