@@ -247,8 +247,8 @@ def test_every_table_and_column_of_the_ledger_is_documented(tmp_path: Path) -> N
 
 def test_every_state_verb_and_field_of_the_ledger_is_documented() -> None:
     """The page has each word that is in the file. In the JSON of an intent, the method has the name `kind`."""
-    names = {each.name for each in fields(models.Intent)} - {"method"} | {"kind"}
-    for word in (*models.Reached, *models.Purpose, *names):
+    names = {each.name for each in fields(models.DeviceSpec)} - {"method"} | {"kind"}
+    for word in (*models.JournalState, *models.RunKind, *names):
         assert f"`{word}`" in section("## The ledger"), word
 
 

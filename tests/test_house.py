@@ -184,7 +184,7 @@ PLANTED = [
     ("layers", "enrollment.enroll", "mfa_kit.account.snapshot"),
     ("layers", "audit.planted", "mfa_kit.policy.lint"),
     ("layers", "tokens.planted", "mfa_kit.rollout.apply"),
-    ("layers", "rollout.planted", "mfa_kit.wiring.desk"),
+    ("layers", "rollout.planted", "mfa_kit.wiring.ports"),
     ("layers", "wiring.planted", "mfa_kit.cli.main"),
     ("layers", "adapters.planted", "mfa_kit.lab.aws.iam"),
     ("layers", "lab.planted", "mfa_kit.adapters.aws.iam"),

@@ -213,8 +213,8 @@ def test_an_exception_at_any_step_shows_no_secret(
         to = staticmethod(shared_calls.append)
 
     def enroll(user: str, cut: Cut) -> None:
-        with at_desk(tmp_path / user, (iam, Shared()), recipient=recipient, cut=cut) as (desk, caller, carrier, _):  # type: ignore[arg-type]
-            act("enroll", user, desk=desk, caller=caller, carrier=carrier())
+        with at_desk(tmp_path / user, (iam, Shared()), recipient=recipient, cut=cut) as (desk, caller, backend, _):  # type: ignore[arg-type]
+            act("enroll", user, desk=desk, caller=caller, backend=backend())
 
     def fail() -> None:
         raise RuntimeError("planted")

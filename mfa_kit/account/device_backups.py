@@ -7,7 +7,7 @@ from typing import Protocol
 from mfa_kit.account.snapshot import DeviceBackup
 from mfa_kit.core.models import REPORTED_ROOT, ROOT, Backup, Device, Seal, backup_name
 from mfa_kit.core.place_text import recorded_place
-from mfa_kit.enrollment.ports import Journal, Vault
+from mfa_kit.enrollment.ports import BackupStore, Journal
 
 
 class BackupHistory(Protocol):
@@ -44,7 +44,7 @@ def device_backups(
     devices: Iterable[Device],
     *,
     journal: Journal,
-    vault: Vault,
+    store: BackupStore,
     records: BackupHistory,
     stored: Callable[[], Iterable[Backup]],
 ) -> tuple[DeviceBackup, ...]:
@@ -53,13 +53,13 @@ def device_backups(
     A device is left out if it is not assigned to the user for whom it was created. The ledger has no devices of root,
     so their backups are looked up among the backups that `stored` returns.
     """
-    return tuple(_device_backups(devices, journal, vault, records, stored))
+    return tuple(_device_backups(devices, journal, store, records, stored))
 
 
 def _device_backups(
     devices: Iterable[Device],
     journal: Journal,
-    vault: Vault,
+    store: BackupStore,
     records: BackupHistory,
     stored: Callable[[], Iterable[Backup]],
 ) -> Iterator[DeviceBackup]:
@@ -81,7 +81,7 @@ def _device_backups(
         if device.user == REPORTED_ROOT:
             plain = _backup_of_root(device, stored())
         elif device.user is not None and device.serial in confirmed_serials:
-            plain = _backup_of_user(device, journal, vault, makers)
+            plain = _backup_of_user(device, journal, store, makers)
         else:
             plain = None
         if plain is not None:
@@ -89,19 +89,19 @@ def _device_backups(
 
 
 def _backup_of_user(
-    device: Device, journal: Journal, vault: Vault, makers: Mapping[tuple[str, str], str]
+    device: Device, journal: Journal, store: BackupStore, makers: Mapping[tuple[str, str], str]
 ) -> DeviceBackup | None:
     """Return the backup of a user's device, or None if the ledger lacks the device, or has it for another user.
 
     The fields `opened`, `drilled` and `recipients` are not set.
     """
     entry = journal.find(device.serial)
-    if entry is None or entry.intent.user != device.user:
+    if entry is None or entry.spec.user != device.user:
         return None
-    place = vault.find(entry)
+    place = store.find(entry)
     return DeviceBackup(
         serial=device.serial,
-        user=entry.intent.user,
+        user=entry.spec.user,
         file=place or entry.backup,
         there=place is not None,
         made=entry.began,

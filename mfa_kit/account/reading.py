@@ -18,16 +18,16 @@ from mfa_kit.account.snapshot import (
     Details,
     DeviceBackup,
     GlassUse,
-    Hole,
-    Part,
     RootPosture,
     ServerCertificate,
     Snapshot,
+    SnapshotPart,
+    UnreadPart,
 )
 from mfa_kit.account.source import AccountSource
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity, Outdated
 from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, is_root
-from mfa_kit.enrollment.ports import Inventory
+from mfa_kit.enrollment.ports import IamReader
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -42,36 +42,36 @@ class MapEach(Protocol):
 
 
 class _Reading:
-    """Reads parts of an account, and records a `Hole` for each part that could not be read."""
+    """Reads parts of an account, and records a `UnreadPart` for each part that could not be read."""
 
-    def __init__(self, inventory: Inventory, account: AccountSource, map_each: MapEach) -> None:
-        self.holes: list[Hole] = []
-        self._inventory, self._account, self._map_each = inventory, account, map_each
+    def __init__(self, iam_reader: IamReader, account: AccountSource, map_each: MapEach) -> None:
+        self.holes: list[UnreadPart] = []
+        self._inventory, self._account, self._map_each = iam_reader, account, map_each
 
-    def part(self, part: Part, read: Callable[[], T], *, about: str | None = None) -> T | None:
-        """Return the result of `read`. If `read` raises MfaKitError, record a `Hole` and return None.
+    def part(self, part: SnapshotPart, read: Callable[[], T], *, about: str | None = None) -> T | None:
+        """Return the result of `read`. If `read` raises MfaKitError, record a `UnreadPart` and return None.
 
         `about` is the user whom the part concerns; None means the whole account.
         """
         try:
             return read()
         except MfaKitError as error:
-            self.holes.append(Hole(part, str(error), about))
+            self.holes.append(UnreadPart(part, str(error), about))
             return None
 
-    def pages(self, part: Part, pages: Iterable[T]) -> Iterator[T]:
-        """Yield the pages. If a page cannot be read, record a `Hole` and yield no further page."""
+    def pages(self, part: SnapshotPart, pages: Iterable[T]) -> Iterator[T]:
+        """Yield the pages. If a page cannot be read, record a `UnreadPart` and yield no further page."""
         try:
             yield from pages
         except MfaKitError as error:
-            self.holes.append(Hole(part, str(error)))
+            self.holes.append(UnreadPart(part, str(error)))
 
     def of_each(
-        self, items: Sequence[S], read: Callable[[S], T], hole: Callable[[S, MfaKitError], Hole]
+        self, items: Sequence[S], read: Callable[[S], T], hole: Callable[[S, MfaKitError], UnreadPart]
     ) -> Iterator[tuple[S, T]]:
         """Yield each item with its result from `read`, which may be called for several items at the same time.
 
-        If `read` fails for an item, skip the item, and record the `Hole` that `hole` returns for it.
+        If `read` fails for an item, skip the item, and record the `UnreadPart` that `hole` returns for it.
         """
 
         def attempt(item: S) -> T | MfaKitError:
@@ -101,19 +101,19 @@ class _Reading:
         The arguments are those of `read_account`.
         """
         account = self._account
-        report = self.part(Part.REPORT, lambda: account.report(max_age=max_age))
-        summary = self.part(Part.SUMMARY, account.summary) or {}
-        details = _joined(list(self.pages(Part.DETAILS, account.details())))
-        virtual = tuple(self.pages(Part.VIRTUAL, account.virtual()))
-        passwords = self.part(Part.PASSWORDS, account.password_policy)
+        report = self.part(SnapshotPart.REPORT, lambda: account.report(max_age=max_age))
+        summary = self.part(SnapshotPart.SUMMARY, account.summary) or {}
+        details = _joined(list(self.pages(SnapshotPart.DETAILS, account.details())))
+        virtual = tuple(self.pages(SnapshotPart.VIRTUAL, account.virtual()))
+        passwords = self.part(SnapshotPart.PASSWORDS, account.password_policy)
         root_devices = self._root_devices(caller)
         central = None
         if central_root is not None and caller.partition not in ROOTLESS:
-            central = self.part(Part.CENTRAL_ROOT, central_root)
+            central = self.part(SnapshotPart.CENTRAL_ROOT, central_root)
         if summary.get("ServerCertificates") == 0:  # most accounts have no certificates, so this saves a request
             certificates: tuple[ServerCertificate, ...] | None = ()
         else:
-            certificates = self.part(Part.CERTIFICATES, lambda: tuple(account.certificates()))
+            certificates = self.part(SnapshotPart.CERTIFICATES, lambda: tuple(account.certificates()))
         snapshot = Snapshot(
             at=self._inventory.now(),
             account=caller.account,
@@ -130,8 +130,8 @@ class _Reading:
             passwords=passwords,
             certificates=certificates,
             root_devices=root_devices,
-            backups=self.part(Part.BACKUPS, lambda: backups(virtual)) or (),
-            break_glass=self.part(Part.BREAK_GLASS, break_glass) if break_glass else None,
+            backups=self.part(SnapshotPart.BACKUPS, lambda: backups(virtual)) or (),
+            break_glass=self.part(SnapshotPart.BREAK_GLASS, break_glass) if break_glass else None,
             central_root=central,
             holes=tuple(self.holes),
         )
@@ -144,7 +144,7 @@ class _Reading:
         """
         if not is_root(caller.arn) or caller.partition in ROOTLESS:
             return None
-        devices = self.part(Part.ROOT, self._account.own_devices)
+        devices = self.part(SnapshotPart.ROOT, self._account.own_devices)
         return None if devices is None else tuple(devices)
 
     def _with_member_root(self, snapshot: Snapshot, member_root: Callable[[], RootPosture | None]) -> Snapshot:
@@ -159,7 +159,7 @@ class _Reading:
         if member is None:
             return snapshot
         if member.unread:
-            self.holes.append(Hole(Part.ROOT_CREDENTIALS, "; ".join(member.unread)))
+            self.holes.append(UnreadPart(SnapshotPart.ROOT_CREDENTIALS, "; ".join(member.unread)))
         return replace(snapshot, member_root=member)
 
     def credentials(self, users: Sequence[AccountUser]) -> dict[str, Credentials]:
@@ -175,9 +175,9 @@ class _Reading:
             except NoSuchEntity:
                 return Credentials(arn=user.user.arn, created=user.user.created or 0.0, password=False)
 
-        def hole(user: AccountUser, error: MfaKitError) -> Hole:
+        def hole(user: AccountUser, error: MfaKitError) -> UnreadPart:
             when = "changes since the credential report" if user.credentials else "created after the credential report"
-            return Hole(Part.REPORT, f"{when}: {error}", user.name)
+            return UnreadPart(SnapshotPart.REPORT, f"{when}: {error}", user.name)
 
         return {user.name: _updated(user.credentials, now) for user, now in self.of_each(users, read, hole)}
 
@@ -209,7 +209,7 @@ class _Reading:
             except NoSuchEntity:
                 return ()
 
-        return dict(self.of_each(names, read, lambda name, error: Hole(Part.DEVICES, str(error), name)))
+        return dict(self.of_each(names, read, lambda name, error: UnreadPart(SnapshotPart.DEVICES, str(error), name)))
 
     def certifications(self, keys: Iterable[Device]) -> Mapping[str, tuple[str, ...]]:
         """Return the certifications of security keys, such as `FIDO L1`, by serial.
@@ -217,7 +217,8 @@ class _Reading:
         Keys whose certifications could not be read are left out.
         """
         read = {
-            key.serial: self.part(Part.KEYS, partial(self._account.certifications, key), about=key.user) for key in keys
+            key.serial: self.part(SnapshotPart.KEYS, partial(self._account.certifications, key), about=key.user)
+            for key in keys
         }
         return {serial: certifications for serial, certifications in read.items() if certifications is not None}
 
@@ -227,7 +228,9 @@ class _Reading:
         Users for whom this could not be read are left out.
         """
         read = self.of_each(
-            names, self._account.sign_in_session, lambda name, error: Hole(Part.SESSIONS, str(error), name)
+            names,
+            self._account.sign_in_session,
+            lambda name, error: UnreadPart(SnapshotPart.SESSIONS, str(error), name),
         )
         return dict(read)
 
@@ -236,12 +239,15 @@ class _Reading:
 
         Users for whom this could not be read are left out.
         """
-        read = {name: self.part(Part.PROFILES, partial(self._account.must_change, name), about=name) for name in names}
+        read = {
+            name: self.part(SnapshotPart.PROFILES, partial(self._account.must_change, name), about=name)
+            for name in names
+        }
         return {name: must_change for name, must_change in read.items() if must_change is not None}
 
 
 def read_account(
-    inventory: Inventory,
+    iam_reader: IamReader,
     account: AccountSource,
     *,
     caller: Caller,
@@ -255,7 +261,7 @@ def read_account(
     member_root: Callable[[], RootPosture | None] | None = None,
     break_glass: Callable[[], tuple[GlassUse, ...]] | None = None,
 ) -> Snapshot:
-    """Take a snapshot of the account. A part that cannot be read becomes a `Hole` in the snapshot.
+    """Take a snapshot of the account. A part that cannot be read becomes a `UnreadPart` in the snapshot.
 
     `max_age` is the maximum age of the credential report in seconds. IAM makes at most one report in four hours, so the
     password, keys and devices of users who were created after the report are read separately. `backups` returns the
@@ -270,7 +276,7 @@ def read_account(
     facts about root that the organization's administrator can see. It is called only if these facts could change the
     verdict on root. `break_glass` returns the break-glass identities in the ledger.
     """
-    reading = _Reading(inventory, account, map_each)
+    reading = _Reading(iam_reader, account, map_each)
     snapshot = reading.whole(
         caller,
         max_age=max_age,
@@ -293,16 +299,16 @@ def read_account(
         certified=reading.certifications(keys),
         must_change=reading.must_change([user.name for user in users if passwords_of(user)]),
         sessions=reading.sessions([user.name for user in users if sessions_of(user)]),
-        at=inventory.now(),
+        at=iam_reader.now(),
         holes=(*reading.holes, *policy_holes(snapshot)),
     )
 
 
-def policy_holes(snapshot: Snapshot) -> tuple[Hole, ...]:
-    """Return a `Hole` for each policy whose text is not an IAM policy, if a user, group or role has this policy."""
+def policy_holes(snapshot: Snapshot) -> tuple[UnreadPart, ...]:
+    """Return an UnreadPart for each policy whose text is not an IAM policy and that somebody has."""
     entities = (*snapshot.users, *snapshot.groups, *snapshot.roles)
     flaws = (flaw for entity in entities for flaw in flaws_of(entity, snapshot.policies))
-    return tuple(Hole(Part.POLICIES, flaw) for flaw in dict.fromkeys(flaws))
+    return tuple(UnreadPart(SnapshotPart.POLICIES, flaw) for flaw in dict.fromkeys(flaws))
 
 
 def _has_unknown_devices(user: AccountUser) -> bool:
@@ -357,7 +363,7 @@ class UserDevices:
 
 
 def read_user_devices(
-    inventory: Inventory, account: AccountSource, names: Sequence[str], *, max_age: float, map_each: MapEach
+    iam_reader: IamReader, account: AccountSource, names: Sequence[str], *, max_age: float, map_each: MapEach
 ) -> UserDevices:
     """Return the devices of the users with these names.
 
@@ -382,7 +388,7 @@ def read_user_devices(
     except (AccessDenied, Outdated) as error:
         denied.append(str(error))
     asked = [name for name in names if name not in virtual and _may_have_device(name, report)]
-    listed = dict(zip(asked, map_each(lambda name: devices_while_there(inventory, name), asked), strict=True))
+    listed = dict(zip(asked, map_each(lambda name: devices_while_there(iam_reader, name), asked), strict=True))
     devices_by_user = {name: listed.get(name, virtual.get(name, ())) for name in names}
     return UserDevices(
         devices={
@@ -395,10 +401,10 @@ def read_user_devices(
     )
 
 
-def devices_while_there(inventory: Inventory, name: str) -> Sequence[Device] | None:
+def devices_while_there(iam_reader: IamReader, name: str) -> Sequence[Device] | None:
     """Return the devices that IAM lists for a user, or None if the user does not exist any more."""
     try:
-        return inventory.devices(name)
+        return iam_reader.devices(name)
     except NoSuchEntity:
         return None
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.core.models import Backup, Device, DeviceType, Entry, Mark, Reached
+from mfa_kit.core.models import Backup, Device, DeviceType, JournalEntry, JournalState, RunTag
 
-STANDS = {Reached.STAGED, Reached.ENABLED, Reached.CONFIRMED}
-OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
+STANDS = {JournalState.STAGED, JournalState.ENABLED, JournalState.CONFIRMED}
+OPEN = {JournalState.INTENT, JournalState.CREATED, JournalState.REVOKING}
 
 
 class Difference(StrEnum):
@@ -45,8 +45,8 @@ class Recorded:
     are recorded.
     """
 
-    entries: Sequence[Entry]
-    before: Collection[Entry]
+    entries: Sequence[JournalEntry]
+    before: Collection[JournalEntry]
     backups: Collection[str]
 
 
@@ -54,7 +54,7 @@ def reconcile(
     recorded: Recorded,
     *,
     devices: Sequence[Device],
-    tagged: Mapping[str, str | Mark],
+    tagged: Mapping[str, str | RunTag],
     backups: Iterable[Backup],
     lives: Callable[[str], bool],
 ) -> list[Discrepancy]:
@@ -69,8 +69,8 @@ def reconcile(
     # Ask once per run: each call of `lives` may need several requests to a shared ledger, and a killed rollout leaves
     # many entries of one run.
     alive = {*filter(lives, {entry.run for entry in recorded.entries if entry.reached in OPEN})}
-    known = {(entry.run, entry.intent.serial): entry for entry in recorded.entries}
-    serials = {entry.intent.serial for entry in recorded.entries if entry.reached in STANDS | OPEN}
+    known = {(entry.run, entry.spec.serial): entry for entry in recorded.entries}
+    serials = {entry.spec.serial for entry in recorded.entries if entry.reached in STANDS | OPEN}
     devices_by_serial = {device.serial: device for device in devices}
     before = {*recorded.before}
     discrepancies = [
@@ -84,8 +84,8 @@ def reconcile(
 
 def _unknown_devices(
     devices: Iterable[Device],
-    tagged: Mapping[str, str | Mark],
-    known: Mapping[tuple[str, str], Entry],
+    tagged: Mapping[str, str | RunTag],
+    known: Mapping[tuple[str, str], JournalEntry],
     serials: Collection[str],
 ) -> Iterator[Discrepancy]:
     for device in devices:
@@ -103,30 +103,30 @@ def _unknown_devices(
 
 
 def _gone_devices(
-    entries: Iterable[Entry], devices_by_serial: Mapping[str, Device], tagged: Mapping[str, str | Mark]
+    entries: Iterable[JournalEntry], devices_by_serial: Mapping[str, Device], tagged: Mapping[str, str | RunTag]
 ) -> Iterator[Discrepancy]:
     # Only the last entry of a name counts. Earlier devices of the same name may have been removed without mfa-kit.
-    for serial, entry in {entry.intent.serial: entry for entry in entries if entry.reached in STANDS}.items():
-        user = entry.intent.user
+    for serial, entry in {entry.spec.serial: entry for entry in entries if entry.reached in STANDS}.items():
+        user = entry.spec.user
         device, run = devices_by_serial.get(serial), tagged.get(serial)
         if device is None:
             detail = "it was removed, or renamed"
         elif isinstance(run, str) and run != entry.run:
             detail = f"run {run} made another device with this name"
-        elif entry.reached is not Reached.STAGED and device.user != user:
+        elif entry.reached is not JournalState.STAGED and device.user != user:
             detail = f"it belongs to {device.user}" if device.user else "it is not assigned to the user"
         else:
             continue
         yield Discrepancy(difference=Difference.GONE_DEVICE, user=user, device=serial, run=entry.run, detail=detail)
 
 
-def _unfinished(entries: Iterable[Entry]) -> Iterator[Discrepancy]:
+def _unfinished(entries: Iterable[JournalEntry]) -> Iterator[Discrepancy]:
     for entry in entries:
         if entry.reached in OPEN:
             yield Discrepancy(
                 difference=Difference.UNFINISHED,
-                user=entry.intent.user,
-                device=entry.intent.serial,
+                user=entry.spec.user,
+                device=entry.spec.serial,
                 run=entry.run,
                 detail=f"it reached the state {entry.reached}",
             )

@@ -314,8 +314,8 @@ class AccountPasswordPolicy:
     custom: bool = True
 
 
-class Part(StrEnum):
-    """A part of the account that is read separately. If it cannot be read, the snapshot has a `Hole` for it."""
+class SnapshotPart(StrEnum):
+    """A part of the account that is read separately. If it cannot be read, the snapshot has a `UnreadPart` for it."""
 
     REPORT = "credential report"
     SUMMARY = "account summary"
@@ -336,10 +336,10 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class UnreadPart:
     """A part of the account that could not be read completely. `about` is the user if only one user is affected."""
 
-    part: Part
+    part: SnapshotPart
     why: str
     about: str | None = None
 
@@ -419,7 +419,7 @@ class Snapshot:
     account: str
     caller: str
     lab: bool = False
-    holes: tuple[Hole, ...] = ()
+    holes: tuple[UnreadPart, ...] = ()
     report: CredentialReport | None = None
     summary: Mapping[str, int] = field(default_factory=dict)
     users: tuple[Entity, ...] = ()
@@ -453,27 +453,33 @@ class Snapshot:
     @property
     def root(self) -> RootPosture:
         """The posture of root, from what was read in the account itself and through its organization."""
-        holes = [f"the {hole.part}: {hole.why}" for hole in self.holes if hole.part in {Part.SUMMARY, Part.VIRTUAL}]
+        holes = [
+            f"the {hole.part}: {hole.why}"
+            for hole in self.holes
+            if hole.part in {SnapshotPart.SUMMARY, SnapshotPart.VIRTUAL}
+        ]
         own = root_posture(
             self.account,
             self.summary,
             devices=self.root_devices,
-            virtual=None if self.hole(Part.VIRTUAL) else any(device.user == REPORTED_ROOT for device in self.virtual),
+            virtual=None
+            if self.hole(SnapshotPart.VIRTUAL)
+            else any(device.user == REPORTED_ROOT for device in self.virtual),
             unread=tuple(holes),
         )
         return self.member_root.completed_by(own) if self.member_root else own
 
-    def hole(self, *parts: Part, about: str | None = None) -> Hole | None:
+    def hole(self, *parts: SnapshotPart, about: str | None = None) -> UnreadPart | None:
         """Return the first hole in these parts that concerns all users or the user `about`, or None."""
         return next((hole for hole in self.holes if hole.part in parts and hole.about in {None, about}), None)
 
 
 def unread_users(snapshot: Snapshot) -> list[str]:
     """Return `unread_parts` for the parts that list users."""
-    return unread_parts(snapshot, Part.DETAILS, Part.REPORT)
+    return unread_parts(snapshot, SnapshotPart.DETAILS, SnapshotPart.REPORT)
 
 
-def unread_parts(snapshot: Snapshot, *parts: Part) -> list[str]:
+def unread_parts(snapshot: Snapshot, *parts: SnapshotPart) -> list[str]:
     """Return a text of the form `the PART: REASON` for each of these parts that could not be read completely."""
     holes = [hole for hole in snapshot.holes if hole.part in parts]
     return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))

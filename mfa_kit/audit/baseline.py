@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mfa_kit.account.past_audits import Acceptance
-from mfa_kit.audit.finding import AcceptedFinding, Finding, RuleAnswer, RuleResult, Unsure
+from mfa_kit.audit.finding import AcceptedFinding, Finding, RuleAnswer, RuleResult, UnknownSubject
 
 
 def entries_about(account: str, accepted: Sequence[Acceptance]) -> list[Acceptance]:
@@ -29,28 +29,30 @@ def _apply(answer: RuleAnswer, entries: Sequence[Acceptance], time: float) -> Ru
     if not entries:
         return answer
     findings: list[Finding] = []
-    unsure: list[Unsure] = []
+    unknown: list[UnknownSubject] = []
     accepted: list[AcceptedFinding] = []
-    observations: tuple[Finding | Unsure, ...] = (*answer.findings, *answer.unsure)
+    observations: tuple[Finding | UnknownSubject, ...] = (*answer.findings, *answer.unknown)
     for observation in observations:
         match _judge(observation, _entry(entries, observation), time):
             case AcceptedFinding() as finding:
                 accepted.append(finding)
             case Finding() as finding:
                 findings.append(finding)
-            case Unsure() as unknown:
-                unsure.append(unknown)
-    without_findings = RuleResult.UNKNOWN if unsure else RuleResult.ACCEPTED if accepted else answer.result
+            case UnknownSubject() as subject:
+                unknown.append(subject)
+    without_findings = RuleResult.UNKNOWN if unknown else RuleResult.ACCEPTED if accepted else answer.result
     return replace(
         answer,
         result=RuleResult.FAIL if findings else without_findings,
         findings=tuple(findings),
-        unsure=tuple(unsure),
+        unknown=tuple(unknown),
         accepted=tuple(accepted),
     )
 
 
-def _judge(observation: Finding | Unsure, entry: Acceptance | None, time: float) -> Finding | Unsure | AcceptedFinding:
+def _judge(
+    observation: Finding | UnknownSubject, entry: Acceptance | None, time: float
+) -> Finding | UnknownSubject | AcceptedFinding:
     """Return an AcceptedFinding if the entry is valid, or the finding with a note if the entry has expired.
 
     Without an entry, return the finding unchanged.
@@ -75,7 +77,7 @@ def _judge(observation: Finding | Unsure, entry: Acceptance | None, time: float)
     )
 
 
-def _entry(entries: Sequence[Acceptance], observation: Finding | Unsure) -> Acceptance | None:
+def _entry(entries: Sequence[Acceptance], observation: Finding | UnknownSubject) -> Acceptance | None:
     """Return the entry about a finding or an unknown subject, or None.
 
     If there are several, return the entry that is valid longest.
@@ -96,7 +98,7 @@ def unused_entries(answers: Sequence[RuleAnswer], accepted: Sequence[Acceptance]
             *(finding.subject for finding in answer.accepted),
         }
         for answer in answers
-        if not answer.unsure
+        if not answer.unknown
     }
     return [
         entry

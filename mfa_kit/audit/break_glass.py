@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from mfa_kit.account.snapshot import DeviceBackup, GlassUse, Part
-from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
+from mfa_kit.account.snapshot import DeviceBackup, GlassUse, SnapshotPart
+from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.models import REPORTED_ROOT
 from mfa_kit.core.text import command, few
 from mfa_kit.core.timestamps import iso_time
 
-NEEDS = (Part.BACKUPS, Part.BREAK_GLASS)
-KNOWN = (Part.DETAILS, Part.REPORT, Part.VIRTUAL, *NEEDS)
+NEEDS = (SnapshotPart.BACKUPS, SnapshotPart.BREAK_GLASS)
+KNOWN = (SnapshotPart.DETAILS, SnapshotPart.REPORT, SnapshotPart.VIRTUAL, *NEEDS)
 SUBJECT = "break-glass"
 OLDER = "the snapshot has no data about break-glass identities; take a new one: mfa-kit audit --snapshot NEW_FILE"
 CUSTODIANS = (
@@ -21,32 +21,32 @@ CREATE = "# M custodians together can open a backup: mfa-kit break-glass create 
 REKEY = "# IDENTITY is the file of your private key; this command encrypts all backups to these recipients:"
 
 
-def _unread(scene: Scene, *parts: Part) -> bool:
+def _unread(context: RuleContext, *parts: SnapshotPart) -> bool:
     """Return whether at least one of these parts of the account could not be read."""
-    return any(scene.snapshot.hole(part) for part in parts)
+    return any(context.snapshot.hole(part) for part in parts)
 
 
-def _older(scene: Scene) -> Iterator[Unsure]:
+def _older(context: RuleContext) -> Iterator[UnknownSubject]:
     """Yield an Unsure if the snapshot was taken by an older version that did not read break-glass identities."""
-    if scene.snapshot.break_glass is None and not _unread(scene, Part.BREAK_GLASS):
-        yield Unsure(SUBJECT, OLDER)
+    if context.snapshot.break_glass is None and not _unread(context, SnapshotPart.BREAK_GLASS):
+        yield UnknownSubject(SUBJECT, OLDER)
 
 
-def _in_use(scene: Scene) -> list[GlassUse]:
+def _in_use(context: RuleContext) -> list[GlassUse]:
     """Return the break-glass identities to which a backup of this account is encrypted."""
-    to = {recipient for backup in scene.snapshot.backups if backup.there for recipient in backup.recipients or ()}
-    return [identity for identity in scene.snapshot.break_glass or () if identity.recipient in to]
+    to = {recipient for backup in context.snapshot.backups if backup.there for recipient in backup.recipients or ()}
+    return [identity for identity in context.snapshot.break_glass or () if identity.recipient in to]
 
 
-def _identities(scene: Scene) -> Iterator[GlassUse | Unsure | NotApplicable]:
+def _identities(context: RuleContext) -> Iterator[GlassUse | UnknownSubject | NotApplicable]:
     """Yield each break-glass identity to which a backup of this account is encrypted.
 
     If there is none, yield a NotApplicable. Do not yield it if a part of the account could not be read, or if the
     snapshot has no data about break-glass identities. In the latter case, yield an Unsure.
     """
-    yield from _older(scene)
-    identities = _in_use(scene)
-    if not identities and not _unread(scene, *NEEDS) and scene.snapshot.break_glass is not None:
+    yield from _older(context)
+    identities = _in_use(context)
+    if not identities and not _unread(context, *NEEDS) and context.snapshot.break_glass is not None:
         yield NotApplicable("no backup of this account is encrypted to a break-glass identity")
     yield from identities
 
@@ -57,48 +57,48 @@ def _identities(scene: Scene) -> Iterator[GlassUse | Unsure | NotApplicable]:
     "Backups of root and administrators are encrypted to a break-glass identity",
     needs=KNOWN,
 )
-def glass_sealed(scene: Scene) -> Iterator[Observation]:
+def glass_sealed(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each backup of root or an administrator if custodians cannot open the backup.
 
     Yield an Unsure for a backup if its recipients are not on record. Also yield one if custodians cannot open the
     backup and it is unknown whether its user is an administrator. If a break-glass identity exists, yield an Unsure for
     each virtual device of root or an administrator that has no backup on this computer.
     """
-    yield from _older(scene)
-    admins: dict[str, bool | None] = {REPORTED_ROOT: True, **{user.name: user.admin for user in scene.users}}
-    backups = _of_admins(scene, admins)
-    identities = scene.snapshot.break_glass
-    if not backups and identities == () and not _unread(scene, *KNOWN):
+    yield from _older(context)
+    admins: dict[str, bool | None] = {REPORTED_ROOT: True, **{user.name: user.admin for user in context.users}}
+    backups = _of_admins(context, admins)
+    identities = context.snapshot.break_glass
+    if not backups and identities == () and not _unread(context, *KNOWN):
         yield NotApplicable("this computer has no backup of root or of an administrator, and no break-glass identity")
     for backup in backups:
         yield from _custodians_can_open(backup, admins.get(backup.user), identities or ())
     if identities:
-        yield from _without_backup(scene, {name for name, admin in admins.items() if admin}, backups)
+        yield from _without_backup(context, {name for name, admin in admins.items() if admin}, backups)
 
 
-def _of_admins(scene: Scene, admins: Mapping[str, bool | None]) -> list[DeviceBackup]:
+def _of_admins(context: RuleContext, admins: Mapping[str, bool | None]) -> list[DeviceBackup]:
     """Return the existing backups of root, of administrators, and of users who may be administrators."""
-    return [backup for backup in scene.snapshot.backups if backup.there and admins.get(backup.user) is not False]
+    return [backup for backup in context.snapshot.backups if backup.there and admins.get(backup.user) is not False]
 
 
-def _without_backup(scene: Scene, admins: set[str], backups: list[DeviceBackup]) -> Iterator[Unsure]:
+def _without_backup(context: RuleContext, admins: set[str], backups: list[DeviceBackup]) -> Iterator[UnknownSubject]:
     """Yield an Unsure for each virtual device of root or an administrator that has no backup in `backups`."""
     known = {backup.serial for backup in backups}
-    for device in scene.snapshot.virtual:
+    for device in context.snapshot.virtual:
         if device.user in admins and device.serial not in known:
-            yield Unsure(device.serial, "the backup of this device is not on this computer")
+            yield UnknownSubject(device.serial, "the backup of this device is not on this computer")
 
 
 def _custodians_can_open(
     backup: DeviceBackup, admin: bool | None, identities: tuple[GlassUse, ...]
-) -> Iterator[Finding | Unsure]:
+) -> Iterator[Finding | UnknownSubject]:
     if backup.recipients is None:
-        yield Unsure(backup.serial, "the recipients of its backup are not on record")
+        yield UnknownSubject(backup.serial, "the recipients of its backup are not on record")
         return
     if any(identity.recipient in backup.recipients for identity in identities):
         return
     if admin is None:
-        yield Unsure(
+        yield UnknownSubject(
             backup.serial, "whether its user is an administrator is unknown, and custodians cannot open its backup"
         )
         return
@@ -115,13 +115,13 @@ def _custodians_can_open(
 
 
 @audit_rule("break-glass.drilled", Severity.MEDIUM, "Custodians held a break-glass drill recently", needs=NEEDS)
-def glass_drilled(scene: Scene) -> Iterator[Observation]:
+def glass_drilled(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each identity in use without a passed drill in the last `limits.glass_drilled` days."""
-    for identity in _identities(scene):
+    for identity in _identities(context):
         if not isinstance(identity, GlassUse):
             yield identity
-        elif identity.drilled is None or scene.days(identity.drilled) >= scene.limits.glass_drilled:
-            when = f"in the last {scene.days(identity.drilled)} days" if identity.drilled else "with these custodians"
+        elif identity.drilled is None or context.days(identity.drilled) >= context.limits.glass_drilled:
+            when = f"in the last {context.days(identity.drilled)} days" if identity.drilled else "with these custodians"
             yield Finding(
                 subject=identity.recipient,
                 evidence=f"no drill passed {when}, so it is unknown whether the custodians can open the identity",
@@ -130,12 +130,12 @@ def glass_drilled(scene: Scene) -> Iterator[Observation]:
 
 
 @audit_rule("break-glass.unopened", Severity.HIGH, "No break-glass identity was opened since its rotation", needs=NEEDS)
-def glass_unopened(scene: Scene) -> Iterator[Observation]:
+def glass_unopened(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each identity in use that was opened, completely or in part.
 
     An identity is opened in part when a custodian removes a layer of its encryption to pass a file on.
     """
-    for identity in _identities(scene):
+    for identity in _identities(context):
         if not isinstance(identity, GlassUse):
             yield identity
         elif identity.opened is not None:
@@ -151,24 +151,26 @@ def glass_unopened(scene: Scene) -> Iterator[Observation]:
     "break-glass.custodians",
     Severity.MEDIUM,
     "Every custodian of a break-glass identity has an IAM user",
-    needs=(Part.DETAILS, *NEEDS),
+    needs=(SnapshotPart.DETAILS, *NEEDS),
 )
-def glass_custodians(scene: Scene) -> Iterator[Observation]:
+def glass_custodians(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each custodian who has no IAM user of the same name.
 
     If no custodian has such a user, the custodians may have other names in IAM or users in another account. In this
     case, yield an Unsure for the identity instead.
     """
-    users = {user.name.lower() for user in scene.users}
-    for identity in _identities(scene):
+    users = {user.name.lower() for user in context.users}
+    for identity in _identities(context):
         if not isinstance(identity, GlassUse):
             yield identity
             continue
         gone = (
-            [] if _unread(scene, Part.DETAILS) else [k.name for k in identity.custodians if k.name.lower() not in users]
+            []
+            if _unread(context, SnapshotPart.DETAILS)
+            else [k.name for k in identity.custodians if k.name.lower() not in users]
         )
         if len(gone) == len(identity.custodians):
-            yield Unsure(
+            yield UnknownSubject(
                 identity.recipient, f"none of the custodians {few(gone)} has the name of a user of this account"
             )
             continue
@@ -181,12 +183,12 @@ def glass_custodians(scene: Scene) -> Iterator[Observation]:
 
 
 @audit_rule("break-glass.people", Severity.HIGH, "No single person can open a break-glass identity", needs=NEEDS)
-def glass_people(scene: Scene) -> Iterator[Observation]:
+def glass_people(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each identity that one person could open alone, with keys of several custodians.
 
     A key counts as a key of its custodian, and of each user whose own copies of backups are encrypted to it.
     """
-    for identity in _identities(scene):
+    for identity in _identities(context):
         if not isinstance(identity, GlassUse):
             yield identity
             continue

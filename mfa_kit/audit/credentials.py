@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from mfa_kit.account.account_users import AccountUser
-from mfa_kit.account.snapshot import Credentials, Part
-from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
+from mfa_kit.account.snapshot import Credentials, SnapshotPart
+from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.text import command, few
 
 # An access key created at most this many seconds before or after its user counts as created together with the user. In
@@ -16,14 +16,17 @@ RESERVED = ":role/aws-reserved/sso.amazonaws.com/"
 
 
 @audit_rule(
-    "users.keys-mfa", Severity.MEDIUM, "Users with only access keys have MFA", needs=(Part.DETAILS, Part.REPORT)
+    "users.keys-mfa",
+    Severity.MEDIUM,
+    "Users with only access keys have MFA",
+    needs=(SnapshotPart.DETAILS, SnapshotPart.REPORT),
 )
-def users_keys_mfa(scene: Scene) -> Iterator[Observation]:
+def users_keys_mfa(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user with active access keys, no console password and no MFA device."""
-    for user in scene.users:
+    for user in context.users:
         if user.keys and not user.password:
             if user.mfa is None:
-                yield Unsure(user.name, "the MFA devices of this user could not be read")
+                yield UnknownSubject(user.name, "the MFA devices of this user could not be read")
             elif not user.mfa:
                 yield Finding(
                     subject=user.name,
@@ -35,10 +38,10 @@ def users_keys_mfa(scene: Scene) -> Iterator[Observation]:
                 )
 
 
-@audit_rule("users.initial-keys", Severity.LOW, "Access keys are made only when needed", needs=(Part.REPORT,))
-def users_initial_keys(scene: Scene) -> Iterator[Observation]:
+@audit_rule("users.initial-keys", Severity.LOW, "Access keys are made only when needed", needs=(SnapshotPart.REPORT,))
+def users_initial_keys(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each console user with an active access key that was created together with the user."""
-    for user in scene.users:
+    for user in context.users:
         row = user.credentials
         if row is None or not row.password:
             continue
@@ -52,10 +55,10 @@ def users_initial_keys(scene: Scene) -> Iterator[Observation]:
             )
 
 
-@audit_rule("users.two-keys", Severity.LOW, "Each user has at most one active access key", needs=(Part.REPORT,))
-def users_two_keys(scene: Scene) -> Iterator[Observation]:
+@audit_rule("users.two-keys", Severity.LOW, "Each user has at most one active access key", needs=(SnapshotPart.REPORT,))
+def users_two_keys(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user with more than one active access key."""
-    for user in scene.users:
+    for user in context.users:
         if len(user.keys) > 1:
             yield Finding(
                 subject=user.name, evidence=f"{len(user.keys)} active access keys", remedy=deactivate_keys(user)
@@ -66,40 +69,40 @@ def users_two_keys(scene: Scene) -> Iterator[Observation]:
     "users.unused",
     Severity.MEDIUM,
     "Passwords and access keys are in use",
-    needs=(Part.REPORT,),
+    needs=(SnapshotPart.REPORT,),
 )
-def users_unused(scene: Scene) -> Iterator[Observation]:
+def users_unused(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each console password or active access key not used in the last `limits.unused` days."""
-    yield from unused_credentials(scene, scene.limits.unused)
+    yield from unused_credentials(context, context.limits.unused)
 
 
-def unused_credentials(scene: Scene, days: int) -> Iterator[Finding]:
+def unused_credentials(context: RuleContext, days: int) -> Iterator[Finding]:
     """Yield a Finding for each console password or active access key not used in the last `days` days."""
-    for user in scene.users:
+    for user in context.users:
         if user.credentials is not None:
-            yield from _unused_password(user, user.credentials, scene, days=days)
-            yield from _unused_keys(user, user.credentials, scene, days=days)
+            yield from _unused_password(user, user.credentials, context, days=days)
+            yield from _unused_keys(user, user.credentials, context, days=days)
 
 
-def _unused_password(user: AccountUser, row: Credentials, scene: Scene, *, days: int) -> Iterator[Finding]:
+def _unused_password(user: AccountUser, row: Credentials, context: RuleContext, *, days: int) -> Iterator[Finding]:
     since = row.password_used or row.password_changed or row.created
-    if row.password and scene.days(since) >= days:
+    if row.password and context.days(since) >= days:
         how = "not used for" if row.password_used else "never used in"
         yield Finding(
             subject=user.name,
-            evidence=f"a console password {how} {scene.days(since)} days",
+            evidence=f"a console password {how} {context.days(since)} days",
             remedy=(command("aws", "iam", "delete-login-profile", "--user-name", user.name),),
         )
 
 
-def _unused_keys(user: AccountUser, row: Credentials, scene: Scene, *, days: int) -> Iterator[Finding]:
+def _unused_keys(user: AccountUser, row: Credentials, context: RuleContext, *, days: int) -> Iterator[Finding]:
     for key in user.keys:
         since = key.used or key.rotated or row.created
-        if scene.days(since) >= days:
+        if context.days(since) >= days:
             how = "not used for" if key.used else "never used in"
             yield Finding(
                 subject=user.name,
-                evidence=f"an active access key {how} {scene.days(since)} days",
+                evidence=f"an active access key {how} {context.days(since)} days",
                 remedy=deactivate_keys(user),
             )
 
@@ -120,16 +123,16 @@ def deactivate_keys(user: AccountUser) -> tuple[str, ...]:
     "users.old-keys",
     Severity.MEDIUM,
     "Access keys are rotated",
-    needs=(Part.REPORT,),
+    needs=(SnapshotPart.REPORT,),
 )
-def users_old_keys(scene: Scene) -> Iterator[Observation]:
+def users_old_keys(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each active access key that is at least `limits.rotated` days old."""
-    for user in scene.users:
+    for user in context.users:
         for key in user.keys:
-            if key.rotated is not None and scene.days(key.rotated) >= scene.limits.rotated:
+            if key.rotated is not None and context.days(key.rotated) >= context.limits.rotated:
                 yield Finding(
                     subject=user.name,
-                    evidence=f"an active access key that is {scene.days(key.rotated)} days old",
+                    evidence=f"an active access key that is {context.days(key.rotated)} days old",
                     remedy=(
                         "# a role is better than a key; otherwise create a new key, and then deactivate the old one:",
                         command("aws", "iam", "create-access-key", "--user-name", user.name),
@@ -138,46 +141,50 @@ def users_old_keys(scene: Scene) -> Iterator[Observation]:
                 )
 
 
-@audit_rule("users.unused-90", Severity.MEDIUM, "Credentials were used in the last 90 days", needs=(Part.REPORT,))
-def users_unused_90(scene: Scene) -> Iterator[Observation]:
+@audit_rule(
+    "users.unused-90", Severity.MEDIUM, "Credentials were used in the last 90 days", needs=(SnapshotPart.REPORT,)
+)
+def users_unused_90(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each console password or active access key not used in the last 90 days."""
-    yield from unused_credentials(scene, LONG_UNUSED)
+    yield from unused_credentials(context, LONG_UNUSED)
 
 
-@audit_rule("users.identity-center", Severity.LOW, "The MFA of Identity Center users is known", needs=(Part.DETAILS,))
-def users_identity_center(scene: Scene) -> Iterator[Observation]:
+@audit_rule(
+    "users.identity-center", Severity.LOW, "The MFA of Identity Center users is known", needs=(SnapshotPart.DETAILS,)
+)
+def users_identity_center(context: RuleContext) -> Iterator[Observation]:
     """Yield an Unsure if IAM Identity Center is in use, because IAM does not show the MFA of Identity Center users."""
-    roles = [role.name for role in scene.snapshot.roles if RESERVED in role.arn]
+    roles = [role.name for role in context.snapshot.roles if RESERVED in role.arn]
     if roles:
-        yield Unsure(
+        yield UnknownSubject(
             "Identity Center",
             f"its users sign in with {few(roles)}, and IAM does not show their MFA: "
             "look in the console, IAM Identity Center, Settings, Authentication",
         )
-    elif not scene.snapshot.hole(Part.DETAILS):
+    elif not context.snapshot.hole(SnapshotPart.DETAILS):
         yield NotApplicable("no role of Identity Center is in this account")
 
 
-@audit_rule("sessions.duration", Severity.MEDIUM, "Sign-in sessions are short enough", needs=(Part.SESSIONS,))
-def sessions_duration(scene: Scene) -> Iterator[Observation]:
+@audit_rule("sessions.duration", Severity.MEDIUM, "Sign-in sessions are short enough", needs=(SnapshotPart.SESSIONS,))
+def sessions_duration(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user whose sign-in sessions may last longer than `limits.session`.
 
     IAM returns this setting only as part of a user's login profile (MaxSigninSessionDuration, 1 hour to 90 days).
     """
-    sessions = scene.snapshot.sessions
-    unread = [hole for hole in scene.snapshot.holes if hole.part is Part.SESSIONS]
+    sessions = context.snapshot.sessions
+    unread = [hole for hole in context.snapshot.holes if hole.part is SnapshotPart.SESSIONS]
     if not sessions and not unread:
         yield NotApplicable("not checked; a check makes one request per console user: mfa-kit audit --max-session 12h")
     for name, seconds in sessions.items():
-        if seconds > scene.limits.session:
+        if seconds > context.limits.session:
             yield Finding(
                 subject=name,
                 evidence=f"a sign-in session may last {seconds / 3600:g} h; "
-                f"the limit is {scene.limits.session / 3600:g} h",
+                f"the limit is {context.limits.session / 3600:g} h",
                 remedy=(
                     command("aws", "iam", "update-login-profile", "--user-name", name)
-                    + f" --max-signin-session-duration {scene.limits.session:.0f}",
+                    + f" --max-signin-session-duration {context.limits.session:.0f}",
                 ),
             )
     for hole in unread:
-        yield Unsure(hole.about or "sign-in sessions", hole.why)
+        yield UnknownSubject(hole.about or "sign-in sessions", hole.why)

@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Iterator
 
-from mfa_kit.account.snapshot import DeviceBackup, Part
-from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, Scene, Severity, audit_rule
+from mfa_kit.account.snapshot import DeviceBackup, SnapshotPart
+from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, RuleContext, Severity, audit_rule
 from mfa_kit.core.text import command
 
 # The default quota of users in an account. The quota of virtual devices is equal to it (IAM and STS quotas).
@@ -12,10 +12,12 @@ QUOTA = 5000
 IDENTITY = "# IDENTITY is the file of your private key:"
 
 
-@audit_rule("devices.orphans", Severity.LOW, "Every virtual device is assigned to a user", needs=(Part.VIRTUAL,))
-def devices_orphans(scene: Scene) -> Iterator[Observation]:
+@audit_rule(
+    "devices.orphans", Severity.LOW, "Every virtual device is assigned to a user", needs=(SnapshotPart.VIRTUAL,)
+)
+def devices_orphans(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each virtual device that is not assigned to a user."""
-    for device in scene.snapshot.virtual:
+    for device in context.snapshot.virtual:
         if device.user is None:
             yield Finding(
                 subject=device.serial,
@@ -24,14 +26,14 @@ def devices_orphans(scene: Scene) -> Iterator[Observation]:
             )
 
 
-@audit_rule("devices.quota", Severity.MEDIUM, "There is room for more virtual devices", needs=(Part.VIRTUAL,))
-def devices_quota(scene: Scene) -> Iterator[Observation]:
+@audit_rule("devices.quota", Severity.MEDIUM, "There is room for more virtual devices", needs=(SnapshotPart.VIRTUAL,))
+def devices_quota(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if virtual devices use at least the share `limits.quota` of the account's quota."""
-    limit = scene.snapshot.summary.get("UsersQuota", QUOTA)
-    count = len(scene.snapshot.virtual)
-    if count >= scene.limits.quota * limit:
+    limit = context.snapshot.summary.get("UsersQuota", QUOTA)
+    count = len(context.snapshot.virtual)
+    if count >= context.limits.quota * limit:
         yield Finding(
-            subject=scene.snapshot.account,
+            subject=context.snapshot.account,
             evidence=f"{count} of at most {limit} virtual devices exist, unassigned ones included",
             remedy=(
                 "mfa-kit orphans clean",
@@ -40,8 +42,8 @@ def devices_quota(scene: Scene) -> Iterator[Observation]:
         )
 
 
-def _not_applicable(scene: Scene) -> Iterator[NotApplicable]:
-    if not scene.snapshot.backups and not scene.snapshot.hole(Part.BACKUPS):
+def _not_applicable(context: RuleContext) -> Iterator[NotApplicable]:
+    if not context.snapshot.backups and not context.snapshot.hole(SnapshotPart.BACKUPS):
         yield NotApplicable("this computer created none of the devices")
 
 
@@ -55,15 +57,18 @@ def _where(backup: DeviceBackup) -> str:
 
 
 @audit_rule(
-    "backups.there", Severity.HIGH, "Every device created on this computer has its backup", needs=(Part.BACKUPS,)
+    "backups.there",
+    Severity.HIGH,
+    "Every device created on this computer has its backup",
+    needs=(SnapshotPart.BACKUPS,),
 )
-def backups_there(scene: Scene) -> Iterator[Observation]:
+def backups_there(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each device without a backup, and for each device whose backup is gone.
 
     Only devices that were created on this computer, or on the computers that share the ledger, are checked.
     """
-    yield from _not_applicable(scene)
-    for backup in scene.snapshot.backups:
+    yield from _not_applicable(context)
+    for backup in context.snapshot.backups:
         if not backup.there:
             where = (
                 f"its backup{_made_on(backup)} is not at {backup.file}"
@@ -82,12 +87,15 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
 
 
 @audit_rule(
-    "backups.verified", Severity.LOW, "Every backup on this computer was decrypted at least once", needs=(Part.BACKUPS,)
+    "backups.verified",
+    Severity.LOW,
+    "Every backup on this computer was decrypted at least once",
+    needs=(SnapshotPart.BACKUPS,),
 )
-def backups_verified(scene: Scene) -> Iterator[Observation]:
+def backups_verified(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each backup that, according to the ledger, was never decrypted."""
-    yield from _not_applicable(scene)
-    for backup in scene.snapshot.backups:
+    yield from _not_applicable(context)
+    for backup in context.snapshot.backups:
         if backup.there and backup.opened is None and backup.file:
             yield Finding(
                 subject=backup.serial,
@@ -97,16 +105,18 @@ def backups_verified(scene: Scene) -> Iterator[Observation]:
             )
 
 
-@audit_rule("backups.drilled", Severity.LOW, "Every backup on this computer was tested recently", needs=(Part.BACKUPS,))
-def backups_drilled(scene: Scene) -> Iterator[Observation]:
+@audit_rule(
+    "backups.drilled", Severity.LOW, "Every backup on this computer was tested recently", needs=(SnapshotPart.BACKUPS,)
+)
+def backups_drilled(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each backup that was neither made nor tested within the last `limits.drilled` days."""
-    yield from _not_applicable(scene)
-    for backup in scene.snapshot.backups:
+    yield from _not_applicable(context)
+    for backup in context.snapshot.backups:
         since = max(backup.made, backup.drilled or backup.made)
-        if backup.there and backup.file and scene.snapshot.at - since > scene.limits.drilled * DAY:
+        if backup.there and backup.file and context.snapshot.at - since > context.limits.drilled * DAY:
             how = "not tested for" if backup.drilled else "never tested in"
             yield Finding(
                 subject=backup.serial,
-                evidence=f"its backup{_made_on(backup)} was {how} {scene.days(since)} days",
+                evidence=f"its backup{_made_on(backup)} was {how} {context.days(since)} days",
                 remedy=(f"{IDENTITY} mfa-kit backup drill -i IDENTITY {shlex.quote(backup.file)}",),
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mfa_kit.account.account_users import AccountUser
     from mfa_kit.account.escalation import Administration
-    from mfa_kit.account.snapshot import Part, Snapshot
+    from mfa_kit.account.snapshot import Snapshot, SnapshotPart
 
 DAY = 86400.0
 
@@ -83,7 +83,7 @@ class AcceptedFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsure:
+class UnknownSubject:
     """A user, or another subject, that the rule could not evaluate. `arn` is as in a Finding."""
 
     subject: str
@@ -99,7 +99,7 @@ class NotApplicable:
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class FindingNote:
     """Something that the reader of an audit should know although the rule passes."""
 
     why: str
@@ -123,7 +123,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class RuleContext:
     """The input of rules: the snapshot, its users, and the limits.
 
     `administered` says for each user and role, by ARN, whether it administers the account.
@@ -139,9 +139,9 @@ class Scene:
         return int((self.snapshot.at - time) // DAY)
 
 
-Observation = Finding | Unsure | NotApplicable | Remark
+Observation = Finding | UnknownSubject | NotApplicable | FindingNote
 # The function of a rule. If the rule passes, the function yields nothing or a Remark.
-RuleBody = Callable[[Scene], Iterator[Observation]]
+RuleBody = Callable[[RuleContext], Iterator[Observation]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,7 @@ class AuditRule:
     id: str
     title: str
     severity: Severity
-    needs: "tuple[Part, ...]"
+    needs: "tuple[SnapshotPart, ...]"
     look: RuleBody
 
 
@@ -164,54 +164,57 @@ class RuleAnswer:
     """The result of a rule for one account.
 
     `why` is the text of a Remark, or the reason why the rule does not apply to the account, or "". `references` has the
-    controls of standards that the rule checks. `accepted` has what a baseline accepts, and `findings` and `unsure` do
+    controls of standards that the rule checks. `accepted` has what a baseline accepts, and `findings` and `unknown` do
     not contain it.
     """
 
     rule: AuditRule
     result: RuleResult
     findings: tuple[Finding, ...] = ()
-    unsure: tuple[Unsure, ...] = ()
+    unknown: tuple[UnknownSubject, ...] = ()
     why: str = ""
     references: tuple[str, ...] = ()
     accepted: tuple[AcceptedFinding, ...] = ()
 
 
 def audit_rule(
-    name: str, severity: Severity, title: str, *, needs: "tuple[Part, ...]"
+    name: str, severity: Severity, title: str, *, needs: "tuple[SnapshotPart, ...]"
 ) -> Callable[[RuleBody], AuditRule]:
     """Return a decorator that turns a function into an AuditRule. `name` is the ID of the rule, such as `root.mfa`."""
     return lambda look: AuditRule(id=name, title=title, severity=severity, needs=needs, look=look)
 
 
-def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
+def answer_rule(rule: AuditRule, context: RuleContext) -> RuleAnswer:
     """Return the answer of a rule.
 
     If there are findings, the rule fails, even if parts of the account could not be read. If there are no findings and
     the rule yields a NotApplicable, the rule does not apply. Otherwise, the result is unknown if a subject could not be
     evaluated, or if a part that the rule needs could not be read.
     """
-    observations = list(rule.look(scene))
+    observations = list(rule.look(context))
     findings = tuple(observation for observation in observations if isinstance(observation, Finding))
     not_applicable = next((observation for observation in observations if isinstance(observation, NotApplicable)), None)
     if not_applicable is not None and not findings:
         return RuleAnswer(rule=rule, result=RuleResult.NOT_APPLICABLE, why=not_applicable.why)
-    unsure = [*(observation for observation in observations if isinstance(observation, Unsure)), *_unread(rule, scene)]
-    without_findings = RuleResult.UNKNOWN if unsure else RuleResult.PASS
+    unknown = [
+        *(observation for observation in observations if isinstance(observation, UnknownSubject)),
+        *_unread(rule, context),
+    ]
+    without_findings = RuleResult.UNKNOWN if unknown else RuleResult.PASS
     return RuleAnswer(
         rule=rule,
         result=RuleResult.FAIL if findings else without_findings,
         findings=findings,
-        unsure=tuple(unsure),
-        why=next((observation.why for observation in observations if isinstance(observation, Remark)), ""),
+        unknown=tuple(unknown),
+        why=next((observation.why for observation in observations if isinstance(observation, FindingNote)), ""),
     )
 
 
-def _unread(rule: AuditRule, scene: Scene) -> Iterator[Unsure]:
+def _unread(rule: AuditRule, context: RuleContext) -> Iterator[UnknownSubject]:
     """Yield an Unsure for each part of the account that the rule needs and that could not be read.
 
     A part that could not be read for a single user only is not included.
     """
-    for hole in scene.snapshot.holes:
+    for hole in context.snapshot.holes:
         if hole.part in rule.needs and hole.about is None:
-            yield Unsure(f"the {hole.part}", hole.why)
+            yield UnknownSubject(f"the {hole.part}", hole.why)

@@ -4,8 +4,17 @@ from collections.abc import Iterator, Sequence
 
 from mfa_kit.account.entity_policies import own_policies
 from mfa_kit.account.evaluator import statements
-from mfa_kit.account.snapshot import Entity, Part
-from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
+from mfa_kit.account.snapshot import Entity, SnapshotPart
+from mfa_kit.audit.finding import (
+    Finding,
+    FindingNote,
+    NotApplicable,
+    Observation,
+    RuleContext,
+    Severity,
+    UnknownSubject,
+    audit_rule,
+)
 from mfa_kit.core.text import command, few
 from mfa_kit.core.timestamps import iso_time
 
@@ -14,8 +23,8 @@ CLOUDSHELL, SUPPORT = ":iam::aws:policy/AWSCloudShellFullAccess", ":iam::aws:pol
 OLDER = "the snapshot has no data about server certificates; take a new one: mfa-kit audit --snapshot NEW_FILE"
 
 
-def _holders(scene: Scene) -> Sequence[Entity]:
-    return (*scene.snapshot.users, *scene.snapshot.groups, *scene.snapshot.roles)
+def _holders(context: RuleContext) -> Sequence[Entity]:
+    return (*context.snapshot.users, *context.snapshot.groups, *context.snapshot.roles)
 
 
 def _kind(holder: Entity) -> str:
@@ -40,33 +49,33 @@ def _allows_everything(document: str) -> bool:
     )
 
 
-def _unread(scene: Scene) -> Iterator[Unsure]:
+def _unread(context: RuleContext) -> Iterator[UnknownSubject]:
     """Yield an Unsure for each policy that could not be evaluated."""
-    for holder in _holders(scene):
-        for policy in own_policies(holder, scene.snapshot.policies):
+    for holder in _holders(context):
+        for policy in own_policies(holder, context.snapshot.policies):
             if policy.flaw:
-                yield Unsure(holder.name, policy.flaw, holder.arn)
+                yield UnknownSubject(holder.name, policy.flaw, holder.arn)
 
 
-@audit_rule("policies.full", Severity.HIGH, "No policy of the account allows everything", needs=(Part.DETAILS,))
-def policies_full(scene: Scene) -> Iterator[Observation]:
+@audit_rule("policies.full", Severity.HIGH, "No policy of the account allows everything", needs=(SnapshotPart.DETAILS,))
+def policies_full(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each managed or inline policy of the account that allows all actions on all resources.
 
     AWS managed policies, such as AdministratorAccess, are left out, because an account needs administrators.
     """
-    yield from _full_managed(scene)
-    for holder in _holders(scene):
+    yield from _full_managed(context)
+    for holder in _holders(context):
         yield from _full_inline(holder)
-    yield from _unread(scene)
+    yield from _unread(context)
 
 
-def _full_managed(scene: Scene) -> Iterator[Finding]:
+def _full_managed(context: RuleContext) -> Iterator[Finding]:
     """Yield a Finding for each managed policy of the account that allows everything."""
-    account = f"::{scene.snapshot.account}:"
-    boundaries = {holder.boundary for holder in _holders(scene)}
-    for arn, text in scene.snapshot.policies.items():
+    account = f"::{context.snapshot.account}:"
+    boundaries = {holder.boundary for holder in _holders(context)}
+    for arn, text in context.snapshot.policies.items():
         if account in arn and not _flawed(text) and _allows_everything(text):
-            holders = [holder for holder in _holders(scene) if arn in holder.attached]
+            holders = [holder for holder in _holders(context) if arn in holder.attached]
             if arn in boundaries and not holders:  # a boundary grants nothing, so Security Hub's IAM.1 also ignores it
                 continue
             yield _full_policy(arn, holders)
@@ -112,17 +121,20 @@ def _flawed(text: str) -> bool:
 
 
 @audit_rule(
-    "policies.administrator", Severity.HIGH, "No policy that allows everything is attached", needs=(Part.DETAILS,)
+    "policies.administrator",
+    Severity.HIGH,
+    "No policy that allows everything is attached",
+    needs=(SnapshotPart.DETAILS,),
 )
-def policies_administrator(scene: Scene) -> Iterator[Observation]:
+def policies_administrator(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user, group or role with a policy that allows everything, once for each such policy.
 
     Inline policies and AWS managed policies count too.
     """
-    for holder in _holders(scene):
-        for policy in own_policies(holder, scene.snapshot.policies):
+    for holder in _holders(context):
+        for policy in own_policies(holder, context.snapshot.policies):
             if policy.flaw:
-                yield Unsure(holder.name, policy.flaw, holder.arn)
+                yield UnknownSubject(holder.name, policy.flaw, holder.arn)
             elif policy.text and _allows_everything(policy.text):
                 yield Finding(
                     subject=holder.name,
@@ -132,10 +144,12 @@ def policies_administrator(scene: Scene) -> Iterator[Observation]:
                 )
 
 
-@audit_rule("policies.cloudshell", Severity.MEDIUM, "No one has full access to CloudShell", needs=(Part.DETAILS,))
-def policies_cloudshell(scene: Scene) -> Iterator[Observation]:
+@audit_rule(
+    "policies.cloudshell", Severity.MEDIUM, "No one has full access to CloudShell", needs=(SnapshotPart.DETAILS,)
+)
+def policies_cloudshell(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user, group or role with AWSCloudShellFullAccess."""
-    for holder in _holders(scene):
+    for holder in _holders(context):
         for arn in holder.attached:
             if arn.endswith(CLOUDSHELL):
                 yield Finding(
@@ -146,13 +160,13 @@ def policies_cloudshell(scene: Scene) -> Iterator[Observation]:
                 )
 
 
-@audit_rule("roles.support", Severity.LOW, "A role can work with AWS Support", needs=(Part.DETAILS,))
-def roles_support(scene: Scene) -> Iterator[Observation]:
+@audit_rule("roles.support", Severity.LOW, "A role can work with AWS Support", needs=(SnapshotPart.DETAILS,))
+def roles_support(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if no role has AWSSupportAccess."""
-    snapshot = scene.snapshot
-    if snapshot.hole(Part.DETAILS) or any(_has_support(role) for role in snapshot.roles):
+    snapshot = context.snapshot
+    if snapshot.hole(SnapshotPart.DETAILS) or any(_has_support(role) for role in snapshot.roles):
         return
-    others = [holder for holder in _holders(scene) if _has_support(holder)]
+    others = [holder for holder in _holders(context) if _has_support(holder)]
     instead = f" or {_named(others)}" if others else ""
     yield Finding(
         subject=snapshot.account,
@@ -170,22 +184,25 @@ def _has_support(holder: Entity) -> bool:
 
 
 @audit_rule(
-    "certificates.expired", Severity.MEDIUM, "No expired server certificate is stored", needs=(Part.CERTIFICATES,)
+    "certificates.expired",
+    Severity.MEDIUM,
+    "No expired server certificate is stored",
+    needs=(SnapshotPart.CERTIFICATES,),
 )
-def certificates_expired(scene: Scene) -> Iterator[Observation]:
+def certificates_expired(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each server certificate in IAM that has expired."""
-    certificates = scene.snapshot.certificates
+    certificates = context.snapshot.certificates
     if certificates is None:
-        if scene.snapshot.hole(Part.CERTIFICATES) is None:
-            yield Unsure("server certificates", OLDER)
+        if context.snapshot.hole(SnapshotPart.CERTIFICATES) is None:
+            yield UnknownSubject("server certificates", OLDER)
         return
     if not certificates:
         yield NotApplicable("IAM stores no server certificate")
     unknown = [certificate.name for certificate in certificates if certificate.expires is None]
     if unknown:
-        yield Remark(f"IAM reports no expiry for {few(unknown)}")
+        yield FindingNote(f"IAM reports no expiry for {few(unknown)}")
     for certificate in certificates:
-        if certificate.expires is not None and certificate.expires <= scene.snapshot.at:
+        if certificate.expires is not None and certificate.expires <= context.snapshot.at:
             yield Finding(
                 subject=certificate.arn,
                 evidence=f"expired on {(iso_time(certificate.expires) or '')[:10]}",

@@ -70,7 +70,7 @@ def _records(
     rows = [
         (RuleResult.FAIL, finding.subject, finding.arn, finding.evidence, finding.remedy) for finding in answer.findings
     ]
-    rows += [(RuleResult.UNKNOWN, unsure.subject, unsure.arn, unsure.why, ()) for unsure in answer.unsure]
+    rows += [(RuleResult.UNKNOWN, unknown.subject, unknown.arn, unknown.why, ()) for unknown in answer.unknown]
     rows += [(RuleResult.ACCEPTED, finding.subject, finding.arn, finding.sentence, ()) for finding in answer.accepted]
     counts = Counter[str]()
     for result, subject, arn, evidence, remedy in rows or [(answer.result, "", "", answer.why, ())]:
@@ -133,7 +133,7 @@ class AuditHistory(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Before:
+class EarlierAudits:
     """The previous and the current audit of an account, for comparison.
 
     `past` is None if the ledger has no earlier audit. Both `past` and `now` (the current audit) are None if the audit
@@ -186,7 +186,7 @@ def record_audit(
     """
     known = history.open_findings(account)
     now = {record.id: record.rule.id for record in records if record.result is RuleResult.FAIL}
-    evaluated = {answer.rule.id for answer in answers if answer.result is not RuleResult.UNKNOWN and not answer.unsure}
+    evaluated = {answer.rule.id for answer in answers if answer.result is not RuleResult.UNKNOWN and not answer.unknown}
     history.add(
         account,
         figures(answers, time=time),

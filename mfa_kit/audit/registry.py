@@ -9,7 +9,7 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit import break_glass, credentials, devices, passwords, policies, rights, root
 from mfa_kit.audit import users as user_rules
 from mfa_kit.audit.controls.catalog import references
-from mfa_kit.audit.finding import AuditRule, Limits, Profile, RuleAnswer, RuleResult, Scene, Severity, answer_rule
+from mfa_kit.audit.finding import AuditRule, Limits, Profile, RuleAnswer, RuleContext, RuleResult, Severity, answer_rule
 from mfa_kit.core.errors import UsageFault
 
 RULES: tuple[AuditRule, ...] = (
@@ -92,10 +92,10 @@ def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limit
     """Return the answers of the rules, sorted by result (failures first) and then by severity (worst first)."""
     administered = administrations(snapshot)
     users = account_users(snapshot, administered)  # computed once for all rules
-    scene = Scene(snapshot=snapshot, users=users, administered=administered, limits=limits)
+    context = RuleContext(snapshot=snapshot, users=users, administered=administered, limits=limits)
     order = list(RuleResult)
     return sorted(
-        (replace(answer_rule(rule, scene), references=_references(rule, limits)) for rule in rules),
+        (replace(answer_rule(rule, context), references=_references(rule, limits)) for rule in rules),
         key=lambda answer: (order.index(answer.result), answer.rule.severity.rank),
     )
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.entity_policies import trust_flaw, trust_text
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, principals_let_in
-from mfa_kit.account.snapshot import AccessKey, Entity, Part
-from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Scene, Severity, Unsure, audit_rule
+from mfa_kit.account.snapshot import AccessKey, Entity, SnapshotPart
+from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.models import is_root
 from mfa_kit.core.text import command, few
 
@@ -17,16 +17,16 @@ EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
     "groups.enforcement",
     Severity.HIGH,
     "Groups with console users require MFA",
-    needs=(Part.DETAILS, Part.REPORT),
+    needs=(SnapshotPart.DETAILS, SnapshotPart.REPORT),
 )
-def groups_enforcement(scene: Scene) -> Iterator[Observation]:
+def groups_enforcement(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each group with a console user whom no policy requires to use MFA.
 
     The user's own policies and those of the user's other groups count too. If there is no such user, but this is
     unknown for some user, yield an Unsure for the group.
     """
-    members = _console_members(scene)
-    if not any(members.values()) and not scene.snapshot.hole(Part.DETAILS, Part.REPORT):
+    members = _console_members(context)
+    if not any(members.values()) and not context.snapshot.hole(SnapshotPart.DETAILS, SnapshotPart.REPORT):
         yield NotApplicable("no group has a user with a console password")
     for name, users in members.items():
         demanded = {user.name: user.demands_mfa for user in users}
@@ -39,7 +39,7 @@ def groups_enforcement(scene: Scene) -> Iterator[Observation]:
             )
         elif None in demanded.values():
             unknown = [user for user in users if demanded[user.name] is None]
-            yield Unsure(name, f"whether its policies require MFA is unknown: {_why_unknown(unknown)}")
+            yield UnknownSubject(name, f"whether its policies require MFA is unknown: {_why_unknown(unknown)}")
 
 
 def _why_unknown(users: Sequence[AccountUser]) -> str:
@@ -51,10 +51,10 @@ def _why_unknown(users: Sequence[AccountUser]) -> str:
     return gaps[0] if gaps else "it depends on a condition that cannot be evaluated"
 
 
-def _console_members(scene: Scene) -> dict[str, list[AccountUser]]:
+def _console_members(context: RuleContext) -> dict[str, list[AccountUser]]:
     """Return the users with a console password, by group name. The list of a group may be empty."""
-    members: dict[str, list[AccountUser]] = {group.name: [] for group in scene.snapshot.groups}
-    for user in scene.users:
+    members: dict[str, list[AccountUser]] = {group.name: [] for group in context.snapshot.groups}
+    for user in context.users:
         if user.password:
             for name in user.user.groups:
                 members.setdefault(name, []).append(user)
@@ -75,19 +75,19 @@ def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
     "roles.trust",
     Severity.MEDIUM,
     "Roles for users of this account require MFA",
-    needs=(Part.DETAILS,),
+    needs=(SnapshotPart.DETAILS,),
 )
-def roles_trust(scene: Scene) -> Iterator[Observation]:
+def roles_trust(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each role that users of this account may assume without MFA.
 
     AWS services that may assume the role are ignored.
     """
-    account = scene.snapshot.account
+    account = context.snapshot.account
     is_applicable = False
-    for role in scene.snapshot.roles:
+    for role in context.snapshot.roles:
         if flaw := trust_flaw(role):
             is_applicable = True
-            yield Unsure(role.name, flaw)
+            yield UnknownSubject(role.name, flaw)
         with_mfa = _people(role, account, mfa=True)
         is_applicable = is_applicable or bool(with_mfa)
         without = _people(role, account, mfa=False)
@@ -103,7 +103,7 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
                     + " --policy-document file://trust.json",
                 ),
             )
-    if not is_applicable and not scene.snapshot.hole(Part.DETAILS):
+    if not is_applicable and not context.snapshot.hole(SnapshotPart.DETAILS):
         yield NotApplicable("no role can be assumed by users of this account")
 
 
@@ -128,21 +128,23 @@ def _is_of_people(principal: str, account: str) -> bool:
     "roles.ec2",
     Severity.LOW,
     "Instances use roles instead of access keys of users",
-    needs=(Part.DETAILS, Part.REPORT),
+    needs=(SnapshotPart.DETAILS, SnapshotPart.REPORT),
 )
-def roles_ec2(scene: Scene) -> Iterator[Observation]:
+def roles_ec2(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each access key that a program used recently, if no role for EC2 instances exists.
 
     IAM does not report where the program runs, so it may run outside EC2.
     """
-    used = list(_program_keys_in_use(scene))
-    if scene.snapshot.hole(Part.DETAILS, Part.REPORT):  # a page that was not read may contain such a role or key
+    used = list(_program_keys_in_use(context))
+    if context.snapshot.hole(
+        SnapshotPart.DETAILS, SnapshotPart.REPORT
+    ):  # a page that was not read may contain such a role or key
         return
     if not used:
         yield NotApplicable("no program uses an access key")
-    if any(_is_for_ec2(role) for role in scene.snapshot.roles):
+    if any(_is_for_ec2(role) for role in context.snapshot.roles):
         return
-    flaws = [Unsure(role.name, flaw) for role in scene.snapshot.roles if (flaw := trust_flaw(role))]
+    flaws = [UnknownSubject(role.name, flaw) for role in context.snapshot.roles if (flaw := trust_flaw(role))]
     if flaws:
         yield from flaws
         return
@@ -156,15 +158,15 @@ def roles_ec2(scene: Scene) -> Iterator[Observation]:
         )
 
 
-def _program_keys_in_use(scene: Scene) -> Iterator[tuple[str, AccessKey]]:
+def _program_keys_in_use(context: RuleContext) -> Iterator[tuple[str, AccessKey]]:
     """Yield each active access key that was used in the last `limits.unused` days, if its user has no password.
 
     Yield a pair: the user's name and the key.
     """
-    for user in scene.users:
+    for user in context.users:
         if user.credentials is not None and not user.password:
             for key in user.keys:
-                if key.used is not None and scene.days(key.used) < scene.limits.unused:
+                if key.used is not None and context.days(key.used) < context.limits.unused:
                     yield user.name, key
 
 

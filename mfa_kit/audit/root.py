@@ -2,8 +2,17 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.snapshot import OrganizationPlace, Part, RootVerdict
-from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
+from mfa_kit.account.snapshot import OrganizationPlace, RootVerdict, SnapshotPart
+from mfa_kit.audit.finding import (
+    Finding,
+    FindingNote,
+    NotApplicable,
+    Observation,
+    RuleContext,
+    Severity,
+    UnknownSubject,
+    audit_rule,
+)
 from mfa_kit.core.models import REPORTED_ROOT, DeviceType
 
 SUBJECT = "root"
@@ -29,24 +38,24 @@ OUTSIDE = {
 NO_ROOT = "accounts in this partition have no root user that can sign in"
 
 
-def _why_no_root(scene: Scene) -> str | None:
+def _why_no_root(context: RuleContext) -> str | None:
     """Return why root cannot sign in, or None if root can sign in.
 
     The reasons are a partition without root users, and a root user without a password.
     """
-    if not scene.snapshot.has_root:
+    if not context.snapshot.has_root:
         return NO_ROOT
-    if scene.snapshot.root.password is not False:
+    if context.snapshot.root.password is not False:
         return None
-    central = scene.snapshot.central_root
+    central = context.snapshot.central_root
     if central is None or central.place is not OrganizationPlace.MEMBER:
         return "root has no password: its credentials were removed"
     return WITHOUT_PASSWORD[central.manages_credentials]
 
 
-def _has_mfa(scene: Scene) -> bool | None:
+def _has_mfa(context: RuleContext) -> bool | None:
     """Whether root has MFA, from the account summary or else the credential report. None if neither could be read."""
-    snapshot = scene.snapshot
+    snapshot = context.snapshot
     if snapshot.root.mfa is not None:
         return snapshot.root.mfa
     if snapshot.report and snapshot.report.root:
@@ -54,9 +63,9 @@ def _has_mfa(scene: Scene) -> bool | None:
     return None
 
 
-def _has_keys(scene: Scene) -> bool | None:
+def _has_keys(context: RuleContext) -> bool | None:
     """Whether root has access keys, from the account summary or else the credential report. None means unknown."""
-    snapshot = scene.snapshot
+    snapshot = context.snapshot
     if snapshot.root.access_keys is not None:
         return snapshot.root.access_keys
     if snapshot.report and snapshot.report.root:
@@ -70,14 +79,14 @@ def _has_keys(scene: Scene) -> bool | None:
     "Root signs in with MFA",
     needs=(),
 )
-def root_mfa(scene: Scene) -> Iterator[Observation]:
+def root_mfa(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if root has no MFA device, or an Unsure if that could not be read."""
-    if why := _why_no_root(scene):
+    if why := _why_no_root(context):
         yield NotApplicable(why)
         return
-    has_mfa = _has_mfa(scene)
+    has_mfa = _has_mfa(context)
     if has_mfa is None:
-        yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
+        yield UnknownSubject(SUBJECT, "neither the account summary nor the credential report could be read")
     elif not has_mfa:
         yield Finding(
             subject=SUBJECT,
@@ -90,24 +99,24 @@ def root_mfa(scene: Scene) -> Iterator[Observation]:
     "root.hardware",
     Severity.HIGH,
     "Root's MFA is a security key or a hardware token",
-    needs=(Part.VIRTUAL,),
+    needs=(SnapshotPart.VIRTUAL,),
 )
-def root_hardware(scene: Scene) -> Iterator[Observation]:
+def root_hardware(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding unless root has a security key or a hardware token.
 
     Only a session of root can list all of root's devices. Other sessions see only virtual devices. So in a
     snapshot from such a session, a virtual device is enough for a Finding.
     """
-    if why := _why_no_root(scene):
+    if why := _why_no_root(context):
         yield NotApplicable(why)
         return
-    own = scene.snapshot.root.devices
-    virtual = [device.serial for device in scene.snapshot.virtual if device.user == REPORTED_ROOT]
+    own = context.snapshot.root.devices
+    virtual = [device.serial for device in context.snapshot.virtual if device.user == REPORTED_ROOT]
     key = "Assign MFA device: a security key"
     remedy = (IN_CONSOLE.format(f"{key}; then remove the virtual one"),)
-    match _has_mfa(scene):
+    match _has_mfa(context):
         case None:
-            yield Unsure(SUBJECT, "whether root has MFA could not be read")
+            yield UnknownSubject(SUBJECT, "whether root has MFA could not be read")
         case False:
             yield Finding(subject=SUBJECT, evidence="root has no MFA device", remedy=(IN_CONSOLE.format(key),))
         case True if own is not None:
@@ -120,7 +129,9 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
                 remedy=remedy,
             )
         case _:
-            yield Remark("root has a device that is not virtual: a security key or a token; AWS does not report which")
+            yield FindingNote(
+                "root has a device that is not virtual: a security key or a token; AWS does not report which"
+            )
 
 
 @audit_rule(
@@ -129,17 +140,17 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
     "Root has no access keys",
     needs=(),
 )
-def root_keys(scene: Scene) -> Iterator[Observation]:
+def root_keys(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if root has access keys, or an Unsure if that could not be read.
 
     In GovCloud, root cannot sign in, but AWS Support can create access keys for root (CIS AWS Foundations Benchmark,
     "Ensure no 'root' user account access key exists").
     """
-    has_keys = _has_keys(scene)
-    if not scene.snapshot.has_root and has_keys is False:
+    has_keys = _has_keys(context)
+    if not context.snapshot.has_root and has_keys is False:
         yield NotApplicable("root users in this partition cannot sign in, and this root user has no access keys")
     elif has_keys is None:
-        yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
+        yield UnknownSubject(SUBJECT, "neither the account summary nor the credential report could be read")
     elif has_keys:
         yield Finding(
             subject=SUBJECT,
@@ -152,26 +163,26 @@ def root_keys(scene: Scene) -> Iterator[Observation]:
     "root.use",
     Severity.HIGH,
     "Root is not used for daily work",
-    needs=(Part.REPORT,),
+    needs=(SnapshotPart.REPORT,),
 )
-def root_use(scene: Scene) -> Iterator[Observation]:
+def root_use(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each credential of root that was used in the last `limits.root_used` days.
 
     The credentials are the password and the access keys.
     """
-    if why := _why_no_root(scene):
+    if why := _why_no_root(context):
         yield NotApplicable(why)
         return
-    row = scene.snapshot.report.root if scene.snapshot.report else None
+    row = context.snapshot.report.root if context.snapshot.report else None
     if row is None:
-        yield Unsure(SUBJECT, "the credential report could not be read or has no row for root")
+        yield UnknownSubject(SUBJECT, "the credential report could not be read or has no row for root")
         return
     uses = [("password", row.password_used), *(("access key", key.used) for key in row.keys)]
     for credential, time in uses:
-        if time is not None and scene.days(time) < scene.limits.root_used:
+        if time is not None and context.days(time) < context.limits.root_used:
             yield Finding(
                 subject=SUBJECT,
-                evidence=f"root's {credential} was used {scene.days(time)} days ago",
+                evidence=f"root's {credential} was used {context.days(time)} days ago",
                 remedy=("# do not use root; to create an administrator to use instead: mfa-kit policy onboard",),
             )
 
@@ -180,18 +191,18 @@ def root_use(scene: Scene) -> Iterator[Observation]:
     "root.central",
     Severity.MEDIUM,
     "Root credentials of member accounts are managed centrally",
-    needs=(Part.CENTRAL_ROOT,),
+    needs=(SnapshotPart.CENTRAL_ROOT,),
 )
-def root_central(scene: Scene) -> Iterator[Observation]:
+def root_central(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if the organization does not manage root credentials of its member accounts centrally.
 
     The rule applies only to the management account and to delegated administrators for IAM.
     """
-    central = scene.snapshot.central_root
-    if not scene.snapshot.has_root:
+    central = context.snapshot.central_root
+    if not context.snapshot.has_root:
         yield NotApplicable(NO_ROOT)
     elif central is None:
-        yield from _not_stored(scene)
+        yield from _not_stored(context)
     elif central.place is not OrganizationPlace.ADMINISTRATOR:
         yield NotApplicable(OUTSIDE[central.place])
     elif not central.manages_credentials:
@@ -203,39 +214,39 @@ def root_central(scene: Scene) -> Iterator[Observation]:
         )
 
 
-def _not_stored(scene: Scene) -> Iterator[Observation]:
+def _not_stored(context: RuleContext) -> Iterator[Observation]:
     """Yield an Unsure which says that the snapshot lacks the state of centralized root access.
 
-    If reading this state failed, yield nothing, because the snapshot then has a Hole that gives the reason.
+    If reading this state failed, yield nothing, because the snapshot then has an UnreadPart that gives the reason.
     """
-    if scene.snapshot.hole(Part.CENTRAL_ROOT) is None:
+    if context.snapshot.hole(SnapshotPart.CENTRAL_ROOT) is None:
         why = "the snapshot has no data about centralized root access"
-        yield Unsure("organization", f"{why}; take a new one: mfa-kit audit --snapshot NEW_FILE")
+        yield UnknownSubject("organization", f"{why}; take a new one: mfa-kit audit --snapshot NEW_FILE")
 
 
 @audit_rule(
     "root.credentials",
     Severity.MEDIUM,
     "Root of a member account has no credentials",
-    needs=(Part.CENTRAL_ROOT,),
+    needs=(SnapshotPart.CENTRAL_ROOT,),
 )
-def root_credentials(scene: Scene) -> Iterator[Observation]:
+def root_credentials(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if root of a member account has a password, access keys or signing certificates.
 
     The rule applies only to member accounts of an organization.
     """
-    central, posture = scene.snapshot.central_root, scene.snapshot.root
-    if not scene.snapshot.has_root:
+    central, posture = context.snapshot.central_root, context.snapshot.root
+    if not context.snapshot.has_root:
         yield NotApplicable(NO_ROOT)
     elif central is None:
-        yield from _not_stored(scene)
+        yield from _not_stored(context)
     elif central.place is not OrganizationPlace.MEMBER:
         yield NotApplicable(OUTSIDE[central.place])
     elif posture.verdict is RootVerdict.UNKNOWN:
-        yield Unsure(SUBJECT, posture.why)
+        yield UnknownSubject(SUBJECT, posture.why)
     elif posture.verdict is not RootVerdict.NO_CREDENTIALS:
         yield Finding(
             subject=SUBJECT,
             evidence=f"root has credentials: {', '.join(posture.credentials)}",
-            remedy=(DELETE_CREDENTIALS.format(scene.snapshot.account),),
+            remedy=(DELETE_CREDENTIALS.format(context.snapshot.account),),
         )

@@ -5,12 +5,21 @@ from collections.abc import Iterator
 from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.entity_policies import entity_policies, trust_flaw, trust_text
 from mfa_kit.account.evaluator import WITH_MFA, principals_let_in
-from mfa_kit.account.snapshot import Entity, Part
-from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
+from mfa_kit.account.snapshot import Entity, SnapshotPart
+from mfa_kit.audit.finding import (
+    Finding,
+    FindingNote,
+    NotApplicable,
+    Observation,
+    RuleContext,
+    Severity,
+    UnknownSubject,
+    audit_rule,
+)
 from mfa_kit.core.models import DeviceType
 from mfa_kit.core.text import command, few
 
-KNOWN = (Part.DETAILS, Part.REPORT)
+KNOWN = (SnapshotPart.DETAILS, SnapshotPart.REPORT)
 UNTOLD = "the MFA devices of this user could not be read"
 UNJUDGED = "it depends on a condition that cannot be evaluated"
 
@@ -19,14 +28,14 @@ def _signs_in(user: AccountUser) -> bool:
     return user.password or bool(user.keys)
 
 
-def _admins(scene: Scene) -> Iterator[AccountUser | Unsure]:
+def _admins(context: RuleContext) -> Iterator[AccountUser | UnknownSubject]:
     """Yield each administrator who can sign in or call AWS, and an Unsure for each user who may be an administrator."""
-    for user in scene.users:
+    for user in context.users:
         if user.credentials is None or _signs_in(user):
             if user.admin:
                 yield user
             elif user.admin is None:
-                yield Unsure(user.name, f"whether this user is an administrator is unknown: {_doubt(user)}")
+                yield UnknownSubject(user.name, f"whether this user is an administrator is unknown: {_doubt(user)}")
 
 
 def _doubt(user: AccountUser) -> str:
@@ -49,23 +58,26 @@ def _add(user: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
 
 
 @audit_rule(
-    "admins.exist", Severity.HIGH, "A user or role other than root administers the account", needs=(Part.DETAILS,)
+    "admins.exist",
+    Severity.HIGH,
+    "A user or role other than root administers the account",
+    needs=(SnapshotPart.DETAILS,),
 )
-def admins_exist(scene: Scene) -> Iterator[Observation]:
+def admins_exist(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if no user and no role can administer the account, or an Unsure if that is unknown."""
-    snapshot = scene.snapshot
-    if snapshot.hole(Part.DETAILS):  # an unread page may contain an administrator
+    snapshot = context.snapshot
+    if snapshot.hole(SnapshotPart.DETAILS):  # an unread page may contain an administrator
         return
-    if any(user.admin for user in scene.users):
+    if any(user.admin for user in context.users):
         return
-    doubts = [_doubt(user) for user in scene.users if user.admin is None]
+    doubts = [_doubt(user) for user in context.users if user.admin is None]
     for role in snapshot.roles:
-        admin, why = _lets_people_administer(role, scene)
+        admin, why = _lets_people_administer(role, context)
         if admin:
             return
         doubts += [why] if admin is None else []
     if doubts:
-        yield Unsure(snapshot.account, f"whether there is an administrator is unknown: {doubts[0]}")
+        yield UnknownSubject(snapshot.account, f"whether there is an administrator is unknown: {doubts[0]}")
         return
     yield Finding(
         subject=snapshot.account,
@@ -74,7 +86,7 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
     )
 
 
-def _lets_people_administer(role: Entity, scene: Scene) -> tuple[bool | None, str]:
+def _lets_people_administer(role: Entity, context: RuleContext) -> tuple[bool | None, str]:
     """Return a pair: whether a user or role may administer the account by assuming `role`, and a reason.
 
     If this is unknown, the first value is None, and the reason says why. AWS services that may assume the role do not
@@ -83,8 +95,8 @@ def _lets_people_administer(role: Entity, scene: Scene) -> tuple[bool | None, st
     flaw = trust_flaw(role)
     if not flaw and not any(kind != "Service" for kind, _ in principals_let_in(trust_text(role), WITH_MFA)):
         return False, ""
-    admin = scene.administered[role.arn].admin
-    return (None if flaw and admin else admin), flaw or entity_policies(role, scene.snapshot.policies).why or UNJUDGED
+    admin = context.administered[role.arn].admin
+    return (None if flaw and admin else admin), flaw or entity_policies(role, context.snapshot.policies).why or UNJUDGED
 
 
 @audit_rule(
@@ -93,13 +105,13 @@ def _lets_people_administer(role: Entity, scene: Scene) -> tuple[bool | None, st
     "Every administrator has MFA",
     needs=KNOWN,
 )
-def admins_mfa(scene: Scene) -> Iterator[Observation]:
+def admins_mfa(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each administrator without an MFA device, and an Unsure where that is unknown."""
-    for admin in _admins(scene):
-        if isinstance(admin, Unsure):
+    for admin in _admins(context):
+        if isinstance(admin, UnknownSubject):
             yield admin
         elif admin.mfa is None:
-            yield Unsure(admin.name, UNTOLD)
+            yield UnknownSubject(admin.name, UNTOLD)
         elif not admin.mfa:
             yield Finding(
                 subject=admin.name,
@@ -114,20 +126,20 @@ def admins_mfa(scene: Scene) -> Iterator[Observation]:
     "Every administrator has a phishing-resistant device",
     needs=KNOWN,
 )
-def admins_phishing(scene: Scene) -> Iterator[Observation]:
+def admins_phishing(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each administrator without a security key or passkey, and an Unsure where that is unknown.
 
     A key without a certification in IAM passes with a Remark, because it may be a synced passkey.
     """
     plain = []
-    for admin in _admins(scene):
-        if isinstance(admin, Unsure):
+    for admin in _admins(context):
+        if isinstance(admin, UnknownSubject):
             yield admin
         elif DeviceType.FIDO2 in admin.types:
-            if not any(scene.snapshot.certified.get(device.serial) for device in admin.devices):
+            if not any(context.snapshot.certified.get(device.serial) for device in admin.devices):
                 plain.append(admin.name)
         elif not admin.complete:
-            yield Unsure(admin.name, UNTOLD)
+            yield UnknownSubject(admin.name, UNTOLD)
         else:
             kinds = ", ".join(sorted(admin.types)) or "none"
             yield Finding(
@@ -136,17 +148,17 @@ def admins_phishing(scene: Scene) -> Iterator[Observation]:
                 remedy=_add(admin, "fido2"),
             )
     if plain:
-        yield Remark(f"IAM lists no certification for the keys of {few(plain)}: they may be synced passkeys")
+        yield FindingNote(f"IAM lists no certification for the keys of {few(plain)}: they may be synced passkeys")
 
 
 @audit_rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)
-def admins_spare(scene: Scene) -> Iterator[Observation]:
+def admins_spare(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each administrator with fewer than two devices, and an Unsure where that is unknown."""
-    for admin in _admins(scene):
-        if isinstance(admin, Unsure):
+    for admin in _admins(context):
+        if isinstance(admin, UnknownSubject):
             yield admin
         elif not admin.complete and len(admin.devices) < 2:  # noqa: PLR2004 - a second device
-            yield Unsure(admin.name, UNTOLD)
+            yield UnknownSubject(admin.name, UNTOLD)
         elif len(admin.devices) < 2:  # noqa: PLR2004
             clause = (
                 f"only one device, {admin.devices[0].serial}: its loss would lock the user out"
@@ -166,16 +178,18 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
     "Every user with a console password has MFA",
     needs=KNOWN,
 )
-def users_mfa(scene: Scene) -> Iterator[Observation]:
+def users_mfa(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user with a console password and no MFA device.
 
     Yield an Unsure for each user who is not in the credential report, or whose devices are unknown.
     """
-    for user in scene.users:
-        if user.credentials is None and scene.snapshot.report:
-            yield Unsure(user.name, "created after the credential report, so the report does not have this user")
+    for user in context.users:
+        if user.credentials is None and context.snapshot.report:
+            yield UnknownSubject(
+                user.name, "created after the credential report, so the report does not have this user"
+            )
         elif user.password and user.mfa is None:
-            yield Unsure(user.name, UNTOLD)
+            yield UnknownSubject(user.name, UNTOLD)
         elif user.password and not user.mfa:
             yield Finding(subject=user.name, evidence="a console password and no MFA device", remedy=_enroll(user))
 
@@ -186,9 +200,9 @@ def users_mfa(scene: Scene) -> Iterator[Observation]:
     "No user relies on text messages",
     needs=KNOWN,
 )
-def users_sms(scene: Scene) -> Iterator[Observation]:
+def users_sms(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user whose only MFA device is a phone number, and an Unsure where that is unknown."""
-    for user in scene.users:
+    for user in context.users:
         if user.types == {DeviceType.SMS}:
             yield Finding(
                 subject=user.name,
@@ -196,18 +210,18 @@ def users_sms(scene: Scene) -> Iterator[Observation]:
                 remedy=_add(user),
             )
         elif user.credentials is not None and user.mfa is not False and not user.devices:
-            yield Unsure(user.name, UNTOLD)
+            yield UnknownSubject(user.name, UNTOLD)
 
 
 @audit_rule(
     "users.fido-keys", Severity.MEDIUM, "Every user with access keys has a device that works with them", needs=KNOWN
 )
-def users_fido_keys(scene: Scene) -> Iterator[Observation]:
+def users_fido_keys(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user with access keys who has security keys and no device that shows codes.
 
     STS accepts only codes. Yield an Unsure where the devices are unknown.
     """
-    for user in scene.users:
+    for user in context.users:
         if user.keys and user.types == {DeviceType.FIDO2}:
             yield Finding(
                 subject=user.name,
@@ -215,21 +229,21 @@ def users_fido_keys(scene: Scene) -> Iterator[Observation]:
                 remedy=_add(user),
             )
         elif user.keys and user.mfa is not False and not user.devices:
-            yield Unsure(user.name, UNTOLD)
+            yield UnknownSubject(user.name, UNTOLD)
 
 
 @audit_rule(
     "users.service",
     Severity.MEDIUM,
     "Users that are programs have no password",
-    needs=(Part.REPORT,),
+    needs=(SnapshotPart.REPORT,),
 )
-def users_service(scene: Scene) -> Iterator[Observation]:
+def users_service(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each program that has a password.
 
     A user whose access keys were used and who has never signed in counts as a program.
     """
-    for user in scene.users:
+    for user in context.users:
         row = user.credentials
         if row and row.password and row.password_used is None and any(key.used for key in user.keys):
             yield Finding(
@@ -243,11 +257,11 @@ def users_service(scene: Scene) -> Iterator[Observation]:
     "users.direct",
     Severity.LOW,
     "Permissions come through groups",
-    needs=(Part.DETAILS,),
+    needs=(SnapshotPart.DETAILS,),
 )
-def users_direct(scene: Scene) -> Iterator[Observation]:
+def users_direct(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user with a policy of their own, inline or attached."""
-    for user in scene.users:
+    for user in context.users:
         named = [*user.user.inline, *(arn.rpartition("/")[2] for arn in user.user.attached)]
         if named:
             yield Finding(
@@ -271,13 +285,13 @@ def users_direct(scene: Scene) -> Iterator[Observation]:
     "users.groupless",
     Severity.LOW,
     "Every user is in a group",
-    needs=(Part.DETAILS,),
+    needs=(SnapshotPart.DETAILS,),
 )
-def users_groupless(scene: Scene) -> Iterator[Observation]:
+def users_groupless(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user who is in no group."""
-    if not scene.users and not scene.snapshot.hole(Part.DETAILS):
+    if not context.users and not context.snapshot.hole(SnapshotPart.DETAILS):
         yield NotApplicable("there are no users")
-    for user in scene.users:
+    for user in context.users:
         if not user.user.groups:
             yield Finding(
                 subject=user.name,

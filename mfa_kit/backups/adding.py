@@ -7,12 +7,22 @@ from shlex import quote
 from mfa_kit.backups.contents import device_and_account, is_account
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import DEVICE_NAME, ROOT, Backup, Caller, DeviceType, Entry, Purpose, Reached, intent_of
+from mfa_kit.core.models import (
+    DEVICE_NAME,
+    ROOT,
+    Backup,
+    Caller,
+    DeviceType,
+    JournalEntry,
+    JournalState,
+    RunKind,
+    intent_of,
+)
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment.code_prompts import prove
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
 from mfa_kit.enrollment.planning import resolve_user
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 
 INSTEAD = "a terminal: you type a code from the device to prove that the picture belongs to it"
 # The console's default name for the virtual device of the root user.
@@ -36,7 +46,7 @@ def add(
     device_name: str | None,
     run: str,
     caller: Caller,
-    desk: Desk,
+    ports: EnrollmentPorts,
     person: Interaction,
 ) -> Backup:
     """Ask for a code from the device, then write the secret in the picture as an encrypted backup. Return the backup.
@@ -47,19 +57,19 @@ def add(
     Raise UsageFault if the picture belongs to another account, or if the device already has a backup.
     """
     for note in picture.notes:
-        desk.progress.alert(f"note: {note}")
+        ports.progress.alert(f"note: {note}")
     _check_account(picture.label, caller)
-    entry = None if user is None else _entry(user, device_name, picture, run=run, caller=caller, desk=desk)
+    entry = None if user is None else _entry(user, device_name, picture, run=run, caller=caller, ports=ports)
     if entry:
-        backup = desk.vault.new(caller.account, entry.intent.user, entry.intent.name, run=entry.run)
+        backup = ports.store.new(caller.account, entry.spec.user, entry.spec.name, run=entry.run)
     else:
-        backup = desk.vault.new(caller.account, ROOT, _root_device(device_name, picture), run=run)
-    if not desk.dry:
+        backup = ports.store.new(caller.account, ROOT, _root_device(device_name, picture), run=run)
+    if not ports.dry:
         person.say(f"type the code that the phone now shows for {backup.device} of {backup.user}")
-        prove(picture.created.seed, typed=1, now=desk.inventory.now, interaction=person, instead=INSTEAD)
-        desk.vault.keep(backup, uri_of(picture.created.seed, backup))
+        prove(picture.created.seed, typed=1, now=ports.iam_reader.now, interaction=person, instead=INSTEAD)
+        ports.store.store_existing(backup, uri_of(picture.created.seed, backup))
         if entry:
-            desk.journal.record(replace(entry, backup=str(backup.path), sealed=True))
+            ports.journal.record(replace(entry, backup=str(backup.path), sealed=True))
     return backup
 
 
@@ -81,27 +91,27 @@ def _root_device(device_name: str | None, picture: DevicePicture) -> str:
 
 
 def _entry(
-    user: str, device_name: str | None, picture: DevicePicture, *, run: str, caller: Caller, desk: Desk
-) -> Entry:
+    user: str, device_name: str | None, picture: DevicePicture, *, run: str, caller: Caller, ports: EnrollmentPorts
+) -> JournalEntry:
     """Return the device's journal entry, or a new entry if the journal has none.
 
     Raise UsageFault if the device already has a backup.
     """
-    name = resolve_user(user, caller=caller, inventory=desk.inventory)
-    devices = [device for device in desk.inventory.devices(name) if device.type is DeviceType.VIRTUAL]
+    name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
+    devices = [device for device in ports.iam_reader.devices(name) if device.type is DeviceType.VIRTUAL]
     device = choose_device(name, device_name, devices=devices)
-    entry = recorded_entry(device, name, caller=caller, desk=desk)
-    if entry and (path := desk.vault.find(entry)):
+    entry = recorded_entry(device, name, caller=caller, ports=ports)
+    if entry and (path := ports.store.find(entry)):
         raise UsageFault(
             f"{device.serial} already has a backup: {path}",
             f"check it: mfa-kit backup verify {quote(path)} -i IDENTITY",
         )
-    intent = intent_of(device.serial, user=name, account=caller.account, partition=caller.partition)
-    if intent.name != (labeled := device_and_account(picture.label)[0] or picture.label):
-        desk.progress.alert(f"warning: the label says {labeled!a}, but the device is {intent.name}")
-    if entry and (ours := desk.journal.find(device.serial, run=entry.run)):
+    spec = intent_of(device.serial, user=name, account=caller.account, partition=caller.partition)
+    if spec.name != (labeled := device_and_account(picture.label)[0] or picture.label):
+        ports.progress.alert(f"warning: the label says {labeled!a}, but the device is {spec.name}")
+    if entry and (ours := ports.journal.find(device.serial, run=entry.run)):
         return ours
-    return Entry(run=entry.run if entry else run, intent=intent, purpose=Purpose.ADD, reached=Reached.CONFIRMED)
+    return JournalEntry(run=entry.run if entry else run, spec=spec, purpose=RunKind.ADD, reached=JournalState.CONFIRMED)
 
 
 def choose_account(labels: Sequence[str], *, of: int, which: str, person: Interaction) -> int:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import ACCOUNT_ID, Backup, Call, Intent, Method
+from mfa_kit.core.models import ACCOUNT_ID, Backup, Call, DeviceSpec, Method
 from mfa_kit.core.otp import Created, Png
 
 
@@ -20,7 +20,7 @@ class Opened:
     `notes` are remarks on the QR code for the user.
     """
 
-    file: Place
+    file: BackupLocation
     picture: Png
     created: Created
     label: str
@@ -44,8 +44,8 @@ def is_account(text: str) -> bool:
     return ACCOUNT_ID.fullmatch(text) is not None
 
 
-def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
-    """Return an Intent that names the device of a backup.
+def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> DeviceSpec:
+    """Return a DeviceSpec that names the device of a backup.
 
     The account and the user come from the path of the backup, or from the label if the file was moved. `path_of`
     returns the IAM path of a device, given its run ID and name. Raise IntegrityFault if neither the path of the backup
@@ -54,7 +54,7 @@ def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
     device, account = device_and_account(opened.label)
     named = opened.named
     try:
-        return Intent(
+        return DeviceSpec(
             account=named.account if named else account,
             partition="aws",
             user=named.user if named else device,
@@ -69,7 +69,7 @@ def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
         ) from None
 
 
-def backup_call(operation: str, file: Place, *, user: str | None, succeeded: bool) -> Call:
+def backup_call(operation: str, file: BackupLocation, *, user: str | None, succeeded: bool) -> Call:
     """Return the log entry for an operation on a backup file."""
     return Call(
         operation=operation,

@@ -6,10 +6,10 @@ from enum import StrEnum
 
 from mfa_kit.backups.contents import Opened
 from mfa_kit.core import otp
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, WrongPlace
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import Backup, Intent
+from mfa_kit.core.models import Backup, DeviceSpec
 from mfa_kit.core.otp import Mistake, Seed
 
 # How far the clock of a phone may be off, in steps of 30 s. The limit is high because a test checks the secret, not the
@@ -35,7 +35,7 @@ class Drill(StrEnum):
 class Drilled:
     """The result of testing one backup. `fault` says why the backup could not be compared with a code, or is None."""
 
-    file: Place
+    file: BackupLocation
     result: Drill
     fault: str | None = None
 
@@ -49,17 +49,18 @@ def drill_due(backup: Backup, drills: Mapping[str, float], *, since: float) -> b
 
 
 def drill_all(
-    files: Iterable[Place],
+    files: Iterable[BackupLocation],
     *,
-    open_backup: Callable[[Place], Opened],
-    intent_of: Callable[[Opened], Intent],
-    judge: Callable[[Intent, Opened], Drilled],
-    record: Callable[[Place, Drill], None],
+    open_backup: Callable[[BackupLocation], Opened],
+    intent_of: Callable[[Opened], DeviceSpec],
+    judge: Callable[[DeviceSpec, Opened], Drilled],
+    record: Callable[[BackupLocation, Drill], None],
 ) -> Iterator[Drilled]:
     """Decrypt each file, and compare its secret with a code from the device.
 
-    `open_backup` decrypts a file, `intent_of` returns an Intent that names the device of a backup, and `judge` compares
-    the secret with a code. Yield the result of each file. Call `record` for each file that was compared with a code.
+    `open_backup` decrypts a file, `intent_of` returns a DeviceSpec that names the device of a backup, and `judge`
+    compares the secret with a code. Yield the result of each file. Call `record` for each file that was compared with a
+    code.
     """
     for file in files:
         try:
@@ -69,11 +70,11 @@ def drill_all(
             yield Drilled(file=file, result=result, fault=str(fault))
             continue
         try:
-            intent = intent_of(opened)
+            spec = intent_of(opened)
         except IntegrityFault as fault:
             yield Drilled(file=file, result=Drill.SKIPPED, fault=str(fault))
             continue
-        drilled = judge(intent, opened)
+        drilled = judge(spec, opened)
         if drilled.result is not Drill.SKIPPED:
             record(file, drilled.result)
         yield drilled
@@ -86,9 +87,9 @@ class PhoneDrill:
     person: Interaction
     now: Callable[[], float]
 
-    def __call__(self, intent: Intent, opened: Opened) -> Drilled:
+    def __call__(self, spec: DeviceSpec, opened: Opened) -> Drilled:
         """Ask the user for codes from the device, compare them with the secret in the backup, and return the result."""
-        self.person.say(f"type the code that the phone of {intent.user} now shows for {intent.name} ({opened.label})")
+        self.person.say(f"type the code that the phone of {spec.user} now shows for {spec.name} ({opened.label})")
         result = judge_typed(opened.created.seed, now=self.now, interaction=self.person)
         return Drilled(file=opened.file, result=result)
 
@@ -119,16 +120,16 @@ class KeyDrill:
     `code_of` returns the key's code for a Unix time, or None if no plugged-in key has the device's credential.
     """
 
-    code_of: Callable[[Intent, float], str | None]
+    code_of: Callable[[DeviceSpec, float], str | None]
     now: Callable[[], float]
 
-    def __call__(self, intent: Intent, opened: Opened) -> Drilled:
+    def __call__(self, spec: DeviceSpec, opened: Opened) -> Drilled:
         """Compare the key's code with the code of the backup for the same time, and return the result.
 
         The result is SKIPPED if no plugged-in key has the device's credential.
         """
         now = self.now()
-        shown = self.code_of(intent, now)
+        shown = self.code_of(spec, now)
         if shown is None:
             return Drilled(file=opened.file, result=Drill.SKIPPED, fault=NO_KEY)
         right = next(otp.codes(opened.created.seed, range(otp.step(now), otp.step(now) + 1)))

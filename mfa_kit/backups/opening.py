@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_account
 from mfa_kit.core.backup_copies import recorded_name
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPlace
-from mfa_kit.core.models import Backup, Intent
+from mfa_kit.core.models import Backup, DeviceSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class Verified:
     `remarks` says what was not checked, and `hint` what to do about the fault.
     """
 
-    file: Place
+    file: BackupLocation
     label: str | None = None
     remarks: tuple[str, ...] = ()
     fault: str | None = None
@@ -36,7 +36,7 @@ class PathCheck:
     users: Callable[[], Mapping[tuple[str, str, str], Collection[str]]] = dict
     accept_label: bool = False
 
-    def __call__(self, file: Place, named: Backup | None, label: str) -> str | None:
+    def __call__(self, file: BackupLocation, named: Backup | None, label: str) -> str | None:
         """Return what was not compared, or which difference was accepted, or None.
 
         `named` is the backup that the path names, or None if it names none. A label without a device or an
@@ -62,7 +62,10 @@ class PathCheck:
 
 
 def verify_files(
-    files: Iterable[Place], open_backup: Callable[[Place], Opened], *, hashes: Mapping[str, Collection[str]]
+    files: Iterable[BackupLocation],
+    open_backup: Callable[[BackupLocation], Opened],
+    *,
+    hashes: Mapping[str, Collection[str]],
 ) -> Iterator[Verified]:
     """Decrypt each file, and yield the label of its QR code or the fault. The label is not secret.
 
@@ -94,18 +97,18 @@ def restorable(
     *,
     path_of: Callable[[str, str], str],
     losses_of: Callable[[str | None, Collection[str]], Iterable[str]],
-) -> Intent:
-    """Return an Intent for putting the secret of a backup on another phone or OATH key.
+) -> DeviceSpec:
+    """Return a DeviceSpec for putting the secret of a backup on another phone or OATH key.
 
     `path_of` returns the IAM path of a device, given its run ID and name. `losses_of` returns the IDs of the runs that
     reported a device as lost, given the device's account (None if unknown) and its possible names. Raise IntegrityFault
     if neither the path nor the label of the backup names a device, and UsageFault if the device was reported lost.
     """
-    intent = intent_in(opened, path_of=path_of)
-    account = intent.account if is_account(intent.account) else None
-    losses = losses_of(account, {intent.name, device_and_account(opened.label)[0]})
-    check_not_lost(intent.name, opened.named.run if opened.named else None, losses=losses)
-    return intent
+    spec = intent_in(opened, path_of=path_of)
+    account = spec.account if is_account(spec.account) else None
+    losses = losses_of(account, {spec.name, device_and_account(opened.label)[0]})
+    check_not_lost(spec.name, opened.named.run if opened.named else None, losses=losses)
+    return spec
 
 
 def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> None:

@@ -5,11 +5,11 @@ from enum import StrEnum
 from functools import cache, partial
 
 from mfa_kit.backups.contents import backup_call
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, NoSuchEntity
-from mfa_kit.core.models import ROOT, Backup, Call, Mark
+from mfa_kit.core.models import ROOT, Backup, Call, RunTag
 from mfa_kit.enrollment.devices import look_up_serials
-from mfa_kit.enrollment.ports import Inventory
+from mfa_kit.enrollment.ports import IamReader
 
 # Backups younger than this many seconds are kept, because IAM may take a while to list a new device.
 YOUNG = 86400.0
@@ -23,7 +23,7 @@ class Why(StrEnum):
 
 
 def find_prunable(
-    backups: Sequence[Backup], *, account: str, older: float | None, inventory: Inventory
+    backups: Sequence[Backup], *, account: str, older: float | None, iam_reader: IamReader
 ) -> Iterator[tuple[Backup, Why]]:
     """Yield each backup that is no longer needed, with the reason.
 
@@ -32,16 +32,16 @@ def find_prunable(
     belongs to another account or to root, or that is less than a day old, is kept too, because IAM cannot confirm that
     the device of such a backup is gone.
     """
-    now, users = inventory.now(), {name.lower() for name in inventory.users()}
-    unassigned = inventory.unassigned()
+    now, users = iam_reader.now(), {name.lower() for name in iam_reader.users()}
+    unassigned = iam_reader.unassigned()
 
-    serials_of = cache(partial(_serials, inventory=inventory))
+    serials_of = cache(partial(_serials, iam_reader=iam_reader))
     for backup in backups:
         age = now - backup.made
         if not _may_go(backup, account=account, age=age) or (older is None and backup.user.lower() in users):
             continue
         serials = serials_of(backup.user)
-        if _exists(backup, serials, unassigned, inventory=inventory):
+        if _exists(backup, serials, unassigned, iam_reader=iam_reader):
             continue
         if serials is None:
             yield backup, Why.LEFT
@@ -53,15 +53,15 @@ def _may_go(backup: Backup, *, account: str, age: float) -> bool:
     return backup.account == account and backup.user != ROOT and age >= YOUNG
 
 
-def _serials(user: str, *, inventory: Inventory) -> tuple[str, ...] | None:
+def _serials(user: str, *, iam_reader: IamReader) -> tuple[str, ...] | None:
     """Return the serials of a user's devices, or None if IAM has no such user."""
     try:
-        return look_up_serials(user, inventory=inventory)
+        return look_up_serials(user, iam_reader=iam_reader)
     except NoSuchEntity:
         return None
 
 
-def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[str], *, inventory: Inventory) -> bool:
+def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[str], *, iam_reader: IamReader) -> bool:
     """Return whether the device of a backup still exists or may still exist.
 
     The device is looked for among the user's devices (`serials`) and the unassigned devices (`unassigned`). An untagged
@@ -69,12 +69,12 @@ def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[
     """
     everything = (*(serials or ()), *unassigned)
     of_its_name = [serial for serial in everything if serial.rpartition("/")[2].lower() == backup.device.lower()]
-    return any(inventory.run_of(serial) in {backup.run, Mark.UNTAGGED} for serial in of_its_name)
+    return any(iam_reader.run_of(serial) in {backup.run, RunTag.UNTAGGED} for serial in of_its_name)
 
 
 def remove(
     chosen: Iterable[Backup], *, discard: Callable[[Backup], None], log: Callable[[Call], None]
-) -> dict[Place, str]:
+) -> dict[BackupLocation, str]:
     """Remove backups permanently, and log each attempt.
 
     Return the files that could not be removed, each with the reason.

@@ -1,12 +1,12 @@
-"""A Vault (store of encrypted backups) that records the recipients and hash of a backup before it writes the file."""
+"""A BackupStore that records the recipients and hash of a backup before it writes the file."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from mfa_kit.core.models import Backup, Entry, Intent, backup_name
+from mfa_kit.core.models import Backup, DeviceSpec, JournalEntry, backup_name
 from mfa_kit.core.otp import KeyUri
 from mfa_kit.core.place_text import recorded_place
-from mfa_kit.enrollment.ports import Vault
+from mfa_kit.enrollment.ports import BackupStore
 
 
 class Recording(Protocol):
@@ -31,38 +31,40 @@ class Recording(Protocol):
 
 
 class RecordedVault:
-    """A Vault (writes, finds and removes encrypted backups) that records the recipients of each backup in the ledger.
+    """A BackupStore that records the recipients of each backup in the ledger.
 
-    It passes all calls to another Vault, which writes the files. `records` is called for each backup, and returns a
+    It calls another BackupStore, which writes the files. `records` is called for each backup, and returns a
     Recording that dates its records with the current time. `check_run` ends this process if it no longer holds the lock
     of its run. Another process may then have settled (completed or undone) the run, and would not know of a backup that
     this process writes later.
     """
 
-    def __init__(self, vault: Vault, records: Callable[[], Recording], *, check_run: Callable[[], None]) -> None:
-        self._vault, self._records, self._check_run = vault, records, check_run
+    def __init__(self, store: BackupStore, records: Callable[[], Recording], *, check_run: Callable[[], None]) -> None:
+        self._vault, self._records, self._check_run = store, records, check_run
 
     def check(self) -> None:
-        """Raise MfaKitError if the wrapped Vault (store of backups) cannot write backups."""
+        """Raise MfaKitError if the wrapped BackupStore cannot write backups."""
         self._vault.check()
 
-    def place(self, intent: Intent, run: str) -> str | None:
-        """Return the path for the backup of a run, or None if the wrapped Vault (store of backups) makes no backup."""
-        return self._vault.place(intent, run)
+    def place(self, spec: DeviceSpec, run: str) -> str | None:
+        """Return the path for the backup of a run, or None if the wrapped BackupStore makes no backup."""
+        return self._vault.place(spec, run)
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
-        """Return a backup with the path that the wrapped Vault (store of backups) will use for it. Writes nothing."""
+        """Return a backup with the path that the wrapped BackupStore will use for it. Writes nothing."""
         return self._vault.new(account, user, device, run=run)
 
     def recipients(self) -> list[str]:
-        """Return the public keys to which the wrapped Vault (store of backups) encrypts new backups."""
+        """Return the public keys to which the wrapped BackupStore encrypts new backups."""
         return self._vault.recipients()
 
-    def find(self, entry: Entry) -> str | None:
+    def find(self, entry: JournalEntry) -> str | None:
         """Return the path of the backup of a journal entry's device, or None if there is none."""
         return self._vault.find(entry)
 
-    def seal(self, entry: Entry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None) -> None:
+    def seal(
+        self, entry: JournalEntry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None
+    ) -> None:
         """Encrypt the entry's backup and the user's own copy. Record their recipients and hashes, then write them.
 
         If the process is killed before the journal says that the entry is sealed, the record may be lost. This does no
@@ -70,7 +72,7 @@ class RecordedVault:
         """
         if entry.backup is None:
             return
-        name, own = backup_name(recorded_place(entry.backup)), entry.intent.recipient
+        name, own = backup_name(recorded_place(entry.backup)), entry.spec.recipient
 
         def record_files(hashes: Mapping[str, str]) -> None:
             self._records().record_sealed([name], self._vault.recipients(), own=own, hashes=hashes, in_run=True)
@@ -79,15 +81,17 @@ class RecordedVault:
 
         self._vault.seal(entry, uri, record_files)
 
-    def keep(self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None) -> None:
+    def store_existing(
+        self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None
+    ) -> None:
         """Encrypt a backup. Record its recipients and its hash, then write it."""
 
         def record_file(hashes: Mapping[str, str]) -> None:
             self._records().record_sealed([backup.name], self._vault.recipients(), hashes=hashes)
             record(hashes)
 
-        self._vault.keep(backup, uri, record_file)
+        self._vault.store_existing(backup, uri, record_file)
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         """Remove the backup of a journal entry's device, and the user's own copy."""
         self._vault.remove(entry)

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from mfa_kit.backups.contents import backup_call
-from mfa_kit.core.errors import IntegrityFault, OthersSeal
+from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
 from mfa_kit.core.models import Backup, Call, Seal
 
 
@@ -88,8 +88,8 @@ BATCH = 200
 class Resealer(Protocol):
     """Decrypts backups with identities (private keys) of the old recipients, and re-encrypts them to new recipients.
 
-    The identities may include identities of new recipients. The methods raise OthersSeal if none of the identities can
-    decrypt a backup, and IntegrityFault if a backup is damaged or cannot be read or written.
+    The identities may include identities of new recipients. The methods raise WrongIdentityError if none of the
+    identities can decrypt a backup, and IntegrityFault if a backup is damaged or cannot be read or written.
     """
 
     @property
@@ -118,7 +118,7 @@ class Resealer(Protocol):
         ...
 
     def check_opens(self, backup: Backup) -> None:
-        """Raise OthersSeal if no identity (private key) of a new recipient can decrypt a backup."""
+        """Raise WrongIdentityError if no identity (private key) of a new recipient can decrypt a backup."""
         ...
 
 
@@ -213,7 +213,7 @@ def rekey_one(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> Rek
     try:
         try:
             return backup, Resealed(resealer.reseal(backup))
-        except OthersSeal:
+        except WrongIdentityError:
             return backup, _rekey_again(backup, resealer=resealer, on_record=on_record)
     except IntegrityFault as fault:
         return backup, fault
@@ -223,11 +223,11 @@ def _rekey_again(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> 
     """Return the result for a backup that no identity (private key) of the old recipients can decrypt.
 
     The result is AlreadyDone if an earlier run re-encrypted the backup. Otherwise, decrypt the backup with an identity
-    of a new recipient, and re-encrypt it. Raise OthersSeal if neither is possible.
+    of a new recipient, and re-encrypt it. Raise WrongIdentityError if neither is possible.
     """
     if not resealer.has_new_identity:
         if backup.name not in on_record.done | on_record.begun:
-            raise OthersSeal(f"{backup.path} was encrypted to a different key", "give another identity with -i")
+            raise WrongIdentityError(f"{backup.path} was encrypted to a different key", "give another identity with -i")
     elif backup.name in on_record.done:
         resealer.check_opens(backup)
     else:
@@ -252,7 +252,7 @@ class Rekeying:
     _settled: list[str] = field(init=False, default_factory=list)
     _calls: list[Call] = field(init=False, default_factory=list)
 
-    def over(
+    def prefetch(
         self,
         backups: Sequence[Backup],
         *,

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from mfa_kit.backups.contents import Opened, device_and_account
 from mfa_kit.backups.drill import Drill, judge_typed
 from mfa_kit.backups.rekeying import KnownRecipients
-from mfa_kit.core.backup_location import Place
-from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
+from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.interaction import Interaction
 
 
@@ -19,7 +19,7 @@ from mfa_kit.core.interaction import Interaction
 class Tested:
     """The result of a drill for one backup. `fault` says what is wrong with the backup, or is None."""
 
-    file: Place
+    file: BackupLocation
     fault: str | None = None
 
 
@@ -42,7 +42,7 @@ def check_users(users: Iterable[str], known: Iterable[KnownRecipients]) -> None:
 def drill_backups(
     known: Iterable[KnownRecipients],
     *,
-    open_backup: Callable[[Place], Opened],
+    open_backup: Callable[[BackupLocation], Opened],
     code_fault: Callable[[Opened], str | None],
 ) -> Iterator[Tested]:
     """Decrypt each backup, and yield the result.
@@ -54,7 +54,7 @@ def drill_backups(
         try:
             opened = open_backup(entry.backup.path)
         except IntegrityFault as fault:
-            if entry.recipients is not None or not isinstance(fault, OthersSeal):
+            if entry.recipients is not None or not isinstance(fault, WrongIdentityError):
                 yield Tested(entry.backup.path, str(fault))
             continue
         yield Tested(entry.backup.path, code_fault(opened))
@@ -71,7 +71,7 @@ class PhoneCheck:
     users: Collection[str]
     person: Interaction
     now: Callable[[], float]
-    record: Callable[[Place, Drill], None]
+    record: Callable[[BackupLocation, Drill], None]
     asked: dict[str, bool] = field(default_factory=dict)
 
     def __call__(self, opened: Opened) -> str | None:

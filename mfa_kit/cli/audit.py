@@ -23,7 +23,7 @@ from mfa_kit.cli.framework_rows import control_totals, print_controls
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.value_types import Age
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.timestamps import age_text
 from mfa_kit.wiring.settings import Settings
@@ -79,7 +79,7 @@ def audit(
     baseline: Path | None,
     file: Path | None,
     max_age: float,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     drilled_within: float,
     settings: Settings,
     output: Output,

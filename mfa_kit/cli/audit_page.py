@@ -7,7 +7,7 @@ from mfa_kit import wiring
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
-from mfa_kit.audit.records import Before
+from mfa_kit.audit.records import EarlierAudits
 from mfa_kit.cli.audit_charts import TONES, audit_figure, audit_mark, sign_in_chart
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import Tone, html_page, html_table, html_text, html_time, html_words
@@ -17,7 +17,7 @@ from mfa_kit.core.text import count_of
 SHOWN = 3
 
 
-def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before | None = None) -> str:
+def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer], before: EarlierAudits | None = None) -> str:
     """Return the HTML page: a summary, charts, the failures, and every rule with its findings.
 
     `before` compares this audit with the last audit in the ledger. The page shows the change if both audits applied the
@@ -84,7 +84,7 @@ def _by_severity(answers: Sequence[RuleAnswer]) -> str:
     return bar_chart(bars, full=max(counts.values(), default=0))
 
 
-def _changes(before: Before) -> Iterator[str]:
+def _changes(before: EarlierAudits) -> Iterator[str]:
     """Yield a chart that compares the failed rules of the last audit with those of this audit.
 
     Yield nothing if there was no earlier audit, or if the last audit applied other rules.
@@ -137,13 +137,13 @@ def _details(answer: RuleAnswer) -> Iterator[str]:
     yield f'<p class="soft">{html_text(answer.rule.id)}{references}</p>'
     if answer.why:
         yield f"<p>{html_words(answer.why)}</p>"
-    if answer.findings or answer.unsure or answer.accepted:
+    if answer.findings or answer.unknown or answer.accepted:
         yield "<ul>"
         for finding in answer.findings:
             remedy = "\n".join(html_words(line) for line in finding.remedy)
             yield f"<li><b>{html_words(finding.subject)}</b>: {html_words(finding.evidence)}<pre>{remedy}</pre></li>"
-        for unsure in answer.unsure:
-            yield f"<li><b>{html_words(unsure.subject)}</b>: {html_words(unsure.why)}</li>"
+        for unknown in answer.unknown:
+            yield f"<li><b>{html_words(unknown.subject)}</b>: {html_words(unknown.why)}</li>"
         yield from _accepted(answer)
         yield "</ul>"
     yield "</details>"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult
-from mfa_kit.audit.records import Before, FindingRecord, finding_records
+from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
 from mfa_kit.cli.audit_forms import asff_document, finding_row
 from mfa_kit.cli.audit_page import audit_page
 from mfa_kit.cli.output import Output
@@ -14,7 +14,7 @@ from mfa_kit.wiring.settings import Settings
 
 
 def print_audit(
-    snapshot: Snapshot, answers: Sequence[RuleAnswer], before: Before, output: Output, *, settings: Settings
+    snapshot: Snapshot, answers: Sequence[RuleAnswer], before: EarlierAudits, output: Output, *, settings: Settings
 ) -> None:
     """Print the answer of each rule: its result and its findings.
 
@@ -68,7 +68,7 @@ def _print_paragraph(answer: RuleAnswer, output: Output, names: int) -> None:
     for finding in answer.findings:
         output.prose(f"    {finding.subject}: {finding.evidence}")
         output.prose(*(f"      {line}" for line in finding.remedy))
-    output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure))
+    output.prose(*(f"    {unknown.subject}: {unknown.why}" for unknown in answer.unknown))
     for accepted_finding in answer.accepted:
         output.prose(f"    {accepted_finding.subject}: {accepted_finding.evidence}")
         output.prose(

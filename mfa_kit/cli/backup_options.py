@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mfa_kit.cli.value_types import Age, PlaceType
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup
 
@@ -58,7 +58,7 @@ DRILLED_WITHIN = click.option(
 )
 
 
-def check_accepted(files: Sequence[Place], *, accept_label: bool) -> None:
+def check_accepted(files: Sequence[BackupLocation], *, accept_label: bool) -> None:
     """Raise UsageFault if --accept-label was given, but not exactly one file."""
     if accept_label and len(files) != 1:
         raise UsageFault("--accept-label is for one named file", "name one FILE, and repeat this for each such file")

@@ -1,10 +1,10 @@
 """The confirmation that `revoke` and `replace` ask for before they remove a device."""
 
-from mfa_kit.core.models import Entry
+from mfa_kit.core.models import JournalEntry
 from mfa_kit.wiring.settings import Settings
 
 
-def confirm_removal(entry: Entry, *, when: str, settings: Settings) -> None:
+def confirm_removal(entry: JournalEntry, *, when: str, settings: Settings) -> None:
     """Ask the user to type the name of the device to remove, unless --yes is given.
 
     `entry` is the journal's entry for the device. `when` says when the device will be removed, such as "after the new
@@ -12,5 +12,5 @@ def confirm_removal(entry: Entry, *, when: str, settings: Settings) -> None:
     """
     if not settings.yes:
         settings.interaction.confirm(
-            f"{entry.intent.serial} will be removed from {entry.intent.user} {when}", typed=entry.intent.name
+            f"{entry.spec.serial} will be removed from {entry.spec.user} {when}", typed=entry.spec.name
         )

@@ -13,16 +13,16 @@ from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ROOT as ROOT_USER
-from mfa_kit.core.models import VIRTUAL, Enrolled, Intent, Outcome, Registered, Skipped
+from mfa_kit.core.models import VIRTUAL, DeviceSpec, Enrolled, Outcome, Registered, Skipped
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
-from mfa_kit.enrollment.planning import Wish, resolve_user
-from mfa_kit.enrollment.ports import Desk, Maker, Vault
+from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
+from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.resuming import resume_device
 from mfa_kit.wiring.methods.fido2 import Fido2Options
 from mfa_kit.wiring.methods.recipe import Options
@@ -53,7 +53,7 @@ def enroll(
     keys: tuple[Path, ...],
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     local_backups: bool,
     passphrase: bool,
     passphrase_fd: int | None,
@@ -82,36 +82,45 @@ def enroll(
         passphrase=passphrase,
         passphrase_fd=passphrase_fd,
     )
-    vault = sealing.vault(settings, alone=method_options.backup_alone)
+    store = sealing.store(settings, alone=method_options.backup_alone)
     with asked_at(settings, page=page, browser=not no_browser, user=user, calls=recipe.call_user) as place:
-        wish = Wish(user=user, method=recipe.method, name=name, path=path, add=add)
-        return _enroll(wish, method_options, vault, place=place, output=output)
+        request = EnrollRequest(user=user, method=recipe.method, name=name, path=path, add=add)
+        return _enroll(request, method_options, store, place=place, output=output)
 
 
 def _enroll(
-    wish: Wish, method_options: Options, vault: Vault, *, place: "OpenPage | AtTerminal", output: Output
+    request: EnrollRequest,
+    method_options: Options,
+    store: BackupStore,
+    *,
+    place: "OpenPage | AtTerminal",
+    output: Output,
 ) -> int:
-    """Make the device that `wish` describes, print the result, and return the exit code.
+    """Make the device that `request` describes, print the result, and return the exit code.
 
-    With --dry-run, print what would be done. `wish.user` may be an ARN or @me.
+    With --dry-run, print what would be done. `request.user` may be an ARN or @me.
     """
-    settings, recipe = place.settings, METHODS[wish.method.name]
+    settings, recipe = place.settings, METHODS[request.method.name]
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
-    with wiring.desk.open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
-        wish = replace(wish, user=resolve_user(wish.user, caller=caller, inventory=desk.inventory, must_exist=True))
-        place.name(wish.user)
-        context = wiring.method_context.method_context(settings, desk.inventory, oath_keys)
+    with wiring.ports.open_desk(settings, METHODS, store=store, oath_keys=oath_keys) as (ports, caller):
+        request = replace(
+            request, user=resolve_user(request.user, caller=caller, iam_reader=ports.iam_reader, must_exist=True)
+        )
+        place.name(request.user)
+        context = wiring.method_context.method_context(settings, ports.iam_reader, oath_keys)
         equipment = method_options.equip(context)
-        run = wiring.desk.new_run_id(desk.inventory)
+        run = wiring.ports.new_run_id(ports.iam_reader)
         if settings.dry_run:
-            planned = use_case.look_to_enroll(wish, equipment.carrier, caller=caller, desk=desk)
-            output.one("enroll", _planned_row(planned, run, equipment.maker, desk=desk))
+            planned = use_case.look_to_enroll(request, equipment.backend, caller=caller, ports=ports)
+            output.one("enroll", _planned_row(planned, run, equipment.procedure, ports=ports))
             return 0
-        outcome = use_case.enroll(wish, equipment.carrier, caller=caller, desk=desk, run=run, maker=equipment.maker)
+        outcome = use_case.enroll(
+            request, equipment.backend, caller=caller, ports=ports, run=run, procedure=equipment.procedure
+        )
         place.finish(_ending(outcome))
         if isinstance(outcome, Enrolled):
-            for line in recipe.usage(outcome.intent, context):
-                desk.progress.note(line)
+            for line in recipe.usage(outcome.spec, context):
+                ports.progress.note(line)
         output.one("enroll", _row(outcome))
         # The exit code is 1 if IAM does not report a certification that the key policy requires. The security key is
         # enabled in this case too.
@@ -130,30 +139,32 @@ def _check_page(method: str | None, method_options: Options, *, other: bool) -> 
 def _ending(outcome: Outcome) -> Ending:
     """Return the last messages of the page: one for the admin, and one for the colleague."""
     if isinstance(outcome, Enrolled):
-        user = outcome.intent.user
+        user = outcome.spec.user
         return Ending(
-            admin=f"{user} is enrolled: {outcome.intent.serial}",
+            admin=f"{user} is enrolled: {outcome.spec.serial}",
             colleague="Done. From now on, AWS asks you for a code of this app. You can close this window.",
         )
     return Ending(admin=f"{outcome.user} {outcome.reason}", colleague="Nothing was changed. Please ask the admin.")
 
 
-def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Desk) -> ResultRow:
-    """Return the result row of a dry run: the device, and the steps in which `maker` would make the device.
+def _planned_row(
+    planned: DeviceSpec | Skipped, run: str, procedure: EnrollmentProcedure, *, ports: EnrollmentPorts
+) -> ResultRow:
+    """Return the result row of a dry run: the device, and the steps in which `procedure` would make the device.
 
     The backup's file name contains `run`, the run ID. A device with a known serial, such as a token sold for AWS, gets
     no backup.
     """
     if isinstance(planned, Skipped):
         return _row(planned)
-    backup = desk.vault.place(planned, run) if planned.known_serial is None else None
+    backup = ports.store.place(planned, run) if planned.known_serial is None else None
     return {
         "outcome": "planned",
         "user": planned.user,
         "device": planned.serial,
         "kind": planned.method.name,
         "backup": backup,
-        "steps": maker.steps(planned, backup),
+        "steps": procedure.steps(planned, backup),
     }
 
 
@@ -164,9 +175,9 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
     """
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
-    with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
+    with wiring.ports.open_desk(settings, METHODS) as (ports, caller):
         outcome = wiring.fido_console.enroll_root(
-            name or "root-key", add=add, seconds=method_options.timeout, caller=caller, desk=desk
+            name or "root-key", add=add, seconds=method_options.timeout, caller=caller, ports=ports
         )
     if isinstance(outcome, Skipped):
         return _row(outcome)
@@ -194,7 +205,7 @@ def _resume(
     user: str,
     method_options: Options,
     identities: "wiring.identities.Identities",
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     *,
     settings: Settings,
 ) -> ResultRow:
@@ -203,17 +214,17 @@ def _resume(
     The secret is taken from the device's encrypted backup.
     """
     oath_keys = wiring.oath_keys.OathKeys(settings)
-    vault = wiring.vault.open_vault(settings, backup_dir)
-    with wiring.desk.open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
-        context = wiring.method_context.method_context(settings, desk.inventory, oath_keys)
+    store = wiring.store.open_vault(settings, backup_dir)
+    with wiring.ports.open_desk(settings, METHODS, store=store, oath_keys=oath_keys) as (ports, caller):
+        context = wiring.method_context.method_context(settings, ports.iam_reader, oath_keys)
         enrolled = resume_device(
-            resolve_user(user, caller=caller, inventory=desk.inventory),
-            method_options.equip(context).carrier,
+            resolve_user(user, caller=caller, iam_reader=ports.iam_reader),
+            method_options.equip(context).backend,
             opened=lambda entry: wiring.backup_opening.open_created(
-                settings, recorded_place(desk.vault.find(entry) or ""), identities
+                settings, recorded_place(ports.store.find(entry) or ""), identities
             ),
             caller=caller,
-            desk=desk,
+            ports=ports,
         )
         return _row(enrolled)
 
@@ -221,13 +232,13 @@ def _resume(
 def _row(outcome: Outcome) -> ResultRow:
     """Return the outcome of an enrollment as a result row."""
     match outcome:
-        case Enrolled(intent=intent):
+        case Enrolled(spec=spec):
             row: dict[str, Cell] = {
                 "outcome": "enrolled",
-                "user": intent.user,
-                "device": intent.serial,
-                "kind": intent.method.name,
-                "hardware": intent.hardware,
+                "user": spec.user,
+                "device": spec.serial,
+                "kind": spec.method.name,
+                "hardware": spec.hardware,
                 "backup": outcome.backup,
                 "run": outcome.run,
                 "listed": outcome.listed,

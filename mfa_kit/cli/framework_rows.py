@@ -81,4 +81,4 @@ def _print_paragraph(answer: ControlAnswer, output: Output, names: int) -> None:
     for rule_answer in answer.answers:
         for finding in rule_answer.findings:
             output.prose(f"    {finding.subject}: {finding.evidence}")
-        output.prose(*(f"    {unsure.subject}: {unsure.why}" for unsure in rule_answer.unsure))
+        output.prose(*(f"    {unknown.subject}: {unknown.why}" for unknown in rule_answer.unknown))

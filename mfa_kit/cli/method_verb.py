@@ -14,7 +14,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, PASSPHRASE, RE
 from mfa_kit.cli.usage import nearest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
-from mfa_kit.wiring.methods.recipe import OPTION, Option, Options, Recipe
+from mfa_kit.wiring.methods.recipe import OPTION, EnrollmentMethod, Option, Options
 from mfa_kit.wiring.methods.registry import METHODS
 
 
@@ -160,7 +160,7 @@ def leave_methods_out(ctx: click.Context) -> None:
     ctx.meta[METHOD_NAME] = None
 
 
-def _recipe(ctx: click.Context, *, otherwise: str = "") -> Recipe | None:
+def _recipe(ctx: click.Context, *, otherwise: str = "") -> EnrollmentMethod | None:
     return METHODS.get(ctx.meta.get(METHOD_NAME, otherwise) or "")
 
 

@@ -10,11 +10,11 @@ from mfa_kit.cli.confirmation import confirm_removal
 from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
-from mfa_kit.core.backup_location import Place
-from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.enrollment import revoke
-from mfa_kit.enrollment.planning import Wish, resolve_user
-from mfa_kit.enrollment.ports import Desk, Maker
+from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
+from mfa_kit.enrollment.ports import EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.wiring.methods.recipe import Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -35,7 +35,7 @@ def replace(
     path: str,
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     local_backups: bool,
     passphrase: bool,
     passphrase_fd: int | None,
@@ -54,38 +54,38 @@ def replace(
         passphrase=passphrase,
         passphrase_fd=passphrase_fd,
     )
-    vault = sealing.vault(settings, alone=method_options.backup_alone)
+    store = sealing.store(settings, alone=method_options.backup_alone)
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
-    with wiring.desk.open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
-        wish = Wish(
-            user=resolve_user(user, caller=caller, inventory=desk.inventory, must_exist=True),
+    with wiring.ports.open_desk(settings, METHODS, store=store, oath_keys=oath_keys) as (ports, caller):
+        request = EnrollRequest(
+            user=resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True),
             method=recipe.method,
             name=name,
             path=path,
         )
-        context = wiring.method_context.method_context(settings, desk.inventory, oath_keys)
+        context = wiring.method_context.method_context(settings, ports.iam_reader, oath_keys)
         equipment = method_options.equip(context)
-        carrier, run = equipment.carrier, wiring.desk.new_run_id(desk.inventory)
-        intent, old = revoke.look_to_replace(
-            wish, carrier, device_name=wanted, lost=lost, caller=caller, desk=desk, run=run
+        backend, run = equipment.backend, wiring.ports.new_run_id(ports.iam_reader)
+        spec, old = revoke.look_to_replace(
+            request, backend, device_name=wanted, lost=lost, caller=caller, ports=ports, run=run
         )
         row: dict[str, Cell] = {
             "outcome": "planned",
-            "user": wish.user,
-            "device": intent.serial,
-            "kind": intent.method.name,
-            "revoked": old.intent.serial if old else None,
-            "backup": desk.vault.place(intent, run) if intent.known_serial is None else None,
+            "user": request.user,
+            "device": spec.serial,
+            "kind": spec.method.name,
+            "revoked": old.spec.serial if old else None,
+            "backup": ports.store.place(spec, run) if spec.known_serial is None else None,
             "run": run,
             "listed": None,
         }
         if settings.dry_run:
-            output.one("replace", {**row, "steps": _steps(intent, old, run, equipment.maker, lost=lost, desk=desk)})
+            output.one("replace", {**row, "steps": _steps(spec, old, run, equipment.procedure, lost=lost, ports=ports)})
             return
         if old:
             when = "before the new device is created" if lost else "after the new device works"
             confirm_removal(old, when=when, settings=settings)
-        done = revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=equipment.maker)
+        done = revoke.replace_device(spec, old, backend, lost=lost, ports=ports, run=run, procedure=equipment.procedure)
         row |= {
             "outcome": "replaced",
             "revoked": done.revoked.serial if done.revoked else None,
@@ -94,16 +94,24 @@ def replace(
         # The commands that end the user's sessions are printed on stderr, so a table does not repeat them.
         if lost and output.form != "table":
             row["end_sessions"] = done.end_sessions
-        for line in recipe.usage(done.enrolled.intent, context):
-            desk.progress.note(line)
+        for line in recipe.usage(done.enrolled.spec, context):
+            ports.progress.note(line)
         output.one("replace", row)
 
 
-def _steps(intent: Intent, old: Entry | None, run: str, maker: Maker, *, lost: bool, desk: Desk) -> list[str]:
+def _steps(
+    spec: DeviceSpec,
+    old: JournalEntry | None,
+    run: str,
+    procedure: EnrollmentProcedure,
+    *,
+    lost: bool,
+    ports: EnrollmentPorts,
+) -> list[str]:
     """Return the planned steps in order: those that make the new device, and those that remove the old device.
 
     With `lost`, the old device is removed first. `old` is None if there is no device to remove.
     """
-    making = maker.steps(intent, desk.vault.place(intent, run))
-    removing = revoke.removal_steps(old, lost=lost, desk=desk) if old else []
+    making = procedure.steps(spec, ports.store.place(spec, run))
+    removing = revoke.removal_steps(old, lost=lost, ports=ports) if old else []
     return [*removing, *making] if lost else [*making, *removing]

@@ -11,7 +11,7 @@ from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import BACKUP_DIR, PASSPHRASE_FD, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.core import otp
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Caller, Device
 from mfa_kit.core.otp import Pair
@@ -20,7 +20,7 @@ from mfa_kit.enrollment import resync as use_case
 from mfa_kit.enrollment.code_prompts import ask_pair
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
 from mfa_kit.enrollment.planning import resolve_user
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
@@ -37,7 +37,7 @@ def resync(
     wanted: str | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     settings: Settings,
     output: Output,
 ) -> None:
@@ -45,19 +45,21 @@ def resync(
 
     With -i, mfa-kit computes the codes from the encrypted backup.
     """
-    vault = wiring.vault.open_vault(settings, backup_dir)
-    with wiring.desk.open_desk(settings, METHODS, vault=vault) as (desk, caller):
-        name = resolve_user(user, caller=caller, inventory=desk.inventory)
-        device = choose_device(name, wanted, devices=desk.inventory.devices(name))
+    store = wiring.store.open_vault(settings, backup_dir)
+    with wiring.ports.open_desk(settings, METHODS, store=store) as (ports, caller):
+        name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
+        device = choose_device(name, wanted, devices=ports.iam_reader.devices(name))
         if keys:
             identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-            codes = _from_backup(device, name, identities, caller=caller, desk=desk, settings=settings)
+            codes = _from_backup(device, name, identities, caller=caller, ports=ports, settings=settings)
         else:
             instead = "-i IDENTITY, to compute them from the encrypted backup"
             # The user types the codes once. If IAM throttles the request, the same codes are sent again.
-            codes = cache(partial(ask_pair, now=desk.inventory.now, interaction=settings.interaction, instead=instead))
+            codes = cache(
+                partial(ask_pair, now=ports.iam_reader.now, interaction=settings.interaction, instead=instead)
+            )
         if not settings.dry_run:
-            use_case.resync_device(name, device, codes, desk=desk)
+            use_case.resync_device(name, device, codes, ports=ports)
         outcome = "planned" if settings.dry_run else "resynced"
         output.one("resync", {"outcome": outcome, "user": name, "device": device.serial})
 
@@ -68,18 +70,18 @@ def _from_backup(
     identities: "wiring.identities.Identities",
     *,
     caller: Caller,
-    desk: Desk,
+    ports: EnrollmentPorts,
     settings: Settings,
 ) -> Callable[[], Pair]:
     """Decrypt a device's backup, and return a function that computes two consecutive codes.
 
     Raise IntegrityFault if the device has no backup.
     """
-    entry = recorded_entry(device, user, caller=caller, desk=desk)
-    file = desk.vault.find(entry) if entry else None
+    entry = recorded_entry(device, user, caller=caller, ports=ports)
+    file = ports.store.find(entry) if entry else None
     if file is None:
         raise IntegrityFault(
             f"{device.serial} has no backup on this computer", "name the folder of the backups with --backup-dir"
         )
     seed = wiring.backup_opening.open_created(settings, recorded_place(file), identities).seed
-    return lambda: otp.pair(seed, desk.inventory.now())
+    return lambda: otp.pair(seed, ports.iam_reader.now())

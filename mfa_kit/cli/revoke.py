@@ -8,7 +8,7 @@ from mfa_kit.cli.backup_options import PASSWORD_STDIN
 from mfa_kit.cli.confirmation import confirm_removal
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
-from mfa_kit.core.models import Purpose, Reached
+from mfa_kit.core.models import JournalState, RunKind
 from mfa_kit.enrollment import revoke as use_case
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.wiring.methods.registry import METHODS
@@ -39,32 +39,32 @@ def revoke(
 ) -> None:
     """Remove an MFA device from USER. USER is a name, an ARN, or @me."""
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
-    with wiring.desk.open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
+    with wiring.ports.open_desk(settings, METHODS, oath_keys=oath_keys) as (ports, caller):
         entry = use_case.look_to_revoke(
-            resolve_user(user, caller=caller, inventory=desk.inventory),
+            resolve_user(user, caller=caller, iam_reader=ports.iam_reader),
             wanted,
             leave_without_mfa=leave_without_mfa,
             caller=caller,
-            desk=desk,
-            run=wiring.desk.new_run_id(desk.inventory),
+            ports=ports,
+            run=wiring.ports.new_run_id(ports.iam_reader),
             lost=lost,
         )
         row: dict[str, Cell] = {
             "outcome": "planned",
-            "user": entry.intent.user,
-            "device": entry.intent.serial,
+            "user": entry.spec.user,
+            "device": entry.spec.serial,
             "backup": entry.backup,
         }
         if leave_without_mfa:
-            desk.progress.alert(
-                f"warning: without MFA, anyone with the password of {entry.intent.user} can enroll a device"
+            ports.progress.alert(
+                f"warning: without MFA, anyone with the password of {entry.spec.user} can enroll a device"
             )
         if settings.dry_run:
-            row["steps"] = use_case.removal_steps(entry, lost=lost, desk=desk)
+            row["steps"] = use_case.removal_steps(entry, lost=lost, ports=ports)
         else:
-            if entry.reached is not Reached.REVOKED:  # otherwise the device is already removed
+            if entry.reached is not JournalState.REVOKED:  # otherwise the device is already removed
                 confirm_removal(entry, when="permanently", settings=settings)
-            done = use_case.retire(entry, purpose=Purpose.LOST if lost else Purpose.REVOKE, desk=desk)
+            done = use_case.retire(entry, purpose=RunKind.LOST if lost else RunKind.REVOKE, ports=ports)
             row["outcome"] = "revoked"
             # The commands that end the user's sessions are printed on stderr, so a table does not repeat them.
             if lost and output.form != "table":

@@ -49,5 +49,5 @@ def rule_row(answer: RuleAnswer, *, account: str | None = None) -> ResultRow:
             }
             for finding in answer.accepted
         ],
-        "unknown": [{"subject": unsure.subject, "why": unsure.why} for unsure in answer.unsure],
+        "unknown": [{"subject": unknown.subject, "why": unknown.why} for unknown in answer.unknown],
     }

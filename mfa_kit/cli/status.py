@@ -18,7 +18,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import Recorders, backup_name
 from mfa_kit.core.stopping import Stop, map_in
@@ -47,7 +47,7 @@ def status(
     user: str | None,
     each_user: bool,
     max_age: float,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     drilled_within: float,
     settings: Settings,
     output: Output,
@@ -63,14 +63,14 @@ def status(
         wiring.status_sources.open_status(settings, backup_dir, stop=stop) as opened,
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
-        desk, caller = opened.desk, opened.caller
+        ports, caller = opened.ports, opened.caller
         with stop.after_error():
             if user:
-                name = resolve_user(user, caller=caller, inventory=desk.inventory)
-                statuses = use_case.read_status(name, caller=caller, desk=desk)
+                name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
+                statuses = use_case.read_status(name, caller=caller, ports=ports)
             else:
                 with settings.progress.showing("listing users"):
-                    names = desk.inventory.users()
+                    names = ports.iam_reader.users()
                 if each_user:
                     statuses = _ask_about_each_user(names, opened, pool, progress=settings.progress)
                 else:
@@ -85,7 +85,7 @@ def status(
         ]
         if due := sum(bool(row["drill_due"]) for row in rows):
             days = f"{drilled_within / 86400:g} days"
-            desk.progress.note(f"backups not tested for {days}: {due}; to test them: mfa-kit backup drill -i IDENTITY")
+            ports.progress.note(f"backups not tested for {days}: {due}; to test them: mfa-kit backup drill -i IDENTITY")
         output.many(
             "status",
             rows,
@@ -104,7 +104,7 @@ def _ask_about_each_user(
 ) -> list[use_case.DeviceStatus]:
     """Ask IAM about each of these users and each of their devices, and return the status of each device."""
     looked = map_in(
-        pool, lambda name: use_case.read_status_while_there(name, caller=opened.caller, desk=opened.desk), names
+        pool, lambda name: use_case.read_status_while_there(name, caller=opened.caller, ports=opened.ports), names
     )
     with counting(progress, "reading users", looked, len(names)) as counted:
         return list(chain.from_iterable(counted))
@@ -125,12 +125,12 @@ def _read_lists(
     """
     with progress.showing("reading devices"):
         user_devices = read_user_devices(
-            opened.desk.inventory, opened.account, names, max_age=max_age, map_each=partial(map_in, pool)
+            opened.ports.iam_reader, opened.account, names, max_age=max_age, map_each=partial(map_in, pool)
         )
     for why in user_devices.denied:
         progress.alert(f"more users are looked up one by one, because a list cannot be read: {why}")
     if user_devices.report is not None:
-        age = age_text(opened.desk.inventory.now() - user_devices.report.made)
+        age = age_text(opened.ports.iam_reader.now() - user_devices.report.made)
         progress.note(
             f"from IAM's lists and the credential report, which is {age} old; "
             "to ask IAM about each user: mfa-kit status --each-user"
@@ -138,7 +138,7 @@ def _read_lists(
     return [
         device_status
         for name, devices in user_devices.devices.items()
-        for device_status in use_case.listed_status(name, devices, desk=opened.desk)
+        for device_status in use_case.listed_status(name, devices, ports=opened.ports)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.place_text import parse_place
 
@@ -82,12 +82,12 @@ class Day(click.ParamType[str]):
         return day.isoformat()
 
 
-class PlaceType(click.ParamType[Place]):
+class PlaceType(click.ParamType[BackupLocation]):
     """A parameter type: a path on this computer, or an S3 URL."""
 
     name = "place"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> BackupLocation:
         """Return the path or the S3 URL. Raise UsageFault for an invalid S3 URL, and for any other URL.
 
         If the path has a part `..`, return it without this part, because the last parts of a path name a backup.

@@ -52,4 +52,4 @@ class S3Url:
 
 
 # The place of a backup, or of a folder of backups.
-Place = Path | S3Url
+BackupLocation = Path | S3Url

@@ -1,4 +1,4 @@
-"""The result of a verification: `Proof` or `Refused`, each with its table of checks."""
+"""The result of a verification: `Passed` or `Failed`, each with its table of checks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,21 +25,21 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class Passed:
     """The verification succeeded: no check failed, and at least one check passed."""
 
     checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Failed:
     """The verification did not succeed: a check failed, or no check passed."""
 
     checks: tuple[Check, ...]
 
 
-def judged(checks: Iterable[Check]) -> Proof | Refused:
+def judged(checks: Iterable[Check]) -> Passed | Failed:
     """Return Proof if no check failed and at least one passed, otherwise Refused."""
     table = tuple(checks)
     values = {check.value for check in table}
-    return Proof(table) if Value.PASS in values and Value.FAIL not in values else Refused(table)
+    return Passed(table) if Value.PASS in values and Value.FAIL not in values else Failed(table)

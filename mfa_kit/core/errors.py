@@ -13,12 +13,12 @@ MfaKitError
 │   ├── Outdated         IAM has no credential report that is as young as the caller requires
 │   ├── Busy             another change is in progress, and IAM asks the client to wait
 │   ├── Expired          the credentials have expired; the request had no effect
-│   ├── Unclear          no response, or a 5xx: the request may have taken effect; check before retrying
+│   ├── OutcomeUnknownError          no response, or a 5xx: the request may have taken effect; check before retrying
 │   │   └── TooSlow      the server sends its response so slowly that a retry would not help
 │   └── Unsettled        a half-made device can be neither completed nor removed now
 │       └── Unlisted     the device is assigned, but IAM does not list it among its user's devices yet
 ├── IntegrityFault (5)   a file or the ledger is damaged, or cannot be read or written
-│   ├── OthersSeal       the backup is intact, but none of the given identities (private keys) decrypts it
+│   ├── WrongIdentityError       the backup is intact, but none of the given identities (private keys) decrypts it
 │   ├── WrongPlace       a backup has the path of another device or user than its label or the ledger says
 │   └── Unrecorded       this computer's records do not prove a break-glass folder; a person may accept it
 ├── Lockout (6)          the request would lock a user out
@@ -59,7 +59,7 @@ class NoApplet(DeviceFault):
     """The smart card responds, but does not have the applet that was selected, such as OATH."""
 
 
-class Lost(DeviceFault):
+class LostError(DeviceFault):
     """The key was removed or does not respond. The last request to it may have taken effect."""
 
 
@@ -105,7 +105,7 @@ class Outdated(AwsFault):
     """IAM's credential report is older than the caller accepts, and IAM makes no newer one now."""
 
 
-class Busy(AwsFault):
+class BusyError(AwsFault):
     """ConcurrentModification, EntityTemporarilyUnmodifiable: another change is in progress; this one had no effect."""
 
 
@@ -113,11 +113,11 @@ class Expired(AwsFault):
     """The credentials have expired or cannot be renewed; the request had no effect."""
 
 
-class Unclear(AwsFault):
+class OutcomeUnknownError(AwsFault):
     """Timeout, 5xx or dropped connection: the request may have taken effect, or may still take effect."""
 
 
-class TooSlow(Unclear):
+class TooSlow(OutcomeUnknownError):
     """The response was not complete within its time. A read is not retried, because the next one could take as long."""
 
 
@@ -125,7 +125,7 @@ class Unsettled(AwsFault):
     """A half-made device (its enrollment began but is not finished) can be neither completed nor removed now."""
 
 
-class Unlisted(Unsettled):
+class UnlistedError(Unsettled):
     """The device is assigned, but IAM does not list it among its user's devices yet."""
 
 
@@ -138,7 +138,7 @@ class IntegrityFault(MfaKitError):
     exit_code = 5
 
 
-class OthersSeal(IntegrityFault):
+class WrongIdentityError(IntegrityFault):
     """The backup is intact, but none of the given identities (private keys) decrypts it."""
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum, StrEnum, auto
 from typing import Self
 
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 
 # The names of users and devices, and paths (IAM API reference: UserName, VirtualMFADeviceName and Path). botocore
@@ -77,7 +77,7 @@ class Method:
 VIRTUAL = Method("virtual")
 
 
-class Purpose(StrEnum):
+class RunKind(StrEnum):
     """The purpose of a run (one execution of a command that changes devices).
 
     LOST revokes a device that may be stolen. ADD makes a backup of an existing device.
@@ -104,7 +104,7 @@ class GlassAction(StrEnum):
     ROTATED = "rotated"
 
 
-class Reached(StrEnum):
+class JournalState(StrEnum):
     """How far a run has progressed with one device. docs/formats.md has a diagram of the states.
 
     STAGED: the device is created and backed up, and will be enabled later. Until then, it does not count as half-made.
@@ -121,7 +121,7 @@ class Reached(StrEnum):
     REVOKED = "revoked"
 
 
-class Mark(Enum):
+class RunTag(Enum):
     """Why there is no run ID in a device's tags.
 
     UNTAGGED: the tag is missing, or the caller may not read tags. ABSENT: the device does not exist.
@@ -213,7 +213,7 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
+class DeviceSpec:
     """One device of one user: a device to make, as planned before anything is changed, or an existing device.
 
     `known_serial` is the serial of a token or security key, because such a serial cannot be derived from the name.
@@ -275,7 +275,7 @@ class Intent:
         """
         return f"AWS:{self.path[1:]}{self.name}@{self.account}"
 
-    def on(self, *, hardware: str, card: str | None = None) -> "Intent":
+    def on(self, *, hardware: str, card: str | None = None) -> "DeviceSpec":
         """Return a copy of the intent that names the key or token which will store the secret.
 
         `hardware` is the serial or label of the key or token, and `card` identifies the applet of an OATH key.
@@ -284,7 +284,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class JournalEntry:
     """The journal's record of one device of one run: what the run planned, and how far it got (`reached`).
 
     `backup` is the path or S3 URL of the device's backup, or None. `sealed` means that this backup was written. `since`
@@ -294,23 +294,23 @@ class Entry:
     """
 
     run: str
-    intent: Intent
-    purpose: Purpose = Purpose.ENROLL
-    reached: Reached = Reached.INTENT
+    spec: DeviceSpec
+    purpose: RunKind = RunKind.ENROLL
+    reached: JournalState = JournalState.INTENT
     backup: str | None = None
     answered_here: bool = False
     since: float | None = None
     sealed: bool = False
     looked_for: bool = False
 
-    def at(self, reached: Reached) -> "Entry":
+    def at(self, reached: JournalState) -> "JournalEntry":
         """Return a copy of the entry with this value of `reached`."""
         return replace(self, reached=reached)
 
     @property
     def is_half_made(self) -> bool:
         """Whether a run is creating the device, or was interrupted while creating it."""
-        return self.reached in {Reached.INTENT, Reached.CREATED}
+        return self.reached in {JournalState.INTENT, JournalState.CREATED}
 
     @property
     def began(self) -> float:
@@ -345,7 +345,7 @@ class Backup:
     user: str
     device: str
     run: str
-    path: Place
+    path: BackupLocation
 
     @property
     def made(self) -> float:
@@ -393,7 +393,7 @@ class Enrolled:
     `backup` is the path or S3 URL of its backup, or None. `registered` is set only for a security key.
     """
 
-    intent: Intent
+    spec: DeviceSpec
     run: str
     backup: str | None
     listed: bool = True
@@ -417,7 +417,7 @@ class Skipped:
 Outcome = Enrolled | Skipped
 
 
-def backup_name(file: Place) -> str:
+def backup_name(file: BackupLocation) -> str:
     """Return `ACCOUNT/USER/FILE`, the last three parts of a backup's path.
 
     They stay the same when the folder of backups is moved.
@@ -425,7 +425,7 @@ def backup_name(file: Place) -> str:
     return "/".join(file.absolute().parts[-3:])
 
 
-def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent:
+def intent_of(serial: str, *, user: str, account: str, partition: str) -> DeviceSpec:
     """Return an intent that describes the existing device with this serial.
 
     The enrollment method is unknown, so for a device that is not virtual, the method's name is the device type in IAM.
@@ -434,9 +434,9 @@ def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent
     above, _, name = serial.rpartition("/")
     if device_type is DeviceType.VIRTUAL:
         path = above.removeprefix(f"arn:{partition}:iam::{account}:mfa") + "/"
-        return Intent(account=account, partition=partition, user=user, name=name, path=path)
+        return DeviceSpec(account=account, partition=partition, user=user, name=name, path=path)
     method = Method(device_type.value, device_type)
-    return Intent(account=account, partition=partition, user=user, name=name, method=method, known_serial=serial)
+    return DeviceSpec(account=account, partition=partition, user=user, name=name, method=method, known_serial=serial)
 
 
 def check_user(name: str) -> None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mfa_kit.core.backup_location import SCHEME, Place, S3Url
+from mfa_kit.core.backup_location import SCHEME, BackupLocation, S3Url
 from mfa_kit.core.errors import UsageFault
 
 # Matches the start of a URL that is not an S3 URL, or of a mistyped S3 URL.
@@ -12,7 +12,7 @@ OTHER_URL = re.compile(r"s3:|[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 
 
-def parse_place(text: str) -> Place:
+def parse_place(text: str) -> BackupLocation:
     """Return the S3Url or Path that a text names.
 
     Raise UsageFault for an S3 URL with an invalid bucket or key, and for any other URL, because that may be a mistyped
@@ -34,7 +34,7 @@ def parse_place(text: str) -> Place:
     return S3Url(bucket, key)
 
 
-def recorded_place(text: str) -> Place:
+def recorded_place(text: str) -> BackupLocation:
     """Return the S3Url or Path in a text from the ledger. An invalid S3 URL is treated as a relative path."""
     try:
         return parse_place(text)

@@ -1,11 +1,19 @@
 """Assigns a display token to a user. AWS already has the seed of the token."""
 
-from mfa_kit.core.errors import AwsFault, DeviceFault, InvalidCode, InvalidValue, NoSuchEntity, Throttled, Unclear
+from mfa_kit.core.errors import (
+    AwsFault,
+    DeviceFault,
+    InvalidCode,
+    InvalidValue,
+    NoSuchEntity,
+    OutcomeUnknownError,
+    Throttled,
+)
 from mfa_kit.core.internal_error import Note
-from mfa_kit.core.models import Enrolled, Entry, Intent, Reached
+from mfa_kit.core.models import DeviceSpec, Enrolled, JournalEntry, JournalState
 from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment.making import CONFIRM_STEP, confirm_enabled, settle_failed_enable
-from mfa_kit.enrollment.ports import Carrier, Desk, Maker
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 
 OTHER_MAKERS = (
     "AWS accepts only hardware tokens sold for AWS and cannot import seeds, so tokens of other makers cannot be used; "
@@ -13,42 +21,42 @@ OTHER_MAKERS = (
 )
 
 
-def assign_token(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Enable a token whose seed AWS already has, with two codes from `carrier`, and return the enabled device.
+def assign_token(spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
+    """Enable a token whose seed AWS already has, with two codes from `backend`, and return the enabled device.
 
     No device is created, so no device has to be deleted after an error. If the request gets no response, IAM's list of
     the user's devices shows whether the request took effect. Raise MfaKitError if the token could not be enabled.
     """
-    entry = desk.journal.record(Entry(run=run, intent=intent))
+    entry = ports.journal.record(JournalEntry(run=run, spec=spec))
     sent = False
 
     def read() -> Pair:
         nonlocal sent
-        pair = carrier.codes(intent)
+        pair = backend.codes(spec)
         sent = True
         return pair
 
     try:
-        desk.registrar.enable(intent, read)
+        ports.device_writer.enable(spec, read)
     except BaseException as error:
-        if not sent or (isinstance(error, AwsFault | Throttled) and not isinstance(error, Unclear)):
-            desk.journal.record(entry.at(Reached.UNDONE))
-            raise _explain(error, intent) from None
-        enabled = settle_failed_enable(entry, carrier, error, desk=desk)
+        if not sent or (isinstance(error, AwsFault | Throttled) and not isinstance(error, OutcomeUnknownError)):
+            ports.journal.record(entry.at(JournalState.UNDONE))
+            raise _explain(error, spec) from None
+        enabled = settle_failed_enable(entry, backend, error, ports=ports)
         if enabled is None:
             raise
         entry = enabled
-    return confirm_enabled(entry, desk=desk)
+    return confirm_enabled(entry, ports=ports)
 
 
-def _assignment_steps(intent: Intent, _backup: str | None) -> list[str]:
-    return [f"enable {intent.serial} for {intent.user} with two codes from its display", CONFIRM_STEP]
+def _assignment_steps(spec: DeviceSpec, _backup: str | None) -> list[str]:
+    return [f"enable {spec.serial} for {spec.user} with two codes from its display", CONFIRM_STEP]
 
 
-ASSIGNING = Maker(assign_token, _assignment_steps)
+ASSIGNING = EnrollmentProcedure(assign_token, _assignment_steps)
 
 
-def _explain(error: BaseException, intent: Intent) -> BaseException:
+def _explain(error: BaseException, spec: DeviceSpec) -> BaseException:
     """Return the error to raise: `error`, or an error that replaces it and explains why IAM may have refused the token.
 
     AWS does not document its response to an unknown serial.
@@ -56,12 +64,12 @@ def _explain(error: BaseException, intent: Intent) -> BaseException:
     match error:
         case NoSuchEntity():
             return DeviceFault(
-                f"AWS has no token with the serial {intent.serial}",
+                f"AWS has no token with the serial {spec.serial}",
                 f"compare it with the serial printed on the token; {OTHER_MAKERS}",
             )
         case InvalidCode():
             return InvalidCode(
-                f"AWS rejected the codes of {intent.serial}, or does not accept this token",
+                f"AWS rejected the codes of {spec.serial}, or does not accept this token",
                 f"check that you are reading this token, and type each code as it is shown; {OTHER_MAKERS}",
             )
         case AwsFault() if type(error) in {AwsFault, InvalidValue}:

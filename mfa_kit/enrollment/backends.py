@@ -1,4 +1,4 @@
-"""Carriers (objects that supply a device's codes) for a phone, and for a secret that is only in its backup.
+"""DeviceBackends for a phone, and for a secret that is only in its backup.
 
 The user scans a QR code and types the codes that the app shows. The typed codes show the skew, in steps, between the
 clocks of the phone and AWS. The pair of codes for IAM is computed with that skew just before each request. Slow typing
@@ -12,7 +12,7 @@ from typing import Protocol
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
 from mfa_kit.enrollment.code_prompts import prove
 
@@ -36,7 +36,7 @@ class QrFile(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhoneProof:
+class PhoneSetup:
     """How the secret gets into the phone, and how many codes the user types to prove that the phone has it.
 
     `typed` is the number of codes, 1 or 2. `shown_by` names the phone in messages. `scan` is the text below the QR
@@ -66,14 +66,14 @@ class Phone:
         *,
         interaction: Interaction,
         draw: Callable[[Seed, str, str], Symbol],
-        proof: PhoneProof,
+        proof: PhoneSetup,
     ) -> None:
         self._now, self._interaction, self._draw, self._proof = now, interaction, draw, proof
         self._sealed = False
         self._created: dict[str, Created] = {}
         self._drift: dict[str, int] = {}
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
         """Return the intent unchanged. If the QR code will be written unencrypted, ask the user to confirm this.
 
         Raise Declined without a terminal or confirmation. Raise UsageFault if the window is too small for the QR code,
@@ -83,44 +83,44 @@ class Phone:
         self._interaction.check(instead=self._proof.instead)
         if picture := self._proof.picture:
             self._interaction.confirm(
-                f"{picture.path} will contain the secret of {intent.name} unencrypted, until you delete it",
+                f"{picture.path} will contain the secret of {spec.name} unencrypted, until you delete it",
                 typed="yes",
                 instead=self._proof.instead,
             )
         elif not sealed:
-            self._interaction.check(*self._parts(intent, Seed(bytes(SECRET))), instead=self._proof.unseen)
-        return intent
+            self._interaction.check(*self._parts(spec, Seed(bytes(SECRET))), instead=self._proof.unseen)
+        return spec
 
-    def install(self, intent: Intent, created: Created) -> None:
+    def install(self, spec: DeviceSpec, created: Created) -> None:
         """Keep the secret in memory. If a file with the QR code was requested, write the file."""
-        self._created[intent.serial] = created
+        self._created[spec.serial] = created
         if self._proof.picture:
             self._proof.picture.write(created.uri)
 
-    def codes(self, intent: Intent) -> Pair:
+    def codes(self, spec: DeviceSpec) -> Pair:
         """Return the codes of the previous and the current step, by the phone's clock.
 
         The first call for a device shows the QR code, and asks for codes until these prove that the phone has the
         secret. Later calls ask nothing.
         """
-        serial = intent.serial
+        serial = spec.serial
         if serial not in self._drift:
-            self._drift[serial] = self._proved(intent, self._created[serial])
+            self._drift[serial] = self._proved(spec, self._created[serial])
         return otp.pair(self._created[serial].seed, self._now() + self._drift[serial] * otp.PERIOD)
 
-    def reach(self, entry: Entry) -> None:
+    def check_reachable(self, entry: JournalEntry) -> None:
         """Check nothing, because mfa-kit has no connection to a phone."""
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         """Remove the secret from this process's memory, and the file with its QR code. The phone is not changed."""
-        if self._created.pop(entry.intent.serial, None) and self._proof.picture:
+        if self._created.pop(entry.spec.serial, None) and self._proof.picture:
             self._proof.picture.remove()
 
-    def _proved(self, intent: Intent, created: Created) -> int:
+    def _proved(self, spec: DeviceSpec, created: Created) -> int:
         screen = self._interaction
         try:
-            self._show(intent, created.seed)
-            screen.say(self._proof.scan.format(user=intent.user, name=intent.name))
+            self._show(spec, created.seed)
+            screen.say(self._proof.scan.format(user=spec.user, name=spec.name))
             drift = prove(
                 created.seed,
                 typed=self._proof.typed,
@@ -140,20 +140,20 @@ class Phone:
             screen.say(f"{picture.path} contains the secret unencrypted: delete it now")
         return drift
 
-    def _show(self, intent: Intent, seed: Seed) -> None:
+    def _show(self, spec: DeviceSpec, seed: Seed) -> None:
         if picture := self._proof.picture:
             self._interaction.say(f"the QR code is in {picture.path}")
             return
         try:
-            self._interaction.show(*self._parts(intent, seed), instead=self._proof.unseen)
+            self._interaction.show(*self._parts(spec, seed), instead=self._proof.unseen)
         except UsageFault as small:
             if not self._sealed:
                 raise
             self._interaction.say(f"{small}; decrypt the backup in another window, and scan its QR code:")
             self._interaction.say("mfa-kit backup list; mfa-kit backup show FILE -i IDENTITY -o qr.png")
 
-    def _parts(self, intent: Intent, seed: Seed) -> list[Secret[str]]:
-        symbol = self._draw(seed, intent.name, intent.account)
+    def _parts(self, spec: DeviceSpec, seed: Seed) -> list[Secret[str]]:
+        symbol = self._draw(seed, spec.name, spec.account)
         return [symbol, otp.grouped(seed)] if self._proof.grouped else [symbol]
 
 
@@ -167,26 +167,26 @@ class BackupAlone:
         self._now = now
         self._seeds: dict[str, Seed] = {}
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
         """Return the intent unchanged. Raise UsageFault if there would be no backup."""
         if not sealed:
             raise UsageFault(
                 "with --codes generated, the backup is the only copy of the secret, so a recipient is required",
                 "add a recipient: -r age1…, -R FILE or --passphrase",
             )
-        return intent
+        return spec
 
-    def install(self, intent: Intent, created: Created) -> None:
+    def install(self, spec: DeviceSpec, created: Created) -> None:
         """Keep the secret in this process's memory until `remove` is called."""
-        self._seeds[intent.serial] = created.seed
+        self._seeds[spec.serial] = created.seed
 
-    def codes(self, intent: Intent) -> Pair:
+    def codes(self, spec: DeviceSpec) -> Pair:
         """Return the codes of the previous and the current 30 seconds of AWS's time."""
-        return otp.pair(self._seeds[intent.serial], self._now())
+        return otp.pair(self._seeds[spec.serial], self._now())
 
-    def reach(self, entry: Entry) -> None:
+    def check_reachable(self, entry: JournalEntry) -> None:
         """Do nothing, because there is no hardware."""
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         """Remove the secret from memory. The backup is not changed."""
-        self._seeds.pop(entry.intent.serial, None)
+        self._seeds.pop(entry.spec.serial, None)

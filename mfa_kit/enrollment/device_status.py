@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, NoSuchEntity
-from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Purpose, Recorders
+from mfa_kit.core.models import Caller, Device, DeviceType, JournalEntry, Recorders, RunKind
 from mfa_kit.enrollment.devices import recorded_entry
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 
 
 class MadeBy(StrEnum):
@@ -45,34 +45,35 @@ class DeviceStatus:
         return MadeBy.ELSEWHERE if self.made is MadeBy.HERE and not made_here else self.made
 
 
-def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
+def read_status(user: str, *, caller: Caller, ports: EnrollmentPorts) -> list[DeviceStatus]:
     """Return the status of each of a user's devices, in IAM's order.
 
     For a user without a device, return one status whose `device` is None. Raise NoSuchEntity if the user does not
     exist.
     """
-    devices = desk.inventory.devices(user)
+    devices = ports.iam_reader.devices(user)
     rows = [
-        _status(device, user, recorded_entry(device, user, caller=caller, desk=desk), desk=desk) for device in devices
+        _status(device, user, recorded_entry(device, user, caller=caller, ports=ports), ports=ports)
+        for device in devices
     ]
     return [
-        replace(row, certifications=_certifications(device, user, desk=desk))
+        replace(row, certifications=_certifications(device, user, ports=ports))
         for row, device in zip(rows, devices, strict=True)
     ] or [DeviceStatus(user=user)]
 
 
-def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
+def read_status_while_there(user: str, *, caller: Caller, ports: EnrollmentPorts) -> list[DeviceStatus]:
     """Return the result of `read_status`, or [] if the user does not exist any more.
 
     A caller that lists all users first needs this, because a user may be deleted after the list was read.
     """
     try:
-        return read_status(user, caller=caller, desk=desk)
+        return read_status(user, caller=caller, ports=ports)
     except NoSuchEntity:
         return []
 
 
-def listed_status(user: str, devices: Sequence[Device], *, desk: Desk) -> list[DeviceStatus]:
+def listed_status(user: str, devices: Sequence[Device], *, ports: EnrollmentPorts) -> list[DeviceStatus]:
     """Return the status of devices from IAM's lists, without any request to IAM.
 
     Tags and certifications are not read. A device that is not in the journal is UNKNOWN, because only the journal and
@@ -80,31 +81,31 @@ def listed_status(user: str, devices: Sequence[Device], *, desk: Desk) -> list[D
     """
     statuses = []
     for device in devices:
-        entry = desk.journal.find(device.serial)
-        ours = entry if entry and entry.intent.user == user else None
-        statuses.append(_status(device, user, ours, desk=desk))
+        entry = ports.journal.find(device.serial)
+        ours = entry if entry and entry.spec.user == user else None
+        statuses.append(_status(device, user, ours, ports=ports))
     return statuses or [DeviceStatus(user=user)]
 
 
-def _status(device: Device, user: str, entry: Entry | None, *, desk: Desk) -> DeviceStatus:
+def _status(device: Device, user: str, entry: JournalEntry | None, *, ports: EnrollmentPorts) -> DeviceStatus:
     """Return the status of a device, without its certifications.
 
     `entry` comes from the journal or from the device's tags. It is None if neither shows which run made the device.
     """
-    ours = desk.journal.find(device.serial, run=entry.run) if entry else None
+    ours = ports.journal.find(device.serial, run=entry.run) if entry else None
     made_by = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN
     if ours:
-        made_by = MadeBy.UNKNOWN if ours.purpose is Purpose.ADD else MadeBy.HERE
+        made_by = MadeBy.UNKNOWN if ours.purpose is RunKind.ADD else MadeBy.HERE
     return DeviceStatus(
         user=user,
         device=device,
         made=made_by,
-        backup=desk.vault.find(entry) if entry else None,
+        backup=ports.store.find(entry) if entry else None,
         run=entry.run if entry else None,
     )
 
 
-def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...] | None:
+def _certifications(device: Device, user: str, *, ports: EnrollmentPorts) -> tuple[str, ...] | None:
     """Return a security key's certifications from IAM, such as `FIDO L1`.
 
     Return None for a device of another type, if IAM denies the request, or if the key no longer exists.
@@ -112,6 +113,6 @@ def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...]
     if device.type is not DeviceType.FIDO2:
         return None
     try:
-        return desk.inventory.registered(user, device.serial).levels
+        return ports.iam_reader.registered(user, device.serial).levels
     except (AccessDenied, NoSuchEntity):
         return None

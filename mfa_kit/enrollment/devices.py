@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from shlex import quote
 
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
-from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Intent, Mark, intent_of
-from mfa_kit.enrollment.ports import Desk, Inventory
+from mfa_kit.core.models import Caller, Device, DeviceSpec, DeviceType, JournalEntry, RunTag, intent_of
+from mfa_kit.enrollment.ports import EnrollmentPorts, IamReader
 
 # The maximum number of MFA devices of a user, of any kind (IAM quotas).
 MAX_DEVICES = 8
@@ -18,35 +18,35 @@ def serials_of(devices: Iterable[Device]) -> tuple[str, ...]:
     return tuple(device.serial for device in devices)
 
 
-def look_up_serials(user: str, *, inventory: Inventory) -> tuple[str, ...]:
+def look_up_serials(user: str, *, iam_reader: IamReader) -> tuple[str, ...]:
     """Return the serials of the devices that IAM lists for a user. Raise NoSuchEntity if the user does not exist."""
-    return serials_of(inventory.devices(user))
+    return serials_of(iam_reader.devices(user))
 
 
-def find_device(intent: Intent, *, desk: Desk) -> Device | None:
-    """Return the device that `intent` describes, from IAM's list of the user's devices; None if it is not listed."""
+def find_device(spec: DeviceSpec, *, ports: EnrollmentPorts) -> Device | None:
+    """Return the device that `spec` describes, from IAM's list of the user's devices; None if it is not listed."""
     try:
-        return next((device for device in desk.inventory.devices(intent.user) if device.serial == intent.serial), None)
+        return next((device for device in ports.iam_reader.devices(spec.user) if device.serial == spec.serial), None)
     except NoSuchEntity:  # a deleted user has no device, because IAM deletes only users without devices
         return None
 
 
-def is_listed(intent: Intent, *, desk: Desk) -> bool:
-    """Return whether IAM lists the device that `intent` describes among the user's devices."""
-    return find_device(intent, desk=desk) is not None
+def is_listed(spec: DeviceSpec, *, ports: EnrollmentPorts) -> bool:
+    """Return whether IAM lists the device that `spec` describes among the user's devices."""
+    return find_device(spec, ports=ports) is not None
 
 
-def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
+def wait_until_listed(spec: DeviceSpec, *, ports: EnrollmentPorts) -> bool:
     """Wait up to 30 s until IAM lists a device for its user, and return whether it does.
 
     The wait is necessary because IAM's lists lag behind writes.
     """
-    if is_listed(intent, desk=desk):
+    if is_listed(spec, ports=ports):
         return True
-    desk.progress.note(f"IAM does not list {intent.serial} yet; checking again for up to {sum(PAUSES)} s")
+    ports.progress.note(f"IAM does not list {spec.serial} yet; checking again for up to {sum(PAUSES)} s")
     for pause in PAUSES:
-        desk.sleep(pause)
-        if is_listed(intent, desk=desk):
+        ports.sleep(pause)
+        if is_listed(spec, ports=ports):
             return True
     return False
 
@@ -93,17 +93,17 @@ def delete_command(serial: str) -> str:
     return f"aws iam delete-virtual-mfa-device --serial-number {quote(serial)}"
 
 
-def recorded_entry(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
+def recorded_entry(device: Device, user: str, *, caller: Caller, ports: EnrollmentPorts) -> JournalEntry | None:
     """Return the journal's entry for a user's device, or an entry built from the device's tags.
 
     Return None if the journal has no entry for this device and user, and the tags contain no run ID.
     """
-    tagged = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
+    tagged = ports.iam_reader.run_of(device.serial) if device.type is DeviceType.VIRTUAL else RunTag.UNTAGGED
     run = tagged if isinstance(tagged, str) else None
-    if (entry := desk.journal.find(device.serial, run=run)) and entry.intent.user == user:
+    if (entry := ports.journal.find(device.serial, run=run)) and entry.spec.user == user:
         return entry
     if run is None:
         return None
-    return Entry(
-        run=run, intent=intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
+    return JournalEntry(
+        run=run, spec=intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
     )

@@ -11,23 +11,23 @@ from functools import partial
 from shlex import quote
 from typing import NamedTuple, TypeVar
 
-from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, UsageFault
+from mfa_kit.core.errors import AwsFault, MfaKitError, OutcomeUnknownError, Throttled, UsageFault
 from mfa_kit.core.internal_error import Note
 from mfa_kit.core.models import (
     ROOT,
     ROOTLESS,
     Caller,
     Device,
+    DeviceSpec,
     DeviceType,
     Enrolled,
-    Entry,
-    Intent,
+    JournalEntry,
     Registered,
     Skipped,
     is_root,
 )
 from mfa_kit.enrollment.devices import look_up_serials, serials_of
-from mfa_kit.enrollment.ports import Carrier, Desk, Maker
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import record_confirmed
 
 T = TypeVar("T")
@@ -64,70 +64,75 @@ class ConsoleWatch:
     not meet. The polling lasts at most `seconds`, measured by `clock`.
     """
 
-    page: Callable[[Intent], AbstractContextManager[None]]
+    page: Callable[[DeviceSpec], AbstractContextManager[None]]
     lacking: Callable[[Mapping[str, str]], tuple[str, ...]]
     seconds: float
     clock: Callable[[], float]
 
-    def make(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+    def make(self, spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
         """Wait until the key is registered, record it in the journal, and return the result.
 
         Raise AwsFault if IAM does not list a new key within `seconds`.
         """
-        before = set(look_up_serials(intent.user, inventory=desk.inventory))
+        before = set(look_up_serials(spec.user, iam_reader=ports.iam_reader))
 
         def look() -> Device | None:
-            return choose_new_key(intent.name, _new_devices(intent.user, before, desk=desk), desk=desk)
+            return choose_new_key(spec.name, _new_devices(spec.user, before, ports=ports), ports=ports)
 
-        with self.page(intent):
+        with self.page(spec):
             try:
                 device = wait_until(
-                    look, f"the key of {intent.user}", seconds=self.seconds, clock=self.clock, desk=desk
+                    look, f"the key of {spec.user}", seconds=self.seconds, clock=self.clock, ports=ports
                 )
             except KeyboardInterrupt as stop:
-                _look_after_stop(stop, look, intent, desk=desk, run=run)
+                _look_after_stop(stop, look, spec, ports=ports, run=run)
                 raise
-        return self._report(_record(intent, device, desk=desk, run=run), device, desk=desk)
+        return self._report(_record(spec, device, ports=ports, run=run), device, ports=ports)
 
     @property
-    def maker(self) -> Maker:
-        """The Maker (the procedure that makes a device) whose `make` is this object's method `make`."""
-        return Maker(self.make, registration_steps)
+    def procedure(self) -> EnrollmentProcedure:
+        """The EnrollmentProcedure whose `make` is this object's method `make`."""
+        return EnrollmentProcedure(self.make, registration_steps)
 
-    def _report(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
+    def _report(self, entry: JournalEntry, device: Device, *, ports: EnrollmentPorts) -> Enrolled:
         """Read IAM's data on a registered key, and print warnings about the key and the user's other devices.
 
         Return the result of the enrollment, with these data and warnings.
         """
-        user = entry.intent.user
+        user = entry.spec.user
         warnings: list[str] = []
-        registered = Registered(since=device.since or desk.inventory.now(), certifications={})
+        registered = Registered(since=device.since or ports.iam_reader.now(), certifications={})
         try:
-            registered = desk.inventory.registered(user, device.serial)
+            registered = ports.iam_reader.registered(user, device.serial)
         except MfaKitError as error:
             warnings.append(f"the key's certifications cannot be read from IAM: {error}")
         try:
-            warnings += missing_devices(user, desk.inventory.devices(user), keys=desk.inventory.active_keys(user))
+            warnings += missing_devices(user, ports.iam_reader.devices(user), keys=ports.iam_reader.active_keys(user))
         except MfaKitError as error:
             warnings.append(f"cannot check whether {user} has access keys: {error}")
         registered = replace(registered, missing=self.lacking(registered.certifications), warnings=tuple(warnings))
-        desk.progress.note(JOINED)
+        ports.progress.note(JOINED)
         for warning in (*registered.missing, *warnings):
-            desk.progress.alert(f"warning: {warning}")
-        return Enrolled(intent=entry.intent, run=entry.run, backup=None, registered=registered)
+            ports.progress.alert(f"warning: {warning}")
+        return Enrolled(spec=entry.spec, run=entry.run, backup=None, registered=registered)
 
 
-def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
+def registration_steps(spec: DeviceSpec, _backup: str | None) -> list[str]:
     """Return the steps that register a security key, one phrase each, for a dry run."""
     return [
         "verify the connected key, unless --skip-key-check is given",
-        f"print what to click in the console: a security key named {intent.name} for {intent.user}",
+        f"print what to click in the console: a security key named {spec.name} for {spec.user}",
         "wait until IAM lists the key, and read the key's certifications",
     ]
 
 
 def wait_until(
-    look: Callable[[], T | None], description: str, *, seconds: float, clock: Callable[[], float], desk: Desk
+    look: Callable[[], T | None],
+    description: str,
+    *,
+    seconds: float,
+    clock: Callable[[], float],
+    ports: EnrollmentPorts,
 ) -> T:
     """Call `look` until its result is not None, and return that result.
 
@@ -140,9 +145,9 @@ def wait_until(
             if (result := look()) is not None:
                 return result
             pause = PACE
-        except (Throttled, Unclear) as error:
+        except (Throttled, OutcomeUnknownError) as error:
             pause = min(pause * 2, SLOWEST)
-            desk.progress.note(f"{error}; checking again in {pause:.0f} s")
+            ports.progress.note(f"{error}; checking again in {pause:.0f} s")
         remaining = end - clock()
         if remaining <= 0:
             raise AwsFault(
@@ -150,12 +155,12 @@ def wait_until(
                 "finish in the console and check with mfa-kit status, or start over with a longer --timeout",
             )
         if any(remaining <= mark < last_reported for mark in MARKS) or last_reported > seconds:
-            desk.progress.note(f"waiting for {description}, {remaining:.0f} s left; press Ctrl-C to stop")
+            ports.progress.note(f"waiting for {description}, {remaining:.0f} s left; press Ctrl-C to stop")
             last_reported = remaining
-        desk.sleep(pause)
+        ports.sleep(pause)
 
 
-def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
+def choose_new_key(name: str, new: Sequence[Device], *, ports: EnrollmentPorts) -> Device | None:
     """Return the security key among new devices, or None if there is none.
 
     Of several keys, return the one named `name`.
@@ -168,7 +173,7 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
         case [], _:
             return None
         case [device], []:
-            desk.progress.alert(
+            ports.progress.alert(
                 f"warning: the new key is named {device.name}, not {name}; mfa-kit treats it as the requested key"
             )
         case _, [device]:
@@ -181,34 +186,34 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
             )
     for other in new:
         if other != device:
-            desk.progress.alert(f"warning: {other.serial} is also new, but was not registered by this command")
+            ports.progress.alert(f"warning: {other.serial} is also new, but was not registered by this command")
     return device
 
 
 def _look_after_stop(
-    stop: KeyboardInterrupt, look: Callable[[], Device | None], intent: Intent, *, desk: Desk, run: str
+    stop: KeyboardInterrupt, look: Callable[[], Device | None], spec: DeviceSpec, *, ports: EnrollmentPorts, run: str
 ) -> None:
     """After Ctrl-C, check once more for the key. If it is registered, record it. Add the result to `stop` as a note."""
     try:
         device = look()
     except MfaKitError as error:
-        stop.add_note(Note(f"cannot check whether {intent.user} has the key now: {error}"))
+        stop.add_note(Note(f"cannot check whether {spec.user} has the key now: {error}"))
     else:
         if device is None:
             stop.add_note(
                 Note(
-                    f"no key was registered for {intent.user}; if you still finish in the console, the key works, but "
+                    f"no key was registered for {spec.user}; if you still finish in the console, the key works, but "
                     "mfa-kit does not record it"
                 )
             )
         else:
-            _record(intent, device, desk=desk, run=run)
-            stop.add_note(Note(f"{device.serial} is nevertheless registered for {intent.user}"))
+            _record(spec, device, ports=ports, run=run)
+            stop.add_note(Note(f"{device.serial} is nevertheless registered for {spec.user}"))
 
 
-def _record(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry:
-    entry = Entry(run=run, intent=replace(intent, name=device.name, known_serial=device.serial))
-    record_confirmed(entry, desk=desk)
+def _record(spec: DeviceSpec, device: Device, *, ports: EnrollmentPorts, run: str) -> JournalEntry:
+    entry = JournalEntry(run=run, spec=replace(spec, name=device.name, known_serial=device.serial))
+    record_confirmed(entry, ports=ports)
     return entry
 
 
@@ -243,18 +248,16 @@ def session_policy(*, account: str, partition: str, user: str) -> dict[str, obje
     return {"Version": "2012-10-17", "Statement": [allow]}
 
 
-def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
+def click_instructions(spec: DeviceSpec, *, address: str | None) -> list[str]:
     """Return the four instructions for registering a key in the console, as the lines to print.
 
     `address` is the URL of the user's page in the console; None if it is not known.
     """
-    first_step = (
-        f"open {address}" if address else f"open IAM, Users, {intent.user} in the console of {intent.partition},"
-    )
+    first_step = f"open {address}" if address else f"open IAM, Users, {spec.user} in the console of {spec.partition},"
     return [
-        f"1  {first_step} as a user who may change {intent.user}'s MFA",
-        f"2  on {intent.user}'s page, Security credentials, choose Assign MFA device",
-        f"3  name it {intent.name}, choose Passkey or security key, then Next",
+        f"1  {first_step} as a user who may change {spec.user}'s MFA",
+        f"2  on {spec.user}'s page, Security credentials, choose Assign MFA device",
+        f"3  name it {spec.name}, choose Passkey or security key, then Next",
         "4  connect the key, choose the security key when the browser asks, and touch it",
     ]
 
@@ -291,7 +294,7 @@ def enroll_root(
     seconds: float,
     clock: Callable[[], float],
     caller: Caller,
-    desk: Desk,
+    ports: EnrollmentPorts,
 ) -> RootEnrolled | Skipped:
     """Print instructions for registering a security key named `name`, and wait until root has it.
 
@@ -305,29 +308,29 @@ def enroll_root(
             "AWS GovCloud has no root user that can sign in", "use the linked account in the commercial partition"
         )
     own = is_root(caller.arn)
-    before = set(serials_of(desk.inventory.devices(None))) if own else set()
-    if desk.inventory.root_has_mfa() and not (own and add):
+    before = set(serials_of(ports.iam_reader.devices(None))) if own else set()
+    if ports.iam_reader.root_has_mfa() and not (own and add):
         more = "--add adds one more" if own else "to add another device, use root's own credentials"
         return Skipped(user=ROOT, reason=f"already has MFA; {more}", serials=tuple(sorted(before)))
     for line in root_click_instructions(name, address=address):
-        desk.progress.alert(line)
+        ports.progress.alert(line)
 
-    look = partial(_find_own_key, name, before, desk=desk) if own else partial(_find_in_summary, desk=desk)
-    return wait_until(look, "root's key", seconds=seconds, clock=clock, desk=desk)
+    look = partial(_find_own_key, name, before, ports=ports) if own else partial(_find_in_summary, ports=ports)
+    return wait_until(look, "root's key", seconds=seconds, clock=clock, ports=ports)
 
 
-def _find_own_key(name: str, before: Container[str], *, desk: Desk) -> RootEnrolled | None:
-    device = choose_new_key(name, _new_devices(None, before, desk=desk), desk=desk)
+def _find_own_key(name: str, before: Container[str], *, ports: EnrollmentPorts) -> RootEnrolled | None:
+    device = choose_new_key(name, _new_devices(None, before, ports=ports), ports=ports)
     return RootEnrolled(device=device) if device else None
 
 
-def _find_in_summary(*, desk: Desk) -> RootEnrolled | None:
-    return RootEnrolled(device=None) if desk.inventory.root_has_mfa() else None
+def _find_in_summary(*, ports: EnrollmentPorts) -> RootEnrolled | None:
+    return RootEnrolled(device=None) if ports.iam_reader.root_has_mfa() else None
 
 
-def _new_devices(user: str | None, before: Container[str], *, desk: Desk) -> list[Device]:
+def _new_devices(user: str | None, before: Container[str], *, ports: EnrollmentPorts) -> list[Device]:
     """Return the devices of a user whose serials are not in `before`. The request is not retried.
 
     If `user` is None, return those of the caller.
     """
-    return [device for device in desk.inventory.devices(user, patient=False) if device.serial not in before]
+    return [device for device in ports.iam_reader.devices(user, patient=False) if device.serial not in before]

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, UsageFault
-from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, Entry, Purpose, Reached, run_time
+from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, JournalEntry, JournalState, RunKind, run_time
 from mfa_kit.enrollment.devices import delete_command
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import settle_each, still_stands
 
-OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
+OPEN = {JournalState.INTENT, JournalState.CREATED, JournalState.REVOKING}
 
 
 class OrphanStanding(StrEnum):
@@ -66,15 +66,15 @@ class Cleaned:
     error: MfaKitError | None = None
 
 
-def find_orphans(*, desk: Desk) -> list[Orphan]:
+def find_orphans(*, ports: EnrollmentPorts) -> list[Orphan]:
     """Return all unassigned virtual devices, with one request for the tags of each device.
 
     If IAM denies the tags of a device, the device counts as untagged. Raise MfaKitError if another request fails.
     """
-    return [orphan for serial in desk.inventory.unassigned() if (orphan := _orphan(serial, desk=desk))]
+    return [orphan for serial in ports.iam_reader.unassigned() if (orphan := _orphan(serial, ports=ports))]
 
 
-def find_waiting(account: str, orphans: Sequence[Orphan], *, desk: Desk) -> list[Orphan]:
+def find_waiting(account: str, orphans: Sequence[Orphan], *, ports: EnrollmentPorts) -> list[Orphan]:
     """Return an Orphan for each credential that may still be on a key although the user no longer has its device.
 
     Only interrupted runs on this computer are considered, with up to two calls to IAM per run. Credentials of the
@@ -83,51 +83,57 @@ def find_waiting(account: str, orphans: Sequence[Orphan], *, desk: Desk) -> list
     known = {(orphan.serial, orphan.run) for orphan in orphans}
     return [
         Orphan(
-            serial=entry.intent.serial,
+            serial=entry.spec.serial,
             standing=OrphanStanding.ON_KEY,
             run=entry.run,
-            user=entry.intent.user,
+            user=entry.spec.user,
             since=entry.began,
-            key=entry.intent.hardware,
+            key=entry.spec.hardware,
         )
-        for entry in desk.journal.dead(account)
-        if entry.intent.method.name in desk.on_keys
-        and entry.reached in {Reached.CREATED, Reached.REVOKING}
-        and entry.purpose is not Purpose.LOST
-        and (entry.intent.serial, entry.run) not in known
-        and not still_stands(entry, desk=desk)
+        for entry in ports.journal.dead(account)
+        if entry.spec.method.name in ports.on_keys
+        and entry.reached in {JournalState.CREATED, JournalState.REVOKING}
+        and entry.purpose is not RunKind.LOST
+        and (entry.spec.serial, entry.run) not in known
+        and not still_stands(entry, ports=ports)
     ]
 
 
 def remove_orphans(
-    orphans: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk, lost: str | None = None
+    orphans: Sequence[Orphan],
+    *,
+    account: str,
+    older_than: float,
+    limit: int,
+    ports: EnrollmentPorts,
+    lost: str | None = None,
 ) -> Iterator[Cleaned]:
     """Settle (finish or undo) this computer's interrupted runs, and remove the devices for which `Orphan.goes` is true.
 
     Yield one result per device. `lost` is the serial or label of a lost key. Interrupted runs that need this key are
     settled without it. Raise UsageFault before any change if more than `limit` devices would be removed.
     """
-    now = desk.inventory.now()
+    now = ports.iam_reader.now()
     going = [orphan for orphan in orphans if orphan.goes(older_than=older_than, now=now)]
     if len(going) > limit:
         raise UsageFault(
             f"{len(going)} devices would be removed, more than --max {limit}",
             f"check them: mfa-kit orphans list; to remove all: --max {len(going)}",
         )
-    for entry, ended in settle_each(account, None, desk=desk, leave_assigned=True, lost=lost):
+    for entry, ended in settle_each(account, None, ports=ports, leave_assigned=True, lost=lost):
         error = ended if isinstance(ended, MfaKitError) else None
-        yield Cleaned(serial=entry.intent.serial, ended="still exists" if error else str(ended), error=error)
+        yield Cleaned(serial=entry.spec.serial, ended="still exists" if error else str(ended), error=error)
     for orphan in going:
         if orphan.standing not in {OrphanStanding.DEAD, OrphanStanding.ON_KEY}:
-            yield _remove(orphan, desk=desk)
+            yield _remove(orphan, ports=ports)
 
 
-def _remove(orphan: Orphan, *, desk: Desk) -> Cleaned:
+def _remove(orphan: Orphan, *, ports: EnrollmentPorts) -> Cleaned:
     """Delete a device unless it has changed since it was listed, and return the result."""
     try:
-        if _orphan(orphan.serial, desk=desk) != orphan:
+        if _orphan(orphan.serial, ports=ports) != orphan:
             return Cleaned(serial=orphan.serial, ended="changed in the meantime; kept")
-        desk.registrar.delete(orphan.serial)
+        ports.device_writer.delete(orphan.serial)
     except NoSuchEntity:
         return Cleaned(serial=orphan.serial, ended="already deleted")
     except Conflict:
@@ -140,32 +146,32 @@ def _remove(orphan: Orphan, *, desk: Desk) -> Cleaned:
     return Cleaned(serial=orphan.serial, ended="deleted")
 
 
-def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
+def _orphan(serial: str, *, ports: EnrollmentPorts) -> Orphan | None:
     """Return the Orphan for an unassigned device, from its tags and the journal; None if it no longer exists."""
     try:
-        tags = desk.inventory.tags(serial)
+        tags = ports.iam_reader.tags(serial)
     except NoSuchEntity:
         return None
     except AccessDenied:
         tags = {}
     run = tags.get(RUN_TAG)
-    entry = desk.journal.find(serial, run=run)
+    entry = ports.journal.find(serial, run=run)
     if run is None:
-        return _untagged(serial, entry, desk=desk)
+        return _untagged(serial, entry, ports=ports)
     try:
         since = run_time(run)
     except ValueError:  # anyone can set tags, and the value of this tag is not a run ID
         return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
     return Orphan(
         serial=serial,
-        standing=_tagged_standing(run, entry, tags, desk=desk),
+        standing=_tagged_standing(run, entry, tags, ports=ports),
         run=run,
         user=tags.get(USER_TAG),
         since=since,
     )
 
 
-def _untagged(serial: str, entry: Entry | None, *, desk: Desk) -> Orphan:
+def _untagged(serial: str, entry: JournalEntry | None, *, ports: EnrollmentPorts) -> Orphan:
     """Return the Orphan for a device that has no run tag, or whose tags could not be read.
 
     `entry` is the device's journal entry, or None. The state is ALIVE or UNPROVEN if the entry shows an unfinished
@@ -173,16 +179,18 @@ def _untagged(serial: str, entry: Entry | None, *, desk: Desk) -> Orphan:
     """
     if entry is None or entry.reached not in OPEN:
         return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
-    standing = OrphanStanding.ALIVE if desk.journal.lives(entry.run) else OrphanStanding.UNPROVEN
-    return Orphan(serial=serial, standing=standing, run=entry.run, user=entry.intent.user, since=entry.began)
+    standing = OrphanStanding.ALIVE if ports.journal.lives(entry.run) else OrphanStanding.UNPROVEN
+    return Orphan(serial=serial, standing=standing, run=entry.run, user=entry.spec.user, since=entry.began)
 
 
-def _tagged_standing(run: str, entry: Entry | None, tags: Mapping[str, str], *, desk: Desk) -> OrphanStanding:
+def _tagged_standing(
+    run: str, entry: JournalEntry | None, tags: Mapping[str, str], *, ports: EnrollmentPorts
+) -> OrphanStanding:
     """Return the state of a device with the run tag `run`. `entry` is the device's journal entry, or None."""
     if entry is None:
         return OrphanStanding.STAGED if STAGED_TAG in tags else OrphanStanding.DESK
-    if entry.reached is Reached.STAGED:
+    if entry.reached is JournalState.STAGED:
         return OrphanStanding.STAGED
     if entry.reached in OPEN:
-        return OrphanStanding.ALIVE if desk.journal.lives(run) else OrphanStanding.DEAD
-    return OrphanStanding.LATE if entry.reached is Reached.UNDONE else OrphanStanding.LEFT
+        return OrphanStanding.ALIVE if ports.journal.lives(run) else OrphanStanding.DEAD
+    return OrphanStanding.LATE if entry.reached is JournalState.UNDONE else OrphanStanding.LEFT

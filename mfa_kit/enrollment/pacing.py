@@ -1,7 +1,7 @@
-"""Timing and retries of calls to IAM: `Patience` for one user, `Pace` for the many users of a rollout.
+"""Timing and retries of calls to IAM: `Backoff` for one user, `RateLimiter` for the many users of a rollout.
 
-Both implement `Turn`: they decide when to send a request, and retry it if IAM refused it for the moment. They never
-repeat a request with an unclear result, because the request may have taken effect. Codes are computed within the
+Both implement `CallPolicy`: they decide when to send a request, and retry it if IAM refused it for the moment. They
+never repeat a request with an unclear result, because the request may have taken effect. Codes are computed within the
 attempt, so they are fresh when they are sent.
 """
 
@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from mfa_kit.core.errors import Busy, Expired, MfaKitError, Throttled
+from mfa_kit.core.errors import BusyError, Expired, MfaKitError, Throttled
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import Intent
+from mfa_kit.core.models import DeviceSpec
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.ports import Registrar
+from mfa_kit.enrollment.ports import DeviceWriter
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ IDLE = 60.0
 SIGNED_OUT = 5.0
 
 
-class Turn(Protocol):
+class CallPolicy(Protocol):
     """A function that decides when a call to IAM is made.
 
     It may wait, then calls `act`, and returns the result of `act`. It calls `act` again only after an error that proves
@@ -53,33 +53,33 @@ class Turn(Protocol):
 
 
 class InTurn:
-    """A Registrar that makes each call of another Registrar through a Turn, which waits and may retry."""
+    """A DeviceWriter that makes each call of another DeviceWriter through a Turn, which waits and may retry."""
 
-    def __init__(self, inner: Registrar, turn: Turn) -> None:
+    def __init__(self, inner: DeviceWriter, turn: CallPolicy) -> None:
         self._inner, self._turn = inner, turn
 
-    def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """Create a virtual device through the wrapped Registrar. The Turn may wait first, and may retry."""
-        return self._turn(lambda: self._inner.create(intent, tags))
+    def create(self, spec: DeviceSpec, tags: dict[str, str]) -> Created:
+        """Create a virtual device through the wrapped DeviceWriter. The Turn may wait first, and may retry."""
+        return self._turn(lambda: self._inner.create(spec, tags))
 
-    def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """Assign a device to its user through the wrapped Registrar. The Turn may wait first, and may retry."""
-        self._turn(lambda: self._inner.enable(intent, codes))
+    def enable(self, spec: DeviceSpec, codes: Callable[[], Pair]) -> None:
+        """Assign a device to its user through the wrapped DeviceWriter. The Turn may wait first, and may retry."""
+        self._turn(lambda: self._inner.enable(spec, codes))
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Resynchronize a device through the wrapped Registrar. The Turn may wait first, and may retry."""
+        """Resynchronize a device through the wrapped DeviceWriter. The Turn may wait first, and may retry."""
         self._turn(lambda: self._inner.resync(user, serial, codes))
 
     def deactivate(self, user: str, serial: str) -> None:
-        """Deactivate a device through the wrapped Registrar. The Turn may wait first, and may retry."""
+        """Deactivate a device through the wrapped DeviceWriter. The Turn may wait first, and may retry."""
         self._turn(lambda: self._inner.deactivate(user, serial))
 
     def delete(self, serial: str) -> None:
-        """Delete a virtual device through the wrapped Registrar. The Turn may wait first, and may retry."""
+        """Delete a virtual device through the wrapped DeviceWriter. The Turn may wait first, and may retry."""
         self._turn(lambda: self._inner.delete(serial))
 
 
-class Patience:
+class Backoff:
     """The Turn (the function that makes calls to IAM) for one user: retries a call that raises Throttled or Busy.
 
     The pauses before the retries increase. Each pause is printed. If the call still fails after the last pause, its
@@ -94,7 +94,7 @@ class Patience:
         while True:
             try:
                 return act()
-            except (Throttled, Busy) as error:
+            except (Throttled, BusyError) as error:
                 pause = next(throttled if isinstance(error, Throttled) else busy, None)
                 if pause is None:
                     raise
@@ -102,7 +102,7 @@ class Patience:
                 self._sleep(pause)
 
 
-class Pace:
+class RateLimiter:
     """The Turn that all worker threads of a rollout share: limits their calls to IAM to one common rate.
 
     The rate grows while IAM accepts the calls, and falls when IAM throttles one. At most `at_once` calls are in
@@ -157,7 +157,7 @@ class Pace:
                 self._throttled(began, error)
             except Expired as error:
                 self._sign_in(began, error)
-            except Busy:
+            except BusyError:
                 pause = next(busy, None)
                 if pause is None:
                     raise

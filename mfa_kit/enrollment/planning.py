@@ -6,13 +6,13 @@ from itertools import count
 from shlex import quote
 
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
-from mfa_kit.core.models import ROOT, USER_NAME, VIRTUAL, Caller, Device, Intent, Method
+from mfa_kit.core.models import ROOT, USER_NAME, VIRTUAL, Caller, Device, DeviceSpec, Method
 from mfa_kit.enrollment.devices import check_room
-from mfa_kit.enrollment.ports import Carrier, Desk, Inventory
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, IamReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class EnrollRequest:
     """A request to enroll a user, from the command line or a roster.
 
     `name` and `path` are those of the device in IAM. If `name` is None, a free name is derived from the user's name.
@@ -30,51 +30,57 @@ class Wish:
 
 
 def plan_device(
-    wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Caller, desk: Desk, going: str | None = None
-) -> Intent:
+    request: EnrollRequest,
+    backend: DeviceBackend,
+    *,
+    devices: Sequence[Device],
+    caller: Caller,
+    ports: EnrollmentPorts,
+    going: str | None = None,
+) -> DeviceSpec:
     """Return the device to make for a user who has these `devices`.
 
     `going` is the serial of an old device that is removed before the new one is made. Unless the wish has a name, the
     new device gets another name than the old one. Otherwise, a deactivate request for the old device that got no
     response could still take effect later, and deactivate the new device. Raise UsageFault if the user already has the
-    maximum number of devices, or has a device with the new device's serial. Also raise the errors of `carrier.check`
+    maximum number of devices, or has a device with the new device's serial. Also raise the errors of `backend.check`
     and of the vault (the store of backups).
     """
-    check_room(wish.user, devices)
+    check_room(request.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}
-    intent = _named_intent(wish, taken=has if wish.name else {*has, going}, caller=caller)
-    sealed = desk.vault.place(intent, "") is not None
-    intent = carrier.check(intent, sealed=sealed)
-    if intent.serial in has:
+    spec = _named_intent(request, taken=has if request.name else {*has, going}, caller=caller)
+    sealed = ports.store.place(spec, "") is not None
+    spec = backend.check(spec, sealed=sealed)
+    if spec.serial in has:
         raise UsageFault(
-            f"{wish.user} already has {intent.serial}", f"see the user's devices: mfa-kit status {quote(wish.user)}"
+            f"{request.user} already has {spec.serial}", f"see the user's devices: mfa-kit status {quote(request.user)}"
         )
     if sealed:
-        desk.vault.check()
-    return intent
+        ports.store.check()
+    return spec
 
 
-def _named_intent(wish: Wish, *, taken: Container[str | None], caller: Caller) -> Intent:
-    """Return the Intent for a wish. The device gets the name in the wish.
+def _named_intent(request: EnrollRequest, *, taken: Container[str | None], caller: Caller) -> DeviceSpec:
+    """Return the DeviceSpec for a wish. The device gets the name in the wish.
 
     If the wish has no name, the device gets the first free name among USER, USER-2, USER-3 and so on. `taken` has the
     serials that the new device must not have. Raise UsageFault if the name in the wish leads to one of these serials.
     """
-    names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
+    names = [request.name] if request.name else (request.user if n == 1 else f"{request.user}-{n}" for n in count(1))
     for name in names:
-        intent = Intent(
+        spec = DeviceSpec(
             account=caller.account,
             partition=caller.partition,
-            user=wish.user,
+            user=request.user,
             name=name,
-            method=wish.method,
-            path=wish.path,
-            recipient=wish.recipient,
-            tags=wish.tags,
+            method=request.method,
+            path=request.path,
+            recipient=request.recipient,
+            tags=request.tags,
         )
-        if intent.serial not in taken:
-            return intent
-    raise UsageFault(f"{wish.user} already has a device named {wish.name}", "choose another --name")
+        if spec.serial not in taken:
+            return spec
+    raise UsageFault(f"{request.user} already has a device named {request.name}", "choose another --name")
 
 
 def _id(device: Device) -> str:
@@ -82,7 +88,7 @@ def _id(device: Device) -> str:
     return device.serial.rpartition("/")[2].removeprefix(device.name)
 
 
-def resolve_user(text: str, *, caller: Caller, inventory: Inventory, must_exist: bool = False) -> str:
+def resolve_user(text: str, *, caller: Caller, iam_reader: IamReader, must_exist: bool = False) -> str:
     """Return the user name for a name, an ARN or `@me` (the caller), as IAM spells it.
 
     User names in IAM are case-insensitive, but those in the journal, tags and backups are case-sensitive. For a
@@ -96,7 +102,7 @@ def resolve_user(text: str, *, caller: Caller, inventory: Inventory, must_exist:
     if name == ROOT or not USER_NAME.fullmatch(name):
         return name
     try:
-        return inventory.spelled(name)
+        return iam_reader.name_in_iam(name)
     except NoSuchEntity:
         if must_exist:
             raise

@@ -1,4 +1,4 @@
-"""The ports of enrollment: the interfaces to IAM, devices, backups and the ledger, and `Desk`, which bundles them."""
+"""The ports of enrollment: interfaces to IAM, devices, backups and the ledger. `EnrollmentPorts` bundles them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from mfa_kit.core.interaction import Progress
-    from mfa_kit.core.models import Backup, Caller, Device, Enrolled, Entry, Intent, Mark, Registered
+    from mfa_kit.core.models import Backup, Caller, Device, DeviceSpec, Enrolled, JournalEntry, Registered, RunTag
     from mfa_kit.core.otp import Created, KeyUri, Pair
 
 
-class Inventory(Protocol):
+class IamReader(Protocol):
     """The read requests to IAM and STS.
 
     They change nothing in the account, so an implementation may retry them. `accepts` is the exception: it uses up the
@@ -40,7 +40,7 @@ class Inventory(Protocol):
         """Return the MFA devices that IAM lists for a user, or for the caller if `user` is None.
 
         Raise NoSuchEntity if the user does not exist. If `patient` is false (for polling), make only one attempt, which
-        may raise Throttled or Unclear.
+        may raise Throttled or OutcomeUnknownError.
         """
         ...
 
@@ -59,7 +59,7 @@ class Inventory(Protocol):
         """Return whether the account's root user has an MFA device. The request is not retried."""
         ...
 
-    def spelled(self, user: str) -> str:
+    def name_in_iam(self, user: str) -> str:
         """Return a user's name as IAM spells it, or unchanged if IAM denies the request.
 
         Raise NoSuchEntity if the user does not exist.
@@ -98,7 +98,7 @@ class Inventory(Protocol):
         """
         ...
 
-    def run_of(self, serial: str) -> str | Mark:
+    def run_of(self, serial: str) -> str | RunTag:
         """Return the ID of the run (one execution of a command that writes to IAM) that made a virtual device.
 
         The ID is in a tag of the device. Return UNTAGGED if the device has no such tag, or if reading tags is denied.
@@ -107,20 +107,21 @@ class Inventory(Protocol):
         ...
 
 
-class Registrar(Protocol):
+class DeviceWriter(Protocol):
     """The write requests to IAM for MFA devices. The caller of a method decides whether to retry after a failure.
 
-    Each method may raise AccessDenied, Expired, Throttled, Busy or Unclear, and the errors named in its docstring.
+    Each method may raise AccessDenied, Expired, Throttled, Busy or OutcomeUnknownError, and the errors named in its
+    docstring.
     """
 
-    def create(self, intent: Intent, tags: dict[str, str]) -> Created:
+    def create(self, spec: DeviceSpec, tags: dict[str, str]) -> Created:
         """Create a virtual device (CreateVirtualMFADevice), and return its secret.
 
         Raise AlreadyExists if the name is taken, and IntegrityFault if the response has no valid secret.
         """
         ...
 
-    def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
+    def enable(self, spec: DeviceSpec, codes: Callable[[], Pair]) -> None:
         """Assign a device to its user (EnableMFADevice).
 
         `codes` returns the two codes, and is called just before the request is sent. Raise InvalidCode if IAM rejects
@@ -149,39 +150,39 @@ class Registrar(Protocol):
         ...
 
 
-class Carrier(Protocol):
+class DeviceBackend(Protocol):
     """The object that stores a device's secret and supplies its codes.
 
     There is one class for each kind of hardware, such as an OATH key. For a phone or a display token, which mfa-kit
     cannot access, the object asks the user to type the codes.
     """
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
         """Return a copy of the intent that names the hardware in which the secret will be stored. Changes nothing.
 
         `sealed` says whether an encrypted backup will be made. Raise MfaKitError if the secret could not be stored.
         """
         ...
 
-    def install(self, intent: Intent, created: Created) -> None:
+    def install(self, spec: DeviceSpec, created: Created) -> None:
         """Store the secret of a device that was just created. Raise DeviceFault if the hardware fails."""
         ...
 
-    def codes(self, intent: Intent) -> Pair:
+    def codes(self, spec: DeviceSpec) -> Pair:
         """Return two consecutive codes for a request that is sent immediately.
 
         Raise DeviceFault if the hardware fails, and Declined if there is no terminal at which the user can type codes.
         """
         ...
 
-    def reach(self, entry: Entry) -> None:
+    def check_reachable(self, entry: JournalEntry) -> None:
         """Raise Unreachable if the hardware may be connected, but the secret cannot be removed from it.
 
         Hardware that is not connected is not an error here.
         """
         ...
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         """Remove the secret that the run of `entry` stored for its device. Leave the secrets that other runs stored."""
         ...
 
@@ -189,8 +190,8 @@ class Carrier(Protocol):
 class Make(Protocol):
     """A function that makes a device: creates it if necessary, enables it, and confirms that IAM lists it."""
 
-    def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Make the device that `intent` describes, and return the result. `run` is the run ID.
+    def __call__(self, spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
+        """Make the device that `spec` describes, and return the result. `run` is the run ID.
 
         Raise MfaKitError if the device could not be made. The half-made device is then already removed, or a note of
         the error says what is left of it.
@@ -199,7 +200,7 @@ class Make(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class EnrollmentProcedure:
     """The procedure by which an enrollment method makes a device.
 
     `make` carries it out. `steps` returns its steps for a dry run, one phrase each. The second argument of `steps` is
@@ -207,17 +208,17 @@ class Maker:
     """
 
     make: Make
-    steps: Callable[[Intent, str | None], list[str]]
+    steps: Callable[[DeviceSpec, str | None], list[str]]
 
 
-class Vault(Protocol):
+class BackupStore(Protocol):
     """The store of encrypted backups, in a folder or a bucket: writes, finds and removes them."""
 
     def check(self) -> None:
         """Raise MfaKitError if backups cannot be written. Existing files are not changed."""
         ...
 
-    def place(self, intent: Intent, run: str) -> str | None:
+    def place(self, spec: DeviceSpec, run: str) -> str | None:
         """Return the path or URL at which `run` will write the backup of a device, or None if no backup is made.
 
         Raise IntegrityFault if a file exists there.
@@ -235,14 +236,14 @@ class Vault(Protocol):
         """Return the recipients (public keys) to which all new backups are encrypted."""
         ...
 
-    def find(self, entry: Entry) -> str | None:
+    def find(self, entry: JournalEntry) -> str | None:
         """Return the path or URL of the backup of an entry's device, or else of the user's own copy of the backup.
 
         Return None if neither file exists.
         """
         ...
 
-    def seal(self, entry: Entry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = ...) -> None:
+    def seal(self, entry: JournalEntry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = ...) -> None:
         """Encrypt the key URI, and write it durably to `entry.backup` and to the user's own copy.
 
         Write nothing if `entry.backup` is None. Never overwrite a file. Before anything is written, `record` is called
@@ -250,14 +251,14 @@ class Vault(Protocol):
         """
         ...
 
-    def keep(self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = ...) -> None:
+    def store_existing(self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = ...) -> None:
         """Encrypt the key URI of an existing device, and write it durably to the path of `backup`.
 
         Never overwrite a file. `record` is as in `seal`.
         """
         ...
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         """Remove `entry.backup`, the user's own copy, and partly written files of both. Remove no other file."""
         ...
 
@@ -268,15 +269,15 @@ class Journal(Protocol):
     It covers this computer, or all computers that share the ledger.
     """
 
-    def record(self, entry: Entry) -> Entry:
+    def record(self, entry: JournalEntry) -> JournalEntry:
         """Store an entry durably, and return it. If it is the first entry of its run, take the run's lock."""
         ...
 
-    def record_all(self, entries: Sequence[Entry]) -> None:
+    def record_all(self, entries: Sequence[JournalEntry]) -> None:
         """Store several entries durably, as `record` does. Together, they take about as long as a single entry."""
         ...
 
-    def find(self, serial: str, *, run: str | None = None) -> Entry | None:
+    def find(self, serial: str, *, run: str | None = None) -> JournalEntry | None:
         """Return the entry for a device, or None.
 
         If `run` is given, return the entry of this run, otherwise the device's last entry that is neither undone nor
@@ -295,11 +296,11 @@ class Journal(Protocol):
         """
         ...
 
-    def made(self, account: str) -> list[Entry]:
+    def made(self, account: str) -> list[JournalEntry]:
         """Return the last enrollment entry of each device in an account, without enrollments that were undone."""
         ...
 
-    def entries(self, account: str) -> list[Entry]:
+    def entries(self, account: str) -> list[JournalEntry]:
         """Return all entries of an account in the order of their runs, those of removed devices included."""
         ...
 
@@ -310,7 +311,7 @@ class Journal(Protocol):
         """
         ...
 
-    def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
+    def dead(self, account: str, *, user: str | None = None) -> Iterator[JournalEntry]:
         """Yield the entries of devices that dead runs left half-made or half-removed.
 
         A run is dead if no process holds its lock. While the caller handles an entry, this process holds the lock.
@@ -319,21 +320,21 @@ class Journal(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class EnrollmentPorts:
     """The set of ports that a use case needs to change devices: IAM, backups, the journal and messages.
 
-    `carrier` returns the Carrier (the object that stores a device's secret and supplies its codes) for the device that
+    `backend` returns the DeviceBackend for the device that
     an interrupted run left. `sleep` waits for a number of seconds. `dry` is true in a dry run, in which nothing may be
     written. `on_keys` has the names of the enrollment methods that store secrets on keys. `resumable` has the names of
     the enrollment methods whose half-made devices can be enabled from their backups.
     """
 
-    inventory: Inventory
-    registrar: Registrar
-    vault: Vault
+    iam_reader: IamReader
+    device_writer: DeviceWriter
+    store: BackupStore
     journal: Journal
     progress: Progress
-    carrier: Callable[[Intent], Carrier]
+    backend: Callable[[DeviceSpec], DeviceBackend]
     sleep: Callable[[float], None]
     on_keys: Container[str] = ()
     resumable: Container[str] = ()

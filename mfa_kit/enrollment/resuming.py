@@ -3,22 +3,22 @@
 from collections.abc import Callable
 from shlex import quote
 
-from mfa_kit.core.errors import AlreadyExists, InvalidCode, NoSuchEntity, Unclear, Unsettled, UsageFault
-from mfa_kit.core.models import Caller, Enrolled, Entry, Mark, Purpose, Reached, check_user
+from mfa_kit.core.errors import AlreadyExists, InvalidCode, NoSuchEntity, OutcomeUnknownError, Unsettled, UsageFault
+from mfa_kit.core.models import Caller, Enrolled, JournalEntry, JournalState, RunKind, RunTag, check_user
 from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.devices import is_listed, wait_until_listed
 from mfa_kit.enrollment.making import confirm_enabled
-from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.enrollment.settling import carrier_of, remove_copies
 
 
 def resume_device(
     user: str,
-    carrier: Carrier,
+    backend: DeviceBackend,
     *,
-    opened: Callable[[Entry], Created],
+    opened: Callable[[JournalEntry], Created],
     caller: Caller,
-    desk: Desk,
+    ports: EnrollmentPorts,
 ) -> Enrolled:
     """Enable the device that an interrupted run left half-made, with the secret from its backup. Return the result.
 
@@ -28,65 +28,67 @@ def resume_device(
     Raise UsageFault if the user has no half-made device with a backup, and NoSuchEntity if the device has been deleted.
     """
     check_user(user)
-    for entry in desk.journal.dead(caller.account, user=user):
-        if entry.purpose is Purpose.ENROLL and entry.intent.method.name in desk.resumable and desk.vault.find(entry):
-            seat = carrier if entry.intent.card is None else carrier_of(entry, desk=desk)
-            return confirm_enabled(enable_sealed(entry, seat, opened(entry), desk=desk), desk=desk)
+    for entry in ports.journal.dead(caller.account, user=user):
+        if entry.purpose is RunKind.ENROLL and entry.spec.method.name in ports.resumable and ports.store.find(entry):
+            seat = backend if entry.spec.card is None else carrier_of(entry, ports=ports)
+            return confirm_enabled(enable_sealed(entry, seat, opened(entry), ports=ports), ports=ports)
     raise UsageFault(
         f"{user} has no half-made device with a backup on this computer",
         f"start over: mfa-kit enroll {quote(user)} --with virtual",
     )
 
 
-def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Entry:
+def enable_sealed(
+    entry: JournalEntry, backend: DeviceBackend, created: Created, *, ports: EnrollmentPorts
+) -> JournalEntry:
     """Enable a device with the secret from its backup (`created`), unless it is already enabled. Return its entry.
 
     The caller must hold the run's lock. Raise Unsettled if the device is enabled, but the backup belongs to another
     device, and NoSuchEntity if the device was deleted.
     """
-    intent = entry.intent
-    if is_listed(intent, desk=desk):
-        _prove(entry, carrier, created, desk=desk)
+    spec = entry.spec
+    if is_listed(spec, ports=ports):
+        _prove(entry, backend, created, ports=ports)
     else:
-        carrier.check(intent, sealed=True)
-        carrier.install(intent, created)
+        backend.check(spec, sealed=True)
+        backend.install(spec, created)
         try:
-            desk.registrar.enable(intent, lambda: carrier.codes(intent))
+            ports.device_writer.enable(spec, lambda: backend.codes(spec))
         except NoSuchEntity as gone:
-            remove_copies(entry, carrier, Reached.UNDONE, desk=desk)
-            gone.hint = f"the device was deleted, so start over: mfa-kit enroll {quote(intent.user)} --with virtual"
+            remove_copies(entry, backend, JournalState.UNDONE, ports=ports)
+            gone.hint = f"the device was deleted, so start over: mfa-kit enroll {quote(spec.user)} --with virtual"
             raise
-        except (AlreadyExists, Unclear) as error:
-            if not wait_until_listed(intent, desk=desk):
+        except (AlreadyExists, OutcomeUnknownError) as error:
+            if not wait_until_listed(spec, ports=ports):
                 raise
-            desk.progress.note(f"{error}; {intent.serial} is nevertheless enabled for {intent.user}")
+            ports.progress.note(f"{error}; {spec.serial} is nevertheless enabled for {spec.user}")
     return entry
 
 
-def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> None:
+def _prove(entry: JournalEntry, backend: DeviceBackend, created: Created, *, ports: EnrollmentPorts) -> None:
     """Raise Unsettled unless the enabled device is the one that the run of `entry` made.
 
     The run ID in the device's tags shows this. If the tags have no run ID, send IAM two codes of the backup in a resync
     request. If IAM accepts the codes, the backup belongs to the device.
     """
-    intent = entry.intent
-    match desk.inventory.run_of(intent.serial):
+    spec = entry.spec
+    match ports.iam_reader.run_of(spec.serial):
         case entry.run:
             return
-        case Mark.UNTAGGED:
-            carrier.check(intent, sealed=True)
-            carrier.install(intent, created)
+        case RunTag.UNTAGGED:
+            backend.check(spec, sealed=True)
+            backend.install(spec, created)
             try:
-                desk.registrar.resync(intent.user, intent.serial, lambda: carrier.codes(intent))
+                ports.device_writer.resync(spec.user, spec.serial, lambda: backend.codes(spec))
             except InvalidCode:
                 raise Unsettled(
-                    f"{intent.serial} is enabled, and IAM rejects the codes of this backup",
+                    f"{spec.serial} is enabled, and IAM rejects the codes of this backup",
                     "try again in two minutes, because IAM accepts no code twice; if IAM rejects the new codes too, "
                     "the backup belongs to another device, so replace the enabled device: "
-                    f"mfa-kit replace {quote(intent.user)} --with KIND --mfa-device {quote(intent.name)}",
+                    f"mfa-kit replace {quote(spec.user)} --with KIND --mfa-device {quote(spec.name)}",
                 ) from None
         case _:
             raise Unsettled(
-                f"{intent.serial} is enabled, but another run created it, so this backup belongs to another device",
-                f"see the user's devices: mfa-kit status {quote(intent.user)}",
+                f"{spec.serial} is enabled, but another run created it, so this backup belongs to another device",
+                f"see the user's devices: mfa-kit status {quote(spec.user)}",
             )

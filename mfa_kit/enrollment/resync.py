@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 
-from mfa_kit.core.errors import InvalidCode, Unclear, UsageFault
+from mfa_kit.core.errors import InvalidCode, OutcomeUnknownError, UsageFault
 from mfa_kit.core.models import Device, DeviceType
 from mfa_kit.core.otp import Pair
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 
 CODES = (DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP)
 
 
-def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, desk: Desk) -> None:
+def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, ports: EnrollmentPorts) -> None:
     """Send IAM two consecutive codes of a device.
 
-    Raise UsageFault for a device without codes, InvalidCode if IAM rejects the codes, and Unclear if IAM does not
-    respond.
+    Raise UsageFault for a device without codes, InvalidCode if IAM rejects the codes, and OutcomeUnknownError if IAM
+    does not respond.
     """
     if device.type not in CODES:
         raise UsageFault(
@@ -22,11 +22,11 @@ def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, desk:
             "choose a virtual device or a display token with --mfa-device",
         )
     try:
-        desk.registrar.resync(user, device.serial, codes)
+        ports.device_writer.resync(user, device.serial, codes)
     except InvalidCode as refused:
         refused.hint = "wait a minute, then type two consecutive codes of this device: IAM accepts no code twice"
         raise
-    except Unclear as error:
+    except OutcomeUnknownError as error:
         # IAM accepts a pair only once, so the same pair is never sent again.
         error.add_note(
             "IAM may have accepted the codes: sign in with the device to check, or run this again with two new codes"

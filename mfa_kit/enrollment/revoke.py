@@ -13,8 +13,8 @@ from mfa_kit.core.errors import (
     DeviceFault,
     Lockout,
     MfaKitError,
+    OutcomeUnknownError,
     Throttled,
-    Unclear,
     Unreachable,
     Unsettled,
     UsageFault,
@@ -26,22 +26,22 @@ from mfa_kit.core.models import (
     KIND_TAG,
     Caller,
     Device,
+    DeviceSpec,
     DeviceType,
     Enrolled,
-    Entry,
-    Intent,
-    Mark,
+    JournalEntry,
+    JournalState,
     Method,
-    Purpose,
-    Reached,
+    RunKind,
+    RunTag,
     check_user,
     intent_of,
 )
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment.devices import check_room, choose_device, device_names, find_device, is_listed
 from mfa_kit.enrollment.making import CREATING, make_reserved
-from mfa_kit.enrollment.planning import Wish, plan_device
-from mfa_kit.enrollment.ports import Carrier, Desk, Maker
+from mfa_kit.enrollment.planning import EnrollRequest, plan_device
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import carrier_of, settle, settle_dead_runs
 
 
@@ -72,7 +72,7 @@ class Replaced:
     end_sessions: tuple[str, ...] = ()
 
 
-def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
+def entry_of_device(device: Device, *, caller: Caller, ports: EnrollmentPorts, now: str) -> JournalEntry:
     """Return the entry of a device that a user has now: from this computer's journal, or built from IAM's data.
 
     An entry built from IAM's data has the run ID in the device's tags. If the tags contain none, because another tool
@@ -80,33 +80,35 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
     UsageFault if the journal shows that the run in the tags made the device for another user.
     """
     user = device.user or ""
-    maker = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
-    run = maker if isinstance(maker, str) else None
-    ours = desk.journal.find(device.serial, run=run)
-    if ours and ours.intent.user.casefold() == user.casefold():  # user names in IAM are case-insensitive
+    procedure = ports.iam_reader.run_of(device.serial) if device.type is DeviceType.VIRTUAL else RunTag.UNTAGGED
+    run = procedure if isinstance(procedure, str) else None
+    ours = ports.journal.find(device.serial, run=run)
+    if ours and ours.spec.user.casefold() == user.casefold():  # user names in IAM are case-insensitive
         return replace(ours, since=device.since)
     if ours and run:
         raise UsageFault(
-            f"{user} has {device.serial}, which run {run} created for {ours.intent.user}",
+            f"{user} has {device.serial}, which run {run} created for {ours.spec.user}",
             "to remove it nevertheless: "
             f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(device.serial)}",
         )
-    intent = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
-    if maker is not Mark.UNTAGGED:
-        intent = _with_key(intent, desk.inventory.tags(device.serial), on_keys=desk.on_keys)
-    entry = Entry(run=run or now, intent=intent, purpose=Purpose.REVOKE, reached=Reached.CONFIRMED, since=device.since)
+    spec = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
+    if procedure is not RunTag.UNTAGGED:
+        spec = _with_key(spec, ports.iam_reader.tags(device.serial), on_keys=ports.on_keys)
+    entry = JournalEntry(
+        run=run or now, spec=spec, purpose=RunKind.REVOKE, reached=JournalState.CONFIRMED, since=device.since
+    )
     # The backup may come from a computer that shares the folder, or this computer may have lost its ledger.
-    return replace(entry, backup=desk.vault.find(entry))
+    return replace(entry, backup=ports.store.find(entry))
 
 
-def _look_again(entry: Entry, *, desk: Desk) -> Entry:
+def _look_again(entry: JournalEntry, *, ports: EnrollmentPorts) -> JournalEntry:
     """Look up the device again just before the removal, and return the device's updated entry.
 
     The device may have changed while a prompt waited for an answer. Raise Unsettled if the device was enabled again
     since it was looked up. If the user no longer has the device, return the entry unchanged. `settle` then checks
     whether the device was deleted or assigned to another user.
     """
-    has = find_device(entry.intent, desk=desk)
+    has = find_device(entry.spec, ports=ports)
     if has is None:
         return entry
     if entry.since not in {None, has.since}:
@@ -117,15 +119,15 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
     return replace(entry, since=has.since, answered_here=True)
 
 
-def _with_key(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
+def _with_key(spec: DeviceSpec, tags: dict[str, str], *, on_keys: Container[str]) -> DeviceSpec:
     """Return the intent with the OATH key that the device's tags name; unchanged if the tags name no key.
 
     The tags name a key if mfa-kit stored the device's credential on an OATH key.
     """
     if tags.get(KIND_TAG) not in on_keys:
-        return intent
-    intent = replace(intent, method=Method(tags[KIND_TAG]))
-    return intent.on(hardware=tags.get(HARDWARE_TAG, "an OATH key"), card=tags.get(CARD_TAG))
+        return spec
+    spec = replace(spec, method=Method(tags[KIND_TAG]))
+    return spec.on(hardware=tags.get(HARDWARE_TAG, "an OATH key"), card=tags.get(CARD_TAG))
 
 
 def look_to_revoke(
@@ -134,10 +136,10 @@ def look_to_revoke(
     *,
     leave_without_mfa: bool,
     caller: Caller,
-    desk: Desk,
+    ports: EnrollmentPorts,
     run: str,
     lost: bool = False,
-) -> Entry:
+) -> JournalEntry:
     """Settle (finish or undo) the user's interrupted runs, and return the Entry of the device to remove, for `retire`.
 
     `device_name` is the serial, ARN or name of the device, or None for the user's only device. If settling has just
@@ -149,9 +151,9 @@ def look_to_revoke(
     `leave_without_mfa` is true. If an interrupted revocation of the device cannot be finished, raise its error.
     """
     check_user(user)
-    settled = settle_dead_runs(caller.account, user, desk=desk)
-    devices = desk.inventory.devices(user)
-    if lost and not devices and (entry := _waiting_for_key(user, device_name, caller=caller, desk=desk)):
+    settled = settle_dead_runs(caller.account, user, ports=ports)
+    devices = ports.iam_reader.devices(user)
+    if lost and not devices and (entry := _waiting_for_key(user, device_name, caller=caller, ports=ports)):
         return entry
     if finished := _finished_now(settled, device_name, devices=devices):
         return finished
@@ -162,12 +164,15 @@ def look_to_revoke(
             f"without a device, anyone with the password of {user} could enroll a new one",
             f"replace it (mfa-kit replace {quote(user)} --with KIND), or add --leave-without-mfa",
         )
-    return entry_of_device(device, caller=caller, desk=desk, now=run)
+    return entry_of_device(device, caller=caller, ports=ports, now=run)
 
 
 def _finished_now(
-    settled: Sequence[tuple[Entry, Reached | MfaKitError]], device_name: str | None, *, devices: Sequence[Device]
-) -> Entry | None:
+    settled: Sequence[tuple[JournalEntry, JournalState | MfaKitError]],
+    device_name: str | None,
+    *,
+    devices: Sequence[Device],
+) -> JournalEntry | None:
     """Return the entry of a device if settling has just finished the device's interrupted revocation, otherwise None.
 
     `device_name` is the serial, ARN or name of the device, or None for the user's only device. `settled` has the
@@ -177,25 +182,27 @@ def _finished_now(
     if devices and (device_name is None or any(device_name in device_names(device) for device in devices)):
         return None
     for entry, ended in settled:
-        if entry.reached is Reached.REVOKING and device_name in {None, entry.intent.serial, entry.intent.name}:
+        if entry.reached is JournalState.REVOKING and device_name in {None, entry.spec.serial, entry.spec.name}:
             if isinstance(ended, MfaKitError):
                 raise ended
             return entry.at(ended)
     return None
 
 
-def _waiting_for_key(user: str, device_name: str | None, *, caller: Caller, desk: Desk) -> Entry | None:
+def _waiting_for_key(
+    user: str, device_name: str | None, *, caller: Caller, ports: EnrollmentPorts
+) -> JournalEntry | None:
     return next(
         (
             entry
-            for entry in desk.journal.dead(caller.account, user=user)
-            if entry.reached is Reached.REVOKING and device_name in {None, entry.intent.serial, entry.intent.name}
+            for entry in ports.journal.dead(caller.account, user=user)
+            if entry.reached is JournalState.REVOKING and device_name in {None, entry.spec.serial, entry.spec.name}
         ),
         None,
     )
 
 
-def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True) -> Revoked:
+def retire(entry: JournalEntry, *, purpose: RunKind, ports: EnrollmentPorts, may_stay: bool = True) -> Revoked:
     """Deactivate and delete a device, remove its credential from its key, and remove its backup. Return the result.
 
     If the device is lost, the commands that end the user's sessions are printed, even if the removal fails. The device
@@ -203,21 +210,21 @@ def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True)
     device is still enabled, and `may_stay` is true. After any other error, a later command continues the removal. Raise
     Unsettled if the removal cannot be finished now.
     """
-    if entry.reached is Reached.REVOKED:
-        return _revoked(entry, purpose=purpose, desk=desk)
-    before, leaving = entry, replace(_look_again(entry, desk=desk), purpose=purpose, reached=Reached.REVOKING)
-    carrier = carrier_of(leaving, desk=desk)
+    if entry.reached is JournalState.REVOKED:
+        return _revoked(entry, purpose=purpose, ports=ports)
+    before, leaving = entry, replace(_look_again(entry, ports=ports), purpose=purpose, reached=JournalState.REVOKING)
+    backend = carrier_of(leaving, ports=ports)
     # A key that cannot be used, or a wrong password, is an error before anything is recorded or removed.
-    carrier.reach(leaving)
-    desk.journal.record(leaving)
+    backend.check_reachable(leaving)
+    ports.journal.record(leaving)
     try:
-        settle(leaving, carrier, desk=desk)
-    except (Unclear, Unsettled):
+        settle(leaving, backend, ports=ports)
+    except (OutcomeUnknownError, Unsettled):
         raise
     except (Unreachable, AwsFault, Throttled) as refused:
-        listed = is_listed(entry.intent, desk=desk)
+        listed = is_listed(entry.spec, ports=ports)
         if may_stay and listed:
-            desk.journal.record(before)
+            ports.journal.record(before)
         else:
             refused.add_note(Note(_continues_note(entry, listed=listed)))
         raise
@@ -228,19 +235,19 @@ def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True)
         interrupted.add_note(Note(_continues_note(entry, listed=None)))
         raise
     finally:
-        done = _revoked(entry, purpose=purpose, desk=desk)
+        done = _revoked(entry, purpose=purpose, ports=ports)
     return done
 
 
-def _revoked(entry: Entry, *, purpose: Purpose, desk: Desk) -> Revoked:
+def _revoked(entry: JournalEntry, *, purpose: RunKind, ports: EnrollmentPorts) -> Revoked:
     """Return the result of a revocation. If the device is lost, print the commands that end the user's sessions."""
-    ending = _note_session_commands(entry.intent.user, desk=desk) if purpose is Purpose.LOST else ()
-    return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
+    ending = _note_session_commands(entry.spec.user, ports=ports) if purpose is RunKind.LOST else ()
+    return Revoked(user=entry.spec.user, serial=entry.spec.serial, backup=entry.backup, end_sessions=ending)
 
 
-def _continues_note(entry: Entry, *, listed: bool | None) -> str:
+def _continues_note(entry: JournalEntry, *, listed: bool | None) -> str:
     """Return a note on an unfinished removal. `listed` says whether the user still has the device; None is unknown."""
-    serial, user = entry.intent.serial, entry.intent.user
+    serial, user = entry.spec.serial, entry.spec.user
     state = {
         True: f"{user} still has {serial}",
         False: f"{user} no longer has {serial}, but its removal is not finished",
@@ -249,28 +256,28 @@ def _continues_note(entry: Entry, *, listed: bool | None) -> str:
     return f"{state}; the next command for {user} continues it"
 
 
-def removal_steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
+def removal_steps(entry: JournalEntry, *, lost: bool, ports: EnrollmentPorts) -> list[str]:
     """Return the steps of removing a device, one phrase each, in order, for a dry run."""
-    intent = entry.intent
-    virtual = DeviceType.of(intent.serial) is DeviceType.VIRTUAL
+    spec = entry.spec
+    virtual = DeviceType.of(spec.serial) is DeviceType.VIRTUAL
     return [
-        f"deactivate {intent.serial} for {intent.user}",
-        *([f"delete {intent.serial}"] if virtual else []),
-        *([f"remove its credential from {intent.hardware}"] if intent.method.name in desk.on_keys and not lost else []),
+        f"deactivate {spec.serial} for {spec.user}",
+        *([f"delete {spec.serial}"] if virtual else []),
+        *([f"remove its credential from {spec.hardware}"] if spec.method.name in ports.on_keys and not lost else []),
         *([f"remove its backup {entry.backup}"] if entry.backup else []),
     ]
 
 
 def look_to_replace(
-    wish: Wish,
-    carrier: Carrier,
+    request: EnrollRequest,
+    backend: DeviceBackend,
     *,
     device_name: str | None,
     lost: bool,
     caller: Caller,
-    desk: Desk,
+    ports: EnrollmentPorts,
     run: str,
-) -> tuple[Intent, Entry | None]:
+) -> tuple[DeviceSpec, JournalEntry | None]:
     """Plan a replacement: return the intent of the new device, and the entry of the device to remove.
 
     The user's interrupted runs are settled (finished or undone) first. The entry is None if a lost device no longer
@@ -278,28 +285,35 @@ def look_to_replace(
     to remove, or None for the user's only device. Raise UsageFault if `device_name` does not select exactly one device,
     or if the new device cannot be made.
     """
-    check_user(wish.user)
-    settle_dead_runs(caller.account, wish.user, desk=desk)
-    devices = desk.inventory.devices(wish.user)
+    check_user(request.user)
+    settle_dead_runs(caller.account, request.user, ports=ports)
+    devices = ports.iam_reader.devices(request.user)
     if lost and not devices and device_name is None:
-        return plan_device(wish, carrier, devices=(), caller=caller, desk=desk), None
-    device = choose_device(wish.user, device_name, devices=devices)
-    old = entry_of_device(device, caller=caller, desk=desk, now=run)
+        return plan_device(request, backend, devices=(), caller=caller, ports=ports), None
+    device = choose_device(request.user, device_name, devices=devices)
+    old = entry_of_device(device, caller=caller, ports=ports, now=run)
     if lost:
         others = [other for other in devices if other != device]
-        return plan_device(wish, carrier, devices=others, caller=caller, desk=desk, going=device.serial), old
+        return plan_device(request, backend, devices=others, caller=caller, ports=ports, going=device.serial), old
     check_room(
-        wish.user,
+        request.user,
         devices,
         message_end="so a device must be removed before a new device is created",
-        or_else=f"; or add --lost if the device {old.intent.name} is lost",
+        or_else=f"; or add --lost if the device {old.spec.name} is lost",
     )
-    intent = plan_device(wish, carrier, devices=devices, caller=caller, desk=desk)
-    return replace(intent, replaces=old.intent.serial, replaces_run=old.run, replaces_since=old.since), old
+    spec = plan_device(request, backend, devices=devices, caller=caller, ports=ports)
+    return replace(spec, replaces=old.spec.serial, replaces_run=old.run, replaces_since=old.since), old
 
 
 def replace_device(
-    intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str, maker: Maker = CREATING
+    spec: DeviceSpec,
+    old: JournalEntry | None,
+    backend: DeviceBackend,
+    *,
+    lost: bool,
+    ports: EnrollmentPorts,
+    run: str,
+    procedure: EnrollmentProcedure = CREATING,
 ) -> Replaced:
     """Make a new device, remove the old device once IAM lists the new one, and return the result.
 
@@ -307,38 +321,38 @@ def replace_device(
     removed before the new device is made.
     """
     if lost or old is None:
-        gone = retire(old, purpose=Purpose.LOST, desk=desk) if old else None
-        ending = gone.end_sessions if gone else _note_session_commands(intent.user, desk=desk)
+        gone = retire(old, purpose=RunKind.LOST, ports=ports) if old else None
+        ending = gone.end_sessions if gone else _note_session_commands(spec.user, ports=ports)
         try:
-            enrolled = make_reserved(maker, intent, carrier, desk=desk, run=run)
+            enrolled = make_reserved(procedure, spec, backend, ports=ports, run=run)
         except BaseException as error:
             if gone:
                 error.add_note(
                     Note(
                         f"{gone.serial} was already removed; "
-                        f"see the other devices: mfa-kit status {quote(intent.user)}; "
-                        f"then enroll a new one: mfa-kit enroll {quote(intent.user)} --add"
+                        f"see the other devices: mfa-kit status {quote(spec.user)}; "
+                        f"then enroll a new one: mfa-kit enroll {quote(spec.user)} --add"
                     )
                 )
             raise
         return Replaced(enrolled=enrolled, revoked=gone, end_sessions=ending)
-    enrolled = make_reserved(maker, intent, carrier, desk=desk, run=run)
+    enrolled = make_reserved(procedure, spec, backend, ports=ports, run=run)
     if not enrolled.listed:
-        desk.progress.alert(f"warning: {old.intent.serial} is kept until IAM lists the new device")
+        ports.progress.alert(f"warning: {old.spec.serial} is kept until IAM lists the new device")
         return Replaced(enrolled=enrolled, revoked=None)
     try:
-        return Replaced(enrolled=enrolled, revoked=retire(old, purpose=Purpose.REVOKE, desk=desk, may_stay=False))
+        return Replaced(enrolled=enrolled, revoked=retire(old, purpose=RunKind.REVOKE, ports=ports, may_stay=False))
     except (MfaKitError, KeyboardInterrupt) as error:
-        error.add_note(Note(f"{enrolled.intent.serial} works; only {old.intent.serial} still has to be revoked"))
+        error.add_note(Note(f"{enrolled.spec.serial} works; only {old.spec.serial} still has to be revoked"))
         raise
 
 
-def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
+def _note_session_commands(user: str, *, ports: EnrollmentPorts) -> tuple[str, ...]:
     """Print and return the commands that end the user's current sessions."""
-    commands = session_commands(user, time=desk.inventory.now())
-    desk.progress.alert("to end the user's sessions, run these commands in this order, the last for each session:")
+    commands = session_commands(user, time=ports.iam_reader.now())
+    ports.progress.alert("to end the user's sessions, run these commands in this order, the last for each session:")
     for command in commands:
-        desk.progress.alert(f"  {command}")
+        ports.progress.alert(f"  {command}")
     return commands
 
 

@@ -73,7 +73,7 @@ def plug_in_key(
 def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: Path) -> None:
     """Write blob.jwt (FIDO metadata that lists the key) and root.der (its manufacturer's root certificate) to a folder.
 
-    `maker` is the simulated manufacturer. `identifier` is the key identifier of the attestation certificate; the
+    `procedure` is the simulated manufacturer. `identifier` is the key identifier of the attestation certificate; the
     metadata entry of a U2F key has this identifier instead of an AAGUID. Raise UsageFault if the folder cannot be
     written, or if it already contains files of these names that a lab did not write.
     """

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from mfa_kit.core import otp
-from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
+from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version, advisories
 from mfa_kit.core.internal_error import Note
@@ -25,7 +25,7 @@ UNPROVEN = Check(
 )
 
 
-def maker_check(answer: Proof | Refused, model: str | None) -> Check:
+def maker_check(answer: Passed | Failed, model: str | None) -> Check:
     """Return the check of a key's manufacturer, based on the FIDO attestation of the same key.
 
     `answer` is the verdict on that attestation. `model` is the model that the attestation proved, or None.
@@ -48,7 +48,7 @@ def verify_key(
     new_seed: Callable[[], Seed | None],
     now: Callable[[], float],
     made_by: Callable[[OathKey], Check],
-) -> tuple[Proof | Refused, OathKey]:
+) -> tuple[Passed | Failed, OathKey]:
     """Check a key before it is given to a user. Return the verdict and the key.
 
     `key_name` is the key's serial, reader or identity; None means the only key, or the one that the user chooses.
@@ -86,7 +86,7 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
 
 def judge_fitness(
     key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, time: float, made_by: Check = UNPROVEN
-) -> Proof | Refused:
+) -> Passed | Failed:
     """Check a key before it is given to a user, and return the verdict.
 
     `account` is the AWS account whose credentials are looked for on the key. `seed` is the secret of a test credential;

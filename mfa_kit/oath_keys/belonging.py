@@ -6,11 +6,11 @@ from functools import partial
 from typing import Protocol
 
 from mfa_kit.core import otp
-from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
+from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
 from mfa_kit.core.errors import InvalidCode, UsageFault
 from mfa_kit.core.models import Caller, Device, DeviceType, intent_of
 from mfa_kit.core.otp import Pair, Seed
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.choosing import find_holder
 from mfa_kit.oath_keys.credential import OathKey
@@ -59,11 +59,11 @@ def verify_device(
     *,
     keys: PluggedOathKeys,
     caller: Caller,
-    desk: Desk,
+    ports: EnrollmentPorts,
     resync: bool,
     seed: Seed | None,
     consecutive: ConsecutiveCodes,
-) -> Proof | Refused:
+) -> Passed | Failed:
     """Check whether a plugged-in key has the secret of a user's device. Return the verdict.
 
     `key_name` is the key's serial, reader or identity; None means the key with the device's credential. `seed` is the
@@ -71,9 +71,9 @@ def verify_device(
     `resync`, AWS checks two codes instead, for a device of any user, and stores the clock offset. `consecutive`
     computes these two codes.
     """
-    intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
-    claim, now = Claim(serial=device.serial, label=intent.label, seed=seed), desk.inventory.now
-    key = find_holder(keys, intent.label, key_name)
+    spec = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
+    claim, now = Claim(serial=device.serial, label=spec.label, seed=seed), ports.iam_reader.now
+    key = find_holder(keys, spec.label, key_name)
     if key is None:
         return judge_belonging(claim, None, None, now=now, accepts=None)
     with keys.open(key) as applet:
@@ -83,10 +83,10 @@ def verify_device(
 
             `_code` is not used; `judge_belonging` passes it.
             """
-            touch = applet.held().get(intent.label.encode(), False)
-            pair = partial(consecutive, applet, intent.label, touch=touch, now=now)
+            touch = applet.held().get(spec.label.encode(), False)
+            pair = partial(consecutive, applet, spec.label, touch=touch, now=now)
             try:
-                desk.registrar.resync(intent.user, device.serial, pair)
+                ports.device_writer.resync(spec.user, device.serial, pair)
             except InvalidCode:
                 return False
             return True
@@ -95,7 +95,7 @@ def verify_device(
         if resync:
             accepts = accepts_pair
         elif caller.user == device.user:
-            accepts = partial(desk.inventory.accepts, device.serial)
+            accepts = partial(ports.iam_reader.accepts, device.serial)
         return judge_belonging(claim, key, applet, now=now, accepts=accepts, level="resync" if resync else "aws")
 
 
@@ -107,7 +107,7 @@ def judge_belonging(
     now: Callable[[], float],
     accepts: Accepts | None,
     level: str = "aws",
-) -> Proof | Refused:
+) -> Passed | Failed:
     """Compute a code on the key, check it, and return the verdict. The check fails if there is no key.
 
     If the claim has a secret, the code is compared with it. `accepts` asks AWS whether it accepts this code, or two

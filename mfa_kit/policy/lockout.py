@@ -22,7 +22,7 @@ from mfa_kit.account.evaluator import (
     patterns_named,
     statements,
 )
-from mfa_kit.account.snapshot import Part, Snapshot
+from mfa_kit.account.snapshot import Snapshot, SnapshotPart
 from mfa_kit.account.source import AccountSource
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import DeviceType
@@ -92,7 +92,7 @@ def users_in(snapshot: Snapshot, group: str | None) -> list[AccountUser]:
     Raise UsageFault if there is no such group, or if the groups could not be read.
     """
     if group is not None and not any(entity.name == group for entity in snapshot.groups):
-        if hole := snapshot.hole(Part.DETAILS):
+        if hole := snapshot.hole(SnapshotPart.DETAILS):
             raise UsageFault(
                 f"the groups could not be read: {hole.why}",
                 "ask an administrator for iam:GetAccountAuthorizationDetails",

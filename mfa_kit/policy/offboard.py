@@ -6,7 +6,7 @@ The first steps end the user's access, and can be undone. MFA devices are remove
 from collections.abc import Iterator
 
 from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.snapshot import Part, Snapshot
+from mfa_kit.account.snapshot import Snapshot, SnapshotPart
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import check_user
 from mfa_kit.core.text import command
@@ -26,7 +26,7 @@ def offboard_steps(snapshot: Snapshot, user: str) -> list[SetupStep]:
     account_user = next(
         (candidate for candidate in account_users(snapshot) if candidate.name.lower() == user.lower()), None
     )
-    if account_user is None and snapshot.hole(Part.DETAILS) is None:
+    if account_user is None and snapshot.hole(SnapshotPart.DETAILS) is None:
         raise UsageFault(f"there is no user {user!r}", "list the users: mfa-kit status")
     name = account_user.name if account_user else user
     return [*_sign_in(name, account_user), *_removals(name, account_user), _checks(name)]

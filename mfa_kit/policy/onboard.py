@@ -13,7 +13,7 @@ from enum import StrEnum
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.entity_policies import administers, entity_policies, trust_flaw, trust_text
 from mfa_kit.account.evaluator import MFA, principals_let_in
-from mfa_kit.account.snapshot import Entity, Part, Snapshot
+from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import check_user
 from mfa_kit.core.text import command
@@ -91,7 +91,7 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
     Raise UsageFault for a name that IAM would refuse, or if there is no such group.
     """
     check_user(user)
-    known = snapshot.hole(Part.DETAILS) is None
+    known = snapshot.hole(SnapshotPart.DETAILS) is None
     if known and group not in {entity.name for entity in snapshot.groups}:
         raise UsageFault(
             f"there is no group {group!r}",
@@ -142,7 +142,7 @@ def account_steps(snapshot: Snapshot, *, admin: str) -> list[SetupStep]:
     """
     check_user(admin)
     everybody = account_users(snapshot)
-    known = snapshot.hole(Part.DETAILS) is None
+    known = snapshot.hole(SnapshotPart.DETAILS) is None
     return [
         *_root(snapshot),
         _passwords(snapshot),
@@ -324,7 +324,9 @@ def _support(snapshot: Snapshot, *, known: bool) -> SetupStep:
 def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[SetupStep]:
     """Return a list with exactly one step: enroll the users who have a password but no device."""
     bare = [user for user in everybody if user.password and user.mfa is False]
-    unknown = any(user.mfa is None or user.credentials is None for user in everybody) or snapshot.hole(Part.REPORT)
+    unknown = any(user.mfa is None or user.credentials is None for user in everybody) or snapshot.hole(
+        SnapshotPart.REPORT
+    )
     return [
         SetupStep(
             what=f"a device for each user with a password (users without a device: {len(bare)})",

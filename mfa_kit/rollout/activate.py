@@ -4,10 +4,10 @@ from collections.abc import Callable, Container, Generator, Iterable, Iterator, 
 from dataclasses import replace
 
 from mfa_kit.core.errors import Expired, MfaKitError, Throttled, UsageFault
-from mfa_kit.core.models import Entry, Reached
+from mfa_kit.core.models import JournalEntry, JournalState
 from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.enrollment.backends import BackupAlone
-from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.enrollment.resuming import enable_sealed
 from mfa_kit.rollout.execution import Execution, confirm_devices, run_row, take_over_runs
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
@@ -16,7 +16,7 @@ from mfa_kit.rollout.row_status import STANDS
 from mfa_kit.rollout.workers import Workers
 
 
-def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> list[Entry]:
+def staged_entries(*, account: str, users: Iterable[str] | None, ports: EnrollmentPorts) -> list[JournalEntry]:
     """Return the journal entries of the staged devices of `users`, or of all users if `users` is None.
 
     A staged device is created and backed up, but not assigned to its user yet.
@@ -24,41 +24,41 @@ def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> 
     user_names = None if users is None else {user.lower() for user in users}
     return [
         entry
-        for entry in desk.journal.made(account)
-        if entry.reached is Reached.STAGED and (user_names is None or entry.intent.user.lower() in user_names)
+        for entry in ports.journal.made(account)
+        if entry.reached is JournalState.STAGED and (user_names is None or entry.spec.user.lower() in user_names)
     ]
 
 
-def _carrier_with_skew(skew: int, *, now: Callable[[], float]) -> Carrier:
-    """Return a Carrier that computes codes for a phone whose clock is `skew` steps ahead of AWS's time."""
+def _carrier_with_skew(skew: int, *, now: Callable[[], float]) -> DeviceBackend:
+    """Return a DeviceBackend that computes codes for a phone whose clock is `skew` steps ahead of AWS's time."""
     return BackupAlone(lambda: now() + skew * PERIOD)
 
 
 def check_proofs(
-    entries: Sequence[Entry],
+    entries: Sequence[JournalEntry],
     *,
-    open_backup: Callable[[Entry], Created],
+    open_backup: Callable[[JournalEntry], Created],
     execution: Execution,
-    require_proof: Callable[[Entry, Created], AppProof],
+    require_proof: Callable[[JournalEntry, Created], AppProof],
 ) -> Generator[RowResult, None, None]:
     """For each staged device, yield a result that says whether the user proved that their app works.
 
     No device is enabled. `require_proof` returns the proof, or raises Lockout if there is none.
     """
 
-    def check_one(entry: Entry) -> RowResult:
+    def check_one(entry: JournalEntry) -> RowResult:
         try:
             return result_of_proof(entry, require_proof(entry, open_backup(entry)), RowOutcome.STAGED)
         except MfaKitError as error:
-            return RowResult.of_error(entry.intent, error, run=entry.run)
+            return RowResult.of_error(entry.spec, error, run=entry.run)
 
-    def row(entry: Entry) -> RowResult:
-        return run_row(entry.intent, lambda: check_one(entry), run=entry.run)
+    def row(entry: JournalEntry) -> RowResult:
+        return run_row(entry.spec, lambda: check_one(entry), run=entry.run)
 
     yield from Workers(act=row, number=execution.workers, stop=execution.stop).work_through(entries)
 
 
-def result_of_proof(entry: Entry, proof: AppProof | None, outcome: RowOutcome) -> RowResult:
+def result_of_proof(entry: JournalEntry, proof: AppProof | None, outcome: RowOutcome) -> RowResult:
     """Return the result for a device, with the offset of the phone's clock (in seconds) if a proof shows it."""
     if proof is None:
         return RowResult.of_entry(entry, outcome)
@@ -67,7 +67,7 @@ def result_of_proof(entry: Entry, proof: AppProof | None, outcome: RowOutcome) -
 
 
 def results_without_device(
-    lines: Mapping[str, Sequence[ProofLine]], *, staged: Container[str], ours: Iterable[Entry]
+    lines: Mapping[str, Sequence[ProofLine]], *, staged: Container[str], ours: Iterable[JournalEntry]
 ) -> Iterator[RowResult]:
     """Yield the results of the users in `lines` who have no staged device on this computer.
 
@@ -75,7 +75,7 @@ def results_without_device(
     are the journal entries of the account. For a user whose device is already enabled, the outcome is ENROLLED, so that
     the same file can be used again after lines were added.
     """
-    enabled = {entry.intent.user.lower(): entry for entry in ours if entry.reached in STANDS}
+    enabled = {entry.spec.user.lower(): entry for entry in ours if entry.reached in STANDS}
     for user, user_lines in lines.items():
         if user in staged:
             continue
@@ -90,12 +90,12 @@ def results_without_device(
 
 
 def activate_devices(
-    entries: Sequence[Entry],
+    entries: Sequence[JournalEntry],
     *,
-    open_backup: Callable[[Entry], Created],
-    desk: Desk,
+    open_backup: Callable[[JournalEntry], Created],
+    ports: EnrollmentPorts,
     execution: Execution,
-    require_proof: Callable[[Entry, Created], AppProof] | None = None,
+    require_proof: Callable[[JournalEntry, Created], AppProof] | None = None,
 ) -> Generator[RowResult, None, None]:
     """Enable staged devices with the secrets that `open_backup` returns. Yield one result per device.
 
@@ -104,30 +104,30 @@ def activate_devices(
     that staged one of the devices is still in progress. Raise Throttled or Expired if AWS keeps throttling, or if the
     credentials have expired.
     """
-    take_over_runs(entries, desk=desk)
-    enabled: list[Entry] = []
+    take_over_runs(entries, ports=ports)
+    enabled: list[JournalEntry] = []
 
-    def activate_one(entry: Entry) -> RowResult:
-        proof, carrier = None, execution.carrier()
+    def activate_one(entry: JournalEntry) -> RowResult:
+        proof, backend = None, execution.backend()
         try:
             created = open_backup(entry)
             if require_proof:
                 proof = require_proof(entry, created)
-                carrier = _carrier_with_skew(proof.skew, now=desk.inventory.now)
-            enable_sealed(entry, carrier, created, desk=desk)
+                backend = _carrier_with_skew(proof.skew, now=ports.iam_reader.now)
+            enable_sealed(entry, backend, created, ports=ports)
         except (Throttled, Expired):
             raise
         except MfaKitError as error:
-            return RowResult.of_error(entry.intent, error, run=entry.run)
+            return RowResult.of_error(entry.spec, error, run=entry.run)
         finally:
-            carrier.remove(entry)
-        enabled.append(desk.journal.record(entry.at(Reached.ENABLED)))
+            backend.remove(entry)
+        enabled.append(ports.journal.record(entry.at(JournalState.ENABLED)))
         return result_of_proof(entry, proof, RowOutcome.ENROLLED)
 
-    def row(entry: Entry) -> RowResult:
-        return run_row(entry.intent, lambda: activate_one(entry), run=entry.run)
+    def row(entry: JournalEntry) -> RowResult:
+        return run_row(entry.spec, lambda: activate_one(entry), run=entry.run)
 
     try:
         yield from Workers(act=row, number=execution.workers, stop=execution.stop).work_through(entries)
     finally:
-        confirm_devices(enabled, desk=desk, execution=execution)
+        confirm_devices(enabled, ports=ports, execution=execution)

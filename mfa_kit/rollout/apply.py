@@ -5,11 +5,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mfa_kit.core.errors import AlreadyExists, AwsFault, Lockout, MfaKitError, UsageFault
-from mfa_kit.core.models import Caller, Entry, Intent, Reached
+from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, JournalState
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.devices import is_listed
 from mfa_kit.enrollment.making import create_and_enable, stage_device
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import settle_each
 from mfa_kit.rollout.execution import FATAL, Execution, confirm_devices, run_row
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
@@ -60,7 +60,7 @@ def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool,
 
 
 def apply_plan(
-    plan: Plan, *, desk: Desk, run: str, execution: Execution, staged: bool = False
+    plan: Plan, *, ports: EnrollmentPorts, run: str, execution: Execution, staged: bool = False
 ) -> Generator[RowResult, None, None]:
     """Settle (finish or undo) interrupted runs, then make the plan's devices for users who do not have one yet.
 
@@ -69,16 +69,16 @@ def apply_plan(
     the end, the enabled devices are looked up in IAM's list of virtual devices. A warning is printed for each device
     that is not in the list.
     """
-    unsettled = _settle_dead_runs(plan, desk=desk)
+    unsettled = _settle_dead_runs(plan, ports=ports)
     # Read the journal after IAM's list, so that it has an entry for each listed device of this computer.
     holders = execution.list_holders()
-    ours = entries_by_serial(plan.account, desk=desk)
+    ours = entries_by_serial(plan.account, ports=ports)
     has = known_hardware(ours.values()) | devices_by_user(holders)
-    making = _Making(plan=plan, desk=desk, run=run, execution=execution, staged=staged)
-    making.enabled += _unconfirmed(ours.values(), desk=desk)
+    making = _Making(plan=plan, ports=ports, run=run, execution=execution, staged=staged)
+    making.enabled += _unconfirmed(ours.values(), ports=ports)
     todo: list[PlanStep] = []
     for step in plan.steps:
-        result = result_without_work(step, plan, has.get(step.user, ()), ours, desk=desk)
+        result = result_without_work(step, plan, has.get(step.user, ()), ours, ports=ports)
         if result is None:
             todo.append(step)
         else:
@@ -86,12 +86,12 @@ def apply_plan(
     try:
         yield from Workers(act=making.make, number=execution.workers, stop=execution.stop).work_through(todo)
     finally:
-        for note in _settle_dead_runs(plan, desk=desk) if unsettled else ():
-            desk.progress.alert(note)
-        confirm_devices(making.enabled, desk=desk, execution=execution)
+        for note in _settle_dead_runs(plan, ports=ports) if unsettled else ():
+            ports.progress.alert(note)
+        confirm_devices(making.enabled, ports=ports, execution=execution)
 
 
-def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
+def _settle_dead_runs(plan: Plan, *, ports: EnrollmentPorts) -> list[str]:
     """Settle (finish or undo) interrupted runs. Return a message for each device for which this failed; [] if none.
 
     A device cannot be settled while a CreateVirtualMFADevice request without a response may still take effect. After
@@ -100,18 +100,18 @@ def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
     """
     return [
         f"run {entry.run} was neither finished nor undone: {ended}; {ended.hint}"
-        for entry, ended in settle_each(plan.account, None, desk=desk, leave_assigned=True)
+        for entry, ended in settle_each(plan.account, None, ports=ports, leave_assigned=True)
         if isinstance(ended, MfaKitError)
     ]
 
 
-def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
+def _unconfirmed(entries: Iterable[JournalEntry], *, ports: EnrollmentPorts) -> list[JournalEntry]:
     """Return the entries of devices that earlier runs enabled, but then did not find in IAM's list.
 
     Leave out the devices of runs that are still in progress, because these runs look for their devices themselves.
     """
-    enabled = [entry for entry in entries if entry.reached is Reached.ENABLED]
-    living = {run for run in {entry.run for entry in enabled} if desk.journal.lives(run)}
+    enabled = [entry for entry in entries if entry.reached is JournalState.ENABLED]
+    living = {run for run in {entry.run for entry in enabled} if ports.journal.lives(run)}
     return [entry for entry in enabled if entry.run not in living]
 
 
@@ -124,65 +124,65 @@ class _Making:
     """
 
     plan: Plan
-    desk: Desk
+    ports: EnrollmentPorts
     run: str
     execution: Execution
     staged: bool
-    enabled: list[Entry] = field(default_factory=list)
+    enabled: list[JournalEntry] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
     def make(self, step: PlanStep) -> RowResult:
         """Make the device of a step, and return the result. Set `stop` if more than `max_failures` users failed."""
-        intent = self.plan.intent_of(step.row, staged=self.staged)
-        result = run_row(intent, lambda: self._make_device(intent), run=self.run)
+        spec = self.plan.intent_of(step.row, staged=self.staged)
+        result = run_row(spec, lambda: self._make_device(spec), run=self.run)
         if result.outcome is RowOutcome.FAILED:
             self.failed.append(result.user)
         most, stop, failed = self.execution.max_failures, self.execution.stop, len(self.failed)
         if most is not None and failed > most and not stop.is_set():
             stop.set()
-            self.desk.progress.alert(f"{failed} users failed, more than --max-failures {most}: stopping")
+            self.ports.progress.alert(f"{failed} users failed, more than --max-failures {most}: stopping")
         return result
 
-    def _make_device(self, intent: Intent) -> RowResult:
+    def _make_device(self, spec: DeviceSpec) -> RowResult:
         """Make one device, and return the result. An error becomes a result too.
 
         Only the errors in FATAL, which end the rollout, are raised.
         """
-        desk, run, carrier = self.desk, self.run, self.execution.carrier()
+        ports, run, backend = self.ports, self.run, self.execution.backend()
         try:
-            if intent.staged:
-                staged = stage_device(intent, carrier, desk=desk, run=run)
-                entry = Entry(run=run, intent=intent, backup=staged.backup)
+            if spec.staged:
+                staged = stage_device(spec, backend, ports=ports, run=run)
+                entry = JournalEntry(run=run, spec=spec, backup=staged.backup)
                 return RowResult.of_entry(entry, RowOutcome.STAGED)
-            entry = create_and_enable(intent, carrier, desk=desk, run=run)
-            self.enabled.append(desk.journal.record(entry.at(Reached.ENABLED)))
+            entry = create_and_enable(spec, backend, ports=ports, run=run)
+            self.enabled.append(ports.journal.record(entry.at(JournalState.ENABLED)))
             return RowResult.of_entry(entry)
         except FATAL:
             raise
         except MfaKitError as error:
-            return self._result_of(error, intent)
+            return self._result_of(error, spec)
         finally:
-            carrier.remove(Entry(run=run, intent=intent))
+            backend.remove(JournalEntry(run=run, spec=spec))
 
-    def _result_of(self, error: MfaKitError, intent: Intent) -> RowResult:
+    def _result_of(self, error: MfaKitError, spec: DeviceSpec) -> RowResult:
         """Return the result of a row whose device could not be made.
 
         The outcome is "skipped" if another process has just enrolled the user with this device, "refused" for a
         Lockout, and otherwise "failed".
         """
         with suppress(AwsFault):
-            if isinstance(error, AlreadyExists) and is_listed(intent, desk=self.desk):
-                return self._result_of_other(intent)
-        return RowResult.of_error(intent, error, run=self.run)
+            if isinstance(error, AlreadyExists) and is_listed(spec, ports=self.ports):
+                return self._result_of_other(spec)
+        return RowResult.of_error(spec, error, run=self.run)
 
-    def _result_of_other(self, intent: Intent) -> RowResult:
+    def _result_of_other(self, spec: DeviceSpec) -> RowResult:
         """Return the result for a user whom another process enrolled.
 
         If this computer's journal has the device, the result names the backup.
         """
-        entry = entries_by_serial(intent.account, desk=self.desk).get(intent.serial)
+        entry = entries_by_serial(spec.account, ports=self.ports).get(spec.serial)
         if entry and entry.run != self.run:
             reason = "enrolled by another run in the meantime"
             return RowResult.of_entry(entry, RowOutcome.SKIPPED, reason)
         reason = "enrolled by another computer in the meantime; this computer has no backup"
-        return RowResult(user=intent.user, outcome=RowOutcome.SKIPPED, reason=reason, device=intent.serial)
+        return RowResult(user=spec.user, outcome=RowOutcome.SKIPPED, reason=reason, device=spec.serial)

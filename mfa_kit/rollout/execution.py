@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from mfa_kit.core.errors import Expired, IntegrityFault, Throttled, UsageFault
 from mfa_kit.core.internal_error import InternalError, only_our_errors
-from mfa_kit.core.models import Device, Entry, Intent
+from mfa_kit.core.models import Device, DeviceSpec, JournalEntry
 from mfa_kit.enrollment.devices import PAUSES
-from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.enrollment.settling import record_all_confirmed
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import WORKERS
@@ -26,13 +26,12 @@ FATAL = (IntegrityFault, Throttled, Expired)
 class Execution:
     """How a rollout processes its users: with `workers` threads, until `stop` is set.
 
-    `virtual` lists all virtual devices of the account, page by page. `carrier` returns a new Carrier (the object that
-    stores a device's secret and supplies its codes) for one device. `apply` stops when more than `max_failures` users
-    have failed; None means no limit.
+    `virtual` lists all virtual devices of the account, page by page. `backend` returns a new DeviceBackend for one
+    device. `apply` stops when more than `max_failures` users have failed; None means no limit.
     """
 
     virtual: Callable[[], Iterable[Device]]
-    carrier: Callable[[], Carrier]
+    backend: Callable[[], DeviceBackend]
     stop: threading.Event
     workers: int = WORKERS
     max_failures: int | None = None
@@ -42,7 +41,7 @@ class Execution:
         return {device.serial: device.user for device in self.virtual()}
 
 
-def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) -> RowResult:
+def run_row(spec: DeviceSpec, act: Callable[[], RowResult], *, run: str | None) -> RowResult:
     """Return the result of `act` for a row. If `act` raises an exception that is not an MfaKitError, return a failure.
 
     A bug that concerns one row therefore does not end the rollout. An MfaKitError is raised unchanged.
@@ -51,10 +50,12 @@ def run_row(intent: Intent, act: Callable[[], RowResult], *, run: str | None) ->
         with only_our_errors():
             return act()
     except InternalError as error:
-        return RowResult.of_error(intent, error, run=run)
+        return RowResult.of_error(spec, error, run=run)
 
 
-def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Execution) -> list[Entry]:
+def confirm_devices(
+    enabled: Sequence[JournalEntry], *, ports: EnrollmentPorts, execution: Execution
+) -> list[JournalEntry]:
     """Wait up to 30 s until IAM lists each of these enabled devices for its user.
 
     Record the listed devices as confirmed, print a warning for each of the others, and return the others. IAM's list of
@@ -65,25 +66,25 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
         if not unlisted:
             return []
         holders = execution.list_holders()
-        listed = [entry for entry in unlisted if holders.get(entry.intent.serial) == entry.intent.user]
-        record_all_confirmed(listed, desk=desk)
-        unlisted = [entry for entry in unlisted if holders.get(entry.intent.serial) != entry.intent.user]
+        listed = [entry for entry in unlisted if holders.get(entry.spec.serial) == entry.spec.user]
+        record_all_confirmed(listed, ports=ports)
+        unlisted = [entry for entry in unlisted if holders.get(entry.spec.serial) != entry.spec.user]
         if unlisted and pause is not None:
-            desk.sleep(pause)
+            ports.sleep(pause)
     for entry in unlisted:
-        desk.progress.alert(f"warning: {entry.intent.serial} is enabled, but IAM does not list it yet")
+        ports.progress.alert(f"warning: {entry.spec.serial} is enabled, but IAM does not list it yet")
     return unlisted
 
 
-def take_over_runs(entries: Sequence[Entry], *, desk: Desk) -> None:
+def take_over_runs(entries: Sequence[JournalEntry], *, ports: EnrollmentPorts) -> None:
     """Lock the runs that made these devices, so that only this process can change the devices.
 
     Raise UsageFault if one of the runs is still in progress.
     """
     for run in {entry.run for entry in entries}:
-        if desk.journal.lives(run):
+        if ports.journal.lives(run):
             raise UsageFault(
                 f"run {run} is still in progress", "wait until it ends, or stop it; then run this command again"
             )
         # Recording an entry takes the lock of its run, even if the entry has not changed.
-        desk.journal.record(next(entry for entry in entries if entry.run == run))
+        ports.journal.record(next(entry for entry in entries if entry.run == run))

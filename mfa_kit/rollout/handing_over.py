@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.core.backup_location import Place
-from mfa_kit.core.models import VIRTUAL, Entry, Reached, run_time
+from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.models import VIRTUAL, JournalEntry, JournalState, run_time
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan
 from mfa_kit.rollout.row_status import STANDS
@@ -29,15 +29,15 @@ class Handover:
     the file. `email` may be "".
     """
 
-    entry: Entry
+    entry: JournalEntry
     state: HandoverState
-    copy: Place
+    copy: BackupLocation
     email: str = ""
 
     @property
     def user(self) -> str:
         """The user's name."""
-        return self.entry.intent.user
+        return self.entry.spec.user
 
     @property
     def folder(self) -> str:
@@ -59,7 +59,7 @@ class LeftOut:
     account: str = ""
 
 
-def devices_of_plan(plan: Plan, ours: Mapping[str, Entry]) -> tuple[list[Entry], list[LeftOut]]:
+def devices_of_plan(plan: Plan, ours: Mapping[str, JournalEntry]) -> tuple[list[JournalEntry], list[LeftOut]]:
     """Return the journal entries of the devices of a plan, and the users of the plan who have no such device.
 
     `ours` are the journal entries of the account by serial.
@@ -67,7 +67,7 @@ def devices_of_plan(plan: Plan, ours: Mapping[str, Entry]) -> tuple[list[Entry],
     entries, left_out = [], []
     for step in plan.steps:
         entry = ours.get(plan.intent_of(step.row).serial)
-        if entry is not None and entry.intent.user == step.user:
+        if entry is not None and entry.spec.user == step.user:
             entries.append(entry)
         else:
             own = step.action is Action.SELF
@@ -77,11 +77,11 @@ def devices_of_plan(plan: Plan, ours: Mapping[str, Entry]) -> tuple[list[Entry],
 
 
 def find_handovers(
-    entries: Sequence[Entry],
+    entries: Sequence[JournalEntry],
     *,
     holders: Mapping[str, str | None],
     emails: Mapping[str, str],
-    copy_of: Callable[[Entry], Place | None],
+    copy_of: Callable[[JournalEntry], BackupLocation | None],
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users who get a file, and those who get none, with the reason.
 
@@ -91,28 +91,28 @@ def find_handovers(
     handovers: list[Handover] = []
     left_out: list[LeftOut] = []
     for entry in entries:
-        user, own = entry.intent.user, copy_of(entry)
+        user, own = entry.spec.user, copy_of(entry)
         if obstacle := _obstacle(entry, holders):
             left_out.append(LeftOut(user=user, reason=obstacle))
         elif own is None:
             reason = "there is no file that only they can decrypt, because the roster has no public key for them"
             left_out.append(LeftOut(user=user, reason=reason))
         else:
-            state = HandoverState.STAGED if entry.reached is Reached.STAGED else HandoverState.ENROLLED
+            state = HandoverState.STAGED if entry.reached is JournalState.STAGED else HandoverState.ENROLLED
             email = emails.get(user, "")
             handovers.append(Handover(entry=entry, state=state, copy=own, email=email))
     return handovers, left_out
 
 
-def _obstacle(entry: Entry, holders: Mapping[str, str | None]) -> str:
+def _obstacle(entry: JournalEntry, holders: Mapping[str, str | None]) -> str:
     """Return why a device cannot be handed over, or "" if it can."""
-    serial = entry.intent.serial
-    if entry.intent.method.name != VIRTUAL.name:
+    serial = entry.spec.serial
+    if entry.spec.method.name != VIRTUAL.name:
         return "their device is a key or a token, so there is no file to send"
     if serial not in holders:
         return f"IAM does not list {serial}"
-    enrolled = entry.reached in STANDS and holders[serial] == entry.intent.user
-    staged = entry.reached is Reached.STAGED and holders[serial] is None
+    enrolled = entry.reached in STANDS and holders[serial] == entry.spec.user
+    staged = entry.reached is JournalState.STAGED and holders[serial] is None
     if enrolled or staged:
         return ""
     return f"{serial} is neither staged nor enabled for them; see: mfa-kit rollout status"

@@ -13,7 +13,7 @@ from typing import Final
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
-from mfa_kit.core.models import Entry
+from mfa_kit.core.models import JournalEntry
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.roster import key_fingerprint
 
@@ -108,22 +108,22 @@ Do not take the time from the phone, because this time is used to check the phon
 
 
 def letter_values(
-    entry: Entry, *, file: str, staged: bool, email: str, company: str, contact: str, deadline: str
+    entry: JournalEntry, *, file: str, staged: bool, email: str, company: str, contact: str, deadline: str
 ) -> Mapping[str, str]:
     """Return the values of all placeholders for the user of a device.
 
     `file` is the name of the user's encrypted file. `staged` is true if the device is not enabled yet. `email`,
     `company`, `contact` and `deadline` are "" if they are not known.
     """
-    user, recipient = entry.intent.user, entry.intent.recipient or ""
+    user, recipient = entry.spec.user, entry.spec.recipient or ""
     kind = next((prefix for prefix in IDENTITIES if recipient.startswith(prefix)), "age1")
     identity, windows = IDENTITIES[kind]
     return {
         "user": user,
         "csv_user": f'"{user}"' if "," in user else user,  # IAM accepts commas in names, but CSV needs quotes then
         "email": email,
-        "account": entry.intent.account,
-        "device": entry.intent.name,
+        "account": entry.spec.account,
+        "device": entry.spec.name,
         "file": f"./{file}" if file.startswith("-") else file,  # otherwise age takes it for an option
         "fingerprint": key_fingerprint(recipient),
         "identity": identity,

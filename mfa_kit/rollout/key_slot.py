@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity
-from mfa_kit.core.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Device, Intent
+from mfa_kit.core.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Device, DeviceSpec
 from mfa_kit.enrollment.devices import is_listed
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,33 +133,33 @@ class KeyHolders:
     reads the tags of these users' devices. Each later check reads the tags of all devices that are new in the list.
     """
 
-    desk: Desk
+    ports: EnrollmentPorts
     virtual: Callable[[], Iterable[Device]]
     users: Container[str]
     _tags: dict[str, Mapping[str, str]] | None = None
     _denied: bool = False
 
-    def find_holder(self, key: InsertedKey, intent: Intent) -> str | None:
+    def find_holder(self, key: InsertedKey, spec: DeviceSpec) -> str | None:
         """Return a sentence that names the user or the credentials of this key, or None.
 
         None means that the user of the intent may get the key.
         """
-        return self._in_journal(key, intent) or _on_key(key, intent) or self._in_tags(key, intent)
+        return self._in_journal(key, spec) or _on_key(key, spec) or self._in_tags(key, spec)
 
-    def _in_journal(self, key: InsertedKey, intent: Intent) -> str | None:
-        for entry in self.desk.journal.made(intent.account):
-            known = entry.intent
-            mine = known.serial == intent.serial or known.user == intent.user
+    def _in_journal(self, key: InsertedKey, spec: DeviceSpec) -> str | None:
+        for entry in self.ports.journal.made(spec.account):
+            known = entry.spec
+            mine = known.serial == spec.serial or known.user == spec.user
             if mine or not (known.card == key.identity or (key.serial and known.hardware == key.serial)):
                 continue
-            if entry.is_half_made or is_listed(known, desk=self.desk):
+            if entry.is_half_made or is_listed(known, ports=self.ports):
                 return f"it belongs to {known.user} (run {entry.run})"
         return None
 
-    def _in_tags(self, key: InsertedKey, intent: Intent) -> str | None:
+    def _in_tags(self, key: InsertedKey, spec: DeviceSpec) -> str | None:
         for serial, tags in self._read_tags().items():
             same = tags.get(CARD_TAG) == key.identity or (key.serial and tags.get(HARDWARE_TAG) == key.serial)
-            if same and serial != intent.serial:
+            if same and serial != spec.serial:
                 return f"it belongs to {tags.get(USER_TAG, 'another user')} ({serial})"
         return None
 
@@ -181,22 +181,22 @@ class KeyHolders:
         if self._denied:
             return {}
         try:
-            return self.desk.inventory.tags(serial)
+            return self.ports.iam_reader.tags(serial)
         except NoSuchEntity:
             return {}
         except AccessDenied as denied:
             self._denied = True
-            self.desk.progress.alert(f"warning: cannot check which keys other computers have assigned: {denied}")
+            self.ports.progress.alert(f"warning: cannot check which keys other computers have assigned: {denied}")
             return {}
 
 
-def _on_key(key: InsertedKey, intent: Intent) -> str | None:
+def _on_key(key: InsertedKey, spec: DeviceSpec) -> str | None:
     """Return a sentence that lists the key's credentials for other devices in this account; None if there are none.
 
     The label of a credential names its device and account.
     """
-    brand, ours = intent.label.partition(":")[0], f"@{intent.account}"
+    brand, ours = spec.label.partition(":")[0], f"@{spec.account}"
     labels = [label for label in key.labels if label.startswith(f"{brand}:") and label.endswith(ours)]
-    if others := sorted(set(labels) - {intent.label}):
+    if others := sorted(set(labels) - {spec.label}):
         return f"it contains {', '.join(others)}"
     return None

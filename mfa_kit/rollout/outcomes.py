@@ -6,7 +6,7 @@ from enum import StrEnum
 from mfa_kit.core.backup_copies import copies_of
 from mfa_kit.core.errors import Lockout, MfaKitError
 from mfa_kit.core.internal_error import notes_of
-from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 
 
 class RowOutcome(StrEnum):
@@ -22,6 +22,25 @@ class RowOutcome(StrEnum):
     REVOKED = "revoked"
     HALF_MADE = "half-made"
     NOT_STARTED = "not started"
+
+
+# Ledgers have rows of earlier versions, in which these classes had other names.
+NAMES_IN_LEDGERS = {
+    "AbsentError": "Absent",
+    "BusyError": "Busy",
+    "DamagedError": "Damaged",
+    "LostError": "Lost",
+    "OutcomeUnknownError": "Unclear",
+    "TakenError": "Taken",
+    "UnlistedError": "Unlisted",
+    "WrongIdentityError": "OthersSeal",
+}
+
+
+def name_of_cause(error: MfaKitError) -> str:
+    """Return the name under which ledgers and JSON output have the class of this error."""
+    name = type(error).__name__
+    return NAMES_IN_LEDGERS.get(name, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,21 +69,21 @@ class RowResult:
     clock_offset: int | None = None
 
     @classmethod
-    def of_error(cls, intent: Intent, error: MfaKitError, *, run: str | None = None) -> "RowResult":
+    def of_error(cls, spec: DeviceSpec, error: MfaKitError, *, run: str | None = None) -> "RowResult":
         """Return the result for an error: "refused" for a Lockout, otherwise "failed"."""
         reason = "; ".join(filter(None, [str(error), error.hint, *notes_of(error)]))
         outcome = RowOutcome.REFUSED if isinstance(error, Lockout) else RowOutcome.FAILED
-        return cls(user=intent.user, outcome=outcome, cause=type(error).__name__, reason=reason, run=run)
+        return cls(user=spec.user, outcome=outcome, cause=name_of_cause(error), reason=reason, run=run)
 
     @classmethod
-    def of_entry(cls, entry: Entry, outcome: RowOutcome = RowOutcome.ENROLLED, reason: str = "") -> "RowResult":
+    def of_entry(cls, entry: JournalEntry, outcome: RowOutcome = RowOutcome.ENROLLED, reason: str = "") -> "RowResult":
         """Return the result of the row whose device has this journal entry."""
         copies = copies_of(entry)
         return cls(
-            user=entry.intent.user,
+            user=entry.spec.user,
             outcome=outcome,
             reason=reason,
-            device=entry.intent.serial,
+            device=entry.spec.serial,
             backup=entry.backup,
             user_backup=copies.user,
             admin_backup=copies.admin,

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import list_of, object_of, read_json
-from mfa_kit.core.models import VIRTUAL, Caller, Intent
+from mfa_kit.core.models import VIRTUAL, Caller, DeviceSpec
 from mfa_kit.core.timestamps import checked_time, iso_time
 from mfa_kit.rollout.roster import RosterMethod, RosterRow, key_fingerprint, parse_roster, row_cells
 from mfa_kit.rollout.roster_text import DEVICE_NAME
@@ -89,9 +89,9 @@ class Plan:
     steps: Sequence[PlanStep]
     report_age: float | None = None
 
-    def intent_of(self, row: RosterRow, *, staged: bool = False) -> Intent:
+    def intent_of(self, row: RosterRow, *, staged: bool = False) -> DeviceSpec:
         """Return the device to make for a row. If users enroll themselves, a virtual device is assumed."""
-        return Intent(
+        return DeviceSpec(
             account=self.account,
             partition=self.partition,
             user=row.user,

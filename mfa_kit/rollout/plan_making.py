@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mfa_kit.core.models import STAGED_TAG, Caller, Device, Mark, Reached
+from mfa_kit.core.models import STAGED_TAG, Caller, Device, JournalState, RunTag
 from mfa_kit.enrollment.devices import delete_command
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, action_of, devices_by_user
 from mfa_kit.rollout.roster import ListedUser, RosterRow, key_fingerprint
 
@@ -35,7 +35,7 @@ def make_plan(
     *,
     look: DeviceLookup,
     caller: Caller,
-    desk: Desk,
+    ports: EnrollmentPorts,
     report_age: float | None = None,
 ) -> Plan:
     """Compare the rows of a roster with IAM, and return the plan. Changes nothing.
@@ -50,12 +50,12 @@ def make_plan(
         account=caller.account,
         partition=caller.partition,
         by=caller.arn,
-        planned_at=desk.inventory.now(),
+        planned_at=ports.iam_reader.now(),
         steps=(),
         report_age=report_age,
     )
-    used = desk.journal.recipients(plan.account)
-    steps = [_plan_step(row, plan, listing, has.get(row.user, ()), desk=desk) for row in named]
+    used = ports.journal.recipients(plan.account)
+    steps = [_plan_step(row, plan, listing, has.get(row.user, ()), ports=ports) for row in named]
     return replace(plan, steps=[replace(step, key_before=_key_before(step.row, used.get(step.user))) for step in steps])
 
 
@@ -63,7 +63,9 @@ def _key_before(row: RosterRow, used: str | None) -> str:
     return key_fingerprint(used) if used and row.recipient and used != row.recipient else ""
 
 
-def _plan_step(row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[str, ...], *, desk: Desk) -> PlanStep:
+def _plan_step(
+    row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[str, ...], *, ports: EnrollmentPorts
+) -> PlanStep:
     if (foreign := row.account not in {None, plan.account}) or row.user.lower() not in listing.users:
         problem = f"the user is in account {row.account}, not in" if foreign else "there is no such user in account"
         return PlanStep(row=row, action=Action.BLOCKED, reason=f"{problem} {plan.account}")
@@ -76,31 +78,31 @@ def _plan_step(row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[s
         return PlanStep(row=row, action=action_of(row.kind))
     if (holder := listing.holders[serial]) is not None:
         return PlanStep(row=row, action=Action.BLOCKED, reason=f"the device name is taken: {holder} has {serial}")
-    return _judge_unassigned(row, serial, desk=desk)
+    return _judge_unassigned(row, serial, ports=ports)
 
 
-def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
+def _judge_unassigned(row: RosterRow, serial: str, *, ports: EnrollmentPorts) -> PlanStep:
     """Return the step of a row whose device name is already taken by the unassigned device with this serial."""
-    tagged = desk.inventory.run_of(serial)
+    tagged = ports.iam_reader.run_of(serial)
     run = tagged if isinstance(tagged, str) else None
-    entry = desk.journal.find(serial, run=run)
-    if entry and entry.reached is Reached.STAGED:
+    entry = ports.journal.find(serial, run=run)
+    if entry and entry.reached is JournalState.STAGED:
         return PlanStep(
             row=row, action=Action.STAGED, reason=f"staged by run {entry.run}; waits for `rollout activate`"
         )
-    if entry and entry.is_half_made and tagged is not Mark.UNTAGGED:
+    if entry and entry.is_half_made and tagged is not RunTag.UNTAGGED:
         verb = "apply" if row.kind.unattended else "station"
         reason = f"interrupted run {entry.run} left {serial} half-made; `rollout {verb}` finishes or removes it first"
         return PlanStep(row=row, action=Action.BLOCKED, reason=reason, repair=True)
-    return PlanStep(row=row, action=Action.BLOCKED, reason=_describe_stranger(serial, run, desk=desk))
+    return PlanStep(row=row, action=Action.BLOCKED, reason=_describe_stranger(serial, run, ports=ports))
 
 
-def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
+def _describe_stranger(serial: str, run: str | None, *, ports: EnrollmentPorts) -> str:
     """Return the reason why an unassigned device, made by another computer or another tool, blocks a row.
 
     `run` is the run ID in the device's tag, or None.
     """
-    if run and STAGED_TAG in desk.inventory.tags(serial):
+    if run and STAGED_TAG in ports.iam_reader.tags(serial):
         return f"another computer has staged {serial}; on that computer, use `rollout activate` or `rollout undo {run}`"
     if run:
         return f"another computer left {serial} half-made, or is creating it now; see: mfa-kit orphans list"

@@ -13,7 +13,7 @@ from typing import TypeVar
 from mfa_kit.core import models
 from mfa_kit.core.csv_text import ROUNDED
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, Intent, Method, check_label, check_user
+from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, DeviceSpec, Method, check_label, check_user
 from mfa_kit.core.text import one_line
 from mfa_kit.rollout.roster_accounts import OneAccount, RosterAccounts
 from mfa_kit.rollout.roster_text import ACCOUNT, DEVICE_NAME, CellFault, ReadRow, read_rows
@@ -245,11 +245,11 @@ def _parse_method(cell: str, *, methods: Mapping[str, RosterMethod]) -> RosterMe
 
 
 def _parse_name(cell: str) -> str:
-    return Intent(account="", partition="", user="u", name=cell).name
+    return DeviceSpec(account="", partition="", user="u", name=cell).name
 
 
 def _parse_path(cell: str) -> str:
-    return Intent(account="", partition="", user="u", name="n", path=cell).path
+    return DeviceSpec(account="", partition="", user="u", name="n", path=cell).path
 
 
 def _parse_serial(cell: str) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from threading import Event
 
 from mfa_kit.core.errors import NoSuchEntity
-from mfa_kit.core.models import DeviceType, Entry, Reached
+from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
 from mfa_kit.enrollment.devices import look_up_serials
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_by_user
 from mfa_kit.rollout.workers import Workers
 
-STANDS = {Reached.ENABLED, Reached.CONFIRMED}
+STANDS = {JournalState.ENABLED, JournalState.CONFIRMED}
 # The outcome and reason of a row for which `apply` makes no device. If the reason is empty, the plan's reason is used.
 WITHOUT_WORK = {
     Action.SELF: (RowOutcome.WAITING, ""),
@@ -22,7 +22,7 @@ WITHOUT_WORK = {
 }
 
 
-def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[str, tuple[str, ...]]:
+def look_up_devices(users: Iterable[str], *, ports: EnrollmentPorts, workers: int) -> dict[str, tuple[str, ...]]:
     """Return the serials of each user's devices in IAM, by user name; () if the user is deleted or has no device.
 
     At most `workers` requests are in progress at a time.
@@ -30,42 +30,42 @@ def look_up_devices(users: Iterable[str], *, desk: Desk, workers: int) -> dict[s
 
     def look_up(user: str) -> tuple[str, tuple[str, ...]]:
         try:
-            return user, look_up_serials(user, inventory=desk.inventory)
+            return user, look_up_serials(user, iam_reader=ports.iam_reader)
         except NoSuchEntity:
             return user, ()
 
     return dict(Workers(act=look_up, number=workers, stop=Event()).work_through(users))
 
 
-def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
+def entries_by_serial(account: str, *, ports: EnrollmentPorts) -> dict[str, JournalEntry]:
     """Return the last enrollment entry of each device in an account, by serial. Undone enrollments are left out."""
-    return {entry.intent.serial: entry for entry in desk.journal.made(account)}
+    return {entry.spec.serial: entry for entry in ports.journal.made(account)}
 
 
-def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
+def known_hardware(entries: Iterable[JournalEntry]) -> dict[str, tuple[str, ...]]:
     """Return, by user name, a tuple with the serial of the user's security key or token.
 
     These devices are taken from the journal entries `entries`, because IAM's list of virtual devices contains neither
     security keys nor tokens. Users without such a device are left out.
     """
     return {
-        entry.intent.user: (entry.intent.serial,)
+        entry.spec.user: (entry.spec.serial,)
         for entry in entries
-        if DeviceType.of(entry.intent.serial) is not DeviceType.VIRTUAL and entry.reached in STANDS
+        if DeviceType.of(entry.spec.serial) is not DeviceType.VIRTUAL and entry.reached in STANDS
     }
 
 
 def result_without_work(
-    step: PlanStep, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk
+    step: PlanStep, plan: Plan, has: tuple[str, ...], ours: Mapping[str, JournalEntry], *, ports: EnrollmentPorts
 ) -> RowResult | None:
     """Return the result of a row for which `apply` makes no device; None if `apply` has to make one.
 
     `has` are the serials of the user's devices. `ours` are this computer's journal entries by serial.
     """
     if has and step.action is not Action.SKIP:
-        return result_of_devices(step, has, ours, desk=desk)
+        return result_of_devices(step, has, ours, ports=ports)
     entry = ours.get(plan.intent_of(step.row).serial)
-    if entry and entry.reached is Reached.STAGED:
+    if entry and entry.reached is JournalState.STAGED:
         return RowResult.of_entry(entry, RowOutcome.STAGED)
     if step.by_apply:
         return None
@@ -74,7 +74,9 @@ def result_without_work(
     return RowResult(user=step.user, outcome=outcome, reason=reason or step.reason, device=device)
 
 
-def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> RowResult:
+def result_of_devices(
+    step: PlanStep, has: tuple[str, ...], ours: Mapping[str, JournalEntry], *, ports: EnrollmentPorts
+) -> RowResult:
     """Return the result of a row whose user has devices. `has` are their serials; `ours` are journal entries by serial.
 
     The outcome is "enrolled" if the row's kind is `self`. It is also "enrolled" if this computer enrolled one of the
@@ -83,9 +85,9 @@ def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, E
     """
     for serial in has:
         entry = ours.get(serial)
-        if entry and _is_restorable(entry, step.user, desk=desk):
+        if entry and _is_restorable(entry, step.user, ports=ports):
             return RowResult.of_entry(entry, reason=f"by run {entry.run}")
-        if entry and entry.is_half_made and entry.intent.user == step.user:
+        if entry and entry.is_half_made and entry.spec.user == step.user:
             reason = f"run {entry.run} has not finished the user's device yet; for the result: mfa-kit rollout status"
             return RowResult.of_entry(entry, RowOutcome.SKIPPED, reason)
     if step.action is Action.SELF:
@@ -95,13 +97,13 @@ def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, E
     return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=reason, device=has[0])
 
 
-def _is_restorable(entry: Entry, user: str, *, desk: Desk) -> bool:
+def _is_restorable(entry: JournalEntry, user: str, *, ports: EnrollmentPorts) -> bool:
     """Return whether an entry's device is enabled for this user, and its backup exists.
 
     A device that was made without a backup counts too.
     """
-    stands = entry.intent.user == user and entry.reached in STANDS
-    return stands and (entry.backup is None or bool(desk.vault.find(entry)))
+    stands = entry.spec.user == user and entry.reached in STANDS
+    return stands and (entry.backup is None or bool(ports.store.find(entry)))
 
 
 def look_up_status(
@@ -110,7 +112,7 @@ def look_up_status(
     holders: Mapping[str, str | None],
     look: DeviceLookup,
     failures: Mapping[str, Failure],
-    desk: Desk,
+    ports: EnrollmentPorts,
 ) -> list[RowResult]:
     """Return the status of every row, in the plan's order.
 
@@ -119,9 +121,10 @@ def look_up_status(
     """
     has = devices_by_user(holders)
     has |= look([step.user for step in plan.steps if step.user not in has and step.action is not Action.BLOCKED])
-    ours = entries_by_serial(plan.account, desk=desk)
+    ours = entries_by_serial(plan.account, ports=ports)
     return [
-        _row_status(step, plan, has.get(step.user, ()), ours, failures.get(step.user), desk=desk) for step in plan.steps
+        _row_status(step, plan, has.get(step.user, ()), ours, failures.get(step.user), ports=ports)
+        for step in plan.steps
     ]
 
 
@@ -129,15 +132,15 @@ def _row_status(
     step: PlanStep,
     plan: Plan,
     has: tuple[str, ...],
-    ours: Mapping[str, Entry],
+    ours: Mapping[str, JournalEntry],
     failure: Failure | None,
     *,
-    desk: Desk,
+    ports: EnrollmentPorts,
 ) -> RowResult:
     making = _half_made(ours.get(plan.intent_of(step.row).serial))
     # A run may have assigned the device to its user already, although the run is not finished.
-    on_its_user = making is not None and making.intent.serial in has
-    result = None if on_its_user else result_without_work(step, plan, has, ours, desk=desk)
+    on_its_user = making is not None and making.spec.serial in has
+    result = None if on_its_user else result_without_work(step, plan, has, ours, ports=ports)
     failed_before = failure is not None and step.open
     if result is not None and not (failed_before and result.outcome is RowOutcome.WAITING):
         return result
@@ -149,19 +152,19 @@ def _row_status(
     return RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED)
 
 
-def _half_made(entry: Entry | None) -> Entry | None:
+def _half_made(entry: JournalEntry | None) -> JournalEntry | None:
     return entry if entry and entry.is_half_made else None
 
 
 def results_of_others(
-    plan: Plan, *, entries: Sequence[Entry], failures: Mapping[str, Failure]
+    plan: Plan, *, entries: Sequence[JournalEntry], failures: Mapping[str, Failure]
 ) -> list[RowResult] | None:
     """Return the results of all users of a plan, or None if the ledger lacks the result of at least one user.
 
     `entries` has the last journal entry of each device in the account. `failures` has the failures that were
     recorded after this worker began, by user name.
     """
-    by_serial = {entry.intent.serial: entry for entry in entries}
+    by_serial = {entry.spec.serial: entry for entry in entries}
     results = []
     for step in plan.steps:
         result = _result_of(step, by_serial.get(plan.intent_of(step.row).serial), failures.get(step.user))
@@ -171,10 +174,10 @@ def results_of_others(
     return results
 
 
-def _result_of(step: PlanStep, entry: Entry | None, failure: Failure | None) -> RowResult | None:
+def _result_of(step: PlanStep, entry: JournalEntry | None, failure: Failure | None) -> RowResult | None:
     if entry and entry.reached in STANDS:
         return RowResult.of_entry(entry, reason=f"by run {entry.run}")
-    if entry and entry.reached is Reached.STAGED:
+    if entry and entry.reached is JournalState.STAGED:
         return RowResult.of_entry(entry, RowOutcome.STAGED)
     if failure:
         return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)

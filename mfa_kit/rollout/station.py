@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mfa_kit.core.errors import MfaKitError
-from mfa_kit.core.models import Caller, Entry, Intent, Outcome
+from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, Outcome
 from mfa_kit.enrollment import enroll
-from mfa_kit.enrollment.planning import Wish
-from mfa_kit.enrollment.ports import Carrier, Desk, Maker
+from mfa_kit.enrollment.planning import EnrollRequest
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import carrier_of, settle
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
@@ -31,12 +31,12 @@ class StationMethods(Protocol):
         """Return the readers or USB ports for the keys of a row's enrollment method; None for a method without keys."""
         ...
 
-    def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
-        """Return a Carrier for a row's device, and the Maker (the procedure) that makes the device. Change nothing.
+    def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[DeviceBackend, EnrollmentProcedure]:
+        """Return a DeviceBackend for a row's device, and the EnrollmentProcedure that makes the device. Change nothing.
 
-        A Carrier is the object that stores a device's secret and supplies its codes. `key` is the inserted key; None
-        if the row's enrollment method uses no keys. Raise UsageFault if the user must not get this key or token, and
-        DeviceFault if the key cannot be used.
+        A DeviceBackend is the object that stores a device's secret and supplies its codes. `key` is the inserted key;
+        None if the row's enrollment method uses no keys. Raise UsageFault if the user must not get this key or token,
+        and DeviceFault if the key cannot be used.
         """
         ...
 
@@ -124,20 +124,20 @@ class StationRuns:
 
     new_id: Callable[[], str]
     ids: list[str] = field(default_factory=list)
-    left: list[Entry] = field(default_factory=list)
+    left: list[JournalEntry] = field(default_factory=list)
 
-    def settle_left(self, intent: Intent, card: str | None, *, desk: Desk) -> bool:
-        """Try to settle (finish or undo) the attempts in `left` for the device of `intent` or on the key `card`.
+    def settle_left(self, spec: DeviceSpec, card: str | None, *, ports: EnrollmentPorts) -> bool:
+        """Try to settle (finish or undo) the attempts in `left` for the device of `spec` or on the key `card`.
 
         `card` is the identity of a key, or None without a key. Return whether at least one attempt was settled.
         """
         before = len(self.left)
         for entry in [*self.left]:
-            if entry.intent.serial == intent.serial or entry.intent.card == card is not None:
+            if entry.spec.serial == spec.serial or entry.spec.card == card is not None:
                 try:
-                    settle(entry, carrier_of(entry, desk=desk), desk=desk)
+                    settle(entry, carrier_of(entry, ports=ports), ports=ports)
                 except MfaKitError as error:
-                    desk.progress.alert(f"run {entry.run} was neither finished nor undone: {error}; {error.hint}")
+                    ports.progress.alert(f"run {entry.run} was neither finished nor undone: {error}; {error.hint}")
                 else:
                     self.left.remove(entry)
         return len(self.left) < before
@@ -148,27 +148,33 @@ class StationRuns:
             self.ids.append(self.new_id())
         return self.ids[-1]
 
-    def keep_left(self, intent: Intent, *, desk: Desk) -> None:
-        """If the failed attempt for `intent` left a half-made device, add its journal entry to `left`."""
-        entry = desk.journal.find(intent.serial, run=self.ids[-1]) if self.ids else None
+    def keep_left(self, spec: DeviceSpec, *, ports: EnrollmentPorts) -> None:
+        """If the failed attempt for `spec` left a half-made device, add its journal entry to `left`."""
+        entry = ports.journal.find(spec.serial, run=self.ids[-1]) if self.ids else None
         if entry and entry.is_half_made and entry not in self.left:
             self.left.append(entry)
 
 
 def enroll_in_person(
-    intent: Intent, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker
+    spec: DeviceSpec,
+    backend: DeviceBackend,
+    *,
+    caller: Caller,
+    ports: EnrollmentPorts,
+    run: str,
+    procedure: EnrollmentProcedure,
 ) -> Outcome:
-    """Make the device that `intent` describes. Return Enrolled, or Skipped if the user already has a device.
+    """Make the device that `spec` describes. Return Enrolled, or Skipped if the user already has a device.
 
     Raise MfaKitError if the device could not be made. The half-made device is then already removed, or the journal has
     an entry for it.
     """
-    wish = Wish(
-        user=intent.user,
-        method=intent.method,
-        name=intent.name,
-        path=intent.path,
-        recipient=intent.recipient,
-        tags=intent.tags,
+    request = EnrollRequest(
+        user=spec.user,
+        method=spec.method,
+        name=spec.name,
+        path=spec.path,
+        recipient=spec.recipient,
+        tags=spec.tags,
     )
-    return enroll.enroll(wish, carrier, caller=caller, desk=desk, run=run, maker=maker)
+    return enroll.enroll(request, backend, caller=caller, ports=ports, run=run, procedure=procedure)

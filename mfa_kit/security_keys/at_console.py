@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 
-from mfa_kit.core.checks import Proof, Value
+from mfa_kit.core.checks import Passed, Value
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import Enrolled, Entry, Intent
+from mfa_kit.core.models import DeviceSpec, Enrolled, JournalEntry
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.ports import Carrier, Desk, Make
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, Make
 from mfa_kit.security_keys.attestation import Evidence, Examined, SeenBefore
 from mfa_kit.security_keys.seen_keys import SeenKeys
 
 
 class AtConsole:
-    """Implements Carrier (normally the object that stores a device's secret) for a key that a person registers in AWS.
+    """Implements DeviceBackend for a key that a person registers in AWS.
 
     Nothing is written to the key. `examine` examines the key, and adds the key to the SeenKeys that it is called with.
     If `examine` is None, the key is not examined. mfa-kit records the key under the label `asset`, or else under the
@@ -33,7 +33,7 @@ class AtConsole:
         self._examine, self._make, self._asset, self._progress = examine, make, asset, progress
         self._seen = self._given_away = given_away
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
         """Examine the key that is plugged in, and return the intent with the key's label added.
 
         If there is no label, serial or AAGUID, return the intent unchanged. Raise DeviceFault if the key is rejected.
@@ -43,7 +43,7 @@ class AtConsole:
             self._seen = self._given_away.copy()
             evidence = self._accept(self._examine(self._seen))
             label = label or evidence.before.plugged.serial or evidence.registration.aaguid
-        return intent.on(hardware=label) if label else intent
+        return spec.on(hardware=label) if label else spec
 
     def _accept(self, examined: Examined | SeenBefore) -> Evidence:
         """Print the model of an examined key, and return the evidence.
@@ -52,7 +52,7 @@ class AtConsole:
         """
         if not isinstance(examined, Examined):
             raise DeviceFault("this key was already given to another user", "use another key")
-        if not isinstance(examined.answer, Proof):
+        if not isinstance(examined.answer, Passed):
             why = "; ".join(f"{c.name}: {c.detail}" for c in examined.answer.checks if c.value is Value.FAIL)
             raise DeviceFault(
                 f"the key was rejected: {why}",
@@ -62,25 +62,25 @@ class AtConsole:
         self._progress.note(f"the key is genuine: {model.name if model else 'its model is unknown'}")
         return examined.evidence
 
-    def install(self, intent: Intent, created: Created) -> None:
+    def install(self, spec: DeviceSpec, created: Created) -> None:
         """Never called, because a security key has no secret from AWS."""
         raise AssertionError("a security key has no secret from AWS")
 
-    def codes(self, intent: Intent) -> Pair:
+    def codes(self, spec: DeviceSpec) -> Pair:
         """Never called, because a security key gives no codes."""
         raise AssertionError("a security key gives no codes")
 
-    def reach(self, entry: Entry) -> None:
+    def check_reachable(self, entry: JournalEntry) -> None:
         """Check nothing. Nothing was stored on the key, so a removal does not need the key."""
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         """Do nothing, because mfa-kit stores nothing on the key."""
 
-    def register(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+    def register(self, spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
         """Wait until the key is registered in the console, and return the result of `make`, the enrolled device.
 
         After that, the key counts as given away, so `check` rejects it for another user.
         """
-        enrolled = self._make(intent, carrier, desk=desk, run=run)
+        enrolled = self._make(spec, backend, ports=ports, run=run)
         self._given_away.become(self._seen)
         return enrolled

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import assert_never
 
-from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
+from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import ADVISORIES, Version, advisories
 from mfa_kit.core.text import count_of
@@ -87,7 +87,7 @@ class Evidence:
 class Examined:
     """The verdict on a key, and the evidence for the verdict."""
 
-    answer: Proof | Refused
+    answer: Passed | Failed
     evidence: Evidence
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from mfa_kit.core.errors import DeviceFault, Lost, UsageFault
+from mfa_kit.core.errors import DeviceFault, LostError, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.security_keys.authenticator import LONGEST_PIN, PIN_LOCKED, SHORTEST_PIN, KeyInfo, Link, Pin, PluggedKey
 from mfa_kit.security_keys.ports import LOOK, PinAuthenticator, PinEntry, PluggedKeys
@@ -201,7 +201,7 @@ def _unsure(note: str) -> Iterator[None]:
     """
     try:
         yield
-    except Lost as lost:
+    except LostError as lost:
         lost.add_note(note)
         raise
 

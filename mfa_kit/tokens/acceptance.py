@@ -55,7 +55,7 @@ BINS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class TokenBatch:
     """The result of testing a box of tokens.
 
     `tokens` has each token of the seed file once, with its latest sighting (test result), or None if it was not tested.
@@ -131,9 +131,9 @@ class BoxTrial:
         return len(self._file.readings) < 2  # noqa: PLR2004 - hex and base32
 
     @property
-    def box(self) -> Box:
+    def box(self) -> TokenBatch:
         """The tokens of the seed file, each with its latest sighting (test result), or None if it was not tested."""
-        return Box(tokens=tuple((token, self._last.get(token.serial)) for token in self.tokens))
+        return TokenBatch(tokens=tuple((token, self._last.get(token.serial)) for token in self.tokens))
 
     def serial_in_file(self, serial: str) -> str | None:
         """Return a serial as the seed file spells it, or None if the file has no token with this serial."""

@@ -10,12 +10,12 @@ from shlex import quote
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.internal_error import Note
-from mfa_kit.core.models import Caller, DeviceType, Entry, Intent, Method, Purpose, check_user
+from mfa_kit.core.models import Caller, DeviceSpec, DeviceType, JournalEntry, Method, RunKind, check_user
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.assigning import assign_token
 from mfa_kit.enrollment.devices import look_up_serials
-from mfa_kit.enrollment.planning import Wish, plan_device
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.planning import EnrollRequest, plan_device
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.enrollment.settling import settle_dead_runs
 from mfa_kit.tokens.backends import SERIAL
@@ -28,7 +28,7 @@ class TokenWithCodes:
     def __init__(self, serial: str, pair: Pair) -> None:
         self._serial, self._pair = serial, pair
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
         """Return the intent, with the token's serial as both the name and the serial of the device.
 
         Raise UsageFault if the text cannot be the serial of a token.
@@ -37,24 +37,26 @@ class TokenWithCodes:
             raise UsageFault(
                 f"{self._serial!r} is not the serial number of a token", "type the number on the back of the token"
             )
-        return replace(intent, name=self._serial, known_serial=self._serial)
+        return replace(spec, name=self._serial, known_serial=self._serial)
 
-    def install(self, intent: Intent, created: Created) -> None:
+    def install(self, spec: DeviceSpec, created: Created) -> None:
         """Never called, because AWS does not give out the seed of a token."""
         raise AssertionError("AWS does not give out the seed of a token")
 
-    def codes(self, intent: Intent) -> Pair:
+    def codes(self, spec: DeviceSpec) -> Pair:
         """Return the two codes that were read earlier."""
         return self._pair
 
-    def reach(self, entry: Entry) -> None:
+    def check_reachable(self, entry: JournalEntry) -> None:
         """Check nothing, because a removal does not need the token: nothing was written to it."""
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         """Do nothing, because nothing was written to the token."""
 
 
-def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
+def check_with_aws(
+    serial: str, pair: Pair, *, user: str, caller: Caller, ports: EnrollmentPorts, runs: Callable[[], str]
+) -> None:
     """Check that AWS knows a token and accepts its codes `pair`: enable the token for `user`, then remove the device.
 
     Raise MfaKitError if AWS does not accept the token. Raise UsageFault if `user` already has an MFA device, so that
@@ -62,22 +64,22 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
     the journal, so it gets a second run ID, created after the token was enabled.
     """
     check_user(user)
-    settle_dead_runs(caller.account, user, desk=desk)
-    if devices := look_up_serials(user, inventory=desk.inventory):
+    settle_dead_runs(caller.account, user, ports=ports)
+    if devices := look_up_serials(user, iam_reader=ports.iam_reader):
         raise UsageFault(
             f"{user} has MFA devices: {', '.join(devices)}",
             "name a user that is reserved for probing; "
             f"to remove what an earlier probe left: mfa-kit revoke {quote(user)}",
         )
     method = Method("hardware-totp", DeviceType.HARDWARE_TOTP)
-    wish = Wish(user=user, method=method, add=True)
-    carrier = TokenWithCodes(serial, pair)
+    request = EnrollRequest(user=user, method=method, add=True)
+    backend = TokenWithCodes(serial, pair)
     enrolled = assign_token(
-        plan_device(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=runs()
+        plan_device(request, backend, devices=(), caller=caller, ports=ports), backend, ports=ports, run=runs()
     )
     try:
-        entry = Entry(run=runs(), intent=enrolled.intent, answered_here=True)
-        retire(entry, purpose=Purpose.REVOKE, desk=desk, may_stay=False)
+        entry = JournalEntry(run=runs(), spec=enrolled.spec, answered_here=True)
+        retire(entry, purpose=RunKind.REVOKE, ports=ports, may_stay=False)
     except MfaKitError as error:
         command = f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(serial)}"
         error.add_note(Note(f"AWS accepted token {serial}, but {user} still has it; to remove it: {command}"))

@@ -1,4 +1,4 @@
-"""Carriers (objects that supply a device's codes) for display tokens.
+"""DeviceBackends for display tokens.
 
 AWS has the seed of a hardware TOTP token, and a person types the codes that the token displays. A programmable token
 gets the seed of a virtual device. The carriers for it refuse a token that failed its test, belongs to another user or
@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
-from mfa_kit.core.models import DEVICE_NAME, LABEL, Entry, Intent
+from mfa_kit.core.models import DEVICE_NAME, LABEL, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.code_prompts import ask_pair
-from mfa_kit.enrollment.ports import Carrier
+from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.tokens.seeds import AWS_OCTETS, sold_by_aws
 
 # A serial that IAM accepts (IAM API reference, EnableMFADevice). "GAHT12345678" is the IAM user guide's example.
@@ -24,7 +24,7 @@ INSTEAD = "a terminal: AWS needs two codes that you read from the display"
 
 
 class DisplayToken:
-    """A Carrier (the object that supplies a device's codes) for a hardware TOTP token.
+    """A DeviceBackend for a hardware TOTP token.
 
     The token is identified by the serial number that is printed on it. A person types its codes.
     """
@@ -32,7 +32,7 @@ class DisplayToken:
     def __init__(self, serial: str, *, now: Callable[[], float], interaction: Interaction, progress: Progress) -> None:
         self._serial, self._now, self._interaction, self._progress = serial, now, interaction, progress
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
         """Return the intent with the token's serial. The serial is also the device's name if IAM allows it as a name.
 
         If a backup was requested (`sealed`), print that none is made. Raise UsageFault if the text cannot be the serial
@@ -50,22 +50,22 @@ class DisplayToken:
             self._progress.alert(
                 f"{self._serial} does not look like the serial number of a token made for AWS, such as GAHT12345678"
             )
-        name = self._serial if DEVICE_NAME.fullmatch(self._serial) else intent.name
-        return replace(intent, name=name, known_serial=self._serial)
+        name = self._serial if DEVICE_NAME.fullmatch(self._serial) else spec.name
+        return replace(spec, name=name, known_serial=self._serial)
 
-    def install(self, intent: Intent, created: Created) -> None:
+    def install(self, spec: DeviceSpec, created: Created) -> None:
         """Never called, because AWS does not give out the seed of a token."""
         raise AssertionError("AWS does not give out the seed of a token")
 
-    def codes(self, intent: Intent) -> Pair:
+    def codes(self, spec: DeviceSpec) -> Pair:
         """Ask a person for two consecutive codes from the display, and return them."""
         self._interaction.say(f"press the button of token {self._serial}, and type the code that it shows")
         return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD, advice=ADVICE)
 
-    def reach(self, entry: Entry) -> None:
+    def check_reachable(self, entry: JournalEntry) -> None:
         """Check nothing, because a removal does not need the token: nothing was written to it."""
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         """Do nothing, because nothing was written to the token."""
 
 
@@ -78,56 +78,56 @@ UNSEEN = "-r RECIPIENT, then scan the encrypted backup's QR code"
 
 
 class CheckedToken:
-    """A Carrier (the object that stores a device's secret and supplies its codes) for a token that has a serial.
+    """A DeviceBackend for a token that has a serial.
 
     This class wraps another carrier. The argument `check` is a function that takes the serial and the user, and raises
     UsageFault if the token must not be given to that user. The function is called again before each use of the
     token, because another computer may have given the token to a user in the meantime.
     """
 
-    def __init__(self, serial: str, carrier: Carrier, *, check: Callable[[str, str], None]) -> None:
-        self._serial, self._carrier, self._check = serial, carrier, check
+    def __init__(self, serial: str, backend: DeviceBackend, *, check: Callable[[str, str], None]) -> None:
+        self._serial, self._carrier, self._check = serial, backend, check
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
         """Check that the user may get the token, then return the result of the wrapped carrier's `check`.
 
         The result is a copy of the intent that names the hardware in which the secret will be stored. `sealed` says
         whether an encrypted backup will be made. Raise UsageFault if the token must not be given to the user.
         """
-        self._check(self._serial, intent.user)
-        return self._carrier.check(intent, sealed=sealed)
+        self._check(self._serial, spec.user)
+        return self._carrier.check(spec, sealed=sealed)
 
-    def install(self, intent: Intent, created: Created) -> None:
-        """Check the token again, then write the secret to it through the wrapped Carrier."""
-        self._check(self._serial, intent.user)
-        self._carrier.install(intent, created)
+    def install(self, spec: DeviceSpec, created: Created) -> None:
+        """Check the token again, then write the secret to it through the wrapped DeviceBackend."""
+        self._check(self._serial, spec.user)
+        self._carrier.install(spec, created)
 
-    def codes(self, intent: Intent) -> Pair:
-        """Check the token again, then return two of its codes, from the wrapped Carrier."""
-        self._check(self._serial, intent.user)
-        return self._carrier.codes(intent)
+    def codes(self, spec: DeviceSpec) -> Pair:
+        """Check the token again, then return two of its codes, from the wrapped DeviceBackend."""
+        self._check(self._serial, spec.user)
+        return self._carrier.codes(spec)
 
-    def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if the wrapped Carrier could not remove the device's secret."""
-        self._carrier.reach(entry)
+    def check_reachable(self, entry: JournalEntry) -> None:
+        """Raise Unreachable if the wrapped DeviceBackend could not remove the device's secret."""
+        self._carrier.check_reachable(entry)
 
-    def remove(self, entry: Entry) -> None:
-        """Remove the secret that was stored for the device, through the wrapped Carrier."""
+    def remove(self, entry: JournalEntry) -> None:
+        """Remove the secret that was stored for the device, through the wrapped DeviceBackend."""
         self._carrier.remove(entry)
 
 
 class ProgrammableToken:
-    """A Carrier (the object that stores a device's secret and supplies its codes) for a token that can be programmed.
+    """A DeviceBackend for a token that can be programmed.
 
     This class wraps another carrier. The token's serial is stored in the tags of the IAM device. `capacity` is the
     length in bytes of the longest seed that the model stores. If `capacity` is None, the user is asked for this length.
     """
 
-    def __init__(self, serial: str, carrier: Carrier, *, capacity: int | None, interaction: Interaction) -> None:
-        self._serial, self._carrier = serial, carrier
+    def __init__(self, serial: str, backend: DeviceBackend, *, capacity: int | None, interaction: Interaction) -> None:
+        self._serial, self._carrier = serial, backend
         self._capacity, self._interaction = capacity, interaction
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
         """Return the intent with the token's serial for the device's tags.
 
         Raise UsageFault if the text is not a serial, or if the model cannot store seeds as long as those of AWS. Raise
@@ -144,7 +144,7 @@ class ProgrammableToken:
                 f"this model stores seeds of up to {capacity} bytes, but AWS's have {AWS_OCTETS}",
                 "use a model that stores longer seeds; vendors say which models work with AWS",
             )
-        return self._carrier.check(intent, sealed=sealed).on(hardware=self._serial)
+        return self._carrier.check(spec, sealed=sealed).on(hardware=self._serial)
 
     def _asked(self) -> int:
         typed = self._interaction.ask_code(
@@ -155,18 +155,18 @@ class ProgrammableToken:
             raise UsageFault(f"{typed!r} is not a number of bytes", "see the model's data sheet, or ask its vendor")
         return int(typed)
 
-    def install(self, intent: Intent, created: Created) -> None:
-        """Write the secret to the token, through the wrapped Carrier."""
-        self._carrier.install(intent, created)
+    def install(self, spec: DeviceSpec, created: Created) -> None:
+        """Write the secret to the token, through the wrapped DeviceBackend."""
+        self._carrier.install(spec, created)
 
-    def codes(self, intent: Intent) -> Pair:
-        """Return two codes of the token, from the wrapped Carrier."""
-        return self._carrier.codes(intent)
+    def codes(self, spec: DeviceSpec) -> Pair:
+        """Return two codes of the token, from the wrapped DeviceBackend."""
+        return self._carrier.codes(spec)
 
-    def reach(self, entry: Entry) -> None:
-        """Raise Unreachable if the wrapped Carrier could not remove the device's secret."""
-        self._carrier.reach(entry)
+    def check_reachable(self, entry: JournalEntry) -> None:
+        """Raise Unreachable if the wrapped DeviceBackend could not remove the device's secret."""
+        self._carrier.check_reachable(entry)
 
-    def remove(self, entry: Entry) -> None:
-        """Remove the secret that was stored for the device, through the wrapped Carrier."""
+    def remove(self, entry: JournalEntry) -> None:
+        """Remove the secret that was stored for the device, through the wrapped DeviceBackend."""
         self._carrier.remove(entry)

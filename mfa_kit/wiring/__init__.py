@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import break_glass_upkeep as break_glass_upkeep
     from mfa_kit.wiring import bucket as bucket
     from mfa_kit.wiring import config as config
-    from mfa_kit.wiring import desk as desk
     from mfa_kit.wiring import desk_assembly as desk_assembly
     from mfa_kit.wiring import device_access as device_access
     from mfa_kit.wiring import diagnosis as diagnosis
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import passphrase as passphrase
     from mfa_kit.wiring import plan_files as plan_files
     from mfa_kit.wiring import plugins as plugins
+    from mfa_kit.wiring import ports as ports
     from mfa_kit.wiring import qr_code as qr_code
     from mfa_kit.wiring import read_ahead as read_ahead
     from mfa_kit.wiring import recipient_keys as recipient_keys
@@ -67,11 +67,11 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import settings as settings
     from mfa_kit.wiring import shared_ledger as shared_ledger
     from mfa_kit.wiring import status_sources as status_sources
+    from mfa_kit.wiring import store as store
     from mfa_kit.wiring import stores as stores
     from mfa_kit.wiring import this_computer as this_computer
     from mfa_kit.wiring import token_records as token_records
     from mfa_kit.wiring import udev as udev
-    from mfa_kit.wiring import vault as vault
     from mfa_kit.wiring import web_page as web_page
 else:
 

@@ -17,14 +17,14 @@ from mfa_kit.adapters.files import snapshots
 from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.break_glass.uses import identities_in_use
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.core.timestamps import age_text
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new
-from mfa_kit.wiring.vault import open_vault, stored_backups
+from mfa_kit.wiring.store import open_vault, stored_backups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
     from mfa_kit.core.models import Backup, Caller, Seal
-    from mfa_kit.enrollment.ports import Vault
+    from mfa_kit.enrollment.ports import BackupStore
     from mfa_kit.wiring.settings import Settings
 
 # The region of Security Hub in a partition, if no region is configured. REGION is that of all other partitions.
@@ -61,7 +61,7 @@ class SnapshotSource:
 
     file: Path | None
     max_age: float
-    backup_dir: Place | None = None
+    backup_dir: BackupLocation | None = None
     passwords_of: Callable[[AccountUser], bool] = lambda _: False
     sessions_of: Callable[[AccountUser], bool] = lambda _: False
     afresh: Callable[[AccountUser], bool] = lambda _: False
@@ -115,7 +115,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
                 caller,
                 source,
                 ledger=ledger,
-                vault=partial(open_vault, settings, source.backup_dir),
+                store=partial(open_vault, settings, source.backup_dir),
                 stored=partial(stored_backups, settings, source.backup_dir),
                 map_each=partial(map_in, pool),
                 central_root=central_root if source.central_root or source.file is not None else None,
@@ -134,7 +134,7 @@ def snapshot_of_account(
     source: SnapshotSource,
     *,
     ledger: Ledger,
-    vault: Callable[[], Vault],
+    store: Callable[[], BackupStore],
     stored: Callable[[], Sequence[Backup]],
     map_each: MapEach,
     central_root: Callable[[], CentralRootAccess] | None,
@@ -142,7 +142,7 @@ def snapshot_of_account(
 ) -> Snapshot:
     """Read an account as `source` says, and return the snapshot. Its `holes` list the parts that could not be read.
 
-    `vault` opens the folder of backups, and `stored` lists its backups. If either fails, `holes` says that the backups
+    `store` opens the folder of backups, and `stored` lists its backups. If either fails, `holes` says that the backups
     could not be read. `map_each` applies a function to several users at a time. `central_root` and `member_root` are
     passed to `read_account`.
     """
@@ -152,7 +152,7 @@ def snapshot_of_account(
         account_source(iam),
         caller=caller,
         max_age=source.max_age,
-        backups=lambda devices: device_backups(devices, journal=ledger, vault=vault(), records=records, stored=stored),
+        backups=lambda devices: device_backups(devices, journal=ledger, store=store(), records=records, stored=stored),
         map_each=map_each,
         passwords_of=source.passwords_of,
         sessions_of=source.sessions_of,

@@ -10,13 +10,13 @@ from mfa_kit.adapters.files.baselines import read_baseline
 from mfa_kit.adapters.ledger.audit_records import AuditRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.audit.finding import AuditRule, RuleAnswer
-from mfa_kit.audit.records import AuditHistory, Before, figures, finding_records, record_audit
+from mfa_kit.audit.records import AuditHistory, EarlierAudits, figures, finding_records, record_audit
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import Settings
 
 # The result for an audit that is not compared with earlier audits, such as the audit of a stored snapshot.
-NOTHING_BEFORE = Before()
+NOTHING_BEFORE = EarlierAudits()
 
 
 def open_baseline(file: Path | None, rules: Iterable[AuditRule]) -> Sequence[Acceptance]:
@@ -34,7 +34,7 @@ def compare_with_ledger(
     *,
     ledger: Ledger | None = None,
     records: bool = True,
-) -> Before:
+) -> EarlierAudits:
     """Compare an audit with the ledger's records of the account's last audit. With `records`, also record this audit.
 
     With --dry-run, nothing is recorded. If the ledger cannot be used, or if this audit cannot be recorded because the
@@ -51,7 +51,7 @@ def compare_with_ledger(
         settings.progress.alert(f"the ledger could not be used for this audit: {error}")
         return NOTHING_BEFORE
     since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in findings}
-    return Before(past=past, now=figures(answers, time=snapshot.at), since=since)
+    return EarlierAudits(past=past, now=figures(answers, time=snapshot.at), since=since)
 
 
 @contextmanager

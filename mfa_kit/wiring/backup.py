@@ -11,8 +11,8 @@ from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import Verified
-from mfa_kit.core.backup_location import Place
-from mfa_kit.core.models import Backup, Intent, backup_name
+from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.models import Backup, DeviceSpec, backup_name
 from mfa_kit.wiring.backup_opening import backup_reader, open_and_note, open_opener
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file
@@ -20,11 +20,13 @@ from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.store import open_age_files
 from mfa_kit.wiring.this_computer import harden
-from mfa_kit.wiring.vault import open_age_files
 
 
-def show_backup(settings: Settings, file: Place, identities: Identities, out: Path, *, accept_label: bool) -> None:
+def show_backup(
+    settings: Settings, file: BackupLocation, identities: Identities, out: Path, *, accept_label: bool
+) -> None:
     """Decrypt a backup and write its QR code as a PNG to the new file `out`, mode 0600, in an existing folder.
 
     `accept_label` is as in PathCheck. If the backup cannot be decrypted, has no QR code of a device or is in a wrong
@@ -38,20 +40,20 @@ def show_backup(settings: Settings, file: Place, identities: Identities, out: Pa
 
 
 def verify_backups(
-    settings: Settings, files: Iterable[Place], identities: Identities, *, accept_label: bool
+    settings: Settings, files: Iterable[BackupLocation], identities: Identities, *, accept_label: bool
 ) -> list[Verified]:
     """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used."""
     ahead = ReadAhead(backup_reader(settings))
     opening_ = open_opener(settings, identities, read=ahead.read, accept_label=accept_label)
-    with opening_ as (opener_, ledger), ledger.lightly():
-        return list(opening.verify_files(ahead.over(files), opener_.open, hashes=backup_records(ledger).hashes()))
+    with opening_ as (opener_, ledger), ledger.without_fsync():
+        return list(opening.verify_files(ahead.prefetch(files), opener_.open, hashes=backup_records(ledger).hashes()))
 
 
 def drill_backups(
     settings: Settings,
-    files: Iterable[Place],
+    files: Iterable[BackupLocation],
     identities: Identities,
-    judge: Callable[[Intent, Opened], Drilled],
+    judge: Callable[[DeviceSpec, Opened], Drilled],
     *,
     accept_label: bool,
 ) -> list[Drilled]:
@@ -72,12 +74,12 @@ def drill_backups(
 
 
 def open_restorable(
-    settings: Settings, file: Place, identities: Identities, *, accept_label: bool = False
-) -> tuple[Intent, Opened]:
-    """Decrypt a backup, so that its secret can be stored on a phone or an OATH key. Return an Intent and the content.
+    settings: Settings, file: BackupLocation, identities: Identities, *, accept_label: bool = False
+) -> tuple[DeviceSpec, Opened]:
+    """Decrypt a backup, so that its secret can be stored on a phone or a key. Return its DeviceSpec and content.
 
-    The Intent names the MFA device to which the backup belongs. Raise UsageFault if that device was reported lost, and
-    IntegrityFault if the backup cannot be decrypted, is in a wrong place or names no device.
+    The DeviceSpec names the MFA device to which the backup belongs. Raise UsageFault if that device was reported lost,
+    and IntegrityFault if the backup cannot be decrypted, is in a wrong place or names no device.
     """
     with open_opener(settings, identities, accept_label=accept_label) as (opener_, ledger):
         opened, records = open_and_note(settings, opener_, file), backup_records(ledger)
@@ -96,11 +98,13 @@ def backups_named(names: Iterable[str]) -> list[Backup]:
     return [named for name in names if (named := backup_at(Path("/", name)))]
 
 
-def remove_backups(settings: Settings, folder: Place | None, chosen: Sequence[Backup]) -> dict[Place, str]:
+def remove_backups(
+    settings: Settings, folder: BackupLocation | None, chosen: Sequence[Backup]
+) -> dict[BackupLocation, str]:
     """Remove backups permanently, and log each attempt.
 
     Return the paths of the backups that could not be removed, each with the reason.
     """
-    vault = open_age_files(settings, folder, ())
+    store = open_age_files(settings, folder, ())
     with open_ledger(settings) as ledger:
-        return pruning.remove(chosen, discard=vault.discard, log=ledger.called)
+        return pruning.remove(chosen, discard=store.discard, log=ledger.called)

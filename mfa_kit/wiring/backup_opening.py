@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.backups.contents import Opened
 from mfa_kit.backups.opening import PathCheck
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.models import Call
 from mfa_kit.core.otp import Created, Secret
 from mfa_kit.wiring.backup_records import backup_records
@@ -29,7 +29,7 @@ def open_opener(
     settings: Settings,
     identities: Identities,
     *,
-    read: Callable[[Place], bytes] | None = None,
+    read: Callable[[BackupLocation], bytes] | None = None,
     accept_label: bool = False,
 ) -> Iterator[tuple["BackupOpener", "Ledger"]]:
     """Yield a pair: an object that decrypts backups with these identities, and the ledger that logs each decryption.
@@ -46,7 +46,7 @@ def open_opener_with(
     settings: Settings,
     secrets: "Secret[list[Identity]]",
     *,
-    read: Callable[[Place], bytes] | None = None,
+    read: Callable[[BackupLocation], bytes] | None = None,
     accept_label: bool = False,
 ) -> Iterator[tuple["BackupOpener", "Ledger"]]:
     """Yield the same pair as `open_opener`, for identities that have already been read."""
@@ -59,7 +59,7 @@ def path_check(ledger: "Ledger", *, accept_label: bool) -> PathCheck:
     return PathCheck(users=cache(backup_records(ledger).users), accept_label=accept_label)
 
 
-def open_and_note(settings: Settings, opener: "BackupOpener", file: Place) -> Opened:
+def open_and_note(settings: Settings, opener: "BackupOpener", file: BackupLocation) -> Opened:
     """Decrypt a backup, and print what of its path was not compared. Raise the errors of `BackupOpener.open`."""
     opened = opener.open(file)
     if opened.unchecked:
@@ -67,7 +67,9 @@ def open_and_note(settings: Settings, opener: "BackupOpener", file: Place) -> Op
     return opened
 
 
-def opener(settings: Settings, identities: Identities, log: Callable[[Call], None]) -> Callable[[Place], Created]:
+def opener(
+    settings: Settings, identities: Identities, log: Callable[[Call], None]
+) -> Callable[[BackupLocation], Created]:
     """Read the identities, and return a function that decrypts the backup with a given path or S3 URL.
 
     The function returns the device's secret and key URI, as `open_created` does. It calls `log` for each decryption.
@@ -75,7 +77,7 @@ def opener(settings: Settings, identities: Identities, log: Callable[[Call], Non
     return _opener(settings, log, identities.read(), None, PathCheck()).created
 
 
-def open_created(settings: Settings, file: Place, identities: Identities) -> Created:
+def open_created(settings: Settings, file: BackupLocation, identities: Identities) -> Created:
     """Decrypt a backup, and return the secret and the key URI that IAM returned when it created the device.
 
     The ledger records the decryption.
@@ -84,7 +86,7 @@ def open_created(settings: Settings, file: Place, identities: Identities) -> Cre
         return opened.created(file)
 
 
-def backup_reader(settings: Settings) -> Callable[[Place], bytes]:
+def backup_reader(settings: Settings) -> Callable[[BackupLocation], bytes]:
     """Return a function that returns the encrypted content of a backup, on this computer or in a bucket."""
     return partial(read_backup, stores=AllStores(settings.profile))
 
@@ -93,7 +95,7 @@ def _opener(
     settings: Settings,
     log: Callable[[Call], None],
     secrets: "Secret[list[Identity]]",
-    read: Callable[[Place], bytes] | None,
+    read: Callable[[BackupLocation], bytes] | None,
     check_path: PathCheck,
 ) -> "BackupOpener":
     from mfa_kit.adapters.files.agefile import BackupOpener

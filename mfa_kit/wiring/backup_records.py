@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.backups.recorded_vault import RecordedVault
-from mfa_kit.enrollment.ports import Vault
+from mfa_kit.enrollment.ports import BackupStore
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger
@@ -16,9 +16,9 @@ def backup_records(ledger: "Ledger") -> BackupRecords:
     return BackupRecords(ledger, now=time.time())
 
 
-def recorded(vault: Vault, ledger: "Ledger") -> Vault:
-    """Return a Vault (the store of encrypted backups) that records the recipients of each backup in the ledger.
+def recorded(store: BackupStore, ledger: "Ledger") -> BackupStore:
+    """Return a BackupStore that records the recipients of each backup in the ledger.
 
     The recipients are recorded before the backup is written.
     """
-    return RecordedVault(vault, lambda: backup_records(ledger), check_run=ledger.check)
+    return RecordedVault(store, lambda: backup_records(ledger), check_run=ledger.check)

@@ -29,7 +29,7 @@ from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Glass,
 from mfa_kit.break_glass.meeting import Meeting, hold
 from mfa_kit.break_glass.proof import Doubt, accept_folder, fault_of
 from mfa_kit.break_glass.uses import Record
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import GlassAction, backup_name, run_id, run_time
@@ -120,7 +120,7 @@ def accept_one(settings: Settings, doubts: Sequence[Doubt], *, accept: bool) -> 
     return glass
 
 
-def find_glass_of(settings: Settings, file: Place, folder: Path | None) -> Glass:
+def find_glass_of(settings: Settings, file: BackupLocation, folder: Path | None) -> Glass:
     """Return a folder of break-glass files, by default the newest folder whose identity can open the backup `file`.
 
     According to the ledger, this identity is a recipient of the backup. If there is no such folder, the default is the
@@ -261,18 +261,18 @@ def _set_of(file: Path, manifest: Manifest) -> CustodianSet:
     return custodian_set
 
 
-def read_backup_early(settings: Settings, file: Place) -> None:
+def read_backup_early(settings: Settings, file: BackupLocation) -> None:
     """Raise IntegrityFault if a backup cannot be read. Call this before custodians are asked for their identities."""
     backup_reader(settings)(file)
 
 
-def sample_symbol(file: Place) -> "Symbol":
+def sample_symbol(file: BackupLocation) -> "Symbol":
     """Return a QR code without a secret, as large as the one in a backup, to check that it fits the window."""
     named = backup_at(file)
     return draw(Seed(bytes(SECRET)), *((named.device, named.account) if named else ("", "")))
 
 
-def open_backup(settings: Settings, file: Place, opened: OpenGlass, *, accept_label: bool) -> Opened:
+def open_backup(settings: Settings, file: BackupLocation, opened: OpenGlass, *, accept_label: bool) -> Opened:
     """Decrypt a backup with an open identity. `accept_label` is as in PathCheck.
 
     Raise IntegrityFault if the backup cannot be decrypted or is in a wrong place.
@@ -301,8 +301,8 @@ def pass_on(
     Return the layer that was removed. `before` is called with the layer before the layer is removed. A dry run writes
     nothing. Raise UsageFault if the name of `file` or `out` does not name the set, or if the identity belongs to no
     custodian of the set. Also raise UsageFault if the identity belongs to the set's last custodian, because without the
-    last layer, the file would be the break-glass identity itself. Raise OthersSeal if the outermost layer belongs to
-    another custodian.
+    last layer, the file would be the break-glass identity itself. Raise WrongIdentityError if the outermost layer
+    belongs to another custodian.
     """
     harden()
     custodian_set = _set_of(file, glass.manifest)

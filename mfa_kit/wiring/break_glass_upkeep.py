@@ -10,7 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.age_calls import count_recipients
-from mfa_kit.adapters.files.layers import GlassIdentity, alone, folders_beside
+from mfa_kit.adapters.files.layers import GlassIdentity, exclusively, folders_beside
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.backups.rekeying import KnownRecipients, Rekeyed, known_recipients
 from mfa_kit.break_glass.custodians import Custodian, Glass, Group, Manifest
@@ -18,8 +18,8 @@ from mfa_kit.break_glass.drilling import PhoneCheck, Tested, concerned, drill_ba
 from mfa_kit.break_glass.proof import choose_rotation, fault_of
 from mfa_kit.break_glass.rotating import plan_rotation
 from mfa_kit.break_glass.uses import Record, due, last
-from mfa_kit.core.backup_location import Place
-from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
+from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.models import Backup, GlassAction, backup_name
 from mfa_kit.wiring.backup_opening import backup_reader, open_opener_with
 from mfa_kit.wiring.backup_recipients import read_recipients
@@ -30,14 +30,14 @@ from mfa_kit.wiring.letters import NO_LETTERS, WriteLetters
 from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.rekey import reencrypt
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_age_files, stored_backups
+from mfa_kit.wiring.store import open_age_files, stored_backups
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import BackupOpener
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 
-def known_backups(settings: Settings, folder: Place | None, recipient: str) -> list[KnownRecipients]:
+def known_backups(settings: Settings, folder: BackupLocation | None, recipient: str) -> list[KnownRecipients]:
     """Return the backups in a folder that are, or may be, encrypted to a recipient, with their recorded recipients.
 
     Users' own copies of backups are left out.
@@ -96,8 +96,8 @@ def drill(
             now=time.time,
             record=lambda file, result: backup_records(ledger).record_drill(backup_name(file), result),
         )
-        with ledger.lightly():
-            files = (recipients[path] for path in ahead.over(entry.backup.path for entry in counted(known)))
+        with ledger.without_fsync():
+            files = (recipients[path] for path in ahead.prefetch(entry.backup.path for entry in counted(known)))
             tested = list(drill_backups(files, open_backup=opener.open, code_fault=check))
     unasked = [f"no backup of {user} was compared with a phone" for user in users if user.lower() not in check.asked]
     result = DrillResult(
@@ -124,7 +124,7 @@ class State:
     due: list[str]
 
 
-def state(settings: Settings, manifest: Manifest, folder: Place | None) -> State:
+def state(settings: Settings, manifest: Manifest, folder: BackupLocation | None) -> State:
     """Return the state of a break-glass identity, according to the ledger and the folder of backups."""
     with open_ledger(settings) as ledger:
         uses = BreakGlassRecords(ledger).all()
@@ -186,7 +186,7 @@ def rotate(
     settings: Settings,
     glass: Glass,
     files: Sequence[Path],
-    backups: Place | None,
+    backups: BackupLocation | None,
     *,
     accept: bool,
     until: Callable[[Event], AbstractContextManager[object]],
@@ -260,7 +260,7 @@ def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, list[Gl
     unfinished rotation is missing.
     """
     old = old_glass(settings, glass)
-    with alone(old.folder):
+    with exclusively(old.folder):
         later = [
             sibling for sibling in folders_beside(old.folder) if sibling.manifest.replaces == old.manifest.recipient
         ]
@@ -278,7 +278,7 @@ def _reencrypt_all(
     settings: Settings,
     before: "GlassIdentity",
     after: "GlassIdentity",
-    folder: Place | None,
+    folder: BackupLocation | None,
     *,
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
@@ -288,7 +288,10 @@ def _reencrypt_all(
     backups = stored_backups(settings, folder)
     if not backups:
         return total
-    with open_opener_with(settings, before.keys) as (opener, ledger), open_age_files(settings, folder, ()).alone():
+    with (
+        open_opener_with(settings, before.keys) as (opener, ledger),
+        open_age_files(settings, folder, ()).exclusively(),
+    ):
         plan = plan_rotation(_known(backups, ledger), old=before.recipient, new=after.recipient)
         groups = {recipients: [*members] for recipients, members in plan.groups.items()}
         for backup in plan.unknown:
@@ -298,9 +301,9 @@ def _reencrypt_all(
             elif result:
                 groups.setdefault((after.recipient,), []).append(KnownRecipients(backup=backup, recipients=None))
         for recipients, members in groups.items():
-            vault = open_age_files(settings, folder, read_recipients(recipients))
+            store = open_age_files(settings, folder, read_recipients(recipients))
             done = reencrypt(
-                members, vault=vault, secrets=before.keys_with(after), ledger=ledger, until=until, counted=counted
+                members, store=store, secrets=before.keys_with(after), ledger=ledger, until=until, counted=counted
             )
             total.done += done.done
             total.already_done += done.already_done
@@ -320,7 +323,7 @@ def _only_ours(settings: Settings, backup: Backup, opener: "BackupOpener") -> bo
         opener.picture(backup.path)
         if count_recipients(backup_reader(settings)(backup.path)) == 1:
             return True
-    except OthersSeal:
+    except WrongIdentityError:
         return False
     except IntegrityFault as fault:
         return fault

@@ -16,7 +16,7 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.ssh import check_signing_key, sign
 from mfa_kit.audit.finding import Limits
 from mfa_kit.audit.registry import ALL_RULES, RULES, audit_snapshot
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
@@ -42,7 +42,7 @@ OTHERS = 0o077
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvidenceWish:
+class EvidenceOptions:
     """What to export, and the files to use.
 
     `file` is the new archive, and `key` the file of the SSH key that signs the manifest. `pseudonyms` is a file with a
@@ -54,29 +54,29 @@ class EvidenceWish:
     key: Path
     pseudonyms: Path | None
     max_age: float
-    backup_dir: Place | None
+    backup_dir: BackupLocation | None
     pdf: bool
 
 
-def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[str, str]]:
+def export(settings: Settings, request: EvidenceOptions) -> tuple[Snapshot, Mapping[str, str]]:
     """Read the account, and write the archive. Return the snapshot, and the SHA-256 of each file by its name.
 
     With `dry_run` in the settings, nothing is signed and no archive is written. Raise UsageFault or IntegrityFault if
     the archive cannot be written, if the manifest cannot be signed, or if the secret for pseudonyms cannot be used.
     Also raise the errors of `open_snapshot`.
     """
-    if str(wish.file) == "-":
+    if str(request.file) == "-":
         raise UsageFault("the archive cannot be written to stdout", "give a new file: -o FILE.zip")
     harden()
-    check_new(wish.file)
-    check_signing_key(wish.key)
-    secret = _secret(wish.pseudonyms) if wish.pseudonyms else None
-    draw = letter_printer(Paper.A4) if wish.pdf else None
+    check_new(request.file)
+    check_signing_key(request.key)
+    secret = _secret(request.pseudonyms) if request.pseudonyms else None
+    draw = letter_printer(Paper.A4) if request.pdf else None
     calls: list[ReadCall] = []
     source = SnapshotSource(
         file=None,
-        max_age=wish.max_age,
-        backup_dir=wish.backup_dir,
+        max_age=request.max_age,
+        backup_dir=request.backup_dir,
         central_root=True,
         afresh=lambda user: user.mfa is not False,
         observe=lambda operation, request, user: calls.append(ReadCall(operation, request, user)),
@@ -96,7 +96,7 @@ def export(settings: Settings, wish: EvidenceWish) -> tuple[Snapshot, Mapping[st
     if settings.dry_run:
         return snapshot, hashes
     manifest = json.dumps({"schema": SCHEMA, "version": VERSION, "sha256": hashes}, indent=1).encode() + b"\n"
-    _write(wish.file, {**contents, MANIFEST: manifest, SIGNATURE: sign(manifest, wish.key)})
+    _write(request.file, {**contents, MANIFEST: manifest, SIGNATURE: sign(manifest, request.key)})
     return snapshot, hashes
 
 

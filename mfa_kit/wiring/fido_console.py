@@ -11,17 +11,17 @@ from mfa_kit.adapters.files.redirect_page import write_page
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.loopback import is_loopback
-from mfa_kit.core.models import Caller, Intent, Skipped
+from mfa_kit.core.models import Caller, DeviceSpec, Skipped
 from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.fido_console import ConsoleWatch, Hosts, RootEnrolled
-from mfa_kit.enrollment.ports import Desk, Inventory
+from mfa_kit.enrollment.ports import EnrollmentPorts, IamReader
 from mfa_kit.wiring.this_computer import home
 
 
 @contextmanager
 def open_console_page(
-    intent: Intent, *, inventory: Inventory, progress: Progress, signed_in: bool, role: str | None
+    spec: DeviceSpec, *, iam_reader: IamReader, progress: Progress, signed_in: bool, role: str | None
 ) -> Iterator[None]:
     """Print how to register a key in the console. With `signed_in`, also open the console page in a browser, signed in.
 
@@ -29,21 +29,21 @@ def open_console_page(
     context ends. `role` is the ARN of the role to assume for the console session. If `role` is None, the session
     is created with the caller's access keys.
     """
-    hosts = _hosts(inventory, intent.partition)
-    address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
-    for line in fido_console.click_instructions(intent, address=address):
+    hosts = _hosts(iam_reader, spec.partition)
+    address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(spec.user)}?section=security_credentials"
+    for line in fido_console.click_instructions(spec, address=address):
         progress.alert(line)
     with ExitStack() as stack:
         if signed_in:
             try:
-                stack.enter_context(_open_signed_in(intent, inventory, role=role, hosts=hosts, destination=address))
+                stack.enter_context(_open_signed_in(spec, iam_reader, role=role, hosts=hosts, destination=address))
             except MfaKitError as error:
                 progress.alert(f"the page is not opened: {error}; {error.hint}")
         yield
 
 
 def watch_console(
-    inventory: Inventory,
+    iam_reader: IamReader,
     progress: Progress,
     *,
     lacking: Callable[[Mapping[str, str]], tuple[str, ...]],
@@ -56,15 +56,15 @@ def watch_console(
     `lacking` takes the key's certifications and returns a sentence for each requirement that they do not meet.
     `signed_in` and `role` are passed to `open_console_page`.
     """
-    page = partial(open_console_page, inventory=inventory, progress=progress, signed_in=signed_in, role=role)
+    page = partial(open_console_page, iam_reader=iam_reader, progress=progress, signed_in=signed_in, role=role)
     return ConsoleWatch(page=page, lacking=lacking, seconds=seconds, clock=time.monotonic)
 
 
 @runtime_checkable
 class ConsoleSource(Protocol):
-    """An Inventory (the port that reads from IAM) that also has IAM's URL and creates console sessions.
+    """An IamReader that also has IAM's URL and creates console sessions.
 
-    The inventory of every Desk has this type.
+    The inventory of every EnrollmentPorts has this type.
     """
 
     endpoint_url: str
@@ -79,14 +79,14 @@ class ConsoleSource(Protocol):
         ...
 
 
-def _console(inventory: Inventory) -> ConsoleSource:
-    assert isinstance(inventory, ConsoleSource)  # noqa: S101 - wiring makes the inventory of every desk
-    return inventory
+def _console(iam_reader: IamReader) -> ConsoleSource:
+    assert isinstance(iam_reader, ConsoleSource)  # noqa: S101 - wiring makes the inventory of every desk
+    return iam_reader
 
 
-def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
+def _hosts(iam_reader: IamReader, partition: str) -> Hosts | None:
     """Return the URLs of a partition's federation endpoint and console, or of the lab's. None if they are unknown."""
-    endpoint = _console(inventory).endpoint_url
+    endpoint = _console(iam_reader).endpoint_url
     if is_loopback(endpoint):
         return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
     hosts = fido_console.HOSTS.get(partition)
@@ -95,7 +95,7 @@ def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
 
 @contextmanager
 def _open_signed_in(
-    intent: Intent, inventory: Inventory, *, role: str | None, hosts: Hosts | None, destination: str | None
+    spec: DeviceSpec, iam_reader: IamReader, *, role: str | None, hosts: Hosts | None, destination: str | None
 ) -> Iterator[None]:
     """Open the page in a console session that can only view one user and assign MFA devices to this user.
 
@@ -109,23 +109,25 @@ def _open_signed_in(
 
     if hosts is None or destination is None:
         raise UsageFault(
-            f"the sign-in address of partition {intent.partition} is not known", "sign in to the console yourself"
+            f"the sign-in address of partition {spec.partition} is not known", "sign in to the console yourself"
         )
-    policy = fido_console.session_policy(account=intent.account, partition=intent.partition, user=intent.user)
-    session = _console(inventory).console_session(user=intent.user, policy=policy, role=role)
+    policy = fido_console.session_policy(account=spec.account, partition=spec.partition, user=spec.user)
+    session = _console(iam_reader).console_session(user=spec.user, policy=policy, role=role)
     with write_page(home(), signin.console_address(hosts.signin, session, destination=destination)) as file:
         if not webbrowser.open(file.as_uri()):
             raise UsageFault("no browser could be opened", "sign in to the console yourself, or set BROWSER")
         yield
 
 
-def enroll_root(name: str, *, add: bool, seconds: float, caller: Caller, desk: Desk) -> RootEnrolled | Skipped:
+def enroll_root(
+    name: str, *, add: bool, seconds: float, caller: Caller, ports: EnrollmentPorts
+) -> RootEnrolled | Skipped:
     """Print how root registers a key with this name in the console, and wait up to `seconds` seconds for the key.
 
     Return Skipped if root already has MFA, unless the caller is root and `add` is set. Raise UsageFault if the
     partition has no root users, and AwsFault if root has no new key after `seconds`.
     """
-    hosts = _hosts(desk.inventory, caller.partition)
+    hosts = _hosts(ports.iam_reader, caller.partition)
     return fido_console.enroll_root(
         name,
         address=hosts and f"{hosts.console}/iam/home#/security_credentials",
@@ -133,5 +135,5 @@ def enroll_root(name: str, *, add: bool, seconds: float, caller: Caller, desk: D
         seconds=seconds,
         clock=time.monotonic,
         caller=caller,
-        desk=desk,
+        ports=ports,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.files.private_files import MAGIC
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.disk.whole_folders import create_whole_tree
 from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE, LetterTemplate, parse_template
@@ -45,13 +45,13 @@ def sealed_files(settings: Settings) -> ReadAhead:
     return ReadAhead(_checked(AllStores(settings.profile)))
 
 
-def _checked(stores: AllStores) -> Callable[[Place], bytes]:
+def _checked(stores: AllStores) -> Callable[[BackupLocation], bytes]:
     """Return a function that reads an encrypted file.
 
     The function raises IntegrityFault if the file is not an age file, so that nothing unencrypted is handed over.
     """
 
-    def read(place: Place) -> bytes:
+    def read(place: BackupLocation) -> bytes:
         sealed = read_backup(place, stores)
         if not sealed.startswith(MAGIC):
             raise IntegrityFault(f"{place} is not an age file", "see: mfa-kit backup verify")

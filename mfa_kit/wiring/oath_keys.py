@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
-from mfa_kit.core.models import Intent
+from mfa_kit.core.models import DeviceSpec
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.stopping import sleep
 from mfa_kit.oath_keys.choosing import choose_key
@@ -115,7 +115,7 @@ class OathKeys:
         touch: bool = True,
         asset: str | None = None,
         wait: bool = False,
-        consent: Callable[[Intent, list[bytes]], None] = lambda _intent, _names: None,
+        consent: Callable[[DeviceSpec, list[bytes]], None] = lambda _intent, _names: None,
     ) -> "OathCard":
         """Return a Carrier that stores a device's secret on a key and reads codes from it.
 

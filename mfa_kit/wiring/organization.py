@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.places import Places, leaving_place
 from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, labels, select_accounts
+from mfa_kit.organization.slots import AccountSlots, leaving_place
 from mfa_kit.wiring.accounts import list_organization, read_accounts_file
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.settings import Settings
@@ -106,7 +106,7 @@ class Organization:
         An item that waits because AWS throttles its account does not count as one of the `workers` items. After Ctrl-C,
         or if the generator is closed, no thread sends another request, and no further item is started.
         """
-        places = Places(function, number=self.workers, waits_for=self._say_what_ends)
+        places = AccountSlots(function, number=self.workers, waits_for=self._say_what_ends)
         return places.work_through(items, on_error=self.stop.set)
 
     def _say_what_ends(self, items: Sequence[object]) -> None:

@@ -14,7 +14,7 @@ from mfa_kit.wiring.audit import SnapshotSource, snapshot_of_account
 from mfa_kit.wiring.organization import OpenAccount, Organization
 from mfa_kit.wiring.organization_root import OrganizationRoot, open_organization_root
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault, stored_backups
+from mfa_kit.wiring.store import open_vault, stored_backups
 
 
 @contextmanager
@@ -49,13 +49,13 @@ def take_snapshot(
     of the root user in this account.
     """
     account = opened.account.id
-    vault = open_vault(settings, source.backup_dir)
+    store = open_vault(settings, source.backup_dir)
     return snapshot_of_account(
         opened.iam,
         opened.caller,
         source,
         ledger=organization.ledger,
-        vault=lambda: vault,
+        store=lambda: store,
         stored=partial(stored_backups, settings, source.backup_dir),
         map_each=organization.within,
         central_root=(lambda: root().central(opened.account, opened.iam)) if root else None,

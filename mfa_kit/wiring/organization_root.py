@@ -10,7 +10,7 @@ from mfa_kit.adapters.aws.reads import read
 from mfa_kit.adapters.aws.refusals import our_errors
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.places import leaving_place
+from mfa_kit.organization.slots import leaving_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable

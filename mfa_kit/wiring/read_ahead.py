@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from mfa_kit.core.backup_location import Place, S3Url
+from mfa_kit.core.backup_location import BackupLocation, S3Url
 from mfa_kit.core.stopping import await_result
 
 THREADS = 16
@@ -19,11 +19,11 @@ class ReadAhead:
     encrypted content of a backup.
     """
 
-    def __init__(self, read: Callable[[Place], bytes]) -> None:
+    def __init__(self, read: Callable[[BackupLocation], bytes]) -> None:
         self._read = read
-        self._reading: dict[Place, Future[bytes]] = {}
+        self._reading: dict[BackupLocation, Future[bytes]] = {}
 
-    def over(self, files: Iterable[Place]) -> Iterator[Place]:
+    def prefetch(self, files: Iterable[BackupLocation]) -> Iterator[BackupLocation]:
         """Yield `files` unchanged. Before each batch of BATCH files, start to read its files that are in buckets."""
         remaining_files = iter(files)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool:
@@ -31,7 +31,7 @@ class ReadAhead:
                 self._reading = {place: pool.submit(self._read, place) for place in batch if isinstance(place, S3Url)}
                 yield from batch
 
-    def read(self, place: Place) -> bytes:
+    def read(self, place: BackupLocation) -> bytes:
         """Return the encrypted content of a backup. Raise IntegrityFault if it could not be read."""
         early = self._reading.pop(place, None)
         return await_result(early) if early else self._read(place)

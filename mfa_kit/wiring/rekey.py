@@ -8,7 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from mfa_kit.backups.rekeying import KnownRecipients, OnRecord, Rekeyed, Rekeying, RekeyResult, known_recipients
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup
 from mfa_kit.core.otp import Png, Secret
@@ -19,8 +19,8 @@ from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.store import open_age_files
 from mfa_kit.wiring.this_computer import harden
-from mfa_kit.wiring.vault import open_age_files
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import AgeFiles
@@ -33,12 +33,12 @@ THREADS = 32
 
 def rekey(
     settings: Settings,
-    folder: Place | None,
+    folder: BackupLocation | None,
     identities: Identities,
     to: Sequence[str],
     to_files: Sequence[Path],
     *,
-    only: Place | None,
+    only: BackupLocation | None,
     accept_label: bool,
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
@@ -53,10 +53,10 @@ def rekey(
     from mfa_kit.qr_codes.reading import read_device
 
     harden()
-    vault = open_age_files(settings, folder, read_recipients(to, to_files))
+    store = open_age_files(settings, folder, read_recipients(to, to_files))
     secrets = identities.read()
-    with open_ledger(settings) as ledger, vault.alone():
-        backups = files_to_rekey(vault.backups(), only)
+    with open_ledger(settings) as ledger, store.exclusively():
+        backups = files_to_rekey(store.backups(), only)
         known = known_recipients(backups, [seal for seal in backup_records(ledger).seals() if not seal.own])
         check_path = path_check(ledger, accept_label=accept_label)
 
@@ -66,7 +66,7 @@ def rekey(
 
         done = reencrypt(
             known,
-            vault=vault,
+            store=store,
             secrets=secrets,
             ledger=ledger,
             check_picture=check_label,
@@ -77,7 +77,7 @@ def rekey(
     return done
 
 
-def files_to_rekey(backups: Iterable[Backup], only: Place | None) -> list[Backup]:
+def files_to_rekey(backups: Iterable[Backup], only: BackupLocation | None) -> list[Backup]:
     """Return the backups, or only the one with the path `only`. Raise UsageFault if it is not among them."""
     chosen = [backup for backup in backups if only is None or backup.path == only.absolute()]
     if only and not chosen:
@@ -88,14 +88,14 @@ def files_to_rekey(backups: Iterable[Backup], only: Place | None) -> list[Backup
 def reencrypt(
     known: Sequence[KnownRecipients],
     *,
-    vault: "AgeFiles",
+    store: "AgeFiles",
     secrets: "Secret[list[Identity]]",
     ledger: "Ledger",
     check_picture: Callable[[Backup, Png], None] = lambda _, __: None,
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rekeyed:
-    """Re-encrypt the backups in `known` to the recipients of `vault`.
+    """Re-encrypt the backups in `known` to the recipients of `store`.
 
     `known` also has the recipients that the ledger recorded for each backup. The caller must have locked the folder.
     `check_picture` raises IntegrityFault for the picture of a backup that must not be re-encrypted. `until` and
@@ -104,18 +104,18 @@ def reencrypt(
     from mfa_kit.adapters.files.agefile import AgeResealer
 
     records, stop = backup_records(ledger), Event()
-    rekey_file = partial(vault.rekey, check_picture=check_picture, record=records.record_replacement)
-    resealer = AgeResealer(vault, secrets, rekey_file)
+    rekey_file = partial(store.rekey, check_picture=check_picture, record=records.record_replacement)
+    resealer = AgeResealer(store, secrets, rekey_file)
 
     def each(act: Callable[[Backup], RekeyResult], backups: Iterable[Backup]) -> Iterator[RekeyResult]:
         return Workers(act=act, number=THREADS, stop=stop).work_through(backups)
 
     run = Rekeying(
         resealer=resealer,
-        on_record=OnRecord.of(known, vault.recipients(), own_recipients=resealer.given()),
+        on_record=OnRecord.of(known, store.recipients(), own_recipients=resealer.given()),
         records=records,
         log=lambda calls: ledger.called(*calls),
         done=Rekeyed(found=len(known)),
     )
-    run.over([entry.backup for entry in known], run_each=each, stoppable=lambda: until(stop), counted=counted)
+    run.prefetch([entry.backup for entry in known], run_each=each, stoppable=lambda: until(stop), counted=counted)
     return run.done

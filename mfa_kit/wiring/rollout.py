@@ -16,8 +16,8 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.backends import BackupAlone
-from mfa_kit.enrollment.pacing import InTurn, Pace
-from mfa_kit.enrollment.ports import Desk, Vault
+from mfa_kit.enrollment.pacing import InTurn, RateLimiter
+from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.wiring.aws import connect
@@ -37,13 +37,13 @@ ENCRYPTING = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPorts:
-    """The ports of a command that processes many users. `pace` limits the rate of all AWS calls of `desk`."""
+    """The ports of a command that processes many users. `pace` limits the rate of all AWS calls of `ports`."""
 
-    desk: Desk
+    ports: EnrollmentPorts
     caller: Caller
     people: "People"
     account: "AccountReader"
-    pace: Pace
+    pace: RateLimiter
     ledger: "Ledger"
 
     def failures(self, digest: str) -> Failures:
@@ -82,7 +82,7 @@ class RolloutPorts:
         """
         return Execution(
             virtual=self.account.virtual,
-            carrier=lambda: BackupAlone(self.desk.inventory.now),
+            backend=lambda: BackupAlone(self.ports.iam_reader.now),
             stop=threading.Event(),
             workers=workers + workers // ENCRYPTING,
             max_failures=max_failures,
@@ -94,15 +94,15 @@ def open_rollout(
     settings: Settings,
     methods: Methods,
     *,
-    vault: Vault,
+    store: BackupStore,
     workers: int,
     progress: Progress,
     oath_keys: OathKeys | None = None,
 ) -> Iterator[RolloutPorts]:
     """Connect to AWS, open the ledger, and yield the ports of a rollout in one account.
 
-    One Pace limits the rate of all AWS calls. Up to `workers` calls are in progress at a time. Raise the errors of
-    `connect`.
+    One RateLimiter limits the rate of all AWS calls. Up to `workers` calls are in progress at a time. Raise the errors
+    of `connect`.
     """
     stop = Stop()
     pace = new_pace(lambda: iam.renew(caller.account), workers=workers, progress=progress, stop=stop)
@@ -113,7 +113,7 @@ def open_rollout(
             iam=iam,
             caller=caller,
             ledger=ledger,
-            vault=vault,
+            store=store,
             pace=pace,
             oath_keys=oath_keys,
             progress=progress,
@@ -128,14 +128,14 @@ def new_pace(
     progress: Progress,
     stop: Stop,
     sleep: Callable[[float], None] | None = None,
-) -> Pace:
-    """Return a Pace, which limits the rate of the AWS calls in one account.
+) -> RateLimiter:
+    """Return a RateLimiter, which limits the rate of the AWS calls in one account.
 
     Up to `workers` calls are in progress at a time. `renew` looks for new credentials after the old ones have expired.
-    `break_off` of the Pace sets `stop`, which ends all pauses. `sleep` waits for a number of seconds; its default is
-    `stop.sleep`.
+    `break_off` of the RateLimiter sets `stop`, which ends all pauses. `sleep` waits for a number of seconds; its
+    default is `stop.sleep`.
     """
-    return Pace(
+    return RateLimiter(
         clock=time.monotonic,
         sleep=sleep or stop.sleep,
         progress=progress,
@@ -152,8 +152,8 @@ def assemble_ports(
     iam: "Iam",
     caller: Caller,
     ledger: "Ledger",
-    vault: Vault,
-    pace: Pace,
+    store: BackupStore,
+    pace: RateLimiter,
     progress: Progress,
     sleep: Callable[[float], None],
     oath_keys: OathKeys | None = None,
@@ -164,19 +164,19 @@ def assemble_ports(
     """
     from mfa_kit.adapters.aws.account import AccountReader
 
-    desk = assemble_desk(
+    ports = assemble_desk(
         settings,
         methods,
-        inventory=iam,
-        registrar=InTurn(iam, pace),
-        vault=vault,
+        iam_reader=iam,
+        device_writer=InTurn(iam, pace),
+        store=store,
         ledger=ledger,
         sleep=sleep,
         oath_keys=oath_keys,
         progress=progress,
     )
     return RolloutPorts(
-        desk=desk,
+        ports=ports,
         caller=caller,
         people=People(iam.ask),
         account=AccountReader(iam.ask, now=iam.now),

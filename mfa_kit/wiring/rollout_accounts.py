@@ -1,4 +1,4 @@
-"""Opens a rollout in several accounts, each with its own Pace."""
+"""Opens a rollout in several accounts, each with its own RateLimiter."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -8,12 +8,12 @@ from mfa_kit.adapters.aws.bounds import ended_by
 from mfa_kit.adapters.ledger.rollout_runs import RolloutRuns
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import Entry
+from mfa_kit.core.models import JournalEntry
 from mfa_kit.core.stopping import Stop
-from mfa_kit.enrollment.ports import Vault
+from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.places import leaving_place
 from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.organization.slots import leaving_place
 from mfa_kit.rollout.index import PlannedAccount
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import Plan
@@ -36,12 +36,12 @@ class AccountRollouts:
 
     settings: Settings
     methods: Methods
-    vault: Vault
+    store: BackupStore
     workers: int
     organization: Organization
 
     def enter(self, account: OrgAccount, *, progress: Progress, entering: Stop | None = None) -> RolloutPorts:
-        """Open an account, check its ID with AWS, and return its ports. A Pace limits the rate of calls to the account.
+        """Open an account, check its ID with AWS. Return its ports. A RateLimiter limits calls to it.
 
         To give up while the account is being opened, another thread sets `entering`, or if that is None, the
         organization's `stop`. Raise AccessDenied if no session can be opened, or UsageFault if the credentials belong
@@ -75,7 +75,7 @@ class AccountRollouts:
             iam=opened.iam,
             caller=replace(caller, lab=opened.caller.lab),
             ledger=self.organization.ledger,
-            vault=self.vault,
+            store=self.store,
             pace=pace,
             progress=progress,
             sleep=stop.sleep,
@@ -105,7 +105,7 @@ class AccountRollouts:
         """
         return done_by_others(self.organization.ledger, plan, account.sha256, since=since)
 
-    def devices(self, account: PlannedAccount) -> list[Entry]:
+    def devices(self, account: PlannedAccount) -> list[JournalEntry]:
         """Return the journal entries of the devices that the runs of an account's plan made and that still exist.
 
         Devices whose removal was interrupted are included.
@@ -117,7 +117,7 @@ class AccountRollouts:
 
 @contextmanager
 def open_account_rollouts(
-    settings: Settings, methods: Methods, choice: AccountsChoice, *, vault: Vault, workers: int
+    settings: Settings, methods: Methods, choice: AccountsChoice, *, store: BackupStore, workers: int
 ) -> Iterator[AccountRollouts]:
     """Open the caller's account and the ledger, and yield one AccountRollouts for all selected accounts.
 
@@ -127,7 +127,7 @@ def open_account_rollouts(
         yield AccountRollouts(
             settings=settings,
             methods=methods,
-            vault=vault,
+            store=store,
             workers=workers,
             organization=replace(organization, workers=ACCOUNTS),
         )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit.backups.new_passphrase import INSTEAD
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import Declined
-from mfa_kit.enrollment.ports import Vault
+from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.wiring.passphrase import own_recipient
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.vault import open_vault_for_new
+from mfa_kit.wiring.store import open_vault_for_new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +25,13 @@ class Sealing:
 
     to: Sequence[str]
     to_files: Sequence[Path]
-    backup_dir: Place | None
+    backup_dir: BackupLocation | None
     local_backups: bool
     passphrase: bool
     passphrase_fd: int | None = None
 
-    def vault(self, settings: Settings, *, alone: bool) -> Vault:
-        """Return the Vault (the folder of encrypted backups and their recipients) for a command that creates a device.
+    def store(self, settings: Settings, *, alone: bool) -> BackupStore:
+        """Return the BackupStore for a command that creates a device.
 
         `alone` means that the backup will be the only copy of the secret. If neither the command line nor the
         configuration names a recipient, such a backup is encrypted to this computer's identity. The user chooses the

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.local_store import LOCAL, LocalStores
-from mfa_kit.core.backup_location import Place, S3Url
+from mfa_kit.core.backup_location import BackupLocation, S3Url
 from mfa_kit.core.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -30,22 +30,22 @@ class AllStores:
 
         return open_s3_stores(self._profile)
 
-    def folder(self, place: Place) -> "StoredFolder":
+    def folder(self, place: BackupLocation) -> "StoredFolder":
         """Return the folder with this path or S3 URL. Nothing is read yet."""
         return self._stores_of(place).folder(place)
 
-    def file(self, place: Place, folder: Place | None = None) -> "StoredFile":
+    def file(self, place: BackupLocation, folder: BackupLocation | None = None) -> "StoredFile":
         """Return the file with this path or S3 URL. Nothing is read yet.
 
         `folder` is the folder of backups that contains the file.
         """
         return self._stores_of(place).file(place, folder)
 
-    def _stores_of(self, place: Place) -> "S3Stores | LocalStores":
+    def _stores_of(self, place: BackupLocation) -> "S3Stores | LocalStores":
         return self._s3 if isinstance(place, S3Url) else LOCAL
 
 
-def check_shared(*, ledger_is_shared: bool, place: Place, local_backups: bool) -> None:
+def check_shared(*, ledger_is_shared: bool, place: BackupLocation, local_backups: bool) -> None:
     """Raise UsageFault if other computers use the ledger, but the folder of backups is on this computer.
 
     With `local_backups`, the user has accepted that, so nothing is raised.

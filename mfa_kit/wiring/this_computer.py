@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.place_text import parse_place
 from mfa_kit.posix.hardening import harden as harden  # noqa: PLC0414 - other modules import it from here
 from mfa_kit.wiring import config
@@ -18,7 +18,7 @@ def home() -> Path:
     return platformdirs.user_data_path("mfa-kit")
 
 
-def backup_dir(folder: Place | None) -> Place:
+def backup_dir(folder: BackupLocation | None) -> BackupLocation:
     """Return the folder of backups: `folder`, else the configured folder, else `backups` in `home()`.
 
     Raise UsageFault if the configured folder is an invalid S3 URL.

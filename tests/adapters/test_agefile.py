@@ -28,7 +28,7 @@ from mfa_kit.adapters.files.private_files import LARGEST, write_new
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.files.ssh import unlock_ssh_key
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.age_plugin_demo import bech32
@@ -42,22 +42,22 @@ TAG = "age1tag1qw06mp9w4cythmmlqyqpfkpvaa4qnh3tpnu8rdwwp3836ya9nfvngc8d802"
 NAMES = st.text("abAB01_+=,.@-%", min_size=1, max_size=20)
 
 
-def intent(**how: Any) -> Intent:
-    return Intent(**{"account": "000000000000", "partition": "aws", "user": "alice", "name": "alice", **how})
+def spec(**how: Any) -> DeviceSpec:
+    return DeviceSpec(**{"account": "000000000000", "partition": "aws", "user": "alice", "name": "alice", **how})
 
 
-def entry_in(vault: AgeFiles, run: str = RUN, **how: Any) -> Entry:
-    made = intent(**how)
-    return Entry(run=run, intent=made, backup=vault.place(made, run))
+def entry_in(store: AgeFiles, run: str = RUN, **how: Any) -> JournalEntry:
+    made = spec(**how)
+    return JournalEntry(run=run, spec=made, backup=store.place(made, run))
 
 
-def place_of(entry: Entry) -> Path:
+def place_of(entry: JournalEntry) -> Path:
     assert entry.backup
     return Path(entry.backup)
 
 
 @pytest.fixture
-def vault(tmp_path: Path, recipient: str) -> AgeFiles:
+def store(tmp_path: Path, recipient: str) -> AgeFiles:
     return AgeFiles(tmp_path / "backups", parse_recipients([recipient]))
 
 
@@ -83,19 +83,19 @@ def opened(path: Path, identity: Path) -> Png:
     return Png(done.stdout)
 
 
-def test_age_decrypts_a_backup_for_an_age_recipient(vault: AgeFiles, identity_file: Path) -> None:
+def test_age_decrypts_a_backup_for_an_age_recipient(store: AgeFiles, identity_file: Path) -> None:
     """The picture in the backup contains AWS's URI."""
-    entry = entry_in(vault)
-    vault.seal(entry, URI)
+    entry = entry_in(store)
+    store.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), identity_file)) == URI
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
 def test_age_decrypts_a_backup_for_an_ssh_recipient(kind: str, ssh_keys: Path, tmp_path: Path) -> None:
     """Both kinds of SSH keys that age supports are tested. mfa-kit decrypts with the same private keys."""
-    vault = AgeFiles(tmp_path, parse_recipients([(ssh_keys / f"{kind}.pub").read_text().strip()]))
-    entry = entry_in(vault)
-    vault.seal(entry, URI)
+    store = AgeFiles(tmp_path, parse_recipients([(ssh_keys / f"{kind}.pub").read_text().strip()]))
+    entry = entry_in(store)
+    store.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), ssh_keys / kind)) == URI
     ours = open_backup(place_of(entry), read_identities([ssh_keys / kind]))
     assert symbol.read(ours) == URI
@@ -105,9 +105,9 @@ def test_each_recipient_can_decrypt_alone(ssh_keys: Path, identity_file: Path, r
     """Recipients of `-r` and `-R` are combined. Comments and blank lines are skipped."""
     listed = tmp_path / "recipients.txt"
     listed.write_text(f"# the safe\n\n  {(ssh_keys / 'ed25519.pub').read_text()}\n#{recipient}\n")
-    vault = AgeFiles(tmp_path / "backups", parse_recipients([recipient], [listed]))
-    entry = entry_in(vault)
-    vault.seal(entry, URI)
+    store = AgeFiles(tmp_path / "backups", parse_recipients([recipient], [listed]))
+    entry = entry_in(store)
+    store.seal(entry, URI)
     for identity in (identity_file, ssh_keys / "ed25519"):
         assert symbol.read(opened(place_of(entry), identity)) == URI
 
@@ -115,57 +115,57 @@ def test_each_recipient_can_decrypt_alone(ssh_keys: Path, identity_file: Path, r
 @pytest.mark.usefixtures("open_umask")
 def test_files_and_folders_are_private_whatever_the_umask(tmp_path: Path, recipient: str) -> None:
     """Modes are 0600 and 0700, also for missing parent folders."""
-    vault = AgeFiles(tmp_path / "new" / "er" / "backups", parse_recipients([recipient]))
-    vault.check()
+    store = AgeFiles(tmp_path / "new" / "er" / "backups", parse_recipients([recipient]))
+    store.check()
     assert not (tmp_path / "new").exists()
-    vault.seal(entry_in(vault), URI)
+    store.seal(entry_in(store), URI)
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").rglob("*")}
     assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
     assert [path.name for path in modes if path.is_file()] == [f"alice-{RUN}.png.age"]
 
 
-def test_a_backup_never_overwrites_another_file(vault: AgeFiles) -> None:
+def test_a_backup_never_overwrites_another_file(store: AgeFiles) -> None:
     """The existing file stays, and no partial file is left beside it."""
-    entry = entry_in(vault)
+    entry = entry_in(store)
     place_of(entry).parent.mkdir(parents=True)
     place_of(entry).write_text("somebody's")
     with pytest.raises(IntegrityFault, match="already exists"):
-        vault.seal(entry, URI)
+        store.seal(entry, URI)
     assert place_of(entry).read_text() == "somebody's"
     assert list(place_of(entry).parent.iterdir()) == [place_of(entry)]
 
 
-def test_a_backup_is_not_written_through_a_symlink(vault: AgeFiles, tmp_path: Path) -> None:
+def test_a_backup_is_not_written_through_a_symlink(store: AgeFiles, tmp_path: Path) -> None:
     """A symlink to a missing target is refused too."""
-    entry = entry_in(vault)
+    entry = entry_in(store)
     place_of(entry).parent.mkdir(parents=True)
     place_of(entry).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(IntegrityFault, match="already exists"):
-        vault.seal(entry, URI)
+        store.seal(entry, URI)
     assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize("level", ["backups", "backups/000000000000", "backups/000000000000/alice"])
-def test_a_symlinked_folder_is_refused(level: str, vault: AgeFiles, tmp_path: Path) -> None:
+def test_a_symlinked_folder_is_refused(level: str, store: AgeFiles, tmp_path: Path) -> None:
     """A symlink at or below the folder of backups is refused, and nothing is written to its target."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / level).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / level).symlink_to(elsewhere)
     with pytest.raises(IntegrityFault, match="cannot be written") as caught:
-        vault.seal(entry_in(vault), URI)
+        store.seal(entry_in(store), URI)
     assert caught.value.hint
     assert not list(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
-def test_a_symlink_as_the_folder_is_refused_before_any_write(target: str, vault: AgeFiles, tmp_path: Path) -> None:
+def test_a_symlink_as_the_folder_is_refused_before_any_write(target: str, store: AgeFiles, tmp_path: Path) -> None:
     """The symlink is refused, whether its target exists or not."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "backups").symlink_to(tmp_path / target)
     with pytest.raises(UsageFault, match="is a symlink"):
-        vault.check()
+        store.check()
 
 
 @pytest.mark.parametrize("below", ["", "deep/er"])
@@ -193,24 +193,24 @@ def test_a_file_can_be_in_the_root_folder(tmp_path: Path) -> None:
 
 def test_without_a_recipient_no_backup_is_written(tmp_path: Path) -> None:
     """Without a recipient there is no path and no file, and nothing to check."""
-    vault = AgeFiles(tmp_path / "nowhere" / "backups", [])
-    entry = entry_in(vault)
+    store = AgeFiles(tmp_path / "nowhere" / "backups", [])
+    entry = entry_in(store)
     assert entry.backup is None
-    vault.check()
-    vault.seal(entry, URI)
-    vault.remove(entry)
+    store.check()
+    store.seal(entry, URI)
+    store.remove(entry)
     assert not list(tmp_path.iterdir())
 
 
-def test_only_this_runs_file_is_removed(vault: AgeFiles) -> None:
+def test_only_this_runs_file_is_removed(store: AgeFiles) -> None:
     """The partial file of the run is removed too. Removing the same backup twice is harmless."""
-    entry, other = entry_in(vault), entry_in(vault, run="20261125T000000Z-ffffffff")
-    vault.seal(entry, URI)
-    vault.seal(other, URI)
+    entry, other = entry_in(store), entry_in(store, run="20261125T000000Z-ffffffff")
+    store.seal(entry, URI)
+    store.seal(other, URI)
     half = place_of(entry).with_name(f".{place_of(entry).name}.partial")
     half.write_text("half")
     for _ in range(2):
-        vault.remove(entry)
+        store.remove(entry)
         assert list(place_of(entry).parent.iterdir()) == [place_of(other)]
 
 
@@ -223,45 +223,45 @@ def test_only_this_runs_file_is_removed(vault: AgeFiles) -> None:
         "../alice/alice-20261125T000000Z-0a1b2c3d.png.age",
     ],
 )
-def test_a_path_in_a_changed_ledger_is_not_removed(name: str, vault: AgeFiles) -> None:
+def test_a_path_in_a_changed_ledger_is_not_removed(name: str, store: AgeFiles) -> None:
     """Only a path that the run's own backup can have is removed."""
-    entry = entry_in(vault)
-    vault.seal(entry, URI)
+    entry = entry_in(store)
+    store.seal(entry, URI)
     file = place_of(entry).parent / name
     file.touch()
     with pytest.raises(IntegrityFault, match="no backup of that run can have this path"):
-        vault.remove(replace(entry, backup=str(file)))
+        store.remove(replace(entry, backup=str(file)))
     with pytest.raises(IntegrityFault, match="no backup of that run can have this path"):
-        vault.remove(replace(entry, backup=name))
+        store.remove(replace(entry, backup=name))
     base, below = place_of(entry).parents[2], place_of(entry).relative_to(place_of(entry).parents[2])
     with pytest.raises(IntegrityFault, match="no backup of that run can have this path"):
-        vault.remove(replace(entry, backup=str(base / ".." / base.name / below)))
+        store.remove(replace(entry, backup=str(base / ".." / base.name / below)))
     assert file.exists()
     assert place_of(entry).exists()
 
 
-def test_removing_from_a_missing_folder_is_harmless(vault: AgeFiles) -> None:
+def test_removing_from_a_missing_folder_is_harmless(store: AgeFiles) -> None:
     """A run may end before its first file is written."""
-    vault.remove(entry_in(vault))
+    store.remove(entry_in(store))
 
 
 @pytest.mark.parametrize("gone", ["backups", "backups/000000000000/alice"], ids=["whole", "mount point left"])
-def test_a_missing_folder_does_not_count_as_a_removed_backup(gone: str, vault: AgeFiles, tmp_path: Path) -> None:
+def test_a_missing_folder_does_not_count_as_a_removed_backup(gone: str, store: AgeFiles, tmp_path: Path) -> None:
     """A folder may be on a USB stick that was unplugged.
 
     The missing folder is an error, and a later attempt removes the backup.
     """
-    entry = replace(entry_in(vault), sealed=True)
-    vault.seal(entry, URI)
+    entry = replace(entry_in(store), sealed=True)
+    store.seal(entry, URI)
     (tmp_path / gone).rename(tmp_path / "unmounted")
     with pytest.raises(IntegrityFault, match="does not exist, so the backup in it was not removed") as caught:
-        vault.remove(entry)
+        store.remove(entry)
     assert f"mkdir -p {place_of(entry).parent}" in caught.value.hint
     assert "on the computer that has it" in caught.value.hint
     (tmp_path / "unmounted").rename(tmp_path / gone)
-    vault.remove(entry)
+    store.remove(entry)
     assert not place_of(entry).exists()
-    vault.remove(entry)
+    store.remove(entry)
 
 
 def test_new_folders_survive_a_power_failure(recipient: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,17 +295,17 @@ def test_a_file_whose_folder_cannot_be_synced_is_not_left_behind(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_partial_file_of_an_earlier_attempt_is_replaced(vault: AgeFiles, identity_file: Path) -> None:
+def test_a_partial_file_of_an_earlier_attempt_is_replaced(store: AgeFiles, identity_file: Path) -> None:
     """Otherwise, O_EXCL would make every later attempt of the run fail."""
-    entry = entry_in(vault)
+    entry = entry_in(store)
     place_of(entry).parent.mkdir(parents=True)
     place_of(entry).with_name(f".{place_of(entry).name}.partial").write_text("half")
-    vault.seal(entry, URI)
+    store.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), identity_file)) == URI
     assert list(place_of(entry).parent.iterdir()) == [place_of(entry)]
 
 
-def test_the_caption_describes_the_picture_and_its_use(vault: AgeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_caption_describes_the_picture_and_its_use(store: AgeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caption has the account, user, device and date, in words."""
     captions: list[str] = []
     draw = symbol.png
@@ -315,7 +315,7 @@ def test_the_caption_describes_the_picture_and_its_use(vault: AgeFiles, monkeypa
         return draw(uri, caption=caption)
 
     monkeypatch.setattr(symbol, "png", remember)
-    vault.seal(entry_in(vault, name="desk-2"), URI)
+    store.seal(entry_in(store, name="desk-2"), URI)
     for words in ("000000000000", "alice", "desk-2", "2026-11-25", "authenticator app"):
         assert words in captions[0]
 
@@ -323,8 +323,8 @@ def test_the_caption_describes_the_picture_and_its_use(vault: AgeFiles, monkeypa
 @given(NAMES, NAMES, NAMES, NAMES)
 def test_different_names_have_different_paths(user: str, name: str, other_user: str, other_name: str) -> None:
     """The paths differ also on a file system that ignores case, and are always inside the folder."""
-    vault = AgeFiles(Path("/backups"), parse_recipients([str(pyrage.x25519.Identity.generate().to_public())]))
-    one, other = vault.place(intent_of(user, name), RUN), vault.place(intent_of(other_user, other_name), RUN)
+    store = AgeFiles(Path("/backups"), parse_recipients([str(pyrage.x25519.Identity.generate().to_public())]))
+    one, other = store.place(intent_of(user, name), RUN), store.place(intent_of(other_user, other_name), RUN)
     assert one
     assert other
     assert (one.lower() == other.lower()) is ((user, name) == (other_user, other_name))
@@ -333,9 +333,9 @@ def test_different_names_have_different_paths(user: str, name: str, other_user: 
     assert len(Path(one).parts) == 5
 
 
-def intent_of(user: str, name: str) -> Intent:
+def intent_of(user: str, name: str) -> DeviceSpec:
     """Skip names that IAM refuses. IAM does not allow a percent sign, so it is replaced."""
-    return intent(user=f"u{user}".replace("%", "_p"), name=name.replace("%", "_p"))
+    return spec(user=f"u{user}".replace("%", "_p"), name=name.replace("%", "_p"))
 
 
 @pytest.mark.parametrize(
@@ -346,19 +346,19 @@ def test_a_part_of_a_path_is_percent_encoded(text: str, part: str) -> None:
     assert encoded(text) == part
 
 
-def test_a_name_that_is_too_long_for_a_file_is_refused_first(vault: AgeFiles) -> None:
+def test_a_name_that_is_too_long_for_a_file_is_refused_first(store: AgeFiles) -> None:
     """File systems allow names of at most 255 octets."""
-    assert vault.place(intent(name="a" * 221), RUN)
+    assert store.place(spec(name="a" * 221), RUN)
     with pytest.raises(UsageFault, match="too long for the name of a backup file") as caught:
-        vault.place(intent(name="a" * 222), RUN)
+        store.place(spec(name="a" * 222), RUN)
     assert "--name" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["a" * 221, "A" * 73])
-def test_the_longest_names_can_be_backed_up(name: str, vault: AgeFiles) -> None:
+def test_the_longest_names_can_be_backed_up(name: str, store: AgeFiles) -> None:
     """The name of the partial file is shorter than that of the backup."""
-    entry = entry_in(vault, name=name, user="U" * 64)
-    vault.seal(entry, URI)
+    entry = entry_in(store, name=name, user="U" * 64)
+    store.seal(entry, URI)
     assert [path.name for path in place_of(entry).parent.iterdir()] == [place_of(entry).name]
 
 
@@ -536,9 +536,9 @@ def test_age_decrypts_a_backup_that_also_has_a_tag_recipient(
     recipient: str, identity_file: Path, tmp_path: Path
 ) -> None:
     """Debian's age skips the stanza of a type that it does not know."""
-    vault = AgeFiles(tmp_path, parse_recipients([recipient, TAG]))
-    entry = entry_in(vault)
-    vault.seal(entry, URI)
+    store = AgeFiles(tmp_path, parse_recipients([recipient, TAG]))
+    entry = entry_in(store)
+    store.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), identity_file)) == URI
 
 
@@ -691,9 +691,9 @@ def test_an_ssh_key_that_takes_minutes_is_refused(salt: int) -> None:
 
 
 def sealed(folder: Path, recipient: str) -> Path:
-    vault = AgeFiles(folder / "backups", parse_recipients([recipient.strip()]))
-    entry = entry_in(vault)
-    vault.seal(entry, URI)
+    store = AgeFiles(folder / "backups", parse_recipients([recipient.strip()]))
+    entry = entry_in(store)
+    store.seal(entry, URI)
     return place_of(entry)
 
 
@@ -740,10 +740,10 @@ def test_a_backup_is_not_read_through_a_symlink(
             open_backup(tmp_path / name, Secret([identity]))
 
 
-def test_backups_are_found_by_their_paths(vault: AgeFiles, tmp_path: Path) -> None:
+def test_backups_are_found_by_their_paths(store: AgeFiles, tmp_path: Path) -> None:
     """Names are returned as IAM spells them. Other files and symlinks are skipped."""
     for user, name in (("bob", "bob"), ("Alice", "my.Phone"), ("Alice", "my-phone-2")):
-        vault.seal(entry_in(vault, user=user, name=name), URI)
+        store.seal(entry_in(store, user=user, name=name), URI)
     folder = tmp_path / "backups" / "000000000000" / "bob"
     (folder / "notes.png.age").touch()
     (folder / f"link-{RUN}.png.age").symlink_to(folder / f"bob-{RUN}.png.age")

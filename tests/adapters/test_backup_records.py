@@ -6,7 +6,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.core.models import Entry, Intent, Purpose, Reached, Seal
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, RunKind, Seal
 from tests.ledgers import Place
 
 
@@ -73,13 +73,13 @@ def test_the_ledger_lists_lost_and_removed_devices(ledger: Ledger) -> None:
 
     The IAM path of an own device is found too.
     """
-    intent = Intent(account="000000000000", partition="aws", user="alice", name="phone", path="/desk/")
+    spec = DeviceSpec(account="000000000000", partition="aws", user="alice", name="phone", path="/desk/")
     run = "20261125T000000Z-0a1b2c3d"
-    entry = Entry(run=run, intent=intent, reached=Reached.CONFIRMED, backup="/b/x.png.age")
+    entry = JournalEntry(run=run, spec=spec, reached=JournalState.CONFIRMED, backup="/b/x.png.age")
     ledger.record(entry)
     records = BackupRecords(ledger, now=1.0)
     assert (records.losses("000000000000", {"phone"}), records.gone()) == ([], set())
-    ledger.record(Entry(run=run, intent=intent, purpose=Purpose.LOST, reached=Reached.REVOKED))
+    ledger.record(JournalEntry(run=run, spec=spec, purpose=RunKind.LOST, reached=JournalState.REVOKED))
     assert records.losses("000000000000", {"phone"}) == records.losses(None, {"phone", "x"}) == [run]
     assert records.losses("111111111111", {"phone"}) == records.losses(None, {"x"}) == []
     assert records.gone() == {"/b/x.png.age"}

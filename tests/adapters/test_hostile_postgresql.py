@@ -18,14 +18,14 @@ from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 from mfa_kit.adapters.ledger.postgresql.schema import FILES
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 from tests.conftest import MfaKit, bare
 from tests.ledgers import open_at
 
 PID = 4711
 INT4, TEXT, JSON = 23, 25, 114
-INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice")
-ENTRY = Entry(run="20261125T000000Z-00000001", intent=INTENT)
+INTENT = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
+ENTRY = JournalEntry(run="20261125T000000Z-00000001", spec=INTENT)
 
 
 def message(kind: bytes, body: bytes) -> bytes:

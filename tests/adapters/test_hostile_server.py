@@ -18,7 +18,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.s3_calls import S3Calls
 from mfa_kit.adapters.aws.s3_store import S3File
 from mfa_kit.core.backup_location import S3Url
-from mfa_kit.core.errors import AwsFault, IntegrityFault, Unclear, UsageFault
+from mfa_kit.core.errors import AwsFault, IntegrityFault, OutcomeUnknownError, UsageFault
 from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.aws.server import Lab
@@ -123,7 +123,7 @@ def test_a_slow_response_ends_at_its_deadline(answer: Answer, monkeypatch: pytes
             given_up.append(1)
 
     with serve(note) as address:
-        with pytest.raises(Unclear, match="no complete answer from AWS: the response takes too long"):
+        with pytest.raises(OutcomeUnknownError, match="no complete answer from AWS: the response takes too long"):
             open_iam(address).caller()
         while not given_up:
             time.sleep(0.02)
@@ -190,7 +190,7 @@ def test_a_slow_response_of_s3_ends_at_its_deadline(call: str, answer: Answer, m
             "read": lambda: bucket.get(place, most=1 << 20),
             "write": lambda: bucket.put(place, b"sealed"),
         }
-        with pytest.raises(Unclear, match="no complete answer from AWS: the response takes too long"):
+        with pytest.raises(OutcomeUnknownError, match="no complete answer from AWS: the response takes too long"):
             calls[call]()
         until = time.monotonic() + 3
         while not given_up and time.monotonic() < until:
@@ -278,7 +278,7 @@ def test_an_answer_of_s3_that_lacks_a_member_is_not_from_aws(call: str, answer: 
     """It is an error of AWS, with exit code 4, and not a bug of mfa-kit."""
     with serve(answer) as address:
         bucket, place = open_bucket(address), S3Url("bucket", "k")
-        with pytest.raises(Unclear, match=f"the response has no {member}, so it is not from AWS"):
+        with pytest.raises(OutcomeUnknownError, match=f"the response has no {member}, so it is not from AWS"):
             bucket.get(place, most=10) if call == "get" else list(getattr(bucket, call)(place))
 
 
@@ -308,7 +308,7 @@ def test_an_endless_response_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(bounds, "LONGEST", 1 << 20)
     with (
         serve(lambda handler: send(handler, 200, XML + b" " * (2 << 20))) as address,
-        pytest.raises(Unclear, match="no answer from AWS"),
+        pytest.raises(OutcomeUnknownError, match="no answer from AWS"),
     ):
         open_iam(address).caller()
 
@@ -379,10 +379,10 @@ def test_an_identity_that_lacks_a_member_is_not_from_aws(member: str) -> None:
     answer = re.sub(f"<{member}>.*</{member}>".encode(), b"", XML)
     answers = [answer]
     with serve(lambda handler: send(handler, 200, answers[-1])) as address:
-        with pytest.raises(Unclear, match=f"the response has no {member}, so it is not from AWS") as caught:
+        with pytest.raises(OutcomeUnknownError, match=f"the response has no {member}, so it is not from AWS") as caught:
             open_iam(address).caller()
         iam = open_iam(address)
-        with pytest.raises(Unclear, match=f"has no {member}"):
+        with pytest.raises(OutcomeUnknownError, match=f"has no {member}"):
             iam.renew("000000000000")
     assert caught.value.exit_code == 4
 
@@ -407,7 +407,7 @@ def test_an_html_page_is_not_a_response_of_iam(status: int) -> None:
     page = b"<html><head><title>Sign in</title></head><body>Welcome<br></body></html>"
     with (
         serve(lambda handler: send(handler, status, page, "text/html")) as address,
-        pytest.raises(Unclear, match="the response") as caught,
+        pytest.raises(OutcomeUnknownError, match="the response") as caught,
     ):
         open_iam(address).caller()
     assert "proxy" in caught.value.hint

@@ -30,11 +30,11 @@ from mfa_kit.core.errors import (
     Expired,
     IntegrityFault,
     MfaKitError,
+    OutcomeUnknownError,
     Throttled,
-    Unclear,
     UsageFault,
 )
-from mfa_kit.core.models import RUN_TAG, Call, Intent, Mark
+from mfa_kit.core.models import RUN_TAG, Call, DeviceSpec, RunTag
 from mfa_kit.core.otp import KeyUri, Pair, Png, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
@@ -56,8 +56,8 @@ def desk(at_lab: Lab) -> Desk:
     return Desk(endpoint_url=at_lab.url)
 
 
-def intent(user: str, **how: Any) -> Intent:
-    return Intent(**{"account": "000000000000", "partition": "aws", "user": user, "name": user, **how})
+def spec(user: str, **how: Any) -> DeviceSpec:
+    return DeviceSpec(**{"account": "000000000000", "partition": "aws", "user": user, "name": user, **how})
 
 
 def codes_of(created: otp.Created, later: int = 0) -> Pair:
@@ -65,7 +65,7 @@ def codes_of(created: otp.Created, later: int = 0) -> Pair:
 
 
 def made(desk: Desk, user: str, **tags: str) -> otp.Created:
-    return desk.iam.create(intent(user), tags)
+    return desk.iam.create(spec(user), tags)
 
 
 def test_the_caller_is_returned(desk: Desk) -> None:
@@ -76,16 +76,16 @@ def test_the_caller_is_returned(desk: Desk) -> None:
 
 def test_a_device_is_created_enabled_used_and_deleted(desk: Desk, user: str, at_lab: Lab) -> None:
     """Each write is made once, and each read returns the new state."""
-    serial = intent(user).serial
+    serial = spec(user).serial
     assert desk.iam.devices(user) == []
-    assert desk.iam.run_of(serial) is Mark.ABSENT
+    assert desk.iam.run_of(serial) is RunTag.ABSENT
     created = made(desk, user, **{RUN_TAG: "20261125T000000Z-00000001"})
     assert created.seed == Seed(at_lab.seed(serial))
     assert serial in desk.iam.unassigned()
     assert desk.iam.tags(serial) == {RUN_TAG: "20261125T000000Z-00000001"}
     assert desk.iam.run_of(serial) == "20261125T000000Z-00000001"
     began = int(time.time())
-    desk.iam.enable(intent(user), lambda: codes_of(created))
+    desk.iam.enable(spec(user), lambda: codes_of(created))
     [device] = desk.iam.devices(user)
     assert (device.serial, device.user) == (serial, user)
     assert began <= (device.since or 0) <= time.time()
@@ -93,7 +93,7 @@ def test_a_device_is_created_enabled_used_and_deleted(desk: Desk, user: str, at_
     desk.iam.resync(user, serial, lambda: codes_of(created, later=60))
     desk.iam.deactivate(user, serial)
     desk.iam.delete(serial)
-    assert desk.iam.run_of(serial) is Mark.ABSENT
+    assert desk.iam.run_of(serial) is RunTag.ABSENT
     assert [call.operation for call in desk.calls] == [
         "CreateVirtualMFADevice",
         "EnableMFADevice",
@@ -147,8 +147,8 @@ def test_each_write_is_reported_with_its_request_id(desk: Desk, user: str) -> No
     with pytest.raises(AlreadyExists):
         made(desk, user)
     assert [(call.operation, call.user, call.serial, call.answer) for call in desk.calls] == [
-        ("CreateVirtualMFADevice", user, intent(user).serial, "OK"),
-        ("CreateVirtualMFADevice", user, intent(user).serial, "AlreadyExists"),
+        ("CreateVirtualMFADevice", user, spec(user).serial, "OK"),
+        ("CreateVirtualMFADevice", user, spec(user).serial, "AlreadyExists"),
     ]
     first, second = (call.request_id for call in desk.calls)
     assert first
@@ -164,40 +164,40 @@ def test_an_interrupted_write_is_not_reported_as_done(desk: Desk, user: str) -> 
 
     desk.iam._clients.iam.meta.events.register("before-send.iam", interrupt)  # noqa: SLF001 - botocore's own seam
     with pytest.raises(KeyboardInterrupt):
-        desk.iam.delete(intent(user).serial)
-    assert [call.answer for call in desk.calls] == ["Unclear"]
+        desk.iam.delete(spec(user).serial)
+    assert [call.answer for call in desk.calls] == ["OutcomeUnknownError"]
 
 
 def test_a_write_without_a_response_has_no_request_id(desk: Desk, user: str, at_lab: Lab) -> None:
     """The request ID of an earlier call is not used either."""
     desk.iam.caller()
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
-    with pytest.raises(errors.Unclear):
+    with pytest.raises(errors.OutcomeUnknownError):
         made(desk, user)
-    assert [(call.answer, call.request_id) for call in desk.calls] == [("Unclear", None)]
+    assert [(call.answer, call.request_id) for call in desk.calls] == [("OutcomeUnknownError", None)]
 
 
 def refused(desk: Desk, user: str, other: str) -> Iterator[tuple[type[MfaKitError], str, Any]]:
     """Yield each request that IAM refuses, with mfa-kit's error and a word of its message."""
     yield errors.NoSuchEntity, "nobody", lambda: desk.iam.devices("nobody")
     yield errors.NoSuchEntity, "NoSuchEntity", lambda: desk.iam.delete("arn:aws:iam::000000000000:mfa/none")
-    yield errors.NoSuchEntity, "NoSuchEntity", lambda: desk.iam.deactivate(user, intent(user).serial)
+    yield errors.NoSuchEntity, "NoSuchEntity", lambda: desk.iam.deactivate(user, spec(user).serial)
     created = made(desk, user)
     yield (
         errors.InvalidCode,
         "InvalidAuthenticationCode",
-        lambda: desk.iam.enable(intent(user), lambda: Pair("000000", "000001")),
+        lambda: desk.iam.enable(spec(user), lambda: Pair("000000", "000001")),
     )
-    desk.iam.enable(intent(user), lambda: codes_of(created))
-    yield AlreadyExists, "EntityAlreadyExists", lambda: desk.iam.enable(intent(user), lambda: codes_of(created, 60))
-    yield errors.Conflict, "DeleteConflict", lambda: desk.iam.delete(intent(user).serial)
-    full = [desk.iam.create(intent(other, name=f"{other}-{number}"), {}) for number in range(9)]
+    desk.iam.enable(spec(user), lambda: codes_of(created))
+    yield AlreadyExists, "EntityAlreadyExists", lambda: desk.iam.enable(spec(user), lambda: codes_of(created, 60))
+    yield errors.Conflict, "DeleteConflict", lambda: desk.iam.delete(spec(user).serial)
+    full = [desk.iam.create(spec(other, name=f"{other}-{number}"), {}) for number in range(9)]
     for number in range(8):
-        desk.iam.enable(intent(other, name=f"{other}-{number}"), lambda n=number: codes_of(full[n]))  # type: ignore[misc]
+        desk.iam.enable(spec(other, name=f"{other}-{number}"), lambda n=number: codes_of(full[n]))  # type: ignore[misc]
     yield (
         AwsFault,
         "LimitExceeded",
-        lambda: desk.iam.enable(intent(other, name=f"{other}-8"), lambda: codes_of(full[8])),
+        lambda: desk.iam.enable(spec(other, name=f"{other}-8"), lambda: codes_of(full[8])),
     )
 
 
@@ -220,10 +220,10 @@ def test_an_error_of_iam_becomes_an_mfa_kit_error(desk: Desk, users: Any, at_lab
         ("denied", AccessDenied, 4),
         ("throttle", Throttled, 7),
         ("expired", Expired, 4),
-        ("error-before", errors.Unclear, 4),
-        ("error-after", errors.Unclear, 4),
-        ("lost-before", errors.Unclear, 4),
-        ("lost-after", errors.Unclear, 4),
+        ("error-before", errors.OutcomeUnknownError, 4),
+        ("error-after", errors.OutcomeUnknownError, 4),
+        ("lost-before", errors.OutcomeUnknownError, 4),
+        ("lost-after", errors.OutcomeUnknownError, 4),
     ],
 )
 def test_a_write_is_one_attempt(
@@ -249,7 +249,7 @@ def test_a_read_is_tried_again(fault: str, desk: Desk, user: str, at_lab: Lab) -
     assert desk.slept == [0.5]
     at_lab.faults.add("ListMFADevices", fault, at="every")
     before = len(at_lab.calls)
-    with pytest.raises((Throttled, errors.Unclear)):
+    with pytest.raises((Throttled, errors.OutcomeUnknownError)):
         desk.iam.devices(user)
     assert len(at_lab.calls) == before + 6
 
@@ -267,20 +267,20 @@ def test_tags_that_cannot_be_read_count_as_absent(desk: Desk, user: str, at_lab:
     """Such tags prove nothing."""
     made(desk, user, **{RUN_TAG: "20261125T000000Z-00000001"})
     at_lab.faults.add("ListMFADeviceTags", "denied")
-    assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
+    assert desk.iam.run_of(spec(user).serial) is RunTag.UNTAGGED
 
 
 def test_a_device_without_a_run_is_untagged(desk: Desk, user: str) -> None:
     """Other tags of the device do not matter."""
     made(desk, user, team="blue")
-    assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
+    assert desk.iam.run_of(spec(user).serial) is RunTag.UNTAGGED
 
 
 @pytest.mark.parametrize("claim", ["../../.ssh/known_hosts", "20261125T000000Z-../../x", "20261125T000000Z-0000000G"])
 def test_a_tag_that_is_not_a_run_id_is_ignored(claim: str, desk: Desk, user: str) -> None:
     """A run ID is part of file names, and anyone who may tag a device can write any value."""
     made(desk, user, **{RUN_TAG: claim})
-    assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
+    assert desk.iam.run_of(spec(user).serial) is RunTag.UNTAGGED
 
 
 @pytest.mark.parametrize("seconds", [-250, 100])
@@ -323,12 +323,12 @@ def test_a_response_that_takes_too_long_is_unclear(user: str, at_lab: Lab) -> No
     desk = Desk(read_timeout=0.2)
     at_lab.faults.add("CreateVirtualMFADevice", "latency", seconds=0.5)
     before = len(at_lab.calls)
-    with pytest.raises(errors.Unclear, match="no answer from AWS"):
+    with pytest.raises(errors.OutcomeUnknownError, match="no answer from AWS"):
         made(desk, user)
     # The request takes effect although its answer was given up.
     while len(at_lab.calls) == before:
         time.sleep(0.02)
-    assert intent(user).serial in at_lab.serials()
+    assert spec(user).serial in at_lab.serials()
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_a_closed_port_is_a_clear_fault(user: str) -> None:
     ("said", "kind"),
     [
         ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1006)", AwsFault),
-        ("EOF occurred in violation of protocol (_ssl.c:2426)", errors.Unclear),
+        ("EOF occurred in violation of protocol (_ssl.c:2426)", errors.OutcomeUnknownError),
     ],
     ids=["certificate", "broken"],
 )
@@ -454,7 +454,9 @@ def test_every_code_of_the_table_has_its_class_and_exit_code(code: str) -> None:
         assert caught.value.exit_code in {4, 7}
 
 
-@pytest.mark.parametrize(("status", "kind"), [(400, AwsFault), (500, errors.Unclear), (503, errors.Unclear)])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, AwsFault), (500, errors.OutcomeUnknownError), (503, errors.OutcomeUnknownError)]
+)
 def test_an_unknown_error_code_is_shown_unchanged(status: int, kind: type[MfaKitError]) -> None:
     """If the status is 500 or more, the request may have taken effect."""
     answer: Any = {"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": status}}
@@ -568,7 +570,7 @@ def test_a_server_without_device_tags_counts_as_unreadable_tags(at_lab: Lab, sta
     iam.ask(lambda client: client.meta.events.register("before-send.iam.ListMFADeviceTags", lacks))
     with pytest.raises(AccessDenied, match="tags cannot be read"):
         iam.tags("arn:aws:iam::000000000000:mfa/any")
-    assert iam.run_of("arn:aws:iam::000000000000:mfa/any") is Mark.UNTAGGED
+    assert iam.run_of("arn:aws:iam::000000000000:mfa/any") is RunTag.UNTAGGED
     assert slept == []
 
 
@@ -583,7 +585,7 @@ def test_a_page_of_html_from_aws_says_nothing_about_tags(at_lab: Lab, monkeypatc
 
     iam.ask(lambda client: client.meta.events.register("before-send.iam.ListMFADeviceTags", pose))
     monkeypatch.setattr(Iam, "is_aws", True)
-    with pytest.raises(Unclear, match="cannot be parsed"):
+    with pytest.raises(OutcomeUnknownError, match="cannot be parsed"):
         iam.run_of("arn:aws:iam::000000000000:mfa/any")
 
 

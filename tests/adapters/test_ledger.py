@@ -21,7 +21,7 @@ from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger, intent_json
 from mfa_kit.adapters.ledger.sqlite_database import MIGRATIONS, find_fault, sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import Call, Entry, Intent, Reached
+from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import NOBODY, Nobody, bare
 
@@ -32,8 +32,8 @@ import sys, time
 from pathlib import Path
 from mfa_kit.adapters.ledger.ledger import intent_json
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.models import Entry, Intent, Reached
-intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+from mfa_kit.core.models import Entry, DeviceSpec, Reached
+intent = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
 with sqlite_ledger(Path(sys.argv[1])) as ledger:
     ledger.record(Entry(run=sys.argv[2], intent=intent, reached=Reached(sys.argv[3])))
     print("noted", flush=True)
@@ -41,12 +41,12 @@ with sqlite_ledger(Path(sys.argv[1])) as ledger:
 """
 
 
-def intent(**how: Any) -> Intent:
-    return Intent(**{"account": "000000000000", "partition": "aws", "user": "alice", "name": "alice", **how})
+def spec(**how: Any) -> DeviceSpec:
+    return DeviceSpec(**{"account": "000000000000", "partition": "aws", "user": "alice", "name": "alice", **how})
 
 
-def entry(**how: Any) -> Entry:
-    return Entry(**{"run": next(RUNS), "intent": intent(), **how})
+def entry(**how: Any) -> JournalEntry:
+    return JournalEntry(**{"run": next(RUNS), "intent": spec(), **how})
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def holder(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start processes that record an entry and then hold their run until they are killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(run: str, reached: Reached = Reached.CREATED) -> subprocess.Popen[str]:
+    def start(run: str, reached: JournalState = JournalState.CREATED) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-c", HOLDER, folder, run, reached],
             stdin=subprocess.PIPE,
@@ -109,8 +109,8 @@ def test_results_of_an_older_ledger_are_listed_too(folder: Path, monkeypatch: py
         sqlite_ledger(folder).close()
     db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
     for number, reached in enumerate(("confirmed", "revoking")):
-        old = entry(intent=intent(name=f"alice-{number}"))
-        row = (old.run, old.intent.serial, "enroll", reached, intent_json(old.intent), None, number)
+        old = entry(spec=spec(name=f"alice-{number}"))
+        row = (old.run, old.spec.serial, "enroll", reached, intent_json(old.spec), None, number)
         db.execute("insert into journal values (?, ?, ?, ?, ?, ?, ?)", row)
     db.close()
     with sqlite_ledger(folder) as ledger:
@@ -127,12 +127,12 @@ def test_a_run_of_another_process_is_an_error_after_a_wait(
     process = holder(run)
     monkeypatch.setattr(module, "WAIT", 0.2)
     with pytest.raises(IntegrityFault, match=f"process {process.pid} is working on arn:aws:.*{run}") as caught:
-        ledger.record(entry(run=run, reached=Reached.UNDONE))
+        ledger.record(entry(run=run, reached=JournalState.UNDONE))
     assert f"kill {process.pid}" in caught.value.hint
-    assert ledger.find(intent().serial, run=run) == entry(run=run, reached=Reached.CREATED)
+    assert ledger.find(spec().serial, run=run) == entry(run=run, reached=JournalState.CREATED)
     monkeypatch.setattr(module, "WAIT", 20.0)
     threading.Timer(0.3, process.kill).start()
-    ledger.record(entry(run=run, reached=Reached.UNDONE))
+    ledger.record(entry(run=run, reached=JournalState.UNDONE))
     assert ledger.lives(run)
 
 
@@ -163,7 +163,7 @@ def test_a_migration_that_takes_too_long_is_an_error(folder: Path, monkeypatch: 
 def test_the_lock_file_of_a_finished_run_is_removed(folder: Path) -> None:
     """The lock files of unfinished entries stay, because the lock shows whether the run is dead."""
     with sqlite_ledger(folder) as ledger:
-        done, left = ledger.record(entry(reached=Reached.CONFIRMED)), ledger.record(entry())
+        done, left = ledger.record(entry(reached=JournalState.CONFIRMED)), ledger.record(entry())
         assert {path.name for path in (folder / "runs").iterdir()} == {"migration", done.run, left.run}
     assert {path.name for path in (folder / "runs").iterdir()} == {"migration", left.run}
 
@@ -178,7 +178,7 @@ def test_a_text_that_is_not_a_run_id_has_no_lock(run: str, ledger: Ledger, folde
     row = entry(run=run)
     db.execute(
         "insert into journal (run, serial, verb, reached, intent, at) values (?, ?, 'enroll', 'created', ?, 0)",
-        (run, row.intent.serial, intent_json(row.intent)),
+        (run, row.spec.serial, intent_json(row.spec)),
     )
     db.close()
     with pytest.raises(IntegrityFault, match="is damaged"):
@@ -256,7 +256,7 @@ def test_an_old_ledger_is_migrated_once(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x);", "alter table more add y;"))
     for _ in range(2):
         with sqlite_ledger(folder) as ledger:
-            assert ledger.find(noted.intent.serial) == noted
+            assert ledger.find(noted.spec.serial) == noted
     with sqlite3.connect(folder / "ledger.sqlite") as db:
         assert db.execute("pragma user_version").fetchone() == (before + 2,)
         assert [row[1] for row in db.execute("pragma table_info (more)")] == ["x", "y"]
@@ -304,7 +304,7 @@ def test_the_error_for_a_damaged_row_has_a_command(folder: Path) -> None:
     for column, value in (("verb", "sing"), ("intent", json.dumps({"user": "alice"})), ("intent", "{")):
         db.execute(f"update journal set {column} = ?", (value,))
         with sqlite_ledger(folder) as ledger, pytest.raises(IntegrityFault, match="is damaged") as caught:
-            ledger.find(noted.intent.serial)
+            ledger.find(noted.spec.serial)
         assert "mv " in caught.value.hint
     db.close()
 
@@ -333,7 +333,7 @@ def test_the_error_for_a_value_of_another_type_has_a_command(
 ) -> None:
     """SQLite stores any value in any column, so each value is checked when it is read."""
     with sqlite_ledger(folder) as ledger:
-        ledger.record(entry(reached=Reached.CONFIRMED))
+        ledger.record(entry(reached=JournalState.CONFIRMED))
         ledger.called(Call(operation="OpenBackup", user="a", serial=None, request_id=None, answer="OK", file="/a"))
     with contextlib.closing(sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)) as db:
         db.execute(change)
@@ -454,7 +454,7 @@ def test_ctrl_c_during_a_wait_leaves_the_ledger_unlocked(overheard: tuple[Ledger
         ledger.called(CALL)
     noted = ledger.record(entry())
     with sqlite_ledger(folder) as other:
-        assert other.find(noted.intent.serial) == noted
+        assert other.find(noted.spec.serial) == noted
         other.record(entry())
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.rollout_runs import Failures, RolloutRuns, progress_of_plans
-from mfa_kit.core.models import Call, Entry, Intent, Method, Purpose, Reached
+from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState, Method, RunKind
 from mfa_kit.rollout.outcomes import Failure
 from mfa_kit.rollout.watching import PlanProgress
 from tests.conftest import bare
@@ -26,9 +26,9 @@ RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
 # Opens a ledger, records one entry, prints a line, and stays alive.
 HOLDER = """
 import sys
-from mfa_kit.core.models import Entry, Intent, Reached
+from mfa_kit.core.models import Entry, DeviceSpec, Reached
 from tests.ledgers import open_at
-intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+intent = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
 with open_at(sys.argv[1]) as ledger:
     ledger.record(Entry(run=sys.argv[2], intent=intent, reached=Reached(sys.argv[3])))
     print("noted", flush=True)
@@ -36,12 +36,12 @@ with open_at(sys.argv[1]) as ledger:
 """
 
 
-def intent(**how: Any) -> Intent:
-    return Intent(**{"account": "000000000000", "partition": "aws", "user": "alice", "name": "alice", **how})
+def spec(**how: Any) -> DeviceSpec:
+    return DeviceSpec(**{"account": "000000000000", "partition": "aws", "user": "alice", "name": "alice", **how})
 
 
-def entry(**how: Any) -> Entry:
-    return Entry(**{"run": next(RUNS), "intent": intent(), **how})
+def entry(**how: Any) -> JournalEntry:
+    return JournalEntry(**{"run": next(RUNS), "intent": spec(), **how})
 
 
 def told(ledger: Ledger) -> list[tuple[str, str]]:
@@ -59,7 +59,7 @@ def holder(place: Place) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start processes that record an entry and then hold their run until they are killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(run: str, reached: Reached = Reached.CREATED) -> subprocess.Popen[str]:
+    def start(run: str, reached: JournalState = JournalState.CREATED) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-c", HOLDER, place.at, run, reached],
             stdin=subprocess.PIPE,
@@ -81,11 +81,11 @@ def holder(place: Place) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 def test_a_recorded_entry_is_read_by_the_next_process(place: Place) -> None:
     """All fields of an entry and its intent are stored, except the fields that only this process needs."""
     noted = entry(
-        intent=intent(
+        spec=spec(
             name="desk", path="/p/", method=Method("virtual"), replaces="GAHT1", replaces_run="r", replaces_since=1.5
         ),
-        purpose=Purpose.REVOKE,
-        reached=Reached.REVOKING,
+        purpose=RunKind.REVOKE,
+        reached=JournalState.REVOKING,
         backup="/b/x.png.age",
         since=1795651200.0,
         sealed=True,
@@ -93,16 +93,16 @@ def test_a_recorded_entry_is_read_by_the_next_process(place: Place) -> None:
     with place.open() as ledger:
         ledger.record(noted)
     with place.open() as ledger:
-        assert ledger.find(noted.intent.serial, run=noted.run) == noted
+        assert ledger.find(noted.spec.serial, run=noted.run) == noted
         assert list(ledger.dead("000000000000")) == [noted]
 
 
 def test_an_entry_is_updated_in_its_own_row(ledger: Ledger) -> None:
-    """A run has one row for each device. Intent and backup stay as they were first recorded."""
+    """A run has one row for each device. DeviceSpec and backup stay as they were first recorded."""
     first = entry(backup="/b")
-    for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
+    for reached in (JournalState.INTENT, JournalState.CREATED, JournalState.CONFIRMED):
         ledger.record(first.at(reached))
-    assert ledger.find(first.intent.serial) == first.at(Reached.CONFIRMED)
+    assert ledger.find(first.spec.serial) == first.at(JournalState.CONFIRMED)
     assert [(each.what, each.answer) for each in ledger.history()] == [("enrollment", "done")]
 
 
@@ -110,14 +110,20 @@ def test_the_history_keeps_an_enrollment_after_its_revocation(place: Place) -> N
     """A run's row has only its latest state. The history still has the earlier results, in words."""
     with place.open() as ledger:
         noted = entry()
-        for reached in (Reached.INTENT, Reached.CREATED, Reached.CREATED, Reached.CONFIRMED, Reached.CONFIRMED):
+        for reached in (
+            JournalState.INTENT,
+            JournalState.CREATED,
+            JournalState.CREATED,
+            JournalState.CONFIRMED,
+            JournalState.CONFIRMED,
+        ):
             ledger.record(noted.at(reached))
-        leaving = replace(noted, purpose=Purpose.LOST)
-        ledger.record(leaving.at(Reached.REVOKING))
+        leaving = replace(noted, purpose=RunKind.LOST)
+        ledger.record(leaving.at(JournalState.REVOKING))
         assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "in progress")]
-        ledger.record(noted.at(Reached.CONFIRMED))
+        ledger.record(noted.at(JournalState.CONFIRMED))
         assert told(ledger) == [("enrollment", "done")]
-        for reached in (Reached.REVOKING, Reached.REVOKED, Reached.REVOKED):
+        for reached in (JournalState.REVOKING, JournalState.REVOKED, JournalState.REVOKED):
             ledger.record(leaving.at(reached))
         assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "done")]
         assert [each.reference for each in ledger.history(user="alice")] == [noted.run] * 2
@@ -127,15 +133,15 @@ def test_the_history_keeps_an_enrollment_after_its_revocation(place: Place) -> N
 @pytest.mark.parametrize(
     ("reached", "half_made", "stands"),
     [
-        (Reached.INTENT, True, True),
-        (Reached.CREATED, True, True),
-        (Reached.CONFIRMED, False, True),
-        (Reached.UNDONE, False, False),
-        (Reached.REVOKING, True, True),
-        (Reached.REVOKED, False, False),
+        (JournalState.INTENT, True, True),
+        (JournalState.CREATED, True, True),
+        (JournalState.CONFIRMED, False, True),
+        (JournalState.UNDONE, False, False),
+        (JournalState.REVOKING, True, True),
+        (JournalState.REVOKED, False, False),
     ],
 )
-def test_half_made_and_complete_entries(reached: Reached, half_made: bool, stands: bool, place: Place) -> None:
+def test_half_made_and_complete_entries(reached: JournalState, half_made: bool, stands: bool, place: Place) -> None:
     """`dead` returns unfinished entries.
 
     Without a run, `find` returns the complete ones. With a run, it returns any entry.
@@ -145,13 +151,13 @@ def test_half_made_and_complete_entries(reached: Reached, half_made: bool, stand
         ledger.record(noted)
     with place.open() as ledger:
         assert list(ledger.dead("000000000000")) == [noted] * half_made
-        assert ledger.find(noted.intent.serial) == (noted if stands else None)
-        assert ledger.find(noted.intent.serial, run=noted.run) == noted
+        assert ledger.find(noted.spec.serial) == (noted if stands else None)
+        assert ledger.find(noted.spec.serial, run=noted.run) == noted
 
 
 def test_unfinished_entries_are_found_by_account_and_user(place: Place) -> None:
     """Entries of another account or another user are not returned."""
-    alice, bob, other = entry(), entry(intent=intent(user="bob")), entry(intent=intent(account="111111111111"))
+    alice, bob, other = entry(), entry(spec=spec(user="bob")), entry(spec=spec(account="111111111111"))
     with place.open() as ledger:
         for each in (alice, bob, other):
             ledger.record(each)
@@ -188,7 +194,7 @@ def test_a_run_that_is_being_settled_counts_as_alive(place: Place, ledger: Ledge
         for each in ledger.dead("000000000000"):
             assert other.lives(each.run)
             assert list(other.dead("000000000000")) == []
-            ledger.record(each.at(Reached.UNDONE))
+            ledger.record(each.at(JournalState.UNDONE))
         assert not other.lives(noted.run)
         assert list(other.dead("000000000000")) == []
 
@@ -196,11 +202,11 @@ def test_a_run_that_is_being_settled_counts_as_alive(place: Place, ledger: Ledge
 def test_a_run_that_was_settled_meanwhile_is_skipped(place: Place, ledger: Ledger) -> None:
     """The entry is read again when the lock is held."""
     with place.open() as gone:
-        first, second = gone.record(entry()), gone.record(entry(intent=intent(user="bob")))
+        first, second = gone.record(entry()), gone.record(entry(spec=spec(user="bob")))
     found = ledger.dead("000000000000")
     assert next(found) == first
     with place.open() as other:
-        other.record(second.at(Reached.UNDONE))
+        other.record(second.at(JournalState.UNDONE))
     assert list(found) == []
 
 
@@ -213,7 +219,7 @@ def test_threads_share_one_ledger(ledger: Ledger) -> None:
             for each in range(10):
                 noted = ledger.record(entry(run=f"20261125T000000Z-{number:04x}{each:04x}"))
                 ledger.called(Call(operation="X", user=None, serial=None, request_id=None, answer="OK"))
-                assert ledger.find(noted.intent.serial, run=noted.run) == noted
+                assert ledger.find(noted.spec.serial, run=noted.run) == noted
         except BaseException as error:  # noqa: BLE001 - the test reports a thread's failure
             failures.append(error)
 
@@ -230,9 +236,9 @@ def test_the_history_is_in_order_and_by_user_and_time(place: Place) -> None:
     """A call on a device belongs to the user of the run that created the device, even if the call names no user."""
     clock = iter(range(100, 200))
     with place.open(clock=lambda: next(clock)) as ledger:
-        ledger.called(Call(operation="Create", user="alice", serial=intent().serial, request_id="r1", answer="OK"))
+        ledger.called(Call(operation="Create", user="alice", serial=spec().serial, request_id="r1", answer="OK"))
         ledger.record(entry())
-        ledger.called(Call(operation="Delete", user=None, serial=intent().serial, request_id="r2", answer="Conflict"))
+        ledger.called(Call(operation="Delete", user=None, serial=spec().serial, request_id="r2", answer="Conflict"))
         ledger.called(Call(operation="Open", user="bob", serial=None, request_id=None, answer="OK", file="/f"))
         ledger.called(Call(operation="Delete", user=None, serial="another", request_id="r3", answer="OK"))
         told = [(each.at, each.what, each.answer, each.reference, each.file) for each in ledger.history()]
@@ -266,29 +272,29 @@ def test_the_holder_of_a_piece_of_work_is_known(place: Place, ledger: Ledger) ->
 
 def test_entries_that_are_recorded_together_are_those_of_their_runs(place: Place, ledger: Ledger) -> None:
     """Each of them reaches its state, also those of another run of this process."""
-    one, two = (entry(intent=intent(name=name)) for name in ("one", "two"))
-    three = replace(one, intent=intent(name="three"))
+    one, two = (entry(spec=spec(name=name)) for name in ("one", "two"))
+    three = replace(one, spec=spec(name="three"))
     for each in (one, two, three):
         ledger.record(each)
-    ledger.record_all([each.at(Reached.CONFIRMED) for each in (one, two, three)])
+    ledger.record_all([each.at(JournalState.CONFIRMED) for each in (one, two, three)])
     ledger.record_all([])
     with place.open() as other:
-        assert {each.intent.name: each.reached for each in other.made("000000000000")} == dict.fromkeys(
-            ("one", "two", "three"), Reached.CONFIRMED
+        assert {each.spec.name: each.reached for each in other.made("000000000000")} == dict.fromkeys(
+            ("one", "two", "three"), JournalState.CONFIRMED
         )
 
 
 def test_a_plan_is_complete_when_its_last_run_has_ended(ledger: Ledger) -> None:
     """Devices that its runs made count, and users who failed. A plan that nobody began is left out."""
     runs = RolloutRuns(ledger, plan="plan")
-    first, second = entry(), entry(intent=intent(user="bob", name="bob"))
+    first, second = entry(), entry(spec=spec(user="bob", name="bob"))
     runs.record(first.run, now=1.0)
-    ledger.record(first.at(Reached.CONFIRMED))
+    ledger.record(first.at(JournalState.CONFIRMED))
     Failures(ledger, plan="plan").record(Failure(user="bob", cause="X", reason="y"), now=2.0)
     runs.end(first.run, now=3.0)
     assert progress_of_plans(ledger, ["plan", "other"]) == {"plan": PlanProgress(made=1, failed=1, complete=True)}
     runs.record(second.run, now=4.0)
-    ledger.record(second.at(Reached.STAGED))
+    ledger.record(second.at(JournalState.STAGED))
     Failures(ledger, plan="plan").forget("bob")
     assert progress_of_plans(ledger, ["plan"]) == {"plan": PlanProgress(made=2, failed=0, complete=False)}
     assert progress_of_plans(ledger, []) == {}
@@ -297,7 +303,7 @@ def test_a_plan_is_complete_when_its_last_run_has_ended(ledger: Ledger) -> None:
 def test_a_run_that_was_ended_can_be_settled_by_another_process(place: Place, ledger: Ledger) -> None:
     """The process that made it goes on, for example with another account. A run that it does not hold is ignored."""
     run = next(RUNS)
-    ledger.record(entry(run=run, reached=Reached.CREATED))
+    ledger.record(entry(run=run, reached=JournalState.CREATED))
     with place.open() as other:
         assert (other.lives(run), list(other.dead("000000000000"))) == (True, [])
         other.end(run)
@@ -325,10 +331,10 @@ def test_threads_share_one_run(place: Place, ledger: Ledger) -> None:
     def work(number: int) -> None:
         try:
             for each in range(3):
-                noted = entry(run=run, intent=intent(user=f"u{number}-{each}", name=f"u{number}-{each}"))
+                noted = entry(run=run, spec=spec(user=f"u{number}-{each}", name=f"u{number}-{each}"))
                 ledger.record(noted)
                 ledger.called(Call(operation="X", user=None, serial=None, request_id=None, answer="OK"))
-                ledger.record(noted.at(Reached.CONFIRMED))
+                ledger.record(noted.at(JournalState.CONFIRMED))
         except BaseException as error:  # noqa: BLE001 - the test reports a thread's failure
             failures.append(error)
 

@@ -13,7 +13,7 @@ from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 from mfa_kit.adapters.ledger.postgresql.schema import BEGIN, FILES
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Call, Entry, Intent, Reached
+from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState
 from tests.ledgers import Place
 from tests.postgresql import OWNER, Server
 
@@ -101,8 +101,8 @@ def roles(postgresql: Server) -> Iterator[Roles]:
     postgresql.execute(f"drop database {roles.database} with (force)")
 
 
-def entry(run: str) -> Entry:
-    return Entry(run=run, intent=Intent(account="000000000000", partition="aws", user="alice", name="alice"))
+def entry(run: str) -> JournalEntry:
+    return JournalEntry(run=run, spec=DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice"))
 
 
 @pytest.mark.parametrize("sql", FORBIDDEN)
@@ -151,12 +151,12 @@ def test_an_auditor_writes_nothing(table: str, roles: Roles) -> None:
         )
 
 
-def step(intent: str, run: str = "20261125T000000Z-000000ff", at: str = "1", more: str = "null") -> str:
+def step(spec: str, run: str = "20261125T000000Z-000000ff", at: str = "1", more: str = "null") -> str:
     """Return the SQL with which a desk records a step of a run."""
     return (
         f"select mfa_kit.take('{run}', gen_random_uuid()); insert into mfa_kit.transitions (run, serial, verb,"
         f" reached, intent, at, since) values ('{run}', 'arn:aws:iam::000000000000:mfa/x', 'enroll', 'created',"
-        f" '{intent}', {at}, {more})"
+        f" '{spec}', {at}, {more})"
     )
 
 
@@ -230,7 +230,7 @@ def test_an_auditor_takes_no_lock_and_sees_who_holds_it(roles: Roles) -> None:
         ledger.end(run)
         assert not auditor.lives(run)
         assert run in {each.run for each in auditor.dead("000000000000")}
-        ledger.record(entry(run).at(Reached.UNDONE))
+        ledger.record(entry(run).at(JournalState.UNDONE))
     assert roles.execute(claims, "postgres") == [(0,)]
 
 
@@ -299,11 +299,11 @@ def test_a_desk_advances_the_entries_of_its_team(roles: Roles) -> None:
             assert run not in {each.run for each in second.dead("000000000000")}
     with roles.place("other").open() as ledger:
         assert run not in {each.run for each in ledger.dead("000000000000")}
-        ledger.record(entry(run).at(Reached.CONFIRMED))
+        ledger.record(entry(run).at(JournalState.CONFIRMED))
     with roles.place("berlin2").open() as ledger:
         assert [each.run for each in ledger.dead("000000000000") if each.run == run] == [run]
-        ledger.record(entry(run).at(Reached.UNDONE))
-        assert ledger.find(entry(run).intent.serial, run=run) == entry(run).at(Reached.UNDONE)
+        ledger.record(entry(run).at(JournalState.UNDONE))
+        assert ledger.find(entry(run).spec.serial, run=run) == entry(run).at(JournalState.UNDONE)
 
 
 def test_a_desk_removes_no_row_of_another_one(roles: Roles) -> None:

@@ -23,14 +23,14 @@ from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 from mfa_kit.adapters.ledger.postgresql.schema import FILES
 from mfa_kit.adapters.ledger.postgresql.sessions import Session
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Call, Entry, Intent, Reached
+from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState
 from tests.conftest import bare, without
 from tests.faults.conftest import wait_until
 from tests.ledgers import open_at
 from tests.postgresql import Server, running_server
 
 RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
-INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+INTENT = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
 KNOWS_OAUTH = any(option.keyword == b"oauth_client_secret" for option in psycopg.pq.Conninfo.get_defaults())
 PGBOUNCER = Path("/usr/sbin/pgbouncer")
 CALL = Call(operation="X", user=None, serial=None, request_id=None, answer="OK")
@@ -38,11 +38,11 @@ CALL = Call(operation="X", user=None, serial=None, request_id=None, answer="OK")
 WORKER = """
 import os, sys
 from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
-from mfa_kit.core.models import Entry, Intent, Reached
+from mfa_kit.core.models import Entry, DeviceSpec, Reached
 def end(fault):
     print(f"ended: {fault}; {fault.hint}", flush=True)
     os._exit(fault.exit_code)
-intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+intent = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
 ledger = postgresql_ledger(sys.argv[1], end=end, alert=print)
 entry = Entry(run=sys.argv[2], intent=intent)
 ledger.record(entry)
@@ -370,10 +370,10 @@ def test_a_frozen_process_that_wakes_up_finds_its_run_taken(
     end_sessions(address)
     with open_at(address) as ledger:
         [left] = ledger.dead("000000000000")
-        ledger.record(left.at(Reached.UNDONE))
+        ledger.record(left.at(JournalState.UNDONE))
         process.send_signal(signal.SIGCONT)
         assert ask(process, "record").startswith("ended: ")
-        assert ledger.find(INTENT.serial, run=run) == left.at(Reached.UNDONE)
+        assert ledger.find(INTENT.serial, run=run) == left.at(JournalState.UNDONE)
 
 
 def test_a_process_that_was_frozen_during_a_record_asks_the_server(
@@ -390,10 +390,10 @@ def test_a_process_that_was_frozen_during_a_record_asks_the_server(
         return rows
 
     with open_at(address) as ledger:
-        ledger.record(Entry(run=(run := next(RUNS)), intent=INTENT))
+        ledger.record(JournalEntry(run=(run := next(RUNS)), spec=INTENT))
         ledger.check()
         monkeypatch.setattr(Session, "run", run_then_freeze)
-        ledger.record(Entry(run=run, intent=INTENT, reached=Reached.CREATED))
+        ledger.record(JournalEntry(run=run, spec=INTENT, reached=JournalState.CREATED))
         with pytest.raises(IntegrityFault, match="was lost"):
             ledger.check()
 
@@ -402,7 +402,7 @@ def test_a_new_thread_of_a_process_that_lost_its_run_cannot_write_for_it(address
     """Its session is new, and so is not lost. The run belongs to another process by now."""
     failures: list[IntegrityFault] = []
     ledger = open_at(address)
-    entry = ledger.record(Entry(run=next(RUNS), intent=INTENT))
+    entry = ledger.record(JournalEntry(run=next(RUNS), spec=INTENT))
     end_sessions(address)
     with open_at(address) as other:
         [left] = other.dead("000000000000")
@@ -410,7 +410,7 @@ def test_a_new_thread_of_a_process_that_lost_its_run_cannot_write_for_it(address
 
         def write() -> None:
             try:
-                ledger.record(entry.at(Reached.CREATED))
+                ledger.record(entry.at(JournalState.CREATED))
             except IntegrityFault as fault:
                 failures.append(fault)
 
@@ -425,7 +425,7 @@ def test_a_new_thread_of_a_process_that_lost_its_run_cannot_write_for_it(address
 def test_a_row_of_a_run_needs_the_lock_in_the_same_session(address: str) -> None:
     """A trigger refuses it, so a process that lost the lock cannot write."""
     with open_at(address) as ledger:
-        entry = ledger.record(Entry(run=next(RUNS), intent=INTENT))
+        entry = ledger.record(JournalEntry(run=next(RUNS), spec=INTENT))
         with psycopg.connect(address, autocommit=True) as connection, pytest.raises(psycopg.DatabaseError) as caught:
             connection.execute(
                 "insert into mfa_kit.transitions (run, serial, verb, reached, intent, at)"
@@ -461,9 +461,9 @@ def test_after_an_immediate_stop_a_run_stays_reserved_for_the_grace_period(
 WRITER = """
 import os, sys
 from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
-from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.models import Entry, DeviceSpec
 ledger = postgresql_ledger(sys.argv[1], end=lambda fault: os._exit(fault.exit_code), alert=print)
-intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+intent = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
 for number in range(100_000):
     ledger.record(Entry(run=f"20261125T000000Z-{number:08x}", intent=intent))
     print(f"20261125T000000Z-{number:08x}", flush=True)
@@ -511,7 +511,7 @@ def test_a_full_disk_of_the_server_costs_nothing_that_was_acknowledged() -> None
                 (Path(name) / "ballast").unlink()
                 server.control("restart", "-m", "immediate")
                 with open_at(address) as ledger:
-                    ledger.record(Entry(run=next(RUNS), intent=INTENT))
+                    ledger.record(JournalEntry(run=next(RUNS), spec=INTENT))
                     stored = {run for (run,) in ledger.select("select run from journal", types="text")}
                 assert set(acknowledged) <= stored
         finally:
@@ -523,35 +523,35 @@ def write_until_it_fails(address: str, acknowledged: list[str]) -> None:
         for number in range(20_000):
             run = f"20261125T000000Z-{number:08x}"
             ledger.called(replace(CALL, request_id="r" * 5000))
-            ledger.record(Entry(run=run, intent=INTENT))
+            ledger.record(JournalEntry(run=run, spec=INTENT))
             acknowledged.append(run)
 
 
 def test_a_call_of_a_run_is_in_the_log_after_the_next_row(address: str) -> None:
     """Both are sent together. A row that is refused does not take the call with it."""
     with open_at(address) as ledger:
-        entry = ledger.record(Entry(run=next(RUNS), intent=INTENT))
+        entry = ledger.record(JournalEntry(run=next(RUNS), spec=INTENT))
         ledger.called(CALL)
         with pytest.raises(IntegrityFault):
             ledger.write(("insert into drills (at, backup, result) values ($1, $2, $3)", [(0.0, None, "x")]))
         with open_at(address) as other:
             assert [each.what for each in other.history()] == ["enrollment", "X"]
         ledger.called(CALL)
-        ledger.record(entry.at(Reached.CONFIRMED))
+        ledger.record(entry.at(JournalState.CONFIRMED))
         assert len(ledger.history()) == 3
 
 
 def test_a_call_is_in_the_log_after_a_ctrl_c(address: str) -> None:
     """It was queued for the interrupted statement, and is written with the next row instead."""
     with open_at(address) as ledger:
-        entry = ledger.record(Entry(run=next(RUNS), intent=INTENT))
+        entry = ledger.record(JournalEntry(run=next(RUNS), spec=INTENT))
         ledger.called(CALL)
         timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         with pytest.raises(KeyboardInterrupt):
             ledger.select("select pg_sleep(20)::text", types="text")
         timer.join()
-        ledger.record(entry.at(Reached.CONFIRMED))
+        ledger.record(entry.at(JournalState.CONFIRMED))
         with open_at(address) as other:
             assert [each.what for each in other.history()] == ["X", "enrollment"]
 
@@ -573,7 +573,7 @@ def test_more_threads_than_sessions_share_them(address: str) -> None:
     def work(number: int) -> None:
         try:
             for each in range(3):
-                ledger.record(Entry(run=f"20261125T000000Z-{number:04x}{each:04x}", intent=INTENT))
+                ledger.record(JournalEntry(run=f"20261125T000000Z-{number:04x}{each:04x}", spec=INTENT))
         except BaseException as error:  # noqa: BLE001 - the test reports a thread's failure
             failures.append(error)
 
@@ -601,7 +601,7 @@ def test_threads_share_sessions_if_the_server_accepts_no_more() -> None:
     def work(number: int) -> None:
         try:
             ready.wait(20)
-            ledger.record(Entry(run=f"20261125T000000Z-{number:08x}", intent=INTENT))
+            ledger.record(JournalEntry(run=f"20261125T000000Z-{number:08x}", spec=INTENT))
             ready.wait(20)  # so that no thread takes over the session of an ended one
         except BaseException as error:  # noqa: BLE001 - the test reports a thread's failure
             failures.append(error)

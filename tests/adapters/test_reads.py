@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from mfa_kit.adapters.aws.reads import READ_PAUSES, T, read
-from mfa_kit.core.errors import Unclear
+from mfa_kit.core.errors import OutcomeUnknownError
 
 
 def test_every_attempt_waits_for_its_turn() -> None:
@@ -15,7 +15,7 @@ def test_every_attempt_waits_for_its_turn() -> None:
     def attempt() -> None:
         nonlocal attempts
         attempts += 1
-        raise Unclear("no answer", "try again")
+        raise OutcomeUnknownError("no answer", "try again")
 
     turns: list[int] = []
 
@@ -23,6 +23,6 @@ def test_every_attempt_waits_for_its_turn() -> None:
         turns.append(attempts)
         return act()
 
-    with pytest.raises(Unclear):
+    with pytest.raises(OutcomeUnknownError):
         read(attempt, sleep=lambda _: None, turn=turn)
     assert turns == [*range(len(READ_PAUSES) + 1)]

@@ -30,8 +30,8 @@ from mfa_kit.adapters.files.local_store import find_backups, read_backup
 from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.backup_location import S3Url
-from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
-from mfa_kit.core.models import Caller, Entry, Intent
+from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
+from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
@@ -388,9 +388,9 @@ def test_a_check_that_fails_leaves_the_old_content(file: S3File, bucket: str, cl
     file.create(b"old")
 
     def fail(_: bytes) -> bool:
-        raise OthersSeal("another picture", "")
+        raise WrongIdentityError("another picture", "")
 
-    with pytest.raises(OthersSeal):
+    with pytest.raises(WrongIdentityError):
         file.replace(lambda _: b"new", fail, most=MOST)
     assert file.read(MOST) == b"old"
     assert keys(client, bucket) == [url(bucket).key]
@@ -469,24 +469,24 @@ def replace_by(file: S3File, gate: threading.Barrier, mark: bytes) -> bool:
 
 
 @pytest.fixture
-def vault(bucket: str, calls: S3Calls, recipient: str) -> AgeFiles:
+def store(bucket: str, calls: S3Calls, recipient: str) -> AgeFiles:
     return AgeFiles(S3Url(bucket, "pre"), parse_recipients([recipient]), stores_of(calls))
 
 
 def test_a_bucket_is_a_vault_as_a_folder_is(
-    vault: AgeFiles, bucket: str, calls: S3Calls, client: Any, identity: Identity
+    store: AgeFiles, bucket: str, calls: S3Calls, client: Any, identity: Identity
 ) -> None:
     """A backup and the user's own copy are placed, sealed, found, listed, opened, rekeyed and removed."""
     mine, new = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
-    intent = Intent(
+    spec = DeviceSpec(
         account="000000000000", partition="aws", user="Alice", name="alice", recipient=str(mine.to_public())
     )
-    entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
+    entry = JournalEntry(run=RUN, spec=spec, backup=store.place(spec, RUN))
     assert entry.backup == f"s3://{bucket}/pre/000000000000/%41lice/alice-{RUN}.png.age"
-    assert vault.find(entry) is None
-    vault.check()
-    vault.seal(entry, URI)
-    assert vault.find(entry) == entry.backup
+    assert store.find(entry) is None
+    store.check()
+    store.seal(entry, URI)
+    assert store.find(entry) == entry.backup
     stores = stores_of(calls)
     [found] = find_backups(S3Url(bucket, "pre"), stores)
     [copy] = find_backups(S3Url(bucket, "pre/users"), stores)
@@ -495,28 +495,28 @@ def test_a_bucket_is_a_vault_as_a_folder_is(
     picture = open_backup(found.path, Secret([identity]), partial(read_backup, stores=stores))
     assert open_backup(copy.path, Secret([mine]), partial(read_backup, stores=stores)) == picture
     later = AgeFiles(S3Url(bucket, "pre"), parse_recipients([str(new.to_public())]), stores)
-    with later.alone():
+    with later.exclusively():
         assert later.rekey(found, Secret([identity]), proof=Secret([new]))
     assert later.picture(found, Secret([new])) == picture
     with pytest.raises(IntegrityFault, match="already exists"):
-        vault.place(intent, RUN)
-    vault.remove(entry)
+        store.place(spec, RUN)
+    store.remove(entry)
     assert keys(client, bucket) == []
 
 
-def test_a_bucket_is_checked_once(vault: AgeFiles, lab: Lab) -> None:
+def test_a_bucket_is_checked_once(store: AgeFiles, lab: Lab) -> None:
     """A rollout checks its vault for each user."""
-    vault.check()
+    store.check()
     before = len(lab.calls)
-    vault.check()
+    store.check()
     assert len(lab.calls) == before
 
 
-def test_a_ledger_that_names_another_object_removes_nothing(vault: AgeFiles, bucket: str) -> None:
-    intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+def test_a_ledger_that_names_another_object_removes_nothing(store: AgeFiles, bucket: str) -> None:
+    spec = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
     for place in (f"s3://{bucket}/other", f"s3://{bucket}/pre/../x", "s3://", f"s3://{bucket}"):
         with pytest.raises(IntegrityFault, match="no backup of that run can have this path"):
-            vault.remove(Entry(run=RUN, intent=intent, backup=place))
+            store.remove(JournalEntry(run=RUN, spec=spec, backup=place))
 
 
 @pytest.mark.parametrize(
@@ -549,11 +549,11 @@ def test_a_key_of_kms_is_sent_with_each_write(bucket: str, client: Any) -> None:
     assert "alias/backups" in found["SSEKMSKeyId"]
 
 
-def test_the_calls_of_one_backup_are_few(vault: AgeFiles, lab: Lab) -> None:
-    intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+def test_the_calls_of_one_backup_are_few(store: AgeFiles, lab: Lab) -> None:
+    spec = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
     before = len(lab.calls)
-    entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
-    vault.seal(entry, URI)
+    entry = JournalEntry(run=RUN, spec=spec, backup=store.place(spec, RUN))
+    store.seal(entry, URI)
     assert Counter(call.operation for call in lab.calls[before:]) == {
         "ListObjectsV2": 1,
         "PutObject": 1,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.account.device_backups import device_backups
-from mfa_kit.account.snapshot import DeviceBackup, GlassKey, GlassUse, Hole, Part, Snapshot
+from mfa_kit.account.snapshot import DeviceBackup, GlassKey, GlassUse, Snapshot, SnapshotPart, UnreadPart
 from mfa_kit.adapters.files.local_store import new_backup
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Limits, RuleAnswer, RuleResult
@@ -55,7 +55,7 @@ def ask(snapshot: Snapshot, rule: str) -> RuleAnswer:
 def test_an_identity_as_it_should_be_passes(good: Snapshot, rule: str) -> None:
     """The administrator's backup is encrypted to it. Alice, who is none, has no backup, which is no problem."""
     answer = ask(good, rule)
-    assert (answer.result, answer.findings, answer.unsure) == (RuleResult.PASS, (), ())
+    assert (answer.result, answer.findings, answer.unknown) == (RuleResult.PASS, (), ())
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,14 @@ def test_backups_that_custodians_cannot_open(good: Snapshot, identities: tuple[G
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("part", [Part.BACKUPS, Part.BREAK_GLASS])
-def test_an_unread_part_is_unknown(account: Snapshot, rule: str, part: Part) -> None:
+@pytest.mark.parametrize("part", [SnapshotPart.BACKUPS, SnapshotPart.BREAK_GLASS])
+def test_an_unread_part_is_unknown(account: Snapshot, rule: str, part: SnapshotPart) -> None:
     """Neither backups nor identities that could not be read pass, or make a rule inapplicable."""
-    unread = replace(account, break_glass=() if part is Part.BACKUPS else None, holes=(Hole(part, "the disk is full"),))
+    unread = replace(
+        account, break_glass=() if part is SnapshotPart.BACKUPS else None, holes=(UnreadPart(part, "the disk is full"),)
+    )
     answer = ask(unread, rule)
-    assert (answer.result, answer.unsure[0].why) == (RuleResult.UNKNOWN, "the disk is full")
+    assert (answer.result, answer.unknown[0].why) == (RuleResult.UNKNOWN, "the disk is full")
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -124,7 +126,7 @@ def test_a_snapshot_of_an_older_version_is_unknown(good: Snapshot, rule: str) ->
     older = replace(good, break_glass=None, backups=(replace(good.backups[0], recipients=None),))
     answer = ask(older, rule)
     assert answer.result is RuleResult.UNKNOWN
-    assert "take a new one" in answer.unsure[0].why
+    assert "take a new one" in answer.unknown[0].why
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -145,22 +147,22 @@ def test_an_identity_without_backups_of_the_account_does_not_count(good: Snapsho
 def test_what_is_not_on_record_is_unknown(good: Snapshot) -> None:
     """The recipients may be unknown, the backup may be elsewhere, and the custodians may have other names."""
     nobody_knows = replace(good, backups=(replace(good.backups[0], recipients=None),))
-    assert ask(nobody_knows, "break-glass.sealed").unsure[0].why.endswith("not on record")
+    assert ask(nobody_knows, "break-glass.sealed").unknown[0].why.endswith("not on record")
     elsewhere = ask(replace(good, backups=()), "break-glass.sealed")
-    assert [(each.subject, elsewhere.result) for each in elsewhere.unsure] == [
+    assert [(each.subject, elsewhere.result) for each in elsewhere.unknown] == [
         (f"{SERIAL}lab-admin", RuleResult.UNKNOWN)
     ]
     strangers = tuple(replace(each, name=f"{each.name}-at-home") for each in CUSTODIANS)
     answer = ask(replace(good, break_glass=(replace(glass(), custodians=strangers),)), "break-glass.custodians")
     assert (answer.result, answer.findings) == (RuleResult.UNKNOWN, ())
-    assert "alice-at-home" in answer.unsure[0].why
+    assert "alice-at-home" in answer.unknown[0].why
 
 
 def test_custodians_are_unknown_if_the_users_are(good: Snapshot) -> None:
     """Users who were not read have not left."""
-    blind = replace(good, users=(), holes=(Hole(Part.DETAILS, "denied"),))
+    blind = replace(good, users=(), holes=(UnreadPart(SnapshotPart.DETAILS, "denied"),))
     answer = ask(blind, "break-glass.custodians")
-    assert (answer.result, answer.findings, answer.unsure[0].why) == (RuleResult.UNKNOWN, (), "denied")
+    assert (answer.result, answer.findings, answer.unknown[0].why) == (RuleResult.UNKNOWN, (), "denied")
 
 
 def test_what_the_ledger_has_about_identities() -> None:
@@ -229,7 +231,7 @@ def test_backups_of_root_are_found_by_the_name_of_the_device() -> None:
     def found(*devices: Device) -> tuple[DeviceBackup, ...]:
         nothing = NoDevices(kept[1].name)
         port: Callable[..., tuple[DeviceBackup, ...]] = device_backups
-        return port(devices, journal=nothing, vault=nothing, records=nothing, stored=stored)
+        return port(devices, journal=nothing, store=nothing, records=nothing, stored=stored)
 
     assert found(Device(f"{SERIAL}alice", "alice"), Device(f"{SERIAL}nobody", None)) == ()
     assert not asked
@@ -245,5 +247,5 @@ def test_a_damaged_ledger_is_a_part_that_was_not_read() -> None:
         raise IntegrityFault("the ledger is damaged", "")
 
     snapshot, _ = taken(sound(), break_glass=broken)
-    assert snapshot.hole(Part.BREAK_GLASS) is not None
+    assert snapshot.hole(SnapshotPart.BREAK_GLASS) is not None
     assert {ask(snapshot, rule).result for rule in RULES} == {RuleResult.UNKNOWN}

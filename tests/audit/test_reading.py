@@ -12,7 +12,7 @@ import pytest
 
 from mfa_kit.account.account_users import account_users
 from mfa_kit.account.reading import read_account
-from mfa_kit.account.snapshot import Part, RootPosture, Snapshot
+from mfa_kit.account.snapshot import RootPosture, Snapshot, SnapshotPart
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files import snapshots
@@ -284,9 +284,12 @@ def test_a_user_deleted_before_the_request_has_no_credentials(monkeypatch: pytes
 def test_a_user_who_cannot_be_read_is_named_as_unread() -> None:
     """The user's credentials are unknown, not absent."""
     snapshot, _ = taken(sound(), "ListAccessKeys", first=later)
-    assert [(hole.part, hole.about) for hole in snapshot.holes] == [(Part.REPORT, "dora"), (Part.REPORT, "emil")]
+    assert [(hole.part, hole.about) for hole in snapshot.holes] == [
+        (SnapshotPart.REPORT, "dora"),
+        (SnapshotPart.REPORT, "emil"),
+    ]
     (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules(["users.mfa"]), Limits())
-    assert (answer.result, [each.subject for each in answer.unsure]) == (RuleResult.UNKNOWN, ["dora", "emil"])
+    assert (answer.result, [each.subject for each in answer.unknown]) == (RuleResult.UNKNOWN, ["dora", "emil"])
 
 
 def test_devices_that_cannot_be_listed_are_unknown() -> None:
@@ -297,13 +300,13 @@ def test_devices_that_cannot_be_listed_are_unknown() -> None:
         "emil": None,
     }
     assert {one.sign_in_way for one in account_users(snapshot) if one.name == "dora"} == {"kind unknown"}
-    for rule, unsure in (
+    for rule, unknown in (
         *(("users.mfa", "dora"), ("users.keys-mfa", "emil")),
         *(("users.sms", "dora"), ("users.fido-keys", "emil")),
     ):
         (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules([rule]), Limits())
         assert (answer.result, answer.findings) == (RuleResult.UNKNOWN, ())
-        assert unsure in [each.subject for each in answer.unsure]
+        assert unknown in [each.subject for each in answer.unknown]
 
 
 def test_which_users_are_asked_about_a_new_password() -> None:
@@ -323,7 +326,7 @@ def test_a_user_deleted_meanwhile_has_no_devices(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Iam, "devices", devices)
     snapshot, _ = taken(changed(user("bob", password=True, devices=[FIDO])))
     assert snapshot.listed == {"bob": ()}
-    assert [(hole.part, hole.about) for hole in snapshot.holes] == [(Part.DEVICES, "lab-admin")]
+    assert [(hole.part, hole.about) for hole in snapshot.holes] == [(SnapshotPart.DEVICES, "lab-admin")]
 
 
 class Rooted:

@@ -15,9 +15,9 @@ from mfa_kit.account.snapshot import (
     GlassKey,
     GlassUse,
     OrganizationPlace,
-    Part,
     RootPosture,
     Snapshot,
+    SnapshotPart,
     as_member,
 )
 from mfa_kit.adapters.aws import account as reader
@@ -90,7 +90,7 @@ def nothing_wrong() -> Snapshot:
 def test_a_sound_account_passes_every_rule(nothing_wrong: Snapshot, rule: str) -> None:
     """In a sound account every rule passes, and none is inapplicable."""
     answer = ask(nothing_wrong, rule)
-    assert (answer.result, answer.findings, answer.unsure) == (RuleResult.PASS, (), ())
+    assert (answer.result, answer.findings, answer.unknown) == (RuleResult.PASS, (), ())
 
 
 def root(**fields: Any) -> Change:
@@ -322,8 +322,8 @@ def test_an_unread_part_never_passes(rule: str, denied: tuple[str, ...], change:
     snapshot, _ = taken(changed(change), *denied)
     answer = ask(snapshot, rule)
     assert answer.result is RuleResult.UNKNOWN
-    assert answer.unsure
-    assert all(each.why for each in answer.unsure)
+    assert answer.unknown
+    assert all(each.why for each in answer.unknown)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_which_account_each_organization_rule_checks(
 ) -> None:
     """One rule checks the management account, and the other one checks member accounts."""
     answer = ask(taken(changed(change))[0], rule)
-    assert (answer.result, answer.findings, answer.unsure) == (result, (), ())
+    assert (answer.result, answer.findings, answer.unknown) == (result, (), ())
     assert why in answer.why
 
 
@@ -486,7 +486,7 @@ def test_a_snapshot_without_centralized_root_access_never_passes(rule: str) -> N
     snapshot, _ = taken(sound(), central_root=None)
     answer = ask(snapshot, rule)
     assert (answer.result, snapshot.holes) == (RuleResult.UNKNOWN, ())
-    assert "take a new one" in answer.unsure[0].why
+    assert "take a new one" in answer.unknown[0].why
 
 
 def test_what_an_organization_sees_of_root_counts() -> None:
@@ -504,7 +504,7 @@ def test_what_an_organization_sees_of_root_counts() -> None:
     assert ask(snapshot, "root.credentials").findings[0].evidence == "root has credentials: a password with MFA"
     unread = RootPosture(account="000000000001", unread=("no root session: denied",))
     snapshot, _ = taken(changed(member(mfa=True)), member_root=lambda: unread)
-    assert [(hole.part, hole.why) for hole in snapshot.holes] == [(Part.ROOT_CREDENTIALS, unread.unread[0])]
+    assert [(hole.part, hole.why) for hole in snapshot.holes] == [(SnapshotPart.ROOT_CREDENTIALS, unread.unread[0])]
     assert ask(snapshot, "root.credentials").result is RuleResult.FAIL
 
 
@@ -558,7 +558,7 @@ def test_enforcement_that_depends_on_an_address_is_unknown() -> None:
     force["Statement"][-1]["Condition"]["NotIpAddress"] = {"aws:SourceIp": "192.0.2.0/24"}
     snapshot, _ = taken(changed(group("people", policies={"force-mfa": force})))
     answer = ask(snapshot, "groups.enforcement")
-    assert (answer.result, answer.unsure[0].subject) == (RuleResult.UNKNOWN, "people")
+    assert (answer.result, answer.unknown[0].subject) == (RuleResult.UNKNOWN, "people")
 
 
 def test_a_security_key_without_certifications_is_reported() -> None:
@@ -621,7 +621,7 @@ def test_a_doubt_about_who_is_an_administrator_is_unknown() -> None:
     snapshot, _ = taken(changed(user("bob", policies=policies, password=True, devices=[{"name": "bob"}])))
     for rule in ("admins.mfa", "admins.phishing", "admins.spare"):
         answer = ask(snapshot, rule)
-        assert (answer.result, [each.subject for each in answer.unsure]) == (RuleResult.UNKNOWN, ["bob"])
+        assert (answer.result, [each.subject for each in answer.unknown]) == (RuleResult.UNKNOWN, ["bob"])
 
 
 def test_users_created_after_the_report_are_named() -> None:
@@ -630,7 +630,7 @@ def test_users_created_after_the_report_are_named() -> None:
     assert snapshot.report
     report = type(snapshot.report)(made=snapshot.report.made, root=snapshot.report.root, users={})
     later = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"report": report})
-    assert {each.subject for each in ask(later, "users.mfa").unsure} == {"alice", "lab-admin"}
+    assert {each.subject for each in ask(later, "users.mfa").unknown} == {"alice", "lab-admin"}
 
 
 def test_a_gate_fails_on_an_unknown_result() -> None:
@@ -710,7 +710,7 @@ def test_mfa_of_identity_center_is_unknown() -> None:
     snapshot, _ = taken(changed(lambda found: found["roles"].append(reserved)))
     answer = ask(snapshot, "users.identity-center")
     assert answer.result is RuleResult.UNKNOWN
-    assert name in answer.unsure[0].why
+    assert name in answer.unknown[0].why
     assert ask(taken(sound())[0], "users.identity-center").result is RuleResult.NOT_APPLICABLE
 
 
@@ -734,7 +734,7 @@ def test_sign_in_sessions_are_read_on_request() -> None:
 def test_a_snapshot_without_certificates_never_passes() -> None:
     """Older versions did not store server certificates."""
     answer = ask(replace(taken(sound())[0], certificates=None), "certificates.expired")
-    assert (answer.result, answer.unsure[0].why[:12]) == (RuleResult.UNKNOWN, "the snapshot")
+    assert (answer.result, answer.unknown[0].why[:12]) == (RuleResult.UNKNOWN, "the snapshot")
 
 
 def test_a_permissions_boundary_gives_no_permission() -> None:

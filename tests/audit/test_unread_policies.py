@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.account_users import account_users
-from mfa_kit.account.snapshot import Entity, Hole, Part, Snapshot
+from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart, UnreadPart
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.audit.finding import RuleAnswer, RuleResult
 from mfa_kit.lab.aws.server import Lab
@@ -64,7 +64,7 @@ def with_own(snapshot: Snapshot, kind: str, name: str, text: str) -> Snapshot:
 
 
 def reasons(answer: RuleAnswer) -> dict[str, str]:
-    return {each.subject: each.why for each in answer.unsure}
+    return {each.subject: each.why for each in answer.unknown}
 
 
 @pytest.mark.parametrize(("text", "why"), TEXTS.values(), ids=TEXTS)
@@ -79,7 +79,7 @@ def test_an_invalid_policy_is_unread_and_named(text: str, why: str) -> None:
 
     snapshot, _ = taken(changed(user("bob", **BOB)), first=store)
     said = f"policy own of user bob is not an IAM policy: {why}"
-    assert snapshot.holes == (Hole(Part.POLICIES, said),)
+    assert snapshot.holes == (UnreadPart(SnapshotPart.POLICIES, said),)
     for rule in ("admins.mfa", "admins.phishing", "admins.spare"):
         answer = ask(snapshot, rule)
         assert answer.result is UNKNOWN
@@ -96,7 +96,7 @@ def test_a_text_that_botocore_cannot_parse_is_unread() -> None:
         lab.account.backend.users["bob"].policies["own"] = "[" * 10_000
 
     snapshot, _ = taken(changed(user("bob", **BOB)), first=store)
-    assert [hole.part for hole in snapshot.holes] == [Part.DETAILS]
+    assert [hole.part for hole in snapshot.holes] == [SnapshotPart.DETAILS]
     assert ask(snapshot, "admins.mfa").result is UNKNOWN
 
 

@@ -12,7 +12,7 @@ from mfa_kit.adapters.files.local_store import LOCAL, find_backups
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.backup_copies import OWN
-from mfa_kit.core.models import Backup, Entry, Intent
+from mfa_kit.core.models import Backup, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Seed
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring.backup_records import recorded
@@ -60,18 +60,18 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
 
 def own(desk: MfaKit, user: str, recipient: str) -> Backup:
     """Encrypt the copy that only the user can decrypt, and record it."""
-    vault = AgeFiles(desk.home / "backups", [])
-    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, recipient=recipient)
-    entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
+    store = AgeFiles(desk.home / "backups", [])
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user=user, name=user, recipient=recipient)
+    entry = JournalEntry(run=RUN, spec=spec, backup=store.place(spec, RUN))
     with sqlite_ledger(desk.home) as ledger:
-        recorded(vault, ledger).seal(entry, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
+        recorded(store, ledger).seal(entry, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
     [found] = find_backups(desk.home / "backups" / OWN, LOCAL)
     return found
 
 
 def sealed(desk: MfaKit, user: str, *recipients: str) -> Backup:
     """Encrypt a backup of a user into the desk's own folder."""
-    vault = AgeFiles(desk.home / "backups", parse_recipients(recipients))
-    backup = vault.new(ACCOUNT, user, user, run=RUN)
-    vault.keep(backup, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
+    store = AgeFiles(desk.home / "backups", parse_recipients(recipients))
+    backup = store.new(ACCOUNT, user, user, run=RUN)
+    store.store_existing(backup, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
     return backup

@@ -92,10 +92,10 @@ def plugins(program: Path, *answers: Any) -> tuple[Plugins, Answers]:
 def opened(program: Path, tmp_path: Path, identity: pyrage.x25519.Identity) -> Callable[..., tuple[bytes, list[str]]]:
     """Decrypt a message with an identity of the plugin. Return the message, and what the plugin said and asked."""
 
-    def open_with(*answers: Any, **wish: Any) -> tuple[bytes, list[str]]:
+    def open_with(*answers: Any, **request: Any) -> tuple[bytes, list[str]]:
         known, prompts = plugins(program, *answers)
         [to] = parse_recipients([demo.recipient(str(identity.to_public()))], plugins=known)
-        (tmp_path / "id.txt").write_text(f"# mine\n{demo.identity(str(identity), **wish)}\n")
+        (tmp_path / "id.txt").write_text(f"# mine\n{demo.identity(str(identity), **request)}\n")
         keys = read_identities([tmp_path / "id.txt"], plugins=known)
         return decrypt(encrypt(Secret(b"hello"), [to.key]), keys.reveal()), prompts.asked
 
@@ -166,10 +166,10 @@ def test_a_file_of_age_is_decrypted_with_a_plugin(
     ],
 )
 def test_a_plugin_asks_through_the_prompts(
-    wish: dict[str, Any], answer: Any, asked: str, opened: Callable[..., tuple[bytes, list[str]]]
+    request: dict[str, Any], answer: Any, asked: str, opened: Callable[..., tuple[bytes, list[str]]]
 ) -> None:
     """These are the five kinds of messages and questions in the protocol. Each says that it is the plugin's."""
-    assert opened(answer, **wish) == (b"hello", [f"age-plugin-demo says: {asked}"])
+    assert opened(answer, **request) == (b"hello", [f"age-plugin-demo says: {asked}"])
 
 
 def test_a_message_of_a_plugin_is_one_line(opened: Callable[..., tuple[bytes, list[str]]]) -> None:
@@ -200,25 +200,25 @@ def test_a_plugin_has_no_variables_of_aws(
     ],
 )
 def test_the_reason_of_a_plugin_is_in_the_error(
-    wish: dict[str, Any], answer: Any, why: str, opened: Callable[..., tuple[bytes, list[str]]]
+    request: dict[str, Any], answer: Any, why: str, opened: Callable[..., tuple[bytes, list[str]]]
 ) -> None:
     """The error is one sentence with the plugin's name. It has no control characters."""
     with pytest.raises(DeviceFault) as caught:
-        opened(answer, **wish)
+        opened(answer, **request)
     assert str(caught.value) == f"age-plugin-demo could not decrypt: age-plugin-demo says: {why}"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Declined("no terminal"), UsageFault("no"), ValueError("no")])
 @pytest.mark.parametrize("wish", [{"pin": "1"}, {"public": "1"}, {"confirm": ["a", "b"]}])
 def test_an_exception_of_a_prompt_is_raised_again(
-    wish: dict[str, Any],
+    request: dict[str, Any],
     error: BaseException,
     opened: Callable[..., tuple[bytes, list[str]]],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Otherwise pyrage would panic, and print the traceback with its values to stderr."""
     with pytest.raises(type(error)) as caught:
-        opened(error, **wish)
+        opened(error, **request)
     assert caught.value is error
     assert capfd.readouterr().err == ""
 

@@ -23,7 +23,7 @@ from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Backup, Entry, Intent, Purpose, Reached
+from mfa_kit.core.models import Backup, DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import backup as kit
 from mfa_kit.wiring.config import Config
@@ -40,11 +40,11 @@ def rows(desk: MfaKit, *words: str | Path) -> list[dict[str, Any]]:
     return found
 
 
-def revoked(desk: MfaKit, backup: Backup, purpose: Purpose = Purpose.REVOKE) -> None:
-    intent = Intent(account=ACCOUNT, partition="aws", user=backup.user, name=backup.device)
+def revoked(desk: MfaKit, backup: Backup, purpose: RunKind = RunKind.REVOKE) -> None:
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user=backup.user, name=backup.device)
     with sqlite_ledger(desk.home) as ledger:
         ledger.record(
-            Entry(run=RUN, intent=intent, purpose=purpose, reached=Reached.REVOKED, backup=str(local(backup)))
+            JournalEntry(run=RUN, spec=spec, purpose=purpose, reached=JournalState.REVOKED, backup=str(local(backup)))
         )
 
 
@@ -404,9 +404,9 @@ def test_a_file_without_a_device_does_not_stop_a_drill(desk: MfaKit, old: Pair, 
 
     Its row says so, and the other backups are tested.
     """
-    vault = AgeFiles(tmp_path / "far", parse_recipients([old.recipient]))
-    backup = vault.new(ACCOUNT, "alice", "alice", run=RUN)
-    vault.keep(backup, key_uri.otpauth(SEED, label="my AWS at work"))
+    store = AgeFiles(tmp_path / "far", parse_recipients([old.recipient]))
+    backup = store.new(ACCOUNT, "alice", "alice", run=RUN)
+    store.store_existing(backup, key_uri.otpauth(SEED, label="my AWS at work"))
     moved = local(backup).rename(tmp_path / "moved.age")
     words = ("backup", "drill", moved, "-i", old.file, "--from", "oath", "--output", "json")
     done = desk.run(*words)
@@ -427,9 +427,9 @@ def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) 
         interaction=person, progress=StderrProgress(), sleep=time.sleep, end=end_at_once, config=Config()
     )
     identities = Identities([old.file], passphrase_fd=None, person=person)
-    intent, _ = kit.open_restorable(settings, local(backup), identities)
-    assert (intent.account, intent.user, intent.name) == (ACCOUNT, "alice", "alice")
-    revoked(desk, backup, Purpose.LOST)
+    spec, _ = kit.open_restorable(settings, local(backup), identities)
+    assert (spec.account, spec.user, spec.name) == (ACCOUNT, "alice", "alice")
+    revoked(desk, backup, RunKind.LOST)
     renamed = tmp_path / "qr.age"
     renamed.write_bytes(local(backup).read_bytes())
     for file in (local(backup), renamed):

@@ -28,13 +28,13 @@ UNRECORDED = ["hash not recorded"]
 
 def kept(desk: MfaKit, recipient: str, *users: str) -> list[Path]:
     """Encrypt backups as commands do, which record them in the ledger. Return their files."""
-    vault = AgeFiles(desk.home / "backups", parse_recipients([recipient]))
-    backups = [vault.new(ACCOUNT, user, user, run=RUN) for user in users]
+    store = AgeFiles(desk.home / "backups", parse_recipients([recipient]))
+    backups = [store.new(ACCOUNT, user, user, run=RUN) for user in users]
     with sqlite_ledger(desk.home) as ledger, ThreadPoolExecutor(16) as pool:
-        recording = recorded(vault, ledger)
+        recording = recorded(store, ledger)
 
         def keep(backup: Backup) -> None:
-            recording.keep(backup, key_uri.otpauth(SEED, label=f"{backup.device}@{ACCOUNT}"))
+            recording.store_existing(backup, key_uri.otpauth(SEED, label=f"{backup.device}@{ACCOUNT}"))
 
         list(pool.map(keep, backups))
     return [local(backup) for backup in backups]
@@ -82,12 +82,12 @@ def test_a_users_own_copy_has_a_hash_of_its_own(desk: MfaKit, old: Pair, new: Pa
 
 def test_the_hash_is_recorded_before_the_file_is_written(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
     """If the file cannot be written, its hash is on record nevertheless."""
-    vault = AgeFiles(desk.home / "backups", parse_recipients([old.recipient]))
-    backup = vault.new(ACCOUNT, "alice", "alice", run=RUN)
+    store = AgeFiles(desk.home / "backups", parse_recipients([old.recipient]))
+    backup = store.new(ACCOUNT, "alice", "alice", run=RUN)
     local(backup).parent.parent.mkdir(parents=True)
     local(backup).parent.symlink_to(tmp_path)  # mfa-kit writes nothing through a symlink
     with sqlite_ledger(desk.home) as ledger, pytest.raises(IntegrityFault):
-        recorded(vault, ledger).keep(backup, key_uri.otpauth(SEED, label=f"alice@{ACCOUNT}"))
+        recorded(store, ledger).store_existing(backup, key_uri.otpauth(SEED, label=f"alice@{ACCOUNT}"))
     assert len(hashes(desk)[backup.name]) == 1
 
 

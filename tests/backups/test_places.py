@@ -9,7 +9,7 @@ import pytest
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.models import Entry, Intent, Reached
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState
 from mfa_kit.qr_codes import key_uri
 from tests.backups.conftest import RUN, SEED, Pair, sealed
 from tests.backups.test_terminal import MFA_KIT
@@ -21,9 +21,9 @@ OTHER_ACCOUNT = "111111111111"
 
 def labeled(desk: MfaKit, label: str, recipient: str, *, account: str = ACCOUNT) -> Path:
     """Encrypt a backup of dave whose QR code has this label."""
-    vault = AgeFiles(desk.home / "backups", parse_recipients([recipient]))
-    backup = vault.new(account, "dave", "dave", run=RUN)
-    vault.keep(backup, key_uri.otpauth(SEED, label=label))
+    store = AgeFiles(desk.home / "backups", parse_recipients([recipient]))
+    backup = store.new(account, "dave", "dave", run=RUN)
+    store.store_existing(backup, key_uri.otpauth(SEED, label=label))
     return local(backup)
 
 
@@ -131,9 +131,9 @@ def test_an_account_alias_counts_as_not_checked(desk: MfaKit, old: Pair) -> None
 def test_the_ledger_names_the_user(user: str, account: str, run: str, code: int, desk: MfaKit, old: Pair) -> None:
     """Only the journal entry of the same account, device and run counts. Without one, the user is not checked."""
     file = labeled(desk, f"dave@{ACCOUNT}", old.recipient)
-    intent = Intent(account=account, partition="aws", user=user, name="dave")
+    spec = DeviceSpec(account=account, partition="aws", user=user, name="dave")
     with sqlite_ledger(desk.home) as ledger:
-        ledger.record(Entry(run=run, intent=intent, reached=Reached.CONFIRMED, backup=str(file)))
+        ledger.record(JournalEntry(run=run, spec=spec, reached=JournalState.CONFIRMED, backup=str(file)))
     done = desk.run("backup", "verify", file, "-i", old.file, "--output", "json")
     assert done.code == code
     assert ("it belongs to erin according to the ledger" in done.out) is (code == 5)

@@ -185,7 +185,7 @@ def test_symlinks_are_not_followed(desk: MfaKit, old: Pair, new: Pair, tmp_path:
 def test_a_folder_is_rekeyed_by_one_process_at_a_time(desk: MfaKit, old: Pair, new: Pair) -> None:
     """The second process reports that another process is changing the backups, and ends."""
     sealed(desk, "alice", old.recipient)
-    with AgeFiles(desk.home / "backups", []).alone():
+    with AgeFiles(desk.home / "backups", []).exclusively():
         done = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
     assert done.code == 5
     assert "another mfa-kit process is changing" in done.err
@@ -196,7 +196,10 @@ def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None
     file = tmp_path / "identity.age"
     file.write_bytes(b"sealed")
     unlocked = UnlockedIdentity(file, Secret(b"sealed"), Secret(b"text"))
-    with AgeFiles(tmp_path, []).alone(), pytest.raises(IntegrityFault, match="another mfa-kit process is changing"):
+    with (
+        AgeFiles(tmp_path, []).exclusively(),
+        pytest.raises(IntegrityFault, match="another mfa-kit process is changing"),
+    ):
         unlocked.reencrypt(Secret("new"))
     assert file.read_bytes() == b"sealed"
 
@@ -363,8 +366,8 @@ def test_a_backup_that_another_process_changed_is_left_alone(
         return real(*words)
 
     monkeypatch.setattr(pyrage, "encrypt", meanwhile)
-    vault = AgeFiles(desk.home / "backups", parse_recipients([new.recipient]))
+    store = AgeFiles(desk.home / "backups", parse_recipients([new.recipient]))
     key = read_identities([old.file])
     with pytest.raises(IntegrityFault):
-        vault.rekey(backup, key, proof=key)
+        store.rekey(backup, key, proof=key)
     assert not list(local(backup).parent.iterdir())

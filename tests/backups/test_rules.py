@@ -13,9 +13,9 @@ from mfa_kit.backups.rekeying import Exposed, KnownRecipients, find_exposed, kno
 from mfa_kit.core import otp
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import Backup, Device, Mark, Seal
+from mfa_kit.core.models import Backup, Device, RunTag, Seal
 from mfa_kit.core.otp import Seed
-from mfa_kit.enrollment.ports import Inventory
+from mfa_kit.enrollment.ports import IamReader
 
 DAY = 86400.0
 NOW = 1_800_000_000.0
@@ -145,7 +145,7 @@ class Account:
 
     has: dict[str, list[str]] = field(default_factory=dict)
     free: list[str] = field(default_factory=list)
-    runs: dict[str, str | Mark] = field(default_factory=dict)
+    runs: dict[str, str | RunTag] = field(default_factory=dict)
     unlisted: set[str] = field(default_factory=set)
 
     def now(self) -> float:
@@ -162,13 +162,13 @@ class Account:
             raise NoSuchEntity("no such user")
         return [Device(serial, user) for serial in self.has[user]]
 
-    def run_of(self, serial: str) -> str | Mark:
-        return self.runs.get(serial, Mark.ABSENT)
+    def run_of(self, serial: str) -> str | RunTag:
+        return self.runs.get(serial, RunTag.ABSENT)
 
 
 def prunable(account: Account, *found: Backup, older: float | None = None) -> list[tuple[Backup, Why]]:
-    inventory: Inventory = account  # type: ignore[assignment]
-    return list(find_prunable(found, account=ACCOUNT, older=older, inventory=inventory))
+    iam_reader: IamReader = account  # type: ignore[assignment]
+    return list(find_prunable(found, account=ACCOUNT, older=older, iam_reader=iam_reader))
 
 
 def test_a_deleted_user_needs_no_backup() -> None:
@@ -200,14 +200,14 @@ def test_a_backup_that_iam_does_not_decide_about_is_kept(found: Backup) -> None:
     ("runs", "gone"),
     [
         ({ARN + "Alice": RUN}, False),
-        ({ARN + "Alice": Mark.UNTAGGED}, False),
+        ({ARN + "Alice": RunTag.UNTAGGED}, False),
         ({ARN + "Alice": "other"}, True),
         ({}, True),
     ],
     ids=["its own", "untagged", "another run's", "absent"],
 )
 @pytest.mark.parametrize("free", [True, False])
-def test_the_backup_of_a_device_that_may_exist_is_kept(runs: dict[str, str | Mark], gone: bool, free: bool) -> None:
+def test_the_backup_of_a_device_that_may_exist_is_kept(runs: dict[str, str | RunTag], gone: bool, free: bool) -> None:
     """The device may be assigned to any user, or unassigned. Names are compared case-insensitively."""
     account = Account(has={"Alice": [] if free else [ARN + "Alice"]}, free=[ARN + "Alice"] if free else [], runs=runs)
     found = backup("Alice", device="alice")

@@ -18,7 +18,7 @@ import qrcode
 from PIL import Image
 
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.models import Entry, Intent, Purpose, Reached
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
@@ -370,9 +370,9 @@ def test_a_lost_device_is_not_restored_to_a_phone(desk: Desk) -> None:
     """Whoever found the lost phone has the same codes."""
     backup = desk.enroll()
     run = backup.name.removeprefix("alice-").removesuffix(".png.age")
-    intent = Intent(account=ACCOUNT, partition="aws", user="alice", name="alice")
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user="alice", name="alice")
     with sqlite_ledger(desk.home) as ledger:
-        ledger.record(Entry(run=run, intent=intent, purpose=Purpose.LOST, reached=Reached.REVOKED))
+        ledger.record(JournalEntry(run=run, spec=spec, purpose=RunKind.LOST, reached=JournalState.REVOKED))
     window = desk.window("backup", "restore", str(backup), "-i", "id.txt", "--to", "phone")
     assert window.end() == 2
     assert "alice was reported lost" in window.printed("err")
@@ -533,8 +533,8 @@ def test_a_plugin_asks_for_its_pin_at_the_terminal(desk: Desk) -> None:
     backup, program = desk.enroll(), program_in(desk.folder / "plugins")
     (desk.home / "config.toml").write_text(f'age-plugins = ["{program}"]\n')
     key = (desk.folder / "id.txt").read_text().split()[-1]
-    wish: dict[str, Any] = {"message": "touch the demo key", "pin": "493817", "confirm": ["use it", "stop"]}
-    (desk.folder / "demo.txt").write_text(f"{demo.identity(key, **wish)}\n")
+    request: dict[str, Any] = {"message": "touch the demo key", "pin": "493817", "confirm": ["use it", "stop"]}
+    (desk.folder / "demo.txt").write_text(f"{demo.identity(key, **request)}\n")
     done = desk.run("backup", "rekey", "-i", "id.txt", "-r", demo.recipient(desk.recipient))
     assert done.returncode == 0, done.stderr
     window = desk.window("backup", "verify", str(backup), "-i", "demo.txt", "--output", "json")

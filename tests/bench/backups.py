@@ -29,12 +29,12 @@ THREADS = 32
 
 def seal(folder: Path, to: str) -> None:
     """Encrypt backups for many users, each with a different secret."""
-    vault = AgeFiles(folder, parse_recipients([to]))
+    store = AgeFiles(folder, parse_recipients([to]))
 
     def one(number: int) -> None:
         name = f"user{number:04}"
-        backup = vault.new(ACCOUNT, name, name, run=run_id(time.time(), os.urandom(4)))
-        vault.keep(backup, key_uri.otpauth(Seed(os.urandom(40)), label=f"{name}@{ACCOUNT}"))
+        backup = store.new(ACCOUNT, name, name, run=run_id(time.time(), os.urandom(4)))
+        store.store_existing(backup, key_uri.otpauth(Seed(os.urandom(40)), label=f"{name}@{ACCOUNT}"))
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(one, range(MANY)))

@@ -51,12 +51,12 @@ def people(folder: Path, number: int) -> tuple[list[Path], list[str]]:
 
 def seal(home: Path, to: str) -> None:
     """Encrypt backups for many users, each with a different secret, and record their recipient."""
-    vault = AgeFiles(home / "backups", parse_recipients([to]))
+    store = AgeFiles(home / "backups", parse_recipients([to]))
 
     def one(number: int) -> Backup:
         name = f"user{number:04}"
-        backup = vault.new(ACCOUNT, name, name, run=run_id(time.time(), os.urandom(4)))
-        vault.keep(backup, key_uri.otpauth(Seed(os.urandom(40)), label=f"{name}@{ACCOUNT}"))
+        backup = store.new(ACCOUNT, name, name, run=run_id(time.time(), os.urandom(4)))
+        store.store_existing(backup, key_uri.otpauth(Seed(os.urandom(40)), label=f"{name}@{ACCOUNT}"))
         return backup
 
     with ThreadPoolExecutor(THREADS) as pool:

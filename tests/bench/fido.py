@@ -10,7 +10,7 @@ from fido2 import hid
 
 from mfa_kit.adapters.fido import key as fido
 from mfa_kit.adapters.metadata.index import open_packaged, open_signed
-from mfa_kit.core.checks import Proof
+from mfa_kit.core.checks import Passed
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import SimulatedKey, Touch
 from mfa_kit.security_keys import attestation
@@ -64,7 +64,7 @@ def verification(folder: Path) -> float:
             )
         index.close()
         taken = time.perf_counter() - began - key.taken
-        if not isinstance(examined, attestation.Examined) or not isinstance(examined.answer, Proof):
+        if not isinstance(examined, attestation.Examined) or not isinstance(examined.answer, Passed):
             raise TypeError("no proof, so no figure")
         return 1000 * taken
 

@@ -46,12 +46,12 @@ def fill() -> None:
 def seal(to: str) -> None:
     """Encrypt backups for many users into a bucket."""
     boto3.Session().client("s3").create_bucket(Bucket="verified")
-    vault = AgeFiles(S3Url("verified", "pre"), parse_recipients([to]), AllStores(None))
+    store = AgeFiles(S3Url("verified", "pre"), parse_recipients([to]), AllStores(None))
 
     def one(number: int) -> None:
         name = f"user{number:04}"
-        backup = vault.new(ACCOUNT, name, name, run=run_id(time.time(), os.urandom(4)))
-        vault.keep(backup, key_uri.otpauth(Seed(os.urandom(40)), label=f"{name}@{ACCOUNT}"))
+        backup = store.new(ACCOUNT, name, name, run=run_id(time.time(), os.urandom(4)))
+        store.store_existing(backup, key_uri.otpauth(Seed(os.urandom(40)), label=f"{name}@{ACCOUNT}"))
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(one, range(VERIFIED)))

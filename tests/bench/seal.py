@@ -15,7 +15,7 @@ from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli.main import GARBAGE_AT
-from mfa_kit.core.models import Entry, Intent, Reached, run_id
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, run_id
 from mfa_kit.core.otp import KeyUri, Seed
 from mfa_kit.qr_codes import key_uri
 from tests.bench.table import Row, show
@@ -24,15 +24,15 @@ RUNS = 50
 MANY = 1000
 
 
-def entries(vault: AgeFiles, count: int) -> list[tuple[Entry, KeyUri]]:
+def entries(store: AgeFiles, count: int) -> list[tuple[JournalEntry, KeyUri]]:
     """Create intents of distinct users, and the URIs that AWS would return for them."""
     made = []
     for number in range(count):
         name = f"user{number:04}"
-        intent = Intent(account="000000000000", partition="aws", user=name, name=name)
+        spec = DeviceSpec(account="000000000000", partition="aws", user=name, name=name)
         run = run_id(time.time(), secrets.token_bytes(4))
-        uri = key_uri.otpauth(Seed(secrets.token_bytes(40)), label=f"{name}@{intent.account}")
-        made.append((Entry(run=run, intent=intent, backup=vault.place(intent, run)), uri))
+        uri = key_uri.otpauth(Seed(secrets.token_bytes(40)), label=f"{name}@{spec.account}")
+        made.append((JournalEntry(run=run, spec=spec, backup=store.place(spec, run)), uri))
     return made
 
 
@@ -47,8 +47,8 @@ def open_ledger(folder: Path) -> None:
     sqlite_ledger(folder).close()
 
 
-def journal(ledger: Ledger, entry: Entry) -> None:
-    for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
+def journal(ledger: Ledger, entry: JournalEntry) -> None:
+    for reached in (JournalState.INTENT, JournalState.CREATED, JournalState.CONFIRMED):
         ledger.record(entry.at(reached))
 
 
@@ -58,15 +58,15 @@ def main() -> int:
     to = parse_recipients([str(pyrage.x25519.Identity.generate().to_public())])
     with tempfile.TemporaryDirectory() as place:
         folders = [Path(place) / f"{number}" for number in range(RUNS)]
-        vault = AgeFiles(Path(place) / "backups", to)
-        sealed = entries(vault, MANY)
+        store = AgeFiles(Path(place) / "backups", to)
+        sealed = entries(store, MANY)
         began = time.monotonic()
-        used = [cpu(vault.seal, *each) for each in sealed]
+        used = [cpu(store.seal, *each) for each in sealed]
         seconds = time.monotonic() - began
         new = min(cpu(open_ledger, folder) for folder in folders)
         again = min(cpu(open_ledger, folder) for folder in folders)
         with sqlite_ledger(folders[0]) as ledger:
-            noted = min(cpu(journal, ledger, entry) for entry, _ in entries(vault, RUNS))
+            noted = min(cpu(journal, ledger, entry) for entry, _ in entries(store, RUNS))
     return show(
         "seal",
         [

@@ -76,9 +76,9 @@ class Desk(MfaKit):
 
     def sealed(self, user: str, *recipients: str, recorded: bool = True) -> Backup:
         """Encrypt a backup of a user, and record its recipients."""
-        vault = AgeFiles(self.home / "backups", parse_recipients(recipients))
-        backup = vault.new(ACCOUNT, user, user, run=RUN)
-        vault.keep(backup, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
+        store = AgeFiles(self.home / "backups", parse_recipients(recipients))
+        backup = store.new(ACCOUNT, user, user, run=RUN)
+        store.store_existing(backup, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
         if recorded:
             with sqlite_ledger(self.home) as ledger:
                 BackupRecords(ledger, now=1.0).record_sealed([backup.name], recipients)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.layers import alone
+from mfa_kit.adapters.files.layers import exclusively
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import GlassAction
@@ -278,20 +278,20 @@ def test_a_rotation_replaces_the_identity_in_every_backup(desk: Desk) -> None:
     """Other recipients stay, other backups are unchanged, and the old identity opens none of the new files."""
     row = desk.create(2, THREE)
     admin = desk.key("admin").public
-    alone, both = desk.sealed("root", row["recipient"]), desk.sealed("ada", admin, row["recipient"])
+    exclusively, both = desk.sealed("root", row["recipient"]), desk.sealed("ada", admin, row["recipient"])
     unrecorded, other = desk.sealed("eve", row["recipient"], recorded=False), desk.sealed("other", admin)
     unchanged = local(other).read_bytes()
     rotated = desk.glass("rotate", *desk.here("carol", "alice"))
     assert (rotated["outcome"], rotated["replaces"], rotated["rekeyed"]) == ("rotated", row["recipient"], 3)
     old, new = desk.identity(row, "alice", "bob"), desk.identity(rotated, "bob", "carol")
-    for each in (alone, both, unrecorded):
+    for each in (exclusively, both, unrecorded):
         assert seed_in(each, new, desk.folder) == SEED
         with pytest.raises(subprocess.CalledProcessError):
             seed_in(each, old, desk.folder)
     assert seed_in(both, desk.key("admin").file.read_bytes(), desk.folder) == SEED
     assert local(other).read_bytes() == unchanged
     assert desk.recipients() == {
-        alone.name: {rotated["recipient"]},
+        exclusively.name: {rotated["recipient"]},
         unrecorded.name: {rotated["recipient"]},
         both.name: {admin, rotated["recipient"]},
         other.name: {admin},
@@ -455,7 +455,7 @@ def test_two_rotations_at_once_do_not_interfere(desk: Desk) -> None:
     """The second one ends with an error before it makes an identity."""
     row = desk.create(1, THREE)
     desk.sealed("root", row["recipient"])
-    with alone(Path(row["folder"])):
+    with exclusively(Path(row["folder"])):
         done = desk.run("break-glass", "rotate", *desk.here("alice"))
     assert (done.code, "another mfa-kit process is changing" in done.err) == (5, True)
     assert len(list((desk.home / "break-glass").iterdir())) == 1

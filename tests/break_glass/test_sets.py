@@ -12,7 +12,7 @@ import pytest
 
 from mfa_kit.adapters.files.layers import GlassIdentity, open_layers
 from mfa_kit.break_glass.custodians import FILE, MOST_SETS, Custodian, Group, Manifest, parse_manifest
-from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.otp import Secret
 from tests.break_glass.conftest import Desk, peel, seed_in
 from tests.conftest import judge
@@ -57,10 +57,10 @@ def test_m_custodians_open_each_file_and_m_minus_1_open_none(needed: int, many: 
                 opened(own[:at] + own[at + 1 :])
         strangers = [Secret([key]) for key in keys if all(key not in one.reveal() for one in own)]
         for stranger in strangers[:2]:
-            with pytest.raises(OthersSeal):
+            with pytest.raises(WrongIdentityError):
                 opened([*own[:-1], stranger])
         if needed > 1:
-            with pytest.raises(OthersSeal):
+            with pytest.raises(WrongIdentityError):
                 opened(own[::-1])
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.computers import Computers
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Entry, Intent, Method, Reached
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.key_users import KeyUsers
 from tests.conftest import ACCOUNT, MfaKit, Result
@@ -176,13 +176,13 @@ def test_a_copied_ledger_brings_its_key_for_fingerprints(
 
 
 def test_a_token_that_another_computer_gave_a_user_is_refused(mfa_kit: MfaKit, user: str, shared: str, at: At) -> None:
-    intent = Intent(
+    spec = DeviceSpec(
         account=ACCOUNT, partition="aws", user="alice", name="alice", method=Method("programmable"), hardware="86500123"
     )
     run = "20261125T000000Z-00000001"
     with at("desk-a"), open_at(shared) as ledger:
-        for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
-            ledger.record(Entry(run=run, intent=intent, reached=reached))
+        for reached in (JournalState.INTENT, JournalState.CREATED, JournalState.CONFIRMED):
+            ledger.record(JournalEntry(run=run, spec=spec, reached=reached))
     with at("desk-b"):
         done = mfa_kit.run("enroll", user, "--with", "programmable", "--serial", "86500123", "--capacity", "63")
     assert (done.code, "token 86500123 belongs to alice" in done.err) == (UsageFault.exit_code, True)
@@ -190,8 +190,8 @@ def test_a_token_that_another_computer_gave_a_user_is_refused(mfa_kit: MfaKit, u
 
 def test_a_key_shows_the_users_whom_another_computer_gave_it(shared: str, at: At) -> None:
     """It is found by its serial, and by the identity of its OATH applet."""
-    for number, (user, reached) in enumerate((("alice", Reached.CONFIRMED), ("bob", Reached.REVOKED))):
-        intent = Intent(
+    for number, (user, reached) in enumerate((("alice", JournalState.CONFIRMED), ("bob", JournalState.REVOKED))):
+        spec = DeviceSpec(
             account=ACCOUNT,
             partition="aws",
             user=user,
@@ -201,7 +201,7 @@ def test_a_key_shows_the_users_whom_another_computer_gave_it(shared: str, at: At
             card=f"card-{number}",
         )
         with at("desk-a"), open_at(shared) as ledger:
-            ledger.record(Entry(run=f"20261125T000000Z-0000000{number}", intent=intent, reached=reached))
+            ledger.record(JournalEntry(run=f"20261125T000000Z-0000000{number}", spec=spec, reached=reached))
     with open_at(shared) as ledger:
         users = KeyUsers(Computers(ledger).held_keys())
         assert [ledger.users_of_key([name]) for name in ("31234567", "card-0", "another")] == [["alice"], ["alice"], []]

@@ -24,7 +24,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.redirect_page import write_page
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.core.errors import AwsFault, UsageFault
-from mfa_kit.core.models import Intent
+from mfa_kit.core.models import DeviceSpec
 from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.account import ADMINISTRATOR
@@ -138,9 +138,9 @@ def later(lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fido_console, "PACE", 0.05)
     told = kit.open_console_page  # called when the instructions have been printed
 
-    def page(intent: Intent, **how: Any) -> object:
+    def page(spec: DeviceSpec, **how: Any) -> object:
         lab.register_fido(user, user)
-        return told(intent, **how)
+        return told(spec, **how)
 
     monkeypatch.setattr(kit, "open_console_page", page)
 
@@ -242,9 +242,9 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
 ) -> None:
     """The instructions name no address, because other partitions have other ways to sign in."""
     iam = Iam(observe=lambda _: None, endpoint_url="https://iam.example.org")
-    intent = Intent(user=user, name=user, account="000000000000", partition="aws-iso", method=FIDO2)
+    spec = DeviceSpec(user=user, name=user, account="000000000000", partition="aws-iso", method=FIDO2)
     before = len(at_lab.calls)
-    with kit.open_console_page(intent, inventory=iam, progress=StderrProgress(), signed_in=True, role=None):
+    with kit.open_console_page(spec, iam_reader=iam, progress=StderrProgress(), signed_in=True, role=None):
         pass
     said = capsys.readouterr().err
     assert f"1  open IAM, Users, {user} in the console of aws-iso," in said

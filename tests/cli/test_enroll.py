@@ -22,7 +22,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.identities import read_identities
 from mfa_kit.core import otp
-from mfa_kit.core.models import Intent
+from mfa_kit.core.models import DeviceSpec
 from mfa_kit.core.otp import Pair
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
@@ -316,9 +316,9 @@ def test_a_user_with_eight_devices_is_an_error_only_with_add(
     """Without --add, the user is skipped."""
     iam = Iam(observe=lambda _: None)
     for number in range(8):
-        intent = Intent(account=ACCOUNT, partition="aws", user=user, name=f"{user}-{number}")
-        created = iam.create(intent, {})
-        iam.enable(intent, partial(otp.pair, created.seed, iam.now()))
+        spec = DeviceSpec(account=ACCOUNT, partition="aws", user=user, name=f"{user}-{number}")
+        created = iam.create(spec, {})
+        iam.enable(spec, partial(otp.pair, created.seed, iam.now()))
     before = lab.serials()
     done = mfa_kit.run(*enroll, "--add")
     assert done.code == 2

@@ -20,7 +20,7 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.extras import command_for_extra
 from tests.conftest import ROOT, bare
 
-# The arguments that lead each command to its work; FILES are those of the folder that `desk` prepares.
+# The arguments that lead each command to its work; FILES are those of the folder that `ports` prepares.
 WORDS = {
     "enroll": "enroll ann --with virtual --codes generated -r {recipient}",
     "replace": "replace bob --with virtual --codes generated -r {recipient} --yes",

@@ -127,7 +127,7 @@ WAITS = {
         lose()
         next(results)""",
     "an account": """
-        from mfa_kit.organization.places import Places
+        from mfa_kit.organization.slots import Places
         stop = threading.Event()
         results = Places(lambda _: stop.wait(LASTS), number=1).work_through([1], on_error=stop.set)
         lose()
@@ -250,7 +250,7 @@ def test_every_pause_looks_at_the_record() -> None:
 
 SETTLES = """
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.core.errors import Unclear
+from mfa_kit.core.errors import OutcomeUnknownError
 enable, delete = Iam.enable, Iam.delete
 
 def lost_enable(*_):

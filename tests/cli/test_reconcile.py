@@ -15,7 +15,7 @@ import pytest
 
 from mfa_kit.account.reconciling import Recorded, reconcile
 from mfa_kit.core.errors import AccessDenied
-from mfa_kit.core.models import Entry, Intent, Reached
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, bare
 from tests.ledgers import Place
@@ -131,9 +131,9 @@ def test_an_unfinished_run_is_reported_unless_its_process_is_alive(
 ) -> None:
     """A process that is alive completes or removes the device itself."""
     own_lab.add_user("half")
-    intent = Intent(account=ACCOUNT, partition="aws", user="half", name="half")
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user="half", name="half")
     with ledgers.place.open() as ledger:
-        ledger.record(Entry(run="20261125T000000Z-00000001", intent=intent, reached=Reached.INTENT))
+        ledger.record(JournalEntry(run="20261125T000000Z-00000001", spec=spec, reached=JournalState.INTENT))
         assert differences(mfa_kit, ledgers) == (0, [])
     code, [row] = differences(mfa_kit, ledgers)
     assert (code, row["difference"], row["user"]) == (1, "run is unfinished", "half")
@@ -159,8 +159,8 @@ def test_the_requests_of_a_comparison_grow_with_the_users_only(mfa_kit: MfaKit, 
         own_lab.add_user(name)
         client.create_virtual_mfa_device(VirtualMFADeviceName=name, Tags=[{"Key": "mfa-kit:run", "Value": run}])
     with ledgers.place.open() as ledger:
-        intents = [Intent(account=ACCOUNT, partition="aws", user=name, name=name, staged=True) for name in names]
-        ledger.record_all([Entry(run=run, intent=intent, reached=Reached.STAGED) for intent in intents])
+        intents = [DeviceSpec(account=ACCOUNT, partition="aws", user=name, name=name, staged=True) for name in names]
+        ledger.record_all([JournalEntry(run=run, spec=spec, reached=JournalState.STAGED) for spec in intents])
     before = len(own_lab.calls)
     assert differences(mfa_kit, ledgers) == (0, [])
     made = Counter(call.operation for call in own_lab.calls[before:])
@@ -173,7 +173,7 @@ def test_the_requests_of_a_comparison_grow_with_the_users_only(mfa_kit: MfaKit, 
 def test_each_unfinished_run_is_looked_up_once() -> None:
     """Its entries are reported one by one, or none of them while its process is alive."""
     entries = [
-        Entry(run=run, intent=Intent(account=ACCOUNT, partition="aws", user=user, name=user))
+        JournalEntry(run=run, spec=DeviceSpec(account=ACCOUNT, partition="aws", user=user, name=user))
         for run in ("20261125T000000Z-00000001", "20261125T000000Z-00000002")
         for user in ("alice", "bob", "carol")
     ]

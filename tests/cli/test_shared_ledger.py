@@ -16,7 +16,7 @@ from mfa_kit.adapters.ledger.ledger import LogLine
 from mfa_kit.adapters.ledger.postgresql.grants import DESK, INSERTED, grants
 from mfa_kit.adapters.ledger.postgresql.schema import FILES
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Call, Entry, Intent, Purpose, Reached
+from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.lab.aws.server import Lab
 from tests.adapters.test_ledger_roles import MALFORMED
 from tests.conftest import ROOT, MfaKit, bare
@@ -24,8 +24,8 @@ from tests.ledgers import Place, open_at
 from tests.postgresql import BIN, OWNER, Server
 
 RUN = "20261125T000000Z-00000001"
-ENTRY = Entry(run=RUN, intent=Intent(account="000000000000", partition="aws", user="alice", name="alice"))
-CALL = Call(operation="X", user="alice", serial=ENTRY.intent.serial, request_id="r", answer="OK")
+ENTRY = JournalEntry(run=RUN, spec=DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice"))
+CALL = Call(operation="X", user="alice", serial=ENTRY.spec.serial, request_id="r", answer="OK")
 
 
 ENROLL = ("enroll", "--with", "virtual", "--codes", "generated")
@@ -140,7 +140,7 @@ def test_a_copy_is_complete_and_can_be_repeated(mfa_kit: MfaKit, address: str) -
     here = Place("sqlite", str(mfa_kit.home))
     with here.open() as ledger:
         ledger.called(CALL, CALL)
-        for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
+        for reached in (JournalState.INTENT, JournalState.CREATED, JournalState.CONFIRMED):
             ledger.record(ENTRY.at(reached))
         ledger.write(("insert into drills (at, backup, result) values ($1, $2, $3)", [(1.5, "b", "proved")]))
     with here.open() as ledger:
@@ -149,9 +149,9 @@ def test_a_copy_is_complete_and_can_be_repeated(mfa_kit: MfaKit, address: str) -
     assert copied(mfa_kit, address) == {}
     with open_at(address) as ledger:
         assert without_computers(ledger.history()) == was
-        assert ledger.find(ENTRY.intent.serial) == ENTRY.at(Reached.CONFIRMED)
+        assert ledger.find(ENTRY.spec.serial) == ENTRY.at(JournalState.CONFIRMED)
     with here.open() as ledger:
-        ledger.record(Entry(run=RUN, intent=ENTRY.intent, purpose=Purpose.REVOKE, reached=Reached.REVOKED))
+        ledger.record(JournalEntry(run=RUN, spec=ENTRY.spec, purpose=RunKind.REVOKE, reached=JournalState.REVOKED))
         ledger.called(CALL)
         was = ledger.history()
     assert copied(mfa_kit, address) == {"journal": 1, "events": 1}

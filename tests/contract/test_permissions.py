@@ -51,9 +51,9 @@ def theirs(
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
 @pytest.mark.parametrize("context", [PLAIN_KEYS, NO_MFA, WITH_MFA], ids=["keys", "console", "MFA"])
-def test_the_force_mfa_policies(wish: PolicyChoices, context: RequestContext) -> None:
+def test_the_force_mfa_policies(request: PolicyChoices, context: RequestContext) -> None:
     """Both evaluators decide alike on each action with an added policy that allows all, and deny alike without it."""
-    text = json.dumps(mfa_policy(wish)[0])
+    text = json.dumps(mfa_policy(request)[0])
     every = document({"Action": "*", "Resource": "*"})
     for action in ACTIONS:
         ours = evaluate([every, text], action, ALICE, context)

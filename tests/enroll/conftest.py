@@ -16,13 +16,13 @@ from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models
-from mfa_kit.core.models import Caller, Outcome, Purpose, Reached
+from mfa_kit.core.models import Caller, JournalState, Outcome, RunKind
 from mfa_kit.enrollment import revoke as revocation
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.enroll import enroll
-from mfa_kit.enrollment.pacing import InTurn, Patience
-from mfa_kit.enrollment.planning import Wish
-from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.enrollment.pacing import Backoff, InTurn
+from mfa_kit.enrollment.planning import EnrollRequest
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.methods import registry
 from tests.faults.conftest import Judge
@@ -51,25 +51,27 @@ class Person:
 class At:
     """A desk and its user."""
 
-    desk: Desk
+    desk: EnrollmentPorts
     ledger: Ledger
     caller: Caller
-    carrier: Callable[[], Carrier]
+    backend: Callable[[], DeviceBackend]
     person: Person
 
     def run(self) -> str:
-        return models.run_id(self.desk.inventory.now(), os.urandom(4))
+        return models.run_id(self.desk.iam_reader.now(), os.urandom(4))
 
-    def enroll(self, user: str, **wish: Any) -> Outcome:
-        return enroll(Wish(user=user, **wish), self.carrier(), caller=self.caller, desk=self.desk, run=self.run())
+    def enroll(self, user: str, **request: Any) -> Outcome:
+        return enroll(
+            EnrollRequest(user=user, **request), self.backend(), caller=self.caller, ports=self.desk, run=self.run()
+        )
 
     def revoke(self, user: str, wanted: str) -> None:
         entry = revocation.look_to_revoke(
-            user, wanted, leave_without_mfa=True, caller=self.caller, desk=self.desk, run=self.run()
+            user, wanted, leave_without_mfa=True, caller=self.caller, ports=self.desk, run=self.run()
         )
-        revocation.retire(entry, purpose=Purpose.REVOKE, desk=self.desk)
+        revocation.retire(entry, purpose=RunKind.REVOKE, ports=self.desk)
 
-    def reached(self, serial: str) -> Reached | None:
+    def reached(self, serial: str) -> JournalState | None:
         """Return the state of the device that is enabled or half-made."""
         entry = self.ledger.find(serial)
         return entry.reached if entry else None
@@ -103,22 +105,22 @@ def at(at_lab: Lab, home: Path, iam: tuple[Iam, Observer], recipient: str) -> At
         with sqlite_ledger(home) as ledger:
             before, observer.to = observer.to, ledger.called
 
-            def carrier() -> Carrier:
-                wrapped: Carrier = cut.wrap(BackupAlone(client.now), "carrier")
+            def backend() -> DeviceBackend:
+                wrapped: DeviceBackend = cut.wrap(BackupAlone(client.now), "carrier")
                 return wrapped
 
-            desk = Desk(
-                inventory=cut.wrap(client, "inventory"),
-                registrar=InTurn(cut.wrap(client, "registrar"), Patience(sleep=person.sleep, progress=person)),
-                vault=cut.wrap(AgeFiles(home / "backups", parse_recipients(to)), "vault"),
+            desk = EnrollmentPorts(
+                iam_reader=cut.wrap(client, "inventory"),
+                device_writer=InTurn(cut.wrap(client, "registrar"), Backoff(sleep=person.sleep, progress=person)),
+                store=cut.wrap(AgeFiles(home / "backups", parse_recipients(to)), "vault"),
                 journal=cut.wrap(ledger, "journal"),
                 progress=person,
-                carrier=lambda _: carrier(),
+                backend=lambda _: backend(),
                 sleep=person.sleep,
                 on_keys=registry.METHODS.on_keys,
                 resumable=registry.METHODS.resumable,
             )
-            yield At(desk, ledger, client.caller(), carrier, person)
+            yield At(desk, ledger, client.caller(), backend, person)
             observer.to = before
 
     return sit

@@ -8,13 +8,13 @@ from itertools import pairwise
 import pytest
 
 from mfa_kit.core.errors import AwsFault, NoSuchEntity, UsageFault
-from mfa_kit.core.models import Caller, Device, Enrolled, Entry, Intent, Reached, Skipped
+from mfa_kit.core.models import Caller, Device, DeviceSpec, Enrolled, JournalEntry, JournalState, Skipped
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.enroll import enroll
 from mfa_kit.enrollment.fido_console import PACE, SLOWEST, ConsoleWatch, RootEnrolled
-from mfa_kit.enrollment.planning import Wish
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.planning import EnrollRequest
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import look_to_replace, replace_device
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.methods.fido2 import FIDO2
@@ -24,19 +24,19 @@ from tests.enroll.conftest import At, AtDesk
 class Key:
     """A security key for tests that need no hardware."""
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        return intent.on(hardware="BOX-7")
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
+        return spec.on(hardware="BOX-7")
 
-    def install(self, intent: Intent, created: Created) -> None:
+    def install(self, spec: DeviceSpec, created: Created) -> None:
         raise AssertionError
 
-    def codes(self, intent: Intent) -> Pair:
+    def codes(self, spec: DeviceSpec) -> Pair:
         raise AssertionError
 
-    def reach(self, entry: Entry) -> None:
+    def check_reachable(self, entry: JournalEntry) -> None:
         pass
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         pass
 
 
@@ -45,25 +45,25 @@ def nothing_lacks(_: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def watch(desk: At, *, seconds: float = 60, opened: list[str] | None = None) -> ConsoleWatch:
-    """Return the Maker. Its clock advances only by sleeping."""
+    """Return the EnrollmentProcedure. Its clock advances only by sleeping."""
 
     @contextmanager
-    def page(intent: Intent) -> Iterator[None]:
-        (opened if opened is not None else []).append(intent.name)
+    def page(spec: DeviceSpec) -> Iterator[None]:
+        (opened if opened is not None else []).append(spec.name)
         yield
         (opened if opened is not None else []).append("closed")
 
     return ConsoleWatch(page=page, lacking=nothing_lacks, seconds=seconds, clock=lambda: sum(desk.person.slept))
 
 
-def registering(desk: At, user: str, maker: ConsoleWatch, **wish: object) -> object:
+def registering(desk: At, user: str, procedure: ConsoleWatch, **request: object) -> object:
     return enroll(
-        Wish(user=user, method=FIDO2, **wish),  # type: ignore[arg-type]
+        EnrollRequest(user=user, method=FIDO2, **request),  # type: ignore[arg-type]
         Key(),
         caller=desk.caller,
-        desk=desk.desk,
+        ports=desk.desk,
         run=desk.run(),
-        maker=maker.maker,
+        procedure=procedure.procedure,
     )
 
 
@@ -86,11 +86,11 @@ def test_a_registered_key_is_found_recorded_and_reported(at: AtDesk, lab: Lab, u
         made = registering(desk, user, watch(desk, opened=opened))
         assert isinstance(made, Enrolled)
         assert made.registered
-        entry = desk.ledger.find(made.intent.serial)
-    assert made.intent.serial.startswith(f"arn:aws:iam::000000000000:u2f/user/{user}/{user}-")
+        entry = desk.ledger.find(made.spec.serial)
+    assert made.spec.serial.startswith(f"arn:aws:iam::000000000000:u2f/user/{user}/{user}-")
     assert made.registered.levels == ("FIDO L1",)
     assert entry
-    assert (entry.reached, entry.intent.hardware, entry.intent.method) == (Reached.CONFIRMED, "BOX-7", FIDO2)
+    assert (entry.reached, entry.spec.hardware, entry.spec.method) == (JournalState.CONFIRMED, "BOX-7", FIDO2)
     assert fido_console.JOINED in desk.person.said
     assert opened == [user, "closed"]
     assert desk.person.slept == [PACE] * 3
@@ -110,7 +110,7 @@ def test_nothing_is_written_to_iam(at: AtDesk, lab: Lab, user: str) -> None:
 def test_throttling_makes_polls_rarer_for_a_time(at: AtDesk, lab: Lab, user: str) -> None:
     """Each poll takes one call. Polls are 2 to 30 seconds apart, and become faster again."""
     with at() as desk:
-        maker = watch(desk, seconds=600)
+        procedure = watch(desk, seconds=600)
         looks: list[int] = []
 
         def waiting() -> None:
@@ -123,7 +123,7 @@ def test_throttling_makes_polls_rarer_for_a_time(at: AtDesk, lab: Lab, user: str
                 lab.register_fido(user, user)
 
         desk.person.while_waiting = waiting
-        registering(desk, user, maker)
+        registering(desk, user, procedure)
     assert desk.person.slept == [PACE, 4, 8, 16, SLOWEST, SLOWEST, SLOWEST, PACE, PACE]
     assert {later - sooner for sooner, later in pairwise(looks)} == {1}
 
@@ -144,7 +144,7 @@ def test_a_key_with_another_name_is_accepted_and_reported(at: AtDesk, lab: Lab, 
         desk.person.while_waiting = once(lambda: lab.register_fido(user, "my-key"))
         made = registering(desk, user, watch(desk))
     assert isinstance(made, Enrolled)
-    assert made.intent.name == "my-key"
+    assert made.spec.name == "my-key"
     assert any(f"is named my-key, not {user}" in line for line in desk.person.said)
 
 
@@ -154,7 +154,7 @@ def test_of_several_new_keys_the_one_with_the_name_is_used(at: AtDesk, lab: Lab,
         desk.person.while_waiting = once(lambda: (lab.register_fido(user, "other"), lab.register_fido(user, user)))
         made = registering(desk, user, watch(desk))
     assert isinstance(made, Enrolled)
-    assert made.intent.name == user
+    assert made.spec.name == user
     assert any("/other-" in line and "is also new" in line for line in desk.person.said)
 
 
@@ -167,7 +167,7 @@ def test_several_new_keys_without_the_name_are_an_error(
         desk.person.while_waiting = once(lambda: [lab.register_fido(user, name) for name in names])
         with pytest.raises(AwsFault, match="2 new security keys appeared at once"):
             registering(desk, user, watch(desk), name="same" if names[0] == "same" else None)
-        assert all(desk.ledger.find(device.serial) is None for device in desk.desk.inventory.devices(user))
+        assert all(desk.ledger.find(device.serial) is None for device in desk.desk.iam_reader.devices(user))
 
 
 def test_a_new_device_that_is_not_a_key_is_reported(at: AtDesk, lab: Lab, user: str) -> None:
@@ -182,7 +182,7 @@ def test_a_new_device_that_is_not_a_key_is_reported(at: AtDesk, lab: Lab, user: 
         desk.person.while_waiting = once(both)
         made = registering(desk, user, watch(desk), name=f"{user}-key")
     assert isinstance(made, Enrolled)
-    assert made.intent.name == f"{user}-key"
+    assert made.spec.name == f"{user}-key"
     assert any(f":mfa/{user} is also new" in line for line in desk.person.said)
 
 
@@ -199,10 +199,10 @@ def test_after_ctrl_c_the_list_is_read_once_more(at: AtDesk, lab: Lab, user: str
         desk.person.while_waiting = once(stop)
         with pytest.raises(KeyboardInterrupt) as stopped:
             registering(desk, user, watch(desk))
-        found = [desk.ledger.find(device.serial) for device in desk.desk.inventory.devices(user)]
+        found = [desk.ledger.find(device.serial) for device in desk.desk.iam_reader.devices(user)]
     [note] = stopped.value.__notes__
     assert ("is nevertheless registered" in note) is finished
-    assert [entry.reached for entry in found if entry] == ([Reached.CONFIRMED] if finished else [])
+    assert [entry.reached for entry in found if entry] == ([JournalState.CONFIRMED] if finished else [])
 
 
 def test_after_ctrl_c_a_failed_check_is_reported(at: AtDesk, lab: Lab, user: str) -> None:
@@ -256,8 +256,8 @@ def test_certifications_that_violate_the_policy_are_reported(at: AtDesk, lab: La
 
 def test_an_unknown_console_is_described_in_words() -> None:
     """No incomplete address is printed for a partition without a published address."""
-    intent = Intent(user="alice", name="alice", account="000000000000", partition="aws-iso", method=FIDO2)
-    first, *_ = fido_console.click_instructions(intent, address=None)
+    spec = DeviceSpec(user="alice", name="alice", account="000000000000", partition="aws-iso", method=FIDO2)
+    first, *_ = fido_console.click_instructions(spec, address=None)
     assert first == "1  open IAM, Users, alice in the console of aws-iso, as a user who may change alice's MFA"
     assert "http" not in "".join(fido_console.root_click_instructions("root-key", address=None))
 
@@ -288,7 +288,7 @@ def test_the_name_of_an_existing_key_is_not_used_again(at: AtDesk, lab: Lab, use
         desk.person.while_waiting = once(lambda: lab.register_fido(user, f"{user}-2"))
         made = registering(desk, user, watch(desk), add=True)
     assert isinstance(made, Enrolled)
-    assert (made.intent.name, [line for line in desk.person.said if "is named" in line]) == (f"{user}-2", [])
+    assert (made.spec.name, [line for line in desk.person.said if "is named" in line]) == (f"{user}-2", [])
 
 
 def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
@@ -296,25 +296,27 @@ def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
     with at() as desk:
         old = desk.enroll(user)
         assert isinstance(old, Enrolled)
-        wish = Wish(user=user, method=FIDO2, name="desk-key")
+        request = EnrollRequest(user=user, method=FIDO2, name="desk-key")
         how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
-        intent, entry = look_to_replace(wish, Key(), device_name=None, lost=False, **how)  # type: ignore[arg-type]
+        spec, entry = look_to_replace(request, Key(), device_name=None, lost=False, **how)  # type: ignore[arg-type]
         desk.person.while_waiting = once(lambda: lab.register_fido(user, "desk-key"))
-        done = replace_device(intent, entry, Key(), lost=False, desk=desk.desk, run=desk.run(), maker=watch(desk).maker)
-        left = desk.desk.inventory.devices(user)
+        done = replace_device(
+            spec, entry, Key(), lost=False, ports=desk.desk, run=desk.run(), procedure=watch(desk).procedure
+        )
+        left = desk.desk.iam_reader.devices(user)
     assert done.revoked
-    assert [each.serial for each in left] == [done.enrolled.intent.serial]
+    assert [each.serial for each in left] == [done.enrolled.spec.serial]
 
 
 def test_a_key_is_replaced_by_another_device_and_revoked(at: AtDesk, lab: Lab, user: str) -> None:
     """Deactivating the key is enough, because IAM then deletes it."""
     serial = lab.register_fido(user, "desk-key")
     with at() as desk:
-        wish = Wish(user=user)
+        request = EnrollRequest(user=user)
         how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
-        intent, entry = look_to_replace(wish, desk.carrier(), device_name="desk-key", lost=False, **how)  # type: ignore[arg-type]
-        done = replace_device(intent, entry, desk.carrier(), lost=False, desk=desk.desk, run=desk.run())
-        left = [each.serial for each in desk.desk.inventory.devices(user)]
+        spec, entry = look_to_replace(request, desk.backend(), device_name="desk-key", lost=False, **how)  # type: ignore[arg-type]
+        done = replace_device(spec, entry, desk.backend(), lost=False, ports=desk.desk, run=desk.run())
+        left = [each.serial for each in desk.desk.iam_reader.devices(user)]
     assert done.revoked
     assert (done.revoked.serial, left) == (serial, [f"arn:aws:iam::000000000000:mfa/{user}"])
 
@@ -324,12 +326,12 @@ def test_a_key_is_revoked_by_its_name(at: AtDesk, lab: Lab, user: str) -> None:
     lab.register_fido(user, "desk-key")
     with at() as desk:
         desk.revoke(user, "desk-key")
-        assert desk.desk.inventory.devices(user) == []
+        assert desk.desk.iam_reader.devices(user) == []
 
 
-def as_root(desk: Desk, caller: Caller, *, add: bool = False, slept: list[float]) -> RootEnrolled | Skipped:
+def as_root(desk: EnrollmentPorts, caller: Caller, *, add: bool = False, slept: list[float]) -> RootEnrolled | Skipped:
     return fido_console.enroll_root(
-        "root-key", address="A", add=add, seconds=20, clock=lambda: sum(slept), caller=caller, desk=desk
+        "root-key", address="A", add=add, seconds=20, clock=lambda: sum(slept), caller=caller, ports=desk
     )
 
 
@@ -374,9 +376,9 @@ ROOT_KEY = "arn:aws:iam::000000000000:u2f/root-account/root-key-ID"
 def test_a_session_of_root_lists_roots_own_devices(at: AtDesk) -> None:
     """ListMFADevices is called without a user name."""
     with at() as desk:
-        inventory = OfRoot()
-        mine = replace(desk.desk, inventory=inventory)  # type: ignore[arg-type]
-        desk.person.while_waiting = once(lambda: inventory.found.append(ROOT_KEY))
+        iam_reader = OfRoot()
+        mine = replace(desk.desk, iam_reader=iam_reader)  # type: ignore[arg-type]
+        desk.person.while_waiting = once(lambda: iam_reader.found.append(ROOT_KEY))
         done = as_root(mine, ROOT, slept=desk.person.slept)
         assert isinstance(done, RootEnrolled)
         assert done.device
@@ -384,7 +386,7 @@ def test_a_session_of_root_lists_roots_own_devices(at: AtDesk) -> None:
         skipped = as_root(mine, ROOT, slept=desk.person.slept)
         assert isinstance(skipped, Skipped)
         assert (skipped.serials, "--add" in skipped.reason) == ((ROOT_KEY,), True)
-        desk.person.while_waiting = once(lambda: inventory.found.append(f"{ROOT_KEY}2"))
+        desk.person.while_waiting = once(lambda: iam_reader.found.append(f"{ROOT_KEY}2"))
         more = as_root(mine, ROOT, add=True, slept=desk.person.slept)
     assert isinstance(more, RootEnrolled)
     assert more.device
@@ -403,7 +405,7 @@ def test_a_lost_key_is_removed_first(at: AtDesk, lab: Lab, user: str) -> None:
     lab.register_fido(user, "desk-key")
     with at() as desk:
         how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
-        intent, entry = look_to_replace(Wish(user=user), desk.carrier(), device_name=None, lost=True, **how)  # type: ignore[arg-type]
-        replace_device(intent, entry, desk.carrier(), lost=True, desk=desk.desk, run=desk.run())
-        left = [each.serial for each in desk.desk.inventory.devices(user)]
+        spec, entry = look_to_replace(EnrollRequest(user=user), desk.backend(), device_name=None, lost=True, **how)  # type: ignore[arg-type]
+        replace_device(spec, entry, desk.backend(), lost=True, ports=desk.desk, run=desk.run())
+        left = [each.serial for each in desk.desk.iam_reader.devices(user)]
     assert left == [f"arn:aws:iam::000000000000:mfa/{user}"]

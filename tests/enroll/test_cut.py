@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
-from mfa_kit.core.models import Reached
+from mfa_kit.core.models import JournalState
 from mfa_kit.lab.aws.server import Lab
 from tests.enroll.conftest import AtDesk, Person
 from tests.faults.conftest import Judge
@@ -54,8 +54,8 @@ def test_an_exception_at_any_step_leaves_one_working_device_or_none(
         with at() as desk:
             desk.enroll(user)
         with at() as desk:  # only after 15 minutes is it certain that a Create without a response has not taken effect
-            dead = [each for each in desk.ledger.dead("000000000000") if each.intent.user == user]
-            assert all(each.reached is Reached.INTENT for each in dead)
+            dead = [each for each in desk.ledger.dead("000000000000") if each.spec.user == user]
+            assert all(each.reached is JournalState.INTENT for each in dead)
         _own(user, home, place)
         assert len(judge.works(user, place)) == 1, cut.steps
 
@@ -96,7 +96,7 @@ def test_an_exception_while_settling_becomes_a_note(
         assert first.__notes__[0].endswith("; run the same command again to continue") is (what != "fault")
         with at() as desk:
             desk.enroll(user)
-            assert desk.reached(f"arn:aws:iam::000000000000:mfa/{user}") is Reached.CONFIRMED
+            assert desk.reached(f"arn:aws:iam::000000000000:mfa/{user}") is JournalState.CONFIRMED
         place = tmp_path / user
         _own(user, tmp_path / "desk", place)
         assert len(judge.works(user, place)) == 1, cut.steps
@@ -122,4 +122,4 @@ def test_a_second_ctrl_c_becomes_a_note_of_the_first(
     assert "is not settled yet: the removal was interrupted too" in first.__notes__[0]
     with at() as desk:
         desk.enroll(user)
-        assert desk.reached(f"arn:aws:iam::000000000000:mfa/{user}") is Reached.CONFIRMED
+        assert desk.reached(f"arn:aws:iam::000000000000:mfa/{user}") is JournalState.CONFIRMED

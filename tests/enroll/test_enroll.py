@@ -15,15 +15,15 @@ from mfa_kit.core.errors import (
     IntegrityFault,
     MfaKitError,
     NoSuchEntity,
+    OutcomeUnknownError,
     Throttled,
-    Unclear,
     UsageFault,
 )
-from mfa_kit.core.models import Caller, Enrolled, Intent, Outcome, Reached, Skipped
+from mfa_kit.core.models import Caller, DeviceSpec, Enrolled, JournalState, Outcome, Skipped
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.enroll import look_to_enroll
 from mfa_kit.enrollment.making import CREATING
-from mfa_kit.enrollment.planning import Wish, resolve_user
+from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit
 from tests.enroll.conftest import AtDesk
@@ -87,7 +87,7 @@ def test_the_device_has_tags_for_run_user_and_kind(at: AtDesk, user: str) -> Non
     with at() as desk:
         outcome = desk.enroll(user)
         assert isinstance(outcome, Enrolled)
-        tags = desk.desk.inventory.tags(outcome.intent.serial)
+        tags = desk.desk.iam_reader.tags(outcome.spec.serial)
     assert tags == {"mfa-kit:run": outcome.run, "mfa-kit:user": user, "mfa-kit:kind": "virtual"}
 
 
@@ -97,7 +97,7 @@ def test_a_user_name_with_a_comma_is_left_out_of_the_tags(at: AtDesk, user: str,
     with at() as desk:
         outcome = desk.enroll(f"{user},comma")
         assert isinstance(outcome, Enrolled)
-        assert set(desk.desk.inventory.tags(outcome.intent.serial)) == {"mfa-kit:run", "mfa-kit:kind"}
+        assert set(desk.desk.iam_reader.tags(outcome.spec.serial)) == {"mfa-kit:run", "mfa-kit:kind"}
 
 
 def test_without_permission_for_tags_the_device_has_none(
@@ -108,7 +108,7 @@ def test_without_permission_for_tags_the_device_has_none(
     with at() as desk:
         outcome = desk.enroll(user)
         assert isinstance(outcome, Enrolled)
-        assert desk.desk.inventory.tags(outcome.intent.serial) == {}
+        assert desk.desk.iam_reader.tags(outcome.spec.serial) == {}
     assert judge.works(user, home) == [serial_of(user)]
 
 
@@ -174,7 +174,7 @@ def test_one_more_device_gets_the_next_free_name(at: AtDesk, user: str, judge: J
         desk.revoke(user, f"{user}-2")
         outcome = desk.enroll(user, add=True)
         assert isinstance(outcome, Enrolled)
-        assert outcome.intent.name == f"{user}-2"
+        assert outcome.spec.name == f"{user}-2"
 
 
 def test_a_ninth_device_is_refused_before_anything_is_made(at: AtDesk, user: str, at_lab: Lab) -> None:
@@ -212,7 +212,7 @@ def test_a_device_of_another_user_with_the_name_is_kept(
         assert "--name" in caught.value.hint
         assert "mfa-kit orphans list" in caught.value.hint
         assert f"delete-virtual-mfa-device --serial-number {serial_of(first)}" in caught.value.hint
-        assert desk.reached(serial_of(first)) is Reached.CONFIRMED
+        assert desk.reached(serial_of(first)) is JournalState.CONFIRMED
     assert judge.works(first, home) == [serial_of(first)]
     assert at_lab.assigned(serial_of(first)) == first
 
@@ -230,13 +230,13 @@ def test_a_device_of_another_user_with_the_name_is_kept(
     ],
 )
 def test_an_invalid_request_is_refused_before_the_journal(
-    wish: dict[str, str], kind: type[MfaKitError], at: AtDesk, user: str, at_lab: Lab, home: Path
+    request: dict[str, str], kind: type[MfaKitError], at: AtDesk, user: str, at_lab: Lab, home: Path
 ) -> None:
     """IAM and the disk are unchanged."""
     before = at_lab.serials()
     with at() as desk:
         with pytest.raises(kind) as caught:
-            desk.enroll(**{"user": user, **wish})
+            desk.enroll(**{"user": user, **request})
         assert desk.ledger.history() == []
     assert caught.value.hint
     assert at_lab.serials() == before
@@ -276,12 +276,12 @@ def test_a_lost_create_that_cannot_be_deleted_is_reported(
     """
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
     at_lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
-    with at() as desk, pytest.raises(Unclear) as caught:
+    with at() as desk, pytest.raises(OutcomeUnknownError) as caught:
         desk.enroll(user)
     assert f"delete-virtual-mfa-device --serial-number {serial_of(user)}" in caught.value.__notes__[0]
     at_lab.faults.clear()
     with at() as desk:
-        assert desk.reached(serial_of(user)) is Reached.INTENT
+        assert desk.reached(serial_of(user)) is JournalState.INTENT
         desk.enroll(user)
         assert desk.person.said[0].endswith(f"final state of {serial_of(user)}: undone")
     assert judge.works(user, home) == [serial_of(user)]
@@ -293,12 +293,12 @@ def test_a_lost_create_with_unreadable_tags_stays_open(
     """Credentials may expire in between. If the device's state is not known, its entry stays open."""
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
     at_lab.faults.add("ListMFADeviceTags", "expired", at="every")
-    with at() as desk, pytest.raises(Unclear) as caught:
+    with at() as desk, pytest.raises(OutcomeUnknownError) as caught:
         desk.enroll(user)
     assert "is not settled yet" in caught.value.__notes__[0]
     at_lab.faults.clear()
     with at() as desk:
-        assert desk.reached(serial_of(user)) is Reached.INTENT
+        assert desk.reached(serial_of(user)) is JournalState.INTENT
         desk.enroll(user)
     assert judge.works(user, home) == [serial_of(user)]
 
@@ -309,7 +309,7 @@ def test_a_lost_create_that_was_deleted_is_made_again(at: AtDesk, user: str, at_
 
     def clean_up() -> None:
         with at() as other:
-            other.desk.registrar.delete(serial_of(user))
+            other.desk.device_writer.delete(serial_of(user))
 
     cut = Cut(at=11, act=clean_up)
     with at(cut=cut) as desk:
@@ -330,7 +330,7 @@ def test_a_name_taken_by_another_computer_is_left_alone(at: AtDesk, users: Calla
 
     with at() as desk:
         desk.person.while_waiting = be_quicker
-        with pytest.raises(Unclear):
+        with pytest.raises(OutcomeUnknownError):
             desk.enroll(user)
     assert at_lab.assigned(serial_of(user)) == other
 
@@ -348,7 +348,7 @@ def test_an_enable_without_a_response_is_checked(
             assert isinstance(outcome, Enrolled)
             assert "enabled" in desk.person.said[-1]
         else:
-            with pytest.raises(Unclear):
+            with pytest.raises(OutcomeUnknownError):
                 desk.enroll(user)
             assert serial_of(user) not in at_lab.serials()
     assert [call.operation for call in at_lab.calls[before:]].count("EnableMFADevice") == 1
@@ -366,14 +366,14 @@ def test_a_device_that_is_listed_only_later_is_success_with_a_warning(
         outcome = desk.enroll(user)
         assert sum(desk.person.slept) == 30
         assert desk.person.said[-1].startswith("warning: ")
-        assert desk.reached(serial_of(user)) is Reached.CREATED
+        assert desk.reached(serial_of(user)) is JournalState.CREATED
     assert isinstance(outcome, Enrolled)
     assert not outcome.listed
     at_lab.faults.clear()
     with at() as desk:
         assert isinstance(desk.enroll(user), Skipped)
         assert desk.person.said[0].endswith(f"final state of {serial_of(user)}: confirmed")
-        assert desk.reached(serial_of(user)) is Reached.CONFIRMED
+        assert desk.reached(serial_of(user)) is JournalState.CONFIRMED
     assert judge.works(user, home) == [serial_of(user)]
 
 
@@ -387,7 +387,7 @@ def test_a_lost_enable_that_is_listed_only_later_is_success_with_a_warning(
         outcome = desk.enroll(user)
         assert sum(desk.person.slept) == 30
         assert desk.person.said[-1].startswith("warning: ")
-        assert desk.reached(serial_of(user)) is Reached.CREATED
+        assert desk.reached(serial_of(user)) is JournalState.CREATED
     assert isinstance(outcome, Enrolled)
     assert not outcome.listed
     at_lab.faults.clear()
@@ -473,7 +473,7 @@ def test_an_unsettled_run_is_a_note_on_a_later_error(at: AtDesk, user: str, at_l
     """The note is added to any later error."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied", at=1)
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after", at=2)
-    with at() as desk, pytest.raises(Unclear):
+    with at() as desk, pytest.raises(OutcomeUnknownError):
         desk.enroll(user)
     with at() as desk, pytest.raises(AlreadyExists) as caught:
         desk.enroll(user)
@@ -505,7 +505,7 @@ def test_a_broken_backup_folder_leaves_iam_as_it_was(at: AtDesk, user: str, at_l
 def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str, at: AtDesk) -> None:
     """The path of a user is not part of the name."""
     with at() as desk:
-        assert resolve_user(text, caller=caller, inventory=desk.desk.inventory) == user
+        assert resolve_user(text, caller=caller, iam_reader=desk.desk.iam_reader) == user
 
 
 @pytest.mark.parametrize(
@@ -521,7 +521,7 @@ def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str, at:
 def test_text_that_is_not_a_user_is_an_error(text: str, said: str, at: AtDesk) -> None:
     """The hint says what to give instead."""
     with at() as desk, pytest.raises(UsageFault, match=said) as caught:
-        resolve_user(text, caller=ROLE, inventory=desk.desk.inventory)
+        resolve_user(text, caller=ROLE, iam_reader=desk.desk.iam_reader)
     assert caught.value.hint
 
 
@@ -530,14 +530,14 @@ def test_a_user_name_is_spelled_as_in_iam(text: str, user: str, at: AtDesk) -> N
     """User names in IAM are case-insensitive, so a name typed in another case is the same user."""
     with at() as desk:
         text = text.format(user=user, USER=user.upper())
-        assert resolve_user(text, caller=desk.caller, inventory=desk.desk.inventory) == user
+        assert resolve_user(text, caller=desk.caller, iam_reader=desk.desk.iam_reader) == user
 
 
 def test_the_callers_name_is_not_looked_up(at: AtDesk, at_lab: Lab) -> None:
     """STS has already returned the name in IAM's spelling."""
     with at() as desk:
         before = len(at_lab.calls)
-        assert resolve_user("LAB-admin", caller=desk.caller, inventory=desk.desk.inventory) == "lab-admin"
+        assert resolve_user("LAB-admin", caller=desk.caller, iam_reader=desk.desk.iam_reader) == "lab-admin"
         assert len(at_lab.calls) == before
 
 
@@ -545,7 +545,7 @@ def test_without_get_user_a_name_stays_as_typed(user: str, at: AtDesk, at_lab: L
     """Minimal policies omit iam:GetUser. Enrolling works without it."""
     at_lab.faults.add("GetUser", "denied", at="every")
     with at() as desk:
-        assert resolve_user(user.upper(), caller=desk.caller, inventory=desk.desk.inventory) == user.upper()
+        assert resolve_user(user.upper(), caller=desk.caller, iam_reader=desk.desk.iam_reader) == user.upper()
 
 
 @pytest.mark.parametrize("verb", ["enroll", "replace"])
@@ -564,24 +564,24 @@ def test_look_to_enroll_changes_nothing(at: AtDesk, user: str, at_lab: Lab, home
     """It returns the device that would be made. The maker describes the steps in words."""
     before = at_lab.serials()
     with at() as desk:
-        intent = look_to_enroll(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
-        assert isinstance(intent, Intent)
+        spec = look_to_enroll(EnrollRequest(user=user), desk.backend(), caller=desk.caller, ports=desk.desk)
+        assert isinstance(spec, DeviceSpec)
         assert desk.ledger.history() == []
-    steps = CREATING.steps(intent, "/b")
+    steps = CREATING.steps(spec, "/b")
     assert [step.split()[0] for step in steps] == ["create", "encrypt", "enable", "confirm"]
-    assert len(CREATING.steps(intent, None)) == 3
+    assert len(CREATING.steps(spec, None)) == 3
     assert at_lab.serials() == before
     assert not (home / "backups").exists()
 
 
 def test_the_carrier_backup_alone_forgets_one_seed(user: str) -> None:
     """Removing a secret that was never installed is harmless."""
-    carrier = BackupAlone(lambda: 59.0)
-    intent = Intent(account="000000000000", partition="aws", user=user, name=user)
-    entry = models.Entry(run="r", intent=intent)
-    carrier.remove(entry)
-    carrier.install(intent, otp.Created(otp.Seed(b"12345678901234567890"), otp.KeyUri("")))
-    assert carrier.codes(intent) == ("755224", "287082")
-    carrier.remove(entry)
+    backend = BackupAlone(lambda: 59.0)
+    spec = DeviceSpec(account="000000000000", partition="aws", user=user, name=user)
+    entry = models.JournalEntry(run="r", spec=spec)
+    backend.remove(entry)
+    backend.install(spec, otp.Created(otp.Seed(b"12345678901234567890"), otp.KeyUri("")))
+    assert backend.codes(spec) == ("755224", "287082")
+    backend.remove(entry)
     with pytest.raises(KeyError):
-        carrier.codes(intent)
+        backend.codes(spec)

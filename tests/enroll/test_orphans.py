@@ -12,13 +12,13 @@ from botocore.exceptions import ClientError
 
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.core import models, otp
-from mfa_kit.core.errors import DeviceFault, MfaKitError, Unclear
-from mfa_kit.core.models import Intent, Reached
+from mfa_kit.core.errors import DeviceFault, MfaKitError, OutcomeUnknownError
+from mfa_kit.core.models import DeviceSpec, JournalState
 from mfa_kit.enrollment import orphans
 from mfa_kit.enrollment.enroll import look_to_enroll
 from mfa_kit.enrollment.making import stage_device
 from mfa_kit.enrollment.orphans import OrphanStanding
-from mfa_kit.enrollment.planning import Wish
+from mfa_kit.enrollment.planning import EnrollRequest
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import ACCOUNT, MfaKit, local
 from tests.enroll.conftest import At, AtDesk
@@ -55,7 +55,7 @@ def give(aws: Any, lab: Lab, serial: str, user: str) -> None:
 
 
 def orphan(desk: At, serial: str) -> orphans.Orphan | None:
-    return next((each for each in orphans.find_orphans(desk=desk.desk) if each.serial == serial), None)
+    return next((each for each in orphans.find_orphans(ports=desk.desk) if each.serial == serial), None)
 
 
 def standing(desk: At, serial: str) -> OrphanStanding | None:
@@ -65,18 +65,18 @@ def standing(desk: At, serial: str) -> OrphanStanding | None:
 
 def clean(desk: At, *serials: str) -> dict[str, tuple[str, MfaKitError | None]]:
     """Clean only these devices, because other tests may have left unassigned devices in this account."""
-    found = [each for each in orphans.find_orphans(desk=desk.desk) if each.serial in serials]
-    done = orphans.remove_orphans(found, account=desk.caller.account, older_than=DAY, limit=50, desk=desk.desk)
+    found = [each for each in orphans.find_orphans(ports=desk.desk) if each.serial in serials]
+    done = orphans.remove_orphans(found, account=desk.caller.account, older_than=DAY, limit=50, ports=desk.desk)
     return {each.serial: (each.ended, each.error) for each in done}
 
 
-def half_made(user: str) -> Intent:
+def half_made(user: str) -> DeviceSpec:
     return models.intent_of(ARN + user, user=user, account="000000000000", partition="aws")
 
 
-def begun(desk: At, user: str, reached: Reached) -> models.Entry:
+def begun(desk: At, user: str, reached: JournalState) -> models.JournalEntry:
     """Record a run that made a user's device, and let its process die."""
-    entry = models.Entry(run=desk.run(), intent=half_made(user), reached=reached)
+    entry = models.JournalEntry(run=desk.run(), spec=half_made(user), reached=reached)
     desk.ledger.record(entry)
     desk.ledger.close()
     return entry
@@ -85,18 +85,18 @@ def begun(desk: At, user: str, reached: Reached) -> models.Entry:
 @pytest.mark.parametrize(
     ("reached", "tagged", "said"),
     [
-        (Reached.INTENT, True, OrphanStanding.DEAD),
-        (Reached.CREATED, True, OrphanStanding.DEAD),
-        (Reached.REVOKING, True, OrphanStanding.DEAD),
-        (Reached.STAGED, True, OrphanStanding.STAGED),
-        (Reached.UNDONE, True, OrphanStanding.LATE),
-        (Reached.CONFIRMED, True, OrphanStanding.LEFT),
-        (Reached.CREATED, False, OrphanStanding.UNPROVEN),
-        (Reached.CONFIRMED, False, OrphanStanding.FOREIGN),
+        (JournalState.INTENT, True, OrphanStanding.DEAD),
+        (JournalState.CREATED, True, OrphanStanding.DEAD),
+        (JournalState.REVOKING, True, OrphanStanding.DEAD),
+        (JournalState.STAGED, True, OrphanStanding.STAGED),
+        (JournalState.UNDONE, True, OrphanStanding.LATE),
+        (JournalState.CONFIRMED, True, OrphanStanding.LEFT),
+        (JournalState.CREATED, False, OrphanStanding.UNPROVEN),
+        (JournalState.CONFIRMED, False, OrphanStanding.FOREIGN),
     ],
 )
 def test_the_state_follows_from_the_journal_and_the_tag(
-    reached: Reached, tagged: bool, said: OrphanStanding, at: AtDesk, user: str, aws: Any
+    reached: JournalState, tagged: bool, said: OrphanStanding, at: AtDesk, user: str, aws: Any
 ) -> None:
     """Of this computer's own devices, half-made ones are settled; staged and deactivated ones stay."""
     with at() as desk:
@@ -113,12 +113,12 @@ def test_the_state_follows_from_the_journal_and_the_tag(
 def test_a_device_that_a_process_is_making_is_alive(tagged: bool, at: AtDesk, user: str, aws: Any) -> None:
     """The run's lock shows it, with or without tags. `clean` leaves the device alone."""
     with at() as desk:
-        entry = models.Entry(run=desk.run(), intent=half_made(user))
-        desk.ledger.record(entry.at(Reached.CREATED))
+        entry = models.JournalEntry(run=desk.run(), spec=half_made(user))
+        desk.ledger.record(entry.at(JournalState.CREATED))
         serial = stray(aws, user, **({"run": entry.run} if tagged else {}))
         assert standing(desk, serial) is OrphanStanding.ALIVE
         assert clean(desk, serial) == {}
-        desk.ledger.record(entry.at(Reached.UNDONE))
+        desk.ledger.record(entry.at(JournalState.UNDONE))
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ def test_a_device_that_changed_meanwhile_is_reported(
             return super().step(name, call)
 
     with at(cut=(when := When())) as desk:
-        found = [each for each in orphans.find_orphans(desk=desk.desk) if each.serial == serial]
+        found = [each for each in orphans.find_orphans(ports=desk.desk) if each.serial == serial]
         when.listed = True
-        done = orphans.remove_orphans(found, account=desk.caller.account, older_than=DAY, limit=50, desk=desk.desk)
+        done = orphans.remove_orphans(found, account=desk.caller.account, older_than=DAY, limit=50, ports=desk.desk)
         assert [(each.ended, each.error) for each in done] == [(ended, None)]
     assert (at_lab.assigned(serial) == user) is (what == "assigned")
 
@@ -217,22 +217,22 @@ def test_a_device_that_cannot_be_deleted_is_reported(at: AtDesk, users: Callable
         def step(self, name: str, call: Callable[[], Any]) -> Any:
             if name == "registrar.delete" and not self.fired:
                 self.fired = True
-                raise Unclear("no answer", "check the network")
+                raise OutcomeUnknownError("no answer", "check the network")
             return super().step(name, call)
 
     with at(cut=Once()) as desk:
         done = clean(desk, one, two)
     assert sorted(ended for ended, _ in done.values()) == ["deleted", "still exists"]
-    assert {type(error) for _, error in done.values()} == {Unclear, type(None)}
+    assert {type(error) for _, error in done.values()} == {OutcomeUnknownError, type(None)}
 
 
 @pytest.mark.usefixtures("aws")
 def test_a_staged_device_is_kept_on_its_own_computer_too(at: AtDesk, user: str) -> None:
     """It waits for `rollout activate`."""
     with at() as desk:
-        intent = look_to_enroll(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
-        assert isinstance(intent, Intent)
-        stage_device(intent, desk.carrier(), desk=desk.desk, run=desk.run())
+        spec = look_to_enroll(EnrollRequest(user=user), desk.backend(), caller=desk.caller, ports=desk.desk)
+        assert isinstance(spec, DeviceSpec)
+        stage_device(spec, desk.backend(), ports=desk.desk, run=desk.run())
     with at() as desk:
         assert standing(desk, ARN + user) is OrphanStanding.STAGED
         assert clean(desk, ARN + user) == {}
@@ -241,7 +241,7 @@ def test_a_staged_device_is_kept_on_its_own_computer_too(at: AtDesk, user: str) 
 def test_a_dead_run_that_cannot_be_settled_is_reported(at: AtDesk, user: str, aws: Any) -> None:
     """Its device still exists, and the reason is reported."""
     with at() as desk:
-        entry = begun(desk, user, Reached.CREATED)
+        entry = begun(desk, user, JournalState.CREATED)
     serial = stray(aws, user, run=entry.run)
 
     class Away(Cut):

@@ -4,18 +4,18 @@ from collections.abc import Iterable
 
 import pytest
 
-from mfa_kit.core.errors import Busy, MfaKitError, Throttled, Unclear
-from mfa_kit.core.models import Intent
+from mfa_kit.core.errors import BusyError, MfaKitError, OutcomeUnknownError, Throttled
+from mfa_kit.core.models import DeviceSpec
 from mfa_kit.core.otp import Created, KeyUri, Pair, Seed
-from mfa_kit.enrollment.pacing import BUSY, THROTTLED, InTurn, Patience
+from mfa_kit.enrollment.pacing import BUSY, THROTTLED, Backoff, InTurn
 from tests.enroll.conftest import Person
 
-INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+INTENT = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
 CREATED = Created(Seed(b""), KeyUri(""))
 
 
 class Scripted:
-    """A Registrar that raises the given errors, then succeeds."""
+    """A DeviceWriter that raises the given errors, then succeeds."""
 
     def __init__(self, errors: Iterable[MfaKitError]) -> None:
         self.errors, self.asked = list(errors), []  # type: tuple[list[MfaKitError], list[str]]
@@ -25,13 +25,13 @@ class Scripted:
         if self.errors:
             raise self.errors.pop(0)
 
-    def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        self._act(f"create {intent.name} {tags}")
+    def create(self, spec: DeviceSpec, tags: dict[str, str]) -> Created:
+        self._act(f"create {spec.name} {tags}")
         return CREATED
 
-    def enable(self, intent: Intent, codes: object) -> None:
+    def enable(self, spec: DeviceSpec, codes: object) -> None:
         assert callable(codes)
-        self._act(f"enable {intent.name} {codes().first}")
+        self._act(f"enable {spec.name} {codes().first}")
 
     def resync(self, user: str, serial: str, codes: object) -> None:
         assert callable(codes)
@@ -56,7 +56,7 @@ def each_call(patient: InTurn) -> None:
 def test_a_call_that_succeeds_does_not_wait() -> None:
     """Each call is passed on unchanged."""
     inner, person = Scripted([]), Person()
-    each_call(InTurn(inner, Patience(sleep=person.sleep, progress=person)))
+    each_call(InTurn(inner, Backoff(sleep=person.sleep, progress=person)))
     assert inner.asked == [
         "create alice {'a': 'b'}",
         "enable alice 0",
@@ -67,29 +67,29 @@ def test_a_call_that_succeeds_does_not_wait() -> None:
     assert person.slept == []
 
 
-@pytest.mark.parametrize(("kind", "pauses"), [(Throttled, THROTTLED), (Busy, BUSY)])
+@pytest.mark.parametrize(("kind", "pauses"), [(Throttled, THROTTLED), (BusyError, BUSY)])
 def test_throttled_and_busy_calls_are_retried_with_messages(kind: type[MfaKitError], pauses: tuple[int, ...]) -> None:
     """The pauses get longer. Finally the error is raised."""
     inner, person = Scripted([kind("wait", "a while")] * (len(pauses) + 1)), Person()
     with pytest.raises(kind, match="wait"):
-        InTurn(inner, Patience(sleep=person.sleep, progress=person)).delete("s")
+        InTurn(inner, Backoff(sleep=person.sleep, progress=person)).delete("s")
     assert person.slept == list(pauses)
     assert person.said == [f"wait; trying again in {pause} s" for pause in pauses]
 
 
 def test_codes_are_computed_after_the_wait() -> None:
     """Old codes are never sent again."""
-    inner, person = Scripted([Throttled("wait", ""), Busy("wait", "")]), Person()
+    inner, person = Scripted([Throttled("wait", ""), BusyError("wait", "")]), Person()
     numbers = iter(range(100))
-    InTurn(inner, Patience(sleep=person.sleep, progress=person)).enable(INTENT, lambda: Pair(str(next(numbers)), ""))
+    InTurn(inner, Backoff(sleep=person.sleep, progress=person)).enable(INTENT, lambda: Pair(str(next(numbers)), ""))
     assert inner.asked == ["enable alice 0", "enable alice 1", "enable alice 2"]
     assert person.slept == [THROTTLED[0], BUSY[0]]
 
 
 def test_an_unclear_result_is_not_retried() -> None:
     """The request may have taken effect. The caller checks and decides."""
-    inner, person = Scripted([Unclear("no answer", "")]), Person()
-    with pytest.raises(Unclear):
-        each_call(InTurn(inner, Patience(sleep=person.sleep, progress=person)))
+    inner, person = Scripted([OutcomeUnknownError("no answer", "")]), Person()
+    with pytest.raises(OutcomeUnknownError):
+        each_call(InTurn(inner, Backoff(sleep=person.sleep, progress=person)))
     assert len(inner.asked) == 1
     assert person.slept == []

@@ -10,10 +10,10 @@ import pytest
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import Declined, UsageFault
-from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
 from mfa_kit.enrollment import code_prompts
-from mfa_kit.enrollment.backends import Phone, PhoneProof
+from mfa_kit.enrollment.backends import Phone, PhoneSetup
 from mfa_kit.tokens import backends
 from mfa_kit.tokens.backends import DisplayToken
 from tests.faults.worker import Notes
@@ -22,8 +22,8 @@ SEED = Seed(b"a seed of forty octets, as AWS makes them")
 CREATED = Created(SEED, KeyUri("otpauth://totp/x"))
 SHOWN = pyotp.HOTP(base64.b32encode(SEED.reveal()).decode())
 STEP = 58_000_000
-INTENT = Intent(account="123456789012", partition="aws", user="alice", name="alice")
-ENTRY = Entry(run="20261125T000000Z-00000000", intent=INTENT)
+INTENT = DeviceSpec(account="123456789012", partition="aws", user="alice", name="alice")
+ENTRY = JournalEntry(run="20261125T000000Z-00000000", spec=INTENT)
 
 
 @dataclass
@@ -120,8 +120,8 @@ def drift(who: Person, *, typed: int = 2) -> int:
     return code_prompts.prove(SEED, typed=typed, now=who.clock, interaction=who, instead="-")
 
 
-def carrier(who: Person, **way: object) -> Phone:
-    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneProof(**way))  # type: ignore[arg-type]
+def backend(who: Person, **way: object) -> Phone:
+    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneSetup(**way))  # type: ignore[arg-type]
     made.install(INTENT, CREATED)
     return made
 
@@ -166,7 +166,7 @@ def test_a_right_code_ends_a_series_of_mistakes() -> None:
 def test_the_pair_is_computed_just_before_the_request() -> None:
     """The phone's clock is used. The user is asked once, even if a throttled request is repeated."""
     who = person(-1, 0)
-    made = carrier(who)
+    made = backend(who)
     assert made.codes(INTENT) == Pair(SHOWN.at(STEP - 1), SHOWN.at(STEP))
     who.clock.at += 5
     assert made.codes(INTENT) == Pair(SHOWN.at(STEP + 4), SHOWN.at(STEP + 5))
@@ -176,7 +176,7 @@ def test_the_pair_is_computed_just_before_the_request() -> None:
 def test_the_qr_code_is_erased_when_the_codes_match(way: dict[str, bool], shown: list[str]) -> None:
     """The secret as text is shown only on request."""
     who = person()
-    made = carrier(who, **way)
+    made = backend(who, **way)
     seen: list[list[str]] = []
 
     def answers() -> Iterator[int]:
@@ -200,28 +200,28 @@ def test_the_qr_code_is_erased_after_an_interrupt() -> None:
 
     who.answers = answers()
     with pytest.raises(KeyboardInterrupt):
-        carrier(who).codes(INTENT)
+        backend(who).codes(INTENT)
     assert who.screen == []
 
 
 def test_without_a_terminal_nothing_begins() -> None:
     """The error names the options for scripts."""
     with pytest.raises(Declined) as caught:
-        carrier(person(alone=True)).check(INTENT, sealed=True)
+        backend(person(alone=True)).check(INTENT, sealed=True)
     assert "--codes generated" in caught.value.hint
 
 
 def test_a_small_window_is_refused_before_anything_is_made() -> None:
     """The error names options that need no window."""
     with pytest.raises(UsageFault) as caught:
-        carrier(person(small=True)).check(INTENT, sealed=False)
+        backend(person(small=True)).check(INTENT, sealed=False)
     assert "--qr-file" in caught.value.hint
 
 
 def test_a_small_window_is_enough_if_there_is_a_backup() -> None:
     """The user scans the QR code of the backup instead, and the codes are asked for as usual."""
     who = person(-1, 0, small=True)
-    made = carrier(who)
+    made = backend(who)
     made.check(INTENT, sealed=True)
     assert made.codes(INTENT) == Pair(SHOWN.at(STEP - 1), SHOWN.at(STEP))
     assert any("backup show" in each for each in who.said)
@@ -230,7 +230,7 @@ def test_a_small_window_is_enough_if_there_is_a_backup() -> None:
 def test_a_window_that_became_too_small_is_an_error() -> None:
     """Without an encrypted backup, there is no other QR code to scan."""
     who = person()
-    made = carrier(who)
+    made = backend(who)
     made.check(INTENT, sealed=False)
     who.small = True
     with pytest.raises(UsageFault):
@@ -240,7 +240,7 @@ def test_a_window_that_became_too_small_is_an_error() -> None:
 def test_a_qr_file_is_confirmed_written_and_named() -> None:
     """The QR code is then not shown on the screen."""
     who, file = person("yes", -1, 0), File()
-    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneProof(picture=file))
+    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneSetup(picture=file))
     made.check(INTENT, sealed=False)
     written = [file.there]
     made.install(INTENT, CREATED)
@@ -252,7 +252,7 @@ def test_a_qr_file_is_confirmed_written_and_named() -> None:
 def test_a_qr_file_is_removed_with_its_device() -> None:
     """A file that this run did not write stays."""
     who, file = person(), File(there=True)
-    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneProof(picture=file))
+    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneSetup(picture=file))
     made.remove(ENTRY)
     kept = file.there
     made.install(INTENT, CREATED)
@@ -269,7 +269,7 @@ def test_a_qr_file_is_removed_if_no_codes_are_typed() -> None:
         raise KeyboardInterrupt
 
     who.answers = answers()
-    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneProof(picture=file))
+    made = Phone(who.clock, interaction=who, draw=lambda *_: Symbol("█"), proof=PhoneSetup(picture=file))
     made.install(INTENT, CREATED)
     with pytest.raises(KeyboardInterrupt):
         made.codes(INTENT)

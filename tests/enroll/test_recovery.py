@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from mfa_kit.core import models, otp
-from mfa_kit.core.errors import IntegrityFault, NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
-from mfa_kit.core.models import RUN_TAG, Entry, Intent, Mark, Purpose, Reached
+from mfa_kit.core.errors import IntegrityFault, NoSuchEntity, OutcomeUnknownError, UnlistedError, Unsettled, UsageFault
+from mfa_kit.core.models import RUN_TAG, DeviceSpec, JournalEntry, JournalState, RunKind, RunTag
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.orphans import Cleaned, remove_orphans
-from mfa_kit.enrollment.planning import Wish
+from mfa_kit.enrollment.planning import EnrollRequest
 from mfa_kit.enrollment.settling import LostDevice, settle, settle_each
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
@@ -31,26 +31,26 @@ def serial_of(name: str) -> str:
     return f"arn:aws:iam::{ACCOUNT}:mfa/{name}"
 
 
-def entry_of(user: str, *, seconds_ago: float = 0, **how: Any) -> Entry:
-    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user)
+def entry_of(user: str, *, seconds_ago: float = 0, **how: Any) -> JournalEntry:
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user=user, name=user)
     run = models.run_id(time.time() - seconds_ago, user.encode()[-4:])
-    return Entry(**{"run": run, "intent": intent, "reached": Reached.CREATED, **how})
+    return JournalEntry(**{"run": run, "intent": spec, "reached": JournalState.CREATED, **how})
 
 
-def make(desk: At, entry: Entry, *, run: str | None = "its own", enabled_for: str | None = None) -> Created:
+def make(desk: At, entry: JournalEntry, *, run: str | None = "its own", enabled_for: str | None = None) -> Created:
     """Make the device of an entry. Its tags have its own run, another run or no run. Enable it if requested."""
     tags = {RUN_TAG: entry.run if run == "its own" else run} if run else {}
-    created = desk.desk.registrar.create(entry.intent, tags)
+    created = desk.desk.device_writer.create(entry.spec, tags)
     if enabled_for:
-        intent = Intent(account=ACCOUNT, partition="aws", user=enabled_for, name=entry.intent.name)
-        desk.desk.registrar.enable(intent, partial(otp.pair, created.seed, time.time()))
+        spec = DeviceSpec(account=ACCOUNT, partition="aws", user=enabled_for, name=entry.spec.name)
+        desk.desk.device_writer.enable(spec, partial(otp.pair, created.seed, time.time()))
     return created
 
 
-def settled(desk: At, entry: Entry) -> Reached:
+def settled(desk: At, entry: JournalEntry) -> JournalState:
     desk.ledger.record(entry)
-    reached = settle(entry, desk.carrier(), desk=desk.desk)
-    noted = desk.ledger.find(entry.intent.serial, run=entry.run)
+    reached = settle(entry, desk.backend(), ports=desk.desk)
+    noted = desk.ledger.find(entry.spec.serial, run=entry.run)
     assert noted
     assert noted.reached is reached
     return reached
@@ -60,18 +60,18 @@ def test_a_half_made_device_is_deleted_with_its_backup(at: AtDesk, user: str, at
     """The device is deleted in IAM before the copies are removed."""
     with at() as desk:
         entry = entry_of(user)
-        entry = Entry(run=entry.run, intent=entry.intent, reached=entry.reached, backup=place(desk, entry))
+        entry = JournalEntry(run=entry.run, spec=entry.spec, reached=entry.reached, backup=place(desk, entry))
         created = make(desk, entry)
-        desk.desk.vault.seal(entry, created.uri)
+        desk.desk.store.seal(entry, created.uri)
         assert entry.backup
         assert Path(entry.backup).exists()
-        assert settled(desk, entry) is Reached.UNDONE
+        assert settled(desk, entry) is JournalState.UNDONE
         assert not Path(entry.backup).exists()
     assert serial_of(user) not in at_lab.serials()
 
 
-def place(desk: At, entry: Entry) -> str | None:
-    return desk.desk.vault.place(entry.intent, entry.run)
+def place(desk: At, entry: JournalEntry) -> str | None:
+    return desk.desk.store.place(entry.spec, entry.run)
 
 
 def test_a_device_whose_enable_took_effect_is_kept(at: AtDesk, user: str) -> None:
@@ -79,13 +79,13 @@ def test_a_device_whose_enable_took_effect_is_kept(at: AtDesk, user: str) -> Non
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry, enabled_for=user)
-        assert settled(desk, entry) is Reached.CONFIRMED
+        assert settled(desk, entry) is JournalState.CONFIRMED
 
 
 def test_a_device_that_no_longer_exists_is_undone(at: AtDesk, user: str) -> None:
     """It does not matter which process deleted it."""
     with at() as desk:
-        assert settled(desk, entry_of(user)) is Reached.UNDONE
+        assert settled(desk, entry_of(user)) is JournalState.UNDONE
 
 
 def test_a_device_deleted_meanwhile_is_undone(at: AtDesk, user: str, at_lab: Lab) -> None:
@@ -94,7 +94,7 @@ def test_a_device_deleted_meanwhile_is_undone(at: AtDesk, user: str, at_lab: Lab
         entry = entry_of(user)
         make(desk, entry)
         at_lab.faults.add("DeleteVirtualMFADevice", "lost-after")
-        assert settled(desk, entry) is Reached.UNDONE
+        assert settled(desk, entry) is JournalState.UNDONE
         assert desk.person.slept == [1]
 
 
@@ -104,7 +104,7 @@ def test_another_runs_device_of_the_same_name_is_kept(answered_here: bool, at: A
     with at() as desk:
         entry = entry_of(user, answered_here=answered_here)
         make(desk, entry, run=OTHER_RUN)
-        assert settled(desk, entry) is Reached.UNDONE
+        assert settled(desk, entry) is JournalState.UNDONE
     assert serial_of(user) in at_lab.serials()
 
 
@@ -117,7 +117,7 @@ def test_an_untagged_device_is_deleted_only_after_a_response(at: AtDesk, user: s
             settled(desk, entry)
         assert f"--serial-number {serial_of(user)}" in caught.value.hint
         assert serial_of(user) in at_lab.serials()
-        assert settled(desk, entry_of(user, answered_here=True)) is Reached.UNDONE
+        assert settled(desk, entry_of(user, answered_here=True)) is JournalState.UNDONE
     assert serial_of(user) not in at_lab.serials()
 
 
@@ -125,9 +125,9 @@ def test_a_create_without_a_response_is_lost_after_15_minutes(at: AtDesk, user: 
     """Until then, it may still take effect."""
     with at() as desk:
         with pytest.raises(Unsettled, match="may still take effect") as caught:
-            settled(desk, entry_of(user, reached=Reached.INTENT, seconds_ago=14 * 60))
+            settled(desk, entry_of(user, reached=JournalState.INTENT, seconds_ago=14 * 60))
         assert "15 minutes" in caught.value.hint
-        assert settled(desk, entry_of(user, reached=Reached.INTENT, seconds_ago=16 * 60)) is Reached.UNDONE
+        assert settled(desk, entry_of(user, reached=JournalState.INTENT, seconds_ago=16 * 60)) is JournalState.UNDONE
 
 
 def test_a_deleted_user_has_no_device(at: AtDesk, user: str, at_lab: Lab) -> None:
@@ -136,7 +136,7 @@ def test_a_deleted_user_has_no_device(at: AtDesk, user: str, at_lab: Lab) -> Non
         entry = entry_of(user)
         make(desk, entry)
         at_lab.account.backend.delete_user(user)
-        assert settled(desk, entry) is Reached.UNDONE
+        assert settled(desk, entry) is JournalState.UNDONE
     assert serial_of(user) not in at_lab.serials()
 
 
@@ -147,7 +147,7 @@ def test_settle_waits_for_a_list_that_lags(at: AtDesk, user: str, at_lab: Lab) -
         at_lab.faults.add("*", "lag", seconds=600)
         make(desk, entry, enabled_for=user)
         desk.person.while_waiting = at_lab.faults.clear
-        assert settled(desk, entry) is Reached.CONFIRMED
+        assert settled(desk, entry) is JournalState.CONFIRMED
         assert desk.person.slept == [1]
 
 
@@ -157,7 +157,7 @@ def test_an_assigned_device_that_is_never_listed_stays_open(at: AtDesk, users: C
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry, enabled_for=other)
-        with pytest.raises(Unlisted, match="does not list it for"):
+        with pytest.raises(UnlistedError, match="does not list it for"):
             settled(desk, entry)
         assert sum(desk.person.slept) == 30
 
@@ -168,12 +168,12 @@ def test_a_lost_response_while_settling_is_retried(at: AtDesk, user: str, at_lab
         entry = entry_of(user)
         make(desk, entry)
         at_lab.faults.add("DeleteVirtualMFADevice", "lost-before", at="every")
-        with pytest.raises(Unclear):
+        with pytest.raises(OutcomeUnknownError):
             settled(desk, entry)
         assert desk.person.slept == [1, 2]
-        assert desk.reached(serial_of(user)) is Reached.CREATED
+        assert desk.reached(serial_of(user)) is JournalState.CREATED
         at_lab.faults.clear()
-        assert settled(desk, entry) is Reached.UNDONE
+        assert settled(desk, entry) is JournalState.UNDONE
 
 
 def test_a_denied_delete_is_reported_with_a_command(at: AtDesk, user: str, at_lab: Lab) -> None:
@@ -185,7 +185,7 @@ def test_a_denied_delete_is_reported_with_a_command(at: AtDesk, user: str, at_la
         with pytest.raises(Unsettled, match="does not let you delete") as caught:
             settled(desk, entry)
         assert "--resume" not in caught.value.hint
-        sealed = Entry(run=entry.run, intent=entry.intent, reached=entry.reached, backup="/b")
+        sealed = JournalEntry(run=entry.run, spec=entry.spec, reached=entry.reached, backup="/b")
         with pytest.raises(Unsettled) as caught:
             settled(desk, sealed)
         assert "--resume" in caught.value.hint
@@ -194,12 +194,12 @@ def test_a_denied_delete_is_reported_with_a_command(at: AtDesk, user: str, at_la
 def test_an_interrupted_revoke_is_finished(at: AtDesk, user: str, at_lab: Lab) -> None:
     """The next run finishes it, even if half of its steps were already done."""
     with at() as desk:
-        entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
+        entry = entry_of(user, reached=JournalState.REVOKING, purpose=RunKind.REVOKE)
         make(desk, entry, enabled_for=user)
-        assert settled(desk, entry) is Reached.REVOKED
+        assert settled(desk, entry) is JournalState.REVOKED
         make(desk, entry)
-        assert settled(desk, entry) is Reached.REVOKED
-        assert settled(desk, entry) is Reached.REVOKED
+        assert settled(desk, entry) is JournalState.REVOKED
+        assert settled(desk, entry) is JournalState.REVOKED
     assert serial_of(user) not in at_lab.serials()
 
 
@@ -207,7 +207,7 @@ def test_a_revoke_stops_at_another_users_device(at: AtDesk, users: Callable[[], 
     """Meanwhile the device was deactivated and assigned to another user."""
     user, other = users(), users()
     with at() as desk:
-        entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
+        entry = entry_of(user, reached=JournalState.REVOKING, purpose=RunKind.REVOKE)
         make(desk, entry, enabled_for=other)
         with pytest.raises(Unsettled, match="given to another user"):
             settled(desk, entry)
@@ -216,7 +216,7 @@ def test_a_revoke_stops_at_another_users_device(at: AtDesk, users: Callable[[], 
 
 def since(desk: At, user: str) -> float | None:
     """Return the EnableDate of a user's only device."""
-    (device,) = desk.desk.inventory.devices(user)
+    (device,) = desk.desk.iam_reader.devices(user)
     return device.since
 
 
@@ -224,21 +224,21 @@ def since(desk: At, user: str) -> float | None:
 def test_a_revoke_continues_only_with_the_same_enable_date(kind: str, at: AtDesk, user: str, at_lab: Lab) -> None:
     """Without a tag, IAM's EnableDate distinguishes the device from one that was enabled later."""
     with at() as desk:
-        entry = entry_of(user, seconds_ago=-7200, reached=Reached.REVOKING)
+        entry = entry_of(user, seconds_ago=-7200, reached=JournalState.REVOKING)
         if kind == "token":
             serial = f"GAHT{user}"
             at_lab.add_token(serial, "A" * 64)
-            entry = replace(entry, intent=models.intent_of(serial, user=user, account=ACCOUNT, partition="aws"))
-            desk.desk.registrar.enable(entry.intent, lambda: otp.pair(Seed(bytes(40)), time.time()))
+            entry = replace(entry, spec=models.intent_of(serial, user=user, account=ACCOUNT, partition="aws"))
+            desk.desk.device_writer.enable(entry.spec, lambda: otp.pair(Seed(bytes(40)), time.time()))
         else:
             make(desk, entry, run=None, enabled_for=user)
         for other in (None, (since(desk, user) or 0) - 1):
             with pytest.raises(Unsettled, match="was enabled again after its revocation began") as caught:
                 settled(desk, replace(entry, since=other))
             assert f"mfa-kit revoke {user} --mfa-device" in caught.value.hint
-        assert len(desk.desk.inventory.devices(user)) == 1
-        assert settled(desk, replace(entry, since=since(desk, user))) is Reached.REVOKED
-        assert desk.desk.inventory.devices(user) == []
+        assert len(desk.desk.iam_reader.devices(user)) == 1
+        assert settled(desk, replace(entry, since=since(desk, user))) is JournalState.REVOKED
+        assert desk.desk.iam_reader.devices(user) == []
 
 
 def test_a_device_that_changed_during_the_prompt_is_kept(at: AtDesk, user: str, at_lab: Lab) -> None:
@@ -246,13 +246,13 @@ def test_a_device_that_changed_during_the_prompt_is_kept(at: AtDesk, user: str, 
     with at() as desk:
         make(desk, entry_of(user), run=None, enabled_for=user)
         asked = revoke.look_to_revoke(
-            user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
+            user, None, leave_without_mfa=True, caller=desk.caller, ports=desk.desk, run=desk.run()
         )
         with pytest.raises(Unsettled, match="was enabled again after mfa-kit looked it up"):
-            revoke.retire(replace(asked, since=(asked.since or 0) - 1), purpose=Purpose.REVOKE, desk=desk.desk)
+            revoke.retire(replace(asked, since=(asked.since or 0) - 1), purpose=RunKind.REVOKE, ports=desk.desk)
         assert desk.reached(serial_of(user)) is None
         assert at_lab.assigned(serial_of(user)) == user
-        revoke.retire(asked, purpose=Purpose.REVOKE, desk=desk.desk)
+        revoke.retire(asked, purpose=RunKind.REVOKE, ports=desk.desk)
     assert serial_of(user) not in at_lab.serials()
 
 
@@ -261,10 +261,10 @@ def test_a_device_removed_during_the_prompt_counts_as_done(at: AtDesk, user: str
     with at() as desk:
         make(desk, entry_of(user), enabled_for=user)
         asked = revoke.look_to_revoke(
-            user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
+            user, None, leave_without_mfa=True, caller=desk.caller, ports=desk.desk, run=desk.run()
         )
-        desk.desk.registrar.deactivate(user, serial_of(user))
-        revoke.retire(asked, purpose=Purpose.REVOKE, desk=desk.desk)
+        desk.desk.device_writer.deactivate(user, serial_of(user))
+        revoke.retire(asked, purpose=RunKind.REVOKE, ports=desk.desk)
     assert serial_of(user) not in at_lab.serials()
 
 
@@ -277,10 +277,16 @@ def step_of(name: str, at: AtDesk, act: Callable[[At], object]) -> int:
 
 
 def replaced(desk: At, user: str, *, lost: bool) -> revoke.Replaced:
-    intent, old = revoke.look_to_replace(
-        Wish(user=user), desk.carrier(), device_name=None, lost=lost, caller=desk.caller, desk=desk.desk, run=desk.run()
+    spec, old = revoke.look_to_replace(
+        EnrollRequest(user=user),
+        desk.backend(),
+        device_name=None,
+        lost=lost,
+        caller=desk.caller,
+        ports=desk.desk,
+        run=desk.run(),
     )
-    return revoke.replace_device(intent, old, desk.carrier(), lost=lost, desk=desk.desk, run=desk.run())
+    return revoke.replace_device(spec, old, desk.backend(), lost=lost, ports=desk.desk, run=desk.run())
 
 
 def test_a_backup_is_removed_even_if_the_journal_was_lost(at: AtDesk, user: str, home: Path) -> None:
@@ -292,10 +298,10 @@ def test_a_backup_is_removed_even_if_the_journal_was_lost(at: AtDesk, user: str,
         file.unlink()
     with at() as desk:
         entry = revoke.look_to_revoke(
-            user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
+            user, None, leave_without_mfa=True, caller=desk.caller, ports=desk.desk, run=desk.run()
         )
-        assert f"remove its backup {backup}" in revoke.removal_steps(entry, lost=False, desk=desk.desk)
-        revoke.retire(entry, purpose=Purpose.REVOKE, desk=desk.desk)
+        assert f"remove its backup {backup}" in revoke.removal_steps(entry, lost=False, ports=desk.desk)
+        revoke.retire(entry, purpose=RunKind.REVOKE, ports=desk.desk)
     assert not backup.exists()
 
 
@@ -349,12 +355,12 @@ def test_a_device_recorded_for_another_user_is_reported(
     alice, bob = users(), users()
     with at() as desk:
         desk.enroll(alice)
-        (made,) = desk.desk.inventory.devices(alice)
+        (made,) = desk.desk.iam_reader.devices(alice)
         before = desk.ledger.find(made.serial)
-        desk.desk.registrar.deactivate(alice, made.serial)
-        given = Intent(account=ACCOUNT, partition="aws", user=bob, name=alice)
-        desk.desk.registrar.enable(
-            given, lambda: otp.pair(Seed(at_lab.seed(made.serial)), desk.desk.inventory.now() + 60)
+        desk.desk.device_writer.deactivate(alice, made.serial)
+        given = DeviceSpec(account=ACCOUNT, partition="aws", user=bob, name=alice)
+        desk.desk.device_writer.enable(
+            given, lambda: otp.pair(Seed(at_lab.seed(made.serial)), desk.desk.iam_reader.now() + 60)
         )
         with pytest.raises(UsageFault, match=f"created for {alice}") as caught:
             desk.revoke(bob, alice)
@@ -368,9 +374,9 @@ def test_the_journal_s_user_may_have_another_case(at: AtDesk, user: str) -> None
     """User names in IAM are case-insensitive."""
     with at() as desk:
         desk.enroll(user)
-        (made,) = desk.desk.inventory.devices(user)
+        (made,) = desk.desk.iam_reader.devices(user)
         typed = replace(made, user=user.upper())
-        assert revoke.entry_of_device(typed, caller=desk.caller, desk=desk.desk, now=desk.run()).intent.user == user
+        assert revoke.entry_of_device(typed, caller=desk.caller, ports=desk.desk, now=desk.run()).spec.user == user
 
 
 def test_a_missing_backup_folder_keeps_the_entry_open(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:
@@ -380,11 +386,11 @@ def test_a_missing_backup_folder_keeps_the_entry_open(at: AtDesk, user: str, at_
         (home / "backups").rename(home / "unmounted")
         with pytest.raises(IntegrityFault, match="does not exist"):
             desk.revoke(user, user)
-        assert desk.reached(serial_of(user)) is Reached.REVOKING
+        assert desk.reached(serial_of(user)) is JournalState.REVOKING
     assert serial_of(user) not in at_lab.serials()
     (home / "unmounted").rename(home / "backups")
     with at() as desk:
-        assert [how for _, how in settle_each(ACCOUNT, user, desk=desk.desk)] == [Reached.REVOKED]
+        assert [how for _, how in settle_each(ACCOUNT, user, ports=desk.desk)] == [JournalState.REVOKED]
     assert not list(home.rglob("*.age"))
 
 
@@ -394,21 +400,23 @@ def test_an_untagged_device_of_a_deleted_user_gets_a_hint(at: AtDesk, user: str,
         make(desk, entry_of(user), run=None)
         at_lab.account.backend.delete_user(user)
         with pytest.raises(Unsettled, match="has no tag") as caught:
-            settled(desk, entry_of(user, reached=Reached.REVOKING))
+            settled(desk, entry_of(user, reached=JournalState.REVOKING))
         assert "delete-virtual-mfa-device" in caught.value.hint
 
 
 def test_a_token_is_recognized_without_tags(at: AtDesk, user: str, at_lab: Lab) -> None:
     """A token is deactivated if it is certainly the intended one, and never deleted."""
-    intent = models.intent_of("GAHT12345678", user=user, account=ACCOUNT, partition="aws")
+    spec = models.intent_of("GAHT12345678", user=user, account=ACCOUNT, partition="aws")
     before = len(at_lab.calls)
     with at() as desk:
-        assert settled(desk, Entry(run=OTHER_RUN, intent=intent, reached=Reached.CREATED)) is Reached.UNDONE
+        assert (
+            settled(desk, JournalEntry(run=OTHER_RUN, spec=spec, reached=JournalState.CREATED)) is JournalState.UNDONE
+        )
         assert "DeactivateMFADevice" not in [call.operation for call in at_lab.calls[before:]]
-        entry = Entry(run=OTHER_RUN, intent=intent, reached=Reached.REVOKING, answered_here=True)
-        assert settled(desk, entry) is Reached.REVOKED
-        gone = Entry(run=OTHER_RUN, intent=intent, reached=Reached.REVOKING)
-        assert settled(desk, gone) is Reached.REVOKED
+        entry = JournalEntry(run=OTHER_RUN, spec=spec, reached=JournalState.REVOKING, answered_here=True)
+        assert settled(desk, entry) is JournalState.REVOKED
+        gone = JournalEntry(run=OTHER_RUN, spec=spec, reached=JournalState.REVOKING)
+        assert settled(desk, gone) is JournalState.REVOKED
     operations = [call.operation for call in at_lab.calls[before:]]
     assert operations.count("DeactivateMFADevice") == 1
     assert "DeleteVirtualMFADevice" not in operations
@@ -421,29 +429,29 @@ def test_the_old_device_is_removed_after_a_killed_replacement(
 ) -> None:
     """It is removed even if another computer made it."""
     with at() as desk:
-        old = entry_of(user, reached=Reached.CONFIRMED)
+        old = entry_of(user, reached=JournalState.CONFIRMED)
         make(desk, old, run="its own" if tagged else None, enabled_for=user)
         if known:
             desk.ledger.record(old)
-        intent = Intent(
+        spec = DeviceSpec(
             account=ACCOUNT,
             partition="aws",
             user=user,
             name=f"{user}-2",
-            replaces=old.intent.serial,
+            replaces=old.spec.serial,
             replaces_run=old.run,
             replaces_since=since(desk, user),
         )
-        new = Entry(run=OTHER_RUN.replace("f", "e")[:-4] + user[-4:], intent=intent, reached=Reached.CREATED)
+        new = JournalEntry(run=OTHER_RUN.replace("f", "e")[:-4] + user[-4:], spec=spec, reached=JournalState.CREATED)
         make(desk, new, enabled_for=user)
         desk.ledger.record(new)
     with at() as desk:
-        ended = [(entry.run, how) for entry, how in settle_each(ACCOUNT, user, desk=desk.desk)]
-        assert ended == [(new.run, Reached.CONFIRMED)]
-        gone = desk.ledger.find(old.intent.serial, run=old.run)
+        ended = [(entry.run, how) for entry, how in settle_each(ACCOUNT, user, ports=desk.desk)]
+        assert ended == [(new.run, JournalState.CONFIRMED)]
+        gone = desk.ledger.find(old.spec.serial, run=old.run)
         assert gone
-        assert gone.reached is Reached.REVOKED
-        assert not list(settle_each(ACCOUNT, user, desk=desk.desk))
+        assert gone.reached is JournalState.REVOKED
+        assert not list(settle_each(ACCOUNT, user, ports=desk.desk))
     assert at_lab.assigned(f"{serial_of(user)}-2") == user
     assert serial_of(user) not in at_lab.serials()
 
@@ -455,7 +463,7 @@ def test_the_secret_in_the_lab_is_that_of_the_response(at: AtDesk, user: str, at
         assert created.seed == Seed(at_lab.seed(serial_of(user)))
         assert key_uri.seed_of(created.uri) == created.seed
         with pytest.raises(NoSuchEntity):
-            desk.desk.registrar.deactivate(user, serial_of(user))
+            desk.desk.device_writer.deactivate(user, serial_of(user))
 
 
 class Unseen(Cut):
@@ -463,7 +471,7 @@ class Unseen(Cut):
 
     def step(self, name: str, call: Callable[[], Any]) -> Any:
         self.steps.append(name)
-        return Mark.ABSENT if name == "inventory.run_of" else call()
+        return RunTag.ABSENT if name == "inventory.run_of" else call()
 
 
 @pytest.mark.parametrize("enabled", [True, False], ids=["enabled", "not enabled"])
@@ -471,8 +479,8 @@ def test_a_created_device_with_missing_tags_is_looked_up(enabled: bool, at: AtDe
     """Its Create got a response, so IAM's list and the response to Delete decide, not the tags alone."""
     with at(cut=Unseen()) as desk:
         entry = entry_of(user, backup=place(desk, entry_of(user)), answered_here=True)
-        desk.desk.vault.seal(entry, make(desk, entry, enabled_for=user if enabled else None).uri)
-        assert settled(desk, entry) is (Reached.CONFIRMED if enabled else Reached.UNDONE)
+        desk.desk.store.seal(entry, make(desk, entry, enabled_for=user if enabled else None).uri)
+        assert settled(desk, entry) is (JournalState.CONFIRMED if enabled else JournalState.UNDONE)
         assert Path(str(entry.backup)).exists() is enabled
     assert (serial_of(user) in at_lab.serials()) is enabled
 
@@ -482,7 +490,7 @@ def test_an_enabled_device_with_missing_tags_is_found(at: AtDesk, user: str) -> 
     with at(cut=Unseen()) as desk:
         entry = entry_of(user)
         make(desk, entry, enabled_for=user)
-        assert settled(desk, entry) is Reached.CONFIRMED
+        assert settled(desk, entry) is JournalState.CONFIRMED
 
 
 def test_a_dry_run_does_not_settle_dead_runs(at: AtDesk, user: str, at_lab: Lab) -> None:
@@ -492,26 +500,26 @@ def test_a_dry_run_does_not_settle_dead_runs(at: AtDesk, user: str, at_lab: Lab)
         make(desk, entry)
         desk.ledger.record(entry)
     with at() as desk:
-        assert list(settle_each(ACCOUNT, user, desk=replace(desk.desk, dry=True))) == []
-        assert desk.reached(serial_of(user)) is Reached.CREATED
+        assert list(settle_each(ACCOUNT, user, ports=replace(desk.desk, dry=True))) == []
+        assert desk.reached(serial_of(user)) is JournalState.CREATED
     assert serial_of(user) in at_lab.serials()
 
 
 def cleaned(desk: At) -> list[Cleaned]:
     """Run `clean` without an orphan in the list. It settles dead runs nevertheless."""
-    return list(remove_orphans([], account=ACCOUNT, older_than=0, limit=0, desk=desk.desk))
+    return list(remove_orphans([], account=ACCOUNT, older_than=0, limit=0, ports=desk.desk))
 
 
 def test_clean_skips_a_revoke_of_an_assigned_device(at: AtDesk, user: str, at_lab: Lab) -> None:
     """`clean` removes no assigned device. If the device was deactivated by other means, the revocation continues."""
     with at() as desk:
-        entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
+        entry = entry_of(user, reached=JournalState.REVOKING, purpose=RunKind.REVOKE)
         make(desk, entry, enabled_for=user)
         desk.ledger.record(entry)
     with at() as desk:
         assert cleaned(desk) == []
         assert at_lab.assigned(serial_of(user)) == user
-        desk.desk.registrar.deactivate(user, serial_of(user))
+        desk.desk.device_writer.deactivate(user, serial_of(user))
         assert cleaned(desk) == [Cleaned(serial=serial_of(user), ended="revoked")]
     assert serial_of(user) not in at_lab.serials()
 
@@ -519,21 +527,21 @@ def test_clean_skips_a_revoke_of_an_assigned_device(at: AtDesk, user: str, at_la
 def test_a_lost_device_needs_neither_hardware_nor_library(at: AtDesk, user: str, at_lab: Lab) -> None:
     """The carrier of its method is not requested."""
     with at() as desk:
-        entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.LOST)
-        entry = replace(entry, intent=entry.intent.on(hardware="12345678"))
+        entry = entry_of(user, reached=JournalState.REVOKING, purpose=RunKind.LOST)
+        entry = replace(entry, spec=entry.spec.on(hardware="12345678"))
         make(desk, entry, enabled_for=user)
         desk.ledger.record(entry)
     with at() as desk:
-        keyless = replace(desk.desk, carrier=lambda _: pytest.fail("asked for"))
-        assert [how for _, how in settle_each(ACCOUNT, user, desk=keyless)] == [Reached.REVOKED]
+        keyless = replace(desk.desk, backend=lambda _: pytest.fail("asked for"))
+        assert [how for _, how in settle_each(ACCOUNT, user, ports=keyless)] == [JournalState.REVOKED]
     assert serial_of(user) not in at_lab.serials()
 
 
 def test_a_lost_device_stores_no_secret_and_shows_no_code(user: str) -> None:
     """The error asks for another device."""
     entry, gone = entry_of(user), LostDevice()
-    assert gone.check(entry.intent, sealed=True) == entry.intent
+    assert gone.check(entry.spec, sealed=True) == entry.spec
     with pytest.raises(UsageFault, match="is lost"):
-        gone.install(entry.intent, Created(Seed(bytes(40)), KeyUri("")))
+        gone.install(entry.spec, Created(Seed(bytes(40)), KeyUri("")))
     with pytest.raises(UsageFault, match="is lost"):
-        gone.codes(entry.intent)
+        gone.codes(entry.spec)

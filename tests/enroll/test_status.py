@@ -13,11 +13,21 @@ from mfa_kit.core.errors import (
     InvalidCode,
     MfaKitError,
     NoSuchEntity,
-    Unclear,
+    OutcomeUnknownError,
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.models import RUN_TAG, Device, DeviceType, Enrolled, Entry, Intent, Mark, Method, Reached
+from mfa_kit.core.models import (
+    RUN_TAG,
+    Device,
+    DeviceSpec,
+    DeviceType,
+    Enrolled,
+    JournalEntry,
+    JournalState,
+    Method,
+    RunTag,
+)
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment.device_status import DeviceStatus, MadeBy, read_status, read_status_while_there
 from mfa_kit.enrollment.resuming import resume_device
@@ -31,9 +41,9 @@ def serial_of(name: str) -> str:
     return f"arn:aws:iam::000000000000:mfa/{name}"
 
 
-def opened(lab: Lab) -> Callable[[Entry], Created]:
+def opened(lab: Lab) -> Callable[[JournalEntry], Created]:
     """Decrypt a backup as an identity would."""
-    return lambda entry: Created(Seed(lab.seed(entry.intent.serial)), KeyUri("otpauth://totp/x"))
+    return lambda entry: Created(Seed(lab.seed(entry.spec.serial)), KeyUri("otpauth://totp/x"))
 
 
 def half_made(at: AtDesk, lab: Lab, user: str) -> None:
@@ -48,16 +58,16 @@ def half_made(at: AtDesk, lab: Lab, user: str) -> None:
 def test_a_user_without_devices_has_one_line(at: AtDesk, user: str) -> None:
     """The output is one line."""
     with at() as desk:
-        assert read_status(user, caller=desk.caller, desk=desk.desk) == [DeviceStatus(user=user)]
+        assert read_status(user, caller=desk.caller, ports=desk.desk) == [DeviceStatus(user=user)]
 
 
 def test_a_user_deleted_since_the_list_is_skipped(at: AtDesk, user: str) -> None:
     """A deleted user is an error if named, and is skipped in a status of all users."""
     with at() as desk:
         with pytest.raises(NoSuchEntity):
-            read_status(f"{user}-left", caller=desk.caller, desk=desk.desk)
-        assert read_status_while_there(f"{user}-left", caller=desk.caller, desk=desk.desk) == []
-        assert read_status_while_there(user, caller=desk.caller, desk=desk.desk) == [DeviceStatus(user=user)]
+            read_status(f"{user}-left", caller=desk.caller, ports=desk.desk)
+        assert read_status_while_there(f"{user}-left", caller=desk.caller, ports=desk.desk) == []
+        assert read_status_while_there(user, caller=desk.caller, ports=desk.desk) == [DeviceStatus(user=user)]
 
 
 def test_unreadable_certifications_are_left_out(at: AtDesk, lab: Lab, user: str) -> None:
@@ -65,7 +75,7 @@ def test_unreadable_certifications_are_left_out(at: AtDesk, lab: Lab, user: str)
     lab.register_fido(user, "key")
     lab.faults.add("GetMFADevice", "denied")
     with at() as desk:
-        (found,) = read_status(user, caller=desk.caller, desk=desk.desk)
+        (found,) = read_status(user, caller=desk.caller, ports=desk.desk)
     assert found.device
     assert (found.device.type, found.certifications) == (DeviceType.FIDO2, None)
 
@@ -74,7 +84,7 @@ def test_a_device_of_this_computer_has_its_backup(at: AtDesk, user: str) -> None
     """The journal has the device, and the file exists."""
     with at() as desk:
         made = desk.enroll(user)
-        (found,) = read_status(user, caller=desk.caller, desk=desk.desk)
+        (found,) = read_status(user, caller=desk.caller, ports=desk.desk)
     assert isinstance(made, Enrolled)
     assert (found.made, found.backup) == (MadeBy.HERE, made.backup)
     assert found.device
@@ -87,7 +97,7 @@ def test_a_device_of_another_computer_is_known_by_its_tag(at: AtDesk, user: str,
         desk.enroll(user)
     home.rename(home.with_name("another"))
     with at() as desk:
-        (found,) = read_status(user, caller=desk.caller, desk=desk.desk)
+        (found,) = read_status(user, caller=desk.caller, ports=desk.desk)
     assert (found.made, found.backup) == (MadeBy.ELSEWHERE, None)
 
 
@@ -96,8 +106,8 @@ def test_an_untagged_device_has_an_unknown_maker(at: AtDesk, user: str, monkeypa
     with at() as desk:
         desk.enroll(user)
         monkeypatch.setattr(desk.desk.journal, "find", lambda *_, **__: None)
-        monkeypatch.setattr(desk.desk.inventory, "run_of", lambda _: Mark.UNTAGGED)
-        (found,) = read_status(user, caller=desk.caller, desk=desk.desk)
+        monkeypatch.setattr(desk.desk.iam_reader, "run_of", lambda _: RunTag.UNTAGGED)
+        (found,) = read_status(user, caller=desk.caller, ports=desk.desk)
     assert (found.made, found.backup) == (MadeBy.UNKNOWN, None)
 
 
@@ -105,9 +115,9 @@ def test_resync_sends_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
     """IAM accepts them."""
     with at() as desk:
         desk.enroll(user)
-        (device,) = desk.desk.inventory.devices(user)
-        soon = desk.desk.inventory.now() + 2 * otp.PERIOD
-        resync_device(user, device, lambda: otp.pair(Seed(lab.seed(device.serial)), soon), desk=desk.desk)
+        (device,) = desk.desk.iam_reader.devices(user)
+        soon = desk.desk.iam_reader.now() + 2 * otp.PERIOD
+        resync_device(user, device, lambda: otp.pair(Seed(lab.seed(device.serial)), soon), ports=desk.desk)
     assert lab.calls[-1].operation == "ResyncMFADevice"
     assert lab.calls[-1].error == ""
 
@@ -120,12 +130,12 @@ def test_resync_sends_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
 def test_a_device_without_codes_cannot_be_resynced(serial: str, at: AtDesk, user: str) -> None:
     """The user is not asked for codes."""
     with at() as desk, pytest.raises(UsageFault, match="devices of this type show no codes"):
-        resync_device(user, Device(serial, user), lambda: pytest.fail("asked"), desk=desk.desk)
+        resync_device(user, Device(serial, user), lambda: pytest.fail("asked"), ports=desk.desk)
 
 
 @pytest.mark.parametrize(
     ("fault", "error", "told"),
-    [("lost-after", Unclear, "may have accepted the codes"), ("", InvalidCode, "accepts no code twice")],
+    [("lost-after", OutcomeUnknownError, "may have accepted the codes"), ("", InvalidCode, "accepts no code twice")],
     ids=["lost", "spent"],
 )
 def test_an_unclear_resync_is_reported_and_not_repeated(
@@ -134,12 +144,15 @@ def test_an_unclear_resync_is_reported_and_not_repeated(
     """The same pair is never sent again, because IAM accepts it only once."""
     with at() as desk:
         desk.enroll(user)
-        (device,) = desk.desk.inventory.devices(user)
+        (device,) = desk.desk.iam_reader.devices(user)
         if fault:
             lab.faults.add("ResyncMFADevice", fault)
         with pytest.raises(error) as caught:
             resync_device(
-                user, device, lambda: otp.pair(Seed(lab.seed(device.serial)), desk.desk.inventory.now()), desk=desk.desk
+                user,
+                device,
+                lambda: otp.pair(Seed(lab.seed(device.serial)), desk.desk.iam_reader.now()),
+                ports=desk.desk,
             )
     assert told in " ".join([caught.value.hint, *getattr(caught.value, "__notes__", [])])
 
@@ -148,8 +161,8 @@ def test_a_half_made_device_is_enabled_from_its_backup(at: AtDesk, at_lab: Lab, 
     """No new device or backup is made."""
     half_made(at, at_lab, user)
     with at() as desk:
-        done = resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
-        assert desk.reached(serial_of(user)) is Reached.CONFIRMED
+        done = resume_device(user, desk.backend(), opened=opened(at_lab), caller=desk.caller, ports=desk.desk)
+        assert desk.reached(serial_of(user)) is JournalState.CONFIRMED
     assert done.listed
     assert at_lab.assigned(serial_of(user)) == user
 
@@ -157,7 +170,7 @@ def test_a_half_made_device_is_enabled_from_its_backup(at: AtDesk, at_lab: Lab, 
 def test_resume_without_a_half_made_device_is_an_error(at: AtDesk, user: str, at_lab: Lab) -> None:
     """The hint says how to start over."""
     with at() as desk, pytest.raises(UsageFault) as caught:
-        resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        resume_device(user, desk.backend(), opened=opened(at_lab), caller=desk.caller, ports=desk.desk)
     assert f"mfa-kit enroll {user}" in caught.value.hint
 
 
@@ -167,17 +180,17 @@ def test_a_half_made_device_without_a_backup_is_skipped(at: AtDesk, at_lab: Lab,
     for backup in home.rglob("*.age"):
         backup.unlink()
     with at() as desk, pytest.raises(UsageFault, match="no half-made device"):
-        resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        resume_device(user, desk.backend(), opened=opened(at_lab), caller=desk.caller, ports=desk.desk)
 
 
 def test_resume_of_a_deleted_device_removes_its_backup(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
     """No Enable can use the backup any more."""
     half_made(at, at_lab, user)
     with at() as desk:
-        desk.desk.registrar.delete(serial_of(user))
+        desk.desk.device_writer.delete(serial_of(user))
         seed = Created(Seed(bytes(40)), KeyUri("otpauth://totp/x"))
         with pytest.raises(NoSuchEntity) as caught:
-            resume_device(user, desk.carrier(), opened=lambda _: seed, caller=desk.caller, desk=desk.desk)
+            resume_device(user, desk.backend(), opened=lambda _: seed, caller=desk.caller, ports=desk.desk)
         assert desk.reached(serial_of(user)) is None
     assert "start over" in caught.value.hint
     assert not list((home / "backups").rglob("*.age"))
@@ -189,9 +202,9 @@ def test_resume_of_an_enabled_device_confirms_it(at: AtDesk, at_lab: Lab, user: 
     with at() as desk:
         enable(desk, at_lab, user)
         cut = Cut()
-        carrier = cut.wrap(desk.carrier(), "carrier")
-        resume_device(user, carrier, opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
-        assert desk.reached(serial_of(user)) is Reached.CONFIRMED
+        backend = cut.wrap(desk.backend(), "carrier")
+        resume_device(user, backend, opened=opened(at_lab), caller=desk.caller, ports=desk.desk)
+        assert desk.reached(serial_of(user)) is JournalState.CONFIRMED
     assert cut.steps == []
 
 
@@ -199,13 +212,13 @@ def test_resume_does_not_confuse_devices_of_one_name(at: AtDesk, at_lab: Lab, us
     """Names are reused: this backup does not belong to the user's current device."""
     half_made(at, at_lab, user)
     with at() as desk:
-        desk.desk.registrar.delete(serial_of(user))
-        intent = Intent(account="000000000000", partition="aws", user=user, name=user)
-        desk.desk.registrar.create(intent, {RUN_TAG: "20200101T000000Z-ffffffff"})
+        desk.desk.device_writer.delete(serial_of(user))
+        spec = DeviceSpec(account="000000000000", partition="aws", user=user, name=user)
+        desk.desk.device_writer.create(spec, {RUN_TAG: "20200101T000000Z-ffffffff"})
         enable(desk, at_lab, user)
         with pytest.raises(Unsettled, match="another run created it"):
-            resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
-        assert desk.reached(serial_of(user)) is Reached.CREATED
+            resume_device(user, desk.backend(), opened=opened(at_lab), caller=desk.caller, ports=desk.desk)
+        assert desk.reached(serial_of(user)) is JournalState.CREATED
 
 
 def test_an_enabled_untagged_device_is_proved_by_its_codes(at: AtDesk, at_lab: Lab, user: str) -> None:
@@ -214,8 +227,8 @@ def test_an_enabled_untagged_device_is_proved_by_its_codes(at: AtDesk, at_lab: L
     half_made(at, at_lab, user)
     with at() as desk:
         enable(desk, at_lab, user)
-        resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
-        assert desk.reached(serial_of(user)) is Reached.CONFIRMED
+        resume_device(user, desk.backend(), opened=opened(at_lab), caller=desk.caller, ports=desk.desk)
+        assert desk.reached(serial_of(user)) is JournalState.CONFIRMED
 
 
 def test_an_untagged_device_with_another_secret_is_reported(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
@@ -224,13 +237,13 @@ def test_an_untagged_device_with_another_secret_is_reported(at: AtDesk, at_lab: 
     half_made(at, at_lab, user)
     with at() as desk:
         sealed = opened(at_lab)(next(desk.ledger.dead("000000000000", user=user)))
-        desk.desk.registrar.delete(serial_of(user))
-        desk.desk.registrar.create(Intent(account="000000000000", partition="aws", user=user, name=user), {})
+        desk.desk.device_writer.delete(serial_of(user))
+        desk.desk.device_writer.create(DeviceSpec(account="000000000000", partition="aws", user=user, name=user), {})
         enable(desk, at_lab, user)
         with pytest.raises(Unsettled, match="rejects the codes of this backup") as caught:
-            resume_device(user, desk.carrier(), opened=lambda _: sealed, caller=desk.caller, desk=desk.desk)
+            resume_device(user, desk.backend(), opened=lambda _: sealed, caller=desk.caller, ports=desk.desk)
         assert f"mfa-kit replace {user} --with KIND --mfa-device {user}" in caught.value.hint
-        assert desk.reached(serial_of(user)) is Reached.CREATED
+        assert desk.reached(serial_of(user)) is JournalState.CREATED
     assert list((home / "backups").rglob("*.age"))
 
 
@@ -240,18 +253,18 @@ def test_a_programmable_token_cannot_be_resumed(at: AtDesk, at_lab: Lab, user: s
     with at() as desk:
         (entry,) = desk.ledger.dead("000000000000", user=user)
         on_token = replace(
-            entry, run="20261125T000000Z-00000001", intent=replace(entry.intent, method=Method("programmable"))
+            entry, run="20261125T000000Z-00000001", spec=replace(entry.spec, method=Method("programmable"))
         )
-        desk.ledger.record(entry.at(Reached.UNDONE))
+        desk.ledger.record(entry.at(JournalState.UNDONE))
         desk.ledger.record(on_token)
     with at() as desk, pytest.raises(UsageFault, match="no half-made device"):
-        resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        resume_device(user, desk.backend(), opened=opened(at_lab), caller=desk.caller, ports=desk.desk)
 
 
 def enable(desk: At, lab: Lab, user: str) -> None:
-    intent = Intent(account="000000000000", partition="aws", user=user, name=user)
-    desk.desk.registrar.enable(
-        intent, lambda: otp.pair(Seed(lab.seed(intent.serial)), desk.desk.inventory.now() - 5 * otp.PERIOD)
+    spec = DeviceSpec(account="000000000000", partition="aws", user=user, name=user)
+    desk.desk.device_writer.enable(
+        spec, lambda: otp.pair(Seed(lab.seed(spec.serial)), desk.desk.iam_reader.now() - 5 * otp.PERIOD)
     )
 
 
@@ -260,9 +273,9 @@ def test_an_enable_without_a_response_is_looked_up(at: AtDesk, at_lab: Lab, user
     half_made(at, at_lab, user)
     at_lab.faults.add("EnableMFADevice", "lost-after")
     with at() as desk:
-        resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        resume_device(user, desk.backend(), opened=opened(at_lab), caller=desk.caller, ports=desk.desk)
         assert any("nevertheless" in each for each in desk.person.said)
-        assert desk.reached(serial_of(user)) is Reached.CONFIRMED
+        assert desk.reached(serial_of(user)) is JournalState.CONFIRMED
 
 
 def test_a_lost_request_leaves_the_device_half_made(at: AtDesk, at_lab: Lab, user: str) -> None:
@@ -270,7 +283,7 @@ def test_a_lost_request_leaves_the_device_half_made(at: AtDesk, at_lab: Lab, use
     half_made(at, at_lab, user)
     at_lab.faults.add("EnableMFADevice", "lost-before")
     with at() as desk:
-        with pytest.raises((Unclear, AlreadyExists)):
-            resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
-        assert desk.reached(serial_of(user)) is Reached.CREATED
+        with pytest.raises((OutcomeUnknownError, AlreadyExists)):
+            resume_device(user, desk.backend(), opened=opened(at_lab), caller=desk.caller, ports=desk.desk)
+        assert desk.reached(serial_of(user)) is JournalState.CREATED
     assert at_lab.assigned(serial_of(user)) is None

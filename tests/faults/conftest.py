@@ -19,7 +19,7 @@ import pytest
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.local_store import backup_at, read_backup
 from mfa_kit.core import otp
-from mfa_kit.core.backup_location import Place, S3Url
+from mfa_kit.core.backup_location import BackupLocation, S3Url
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
@@ -152,7 +152,7 @@ class Judge:
             aws_secret_access_key=self.lab.admin.secret_access_key,
         )
 
-    def works(self, user: str, home: Path, place: Place | None = None) -> list[str]:
+    def works(self, user: str, home: Path, place: BackupLocation | None = None) -> list[str]:
         """Return the user's devices. Check that each has exactly one backup, whose codes IAM accepts.
 
         The backups are in the folder of a desk, or in a place of its own.
@@ -163,7 +163,7 @@ class Judge:
             self.record(LOST, 1)
             raise
 
-    def _works(self, user: str, place: Place) -> list[str]:
+    def _works(self, user: str, place: BackupLocation) -> list[str]:
         serials = {serial for serial in self.lab.serials() if serial.rpartition("/")[2].startswith(user)}
         assert {self.lab.assigned(serial) for serial in serials} <= {user}, "a device that nobody has"
         files = _files(place)
@@ -183,7 +183,7 @@ class Judge:
         return sorted(serials)
 
 
-def _files(place: Place) -> Sequence[Place]:
+def _files(place: BackupLocation) -> Sequence[BackupLocation]:
     """Return all files in a folder, or all versions and delete markers under a prefix."""
     if isinstance(place, Path):
         return [each for each in place.rglob("*") if each.is_file()]

@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 from mfa_kit.cli.main import run
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.wiring import rollout_turns
 from mfa_kit.wiring.desk_assembly import assemble_desk
 from tests.faults.worker import ADDRESS, PORTS, Cut, Shared, Told, main
@@ -31,7 +31,7 @@ LOADED = ("mfa_kit.cli.rollout.work", "mfa_kit.wiring.rollout", "mfa_kit.adapter
 def cut_into(cut: Cut) -> Iterator[None]:
     """Wrap the ports of a rollout, and what a worker records about its turn."""
 
-    def assemble(*args: Any, **kwargs: Any) -> Desk:
+    def assemble(*args: Any, **kwargs: Any) -> EnrollmentPorts:
         desk = assemble_desk(*args, **kwargs)
         return replace(desk, **{name: cut.wrap(getattr(desk, name), name) for name in PORTS})
 

@@ -12,8 +12,8 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.core.errors import AccessDenied, AlreadyExists, AwsFault, MfaKitError, Unclear, UsageFault
-from mfa_kit.core.models import Enrolled, Reached
+from mfa_kit.core.errors import AccessDenied, AlreadyExists, AwsFault, MfaKitError, OutcomeUnknownError, UsageFault
+from mfa_kit.core.models import Enrolled, JournalState
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.wsgi import LATE_CALL
 from tests.faults.conftest import Judge, wait_until
@@ -53,8 +53,8 @@ def do(shared: Shared, identity: pyrage.x25519.Identity) -> Do:
     """Run one verb in this process, with its state in a folder and without sleeping."""
 
     def do(verb: str, user: str, home: Path, cut: Cut | None = None) -> tuple[Any, list[str]]:
-        with at_desk(home, shared, recipient=str(identity.to_public()), cut=cut) as (desk, caller, carrier, notes):
-            return act(verb, user, desk=desk, caller=caller, carrier=carrier()), notes.said
+        with at_desk(home, shared, recipient=str(identity.to_public()), cut=cut) as (desk, caller, backend, notes):
+            return act(verb, user, desk=desk, caller=caller, backend=backend()), notes.said
 
     return do
 
@@ -66,8 +66,8 @@ def impatient(identity: pyrage.x25519.Identity) -> Callable[[str, str, Path], bo
 
     def do(verb: str, user: str, home: Path) -> bool:
         recipient = str(identity.to_public())
-        with at_desk(home, shared, recipient=recipient) as (desk, caller, carrier, _), suppress(MfaKitError):
-            act(verb, user, desk=desk, caller=caller, carrier=carrier())
+        with at_desk(home, shared, recipient=recipient) as (desk, caller, backend, _), suppress(MfaKitError):
+            act(verb, user, desk=desk, caller=caller, backend=backend())
             return True
         return False
 
@@ -213,7 +213,7 @@ def test_a_fault_while_settling_is_repaired_by_the_same_command(
 def test_a_create_that_is_never_answered_leaves_nothing(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
     """Each attempt made a device whose secret is lost. The tag proves that this run made it, so it is deleted."""
     lab.faults.add("CreateVirtualMFADevice", "lost-after", at="every")
-    with pytest.raises(Unclear):
+    with pytest.raises(OutcomeUnknownError):
         do("enroll", user, tmp_path)
     assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()
 
@@ -223,7 +223,7 @@ def test_a_create_that_is_lost_once_is_made_again(do: Do, lab: Lab, user: str, t
     lab.faults.add("CreateVirtualMFADevice", "lost-after")
     outcome, _ = do("enroll", user, tmp_path)
     assert isinstance(outcome, Enrolled)
-    assert judge.works(user, tmp_path) == [outcome.intent.serial]
+    assert judge.works(user, tmp_path) == [outcome.spec.serial]
 
 
 def test_an_unprovable_untagged_device_is_reported(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
@@ -295,9 +295,9 @@ def test_a_listing_that_lags_ends_in_success_with_an_open_entry(
     lab.faults.clear()
     do("enroll", user, tmp_path)
     with at_desk(tmp_path, shared, recipient=str(identity.to_public())) as (desk, _, _, _):
-        entry = desk.journal.find(outcome.intent.serial)
+        entry = desk.journal.find(outcome.spec.serial)
         assert entry is not None
-        assert entry.reached is Reached.CONFIRMED
+        assert entry.reached is JournalState.CONFIRMED
 
 
 def test_a_device_of_another_computer_is_kept(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_a_device_of_another_computer_is_kept(do: Do, lab: Lab, user: str, tmp_p
     cut = Cut(at=first.steps.index("registrar.enable") + 1, act=second)
     outcome, _ = do("enroll", user, tmp_path / "one", cut)
     assert isinstance(outcome, Enrolled)
-    assert lab.assigned(outcome.intent.serial) == user
+    assert lab.assigned(outcome.spec.serial) == user
     assert not list((tmp_path / "two").rglob("*.age"))
 
 

@@ -157,7 +157,7 @@ def test_a_dry_run_settles_nothing(
     with sqlite_database.sqlite_ledger(home) as book:
         assert (book.find(ARN + user), lab.serials(), set((home / "backups").rglob("*"))) == before
     assert before[0]
-    assert before[0].reached is models.Reached.CREATED
+    assert before[0].reached is models.JournalState.CREATED
 
 
 def test_replace_refuses_a_user_with_eight_devices(run: Run, made: Callable[..., list[str]], user: str) -> None:
@@ -207,7 +207,7 @@ def test_a_refused_revoke_changes_nothing(
     with sqlite_database.sqlite_ledger(home) as book:
         entry = book.find(ARN + user)
         assert entry is not None
-        assert entry.reached is models.Reached.CONFIRMED
+        assert entry.reached is models.JournalState.CONFIRMED
 
 
 def test_a_device_of_another_tool_can_be_revoked(run: Run, user: str, lab: Lab) -> None:

@@ -131,10 +131,10 @@ def test_a_file_in_the_place_of_a_backup_is_kept(
         case _:
             target.mkdir()
     with (
-        at_desk(home, shared_iam(), recipient=str(identity.to_public())) as (desk, caller, carrier, _),
+        at_desk(home, shared_iam(), recipient=str(identity.to_public())) as (desk, caller, backend, _),
         pytest.raises(IntegrityFault, match="already exists"),
     ):
-        act("enroll", user, desk=desk, caller=caller, carrier=carrier(), run=run)
+        act("enroll", user, desk=desk, caller=caller, backend=backend(), run=run)
     assert not [serial for serial in lab.serials() if serial.endswith(f"/{user}")]
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     assert not (tmp_path / "elsewhere").exists()

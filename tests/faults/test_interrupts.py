@@ -309,7 +309,7 @@ class Net:
             return f"half-made: {made - assigned}"
         if (process.folder / "desk" / "ledger.sqlite").exists():
             with sqlite_ledger(process.folder / "desk") as ledger:
-                left = [entry.intent.serial for entry in ledger.dead(ACCOUNT)]
+                left = [entry.spec.serial for entry in ledger.dead(ACCOUNT)]
             if untold := [serial for serial in left if not re.search(f"note: .*{serial}", process.said("err"))]:
                 return f"neither settled nor told: {untold}"
         # Ctrl-C while the last users are in progress: they are all finished.

@@ -75,9 +75,9 @@ def test_a_second_ctrl_c_while_settling_keeps_the_entry_open(
 
     home = new_home("home")
     with at_desk(home, shared_iam(), recipient=str(identity.to_public()), cut=TwiceInterrupted()) as desk_and_more:
-        desk, caller, carrier, _ = desk_and_more
+        desk, caller, backend, _ = desk_and_more
         with pytest.raises(KeyboardInterrupt) as caught:
-            act("enroll", user, desk=desk, caller=caller, carrier=carrier())
+            act("enroll", user, desk=desk, caller=caller, backend=backend())
     assert "not settled yet" in caught.value.__notes__[0]
     assert nursery.run(["enroll"], user, home)[0] == 0
     assert len(judge.works(user, home)) == 1
@@ -93,13 +93,13 @@ def test_ctrl_c_settles_before_it_ends(
 
     shared, recipient = shared_iam(), str(identity.to_public())
     cut = Cut()
-    with at_desk(new_home("count"), shared, recipient=recipient, cut=cut) as (desk, caller, carrier, _):
-        act("enroll", user, desk=desk, caller=caller, carrier=carrier())
-        act("revoke", user, desk=desk, caller=caller, carrier=carrier())
+    with at_desk(new_home("count"), shared, recipient=recipient, cut=cut) as (desk, caller, backend, _):
+        act("enroll", user, desk=desk, caller=caller, backend=backend())
+        act("revoke", user, desk=desk, caller=caller, backend=backend())
     cut = Cut(at=cut.steps.index("registrar.enable") + 1, act=interrupt)
     with (
-        at_desk(new_home("home"), shared, recipient=recipient, cut=cut) as (desk, caller, carrier, _),
+        at_desk(new_home("home"), shared, recipient=recipient, cut=cut) as (desk, caller, backend, _),
         pytest.raises(KeyboardInterrupt),
     ):
-        act("enroll", user, desk=desk, caller=caller, carrier=carrier())
+        act("enroll", user, desk=desk, caller=caller, backend=backend())
     assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()

@@ -20,7 +20,7 @@ import pyrage
 import pytest
 
 from mfa_kit.cli import terminal
-from mfa_kit.core.models import Intent
+from mfa_kit.core.models import DeviceSpec
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring import fido_console as console
@@ -312,9 +312,9 @@ def _in_console(stage: Stage) -> Words:
     """Open the console, in which the user then registers a key."""
     real, user = console.open_console_page, stage.users()
 
-    def page(intent: Intent, **how: Any) -> object:
+    def page(spec: DeviceSpec, **how: Any) -> object:
         stage.lab.register_fido(user, user)
-        return real(intent, **how)
+        return real(spec, **how)
 
     stage.patch.setattr(console, "open_console_page", page)
     stage.patch.setattr(fido_console, "PACE", 0.05)

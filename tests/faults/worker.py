@@ -26,16 +26,16 @@ from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.postgresql.database import FRESH, postgresql_ledger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
-from mfa_kit.core.models import VIRTUAL, Call, Caller, Intent, Method, Purpose
+from mfa_kit.core.models import VIRTUAL, Call, Caller, DeviceSpec, Method, RunKind
 from mfa_kit.core.place_text import parse_place
 from mfa_kit.enrollment import orphans, revoke
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.enroll import enroll
-from mfa_kit.enrollment.pacing import InTurn, Patience
-from mfa_kit.enrollment.planning import Wish
-from mfa_kit.enrollment.ports import Carrier, Desk, Vault
+from mfa_kit.enrollment.pacing import Backoff, InTurn
+from mfa_kit.enrollment.planning import EnrollRequest
+from mfa_kit.enrollment.ports import BackupStore, DeviceBackend, EnrollmentPorts
 from mfa_kit.wiring.backup_records import recorded
 from mfa_kit.wiring.methods import registry
 from mfa_kit.wiring.stores import AllStores
@@ -118,10 +118,10 @@ class Waiting(BackupAlone):
         super().__init__(now)
         self.gate = gate
 
-    def codes(self, intent: Intent) -> Any:
+    def codes(self, spec: DeviceSpec) -> Any:
         while not self.gate.exists():
             threading.Event().wait(0.02)
-        return super().codes(intent)
+        return super().codes(spec)
 
 
 class Observer:
@@ -172,36 +172,36 @@ def at_desk(
     recipient: str,
     cut: Cut | None = None,
     sleep: Callable[[float], None] = lambda _: None,
-    place: Place | None = None,
-) -> Iterator[tuple[Desk, Caller, Callable[[], Carrier], Notes]]:
+    place: BackupLocation | None = None,
+) -> Iterator[tuple[EnrollmentPorts, Caller, Callable[[], DeviceBackend], Notes]]:
     """Open a desk whose ports, including the carriers of dead runs, are wrapped by the cut."""
     cut = cut or Cut()
     notes = Notes()
     with ledger_of(home) as ledger:
         iam, observer = shared
         observer.to, observer.before = ledger.called, ledger.check
-        vault: Vault = AgeFiles(place or home / "backups", parse_recipients([recipient]), AllStores(None))
+        store: BackupStore = AgeFiles(place or home / "backups", parse_recipients([recipient]), AllStores(None))
         if (home / ADDRESS).exists():  # as commands do; without its session, a process writes no backup
-            vault = recorded(vault, ledger)
+            store = recorded(store, ledger)
 
-        def carrier() -> Carrier:
-            wrapped: Carrier = cut.wrap(BackupAlone(iam.now), "carrier")
+        def backend() -> DeviceBackend:
+            wrapped: DeviceBackend = cut.wrap(BackupAlone(iam.now), "carrier")
             return wrapped
 
-        desk = Desk(
-            inventory=cut.wrap(iam, "inventory"),
-            registrar=InTurn(cut.wrap(iam, "registrar"), Patience(sleep=sleep, progress=notes)),
-            vault=cut.wrap(vault, "vault"),
+        desk = EnrollmentPorts(
+            iam_reader=cut.wrap(iam, "inventory"),
+            device_writer=InTurn(cut.wrap(iam, "registrar"), Backoff(sleep=sleep, progress=notes)),
+            store=cut.wrap(store, "vault"),
             journal=cut.wrap(ledger, "journal"),
             progress=notes,
-            carrier=lambda _: carrier(),
+            backend=lambda _: backend(),
             sleep=sleep,
             on_keys=registry.METHODS.on_keys,
             resumable=registry.METHODS.resumable,
         )
         caller = iam.caller()
         try:
-            yield desk, caller, carrier, notes
+            yield desk, caller, backend, notes
         finally:  # tests use the client without a desk too, and the closed ledger of a cut run would end the process
             observer.to, observer.before = lambda _: None, lambda: None
 
@@ -210,30 +210,30 @@ def act(
     verb: str,
     user: str,
     *,
-    desk: Desk,
+    desk: EnrollmentPorts,
     caller: Caller,
-    carrier: Carrier,
+    backend: DeviceBackend,
     run: str | None = None,
     method: Method = VIRTUAL,
 ) -> object:
     """Run one verb in the same way as its command."""
-    run = run or models.run_id(desk.inventory.now(), os.urandom(4))
-    wish = Wish(user=user, method=method)
+    run = run or models.run_id(desk.iam_reader.now(), os.urandom(4))
+    request = EnrollRequest(user=user, method=method)
     match verb:
         case "enroll":
-            return enroll(wish, carrier, caller=caller, desk=desk, run=run)
+            return enroll(request, backend, caller=caller, ports=desk, run=run)
         case "replace" | "replace-lost":
             lost = verb == "replace-lost"
-            intent, old = revoke.look_to_replace(
-                wish, carrier, device_name=None, lost=lost, caller=caller, desk=desk, run=run
+            spec, old = revoke.look_to_replace(
+                request, backend, device_name=None, lost=lost, caller=caller, ports=desk, run=run
             )
-            return revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run)
+            return revoke.replace_device(spec, old, backend, lost=lost, ports=desk, run=run)
         case "revoke":
-            entry = revoke.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
-            return revoke.retire(entry, purpose=Purpose.REVOKE, desk=desk)
+            entry = revoke.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, ports=desk, run=run)
+            return revoke.retire(entry, purpose=RunKind.REVOKE, ports=desk)
         case "clean":
-            found = orphans.find_orphans(desk=desk)
-            return list(orphans.remove_orphans(found, account=caller.account, older_than=DAY, limit=1000, desk=desk))
+            found = orphans.find_orphans(ports=desk)
+            return list(orphans.remove_orphans(found, account=caller.account, older_than=DAY, limit=1000, ports=desk))
         case _:
             raise ValueError(verb)
 
@@ -257,12 +257,12 @@ class Told(Cut):
 def _verbs(job: dict[str, Any], shared: Shared, cut: Cut) -> None:
     place = parse_place(job["place"]) if "place" in job else None
     home, recipient = Path(job["home"]), job["recipient"]
-    with at_desk(home, shared, recipient=recipient, cut=cut, place=place) as (desk, caller, carrier, _):
-        seat = carrier()
+    with at_desk(home, shared, recipient=recipient, cut=cut, place=place) as (desk, caller, backend, _):
+        seat = backend()
         if "gate" in job:
-            seat = Waiting(desk.inventory.now, Path(job["gate"]))
+            seat = Waiting(desk.iam_reader.now, Path(job["gate"]))
         for verb in job["verbs"]:
-            act(verb, job["user"], desk=desk, caller=caller, carrier=seat)
+            act(verb, job["user"], desk=desk, caller=caller, backend=seat)
 
 
 Verbs = Callable[[dict[str, Any], Shared, Cut], None]

@@ -30,7 +30,13 @@ class Canary:
     """Runs a command on a key, and searches its output for the PINs."""
 
     def __init__(
-        self, desk: Desk, bus: Bus, maker: AttestationCa, published: Published, patch: pytest.MonkeyPatch, loud: Watched
+        self,
+        desk: Desk,
+        bus: Bus,
+        maker: AttestationCa,
+        published: Published,
+        patch: pytest.MonkeyPatch,
+        loud: Watched,
     ) -> None:
         self.desk, self.bus, self.maker, self.patch, self.loud = desk, bus, maker, patch, loud
         self.published = published

@@ -100,7 +100,11 @@ def verdict(root: AttestationCa, chain: Sequence[IssuedCertificate]) -> str:
             lambda maker: below(maker, only("a.example"), leaf=[names("b.example")]),
             "its issuer is not allowed to certify",
         ),
-        ([only("a.example")], lambda maker: own(maker, names("b.example")), "its issuer is not allowed to certify"),
+        (
+            [only("a.example")],
+            lambda maker: own(maker, names("b.example")),
+            "its issuer is not allowed to certify",
+        ),
         ([], lambda maker: below(maker, expired=True), "expired or is not valid yet"),
         ([], lambda maker: below(maker)[:1], "not issued under a trusted root"),
         ([], lambda maker: [*reversed(below(maker))], "not issued under a trusted root"),

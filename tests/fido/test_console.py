@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.core.models import Intent
+from mfa_kit.core.models import DeviceSpec
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
@@ -27,10 +27,10 @@ def registers(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], l
         real = kit.open_console_page
         monkeypatch.setattr(fido_console, "PACE", 0.05)
 
-        def page(intent: Intent, **how: Any) -> object:
+        def page(spec: DeviceSpec, **how: Any) -> object:
             told.append(user)
             at_lab.register_fido(user, user)
-            return real(intent, **how)
+            return real(spec, **how)
 
         monkeypatch.setattr(kit, "open_console_page", page)
         return told
@@ -122,7 +122,7 @@ def test_a_policy_also_applies_to_the_certification_in_iam(
     registers(user)
     assert enroll(desk, user, published, "--require", policy)[0] == 0
     policy.write_text('certification = "L2"\nfips = 2')
-    monkeypatch.setattr(AtConsole, "check", lambda _, intent, **__: intent)
+    monkeypatch.setattr(AtConsole, "check", lambda _, spec, **__: spec)
     other = users()
     registers(other)
     code, row, err = enroll(desk, other, published, "--require", policy)

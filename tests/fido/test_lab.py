@@ -75,9 +75,9 @@ def test_without_uhid_and_readers_lab_key_says_what_is_missing(monkeypatch: pyte
     """The error has both reasons and both hints."""
     monkeypatch.setattr(uhid, "NODE", "/dev/absent")
     monkeypatch.setattr(reader, "DRIVER", Path("/absent/libifdvpcd.so"))
-    wish: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": None}
+    request: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": None}
     with pytest.raises(DeviceFault) as caught:
-        plugged.plug_in_key(print, (), attestation="packed", touch=0, **wish)
+        plugged.plug_in_key(print, (), attestation="packed", touch=0, **request)
     assert "/dev/absent cannot be opened: No such file or directory; and virtual readers need" in str(caught.value)
     assert "modprobe uhid" in caught.value.hint
 
@@ -86,27 +86,29 @@ def test_lab_key_is_on_usb_if_the_kernel_supports_it(tmp_path: Path, monkeypatch
     """The device is created, available to the command, and destroyed. The exit code is that of the command."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     monkeypatch.setattr(uhid, "open_uhid", ours.detach)
-    wish: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": tmp_path / "mds"}
+    request: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": tmp_path / "mds"}
     with kernels:
-        assert plugged.plug_in_key(print, ("false",), attestation="packed", touch=0, **wish) == 1
+        assert plugged.plug_in_key(print, ("false",), attestation="packed", touch=0, **request) == 1
         events = [int.from_bytes(kernels.recv(8192)[:4], "little") for _ in range(2)]
     assert events == [uhid.CREATE2, uhid.DESTROY]
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageFault, match="cannot be written"):
-        plugged.plug_in_key(print, (), attestation="packed", touch=0, **{**wish, "publish": tmp_path / "file" / "mds"})
+        plugged.plug_in_key(
+            print, (), attestation="packed", touch=0, **{**request, "publish": tmp_path / "file" / "mds"}
+        )
 
 
 def test_lab_key_overwrites_only_metadata_of_a_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The FIDO Alliance's file has the same name, and that of a user's own root certificate may have it too."""
     monkeypatch.setattr(plugged, "_on_usb", lambda *_: 0)
-    wish: dict[str, Any] = {"attestation": "packed", "touch": 0, "u2f": False, "pin": None, "reader": False}
+    request: dict[str, Any] = {"attestation": "packed", "touch": 0, "u2f": False, "pin": None, "reader": False}
     for name, mine in (("blob.jwt", b"real"), ("root.der", b"own")):
         (tmp_path / name).write_bytes(mine)
         with pytest.raises(UsageFault, match="that is not from a lab"):
-            plugged.plug_in_key(print, (), publish=tmp_path, **wish)
+            plugged.plug_in_key(print, (), publish=tmp_path, **request)
         assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, mine)]
         (tmp_path / name).unlink()
-    assert [plugged.plug_in_key(print, (), publish=tmp_path, **wish) for _ in range(2)] == [0, 0]
+    assert [plugged.plug_in_key(print, (), publish=tmp_path, **request) for _ in range(2)] == [0, 0]
 
 
 def test_a_second_ctrl_c_leaves_no_process_and_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,10 @@ def test_certificates_that_cannot_be_read_prove_nothing(maker: AttestationCa, tm
     """The unreadable certificate is the key's own, or one that the metadata lists."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, roots=[b"nonsense"])
     found = opened(maker.blob([entry], next_update=LATER), tmp_path, maker.root.der)
-    for chain, reason in (((b"nonsense",), "cannot be read"), ((maker.certificate(None).der,), "the model cannot be")):
+    for chain, reason in (
+        ((b"nonsense",), "cannot be read"),
+        ((maker.certificate(None).der,), "the model cannot be"),
+    ):
         registration = Registration(format="packed", statement=StatementKind.CHAIN, chain=chain, aaguid=LAB_AAGUID)
         trust = found.trust(registration, time=NOW)
         assert isinstance(trust, Untrusted)

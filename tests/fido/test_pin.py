@@ -116,7 +116,12 @@ def test_another_error_after_a_right_pin_is_not_a_wrong_pin(
 
 
 def test_after_three_wrong_pins_the_key_must_be_unplugged(
-    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
+    bus: Bus,
+    maker: AttestationCa,
+    published: Published,
+    desk: Desk,
+    typed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After PIN_AUTH_BLOCKED some firmware counts each further try, so no further try is made."""
     key = wants_pin(maker)

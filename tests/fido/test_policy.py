@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
+from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.firmware import Version
 from mfa_kit.security_keys.key_policy import KeyPolicy, lacking, parse_policy
@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(desk: Desk, tmp_path: Path)
 def test_results_without_a_pass_are_no_proof() -> None:
     """A result without checks is not a proof. A warning is not a failure."""
     passed, warned, failed, other = (Check("c", value, "") for value in Value)
-    assert judged([]) == Refused(())
-    assert judged([warned, other]) == Refused((warned, other))
-    assert judged([passed, warned, other]) == Proof((passed, warned, other))
-    assert judged([passed, failed]) == Refused((passed, failed))
+    assert judged([]) == Failed(())
+    assert judged([warned, other]) == Failed((warned, other))
+    assert judged([passed, warned, other]) == Passed((passed, warned, other))
+    assert judged([passed, failed]) == Failed((passed, failed))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.fido import key as fido
-from mfa_kit.core.errors import DeviceFault, Lost
+from mfa_kit.core.errors import DeviceFault, LostError
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import RETRIES, digest
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
@@ -94,7 +94,7 @@ def check(key: SimulatedKey, before: tuple[object, ...], fault: DeviceFault, has
 
     If the key changed, the fault must say that the outcome is unknown.
     """
-    assert isinstance(fault, Lost) or "there is no security key" in str(fault)
+    assert isinstance(fault, LostError) or "there is no security key" in str(fault)
     assert key.client_pin.hash in {pin and digest(pin.encode()) for pin in has}
     assert (key.client_pin.retries, key.resident) == (RETRIES, [])
     assert key.client_pin.tries <= 2

@@ -14,7 +14,7 @@ from smartcard import scard
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.key import FidoKey
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.models import Entry, Intent, Method, Reached
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.oathcard import Credential, YkoathCard
@@ -142,19 +142,19 @@ def both(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands, erases: bool)
     return Key(fido, oath, desk)
 
 
-def record(desk: Desk, user: str, reached: Reached, **key: Any) -> None:
+def record(desk: Desk, user: str, reached: JournalState, **key: Any) -> None:
     """Write into this computer's ledger that a key has the device of a user."""
-    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"), **key)
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"), **key)
     with sqlite_ledger(desk.home) as ledger:
-        ledger.record(Entry(run=f"20261125T000000Z-{crc32(user.encode()):08x}", intent=intent, reached=reached))
+        ledger.record(JournalEntry(run=f"20261125T000000Z-{crc32(user.encode()):08x}", spec=spec, reached=reached))
 
 
 def test_a_reset_names_the_oath_credentials_before_and_after(both: Key, erases: bool) -> None:
     """It names the users in the ledger too. A script must accept the loss."""
     known = json.loads(both.desk.run("key", "info", "--output", "json").out)
-    record(both.desk, "alice", Reached.CONFIRMED, card=known["oath_identity"])
-    record(both.desk, "bob", Reached.CONFIRMED, hardware="12345678")
-    record(both.desk, "carol", Reached.REVOKED, hardware="12345678")
+    record(both.desk, "alice", JournalState.CONFIRMED, card=known["oath_identity"])
+    record(both.desk, "bob", JournalState.CONFIRMED, hardware="12345678")
+    record(both.desk, "carol", JournalState.REVOKED, hardware="12345678")
     refused = both.reset()
     assert (refused.code, both.erased, len(both.oath.credentials)) == (6, False, 3)
     listed = f"{ALICE}, {BOB}, 1 credential of other services"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.core.models import Intent
+from mfa_kit.core.models import DeviceSpec
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
@@ -47,10 +47,10 @@ def registered(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     real = kit.open_console_page
     monkeypatch.setattr(fido_console, "PACE", 0.05)
 
-    def page(intent: Intent, **how: Any) -> object:
-        users.append(intent.user)
-        at_lab.register_fido(intent.user, intent.name)
-        return real(intent, **how)
+    def page(spec: DeviceSpec, **how: Any) -> object:
+        users.append(spec.user)
+        at_lab.register_fido(spec.user, spec.name)
+        return real(spec, **how)
 
     monkeypatch.setattr(kit, "open_console_page", page)
     return users
@@ -160,10 +160,10 @@ def test_a_wait_for_the_console_can_be_given_up(
     """The row is offered again and can be skipped. The key is unassigned and can be given to the next user."""
     key, real = lab_key(maker), kit.open_console_page  # as above
 
-    def page(intent: Intent, **how: Any) -> object:
-        if intent.user == people[0]:
+    def page(spec: DeviceSpec, **how: Any) -> object:
+        if spec.user == people[0]:
             raise KeyboardInterrupt
-        return real(intent, **how)
+        return real(spec, **how)
 
     monkeypatch.setattr(kit, "open_console_page", page)
     done = station(insert(key), "s", insert(key), "")

@@ -14,7 +14,7 @@ from mfa_kit.adapters.fido.links import _Card
 from mfa_kit.cli import terminal
 from mfa_kit.cli.key import list as list_keys
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.core.models import Intent
+from mfa_kit.core.models import DeviceSpec
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
@@ -101,9 +101,9 @@ def _registering(at: Setting, key: SimulatedKey) -> object:
     """Plug in a key that the user registers as soon as the console page is open."""
     real = console.open_console_page
 
-    def page(intent: Intent, **how: Any) -> object:
-        at.lab.register_fido(intent.user, intent.user)
-        return real(intent, **how)
+    def page(spec: DeviceSpec, **how: Any) -> object:
+        at.lab.register_fido(spec.user, spec.user)
+        return real(spec, **how)
 
     at.patch.setattr(console, "open_console_page", page)
     at.patch.setattr(fido_console, "PACE", 0.05)

@@ -130,7 +130,11 @@ def _below(maker: AttestationCa, *, ca: bool | None) -> SimulatedKey:
         (lambda maker: SimulatedKey(maker.certificate(THEIRS)), "attestation", "AAGUID"),
         (lambda maker: SimulatedKey(maker.certificate(OURS, expired=True)), "genuine", "expired"),
         (lambda maker: SimulatedKey(maker.certificate(OURS, ca=True)), "attestation", "CA=false"),
-        (lambda maker: SimulatedKey(maker.certificate(OURS, unit="Sales")), "attestation", "Authenticator Attestation"),
+        (
+            lambda maker: SimulatedKey(maker.certificate(OURS, unit="Sales")),
+            "attestation",
+            "Authenticator Attestation",
+        ),
         (
             lambda _: SimulatedKey(AttestationCa(now=NOW).certificate(OURS)),
             "genuine",
@@ -369,7 +373,14 @@ def test_firmware_with_an_advisory_is_reported_with_its_source(
     ],
 )
 def test_unreported_firmware_is_at_least_that_of_the_metadata(
-    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, version: int, said: str, advisories: str, firmware: str
+    bus: Bus,
+    maker: AttestationCa,
+    desk: Desk,
+    tmp_path: Path,
+    version: int,
+    said: str,
+    advisories: str,
+    firmware: str,
 ) -> None:
     """Versions are three octets or five decimal digits.
 

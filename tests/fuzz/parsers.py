@@ -386,9 +386,11 @@ def pictures() -> list[bytes]:
 
 
 def key_uris() -> list[bytes]:
-    spelled = "otpauth://totp/A%20B:al%40x?secret=jbsw y3dp-ehpk3pxp&issuer=A&algorithm=HMAC-SHA1&digits=6&period=30"
+    name_in_iam = (
+        "otpauth://totp/A%20B:al%40x?secret=jbsw y3dp-ehpk3pxp&issuer=A&algorithm=HMAC-SHA1&digits=6&period=30"
+    )
     counted = "otpauth://hotp/A:b?secret=JBSWY3DPEHPK3PXP&counter=18446744073709551615"
-    return [URI.reveal().encode(), spelled.encode(), counted.encode()]
+    return [URI.reveal().encode(), name_in_iam.encode(), counted.encode()]
 
 
 def exports() -> list[bytes]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.core import models
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Intent, Reached
+from mfa_kit.core.models import Caller, Device, DeviceSpec, DeviceType, JournalEntry, JournalState
 
 ALICE: dict[str, Any] = {"account": "123456789012", "partition": "aws", "user": "alice", "name": "alice"}
 ALLOWED = st.text("abcXYZ019_+=,.@-", min_size=1, max_size=64)
@@ -55,7 +55,7 @@ def test_the_partition_is_that_of_the_caller() -> None:
 @given(ALLOWED.filter(lambda name: name != "root"), ALLOWED)
 def test_names_that_iam_accepts_are_accepted(user: str, name: str) -> None:
     """All characters of IAM's pattern are accepted."""
-    assert Intent(**{**ALICE, "user": user, "name": name}).serial.endswith(f":mfa/{name}")
+    assert DeviceSpec(**{**ALICE, "user": user, "name": name}).serial.endswith(f":mfa/{name}")
 
 
 @pytest.mark.parametrize("user", ["", "a b", "a/b", "ä", "a" * 65, "a\n", "a*", "../a", "\x1b[31m", "alice\u202e"])
@@ -69,14 +69,14 @@ def test_user_names_that_iam_refuses_are_refused(user: str) -> None:
 def test_device_names_that_iam_refuses_are_refused(name: str) -> None:
     """Only ASCII is accepted, because that is what IAM means by a word character."""
     with pytest.raises(UsageFault, match="is not a name that IAM accepts"):
-        Intent(**{**ALICE, "name": name})
+        DeviceSpec(**{**ALICE, "name": name})
 
 
 @pytest.mark.parametrize("path", ["", "a", "/a", "a/", "//", "/a b/", "/é/", "/" + "a" * 511 + "/", "/a\n/", "/a/\n"])
 def test_paths_that_iam_refuses_are_refused(path: str) -> None:
     """Paths begin and end with a slash and have at most 512 characters."""
     with pytest.raises(UsageFault, match="is not a path that IAM accepts"):
-        Intent(**{**ALICE, "path": path})
+        DeviceSpec(**{**ALICE, "path": path})
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_paths_that_iam_refuses_are_refused(path: str) -> None:
 )
 def test_the_serial_is_the_arn_that_iam_will_give(path: str, serial: str) -> None:
     """The serial is known in advance, so the device can be looked up before Create has answered."""
-    assert Intent(**{**ALICE, "path": path}).serial == serial
+    assert DeviceSpec(**{**ALICE, "path": path}).serial == serial
 
 
 def test_the_error_for_root_names_the_console() -> None:
@@ -110,9 +110,9 @@ def test_the_error_for_root_names_the_console() -> None:
 )
 def test_the_intent_behind_a_device_has_its_serial(serial: str) -> None:
     """A device of any type keeps its serial, which shows the type."""
-    intent = models.intent_of(serial, user="alice", account="123456789012", partition="aws")
-    assert intent.serial == serial
-    assert intent.method.device_type is DeviceType.of(serial)
+    spec = models.intent_of(serial, user="alice", account="123456789012", partition="aws")
+    assert spec.serial == serial
+    assert spec.method.device_type is DeviceType.of(serial)
 
 
 @given(st.integers(0, 2**33), st.binary(min_size=4, max_size=4))
@@ -121,7 +121,7 @@ def test_a_run_id_contains_its_time(at: int, random: bytes) -> None:
     run = models.run_id(at, random)
     assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", run)
     assert models.run_time(run) == at
-    assert Entry(run=run, intent=Intent(**ALICE)).began == at
+    assert JournalEntry(run=run, spec=DeviceSpec(**ALICE)).began == at
     assert models.run_id(at + 1, b"\0\0\0\0") > run
 
 
@@ -136,6 +136,6 @@ def test_a_text_that_is_not_a_run_id_has_no_time(text: str) -> None:
 
 def test_an_entry_keeps_everything_but_its_stage() -> None:
     """`at` changes only the stage of an entry."""
-    entry = Entry(run="r", intent=Intent(**ALICE), backup="b", answered_here=True)
-    later = entry.at(Reached.CREATED)
-    assert later == Entry(run="r", intent=entry.intent, backup="b", answered_here=True, reached=Reached.CREATED)
+    entry = JournalEntry(run="r", spec=DeviceSpec(**ALICE), backup="b", answered_here=True)
+    later = entry.at(JournalState.CREATED)
+    assert later == JournalEntry(run="r", spec=entry.spec, backup="b", answered_here=True, reached=JournalState.CREATED)

@@ -13,7 +13,7 @@ from mfa_kit.cli.messages import StderrProgress, print_error
 from mfa_kit.cli.token.sheet import acceptance_sheet
 from mfa_kit.core.csv_text import csv_lines, original_cell
 from mfa_kit.core.text import is_control, one_line
-from mfa_kit.tokens.acceptance import Box
+from mfa_kit.tokens.acceptance import TokenBatch
 from mfa_kit.tokens.seeds import Sighting, Token, TokenVerdict
 from mfa_kit.wiring.aws import OneLineFormatter
 
@@ -63,8 +63,8 @@ def test_foreign_text_on_the_sheet_of_a_box_is_escaped() -> None:
     """The file name, the serials and the reasons come from other programs or people."""
     foreign = "<b>\x1b[2J\n\u202e\u2028" + "x" * 60
     seen = Sighting(serial=foreign, at=0.0, verdict=TokenVerdict.REJECTED, reason=foreign)
-    page = acceptance_sheet(Box(tokens=((Token(serial=foreign), seen),)), name=foreign, reported_at=0.0)
-    plain = acceptance_sheet(Box(tokens=((Token(serial="T1"), seen),)), name="a", reported_at=0.0)
+    page = acceptance_sheet(TokenBatch(tokens=((Token(serial=foreign), seen),)), name=foreign, reported_at=0.0)
+    plain = acceptance_sheet(TokenBatch(tokens=((Token(serial="T1"), seen),)), name="a", reported_at=0.0)
     assert [char for char in page if is_control(char) and char != "\n"] == []
     assert page.count("\n") == plain.count("\n")
     assert page.count("<b>") == plain.count("<b>")

@@ -213,13 +213,13 @@ def test_a_folder_keeps_the_account_for_one_lab_at_a_time(tmp_path: Path) -> Non
 
     A second lab at the same time is refused. So are options for a new account, such as --users.
     """
-    wish = session.LabOptions(folder=tmp_path / "lab")
-    with session.running_lab(wish) as (lab, home):
+    request = session.LabOptions(folder=tmp_path / "lab")
+    with session.running_lab(request) as (lab, home):
         lab.add_user("zoe")
         assert home == tmp_path / "lab" / "home"
-        with pytest.raises(UsageFault, match="another lab is using"), session.running_lab(wish):
+        with pytest.raises(UsageFault, match="another lab is using"), session.running_lab(request):
             pass
-    with session.running_lab(wish) as (lab, _):
+    with session.running_lab(request) as (lab, _):
         assert "zoe" in lab.account.backend.users
     with (
         pytest.raises(UsageFault, match="already contains an account"),
@@ -240,8 +240,8 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_saved_account_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lab reports the error and leaves no partial file."""
-    wish = session.LabOptions(folder=tmp_path, users=1)
-    with session.running_lab(wish):
+    request = session.LabOptions(folder=tmp_path, users=1)
+    with session.running_lab(request):
         pass
     before = (tmp_path / "account.json").read_bytes()
 

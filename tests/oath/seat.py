@@ -13,9 +13,9 @@ from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.oath.card import CredentialOptions, OathCard
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.core.models import Caller, Intent, Method
+from mfa_kit.core.models import Caller, DeviceSpec, Method
 from mfa_kit.core.otp import Created, Secret, Seed
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.oath_keys import acceptance
@@ -62,7 +62,7 @@ def only(keys: Keys) -> OathKey:
 @contextmanager
 def at_key(
     home: Path, shared: Shared, *, identity: Identity, touch: bool = False, cut: Cut | None = None
-) -> Iterator[tuple[Desk, Caller, Callable[[OathKey], OathCard], Keys, Notes]]:
+) -> Iterator[tuple[EnrollmentPorts, Caller, Callable[[OathKey], OathCard], Keys, Notes]]:
     """Open a desk like at_desk with a key as carrier.
 
     Interrupted runs search for their keys among the keys of the desk.
@@ -72,10 +72,10 @@ def at_key(
 
         def seat(key: OathKey | None) -> OathCard:
             return OathCard(
-                keys, key, options=CredentialOptions(touch=touch), now=desk.inventory.now, sleep=lambda _: None
+                keys, key, options=CredentialOptions(touch=touch), now=desk.iam_reader.now, sleep=lambda _: None
             )
 
-        yield replace(desk, carrier=lambda _: seat(None)), caller, seat, keys, notes
+        yield replace(desk, backend=lambda _: seat(None)), caller, seat, keys, notes
 
 
 def do(
@@ -89,8 +89,8 @@ def do(
             (file,) = (home / "backups").rglob("*.age")
             return restore(user, file, identity, seat(only(keys))), notes.said
         # `revoke` and `orphans clean` find their key themselves.
-        carrier: Any = seat(only(keys)) if verb in {"enroll", "replace"} else None
-        return act(verb, user, desk=desk, caller=caller, carrier=carrier, method=Method("oath")), notes.said
+        backend: Any = seat(only(keys)) if verb in {"enroll", "replace"} else None
+        return act(verb, user, desk=desk, caller=caller, backend=backend, method=Method("oath")), notes.said
 
 
 def verify(keys: Keys) -> object:
@@ -99,10 +99,10 @@ def verify(keys: Keys) -> object:
         return acceptance.judge_fitness(key, applet, account=ACCOUNT, seed=Seed(bytes(range(40))), time=time.time())
 
 
-def restore(user: str, file: Path, identity: Identity, carrier: OathCard) -> bool:
+def restore(user: str, file: Path, identity: Identity, backend: OathCard) -> bool:
     uri = symbol.read(open_backup(file, Secret([identity])))
-    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"))
-    return carrier.restore(intent, Created(key_uri.seed_of(uri), uri))
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"))
+    return backend.restore(spec, Created(key_uri.seed_of(uri), uri))
 
 
 @dataclass(frozen=True)

@@ -1013,9 +1013,9 @@ def test_no_output_contains_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> No
     seed = lab.seed(serial_of(user))
     text = done.out + done.err
     ledger = b"".join(file.read_bytes() for file in mfa_kit.home.rglob("ledger*"))
-    for spelled in (seed, seed.hex().encode(), lab.account.backend.codes(serial_of(user)).secret.encode()):
-        assert spelled not in text.encode()
-        assert spelled not in ledger
+    for name_in_iam in (seed, seed.hex().encode(), lab.account.backend.codes(serial_of(user)).secret.encode()):
+        assert name_in_iam not in text.encode()
+        assert name_in_iam not in ledger
 
 
 def test_the_code_of_the_key_is_the_code_of_the_seed(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:

@@ -17,7 +17,7 @@ import pytest
 from pyrage.x25519 import Identity
 
 from mfa_kit.adapters.oath import pcsc as adapter
-from mfa_kit.core.checks import Refused
+from mfa_kit.core.checks import Failed
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, PUT, YkoathCard
@@ -182,7 +182,7 @@ def sentence(verb: str, begun: Begun) -> str:
         answer, _ = begun.do(verb)
     except MfaKitError as error:
         return error.hint
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Failed)
     return "judged"
 
 

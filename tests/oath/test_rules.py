@@ -21,7 +21,7 @@ from mfa_kit.adapters.oath.card import CredentialOptions, OathCard
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, UsageFault
-from mfa_kit.core.models import Entry, Intent, Method, Reached
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.core.otp import Created, KeyUri, Secret, Seed
 from mfa_kit.lab.devices.apdu import CHUNK
 from mfa_kit.lab.devices.oathcard import (
@@ -44,7 +44,7 @@ from tests.oath.conftest import Person, fault, only
 
 SEED = Seed(bytes(range(40)))
 CREATED = Created(SEED, KeyUri("otpauth://totp/x"))
-INTENT = Intent(account="123456789012", partition="aws", user="alice", name="alice", method=Method("oath"))
+INTENT = DeviceSpec(account="123456789012", partition="aws", user="alice", name="alice", method=Method("oath"))
 LABEL = b"AWS:alice@123456789012"
 OTHER = "AWS:bob@123456789012"
 STORED = Credential(0x21, 6, bytes(20), touch=False)
@@ -58,11 +58,11 @@ def plug(**how: object) -> YkoathCard:
     return card
 
 
-def enroll(carrier: OathCard) -> otp.Pair:
+def enroll(backend: OathCard) -> otp.Pair:
     """Make the calls that an enrollment makes to a carrier."""
-    intent = carrier.check(INTENT, sealed=True)
-    carrier.install(intent, CREATED)
-    return carrier.codes(intent)
+    spec = backend.check(INTENT, sealed=True)
+    backend.install(spec, CREATED)
+    return backend.codes(spec)
 
 
 # 1. Every call has a deadline.
@@ -73,23 +73,23 @@ def test_endless_data_ends_at_a_limit(ins: int, seat: Make, monkeypatch: pytest.
     """The loop in yubikit would not end. The limit on the octets of a response is reached before the time limit."""
     monkeypatch.setattr(wire, "COMMAND", 60.0)
     card = plug()
-    carrier = seat()
+    backend = seat()
     card.quirks.endless = frozenset({ins})
     card.log.clear()
     with pytest.raises(DeviceFault, match="sends an endless answer"):
-        enroll(carrier)
+        enroll(backend)
     assert wire.LONGEST_ANSWER // CHUNK <= card.log.count(SEND_REMAINING) <= wire.LONGEST_ANSWER // CHUNK + 1
 
 
 def test_a_slow_endless_response_ends_after_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time limit applies to all parts of a response together."""
     card = plug()
-    carrier = seat()
+    backend = seat()
     monkeypatch.setattr(wire, "COMMAND", 0.3)
     monkeypatch.setattr(wire, "LONGEST_ANSWER", 1 << 40)
     card.quirks.endless = frozenset({LIST})
     with pytest.raises(DeviceFault, match="does not answer"):
-        enroll(carrier)
+        enroll(backend)
     pcsc.plug()
 
 
@@ -98,11 +98,11 @@ def test_a_response_without_any_progress_ends_at_once(ins: int, seat: Make, monk
     """If a part has no data but announces more, no other part is requested."""
     monkeypatch.setattr(wire, "COMMAND", 60.0)
     card = plug()
-    carrier = seat()
+    backend = seat()
     card.quirks.stalls = frozenset({ins})
     card.log.clear()
     with pytest.raises(DeviceFault, match="sends an endless answer"):
-        enroll(carrier)
+        enroll(backend)
     assert card.log.count(SEND_REMAINING) == 1
 
 
@@ -128,9 +128,11 @@ def test_each_command_that_expects_data_says_so(
             applet.put(f"AWS:{number}{'x' * 40}@123456789012", SEED, touch=False)
         applet.set_key(applet.derive_key(Secret("one")))
     person.passwords += ["one"]
-    carrier = seat()
-    assert enroll(carrier) == otp.pair(SEED, 1_700_000_000)
-    carrier.remove(Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED))
+    backend = seat()
+    assert enroll(backend) == otp.pair(SEED, 1_700_000_000)
+    backend.remove(
+        JournalEntry(run="20260101T000000Z-00000000", spec=carrier_intent(backend), reached=JournalState.CREATED)
+    )
     assert len(card.credentials) == 9
     assert {SEND_REMAINING, LIST, CALCULATE, CALCULATE_ALL, VALIDATE} <= set(card.log)
 
@@ -158,12 +160,12 @@ def test_le_is_added_once_and_only_where_data_is_expected(sent: str, short: str,
 def test_a_silent_key_ends_after_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The suite of interrupted runs tests each APDU. This test checks the message."""
     card = plug()
-    carrier = seat()
+    backend = seat()
     monkeypatch.setattr(wire, "COMMAND", 0.2)
     card.log.clear()
     card.quirks.mute_at = 2
     with pytest.raises(DeviceFault, match="does not answer") as caught:
-        carrier.check(INTENT, sealed=True)
+        backend.check(INTENT, sealed=True)
     assert "unplug it" in fault(caught)
     pcsc.plug()
 
@@ -189,20 +191,20 @@ def test_the_result_of_a_write_is_read_back(quirk: dict[str, object], sentence: 
     card = plug()
     with keys.open(only(keys)) as applet:
         applet.put(OTHER, Seed(bytes(20)), touch=False)
-    carrier = seat(touch="drops_touch" in quirk)
+    backend = seat(touch="drops_touch" in quirk)
     card.quirks = Quirks(**quirk)  # type: ignore[arg-type]
     with pytest.raises(DeviceFault, match=sentence):
-        enroll(carrier)
+        enroll(backend)
 
 
 def test_a_key_that_cannot_delete_is_an_error(seat: Make) -> None:
     """The deletion raises an error, so the entry in the ledger stays unfinished."""
     card = plug(refuses={0x02: 0x6D00})
-    carrier = seat()
-    enroll(carrier)
-    entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
+    backend = seat()
+    enroll(backend)
+    entry = JournalEntry(run="20260101T000000Z-00000000", spec=carrier_intent(backend), reached=JournalState.CREATED)
     with pytest.raises(DeviceFault, match="did not delete AWS:alice@123456789012"):
-        carrier.remove(entry)
+        backend.remove(entry)
     assert LABEL in card.credentials
 
 
@@ -226,11 +228,11 @@ def test_a_second_ctrl_c_tells_what_a_restore_may_leave_on_the_key(seat: Make, m
 def test_a_key_that_does_not_delete_is_an_error(seat: Make) -> None:
     """The key reports success, but the credential is still found on it."""
     card = plug(keeps=True)
-    carrier = seat()
-    enroll(carrier)
-    entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
+    backend = seat()
+    enroll(backend)
+    entry = JournalEntry(run="20260101T000000Z-00000000", spec=carrier_intent(backend), reached=JournalState.CREATED)
     with pytest.raises(DeviceFault, match="did not delete AWS:alice@123456789012"):
-        carrier.remove(entry)
+        backend.remove(entry)
     assert LABEL in card.credentials
 
 
@@ -238,19 +240,21 @@ def test_a_key_that_does_not_delete_is_an_error(seat: Make) -> None:
 def test_an_unknown_error_is_shown_with_its_status(ins: int, touch: bool, seat: Make) -> None:
     """Tested with every command for which some statuses are explained."""
     plug(refuses={ins: 0x6F00})
-    carrier = seat(touch=touch)
+    backend = seat(touch=touch)
 
     def come_and_go() -> None:
-        enroll(carrier)
-        entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
-        carrier.remove(entry)
+        enroll(backend)
+        entry = JournalEntry(
+            run="20260101T000000Z-00000000", spec=carrier_intent(backend), reached=JournalState.CREATED
+        )
+        backend.remove(entry)
 
     with pytest.raises(DeviceFault, match="refused the command with status 6f00"):
         come_and_go()
 
 
-def carrier_intent(carrier: OathCard) -> Intent:
-    key = carrier._key  # noqa: SLF001 - the test gave it this key
+def carrier_intent(backend: OathCard) -> DeviceSpec:
+    key = backend._key  # noqa: SLF001 - the test gave it this key
     assert key is not None
     return INTENT.on(hardware=key.serial or key.identity, card=key.identity)
 
@@ -258,16 +262,16 @@ def carrier_intent(carrier: OathCard) -> Intent:
 def test_existing_and_too_long_names_have_their_own_errors(seat: Make, keys: Keys) -> None:
     """Both errors come before anything is created. Names are compared in full."""
     plug()
-    carrier = seat()
+    backend = seat()
     with keys.open(only(keys)) as applet:
         applet.put("AWS:alice@1234567890123", SEED, touch=False)
-    carrier.check(INTENT, sealed=False)
-    enroll(carrier)
+    backend.check(INTENT, sealed=False)
+    enroll(backend)
     with pytest.raises(DeviceFault, match="already has a credential AWS:alice@123456789012"):
-        carrier.check(INTENT, sealed=False)
-    long = Intent(account="123456789012", partition="aws", user="alice", name="a" * 48, method=Method("oath"))
+        backend.check(INTENT, sealed=False)
+    long = DeviceSpec(account="123456789012", partition="aws", user="alice", name="a" * 48, method=Method("oath"))
     with pytest.raises(UsageFault, match="longer than 64 bytes") as caught:
-        carrier.check(long, sealed=False)
+        backend.check(long, sealed=False)
     assert "at most 47 characters" in caught.value.hint
 
 
@@ -280,13 +284,13 @@ def test_only_the_write_shows_whether_a_key_is_full(capacity: int, seat: Make, k
     assert only(keys).free == 1
     card.credentials[b"AWS:31@123456789012"] = STORED
     assert only(keys).free is None
-    carrier = seat()
-    carrier.check(INTENT, sealed=False)
+    backend = seat()
+    backend.check(INTENT, sealed=False)
     if capacity == 32:
         with pytest.raises(DeviceFault, match="is full"):
-            carrier.install(INTENT, CREATED)
+            backend.install(INTENT, CREATED)
     else:
-        assert enroll(carrier) == otp.pair(SEED, 1_700_000_000)
+        assert enroll(backend) == otp.pair(SEED, 1_700_000_000)
 
 
 # 3. A key is identified by neither its reader nor its serial.
@@ -309,35 +313,35 @@ def test_two_keys_with_one_serial_are_two_keys(mfa_kit: MfaKit) -> None:
 def test_a_key_that_was_removed_must_be_plugged_in_again(seat: Make) -> None:
     """The reader of the key is empty now."""
     plug()
-    carrier = seat()
+    backend = seat()
     pcsc.plug()
     with pytest.raises(DeviceFault, match="was removed") as caught:
-        carrier.check(INTENT, sealed=True)
+        backend.check(INTENT, sealed=True)
     assert "plug it in" in fault(caught)
 
 
 def test_a_key_at_the_place_of_another_one_is_not_written(seat: Make) -> None:
     """Another key is in the reader between the look and the write, and nothing is written to it."""
     plug()
-    carrier = seat()
-    carrier.check(INTENT, sealed=True)
+    backend = seat()
+    backend.check(INTENT, sealed=True)
     other = YkoathCard(serial=12345678)
     pcsc.plug(other)
     with pytest.raises(DeviceFault, match="another key is now in"):
-        carrier.install(INTENT, CREATED)
+        backend.install(INTENT, CREATED)
     assert other.credentials == {}
 
 
 def test_the_key_of_a_dead_run_is_found_in_another_reader(seat: Make, keys: Keys) -> None:
     """The key is found by its identity. Another key with the same serial and label is not changed."""
     card = plug()
-    carrier = seat()
-    enroll(carrier)
-    entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
+    backend = seat()
+    enroll(backend)
+    entry = JournalEntry(run="20260101T000000Z-00000000", spec=carrier_intent(backend), reached=JournalState.CREATED)
     twin = YkoathCard()
     twin.credentials = dict(card.credentials)
     pcsc.plug(twin, card)
-    carrier.remove(entry)
+    backend.remove(entry)
     assert card.credentials == {}
     assert LABEL in twin.credentials
     assert len(keys.look()[0]) == 2
@@ -347,14 +351,14 @@ def test_of_two_keys_with_one_identity_none_is_chosen(seat: Make) -> None:
     """Neither key is changed until only one of them is plugged in."""
     card = YkoathCard(identity=b"copied!!")
     pcsc.plug(card)
-    carrier = seat()
-    enroll(carrier)
+    backend = seat()
+    enroll(backend)
     twin = YkoathCard(identity=b"copied!!")
     twin.credentials = dict(card.credentials)
     pcsc.plug(card, twin)
-    entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
+    entry = JournalEntry(run="20260101T000000Z-00000000", spec=carrier_intent(backend), reached=JournalState.CREATED)
     with pytest.raises(DeviceFault, match="2 keys may have the credential AWS:alice@123456789012"):
-        carrier.remove(entry)
+        backend.remove(entry)
     assert LABEL in card.credentials
     assert LABEL in twin.credentials
 
@@ -366,17 +370,17 @@ def test_a_key_with_only_an_asset_label_is_found_by_that_label(keys: Keys) -> No
     found = {key.serial: key for key in keys.look()[0]}
     with keys.open(found["12345678"]) as applet:
         applet.put(LABEL.decode(), SEED, touch=False)
-    intent = INTENT.on(hardware="desk-17")
-    entry = Entry(run="20260101T000000Z-00000000", intent=intent, reached=Reached.REVOKING)
-    carrier = OathCard(keys, None, options=CredentialOptions(), now=lambda: 0.0, sleep=lambda _: None)
+    spec = INTENT.on(hardware="desk-17")
+    entry = JournalEntry(run="20260101T000000Z-00000000", spec=spec, reached=JournalState.REVOKING)
+    backend = OathCard(keys, None, options=CredentialOptions(), now=lambda: 0.0, sleep=lambda _: None)
     other.credentials = dict(card.credentials)
     with pytest.raises(DeviceFault, match="2 keys may have"):
-        carrier.remove(entry)
+        backend.remove(entry)
     other.credentials.clear()
-    carrier.remove(entry)
+    backend.remove(entry)
     assert card.credentials == {}
     with pytest.raises(DeviceFault, match="is on the key desk-17, which is not plugged in"):
-        carrier.remove(entry)
+        backend.remove(entry)
 
 
 # 4. Ask the device, but trust its behavior more than its answers.
@@ -405,11 +409,13 @@ def test_a_key_that_requires_a_touch_for_each_write_works(seat: Make, person: Pe
     """
     card = nitrokey()
     card.touch_delay = 1.2
-    carrier = seat(touch=True)
-    assert enroll(carrier) == otp.pair(SEED, 1_700_000_000)
+    backend = seat(touch=True)
+    assert enroll(backend) == otp.pair(SEED, 1_700_000_000)
     assert (card.touches, card.credentials[LABEL].touch) == (3, True)
     assert person.said == ["touch the key now (29 s)", "touch the key now (30 s)", "touch the key now (30 s)"]
-    carrier.remove(Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED))
+    backend.remove(
+        JournalEntry(run="20260101T000000Z-00000000", spec=carrier_intent(backend), reached=JournalState.CREATED)
+    )
     assert (card.touches, card.credentials) == (4, {})
 
 
@@ -462,12 +468,14 @@ def test_a_key_with_too_many_credentials_for_one_response_works(
 def test_after_ctrl_c_at_a_touch_mfa_kit_waits_for_the_key(seat: Make, person: Person) -> None:
     """Some firmware waits 30 s for a touch, whatever the program does. mfa-kit waits once for the end of that time."""
     card = plug()
-    carrier = seat(touch=True)
+    backend = seat(touch=True)
     card.quirks.untouched, card.touch_limit = 0x6985, 30.0
     card.on_touch = lambda: os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        enroll(carrier)
-    carrier.remove(Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED))
+        enroll(backend)
+    backend.remove(
+        JournalEntry(run="20260101T000000Z-00000000", spec=carrier_intent(backend), reached=JournalState.CREATED)
+    )
     assert card.credentials == {}
     assert sum(each.startswith("waiting for the key") for each in person.said) == 1
 
@@ -509,10 +517,10 @@ def locked(quirks: Quirks) -> YkoathCard:
 def test_a_credential_name_that_is_not_text_is_ignored(seat: Make) -> None:
     """Names are octets, and another program may write any octets."""
     card = plug()
-    carrier = seat()
-    enroll(carrier)
+    backend = seat()
+    enroll(backend)
     card.credentials[b"\xff\xfe\x00"] = card.credentials.pop(LABEL)
-    assert enroll(carrier) == otp.pair(SEED, 1_700_000_000)
+    assert enroll(backend) == otp.pair(SEED, 1_700_000_000)
 
 
 # 5. Only the user decides to use up another try.
@@ -537,10 +545,10 @@ def test_a_wrong_password_is_sent_once(
         applet.set_key(applet.derive_key(otp.Secret("right")))
     card.quirks = Quirks(**quirk)  # type: ignore[arg-type]
     person.passwords = ["wrong", "right"]
-    carrier = seat()
+    backend = seat()
     card.log.clear()
     with pytest.raises(DeviceFault, match=sentence):
-        carrier.check(INTENT, sealed=False)
+        backend.check(INTENT, sealed=False)
     assert card.log.count(VALIDATE) == 1
     assert person.passwords == ["right"]
 
@@ -593,8 +601,8 @@ def test_a_step_that_ends_during_a_touch_needs_one_more_touch(keys: Keys) -> Non
     card = plug()
     at = [1_700_000_009.0]
     card.on_touch = lambda: at.__setitem__(0, at[0] + 20 if card.touches == 1 else at[0])
-    carrier = OathCard(keys, only(keys), options=CredentialOptions(), now=lambda: at[0], sleep=lambda _: None)
-    assert enroll(carrier) == otp.pair(SEED, at[0])
+    backend = OathCard(keys, only(keys), options=CredentialOptions(), now=lambda: at[0], sleep=lambda _: None)
+    assert enroll(backend) == otp.pair(SEED, at[0])
     assert card.touches == 3
 
 
@@ -607,10 +615,10 @@ def test_the_option_wait_uses_the_present_and_the_next_code(keys: Keys) -> None:
         slept.append(seconds)
         at[0] += seconds
 
-    carrier = OathCard(
+    backend = OathCard(
         keys, only(keys), options=CredentialOptions(touch=False, wait=True), now=lambda: at[0], sleep=sleep
     )
-    assert enroll(carrier) == otp.pair(SEED, 1_700_000_010)
+    assert enroll(backend) == otp.pair(SEED, 1_700_000_010)
     assert len(slept) == 1
 
 

@@ -15,12 +15,12 @@ from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core import models
 from mfa_kit.core.errors import AlreadyExists, AwsFault, Declined, DeviceFault, InvalidCode, MfaKitError, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import DeviceType, Enrolled, Method, Purpose, Reached
+from mfa_kit.core.models import DeviceType, Enrolled, JournalState, Method, RunKind
 from mfa_kit.core.otp import Created, KeyUri, Secret, Seed
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.assigning import ASSIGNING
 from mfa_kit.enrollment.enroll import enroll
-from mfa_kit.enrollment.planning import Wish
+from mfa_kit.enrollment.planning import EnrollRequest
 from mfa_kit.enrollment.settling import STILL_ON_ITS_WAY
 from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
@@ -106,12 +106,12 @@ class Assigned:
     def __call__(self, user: str, serial: str, reader: Interaction | None = None, *, add: bool = False) -> object:
         with at_desk(self.home, self.shared, recipient=self.recipient) as (desk, caller, _, notes):
             self.notes = notes
-            carrier = DisplayToken(serial, now=desk.inventory.now, interaction=reader or Reader(), progress=notes)
-            wish = Wish(user=user, method=Method("hardware-totp", DeviceType.HARDWARE_TOTP), add=add)
-            run = models.run_id(desk.inventory.now(), bytes(4))
-            return enroll(wish, carrier, caller=caller, desk=desk, run=run, maker=ASSIGNING)
+            backend = DisplayToken(serial, now=desk.iam_reader.now, interaction=reader or Reader(), progress=notes)
+            request = EnrollRequest(user=user, method=Method("hardware-totp", DeviceType.HARDWARE_TOTP), add=add)
+            run = models.run_id(desk.iam_reader.now(), bytes(4))
+            return enroll(request, backend, caller=caller, ports=desk, run=run, procedure=ASSIGNING)
 
-    def open_entries(self) -> list[models.Entry]:
+    def open_entries(self) -> list[models.JournalEntry]:
         with at_desk(self.home, self.shared, recipient=self.recipient) as (desk, caller, _, _):
             return list(desk.journal.dead(caller.account))
 
@@ -126,7 +126,7 @@ def test_a_token_is_enabled_and_nothing_is_created(assigned: Assigned, lab: Lab,
     seen = len(lab.calls)
     done = assigned(user, serial)
     assert isinstance(done, Enrolled)
-    assert (done.intent.serial, done.listed, done.backup) == (serial, True, None)
+    assert (done.spec.serial, done.listed, done.backup) == (serial, True, None)
     assert lab.assigned(serial) == user
     writes = [c.operation for c in lab.calls[seen:] if not c.operation.startswith(("List", "Get"))]
     assert writes == ["EnableMFADevice"]
@@ -175,7 +175,7 @@ def test_an_invalid_serial_of_a_token_is_refused(assigned: Assigned, user: str) 
 
 def test_a_dry_run_says_which_codes_are_needed(serial: str) -> None:
     """The carrier of such a token writes no seed."""
-    intent = models.Intent(
+    spec = models.DeviceSpec(
         account="000000000000",
         partition="aws",
         user="alice",
@@ -183,11 +183,11 @@ def test_a_dry_run_says_which_codes_are_needed(serial: str) -> None:
         method=Method("hardware-totp", DeviceType.HARDWARE_TOTP),
         known_serial=serial,
     )
-    first, _ = ASSIGNING.steps(intent, None)
+    first, _ = ASSIGNING.steps(spec, None)
     assert first == f"enable {serial} for alice with two codes from its display"
-    carrier = DisplayToken(serial, now=time.time, interaction=Reader(), progress=Notes())
+    backend = DisplayToken(serial, now=time.time, interaction=Reader(), progress=Notes())
     with pytest.raises(AssertionError):
-        carrier.install(intent, Created(Seed(b""), KeyUri("")))
+        backend.install(spec, Created(Seed(b""), KeyUri("")))
 
 
 def test_ctrl_c_after_the_codes_were_sent_is_settled(
@@ -266,7 +266,7 @@ def test_a_request_that_may_still_arrive_keeps_its_entry(
         assigned(user, serial)
     assert any("may still take effect" in note for note in caught.value.__notes__)
     (entry,) = assigned.open_entries()
-    assert entry.reached is Reached.INTENT
+    assert entry.reached is JournalState.INTENT
     monkeypatch.setattr("mfa_kit.enrollment.settling.STILL_ON_ITS_WAY", -STILL_ON_ITS_WAY)
     assert isinstance(assigned(user, serial), Enrolled)
     assert assigned.open_entries() == []
@@ -292,9 +292,9 @@ def test_a_revoke_deactivates_a_token_and_deletes_nothing(
     assigned(user, serial)
     seen = len(lab.calls)
     with at_desk(assigned.home, shared, recipient=assigned.recipient) as (desk, caller, _, _):
-        run = models.run_id(desk.inventory.now(), b"\1\1\1\1")
-        entry = revoke.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
-        revoke.retire(entry, purpose=Purpose.REVOKE, desk=desk)
+        run = models.run_id(desk.iam_reader.now(), b"\1\1\1\1")
+        entry = revoke.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, ports=desk, run=run)
+        revoke.retire(entry, purpose=RunKind.REVOKE, ports=desk)
     writes = [c.operation for c in lab.calls[seen:] if not c.operation.startswith(("List", "Get"))]
     assert writes == ["DeactivateMFADevice"]
     assert lab.assigned(serial) is None

@@ -9,7 +9,7 @@ import pytest
 
 from mfa_kit.core.stopping import Stop
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.organization.places import Places, leaving_place
+from mfa_kit.organization.slots import AccountSlots, leaving_place
 from mfa_kit.wiring.organization import UserThreads
 from tests.conftest import MfaKit
 from tests.organization.conftest import MEMBERS
@@ -110,7 +110,7 @@ def test_an_account_that_waits_leaves_its_place_to_another() -> None:
             leaving_place(lambda _: None if waits.wait(60) else pytest.fail("nobody ended the pause"))(1)
         return number
 
-    results = Places(work, number=2).work_through(range(6))
+    results = AccountSlots(work, number=2).work_through(range(6))
     assert {next(results), next(results)} == {4, 5}
     waits.set()
     assert {*results} == {0, 1, 2, 3}
@@ -130,7 +130,7 @@ def test_no_more_accounts_than_places_are_at_work() -> None:
             most[0] -= 1
         return number
 
-    assert sorted(Places(work, number=2).work_through(range(8))) == [*range(8)]
+    assert sorted(AccountSlots(work, number=2).work_through(range(8))) == [*range(8)]
     assert most == [0, 2]
 
 
@@ -142,7 +142,7 @@ def test_after_a_stop_no_further_account_is_begun() -> None:
         stop.set()
         return number
 
-    assert [*Places(work, number=1, stopped=stop.is_set).work_through(range(5))] == [0]
+    assert [*AccountSlots(work, number=1, stopped=stop.is_set).work_through(range(5))] == [0]
 
 
 def test_after_ctrl_c_the_accounts_that_are_still_at_work_are_named() -> None:
@@ -160,7 +160,7 @@ def test_after_ctrl_c_the_accounts_that_are_still_at_work_are_named() -> None:
         named.append(names)
         ends.set()
 
-    results = Places(work, number=2, waits_for=say).work_through(["slow", "fast"])
+    results = AccountSlots(work, number=2, waits_for=say).work_through(["slow", "fast"])
     assert next(results) == "fast"
     assert begun.wait(60)
     results.close()

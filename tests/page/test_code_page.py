@@ -8,7 +8,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.cli.browser.page_state import Asks, PageState, Question, Role
 from mfa_kit.cli.browser.views import view_parts
 from mfa_kit.core import otp
-from mfa_kit.core.models import Intent
+from mfa_kit.core.models import DeviceSpec
 from mfa_kit.core.otp import Pair, Secret
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser
@@ -95,13 +95,13 @@ def test_the_page_forgets_the_qr_code_before_the_device_is_enabled(
         assert (symbol is not None, bool(texts), "<svg" in str(colleague)) == (True, True, True)
         return Secret(shown_codes(at_lab, user)[question.second])
 
-    def enable_and_note(iam: Iam, intent: Intent, codes: Callable[[], Pair]) -> None:
+    def enable_and_note(iam: Iam, spec: DeviceSpec, codes: Callable[[], Pair]) -> None:
         def compute() -> Pair:  # the codes are computed just before the request is sent
             pair = codes()
             held.append(hold())
             return pair
 
-        enable(iam, intent, compute)
+        enable(iam, spec, compute)
 
     monkeypatch.setattr(PageState, "wait_for_admin", lambda _: None)
     monkeypatch.setattr(PageState, "ask", answer)

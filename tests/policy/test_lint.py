@@ -123,14 +123,14 @@ def test_correct_policies_have_no_traps(document: str, how: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
-def test_printed_policies_have_only_the_chosen_traps(wish: Any) -> None:
+def test_printed_policies_have_only_the_chosen_traps(request: Any) -> None:
     """Without --first-sign-in, users cannot change a password, and without --user-paths, paths do not match.
 
     Both are reported.
     """
-    document, _ = mfa_policy(wish)
-    chosen = {"password"} if not wish.first_sign_in else set()
-    if not wish.user_paths and (wish.variant == "self-managed" or wish.first_sign_in):
+    document, _ = mfa_policy(request)
+    chosen = {"password"} if not request.first_sign_in else set()
+    if not request.user_paths and (request.variant == "self-managed" or request.first_sign_in):
         chosen.add("paths")
     assert names(json.dumps(document), on=Holder.GROUP, partition="aws") == chosen
 

@@ -9,7 +9,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.local_store import backup_at
-from mfa_kit.core.models import Reached
+from mfa_kit.core.models import JournalState
 from mfa_kit.core.otp import Png, Secret, Seed
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
@@ -89,9 +89,9 @@ class Rollout:
         for user, serial in serials.items():
             assert found[user] == [Seed(self.lab.seed(serial))] * copies
         with (self.place or Place("sqlite", str(self.desk.home))).open() as ledger:
-            reached = {entry.intent.user: entry.reached for entry in ledger.made(ACCOUNT)}
+            reached = {entry.spec.user: entry.reached for entry in ledger.made(ACCOUNT)}
             assert list(ledger.dead(ACCOUNT)) == []
-        assert {reached[user] for user in serials} == {Reached.CONFIRMED}
+        assert {reached[user] for user in serials} == {JournalState.CONFIRMED}
 
 
 @pytest.fixture

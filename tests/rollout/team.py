@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.core.models import Entry, Reached
+from mfa_kit.core.models import JournalEntry, JournalState
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, Result
 from tests.ledgers import Place
@@ -94,8 +94,8 @@ class Team:
         with self.place.open() as ledger:
             for number in self.ids:
                 made = ledger.made(number)
-                assert [entry.reached for entry in made] == [Reached.CONFIRMED] * users
-                assert [self.lab.assigned(entry.intent.serial) for entry in made] == [each.intent.user for each in made]
+                assert [entry.reached for entry in made] == [JournalState.CONFIRMED] * users
+                assert [self.lab.assigned(entry.spec.serial) for entry in made] == [each.spec.user for each in made]
                 assert all(backup_of(entry).is_file() for entry in made)
                 assert list(ledger.dead(number)) == []
                 devices = self.lab.organization[number].backend.virtual_mfa_devices
@@ -106,7 +106,7 @@ class Team:
         assert self.enabled() == dict.fromkeys(self.ids, users)
 
 
-def backup_of(entry: Entry) -> Path:
+def backup_of(entry: JournalEntry) -> Path:
     """Return the path of the backup of an entry's device."""
     assert entry.backup is not None
     return Path(entry.backup)

@@ -17,7 +17,7 @@ import pytest
 
 from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.models import Reached
+from mfa_kit.core.models import JournalState
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
@@ -131,7 +131,7 @@ class Accounts:
         assert seeds == expected
         with sqlite_ledger(self.desk.home) as ledger:
             for number in self.ids:
-                assert {entry.reached for entry in ledger.made(number)} == {Reached.CONFIRMED}
+                assert {entry.reached for entry in ledger.made(number)} == {JournalState.CONFIRMED}
                 assert list(ledger.dead(number)) == []
 
 
@@ -559,7 +559,7 @@ def test_ctrl_c_ends_all_accounts_in_order_and_the_same_command_continues(accoun
     with sqlite_ledger(accounts.desk.home) as ledger:
         for number in accounts.ids:
             assert list(ledger.dead(number)) == []
-            assert {entry.intent.user for entry in ledger.made(number)} == accounts.enrolled(number)
+            assert {entry.spec.user for entry in ledger.made(number)} == accounts.enrolled(number)
     accounts.lab.faults.clear()
     assert accounts.apply().code == 0
     accounts.works()

@@ -13,7 +13,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.models import Reached
+from mfa_kit.core.models import JournalState
 from tests.conftest import ACCOUNT, MfaKit
 from tests.rollout.conftest import Rollout
 
@@ -225,9 +225,9 @@ def test_a_backup_that_cannot_be_decrypted_fails_one_user(rollout: Rollout, peop
     done = rollout.desk.run("rollout", "activate", "-i", identity)
     assert (done.code, f"{bad}: failed" in done.err, f"{good}: enrolled" in done.err) == (1, True, True)
     with sqlite_ledger(rollout.desk.home) as ledger:
-        assert {entry.intent.user: entry.reached for entry in ledger.made(ACCOUNT)} == {
-            bad: Reached.STAGED,
-            good: Reached.CONFIRMED,
+        assert {entry.spec.user: entry.reached for entry in ledger.made(ACCOUNT)} == {
+            bad: JournalState.STAGED,
+            good: JournalState.CONFIRMED,
         }
 
 
@@ -422,7 +422,7 @@ def test_ctrl_c_finishes_users_in_progress_and_starts_no_other(
     assert 0 < len(done) < len(users)
     with sqlite_ledger(rollout.desk.home) as ledger:
         assert list(ledger.dead(ACCOUNT)) == []
-        assert {entry.intent.user for entry in ledger.made(ACCOUNT)} == set(done)
+        assert {entry.spec.user for entry in ledger.made(ACCOUNT)} == set(done)
     left = len(users) - len(done)
     assert Counter(outcomes(rollout).values()) == {"enrolled": len(done), "not started": left, "blocked": 1}
     again = (rollout.results / "failed.csv").read_text().splitlines()
@@ -456,7 +456,7 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_run_continues(rollout: Rollo
     again = (rollout.results / "failed.csv").read_text().splitlines()
     assert [row[0] for row in csv.reader(again)] == ["user", *users]
     with sqlite_ledger(rollout.desk.home) as ledger:
-        begun = {entry.intent.user for entry in ledger.made(ACCOUNT)}
+        begun = {entry.spec.user for entry in ledger.made(ACCOUNT)}
     assert begun
     assert outcomes(rollout) == {user: "half-made" if user in begun else "not started" for user in users}
     rollout.lab.faults.clear()

@@ -16,7 +16,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli import status_line
 from mfa_kit.cli.status_line import StatusLine
-from mfa_kit.core.models import Entry, Intent, Purpose, Reached
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment import pacing
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout import execution
@@ -86,7 +86,7 @@ def test_a_device_that_another_process_makes_while_devices_are_listed_has_a_back
             words = ["enroll", user, "--with", "virtual", "--codes", "generated", "-r", rollout.recipient]
             assert rollout.desk.process(*words).code == 0
             [entry] = others[0].made(ACCOUNT)
-            others[0].record(entry.at(Reached.CONFIRMED if finished else Reached.CREATED))
+            others[0].record(entry.at(JournalState.CONFIRMED if finished else JournalState.CREATED))
         return virtual(self)
 
     monkeypatch.setattr(AccountReader, "virtual", virtual_later)
@@ -222,7 +222,7 @@ def test_a_killed_undo_is_continued(rollout: Rollout, people: People) -> None:
     with sqlite_ledger(rollout.desk.home) as other:
         first, second, _ = (entry for entry in other.made(ACCOUNT) if entry.run == run)
         for entry in (first, second):
-            other.record(replace(entry, purpose=Purpose.REVOKE, reached=Reached.REVOKING))
+            other.record(replace(entry, purpose=RunKind.REVOKE, reached=JournalState.REVOKING))
     rollout.lab.faults.add("DeleteVirtualMFADevice", "denied")
     undo = ("rollout", "undo", run, "--yes", "--leave-without-mfa", "--workers", "1", "--output", "json")
     done = rollout.desk.run(*undo)
@@ -249,9 +249,9 @@ def test_the_status_shows_a_half_made_device(rollout: Rollout, people: People) -
     """The run is alive, or was killed."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
-    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user)
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user=user, name=user)
     with sqlite_ledger(rollout.desk.home) as other:
-        other.record(Entry(run="20260101T000000Z-00000000", intent=intent, reached=Reached.INTENT))
+        other.record(JournalEntry(run="20260101T000000Z-00000000", spec=spec, reached=JournalState.INTENT))
         assert standing(rollout) == {user: "half-made"}
 
 
@@ -261,8 +261,8 @@ def test_an_enabled_but_unrecorded_device_is_half_made(rollout: Rollout, people:
     rollout.plan(*rollout.own([user]))
     assert rollout.apply().code == 0
     with sqlite_ledger(rollout.desk.home) as other:
-        (entry,) = (each for each in other.made(ACCOUNT) if each.intent.user == user)
-        other.record(entry.at(Reached.CREATED))
+        (entry,) = (each for each in other.made(ACCOUNT) if each.spec.user == user)
+        other.record(entry.at(JournalState.CREATED))
         assert standing(rollout) == {user: "half-made"}
 
 

@@ -20,7 +20,7 @@ from mfa_kit.cli.html.letter_page import letter_page
 from mfa_kit.cli.letter_text import WIDTH, letter_text
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
-from mfa_kit.core.models import VIRTUAL, Entry, Intent, Method, Reached
+from mfa_kit.core.models import VIRTUAL, DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.core.text import is_control
 from mfa_kit.qr_codes import key_uri, symbol
@@ -164,9 +164,9 @@ def test_a_staged_device_asks_for_proof(rollout: Rollout, people: People) -> Non
 def test_the_line_to_send_back_has_the_whole_name() -> None:
     """A name may have a comma. The line of the letter is read as a proof of this user."""
     for user in ("a,b", "=a", "@a,b", "carol"):
-        intent = Intent(account=ACCOUNT, partition="aws", user=user, name="device", method=VIRTUAL)
+        spec = DeviceSpec(account=ACCOUNT, partition="aws", user=user, name="device", method=VIRTUAL)
         values = letter_values(
-            Entry(run="run", intent=intent), file="file", staged=True, email="", company="", contact="", deadline=""
+            JournalEntry(run="run", spec=spec), file="file", staged=True, email="", company="", contact="", deadline=""
         )
         letter = parse_template(TEMPLATE, names=NAMES, source="built in").fill(values)
         line = letter.sections[-1].steps[-1].commands[0]
@@ -240,22 +240,22 @@ def configure(rollout: Rollout, text: str) -> None:
 def test_only_virtual_devices_in_a_known_state_are_handed_over() -> None:
     """A key or token is given to its user. A device of another user, or one that is half-made, has no letter."""
 
-    def entry(user: str, reached: Reached = Reached.CONFIRMED, method: Method = VIRTUAL) -> Entry:
-        intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, method=method, recipient="age1x")
-        return Entry(run="20261125T011906Z-ddc94635", intent=intent, reached=reached, backup="/b/1/2/3.png.age")
+    def entry(user: str, reached: JournalState = JournalState.CONFIRMED, method: Method = VIRTUAL) -> JournalEntry:
+        spec = DeviceSpec(account=ACCOUNT, partition="aws", user=user, name=user, method=method, recipient="age1x")
+        return JournalEntry(run="20261125T011906Z-ddc94635", spec=spec, reached=reached, backup="/b/1/2/3.png.age")
 
     entries = [
         entry("alice"),
-        entry("bob", Reached.STAGED),
+        entry("bob", JournalState.STAGED),
         entry("carol", method=OATH),
-        entry("dave", Reached.CREATED),
+        entry("dave", JournalState.CREATED),
         entry("erin"),
-        entry("fay", Reached.STAGED),
+        entry("fay", JournalState.STAGED),
     ]
-    holders = dict.fromkeys((each.intent.serial for each in entries), None) | {
-        entries[0].intent.serial: "alice",
-        entries[4].intent.serial: "mallory",
-        entries[5].intent.serial: "fay",
+    holders = dict.fromkeys((each.spec.serial for each in entries), None) | {
+        entries[0].spec.serial: "alice",
+        entries[4].spec.serial: "mallory",
+        entries[5].spec.serial: "fay",
     }
     found, left_out = find_handovers(entries, holders=holders, emails={}, copy_of=lambda _: Path("/b/users/1/2/3"))
     assert [(each.user, each.state.value) for each in found] == [("alice", "enrolled"), ("bob", "staged")]

@@ -8,9 +8,9 @@ from types import SimpleNamespace, TracebackType
 
 import pytest
 
-from mfa_kit.core.errors import Busy, Expired, Throttled, Unclear
+from mfa_kit.core.errors import BusyError, Expired, OutcomeUnknownError, Throttled
 from mfa_kit.enrollment import pacing
-from mfa_kit.enrollment.pacing import BUSY, GIVE_UP, Pace
+from mfa_kit.enrollment.pacing import BUSY, GIVE_UP, RateLimiter
 
 LATENCY, WORK, WORKERS = 0.04, 0.02, 8
 
@@ -122,8 +122,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def pace(world: World, *, renew: Callable[[], object] = lambda: None, at_once: int = WORKERS) -> Pace:
-    return Pace(clock=world.clock, sleep=world.sleep, progress=world, renew=renew, at_once=at_once)
+def pace(world: World, *, renew: Callable[[], object] = lambda: None, at_once: int = WORKERS) -> RateLimiter:
+    return RateLimiter(clock=world.clock, sleep=world.sleep, progress=world, renew=renew, at_once=at_once)
 
 
 def desk(world: World, bucket: Bucket, users: int) -> None:
@@ -231,10 +231,10 @@ def test_a_busy_call_is_retried_and_then_raised(world: World) -> None:
 
     def call() -> None:
         calls.append(world.now)
-        raise Busy("AWS answers ConcurrentModification")
+        raise BusyError("AWS answers ConcurrentModification")
 
     def work() -> None:
-        with pytest.raises(Busy):
+        with pytest.raises(BusyError):
             turn(call)
 
     turn = pace(world)
@@ -250,10 +250,10 @@ def test_an_unclear_call_is_not_retried(world: World) -> None:
 
     def call() -> None:
         calls.append(world.now)
-        raise Unclear("no answer from AWS")
+        raise OutcomeUnknownError("no answer from AWS")
 
     def work() -> None:
-        with pytest.raises(Unclear):
+        with pytest.raises(OutcomeUnknownError):
             turn(call)
 
     world.start(work)

@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, Throttled
-from mfa_kit.core.models import CARD_TAG, USER_TAG, Device, DeviceType, Entry, Intent, Method, Reached
-from mfa_kit.enrollment.pacing import GIVE_UP, IDLE, Pace
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.core.models import CARD_TAG, USER_TAG, Device, DeviceSpec, DeviceType, JournalEntry, JournalState, Method
+from mfa_kit.enrollment.pacing import GIVE_UP, IDLE, RateLimiter
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
@@ -28,8 +28,8 @@ def key(number: int, *labels: str, serial: str | None = None) -> InsertedKey:
     )
 
 
-def intent(user: str, **more: Any) -> Intent:
-    return Intent(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"), **more)
+def spec(user: str, **more: Any) -> DeviceSpec:
+    return DeviceSpec(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"), **more)
 
 
 def step(user: str, kind: RosterMethod, action: Action = Action.STATION, **more: Any) -> PlanStep:
@@ -167,18 +167,18 @@ def test_a_smart_card_service_that_ends_is_reported(tray: Tray, watch: SlotWatch
 class World:
     """A test double for everything that KeyHolders, StationRuns and settle use."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[JournalEntry] = field(default_factory=list)
     devices_of: dict[str, list[Device]] = field(default_factory=dict)
     tags_of: dict[str, dict[str, str]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
     @property
-    def desk(self) -> Desk:
-        return cast("Desk", self)
+    def desk(self) -> EnrollmentPorts:
+        return cast("EnrollmentPorts", self)
 
-    journal = inventory = progress = property(lambda self: self)
+    journal = iam_reader = progress = property(lambda self: self)
 
-    def made(self, _account: str) -> list[Entry]:
+    def made(self, _account: str) -> list[JournalEntry]:
         return self.entries
 
     def devices(self, user: str) -> list[Device]:
@@ -195,14 +195,14 @@ class World:
     alert = note
 
     def holders(self, *there: Device) -> KeyHolders:
-        return KeyHolders(desk=self.desk, virtual=lambda: there, users={"alice", "bob"})
+        return KeyHolders(ports=self.desk, virtual=lambda: there, users={"alice", "bob"})
 
 
-def entry(user: str, reached: Reached = Reached.CONFIRMED, **more: Any) -> Entry:
-    return Entry(run="20260101T000000Z-00000000", intent=intent(user, **more), reached=reached)
+def entry(user: str, reached: JournalState = JournalState.CONFIRMED, **more: Any) -> JournalEntry:
+    return JournalEntry(run="20260101T000000Z-00000000", spec=spec(user, **more), reached=reached)
 
 
-ALICE = intent("alice")
+ALICE = spec("alice")
 
 
 @pytest.mark.parametrize(
@@ -216,19 +216,19 @@ def test_the_journal_knows_a_key_while_iam_lists_its_device(found: dict[str, Any
     world = World([entry("bob", **found)])
     thing = key(1, serial="77")
     assert world.holders().find_holder(thing, ALICE) is None
-    world.devices_of["bob"] = [Device(intent("bob").serial, "bob")]
+    world.devices_of["bob"] = [Device(spec("bob").serial, "bob")]
     assert world.holders().find_holder(thing, ALICE) == "it belongs to bob (run 20260101T000000Z-00000000)"
-    assert world.holders().find_holder(thing, intent("bob")) is None
+    assert world.holders().find_holder(thing, spec("bob")) is None
     assert world.holders().find_holder(key(2, serial="78"), ALICE) is None
     world.devices_of.clear()
-    world.entries = [entry("bob", Reached.CREATED, **found)]
+    world.entries = [entry("bob", JournalState.CREATED, **found)]
     assert "it belongs to bob" in str(world.holders().find_holder(thing, ALICE))
 
 
 def test_a_key_without_a_serial_is_not_taken_for_another() -> None:
     """Two keys without a serial are different keys."""
     world = World([entry("bob", card="id9")])
-    world.devices_of["bob"] = [Device(intent("bob").serial, "bob")]
+    world.devices_of["bob"] = [Device(spec("bob").serial, "bob")]
     assert world.holders().find_holder(key(1), ALICE) is None
 
 
@@ -244,12 +244,12 @@ def test_a_key_with_credentials_of_this_account_is_in_use() -> None:
 
 def test_tags_are_read_for_queued_users_and_new_devices() -> None:
     """Tags are read once per device. A device that was removed belongs to no user."""
-    old, bobs, new = (Device(intent(name).serial, name) for name in ("old", "bob", "new"))
+    old, bobs, new = (Device(spec(name).serial, name) for name in ("old", "bob", "new"))
     world = World(
         tags_of={each.serial: {CARD_TAG: f"id-{each.user}", USER_TAG: str(each.user)} for each in (bobs, new)}
     )
     there = [old, bobs]
-    holders = KeyHolders(desk=world.desk, virtual=lambda: there, users={"alice", "bob"})
+    holders = KeyHolders(ports=world.desk, virtual=lambda: there, users={"alice", "bob"})
 
     def of(name: str) -> str | None:
         return holders.find_holder(InsertedKey(identity=f"id-{name}", serial=None, description="", where=""), ALICE)
@@ -260,7 +260,7 @@ def test_tags_are_read_for_queued_users_and_new_devices() -> None:
     assert of("new") == f"it belongs to new ({new.serial})"
     there.remove(bobs)
     assert of("bob") is None
-    there.append(Device(intent("gone").serial, "gone"))
+    there.append(Device(spec("gone").serial, "gone"))
     assert of("gone") is None
 
 
@@ -268,34 +268,34 @@ def test_an_unsettled_attempt_is_followed_by_a_new_run(monkeypatch: pytest.Monke
     """Half-made devices of other users are kept. If settling fails, that is reported."""
     names = iter("AB")
     runs = StationRuns(new_id=lambda: next(names))
-    left = Entry(run="A", intent=intent("bob", card="id1"), reached=Reached.CREATED)
+    left = JournalEntry(run="A", spec=spec("bob", card="id1"), reached=JournalState.CREATED)
 
     class Found(World):
-        def find(self, serial: str, *, run: str) -> Entry | None:
-            return left if (serial, run) == (left.intent.serial, "A") else None
+        def find(self, serial: str, *, run: str) -> JournalEntry | None:
+            return left if (serial, run) == (left.spec.serial, "A") else None
 
     world = Found()
-    runs.keep_left(intent("bob"), desk=world.desk)
+    runs.keep_left(spec("bob"), ports=world.desk)
     assert (runs.run_of_next_try(), runs.run_of_next_try()) == ("A", "A")
-    runs.keep_left(intent("bob"), desk=world.desk)
-    runs.keep_left(intent("bob"), desk=world.desk)
+    runs.keep_left(spec("bob"), ports=world.desk)
+    runs.keep_left(spec("bob"), ports=world.desk)
     assert (runs.left, runs.run_of_next_try()) == ([left], "B")
-    settled: list[Entry] = []
+    settled: list[JournalEntry] = []
     there = False
 
-    def settle(entry: Entry, *_: object, **__: object) -> None:
+    def settle(entry: JournalEntry, *_: object, **__: object) -> None:
         if not there:
             raise DeviceFault("the key is absent", "plug it in")
         settled.append(entry)
 
     monkeypatch.setattr("mfa_kit.rollout.station.settle", settle)
     monkeypatch.setattr("mfa_kit.rollout.station.carrier_of", lambda *_, **__: None)
-    assert not runs.settle_left(ALICE, "id2", desk=world.desk)
+    assert not runs.settle_left(ALICE, "id2", ports=world.desk)
     assert world.said == []
-    assert not runs.settle_left(ALICE, "id1", desk=world.desk)
+    assert not runs.settle_left(ALICE, "id1", ports=world.desk)
     assert world.said == ["run A was neither finished nor undone: the key is absent; plug it in"]
     there = True
-    assert runs.settle_left(intent("bob"), None, desk=world.desk)
+    assert runs.settle_left(spec("bob"), None, ports=world.desk)
     assert (settled, runs.left, runs.run_of_next_try()) == ([left], [], "B")
 
 
@@ -313,8 +313,8 @@ def test_an_idle_station_does_not_count_as_throttled() -> None:
 
         alert = note
 
-    how: dict[str, Any] = {"at_once": 1} if "at_once" in Pace.__init__.__annotations__ else {}
-    pace = Pace(clock=lambda: now, sleep=sleep, progress=Talk(), renew=lambda: None, **how)
+    how: dict[str, Any] = {"at_once": 1} if "at_once" in RateLimiter.__init__.__annotations__ else {}
+    pace = RateLimiter(clock=lambda: now, sleep=sleep, progress=Talk(), renew=lambda: None, **how)
     throttles = iter([True, False])
 
     def call() -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.models import Reached
+from mfa_kit.core.models import JournalState
 from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import CALCULATE, PUT, YkoathCard
@@ -557,7 +557,7 @@ def test_at_a_terminal_keys_are_noticed_during_a_prompt(rollout: Rollout, people
     holds(lab, one, users[0])
     holds(lab, two, users[1])
     nothing_is_half_made(rollout)
-    assert {entry.reached for entry in entries(rollout)} == {Reached.CONFIRMED}
+    assert {entry.reached for entry in entries(rollout)} == {JournalState.CONFIRMED}
 
 
 def entries(rollout: Rollout) -> list[Any]:

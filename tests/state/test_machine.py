@@ -22,7 +22,7 @@ from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.local_store import LOCAL, find_backups
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError
-from mfa_kit.core.models import Reached
+from mfa_kit.core.models import JournalState
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
@@ -103,7 +103,7 @@ class Desks(RuleBasedStateMachine):
                 for backup in find_backups(self.folder / home / "backups", LOCAL):
                     entry = ledger.find(f"{ARN}{backup.device}", run=backup.run)
                     assert entry is not None
-                    assert entry.reached is Reached.CONFIRMED, "a backup of a device that is gone"
+                    assert entry.reached is JournalState.CONFIRMED, "a backup of a device that is gone"
         shutil.rmtree(self.folder)
         for database in self.databases:
             assert self.server
@@ -138,8 +138,8 @@ class Desks(RuleBasedStateMachine):
 
     def run(self, home: str, verb: str, user: str, cut: Cut | None = None) -> None:
         with at_desk(self.folder / home, self.shared, recipient=str(IDENTITY.to_public()), cut=cut) as desk_and_more:
-            desk, caller, carrier, _ = desk_and_more
-            act(verb, user, desk=desk, caller=caller, carrier=carrier())
+            desk, caller, backend, _ = desk_and_more
+            act(verb, user, desk=desk, caller=caller, backend=backend())
 
     @rule(home=st.sampled_from(["one", "two"]), verb=st.sampled_from(VERBS), who=st.integers(0, 1))
     def whole(self, home: str, verb: str, who: int) -> None:

@@ -9,7 +9,7 @@ A line of a session is one of
     delete NAME                 an administrator deletes a device
     keys USER                   access keys of a user, in a profile of the same name; the admin's are removed
     policy USER FILE            an inline policy, from policies/
-    role USER                   a role `desk` with all permissions, which a user with MFA may assume
+    role USER                   a role `ports` with all permissions, which a user with MFA may assume
     identity FILE               an age identity; `{recipient}` is its recipient
     window COLUMNSxLINES        the size of the window, at first 100x40
     env NAME=VALUE              a variable for the program
@@ -129,7 +129,7 @@ class Session:
         self.iam.delete_virtual_mfa_device(SerialNumber=ARN + name)
 
     def role(self, user: str) -> None:
-        """Make the role `desk`."""
+        """Make the role `ports`."""
         trust = {
             "Effect": "Allow",
             "Principal": {"AWS": f"arn:aws:iam::000000000000:user/{user}"},

@@ -84,7 +84,7 @@ def mutations(content: bytes, *, count: int, seed: str) -> Iterator[bytes]:
         yield bytes(data)
 
 
-def spelled(octets: bytes, content: bytes, encoding: Encoding) -> bool:
+def name_in_iam(octets: bytes, content: bytes, encoding: Encoding) -> bool:
     """Return whether a file contains a seed as text, ignoring spaces and hyphens: every program would read the same."""
     text = re.sub(rb"[\s\0]", b"", content).upper()
     match encoding:
@@ -116,7 +116,7 @@ def judge(content: bytes, *, name: str, encoding: Encoding) -> str:
                 if name in AUTHENTIC:
                     assert octets in MADE, "a seed was taken that nobody made"
                 else:
-                    assert octets in MADE or spelled(octets, content, reading.encoding), (
+                    assert octets in MADE or name_in_iam(octets, content, reading.encoding), (
                         "a seed the file does not spell"
                     )
                 assert not key.token.wrong()

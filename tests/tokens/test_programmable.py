@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Entry, Intent, Method
+from mfa_kit.core.models import DeviceSpec, JournalEntry, Method
 from mfa_kit.core.otp import Created, KeyUri, Pair, Seed
-from mfa_kit.enrollment.ports import Carrier
+from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.tokens.aws_check import TokenWithCodes
 from mfa_kit.tokens.backends import CheckedToken, ProgrammableToken
 from tests.tokens.person import Person
 
-INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice", method=Method("programmable"))
-ENTRY = Entry(run="20260101T000000Z-00000001", intent=INTENT)
+INTENT = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice", method=Method("programmable"))
+ENTRY = JournalEntry(run="20260101T000000Z-00000001", spec=INTENT)
 CREATED = Created(Seed(bytes(40)), KeyUri("otpauth://totp/x"))
 
 
@@ -23,30 +23,30 @@ class Behind:
 
     told: list[str] = field(default_factory=list)
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
         self.told.append(f"check {sealed}")
-        return intent
+        return spec
 
-    def install(self, intent: Intent, created: Created) -> None:
+    def install(self, spec: DeviceSpec, created: Created) -> None:
         self.told.append("install")
 
-    def codes(self, intent: Intent) -> Pair:
+    def codes(self, spec: DeviceSpec) -> Pair:
         return Pair("123456", "654321")
 
-    def reach(self, entry: Entry) -> None:
+    def check_reachable(self, entry: JournalEntry) -> None:
         self.told.append("reach")
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         self.told.append("remove")
 
 
 def programmable(
-    behind: Carrier, *answers: str, serial: str = "8650012", capacity: int | None = 63
+    behind: DeviceBackend, *answers: str, serial: str = "8650012", capacity: int | None = 63
 ) -> ProgrammableToken:
     return ProgrammableToken(serial, behind, capacity=capacity, interaction=Person(answers))
 
 
-def checked(behind: Carrier) -> CheckedToken:
+def checked(behind: DeviceBackend) -> CheckedToken:
     def free(serial: str, user: str) -> None:
         assert (serial, user) == ("8650012", "alice")
 
@@ -56,11 +56,11 @@ def checked(behind: Carrier) -> CheckedToken:
 @pytest.mark.parametrize("front", [programmable, checked])
 def test_the_wrapped_carrier_does_the_other_steps(front: type[CheckedToken]) -> None:
     behind = Behind()
-    carrier = front(behind)  # type: ignore[call-arg, arg-type]
-    carrier.check(INTENT, sealed=True)
-    carrier.install(INTENT, CREATED)
-    assert carrier.codes(INTENT) == Pair("123456", "654321")
-    carrier.remove(ENTRY)
+    backend = front(behind)  # type: ignore[call-arg, arg-type]
+    backend.check(INTENT, sealed=True)
+    backend.install(INTENT, CREATED)
+    assert backend.codes(INTENT) == Pair("123456", "654321")
+    backend.remove(ENTRY)
     assert behind.told == ["check True", "install", "remove"]
 
 

@@ -13,7 +13,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import DeviceType
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens import matching
-from mfa_kit.tokens.acceptance import BINS, Box, histogram
+from mfa_kit.tokens.acceptance import BINS, TokenBatch, histogram
 from mfa_kit.tokens.aws_check import aws_use
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided
 from mfa_kit.tokens.seeds import (
@@ -439,7 +439,7 @@ def test_too_few_or_too_close_readings_give_no_drift(seen: list[Sighting]) -> No
 
 def test_a_box_is_counted_and_its_clocks_are_sorted() -> None:
     accepted, rejected = sighting(NOW, 60), Sighting(serial="T3", at=NOW, verdict=TokenVerdict.REJECTED, reason="no")
-    box = Box(
+    box = TokenBatch(
         tokens=(
             (Token(serial="T1"), accepted),
             (Token(serial="T2"), sighting(NOW, -30)),
@@ -452,7 +452,7 @@ def test_a_box_is_counted_and_its_clocks_are_sorted() -> None:
 
 
 def test_a_box_without_a_reading_has_no_median() -> None:
-    assert Box(tokens=((Token(serial="T1"), None),)).median is None
+    assert TokenBatch(tokens=((Token(serial="T1"), None),)).median is None
 
 
 def test_the_distribution_shows_its_gaps() -> None:

@@ -50,7 +50,7 @@ from mfa_kit.core.errors import (
     NoSuchOperation,
     UsageFault,
 )
-from mfa_kit.core.models import RUN, RUN_TAG, Call, Caller, Device, Intent, Mark, Registered
+from mfa_kit.core.models import RUN, RUN_TAG, Call, Caller, Device, DeviceSpec, Registered, RunTag
 from mfa_kit.core.otp import Created, Pair, Png, Secret
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.core.text import one_line
@@ -86,7 +86,7 @@ MFA_PRESENT: "ContextEntryTypeDef" = {
 
 
 class Iam:
-    """Implements Inventory (reads from IAM) and Registrar (writes MFA devices) for one account.
+    """Implements IamReader and DeviceWriter for one account.
 
     One IAM client and one STS client serve up to `workers` threads. `check` is called before each write, and `observe`
     after it, even if the write failed. `read_timeout` is how many seconds to wait for a response. If the credentials
@@ -244,7 +244,7 @@ class Iam:
         rows = [row for page in listed for row in page["MFADevices"]]
         return [Device(row["SerialNumber"], row["UserName"], row["EnableDate"].timestamp()) for row in rows]
 
-    def spelled(self, user: str) -> str:
+    def name_in_iam(self, user: str) -> str:
         """Return a user's name as IAM spells it. Raise NoSuchEntity if there is no such user.
 
         If the caller may not look up users, the name is returned unchanged.
@@ -319,7 +319,7 @@ class Iam:
             }
         return verdicts
 
-    def run_of(self, serial: str) -> str | Mark:
+    def run_of(self, serial: str) -> str | RunTag:
         """Return the ID of the mfa-kit run that created a virtual device, from the device's tag.
 
         Return Mark.UNTAGGED if the device has no such tag, or if the caller may not read tags. Return Mark.ABSENT if
@@ -328,10 +328,10 @@ class Iam:
         try:
             run = self.tags(serial).get(RUN_TAG, "")
         except NoSuchEntity:
-            return Mark.ABSENT
+            return RunTag.ABSENT
         except AccessDenied:
-            return Mark.UNTAGGED
-        return run if RUN.fullmatch(run) else Mark.UNTAGGED
+            return RunTag.UNTAGGED
+        return run if RUN.fullmatch(run) else RunTag.UNTAGGED
 
     def tags(self, serial: str) -> dict[str, str]:
         """Return the tags of a virtual device.
@@ -426,28 +426,28 @@ class Iam:
             )
         )
 
-    def create(self, intent: Intent, tags: dict[str, str]) -> Created:
+    def create(self, spec: DeviceSpec, tags: dict[str, str]) -> Created:
         """Create a virtual device (CreateVirtualMFADevice). Return its secret and AWS's key URI."""
-        with self._write("CreateVirtualMFADevice", user=intent.user, serial=intent.serial):
+        with self._write("CreateVirtualMFADevice", user=spec.user, serial=spec.serial):
             device = Secret(
                 self._clients.iam.create_virtual_mfa_device(
-                    Path=intent.path,
-                    VirtualMFADeviceName=intent.name,
+                    Path=spec.path,
+                    VirtualMFADeviceName=spec.name,
                     Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
                 )["VirtualMFADevice"]
             )
-        return _created(device, label=f"{intent.name}@{intent.account}")
+        return _created(device, label=f"{spec.name}@{spec.account}")
 
-    def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
+    def enable(self, spec: DeviceSpec, codes: Callable[[], Pair]) -> None:
         """Assign a device to its user (EnableMFADevice).
 
         `codes` returns two consecutive codes, and is called just before the request is sent.
         """
         pair = codes()
-        with self._write("EnableMFADevice", user=intent.user, serial=intent.serial):
+        with self._write("EnableMFADevice", user=spec.user, serial=spec.serial):
             self._clients.iam.enable_mfa_device(
-                UserName=intent.user,
-                SerialNumber=intent.serial,
+                UserName=spec.user,
+                SerialNumber=spec.serial,
                 AuthenticationCode1=pair.first,
                 AuthenticationCode2=pair.second,
             )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, TypeVar
 
-from mfa_kit.core.errors import AwsFault, Throttled, TooSlow, Unclear
+from mfa_kit.core.errors import AwsFault, OutcomeUnknownError, Throttled, TooSlow
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -26,9 +26,9 @@ class Retry(Protocol):
 def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retry | None = None) -> T:
     """Call `attempt`, which makes one read call, and return its result.
 
-    If `attempt` raises Throttled or Unclear (no response, or a server error), it is called again after a pause, because
-    reading twice is harmless. TooSlow is raised at once. The error of the last attempt is raised. `turn`, if given,
-    makes every attempt. It may wait before the attempt, and it retries throttled attempts itself.
+    If `attempt` raises Throttled or OutcomeUnknownError (no response, or a server error), it is called again after a
+    pause, because reading twice is harmless. TooSlow is raised at once. The error of the last attempt is raised.
+    `turn`, if given, makes every attempt. It may wait before the attempt, and it retries throttled attempts itself.
     """
 
     def once() -> T:
@@ -39,7 +39,7 @@ def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retr
             return once()
         except TooSlow:
             raise
-        except Unclear as error:
+        except OutcomeUnknownError as error:
             log.debug("%s; asking again in %s s", error, pause)
         except Throttled as error:
             # `turn` has already retried the attempt and given up.

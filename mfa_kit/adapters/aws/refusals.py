@@ -33,9 +33,9 @@ from mfa_kit.core.errors import (
     Expired,
     MfaKitError,
     NoSuchEntity,
+    OutcomeUnknownError,
     Throttled,
     TooSlow,
-    Unclear,
     UsageFault,
 )
 from mfa_kit.core.stopping import INTERRUPTS
@@ -47,10 +47,10 @@ SIGN_IN = "sign in again, or choose another --profile"
 # hint.
 CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
-    "ConcurrentModification": (errors.Busy, "wait some minutes and try again"),
+    "ConcurrentModification": (errors.BusyError, "wait some minutes and try again"),
     "DeleteConflict": (errors.Conflict, "deactivate the device first"),
     "EntityAlreadyExists": (errors.AlreadyExists, "list the devices: mfa-kit status; mfa-kit orphans list"),
-    "EntityTemporarilyUnmodifiable": (errors.Busy, "wait some minutes and try again"),
+    "EntityTemporarilyUnmodifiable": (errors.BusyError, "wait some minutes and try again"),
     "ExpiredToken": (Expired, SIGN_IN),
     "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock of the device that shows the codes"),
     "InvalidClientTokenId": (AwsFault, "check the --profile; in GovCloud and China also give the --region"),
@@ -119,7 +119,7 @@ def _converted() -> Iterator[None]:
     except SSLError as error:
         # Other TLS errors can happen after the certificate check, so the request may have been sent.
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-            raise Unclear("no answer from AWS (SSLError)", "check the network and try again") from None
+            raise OutcomeUnknownError("no answer from AWS (SSLError)", "check the network and try again") from None
         raise AwsFault(f"AWS cannot be reached: {error}", "check the CA bundle and --endpoint-url") from None
     except NOT_SENT as error:
         raise AwsFault(f"AWS cannot be reached: {error}", "check the network, the proxy and --endpoint-url") from None
@@ -155,19 +155,19 @@ def _lacking(error: KeyError) -> Exception:
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     if not frame.f_globals["__name__"].startswith(f"{__package__}."):
         return error
-    return Unclear(f"the response has no {error.args[0]}, so it is not from AWS", NOT_IAM)
+    return OutcomeUnknownError(f"the response has no {error.args[0]}, so it is not from AWS", NOT_IAM)
 
 
-def _no_answer(error: Exception) -> Unclear:
-    """Convert an error to Unclear, because it is unknown whether the request took effect."""
+def _no_answer(error: Exception) -> OutcomeUnknownError:
+    """Convert an error to OutcomeUnknownError, because it is unknown whether the request took effect."""
     if isinstance(error, ResponseParserError):
-        return Unclear("the response cannot be parsed, so it is not from IAM", NOT_IAM)
+        return OutcomeUnknownError("the response cannot be parsed, so it is not from IAM", NOT_IAM)
     cause = error.__context__
     while cause is not None:
         if isinstance(cause, SlowResponse):
             return TooSlow(f"no complete answer from AWS: {cause}", NOT_IAM)
         cause = cause.__context__
-    return Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again")
+    return OutcomeUnknownError(f"no answer from AWS ({type(error).__name__})", "check the network and try again")
 
 
 def clock_offset(date: str | None) -> float | None:
@@ -213,7 +213,7 @@ def refused_role(error: ClientError, role: str) -> MfaKitError:
 def _refused(error: ClientError) -> MfaKitError:
     """Convert an error response to one of mfa-kit's errors."""
     refusal = _answered(error)
-    if error.operation_name == "AssumeRole" and not isinstance(refusal, Throttled | Unclear):
+    if error.operation_name == "AssumeRole" and not isinstance(refusal, Throttled | OutcomeUnknownError):
         # botocore made this call to get credentials for another request, which it then did not send. So the credentials
         # are at fault, as if they had expired.
         return Expired(str(refusal), refusal.hint)
@@ -226,7 +226,7 @@ def _answered(error: ClientError) -> MfaKitError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == str(status):
         # If the body is HTML or empty, botocore uses the status as the code. AWS always sends XML or JSON.
-        return Unclear(f"the response is not from AWS: HTTP {status} {message}", NOT_IAM)
+        return OutcomeUnknownError(f"the response is not from AWS: HTTP {status} {message}", NOT_IAM)
     code = code.removesuffix("Exception") if code.removesuffix("Exception") in {*CODES, *CLOCK_CODES} else code
     offset = clock_offset(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
     if code in CLOCK_CODES and offset and abs(offset) > CLOCK_LIMIT:
@@ -239,7 +239,7 @@ def _kind_and_hint(code: str, message: str, *, status: int) -> tuple[type[MfaKit
     """Return the error class for an error code, and the hint for the code and its message."""
     kind, hint = CODES.get(code, (AwsFault, "look up this error code in the IAM API reference"))
     if kind is AwsFault and status >= SERVER_ERROR:
-        kind, hint = Unclear, "try again later"
+        kind, hint = OutcomeUnknownError, "try again later"
     return kind, _mfa_hint(kind, message) or hint
 
 

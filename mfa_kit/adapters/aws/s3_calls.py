@@ -20,7 +20,16 @@ from mfa_kit.adapters.aws.clients import is_aws
 from mfa_kit.adapters.aws.reads import READ_PAUSES, read
 from mfa_kit.adapters.aws.refusals import our_errors
 from mfa_kit.core.backup_location import S3Url
-from mfa_kit.core.errors import AccessDenied, AwsFault, Busy, MfaKitError, NoSuchEntity, Throttled, TooSlow, Unclear
+from mfa_kit.core.errors import (
+    AccessDenied,
+    AwsFault,
+    BusyError,
+    MfaKitError,
+    NoSuchEntity,
+    OutcomeUnknownError,
+    Throttled,
+    TooSlow,
+)
 
 T = TypeVar("T")
 
@@ -37,11 +46,11 @@ SLOW_STATUS = 503
 MOST_PAGES = 10_000
 
 
-class Absent(NoSuchEntity):
+class AbsentError(NoSuchEntity):
     """The object does not exist."""
 
 
-class Taken(AwsFault):
+class TakenError(AwsFault):
     """S3 refused a write or a deletion: an object with this key exists, or has other content than expected."""
 
 
@@ -49,7 +58,7 @@ class NoBucket(AwsFault):
     """The bucket does not exist."""
 
 
-class Damaged(Unclear):
+class DamagedError(OutcomeUnknownError):
     """The received content does not have the checksum or the length that S3 sent with it."""
 
 
@@ -179,7 +188,7 @@ class S3Calls:
                 return self._attempt(attempt)
             except TooSlow:
                 raise
-            except (Throttled, Busy, Unclear):
+            except (Throttled, BusyError, OutcomeUnknownError):
                 self._sleep(pause)
         return self._attempt(attempt)
 
@@ -230,9 +239,11 @@ def _attempt(act: Callable[[], T]) -> T:
                 raise fault from None
             raise
         except (FlexibleChecksumError, IncompleteReadError) as error:
-            raise Damaged(f"S3's response is damaged ({type(error).__name__})", "try again") from None
+            raise DamagedError(f"S3's response is damaged ({type(error).__name__})", "try again") from None
         except SSLError:  # the connection ended early; botocore does not convert this error of urllib3
-            raise Unclear("S3's response is incomplete (SSLError)", "check the network and try again") from None
+            raise OutcomeUnknownError(
+                "S3's response is incomplete (SSLError)", "check the network and try again"
+            ) from None
 
 
 def _meaning(error: ClientError) -> MfaKitError | None:
@@ -240,13 +251,13 @@ def _meaning(error: ClientError) -> MfaKitError | None:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in ABSENT:
-        return Absent("there is no such object", "see: mfa-kit backup list")
+        return AbsentError("there is no such object", "see: mfa-kit backup list")
     if code in TAKEN:
-        return Taken("an object with this key exists", "choose another name")
+        return TakenError("an object with this key exists", "choose another name")
     if code == "NoSuchBucket":
         return NoBucket("there is no such bucket", "name a bucket that exists: --backup-dir s3://BUCKET/PREFIX")
     if code in CONFLICTS:
-        return Busy(f"S3 answers {code}", "try again")
+        return BusyError(f"S3 answers {code}", "try again")
     if code in SLOW or status == SLOW_STATUS:
         return Throttled(f"S3 answers {code}", "try again later")
     return None

@@ -16,8 +16,8 @@ from datetime import UTC
 from functools import cache
 
 from mfa_kit.adapters.aws.refusals import our_errors
-from mfa_kit.adapters.aws.s3_calls import Absent, Damaged, Found, NoBucket, ObjectVersion, S3Calls, Taken
-from mfa_kit.core.backup_location import Place, S3Url
+from mfa_kit.adapters.aws.s3_calls import AbsentError, DamagedError, Found, NoBucket, ObjectVersion, S3Calls, TakenError
+from mfa_kit.core.backup_location import BackupLocation, S3Url
 from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, UsageFault
 
 COPY = ".rekey-"
@@ -63,7 +63,7 @@ class S3Folder:
                 yield url
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusively(self) -> Iterator[None]:
         """Check the bucket, and then run the `with` block without a lock, because S3 has no locks for folders.
 
         Instead, S3 refuses to write an object that exists, and S3File.replace raises IntegrityFault if another process
@@ -103,9 +103,9 @@ class S3File:
         with self._faults("read"):
             try:
                 return self._calls.get(self._url, most=most).content
-            except Absent:
+            except AbsentError:
                 for copy in self._copies():
-                    with suppress(Absent):
+                    with suppress(AbsentError):
                         return self._calls.get(copy, most=most).content
             return self._calls.get(self._url, most=most).content  # another process may have restored the object
 
@@ -146,7 +146,7 @@ class S3File:
         """Remove all versions of the object and of its copies. Raise IntegrityFault if there are none."""
         with self._faults("removed"):
             if not self._delete_all(self._url):
-                raise Absent("there is no such object", "see: mfa-kit backup list")
+                raise AbsentError("there is no such object", "see: mfa-kit backup list")
 
     def remove(self, *, sealed: bool) -> None:
         """Remove all versions of the object and of its copies, if they exist.
@@ -169,14 +169,14 @@ class S3File:
         most = len(sealed) + 1
         try:
             version = self._calls.put(url, sealed)
-        except Taken:
+        except TakenError:
             stored_object = self._calls.get(url, most=most)
             if stored_object.content == sealed:
                 return stored_object
             raise IntegrityFault(
                 f"{url} already exists", "choose another name, because backups are never overwritten"
             ) from None
-        with suppress(Damaged):
+        with suppress(DamagedError):
             stored_object = self._calls.get(url, most=most, version=version)
             if stored_object.content == sealed:
                 return stored_object
@@ -197,11 +197,11 @@ class S3File:
             return []
         try:
             now = self._calls.get(self._url, most=most)
-        except Absent:
+        except AbsentError:
             now = self._create(self._url, self._calls.get(copies[0], most=most).content)
         stale = []
         for copy in copies:
-            with suppress(Absent):
+            with suppress(AbsentError):
                 if self._calls.get(copy, most=most).content == now.content:
                     self._delete_all(copy)
                 else:
@@ -217,7 +217,7 @@ class S3File:
         if old.version is None:
             try:
                 self._calls.delete_unversioned(self._url, etag=old.etag)
-            except Taken:
+            except TakenError:
                 raise changed from None
             return
         versions = [version for version in self._calls.versions(self._url) if version.url == self._url]
@@ -296,16 +296,16 @@ class S3Stores:
     def __init__(self, calls: S3Calls, check_bucket: Callable[[str], None]) -> None:
         self._calls, self._check_bucket = calls, cache(check_bucket)
 
-    def folder(self, place: Place) -> S3Folder:
+    def folder(self, place: BackupLocation) -> S3Folder:
         """Return the folder at a URL. Nothing is read yet. Raise UsageFault if `place` is a path and not a URL."""
         return S3Folder(_url(place), self._calls, self._check_bucket)
 
-    def file(self, place: Place, folder: Place | None = None) -> S3File:
+    def file(self, place: BackupLocation, folder: BackupLocation | None = None) -> S3File:
         """Return the object at a URL. Nothing is read yet. Raise UsageFault if `place` is a path and not a URL."""
         return S3File(_url(place), self._calls)
 
 
-def _url(place: Place) -> S3Url:
+def _url(place: BackupLocation) -> S3Url:
     if isinstance(place, S3Url):
         return place
     raise UsageFault(f"{place} is not in a bucket", "write s3://BUCKET/PREFIX")

@@ -12,7 +12,7 @@ from fido2.ctap import CtapError
 from fido2.ctap1 import ApduError
 from fido2.hid import ConnectionFailure
 
-from mfa_kit.core.errors import DeviceFault, Lost
+from mfa_kit.core.errors import DeviceFault, LostError
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.processes import process_names
 from mfa_kit.security_keys.authenticator import PIN_LOCKED
@@ -107,7 +107,7 @@ def _lost(error: OSError) -> DeviceFault:
             f"you have no permission to open {error.filename or 'the key'}",
             """install the udev rule: sudo "$(command -v mfa-kit)" udev install""",
         )
-    return Lost("the key was removed", "plug it in and repeat the command")
+    return LostError("the key was removed", "plug it in and repeat the command")
 
 
 def _shared() -> DeviceFault:

@@ -21,7 +21,7 @@ from fido2.hid.base import CtapHidConnection, HidDescriptor
 
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_fault, is_held, shortened
-from mfa_kit.core.errors import DeviceFault, InUse, Lost
+from mfa_kit.core.errors import DeviceFault, InUse, LostError
 from mfa_kit.core.firmware import Version
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls
@@ -89,7 +89,7 @@ class Deadline:
                 return outcome()
 
     def _lost(self) -> DeviceFault:
-        return Lost("the key does not answer", "unplug it, plug it in again and repeat the command")
+        return LostError("the key does not answer", "unplug it, plug it in again and repeat the command")
 
 
 def _put_outcome(call: Callable[[], T], answer: queue.SimpleQueue[Callable[[], T]]) -> None:

@@ -13,22 +13,24 @@ import pyrage
 
 from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without_armor
 from mfa_kit.adapters.files.identities import recipients_of, split_by_recipients
-from mfa_kit.adapters.files.local_store import LOCAL, Stores, backup_at, find_backups, new_backup, read_backup
+from mfa_kit.adapters.files.local_store import LOCAL, FileStore, backup_at, find_backups, new_backup, read_backup
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, decrypt, encrypt
 from mfa_kit.adapters.files.private_files import LARGEST, MAGIC
 from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
 from mfa_kit.backups.contents import Opened, backup_call
 from mfa_kit.core.backup_copies import OWN, own_copy, recorded_name
-from mfa_kit.core.backup_location import Place
-from mfa_kit.core.errors import IntegrityFault, OthersSeal
-from mfa_kit.core.models import Backup, Call, Entry, Intent
+from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
+from mfa_kit.core.models import Backup, Call, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Created, KeyUri, Png, Secret
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.qr_codes import symbol
 from mfa_kit.qr_codes.reading import read_device
 
 
-def open_backup(path: Place, keys: Secret[list[Identity]], read: Callable[[Place], bytes] = read_backup) -> Png:
+def open_backup(
+    path: BackupLocation, keys: Secret[list[Identity]], read: Callable[[BackupLocation], bytes] = read_backup
+) -> Png:
     """Return the picture in a backup. Raise IntegrityFault if none of the identities can decrypt the backup.
 
     `read` returns the encrypted content of the backup, and raises IntegrityFault if it cannot be read.
@@ -36,7 +38,7 @@ def open_backup(path: Place, keys: Secret[list[Identity]], read: Callable[[Place
     return _decrypted(path, read(path), keys)
 
 
-def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
+def _decrypted(path: BackupLocation, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
     sealed = without_armor(Secret(sealed)).reveal()
     if len(sealed) > LARGEST or not sealed.startswith(MAGIC):
         raise IntegrityFault(f"{path} is not a backup: it is not an age file", "see: mfa-kit backup list")
@@ -46,7 +48,9 @@ def _decrypted(path: Place, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
             return Png(decrypt(sealed, keys.reveal()))
     except pyrage.DecryptError as error:
         if NOT_FOR_US in str(error):
-            raise OthersSeal(f"{path} was encrypted to a different key", "give another identity with -i") from None
+            raise WrongIdentityError(
+                f"{path} was encrypted to a different key", "give another identity with -i"
+            ) from None
         raise damaged from None
 
 
@@ -61,9 +65,9 @@ class AgeFiles:
 
     def __init__(
         self,
-        folder: Place,
+        folder: BackupLocation,
         to: list[Recipient],
-        stores: Stores = LOCAL,
+        stores: FileStore = LOCAL,
         *,
         accept: Callable[[], None] = lambda: None,
         plugins: Plugins = NO_PLUGINS,
@@ -71,20 +75,20 @@ class AgeFiles:
         self._folder, self._to, self._stores, self._accept = folder.absolute(), to, stores, accept
         self._plugins = plugins
 
-    def place(self, intent: Intent, run: str) -> str | None:
+    def place(self, spec: DeviceSpec, run: str) -> str | None:
         """Return the path for the backup of this run, or None if there will be no backup.
 
         Raise IntegrityFault if a file with that path exists, and UsageFault if the device name is too long for a file
         name.
         """
         if self._to:
-            path = self.new(intent.account, intent.user, intent.name, run=run).path
+            path = self.new(spec.account, spec.user, spec.name, run=run).path
             if self._stores.file(path).is_taken():  # undoing this run would remove the existing file
                 raise IntegrityFault(
                     f"{path} already exists", "move it away, because mfa-kit never overwrites a backup"
                 )
             return str(path)
-        return self._own(intent.recipient).place(replace(intent, recipient=None), run) if intent.recipient else None
+        return self._own(spec.recipient).place(replace(spec, recipient=None), run) if spec.recipient else None
 
     def _own(self, recipient: str) -> "AgeFiles":
         return AgeFiles(self._folder / OWN, self._recipients_of(recipient), self._stores)
@@ -101,14 +105,14 @@ class AgeFiles:
         """Return the public keys to which new backups are encrypted."""
         return [recipient.text for recipient in self._to]
 
-    def find(self, entry: Entry) -> str | None:
+    def find(self, entry: JournalEntry) -> str | None:
         """Return the path of the backup that a journal entry's run wrote.
 
         If that file does not exist, return the path of the user's own copy, or None if there is no copy either.
         """
-        usual = self.new(entry.intent.account, entry.intent.user, entry.intent.name, run=entry.run)
+        usual = self.new(entry.spec.account, entry.spec.user, entry.spec.name, run=entry.run)
         places = [*([recorded_place(entry.backup)] if entry.backup else []), usual.path]
-        if entry.intent.recipient:
+        if entry.spec.recipient:
             places += [own_copy(place) for place in places]
         return next((str(place) for place in places if self._stores.file(place).is_there()), None)
 
@@ -121,7 +125,9 @@ class AgeFiles:
         self._accept()
         self._stores.folder(self._folder).check()
 
-    def seal(self, entry: Entry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None) -> None:
+    def seal(
+        self, entry: JournalEntry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None
+    ) -> None:
         """Write a key URI to the backup `entry.backup`, and to the user's own copy if the user has a recipient.
 
         If `entry.backup` is None, write nothing. `record` is called with the SHA-256 of each file, by its
@@ -130,16 +136,18 @@ class AgeFiles:
         """
         if entry.backup is None:
             return
-        intent, path = entry.intent, recorded_place(entry.backup)
-        backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
+        spec, path = entry.spec, recorded_place(entry.backup)
+        backup = Backup(account=spec.account, user=spec.user, device=spec.name, run=entry.run, path=path)
         picture = symbol.png(uri, caption=_caption(backup))
         files = [(path, self._folder, _encrypted(picture, self._to))] if self._to else []
-        if intent.recipient:
-            sealed = _encrypted(picture, self._recipients_of(intent.recipient))
+        if spec.recipient:
+            sealed = _encrypted(picture, self._recipients_of(spec.recipient))
             files.append((own_copy(path), self._folder / OWN, sealed))
         self._write(files, record)
 
-    def keep(self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None) -> None:
+    def store_existing(
+        self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None
+    ) -> None:
         """Write a key URI to a backup. `record` is as in `seal`.
 
         Raise IntegrityFault if the file exists or cannot be written.
@@ -147,18 +155,20 @@ class AgeFiles:
         sealed = _encrypted(symbol.png(uri, caption=_caption(backup)), self._to)
         self._write([(backup.path, self._folder, sealed)], record)
 
-    def _write(self, files: Sequence[tuple[Place, Place, bytes]], record: Callable[[Mapping[str, str]], None]) -> None:
+    def _write(
+        self, files: Sequence[tuple[BackupLocation, BackupLocation, bytes]], record: Callable[[Mapping[str, str]], None]
+    ) -> None:
         """Write the encrypted content of each file below its folder of backups."""
         record({recorded_name(path): sha256_of(sealed) for path, _, sealed in files})
         for path, folder, sealed in files:
             self._stores.file(path, folder).create(sealed)
 
-    def alone(self) -> AbstractContextManager[None]:
+    def exclusively(self) -> AbstractContextManager[None]:
         """Return a context manager that locks the backup folder, if this kind of storage has locks.
 
         Entering the context raises IntegrityFault if another process holds the lock.
         """
-        return self._stores.folder(self._folder).alone()
+        return self._stores.folder(self._folder).exclusively()
 
     def rekey(
         self,
@@ -200,7 +210,7 @@ class AgeFiles:
         """Remove a backup permanently. Raise IntegrityFault if that fails."""
         self._stores.file(backup.path, self._folder).discard()
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         """Remove `entry.backup`, the user's own copy, and the incomplete versions of both files.
 
         Raise IntegrityFault if that fails, or if `entry.backup` cannot be a backup of the entry's run.
@@ -214,17 +224,17 @@ class AgeFiles:
                 "path; the file was not removed",
                 "find out who changed the ledger; then remove the right file yourself",
             )
-        for copy in (path, own_copy(path)) if entry.intent.recipient else (path,):
+        for copy in (path, own_copy(path)) if entry.spec.recipient else (path,):
             self._stores.file(copy).remove(sealed=entry.sealed)
 
 
-def _is_backup_of(path: Place, entry: Entry) -> bool:
+def _is_backup_of(path: BackupLocation, entry: JournalEntry) -> bool:
     """Return whether a path ends with the account, user and file name of this run's backup, in any folder.
 
     `remove` checks this, because another program may have changed the path in the ledger.
     """
-    intent = entry.intent
-    usual = new_backup(Path("/"), account=intent.account, user=intent.user, device=intent.name, run=entry.run).path
+    spec = entry.spec
+    usual = new_backup(Path("/"), account=spec.account, user=spec.user, device=spec.name, run=entry.run).path
     return path.is_absolute() and ".." not in path.parts and path.parts[-3:] == usual.parts[-3:]
 
 
@@ -239,14 +249,14 @@ def _encrypted(picture: Png, to: Sequence[Recipient]) -> bytes:
     return encrypt(picture, [recipient.key for recipient in to])
 
 
-def _opens(path: Place, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:
+def _opens(path: BackupLocation, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:
     """Return whether one of these identities can decrypt a file.
 
     Raise IntegrityFault if the decrypted content is not `picture`.
     """
     try:
         content = _decrypted(path, sealed, keys)
-    except OthersSeal:
+    except WrongIdentityError:
         return False
     if content != picture:
         raise IntegrityFault(f"{path} does not contain what was written to it", "check the disk")
@@ -276,16 +286,16 @@ class BackupOpener:
         self,
         log: Callable[[Call], None],
         identities: Secret[list[Identity]],
-        read: Callable[[Place], bytes],
-        check_path: Callable[[Place, Backup | None, str], str | None],
+        read: Callable[[BackupLocation], bytes],
+        check_path: Callable[[BackupLocation, Backup | None, str], str | None],
     ) -> None:
         self._log, self._identities, self._read, self._check_path = log, identities, read, check_path
 
-    def picture(self, file: Place) -> Png:
+    def picture(self, file: BackupLocation) -> Png:
         """Return the picture in a backup. Raise IntegrityFault if the backup cannot be decrypted."""
         return self._decrypt(file)[0]
 
-    def _decrypt(self, file: Place) -> tuple[Png, bytes]:
+    def _decrypt(self, file: BackupLocation) -> tuple[Png, bytes]:
         """Return the picture in a backup, and the encrypted content."""
         succeeded, named = False, backup_at(file)
         try:
@@ -297,7 +307,7 @@ class BackupOpener:
             self._log(backup_call("OpenBackup", file, user=user, succeeded=succeeded))
         return picture, sealed
 
-    def open(self, file: Place) -> Opened:
+    def open(self, file: BackupLocation) -> Opened:
         """Return the contents of a backup.
 
         Raise IntegrityFault if the backup cannot be decrypted or has no QR code of a device, and WrongPlace if it is in
@@ -316,7 +326,7 @@ class BackupOpener:
             notes=device.notes,
         )
 
-    def created(self, file: Place) -> Created:
+    def created(self, file: BackupLocation) -> Created:
         """Return the secret and the key URI in a backup, whose path is not compared with its label.
 
         Raise IntegrityFault if the backup cannot be decrypted or has no QR code of a device.
@@ -325,16 +335,16 @@ class BackupOpener:
 
 
 class AgeResealer:
-    """Decrypts backups with the given identities, and encrypts them to the recipients of `vault` (the new recipients).
+    """Decrypts backups with the given identities, and encrypts them to the recipients of `store` (the new recipients).
 
     An identity is new if its public key is one of the new recipients. The other identities are old. SSH keys and
     plugins count as old, because pyrage does not return their public keys. `rekey` is
-    `AgeFiles.rekey` of `vault`, with its checks.
+    `AgeFiles.rekey` of `store`, with its checks.
     """
 
-    def __init__(self, vault: AgeFiles, identities: Secret[list[Identity]], rekey: Callable[..., bool]) -> None:
-        self._vault, self._all, self._rekey = vault, identities, rekey
-        self._old, self._new = split_by_recipients(identities, vault.recipients())
+    def __init__(self, store: AgeFiles, identities: Secret[list[Identity]], rekey: Callable[..., bool]) -> None:
+        self._vault, self._all, self._rekey = store, identities, rekey
+        self._old, self._new = split_by_recipients(identities, store.recipients())
 
     @property
     def has_new_identity(self) -> bool:
@@ -353,20 +363,20 @@ class AgeResealer:
         """Decrypt a backup with the old identities, and encrypt it to the new recipients.
 
         If no identity is old, decrypt with the new ones. Return whether one of the given identities can decrypt the new
-        file. Raise OthersSeal if no identity that was tried can decrypt the old file.
+        file. Raise WrongIdentityError if no identity that was tried can decrypt the old file.
         """
         return self._rekey(backup, self._old, proof=self._all)
 
     def reseal_with_new(self, backup: Backup) -> bool:
         """Decrypt a backup with the new identities, and encrypt it to the new recipients.
 
-        Return whether one of the given identities can decrypt the new file. Raise OthersSeal if no new identity can
-        decrypt the old file.
+        Return whether one of the given identities can decrypt the new file. Raise WrongIdentityError if no new identity
+        can decrypt the old file.
         """
         return self._rekey(backup, self._new_identities(), proof=self._all)
 
     def check_opens(self, backup: Backup) -> None:
-        """Raise OthersSeal if no new identity can decrypt a backup."""
+        """Raise WrongIdentityError if no new identity can decrypt a backup."""
         self._vault.picture(backup, self._new_identities())
 
     def _new_identities(self) -> Secret[list[Identity]]:

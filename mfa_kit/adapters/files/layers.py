@@ -19,7 +19,7 @@ from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, Public
 from mfa_kit.adapters.files.private_files import LARGEST, MAGIC, faults_of, hold
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Glass, Manifest, parse_manifest
-from mfa_kit.core.errors import IntegrityFault, OthersSeal
+from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
 from mfa_kit.core.models import RUN
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk import whole_files
@@ -67,7 +67,7 @@ def folders_beside(folder: Path) -> list[Glass]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusively(folder: Path) -> Iterator[None]:
     """Lock a folder during the `with` block. Raise IntegrityFault if another process holds the lock."""
     with faults_of(folder), open_folder(folder) as opened:
         hold(opened, folder)
@@ -147,8 +147,8 @@ def _public(key: str, plugins: Plugins) -> PublicKey:
 def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: str) -> Secret[bytes]:
     """Decrypt an age file and return its content, which may be another age file.
 
-    Raise OthersSeal if no private key in `keys` decrypts the file, and IntegrityFault if the file is damaged. `where`
-    names the file in errors.
+    Raise WrongIdentityError if no private key in `keys` decrypts the file, and IntegrityFault if the file is damaged.
+    `where` names the file in errors.
     """
     damaged = IntegrityFault(f"{where} is damaged and cannot be decrypted", "use another copy")
     layer = without_armor(sealed)
@@ -159,7 +159,7 @@ def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: 
             return Secret(decrypt(layer.reveal(), keys.reveal()))
     except pyrage.DecryptError as error:
         if NOT_FOR_US in str(error):
-            raise OthersSeal(
+            raise WrongIdentityError(
                 f"{where} was encrypted to a different key",
                 "check that this is the right file, and that the custodians before you have removed their layers",
             ) from None
@@ -181,8 +181,8 @@ def remove_outer_layer(sealed: bytes, keys: Secret[list[Identity]], *, where: st
 def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipient: str, where: str) -> GlassIdentity:
     """Return the identity in an encrypted file. `keys` has the private keys for each layer, the outermost layer first.
 
-    Raise OthersSeal if the private keys do not decrypt a layer, and IntegrityFault if the file is damaged, or its
-    identity does not belong to `recipient`.
+    Raise WrongIdentityError if the private keys do not decrypt a layer, and IntegrityFault if the file is damaged, or
+    its identity does not belong to `recipient`.
     """
     text = Secret(sealed)
     for layer_keys in keys:

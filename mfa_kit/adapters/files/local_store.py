@@ -14,7 +14,7 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from mfa_kit.adapters.files.private_files import LARGEST, create_private, faults_of, hold, reason_of
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import ACCOUNT_ID, Backup, run_time
 from mfa_kit.disk import whole_files
@@ -76,11 +76,11 @@ class StoredFolder(Protocol):
         """Whether the folder exists."""
         ...
 
-    def files(self) -> Iterator[Place]:
+    def files(self) -> Iterator[BackupLocation]:
         """Yield the files `ACCOUNT/USER/FILE` below the folder, sorted."""
         ...
 
-    def alone(self) -> AbstractContextManager[None]:
+    def exclusively(self) -> AbstractContextManager[None]:
         """Lock the folder until the context ends, if this kind of storage has locks.
 
         Raise IntegrityFault if another process holds the lock.
@@ -88,14 +88,14 @@ class StoredFolder(Protocol):
         ...
 
 
-class Stores(Protocol):
+class FileStore(Protocol):
     """Gives access to backups by their places. A place is a path on this computer or an S3 URL."""
 
-    def folder(self, place: Place) -> StoredFolder:
+    def folder(self, place: BackupLocation) -> StoredFolder:
         """Return the folder of backups at a place. Nothing is read yet."""
         ...
 
-    def file(self, place: Place, folder: Place | None = None) -> StoredFile:
+    def file(self, place: BackupLocation, folder: BackupLocation | None = None) -> StoredFile:
         """Return the backup at a place. Nothing is read yet.
 
         `folder` is the folder of backups that contains the backup.
@@ -133,7 +133,7 @@ class LocalFolder:
                 yield path
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusively(self) -> Iterator[None]:
         """Lock the folder during the `with` block. Raise IntegrityFault if another process holds the lock."""
         with faults_of(self._path), open_plain_folder(self._path) as folder:
             hold(folder, self._path)
@@ -238,11 +238,11 @@ class LocalFile:
 class LocalStores:
     """Returns folders of backups, and backups, by their paths on this computer."""
 
-    def folder(self, place: Place) -> StoredFolder:
+    def folder(self, place: BackupLocation) -> StoredFolder:
         """Return the folder of backups at a path. Raise UsageFault if the place is not on this computer."""
         return LocalFolder(_path(place))
 
-    def file(self, place: Place, folder: Place | None = None) -> StoredFile:
+    def file(self, place: BackupLocation, folder: BackupLocation | None = None) -> StoredFile:
         """Return the backup at the path `place`. `folder` is the folder of backups that contains it.
 
         `place` is not relative to `folder`. If `folder` is None, it is the folder in which the file is. Raise
@@ -255,13 +255,13 @@ class LocalStores:
 LOCAL = LocalStores()
 
 
-def _path(place: Place) -> Path:
+def _path(place: BackupLocation) -> Path:
     if isinstance(place, Path):
         return place
     raise UsageFault(f"{place} is not on this computer", "give a path on this computer")
 
 
-def read_backup(path: Place, stores: Stores = LOCAL) -> bytes:
+def read_backup(path: BackupLocation, stores: FileStore = LOCAL) -> bytes:
     """Return the encrypted content of a backup, at most LARGEST + 1 octets. Raise IntegrityFault if that fails."""
     return stores.file(path).read(LARGEST + 1)
 
@@ -281,7 +281,7 @@ def encoded(text: str) -> str:
     return UNSAFE.sub(lambda char: f"%{ord(char[0]):02X}", text)
 
 
-def new_backup(folder: Place, *, account: str, user: str, device: str, run: str) -> Backup:
+def new_backup(folder: BackupLocation, *, account: str, user: str, device: str, run: str) -> Backup:
     """Return a Backup with the path for its new file. Raise UsageFault if the file name would be too long."""
     path = folder / encoded(account) / encoded(user) / f"{encoded(device)}-{run}{SUFFIX}"
     if len(path.name) > NAME_MAX:
@@ -291,7 +291,7 @@ def new_backup(folder: Place, *, account: str, user: str, device: str, run: str)
     return Backup(account=account, user=user, device=device, run=run, path=path)
 
 
-def backup_at(path: Place) -> Backup | None:
+def backup_at(path: BackupLocation) -> Backup | None:
     """Return the backup with this path, or None if the path does not end with `ACCOUNT/USER/DEVICE-RUN.png.age`."""
     name = NAME.fullmatch(path.name)
     user, account = ([unquote(folder.name) for folder in path.absolute().parents[:2]] + ["", ""])[:2]
@@ -304,7 +304,7 @@ def backup_at(path: Place) -> Backup | None:
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
 
 
-def find_backups(folder: Place, stores: Stores) -> Iterator[Backup]:
+def find_backups(folder: BackupLocation, stores: FileStore) -> Iterator[Backup]:
     """Yield the backups below a folder, sorted by account and user. Files with other names are skipped."""
     for path in stores.folder(folder).files():
         if backup := backup_at(path):

@@ -19,14 +19,14 @@ from mfa_kit.core.json_text import JsonError, list_of, object_of, read_json
 from mfa_kit.core.models import (
     RUN,
     Call,
+    DeviceSpec,
     DeviceType,
-    Entry,
     GlassAction,
     HeldWork,
-    Intent,
+    JournalEntry,
+    JournalState,
     Method,
-    Purpose,
-    Reached,
+    RunKind,
     run_time,
 )
 from mfa_kit.tokens.seeds import DIGITS, Factor, TokenVerdict
@@ -52,18 +52,18 @@ SHARED_HISTORY = _HISTORY.format(computer="computer", end="ends.computer")
 HISTORY_TYPES = "time text text text? text? text? text? text?"
 # Readable words for the purpose of a run and for its progress.
 WORDS: dict[str, str] = {
-    Purpose.ENROLL: "enrollment",
-    Purpose.REVOKE: "revocation",
-    Purpose.ADD: "backup of an existing device",
-    Purpose.LOST: "revocation of a lost device",
-    Reached.INTENT: "started, result unknown",
-    Reached.CREATED: "half-made",
-    Reached.STAGED: "staged, to be enabled later",
-    Reached.ENABLED: "enabled, not yet confirmed",
-    Reached.CONFIRMED: "done",
-    Reached.UNDONE: "undone",
-    Reached.REVOKING: "in progress",
-    Reached.REVOKED: "done",
+    RunKind.ENROLL: "enrollment",
+    RunKind.REVOKE: "revocation",
+    RunKind.ADD: "backup of an existing device",
+    RunKind.LOST: "revocation of a lost device",
+    JournalState.INTENT: "started, result unknown",
+    JournalState.CREATED: "half-made",
+    JournalState.STAGED: "staged, to be enabled later",
+    JournalState.ENABLED: "enabled, not yet confirmed",
+    JournalState.CONFIRMED: "done",
+    JournalState.UNDONE: "undone",
+    JournalState.REVOKING: "in progress",
+    JournalState.REVOKED: "done",
 }
 
 
@@ -85,7 +85,7 @@ class LogLine:
     computer: str | None = None
 
 
-def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
+def log_lines(rows: Iterable[SqlRow]) -> list[LogLine]:
     """Convert rows of HISTORY or SHARED_HISTORY to log lines, with the readable words in WORDS instead of codes.
 
     A code that is not in WORDS, such as the name of an IAM operation, is not changed.
@@ -113,23 +113,23 @@ def _word(code: str) -> str:
 COLUMNS = "run, intent, verb, reached, backup, since, sealed"
 # The fields of an intent that are stored unchanged (UNCHANGED), and all keys that its JSON object may have (FIELDS).
 # The name of the enrollment method is stored under the key `kind`.
-UNCHANGED = tuple(field.name for field in fields(Intent) if field.name != "method")
+UNCHANGED = tuple(field.name for field in fields(DeviceSpec) if field.name != "method")
 FIELDS = {*UNCHANGED, "kind"}
 
 
-def entry_of(row: SqlRow) -> Entry:
+def entry_of(row: SqlRow) -> JournalEntry:
     """Return the journal entry in a row with the columns COLUMNS.
 
     Raise DamagedRow if the row has values that mfa-kit does not write.
     """
     try:
-        run, intent, verb, reached, backup, since, sealed = row
+        run, spec, verb, reached, backup, since, sealed = row
         run_time(_name(run))
-        return Entry(
+        return JournalEntry(
             run=run,
-            intent=_intent(read_json(intent)),
-            purpose=Purpose(verb),
-            reached=Reached(reached),
+            spec=_intent(read_json(spec)),
+            purpose=RunKind(verb),
+            reached=JournalState(reached),
             backup=_text(backup),
             since=_moment(since),
             sealed=bool(sealed),
@@ -138,17 +138,17 @@ def entry_of(row: SqlRow) -> Entry:
         raise DamagedRow("a row of the journal was changed or damaged") from None
 
 
-def intent_json(intent: Intent) -> str:
+def intent_json(spec: DeviceSpec) -> str:
     """Return an intent as JSON.
 
     The enrollment method is stored as its name, under the key `kind`. The device type is not stored, because it follows
     from the serial.
     """
-    written = {name: getattr(intent, name) for name in UNCHANGED}
-    return json.dumps({**written, "kind": intent.method.name})
+    written = {name: getattr(spec, name) for name in UNCHANGED}
+    return json.dumps({**written, "kind": spec.method.name})
 
 
-def _intent(document: object) -> Intent:
+def _intent(document: object) -> DeviceSpec:
     """Parse an intent from the JSON of `intent_json`.
 
     An intent without `known_serial` is for a virtual device: the device's serial is its ARN, which follows from the
@@ -157,7 +157,7 @@ def _intent(document: object) -> Intent:
     if not isinstance(document, dict) or not document.keys() <= FIELDS:
         raise TypeError("these are not the fields of an intent")
     serial = _text(document.get("known_serial"))
-    return Intent(
+    return DeviceSpec(
         account=_name(document["account"]),
         partition=_name(document["partition"]),
         user=_name(document["user"]),
@@ -286,7 +286,7 @@ class Ledger:
             self._release(run)
         self._database.close()
 
-    def record(self, entry: Entry) -> Entry:
+    def record(self, entry: JournalEntry) -> JournalEntry:
         """Record how far an entry has progressed, and return the entry once the record survives a power cut.
 
         Take the lock of the entry's run, if this process does not hold it yet.
@@ -294,7 +294,7 @@ class Ledger:
         self._record(entry.run, [entry])
         return entry
 
-    def record_all(self, entries: Sequence[Entry]) -> None:
+    def record_all(self, entries: Sequence[JournalEntry]) -> None:
         """Record how far entries have progressed, and return once all records survive a power cut.
 
         Take the locks of their runs, as `record` does.
@@ -304,16 +304,16 @@ class Ledger:
             for start in range(0, len(of_run), TOGETHER):
                 self._record(run, of_run[start : start + TOGETHER])
 
-    def _record(self, run: str, entries: Sequence[Entry]) -> None:
+    def _record(self, run: str, entries: Sequence[JournalEntry]) -> None:
         """Record entries of one run, all of them or none."""
         now = self._clock()
         rows = [
             (
                 entry.run,
-                entry.intent.serial,
+                entry.spec.serial,
                 entry.purpose,
                 entry.reached,
-                intent_json(entry.intent),
+                intent_json(entry.spec),
                 entry.backup,
                 now,
                 entry.since,
@@ -321,26 +321,26 @@ class Ledger:
             )
             for entry in entries
         ]
-        self._database.hold(run, doing=f"is working on {entries[0].intent.serial} (run {run})")
+        self._database.hold(run, doing=f"is working on {entries[0].spec.serial} (run {run})")
         self._database.write((self._database.record, rows), run=run)
 
     def check(self) -> None:
         """End the process if it no longer holds the locks of its runs. Called before each write to IAM or a vault."""
         self._database.check()
 
-    def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
+    def dead(self, account: str, *, user: str | None = None) -> Iterator[JournalEntry]:
         """Yield the unfinished journal entries of an account, without those of runs that a process is working on.
 
         With `user`, yield only the entries of this user. Until the caller asks for the next entry, this process holds
         the lock of the entry's run.
         """
         for entry in self._entries(OPEN):
-            if entry.intent.account == account and user in {None, entry.intent.user}:
+            if entry.spec.account == account and user in {None, entry.spec.user}:
                 with self._borrowed(entry.run) as free:
                     if free:
-                        yield from self._entries(f"{OPEN} and run = $1 and serial = $2", entry.run, entry.intent.serial)
+                        yield from self._entries(f"{OPEN} and run = $1 and serial = $2", entry.run, entry.spec.serial)
 
-    def find(self, serial: str, *, run: str | None = None) -> Entry | None:
+    def find(self, serial: str, *, run: str | None = None) -> JournalEntry | None:
         """Return the journal entry of a run for the device with this serial, or None.
 
         If `run` is None, return the device's last entry whose state is neither undone nor revoked.
@@ -351,27 +351,27 @@ class Ledger:
             entries = self._entries("serial = $1 and reached not in ('undone', 'revoked')", serial)
         return entries[-1] if entries else None
 
-    def made(self, account: str) -> list[Entry]:
+    def made(self, account: str) -> list[JournalEntry]:
         """Return the last enrollment entry for each device of an account, without enrollments that were undone."""
-        entries = self._entries(f"verb = '{Purpose.ENROLL}' and reached <> '{Reached.UNDONE}'")
-        return list({entry.intent.serial: entry for entry in entries if entry.intent.account == account}.values())
+        entries = self._entries(f"verb = '{RunKind.ENROLL}' and reached <> '{JournalState.UNDONE}'")
+        return list({entry.spec.serial: entry for entry in entries if entry.spec.account == account}.values())
 
-    def entries(self, account: str) -> list[Entry]:
+    def entries(self, account: str) -> list[JournalEntry]:
         """Return all journal entries of an account, oldest run first, including those of removed devices."""
-        return [entry for entry in self._entries("true") if entry.intent.account == account]
+        return [entry for entry in self._entries("true") if entry.spec.account == account]
 
     def users_of_key(self, names: Collection[str | None]) -> list[str]:
         """Return the users whose devices are on a key, by name, in all accounts.
 
         `names` are the serial or label of the key, and the identity of its OATH applet. None stands for an unknown one.
         """
-        intents = [entry.intent for entry in self._entries("reached not in ('intent', 'undone', 'revoked')")]
-        return sorted({intent.user for intent in intents if {intent.hardware, intent.card} & {*names} - {None}})
+        intents = [entry.spec for entry in self._entries("reached not in ('intent', 'undone', 'revoked')")]
+        return sorted({spec.user for spec in intents if {spec.hardware, spec.card} & {*names} - {None}})
 
     def recipients(self, account: str) -> dict[str, str]:
         """Return the latest recipient of each user's own copies of backups, by user name."""
-        intents = [entry.intent for entry in self._entries(f"reached <> '{Reached.UNDONE}'")]
-        return {intent.user: intent.recipient for intent in intents if intent.account == account and intent.recipient}
+        intents = [entry.spec for entry in self._entries(f"reached <> '{JournalState.UNDONE}'")]
+        return {spec.user: spec.recipient for spec in intents if spec.account == account and spec.recipient}
 
     def recipients_by_user(self) -> dict[str, dict[str, str]]:
         """Return the recipients of the users' own copies of backups in all accounts.
@@ -379,9 +379,9 @@ class Ledger:
         The result maps each user name to a mapping from the account to the latest recipient.
         """
         recipients: dict[str, dict[str, str]] = {}
-        for entry in self._entries(f"reached <> '{Reached.UNDONE}'"):
-            if entry.intent.recipient:
-                recipients.setdefault(entry.intent.user, {})[entry.intent.account] = entry.intent.recipient
+        for entry in self._entries(f"reached <> '{JournalState.UNDONE}'"):
+            if entry.spec.recipient:
+                recipients.setdefault(entry.spec.user, {})[entry.spec.account] = entry.spec.recipient
         return recipients
 
     def lives(self, run: str) -> bool:
@@ -453,9 +453,9 @@ class Ledger:
         ]
         self._database.log((EVENT, rows))
 
-    def lightly(self) -> AbstractContextManager[None]:
+    def without_fsync(self) -> AbstractContextManager[None]:
         """Return a context in which many rows are written fast. Until the context ends, a power cut can lose them."""
-        return self._database.lightly()
+        return self._database.without_fsync()
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[LogLine]:
         """Return the API calls since a Unix time, and the states that runs reached with devices, oldest first.
@@ -463,7 +463,7 @@ class Ledger:
         With `user`, return only the lines about this user.
         """
         sql = SHARED_HISTORY if self.shared else HISTORY
-        return happened(self.select(sql, (since, user), types=HISTORY_TYPES))
+        return log_lines(self.select(sql, (since, user), types=HISTORY_TYPES))
 
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
         """Run a select statement for a module with its own tables in the ledger, and return the rows.
@@ -484,7 +484,7 @@ class Ledger:
         """
         self._database.log(*changes)
 
-    def _entries(self, where: str, *values: str) -> list[Entry]:
+    def _entries(self, where: str, *values: str) -> list[JournalEntry]:
         return self._database.read(
             f"select {COLUMNS} from journal where {where} order by run",  # noqa: S608 - our own names
             values,

@@ -494,15 +494,15 @@ class SqliteDatabase:
     def write(self, *changes: RowChange, run: str | None = None) -> None:
         """Write rows, all of them or none. Return once they are synced to disk.
 
-        Within `lightly`, only rows of a run are synced.
+        Within `without_fsync`, only rows of a run are synced.
         """
         self._write(*changes, light=self._light and run is None)
 
     def log(self, *changes: RowChange) -> None:
         """Write rows, all of them or none.
 
-        While this process holds the lock of a run, and within `lightly`, return before the rows are synced to disk. The
-        next `write` that syncs rows syncs these rows too.
+        While this process holds the lock of a run, and within `without_fsync`, return before the rows are synced to
+        disk. The next `write` that syncs rows syncs these rows too.
         """
         self._write(*changes, light=self._light or bool(self._locks.held))
 
@@ -554,7 +554,7 @@ class SqliteDatabase:
         """Do nothing, because a file lock cannot be lost."""
 
     @contextmanager
-    def lightly(self) -> Iterator[None]:
+    def without_fsync(self) -> Iterator[None]:
         """Write many rows without waiting for the disk each time.
 
         A written row is kept even if this process is killed, but until the context ends, a power cut can lose it.

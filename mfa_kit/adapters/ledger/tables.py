@@ -124,7 +124,7 @@ class Database(Protocol):
         """End the process if it no longer holds the locks of its runs. Called before each write to IAM or a vault."""
         ...
 
-    def lightly(self) -> AbstractContextManager[None]:
+    def without_fsync(self) -> AbstractContextManager[None]:
         """Return a context in which many rows are written fast. Until it ends, a power cut can lose the rows."""
         ...
 

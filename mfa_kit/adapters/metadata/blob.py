@@ -65,7 +65,7 @@ REASONS = {
 NOT_LISTED = "its certificate was not issued under a trusted root certificate"
 
 
-class Unchained(Exception):
+class UnchainedError(Exception):
     """Raised when a chain does not verify. The message says why."""
 
 
@@ -75,7 +75,7 @@ def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str |
     The first certificate of the chain must name the server. If `site` is None, it may have any names and purposes.
     """
     if not chain:
-        raise Unchained("it has no certificate")
+        raise UnchainedError("it has no certificate")
     builder = verification.PolicyBuilder().time(time).store(_store(x509.load_der_x509_certificate(root)))
     leaf, *between = chain
     try:
@@ -84,7 +84,7 @@ def verify_signer(chain: Sequence[x509.Certificate], root: bytes, *, site: str |
         else:
             _lenient(builder).verify(leaf, between)
     except verification.VerificationError as error:
-        raise Unchained(_reason(error, site)) from None
+        raise UnchainedError(_reason(error, site)) from None
 
 
 def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, time: datetime) -> None:
@@ -95,20 +95,20 @@ def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, time: dateti
     """
     anchor = x509.load_der_x509_certificate(root)
     if not chain:
-        raise Unchained("it has no certificate")
+        raise UnchainedError("it has no certificate")
     sent = anchor in chain
     path = [*chain[: chain.index(anchor)], anchor] if sent else [*chain, anchor]
     for certificate, issuer in pairwise(path):
         try:
             certificate.verify_directly_issued_by(issuer)
         except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
-            raise Unchained(NOT_LISTED) from None
+            raise UnchainedError(NOT_LISTED) from None
     leaf, *between = _restated(path, root_valid_at=None if sent else time)
     builder = verification.PolicyBuilder().time(time).store(_store(between[-1] if between else leaf))
     try:
         _lenient(builder).verify(leaf, between)
     except verification.VerificationError as error:
-        raise Unchained(_reason(error, None)) from None
+        raise UnchainedError(_reason(error, None)) from None
 
 
 def _store(root: x509.Certificate) -> verification.Store:
@@ -255,7 +255,7 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, time: float)
         _check_signature(header["alg"], chain[0].public_key(), _websafe(signature), message)
     except InvalidSignature:
         raise UsageFault("the metadata BLOB is not valid: its signature is wrong", hint) from None
-    except Unchained as error:
+    except UnchainedError as error:
         raise UsageFault(f"the metadata BLOB is not valid: {error}", hint) from None
     except GARBLED:
         raise UsageFault("this file is not a metadata BLOB", hint) from None
@@ -295,7 +295,7 @@ def _check_signature(algorithm: str, key: CertificatePublicKeyTypes, signature: 
         der = encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
         key.verify(der, message, ec.ECDSA(hashes.SHA256()))
     else:
-        raise Unchained(f"the signature algorithm {str(algorithm)[:16]} is not supported for its key")
+        raise UnchainedError(f"the signature algorithm {str(algorithm)[:16]} is not supported for its key")
 
 
 def _websafe(text: bytes) -> bytes:

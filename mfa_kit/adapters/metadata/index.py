@@ -32,7 +32,7 @@ from mfa_kit.adapters.metadata.blob import (
     LONGEST_CHAIN,
     SITE,
     Payload,
-    Unchained,
+    UnchainedError,
     packaged_payload,
     read_octets,
     sha256,
@@ -313,7 +313,7 @@ def _root_of(chain: Sequence[x509.Certificate], model: Model, *, time: datetime)
     for root in model.roots:
         try:
             verify_chain(chain, root, time=time)
-        except Unchained as error:
+        except UnchainedError as error:
             reason = f"{model.name}: {error}"
         except GARBLED:
             reason = f"{model.name}: a root certificate that is listed for the model cannot be read"

@@ -12,7 +12,7 @@ from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, NoApplet, Unreachable, UsageFault
 from mfa_kit.core.internal_error import Note
-from mfa_kit.core.models import Entry, Intent, Purpose, Reached
+from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls
@@ -34,7 +34,7 @@ class CredentialOptions:
     touch: bool = True
     asset: str | None = None
     wait: bool = False
-    consent: Callable[[Intent, list[bytes]], None] = lambda _intent, _names: None
+    consent: Callable[[DeviceSpec, list[bytes]], None] = lambda _intent, _names: None
 
 
 class ComputesCodes(Protocol):
@@ -104,15 +104,15 @@ class OathCard:
         self._seeds: dict[str, Seed] = {}
         self._touch: bool | None = False
 
-    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+    def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
         """Check that the key can store the credential. Return the intent, completed with the identity of the key.
 
         Raise UsageFault or DeviceFault if the key is unsuitable. `sealed` is not used.
         """
-        key = self._key = self._key or self._home(intent)
-        label = intent.label
+        key = self._key = self._key or self._home(spec)
+        label = spec.label
         if len(label.encode()) > LONGEST_NAME:
-            most = LONGEST_NAME - len(label.encode()) + len(intent.name)
+            most = LONGEST_NAME - len(label.encode()) + len(spec.name)
             raise UsageFault(
                 f"the name {label} is longer than {LONGEST_NAME} bytes, and a key cannot store it",
                 f"choose a --name of at most {max(most, 1)} characters",
@@ -120,10 +120,10 @@ class OathCard:
         with self._keys.open(key) as applet:
             names = applet.names()
         if self._again and label.encode() in names:
-            return intent
+            return spec
         self._free(label, names)
-        self._options.consent(intent, names)
-        return intent.on(hardware=self._options.asset or key.serial or key.identity, card=key.identity)
+        self._options.consent(spec, names)
+        return spec.on(hardware=self._options.asset or key.serial or key.identity, card=key.identity)
 
     def _chosen(self) -> OathKey:
         assert self._key is not None  # noqa: S101 - callers call check first
@@ -137,17 +137,17 @@ class OathCard:
                 + remedy("delete it", f"ykman oath accounts delete {shlex.quote(label)}", reader=self._chosen().reader),
             )
 
-    def install(self, intent: Intent, created: Created) -> None:
+    def install(self, spec: DeviceSpec, created: Created) -> None:
         """Write the credential, and check the result.
 
         Raise DeviceFault if the credential is not stored or does not require a touch as requested, or if another
         credential is lost. A credential that an interrupted run wrote is kept, and its codes are checked later.
         """
-        key, label = self._chosen(), intent.label
+        key, label = self._chosen(), spec.label
         with self._keys.open(key) as applet:
             before = applet.names()
             if self._again and label.encode() in before:
-                self._seeds[intent.serial], self._touch = created.seed, applet.held()[label.encode()]
+                self._seeds[spec.serial], self._touch = created.seed, applet.held()[label.encode()]
                 return
             self._free(label, before)
             applet.put(label, created.seed, touch=self._options.touch)
@@ -163,11 +163,11 @@ class OathCard:
                 f"{key.description} does not require a touch, although mfa-kit requested it",
                 "use --no-touch, or another key",
             )
-        self._seeds[intent.serial], self._touch = created.seed, mine
+        self._seeds[spec.serial], self._touch = created.seed, mine
 
-    def codes(self, intent: Intent) -> Pair:
+    def codes(self, spec: DeviceSpec) -> Pair:
         """Return two consecutive codes from the key. Raise DeviceFault if they do not match the secret."""
-        seed, key = self._seeds[intent.serial], self._chosen()
+        seed, key = self._seeds[spec.serial], self._chosen()
 
         def judge(step: int, code: str) -> None:
             if code != next(otp.codes(seed, range(step, step + 1))):
@@ -178,31 +178,31 @@ class OathCard:
         with self._keys.open(key) as applet:
             return compute_pair(
                 applet,
-                intent.label,
+                spec.label,
                 touch=self._touch,
                 now=self._now,
                 judge=judge,
                 sleep=self._sleep if self._options.wait else None,
             )
 
-    def restore(self, intent: Intent, created: Created) -> bool:
+    def restore(self, spec: DeviceSpec, created: Created) -> bool:
         """Write a device's secret to the chosen key, and check the codes that the key computes. Return True.
 
         If the key already has the credential, only check its codes, and return False. If writing or checking a new
         credential fails, remove it. Raise DeviceFault or UsageFault if the key is unsuitable or its codes do not
         match.
         """
-        key, label = self._chosen(), intent.label
+        key, label = self._chosen(), spec.label
         with self._keys.open(key) as applet:
             touch_by_name = applet.held()
         if label.encode() in touch_by_name:
-            self._seeds[intent.serial], self._touch = created.seed, touch_by_name[label.encode()]
-            self.codes(intent)
+            self._seeds[spec.serial], self._touch = created.seed, touch_by_name[label.encode()]
+            self.codes(spec)
             return False
-        self.check(intent, sealed=True)
+        self.check(spec, sealed=True)
         try:
-            self.install(intent, created)
-            self.codes(intent)
+            self.install(spec, created)
+            self.codes(spec)
         except BaseException as error:
             # Also after Ctrl-C, remove the credential, so that nothing unverified stays on the key.
             try:
@@ -220,14 +220,14 @@ class OathCard:
             if label.encode() in applet.names():
                 applet.delete(label)
 
-    def reach(self, entry: Entry) -> None:
+    def check_reachable(self, entry: JournalEntry) -> None:
         """Raise Unreachable if several keys match an entry, or if its key is or may be plugged in but cannot be used.
 
         If the key has a password, it is asked for now. Raise nothing if one key matches, or if all plugged-in keys
         respond and none matches.
         """
         try:
-            key = self._home(entry.intent)
+            key = self._home(entry.spec)
         except Unreachable:
             raise
         except DeviceFault:
@@ -238,56 +238,56 @@ class OathCard:
         except DeviceFault as fault:
             raise Unreachable(str(fault), fault.hint) from None
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: JournalEntry) -> None:
         """Delete the credential that the entry's run wrote, unless the key is lost or nothing was written to it yet.
 
         Raise DeviceFault if the key is not plugged in.
         """
-        self._seeds.pop(entry.intent.serial, None)
-        if entry.reached is Reached.INTENT or entry.purpose is Purpose.LOST:
+        self._seeds.pop(entry.spec.serial, None)
+        if entry.reached is JournalState.INTENT or entry.purpose is RunKind.LOST:
             return
-        self._delete(entry.intent.label, self._home(entry.intent))
+        self._delete(entry.spec.label, self._home(entry.spec))
 
-    def _home(self, intent: Intent) -> OathKey:
+    def _home(self, spec: DeviceSpec) -> OathKey:
         """Return the key of an interrupted run. If it is not plugged in, raise a DeviceFault that asks for the key.
 
         Raise Unreachable if several keys match, or if the key may be plugged in but does not respond.
         """
         keys, wrong = self._keys.look()
-        homes = _homes(intent, keys) or self._holding(intent, keys)
+        homes = _homes(spec, keys) or self._holding(spec, keys)
         if len(homes) > 1:
             raise Unreachable(
-                f"{len(homes)} keys may have the credential {intent.label}: {', '.join(key.where for key in homes)}",
+                f"{len(homes)} keys may have the credential {spec.label}: {', '.join(key.where for key in homes)}",
                 "plug in only the right key",
             )
         if not homes:
-            raise _silent(intent, wrong) or _absent(intent, keys, wrong)
+            raise _silent(spec, wrong) or _absent(spec, keys, wrong)
         return homes[0]
 
-    def _holding(self, intent: Intent, keys: list[OathKey]) -> list[OathKey]:
+    def _holding(self, spec: DeviceSpec, keys: list[OathKey]) -> list[OathKey]:
         """Return the keys that have a credential with the intent's label, if the intent has no key identity (`card`).
 
         The identity may be missing if another computer wrote the credential. If the intent has an identity, return an
         empty list, because the key with that identity is not plugged in.
         """
-        if intent.card is not None:
+        if spec.card is not None:
             return []
         holding = []
         for key in keys:
             with self._keys.open(key) as applet:
-                if intent.label.encode() in applet.names():
+                if spec.label.encode() in applet.names():
                     holding.append(key)
         return holding
 
 
-def _homes(intent: Intent, keys: list[OathKey]) -> list[OathKey]:
+def _homes(spec: DeviceSpec, keys: list[OathKey]) -> list[OathKey]:
     """Return the keys that match an intent: by identity, or by serial number if the identity is unknown."""
-    if intent.card is not None:
-        return [key for key in keys if key.identity == intent.card]
-    return [key for key in keys if key.serial is not None and key.serial == intent.hardware]
+    if spec.card is not None:
+        return [key for key in keys if key.identity == spec.card]
+    return [key for key in keys if key.serial is not None and key.serial == spec.hardware]
 
 
-def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
+def _silent(spec: DeviceSpec, wrong: list[DeviceFault]) -> DeviceFault | None:
     """Return an error that names the keys that do not respond, because one of them may be the interrupted run's key.
 
     Return None if there are no such keys.
@@ -295,27 +295,27 @@ def _silent(intent: Intent, wrong: list[DeviceFault]) -> DeviceFault | None:
     silent = [str(fault) for fault in wrong if not isinstance(fault, NoApplet)]
     if not silent:
         return None
-    serial = f" {intent.hardware}" if intent.hardware else ""
+    serial = f" {spec.hardware}" if spec.hardware else ""
     return Unreachable(
-        f"{'; '.join(silent)}; this may be the key{serial} that has the credential {intent.label}",
+        f"{'; '.join(silent)}; this may be the key{serial} that has the credential {spec.label}",
         "plug it in again, or unplug it if it is another key, then repeat the command; if the key with the credential "
-        f"is lost: mfa-kit revoke {shlex.quote(intent.user)} --lost",
+        f"is lost: mfa-kit revoke {shlex.quote(spec.user)} --lost",
     )
 
 
-def _absent(intent: Intent, keys: list[OathKey], wrong: list[DeviceFault]) -> DeviceFault:
+def _absent(spec: DeviceSpec, keys: list[OathKey], wrong: list[DeviceFault]) -> DeviceFault:
     """Return an error that asks for the key of an interrupted run, by its asset label or serial number.
 
     Its notes describe the keys that are plugged in instead.
     """
     missing = DeviceFault(
-        f"the credential {intent.label} is on {f'the key {intent.hardware}' if intent.hardware else 'a key'}, "
+        f"the credential {spec.label} is on {f'the key {spec.hardware}' if spec.hardware else 'a key'}, "
         "which is not plugged in",
         "plug in that key and run: mfa-kit orphans clean; if the key is lost or was reset, add: --lost "
-        + shlex.quote(intent.hardware or "KEY"),
+        + shlex.quote(spec.hardware or "KEY"),
     )
     for key in keys:
-        if key.serial is not None and key.serial == intent.hardware:
+        if key.serial is not None and key.serial == spec.hardware:
             missing.add_note(
                 f"the key in {key.where} has that serial number but another identity ({key.identity}), "
                 "so it is another key or was reset"

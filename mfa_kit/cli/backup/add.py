@@ -9,7 +9,7 @@ from mfa_kit.backups import adding
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, PASSPHRASE, PASSPHRASE_FD, RECIPIENT, RECIPIENTS_FILE
 from mfa_kit.cli.output import Output
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.text import count_of
@@ -48,7 +48,7 @@ def add(
     to_files: tuple[Path, ...],
     passphrase: bool,
     passphrase_fd: int | None,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     local_backups: bool,
     shred: bool,
     settings: Settings,
@@ -69,17 +69,17 @@ def add(
         passphrase=passphrase,
         passphrase_fd=passphrase_fd,
     )
-    vault = sealing.vault(settings, alone=True)
-    vault.check()
-    with wiring.desk.open_desk(settings, METHODS, vault=vault) as (desk, caller):
+    store = sealing.store(settings, alone=True)
+    store.check()
+    with wiring.ports.open_desk(settings, METHODS, store=store) as (ports, caller):
         backup = adding.add(
             picture,
             uri_of=wiring.image.uri_of,
             user=user,
             device_name=wanted,
-            run=wiring.desk.new_run_id(desk.inventory),
+            run=wiring.ports.new_run_id(ports.iam_reader),
             caller=caller,
-            desk=desk,
+            ports=ports,
             person=settings.interaction,
         )
     if shred_picture and not settings.dry_run:

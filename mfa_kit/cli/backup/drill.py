@@ -21,7 +21,7 @@ from mfa_kit.cli.backup_options import (
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.oath_keys.choosing import code_on_key
 from mfa_kit.wiring.settings import Settings
 
@@ -45,9 +45,9 @@ from mfa_kit.wiring.settings import Settings
 @PASSWORD_STDIN
 def drill(
     *,
-    files: tuple[Place, ...],
+    files: tuple[BackupLocation, ...],
     user: str | None,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     accept_label: bool,
@@ -70,10 +70,10 @@ def drill(
     else:
         oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
         judge = KeyDrill(
-            code_of=lambda intent, code_time: code_on_key(oath_keys, intent.label, wanted, time=code_time),
+            code_of=lambda spec, code_time: code_on_key(oath_keys, spec.label, wanted, time=code_time),
             now=time.time,
         )
-    chosen = files or [backup.path for backup in of_user(user, wiring.vault.stored_backups(settings, backup_dir))]
+    chosen = files or [backup.path for backup in of_user(user, wiring.store.stored_backups(settings, backup_dir))]
     drilled = wiring.backup.drill_backups(
         settings,
         chosen,

@@ -10,7 +10,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.models import backup_name
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.settings import Settings
@@ -25,13 +25,13 @@ from mfa_kit.wiring.settings import Settings
     help="Public key of the lost private key: age1… or SSH.",
 )
 @BACKUP_DIR
-def exposed(*, recipient: str, backup_dir: Place | None, settings: Settings, output: Output) -> None:
+def exposed(*, recipient: str, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> None:
     """List the devices to replace after a private key was lost, even if their backups have been re-encrypted."""
     with wiring.backup.open_records(settings) as records:
         seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
         computers = records.computers
         by = computers.of_backups()
-    local_backups = without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True))
+    local_backups = without_copies(wiring.store.stored_backups(settings, backup_dir, own=True))
     names = {backup.name for backup in local_backups}
     elsewhere = wiring.backup.backups_named(sorted({seal.backup for seal in seals} - names))
     text = wiring.backup_recipients.recipient_text(recipient)

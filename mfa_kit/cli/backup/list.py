@@ -6,14 +6,14 @@ from mfa_kit import wiring
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.settings import Settings
 
 
 @click.command("list", cls=Verb, needs_config=False)
 @BACKUP_DIR
-def list_backups(*, backup_dir: Place | None, settings: Settings, output: Output) -> None:
+def list_backups(*, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> None:
     """List the backups in the backup folder."""
     rows = [
         {
@@ -23,7 +23,7 @@ def list_backups(*, backup_dir: Place | None, settings: Settings, output: Output
             "made": iso_time(backup.made),
             "file": str(backup.path),
         }
-        for backup in wiring.vault.stored_backups(settings, backup_dir, own=True)
+        for backup in wiring.store.stored_backups(settings, backup_dir, own=True)
     ]
     output.many(
         "backup-list",

@@ -10,7 +10,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup
@@ -28,16 +28,16 @@ DAY = 86400.0
     help="Also remove backups over N days old whose device was deleted.",
 )
 @BACKUP_DIR
-def prune(*, days: int | None, backup_dir: Place | None, settings: Settings, output: Output) -> int:
+def prune(*, days: int | None, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> int:
     """Remove the backups of users who no longer exist in IAM. Existing devices keep their backup."""
-    vault = wiring.vault.open_vault(settings, backup_dir)
-    with wiring.desk.open_desk(settings, METHODS, vault=vault) as (desk, caller):
+    store = wiring.store.open_vault(settings, backup_dir)
+    with wiring.ports.open_desk(settings, METHODS, store=store) as (ports, caller):
         prunable_backups = list(
             find_prunable(
-                wiring.vault.stored_backups(settings, backup_dir, own=True),
+                wiring.store.stored_backups(settings, backup_dir, own=True),
                 account=caller.account,
                 older=None if days is None else days * DAY,
-                inventory=desk.inventory,
+                iam_reader=ports.iam_reader,
             )
         )
     if prunable_backups and not (settings.dry_run or settings.yes):

@@ -8,7 +8,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, of_user, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.settings import Settings
 
@@ -21,12 +21,12 @@ UNKNOWN = (
 @click.command(cls=Verb, needs_config=False)
 @click.argument("user", required=False)
 @BACKUP_DIR
-def recipients(*, user: str | None, backup_dir: Place | None, settings: Settings, output: Output) -> None:
+def recipients(*, user: str | None, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> None:
     """Show who can decrypt which backup, as recorded in the ledger."""
     with wiring.backup.open_records(settings) as records:
         seals, computers = records.seals(), records.computers
         by = computers.of_backups()
-    backups = of_user(user, without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True)))
+    backups = of_user(user, without_copies(wiring.store.stored_backups(settings, backup_dir, own=True)))
     rows: list[ResultRow] = [
         {
             "account": entry.backup.account,

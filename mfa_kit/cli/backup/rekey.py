@@ -22,7 +22,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.wiring.settings import Settings
@@ -40,8 +40,8 @@ COPIES = "older copies of the backups can still be opened with the old key"
 @ACCEPT_LABEL
 def rekey(
     *,
-    file: Place | None,
-    backup_dir: Place | None,
+    file: BackupLocation | None,
+    backup_dir: BackupLocation | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     to: tuple[str, ...],
@@ -58,7 +58,7 @@ def rekey(
         raise UsageFault("no recipient was given, so no one could open the backups", "use -r RECIPIENT or -R FILE")
     check_accepted([file] if file else [], accept_label=accept_label)
     if settings.dry_run:
-        planned = wiring.rekey.files_to_rekey(wiring.vault.stored_backups(settings, backup_dir), file)
+        planned = wiring.rekey.files_to_rekey(wiring.store.stored_backups(settings, backup_dir), file)
         output.one("backup-rekey", {"outcome": "planned", "backups": len(planned)})
         return 0
     done = wiring.rekey.rekey(

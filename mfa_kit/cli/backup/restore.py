@@ -16,9 +16,9 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.backup_location import Place
-from mfa_kit.core.models import Intent
-from mfa_kit.enrollment.backends import Phone, PhoneProof
+from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.models import DeviceSpec
+from mfa_kit.enrollment.backends import Phone, PhoneSetup
 from mfa_kit.wiring.settings import Settings
 
 SCAN = "scan it with the new phone of {user}, then type the code that the phone shows for {name}"
@@ -44,7 +44,7 @@ SCAN = "scan it with the new phone of {user}, then type the code that the phone 
 @PASSWORD_STDIN
 def restore(
     *,
-    file: Place,
+    file: BackupLocation,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     accept_label: bool,
@@ -71,8 +71,8 @@ def restore(
 
 
 def _restore_to_key(
-    file: Place,
-    open_file: Callable[[], tuple[Intent, Opened]],
+    file: BackupLocation,
+    open_file: Callable[[], tuple[DeviceSpec, Opened]],
     keys: "wiring.oath_keys.OathKeys",
     key_name: str | None,
     *,
@@ -81,25 +81,27 @@ def _restore_to_key(
 ) -> ResultRow:
     """Put the secret of a backup on a key, and check with codes that the key has this secret. Return the result row."""
     key = keys.choose(key_name)
-    intent, opened = open_file()
-    intent = intent if path is None else replace(intent, path=path)
-    written = keys.card(key, now=time.time, touch=touch).restore(intent, opened.created)
+    spec, opened = open_file()
+    spec = spec if path is None else replace(spec, path=path)
+    written = keys.card(key, now=time.time, touch=touch).restore(spec, opened.created)
     return {
         "backup": str(file),
         "outcome": "restored" if written else "already there",
-        "label": intent.label,
+        "label": spec.label,
         "key": key.what,
         "serial": key.serial,
         "where": key.where,
     }
 
 
-def _restore_to_phone(file: Place, open_file: Callable[[], tuple[Intent, Opened]], settings: Settings) -> ResultRow:
+def _restore_to_phone(
+    file: BackupLocation, open_file: Callable[[], tuple[DeviceSpec, Opened]], settings: Settings
+) -> ResultRow:
     """Show the QR code of a backup until a code proves that the phone scanned it. Return the result row."""
     person = settings.interaction
     person.check(instead=f"mfa-kit backup show {quote(str(file))} -i IDENTITY -o FILE, and scan FILE with the phone")
-    intent, opened = open_file()
-    phone = Phone(time.time, interaction=person, draw=wiring.qr_code.draw, proof=PhoneProof(typed=1, scan=SCAN))
-    phone.install(phone.check(intent, sealed=True), opened.created)
-    phone.codes(intent)
+    spec, opened = open_file()
+    phone = Phone(time.time, interaction=person, draw=wiring.qr_code.draw, proof=PhoneSetup(typed=1, scan=SCAN))
+    phone.install(phone.check(spec, sealed=True), opened.created)
+    phone.codes(spec)
     return {"backup": str(file), "outcome": "restored", "label": opened.label}

@@ -9,7 +9,7 @@ from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring.settings import Settings
 
@@ -24,7 +24,7 @@ from mfa_kit.wiring.settings import Settings
 )
 def show_backup(
     *,
-    file: Place,
+    file: BackupLocation,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     accept_label: bool,

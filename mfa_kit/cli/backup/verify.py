@@ -10,7 +10,7 @@ from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, 
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.wiring.settings import Settings
 
@@ -24,9 +24,9 @@ from mfa_kit.wiring.settings import Settings
 @ACCEPT_LABEL
 def verify(
     *,
-    files: tuple[Place, ...],
+    files: tuple[BackupLocation, ...],
     everything: bool,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     accept_label: bool,
@@ -37,7 +37,7 @@ def verify(
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for the whole backup folder")
     check_accepted(files, accept_label=accept_label)
-    chosen = [backup.path for backup in wiring.vault.stored_backups(settings, backup_dir)] if everything else files
+    chosen = [backup.path for backup in wiring.store.stored_backups(settings, backup_dir)] if everything else files
     tried = wiring.backup.verify_backups(
         settings,
         messages.with_bar(chosen, "verify", plain=settings.still),

@@ -14,7 +14,7 @@ from mfa_kit.cli.break_glass.options import GLASS_DIR, PRESENT
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.letter_texts import DrillFacts, drill_protocol
@@ -47,7 +47,7 @@ def drill(
     protocol: Path | None,
     paper: str,
     folder: Path | None,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     settings: Settings,
     output: Output,
 ) -> int:

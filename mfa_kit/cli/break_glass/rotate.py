@@ -12,7 +12,7 @@ from mfa_kit.cli.break_glass.options import ACCEPT, GLASS_DIR, PRESENT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.wiring.settings import Settings
 
@@ -26,7 +26,7 @@ def rotate(
     *,
     keys: tuple[Path, ...],
     folder: Path | None,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     accept: bool,
     settings: Settings,
     output: Output,

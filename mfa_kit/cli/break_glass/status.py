@@ -12,7 +12,7 @@ from mfa_kit.cli.break_glass.options import ACCEPT, GLASS_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.methods.registry import METHODS
@@ -25,7 +25,13 @@ from mfa_kit.wiring.settings import Settings
 @click.option("--ask-iam", is_flag=True, help="Also ask IAM whether the custodians still have users with their names.")
 @ACCEPT
 def status(
-    *, folder: Path | None, backup_dir: Place | None, ask_iam: bool, accept: bool, settings: Settings, output: Output
+    *,
+    folder: Path | None,
+    backup_dir: BackupLocation | None,
+    ask_iam: bool,
+    accept: bool,
+    settings: Settings,
+    output: Output,
 ) -> int:
     """Show the custodians and their keys, the last drill and opening, and what is due.
 
@@ -59,10 +65,10 @@ def status(
     return 0 if recorded else IntegrityFault.exit_code
 
 
-def _without_user(names: Sequence[str], backup_dir: Place | None, settings: Settings) -> list[str]:
+def _without_user(names: Sequence[str], backup_dir: BackupLocation | None, settings: Settings) -> list[str]:
     """Return the custodians in `names` who have no IAM user of the same name. The comparison ignores case."""
-    with wiring.desk.open_desk(settings, METHODS, vault=wiring.vault.open_vault(settings, backup_dir)) as (desk, _):
-        users = {name.lower() for name in desk.inventory.users()}
+    with wiring.ports.open_desk(settings, METHODS, store=wiring.store.open_vault(settings, backup_dir)) as (ports, _):
+        users = {name.lower() for name in ports.iam_reader.users()}
     return [name for name in names if name.lower() not in users]
 
 

@@ -9,7 +9,7 @@ from mfa_kit.cli.account_options import MAX_AGE
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.settings import Settings
 
@@ -40,7 +40,7 @@ def export_evidence(
     pseudonyms: Path | None,
     pdf: bool,
     max_age: float,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     settings: Settings,
     output: Output,
 ) -> None:
@@ -48,10 +48,10 @@ def export_evidence(
 
     mfa-kit changes nothing in the account. The archive contains no secret.
     """
-    wish = wiring.evidence.EvidenceWish(
+    request = wiring.evidence.EvidenceOptions(
         file=file, key=key, pseudonyms=pseudonyms, max_age=max_age, backup_dir=backup_dir, pdf=pdf
     )
-    snapshot, hashes = wiring.evidence.export(settings, wish)
+    snapshot, hashes = wiring.evidence.export(settings, request)
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
     if settings.dry_run:

@@ -13,11 +13,11 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.status_line import counting
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import NoSuchEntity
-from mfa_kit.core.models import Device, DeviceType, Mark
+from mfa_kit.core.models import Device, DeviceType, RunTag
 from mfa_kit.core.stopping import Stop, map_in
-from mfa_kit.enrollment.ports import Inventory
+from mfa_kit.enrollment.ports import IamReader
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
@@ -28,7 +28,7 @@ AT_ONCE = 8
 
 @click.command("reconcile", cls=Verb)
 @BACKUP_DIR
-def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Output) -> int:
+def reconcile_ledger(*, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> int:
     """Compare the ledger with the devices in IAM, their tags, and the backups.
 
     Use this after you restored an old ledger. Nothing is changed. The exit code is 1 if there are differences. Virtual
@@ -36,21 +36,21 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
     """
     # A backup's recipients are recorded before the backup is written. Because the backups are listed first, a backup
     # that is written meanwhile is not reported as missing from the ledger.
-    backups = without_copies(wiring.vault.stored_backups(settings, backup_dir, own=True))
+    backups = without_copies(wiring.store.stored_backups(settings, backup_dir, own=True))
     with wiring.backup.open_records(settings) as records:
         sealed = {seal.backup for seal in records.seals()}
     stop = Stop()
-    vault = wiring.vault.open_vault(settings, backup_dir)
-    with wiring.desk.open_desk(settings, METHODS, vault=vault, stop=stop) as (desk, caller):
-        before = desk.journal.entries(caller.account)
+    store = wiring.store.open_vault(settings, backup_dir)
+    with wiring.ports.open_desk(settings, METHODS, store=store, stop=stop) as (ports, caller):
+        before = ports.journal.entries(caller.account)
         with ThreadPoolExecutor(AT_ONCE) as pool, stop.after_error():
-            devices, tagged = _read_devices(desk.inventory, pool, settings=settings)
+            devices, tagged = _read_devices(ports.iam_reader, pool, settings=settings)
         differences = reconcile(
-            Recorded(entries=desk.journal.entries(caller.account), before=before, backups=sealed),
+            Recorded(entries=ports.journal.entries(caller.account), before=before, backups=sealed),
             devices=devices,
             tagged=tagged,
             backups=[backup for backup in backups if backup.account == caller.account],
-            lives=desk.journal.lives,
+            lives=ports.journal.lives,
         )
     output.many(
         "ledger-reconcile",
@@ -62,8 +62,8 @@ def reconcile_ledger(*, backup_dir: Place | None, settings: Settings, output: Ou
 
 
 def _read_devices(
-    inventory: Inventory, pool: ThreadPoolExecutor, *, settings: Settings
-) -> tuple[list[Device], Mapping[str, str | Mark]]:
+    iam_reader: IamReader, pool: ThreadPoolExecutor, *, settings: Settings
+) -> tuple[list[Device], Mapping[str, str | RunTag]]:
     """Return all devices of the account, and a mapping from the serial of each virtual device to the run in its tags.
 
     Raise AccessDenied if the caller may not read tags. Without tags, devices of unknown runs would be missed.
@@ -71,23 +71,23 @@ def _read_devices(
 
     def read(user: str) -> list[Device]:
         try:
-            return inventory.devices(user)
+            return iam_reader.devices(user)
         except NoSuchEntity:  # the user was deleted meanwhile
             return []
 
-    def read_run(serial: str) -> str | Mark:
-        run = inventory.run_of(serial)
+    def read_run(serial: str) -> str | RunTag:
+        run = iam_reader.run_of(serial)
         # run_of also returns UNTAGGED if the caller may not read tags. Then inventory.tags raises AccessDenied.
-        if run is Mark.UNTAGGED:
+        if run is RunTag.UNTAGGED:
             with suppress(NoSuchEntity):
-                inventory.tags(serial)
+                iam_reader.tags(serial)
         return run
 
     with settings.progress.showing("listing users"):
-        users = inventory.users()
+        users = iam_reader.users()
     with counting(settings.progress, "reading users", map_in(pool, read, users), len(users)) as counted:
         devices = [device for user_devices in counted for device in user_devices]
-    devices += [Device(serial=serial, user=None) for serial in inventory.unassigned()]
+    devices += [Device(serial=serial, user=None) for serial in iam_reader.unassigned()]
     virtual = [device.serial for device in devices if device.type is DeviceType.VIRTUAL]
     with counting(settings.progress, "reading tags", map_in(pool, read_run, virtual), len(virtual)) as runs:
         return devices, dict(zip(virtual, runs, strict=True))

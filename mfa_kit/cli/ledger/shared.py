@@ -69,7 +69,7 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], owner: str | No
     A role given with --desk can read and write only its own team's rows, and cannot change or delete the log. The roles
     must exist.
     """
-    members = [_role_and_team(desk) for desk in desks]
+    members = [_role_and_team(ports) for ports in desks]
     teams = dict(members)
     if len(teams) < len({*members}):
         raise UsageFault("a role of --desk has two teams", "use one role for each team")

@@ -22,7 +22,7 @@ from mfa_kit.cli.organization.audited import Audited
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, AccountFolders, Visit, VisitState
@@ -65,7 +65,7 @@ def audit_accounts(
     baseline: Path | None,
     file: Path | None,
     max_age: float,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     drilled_within: float,
     accounts: AccountsChoice,
     settings: Settings,

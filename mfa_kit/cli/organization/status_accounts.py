@@ -2,7 +2,7 @@
 
 from mfa_kit import wiring
 from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.snapshot import Part, unread_parts
+from mfa_kit.account.snapshot import SnapshotPart, unread_parts
 from mfa_kit.cli.organization.rows import AccountRows, RowsOfAccounts, print_rows
 from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import Output
@@ -49,7 +49,7 @@ def status_in_accounts(
         def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
             snapshot = wiring.organization_audit.take_snapshot(settings, opened, organization, source)
             rows = [row for account_user in account_users(snapshot) for row in _user_rows(account_user)]
-            return AccountRows(rows, unread_parts(snapshot, Part.DETAILS))
+            return AccountRows(rows, unread_parts(snapshot, SnapshotPart.DETAILS))
 
         visits = print_rows(organization, read, ROWS, progress=settings.progress, output=output)
     return exit_code(visits, findings=any(visit.state is VisitState.PARTLY for visit in visits))

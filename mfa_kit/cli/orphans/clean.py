@@ -38,20 +38,20 @@ def clean(
 ) -> None:
     """Remove unassigned devices: those of interrupted runs on this computer, and old devices of other computers."""
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
-    with wiring.desk.open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
+    with wiring.ports.open_desk(settings, METHODS, oath_keys=oath_keys) as (ports, caller):
         with settings.progress.showing("reading unassigned devices"):
-            orphans = use_case.find_orphans(desk=desk)
-            orphans += use_case.find_waiting(caller.account, orphans, desk=desk)
-        now = desk.inventory.now()
+            orphans = use_case.find_orphans(ports=ports)
+            orphans += use_case.find_waiting(caller.account, orphans, ports=ports)
+        now = ports.iam_reader.now()
         going = [orphan for orphan in orphans if orphan.goes(older_than=older_than, now=now)]
         if settings.dry_run:
             rows = [orphan_row(orphan, older_than=older_than, now=now) for orphan in going]
             output.many("orphans-clean", rows, empty=EMPTY)
             return
         if not settings.yes:
-            _confirm(going, settings=settings, progress=desk.progress)
+            _confirm(going, settings=settings, progress=ports.progress)
         removed = use_case.remove_orphans(
-            orphans, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost
+            orphans, account=caller.account, older_than=older_than, limit=limit, ports=ports, lost=lost
         )
         with counting(settings.progress, "removing devices", removed) as counted:
             done = list(counted)

@@ -23,9 +23,9 @@ def list_accounts(*, older_than: float, accounts: AccountsChoice, settings: Sett
     with wiring.organization.open_organization(settings, accounts) as organization:
 
         def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
-            desk = wiring.desk.desk_of(settings, METHODS, iam=opened.iam, ledger=organization.ledger)
-            orphans = find_orphans(desk=desk)
-            orphans += find_waiting(opened.caller.account, orphans, desk=desk)
+            ports = wiring.ports.desk_of(settings, METHODS, iam=opened.iam, ledger=organization.ledger)
+            orphans = find_orphans(ports=ports)
+            orphans += find_waiting(opened.caller.account, orphans, ports=ports)
             now = opened.iam.now()
             return AccountRows([orphan_row(orphan, older_than=older_than, now=now) for orphan in orphans])
 

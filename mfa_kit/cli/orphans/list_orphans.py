@@ -17,11 +17,11 @@ from mfa_kit.wiring.settings import Settings
 @account_options(results=False)
 def list_orphans(*, older_than: float, settings: Settings, output: Output) -> int:
     """List unassigned devices: who created them, how old they are, and whether `orphans clean` would remove them."""
-    with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
+    with wiring.ports.open_desk(settings, METHODS) as (ports, caller):
         with settings.progress.showing("reading unassigned devices"):
-            orphans = find_orphans(desk=desk)
-            orphans += find_waiting(caller.account, orphans, desk=desk)
-        now = desk.inventory.now()
+            orphans = find_orphans(ports=ports)
+            orphans += find_waiting(caller.account, orphans, ports=ports)
+        now = ports.iam_reader.now()
         rows = [orphan_row(orphan, older_than=older_than, now=now) for orphan in orphans]
         output.many(
             "orphans-list",

@@ -15,9 +15,9 @@ from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.shared_options import split_names
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.turns import OneByOne
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import Entry, Reached
+from mfa_kit.core.models import JournalEntry, JournalState
 from mfa_kit.core.otp import Created
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.organization.accounts import OrgAccount
@@ -37,7 +37,7 @@ def activate_in_accounts(
     groups: tuple[str, ...],
     only: str | None,
     keys: tuple[Path, ...],
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     workers: int,
     accounts: AccountsChoice,
     settings: Settings,
@@ -53,12 +53,12 @@ def activate_in_accounts(
             "--prompt is for one device; use the credentials of the device's account, without --accounts and --org"
         )
     required = read_required(proofs, None, accept_unknown=accept_unknown, selects=False)
-    vault = wiring.vault.open_vault(settings, backup_dir)
+    store = wiring.store.open_vault(settings, backup_dir)
     named = {name.lower() for name in split_names(only)}
     with (
         name_next_command(),
         wiring.rollout_accounts.open_account_rollouts(
-            settings, METHODS, accounts, vault=vault, workers=workers
+            settings, METHODS, accounts, store=store, workers=workers
         ) as rollouts,
     ):
         ledger = rollouts.organization.ledger
@@ -83,14 +83,14 @@ def activate_in_accounts(
             output=output,
         )
 
-        def created(entry: Entry) -> Created:
-            return opened_by(recorded_place(vault.find(entry) or entry.backup or ""))
+        def created(entry: JournalEntry) -> Created:
+            return opened_by(recorded_place(store.find(entry) or entry.backup or ""))
 
         def act(opened: OpenWork) -> None:
             selected = list_users(opened.ports, groups, named)
             mine = entries[opened.work.account.id]
             if selected is not None:
-                mine = [entry for entry in mine if entry.intent.user.lower() in selected]
+                mine = [entry for entry in mine if entry.spec.user.lower() in selected]
             opened.work.total = opened.tally.total = len(mine)
             results = outcomes_of(mine, created, required, opened.execution, ports=opened.ports, dry=settings.dry_run)
             opened.take_all(results, opened.tally.take)
@@ -105,24 +105,24 @@ def activate_in_accounts(
         return max(exit_code(side.works, asked=asked), int(missing))
 
 
-def _wanted(entries: Sequence[Entry], required: RequiredProofs, named: set[str]) -> list[Entry]:
+def _wanted(entries: Sequence[JournalEntry], required: RequiredProofs, named: set[str]) -> list[JournalEntry]:
     """Return the journal entries of the staged devices to enable.
 
     If there is a file of proofs, leave out users who are not in the file. If `named` has names, leave out other users.
     """
-    staged = [entry for entry in entries if entry.reached is Reached.STAGED]
+    staged = [entry for entry in entries if entry.reached is JournalState.STAGED]
     if required.users is not None:
-        staged = [entry for entry in staged if entry.intent.user.lower() in required.users]
-    return [entry for entry in staged if not named or entry.intent.user.lower() in named]
+        staged = [entry for entry in staged if entry.spec.user.lower() in required.users]
+    return [entry for entry in staged if not named or entry.spec.user.lower() in named]
 
 
-def _works(accounts: Sequence[OrgAccount], entries: Mapping[str, Sequence[Entry]]) -> list[AccountWork]:
+def _works(accounts: Sequence[OrgAccount], entries: Mapping[str, Sequence[JournalEntry]]) -> list[AccountWork]:
     return [AccountWork(account=account, total=len(entries[account.id])) for account in accounts if entries[account.id]]
 
 
 def _report_missing(
-    journal_entries: Mapping[str, Sequence[Entry]],
-    entries: Mapping[str, Sequence[Entry]],
+    journal_entries: Mapping[str, Sequence[JournalEntry]],
+    entries: Mapping[str, Sequence[JournalEntry]],
     required: RequiredProofs,
     named: set[str],
     *,
@@ -135,9 +135,9 @@ def _report_missing(
     and `named` is empty, print this instead. A user whose device is already enabled is not printed, so that a file of
     proofs can be used again.
     """
-    staged = {entry.intent.user.lower() for account_entries in entries.values() for entry in account_entries}
+    staged = {entry.spec.user.lower() for account_entries in entries.values() for entry in account_entries}
     enabled = {
-        entry.intent.user.lower()
+        entry.spec.user.lower()
         for account_entries in journal_entries.values()
         for entry in account_entries
         if entry.reached in STANDS

@@ -14,9 +14,9 @@ from mfa_kit.cli.rollout import required_proofs, shared_options
 from mfa_kit.cli.rollout.required_proofs import RequiredProofs, read_required
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import Entry
+from mfa_kit.core.models import JournalEntry
 from mfa_kit.core.otp import Created
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.rollout.activate import activate_devices, check_proofs, staged_entries
@@ -45,7 +45,7 @@ def activate(
     groups: tuple[str, ...],
     only: str | None,
     keys: tuple[Path, ...],
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     workers: int,
     settings: Settings,
     output: Output,
@@ -55,11 +55,11 @@ def activate(
     With --proofs or --prompt, enable only the devices of users who can already produce codes that AWS accepts.
     """
     required = read_required(proofs, prompt, accept_unknown=accept_unknown, selects=bool(groups or only))
-    vault = wiring.vault.open_vault(settings, backup_dir)
+    store = wiring.store.open_vault(settings, backup_dir)
     progress = settings.progress
     with (
         name_next_command(),
-        wiring.rollout.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
+        wiring.rollout.open_rollout(settings, METHODS, store=store, workers=workers, progress=progress) as ports,
     ):
         identities = wiring.identities.Identities(keys, passphrase_fd=None, person=settings.interaction)
         opened = wiring.backup_opening.opener(settings, identities, ports.ledger.called)
@@ -75,9 +75,9 @@ def activate(
             more=() if required.users is None else ("clock_offset",),
         )
 
-        def created(entry: Entry) -> Created:
-            known = required.secrets.get(entry.intent.serial)
-            return known or opened(recorded_place(vault.find(entry) or entry.backup or ""))
+        def created(entry: JournalEntry) -> Created:
+            known = required.secrets.get(entry.spec.serial)
+            return known or opened(recorded_place(store.find(entry) or entry.backup or ""))
 
         if not settings.dry_run:
             required.ask(entries, created, settings=settings, ports=ports)
@@ -97,7 +97,7 @@ def _choose(
     groups: Sequence[str],
     only: str | None,
     progress: Progress,
-) -> tuple[list[Entry], list[RowResult]]:
+) -> tuple[list[JournalEntry], list[RowResult]]:
     """Return the journal entries of the staged devices to enable.
 
     Also return a result for each user who sent proofs, but has no staged device.
@@ -107,9 +107,9 @@ def _choose(
     users = selected
     if required.users is not None:
         users = required.users if selected is None else required.users & selected
-    entries = staged_entries(account=ports.caller.account, users=users, desk=ports.desk)
+    entries = staged_entries(account=ports.caller.account, users=users, ports=ports.ports)
     without = required.rows_without_device(entries, selected=selected, ports=ports)
-    if missing := named - {entry.intent.user.lower() for entry in entries}:
+    if missing := named - {entry.spec.user.lower() for entry in entries}:
         progress.alert(f"no device is staged on this computer for {', '.join(sorted(missing))}")
     elif not entries and required.users is None:
         progress.alert("no device is staged on this computer for these users")
@@ -117,8 +117,8 @@ def _choose(
 
 
 def outcomes_of(
-    entries: Sequence[Entry],
-    open_backup: Callable[[Entry], Created],
+    entries: Sequence[JournalEntry],
+    open_backup: Callable[[JournalEntry], Created],
     required: RequiredProofs,
     execution: Execution,
     *,
@@ -129,10 +129,10 @@ def outcomes_of(
 
     In a dry run, enable nothing, and only check the proofs in the file of --proofs, if there is one.
     """
-    require = required.require(ports.desk.inventory.now)
+    require = required.require(ports.ports.iam_reader.now)
     if not dry:
         return activate_devices(
-            entries, open_backup=open_backup, desk=ports.desk, execution=execution, require_proof=require
+            entries, open_backup=open_backup, ports=ports.ports, execution=execution, require_proof=require
         )
     if require is None or required.lines is None:
         return (RowResult.of_entry(entry, RowOutcome.STAGED) for entry in entries)

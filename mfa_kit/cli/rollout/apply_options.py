@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import LOCAL_BACKUPS
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.core.backup_location import Place
-from mfa_kit.enrollment.ports import Vault
+from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.wiring.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,7 +41,7 @@ class ApplyOptions:
     plan_files: tuple[Path, ...]
     to: tuple[str, ...]
     to_files: tuple[Path, ...]
-    backup_dir: Place | None
+    backup_dir: BackupLocation | None
     local_backups: bool
     staged: bool
     accept_lockout: bool
@@ -51,9 +51,9 @@ class ApplyOptions:
     workers: int
     at_once: int | None = None
 
-    def vault(self, settings: Settings) -> Vault:
-        """Return the Vault for the new backups, as `open_vault_for_new` does."""
-        return wiring.vault.open_vault_for_new(
+    def store(self, settings: Settings) -> BackupStore:
+        """Return the BackupStore for the new backups, as `open_vault_for_new` does."""
+        return wiring.store.open_vault_for_new(
             settings, self.backup_dir, to=self.to, to_files=self.to_files, local_backups=self.local_backups
         )
 

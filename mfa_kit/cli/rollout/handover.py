@@ -19,13 +19,13 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.value_types import Day
 from mfa_kit.core.backup_copies import copies_of, own_copy
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.letter import Letter
-from mfa_kit.core.models import RUN, Entry
+from mfa_kit.core.models import RUN, JournalEntry
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.core.text import count_of
-from mfa_kit.enrollment.ports import Vault
+from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
 from mfa_kit.rollout.handover_letter import LetterTemplate, letter_values
@@ -74,12 +74,12 @@ class Letters:
         """
         by_copy = {handover.copy: handover for handover in handovers}
         if self.by_account:
-            yield from ((account, {}) for account in sorted({handover.entry.intent.account for handover in handovers}))
-        for handover in (by_copy[copy] for copy in self.files.over(by_copy)):
+            yield from ((account, {}) for account in sorted({handover.entry.spec.account for handover in handovers}))
+        for handover in (by_copy[copy] for copy in self.files.prefetch(by_copy)):
             try:
                 sealed = self.files.read(handover.copy)
             except IntegrityFault as error:
-                account = handover.entry.intent.account if self.by_account else ""
+                account = handover.entry.spec.account if self.by_account else ""
                 self.failed.append(LeftOut(user=handover.user, reason=f"{error}; {error.hint}", account=account))
                 continue
             letter = self.letter(handover)
@@ -99,17 +99,17 @@ class Letters:
         """Return the row of a user in the table."""
         below = self.folder / self._folder(handover)
         return {
-            **({ACCOUNT: handover.entry.intent.account} if self.by_account else {}),
+            **({ACCOUNT: handover.entry.spec.account} if self.by_account else {}),
             "user": handover.user,
             "email": handover.email,
             "file": str(below / handover.file),
             "letter": str(below / next(iter(FORMS))),
-            "device": handover.entry.intent.serial,
+            "device": handover.entry.spec.serial,
             "state": handover.state.value,
         }
 
     def _folder(self, handover: Handover) -> str:
-        return f"{handover.entry.intent.account}/{handover.folder}" if self.by_account else handover.folder
+        return f"{handover.entry.spec.account}/{handover.folder}" if self.by_account else handover.folder
 
     def letter(self, handover: Handover) -> Letter:
         """Return the letter to a user."""
@@ -144,7 +144,7 @@ def handover(
     template: Path | None,
     pdf: bool,
     paper: str,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -153,12 +153,12 @@ def handover(
     PLAN may be an index of plans. DIR/handover.csv lists the users for a mail merge. mfa-kit sends nothing.
     """
     letters = prepare_letters(folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings)
-    vault = wiring.vault.open_vault(settings, backup_dir)
+    store = wiring.store.open_vault(settings, backup_dir)
     with (
-        wiring.rollout.open_rollout(settings, METHODS, vault=vault, workers=1, progress=settings.progress) as ports,
+        wiring.rollout.open_rollout(settings, METHODS, store=store, workers=1, progress=settings.progress) as ports,
         settings.progress.showing("reading devices"),
     ):
-        handovers, left_out = _find(what, ports, finder_of_copies(vault if backup_dir else None))
+        handovers, left_out = _find(what, ports, finder_of_copies(store if backup_dir else None))
     return write_letters(letters, handovers, left_out, only=only, plan_or_run=what, settings=settings, output=output)
 
 
@@ -237,40 +237,40 @@ def _not_among(users: Sequence[Handover | LeftOut], only: str | None) -> list[st
 
 
 def _find(
-    plan_or_run: str, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[Entry], Place | None]
+    plan_or_run: str, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[JournalEntry], BackupLocation | None]
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users of a plan or a run who get a file, and those who get none."""
     if not RUN.fullmatch(plan_or_run):
         plan, _ = wiring.rosters_and_plans.read_plan(Path(plan_or_run), METHODS, expected=())
         check_account(plan, ports.caller)
         return find_in_plan(plan, ports, copy_of)
-    entries = entries_of_run(plan_or_run, account=ports.caller.account, desk=ports.desk)
+    entries = entries_of_run(plan_or_run, account=ports.caller.account, ports=ports.ports)
     return find_handovers(entries, holders=ports.execution(workers=1).list_holders(), emails={}, copy_of=copy_of)
 
 
 def find_in_plan(
-    plan: Plan, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[Entry], Place | None]
+    plan: Plan, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[JournalEntry], BackupLocation | None]
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users of a plan who get a file, and those who get none."""
-    entries, left_out = devices_of_plan(plan, entries_by_serial(plan.account, desk=ports.desk))
+    entries, left_out = devices_of_plan(plan, entries_by_serial(plan.account, ports=ports.ports))
     emails = {step.user: step.row.email or "" for step in plan.steps}
     holders = ports.execution(workers=1).list_holders()
     handovers, others = find_handovers(entries, holders=holders, emails=emails, copy_of=copy_of)
     return handovers, [*others, *left_out]
 
 
-def finder_of_copies(vault: Vault | None) -> Callable[[Entry], Place | None]:
+def finder_of_copies(store: BackupStore | None) -> Callable[[JournalEntry], BackupLocation | None]:
     """Return a function that finds, for a journal entry, the file that only the entry's user can decrypt.
 
-    The function returns the place of the file, or None if the user has no such file. With `vault`, this is the place
+    The function returns the place of the file, or None if the user has no such file. With `store`, this is the place
     where the vault would now store the file. Otherwise it is the place that the ledger recorded.
     """
 
-    def find(entry: Entry) -> Place | None:
-        own, intent = copies_of(entry).user, entry.intent
-        if own is None or vault is None:
+    def find(entry: JournalEntry) -> BackupLocation | None:
+        own, spec = copies_of(entry).user, entry.spec
+        if own is None or store is None:
             return recorded_place(own) if own else None
-        return own_copy(vault.new(intent.account, intent.user, intent.name, run=entry.run).path)
+        return own_copy(store.new(spec.account, spec.user, spec.name, run=entry.run).path)
 
     return find
 

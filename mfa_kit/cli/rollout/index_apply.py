@@ -22,9 +22,9 @@ from mfa_kit.cli.rollout.plan_run import PlanRun
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.tally import check_backup_folder
-from mfa_kit.cli.rollout.turns import OneByOne, SharedTurns, Turns
+from mfa_kit.cli.rollout.turns import AccountScheduler, OneByOne, SharedTurns
 from mfa_kit.core.interaction import Progress
-from mfa_kit.enrollment.ports import Vault
+from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.apply import check_copies
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
@@ -41,20 +41,20 @@ def apply_in_accounts(*, options: ApplyOptions, accounts: AccountsChoice, settin
     out. If a chosen account could not be read when the index was made, the exit code is at least 1, except in a dry
     run.
     """
-    vault = options.vault(settings)
+    store = options.store(settings)
     read = wiring.plan_files.read_plan_files(
         options.plan_files, METHODS, expected=options.expected, plans_too=options.at_once is not None
     )
     with (
         name_next_command(),
         wiring.rollout_accounts.open_account_rollouts(
-            settings, METHODS, accounts, vault=vault, workers=options.workers
+            settings, METHODS, accounts, store=store, workers=options.workers
         ) as rollouts,
     ):
         selection = rollouts.organization.selection
         planned = planned_works(read.label, read.index, read.plans, selection, accounts)
         check_file(read.label, read.index, selection, accounts)
-        _check_all(planned, options, vault)
+        _check_all(planned, options, store)
         unplanned = report_without_plan(read.label, read.index, selection, accounts, settings.progress)
         side = SideBySide(
             schema="rollout-apply-index",
@@ -130,7 +130,7 @@ def _results_folders(
     return bases
 
 
-def _check_all(planned: list[PlannedWork], options: ApplyOptions, vault: Vault) -> None:
+def _check_all(planned: list[PlannedWork], options: ApplyOptions, store: BackupStore) -> None:
     """Raise Lockout or UsageFault if the rollout must not start.
 
     Raise Lockout if users would be locked out because they would get no copy of their secret, unless --accept-lockout
@@ -146,9 +146,9 @@ def _check_all(planned: list[PlannedWork], options: ApplyOptions, vault: Vault) 
         ],
         staged=options.staged,
         accept_lockout=options.accept_lockout,
-        sealed=bool(vault.recipients()),
+        sealed=bool(store.recipients()),
     )
-    check_backup_folder(vault, [step for planned_work in usable for step in planned_work.plan.steps])
+    check_backup_folder(store, [step for planned_work in usable for step in planned_work.plan.steps])
 
 
 def _turns(
@@ -156,7 +156,7 @@ def _turns(
     rollouts: "wiring.rollout_accounts.AccountRollouts",
     at_once: int | None,
     progress: Progress,
-) -> Turns:
+) -> AccountScheduler:
     """Return SharedTurns for a worker, or OneByOne if `at_once` is None, as for `rollout apply` and in a dry run."""
     works = [planned_work.work for planned_work in planned]
     if at_once is None:
@@ -182,7 +182,7 @@ def _foresee(planned_work: PlannedWork, opened: OpenWork) -> None:
         holders=opened.execution.list_holders(),
         look=lambda _: {},
         failures={},
-        desk=opened.ports.desk,
+        ports=opened.ports.ports,
     )
     opened.take_all((result for result in results), opened.tally.take)
 
@@ -195,7 +195,7 @@ def _apply_in(planned_work: PlannedWork, opened: OpenWork, *, folder: Path, sour
     ports = opened.ports
     wiring.rollout.open_results_folder(folder, source)
     this = PlanRun(
-        run=wiring.desk.new_run_id(ports.desk.inventory),
+        run=wiring.ports.new_run_id(ports.ports.iam_reader),
         plan=planned_work.plan,
         digest=planned_work.planned.sha256,
         ports=ports,

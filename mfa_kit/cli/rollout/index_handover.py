@@ -8,7 +8,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.handover import find_in_plan, finder_of_copies, prepare_letters, write_letters
 from mfa_kit.cli.rollout.index_read import read_index_accounts
 from mfa_kit.cli.rollout.index_work import PlannedWork
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import RUN
@@ -27,7 +27,7 @@ def hand_over_index(
     template: Path | None,
     pdf: bool,
     paper: str,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     accounts: AccountsChoice,
     settings: Settings,
     output: Output,
@@ -45,8 +45,8 @@ def hand_over_index(
     letters = prepare_letters(
         folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings, by_account=True
     )
-    vault = wiring.vault.open_vault(settings, backup_dir)
-    copy_of = finder_of_copies(vault if backup_dir else None)
+    store = wiring.store.open_vault(settings, backup_dir)
+    copy_of = finder_of_copies(store if backup_dir else None)
 
     def look(
         ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, _progress: LiveProgress
@@ -54,7 +54,7 @@ def hand_over_index(
         handovers, left_out = find_in_plan(planned_work.plan, ports, copy_of)
         return handovers, [replace(omission, account=planned_work.planned.id) for omission in left_out]
 
-    opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=1)
+    opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, store=store, workers=1)
     read = read_index_accounts(Path(what), look, opened, accounts=accounts, settings=settings)
     parts = [visit.found for visit in read.visits if visit.found is not None]
     handovers = [handover for part, _ in parts for handover in part]

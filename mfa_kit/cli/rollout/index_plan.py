@@ -23,7 +23,7 @@ from mfa_kit.cli.rollout.account_results import report_blocked
 from mfa_kit.cli.rollout.plan_input import check_files, read_selection
 from mfa_kit.cli.rollout.roster_rows import read_roster_rows
 from mfa_kit.cli.rollout.shared_options import split_names
-from mfa_kit.cli.rollout.users_plan import PlanWish, note_surprises, plan_summary, plan_users
+from mfa_kit.cli.rollout.users_plan import PlanOptions, note_surprises, plan_summary, plan_users
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.text import count_of
@@ -89,7 +89,7 @@ def plan_in_accounts(
     selection = read_selection(groups=groups, path_prefix=path_prefix, tags=tags, without_mfa=without_mfa)
     check_files(roster, out, skip_bad, selects=any([groups, tags, without_mfa, path_prefix]), only=only)
     source = RosterSource(file=roster, skip_bad=skip_bad, out=out)
-    wish = PlanWish(
+    request = PlanOptions(
         rows=None,
         selection=selection,
         only=split_names(only),
@@ -97,11 +97,11 @@ def plan_in_accounts(
         workers=workers,
         several=True,
     )
-    return plan_accounts(source, wish, accounts, settings=settings, output=output)
+    return plan_accounts(source, request, accounts, settings=settings, output=output)
 
 
 def plan_accounts(
-    source: RosterSource, wish: PlanWish, choice: AccountsChoice, *, settings: Settings, output: Output
+    source: RosterSource, request: PlanOptions, choice: AccountsChoice, *, settings: Settings, output: Output
 ) -> int:
     """Write the plans of the chosen accounts and their index, and return the exit code.
 
@@ -110,7 +110,7 @@ def plan_accounts(
     still needs the index that would be replaced.
     """
     with wiring.rollout_accounts.open_account_rollouts(
-        settings, METHODS, choice, vault=wiring.vault.open_vault(settings), workers=wish.workers
+        settings, METHODS, choice, store=wiring.store.open_vault(settings), workers=request.workers
     ) as rollouts:
         _check_replaced(source.out, rollouts)
         selection = rollouts.organization.selection
@@ -118,14 +118,14 @@ def plan_accounts(
         if source.file:
             known = ChosenAccounts(selection.chosen, selection.skipped, selection.others)
             rows = _by_account(
-                read_roster_rows(source.file, source.skip_bad, settings=settings, accounts=known), wish.only
+                read_roster_rows(source.file, source.skip_bad, settings=settings, accounts=known), request.only
             )
         accounts = [account for account in selection.chosen if rows is None or account.id in rows]
 
         def work(account: OrgAccount) -> Plan:
             progress = _progress(account, settings.progress)
             mine = replace(
-                wish, rows=None if rows is None else rows[account.id], only=wish.only if rows is None else ()
+                request, rows=None if rows is None else rows[account.id], only=request.only if rows is None else ()
             )
             return plan_users(mine, rollouts.enter(account, progress=progress), progress=progress)
 
@@ -133,8 +133,8 @@ def plan_accounts(
         with visiting(organization, work, progress=settings.progress, accounts=accounts) as unordered_visits:
             visits = in_order(unordered_visits)
         by = organization.caller.arn
-    if rows is None and wish.only:
-        _check_only(wish.only, visits)
+    if rows is None and request.only:
+        _check_only(request.only, visits)
     report_unread(visits, settings.progress)
     _write(source.out, visits, by=by, settings=settings, output=output)
     return exit_code(visits, findings=False)

@@ -9,7 +9,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.index_read import read_index_accounts
 from mfa_kit.cli.rollout.index_work import PlannedWork
 from mfa_kit.cli.rollout.remind import NO_ONE, reminder_rows
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.methods.registry import METHODS
@@ -19,7 +19,7 @@ from mfa_kit.wiring.settings import Settings
 def remind_index(
     *,
     plan_file: Path,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     workers: int,
     accounts: AccountsChoice,
     settings: Settings,
@@ -32,8 +32,8 @@ def remind_index(
     ) -> list[ResultRow]:
         return reminder_rows(planned_work.plan, planned_work.planned.sha256, ports, workers=workers, progress=progress)
 
-    vault = wiring.vault.open_vault(settings, backup_dir)
-    opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)
+    store = wiring.store.open_vault(settings, backup_dir)
+    opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, store=store, workers=workers)
     read = read_index_accounts(plan_file, look, opened, accounts=accounts, settings=settings)
     rows: list[ResultRow] = [{**account_cells(visit), **row} for visit in read.visits for row in visit.found or ()]
     narrow = (*account_columns(rows), "user", "email", "waiting_for", "since", "days")

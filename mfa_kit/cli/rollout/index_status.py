@@ -14,7 +14,7 @@ from mfa_kit.cli.rollout.page import AccountStatus, index_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import COLUMNS, result_row
 from mfa_kit.cli.rollout.watch import watch_rollout
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.organization.across import Visit
@@ -29,7 +29,7 @@ from mfa_kit.wiring.settings import Settings
 def show_index(
     *,
     plan_file: Path,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     workers: int,
     watch: bool,
     accounts: AccountsChoice,
@@ -56,14 +56,14 @@ def show_index(
         results = look_up_status(
             planned_work.plan,
             holders=ports.execution(workers=workers).list_holders(),
-            look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress),
+            look=lambda users: look_up_counted(users, ports.ports, workers=workers, progress=progress),
             failures=ports.failures(planned_work.planned.sha256).by_user(),
-            desk=ports.desk,
+            ports=ports.ports,
         )
         return ports.with_computers(results, planned_work.planned.sha256)
 
-    vault = wiring.vault.open_vault(settings, backup_dir)
-    opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, vault=vault, workers=workers)
+    store = wiring.store.open_vault(settings, backup_dir)
+    opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, store=store, workers=workers)
     read = read_index_accounts(plan_file, look, opened, accounts=accounts, settings=settings)
     if read.shared:
         with wiring.ledger.open_ledger(settings) as ledger:

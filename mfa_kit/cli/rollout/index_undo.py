@@ -12,10 +12,10 @@ from mfa_kit.cli.rollout.index_work import chosen_works, report_without_plan
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.turns import OneByOne
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import count_of
-from mfa_kit.enrollment.ports import Vault
+from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.outcomes import RowResult
@@ -29,7 +29,7 @@ class UndoOptions:
     """The options of `undo` for an index, which lists one plan for each account."""
 
     index_file: Path
-    vault: Vault
+    store: BackupStore
     leave_without_mfa: bool
     workers: int
 
@@ -38,7 +38,7 @@ def undo_in_accounts(
     *,
     run: str,
     leave_without_mfa: bool,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     workers: int,
     accounts: AccountsChoice,
     settings: Settings,
@@ -47,7 +47,7 @@ def undo_in_accounts(
     """Remove the devices of all runs of the index at the path `run`. Return the exit code."""
     options = UndoOptions(
         index_file=Path(run),
-        vault=wiring.vault.open_vault(settings, backup_dir),
+        store=wiring.store.open_vault(settings, backup_dir),
         leave_without_mfa=leave_without_mfa,
         workers=workers,
     )
@@ -66,7 +66,7 @@ def undo_index(options: UndoOptions, choice: AccountsChoice, *, settings: Settin
     with (
         name_next_command(),
         wiring.rollout_accounts.open_account_rollouts(
-            settings, METHODS, choice, vault=options.vault, workers=options.workers
+            settings, METHODS, choice, store=options.store, workers=options.workers
         ) as rollouts,
     ):
         selection = rollouts.organization.selection
@@ -96,7 +96,7 @@ def undo_index(options: UndoOptions, choice: AccountsChoice, *, settings: Settin
             outcomes = undo_devices(
                 mine,
                 leave_without_mfa=options.leave_without_mfa,
-                desk=opened.ports.desk,
+                ports=opened.ports.ports,
                 execution=opened.execution,
             )
             return opened.take_all(outcomes, opened.tally.take)

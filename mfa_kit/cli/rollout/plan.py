@@ -12,7 +12,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.plan_input import check_files, read_selection
 from mfa_kit.cli.rollout.roster_rows import read_roster_rows
-from mfa_kit.cli.rollout.users_plan import PlanWish, note_surprises, plan_summary, plan_users
+from mfa_kit.cli.rollout.users_plan import PlanOptions, note_surprises, plan_summary, plan_users
 from mfa_kit.rollout.plan import Plan, plan_digest, plan_text
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -55,7 +55,7 @@ def plan(
     """
     selection = read_selection(groups=groups, path_prefix=path_prefix, tags=tags, without_mfa=without_mfa)
     check_files(roster, out, skip_bad, selects=any([groups, tags, without_mfa, path_prefix]), only=only)
-    wish = PlanWish(
+    request = PlanOptions(
         rows=read_roster_rows(roster, skip_bad, settings=settings) if roster else None,
         selection=selection,
         only=shared_options.split_names(only),
@@ -63,9 +63,9 @@ def plan(
         workers=workers,
     )
     with wiring.rollout.open_rollout(
-        settings, METHODS, vault=wiring.vault.open_vault(settings), workers=workers, progress=settings.progress
+        settings, METHODS, store=wiring.store.open_vault(settings), workers=workers, progress=settings.progress
     ) as ports:
-        new_plan = plan_users(wish, ports, progress=settings.progress)
+        new_plan = plan_users(request, ports, progress=settings.progress)
         digest = _write_plan(new_plan, out, settings=settings)
         note_surprises(new_plan, progress=settings.progress)
         head: ResultRow = {"plan": str(out), "sha256": digest, "account": new_plan.account, **new_plan.counts}

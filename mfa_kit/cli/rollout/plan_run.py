@@ -46,7 +46,7 @@ class PlanRun:
 
     def outcomes(self) -> Generator[RowResult, None, None]:
         """Carry out the plan, and yield the result of each user."""
-        return apply_plan(self.plan, desk=self.ports.desk, run=self.run, execution=self.execution, staged=self.staged)
+        return apply_plan(self.plan, ports=self.ports.ports, run=self.run, execution=self.execution, staged=self.staged)
 
     @cached_property
     def failed_before(self) -> Mapping[str, Failure]:
@@ -59,20 +59,20 @@ class PlanRun:
         If a user who failed in an earlier run succeeds now, remove that failure from the ledger.
         """
         if result.outcome is RowOutcome.FAILED:
-            self.ports.failures(self.digest).record(Failure.of(result), now=self.ports.desk.inventory.now())
+            self.ports.failures(self.digest).record(Failure.of(result), now=self.ports.ports.iam_reader.now())
         elif result.user in self.failed_before and result.outcome in {RowOutcome.ENROLLED, RowOutcome.STAGED}:
             self.ports.failures(self.digest).forget(result.user)
         self.tally.take(result)
 
     def begin(self) -> None:
         """Record in the ledger that this run begins."""
-        wiring.rollout_turns.record_run(self.ports.ledger, self.digest, self.run, now=self.ports.desk.inventory.now())
+        wiring.rollout_turns.record_run(self.ports.ledger, self.digest, self.run, now=self.ports.ports.iam_reader.now())
 
     def end(self) -> None:
         """If each user has a result, record in the ledger that the run is complete, for `rollout status --watch`."""
         if not self.tally.left:
             wiring.rollout_turns.record_end(
-                self.ports.ledger, self.digest, self.run, now=self.ports.desk.inventory.now()
+                self.ports.ledger, self.digest, self.run, now=self.ports.ports.iam_reader.now()
             )
 
     def finish(self) -> Path | None:
@@ -98,8 +98,8 @@ class PlanRun:
             return
         known = self.tally.by_user
         with suppress(IntegrityFault):  # the run may have ended because the ledger failed
-            for entry in self.ports.desk.journal.made(self.ports.caller.account):
-                if entry.run == self.run and entry.intent.user not in known:
+            for entry in self.ports.ports.journal.made(self.ports.caller.account):
+                if entry.run == self.run and entry.spec.user not in known:
                     self.tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED))
 
 
@@ -108,15 +108,15 @@ def apply_one(options: ApplyOptions, *, settings: Settings, output: Output) -> i
 
     If this process is a worker (`rollout work`), first wait until no other worker is working on the plan.
     """
-    vault = options.vault(settings)
+    store = options.store(settings)
     [path] = options.plan_files
     plan, digest = wiring.rosters_and_plans.read_plan(path, METHODS, expected=options.expected)
-    sealed = bool(vault.recipients())
+    sealed = bool(store.recipients())
     progress = settings.progress
     with (
         name_next_command(),
         wiring.rollout.open_rollout(
-            settings, METHODS, vault=vault, workers=options.workers, progress=progress
+            settings, METHODS, store=store, workers=options.workers, progress=progress
         ) as ports,
     ):
         check_plan(
@@ -133,14 +133,14 @@ def apply_one(options: ApplyOptions, *, settings: Settings, output: Output) -> i
         )
         if settings.dry_run:
             for result in look_up_status(
-                plan, holders=execution.list_holders(), look=lambda _: {}, failures={}, desk=ports.desk
+                plan, holders=execution.list_holders(), look=lambda _: {}, failures={}, ports=ports.ports
             ):
                 tally.take(result)
             tally.show({"run": None})
             return 0
-        check_backup_folder(vault, plan.steps)
+        check_backup_folder(store, plan.steps)
         this = PlanRun(
-            run=wiring.desk.new_run_id(ports.desk.inventory),
+            run=wiring.ports.new_run_id(ports.ports.iam_reader),
             plan=plan,
             digest=digest,
             ports=ports,

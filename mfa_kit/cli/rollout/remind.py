@@ -12,7 +12,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import look_up_counted
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.handing_over import find_reminders
@@ -30,15 +30,17 @@ NO_ONE = "no one has to be reminded"
 @BACKUP_DIR
 @shared_options.WORKERS
 @account_options(workers=False, results=False)
-def remind(*, plan_file: Path, backup_dir: Place | None, workers: int, settings: Settings, output: Output) -> None:
+def remind(
+    *, plan_file: Path, backup_dir: BackupLocation | None, workers: int, settings: Settings, output: Output
+) -> None:
     """List the users of PLAN who still have to prove that their app works, or to enroll themselves.
 
     PLAN may be an index of plans. With --output csv, the list is ready for a mail merge. mfa-kit sends nothing.
     """
     plan, digest = wiring.rosters_and_plans.read_plan(plan_file, METHODS, expected=())
-    vault = wiring.vault.open_vault(settings, backup_dir)
+    store = wiring.store.open_vault(settings, backup_dir)
     with wiring.rollout.open_rollout(
-        settings, METHODS, vault=vault, workers=workers, progress=settings.progress
+        settings, METHODS, store=store, workers=workers, progress=settings.progress
     ) as ports:
         check_account(plan, ports.caller)
         with settings.progress.showing("reading users and devices"):
@@ -53,11 +55,11 @@ def reminder_rows(
     results = look_up_status(
         plan,
         holders=ports.execution(workers=workers).list_holders(),
-        look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress),
+        look=lambda users: look_up_counted(users, ports.ports, workers=workers, progress=progress),
         failures=ports.failures(digest).by_user(),
-        desk=ports.desk,
+        ports=ports.ports,
     )
-    now = ports.desk.inventory.now()
+    now = ports.ports.iam_reader.now()
     return [
         {
             "user": reminder.user,

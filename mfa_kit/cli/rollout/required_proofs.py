@@ -8,7 +8,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Entry
+from mfa_kit.core.models import JournalEntry
 from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.enrollment import code_prompts
 from mfa_kit.rollout.activate import results_without_device
@@ -60,26 +60,26 @@ class RequiredProofs:
             return {self.prompt.lower()}
         return None if self.lines is None else set(self.lines)
 
-    def require(self, now: Callable[[], float]) -> Callable[[Entry, Created], AppProof] | None:
+    def require(self, now: Callable[[], float]) -> Callable[[JournalEntry, Created], AppProof] | None:
         """Return a function that returns the proof for a device, or raises Lockout if the user gave no valid proof.
 
         If no proof is required, return None instead of a function. `now` returns AWS's time in Unix seconds.
         """
         if self.prompt is not None:
-            return lambda entry, _: self.read[entry.intent.serial]
+            return lambda entry, _: self.read[entry.spec.serial]
         if (lines := self.lines) is None:
             return None
 
-        def require(entry: Entry, created: Created) -> AppProof:
-            of_user = lines[entry.intent.user.lower()]
+        def require(entry: JournalEntry, created: Created) -> AppProof:
+            of_user = lines[entry.spec.user.lower()]
             return prove(of_user, created.seed, now=now(), accept_unknown=self.accept_unknown)
 
         return require
 
     def ask(
         self,
-        entries: Sequence[Entry],
-        open_backup: Callable[[Entry], Created],
+        entries: Sequence[JournalEntry],
+        open_backup: Callable[[JournalEntry], Created],
         *,
         settings: Settings,
         ports: "wiring.rollout.RolloutPorts",
@@ -95,16 +95,16 @@ class RequiredProofs:
             message = f"the ledger has {len(entries) or 'no'} staged devices for {self.prompt}"
             raise UsageFault(f"{message}, but --prompt needs exactly one", hint)
         [entry] = entries
-        intent, person = entry.intent, settings.interaction
+        spec, person = entry.spec, settings.interaction
         person.check(instead=INSTEAD)
-        created = self.secrets[intent.serial] = open_backup(entry)
-        person.say(f"ask {intent.user} for two consecutive codes from the app's entry {intent.name}")
-        now = ports.desk.inventory.now
+        created = self.secrets[spec.serial] = open_backup(entry)
+        person.say(f"ask {spec.user} for two consecutive codes from the app's entry {spec.name}")
+        now = ports.ports.iam_reader.now
         skew = code_prompts.prove(created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE)
-        self.read[intent.serial] = AppProof(skew * PERIOD, skew)
+        self.read[spec.serial] = AppProof(skew * PERIOD, skew)
 
     def rows_without_device(
-        self, entries: Sequence[Entry], *, selected: set[str] | None, ports: "wiring.rollout.RolloutPorts"
+        self, entries: Sequence[JournalEntry], *, selected: set[str] | None, ports: "wiring.rollout.RolloutPorts"
     ) -> list[RowResult]:
         """Return the results of the users in the file of proofs who have no staged device.
 
@@ -113,8 +113,8 @@ class RequiredProofs:
         lines = {
             user: user_lines for user, user_lines in (self.lines or {}).items() if selected is None or user in selected
         }
-        staged = {entry.intent.user.lower() for entry in entries}
-        return list(results_without_device(lines, staged=staged, ours=ports.desk.journal.made(ports.caller.account)))
+        staged = {entry.spec.user.lower() for entry in entries}
+        return list(results_without_device(lines, staged=staged, ours=ports.ports.journal.made(ports.caller.account)))
 
 
 def read_required(proofs: Path | None, prompt: str | None, *, accept_unknown: bool, selects: bool) -> RequiredProofs:

@@ -10,7 +10,7 @@ from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.internal_error import Note
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.row_status import look_up_devices
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def look_up_counted(
-    users: Sequence[str], desk: Desk, *, workers: int, progress: LiveProgress
+    users: Sequence[str], ports: EnrollmentPorts, *, workers: int, progress: LiveProgress
 ) -> dict[str, tuple[str, ...]]:
     """Return the serials of each user's devices from IAM, by user name. Show how many users have been looked up.
 
     The value is () for a user who was deleted or has no device. Up to `workers` requests are in progress at a time.
     """
     with counting(progress, "looking up users", users, len(users)) as counted:
-        return look_up_devices(counted, desk=desk, workers=workers)
+        return look_up_devices(counted, ports=ports, workers=workers)
 
 
 @contextmanager

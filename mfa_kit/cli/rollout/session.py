@@ -8,11 +8,11 @@ from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.internal_error import notes_of, only_our_errors
-from mfa_kit.core.models import Caller, Enrolled, Entry, Intent, Outcome
+from mfa_kit.core.models import Caller, DeviceSpec, Enrolled, JournalEntry, Outcome
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.devices import look_up_serials
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import FATAL
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch
 from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
@@ -45,7 +45,7 @@ class StationSession:
     plan: Plan
     queue: StationQueue
     methods: StationMethods
-    desk: Desk
+    ports: EnrollmentPorts
     caller: Caller
     tally: Tally
     record_failure: Callable[[Failure], None]
@@ -89,7 +89,7 @@ class StationSession:
         If so, record the result.
         """
         try:
-            has = look_up_serials(step.user, inventory=self.desk.inventory)
+            has = look_up_serials(step.user, iam_reader=self.ports.iam_reader)
         except NoSuchEntity as gone:
             self._fail(step, gone)
             self.queue.skip()
@@ -102,8 +102,8 @@ class StationSession:
         return bool(has)
 
     def _result_of(self, step: PlanStep, has: tuple[str, ...]) -> RowResult:
-        ours = entries_by_serial(self.plan.account, desk=self.desk)
-        return result_of_devices(step, has, ours, desk=self.desk)
+        ours = entries_by_serial(self.plan.account, ports=self.ports)
+        return result_of_devices(step, has, ours, ports=self.ports)
 
     def _ask(self, step: PlanStep) -> bool:
         """Ask for a step's key, token or phone, and act on the inserted key or the typed line. Return False to quit."""
@@ -155,20 +155,20 @@ class StationSession:
 
     def _make(self, step: PlanStep, key: InsertedKey | None, watch: SlotWatch | None) -> None:
         """Make the device of a step, on the inserted key if the enrollment method uses one, and record the result."""
-        intent, desk = self.plan.intent_of(step.row), self.desk
+        spec, ports = self.plan.intent_of(step.row), self.ports
         try:
             with only_our_errors():
-                if key and watch and not self._claim(key, watch, intent):
+                if key and watch and not self._claim(key, watch, spec):
                     return
-                outcome = self._enroll(step, intent, key)
+                outcome = self._enroll(step, spec, key)
         except FATAL:
             raise
         except MfaKitError as error:
-            self.runs.keep_left(intent, desk=desk)
+            self.runs.keep_left(spec, ports=ports)
             self._fail(step, error)
         except KeyboardInterrupt as stop:
             INTERRUPTS.forget()
-            self.runs.keep_left(intent, desk=desk)
+            self.runs.keep_left(spec, ports=ports)
             self.person.say("")
             self._report(f"{step.user}: interrupted", notes=notes_of(stop), to_user=STOPPED)
             self.reasons[step.user] = "interrupted at the station"
@@ -177,38 +177,38 @@ class StationSession:
         if key and watch and watch.find_again(key):
             self._say_remove(step)
 
-    def _claim(self, key: InsertedKey, watch: SlotWatch, intent: Intent) -> bool:
-        """Settle (finish or undo) earlier attempts on a key. Return whether the user of `intent` may get this key.
+    def _claim(self, key: InsertedKey, watch: SlotWatch, spec: DeviceSpec) -> bool:
+        """Settle (finish or undo) earlier attempts on a key. Return whether the user of `spec` may get this key.
 
         If the key is already used for another device, print a message and return False.
         """
         watch.used.add(key.identity)
-        if self.runs.settle_left(intent, key.identity, desk=self.desk):
+        if self.runs.settle_left(spec, key.identity, ports=self.ports):
             key = watch.find_again(key) or key
-        if holder := self.holders.find_holder(key, intent):
+        if holder := self.holders.find_holder(key, spec):
             self._report(
                 f"{key.description} is already in use: {holder}",
-                hint=f"remove it, and insert another key for {intent.user}",
+                hint=f"remove it, and insert another key for {spec.user}",
                 to_user="this key is already in use: remove it, and insert another key",
             )
             return False
-        self.tally.progress.alert(f"using {key.description} for {intent.user}; do not remove it yet")
+        self.tally.progress.alert(f"using {key.description} for {spec.user}; do not remove it yet")
         return True
 
-    def _enroll(self, step: PlanStep, intent: Intent, key: InsertedKey | None) -> Outcome:
+    def _enroll(self, step: PlanStep, spec: DeviceSpec, key: InsertedKey | None) -> Outcome:
         """Finish or undo what an earlier attempt left, enroll the user, and return the outcome."""
-        desk, caller = self.desk, self.caller
-        self.runs.settle_left(intent, None, desk=desk)
+        ports, caller = self.ports, self.caller
+        self.runs.settle_left(spec, None, ports=ports)
         run = self.runs.run_of_next_try()
-        carrier, maker = self.methods.equip(step.row, key)
-        return enroll_in_person(intent, carrier, caller=caller, desk=desk, run=run, maker=maker)
+        backend, procedure = self.methods.equip(step.row, key)
+        return enroll_in_person(spec, backend, caller=caller, ports=ports, run=run, procedure=procedure)
 
     def _take(self, step: PlanStep, outcome: Outcome) -> None:
         """End a step with the result of enrolling its user."""
         if isinstance(outcome, Enrolled):
             lacks = "; ".join(outcome.registered.missing) if outcome.registered else ""
             self.lacking = self.lacking or bool(lacks)
-            entry = Entry(run=outcome.run, intent=outcome.intent, backup=outcome.backup)
+            entry = JournalEntry(run=outcome.run, spec=outcome.spec, backup=outcome.backup)
             self._end(RowResult.of_entry(entry, reason=lacks))
         else:
             self._end(self._result_of(step, outcome.serials))

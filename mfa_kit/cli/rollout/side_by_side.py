@@ -15,15 +15,15 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.account_progress import AccountProgress
 from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.tally import Tally
-from mfa_kit.cli.rollout.turns import Turns
+from mfa_kit.cli.rollout.turns import AccountScheduler
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.internal_error import only_our_errors
 from mfa_kit.core.stopping import Stop
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.places import Places
 from mfa_kit.organization.selecting import labels
+from mfa_kit.organization.slots import AccountSlots
 from mfa_kit.organization.wording import accounts_in_words
 from mfa_kit.policy.org_role import AUDIT_ROLE, ENROLL_ROLE
 from mfa_kit.rollout.execution import Execution
@@ -85,7 +85,7 @@ class SideBySide:
 
     schema: str
     works: Sequence[AccountWork]
-    turns: Turns
+    turns: AccountScheduler
     enter: EnterAccount
     accounts: int
     workers: int
@@ -122,7 +122,7 @@ class SideBySide:
             self.progress.showing(self.line),
             stop_on_signals(self._stop, self._stop_all, break_off=self._break_off, waits_for=self._unfinished) as asked,
         ):
-            for _ in Places(work_in, number=self.accounts, stopped=self._stop.is_set).work_through(todo):
+            for _ in AccountSlots(work_in, number=self.accounts, stopped=self._stop.is_set).work_through(todo):
                 pass
         return asked.is_set()
 

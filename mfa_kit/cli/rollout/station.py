@@ -19,11 +19,11 @@ from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import look_up_counted, name_next_command
 from mfa_kit.cli.rollout.session import AT_END, INSTEAD, WORDS, StationSession
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.text import count_of
-from mfa_kit.enrollment.ports import Carrier, Maker
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, KeySlot
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account
@@ -92,7 +92,7 @@ def station(
     only: str | None,
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     local_backups: bool,
     expected: tuple[str, ...],
     results: Path | None,
@@ -107,7 +107,7 @@ def station(
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
     plan, digest = wiring.rosters_and_plans.read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
-    vault = wiring.vault.open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
+    store = wiring.store.open_vault_for_new(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     if page and settings.dry_run:
         raise UsageFault(
             "--dry-run asks no questions, so there is nothing to show on a page", "omit --page or --dry-run"
@@ -116,12 +116,12 @@ def station(
         settings = place.settings
         if not settings.dry_run:
             settings.interaction.check(instead=INSTEAD)
-            check_backup_folder(vault, steps)
+            check_backup_folder(store, steps)
         wiring.this_computer.harden()
         oath_keys = wiring.oath_keys.OathKeys(settings)
         progress = settings.progress
         with wiring.rollout.open_rollout(
-            settings, METHODS, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys
+            settings, METHODS, store=store, workers=WORKERS, progress=progress, oath_keys=oath_keys
         ) as ports:
             check_account(plan, ports.caller)
             failures = ports.failures(digest)
@@ -138,15 +138,17 @@ def station(
                 plan=plan,
                 queue=queue,
                 methods=_Methods(
-                    of_methods, wiring.method_context.method_context(settings, ports.desk.inventory, oath_keys)
+                    of_methods, wiring.method_context.method_context(settings, ports.ports.iam_reader, oath_keys)
                 ),
-                desk=ports.desk,
+                ports=ports.ports,
                 caller=ports.caller,
                 tally=tally,
-                record_failure=lambda failure: failures.record(failure, now=ports.desk.inventory.now()),
+                record_failure=lambda failure: failures.record(failure, now=ports.ports.iam_reader.now()),
                 person=settings.interaction,
-                holders=KeyHolders(desk=ports.desk, virtual=ports.account.virtual, users={step.user for step in steps}),
-                runs=StationRuns(new_id=lambda: wiring.desk.new_run_id(ports.desk.inventory)),
+                holders=KeyHolders(
+                    ports=ports.ports, virtual=ports.account.virtual, users={step.user for step in steps}
+                ),
+                runs=StationRuns(new_id=lambda: wiring.ports.new_run_id(ports.ports.iam_reader)),
             )
             _show_on_page(session, place)
             try:
@@ -205,14 +207,14 @@ class _Methods:
         """Return the readers or USB ports for the keys of a row's enrollment method; None if it needs no key."""
         return self._options_of(row, None).slot(self._context)
 
-    def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
-        """Return the Carrier and the Maker of a row's device. `key` is the inserted key, or None.
+    def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[DeviceBackend, EnrollmentProcedure]:
+        """Return the DeviceBackend and the EnrollmentProcedure of a row's device. `key` is the inserted key, or None.
 
-        The Carrier works with the phone, key or token: it stores the secret and gives codes, or examines a security
-        key. The Maker is the procedure that creates and enables the device in IAM.
+        The DeviceBackend works with the phone, key or token: it stores the secret and gives codes, or examines a
+        security key. The EnrollmentProcedure is the procedure that creates and enables the device in IAM.
         """
         equipment = self._options_of(row, key).equip(self._context)
-        return equipment.carrier, equipment.maker
+        return equipment.backend, equipment.procedure
 
     def _options_of(self, row: RosterRow, key: InsertedKey | None) -> Options:
         single = {"key": key.identity if key else None, "serial": row.serial, "asset": row.asset}
@@ -243,10 +245,10 @@ def _look_up_results(
         plan,
         holders=ports.execution(workers=WORKERS).list_holders(),
         look=lambda named: look_up_counted(
-            [user for user in named if user in users], ports.desk, workers=WORKERS, progress=progress
+            [user for user in named if user in users], ports.ports, workers=WORKERS, progress=progress
         ),
         failures=ports.failures(digest).by_user(),
-        desk=ports.desk,
+        ports=ports.ports,
     )
     return {result.user: result for result in results}
 

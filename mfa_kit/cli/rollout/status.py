@@ -14,7 +14,7 @@ from mfa_kit.cli.rollout.page import status_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import result_row
 from mfa_kit.cli.rollout.watch import watch_rollout
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -29,7 +29,7 @@ from mfa_kit.wiring.settings import Settings
 def status(
     *,
     plan_file: Path,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     workers: int,
     watch: bool,
     settings: Settings,
@@ -40,23 +40,23 @@ def status(
         read = wiring.plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
         return watch_rollout(read, settings=settings, output=output)
     plan, digest = wiring.rosters_and_plans.read_plan(plan_file, METHODS, expected=())
-    vault = wiring.vault.open_vault(settings, backup_dir)
+    store = wiring.store.open_vault(settings, backup_dir)
     with wiring.rollout.open_rollout(
-        settings, METHODS, vault=vault, workers=workers, progress=settings.progress
+        settings, METHODS, store=store, workers=workers, progress=settings.progress
     ) as ports:
         with settings.progress.showing("reading users and devices"):
             results = look_up_status(
                 plan,
                 holders=ports.execution(workers=workers).list_holders(),
-                look=lambda users: look_up_counted(users, ports.desk, workers=workers, progress=settings.progress),
+                look=lambda users: look_up_counted(users, ports.ports, workers=workers, progress=settings.progress),
                 failures=ports.failures(digest).by_user(),
-                desk=ports.desk,
+                ports=ports.ports,
             )
         results = ports.with_computers(results, digest)
         if unseen := wiring.rollout_turns.unseen_runs(ports.ledger, [digest]):
             settings.progress.note(unseen)
         if output.is_html:
-            output.text(status_page(plan, results, read_at=ports.desk.inventory.now(), lab=ports.caller.lab))
+            output.text(status_page(plan, results, read_at=ports.ports.iam_reader.now(), lab=ports.caller.lab))
             return 0
         output.many(
             "rollout-status",

@@ -12,8 +12,8 @@ from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.cli.status_line import Redrawable
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.interaction import Progress
-from mfa_kit.enrollment.pacing import Pace
-from mfa_kit.enrollment.ports import Vault
+from mfa_kit.enrollment.pacing import RateLimiter
+from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.rollout import roster_text
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
@@ -42,7 +42,7 @@ class Tally:
     total: int
     progress: Progress
     output: Output
-    pace: Pace
+    pace: RateLimiter
     stop: threading.Event | None = None
     cells: ResultRow = field(default_factory=dict)
     more: Sequence[str] = ()
@@ -161,10 +161,10 @@ def exit_code(tally: Tally, *, asked: bool = False) -> int:
     return 0
 
 
-def check_backup_folder(vault: Vault, steps: Sequence[PlanStep]) -> None:
+def check_backup_folder(store: BackupStore, steps: Sequence[PlanStep]) -> None:
     """Raise UsageFault if backups cannot be written. Without recipients there are no backups, so nothing is checked."""
-    if vault.recipients() or any(step.row.recipient for step in steps):
-        vault.check()
+    if store.recipients() or any(step.row.recipient for step in steps):
+        store.check()
 
 
 def result_files(

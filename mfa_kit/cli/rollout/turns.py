@@ -22,7 +22,7 @@ ATTEMPTS, PAUSE = 3, 5.0
 PASSING = (Throttled, Expired)
 
 
-class Turns(Protocol):
+class AccountScheduler(Protocol):
     """Decides in which account a command works next. While the command works in an account, it has the turn there."""
 
     @property

@@ -10,7 +10,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import entries_of_run, undo_devices
@@ -28,7 +28,7 @@ def undo(
     *,
     run: str,
     leave_without_mfa: bool,
-    backup_dir: Place | None,
+    backup_dir: BackupLocation | None,
     workers: int,
     settings: Settings,
     output: Output,
@@ -37,13 +37,13 @@ def undo(
 
     With --accounts or --org, RUN is an index file: remove the devices that all its runs created.
     """
-    vault = wiring.vault.open_vault(settings, backup_dir)
+    store = wiring.store.open_vault(settings, backup_dir)
     progress = settings.progress
     with (
         name_next_command(),
-        wiring.rollout.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports,
+        wiring.rollout.open_rollout(settings, METHODS, store=store, workers=workers, progress=progress) as ports,
     ):
-        entries = entries_of_run(run, account=ports.caller.account, desk=ports.desk)
+        entries = entries_of_run(run, account=ports.caller.account, ports=ports.ports)
         execution = ports.execution(workers=workers)
         tally = Tally(
             "rollout-undo",
@@ -63,7 +63,9 @@ def undo(
         if not settings.yes:
             settings.interaction.confirm(f"{devices} will be removed", typed=str(len(entries)))
         try:
-            outcomes = undo_devices(entries, leave_without_mfa=leave_without_mfa, desk=ports.desk, execution=execution)
+            outcomes = undo_devices(
+                entries, leave_without_mfa=leave_without_mfa, ports=ports.ports, execution=execution
+            )
             asked = take_results(outcomes, tally, execution=execution, progress=progress)
         finally:
             tally.show()

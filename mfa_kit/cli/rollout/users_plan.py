@@ -23,7 +23,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanWish:
+class PlanOptions:
     """The users to plan for: the users in `rows` of a roster, or the selected users if `rows` is None.
 
     If `only` has names, other users are left out. With `trust_report`, the credential report says who has a device.
@@ -44,50 +44,53 @@ class PlanWish:
         return self.selection.without_mfa or self.trust_report
 
 
-def plan_users(wish: PlanWish, ports: "wiring.rollout.RolloutPorts", *, progress: LiveProgress) -> Plan:
+def plan_users(request: PlanOptions, ports: "wiring.rollout.RolloutPorts", *, progress: LiveProgress) -> Plan:
     """Compare the users with IAM, and return the plan.
 
     Raise UsageFault if `only` names a user who is not in the roster or the selection, unless `several` is true.
     """
     with progress.showing("reading the credential report"):
-        report = ports.account.report(max_age=REPORT_AGE) if wish.by_report else None
-    with counting(progress, "reading users", ports.people.users(details=wish.selection.by_details)) as counted:
+        report = ports.account.report(max_age=REPORT_AGE) if request.by_report else None
+    with counting(progress, "reading users", ports.people.users(details=request.selection.by_details)) as counted:
         users = list(counted)
     with counting(progress, "reading virtual devices", ports.account.virtual()) as devices:
         listing = AccountListing.of(users, devices)
-    rows = _kept(wish, _select_rows(users, wish, report=report, progress=progress) if wish.rows is None else wish.rows)
-    trusted = report if wish.trust_report else None
+    rows = _kept(
+        request,
+        _select_rows(users, request, report=report, progress=progress) if request.rows is None else request.rows,
+    )
+    trusted = report if request.trust_report else None
     with progress.showing("comparing"):
         return make_plan(
             rows,
             listing,
-            look=_lookup(ports, trusted, workers=wish.workers, progress=progress),
+            look=_lookup(ports, trusted, workers=request.workers, progress=progress),
             caller=ports.caller,
-            desk=ports.desk,
-            report_age=ports.desk.inventory.now() - trusted.made if trusted else None,
+            ports=ports.ports,
+            report_age=ports.ports.iam_reader.now() - trusted.made if trusted else None,
         )
 
 
 def _select_rows(
-    people: Iterable[ListedUser], wish: PlanWish, *, report: "CredentialReport | None", progress: Progress
+    people: Iterable[ListedUser], request: PlanOptions, *, report: "CredentialReport | None", progress: Progress
 ) -> list[RosterRow]:
     """Return a row for each user of the account who matches the selection."""
     passwords = {name for name, credentials in report.users.items() if credentials.password} if report else set()
-    rows = [RosterRow(user=person.name) for person in people if wish.selection.matches(person, passwords)]
-    if not rows and not wish.several:
+    rows = [RosterRow(user=person.name) for person in people if request.selection.matches(person, passwords)]
+    if not rows and not request.several:
         progress.alert("no user in the account matches this selection")
     return rows
 
 
-def _kept(wish: PlanWish, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
+def _kept(request: PlanOptions, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
     """Return the rows. If `only` has names, return only the rows of these users.
 
     Raise UsageFault for a name without a row, unless `several` is true.
     """
-    if wish.several and wish.only:
-        names = {name.lower() for name in wish.only}
+    if request.several and request.only:
+        names = {name.lower() for name in request.only}
         return [row for row in rows if row.user.lower() in names]
-    return keep_users(rows, wish.only) if wish.only else rows
+    return keep_users(rows, request.only) if request.only else rows
 
 
 def _lookup(
@@ -98,7 +101,7 @@ def _lookup(
     The report has no serials of devices, so a phrase takes the place of a serial.
     """
     if trusted is None:
-        return lambda users: look_up_counted(users, ports.desk, workers=workers, progress=progress)
+        return lambda users: look_up_counted(users, ports.ports, workers=workers, progress=progress)
     with_mfa = {name for name, credentials in trusted.users.items() if credentials.mfa}
     return lambda users: {user: ("a device according to the credential report",) for user in users if user in with_mfa}
 

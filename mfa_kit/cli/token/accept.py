@@ -14,7 +14,7 @@ from mfa_kit.cli.token.sheet import acceptance_sheet
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.tokens.acceptance import Box, BoxTrial, histogram, judge_readings, run_session
+from mfa_kit.tokens.acceptance import BoxTrial, TokenBatch, histogram, judge_readings, run_session
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Sighting, Token, TokenVerdict, joined_reasons
 from mfa_kit.wiring.settings import Settings
 
@@ -73,7 +73,12 @@ def accept(
 
 
 def _print_box(
-    box: Box, refused: Sequence[DroppedRow], left_out: Sequence[DroppedRow], *, output: Output, settings: Settings
+    box: TokenBatch,
+    refused: Sequence[DroppedRow],
+    left_out: Sequence[DroppedRow],
+    *,
+    output: Output,
+    settings: Settings,
 ) -> None:
     """Print the results of a box of tokens.
 
@@ -114,7 +119,7 @@ def _row(token: Token, sighting: Sighting | None) -> ResultRow:
     }
 
 
-def _clocks(box: Box) -> ResultRow:
+def _clocks(box: TokenBatch) -> ResultRow:
     """Return how many clock offsets are known, and the smallest (slowest), median and largest offset in seconds.
 
     If no offset is known, the last three values are None.

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from mfa_kit.cli.html.chart import Bar, bar_chart
 from mfa_kit.cli.html.shell import Tone, html_mark, html_page, html_table, html_text, html_time, html_words
-from mfa_kit.tokens.acceptance import Box, histogram
+from mfa_kit.tokens.acceptance import TokenBatch, histogram
 from mfa_kit.tokens.seeds import Factor, Sighting, Token, TokenVerdict
 
 TONES = {
@@ -18,7 +18,7 @@ STYLE = " .sign { margin-top: 2.5rem } "
 GAP = 2
 
 
-def acceptance_sheet(box: Box, *, name: str, reported_at: float, missing: int = 0) -> str:
+def acceptance_sheet(box: TokenBatch, *, name: str, reported_at: float, missing: int = 0) -> str:
     """Return an HTML page about the test of a box of tokens.
 
     `name` is the name of the seed file, `reported_at` the Unix time of the report, and `missing` the number of rows of

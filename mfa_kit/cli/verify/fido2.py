@@ -11,7 +11,7 @@ from mfa_kit.cli.backup_options import ALLOW_OLDER, MDS, MDS_ROOT, PIN_STDIN, WH
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.verify.receipt import check_rows, line_of, receipt_of
-from mfa_kit.core.checks import Proof, Value
+from mfa_kit.core.checks import Passed, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.stopping import INTERRUPTS
@@ -66,7 +66,7 @@ def verify_fido2(
             return _Box(examiner, asset=asset, output=output, progress=settings.progress).work()
         examined = examiner.examine_one(wanted)
     _print(examined, asset=asset, output=output)
-    return 0 if isinstance(examined.answer, Proof) else 1
+    return 0 if isinstance(examined.answer, Passed) else 1
 
 
 def _print(examined: Examined, *, asset: str | None, output: Output) -> None:
@@ -115,7 +115,7 @@ class _Box:
         if isinstance(examined, SeenBefore):
             self._progress.alert("this key was already checked, so it is not counted again")
             return
-        self._tally["proof" if isinstance(examined.answer, Proof) else "refused"] += 1
+        self._tally["proof" if isinstance(examined.answer, Passed) else "refused"] += 1
         self._print_line(examined, asset)
 
     @property

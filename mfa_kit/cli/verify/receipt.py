@@ -5,13 +5,13 @@ import hashlib
 from mfa_kit import __version__
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
-from mfa_kit.core.checks import Proof, Refused, Value
+from mfa_kit.core.checks import Failed, Passed, Value
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.security_keys.attestation import Examined
 from mfa_kit.security_keys.authenticator import MetadataSource, Trusted
 
 
-def check_rows(answer: Proof | Refused) -> list[ResultRow]:
+def check_rows(answer: Passed | Failed) -> list[ResultRow]:
     """Return a row per check, with the fields `check`, `result`, `detail` and `source`."""
     return [
         {"check": check.name, "result": check.value, "detail": check.detail, "source": check.source}
@@ -19,12 +19,12 @@ def check_rows(answer: Proof | Refused) -> list[ResultRow]:
     ]
 
 
-def print_answer(schema: str, subject: ResultRow, answer: Proof | Refused, output: Output) -> int:
+def print_answer(schema: str, subject: ResultRow, answer: Passed | Failed, output: Output) -> int:
     """Print the checks, and return the exit code: 0 for Proof, 1 for Refused.
 
     In JSON, also print the fields of `subject`, which say what was verified.
     """
-    proven, rows = isinstance(answer, Proof), check_rows(answer)
+    proven, rows = isinstance(answer, Passed), check_rows(answer)
     if output.form == "json":
         output.one(schema, {**subject, "answer": "proof" if proven else "refused", "checks": rows})
     else:
@@ -37,7 +37,7 @@ def line_of(examined: Examined, *, asset: str | None) -> ResultRow:
     evidence = examined.evidence
     answer = examined.answer
     return {
-        "verdict": "proof" if isinstance(answer, Proof) else "refused",
+        "verdict": "proof" if isinstance(answer, Passed) else "refused",
         "model": evidence.model.name if evidence.model else None,
         "serial": evidence.before.plugged.serial,
         "asset": asset,

@@ -129,15 +129,15 @@ def _verify_without_seed(
     if verdict or not probe_user or settings.dry_run:
         return _print(serial, verdict, output=output)
     sold, records = Token(serial=serial, maker="sold by AWS"), wiring.token_records.TokenRecords(settings)
-    with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
+    with wiring.ports.open_desk(settings, METHODS) as (ports, caller):
         try:
             check_with_aws(
                 serial,
                 Pair(*typed.codes),
-                user=resolve_user(probe_user, caller=caller, inventory=desk.inventory),
+                user=resolve_user(probe_user, caller=caller, iam_reader=ports.iam_reader),
                 caller=caller,
-                desk=desk,
-                runs=lambda: wiring.desk.new_run_id(desk.inventory),
+                ports=ports,
+                runs=lambda: wiring.ports.new_run_id(ports.iam_reader),
             )
         except (DeviceFault, InvalidCode) as error:
             refused = Mismatch(what=str(error), hint=error.hint)

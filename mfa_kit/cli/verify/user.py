@@ -10,7 +10,7 @@ from mfa_kit.cli.options import DEVICE, Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.cli.verify.receipt import print_answer
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.enrollment.devices import choose_device
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.oath_keys.belonging import check_virtual, verify_device
@@ -37,7 +37,7 @@ def verify_user(
     wanted: str | None,
     wanted_key: str | None,
     resync: bool,
-    backup: Place | None,
+    backup: BackupLocation | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
     password_stdin: bool,
@@ -50,16 +50,16 @@ def verify_user(
     key's credential is checked. To check a code too, add --backup or --resync.
     """
     identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-    with wiring.desk.open_desk(settings, METHODS) as (desk, caller):
-        name = resolve_user(user, caller=caller, inventory=desk.inventory)
-        device = choose_device(name, wanted, devices=desk.inventory.devices(name))
+    with wiring.ports.open_desk(settings, METHODS) as (ports, caller):
+        name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
+        device = choose_device(name, wanted, devices=ports.iam_reader.devices(name))
         check_virtual(device)
         answer = verify_device(
             device,
             wanted_key,
             keys=wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin),
             caller=caller,
-            desk=desk,
+            ports=ports,
             resync=resync,
             seed=wiring.backup_opening.open_created(settings, backup, identities).seed if backup else None,
             consecutive=wiring.oath_acceptance.consecutive_codes,

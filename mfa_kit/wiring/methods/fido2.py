@@ -10,7 +10,7 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import DeviceType, Method
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.methods.recipe import Context, EnrollmentMethod, Equipment, Options, option
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.security_keys import SecurityKeys
@@ -66,7 +66,7 @@ class Fido2Options(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return a Carrier that verifies the key, and a Maker (a procedure) that waits until IAM lists the key.
+        """Return a Carrier that verifies the key, and an EnrollmentProcedure that waits until IAM lists the key.
 
         With `--skip-key-check` or in a dry run, the Carrier does not verify the key. Raise UsageFault for an invalid
         policy file.
@@ -77,21 +77,21 @@ class Fido2Options(Options):
         settings, keys = context.settings, self._keys(context)
         policy = keys.read_policy(self.require)
         watch = watch_console(
-            context.inventory,
+            context.iam_reader,
             settings.progress,
             lacking=partial(keys.lacking, policy),
             seconds=self.timeout,
             signed_in=self.open,
             role=self.open_role,
         )
-        carrier = AtConsole(
+        backend = AtConsole(
             None if self.skip_key_check or settings.dry_run else partial(keys.examine, self.key, policy),
             watch.make,
             asset=self.asset,
             given_away=context.given_away,
             progress=settings.progress,
         )
-        return Equipment(carrier=carrier, maker=replace(watch.maker, make=carrier.register))
+        return Equipment(backend=backend, procedure=replace(watch.procedure, make=backend.register))
 
     def slot(self, context: Context) -> KeySlot | None:
         """Return a KeySlot, which reports the inserted security keys. Return None with `--skip-key-check`."""
@@ -134,7 +134,7 @@ class SecurityKeySlot:
 
 
 FIDO2 = Method("fido2", DeviceType.FIDO2)
-METHOD = Recipe(
+METHOD = EnrollmentMethod(
     method=FIDO2,
     help="a security key, registered in the AWS console",
     about="IAM has no API to register a security key; you register it in the AWS console. mfa-kit checks the key, "

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from mfa_kit.core.models import DeviceType, Method
 from mfa_kit.enrollment.assigning import ASSIGNING
 from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.methods.recipe import Context, EnrollmentMethod, Equipment, Options, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,14 +15,14 @@ class TokenOptions(Options):
     serial: str = field(metadata=option(help="Serial number printed on the token.", metavar="SERIAL", single=True))
 
     def equip(self, context: Context) -> Equipment:
-        """Return a Carrier that asks the user for the token's codes, and a Maker (procedure) that assigns the token."""
+        """Return a DeviceBackend that asks the user for the token's codes, and the procedure that assigns it."""
         from mfa_kit.wiring.methods.token_carriers import read_display
 
-        return Equipment(carrier=read_display(self.serial, context), maker=ASSIGNING)
+        return Equipment(backend=read_display(self.serial, context), procedure=ASSIGNING)
 
 
 HARDWARE_TOTP = Method("hardware-totp", DeviceType.HARDWARE_TOTP)
-METHOD = Recipe(
+METHOD = EnrollmentMethod(
     method=HARDWARE_TOTP,
     help="a display token sold for AWS",
     options=TokenOptions,

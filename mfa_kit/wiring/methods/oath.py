@@ -7,16 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.core.models import Intent, Method, check_label, intent_of
+from mfa_kit.core.models import DeviceSpec, Method, check_label, intent_of
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import without_controls
 from mfa_kit.enrollment.making import CREATING
-from mfa_kit.enrollment.ports import Carrier
+from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.oath_keys.acceptance import is_of_account
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.methods.recipe import Context, EnrollmentMethod, Equipment, Options, option
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.oath_keys import OathKeys
@@ -76,7 +76,7 @@ class OathOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return a Carrier that stores the secret on an OATH key, and a Maker (a procedure) that creates the device.
+        """Return a DeviceBackend that stores the secret on an OATH key, and the procedure that creates the device.
 
         `--key` names the OATH key. Without this option, the only connected key is used, or the user chooses one of
         several keys. Raise UsageFault for an invalid `--asset`, and DeviceFault if there is no usable key.
@@ -90,31 +90,31 @@ class OathOptions(Options):
             progress.note(f"waiting {seconds:.0f} s for the next code")
             sleep(seconds)
 
-        carrier = keys.card(
+        backend = keys.card(
             chosen,
-            now=context.inventory.now,
+            now=context.iam_reader.now,
             sleep=pause,
             touch=self.touch,
             asset=self.asset,
             wait=self.wait,
             consent=partial(_ask_to_share, chosen, context),
         )
-        return Equipment(carrier=carrier, maker=CREATING)
+        return Equipment(backend=backend, procedure=CREATING)
 
     def slot(self, context: Context) -> KeySlot:
         """Return a KeySlot, which reports the inserted OATH keys."""
         return OathSlot(context.oath_keys)
 
 
-def _ask_to_share(key: OathKey, context: Context, intent: Intent, names: Sequence[bytes]) -> None:
+def _ask_to_share(key: OathKey, context: Context, spec: DeviceSpec, names: Sequence[bytes]) -> None:
     """Ask before a user's credential is written to a key that has credentials of other users in the same account.
 
     With --yes or in a dry run, only warn. Raise Declined if the user at the terminal declines or cannot be asked.
     """
-    names = [name for name in names if is_of_account(name, intent.account)]
-    devices = context.inventory.devices(intent.user) if names else ()
+    names = [name for name in names if is_of_account(name, spec.account)]
+    devices = context.iam_reader.devices(spec.user) if names else ()
     own = {
-        intent_of(device.serial, user=intent.user, account=intent.account, partition=intent.partition).label
+        intent_of(device.serial, user=spec.user, account=spec.account, partition=spec.partition).label
         for device in devices
     }
     others = [label for name in names if (label := without_controls(name.decode(errors="replace"))) not in own]
@@ -123,41 +123,41 @@ def _ask_to_share(key: OathKey, context: Context, intent: Intent, names: Sequenc
     settings = context.settings
     settings.progress.alert(f"warning: {key.description} already has {', '.join(sorted(others))}")
     if not (settings.yes or settings.dry_run):
-        settings.interaction.confirm(f"{key.description} will also get {intent.label}", typed=intent.user)
+        settings.interaction.confirm(f"{key.description} will also get {spec.label}", typed=spec.user)
 
 
-def _of_dead(context: Context) -> Carrier:
-    """Return the Carrier (an object that supplies codes) for the devices of interrupted runs.
+def _of_dead(context: Context) -> DeviceBackend:
+    """Return the DeviceBackend for the devices of interrupted runs.
 
     It reads the codes of a device from the OATH key on which the device's secret is stored. The journal entry of the
     device names this key.
     """
-    return context.oath_keys.card(None, now=context.inventory.now)
+    return context.oath_keys.card(None, now=context.iam_reader.now)
 
 
-def _usage(intent: Intent, context: Context) -> Sequence[str]:
+def _usage(spec: DeviceSpec, context: Context) -> Sequence[str]:
     """Return lines that say how to get codes: with ykman or, if it does not support the key, the maker's program."""
-    key = context.oath_keys.seen(intent.card or "")
-    code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
+    key = context.oath_keys.seen(spec.card or "")
+    code = f"ykman oath accounts code --single {shlex.quote(spec.label)}"
     ykman = key is None or key.ykman
     return [
         "to get a code when the console asks for one: "
-        + (code if ykman else f"use the program of the key's maker, and look for the name {intent.label}"),
+        + (code if ykman else f"use the program of the key's maker, and look for the name {spec.label}"),
         "add these lines to ~/.aws/config; the AWS CLI then asks for the code, and aws-vault runs mfa_process:",
-        f"  mfa_serial = {intent.serial}",
+        f"  mfa_serial = {spec.serial}",
         f"  mfa_process = {code if ykman else 'the command of that program'}",
     ]
 
 
 OATH = Method("oath")
-METHOD = Recipe(
+METHOD = EnrollmentMethod(
     method=OATH,
     help="a YubiKey or another key with OATH, in a reader or on USB",
     options=OathOptions,
     how=RosterMethod(method=OATH),
     call="insert the key for {user}",
     call_user="Insert your key.",
-    of_dead=_of_dead,
+    backend_of_interrupted_run=_of_dead,
     on_key=True,
     resumable=True,
     usage=_usage,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.models import Method
 from mfa_kit.enrollment.making import CREATING
-from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.methods.recipe import Context, EnrollmentMethod, Equipment, Options, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +26,17 @@ class ProgrammableOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return a Carrier that shows the seed as a QR code, and a Maker (a procedure) that creates the virtual device.
+        """Return a DeviceBackend that shows the seed as a QR code, and the procedure for a virtual device.
 
         The user programs the token `--serial` with the seed.
         """
         from mfa_kit.wiring.methods.token_carriers import burn_seed
 
-        carrier = burn_seed(self.serial, context, capacity=self.capacity, show_secret=self.show_secret)
-        return Equipment(carrier=carrier, maker=CREATING)
+        backend = burn_seed(self.serial, context, capacity=self.capacity, show_secret=self.show_secret)
+        return Equipment(backend=backend, procedure=CREATING)
 
 
-METHOD = Recipe(
+METHOD = EnrollmentMethod(
     method=Method("programmable"),
     help="a display token to which the seed from AWS is written",
     options=ProgrammableOptions,

@@ -1,13 +1,13 @@
-"""The description of an enrollment method (Recipe) and of its options (Option), and the mapping of all methods."""
+"""The description of an enrollment method and of its options, and the mapping of all methods."""
 
 import importlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from mfa_kit.core.models import DeviceType, Intent, Method
+from mfa_kit.core.models import DeviceSpec, DeviceType, Method
 from mfa_kit.enrollment.backends import BackupAlone
-from mfa_kit.enrollment.ports import Carrier, Inventory, Maker
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure, IamReader
 from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.settings import Settings
@@ -69,7 +69,7 @@ class Context:
     """
 
     settings: Settings
-    inventory: Inventory
+    iam_reader: IamReader
     oath_keys: "OathKeys"
     given_away: SeenKeys = field(default_factory=SeenKeys)
     check_token: Callable[[str, str], None] = _unchecked
@@ -79,12 +79,12 @@ class Context:
 class Equipment:
     """The two objects that make one device.
 
-    The Carrier stores the device's secret, or asks the user for the device's codes. The Maker is the procedure that
-    creates or assigns the device.
+    The DeviceBackend stores the device's secret, or asks the user for the device's codes. The EnrollmentProcedure is
+    the procedure that creates or assigns the device.
     """
 
-    carrier: Carrier
-    maker: Maker
+    backend: DeviceBackend
+    procedure: EnrollmentProcedure
 
 
 class Options(Protocol):
@@ -104,7 +104,7 @@ class Options(Protocol):
         return False
 
     def equip(self, context: Context) -> Equipment:
-        """Return the Carrier for one device, and the Maker (the procedure that creates or assigns the device).
+        """Return the DeviceBackend for one device, and the EnrollmentProcedure.
 
         Nothing is changed yet. Raise UsageFault if the options are wrong, and DeviceFault if there is no usable key.
         """
@@ -115,25 +115,25 @@ class Options(Protocol):
         return None
 
 
-def _backup(context: Context) -> Carrier:
-    return BackupAlone(context.inventory.now)
+def _backup(context: Context) -> DeviceBackend:
+    return BackupAlone(context.iam_reader.now)
 
 
-def _nothing(_intent: Intent, _context: Context) -> Sequence[str]:
+def _nothing(_intent: DeviceSpec, _context: Context) -> Sequence[str]:
     return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class EnrollmentMethod:
     """One enrollment method: its texts on the command line, its options, and how it makes a device.
 
     `about` is printed at the start of the help of `--with METHOD`. `how` describes the enrollment method for rosters,
     or is None if a roster cannot name this method. `call` is the prompt of the station (`rollout station`, which
     enrolls people in person), with the placeholders `{user}` and `{serial}`. If `call` is empty, the station cannot use
-    the method. `call_user` is what the user's web page asks the user to do, with the same placeholders. `of_dead`
-    returns the Carrier for devices of interrupted runs. `on_key` means that the secret is on a key, which must be
-    inserted when the device is removed. `resumable` means that an unfinished device can be completed from its encrypted
-    backup. `usage` returns lines that say how to use a device.
+    the method. `call_user` is what the user's web page asks the user to do, with the same placeholders.
+    `backend_of_interrupted_run` returns the DeviceBackend for devices of interrupted runs. `on_key` means that the
+    secret is on a key, which must be inserted when the device is removed. `resumable` means that an unfinished device
+    can be completed from its encrypted backup. `usage` returns lines that say how to use a device.
     """
 
     method: Method
@@ -143,14 +143,14 @@ class Recipe:
     how: RosterMethod | None = None
     call: str = ""
     call_user: str = ""
-    of_dead: Callable[[Context], Carrier] = _backup
+    backend_of_interrupted_run: Callable[[Context], DeviceBackend] = _backup
     on_key: bool = False
     resumable: bool = False
-    usage: Callable[[Intent, Context], Sequence[str]] = _nothing
+    usage: Callable[[DeviceSpec, Context], Sequence[str]] = _nothing
 
 
-class Methods(Mapping[str, Recipe]):
-    """Maps the name of each enrollment method to its Recipe. A recipe's module is imported at the first look-up.
+class Methods(Mapping[str, EnrollmentMethod]):
+    """Maps the name of each enrollment method to its EnrollmentMethod. Its module is imported at the first look-up.
 
     `places` maps each method's name to its recipe, written as `module:NAME`. `resumable` and `on_keys` have the names
     of the enrollment methods whose recipes set `resumable` and `on_key`.
@@ -161,9 +161,9 @@ class Methods(Mapping[str, Recipe]):
         self.resumable = _Names(self, lambda recipe: recipe.resumable)
         self.on_keys = _Names(self, lambda recipe: recipe.on_key)
 
-    def __getitem__(self, name: str) -> Recipe:
+    def __getitem__(self, name: str) -> EnrollmentMethod:
         module, _, constant = self._places[name].partition(":")
-        recipe: Recipe = getattr(importlib.import_module(module), constant)
+        recipe: EnrollmentMethod = getattr(importlib.import_module(module), constant)
         return recipe
 
     def __iter__(self) -> Iterator[str]:
@@ -178,23 +178,23 @@ class Methods(Mapping[str, Recipe]):
         recipes = sorted(self.values(), key=lambda recipe: types.index(recipe.method.device_type))
         return [recipe.how for recipe in recipes if recipe.how]
 
-    def carrier_finder(self, context: Context) -> Callable[[Intent], Carrier]:
-        """Return a function that takes the intent of an interrupted run and returns the Carrier for its device."""
+    def carrier_finder(self, context: Context) -> Callable[[DeviceSpec], DeviceBackend]:
+        """Return a function that takes the spec of an interrupted run and returns the DeviceBackend for it."""
 
-        def find(intent: Intent) -> Carrier:
-            recipe = self.get(intent.method.name)
-            return recipe.of_dead(context) if recipe else BackupAlone(context.inventory.now)
+        def find(spec: DeviceSpec) -> DeviceBackend:
+            recipe = self.get(spec.method.name)
+            return recipe.backend_of_interrupted_run(context) if recipe else BackupAlone(context.iam_reader.now)
 
         return find
 
 
 class _Names(Container[str]):
-    """The names of the enrollment methods whose Recipe meets a condition: the function `true` returns True for it.
+    """The names of the enrollment methods that meet a condition: the function `true` returns True for it.
 
     The module of a recipe is imported when the name of its method is looked up.
     """
 
-    def __init__(self, methods: Methods, true: Callable[[Recipe], bool]) -> None:
+    def __init__(self, methods: Methods, true: Callable[[EnrollmentMethod], bool]) -> None:
         self._methods, self._true = methods, true
 
     def __contains__(self, name: object) -> bool:

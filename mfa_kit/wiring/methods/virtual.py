@@ -8,11 +8,11 @@ from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.otp import KeyUri
-from mfa_kit.enrollment.backends import BackupAlone, Phone, PhoneProof
+from mfa_kit.enrollment.backends import BackupAlone, Phone, PhoneSetup
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.rollout import roster
 from mfa_kit.wiring.files import check_new
-from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.methods.recipe import Context, EnrollmentMethod, Equipment, Options, option
 from mfa_kit.wiring.qr_code import draw, draw_picture
 from mfa_kit.wiring.this_computer import harden
 
@@ -78,7 +78,7 @@ class VirtualOptions(Options):
         return self.codes is Codes.GENERATED
 
     def equip(self, context: Context) -> Equipment:
-        """Return a Carrier that asks for codes or computes them, and a Maker (a procedure) that creates the device.
+        """Return a Carrier that asks for codes or computes them, and an EnrollmentProcedure that creates the device.
 
         `--codes` chooses where the codes come from. Raise UsageFault if options conflict, or the errors of
         PlainPicture for `--qr-file`.
@@ -89,22 +89,22 @@ class VirtualOptions(Options):
                     "with --codes generated, neither the QR code nor the secret is shown",
                     "omit --qr-file and --show-secret, and use mfa-kit backup show; or use --codes typed",
                 )
-            return Equipment(carrier=BackupAlone(context.inventory.now), maker=CREATING)
+            return Equipment(backend=BackupAlone(context.iam_reader.now), procedure=CREATING)
         harden()
         phone = Phone(
-            context.inventory.now,
+            context.iam_reader.now,
             interaction=context.settings.interaction,
             draw=draw,
-            proof=PhoneProof(
+            proof=PhoneSetup(
                 typed=1 if self.codes is Codes.ONE else 2,
                 grouped=self.show_secret,
                 picture=PlainPicture(self.qr_file) if self.qr_file else None,
             ),
         )
-        return Equipment(carrier=phone, maker=CREATING)
+        return Equipment(backend=phone, procedure=CREATING)
 
 
-METHOD = Recipe(
+METHOD = EnrollmentMethod(
     method=VIRTUAL,
     help="an authenticator app, or only an encrypted backup",
     options=VirtualOptions,

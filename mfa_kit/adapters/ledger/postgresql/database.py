@@ -345,7 +345,7 @@ class PostgresqlDatabase:
         with self._using(session):
             session.run([("select 1", ())])
 
-    def lightly(self) -> AbstractContextManager[None]:
+    def without_fsync(self) -> AbstractContextManager[None]:
         """Return a context that does nothing: a power cut cannot lose a row that PostgreSQL has acknowledged."""
         return nullcontext()
 

@@ -103,10 +103,10 @@ def _steps(row: SqlRow, ends: Sequence[SqlRow]) -> list[Statement]:
 
     `row` has the columns JOURNAL. Each row in `ends` has a verb, a state and a time.
     """
-    run, serial, verb, reached, intent, backup, reached_at, since, sealed = row
+    run, serial, verb, reached, spec, backup, reached_at, since, sealed = row
     states = [*ends] if ends and ends[-1] == (verb, reached, reached_at) else [*ends, (verb, reached, reached_at)]
     inserts: list[Statement] = [
-        (TRANSITION, (run, serial, verb_then, reached_then, intent, backup, at_then, since, sealed))
+        (TRANSITION, (run, serial, verb_then, reached_then, spec, backup, at_then, since, sealed))
         for verb_then, reached_then, at_then in states
     ]
     return [("select take($1, gen_random_uuid())", (run,)), *inserts, ("select give_back($1)", (run,))]

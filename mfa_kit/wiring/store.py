@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.local_store import find_backups
 from mfa_kit.core.backup_copies import OWN
-from mfa_kit.core.backup_location import Place
+from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup
-from mfa_kit.enrollment.ports import Vault
+from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.wiring.backup_recipients import configured_recipients, read_recipients
 from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.settings import Settings
@@ -36,9 +36,9 @@ def load_boto3() -> None:
 
 
 def open_vault(
-    settings: Settings, folder: Place | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()
-) -> Vault:
-    """Return the Vault that keeps encrypted backups in a folder, and encrypts new backups to some recipients.
+    settings: Settings, folder: BackupLocation | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()
+) -> BackupStore:
+    """Return the BackupStore that keeps encrypted backups in a folder, and encrypts new backups to some recipients.
 
     The recipients are those in `to` and in the files `to_files`. The defaults of folder and recipients come from the
     configuration file. Raise UsageFault for text that is not a recipient.
@@ -48,12 +48,17 @@ def open_vault(
 
 
 def open_vault_for_new(
-    settings: Settings, folder: Place | None, *, to: Sequence[str], to_files: Sequence[Path], local_backups: bool
-) -> Vault:
-    """Return the Vault for new backups. `folder`, `to`, `to_files` and the errors are as in `open_vault`.
+    settings: Settings,
+    folder: BackupLocation | None,
+    *,
+    to: Sequence[str],
+    to_files: Sequence[Path],
+    local_backups: bool,
+) -> BackupStore:
+    """Return the BackupStore for new backups. `folder`, `to`, `to_files` and the errors are as in `open_vault`.
 
-    If other computers share the ledger, they cannot read a folder on this computer. The Vault's `check` then raises
-    UsageFault for such a folder, unless `local_backups` is true.
+    If other computers share the ledger, they cannot read a folder on this computer. The BackupStore's `check` then
+    raises UsageFault for such a folder, unless `local_backups` is true.
     """
     load_boto3()
     place, shared = backup_dir(folder), settings.ledger is not None
@@ -71,12 +76,12 @@ def _recipients(to: Sequence[str], to_files: Sequence[Path]) -> "list[Recipient]
 
 def open_age_files(
     settings: Settings,
-    folder: Place | None,
+    folder: BackupLocation | None,
     recipients: "Sequence[Recipient]",
     *,
     accept: Callable[[], None] = lambda: None,
 ) -> "AgeFiles":
-    """Return an AgeFiles (a Vault whose files are encrypted with age) for `folder`, else for the configured folder.
+    """Return a BackupStore of files encrypted with age for `folder`, else for the configured folder.
 
     New backups are encrypted to `recipients`. `accept` is as in AgeFiles.
     """
@@ -86,7 +91,7 @@ def open_age_files(
     return AgeFiles(backup_dir(folder), list(recipients), stores, accept=accept, plugins=plugins)
 
 
-def stored_backups(settings: Settings, folder: Place | None, *, own: bool = False) -> list[Backup]:
+def stored_backups(settings: Settings, folder: BackupLocation | None, *, own: bool = False) -> list[Backup]:
     """Return the backups below a folder. With `own`, also return the copies that are encrypted only to their users.
 
     If `folder` is None, look in the configured folder, else in the default folder. Raise UsageFault if the folder does

@@ -25,7 +25,7 @@ WAITING = 100
 PROMPT = 1.0
 
 
-class AccountPlace:
+class AccountSlot:
     """The place of one account. The account gives it up while the work in the account pauses.
 
     If the account has several threads, its place is free while at least one of them pauses. `changed` is called with 1
@@ -51,7 +51,7 @@ class AccountPlace:
                     self._changed(-1)
 
 
-_PLACE: ContextVar[AccountPlace | None] = ContextVar("place", default=None)
+_PLACE: ContextVar[AccountSlot | None] = ContextVar("place", default=None)
 
 
 def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Callable[[float], None]:
@@ -74,7 +74,7 @@ def leaving_place(sleep: Callable[[float], None], *, least: float = 0.0) -> Call
     return pause
 
 
-class Places(Generic[S, T]):
+class AccountSlots(Generic[S, T]):
     """Calls `act` with each item, such as an account, in a separate thread.
 
     A new thread starts only while fewer than `number` threads work. Up to WAITING further threads may pause with a
@@ -145,7 +145,7 @@ class Places(Generic[S, T]):
                 return
 
     def _run(self, item: S) -> T:
-        _PLACE.set(AccountPlace(self._changed))
+        _PLACE.set(AccountSlot(self._changed))
         return self._act(item)
 
     def _change(self, by: int) -> None:
