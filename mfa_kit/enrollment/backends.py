@@ -55,7 +55,7 @@ class PhoneSetup:
 
 
 class Phone:
-    """A Carrier (the object that supplies a device's codes) for a phone.
+    """A DeviceBackend for a phone.
 
     The QR code is on the screen only while the user types codes.
     """
@@ -158,7 +158,7 @@ class Phone:
 
 
 class BackupAlone:
-    """A Carrier (the object that supplies a device's codes) that computes the codes from the secret.
+    """A DeviceBackend that computes the codes from the secret.
 
     Apart from this process's memory, the secret is stored only in the encrypted backup.
     """

@@ -23,7 +23,7 @@ from mfa_kit.tokens.seeds import AWS_OCTETS, Factor, Token
 
 
 class TokenWithCodes:
-    """A Carrier (the object that supplies a device's codes) for a token from which two codes were already read."""
+    """A DeviceBackend for a token from which two codes were already read."""
 
     def __init__(self, serial: str, pair: Pair) -> None:
         self._serial, self._pair = serial, pair

@@ -117,13 +117,14 @@ class OathKeys:
         wait: bool = False,
         consent: Callable[[DeviceSpec, list[bytes]], None] = lambda _intent, _names: None,
     ) -> "OathCard":
-        """Return a Carrier that stores a device's secret on a key and reads codes from it.
+        """Return a DeviceBackend that stores a device's secret on a key and reads codes from it.
 
-        For devices of interrupted runs, `key` is None: the Carrier then uses the key that the journal entry of the
-        device names. `now` returns the Unix time, and `sleep` waits for a number of seconds. `touch` means that each
-        code needs a touch of the key. `asset` is the key's name in the device's tag. `wait` means that the Carrier
-        waits for the next code instead of computing the previous code. `consent` is called before anything is made,
-        with the intent of the device and the names of the credentials on the key. It raises Declined to prevent that.
+        For devices of interrupted runs, `key` is None: the DeviceBackend then uses the key that the journal entry of
+        the device names. `now` returns the Unix time, and `sleep` waits for a number of seconds. `touch` means that
+        each code needs a touch of the key. `asset` is the key's name in the device's tag. `wait` means that the
+        DeviceBackend waits for the next code instead of computing the previous code. `consent` is called before
+        anything is made, with the intent of the device and the names of the credentials on the key. It raises Declined
+        to prevent that.
         """
         keys = self._keys
         from mfa_kit.adapters.oath import card

@@ -194,7 +194,7 @@ def test_what_the_ledger_has_about_identities() -> None:
 
 
 class NoDevices:
-    """A journal and a Vault without devices, and records of one backup of root."""
+    """A journal and a BackupStore without devices, and records of one backup of root."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""The phone as Carrier, with a scripted person and a simulated clock."""
+"""The phone as DeviceBackend, with a scripted person and a simulated clock."""
 
 import base64
 from collections.abc import Callable, Iterator, Sequence

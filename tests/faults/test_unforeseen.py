@@ -45,15 +45,23 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         "AccountSource.own_devices of AccountReader",
     ),
     "a lost device is only removed": (
-        *("Carrier.check of LostDevice", "Carrier.install of LostDevice", "Carrier.codes of LostDevice"),
+        *(
+            "DeviceBackend.check of LostDevice",
+            "DeviceBackend.install of LostDevice",
+            "DeviceBackend.codes of LostDevice",
+        ),
     ),
     "AWS gives out no seed of a token that it sold": (
-        *("Carrier.install of DisplayToken", "Carrier.install of TokenWithCodes"),
+        *("DeviceBackend.install of DisplayToken", "DeviceBackend.install of TokenWithCodes"),
     ),
     "a removal of such a device finds the carrier with Recipe.of_dead, which is BackupAlone": (
-        *("Carrier.reach of CheckedToken", "Carrier.reach of DisplayToken", "Carrier.reach of Phone"),
-        *("Carrier.reach of ProgrammableToken", "Carrier.reach of TokenWithCodes"),
-        *("Carrier.remove of DisplayToken", "Carrier.remove of TokenWithCodes"),
+        *(
+            "DeviceBackend.check_reachable of CheckedToken",
+            "DeviceBackend.check_reachable of DisplayToken",
+            "DeviceBackend.check_reachable of Phone",
+        ),
+        *("DeviceBackend.check_reachable of ProgrammableToken", "DeviceBackend.check_reachable of TokenWithCodes"),
+        *("DeviceBackend.remove of DisplayToken", "DeviceBackend.remove of TokenWithCodes"),
     ),
     "without a terminal, a command ends earlier, at check, confirm or ask_code": (
         *("Interaction.ask_new_secret of Nobody", "Interaction.ask_secret of Nobody", "Interaction.choose of Nobody"),
@@ -63,7 +71,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "it is used if stderr is a terminal, and prints what StderrProgress prints": (
         *("Progress.alert of StatusLine", "LiveProgress.showing of StatusLine"),
     ),
-    "tests/oath raises at it, because only a key computes codes of one's own device": ("Inventory.accepts of Iam",),
+    "tests/oath raises at it, because only a key computes codes of one's own device": ("IamReader.accepts of Iam",),
     "functions implement it, and call the ports at which this test raises": (
         *("Ask.__call__", "ConsecutiveCodes.__call__", "Make.__call__", "MapEach.__call__", "Retry.__call__"),
         *("Turn.__call__", "AskOrganizations.__call__", "Attempts.__call__", "RunEach.__call__"),
@@ -79,11 +87,11 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "only commands for many accounts use it, and `work` has SharedTurns instead": (
         *("Turns.leave of OneByOne", "Turns.todo of OneByOne", "Turns.turn of OneByOne", "Turns.waits_for"),
     ),
-    "RecordedVault records the recipients of the vault inside it": ("Vault.recipients of RecordedVault",),
+    "RecordedVault records the recipients of the vault inside it": ("BackupStore.recipients of RecordedVault",),
     "the commands of this test use the file; tests/faults/test_lost_session.py breaks the sessions of the other": (
         *("Database.check of PostgresqlDatabase", "Database.close of PostgresqlDatabase"),
         *("Database.faults of PostgresqlDatabase", "Database.hold of PostgresqlDatabase"),
-        *("Database.left_held of PostgresqlDatabase", "Database.lightly of PostgresqlDatabase"),
+        *("Database.left_held of PostgresqlDatabase", "Database.without_fsync of PostgresqlDatabase"),
         *("Database.holds of PostgresqlDatabase", "Database.workers of PostgresqlDatabase"),
         *("Database.log of PostgresqlDatabase", "Database.release of PostgresqlDatabase"),
         *("Database.select of PostgresqlDatabase", "Database.try_to_hold of PostgresqlDatabase"),

@@ -33,8 +33,8 @@ PIN = "pin-5839"
 # The places at which nothing is raised, by the reason.
 NOT_RAISED: dict[str, Sequence[str]] = {
     "mfa-kit writes nothing to a key for the console, so it stores, computes and removes nothing": (
-        *("Carrier.install of AtConsole", "Carrier.codes of AtConsole"),
-        *("Carrier.reach of AtConsole", "Carrier.remove of AtConsole"),
+        *("DeviceBackend.install of AtConsole", "DeviceBackend.codes of AtConsole"),
+        *("DeviceBackend.check_reachable of AtConsole", "DeviceBackend.remove of AtConsole"),
     ),
 }
 Insert = Callable[["Setting", SimulatedKey], object]

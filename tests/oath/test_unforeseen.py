@@ -21,7 +21,7 @@ from tests.sizes import size
 # The places at which nothing is raised, by the reason.
 NOT_RAISED: dict[str, Sequence[str]] = {}
 # AWS's check of a code of one's own device, which a key computes.
-ACCEPTS = "Inventory.accepts of Iam"
+ACCEPTS = "IamReader.accepts of Iam"
 PASSWORD = "a password"
 ADMINISTRATOR = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 # The exit code of a rollout in which a user was not enrolled.

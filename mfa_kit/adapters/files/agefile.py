@@ -55,7 +55,7 @@ def _decrypted(path: BackupLocation, sealed: bytes, keys: Secret[list[Identity]]
 
 
 class AgeFiles:
-    """A Vault (store of encrypted backups) in one folder. It encrypts new backups to the recipients `to`.
+    """A BackupStore in one folder. It encrypts new backups to the recipients `to`.
 
     For a user who has a recipient, it also writes a copy to the subfolder `users`. Only this user can decrypt the copy.
     If `to` is empty, it writes only this copy, and nothing for users without a recipient. `accept` raises UsageFault if

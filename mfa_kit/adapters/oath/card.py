@@ -1,4 +1,4 @@
-"""An OATH key as a Carrier, the object that stores a device's secret and supplies its codes.
+"""An OATH key as a DeviceBackend, the object that stores a device's secret and supplies its codes.
 
 The secret is stored in a credential on the key. This module writes, checks and later removes the credential.
 """
@@ -85,7 +85,7 @@ def compute_pair(
 
 
 class OathCard:
-    """An OATH key as a Carrier (the object that stores a device's secret and supplies its codes).
+    """An OATH key as a DeviceBackend.
 
     `key` is the chosen key. It is None for an interrupted run, because the intent of the run identifies the key.
     """

@@ -66,10 +66,10 @@ class Fido2Options(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return a Carrier that verifies the key, and an EnrollmentProcedure that waits until IAM lists the key.
+        """Return a DeviceBackend that verifies the key, and an EnrollmentProcedure that waits until IAM lists the key.
 
-        With `--skip-key-check` or in a dry run, the Carrier does not verify the key. Raise UsageFault for an invalid
-        policy file.
+        With `--skip-key-check` or in a dry run, the DeviceBackend does not verify the key. Raise UsageFault for an
+        invalid policy file.
         """
         from mfa_kit.security_keys.at_console import AtConsole
         from mfa_kit.wiring.fido_console import watch_console
