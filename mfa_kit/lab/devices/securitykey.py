@@ -403,7 +403,7 @@ def lab_key(
     shortest_pin: int = 4,
     force_change: bool = False,
 ) -> SimulatedKey:
-    """Return a simulated key. The manufacturer `procedure` issues its certificate with the model's AAGUID and firmware."""
+    """Return a simulated key. `maker` issues its certificate for the model's AAGUID and firmware."""
     model = model or KeyModel()
     issued = maker.certificate(model.aaguid, firmware=model.firmware)
     return SimulatedKey(

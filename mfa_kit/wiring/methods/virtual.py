@@ -78,7 +78,7 @@ class VirtualOptions(Options):
         return self.codes is Codes.GENERATED
 
     def equip(self, context: Context) -> Equipment:
-        """Return a DeviceBackend that asks for codes or computes them, and an EnrollmentProcedure that creates the device.
+        """Return a DeviceBackend that asks for codes or computes them, and the procedure that creates the device.
 
         `--codes` chooses where the codes come from. Raise UsageFault if options conflict, or the errors of
         PlainPicture for `--qr-file`.
