@@ -107,10 +107,9 @@ def role_option(default: str | None) -> Callable[[F], F]:
 def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True) -> Callable[[F], F]:
     """Return a decorator that adds the options for work in many accounts to the function of a command.
 
-    The table of commands can name a second function, `across`, which does the command's work in many accounts. `across`
-    is loaded and called only if the command line selects accounts. It gets the command's parameters and an
-    AccountsChoice as `accounts`. If there is no `across`, the command's own function always gets the parameter
-    `accounts`, which is None if the command is to work in one account.
+    The command's function gets the parameter `accounts`: an AccountsChoice, or None if the command is to work in one
+    account. If the table of commands names a second function, `across`, that function is called instead for work in
+    many accounts, and the command's own function does not get `accounts`.
 
     `role` is the role to assume if neither --role-name nor the file of accounts names a role. Pass `role=None` for a
     command that writes, `workers=False` for a command that has its own option --workers, and `results=False` to omit
@@ -126,12 +125,10 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
             own = {name: values.pop(name) for name in NAMES if name in values}
             accounts = choose(own, role=role)
             across = _function_across()
-            if not across:
-                return function(accounts=accounts, **values)
-            if accounts is None:
+            if across and accounts is None:
                 return function(**values)
             with _name_next_command(accounts):
-                return load_place(across)(accounts=accounts, **values)
+                return (load_place(across) if across else function)(accounts=accounts, **values)
 
         verb: Any = parse_choice
         for option in reversed(added):
@@ -145,22 +142,22 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
 def _function_across() -> str:
     """Return the name of the function that runs the current command in many accounts, as `module:function`.
 
-    Return "" if the command works in a single account only.
+    Return "" if the command's own function does this work.
     """
     verb = click.get_current_context().command
     return verb.across if isinstance(verb, options.Verb) else ""
 
 
 @contextmanager
-def _name_next_command(choice: AccountsChoice) -> Iterator[None]:
-    """After Ctrl-C, add a note to the KeyboardInterrupt with the command that continues the work.
+def _name_next_command(choice: AccountsChoice | None) -> Iterator[None]:
+    """After Ctrl-C, add a note to the KeyboardInterrupt with the command that continues work in many accounts.
 
     Without a folder of results, there is no note, because the work cannot be continued.
     """
     try:
         yield
     except KeyboardInterrupt as interrupted:
-        if choice.output_dir is not None:
+        if choice is not None and choice.output_dir is not None:
             resume = "" if choice.resume else " --resume"
             interrupted.add_note(Note(f"to continue: {command_line()}{resume}"))
         raise
