@@ -460,14 +460,13 @@ def test_help_imports_no_slow_library(
 
 
 # The wiring and the adapters that help pages use: the settings, and the methods, whose options and texts are in them.
-FOR_HELP = re.compile(r"mfa_kit\.wiring\.(config|settings|methods(\..*)?)")
+FOR_HELP = re.compile(r"mfa_kit\.wiring\.(settings|methods(\..*)?)")
 FOR_METHODS = {
     "mfa_kit.adapters",
     "mfa_kit.adapters.files",
     "mfa_kit.adapters.files.private_files",
     "mfa_kit.wiring.files",
     "mfa_kit.wiring.qr_code",
-    "mfa_kit.wiring.this_computer",
 }
 
 

@@ -15,11 +15,11 @@ from mfa_kit.core.text import one_line
 @click.command("show", cls=Verb)
 def show_config(*, output: Output) -> None:
     """Print the settings in the configuration file. The table omits unset keys."""
-    values = asdict(wiring.config.load())
+    values = asdict(wiring.settings.load_config())
     if values["ledger"]:
         values["ledger"] = _without_password(values["ledger"])
-    row = {wiring.config.key_of(name): value or None for name, value in values.items()}
-    output.one("config-show", {"path": str(wiring.config.path()), **row})
+    row = {wiring.settings.key_of(name): value or None for name, value in values.items()}
+    output.one("config-show", {"path": str(wiring.settings.config_path()), **row})
 
 
 def _without_password(address: str) -> str:
@@ -37,7 +37,7 @@ def _without_password(address: str) -> str:
 @click.command(cls=Verb)
 def path(*, output: Output) -> None:
     """Print the path of the configuration file. The file need not exist."""
-    place = str(wiring.config.path())
+    place = str(wiring.settings.config_path())
     if output.form == "table":
         # The path is the only output, so that a script can use it: "$(mfa-kit config path)".
         output.text(f"{one_line(place)}\n")
@@ -49,9 +49,9 @@ def path(*, output: Output) -> None:
 def validate(*, output: Output) -> None:
     """Check the configuration file: its permissions, settings, plugins and recipients, and the ledger's address."""
     plugins, recipients = wiring.plugins.check_configured_plugins(), wiring.backup_recipients.configured_recipients()
-    if ledger := wiring.config.load().ledger:
+    if ledger := wiring.settings.load_config().ledger:
         wiring.ledger.check_address(ledger)
-    path = wiring.config.path()
+    path = wiring.settings.config_path()
     row: ResultRow = {
         "path": str(path),
         "exists": path.exists(),

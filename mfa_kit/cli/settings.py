@@ -21,12 +21,12 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
     `needs_config` is false, print a note and ignore the file.
     """
     try:
-        config = wiring.config.load()
+        config = wiring.settings.load_config()
     except MfaKitError as fault:
         if needs_config:
             raise
         StderrProgress().alert(f"note: ignoring the configuration file: {fault}")
-        config = wiring.config.Config()
+        config = wiring.settings.Config()
     plain = flags.plain or bool(config.plain)
     person = terminal.find_person(plain=plain, no_input=flags.no_input)
     wiring.plugins.person_at_terminal.set(person)
@@ -56,6 +56,6 @@ def has_color(flags: Flags) -> bool:
     if flags.plain or not colors.can_color():
         return False
     try:
-        return not wiring.config.load().plain
+        return not wiring.settings.load_config().plain
     except MfaKitError:
         return True

@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import break_glass as break_glass
     from mfa_kit.wiring import break_glass_upkeep as break_glass_upkeep
     from mfa_kit.wiring import bucket as bucket
-    from mfa_kit.wiring import config as config
     from mfa_kit.wiring import desk_assembly as desk_assembly
     from mfa_kit.wiring import device_access as device_access
     from mfa_kit.wiring import diagnosis as diagnosis
     from mfa_kit.wiring import doctor as doctor
     from mfa_kit.wiring import evidence as evidence
-    from mfa_kit.wiring import extras as extras
     from mfa_kit.wiring import fido_console as fido_console
     from mfa_kit.wiring import files as files
     from mfa_kit.wiring import findings as findings
@@ -69,7 +67,6 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import status_sources as status_sources
     from mfa_kit.wiring import store as store
     from mfa_kit.wiring import stores as stores
-    from mfa_kit.wiring import this_computer as this_computer
     from mfa_kit.wiring import token_records as token_records
     from mfa_kit.wiring import udev as udev
     from mfa_kit.wiring import web_page as web_page

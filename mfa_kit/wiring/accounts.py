@@ -9,7 +9,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate
 from mfa_kit.organization.selecting import AccountsChoice
-from mfa_kit.wiring.extras import command_for_extra
+from mfa_kit.wiring.settings import command_for_extra
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam

@@ -17,8 +17,7 @@ from mfa_kit.core.timestamps import clock_difference
 from mfa_kit.enrollment.code_prompts import ask_until
 from mfa_kit.lab.token_of_lab import speaks_to_lab
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import harden
+from mfa_kit.wiring.settings import Settings, harden
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.clients import Clients, Connection

@@ -19,9 +19,8 @@ from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.read_ahead import ReadAhead
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Settings, harden
 from mfa_kit.wiring.store import open_age_files
-from mfa_kit.wiring.this_computer import harden
 
 
 def show_backup(

@@ -14,9 +14,8 @@ from mfa_kit.core.otp import Created, Secret
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Settings, harden
 from mfa_kit.wiring.stores import AllStores
-from mfa_kit.wiring.this_computer import harden
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import BackupOpener

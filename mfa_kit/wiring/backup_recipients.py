@@ -5,8 +5,8 @@ from pathlib import Path
 
 from mfa_kit.adapters.files import recipients
 from mfa_kit.adapters.files.recipients import Recipient
-from mfa_kit.wiring import config
 from mfa_kit.wiring.plugins import open_plugins
+from mfa_kit.wiring.settings import config_path, load_config
 
 
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, source: str = "-r") -> list[Recipient]:
@@ -19,7 +19,7 @@ def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, source:
 
 def configured_recipients() -> list[Recipient]:
     """Read the recipients in the configuration file. Raise UsageFault for the first invalid recipient."""
-    return read_recipients(config.load().recipients, source=f"in {config.path()},")
+    return read_recipients(load_config().recipients, source=f"in {config_path()},")
 
 
 def recipient_text(text: str) -> str:

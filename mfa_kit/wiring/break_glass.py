@@ -43,8 +43,7 @@ from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.letters import NO_LETTERS, WriteLetters
 from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.qr_code import draw
-from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import harden, home
+from mfa_kit.wiring.settings import Settings, harden, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.plugins import Identity

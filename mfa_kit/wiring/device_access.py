@@ -12,7 +12,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.system_users import group_name, user_and_groups
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
-from mfa_kit.wiring.extras import command_for_extra
+from mfa_kit.wiring.settings import command_for_extra
 
 INSTALL = 'sudo "$(command -v mfa-kit)" udev install'
 READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP

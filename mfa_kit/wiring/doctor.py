@@ -14,11 +14,10 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
 from mfa_kit.core.timestamps import clock_difference
 from mfa_kit.posix.system_users import user_id
-from mfa_kit.wiring import aws, config, device_access, shared_ledger, this_computer
+from mfa_kit.wiring import aws, device_access, shared_ledger
 from mfa_kit.wiring.backup_recipients import configured_recipients
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
-from mfa_kit.wiring.extras import command_for_extra
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Settings, backup_dir, command_for_extra, config_path, home
 
 # The extras of the package, each with a module that it installs.
 EXTRAS = {
@@ -56,7 +55,7 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
     """
     yield Diagnosis("mfa-kit", Health.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield from _extras()
-    yield _folder("state folder", this_computer.home())
+    yield _folder("state folder", home())
     try:
         settings = read_settings()
         configured_recipients()
@@ -64,10 +63,10 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
         yield Diagnosis("configuration", Health.BAD, str(error), error.hint)
         return
     if settings.ledger is None:
-        yield _ledger(this_computer.home() / "ledger.sqlite")
+        yield _ledger(home() / "ledger.sqlite")
     else:
         yield from _shared_ledger(settings)
-    path = config.path()
+    path = config_path()
     yield Diagnosis("configuration", Health.GOOD, f"{path}{'' if path.exists() else ', does not exist'}")
     yield from _backups(settings)
     yield from _environment(os.environ)
@@ -126,7 +125,7 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
     not read the backups in the folder.
     """
     try:
-        place = this_computer.backup_dir(None)
+        place = backup_dir(None)
     except MfaKitError as error:
         yield Diagnosis("backup folder", Health.BAD, str(error), error.hint)
         return

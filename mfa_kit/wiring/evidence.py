@@ -27,8 +27,7 @@ from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.audit_history import open_audit_history
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.letters import letter_printer
-from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import harden
+from mfa_kit.wiring.settings import Settings, harden
 
 MANIFEST, SIGNATURE, SUMMARY = "manifest.json", "manifest.json.sig", "summary.pdf"
 # The date of all files in the archive: the earliest date that ZIP allows. It is fixed, so that archives with the same

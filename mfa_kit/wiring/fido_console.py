@@ -16,7 +16,7 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.fido_console import ConsoleWatch, Hosts, RootEnrolled
 from mfa_kit.enrollment.ports import EnrollmentPorts, IamReader
-from mfa_kit.wiring.this_computer import home
+from mfa_kit.wiring.settings import home
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mfa_kit.audit.records import FindingRecord
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring.extras import command_for_extra
+from mfa_kit.wiring.settings import command_for_extra
 
 
 def ocsf_document(records: Sequence[FindingRecord]) -> str:

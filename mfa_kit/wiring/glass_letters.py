@@ -16,8 +16,7 @@ from mfa_kit.letters.letter_texts import GlassFacts, NewCustodian, custodian_let
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.backup_recipients import read_recipients
 from mfa_kit.wiring.letters import NO_LETTERS, LetterFile, WriteLetters, confirm_secret, need_letters
-from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import harden
+from mfa_kit.wiring.settings import Settings, harden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from mfa_kit.backups.adding import DevicePicture, choose_account
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup
 from mfa_kit.core.otp import KeyUri, Seed
-from mfa_kit.wiring.this_computer import harden
+from mfa_kit.wiring.settings import harden
 
 STDIN = "-"
 

@@ -11,7 +11,7 @@ from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.lab import child, plugged
 from mfa_kit.posix.signals import wait_for_signal
-from mfa_kit.wiring.extras import command_for_extra
+from mfa_kit.wiring.settings import command_for_extra
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.server import Lab

@@ -3,9 +3,7 @@
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring.extras import command_for_extra
-from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import home
+from mfa_kit.wiring.settings import Settings, command_for_extra, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger, LogLine

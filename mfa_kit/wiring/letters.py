@@ -12,8 +12,8 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.otp import Secret
 from mfa_kit.letters.sheet import Paper, Sheet
-from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.files import check_new, write_new_file
+from mfa_kit.wiring.settings import command_for_extra
 
 # A function that takes the manifest and the folder of a new break-glass identity, and returns a context. At its start,
 # the context writes the letters to the custodians. In the context, the caller writes the folder. If the context ends

@@ -12,10 +12,8 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.core.stopping import sleep
 from mfa_kit.oath_keys.choosing import choose_key
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.files import read_secret_line
-from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import harden
+from mfa_kit.wiring.settings import Settings, command_for_extra, harden
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.oath.applet import Applet

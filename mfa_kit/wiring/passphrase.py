@@ -16,10 +16,9 @@ from mfa_kit.backups.new_passphrase import ask_new_passphrase, fault_of_passphra
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
-from mfa_kit.wiring import this_computer
 from mfa_kit.wiring.files import read_secret
 from mfa_kit.wiring.identities import TRIES, UNLOCKING
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Settings, harden, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.identities import UnlockedIdentity
@@ -44,17 +43,19 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
     is checked each time. Raise UsageFault if the passphrase is wrong or if there are several identities, and Declined
     if there is no terminal on which to ask.
     """
-    home = this_computer.home().absolute()
+    folder = home().absolute()
     if settings.dry_run:
         return (
-            own.recipient_in_name(identity_file) if (identity_file := _only_identity(home)) else own.unused_recipient()
+            own.recipient_in_name(identity_file)
+            if (identity_file := _only_identity(folder))
+            else own.unused_recipient()
         )
-    with wait_and_hold(home, waiting=lambda: settings.progress.note(WAITS)):
-        this_computer.harden()
-        if (file := _only_identity(home)) is None:
+    with wait_and_hold(folder, waiting=lambda: settings.progress.note(WAITS)):
+        harden()
+        if (file := _only_identity(folder)) is None:
             passphrase = _new_passphrase(settings.interaction, passphrase_fd)
             settings.interaction.say(PROTECTING)
-            file, recipient = own.create_own_identity(home, passphrase)
+            file, recipient = own.create_own_identity(folder, passphrase)
             settings.progress.alert(
                 f"{file} is this computer's identity, protected by your passphrase; "
                 "keep a copy of this file, because you need the file and the passphrase to open a backup"
@@ -133,11 +134,11 @@ def own_identity(file: Path | None) -> Path:
         if not file.is_file():
             raise UsageFault(f"there is no file {file}", "name the identity file that your passphrase decrypts")
         return file.absolute()
-    files = _identities(this_computer.home().absolute())
+    files = _identities(home().absolute())
     if len(files) == 1:
         return files[0]
     raise UsageFault(
-        f"there are {len(files)} identities with a passphrase in {this_computer.home()}",
+        f"there are {len(files)} identities with a passphrase in {home()}",
         "name the file: mfa-kit backup passphrase FILE"
         if files
         else "to create one, enroll a user with --passphrase: mfa-kit enroll USER --with virtual --passphrase",

@@ -6,7 +6,7 @@ from pathlib import Path
 from mfa_kit.adapters.files.plugins import Plugins, Unattended, check_program
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
-from mfa_kit.wiring import config
+from mfa_kit.wiring.settings import load_config
 
 INSTEAD = "a terminal"
 # The person who answers the questions of plugins, or None if the command did not create a Settings object.
@@ -47,12 +47,12 @@ def open_plugins(person: Interaction | None = None) -> "Plugins":
     in the main thread, because other threads do not have the value of `person_at_terminal`.
     """
     person = person or person_at_terminal.get()
-    return Plugins(lambda: config.load().age_plugins, TerminalPrompts(person) if person else Unattended())
+    return Plugins(lambda: load_config().age_plugins, TerminalPrompts(person) if person else Unattended())
 
 
 def check_configured_plugins() -> int:
     """Return the number of plugins that the configuration file allows. Raise the errors of `check_program` for each."""
-    programs = config.load().age_plugins
+    programs = load_config().age_plugins
     for program in programs:
         check_program(Path(program))
     return len(programs)

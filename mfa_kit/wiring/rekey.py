@@ -18,9 +18,8 @@ from mfa_kit.wiring.backup_recipients import read_recipients
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Settings, harden
 from mfa_kit.wiring.store import open_age_files
-from mfa_kit.wiring.this_computer import harden
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import AgeFiles

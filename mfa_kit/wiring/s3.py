@@ -5,8 +5,8 @@ from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.s3_calls import S3Calls
 from mfa_kit.adapters.aws.s3_store import S3Stores
 from mfa_kit.core.stopping import sleep
-from mfa_kit.wiring import config
 from mfa_kit.wiring.aws import ACCOUNTS
+from mfa_kit.wiring.settings import load_config
 
 # The number of calls to S3 that may be in progress at a time.
 CONNECTIONS = 32
@@ -24,7 +24,7 @@ def open_s3_calls(profile: str | None) -> S3Calls:
     The AWS profile is the configured `backup-profile`, else the argument `profile`. The owner of the bucket is the
     configured `bucket-owner`, else the account of the AWS profile, if this process knows it.
     """
-    configuration = config.load()
+    configuration = load_config()
     connection = Connection(
         profile=configuration.backup_profile or profile,
         region=configuration.backup_region,

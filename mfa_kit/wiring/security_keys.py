@@ -27,8 +27,7 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.files import check_new, read_secret_line
 from mfa_kit.wiring.letters import LetterFile, confirm_secret
 from mfa_kit.wiring.plugins import open_plugins
-from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import harden, home
+from mfa_kit.wiring.settings import Settings, harden, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.fido.key import FidoKey

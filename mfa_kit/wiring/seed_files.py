@@ -15,10 +15,8 @@ from mfa_kit.tokens.seeds import (
     WrittenReading,
     joined_reasons,
 )
-from mfa_kit.wiring.extras import command_for_extra
 from mfa_kit.wiring.files import LONGEST_SECRET, read_secret
-from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import harden
+from mfa_kit.wiring.settings import Settings, command_for_extra, harden
 
 COLUMNS = "write one row per token: serial, code[, second code][, time]; the time in ISO 8601 or Unix seconds"
 

@@ -1,12 +1,160 @@
-"""The settings of one command, from the command line and the configuration file, and the ports to the user."""
+"""The settings of a command: the command line, the configuration file in TOML, and what this installation has.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NoReturn
+The configuration file has defaults for options. It names the recipients to which secrets are encrypted, so mfa-kit
+refuses a file that another user can change. mfa-kit does not look for this file in the working directory.
+"""
 
-from mfa_kit.core.errors import IntegrityFault
+import os
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from shlex import quote
+from typing import Any, NoReturn
+
+from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction, LiveProgress
-from mfa_kit.wiring.config import Config
+from mfa_kit.core.models import ACCOUNT_ID
+from mfa_kit.core.place_text import parse_place
+from mfa_kit.disk.folders import fault_of_owner
+from mfa_kit.posix.hardening import harden as harden  # noqa: PLC0414 - other modules import it from here
+from mfa_kit.posix.open_files import NO_WAIT
+
+CONFIG_NAME = "config.toml"
+# The start of an age identity (a private key). mfa-kit refuses a configuration file that contains an identity, because
+# `config show` and errors would print the identity.
+IDENTITY = b"AGE-SECRET-KEY-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The values in the configuration file. A key in the file has `-` where the field's name has `_`."""
+
+    profile: str | None = None
+    region: str | None = None
+    account: str | None = None
+    plain: bool | None = None
+    backup_dir: str | None = None
+    ledger: str | None = None
+    backup_profile: str | None = None
+    backup_region: str | None = None
+    backup_endpoint_url: str | None = None
+    backup_kms_key: str | None = None
+    bucket_owner: str | None = None
+    recipients: tuple[str, ...] = ()
+    age_plugins: tuple[str, ...] = ()
+    mds: str | None = None
+    mds_root: str | None = None
+    company: str | None = None
+    contact: str | None = None
+    letter_template: str | None = None
+
+
+# The condition that the value of a key meets, and how such a value is written. Other keys take a string.
+ValueRule = tuple[Callable[[object], bool], str]
+TEXT: ValueRule = (lambda value: isinstance(value, str), "a string in quotes")
+TEXTS: ValueRule = (
+    lambda value: isinstance(value, list) and all(isinstance(text, str) for text in value),
+    'a list of strings, ["…", "…"]',
+)
+EXPECTED: Mapping[str, ValueRule] = {
+    "plain": (lambda value: isinstance(value, bool), "true or false"),
+    "recipients": TEXTS,
+    "age-plugins": TEXTS,
+    "bucket-owner": (
+        lambda value: isinstance(value, str) and ACCOUNT_ID.fullmatch(value) is not None,
+        'the 12 digits of an account in quotes, "123456789012"',
+    ),
+}
+
+
+def key_of(name: str) -> str:
+    """Return the key in the file for the field of Config with this name."""
+    return name.replace("_", "-")
+
+
+CONFIG_KEYS = tuple(key_of(field.name) for field in fields(Config))
+
+
+def config_path() -> Path:
+    """Return the path of the file in `$MFA_KIT_HOME`, or if that is not set, in the platform's configuration folder.
+
+    The file need not exist.
+    """
+    if home := os.environ.get("MFA_KIT_HOME"):
+        return Path(home).absolute() / CONFIG_NAME
+    import platformdirs
+
+    return platformdirs.user_config_path("mfa-kit") / CONFIG_NAME
+
+
+def load_config() -> Config:
+    """Read the file and return its values, or return the defaults if there is no file.
+
+    Raise UsageFault if it is not a regular file, if other users can write to it or its folder, or if its content is not
+    valid. Raise IntegrityFault if it cannot be read.
+    """
+    file = config_path()
+    try:
+        text = _trusted(file)
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise IntegrityFault(f"{file} cannot be read: {error.strerror}", "check its permissions") from None
+    return _parse(text, file)
+
+
+def _trusted(file: Path) -> bytes:
+    """Return the content of the file.
+
+    Raise UsageFault if it is not a regular file, or if anyone but this user and root can write to it or its folder.
+    """
+    with os.fdopen(os.open(file, os.O_RDONLY | NO_WAIT), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")
+        for checked, status in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
+            if fault := fault_of_owner(checked, status):
+                raise UsageFault(*fault)
+        return opened.read()
+
+
+def _parse(text: bytes, file: Path) -> Config:
+    """Return the values of a configuration file.
+
+    Raise UsageFault for an identity, text that is not TOML, an unknown key, or a value of the wrong type.
+    """
+    import tomllib
+
+    if IDENTITY in text.upper():
+        raise UsageFault(
+            f"{file} contains an identity, which is secret",
+            "replace the identity with its public key: age-keygen -y FILE",
+        )
+    try:
+        document: Mapping[str, object] = tomllib.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise UsageFault(f"{file} is not valid TOML: {error}", "see docs/configuration.md") from None
+    return Config(**{key.replace("-", "_"): _checked(key, value, file) for key, value in document.items()})
+
+
+def _checked(key: str, value: object, file: Path) -> Any:
+    """Return the value of a field of Config. Raise UsageFault for an unknown key, or a value of the wrong type."""
+    if key not in CONFIG_KEYS:
+        raise UsageFault(f"{file}: unknown key {key!r}", _correction(key))
+    is_valid, expected = EXPECTED.get(key, TEXT)
+    if not is_valid(value):
+        raise UsageFault(f"{file}: {key} has the wrong value {value!r}", f"use {expected}")
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _correction(key: str) -> str:
+    """Return a hint that suggests a valid key in place of an unknown key."""
+    from difflib import get_close_matches  # imported only if a key is wrong
+
+    close = get_close_matches(key, CONFIG_KEYS, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"remove it, or use one of {', '.join(CONFIG_KEYS)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +190,42 @@ class Settings:
     def still(self) -> bool:
         """Whether lines on stderr must not be redrawn, because of --plain or --quiet."""
         return self.plain or self.quiet
+
+
+def home() -> Path:
+    """Return the folder for mfa-kit's files: `$MFA_KIT_HOME`, or the platform's data folder."""
+    if own := os.environ.get("MFA_KIT_HOME"):
+        return Path(own)
+    import platformdirs
+
+    return platformdirs.user_data_path("mfa-kit")
+
+
+def backup_dir(folder: BackupLocation | None) -> BackupLocation:
+    """Return the folder of backups: `folder`, else the configured folder, else `backups` in `home()`.
+
+    Raise UsageFault if the configured folder is an invalid S3 URL.
+    """
+    if folder:
+        return folder
+    configured_folder = load_config().backup_dir
+    if configured_folder is None:
+        return home() / "backups"
+    place = parse_place(configured_folder)
+    return place.expanduser() if isinstance(place, Path) else place
+
+
+def command_for_extra(extra: str) -> str:
+    """Return the command that adds an extra to this installation.
+
+    pipx and uv install a program into an environment of its own, which has no pip. A file in the environment shows
+    which of the two created it.
+    """
+    place = Path(sys.prefix)
+    if (place / "pipx_metadata.json").exists():
+        installer = f"pipx runpip {quote(place.name)} install"
+    elif (place / "uv-receipt.toml").exists():
+        installer = f"uv pip install --python {quote(str(place))}"
+    else:
+        installer = "pip install"
+    return f"{installer} 'mfa-kit[{extra}]'"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring.ledger import need_postgresql
-from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import home
+from mfa_kit.wiring.settings import Settings, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.postgresql.owning import LedgerConditions, LedgerState, OwnedLedger

@@ -14,9 +14,8 @@ from mfa_kit.core.models import Backup
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.wiring.backup_recipients import configured_recipients, read_recipients
 from mfa_kit.wiring.plugins import open_plugins
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Settings, backup_dir, home
 from mfa_kit.wiring.stores import AllStores, check_shared
-from mfa_kit.wiring.this_computer import backup_dir, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import AgeFiles

@@ -14,8 +14,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import SeededToken, Sighting, StockCounts, StockedToken, Token
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import home
+from mfa_kit.wiring.settings import Settings, home
 
 FINGERPRINTS = "fingerprint.key"
 OCTETS = 32

@@ -10,8 +10,7 @@ from mfa_kit.adapters.files.redirect_page import write_page
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.otp import Secret
-from mfa_kit.wiring.extras import command_for_extra
-from mfa_kit.wiring.this_computer import home
+from mfa_kit.wiring.settings import command_for_extra, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.web.app import Views

@@ -35,10 +35,10 @@ from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring import config
+from mfa_kit.wiring import settings as wiring_settings
 from mfa_kit.wiring.aws import identify
-from mfa_kit.wiring.config import Config
 from mfa_kit.wiring.s3 import open_s3_calls
+from mfa_kit.wiring.settings import Config
 from tests.conftest import COUNTED
 from tests.sizes import size
 
@@ -664,7 +664,7 @@ def test_the_owner_is_configured_or_that_of_the_buckets_credentials(
     config: str, profile: str | None, asked: dict[str | None, str], owner: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The account of other credentials is never used. No request is made to find the account."""
-    monkeypatch.setattr("mfa_kit.wiring.config.load", lambda: parse_config(config))
+    monkeypatch.setattr("mfa_kit.wiring.settings.load_config", lambda: parse_config(config))
     monkeypatch.setattr("mfa_kit.wiring.s3.open_s3", lambda _: open_s3(Connection(region="us-east-1")))
     calls = open_s3_calls(profile)
     requests = answered(calls)
@@ -697,4 +697,4 @@ def test_an_owner_that_is_no_account_is_refused() -> None:
 
 
 def parse_config(text: str) -> Config:
-    return config._parse(text.encode(), Path("config.toml"))  # noqa: SLF001 - without a file
+    return wiring_settings._parse(text.encode(), Path("config.toml"))  # noqa: SLF001 - without a file

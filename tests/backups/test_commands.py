@@ -26,9 +26,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import backup as kit
-from mfa_kit.wiring.config import Config
 from mfa_kit.wiring.identities import Identities
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Config, Settings
 from tests.backups.conftest import RUN, SEED, Pair, own, sealed
 from tests.conftest import ACCOUNT, MfaKit, judge, local
 

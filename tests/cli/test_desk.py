@@ -23,7 +23,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring import config, diagnosis, doctor
+from mfa_kit.wiring import diagnosis, doctor, settings
 from mfa_kit.wiring.methods.virtual import PlainPicture
 from tests.cheap_scrypt import cheap_scrypt
 from tests.conftest import ROOT, MfaKit, Nobody, Result, bare, judge
@@ -55,13 +55,13 @@ def test_the_configuration_is_in_the_platforms_folder(monkeypatch: pytest.Monkey
     """Without $MFA_KIT_HOME, that is the default. On Linux it is the XDG folder."""
     monkeypatch.delenv("MFA_KIT_HOME", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert config.path() == tmp_path / "mfa-kit" / "config.toml"
+    assert settings.config_path() == tmp_path / "mfa-kit" / "config.toml"
 
 
 def test_every_configuration_key_is_read(mfa_kit: MfaKit) -> None:
     """docs/configuration.md documents the keys."""
     written(mfa_kit, CONFIG)
-    assert config.load() == config.Config(
+    assert settings.load_config() == settings.Config(
         profile="desk",
         region="eu-central-1",
         account="111122223333",
@@ -98,14 +98,14 @@ def test_a_configuration_that_others_can_write_is_refused(mode: int, mfa_kit: Mf
     """The file decides to which recipients secrets are encrypted."""
     written(mfa_kit, CONFIG).chmod(mode)
     with pytest.raises(UsageFault, match="can be written by other users"):
-        config.load()
+        settings.load_config()
 
 
 def test_the_sticky_bit_of_a_file_does_not_help(mfa_kit: MfaKit) -> None:
     """The sticky bit protects the files in a folder, but has no effect on a file itself."""
     written(mfa_kit, CONFIG).chmod(0o1602)
     with pytest.raises(UsageFault, match="can be written by other users"):
-        config.load()
+        settings.load_config()
 
 
 def test_a_pipe_as_configuration_file_does_not_block(mfa_kit: MfaKit) -> None:
@@ -116,7 +116,7 @@ def test_a_pipe_as_configuration_file_does_not_block(mfa_kit: MfaKit) -> None:
     try:
         os.write(writer, b"plain = true\n")
         with pytest.raises(UsageFault, match="is not a file"):
-            config.load()
+            settings.load_config()
     finally:
         os.close(writer)
 
@@ -147,7 +147,7 @@ def test_a_configuration_folder_that_others_can_write_is_refused(mfa_kit: MfaKit
     """Other users could replace the file."""
     written(mfa_kit, CONFIG).parent.chmod(0o777)
     with pytest.raises(UsageFault, match="can be written by other users"):
-        config.load()
+        settings.load_config()
 
 
 def test_a_configuration_of_another_user_is_refused(nobody: Nobody) -> None:

@@ -17,7 +17,7 @@ from mfa_kit.cli.main import COMMANDS
 from mfa_kit.cli.options import Rows
 from mfa_kit.core.internal_error import InternalError
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.wiring.extras import command_for_extra
+from mfa_kit.wiring.settings import command_for_extra
 from tests.conftest import ROOT, bare
 
 # The arguments that lead each command to its work; FILES are those of the folder that `ports` prepares.

@@ -56,7 +56,7 @@ from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE, parse_template
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, parse_index
 from mfa_kit.rollout.plan import parse_plan
 from mfa_kit.security_keys.key_policy import parse_policy
-from mfa_kit.wiring import config
+from mfa_kit.wiring import settings
 from mfa_kit.wiring.accounts import read_accounts_file
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.recipient_keys import read_all
@@ -160,7 +160,7 @@ def read_attestation(content: bytes) -> object:
 
 def read_config(content: bytes) -> object:
     os.environ["MFA_KIT_HOME"] = str(written(content, "config.toml").parent)
-    return config.load()
+    return settings.load_config()
 
 
 def read_ledger(content: bytes) -> object:

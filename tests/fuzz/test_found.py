@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring import config
+from mfa_kit.wiring import settings
 
 
 def test_a_configuration_that_is_nested_too_deep_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,7 +16,7 @@ def test_a_configuration_that_is_nested_too_deep_is_an_error(tmp_path: Path, mon
     (tmp_path / "config.toml").write_text("recipients = " + "[" * 100_000)
     (tmp_path / "config.toml").chmod(0o600)
     with pytest.raises(UsageFault, match="is not valid TOML"):
-        config.load()
+        settings.load_config()
 
 
 ACTUAL = """

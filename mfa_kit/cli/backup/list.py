@@ -28,6 +28,6 @@ def list_backups(*, backup_dir: BackupLocation | None, settings: Settings, outpu
     output.many(
         "backup-list",
         rows,
-        empty=f"no backups in {wiring.this_computer.backup_dir(backup_dir)}",
+        empty=f"no backups in {wiring.settings.backup_dir(backup_dir)}",
         narrow=("user", "device", "made", "file"),
     )

@@ -41,5 +41,5 @@ def recipients(*, user: str | None, backup_dir: BackupLocation | None, settings:
         rows = [{**row, "computer": by.get(backup.name)} for row, backup in zip(rows, backups, strict=True)]
     if any(row["recipients"] is None for row in rows):
         settings.progress.alert(UNKNOWN)
-    empty = f"no backups{f' of {user}' if user else ''} in {wiring.this_computer.backup_dir(backup_dir)}"
+    empty = f"no backups{f' of {user}' if user else ''} in {wiring.settings.backup_dir(backup_dir)}"
     output.many("backup-recipients", rows, empty=empty, narrow=("user", "device", "made", "recipients", "computer"))

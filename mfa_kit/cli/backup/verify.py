@@ -62,7 +62,7 @@ def verify(
     output.many(
         "backup-verify",
         rows,
-        empty="" if files else f"no backups in {wiring.this_computer.backup_dir(backup_dir)}",
+        empty="" if files else f"no backups in {wiring.settings.backup_dir(backup_dir)}",
         narrow=("file", "opens", "remarks", "fault"),
     )
     return IntegrityFault.exit_code if any(result.fault for result in tried) else 0

@@ -109,7 +109,7 @@ def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> It
     """
     if settings.no_input:
         raise UsageFault("--page asks questions, which --no-input forbids", "omit --no-input or --page")
-    wiring.this_computer.harden()
+    wiring.settings.harden()
     state = PageState(user=user, calls=calls)
     progress = PageProgress(settings.progress, state)
     views = PageViews(state, settings.progress)

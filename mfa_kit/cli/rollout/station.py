@@ -117,7 +117,7 @@ def station(
         if not settings.dry_run:
             settings.interaction.check(instead=INSTEAD)
             check_backup_folder(store, steps)
-        wiring.this_computer.harden()
+        wiring.settings.harden()
         oath_keys = wiring.oath_keys.OathKeys(settings)
         progress = settings.progress
         with wiring.rollout.open_rollout(

@@ -8,7 +8,7 @@ from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.tokens.backends import INSTEAD, SCAN, UNSEEN, CheckedToken, DisplayToken, ProgrammableToken
 from mfa_kit.wiring.methods.recipe import Context
 from mfa_kit.wiring.qr_code import draw
-from mfa_kit.wiring.this_computer import harden
+from mfa_kit.wiring.settings import harden
 
 
 def read_display(serial: str, context: Context) -> DeviceBackend:
