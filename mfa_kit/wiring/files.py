@@ -1,8 +1,9 @@
-"""Files named on a command line: input files that contain a secret, and new output files."""
+"""Files named on a command line: input files that contain a secret, and new output files. And the package's texts."""
 
 import os
 import sys
 from contextlib import suppress
+from importlib import resources
 from pathlib import Path
 
 from mfa_kit.adapters.files.private_files import write_new
@@ -11,6 +12,11 @@ from mfa_kit.core.otp import Secret
 
 # The maximum length of a line with a secret, in octets. The rest of a longer line is not read.
 LONGEST_SECRET = 4096
+
+
+def packaged_text(name: str) -> str:
+    """Return the text of a file of the package, such as `letters/pin.md`."""
+    return resources.files("mfa_kit").joinpath(name).read_text("utf-8")
 
 
 def read_secret(descriptor: int) -> Secret[str]:

@@ -15,6 +15,7 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.letter_texts import GlassFacts, NewCustodian, custodian_letter
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.backup_recipients import read_recipients
+from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.letters import NO_LETTERS, LetterFile, WriteLetters, confirm_secret, need_letters
 from mfa_kit.wiring.settings import Settings, harden
 
@@ -52,6 +53,7 @@ class NewGroup:
         for file in files:
             file.check()
         names = ", ".join(str(file.path) for file in files)
+        text = packaged_text("letters/custodian.md")
         confirm_secret(f"each letter ({names}) will contain a private key", settings.interaction)
 
         @contextmanager
@@ -60,7 +62,8 @@ class NewGroup:
             try:
                 for custodian in self.new:
                     file = options.file(custodian.name)
-                    pdf = file.draw(custodian_letter(custodian, facts_of(manifest), date=iso_time(time.time())[:10]))
+                    date = iso_time(time.time())[:10]
+                    pdf = file.draw(custodian_letter(custodian, facts_of(manifest), text=text, date=date))
                     written.append((file, pdf))
                     file.store(pdf)
                 yield

@@ -7,12 +7,16 @@ from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.files.private_files import MAGIC
 from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.letter import LetterTemplate, parse_template
 from mfa_kit.disk.whole_folders import create_whole_tree
-from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE, LetterTemplate, parse_template
+from mfa_kit.rollout.handover_letter import NAMES
+from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.read_ahead import ReadAhead
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AllStores
 
+# The built-in template.
+TEMPLATE = "rollout/handover_letter.md"
 # The maximum number of octets of a template.
 LARGEST = 1 << 20
 
@@ -25,7 +29,7 @@ def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
     configured = settings.config.letter_template
     file = named or (Path(configured).expanduser() if configured else None)
     if file is None:
-        return parse_template(TEMPLATE, names=NAMES, source="of mfa-kit")
+        return parse_template(packaged_text(TEMPLATE), names=NAMES, source="of mfa-kit")
     hint = "name a text file in UTF-8: --template FILE"
     try:
         with file.open("rb") as opened:

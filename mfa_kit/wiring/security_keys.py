@@ -24,7 +24,7 @@ from mfa_kit.security_keys.new_pin import GivenPin, PipedPins, PrintedPin, Seale
 from mfa_kit.security_keys.pin import KeyReset, ask_pin
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.seen_keys import SeenKeys
-from mfa_kit.wiring.files import check_new, read_secret_line
+from mfa_kit.wiring.files import check_new, packaged_text, read_secret_line
 from mfa_kit.wiring.letters import LetterFile, confirm_secret
 from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.settings import Settings, harden, home
@@ -281,11 +281,12 @@ class SecurityKeys:
             letter.check()
             confirm_secret(f"{letter.path} will contain the new PIN of the key", self._settings.interaction)
 
+        text = packaged_text("letters/pin.md")
         return PrintedPin(
             _random_digits,
             letter.path,
             check=check,
-            write=lambda key, pin: letter.write(pin_letter(key, pin, date=iso_time(time.time())[:10])),
+            write=lambda key, pin: letter.write(pin_letter(key, pin, text=text, date=iso_time(time.time())[:10])),
             progress=self._settings.progress,
         )
 

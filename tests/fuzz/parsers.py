@@ -35,6 +35,7 @@ from mfa_kit.adapters.metadata.index import build_index
 from mfa_kit.adapters.seedfiles import files, sightings
 from mfa_kit.break_glass.custodians import Custodian, Group, Manifest, parse_manifest
 from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.letter import parse_template
 from mfa_kit.core.models import Device
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
 from mfa_kit.lab.aws.account import LabAccount
@@ -52,12 +53,13 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import accounts_document
 from mfa_kit.policy.lint import find_traps
 from mfa_kit.qr_codes import authenticator_export, key_uri, reading, symbol
-from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE, parse_template
+from mfa_kit.rollout.handover_letter import NAMES
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, parse_index
 from mfa_kit.rollout.plan import parse_plan
 from mfa_kit.security_keys.key_policy import parse_policy
 from mfa_kit.wiring import settings
 from mfa_kit.wiring.accounts import read_accounts_file
+from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.recipient_keys import read_all
 from mfa_kit.wiring.rosters_and_plans import parse_public_key, read_proof_lines, read_roster
@@ -458,7 +460,7 @@ PARSERS = {
         lambda content: parse_template(content.decode("utf-8", "replace"), names=NAMES, source="x").fill(
             dict.fromkeys(NAMES, "y")
         ),
-        lambda: [TEMPLATE.encode()],
+        lambda: [packaged_text("rollout/handover_letter.md").encode()],
     ),
     "files of keys": Parser(lambda content: read_all(written(content)), key_files),
     "indexes of plans": Parser(read_index, indexes),

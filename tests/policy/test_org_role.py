@@ -16,6 +16,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.org_role import OrgRoleChoices, org_role_template
+from mfa_kit.wiring.files import packaged_text
 from tests.conftest import MfaKit, Result, without
 from tests.lab.client import Aws
 
@@ -27,9 +28,14 @@ KEY = {"id": "AKIAAAAAAAAAAAAAAAAA", "secret": "s"}
 ELSEWHERE = {"GetCallerIdentity", "SimulateCustomPolicy"}
 
 
+def template(choices: OrgRoleChoices) -> str:
+    text, _ = org_role_template(choices, text=packaged_text("policy/org_role.yaml"))
+    return text
+
+
 def statements(role: str) -> list[dict[str, Any]]:
     """Return the policy statements of a role in the template. Resources are those of the lab."""
-    text, _ = org_role_template(OrgRoleChoices())
+    text = template(OrgRoleChoices())
     section = re.split(r"^  \w+:$", text.partition(f"\n  {role}:\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     rows = section.partition("      Policies:\n")[2].split("- Sid: ")[1:]
     return [
@@ -57,10 +63,10 @@ def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
     judge = Path(sys.executable).with_name("cfn-lint")
     if not judge.exists():
         without("cfn-lint is not installed")
-    text, _ = org_role_template(OrgRoleChoices())
-    texts = {"plain": text, "full": org_role_template(FULL)[0], "wrong": text.replace("iam:ListUsers", "iam:ListUserz")}
-    for name, template in texts.items():
-        (tmp_path / f"{name}.yaml").write_text(template)
+    text = template(OrgRoleChoices())
+    texts = {"plain": text, "full": template(FULL), "wrong": text.replace("iam:ListUsers", "iam:ListUserz")}
+    for name, content in texts.items():
+        (tmp_path / f"{name}.yaml").write_text(content)
     command = [str(judge), "--format", "parseable", *(str(tmp_path / f"{name}.yaml") for name in texts)]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     assert {Path(line.partition(":")[0]).name for line in found.splitlines()} == {"wrong.yaml"}
@@ -71,7 +77,7 @@ def test_options_are_the_defaults_of_the_parameters(mfa_kit: MfaKit) -> None:
     """The template is on stdout, and the explanation of its lines is on stderr."""
     options = ("--hub", HUB, "--organization", ORGANIZATION, "--enroll", "--require-mfa", "--users", "user/staff/*")
     done = mfa_kit.run("policy", "org-role", *options)
-    assert done.out == org_role_template(FULL)[0]
+    assert done.out == template(FULL)
     defaults = re.findall(r'^    Default: "(.*)"$', done.out, re.MULTILINE)
     assert defaults == [HUB, ORGANIZATION, "yes", "yes", "user/staff/*"]
     explained = {line.partition(": ")[0] for line in done.err.splitlines()}

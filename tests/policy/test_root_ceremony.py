@@ -11,13 +11,19 @@ import pytest
 from mfa_kit.account.snapshot import CentralRootAccess, GlassKey, GlassUse, OrganizationPlace, Snapshot
 from mfa_kit.cli.letter_text import letter_text
 from mfa_kit.cli.main import cli
-from mfa_kit.policy.root_ceremony import root_ceremony
+from mfa_kit.core.letter import Letter
+from mfa_kit.policy import root_ceremony as ceremony
+from mfa_kit.wiring.files import packaged_text
 from tests.audit.conftest import sound, taken
 from tests.conftest import MfaKit
 
 KEYS = tuple(GlassKey(name=name, key=f"age1{name}") for name in ("alice", "bob", "carol"))
 GLASS = GlassUse(recipient="age1glass", threshold=2, custodians=KEYS, made=1.0)
 ALONE = CentralRootAccess(place=OrganizationPlace.ALONE)
+
+
+def root_ceremony(snapshot: Snapshot) -> Letter:
+    return ceremony.root_ceremony(snapshot, text=packaged_text("policy/root_ceremony.md"))
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState
-from mfa_kit.policy.org_role import READS
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import MfaKit, Result
+from tests.policy.test_org_role import READ, actions
 from tests.sizes import size
 
 ACCOUNTS = 5
@@ -223,7 +223,7 @@ def test_plan_and_status_need_only_the_role_that_reads(accounts: Accounts) -> No
     assert "no account has users to plan for" in accounts.desk.run(*selected).err
     calls = [call for call in accounts.lab.calls[since:] if call.account in accounts.ids]
     assert not [call for call in calls if call.error == "AccessDenied"]
-    allowed = {line.text.removeprefix("iam:") for line in READS}
+    allowed = {action.removeprefix("iam:") for action in actions(READ)}
     assert {call.operation for call in calls} - {"AssumeRole", "GetCallerIdentity"} <= allowed
 
 

@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 from mfa_kit.cli.html.letter_page import letter_page
 from mfa_kit.cli.letter_text import WIDTH, letter_text
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.letter import Letter, LetterSection, LetterStep
+from mfa_kit.core.letter import Letter, LetterSection, LetterStep, parse_template
 from mfa_kit.core.models import VIRTUAL, DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.core.text import is_control
 from mfa_kit.qr_codes import key_uri, symbol
 from mfa_kit.rollout.handing_over import find_handovers
-from mfa_kit.rollout.handover_letter import NAMES, TEMPLATE, letter_values, parse_template
+from mfa_kit.rollout.handover_letter import NAMES, letter_values
 from mfa_kit.rollout.proofs import read_proofs
+from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.handover_files import write_handover
 from mfa_kit.wiring.methods.oath import OATH
 from tests.conftest import ACCOUNT, MfaKit, Result
@@ -383,6 +384,7 @@ def test_a_template_of_the_configuration_is_used(rollout: Rollout, people: Peopl
     assert (rollout.folder / "b" / user / "letter.txt").read_text().startswith(f"Second for {user}\n=====")
 
 
+TEMPLATE = packaged_text("rollout/handover_letter.md")
 VALUES = dict.fromkeys(NAMES, "")
 
 

@@ -88,7 +88,8 @@ def drill(
             compared=result.compared,
             faults=result.faults,
         )
-        letter.write(drill_protocol(facts, wiring.glass_letters.facts_of(glass.manifest)))
+        text = wiring.files.packaged_text("letters/drill.md")
+        letter.write(drill_protocol(facts, wiring.glass_letters.facts_of(glass.manifest), text=text))
     output.one(
         "break-glass-drill",
         {

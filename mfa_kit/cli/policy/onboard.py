@@ -50,7 +50,7 @@ def onboard(
     source = wiring.audit.SnapshotSource(file=file, max_age=max_age, central_root=root_ceremony)
     with wiring.audit.open_snapshot(settings, source) as (snapshot, _):
         if root_ceremony:
-            _print_ceremony(ceremony(snapshot), output)
+            _print_ceremony(ceremony(snapshot, text=wiring.files.packaged_text("policy/root_ceremony.md")), output)
             return
         if user is not None and group is not None:
             steps = colleague_steps(snapshot, user, group)

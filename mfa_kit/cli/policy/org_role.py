@@ -2,6 +2,7 @@
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.policy.org_role import OrgRoleChoices, org_role_template
@@ -36,7 +37,7 @@ def org_role(
     template's parameters.
     """
     choices = OrgRoleChoices(hub=hub, organization=organization, enroll=enroll, require_mfa=require_mfa, users=users)
-    template, lines = org_role_template(choices)
+    template, lines = org_role_template(choices, text=wiring.files.packaged_text("policy/org_role.yaml"))
     for line in lines:
         settings.progress.note(f"{line.text}: {line.why}")
     output.text(template)

@@ -21,14 +21,14 @@ from mfa_kit.cli.value_types import Day
 from mfa_kit.core.backup_copies import copies_of, own_copy
 from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.letter import Letter
+from mfa_kit.core.letter import Letter, LetterTemplate
 from mfa_kit.core.models import RUN, JournalEntry
 from mfa_kit.core.place_text import recorded_place
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
-from mfa_kit.rollout.handover_letter import LetterTemplate, letter_values
+from mfa_kit.rollout.handover_letter import letter_values
 from mfa_kit.rollout.plan import Plan, check_account
 from mfa_kit.rollout.roster_text import ACCOUNT, csv_table
 from mfa_kit.rollout.row_status import entries_by_serial
