@@ -91,7 +91,7 @@ def audit(
     chosen = choose_framework(framework) if framework else None
     selected_rules = _wanted_rules(rules, chosen, output)
     limits = audit_limits(advice, drilled_within, max_session)
-    baselined = wiring.audit_history.open_baseline(baseline, ALL_RULES)
+    baselined = wiring.audit.open_baseline(baseline, ALL_RULES)
     source = wiring.audit.SnapshotSource(
         file=file,
         max_age=max_age,
@@ -101,11 +101,7 @@ def audit(
     )
     with wiring.audit.open_snapshot(settings, source) as (snapshot, live):
         answers = audit_snapshot(snapshot, selected_rules, limits)
-    past = (
-        wiring.audit_history.compare_with_ledger(settings, snapshot, answers)
-        if live
-        else wiring.audit_history.NOTHING_BEFORE
-    )
+    past = wiring.audit.compare_with_ledger(settings, snapshot, answers) if live else wiring.audit.NOTHING_BEFORE
     accepted = entries_about(snapshot.account, baselined)
     answers = apply_baseline(answers, accepted, time=snapshot.at)
     for hole in snapshot.holes:

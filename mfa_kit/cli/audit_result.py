@@ -48,7 +48,7 @@ def print_records(records: Sequence[FindingRecord], output: Output, *, settings:
             region = wiring.audit.security_hub_region(settings.region, settings.profile, partition)
             output.text(asff_document(records, region=region))
         case "ocsf":
-            output.text(wiring.findings.ocsf_document(records))
+            output.text(wiring.audit.ocsf_document(records))
         case _:
             output.many("audit-finding", [finding_row(record) for record in records], empty="")
 

@@ -6,7 +6,7 @@ differences: an account may have neither a role nor a profile, and a key that c7
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -271,6 +271,15 @@ def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> Non
             done.add(id(value))
     elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
         raise UsageFault(f"JSON cannot represent one of the values (type: {_quoted(value)})", "write the value as text")
+
+
+def with_own_profile(accounts: Iterable[OrgAccount], own: str, *, profile: str | None) -> list[OrgAccount]:
+    """Return the accounts. With `profile`, that with the ID `own`, which is the caller's, has the profile and no role.
+
+    In the caller's own account, mfa-kit uses the caller's credentials instead of a role, because the caller's account
+    is usually the management account, and StackSets do not deploy roles there. Other programs need the profile for it.
+    """
+    return [replace(account, profile=profile) if profile and account.id == own else account for account in accounts]
 
 
 def accounts_document(accounts: Iterable[OrgAccount], *, partition: str) -> dict[str, object]:

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mfa_kit.wiring import account_diagnosis as account_diagnosis
-    from mfa_kit.wiring import accounts as accounts
-    from mfa_kit.wiring import accounts_export as accounts_export
     from mfa_kit.wiring import audit as audit
-    from mfa_kit.wiring import audit_history as audit_history
     from mfa_kit.wiring import aws as aws
     from mfa_kit.wiring import backup as backup
     from mfa_kit.wiring import backup_opening as backup_opening
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import evidence as evidence
     from mfa_kit.wiring import fido_console as fido_console
     from mfa_kit.wiring import files as files
-    from mfa_kit.wiring import findings as findings
     from mfa_kit.wiring import glass_letters as glass_letters
     from mfa_kit.wiring import handover_files as handover_files
     from mfa_kit.wiring import identities as identities
@@ -44,8 +40,6 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import oath_keys as oath_keys
     from mfa_kit.wiring import ocsf as ocsf
     from mfa_kit.wiring import organization as organization
-    from mfa_kit.wiring import organization_audit as organization_audit
-    from mfa_kit.wiring import organization_root as organization_root
     from mfa_kit.wiring import passphrase as passphrase
     from mfa_kit.wiring import plan_files as plan_files
     from mfa_kit.wiring import plugins as plugins

@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
+from mfa_kit.account.past_audits import Acceptance
 from mfa_kit.account.reading import MapEach, policy_holes, read_account
+from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.aws.reads import observe_reads
 from mfa_kit.adapters.files import snapshots
+from mfa_kit.adapters.files.baselines import read_baseline
 from mfa_kit.adapters.files.local_store import backup_at
+from mfa_kit.adapters.files.snapshots import SNAPSHOT_FILE, account_folders
+from mfa_kit.adapters.ledger.audit_records import AuditRecords
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.audit.finding import AuditRule, RuleAnswer
+from mfa_kit.audit.records import AuditHistory, EarlierAudits, FindingRecord, figures, finding_records, record_audit
 from mfa_kit.break_glass.uses import identities_in_use
 from mfa_kit.core.backup_location import BackupLocation
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.core.timestamps import age_text
+from mfa_kit.organization.across import AccountFolders
+from mfa_kit.organization.member_root import OrganizationRoot
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new
+from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.organization import OpenAccount, Organization
+from mfa_kit.wiring.settings import Settings, command_for_extra
 from mfa_kit.wiring.store import open_vault, stored_backups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
     from mfa_kit.account.account_users import AccountUser
-    from mfa_kit.account.snapshot import CentralRootAccess, RootPosture, Snapshot
+    from mfa_kit.account.snapshot import CentralRootAccess, RootPosture
     from mfa_kit.account.source import AccountSource
     from mfa_kit.adapters.aws.iam import Iam
-    from mfa_kit.adapters.ledger.ledger import Ledger
     from mfa_kit.core.models import Backup, Caller, Seal
     from mfa_kit.enrollment.ports import BackupStore
-    from mfa_kit.wiring.settings import Settings
 
 # The region of Security Hub in a partition, if no region is configured. REGION is that of all other partitions.
 REGIONS = {"aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
@@ -222,3 +232,111 @@ def chosen_partition(settings: Settings, name: str | None) -> str | None:
         return str(session.get_partition_for_region(region)) if region else None
     except botocore.exceptions.UnknownRegionError:
         raise UsageFault(f"there is no region {region!r}", "use a region such as us-east-1, or --partition") from None
+
+
+# The result for an audit that is not compared with earlier audits, such as the audit of a stored snapshot.
+NOTHING_BEFORE = EarlierAudits()
+
+
+def open_baseline(file: Path | None, rules: Iterable[AuditRule]) -> Sequence[Acceptance]:
+    """Return the accepted findings in a baseline file, or () if `file` is None.
+
+    Raise UsageFault if the file is not a baseline, or if an entry names a rule that is not in `rules`.
+    """
+    return read_baseline(file, {rule.id for rule in rules}) if file else ()
+
+
+def compare_with_ledger(
+    settings: Settings,
+    snapshot: Snapshot,
+    answers: Sequence[RuleAnswer],
+    *,
+    ledger: Ledger | None = None,
+    records: bool = True,
+) -> EarlierAudits:
+    """Compare an audit with the ledger's records of the account's last audit. With `records`, also record this audit.
+
+    With --dry-run, nothing is recorded. If the ledger cannot be used, or if this audit cannot be recorded because the
+    PostgreSQL role may only read the ledger, print an alert and return NOTHING_BEFORE. If `ledger` is None, open the
+    ledger, and close it afterward.
+    """
+    findings = finding_records(snapshot, answers, {})
+    try:
+        with open_audit_history(settings) if ledger is None else nullcontext(AuditRecords(ledger)) as history:
+            past, known = history.last(snapshot.account), history.open_findings(snapshot.account)
+            if records and not settings.dry_run:
+                record_audit(history, snapshot.account, answers, findings, time=snapshot.at)
+    except IntegrityFault as error:
+        settings.progress.alert(f"the ledger could not be used for this audit: {error}")
+        return NOTHING_BEFORE
+    since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in findings}
+    return EarlierAudits(past=past, now=figures(answers, time=snapshot.at), since=since)
+
+
+@contextmanager
+def open_audit_history(settings: Settings) -> Iterator[AuditHistory]:
+    """Yield the ledger's records about audits. Close the ledger afterward."""
+    with open_ledger(settings) as ledger:
+        yield AuditRecords(ledger)
+
+
+def ocsf_document(records: Sequence[FindingRecord]) -> str:
+    """Return the findings as lines of JSON in the Open Cybersecurity Schema Framework (OCSF).
+
+    Raise UsageFault if the extra `ocsf` is not installed.
+    """
+    try:
+        from mfa_kit.wiring.ocsf import ocsf_line
+    except ImportError:
+        raise UsageFault(
+            "--output ocsf needs the 'ocsf' extra, which is not installed", command_for_extra("ocsf")
+        ) from None
+    return "".join(f"{ocsf_line(record)}\n" for record in records)
+
+
+@contextmanager
+def open_folders(base: Path | None) -> Iterator[AccountFolders | None]:
+    """Create or open the folder for results, and yield it. Yield None if `base` is None.
+
+    Raise IntegrityFault if the folder cannot be created or used.
+    """
+    if base is None:
+        yield None
+        return
+    with account_folders(base) as folders:
+        yield folders
+
+
+def snapshot_file(snapshot: Snapshot) -> dict[str, str]:
+    """Return a dictionary with one entry: the name and the text of the file in which a snapshot is stored."""
+    return {SNAPSHOT_FILE: snapshots.snapshot_text(snapshot)}
+
+
+def take_snapshot(
+    settings: Settings,
+    opened: OpenAccount,
+    organization: Organization,
+    source: SnapshotSource,
+    *,
+    root: Callable[[], OrganizationRoot] | None = None,
+) -> Snapshot:
+    """Read an account for an audit. The snapshot names the parts that could not be read.
+
+    `root`, if given, returns an OrganizationRoot. With it, this function also reads what the caller's account can see
+    of the root user in this account.
+    """
+    from mfa_kit.adapters.aws.member_sessions import read_central_root_access
+
+    account, ask_root = opened.account.id, partial(read_central_root_access, opened.iam.ask)
+    store = open_vault(settings, source.backup_dir)
+    return snapshot_of_account(
+        opened.iam,
+        opened.caller,
+        source,
+        ledger=organization.ledger,
+        store=lambda: store,
+        stored=partial(stored_backups, settings, source.backup_dir),
+        map_each=organization.within,
+        central_root=(lambda: root().central(opened.account, ask_root)) if root else None,
+        member_root=(lambda: root().posture(account)) if root else None,
+    )

@@ -23,8 +23,7 @@ from mfa_kit.disk.whole_files import create_file
 from mfa_kit.evidence.evidence_files import SCHEMA, VERSION, EvidenceAnswers, ReadCall, evidence_files, summary_letter
 from mfa_kit.evidence.pseudonyms import hiding
 from mfa_kit.letters.sheet import Paper
-from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
-from mfa_kit.wiring.audit_history import open_audit_history
+from mfa_kit.wiring.audit import SnapshotSource, open_audit_history, open_snapshot
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.letters import letter_printer
 from mfa_kit.wiring.settings import Settings, harden

@@ -1,19 +1,29 @@
 """Opens the selected accounts of an organization, several at the same time. Each account has its own credentials."""
 
+from __future__ import annotations
+
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from mfa_kit.adapters.aws.reads import read
+from mfa_kit.adapters.aws.refusals import our_errors
+from mfa_kit.adapters.files import accounts_file
+from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts_file import Locate, accounts_document, with_own_profile
+from mfa_kit.organization.member_root import OrganizationRoot
 from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, labels, select_accounts
 from mfa_kit.organization.slots import AccountSlots, leaving_place
-from mfa_kit.wiring.accounts import list_organization, read_accounts_file
 from mfa_kit.wiring.aws import connect
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.files import check_new, write_new_file
+from mfa_kit.wiring.settings import Settings, command_for_extra
 
 if TYPE_CHECKING:
     from mfa_kit.account.reading import MapEach
@@ -35,7 +45,7 @@ class OpenAccount:
     """An account that mfa-kit has opened: its IAM client, and mfa-kit's identity in the account."""
 
     account: OrgAccount
-    iam: "Iam"
+    iam: Iam
     caller: Caller
 
 
@@ -50,16 +60,16 @@ class Organization:
     """
 
     caller: Caller
-    home: "Iam"
-    ledger: "Ledger"
+    home: Iam
+    ledger: Ledger
     selection: AccountSelection
     workers: int
-    within: "MapEach"
-    sessions: "MemberSessions"
+    within: MapEach
+    sessions: MemberSessions
     stop: Stop
     report: Callable[[str], object]
 
-    def enter(self, account: OrgAccount, *, turn: "Retry | None" = None, entering: Stop | None = None) -> OpenAccount:
+    def enter(self, account: OrgAccount, *, turn: Retry | None = None, entering: Stop | None = None) -> OpenAccount:
         """Return an account with an IAM client for it.
 
         The client has the caller's credentials if this is the caller's account, otherwise those of a new session in the
@@ -75,7 +85,7 @@ class Organization:
         clients, caller = self._begin(account, entering)
         opened = [clients]
 
-        def open_clients(_: "Connection") -> "Clients":
+        def open_clients(_: Connection) -> Clients:
             nonlocal hub
             if opened:
                 return opened.pop()
@@ -95,7 +105,7 @@ class Organization:
             caller=replace(caller, lab=self.caller.lab),
         )
 
-    def _begin(self, account: OrgAccount, entering: Stop | None = None) -> "tuple[Clients, Caller]":
+    def _begin(self, account: OrgAccount, entering: Stop | None = None) -> tuple[Clients, Caller]:
         if account.id == self.caller.account:
             return self.sessions.own_clients(), self.caller
         return self.sessions.enter(account, entering=entering)
@@ -148,7 +158,7 @@ def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Or
     opened: list[MemberSessions] = []
     stop = Stop()
 
-    def open_hub(connection: "Connection") -> "Clients":
+    def open_hub(connection: Connection) -> Clients:
         opened.append(MemberSessions(connection, source_identity=choice.source_identity, stop=stop))
         return opened[-1].hub
 
@@ -167,3 +177,91 @@ def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Or
             stop=stop,
             report=settings.progress.alert,
         )
+
+
+def list_organization(choice: AccountsChoice, iam: Iam, *, with_tags: bool = False) -> Iterable[OrgAccount]:
+    """Yield the accounts of the organization or, if `choice.ou` is set, those below this organizational unit.
+
+    The tags of the accounts are read only if `with_tags` is true or `choice` selects accounts by tags. `iam` is the
+    client of the account that calls Organizations.
+    """
+    from mfa_kit.adapters.aws.organizations import OrganizationReader
+
+    return OrganizationReader(iam.ask_organizations).accounts(choice.ou, with_tags=with_tags or bool(choice.tags))
+
+
+def read_accounts_file(path: Path) -> Sequence[OrgAccount]:
+    """Return the accounts in a file in c7n-org's format. Raise UsageFault with all errors in the file as its notes."""
+    return accounts_file.read_accounts_file(path, parse_yaml=_parse_yaml)
+
+
+def _parse_yaml(text: str) -> tuple[object, Locate]:
+    """Parse a YAML text. Return its value, and a function that returns the position of an account, such as `line 3`.
+
+    Raise UsageFault if the text is invalid or PyYAML is not installed.
+    """
+    try:
+        from mfa_kit.adapters.files.yaml_text import parse_yaml
+    except ModuleNotFoundError:
+        raise UsageFault(
+            "the file is not JSON, and YAML needs PyYAML, which is not installed", command_for_extra("org")
+        ) from None
+    return parse_yaml(text)
+
+
+def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, with_tags: bool) -> AccountSelection:
+    """Write the accounts that the options (`choice`) select to the new file `out`, and return the selection.
+
+    In a dry run, no file is written. With `with_tags`, the file also has the tags of the accounts.
+    """
+    check_new(out)
+    with connect(settings) as (iam, _, caller), settings.progress.showing("listing accounts"):
+        listed = list(list_organization(choice, iam, with_tags=with_tags))
+    selection = select_accounts(listed, choice)
+    profile = settings.profile or os.environ.get("AWS_PROFILE")
+    written = with_own_profile(selection.chosen, caller.account, profile=profile)
+    if any(account.id == caller.account and account.profile is None for account in written):
+        settings.progress.note(
+            f"these credentials belong to account {caller.account}, so no role is assumed there; other programs"
+            f" that read the file assume the role {choice.role_name}"
+        )
+    if not settings.dry_run:
+        write_new_file(out, accounts_file.accounts_text(accounts_document(written, partition=caller.partition)))
+    return selection
+
+
+def root_of(organization: Organization) -> Callable[[], OrganizationRoot]:
+    """Call `open_organization_root` in another thread, so that the caller does not wait for the calls to AWS.
+
+    Return a function that waits for the OrganizationRoot and returns it.
+    """
+    pool = ThreadPoolExecutor(1)
+    asked = pool.submit(open_organization_root, organization.caller.account, organization.home, organization.sessions)
+    pool.shutdown(wait=False)
+    return asked.result
+
+
+def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> OrganizationRoot:
+    """Ask IAM whether the organization manages root access centrally, and return the OrganizationRoot.
+
+    `home` is the ID of the caller's account, and `iam` its IAM client. `sessions` opens root sessions. If the request
+    fails, the result has neither `seen` nor `read`.
+    """
+    from mfa_kit.adapters.aws import member_sessions
+
+    try:
+        root_access = member_sessions.read_central_root_access(iam.ask)
+    except MfaKitError:
+        return OrganizationRoot(home=home)
+
+    def attempt(act: Callable[[], T]) -> T:
+        def once() -> T:
+            with our_errors():
+                return act()
+
+        return read(once, sleep=leaving_place(sessions.stop.sleep))
+
+    reader = member_sessions.MemberRootReader(sessions, attempts=attempt)
+    return OrganizationRoot(
+        home=home, seen=root_access, read=reader.posture if root_access.manages_credentials else None
+    )

@@ -58,9 +58,9 @@ from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount
 from mfa_kit.rollout.plan import parse_plan
 from mfa_kit.security_keys.key_policy import parse_policy
 from mfa_kit.wiring import settings
-from mfa_kit.wiring.accounts import read_accounts_file
 from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.organization import read_accounts_file
 from mfa_kit.wiring.recipient_keys import read_all
 from mfa_kit.wiring.rosters_and_plans import parse_public_key, read_proof_lines, read_roster
 from tests.fido.test_policy import WHOLE

@@ -15,7 +15,7 @@ from mfa_kit.adapters.aws.organizations import OrganizationReader
 from mfa_kit.core.errors import AccessDenied, AwsFault, MfaKitError, NoSuchOperation, Throttled, UsageFault
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState, OrgAccount
-from mfa_kit.wiring.accounts import read_accounts_file
+from mfa_kit.wiring.organization import read_accounts_file
 from tests.adapters.test_hostile_server import open_iam, send, serve
 from tests.conftest import ACCOUNT, MfaKit
 

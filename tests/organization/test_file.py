@@ -15,7 +15,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import accounts_document, parse_accounts
-from mfa_kit.wiring.accounts import read_accounts_file
+from mfa_kit.wiring.organization import read_accounts_file
 from tests.conftest import MfaKit, bare
 
 ONE, TWO = "000000000001", "000000000002"
@@ -277,7 +277,7 @@ def test_without_pyyaml_json_is_read_and_yaml_names_the_extra(tmp_path: Path) ->
 import sys; sys.modules["yaml"] = None
 from pathlib import Path
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring.accounts import read_accounts_file
+from mfa_kit.wiring.organization import read_accounts_file
 print(len(read_accounts_file(Path({str(tmp_path / "accounts.json")!r}))))
 try:
     read_accounts_file(Path({str(tmp_path / "accounts.yml")!r}))

@@ -47,7 +47,7 @@ def export(
         role_name=role_name or AUDIT_ROLE,
         external_id=external_id,
     )
-    found = wiring.accounts_export.export_accounts(settings, choice, out=out, with_tags=with_tags)
+    found = wiring.organization.export_accounts(settings, choice, out=out, with_tags=with_tags)
     for account in found.skipped:
         settings.progress.note(f"left out: {account.label} is {account.state}")
     output.one(

@@ -26,6 +26,7 @@ from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, AccountFolders, Visit, VisitState
+from mfa_kit.organization.member_root import OrganizationRoot
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.settings import Settings
 
@@ -79,14 +80,14 @@ def audit_accounts(
         limits=Limits(profile=Profile(advice), drilled=drilled_within / DAY),
         source=wiring.audit.SnapshotSource(file=None, max_age=max_age, backup_dir=backup_dir),
         fail_on=Severity(fail_on),
-        accepted=wiring.audit_history.open_baseline(baseline, ALL_RULES),
+        accepted=wiring.audit.open_baseline(baseline, ALL_RULES),
         form=output.form,
     )
     with (
         wiring.organization.open_organization(settings, accounts) as organization,
-        wiring.organization_audit.open_folders(accounts.output_dir) as folders,
+        wiring.audit.open_folders(accounts.output_dir) as folders,
     ):
-        root, home = wiring.organization_audit.root_of(organization), organization.caller.account
+        root, home = wiring.organization.root_of(organization), organization.caller.account
         keeps = output.form in {"json", "jsonl"}
         done = _begin(organization, folders, questions, accounts, settings=settings, keeps=keeps) if folders else []
         done += _audit_rest(done, organization, folders, questions, root, settings=settings, keeps=keeps)
@@ -121,7 +122,7 @@ def _audit_rest(
     organization: "wiring.organization.Organization",
     folders: AccountFolders | None,
     questions: Questions,
-    root: "Callable[[], wiring.organization_root.OrganizationRoot]",
+    root: Callable[[], OrganizationRoot],
     *,
     settings: Settings,
     keeps: bool,
@@ -136,7 +137,7 @@ def _audit_rest(
     remaining_accounts = [account for account in organization.selection.chosen if account.id not in done_ids]
 
     def work(account: OrgAccount) -> tuple[Audited, Snapshot]:
-        snapshot = wiring.organization_audit.take_snapshot(
+        snapshot = wiring.audit.take_snapshot(
             settings, organization.enter(account), organization, questions.source, root=root
         )
         return _audited(snapshot, account, questions), snapshot
@@ -160,7 +161,7 @@ def _audit_rest(
 def _roots_of_unread(
     done: Sequence[Visit[Audited]],
     organization: "wiring.organization.Organization",
-    root: "Callable[[], wiring.organization_root.OrganizationRoot]",
+    root: Callable[[], OrganizationRoot],
 ) -> dict[str, RootVerdict]:
     """Return the known verdicts on the root users of accounts that could not be read, by account ID.
 
@@ -187,7 +188,7 @@ def _dated(
     """
     if not questions.are_records:
         return audit
-    before = wiring.audit_history.compare_with_ledger(
+    before = wiring.audit.compare_with_ledger(
         settings, snapshot, audit.answers, ledger=organization.ledger, records=is_new
     )
     answers = _accepted(audit.answers, snapshot, questions)
@@ -273,7 +274,7 @@ def _note_unused(
 def _files(audit: Audited, snapshot: Snapshot) -> dict[str, str]:
     """Return the texts of an account's files by name: the snapshot, and the audit as `--output json` prints it."""
     document = {"schema": "mfa-kit/audit", "version": VERSION, **(audit.document or {})}
-    return {**wiring.organization_audit.snapshot_file(snapshot), AUDIT_FILE: json.dumps(document) + "\n"}
+    return {**wiring.audit.snapshot_file(snapshot), AUDIT_FILE: json.dumps(document) + "\n"}
 
 
 def _write_files(

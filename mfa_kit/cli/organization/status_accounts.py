@@ -47,7 +47,7 @@ def status_in_accounts(
     with wiring.organization.open_organization(settings, accounts) as organization:
 
         def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
-            snapshot = wiring.organization_audit.take_snapshot(settings, opened, organization, source)
+            snapshot = wiring.audit.take_snapshot(settings, opened, organization, source)
             rows = [row for account_user in account_users(snapshot) for row in _user_rows(account_user)]
             return AccountRows(rows, unread_parts(snapshot, SnapshotPart.DETAILS))
 

@@ -57,7 +57,7 @@ def try_in_accounts(
     with wiring.organization.open_organization(settings, accounts) as organization:
 
         def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
-            snapshot = wiring.organization_audit.take_snapshot(settings, opened, organization, source)
+            snapshot = wiring.audit.take_snapshot(settings, opened, organization, source)
             accesses = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
             shut[opened.account.label] += len(locked_out(accesses, self_enroll=self_enroll))
             missing = unread_users(snapshot)
