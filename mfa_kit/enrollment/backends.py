@@ -12,6 +12,7 @@ from typing import Protocol
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.message import Wording, fill
 from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
 from mfa_kit.enrollment.code_prompts import prove
@@ -40,15 +41,16 @@ class PhoneSetup:
     """How the secret gets into the phone, and how many codes the user types to prove that the phone has it.
 
     `typed` is the number of codes, 1 or 2. `shown_by` names the phone in messages. `scan` is the text below the QR
-    code, in which `{user}` and `{name}` (of the device) are replaced. If `grouped` is true, the secret is also shown as
-    text. If `picture` is given, the QR code is written to this file and not shown on the screen. `instead` names the
-    options to use without a terminal, and `unseen` the options to use if the window is too small for the QR code.
+    code, in which `{user}`, `{owners}` (the user's), `{name}` (of the device) and `{it}` (the QR code) are replaced. If
+    `grouped` is true, the secret is also shown as text. If `picture` is given, the QR code is written to this file and
+    not shown on the screen. `instead` names the options to use without a terminal, and `unseen` the options to use if
+    the window is too small for the QR code.
     """
 
     typed: int = 2
     grouped: bool = False
     shown_by: str = "the phone"
-    scan: str = "scan it with {user}'s authenticator app, then type what the app shows for {name}"
+    scan: str = "scan {it} with {owners} authenticator app, then type what the app shows for {name}"
     picture: QrFile | None = None
     instead: str = INSTEAD
     unseen: str = "--qr-file FILE, or make a backup with -r RECIPIENT and scan its QR code"
@@ -120,7 +122,8 @@ class Phone:
         screen = self._interaction
         try:
             self._show(spec, created.seed)
-            screen.say(self._proof.scan.format(user=spec.user, name=spec.name))
+            code, owner = Wording("it", admin="the QR code"), Wording(f"{spec.user}'s", admin="your")
+            screen.say(fill(self._proof.scan, user=spec.user, name=spec.name, it=code, owners=owner))
             drift = prove(
                 created.seed,
                 typed=self._proof.typed,

@@ -6,16 +6,21 @@ from typing import TypeVar
 
 from mfa_kit.core import otp
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.message import STOP, Message, UserAction
 from mfa_kit.core.otp import Mistake, Pair, Seed
 
 T = TypeVar("T")
 
 # The advice is printed each time the user has made this many mistakes.
 PATIENCE = 3
-ADVICE = (
-    "three wrong codes: check that you are reading this device's entry, and that the clock is set automatically. "
-    "To start over, press Ctrl-C; nothing will be left in AWS"
+ADVICE = Message(
+    "three wrong codes: check that you are reading this device's entry, and that the clock is set automatically. ",
+    "To start over, ",
+    STOP,
+    "; nothing will be left in AWS",
 )
+FIRST_CODE = Message("first code", action=UserAction.FIRST_CODE)
+SECOND_CODE = Message("second code", action=UserAction.SECOND_CODE)
 # The maximum number of seconds between two codes that may be consecutive: two periods, and time to type.
 APART = 2 * otp.PERIOD + 15
 
@@ -44,7 +49,7 @@ def prove(
         return diagnosis if isinstance(diagnosis, Mistake) else (diagnosis, diagnosis - otp.step(time))
 
     while True:
-        prompt = "code" if typed == 1 else "first code" if before is None else "second code"
+        prompt = "code" if typed == 1 else FIRST_CODE if before is None else SECOND_CODE
         reading = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead, advice=advice)
         if typed == 1:
             return reading[1]
@@ -70,7 +75,7 @@ def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str
         return otp.SAME if before and code == before[0] else (code, now())
 
     while True:
-        prompt = "first code" if before is None else "second code"
+        prompt = FIRST_CODE if before is None else SECOND_CODE
         reading = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead, advice=advice)
         if before is not None and reading[1] - before[1] < APART:
             return Pair(before[0], reading[0])

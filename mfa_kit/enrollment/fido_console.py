@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, OutcomeUnknownError, Throttled, UsageFault
 from mfa_kit.core.internal_error import Note
+from mfa_kit.core.message import END_WAIT, Message, UserAction
 from mfa_kit.core.models import (
     ROOT,
     ROOTLESS,
@@ -155,7 +156,8 @@ def wait_until(
                 "finish in the console and check with mfa-kit status, or start over with a longer --timeout",
             )
         if any(remaining <= mark < last_reported for mark in MARKS) or last_reported > seconds:
-            ports.progress.note(f"waiting for {description}, {remaining:.0f} s left; press Ctrl-C to stop")
+            waiting = f"waiting for {description}, {remaining:.0f} s left; "
+            ports.progress.note(Message(waiting, END_WAIT, action=UserAction.END_WAIT))
             last_reported = remaining
         ports.sleep(pause)
 

@@ -40,7 +40,7 @@ METHOD = Recipe(
     help="a slip of paper",
     options=SlipOptions,
     how=RosterMethod(method=SLIP),
-    call="hand {user} a slip, and press Enter",
+    call="hand {user} a slip, and {enter}",
     usage=lambda intent, _: [f"{intent.user} types the seed off the slip"],
 )
 '''

@@ -13,9 +13,10 @@ from mfa_kit.cli.browser.opened import PageViews
 from mfa_kit.cli.browser.page_state import Asks, Ending, PageState, Question, Role
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.core.otp import Symbol
+from mfa_kit.enrollment.code_prompts import FIRST_CODE
 
 USER = "victoria"
-CODE = Question(asks=Asks.CODE, text="first code")
+CODE = Question(asks=Asks.CODE, text=FIRST_CODE)
 ENTERED = re.compile(r'setItem\("(\w+)", JSON.stringify\(\["([^"]+)", "([^"]+)"\]\)\)')
 # The first line of what a window gets, and the line with everything that the view shows.
 LINES = 2

@@ -13,6 +13,7 @@ import pytest
 from mfa_kit.cli.browser.look import SCRIPT, STYLE
 from mfa_kit.cli.browser.page_state import Asks, Ending, PageState, Question, QueueRow, Role
 from mfa_kit.core.otp import Symbol
+from mfa_kit.enrollment.code_prompts import FIRST_CODE, SECOND_CODE
 from tests.chromium import DESKTOP, PHONE, Browser
 from tests.cli.test_pages import CONTRASTS, SPLIT
 from tests.page.served import USER, Page, served_page
@@ -34,7 +35,7 @@ CONTROLS = CONTRASTS.replace(
 def scan(state: PageState) -> None:
     state.show(Symbol("\n".join(["█▀▄ " * 10] * 20)), [])
     state.say(f"scan it with {LONG}'s authenticator app, then type what the app shows for {LONG}")
-    state.question = Question(asks=Asks.CODE, text="first code", next_code=time.time() + 20)
+    state.question = Question(asks=Asks.CODE, text=FIRST_CODE, next_code=time.time() + 20)
 
 
 def make_mistake(state: PageState) -> None:
@@ -44,7 +45,7 @@ def make_mistake(state: PageState) -> None:
 
 def second(state: PageState) -> None:
     scan(state)
-    state.question = Question(asks=Asks.CODE, text="second code", next_code=time.time() + 20, second=True)
+    state.question = Question(asks=Asks.CODE, text=SECOND_CODE, next_code=time.time() + 20)
 
 
 def expire(state: PageState) -> None:

@@ -9,6 +9,8 @@ from mfa_kit.cli.browser.page_state import SHOWN, Asks, PageState, Question, Rol
 from mfa_kit.cli.browser.person import PageProgress
 from mfa_kit.cli.browser.views import view_parts
 from mfa_kit.cli.messages import StderrProgress
+from mfa_kit.cli.rollout.session import STOPPED
+from mfa_kit.core.message import ENTER, STOP, Message
 from mfa_kit.core.otp import Symbol
 from tests.page.served import CODE
 
@@ -29,16 +31,16 @@ def test_messages_are_in_order() -> None:
 def test_messages_name_the_button(capfd: pytest.CaptureFixture[str]) -> None:
     """The terminal still prints the message as it is."""
     state = PageState()
-    PageProgress(StderrProgress(quiet=True), state).alert("press Enter to try this key again")
+    PageProgress(StderrProgress(quiet=True), state).alert(Message(ENTER, " to try this key again"))
     assert "press Start to try this key again" in part(state, Role.ADMIN, "log")
     assert "press Enter to try this key again" in capfd.readouterr().err
 
 
 def test_only_the_colleague_is_told_to_ask_the_admin() -> None:
     """The admin has the button."""
-    state = PageState(said=["to start over, press Ctrl-C", "it was stopped; please ask the admin"])
+    state = PageState(said=[Message("to start over, ", STOP), STOPPED])
     assert part(state, Role.COLLEAGUE, "said").count("ask the admin") == 2
-    assert part(state, Role.ADMIN, "said") == "To start over, press Stop. It was stopped."
+    assert part(state, Role.ADMIN, "said") == "To start over, press Stop. The enrollment was stopped."
 
 
 @pytest.mark.parametrize("asks", list(Asks))

@@ -40,6 +40,7 @@ from mfa_kit.adapters.fido.faults import (
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version
+from mfa_kit.core.message import Message, UserAction
 from mfa_kit.core.text import count_of
 from mfa_kit.security_keys.authenticator import (
     LONGEST_PIN,
@@ -299,12 +300,12 @@ class FidoKey:
             nonlocal began
             if began == math.inf:
                 began = time.monotonic()
-                self._tell(f"touch your key now ({links.TOUCH:.0f} s)")
+                self._tell(Message(f"touch your key now ({links.TOUCH:.0f} s)", action=UserAction.TOUCH))
 
         def tick() -> None:
             seconds = links.TOUCH - (time.monotonic() - began)
             while marks and seconds <= marks[0]:
-                self._tell(f"touch your key now ({marks.pop(0)} s left)")
+                self._tell(Message(f"touch your key now ({marks.pop(0)} s left)", action=UserAction.TOUCH))
 
         self._device.finger, self._device.deadline.tick = asked, tick
         try:

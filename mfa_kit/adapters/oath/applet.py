@@ -29,6 +29,7 @@ from mfa_kit.adapters.oath.pcsc import NONSENSE, Wire, card_faults
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import oath_credentials
+from mfa_kit.core.message import Message, UserAction
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import OathKey, remedy
@@ -222,7 +223,7 @@ class Applet:
             if touch is False:
                 return self._session.calculate_code(credential, int(time)).value
             if touch:
-                self._say(f"touch the key now ({TOUCH:.0f} s)")
+                self._say(Message(f"touch the key now ({TOUCH:.0f} s)", action=UserAction.TOUCH))
             try:
                 with self._touched(TOUCH_TOLD if touch else UNASKED):
                     return self._session.calculate_code(credential, int(time)).value
@@ -302,7 +303,7 @@ def _countdown(say: Callable[[str], None], marks: tuple[float, ...]) -> Callable
     def tick(seconds: float) -> None:
         if to_come and seconds <= to_come[0]:
             to_come.pop(0)
-            say(f"touch the key now ({seconds:.0f} s)")
+            say(Message(f"touch the key now ({seconds:.0f} s)", action=UserAction.TOUCH))
 
     return tick
 

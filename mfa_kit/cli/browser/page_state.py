@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mfa_kit.core.message import Message, UserAction, Wording, action_of, parts_of
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.posix.signals import interrupt_main_thread
@@ -37,6 +38,10 @@ class Role(StrEnum):
     ADMIN = "admin"
     COLLEAGUE = "colleague"
 
+    def words(self, text: str) -> str:
+        """Return a message in the words of this view."""
+        return str(Message(*(getattr(part, self) if isinstance(part, Wording) else part for part in parts_of(text))))
+
 
 class Asks(StrEnum):
     """The kind of a question."""
@@ -51,16 +56,20 @@ class Asks(StrEnum):
 class Question:
     """A question. `buttons` are pairs of a button's label and the answer that the button gives.
 
-    `next_code` is the Unix time at which the device shows its next code. `second` means that the first of two codes is
-    already accepted. `can_stop` is false if the question has its own buttons to skip and to quit, as in a queue.
+    `next_code` is the Unix time at which the device shows its next code. `can_stop` is false if the question has its
+    own buttons to skip and to quit, as in a queue.
     """
 
     asks: Asks
     text: str
     buttons: Sequence[tuple[str, str]] = ()
     next_code: float | None = None
-    second: bool = False
     can_stop: bool = True
+
+    @property
+    def second(self) -> bool:
+        """Whether the first of two codes is already accepted."""
+        return action_of(self.text) is UserAction.SECOND_CODE
 
     @property
     def is_for_user(self) -> bool:
@@ -78,7 +87,7 @@ class QueueRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class LogEntry:
     """A message for the admin. `wrong` means that something failed."""
 
     text: str
@@ -104,7 +113,7 @@ class PageState:
     user: str = ""
     calls: str = ""
     queue: Sequence[QueueRow] = ()
-    log: list[Message] = field(default_factory=list)
+    log: list[LogEntry] = field(default_factory=list)
     said: Sequence[str] = ()
     scan: str = ""
     touch: bool = False
@@ -133,7 +142,7 @@ class PageState:
     def report(self, text: str, *, wrong: bool = False) -> None:
         """Add a message for the admin."""
         with self.change():
-            self.log = [*self.log, Message(text, wrong)][-LOG:]
+            self.log = [*self.log, LogEntry(text, wrong)][-LOG:]
 
     def show(self, symbol: Symbol | None, texts: Sequence[Secret[str]]) -> None:
         """Show a QR code and secrets as text, until `hide` is called or SHOWN seconds are over."""

@@ -4,7 +4,6 @@ With `--page`, a command uses a PersonAtPage as its Interaction (the port that a
 its progress. The steps of an enrollment, and the handling of errors, are the same as at a terminal.
 """
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -14,26 +13,18 @@ from mfa_kit.cli.browser.page_state import Asks, PageState, Question
 from mfa_kit.cli.status_line import Redrawable
 from mfa_kit.core.errors import Declined
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.message import UserAction, action_of
 from mfa_kit.core.otp import Secret, Symbol
 
 T = TypeVar("T")
-# Matches a message that asks the user to touch a key. The page asks for the touch until the next message.
-TOUCH = re.compile(r"touch (the|your) key now")
-# If a message contains CTRL_C, the command is waiting and can be interrupted. The page shows STOP instead of CTRL_C.
-CTRL_C, STOP = "press Ctrl-C to stop", "press Stop to end the wait"
-# The prompt for the second of two codes.
-SECOND = "second code"
-# Where a message or a station's prompt has ENTER, the page shows START.
-ENTER, START = "press Enter", "press Start"
 CONTINUE = (("Continue", ""),)
 
 
 class PersonAtPage:
     """Asks the questions of a command on the page, and waits for the answers.
 
-    `buttons` returns the buttons that `ask_unless` shows instead of a line to type, and `wording` converts its prompt
-    for the terminal to one for the page. `before_question` is called before each question, to update the queue, and
-    `after_look` after each check for inserted keys.
+    `buttons` returns the buttons that `ask_unless` shows instead of a line to type. `before_question` is called before
+    each question, to update the queue, and `after_look` after each check for inserted keys.
     """
 
     def __init__(self, state: PageState) -> None:
@@ -41,7 +32,6 @@ class PersonAtPage:
         self.buttons: Callable[[], Sequence[tuple[str, str]]] = lambda: CONTINUE
         self.before_question: Callable[[], None] = lambda: None
         self.after_look: Callable[[], None] = lambda: None
-        self.wording: Callable[[str], str] = lambda text: text
 
     def check(self, *parts: Secret[str], instead: str) -> None:
         """Wait until the admin has opened the page, because the command must not change anything in AWS before that."""
@@ -54,7 +44,7 @@ class PersonAtPage:
     def ask_code(self, prompt: str, *, instead: str, seconds_left: Callable[[], float] | None = None) -> str:
         """Return the typed code, stripped. The page counts down the seconds until the device's next code."""
         next_code = time.time() + seconds_left() if seconds_left else None
-        question = Question(asks=Asks.CODE, text=prompt, next_code=next_code, second=prompt == SECOND)
+        question = Question(asks=Asks.CODE, text=prompt, next_code=next_code)
         return self._ask(question).reveal().strip()
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
@@ -103,7 +93,7 @@ class PersonAtPage:
             return bool(arrivals)
 
         self.before_question()
-        question = Question(asks=Asks.BUTTONS, text=self.wording(prompt), buttons=self.buttons(), can_stop=False)
+        question = Question(asks=Asks.BUTTONS, text=prompt, buttons=self.buttons(), can_stop=False)
         answer = self._state.ask(question, look)
         with self._state.change():
             self._state.thanked, self._state.said = "", ()
@@ -141,10 +131,10 @@ class PageProgress(Redrawable):
         self._show(text)
 
     def _show(self, text: str) -> None:
-        self._state.report(text.replace(ENTER, START).replace(CTRL_C, STOP))
-        with self._state.change():
-            self._state.touch = bool(TOUCH.search(text))
-            self._state.can_interrupt = self._state.can_interrupt or CTRL_C in text
+        self._state.report(text)
+        with self._state.change():  # the page asks for a touch until the next message
+            self._state.touch = action_of(text) is UserAction.TOUCH
+            self._state.can_interrupt = self._state.can_interrupt or action_of(text) is UserAction.END_WAIT
 
     def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
         """Show a text in the terminal's status line while the context is active. The page does not show the text."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mfa_kit.cli.browser.page_state import PageState, QueueRow
-from mfa_kit.cli.browser.person import ENTER, START
+from mfa_kit.core.message import Message, Wording, clauses
 from mfa_kit.rollout.key_slot import SlotWatch
 from mfa_kit.rollout.outcomes import RowOutcome
 from mfa_kit.rollout.plan import PlanStep
@@ -22,7 +22,7 @@ TO_ANSWER = (("Start", ""), ("Skip", "s"), BACK, ("Quit", "q"))
 AT_END = (("Finish", ""), BACK)
 BUSY_WITH_KEY = "Please wait, and do not remove the key."
 BUSY = "Please wait."
-ASK = "That did not work. Please ask the admin."
+ASK = Message("That did not work.", Wording("", colleague=" Please ask the admin."))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,8 +30,7 @@ class StationPage:
     """Keeps the page of a station current.
 
     `call_user` returns a sentence that tells the user of a step what to do. `watches` and `reasons` are those of the
-    StationSession. `done` has the users who are known to be done, so that no user is thanked twice. `told` has the
-    parts of prompts that say what to type. They are removed, because the page has buttons.
+    StationSession. `done` has the users who are known to be done, so that no user is thanked twice.
     """
 
     state: PageState
@@ -39,26 +38,19 @@ class StationPage:
     call_user: Callable[[PlanStep], str]
     watches: Mapping[str, SlotWatch | None]
     reasons: Mapping[str, str]
-    told: Sequence[str]
     done: set[str] = field(default_factory=set)
 
     def attach(self, page: "OpenPage") -> None:
         """Make the page update the queue before each question, and show the inserted keys while it waits."""
         self.done |= {step.user for step in self.queue.steps if self.queue.is_done(step)}
         page.person.before_question, page.person.after_look = self.update, self.show_keys
-        page.person.buttons, page.person.wording = self.buttons, self.word
+        page.person.buttons = self.buttons
         self.update()
 
     def buttons(self) -> Sequence[tuple[str, str]]:
         """Return the buttons for the session's question. Back is left out if there is no step to go back to."""
         buttons = TO_ANSWER if self._step else AT_END
         return [button for button in buttons if button != BACK or self.queue.can_go_back]
-
-    def word(self, prompt: str) -> str:
-        """Return a prompt of the session for the page: without what to type, and with Start instead of Enter."""
-        for instruction in self.told:
-            prompt = prompt.replace(instruction, "")
-        return prompt.replace(ENTER, START)
 
     def update(self) -> None:
         """Show the queue and the current user. If users were done since the last call, thank the last of them."""
@@ -89,7 +81,7 @@ class StationPage:
 
     def show_error(self, message: str, hint: str, to_user: str) -> None:
         """Show an error to the admin, and a sentence about it to the user."""
-        self.state.report(f"{message}; {hint}" if hint else message, wrong=True)
+        self.state.report(clauses([message, hint]), wrong=True)
         with self.state.change():
             self.state.said = ()  # these messages were about the step that failed
         self.state.say(to_user or ASK)

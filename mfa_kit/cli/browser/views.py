@@ -10,6 +10,7 @@ from html import escape
 from mfa_kit.cli.browser.look import SCRIPT, STYLE
 from mfa_kit.cli.browser.page_state import SHOWN, Asks, PageState, Question, Role
 from mfa_kit.cli.html.shell import html_page, html_table, html_text, html_words
+from mfa_kit.core.message import UserAction, action_of
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.text import one_line
 
@@ -21,10 +22,6 @@ EXPIRED = (
     "The QR code was removed after 10 minutes. If you have scanned it, type the codes. "
     "Otherwise ask the admin to press Stop and to start again."
 )
-# The page's words for "press Ctrl-C".
-ASK_STOP = "ask the admin to press Stop"
-# Phrases for the colleague, each with the phrase that replaces it in the admin's view.
-TO_ADMIN = {ASK_STOP: "press Stop", "; please ask the admin": "", " Please ask the admin.": ""}
 ON_INPUT = "Each code is sent when you have typed its sixth digit."
 CODE_LABELS = ("First code", "Second code")
 
@@ -76,11 +73,11 @@ def qr_picture(symbol: Symbol) -> Secret[str]:
 
 
 def sentence(text: str) -> str:
-    """Return a message with a capital letter and a final period, and with ASK_STOP instead of "press Ctrl-C".
+    """Return a message with a capital letter and a final period.
 
     A message that ends with a question mark, exclamation mark or colon keeps it.
     """
-    plain = one_line(text).strip().replace("press Ctrl-C", ASK_STOP)
+    plain = one_line(text).strip()
     message = plain[:1].upper() + plain[1:]
     return message if not message or message.endswith((".", "?", "!", ":")) else f"{message}."
 
@@ -102,7 +99,7 @@ def _code_form(state: PageState, question: Question) -> str:
         if question.next_code
         else ""
     )
-    pair = question.text.startswith(("first", "second"))
+    pair = action_of(question.text) in {UserAction.FIRST_CODE, UserAction.SECOND_CODE}
     labels = CODE_LABELS if pair else (sentence(question.text).rstrip("."),)
     fields = "".join(
         _code_field(state, label, index, active=index == question.second) for index, label in enumerate(labels)
@@ -142,7 +139,9 @@ def _buttons(state: PageState, question: Question) -> str:
         f"{' class=first data-focus' if not index else ''}>{html_text(label)}</button>"
         for index, (label, answer) in enumerate(question.buttons)
     )
-    return f'<p class="big">{html_words(sentence(question.text))}</p><div class="buttons">{drawn}</div>'
+    return (
+        f'<p class="big">{html_words(sentence(Role.ADMIN.words(question.text)))}</p><div class="buttons">{drawn}</div>'
+    )
 
 
 def _form(state: PageState) -> Secret[str]:
@@ -162,19 +161,10 @@ def _colleague_form(state: PageState) -> Secret[str]:
     return _form(state) if state.question and state.question.is_for_user else Secret("")
 
 
-def _said(state: PageState) -> Secret[str]:
-    return _sentences(state, {})
-
-
-def _sentences(state: PageState, instead: Mapping[str, str]) -> Secret[str]:
-    """Return the messages about the last answer as HTML, or nothing after the session has ended.
-
-    In the messages, each key of `instead` is replaced with its value.
-    """
-    text = " ".join(map(sentence, () if state.ending else state.said))
-    for words, others in instead.items():
-        text = text.replace(words, others)
-    return Secret(html_words(text))
+def _sentences(state: PageState, role: Role) -> Secret[str]:
+    """Return the messages about the last answer as HTML, or nothing after the session has ended."""
+    said = () if state.ending else state.said
+    return Secret(html_words(" ".join(sentence(role.words(text)) for text in said)))
 
 
 def _calls(state: PageState) -> Secret[str]:
@@ -193,7 +183,7 @@ def _what_to_do(state: PageState) -> str:
     if state.touch:
         return TOUCH
     if state.symbol:
-        return sentence(state.scan).replace("Scan it", "Scan the QR code", 1).replace(f"{state.user}'s", "your")
+        return sentence(Role.COLLEAGUE.words(state.scan))
     if state.expired:
         return ""
     return state.calls if state.question else state.busy
@@ -248,7 +238,8 @@ def _keys(state: PageState) -> Secret[str]:
 
 def _log(state: PageState) -> Secret[str]:
     lines = "".join(
-        f"<li{' class=wrong' if message.wrong else ''}>{html_words(message.text)}</li>" for message in state.log
+        f"<li{' class=wrong' if message.wrong else ''}>{html_words(Role.ADMIN.words(message.text))}</li>"
+        for message in state.log
     )
     return Secret(f'<ul class="log">{lines}</ul>' if lines else "<p>No messages yet.</p>")
 
@@ -257,14 +248,14 @@ Maker = Callable[[PageState], Secret[str]]
 COLLEAGUE_PARTS: Mapping[str, Maker] = {
     "title": _title,
     "calls": _calls,
-    "said": _said,
+    "said": lambda state: _sentences(state, Role.COLLEAGUE),
     "qr": _qr,
     "form": _colleague_form,
     "end": lambda state: _end(state, lambda it: it.ending.colleague if it.ending else ""),
 }
 ADMIN_PARTS: Mapping[str, Maker] = {
     "title": _title,
-    "said": lambda state: _sentences(state, TO_ADMIN),
+    "said": lambda state: _sentences(state, Role.ADMIN),
     "form": _form,
     "controls": _controls,
     "stopping": _stop,

@@ -8,6 +8,7 @@ from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.internal_error import notes_of, only_our_errors
+from mfa_kit.core.message import ENTER, Message, Wording, clauses
 from mfa_kit.core.models import Caller, DeviceSpec, Enrolled, JournalEntry, Outcome
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import count_of
@@ -22,11 +23,12 @@ from mfa_kit.rollout.row_status import entries_by_serial, result_of_devices
 from mfa_kit.rollout.station import StationMethods, StationQueue, StationRuns, enroll_in_person
 
 INSTEAD = "a terminal; to enroll users who do not have to be present: mfa-kit rollout apply PLAN"
-WORDS = "s skip, b back, q quit"
-AT_END = "; type b to go back, or press Enter to finish"
-ANSWERS = "type s to skip, b to go back, q to quit, or press Enter to start"
+WORDS = Wording("; s skip, b back, q quit")
+# The page has buttons instead.
+AT_END = Wording("; type b to go back, or press Enter to finish")
+ANSWERS = Message("type s to skip, b to go back, q to quit, or ", ENTER, " to start")
 SKIP, BACK, QUIT = {"s", "skip"}, {"b", "back"}, {"q", "quit"}
-STOPPED = "the enrollment was stopped; please ask the admin"
+STOPPED = Message("the enrollment was stopped", Wording("", colleague="; please ask the admin"))
 # The maximum number of names in a prompt.
 SHOWN = 5
 
@@ -77,7 +79,7 @@ class StationSession:
         """After the last step, ask whether to go back to a step that is not done. Return False to end the session."""
         users = [step.user for step in self.queue.left]
         shown = ", ".join(["…"] * (len(users) > SHOWN) + users[-SHOWN:])
-        prompt = f"end of the list, {count_of(len(users), 'user')} not done ({shown}){AT_END}"
+        prompt = Message(f"end of the list, {count_of(len(users), 'user')} not done ({shown})", AT_END)
         answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD) if users else ""
         if answer in BACK:
             self.queue.go_back()
@@ -108,7 +110,7 @@ class StationSession:
     def _ask(self, step: PlanStep) -> bool:
         """Ask for a step's key, token or phone, and act on the inserted key or the typed line. Return False to quit."""
         watch = self._watch(step.row)
-        prompt = f"{self.methods.call(step.row)} ({self.queue.place}; {WORDS})"
+        prompt = Message(self.methods.call(step.row), f" ({self.queue.place}", WORDS, ")")
         comes: Callable[[], InsertedKey | Notice | None] = watch.poll if watch else lambda: None
         answer: InsertedKey | Notice | str = self.person.ask_unless(prompt, comes, instead=INSTEAD)
         if answer == "" and watch:
@@ -133,7 +135,7 @@ class StationSession:
         elif word in QUIT:
             return False
         else:
-            self.person.say(f"{word!a} is not a valid answer: {ANSWERS}")
+            self.person.say(Message(f"{word!a} is not a valid answer: ", ANSWERS))
         return True
 
     def _watch(self, row: RosterRow) -> SlotWatch | None:
@@ -148,8 +150,11 @@ class StationSession:
             self.watches[method] = watch = SlotWatch(slot=slot) if slot else None
             for key in watch.begin() if watch else ():
                 self.tally.progress.alert(
-                    f"{key.description} was already inserted, so it is not used; "
-                    "to use it, remove any other key and press Enter"
+                    Message(
+                        f"{key.description} was already inserted, so it is not used; ",
+                        "to use it, remove any other key and ",
+                        ENTER,
+                    )
                 )
         return self.watches[method]
 
@@ -217,12 +222,14 @@ class StationSession:
         self.tally.progress.alert(
             "you can remove the key now"
             if self.queue.is_done(step)
-            else "remove the key, then insert it again or insert another key; or press Enter to try this key again"
+            else Message(
+                "remove the key, then insert it again or insert another key; or ", ENTER, " to try this key again"
+            )
         )
 
     def _report(self, message: str, *, hint: str = "", notes: Sequence[str] = (), to_user: str = "") -> None:
         messages.print_error(message, hint=hint, notes=notes)
-        self.show_error(message, "; ".join(filter(None, [hint, *notes])), to_user)
+        self.show_error(message, clauses([hint, *notes]), to_user)
 
     def _end(self, result: RowResult) -> None:
         self.queue.record(result)

@@ -17,11 +17,12 @@ from mfa_kit.cli.method_verb import built, click_options, single
 from mfa_kit.cli.output import Output, load_place
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import look_up_counted, name_next_command
-from mfa_kit.cli.rollout.session import AT_END, INSTEAD, WORDS, StationSession
+from mfa_kit.cli.rollout.session import INSTEAD, StationSession
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
 from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.message import ENTER, fill
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, KeySlot
@@ -175,7 +176,6 @@ def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> No
         call_user=lambda step: METHODS[step.row.kind.name].call_user.format(user=step.user, serial=step.row.serial),
         watches=session.watches,
         reasons=session.reasons,
-        told=(f"; {WORDS}", AT_END),
     )
     shown.attach(place)
     session.show_error = shown.show_error
@@ -201,7 +201,7 @@ class _Methods:
 
     def call(self, row: RosterRow) -> str:
         """Return the prompt that names the user and asks for the key, token or phone of the row."""
-        return METHODS[row.kind.name].call.format(user=row.user, serial=row.serial)
+        return fill(METHODS[row.kind.name].call, user=row.user, serial=row.serial, enter=ENTER)
 
     def slot(self, row: RosterRow) -> KeySlot | None:
         """Return the readers or USB ports for the keys of a row's enrollment method; None if it needs no key."""

@@ -27,6 +27,6 @@ METHOD = EnrollmentMethod(
     help="a display token sold for AWS",
     options=TokenOptions,
     how=RosterMethod(method=HARDWARE_TOTP, by_serial=True),
-    call="take token {serial} for {user}, and press Enter",
+    call="take token {serial} for {user}, and {enter}",
     call_user="Take your token with the number {serial}.",
 )

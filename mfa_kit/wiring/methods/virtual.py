@@ -109,7 +109,7 @@ METHOD = EnrollmentMethod(
     help="an authenticator app, or only an encrypted backup",
     options=VirtualOptions,
     how=roster.VIRTUAL,
-    call="press Enter when {user} is here with a phone",
+    call="{enter} when {user} is here with a phone",
     call_user="Have your phone with an authenticator app ready.",
     resumable=True,
 )

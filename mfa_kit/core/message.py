@@ -1,0 +1,133 @@
+"""Messages for the user as values: sentences, the commands that they suggest, and what they ask the user to do.
+
+A message is also a str, in the words of the terminal, so it can be compared, stored and written as any text. Only the
+code that prints it looks at its parts. A plain str is a message without commands.
+"""
+
+from collections.abc import Iterable
+from enum import Enum, auto
+from itertools import chain, pairwise
+from shlex import quote
+from string import Formatter
+from typing import Self
+
+
+class UserAction(Enum):
+    """What a message asks the user to do."""
+
+    TOUCH = auto()
+    FIRST_CODE = auto()
+    SECOND_CODE = auto()
+    END_WAIT = auto()
+
+
+class ShellText(str):
+    """A word of a command that the shell interprets, such as `$USER` or `> FILE`. It is printed without quotes."""
+
+    __slots__ = ()
+
+
+class Command(tuple[str, ...]):
+    """A command that a message suggests: the program and its arguments."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return the command in one line."""
+        return " ".join(self.words)
+
+    @property
+    def words(self) -> list[str]:
+        """The program and its arguments, each quoted for a shell where necessary."""
+        return [word if isinstance(word, ShellText) else quote(word) for word in self]
+
+
+def command(literal: str, *arguments: str) -> Command:
+    """Return a command of the words of `literal`, which has no quotes, and of further arguments."""
+    return Command((*literal.split(), *arguments))
+
+
+def mfa_kit(literal: str, *arguments: str) -> Command:
+    """Return a command of mfa-kit. The parameters are those of `command`, without the name of the program."""
+    return Command(("mfa-kit", *command(literal, *arguments)))
+
+
+class Wording(str):
+    """Words for the terminal. The page of --page has other words for the `admin` and for the `colleague`."""
+
+    __slots__ = ("admin", "colleague")
+    admin: str
+    colleague: str
+
+    def __new__(cls, terminal: str, *, admin: str = "", colleague: str = "") -> Self:
+        """Return words. The admin's words are also the colleague's, unless these are given."""
+        wording = super().__new__(cls, terminal)
+        wording.admin, wording.colleague = admin, colleague or admin
+        return wording
+
+
+Part = str | Command
+
+
+class Message(str):
+    """A message of sentences and commands, in their order.
+
+    A command follows a sentence after a colon. Any other part follows a command after a semicolon. `action` is what the
+    message asks the user to do.
+    """
+
+    __slots__ = ("action", "parts")
+    parts: tuple[Part, ...]
+    action: UserAction | None
+
+    def __new__(cls, *parts: Part, action: UserAction | None = None) -> Self:
+        """Return a message. A part that is a message itself adds its own parts."""
+        flat = tuple(part for text in parts for part in parts_of(text) if part or isinstance(part, Wording))
+        words = [str(part) for part in flat[:1]]
+        for before, part in pairwise(flat):
+            colon = ": " if isinstance(part, Command) else ""
+            words.append(f"{'; ' if isinstance(before, Command) else colon}{part}")
+        message = super().__new__(cls, "".join(words))
+        message.parts, message.action = flat, action
+        return message
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands that the message suggests."""
+        return tuple(part for part in self.parts if isinstance(part, Command))
+
+
+def parts_of(text: Part) -> tuple[Part, ...]:
+    """Return the parts of a message. A plain text or a command is its only part."""
+    return text.parts if isinstance(text, Message) else (text,)
+
+
+def action_of(text: str) -> UserAction | None:
+    """Return what a message asks the user to do. A plain text asks for nothing."""
+    return text.action if isinstance(text, Message) else None
+
+
+def suggest(sentence: str, literal: str, *arguments: str) -> Message:
+    """Return a message that suggests a command of mfa-kit. The other parameters are those of `mfa_kit`."""
+    return Message(sentence, mfa_kit(literal, *arguments))
+
+
+def fill(template: str, **parts: str | None) -> Message:
+    """Return a message in which each placeholder of a template, such as `{user}`, is replaced with a part."""
+    pieces = [(words, (parts[name] or "") if name else "") for words, name, _, _ in Formatter().parse(template)]
+    return Message(*chain.from_iterable(pieces))
+
+
+def clauses(texts: Iterable[Part]) -> Message:
+    """Return one message of several, separated by semicolons. Empty ones are left out."""
+    parts: list[Part] = []
+    for text in filter(None, texts):
+        if parts and not isinstance(parts[-1], Command) and not isinstance(parts_of(text)[0], Command):
+            parts.append("; ")
+        parts.extend(parts_of(text))
+    return Message(*parts)
+
+
+ENTER = Wording("press Enter", admin="press Start")
+STOP = Wording("press Ctrl-C", admin="press Stop", colleague="ask the admin to press Stop")
+END_WAIT = Wording("press Ctrl-C to stop", admin="press Stop to end the wait")
