@@ -95,7 +95,7 @@ def opened(program: Path, tmp_path: Path, identity: pyrage.x25519.Identity) -> C
     def open_with(*answers: Any, **request: Any) -> tuple[bytes, list[str]]:
         known, prompts = plugins(program, *answers)
         [to] = parse_recipients([demo.recipient(str(identity.to_public()))], plugins=known)
-        (tmp_path / "id.txt").write_text(f"# mine\n{demo.identity(str(identity), **request)}\n")
+        (tmp_path / "id.txt").write_text(f"# mine\n{demo.identity(str(identity), **behavior)}\n")
         keys = read_identities([tmp_path / "id.txt"], plugins=known)
         return decrypt(encrypt(Secret(b"hello"), [to.key]), keys.reveal()), prompts.asked
 
@@ -156,7 +156,7 @@ def test_a_file_of_age_is_decrypted_with_a_plugin(
 
 
 @pytest.mark.parametrize(
-    ("wish", "answer", "asked"),
+    ("behavior", "answer", "asked"),
     [
         ({"message": "touch the key"}, None, "touch the key"),
         ({"pin": "123456"}, "123456", "PIN of the demo key"),
@@ -166,10 +166,10 @@ def test_a_file_of_age_is_decrypted_with_a_plugin(
     ],
 )
 def test_a_plugin_asks_through_the_prompts(
-    request: dict[str, Any], answer: Any, asked: str, opened: Callable[..., tuple[bytes, list[str]]]
+    behavior: dict[str, Any], answer: Any, asked: str, opened: Callable[..., tuple[bytes, list[str]]]
 ) -> None:
     """These are the five kinds of messages and questions in the protocol. Each says that it is the plugin's."""
-    assert opened(answer, **request) == (b"hello", [f"age-plugin-demo says: {asked}"])
+    assert opened(answer, **behavior) == (b"hello", [f"age-plugin-demo says: {asked}"])
 
 
 def test_a_message_of_a_plugin_is_one_line(opened: Callable[..., tuple[bytes, list[str]]]) -> None:
@@ -191,7 +191,7 @@ def test_a_plugin_has_no_variables_of_aws(
 
 
 @pytest.mark.parametrize(
-    ("wish", "answer", "why"),
+    ("behavior", "answer", "why"),
     [
         ({"pin": "123456"}, "1", "wrong PIN"),
         ({"confirm": ["use it", "stop"]}, False, "not confirmed"),
@@ -200,25 +200,25 @@ def test_a_plugin_has_no_variables_of_aws(
     ],
 )
 def test_the_reason_of_a_plugin_is_in_the_error(
-    request: dict[str, Any], answer: Any, why: str, opened: Callable[..., tuple[bytes, list[str]]]
+    behavior: dict[str, Any], answer: Any, why: str, opened: Callable[..., tuple[bytes, list[str]]]
 ) -> None:
     """The error is one sentence with the plugin's name. It has no control characters."""
     with pytest.raises(DeviceFault) as caught:
-        opened(answer, **request)
+        opened(answer, **behavior)
     assert str(caught.value) == f"age-plugin-demo could not decrypt: age-plugin-demo says: {why}"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Declined("no terminal"), UsageFault("no"), ValueError("no")])
-@pytest.mark.parametrize("wish", [{"pin": "1"}, {"public": "1"}, {"confirm": ["a", "b"]}])
+@pytest.mark.parametrize("behavior", [{"pin": "1"}, {"public": "1"}, {"confirm": ["a", "b"]}])
 def test_an_exception_of_a_prompt_is_raised_again(
-    request: dict[str, Any],
+    behavior: dict[str, Any],
     error: BaseException,
     opened: Callable[..., tuple[bytes, list[str]]],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Otherwise pyrage would panic, and print the traceback with its values to stderr."""
     with pytest.raises(type(error)) as caught:
-        opened(error, **request)
+        opened(error, **behavior)
     assert caught.value is error
     assert capfd.readouterr().err == ""
 
