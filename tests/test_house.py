@@ -142,7 +142,7 @@ REVEALS = {
 }
 KEY_URIS = {
     ("adapters/aws/iam.py", "_created"),
-    ("wiring/image.py", "uri_of"),
+    ("wiring/qr_codes.py", "uri_of"),
     ("qr_codes/authenticator_export.py", "uri_of"),
 }
 # A signal to a lab raises an exception. It unwinds what was begun before the process exits with the signal's number.
@@ -466,7 +466,7 @@ FOR_METHODS = {
     "mfa_kit.adapters.files",
     "mfa_kit.adapters.files.private_files",
     "mfa_kit.wiring.files",
-    "mfa_kit.wiring.qr_code",
+    "mfa_kit.wiring.qr_codes",
 }
 
 

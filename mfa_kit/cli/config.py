@@ -48,7 +48,7 @@ def path(*, output: Output) -> None:
 @click.command(cls=Verb)
 def validate(*, output: Output) -> None:
     """Check the configuration file: its permissions, settings, plugins and recipients, and the ledger's address."""
-    plugins, recipients = wiring.plugins.check_configured_plugins(), wiring.backup_recipients.configured_recipients()
+    plugins, recipients = wiring.age_keys.check_configured_plugins(), wiring.age_keys.configured_recipients()
     if ledger := wiring.settings.load_config().ledger:
         wiring.ledger.check_address(ledger)
     path = wiring.settings.config_path()

@@ -70,11 +70,11 @@ def enroll(
         return 0
     if resume:
         _check_resume(method, identities=keys, settings=settings)
-        identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+        identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
         output.one("enroll", _resume(user, method_options, identities, backup_dir, settings=settings))
         return 0
     recipe = METHODS[method or VIRTUAL.name]
-    sealing = wiring.sealing.Sealing(
+    sealing = wiring.stores.Sealing(
         to=to,
         to_files=to_files,
         backup_dir=backup_dir,
@@ -204,7 +204,7 @@ def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings:
 def _resume(
     user: str,
     method_options: Options,
-    identities: "wiring.identities.Identities",
+    identities: "wiring.age_keys.Identities",
     backup_dir: BackupLocation | None,
     *,
     settings: Settings,
@@ -214,13 +214,13 @@ def _resume(
     The secret is taken from the device's encrypted backup.
     """
     oath_keys = wiring.oath_keys.OathKeys(settings)
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     with wiring.ports.open_desk(settings, METHODS, store=store, oath_keys=oath_keys) as (ports, caller):
         context = wiring.method_context.method_context(settings, ports.iam_reader, oath_keys)
         enrolled = resume_device(
             resolve_user(user, caller=caller, iam_reader=ports.iam_reader),
             method_options.equip(context).backend,
-            opened=lambda entry: wiring.backup_opening.open_created(
+            opened=lambda entry: wiring.backups.open_created(
                 settings, recorded_place(ports.store.find(entry) or ""), identities
             ),
             caller=caller,

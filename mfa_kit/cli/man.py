@@ -22,7 +22,7 @@ def man(*, folder: Path | None, output: Output) -> None:
     if folder is None:
         output.text(pages["mfa-kit"])
         return
-    wiring.man.write_pages(folder, {f"{name}.1": page for name, page in pages.items()})
+    wiring.files.write_pages(folder, {f"{name}.1": page for name, page in pages.items()})
     output.one("man", {"folder": str(folder), "pages": len(pages)})
 
 

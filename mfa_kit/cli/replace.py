@@ -46,7 +46,7 @@ def replace(
 ) -> None:
     """Replace an MFA device of USER. Without --lost, the old device is removed after the new device works."""
     recipe = METHODS[method]
-    sealing = wiring.sealing.Sealing(
+    sealing = wiring.stores.Sealing(
         to=to,
         to_files=to_files,
         backup_dir=backup_dir,

@@ -45,12 +45,12 @@ def resync(
 
     With -i, mfa-kit computes the codes from the encrypted backup.
     """
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     with wiring.ports.open_desk(settings, METHODS, store=store) as (ports, caller):
         name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
         device = choose_device(name, wanted, devices=ports.iam_reader.devices(name))
         if keys:
-            identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+            identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
             codes = _from_backup(device, name, identities, caller=caller, ports=ports, settings=settings)
         else:
             instead = "-i IDENTITY, to compute them from the encrypted backup"
@@ -67,7 +67,7 @@ def resync(
 def _from_backup(
     device: Device,
     user: str,
-    identities: "wiring.identities.Identities",
+    identities: "wiring.age_keys.Identities",
     *,
     caller: Caller,
     ports: EnrollmentPorts,
@@ -83,5 +83,5 @@ def _from_backup(
         raise IntegrityFault(
             f"{device.serial} has no backup on this computer", "name the folder of the backups with --backup-dir"
         )
-    seed = wiring.backup_opening.open_created(settings, recorded_place(file), identities).seed
+    seed = wiring.backups.open_created(settings, recorded_place(file), identities).seed
     return lambda: otp.pair(seed, ports.iam_reader.now())

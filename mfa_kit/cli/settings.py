@@ -11,7 +11,7 @@ from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.core.errors import MfaKitError
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Settings, person_at_terminal
 
 
 def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
@@ -29,7 +29,7 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
         config = wiring.settings.Config()
     plain = flags.plain or bool(config.plain)
     person = terminal.find_person(plain=plain, no_input=flags.no_input)
-    wiring.plugins.person_at_terminal.set(person)
+    person_at_terminal.set(person)
     return Settings(
         interaction=person,
         progress=status_line.find_progress(plain=plain, quiet=flags.quiet),

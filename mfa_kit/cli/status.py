@@ -56,7 +56,7 @@ def status(
 
     With several accounts, list only the kind and the date of each device.
     """
-    with wiring.backup.open_records(settings) as records:
+    with wiring.backups.open_records(settings) as records:
         drills, recorders = records.drills(), records.computers.recorders()
     stop = Stop()
     with (
@@ -150,7 +150,7 @@ def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: floa
     """
     device, backup = has.device, None
     if has.backup:
-        backup = next(iter(wiring.backup.backups_named([backup_name(Path(has.backup))])), None)
+        backup = next(iter(wiring.backups.backups_named([backup_name(Path(has.backup))])), None)
     drilled = drills.get(backup.name) if backup else None
     return {
         "user": has.user,

@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mfa_kit.wiring import account_diagnosis as account_diagnosis
+    from mfa_kit.wiring import age_keys as age_keys
     from mfa_kit.wiring import audit as audit
     from mfa_kit.wiring import aws as aws
-    from mfa_kit.wiring import backup as backup
-    from mfa_kit.wiring import backup_opening as backup_opening
-    from mfa_kit.wiring import backup_recipients as backup_recipients
-    from mfa_kit.wiring import backup_records as backup_records
+    from mfa_kit.wiring import backups as backups
     from mfa_kit.wiring import break_glass as break_glass
-    from mfa_kit.wiring import break_glass_upkeep as break_glass_upkeep
-    from mfa_kit.wiring import bucket as bucket
     from mfa_kit.wiring import desk_assembly as desk_assembly
     from mfa_kit.wiring import device_access as device_access
     from mfa_kit.wiring import diagnosis as diagnosis
@@ -25,41 +21,30 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import evidence as evidence
     from mfa_kit.wiring import fido_console as fido_console
     from mfa_kit.wiring import files as files
-    from mfa_kit.wiring import glass_letters as glass_letters
     from mfa_kit.wiring import handover_files as handover_files
-    from mfa_kit.wiring import identities as identities
-    from mfa_kit.wiring import image as image
     from mfa_kit.wiring import key_users as key_users
     from mfa_kit.wiring import lab as lab
     from mfa_kit.wiring import ledger as ledger
     from mfa_kit.wiring import ledger_diagnosis as ledger_diagnosis
     from mfa_kit.wiring import letters as letters
-    from mfa_kit.wiring import man as man
     from mfa_kit.wiring import method_context as method_context
     from mfa_kit.wiring import oath_acceptance as oath_acceptance
     from mfa_kit.wiring import oath_keys as oath_keys
     from mfa_kit.wiring import ocsf as ocsf
     from mfa_kit.wiring import organization as organization
-    from mfa_kit.wiring import passphrase as passphrase
     from mfa_kit.wiring import plan_files as plan_files
-    from mfa_kit.wiring import plugins as plugins
     from mfa_kit.wiring import ports as ports
-    from mfa_kit.wiring import qr_code as qr_code
-    from mfa_kit.wiring import read_ahead as read_ahead
-    from mfa_kit.wiring import recipient_keys as recipient_keys
-    from mfa_kit.wiring import rekey as rekey
+    from mfa_kit.wiring import qr_codes as qr_codes
     from mfa_kit.wiring import rollout as rollout
     from mfa_kit.wiring import rollout_accounts as rollout_accounts
     from mfa_kit.wiring import rollout_turns as rollout_turns
     from mfa_kit.wiring import rosters_and_plans as rosters_and_plans
     from mfa_kit.wiring import s3 as s3
-    from mfa_kit.wiring import sealing as sealing
     from mfa_kit.wiring import security_keys as security_keys
     from mfa_kit.wiring import seed_files as seed_files
     from mfa_kit.wiring import settings as settings
     from mfa_kit.wiring import shared_ledger as shared_ledger
     from mfa_kit.wiring import status_sources as status_sources
-    from mfa_kit.wiring import store as store
     from mfa_kit.wiring import stores as stores
     from mfa_kit.wiring import token_records as token_records
     from mfa_kit.wiring import udev as udev

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment.ports import BackupStore, DeviceWriter, EnrollmentPorts, IamReader
-from mfa_kit.wiring.backup_records import recorded
+from mfa_kit.wiring.backups import recorded
 from mfa_kit.wiring.methods.recipe import Context, Methods
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings

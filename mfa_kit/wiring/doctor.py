@@ -15,7 +15,7 @@ from mfa_kit.core.models import Caller
 from mfa_kit.core.timestamps import clock_difference
 from mfa_kit.posix.system_users import user_id
 from mfa_kit.wiring import aws, device_access, shared_ledger
-from mfa_kit.wiring.backup_recipients import configured_recipients
+from mfa_kit.wiring.age_keys import configured_recipients
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings, backup_dir, command_for_extra, config_path, home
 
@@ -141,7 +141,7 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
             )
         yield diagnosis
         return
-    from mfa_kit.wiring.bucket import diagnose_bucket
+    from mfa_kit.wiring.s3 import diagnose_bucket
 
     yield from diagnose_bucket(place, settings.profile)
 

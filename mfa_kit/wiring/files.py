@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -57,3 +58,16 @@ def check_new(path: Path) -> None:
         raise UsageFault(f"{folder} is not a folder that you can write to", "name a file in another folder")
     if os.path.lexists(path):
         raise IntegrityFault(f"{path} already exists", "choose another name, because files are never overwritten")
+
+
+def write_pages(folder: Path, pages: Mapping[str, str]) -> None:
+    """Write manual pages to a folder, replacing older pages. `pages` maps file names to texts.
+
+    Raise UsageFault on failure.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, page in pages.items():
+            (folder / name).write_text(page, "utf-8")
+    except OSError as error:
+        raise UsageFault(f"{folder} cannot be written to: {error.strerror}", "name another folder: --dir DIR") from None

@@ -14,7 +14,7 @@ from mfa_kit.wiring.desk_assembly import assemble_desk
 from mfa_kit.wiring.methods.recipe import Methods
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.store import open_vault
+from mfa_kit.wiring.stores import open_vault
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam

@@ -24,9 +24,9 @@ from mfa_kit.security_keys.new_pin import GivenPin, PipedPins, PrintedPin, Seale
 from mfa_kit.security_keys.pin import KeyReset, ask_pin
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.seen_keys import SeenKeys
+from mfa_kit.wiring.age_keys import open_plugins
 from mfa_kit.wiring.files import check_new, packaged_text, read_secret_line
 from mfa_kit.wiring.letters import LetterFile, confirm_secret
-from mfa_kit.wiring.plugins import open_plugins
 from mfa_kit.wiring.settings import Settings, harden, home
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from pathlib import Path
 from shlex import quote
@@ -22,6 +23,8 @@ from mfa_kit.disk.folders import fault_of_owner
 from mfa_kit.posix.hardening import harden as harden  # noqa: PLC0414 - other modules import it from here
 from mfa_kit.posix.open_files import NO_WAIT
 
+# The person who answers the questions of age plugins, or None if the command did not create a Settings object.
+person_at_terminal: ContextVar[Interaction | None] = ContextVar("person_at_terminal", default=None)
 CONFIG_NAME = "config.toml"
 # The start of an age identity (a private key). mfa-kit refuses a configuration file that contains an identity, because
 # `config show` and errors would print the identity.

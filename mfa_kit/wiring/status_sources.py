@@ -14,7 +14,7 @@ from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.ports import desk_of
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.store import open_vault
+from mfa_kit.wiring.stores import open_vault
 
 
 @dataclass(frozen=True, slots=True)

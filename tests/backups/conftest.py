@@ -15,7 +15,7 @@ from mfa_kit.core.backup_copies import OWN
 from mfa_kit.core.models import Backup, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Seed
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring.backup_records import recorded
+from mfa_kit.wiring.backups import recorded
 from tests.conftest import ACCOUNT, MfaKit
 
 RUN = "20261125T000000Z-0a1b2c3d"

@@ -95,7 +95,7 @@ def opened(program: Path, tmp_path: Path, identity: pyrage.x25519.Identity) -> C
     def open_with(*answers: Any, **request: Any) -> tuple[bytes, list[str]]:
         known, prompts = plugins(program, *answers)
         [to] = parse_recipients([demo.recipient(str(identity.to_public()))], plugins=known)
-        (tmp_path / "id.txt").write_text(f"# mine\n{demo.identity(str(identity), **behavior)}\n")
+        (tmp_path / "id.txt").write_text(f"# mine\n{demo.identity(str(identity), **request)}\n")
         keys = read_identities([tmp_path / "id.txt"], plugins=known)
         return decrypt(encrypt(Secret(b"hello"), [to.key]), keys.reveal()), prompts.asked
 

@@ -25,8 +25,8 @@ from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring import backup as kit
-from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring import backups as kit
+from mfa_kit.wiring.age_keys import Identities
 from mfa_kit.wiring.settings import Config, Settings
 from tests.backups.conftest import RUN, SEED, Pair, own, sealed
 from tests.conftest import ACCOUNT, MfaKit, judge, local

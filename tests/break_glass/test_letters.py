@@ -14,7 +14,7 @@ import pytest
 from mfa_kit.adapters.files import layers
 from mfa_kit.cli import terminal
 from mfa_kit.letters import letter_texts
-from mfa_kit.wiring import break_glass, glass_letters
+from mfa_kit.wiring import break_glass, letters
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk, peel, seed_in
 from tests.break_glass.test_faults import ACTS, Counter, another, cases, kill, run
@@ -153,7 +153,7 @@ def test_letters_and_folder_are_complete_or_not_there(desk: Desk, monkeypatch: p
         return drawn(custodian, *args, **how)
 
     if step == "second letter":
-        monkeypatch.setattr(glass_letters, "custodian_letter", letter)
+        monkeypatch.setattr(letters, "custodian_letter", letter)
     else:
         monkeypatch.setattr(break_glass, "write_folder", folder)
     done = desk.run("break-glass", "create", *words_for(desk, "carol", "dave"))

@@ -150,7 +150,7 @@ WAITS = {
         lose()
         go_on()""",
     "a backup in a bucket": """
-        from mfa_kit.wiring.read_ahead import ReadAhead
+        from mfa_kit.backups.opening import ReadAhead
         ahead = ReadAhead(print)
         ahead._reading["file"] = later(LASTS / 4)
         lose()

@@ -60,8 +60,8 @@ def add(
     """
     _check_usage(user, root=root, image=image, shred=shred)
     settings.interaction.check(instead=adding.INSTEAD)
-    picture, shred_picture = wiring.image.read_picture(image, settings.interaction)
-    sealing = wiring.sealing.Sealing(
+    picture, shred_picture = wiring.qr_codes.read_picture(image, settings.interaction)
+    sealing = wiring.stores.Sealing(
         to=to,
         to_files=to_files,
         backup_dir=backup_dir,
@@ -74,7 +74,7 @@ def add(
     with wiring.ports.open_desk(settings, METHODS, store=store) as (ports, caller):
         backup = adding.add(
             picture,
-            uri_of=wiring.image.uri_of,
+            uri_of=wiring.qr_codes.uri_of,
             user=user,
             device_name=wanted,
             run=wiring.ports.new_run_id(ports.iam_reader),
@@ -89,7 +89,7 @@ def add(
         "user": backup.user,
         "device": backup.device,
         "backup": str(backup.path),
-        "image": image if image != wiring.image.STDIN else None,
+        "image": image if image != wiring.qr_codes.STDIN else None,
         "shredded": None if shred_picture is None else shred and not settings.dry_run,
     }
     output.one("backup-add", row)
@@ -106,11 +106,11 @@ def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> No
             "a key URI contains a secret, and other programs can read arguments",
             "remove it from the history of your shell, and give a file that contains it: --image FILE",
         )
-    if shred and image == wiring.image.STDIN:
+    if shred and image == wiring.qr_codes.STDIN:
         raise UsageFault("a picture on stdin cannot be overwritten", "give the file: --image FILE")
 
 
-def _put_away(image: str, shred: "wiring.image.Shred | None", progress: Progress) -> None:
+def _put_away(image: str, shred: "wiring.qr_codes.Shred | None", progress: Progress) -> None:
     """Overwrite and remove the picture with `shred`, and print what may remain.
 
     If `shred` is None, remind the user to delete the picture instead.

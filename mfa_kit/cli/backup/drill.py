@@ -73,11 +73,11 @@ def drill(
             code_of=lambda spec, code_time: code_on_key(oath_keys, spec.label, wanted, time=code_time),
             now=time.time,
         )
-    chosen = files or [backup.path for backup in of_user(user, wiring.store.stored_backups(settings, backup_dir))]
-    drilled = wiring.backup.drill_backups(
+    chosen = files or [backup.path for backup in of_user(user, wiring.stores.stored_backups(settings, backup_dir))]
+    drilled = wiring.backups.drill_backups(
         settings,
         chosen,
-        wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         judge,
         accept_label=accept_label,
     )

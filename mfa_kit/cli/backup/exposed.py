@@ -27,14 +27,14 @@ from mfa_kit.wiring.settings import Settings
 @BACKUP_DIR
 def exposed(*, recipient: str, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> None:
     """List the devices to replace after a private key was lost, even if their backups have been re-encrypted."""
-    with wiring.backup.open_records(settings) as records:
+    with wiring.backups.open_records(settings) as records:
         seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
         computers = records.computers
         by = computers.of_backups()
-    local_backups = without_copies(wiring.store.stored_backups(settings, backup_dir, own=True))
+    local_backups = without_copies(wiring.stores.stored_backups(settings, backup_dir, own=True))
     names = {backup.name for backup in local_backups}
-    elsewhere = wiring.backup.backups_named(sorted({seal.backup for seal in seals} - names))
-    text = wiring.backup_recipients.recipient_text(recipient)
+    elsewhere = wiring.backups.backups_named(sorted({seal.backup for seal in seals} - names))
+    text = wiring.age_keys.recipient_text(recipient)
     exposures = find_exposed(text, [*local_backups, *elsewhere], seals, gone=gone)
     if unknown := sum(exposure.since is None for exposure in exposures):
         settings.progress.alert(f"this computer has no record of the recipients of {unknown} of these backups")

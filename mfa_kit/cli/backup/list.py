@@ -23,7 +23,7 @@ def list_backups(*, backup_dir: BackupLocation | None, settings: Settings, outpu
             "made": iso_time(backup.made),
             "file": str(backup.path),
         }
-        for backup in wiring.store.stored_backups(settings, backup_dir, own=True)
+        for backup in wiring.stores.stored_backups(settings, backup_dir, own=True)
     ]
     output.many(
         "backup-list",

@@ -15,15 +15,15 @@ from mfa_kit.wiring.settings import Settings
 @click.argument("file", type=Path, required=False)
 def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None:
     """Change the passphrase of this computer's identity, or of the identity FILE. No backup is changed."""
-    identity = wiring.passphrase.own_identity(file)
+    identity = wiring.age_keys.own_identity(file)
     person = settings.interaction
     try:
-        unlocked = wiring.passphrase.unlock(identity, person)
-        new = wiring.passphrase.new_passphrase(person)
+        unlocked = wiring.age_keys.unlock(identity, person)
+        new = wiring.age_keys.new_passphrase(person)
     except Declined as declined:
         declined.hint = "run this at a terminal, where you can type the new passphrase"
         raise
-    person.say(wiring.passphrase.PROTECTING)
+    person.say(wiring.age_keys.PROTECTING)
     unlocked.reencrypt(new)
     settings.progress.note(
         f"the old passphrase still decrypts older copies of {identity}; replace them with the new file"

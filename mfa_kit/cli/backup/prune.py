@@ -30,11 +30,11 @@ DAY = 86400.0
 @BACKUP_DIR
 def prune(*, days: int | None, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> int:
     """Remove the backups of users who no longer exist in IAM. Existing devices keep their backup."""
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     with wiring.ports.open_desk(settings, METHODS, store=store) as (ports, caller):
         prunable_backups = list(
             find_prunable(
-                wiring.store.stored_backups(settings, backup_dir, own=True),
+                wiring.stores.stored_backups(settings, backup_dir, own=True),
                 account=caller.account,
                 older=None if days is None else days * DAY,
                 iam_reader=ports.iam_reader,
@@ -45,7 +45,7 @@ def prune(*, days: int | None, backup_dir: BackupLocation | None, settings: Sett
     faults = (
         {}
         if settings.dry_run
-        else wiring.backup.remove_backups(settings, backup_dir, [backup for backup, _ in prunable_backups])
+        else wiring.backups.remove_backups(settings, backup_dir, [backup for backup, _ in prunable_backups])
     )
     rows = [_row(backup, why, faults.get(backup.path), planned=settings.dry_run) for backup, why in prunable_backups]
     output.many("backup-prune", rows, empty="nothing to remove", narrow=("outcome", "user", "device", "why", "fault"))

@@ -23,10 +23,10 @@ UNKNOWN = (
 @BACKUP_DIR
 def recipients(*, user: str | None, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> None:
     """Show who can decrypt which backup, as recorded in the ledger."""
-    with wiring.backup.open_records(settings) as records:
+    with wiring.backups.open_records(settings) as records:
         seals, computers = records.seals(), records.computers
         by = computers.of_backups()
-    backups = of_user(user, without_copies(wiring.store.stored_backups(settings, backup_dir, own=True)))
+    backups = of_user(user, without_copies(wiring.stores.stored_backups(settings, backup_dir, own=True)))
     rows: list[ResultRow] = [
         {
             "account": entry.backup.account,

@@ -58,13 +58,13 @@ def rekey(
         raise UsageFault("no recipient was given, so no one could open the backups", "use -r RECIPIENT or -R FILE")
     check_accepted([file] if file else [], accept_label=accept_label)
     if settings.dry_run:
-        planned = wiring.rekey.files_to_rekey(wiring.store.stored_backups(settings, backup_dir), file)
+        planned = wiring.backups.files_to_rekey(wiring.stores.stored_backups(settings, backup_dir), file)
         output.one("backup-rekey", {"outcome": "planned", "backups": len(planned)})
         return 0
-    done = wiring.rekey.rekey(
+    done = wiring.backups.rekey(
         settings,
         backup_dir,
-        wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         to,
         to_files,
         only=file,

@@ -60,8 +60,8 @@ def restore(
 
     If the device was reported lost, mfa-kit refuses, because anyone who finds the device sees the same codes.
     """
-    identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-    open_file = partial(wiring.backup.open_restorable, settings, file, identities, accept_label=accept_label)
+    identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+    open_file = partial(wiring.backups.open_restorable, settings, file, identities, accept_label=accept_label)
     if kind == "phone":
         row = _restore_to_phone(file, open_file, settings)
     else:
@@ -101,7 +101,7 @@ def _restore_to_phone(
     person = settings.interaction
     person.check(instead=f"mfa-kit backup show {quote(str(file))} -i IDENTITY -o FILE, and scan FILE with the phone")
     spec, opened = open_file()
-    phone = Phone(time.time, interaction=person, draw=wiring.qr_code.draw, proof=PhoneSetup(typed=1, scan=SCAN))
+    phone = Phone(time.time, interaction=person, draw=wiring.qr_codes.draw, proof=PhoneSetup(typed=1, scan=SCAN))
     phone.install(phone.check(spec, sealed=True), opened.created)
     phone.codes(spec)
     return {"backup": str(file), "outcome": "restored", "label": opened.label}

@@ -35,10 +35,10 @@ def show_backup(
     """Decrypt FILE and write its QR code, unencrypted, to a new file."""
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to stdout", "name a new file: -o qr.png")
-    wiring.backup.show_backup(
+    wiring.backups.show_backup(
         settings,
         file,
-        wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         out,
         accept_label=accept_label,
     )

@@ -37,11 +37,11 @@ def verify(
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for the whole backup folder")
     check_accepted(files, accept_label=accept_label)
-    chosen = [backup.path for backup in wiring.store.stored_backups(settings, backup_dir)] if everything else files
-    tried = wiring.backup.verify_backups(
+    chosen = [backup.path for backup in wiring.stores.stored_backups(settings, backup_dir)] if everything else files
+    tried = wiring.backups.verify_backups(
         settings,
         messages.with_bar(chosen, "verify", plain=settings.still),
-        wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         accept_label=accept_label,
     )
     for result in tried:

@@ -54,7 +54,7 @@ def custodians(
         return
     write = chosen.check(settings)
     opened = wiring.break_glass.meet(glass, keys, settings.interaction)
-    written = wiring.break_glass_upkeep.reseal(settings, glass, opened, chosen.group, write)
+    written = wiring.break_glass.reseal(settings, glass, opened, chosen.group, write)
     settings.progress.alert(
         f"{glass.manifest.group.threshold} of the earlier custodians can still open the identity with any copy of "
         f"{glass.folder}; destroy the copies, or replace the identity: mfa-kit break-glass rotate"

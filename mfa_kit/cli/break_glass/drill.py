@@ -56,7 +56,7 @@ def drill(
     The ledger records the date, the custodians and the number of backups. The exit code is 5 if a backup fails.
     """
     glass = wiring.break_glass.find_glass(settings, folder)
-    known = wiring.break_glass_upkeep.known_backups(settings, backup_dir, glass.manifest.recipient)
+    known = wiring.break_glass.known_backups(settings, backup_dir, glass.manifest.recipient)
     if not known:
         raise UsageFault(
             f"no backup is encrypted to {glass.manifest.recipient}",
@@ -71,7 +71,7 @@ def drill(
     if letter:
         letter.check()
     opened = wiring.break_glass.meet(glass, keys, settings.interaction)
-    result = wiring.break_glass_upkeep.drill(
+    result = wiring.break_glass.drill(
         settings,
         glass,
         opened,
@@ -89,7 +89,7 @@ def drill(
             faults=result.faults,
         )
         text = wiring.files.packaged_text("letters/drill.md")
-        letter.write(drill_protocol(facts, wiring.glass_letters.facts_of(glass.manifest), text=text))
+        letter.write(drill_protocol(facts, wiring.letters.facts_of(glass.manifest), text=text))
     output.one(
         "break-glass-drill",
         {

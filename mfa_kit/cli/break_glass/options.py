@@ -50,12 +50,12 @@ LETTERS = click.option(
 
 def new_group(
     threshold: int, custodians: tuple[str, ...], letters: Path | None, paper: str
-) -> "wiring.glass_letters.NewGroup":
+) -> "wiring.letters.NewGroup":
     """Return the group that these options describe. Raise the errors of `group_of`."""
-    return wiring.glass_letters.group_of(
+    return wiring.letters.group_of(
         threshold,
         custodians,
-        wiring.glass_letters.LetterOptions(folder=letters, paper=Paper(paper)) if letters else None,
+        wiring.letters.LetterOptions(folder=letters, paper=Paper(paper)) if letters else None,
     )
 
 

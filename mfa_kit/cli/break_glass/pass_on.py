@@ -48,7 +48,7 @@ def pass_on(
         settings,
         glass,
         file,
-        wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=person),
+        wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=person),
         out,
         before=warn,
     )

@@ -39,11 +39,11 @@ def rotate(
     glass = wiring.break_glass.locate_glass(folder)
     if settings.dry_run:
         wiring.break_glass.prove(settings, glass, accept=accept)
-        old = wiring.break_glass_upkeep.old_glass(settings, glass)
-        known = wiring.break_glass_upkeep.known_backups(settings, backup_dir, old.manifest.recipient)
+        old = wiring.break_glass.old_glass(settings, glass)
+        known = wiring.break_glass.known_backups(settings, backup_dir, old.manifest.recipient)
         output.one("break-glass-rotate", {"outcome": "planned", "backups": len(known)})
         return 0
-    done = wiring.break_glass_upkeep.rotate(
+    done = wiring.break_glass.rotate(
         settings,
         glass,
         keys,

@@ -45,7 +45,7 @@ def status(
         recorded = False
         settings.progress.alert(f"{fault}; {fault.hint}")
     names = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
-    state = wiring.break_glass_upkeep.state(settings, manifest, backup_dir)
+    state = wiring.break_glass.state(settings, manifest, backup_dir)
     leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]
     row: ResultRow = {
         "folder": str(glass.folder),
@@ -67,7 +67,7 @@ def status(
 
 def _without_user(names: Sequence[str], backup_dir: BackupLocation | None, settings: Settings) -> list[str]:
     """Return the custodians in `names` who have no IAM user of the same name. The comparison ignores case."""
-    with wiring.ports.open_desk(settings, METHODS, store=wiring.store.open_vault(settings, backup_dir)) as (ports, _):
+    with wiring.ports.open_desk(settings, METHODS, store=wiring.stores.open_vault(settings, backup_dir)) as (ports, _):
         users = {name.lower() for name in ports.iam_reader.users()}
     return [name for name in names if name.lower() not in users]
 

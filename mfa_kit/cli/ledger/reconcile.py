@@ -36,11 +36,11 @@ def reconcile_ledger(*, backup_dir: BackupLocation | None, settings: Settings, o
     """
     # A backup's recipients are recorded before the backup is written. Because the backups are listed first, a backup
     # that is written meanwhile is not reported as missing from the ledger.
-    backups = without_copies(wiring.store.stored_backups(settings, backup_dir, own=True))
-    with wiring.backup.open_records(settings) as records:
+    backups = without_copies(wiring.stores.stored_backups(settings, backup_dir, own=True))
+    with wiring.backups.open_records(settings) as records:
         sealed = {seal.backup for seal in records.seals()}
     stop = Stop()
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     with wiring.ports.open_desk(settings, METHODS, store=store, stop=stop) as (ports, caller):
         before = ports.journal.entries(caller.account)
         with ThreadPoolExecutor(AT_ONCE) as pool, stop.after_error():

@@ -53,7 +53,7 @@ def activate_in_accounts(
             "--prompt is for one device; use the credentials of the device's account, without --accounts and --org"
         )
     required = read_required(proofs, None, accept_unknown=accept_unknown, selects=False)
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     named = {name.lower() for name in split_names(only)}
     with (
         name_next_command(),
@@ -62,8 +62,8 @@ def activate_in_accounts(
         ) as rollouts,
     ):
         ledger = rollouts.organization.ledger
-        identities = wiring.identities.Identities(keys, passphrase_fd=None, person=settings.interaction)
-        opened_by = wiring.backup_opening.opener(settings, identities, ledger.called)
+        identities = wiring.age_keys.Identities(keys, passphrase_fd=None, person=settings.interaction)
+        opened_by = wiring.backups.opener(settings, identities, ledger.called)
         journal_entries = {
             account.id: list(ledger.made(account.id)) for account in rollouts.organization.selection.chosen
         }

@@ -55,14 +55,14 @@ def activate(
     With --proofs or --prompt, enable only the devices of users who can already produce codes that AWS accepts.
     """
     required = read_required(proofs, prompt, accept_unknown=accept_unknown, selects=bool(groups or only))
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     progress = settings.progress
     with (
         name_next_command(),
         wiring.rollout.open_rollout(settings, METHODS, store=store, workers=workers, progress=progress) as ports,
     ):
-        identities = wiring.identities.Identities(keys, passphrase_fd=None, person=settings.interaction)
-        opened = wiring.backup_opening.opener(settings, identities, ports.ledger.called)
+        identities = wiring.age_keys.Identities(keys, passphrase_fd=None, person=settings.interaction)
+        opened = wiring.backups.opener(settings, identities, ports.ledger.called)
         entries, without = _choose(ports, required, groups, only, progress)
         execution = ports.execution(workers=workers)
         tally = Tally(

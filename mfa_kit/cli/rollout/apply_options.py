@@ -53,7 +53,7 @@ class ApplyOptions:
 
     def store(self, settings: Settings) -> BackupStore:
         """Return the BackupStore for the new backups, as `open_vault_for_new` does."""
-        return wiring.store.open_vault_for_new(
+        return wiring.stores.open_vault_for_new(
             settings, self.backup_dir, to=self.to, to_files=self.to_files, local_backups=self.local_backups
         )
 

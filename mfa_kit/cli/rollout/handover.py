@@ -8,6 +8,7 @@ from typing import TypeVar
 import click
 
 from mfa_kit import wiring
+from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -57,7 +58,7 @@ class Letters:
 
     folder: Path
     template: LetterTemplate
-    files: "wiring.read_ahead.ReadAhead"
+    files: ReadAhead
     company: str
     contact: str
     deadline: str
@@ -153,7 +154,7 @@ def handover(
     PLAN may be an index of plans. DIR/handover.csv lists the users for a mail merge. mfa-kit sends nothing.
     """
     letters = prepare_letters(folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings)
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     with (
         wiring.rollout.open_rollout(settings, METHODS, store=store, workers=1, progress=settings.progress) as ports,
         settings.progress.showing("reading devices"),

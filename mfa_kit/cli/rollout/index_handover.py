@@ -45,7 +45,7 @@ def hand_over_index(
     letters = prepare_letters(
         folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings, by_account=True
     )
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     copy_of = finder_of_copies(store if backup_dir else None)
 
     def look(

@@ -110,7 +110,7 @@ def plan_accounts(
     still needs the index that would be replaced.
     """
     with wiring.rollout_accounts.open_account_rollouts(
-        settings, METHODS, choice, store=wiring.store.open_vault(settings), workers=request.workers
+        settings, METHODS, choice, store=wiring.stores.open_vault(settings), workers=request.workers
     ) as rollouts:
         _check_replaced(source.out, rollouts)
         selection = rollouts.organization.selection

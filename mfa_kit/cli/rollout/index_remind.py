@@ -32,7 +32,7 @@ def remind_index(
     ) -> list[ResultRow]:
         return reminder_rows(planned_work.plan, planned_work.planned.sha256, ports, workers=workers, progress=progress)
 
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, store=store, workers=workers)
     read = read_index_accounts(plan_file, look, opened, accounts=accounts, settings=settings)
     rows: list[ResultRow] = [{**account_cells(visit), **row} for visit in read.visits for row in visit.found or ()]

@@ -62,7 +62,7 @@ def show_index(
         )
         return ports.with_computers(results, planned_work.planned.sha256)
 
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     opened = wiring.rollout_accounts.open_account_rollouts(settings, METHODS, accounts, store=store, workers=workers)
     read = read_index_accounts(plan_file, look, opened, accounts=accounts, settings=settings)
     if read.shared:

@@ -47,7 +47,7 @@ def undo_in_accounts(
     """Remove the devices of all runs of the index at the path `run`. Return the exit code."""
     options = UndoOptions(
         index_file=Path(run),
-        store=wiring.store.open_vault(settings, backup_dir),
+        store=wiring.stores.open_vault(settings, backup_dir),
         leave_without_mfa=leave_without_mfa,
         workers=workers,
     )

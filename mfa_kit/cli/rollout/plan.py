@@ -63,7 +63,7 @@ def plan(
         workers=workers,
     )
     with wiring.rollout.open_rollout(
-        settings, METHODS, store=wiring.store.open_vault(settings), workers=workers, progress=settings.progress
+        settings, METHODS, store=wiring.stores.open_vault(settings), workers=workers, progress=settings.progress
     ) as ports:
         new_plan = plan_users(request, ports, progress=settings.progress)
         digest = _write_plan(new_plan, out, settings=settings)

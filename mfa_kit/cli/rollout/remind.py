@@ -38,7 +38,7 @@ def remind(
     PLAN may be an index of plans. With --output csv, the list is ready for a mail merge. mfa-kit sends nothing.
     """
     plan, digest = wiring.rosters_and_plans.read_plan(plan_file, METHODS, expected=())
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     with wiring.rollout.open_rollout(
         settings, METHODS, store=store, workers=workers, progress=settings.progress
     ) as ports:

@@ -40,7 +40,7 @@ def status(
         read = wiring.plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
         return watch_rollout(read, settings=settings, output=output)
     plan, digest = wiring.rosters_and_plans.read_plan(plan_file, METHODS, expected=())
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     with wiring.rollout.open_rollout(
         settings, METHODS, store=store, workers=workers, progress=settings.progress
     ) as ports:

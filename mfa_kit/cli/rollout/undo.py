@@ -37,7 +37,7 @@ def undo(
 
     With --accounts or --org, RUN is an index file: remove the devices that all its runs created.
     """
-    store = wiring.store.open_vault(settings, backup_dir)
+    store = wiring.stores.open_vault(settings, backup_dir)
     progress = settings.progress
     with (
         name_next_command(),

@@ -49,7 +49,7 @@ def verify_user(
     If the device is your own, AWS checks a code. For another user's device, only the name of the
     key's credential is checked. To check a code too, add --backup or --resync.
     """
-    identities = wiring.identities.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+    identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     with wiring.ports.open_desk(settings, METHODS) as (ports, caller):
         name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
         device = choose_device(name, wanted, devices=ports.iam_reader.devices(name))
@@ -61,7 +61,7 @@ def verify_user(
             caller=caller,
             ports=ports,
             resync=resync,
-            seed=wiring.backup_opening.open_created(settings, backup, identities).seed if backup else None,
+            seed=wiring.backups.open_created(settings, backup, identities).seed if backup else None,
             consecutive=wiring.oath_acceptance.consecutive_codes,
         )
         return print_answer("verify-user", {"user": name, "device": device.serial}, answer, output)

@@ -7,7 +7,7 @@ from mfa_kit.enrollment.backends import Phone, PhoneSetup
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.tokens.backends import INSTEAD, SCAN, UNSEEN, CheckedToken, DisplayToken, ProgrammableToken
 from mfa_kit.wiring.methods.recipe import Context
-from mfa_kit.wiring.qr_code import draw
+from mfa_kit.wiring.qr_codes import draw
 from mfa_kit.wiring.settings import harden
 
 

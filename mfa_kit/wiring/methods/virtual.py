@@ -13,7 +13,7 @@ from mfa_kit.enrollment.making import CREATING
 from mfa_kit.rollout import roster
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.methods.recipe import Context, EnrollmentMethod, Equipment, Options, option
-from mfa_kit.wiring.qr_code import draw, draw_picture
+from mfa_kit.wiring.qr_codes import draw, draw_picture
 from mfa_kit.wiring.settings import harden
 
 

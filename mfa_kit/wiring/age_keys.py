@@ -1,27 +1,148 @@
-"""Protects backups with a passphrase.
+"""Reads the keys of age: recipients (public keys), identities (private keys) and the plugins that may have them.
 
-Such backups are encrypted to this computer's identity (an age key), and the identity is encrypted with the passphrase.
+With a passphrase, backups are encrypted to this computer's identity, and the identity is encrypted with the passphrase.
 Therefore scrypt, which takes seconds by design, is needed only for the identity and not for each backup. `age -d -i
 IDENTITY BACKUP` decrypts a backup too, and asks for the passphrase.
 """
 
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.files import identities
+from mfa_kit.adapters.files import identities, recipients
 from mfa_kit.adapters.files import identities as own
-from mfa_kit.adapters.files.identities import own_identities
+from mfa_kit.adapters.files.identities import own_identities, read_identities
+from mfa_kit.adapters.files.plugins import Plugins, Unattended, check_program
 from mfa_kit.adapters.files.private_files import wait_and_hold
+from mfa_kit.adapters.files.recipients import Recipient
 from mfa_kit.backups.new_passphrase import ask_new_passphrase, fault_of_passphrase
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
 from mfa_kit.wiring.files import read_secret
-from mfa_kit.wiring.identities import TRIES, UNLOCKING
-from mfa_kit.wiring.settings import Settings, harden, home
+from mfa_kit.wiring.settings import Settings, config_path, harden, home, load_config, person_at_terminal
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.identities import UnlockedIdentity
+    from mfa_kit.adapters.files.plugins import Identity
+
+TERMINAL = "a terminal"
+
+
+class TerminalPrompts:
+    """Passes the messages and questions of a plugin to the person at the terminal."""
+
+    def __init__(self, person: Interaction) -> None:
+        self._person = person
+
+    def say(self, text: str) -> None:
+        """Show a message of a plugin."""
+        self._person.say(text)
+
+    def ask(self, prompt: str) -> str:
+        """Return what the user typed. `ask`, `ask_secret` and `confirm` raise Declined if there is no terminal."""
+        return self._person.ask_code(prompt, instead=TERMINAL)
+
+    def ask_secret(self, prompt: str) -> Secret[str]:
+        """Return what the user typed without echo, such as a PIN."""
+        return self._person.ask_secret(prompt, instead=TERMINAL)
+
+    def confirm(self, message: str, yes: str, no: str | None) -> bool:
+        """Return whether the user chose the answer `yes`. If `no` is None, the user can only press Enter."""
+        self._person.say(message)
+        if no is None:
+            self._person.pause(f"{yes}: press Enter", instead=TERMINAL)
+            return True
+        return self._person.choose("answer", (yes, no), instead=TERMINAL) == 0
+
+
+def open_plugins(person: Interaction | None = None) -> "Plugins":
+    """Return the plugins that the configuration file allows. The file is read when a plugin is needed.
+
+    Plugins ask `person`, else `person_at_terminal`. If both are None, each question raises Declined. Call this function
+    in the main thread, because other threads do not have the value of `person_at_terminal`.
+    """
+    person = person or person_at_terminal.get()
+    return Plugins(lambda: load_config().age_plugins, TerminalPrompts(person) if person else Unattended())
+
+
+def check_configured_plugins() -> int:
+    """Return the number of plugins that the configuration file allows. Raise the errors of `check_program` for each."""
+    programs = load_config().age_plugins
+    for program in programs:
+        check_program(Path(program))
+    return len(programs)
+
+
+TRIES = 3
+# Printed before a passphrase is tried, because scrypt takes seconds by design.
+UNLOCKING = "unlocking the identity ..."
+INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
+
+
+class Identities:
+    """Files with identities (private keys of age, SSH or age plugins), and the source of their passphrases.
+
+    The passphrase of all files is the first line of the file descriptor `passphrase_fd`. If `passphrase_fd` is None,
+    the user types the passphrase of each file that has a passphrase.
+    """
+
+    def __init__(self, files: Sequence[Path], *, passphrase_fd: int | None, person: Interaction) -> None:
+        self.files = files
+        self._descriptor, self._person = passphrase_fd, person
+        self._wrong = 0
+
+    def read(self) -> "Secret[list[Identity]]":
+        """Return the identities in all files. Raise UsageFault if a file has no identity or cannot be decrypted."""
+        plugins = open_plugins(self._person)
+        return read_identities(
+            self.files, self._passphrase_of, retry=self._ask_again, plugins=plugins, unlock_ssh=_unlock_ssh
+        )
+
+    def _passphrase_of(self, file: Path) -> Secret[str]:
+        asked = self._descriptor is None
+        passphrase = self._person.ask_secret(f"passphrase of {file}", instead=INSTEAD) if asked else self._piped
+        self._person.say(UNLOCKING)
+        return passphrase
+
+    def _ask_again(self, file: Path) -> bool:
+        """If the user may type another passphrase, report that the last one was wrong and return True."""
+        self._wrong += 1
+        if self._descriptor is not None or self._wrong >= TRIES:
+            return False
+        self._person.say(f"wrong passphrase for {file}")
+        return True
+
+    @cached_property
+    def _piped(self) -> Secret[str]:
+        assert self._descriptor is not None  # noqa: S101 - its only caller checks this
+        return read_secret(self._descriptor)
+
+
+def _unlock_ssh(text: Secret[bytes], passphrase: Secret[str] | None) -> Secret[bytes] | None:
+    from mfa_kit.adapters.files.ssh import unlock_ssh_key
+
+    return unlock_ssh_key(text, passphrase)
+
+
+def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, source: str = "-r") -> list[Recipient]:
+    """Parse public keys from texts and from files. Raise UsageFault for text that is not a public key.
+
+    `source` says in errors where `texts` come from, such as `-r`.
+    """
+    return recipients.parse_recipients(texts, files, source=source, plugins=open_plugins())
+
+
+def configured_recipients() -> list[Recipient]:
+    """Read the recipients in the configuration file. Raise UsageFault for the first invalid recipient."""
+    return read_recipients(load_config().recipients, source=f"in {config_path()},")
+
+
+def recipient_text(text: str) -> str:
+    """Return a recipient (public key) as the ledger records it. Raise UsageFault if the text is not a public key."""
+    return read_recipients([text])[0].text
+
 
 WAITS = "waiting for another mfa-kit process, which creates this computer's identity or changes its passphrase"
 WHY_ASKED = (
@@ -29,7 +150,7 @@ WHY_ASKED = (
     "identity"
 )
 PROTECTING = "protecting the identity with your passphrase ..."
-INSTEAD = "--passphrase-fd N"
+FROM_DESCRIPTOR = "--passphrase-fd N"
 
 
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
@@ -80,7 +201,7 @@ def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
     if known is not None:
         return known
     person.say(WHY_ASKED)
-    passphrase = person.ask_secret(f"passphrase of {file}", instead=INSTEAD)
+    passphrase = person.ask_secret(f"passphrase of {file}", instead=FROM_DESCRIPTOR)
     person.say(UNLOCKING)
     return own.prove(file, passphrase)
 

@@ -1,15 +1,14 @@
-"""Read an existing QR code from an image, and check it."""
+"""Reads and draws QR codes. The libraries for that are loaded when the first code is read or drawn."""
 
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from mfa_kit.adapters.files.picture import load_image, read_image, shred_image
 from mfa_kit.backups.adding import DevicePicture, choose_account
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup
-from mfa_kit.core.otp import KeyUri, Seed
+from mfa_kit.core.otp import KeyUri, Png, Seed, Symbol
 from mfa_kit.wiring.settings import harden
 
 STDIN = "-"
@@ -32,6 +31,7 @@ def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred 
     If `image` is `-`, it is read from stdin, and the function is None. If the image shows several devices, the user
     chooses one. Raise UsageFault if the image cannot be read, and IntegrityFault if it has no QR code of a device.
     """
+    from mfa_kit.adapters.files.picture import load_image, read_image, shred_image
     from mfa_kit.qr_codes import reading
 
     harden()
@@ -41,3 +41,17 @@ def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred 
     device = reading.device_in(accounts.uris[chosen])
     picture = DevicePicture(created=device.created, label=device.label, notes=device.notes)
     return picture, partial(shred_image, plain) if plain else None
+
+
+def draw(seed: Seed, device: str, account: str) -> Symbol:
+    """Return the QR code of a device's secret as text for a terminal, drawn in half-block characters."""
+    from mfa_kit.qr_codes.symbol import device_symbol
+
+    return device_symbol(seed, device, account)
+
+
+def draw_picture(uri: KeyUri) -> Png:
+    """Return the QR code of a key URI as a PNG."""
+    from mfa_kit.qr_codes import symbol
+
+    return symbol.png(uri)

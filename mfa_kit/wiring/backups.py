@@ -1,0 +1,315 @@
+"""Decrypts, tests and removes encrypted backups, and opens the ledger's records of backups."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache, partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+from mfa_kit.adapters.files.local_store import backup_at, read_backup
+from mfa_kit.adapters.ledger.backup_records import BackupRecords
+from mfa_kit.backups import drill, opening, pruning
+from mfa_kit.backups.contents import Opened, intent_in
+from mfa_kit.backups.drill import Drilled
+from mfa_kit.backups.opening import PathCheck, ReadAhead, Verified
+from mfa_kit.backups.recorded_vault import RecordedVault
+from mfa_kit.backups.rekeying import KnownRecipients, OnRecord, Rekeyed, Rekeying, RekeyResult, known_recipients
+from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Backup, Call, DeviceSpec, backup_name
+from mfa_kit.core.otp import Created, Png, Secret
+from mfa_kit.enrollment.ports import BackupStore
+from mfa_kit.rollout.workers import Workers
+from mfa_kit.wiring.age_keys import Identities, read_recipients
+from mfa_kit.wiring.files import check_new, write_new_file
+from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.settings import Settings, harden
+from mfa_kit.wiring.stores import AllStores, open_age_files
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.files.agefile import BackupOpener
+    from mfa_kit.adapters.files.plugins import Identity
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+
+@contextmanager
+def open_opener(
+    settings: Settings,
+    identities: Identities,
+    *,
+    read: Callable[[BackupLocation], bytes] | None = None,
+    accept_label: bool = False,
+) -> Iterator[tuple["BackupOpener", "Ledger"]]:
+    """Yield a pair: an object that decrypts backups with these identities, and the ledger that logs each decryption.
+
+    `read` replaces the function that returns the encrypted content of a backup. `accept_label` is as in PathCheck.
+    """
+    harden()
+    with open_opener_with(settings, identities.read(), read=read, accept_label=accept_label) as opener_and_ledger:
+        yield opener_and_ledger
+
+
+@contextmanager
+def open_opener_with(
+    settings: Settings,
+    secrets: "Secret[list[Identity]]",
+    *,
+    read: Callable[[BackupLocation], bytes] | None = None,
+    accept_label: bool = False,
+) -> Iterator[tuple["BackupOpener", "Ledger"]]:
+    """Yield the same pair as `open_opener`, for identities that have already been read."""
+    with open_ledger(settings) as ledger:
+        yield _opener(settings, ledger.called, secrets, read, path_check(ledger, accept_label=accept_label)), ledger
+
+
+def path_check(ledger: "Ledger", *, accept_label: bool) -> PathCheck:
+    """Return a PathCheck, which compares the path of a backup with its label and with the ledger."""
+    return PathCheck(users=cache(backup_records(ledger).users), accept_label=accept_label)
+
+
+def open_and_note(settings: Settings, opener: "BackupOpener", file: BackupLocation) -> Opened:
+    """Decrypt a backup, and print what of its path was not compared. Raise the errors of `BackupOpener.open`."""
+    opened = opener.open(file)
+    if opened.unchecked:
+        settings.progress.alert(f"note: {file}: {opened.unchecked}")
+    return opened
+
+
+def opener(
+    settings: Settings, identities: Identities, log: Callable[[Call], None]
+) -> Callable[[BackupLocation], Created]:
+    """Read the identities, and return a function that decrypts the backup with a given path or S3 URL.
+
+    The function returns the device's secret and key URI, as `open_created` does. It calls `log` for each decryption.
+    """
+    return _opener(settings, log, identities.read(), None, PathCheck()).created
+
+
+def open_created(settings: Settings, file: BackupLocation, identities: Identities) -> Created:
+    """Decrypt a backup, and return the secret and the key URI that IAM returned when it created the device.
+
+    The ledger records the decryption.
+    """
+    with open_opener(settings, identities) as (opened, _):
+        return opened.created(file)
+
+
+def backup_reader(settings: Settings) -> Callable[[BackupLocation], bytes]:
+    """Return a function that returns the encrypted content of a backup, on this computer or in a bucket."""
+    return partial(read_backup, stores=AllStores(settings.profile))
+
+
+def _opener(
+    settings: Settings,
+    log: Callable[[Call], None],
+    secrets: "Secret[list[Identity]]",
+    read: Callable[[BackupLocation], bytes] | None,
+    check_path: PathCheck,
+) -> "BackupOpener":
+    from mfa_kit.adapters.files.agefile import BackupOpener
+
+    return BackupOpener(log, secrets, read or backup_reader(settings), check_path)
+
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+
+def backup_records(ledger: "Ledger") -> BackupRecords:
+    """Return the ledger's records of backups. Records that are added through this object get the time of this call."""
+    return BackupRecords(ledger, now=time.time())
+
+
+def recorded(store: BackupStore, ledger: "Ledger") -> BackupStore:
+    """Return a BackupStore that records the recipients of each backup in the ledger.
+
+    The recipients are recorded before the backup is written.
+    """
+    return RecordedVault(store, lambda: backup_records(ledger), check_run=ledger.check)
+
+
+def show_backup(
+    settings: Settings, file: BackupLocation, identities: Identities, out: Path, *, accept_label: bool
+) -> None:
+    """Decrypt a backup and write its QR code as a PNG to the new file `out`, mode 0600, in an existing folder.
+
+    `accept_label` is as in PathCheck. If the backup cannot be decrypted, has no QR code of a device or is in a wrong
+    place, write nothing and raise IntegrityFault. Raise the errors of `check_new` if the file cannot be written.
+    """
+    harden()
+    check_new(out)
+    with open_opener(settings, identities, accept_label=accept_label) as (opener_, _):
+        opened = open_and_note(settings, opener_, file)
+    write_new_file(out, opened.picture)
+
+
+def verify_backups(
+    settings: Settings, files: Iterable[BackupLocation], identities: Identities, *, accept_label: bool
+) -> list[Verified]:
+    """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used."""
+    ahead = ReadAhead(backup_reader(settings))
+    opening_ = open_opener(settings, identities, read=ahead.read, accept_label=accept_label)
+    with opening_ as (opener_, ledger), ledger.without_fsync():
+        return list(opening.verify_files(ahead.prefetch(files), opener_.open, hashes=backup_records(ledger).hashes()))
+
+
+def drill_backups(
+    settings: Settings,
+    files: Iterable[BackupLocation],
+    identities: Identities,
+    judge: Callable[[DeviceSpec, Opened], Drilled],
+    *,
+    accept_label: bool,
+) -> list[Drilled]:
+    """Test backups: decrypt each file, and let `judge` decide whether the secret in it belongs to the device.
+
+    Return one result per file. The ledger records the results of the files whose secret was compared with a code.
+    """
+    with open_opener(settings, identities, accept_label=accept_label) as (opener_, ledger):
+        return list(
+            drill.drill_all(
+                files,
+                open_backup=partial(open_and_note, settings, opener_),
+                intent_of=lambda opened: intent_in(opened, path_of=backup_records(ledger).path),
+                judge=judge,
+                record=lambda file, result: backup_records(ledger).record_drill(backup_name(file), result),
+            )
+        )
+
+
+def open_restorable(
+    settings: Settings, file: BackupLocation, identities: Identities, *, accept_label: bool = False
+) -> tuple[DeviceSpec, Opened]:
+    """Decrypt a backup, so that its secret can be stored on a phone or a key. Return its DeviceSpec and content.
+
+    The DeviceSpec names the MFA device to which the backup belongs. Raise UsageFault if that device was reported lost,
+    and IntegrityFault if the backup cannot be decrypted, is in a wrong place or names no device.
+    """
+    with open_opener(settings, identities, accept_label=accept_label) as (opener_, ledger):
+        opened, records = open_and_note(settings, opener_, file), backup_records(ledger)
+        return opening.restorable(opened, path_of=records.path, losses_of=records.losses), opened
+
+
+@contextmanager
+def open_records(settings: Settings) -> Iterator[BackupRecords]:
+    """Yield the ledger's records of backups: their recipients and their tests. Close the ledger afterward."""
+    with open_ledger(settings) as ledger:
+        yield backup_records(ledger)
+
+
+def backups_named(names: Iterable[str]) -> list[Backup]:
+    """Return a Backup for each name of the form `ACCOUNT/USER/FILE`. Ignore other names. No file is read."""
+    return [named for name in names if (named := backup_at(Path("/", name)))]
+
+
+def remove_backups(
+    settings: Settings, folder: BackupLocation | None, chosen: Sequence[Backup]
+) -> dict[BackupLocation, str]:
+    """Remove backups permanently, and log each attempt.
+
+    Return the paths of the backups that could not be removed, each with the reason.
+    """
+    store = open_age_files(settings, folder, ())
+    with open_ledger(settings) as ledger:
+        return pruning.remove(chosen, discard=store.discard, log=ledger.called)
+
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.files.agefile import AgeFiles
+    from mfa_kit.adapters.files.plugins import Identity
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+# The number of threads. There are many, because they spend most of their time waiting for the disk.
+THREADS = 32
+
+
+def rekey(
+    settings: Settings,
+    folder: BackupLocation | None,
+    identities: Identities,
+    to: Sequence[str],
+    to_files: Sequence[Path],
+    *,
+    only: BackupLocation | None,
+    accept_label: bool,
+    until: Callable[[Event], AbstractContextManager[object]],
+    counted: Callable[[Sequence[Backup]], Iterable[Backup]],
+) -> Rekeyed:
+    """Re-encrypt each backup of a folder to exactly the recipients in `to` and in the files `to_files`.
+
+    Return which backups were re-encrypted and which failed. A backup that fails remains unchanged. `only` is the only
+    file to re-encrypt, or None. `accept_label` is as in PathCheck. `until` takes an event and returns a context in
+    which Ctrl-C sets this event. After the event is set, no further backup is started, and KeyboardInterrupt is raised
+    when the backups in progress are finished. `counted` yields the backups that it is given, and shows the progress.
+    """
+    from mfa_kit.qr_codes.reading import read_device
+
+    harden()
+    store = open_age_files(settings, folder, read_recipients(to, to_files))
+    secrets = identities.read()
+    with open_ledger(settings) as ledger, store.exclusively():
+        backups = files_to_rekey(store.backups(), only)
+        known = known_recipients(backups, [seal for seal in backup_records(ledger).seals() if not seal.own])
+        check_path = path_check(ledger, accept_label=accept_label)
+
+        def check_label(backup: Backup, picture: Png) -> None:
+            if (remark := check_path(backup.path, backup, read_device(picture, drawn=True).label)) and only:
+                settings.progress.alert(f"note: {backup.path}: {remark}")
+
+        done = reencrypt(
+            known,
+            store=store,
+            secrets=secrets,
+            ledger=ledger,
+            check_picture=check_label,
+            until=until,
+            counted=counted,
+        )
+    done.failed.sort(key=lambda failure: str(failure[0].path))
+    return done
+
+
+def files_to_rekey(backups: Iterable[Backup], only: BackupLocation | None) -> list[Backup]:
+    """Return the backups, or only the one with the path `only`. Raise UsageFault if it is not among them."""
+    chosen = [backup for backup in backups if only is None or backup.path == only.absolute()]
+    if only and not chosen:
+        raise UsageFault(f"{only} is not a backup in this folder", "name its folder: --backup-dir DIR")
+    return chosen
+
+
+def reencrypt(
+    known: Sequence[KnownRecipients],
+    *,
+    store: "AgeFiles",
+    secrets: "Secret[list[Identity]]",
+    ledger: "Ledger",
+    check_picture: Callable[[Backup, Png], None] = lambda _, __: None,
+    until: Callable[[Event], AbstractContextManager[object]],
+    counted: Callable[[Sequence[Backup]], Iterable[Backup]],
+) -> Rekeyed:
+    """Re-encrypt the backups in `known` to the recipients of `store`.
+
+    `known` also has the recipients that the ledger recorded for each backup. The caller must have locked the folder.
+    `check_picture` raises IntegrityFault for the picture of a backup that must not be re-encrypted. `until` and
+    `counted`, and the result, are as in `rekey`.
+    """
+    from mfa_kit.adapters.files.agefile import AgeResealer
+
+    records, stop = backup_records(ledger), Event()
+    rekey_file = partial(store.rekey, check_picture=check_picture, record=records.record_replacement)
+    resealer = AgeResealer(store, secrets, rekey_file)
+
+    def each(act: Callable[[Backup], RekeyResult], backups: Iterable[Backup]) -> Iterator[RekeyResult]:
+        return Workers(act=act, number=THREADS, stop=stop).work_through(backups)
+
+    run = Rekeying(
+        resealer=resealer,
+        on_record=OnRecord.of(known, store.recipients(), own_recipients=resealer.given()),
+        records=records,
+        log=lambda calls: ledger.called(*calls),
+        done=Rekeyed(found=len(known)),
+    )
+    run.prefetch([entry.backup for entry in known], run_each=each, stoppable=lambda: until(stop), counted=counted)
+    return run.done
