@@ -664,7 +664,7 @@ def test_the_owner_is_configured_or_that_of_the_buckets_credentials(
     config: str, profile: str | None, asked: dict[str | None, str], owner: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The account of other credentials is never used. No request is made to find the account."""
-    monkeypatch.setattr("mfa_kit.wiring.settings.load_config", lambda: parse_config(config))
+    monkeypatch.setattr("mfa_kit.wiring.s3.load_config", lambda: parse_config(config))
     monkeypatch.setattr("mfa_kit.wiring.s3.open_s3", lambda _: open_s3(Connection(region="us-east-1")))
     calls = open_s3_calls(profile)
     requests = answered(calls)
