@@ -27,6 +27,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import errors, models
+from mfa_kit.rollout.outcomes import NAMES_IN_LEDGERS
 from tests.cheap_scrypt import cheap_scrypt
 from tests.conftest import bare
 
@@ -227,9 +228,12 @@ def test_every_error_is_in_the_table_with_its_exit_code() -> None:
     """The base class is not in the table, because it is never raised."""
     rows = re.findall(r"^\| ([\w, ]+) \| (\d+) \|", section("## Errors"), re.MULTILINE)
     told = {name: int(code) for names, code in rows for name in names.split(", ") if name[0].isupper()}
-    classes = [each for each in vars(errors).values() if isinstance(each, type)]
-    found = {each.__name__: each.exit_code for each in classes if issubclass(each, errors.MfaKitError)}
-    assert told == {name: code for name, code in found.items() if name != "MfaKitError"}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MfaKitError)]
+    assert told == {
+        NAMES_IN_LEDGERS.get(kind.__name__, kind.__name__): kind.exit_code
+        for kind in kinds
+        if kind is not errors.MfaKitError
+    }
 
 
 def test_every_table_and_column_of_the_ledger_is_documented(tmp_path: Path) -> None:

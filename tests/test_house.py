@@ -60,7 +60,7 @@ REVEALS = {
     ("backups/new_passphrase.py", "fault_of_passphrase"),
     ("adapters/files/identities.py", "recipients_of"),
     ("adapters/files/identities.py", "split_by_recipients"),
-    ("disk/whole_files.py", "_written_beside"),
+    ("disk/files.py", "_written_beside"),
     ("adapters/fido/key.py", "FidoKey.change_pin"),
     ("adapters/fido/key.py", "FidoKey.residents"),
     ("adapters/fido/key.py", "FidoKey.set_pin"),
@@ -123,12 +123,12 @@ REVEALS = {
     ("qr_codes/key_uri.py", "parse"),
     ("qr_codes/key_uri.py", "short_otpauth"),
     ("qr_codes/reading.py", "_text_in"),
-    ("qr_codes/authenticator_export.py", "_account"),
-    ("qr_codes/authenticator_export.py", "_records"),
-    ("qr_codes/authenticator_export.py", "_text"),
-    ("qr_codes/authenticator_export.py", "_varint"),
-    ("qr_codes/authenticator_export.py", "read_export"),
-    ("qr_codes/authenticator_export.py", "is_export"),
+    ("qr_codes/reading.py", "_account"),
+    ("qr_codes/reading.py", "_records"),
+    ("qr_codes/reading.py", "_text"),
+    ("qr_codes/reading.py", "_varint"),
+    ("qr_codes/reading.py", "read_export"),
+    ("qr_codes/reading.py", "is_export"),
     ("core/otp.py", "_octets"),
     ("core/otp.py", "codes"),
     ("core/otp.py", "fingerprint"),
@@ -143,7 +143,7 @@ REVEALS = {
 KEY_URIS = {
     ("adapters/aws/iam.py", "_created"),
     ("wiring/qr_codes.py", "uri_of"),
-    ("qr_codes/authenticator_export.py", "uri_of"),
+    ("qr_codes/reading.py", "uri_of"),
 }
 # A signal to a lab raises an exception. It unwinds what was begun before the process exits with the signal's number.
 # core/unforeseen names SystemExit only to let it pass.
@@ -151,7 +151,7 @@ EXITS = {
     ("cli/main.py", "main"),
     ("cli/shutdown.py", "end_at_once"),
     ("lab/child.py", "unwind_on_signals.end"),
-    ("core/internal_error.py", ""),
+    ("core/errors.py", ""),
 }
 LOCAL_IMPORTS = ("cli/main.py", "cli/messages.py", "cli/options.py", "wiring/")
 
@@ -204,7 +204,7 @@ PLANTED = [
     ("pure", "core.otp", "secrets"),
     ("pure", "enrollment.ports", "socket"),
     ("pure", "enrollment.enroll", "mfa_kit.qr_codes.symbol"),
-    ("pure", "rollout.planted", "mfa_kit.disk.whole_files"),
+    ("pure", "rollout.planted", "mfa_kit.disk.files"),
     ("pure", "tokens.planted", "subprocess"),
     ("pure", "enrollment.pacing", "time"),
 ]
@@ -338,7 +338,11 @@ def test_json_from_outside_is_read_in_one_place() -> None:
     )
 
 
-FAULTS = {name for name, value in vars(errors).items() if isinstance(value, type) and value is not errors.MfaKitError}
+FAULTS = {
+    name
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, errors.MfaKitError) and value is not errors.MfaKitError
+}
 # A hint that only states a fact, so the user does not know what to do.
 STATES = re.compile(r"(there (is|are)|it (is|was|has|may have)|nothing is|only|aws|iam)\b", re.IGNORECASE)
 

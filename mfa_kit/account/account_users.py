@@ -6,8 +6,7 @@ A fact that could not be read is None (unknown), never True or False.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mfa_kit.account.entity_policies import EntityPolicies, about, entity_policies
-from mfa_kit.account.escalation import Administration, administrations
+from mfa_kit.account.escalation import Administration, EntityPolicies, about, administrations, entity_policies
 from mfa_kit.account.evaluator import RequestContext, demands_mfa
 from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
 from mfa_kit.core.models import Device, DeviceType

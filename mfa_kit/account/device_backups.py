@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from mfa_kit.account.snapshot import DeviceBackup
-from mfa_kit.core.models import REPORTED_ROOT, ROOT, Backup, Device, Seal, backup_name
-from mfa_kit.core.place_text import recorded_place
+from mfa_kit.core.models import REPORTED_ROOT, ROOT, Backup, Device, Seal, backup_name, recorded_location
 from mfa_kit.enrollment.ports import BackupStore, Journal
 
 
@@ -69,10 +68,10 @@ def _device_backups(
     def with_records(plain: DeviceBackup) -> DeviceBackup:
         if plain.file is None:
             return plain
-        name = backup_name(recorded_place(plain.file))
+        name = backup_name(recorded_location(plain.file))
         return replace(
             plain,
-            opened=opened.get(recorded_place(plain.file).name),
+            opened=opened.get(recorded_location(plain.file).name),
             drilled=drills.get(name),
             recipients=recipients.get(name),
         )

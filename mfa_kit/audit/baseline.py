@@ -6,7 +6,7 @@ After that date, the findings count again.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mfa_kit.account.past_audits import Acceptance
+from mfa_kit.account.snapshot import Acceptance
 from mfa_kit.audit.finding import AcceptedFinding, Finding, RuleAnswer, RuleResult, UnknownSubject
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mfa_kit.account.past_audits import OpenFinding, PastAudit
-from mfa_kit.account.snapshot import Entity, Snapshot
+from mfa_kit.account.snapshot import Entity, OpenFinding, PastAudit, Snapshot
 from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult, Severity
 
 # Maps the first part of a rule's ID to the kind of IAM entity that the rule's subjects are.

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import ACCOUNT_ID, Backup, Call, DeviceSpec, Method
+from mfa_kit.core.models import ACCOUNT_ID, Backup, BackupLocation, Call, DeviceSpec, Method
 from mfa_kit.core.otp import Created, Png
 
 

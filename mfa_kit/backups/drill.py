@@ -6,10 +6,9 @@ from enum import StrEnum
 
 from mfa_kit.backups.contents import Opened
 from mfa_kit.core import otp
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, WrongPlace
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import Backup, DeviceSpec
+from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec
 from mfa_kit.core.otp import Mistake, Seed
 
 # How far the clock of a phone may be off, in steps of 30 s. The limit is high because a test checks the secret, not the

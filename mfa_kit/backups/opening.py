@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_account
-from mfa_kit.core.backup_copies import recorded_name
-from mfa_kit.core.backup_location import BackupLocation, S3Url
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPlace
-from mfa_kit.core.models import Backup, DeviceSpec
+from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec, S3Url, recorded_name
 from mfa_kit.core.stopping import await_result
 
 

@@ -5,9 +5,8 @@ from enum import StrEnum
 from functools import cache, partial
 
 from mfa_kit.backups.contents import backup_call
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, NoSuchEntity
-from mfa_kit.core.models import ROOT, Backup, Call, RunTag
+from mfa_kit.core.models import ROOT, Backup, BackupLocation, Call, RunTag
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import IamReader
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from mfa_kit.core.models import Backup, DeviceSpec, JournalEntry, backup_name
+from mfa_kit.core.models import Backup, DeviceSpec, JournalEntry, backup_name, recorded_location
 from mfa_kit.core.otp import KeyUri
-from mfa_kit.core.place_text import recorded_place
 from mfa_kit.enrollment.ports import BackupStore
 
 
@@ -72,7 +71,7 @@ class RecordedVault:
         """
         if entry.backup is None:
             return
-        name, own = backup_name(recorded_place(entry.backup)), entry.spec.recipient
+        name, own = backup_name(recorded_location(entry.backup)), entry.spec.recipient
 
         def record_files(hashes: Mapping[str, str]) -> None:
             self._records().record_sealed([name], self._vault.recipients(), own=own, hashes=hashes, in_run=True)

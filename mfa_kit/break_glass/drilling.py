@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from mfa_kit.backups.contents import Opened, device_and_account
 from mfa_kit.backups.drill import Drill, judge_typed
 from mfa_kit.backups.rekeying import KnownRecipients
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.models import BackupLocation
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,8 @@ from mfa_kit.cli import options
 from mfa_kit.cli.flags import command_line, given
 from mfa_kit.cli.output import load_place
 from mfa_kit.cli.value_types import Age
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import Note, UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.internal_error import Note
 from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY
 from mfa_kit.organization.selecting import AUDIT_ROLE, WORKERS, AccountsChoice
 

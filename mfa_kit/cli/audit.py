@@ -23,8 +23,8 @@ from mfa_kit.cli.framework_rows import control_totals, print_controls
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.value_types import Age
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.timestamps import age_text
 from mfa_kit.wiring.settings import Settings
 

@@ -7,9 +7,8 @@ from typing import Any
 import click
 
 from mfa_kit.cli.value_types import Age, PlaceType
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Backup
+from mfa_kit.core.models import Backup, BackupLocation
 
 RECIPIENT = click.option(
     "-r",

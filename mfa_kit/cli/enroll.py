@@ -13,11 +13,18 @@ from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ROOT as ROOT_USER
-from mfa_kit.core.models import VIRTUAL, DeviceSpec, Enrolled, Outcome, Registered, Skipped
-from mfa_kit.core.place_text import recorded_place
+from mfa_kit.core.models import (
+    VIRTUAL,
+    BackupLocation,
+    DeviceSpec,
+    Enrolled,
+    Outcome,
+    Registered,
+    Skipped,
+    recorded_location,
+)
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
@@ -221,7 +228,7 @@ def _resume(
             resolve_user(user, caller=caller, iam_reader=ports.iam_reader),
             method_options.equip(context).backend,
             opened=lambda entry: wiring.backups.open_created(
-                settings, recorded_place(ports.store.find(entry) or ""), identities
+                settings, recorded_location(ports.store.find(entry) or ""), identities
             ),
             caller=caller,
             ports=ports,

@@ -13,8 +13,7 @@ import click
 from mfa_kit import __version__
 from mfa_kit.cli import environment, messages
 from mfa_kit.cli.options import Noun, Row, Rows
-from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
-from mfa_kit.core.internal_error import STOPS, InternalError, innermost, notes_of
+from mfa_kit.core.errors import STOPS, IntegrityFault, InternalError, MfaKitError, UsageFault, innermost, notes_of
 from mfa_kit.core.stopping import INTERRUPTS
 
 # The commands by name. tests/test_imports.py treats each function that is named here as an import.

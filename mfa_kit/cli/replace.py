@@ -10,8 +10,7 @@ from mfa_kit.cli.confirmation import confirm_removal
 from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
-from mfa_kit.core.backup_location import BackupLocation
-from mfa_kit.core.models import DeviceSpec, JournalEntry
+from mfa_kit.core.models import BackupLocation, DeviceSpec, JournalEntry
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.enrollment.ports import EnrollmentPorts, EnrollmentProcedure

@@ -11,11 +11,9 @@ from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import BACKUP_DIR, PASSPHRASE_FD, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.core import otp
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import Caller, Device
+from mfa_kit.core.models import BackupLocation, Caller, Device, recorded_location
 from mfa_kit.core.otp import Pair
-from mfa_kit.core.place_text import recorded_place
 from mfa_kit.enrollment import resync as use_case
 from mfa_kit.enrollment.code_prompts import ask_pair
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
@@ -83,5 +81,5 @@ def _from_backup(
         raise IntegrityFault(
             f"{device.serial} has no backup on this computer", "name the folder of the backups with --backup-dir"
         )
-    seed = wiring.backups.open_created(settings, recorded_place(file), identities).seed
+    seed = wiring.backups.open_created(settings, recorded_location(file), identities).seed
     return lambda: otp.pair(seed, ports.iam_reader.now())

@@ -18,9 +18,8 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.models import Recorders, backup_name
+from mfa_kit.core.models import BackupLocation, Recorders, backup_name
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.core.timestamps import age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case

@@ -27,7 +27,7 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line, printable
-from mfa_kit.posix import line_mode, signals
+from mfa_kit.posix import signals
 from mfa_kit.posix.open_files import NOT_OURS
 
 # The number of columns between the QR code and the messages, and the minimum number of columns for messages.
@@ -430,7 +430,7 @@ class Terminal:
         while not select.select([self._tty], [], [], pause)[0]:
             INTERRUPTS.check()
             if self._page and self._page.window != self._window():
-                line_mode.discard_typed(self._tty)
+                signals.discard_typed(self._tty)
                 self._draw(self._page)
             if tick:
                 tick()
@@ -444,21 +444,21 @@ class Terminal:
 
         The keys that suspend or quit the process are disabled, because a secret would stay on the screen.
         """
-        before, mode = line_mode.line_mode(self._tty, echo=echo)
+        before, mode = signals.line_mode(self._tty, echo=echo)
 
         def restore_and_end(number: int, _frame: object) -> None:
             _restore_handlers(handlers)
-            line_mode.end_mode_at_once(self._tty, before)
+            signals.end_mode_at_once(self._tty, before)
             os.kill(os.getpid(), number)
 
         handlers = _catch_fatal_signals(restore_and_end)
         try:
-            line_mode.begin_mode(self._tty, mode)
+            signals.begin_mode(self._tty, mode)
             with STATUS.hidden():
                 yield
         finally:
             _restore_handlers(handlers)
-            line_mode.end_mode(self._tty, before)
+            signals.end_mode(self._tty, before)
 
 
 def _catch_fatal_signals(act: Callable[[int, object], None]) -> Handlers:

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.place_text import parse_place
+from mfa_kit.core.models import BackupLocation, parse_location
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -92,7 +91,7 @@ class PlaceType(click.ParamType[BackupLocation]):
 
         If the path has a part `..`, return it without this part, because the last parts of a path name a backup.
         """
-        place = parse_place(value) if isinstance(value, str) else value
+        place = parse_location(value) if isinstance(value, str) else value
         if not isinstance(place, Path) or ".." not in place.parts:
             return place
         return place.resolve() if place.name == ".." else place.parent.resolve() / place.name

@@ -5,10 +5,62 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum, auto
-from typing import Self
+from pathlib import Path
+from typing import NamedTuple, Self
 
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
+
+SCHEME = "s3://"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class S3Url:
+    """An object or a prefix in a bucket. It has the parts of Path's interface that mfa-kit uses for backups.
+
+    `key` neither begins nor ends with a slash. An empty key is the whole bucket.
+    """
+
+    bucket: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.bucket}/{self.key}".rstrip("/")
+
+    def __truediv__(self, below: str) -> "S3Url":
+        return self.joinpath(below)
+
+    def joinpath(self, *below: str) -> "S3Url":
+        """Return the URL with these parts added."""
+        return S3Url(self.bucket, "/".join(filter(None, (self.key, *below))))
+
+    def absolute(self) -> "S3Url":
+        """Return this URL, because a URL is always absolute."""
+        return self
+
+    def is_absolute(self) -> bool:
+        """Return True, because a URL is always absolute."""
+        return True
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the key, without slashes."""
+        return tuple(self.key.split("/")) if self.key else ()
+
+    @property
+    def name(self) -> str:
+        """The last part of the key, or "" for the whole bucket."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def parents(self) -> tuple["S3Url", ...]:
+        """The URLs above this one, from the nearest one to the whole bucket. Empty for the whole bucket."""
+        parts = self.parts
+        return tuple(S3Url(self.bucket, "/".join(parts[:count])) for count in range(len(parts) - 1, -1, -1))
+
+
+# The place of a backup, or of a folder of backups.
+BackupLocation = Path | S3Url
+
 
 # The names of users and devices, and paths (IAM API reference: UserName, VirtualMFADeviceName and Path). botocore
 # checks only their lengths.
@@ -483,3 +535,75 @@ class Recorders:
     here: str
     devices: Mapping[tuple[str, str], str]
     drills: Mapping[str, str]
+
+
+# Matches the start of a URL that is not an S3 URL, or of a mistyped S3 URL.
+OTHER_URL = re.compile(r"s3:|[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
+# The name of a bucket (Amazon S3 user guide, "General purpose bucket naming rules").
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+
+
+def parse_location(text: str) -> BackupLocation:
+    """Return the S3Url or Path that a text names.
+
+    Raise UsageFault for an S3 URL with an invalid bucket or key, and for any other URL, because that may be a mistyped
+    S3 URL.
+    """
+    if not text.startswith(SCHEME):
+        if OTHER_URL.match(text):
+            raise UsageFault(
+                f"{text!r} is neither a path nor an S3 URL",
+                "write s3://BUCKET/KEY, or ./ before a path on this computer",
+            )
+        return Path(text)
+    bucket, _, key = text.removeprefix(SCHEME).partition("/")
+    key = key.rstrip("/")
+    if not BUCKET.fullmatch(bucket):
+        raise UsageFault(f"{text!r} does not name a bucket", "write s3://BUCKET/PREFIX")
+    if any(part in {"", ".", ".."} for part in key.split("/") if key):
+        raise UsageFault(f"{text!r} has an empty part, or the part . or ..", "write s3://BUCKET/PREFIX")
+    return S3Url(bucket, key)
+
+
+def recorded_location(text: str) -> BackupLocation:
+    """Return the S3Url or Path in a text from the ledger. An invalid S3 URL is treated as a relative path."""
+    try:
+        return parse_location(text)
+    except UsageFault:
+        return Path(text)
+
+
+# The subfolder of the backup folder with the users' own copies. Each copy is encrypted only to its user.
+OWN = "users"
+
+
+class Copies(NamedTuple):
+    """The paths or URLs of a device's backup: the administrators' file and the user's own copy.
+
+    None means no such file.
+    """
+
+    admin: str | None = None
+    user: str | None = None
+
+
+def own_copy(path: BackupLocation) -> BackupLocation:
+    """Return the path of the user's own copy of a backup. If `path` is already such a path, return it unchanged."""
+    base = path.parents[2]
+    return path if base.name == OWN else base.joinpath(OWN, *path.parts[-3:])
+
+
+def recorded_name(path: BackupLocation) -> str:
+    """Return the name of a backup's file in the ledger: `ACCOUNT/USER/FILE`, after `users/` for the user's own copy."""
+    absolute_path = path.absolute()
+    return f"{OWN}/{backup_name(path)}" if absolute_path == own_copy(absolute_path) else backup_name(path)
+
+
+def copies_of(entry: JournalEntry) -> Copies:
+    """Return the paths or URLs of the backup that the entry's run wrote, or will write, for the entry's device."""
+    if entry.backup is None:
+        return Copies()
+    if entry.spec.recipient is None:
+        return Copies(admin=entry.backup)
+    own = str(own_copy(recorded_location(entry.backup)))
+    return Copies(admin=None if own == entry.backup else entry.backup, user=own)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
-from mfa_kit.core.internal_error import notes_of
+from mfa_kit.core.errors import notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

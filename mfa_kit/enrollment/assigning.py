@@ -6,10 +6,10 @@ from mfa_kit.core.errors import (
     InvalidCode,
     InvalidValue,
     NoSuchEntity,
+    Note,
     OutcomeUnknownError,
     Throttled,
 )
-from mfa_kit.core.internal_error import Note
 from mfa_kit.core.models import DeviceSpec, Enrolled, JournalEntry, JournalState
 from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment.making import CONFIRM_STEP, confirm_enabled, settle_failed_enable

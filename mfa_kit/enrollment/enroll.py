@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from mfa_kit.core.errors import AlreadyExists, MfaKitError
-from mfa_kit.core.internal_error import Note
+from mfa_kit.core.errors import AlreadyExists, MfaKitError, Note
 from mfa_kit.core.models import Caller, Device, DeviceSpec, Outcome, Skipped, check_user
 from mfa_kit.enrollment.devices import recorded_entry, serials_of
 from mfa_kit.enrollment.making import CREATING, make_reserved

@@ -11,8 +11,7 @@ from functools import partial
 from shlex import quote
 from typing import NamedTuple, TypeVar
 
-from mfa_kit.core.errors import AwsFault, MfaKitError, OutcomeUnknownError, Throttled, UsageFault
-from mfa_kit.core.internal_error import Note
+from mfa_kit.core.errors import AwsFault, MfaKitError, Note, OutcomeUnknownError, Throttled, UsageFault
 from mfa_kit.core.message import END_WAIT, Message, UserAction
 from mfa_kit.core.models import (
     ROOT,

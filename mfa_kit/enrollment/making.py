@@ -18,12 +18,12 @@ from mfa_kit.core.errors import (
     AwsFault,
     MfaKitError,
     NoSuchEntity,
+    Note,
     OutcomeUnknownError,
     Throttled,
     UnlistedError,
     UsageFault,
 )
-from mfa_kit.core.internal_error import Note
 from mfa_kit.core.models import (
     CARD_TAG,
     HARDWARE_TAG,

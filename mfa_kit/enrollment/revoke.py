@@ -13,13 +13,13 @@ from mfa_kit.core.errors import (
     DeviceFault,
     Lockout,
     MfaKitError,
+    Note,
     OutcomeUnknownError,
     Throttled,
     Unreachable,
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.internal_error import Note
 from mfa_kit.core.models import (
     CARD_TAG,
     HARDWARE_TAG,

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterator
 
 from mfa_kit.core import otp
 from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
-from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.errors import DeviceFault, Note
 from mfa_kit.core.firmware import Version, advisories
-from mfa_kit.core.internal_error import Note
 from mfa_kit.core.otp import Seed
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys

@@ -6,8 +6,7 @@ from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.core.errors import AccessDenied, MfaKitError
-from mfa_kit.core.internal_error import only_our_errors
+from mfa_kit.core.errors import AccessDenied, MfaKitError, only_our_errors
 from mfa_kit.organization.accounts import AccountState, OrgAccount
 
 S = TypeVar("S")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.entity_policies import EntityPolicies
+from mfa_kit.account.escalation import EntityPolicies
 from mfa_kit.account.evaluator import (
     NO_MFA,
     PLAIN_KEYS,
@@ -22,8 +22,8 @@ from mfa_kit.account.evaluator import (
     patterns_named,
     statements,
 )
+from mfa_kit.account.reading import AccountSource
 from mfa_kit.account.snapshot import Snapshot, SnapshotPart
-from mfa_kit.account.source import AccountSource
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import DeviceType
 from mfa_kit.core.text import command, few

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.entity_policies import administers, entity_policies, trust_flaw, trust_text
+from mfa_kit.account.escalation import administers, entity_policies, trust_flaw, trust_text
 from mfa_kit.account.evaluator import MFA, principals_let_in
 from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart
 from mfa_kit.core.errors import UsageFault

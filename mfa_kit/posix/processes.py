@@ -1,9 +1,18 @@
-"""The running processes, as far as this user can see them: proc(5). Linux only; other systems have no /proc."""
+"""Processes, the memory of the current process, and the time since the computer started.
+
+Processes are listed as far as this user can see them, proc(5): on Linux only, because other systems have no /proc.
+"""
 
 import os
+import resource
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+if sys.platform == "win32":
+    raise ImportError("not on Windows")
 
 PROC = Path("/proc")
 
@@ -24,3 +33,38 @@ def processes_with(library: str) -> Iterator[tuple[str, str]]:
         with suppress(OSError):
             if number != str(os.getpid()) and library in (PROC / number / "maps").read_text("utf-8", "replace"):
                 yield number, name
+
+
+PR_SET_DUMPABLE = 4
+
+
+def harden() -> None:
+    """Prevent core dumps of this process. On Linux, also prevent the user's other processes from reading its memory.
+
+    Call this function before the first secret is handled. It uses setrlimit(2) and prctl(2): an unprivileged process
+    cannot attach with ptrace(2) to a process that is not dumpable.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - slow to load, and not needed to show help
+
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def memory_used() -> int:
+    """Return how many bytes of memory this process uses; without proc(5), the most that it has used so far."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+# A clock that cannot be set, and that also counts the time in which the computer sleeps. On macOS, which lacks
+# CLOCK_BOOTTIME, CLOCK_MONOTONIC counts sleep too.
+CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def uptime() -> float:
+    """Return the time of this clock in seconds. Only the difference between two times has a meaning."""
+    return time.clock_gettime(CLOCK)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png
-from mfa_kit.posix.hardening import harden
+from mfa_kit.posix.processes import harden
 
 # Pillow's own limit would print a warning on stderr. The limits below are lower, and are checked when a picture is
 # opened.

@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.core.errors import Expired, IntegrityFault, Throttled, UsageFault
-from mfa_kit.core.internal_error import InternalError, only_our_errors
+from mfa_kit.core.errors import Expired, IntegrityFault, InternalError, Throttled, UsageFault, only_our_errors
 from mfa_kit.core.models import Device, DeviceSpec, JournalEntry
 from mfa_kit.enrollment.devices import PAUSES
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.core.backup_location import BackupLocation
-from mfa_kit.core.models import VIRTUAL, JournalEntry, JournalState, run_time
+from mfa_kit.core.models import VIRTUAL, BackupLocation, JournalEntry, JournalState, run_time
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan
 from mfa_kit.rollout.row_status import STANDS

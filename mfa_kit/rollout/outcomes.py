@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.core.backup_copies import copies_of
-from mfa_kit.core.errors import Lockout, MfaKitError
-from mfa_kit.core.internal_error import notes_of
-from mfa_kit.core.models import DeviceSpec, JournalEntry
+from mfa_kit.core.errors import Lockout, MfaKitError, notes_of
+from mfa_kit.core.models import DeviceSpec, JournalEntry, copies_of
 
 
 class RowOutcome(StrEnum):

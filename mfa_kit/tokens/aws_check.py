@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from shlex import quote
 
 from mfa_kit.core import otp
-from mfa_kit.core.errors import MfaKitError, UsageFault
-from mfa_kit.core.internal_error import Note
+from mfa_kit.core.errors import MfaKitError, Note, UsageFault
 from mfa_kit.core.models import Caller, DeviceSpec, DeviceType, JournalEntry, Method, RunKind, check_user
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.assigning import assign_token

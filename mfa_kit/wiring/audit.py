@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
-from mfa_kit.account.past_audits import Acceptance
 from mfa_kit.account.reading import MapEach, policy_holes, read_account
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.snapshot import Acceptance, Snapshot
 from mfa_kit.adapters.aws.reads import observe_reads
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.adapters.files.baselines import read_baseline
@@ -26,8 +25,8 @@ from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.audit.finding import AuditRule, RuleAnswer
 from mfa_kit.audit.records import AuditHistory, EarlierAudits, FindingRecord, figures, finding_records, record_audit
 from mfa_kit.break_glass.uses import identities_in_use
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.core.timestamps import age_text
 from mfa_kit.organization.across import AccountFolders
@@ -42,8 +41,8 @@ from mfa_kit.wiring.stores import open_vault, stored_backups
 
 if TYPE_CHECKING:
     from mfa_kit.account.account_users import AccountUser
+    from mfa_kit.account.reading import AccountSource
     from mfa_kit.account.snapshot import CentralRootAccess, RootPosture
-    from mfa_kit.account.source import AccountSource
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.core.models import Backup, Caller, Seal
     from mfa_kit.enrollment.ports import BackupStore

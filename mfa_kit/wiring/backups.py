@@ -16,9 +16,8 @@ from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import PathCheck, ReadAhead, Verified
 from mfa_kit.backups.recorded_vault import RecordedVault
 from mfa_kit.backups.rekeying import KnownRecipients, OnRecord, Rekeyed, Rekeying, RekeyResult, known_recipients
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Backup, Call, DeviceSpec, backup_name
+from mfa_kit.core.models import Backup, BackupLocation, Call, DeviceSpec, backup_name
 from mfa_kit.core.otp import Created, Png, Secret
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.rollout.workers import Workers

@@ -37,10 +37,9 @@ from mfa_kit.break_glass.meeting import Meeting, hold
 from mfa_kit.break_glass.proof import Doubt, accept_folder, choose_rotation, fault_of
 from mfa_kit.break_glass.rotating import plan_rotation
 from mfa_kit.break_glass.uses import Record, due, last
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import Backup, GlassAction, backup_name, run_id, run_time
+from mfa_kit.core.models import Backup, BackupLocation, GlassAction, backup_name, run_id, run_time
 from mfa_kit.core.otp import Seed
 from mfa_kit.enrollment.backends import SECRET
 from mfa_kit.wiring.age_keys import Identities, open_plugins, read_recipients

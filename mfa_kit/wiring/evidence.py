@@ -16,10 +16,9 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.ssh import check_signing_key, sign
 from mfa_kit.audit.finding import Limits
 from mfa_kit.audit.registry import ALL_RULES, RULES, audit_snapshot
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.disk.folders import open_folder
-from mfa_kit.disk.whole_files import create_file
+from mfa_kit.core.models import BackupLocation
+from mfa_kit.disk.files import create_file, open_folder
 from mfa_kit.evidence.evidence_files import SCHEMA, VERSION, EvidenceAnswers, ReadCall, evidence_files, summary_letter
 from mfa_kit.evidence.pseudonyms import hiding
 from mfa_kit.letters.sheet import Paper

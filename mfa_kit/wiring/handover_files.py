@@ -6,10 +6,10 @@ from pathlib import Path
 from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.files.private_files import MAGIC
 from mfa_kit.backups.opening import ReadAhead
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.letter import LetterTemplate, parse_template
-from mfa_kit.disk.whole_folders import create_whole_tree
+from mfa_kit.core.models import BackupLocation
+from mfa_kit.disk.files import create_whole_tree
 from mfa_kit.rollout.handover_letter import NAMES
 from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.settings import Settings

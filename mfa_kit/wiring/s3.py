@@ -6,8 +6,8 @@ from mfa_kit.adapters.aws.bucket_rules import COMPLIANCE, check_bucket, read_buc
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.s3_calls import S3Calls
 from mfa_kit.adapters.aws.s3_store import S3Stores
-from mfa_kit.core.backup_location import S3Url
 from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.models import S3Url
 from mfa_kit.core.stopping import sleep
 from mfa_kit.wiring.aws import ACCOUNTS
 from mfa_kit.wiring.diagnosis import Diagnosis, Health

@@ -14,14 +14,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, NoReturn
 
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction, LiveProgress
-from mfa_kit.core.models import ACCOUNT_ID
-from mfa_kit.core.place_text import parse_place
-from mfa_kit.disk.folders import fault_of_owner
-from mfa_kit.posix.hardening import harden as harden  # noqa: PLC0414 - other modules import it from here
+from mfa_kit.core.models import ACCOUNT_ID, BackupLocation, parse_location
+from mfa_kit.disk.files import fault_of_owner
 from mfa_kit.posix.open_files import NO_WAIT
+from mfa_kit.posix.processes import harden as harden  # noqa: PLC0414 - other modules import it from here
 
 # The person who answers the questions of age plugins, or None if the command did not create a Settings object.
 person_at_terminal: ContextVar[Interaction | None] = ContextVar("person_at_terminal", default=None)
@@ -214,7 +212,7 @@ def backup_dir(folder: BackupLocation | None) -> BackupLocation:
     configured_folder = load_config().backup_dir
     if configured_folder is None:
         return home() / "backups"
-    place = parse_place(configured_folder)
+    place = parse_location(configured_folder)
     return place.expanduser() if isinstance(place, Path) else place
 
 

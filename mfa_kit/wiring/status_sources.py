@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mfa_kit.account.source import AccountSource
-from mfa_kit.core.backup_location import BackupLocation
-from mfa_kit.core.models import Caller
+from mfa_kit.account.reading import AccountSource
+from mfa_kit.core.models import BackupLocation, Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.wiring.audit import account_source

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.local_store import LOCAL, LocalStores, find_backups
 from mfa_kit.backups.new_passphrase import INSTEAD
-from mfa_kit.core.backup_copies import OWN
-from mfa_kit.core.backup_location import BackupLocation, S3Url
 from mfa_kit.core.errors import Declined, UsageFault
-from mfa_kit.core.models import Backup
+from mfa_kit.core.models import OWN, Backup, BackupLocation, S3Url
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.wiring.age_keys import configured_recipients, open_plugins, own_recipient, read_recipients
 from mfa_kit.wiring.settings import Settings, backup_dir, home

@@ -29,9 +29,8 @@ from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.local_store import find_backups, read_backup
 from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.adapters.files.recipients import parse_recipients
-from mfa_kit.core.backup_location import S3Url
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
-from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry
+from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, S3Url
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri

@@ -11,8 +11,7 @@ from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.local_store import LOCAL, find_backups
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.backup_copies import OWN
-from mfa_kit.core.models import Backup, DeviceSpec, JournalEntry
+from mfa_kit.core.models import OWN, Backup, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Seed
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring.backups import recorded

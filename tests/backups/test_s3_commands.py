@@ -10,9 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
-from mfa_kit.core.backup_location import S3Url
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.place_text import parse_place
+from mfa_kit.core.models import S3Url, parse_location
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.stores import check_shared
 from tests.backups.conftest import Pair
@@ -189,22 +188,22 @@ def sealed_here(mfa_kit: MfaKit, user: str, old: Pair) -> Callable[[], None]:
 )
 def test_a_url_with_a_fault_is_refused(text: str) -> None:
     with pytest.raises(UsageFault):
-        parse_place(text)
+        parse_location(text)
 
 
 def test_a_url_keeps_its_form(tmp_path: Path) -> None:
-    assert str(parse_place("s3://bucket/pre/fix/")) == "s3://bucket/pre/fix"
-    assert str(parse_place("s3://bucket")) == str(parse_place("s3://bucket/")) == "s3://bucket"
+    assert str(parse_location("s3://bucket/pre/fix/")) == "s3://bucket/pre/fix"
+    assert str(parse_location("s3://bucket")) == str(parse_location("s3://bucket/")) == "s3://bucket"
     assert str(S3Url("bucket") / "a" / "b") == "s3://bucket/a/b"
-    assert parse_place(str(tmp_path)) == tmp_path
-    assert parse_place("./s3:/bucket") == Path("s3:/bucket")
+    assert parse_location(str(tmp_path)) == tmp_path
+    assert parse_location("./s3:/bucket") == Path("s3:/bucket")
 
 
 @pytest.mark.parametrize("text", ["s3:/bucket", "S3://bucket/pre", "s3:bucket", "gs://bucket/pre", "https://example/x"])
 def test_a_mistyped_or_other_url_is_no_folder(text: str) -> None:
     """Otherwise the backup would be in a new folder of this computer."""
     with pytest.raises(UsageFault, match="is neither a path nor an S3 URL"):
-        parse_place(text)
+        parse_location(text)
 
 
 def test_a_shared_ledger_needs_a_shared_place(tmp_path: Path) -> None:

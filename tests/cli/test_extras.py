@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from mfa_kit.cli.main import COMMANDS
 from mfa_kit.cli.options import Rows
-from mfa_kit.core.internal_error import InternalError
+from mfa_kit.core.errors import InternalError
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.settings import command_for_extra
 from tests.conftest import ROOT, bare

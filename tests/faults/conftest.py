@@ -19,7 +19,7 @@ import pytest
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.local_store import backup_at, read_backup
 from mfa_kit.core import otp
-from mfa_kit.core.backup_location import BackupLocation, S3Url
+from mfa_kit.core.models import BackupLocation, S3Url
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol

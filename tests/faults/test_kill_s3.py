@@ -8,7 +8,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from mfa_kit.core.backup_location import S3Url
+from mfa_kit.core.models import S3Url
 from mfa_kit.lab.aws.server import Lab
 from tests.faults.conftest import Judge, Nursery
 from tests.faults.test_kill import AFTER, BEFORE

@@ -26,10 +26,8 @@ from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.postgresql.database import FRESH, postgresql_ledger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
-from mfa_kit.core.models import VIRTUAL, Call, Caller, DeviceSpec, Method, RunKind
-from mfa_kit.core.place_text import parse_place
+from mfa_kit.core.models import VIRTUAL, BackupLocation, Call, Caller, DeviceSpec, Method, RunKind, parse_location
 from mfa_kit.enrollment import orphans, revoke
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.enroll import enroll
@@ -255,7 +253,7 @@ class Told(Cut):
 
 
 def _verbs(job: dict[str, Any], shared: Shared, cut: Cut) -> None:
-    place = parse_place(job["place"]) if "place" in job else None
+    place = parse_location(job["place"]) if "place" in job else None
     home, recipient = Path(job["home"]), job["recipient"]
     with at_desk(home, shared, recipient=recipient, cut=cut, place=place) as (desk, caller, backend, _):
         seat = backend()

@@ -52,7 +52,7 @@ from mfa_kit.lab.devices.securitykey import lab_key
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import accounts_document
 from mfa_kit.policy.lint import find_traps
-from mfa_kit.qr_codes import authenticator_export, key_uri, reading, symbol
+from mfa_kit.qr_codes import key_uri, reading, symbol
 from mfa_kit.rollout.handover_letter import NAMES
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, parse_index
 from mfa_kit.rollout.plan import parse_plan
@@ -433,7 +433,7 @@ PARSERS = {
     "accounts files": Parser(read_accounts("accounts.yml"), account_files),
     "accounts files in JSON": Parser(read_accounts("accounts.json"), lambda: account_files()[1:]),
     "key URIs": Parser(text(lambda uri: key_uri.parse(KeyUri(uri))), key_uris),
-    "authenticator exports": Parser(text(lambda uri: authenticator_export.read_export(KeyUri(uri))), exports),
+    "authenticator exports": Parser(text(lambda uri: reading.read_export(KeyUri(uri))), exports),
     "PSKC": Parser(
         read_seeds,
         lambda: [boxes.pskc(TOTP + EVENTS), boxes.pskc(TOTP, how="pre-shared key"), boxes.privacyidea(TOTP + EVENTS)],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Seed, from_base32
 from mfa_kit.core.otp import Secret as Opaque
-from mfa_kit.qr_codes import authenticator_export, key_uri
+from mfa_kit.qr_codes import key_uri, reading
 
 # The example in the README of github.com/dim13/otpauth, which others repeat. Its secret is JBSWY3DPEHPK3PXP.
 ALICE = "CjEKCkhlbGxvId6tvu8SGEV4YW1wbGU6YWxpY2VAZ29vZ2xlLmNvbRoHRXhhbXBsZTAC"
@@ -54,7 +54,7 @@ def of_pi() -> Seed:
 )
 def test_exports_of_apps_are_read(payload: str, labels: list[str], seed: Seed, picture: str) -> None:
     """Labels and secrets are in the order of the export."""
-    moved, which = authenticator_export.read_export(uri(payload))
+    moved, which = reading.read_export(uri(payload))
     assert [each.label for each in moved] == labels
     assert all(each.seed == seed and each.for_aws for each in moved)
     assert which == picture
@@ -62,13 +62,13 @@ def test_exports_of_apps_are_read(payload: str, labels: list[str], seed: Seed, p
 
 def test_an_export_without_escapes_is_read() -> None:
     """A plus sign is not read as a space."""
-    moved, _ = authenticator_export.read_export(uri(PLUS))
+    moved, _ = reading.read_export(uri(PLUS))
     assert len(moved) == 4
     assert moved[2].seed == Seed(base64.b64decode("nH/tf1GuHeIAmNFv+34/VQZDPTw="))
 
 
 def test_an_hotp_entry_is_not_for_aws() -> None:
-    moved, _ = authenticator_export.read_export(uri(HOTP))
+    moved, _ = reading.read_export(uri(HOTP))
     assert [(each.label, each.for_aws) for each in moved] == [("hotp demo", False)]
 
 
@@ -76,28 +76,28 @@ def test_an_hotp_entry_is_not_for_aws() -> None:
 def test_other_digests_digits_and_types_are_not_for_aws(field: bytes) -> None:
     """Cases: SHA-256, eight digits, HOTP and a missing type. If a field is repeated, the last value counts."""
     account = b"\x0a\x01K\x12\x01a\x20\x01\x28\x01\x30\x02" + field
-    [moved], _ = authenticator_export.read_export(uri(b"\x0a" + bytes([len(account)]) + account))
+    [moved], _ = reading.read_export(uri(b"\x0a" + bytes([len(account)]) + account))
     assert not moved.for_aws
 
 
 def test_the_number_of_the_picture_is_returned() -> None:
     """An export of many accounts consists of several QR codes."""
-    assert authenticator_export.read_export(uri(b"\x10\x01\x18\x03\x20\x01"))[1] == "2 of 3"
+    assert reading.read_export(uri(b"\x10\x01\x18\x03\x20\x01"))[1] == "2 of 3"
 
 
 def test_fields_of_a_later_version_are_ignored() -> None:
     """Unknown fields of all four current wire types are skipped."""
     later = b"\x09" + bytes(8) + b"\x0d" + bytes(4) + b"\x7a\x02xx" + b"\xf8\x01\x01"
     account = b"\x0a\x01K" + later
-    [moved], _ = authenticator_export.read_export(uri(later + b"\x0a" + bytes([len(account)]) + account))
+    [moved], _ = reading.read_export(uri(later + b"\x0a" + bytes([len(account)]) + account))
     assert moved.seed == Seed(b"K")
 
 
 def test_the_uri_is_as_aws_writes_it() -> None:
     """The issuer is AWS, whatever the app stored."""
     account = b"\x0a\x28" + bytes(range(40)) + b"\x12\x19Amazon:alice@000000000000\x30\x02"
-    [moved], _ = authenticator_export.read_export(uri(b"\x0a" + bytes([len(account)]) + account))
-    made = authenticator_export.uri_of(moved)
+    [moved], _ = reading.read_export(uri(b"\x0a" + bytes([len(account)]) + account))
+    made = reading.uri_of(moved)
     assert key_uri.seed_of(made) == Seed(bytes(range(40)))
     assert key_uri.label_of(made) == "Amazon Web Services:alice@000000000000"
 
@@ -134,21 +134,21 @@ def test_the_uri_is_as_aws_writes_it() -> None:
 def test_a_damaged_export_is_an_error(payload: str | bytes) -> None:
     """The error is one sentence and contains no part of the export."""
     with pytest.raises(IntegrityFault, match="export is damaged") as caught:
-        authenticator_export.read_export(uri(payload))
+        reading.read_export(uri(payload))
     assert caught.value.hint
 
 
 def test_an_address_with_another_host_is_not_an_export() -> None:
     """The scheme alone does not make an export."""
     other = KeyUri("otpauth-migration://online?data=AAAA")
-    assert authenticator_export.is_export(other)
-    assert not authenticator_export.is_export(KeyUri("otpauth://totp/a?secret=AAAA"))
+    assert reading.is_export(other)
+    assert not reading.is_export(KeyUri("otpauth://totp/a?secret=AAAA"))
     with pytest.raises(IntegrityFault):
-        authenticator_export.read_export(other)
+        reading.read_export(other)
 
 
 @given(st.binary(max_size=200))
 def test_no_octets_crash_it(payload: bytes) -> None:
     """Any octets are either read or reported."""
     with suppress(IntegrityFault):
-        authenticator_export.read_export(uri(payload))
+        reading.read_export(uri(payload))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.cli import forms
-from mfa_kit.disk.whole_files import create_file
+from mfa_kit.disk.files import create_file
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState
 from tests.conftest import ACCOUNT, MfaKit
@@ -189,7 +189,7 @@ def test_a_full_disk_leaves_no_partial_folder(org_kit: MfaKit, tmp_path: Path, m
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         create_file(opened, name, data)
 
-    monkeypatch.setattr("mfa_kit.disk.whole_folders.create_file", fail)
+    monkeypatch.setattr("mfa_kit.disk.files.create_file", fail)
     result = org_kit.run("audit", "--org", "--output-dir", folder)
     assert result.code == 5
     assert "cannot be written: No space left on device" in result.err

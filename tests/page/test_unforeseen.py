@@ -7,7 +7,7 @@ import pytest
 from mfa_kit.cli.browser.opened import PageViews
 from mfa_kit.cli.browser.page_state import Asks, PageState, Question, Role
 from mfa_kit.cli.browser.person import PageProgress, PersonAtPage
-from mfa_kit.core.internal_error import InternalError
+from mfa_kit.core.errors import InternalError
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import ACCOUNT, MfaKit

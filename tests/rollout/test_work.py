@@ -17,8 +17,7 @@ from mfa_kit.cli.rollout import turns
 from mfa_kit.cli.rollout.account_results import state_of
 from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.turns import ATTEMPTS, SharedTurns
-from mfa_kit.core.errors import Throttled
-from mfa_kit.core.internal_error import InternalError
+from mfa_kit.core.errors import InternalError, Throttled
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.rollout.watching import claim_of
 from tests.conftest import ACCOUNT

@@ -19,7 +19,6 @@ from urllib3.exceptions import SSLError
 from mfa_kit.adapters.aws.clients import is_aws
 from mfa_kit.adapters.aws.reads import READ_PAUSES, read
 from mfa_kit.adapters.aws.refusals import our_errors
-from mfa_kit.core.backup_location import S3Url
 from mfa_kit.core.errors import (
     AccessDenied,
     AwsFault,
@@ -30,6 +29,7 @@ from mfa_kit.core.errors import (
     Throttled,
     TooSlow,
 )
+from mfa_kit.core.models import S3Url
 
 T = TypeVar("T")
 

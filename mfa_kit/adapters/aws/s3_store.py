@@ -17,8 +17,8 @@ from functools import cache
 
 from mfa_kit.adapters.aws.refusals import our_errors
 from mfa_kit.adapters.aws.s3_calls import AbsentError, DamagedError, Found, NoBucket, ObjectVersion, S3Calls, TakenError
-from mfa_kit.core.backup_location import BackupLocation, S3Url
 from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.core.models import BackupLocation, S3Url
 
 COPY = ".rekey-"
 # The number of parts of ACCOUNT/USER/FILE.

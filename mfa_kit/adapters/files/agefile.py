@@ -18,12 +18,19 @@ from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, decryp
 from mfa_kit.adapters.files.private_files import LARGEST, MAGIC
 from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
 from mfa_kit.backups.contents import Opened, backup_call
-from mfa_kit.core.backup_copies import OWN, own_copy, recorded_name
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
-from mfa_kit.core.models import Backup, Call, DeviceSpec, JournalEntry
+from mfa_kit.core.models import (
+    OWN,
+    Backup,
+    BackupLocation,
+    Call,
+    DeviceSpec,
+    JournalEntry,
+    own_copy,
+    recorded_location,
+    recorded_name,
+)
 from mfa_kit.core.otp import Created, KeyUri, Png, Secret
-from mfa_kit.core.place_text import recorded_place
 from mfa_kit.qr_codes import symbol
 from mfa_kit.qr_codes.reading import read_device
 
@@ -111,7 +118,7 @@ class AgeFiles:
         If that file does not exist, return the path of the user's own copy, or None if there is no copy either.
         """
         usual = self.new(entry.spec.account, entry.spec.user, entry.spec.name, run=entry.run)
-        places = [*([recorded_place(entry.backup)] if entry.backup else []), usual.path]
+        places = [*([recorded_location(entry.backup)] if entry.backup else []), usual.path]
         if entry.spec.recipient:
             places += [own_copy(place) for place in places]
         return next((str(place) for place in places if self._stores.file(place).is_there()), None)
@@ -136,7 +143,7 @@ class AgeFiles:
         """
         if entry.backup is None:
             return
-        spec, path = entry.spec, recorded_place(entry.backup)
+        spec, path = entry.spec, recorded_location(entry.backup)
         backup = Backup(account=spec.account, user=spec.user, device=spec.name, run=entry.run, path=path)
         picture = symbol.png(uri, caption=_caption(backup))
         files = [(path, self._folder, _encrypted(picture, self._to))] if self._to else []
@@ -217,7 +224,7 @@ class AgeFiles:
         """
         if entry.backup is None:
             return
-        path = recorded_place(entry.backup)
+        path = recorded_location(entry.backup)
         if not _is_backup_of(path, entry):
             raise IntegrityFault(
                 f"the ledger names {path} as the backup of run {entry.run}, but no backup of that run can have this "

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from mfa_kit.account.past_audits import Acceptance
+from mfa_kit.account.snapshot import Acceptance
 from mfa_kit.core.errors import UsageFault
 
 FIELDS = ("rule", "subject", "owner", "reason", "until")

@@ -26,8 +26,8 @@ from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import is_private_key
-from mfa_kit.disk import whole_files
-from mfa_kit.disk.folders import fault_of_owner, open_plain_folder
+from mfa_kit.disk import files
+from mfa_kit.disk.files import fault_of_owner, open_plain_folder
 
 # The maximum length of the header of a file that is encrypted with a passphrase. age writes about 150 octets.
 LONGEST_HEADER = 4096
@@ -241,12 +241,12 @@ class UnlockedIdentity:
         file = self.file
         with faults_of(file), open_plain_folder(file.parent) as folder:
             hold(folder, file.parent)  # without a lock, two processes could write the same temporary file
-            now = Secret(whole_files.read_all(os.open(file.name, whole_files.READING, dir_fd=folder), LARGEST + 1))
+            now = Secret(files.read_all(os.open(file.name, files.READING, dir_fd=folder), LARGEST + 1))
             if now != self.whole:
                 raise IntegrityFault(f"another process changed {file}", "repeat the command")
             sealed = pyrage.passphrase.encrypt(self.text.reveal(), passphrase.reveal())
-            partial = whole_files.partial_name(file.name)
-            with whole_files.replacing_file(folder, file.name, sealed, partial=partial) as written:
+            partial = files.partial_name(file.name)
+            with files.replacing_file(folder, file.name, sealed, partial=partial) as written:
                 if Secret(pyrage.passphrase.decrypt(written, passphrase.reveal())) != self.text:
                     raise IntegrityFault(
                         f"the new version of {file} was not stored correctly, so {file} keeps its old passphrase",
@@ -261,7 +261,7 @@ def unlock_identity(file: Path, passphrase: Secret[str]) -> UnlockedIdentity:
     long, and IntegrityFault if the file cannot be read.
     """
     with faults_of(file, "read"):
-        sealed = Secret(whole_files.read_all(os.open(file, whole_files.READING), LARGEST + 1))
+        sealed = Secret(files.read_all(os.open(file, files.READING), LARGEST + 1))
     _check_work(file, sealed)
     return UnlockedIdentity(file, sealed, _decrypt_with_passphrase(file, sealed, passphrase))
 
@@ -353,14 +353,14 @@ def _read_ours(file: Path) -> bytes:
     missing.
     """
     try:
-        opened = os.open(file, whole_files.READING)
+        opened = os.open(file, files.READING)
     except FileNotFoundError:
         raise
     except OSError:
         with faults_of(file, "read"):
             raise
     status = os.fstat(opened)
-    content = whole_files.read_all(opened, LARGEST + 1)
+    content = files.read_all(opened, LARGEST + 1)
     fault = fault_of_owner(file, status) or fault_of_owner(file.parent, file.parent.stat())
     if fault or not stat.S_ISREG(status.st_mode):
         aside = f"mv {quote(str(file))} {quote(f'{file}.other')}"

@@ -22,9 +22,8 @@ from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Glass,
 from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
 from mfa_kit.core.models import RUN
 from mfa_kit.core.otp import Secret
-from mfa_kit.disk import whole_files
-from mfa_kit.disk.folders import open_folder
-from mfa_kit.disk.whole_folders import create_whole_folder, is_partial
+from mfa_kit.disk import files
+from mfa_kit.disk.files import create_whole_folder, is_partial, open_folder
 
 
 def write_folder(place: Path, files: Mapping[str, bytes]) -> None:
@@ -41,7 +40,7 @@ def read_manifest(folder: Path) -> Manifest:
 def read_file(path: Path) -> bytes:
     """Return the content of a file, at most LARGEST + 1 octets. Raise IntegrityFault if it cannot be read."""
     with faults_of(path, "read"):
-        return whole_files.read_all(os.open(path, whole_files.READING), LARGEST + 1)
+        return files.read_all(os.open(path, files.READING), LARGEST + 1)
 
 
 def newest_folder(base: Path) -> Path | None:

@@ -14,11 +14,10 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from mfa_kit.adapters.files.private_files import LARGEST, create_private, faults_of, hold, reason_of
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import ACCOUNT_ID, Backup, run_time
-from mfa_kit.disk import whole_files
-from mfa_kit.disk.folders import make_folder, open_plain_folder
+from mfa_kit.core.models import ACCOUNT_ID, Backup, BackupLocation, run_time
+from mfa_kit.disk import files
+from mfa_kit.disk.files import make_folder, open_plain_folder
 from mfa_kit.posix.open_files import FOLDER, NO_LINK
 
 
@@ -161,7 +160,7 @@ class LocalFile:
     def read(self, most: int) -> bytes:
         """Return the content of the file, but at most `most` octets."""
         try:
-            return whole_files.read_all(os.open(self._path, whole_files.READING), most)
+            return files.read_all(os.open(self._path, files.READING), most)
         except OSError as error:
             raise IntegrityFault(
                 f"the backup {self._path} cannot be read: {reason_of(error)}", "see: mfa-kit backup list"
@@ -181,11 +180,11 @@ class LocalFile:
         """
         path = self._path
         with faults_of(path), self._holding() as folder:
-            file = os.open(path.name, whole_files.READING, dir_fd=folder)
+            file = os.open(path.name, files.READING, dir_fd=folder)
             status = os.fstat(file)
-            sealed = change(whole_files.read_all(file, most))
-            partial = whole_files.partial_name(path.name)
-            with whole_files.replacing_file(folder, path.name, sealed, partial=partial) as written:
+            sealed = change(files.read_all(file, most))
+            partial = files.partial_name(path.name)
+            with files.replacing_file(folder, path.name, sealed, partial=partial) as written:
                 if written != sealed:
                     raise IntegrityFault(
                         f"the new version of {path} was not stored correctly, so {path} is unchanged", "check the disk"
@@ -220,7 +219,7 @@ class LocalFile:
                     f"mkdir -p {quote(str(path.parent))}; then repeat the command",
                 ) from None
             try:
-                for name in (whole_files.partial_name(path.name), path.name):
+                for name in (files.partial_name(path.name), path.name):
                     with suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=folder)
                 os.fsync(folder)

@@ -9,7 +9,7 @@ from typing import IO
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Png
-from mfa_kit.disk.folders import open_folder
+from mfa_kit.disk.files import open_folder
 from mfa_kit.posix.open_files import NO_LINK, NO_WAIT
 
 # The maximum size of a picture in octets. A photograph of a screen takes a few megabytes.

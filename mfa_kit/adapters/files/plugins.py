@@ -20,7 +20,7 @@ from mfa_kit.adapters.files.age_calls import contain_panics, without_stderr
 from mfa_kit.core.errors import Declined, DeviceFault, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import one_line, without_controls
-from mfa_kit.disk.folders import fault_of_owner
+from mfa_kit.disk.files import fault_of_owner
 
 PROGRAM = "age-plugin-"
 # The part of age1pq…, the post-quantum keys of age 1.3, that names a plugin in other keys.

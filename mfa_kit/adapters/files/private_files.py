@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.disk import whole_files
-from mfa_kit.disk.folders import make_folder, open_plain_folder
+from mfa_kit.disk import files
+from mfa_kit.disk.files import make_folder, open_plain_folder
 from mfa_kit.posix.open_files import lock, try_to_lock
 
 # The maximum size of a file in octets. An encrypted identity or QR code takes only a few kilobytes.
@@ -16,7 +16,7 @@ LARGEST = 1 << 20
 MAGIC = b"age-encryption.org/v1"
 
 
-def write_new(path: Path, data: whole_files.Content, *, folders: bool = False) -> None:
+def write_new(path: Path, data: files.Content, *, folders: bool = False) -> None:
     """Write a new file with mode 0600, and sync it to disk. With `folders`, also create missing folders.
 
     Raise IntegrityFault if the file exists or cannot be written. No incomplete file remains.
@@ -25,13 +25,13 @@ def write_new(path: Path, data: whole_files.Content, *, folders: bool = False) -
         create_private(folder, path.name, data)
 
 
-def create_private(folder: int, name: str, data: whole_files.Content) -> None:
+def create_private(folder: int, name: str, data: files.Content) -> None:
     """Create a file with mode 0600 in an open folder.
 
     The file is first written under a temporary name. That name depends only on `name`, so a later run finds and removes
     the temporary file of a killed run.
     """
-    whole_files.create_file(folder, name, data, partial=whole_files.partial_name(name))
+    files.create_file(folder, name, data, partial=files.partial_name(name))
 
 
 @contextmanager

@@ -12,8 +12,7 @@ from pathlib import Path
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.text import encoding_of, one_line
-from mfa_kit.disk.folders import open_folder
-from mfa_kit.disk.whole_files import replace_file
+from mfa_kit.disk.files import open_folder, replace_file
 
 # The maximum size of a file in octets. Five thousand users with tags take a few megabytes.
 LARGEST = 64 << 20

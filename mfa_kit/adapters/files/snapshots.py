@@ -20,9 +20,7 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.timestamps import checked_time, iso_time
-from mfa_kit.disk.folders import make_folder, open_folder
-from mfa_kit.disk.whole_files import create_file, replace_file
-from mfa_kit.disk.whole_folders import fill_folder
+from mfa_kit.disk.files import create_file, fill_folder, make_folder, open_folder, replace_file
 from mfa_kit.posix.open_files import try_to_lock
 
 SCHEMA, VERSION = "mfa-kit/snapshot", 1

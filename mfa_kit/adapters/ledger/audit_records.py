@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from mfa_kit.account.past_audits import OpenFinding, PastAudit
+from mfa_kit.account.snapshot import OpenFinding, PastAudit
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.core.json_text import read_json
 

@@ -25,7 +25,7 @@ from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow, T
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN, WORK
 from mfa_kit.core.stopping import sleep
-from mfa_kit.disk.folders import fault_of_owner
+from mfa_kit.disk.files import fault_of_owner
 from mfa_kit.posix.open_files import NO_LINK, check_unlocked, try_to_lock
 
 # Tables that exist in every version of the ledger.

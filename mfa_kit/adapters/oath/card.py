@@ -10,8 +10,7 @@ from typing import Protocol
 
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
-from mfa_kit.core.errors import DeviceFault, NoApplet, Unreachable, UsageFault
-from mfa_kit.core.internal_error import Note
+from mfa_kit.core.errors import DeviceFault, NoApplet, Note, Unreachable, UsageFault
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.stopping import INTERRUPTS

@@ -28,8 +28,8 @@ from mfa_kit.core.errors import DeviceFault, InUse, NoApplet
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.card_readers import CardReader, card_readers, opened, readers_in_use
+from mfa_kit.posix.open_files import listens
 from mfa_kit.posix.processes import processes_with
-from mfa_kit.posix.unix_sockets import listens
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ from mfa_kit.backups import adding
 from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, PASSPHRASE, PASSPHRASE_FD, RECIPIENT, RECIPIENTS_FILE
 from mfa_kit.cli.output import Output
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings

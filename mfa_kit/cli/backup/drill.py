@@ -21,7 +21,7 @@ from mfa_kit.cli.backup_options import (
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.oath_keys.choosing import code_on_key
 from mfa_kit.wiring.settings import Settings
 

@@ -22,9 +22,9 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.wiring.settings import Settings
 
 COPIES = "older copies of the backups can still be opened with the old key"

@@ -16,8 +16,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.backup_location import BackupLocation
-from mfa_kit.core.models import DeviceSpec
+from mfa_kit.core.models import BackupLocation, DeviceSpec
 from mfa_kit.enrollment.backends import Phone, PhoneSetup
 from mfa_kit.wiring.settings import Settings
 

@@ -9,8 +9,8 @@ from mfa_kit.cli.backup_options import ACCEPT_LABEL, PASSPHRASE_FD, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.wiring.settings import Settings
 
 

@@ -14,8 +14,8 @@ from mfa_kit.cli.break_glass.options import GLASS_DIR, PRESENT
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.letter_texts import DrillFacts, drill_protocol
 from mfa_kit.letters.sheet import Paper

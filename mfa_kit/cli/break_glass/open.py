@@ -13,8 +13,7 @@ from mfa_kit.cli.break_glass.options import GLASS_DIR, PRESENT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.backup_location import BackupLocation
-from mfa_kit.core.models import GlassAction
+from mfa_kit.core.models import BackupLocation, GlassAction
 from mfa_kit.wiring.settings import Settings
 
 

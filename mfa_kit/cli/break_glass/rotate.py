@@ -12,8 +12,8 @@ from mfa_kit.cli.break_glass.options import ACCEPT, GLASS_DIR, PRESENT
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.wiring.settings import Settings
 
 

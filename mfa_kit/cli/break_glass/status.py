@@ -12,8 +12,8 @@ from mfa_kit.cli.break_glass.options import ACCEPT, GLASS_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings

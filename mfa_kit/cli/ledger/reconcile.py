@@ -13,9 +13,8 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.status_line import counting
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import NoSuchEntity
-from mfa_kit.core.models import Device, DeviceType, RunTag
+from mfa_kit.core.models import BackupLocation, Device, DeviceType, RunTag
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.enrollment.ports import IamReader
 from mfa_kit.wiring.methods.registry import METHODS

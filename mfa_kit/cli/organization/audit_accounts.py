@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mfa_kit import wiring
-from mfa_kit.account.past_audits import Acceptance
-from mfa_kit.account.snapshot import RootVerdict, Snapshot
+from mfa_kit.account.snapshot import Acceptance, RootVerdict, Snapshot
 from mfa_kit.audit.baseline import apply_baseline, entries_about, unused_entries
 from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, RuleAnswer, Severity
 from mfa_kit.audit.overview import overview_of
@@ -22,8 +21,8 @@ from mfa_kit.cli.organization.audited import Audited
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.rule_rows import audit_head, rule_row
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, AccountFolders, Visit, VisitState
 from mfa_kit.organization.member_root import OrganizationRoot

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mfa_kit.account.past_audits import Acceptance
+from mfa_kit.account.snapshot import Acceptance
 from mfa_kit.audit.finding import RuleAnswer
 from mfa_kit.audit.overview import AuditOverview
 from mfa_kit.audit.records import FindingRecord

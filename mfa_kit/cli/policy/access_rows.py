@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mfa_kit.account.source import AccountSource
+from mfa_kit.account.reading import AccountSource
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.policy.lockout import AccessState, UserAccess, compare_with_simulator
 

@@ -7,9 +7,8 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.tally import FAULTY, TO_RETRY, outcome_name, result_row
-from mfa_kit.core.errors import AwsFault, IntegrityFault, Lockout
+from mfa_kit.core.errors import AwsFault, IntegrityFault, InternalError, Lockout
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.internal_error import InternalError
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.wording import accounts_in_words, by_reason

@@ -15,11 +15,9 @@ from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.shared_options import split_names
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.turns import OneByOne
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import JournalEntry, JournalState
+from mfa_kit.core.models import BackupLocation, JournalEntry, JournalState, recorded_location
 from mfa_kit.core.otp import Created
-from mfa_kit.core.place_text import recorded_place
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.row_status import STANDS
@@ -84,7 +82,7 @@ def activate_in_accounts(
         )
 
         def created(entry: JournalEntry) -> Created:
-            return opened_by(recorded_place(store.find(entry) or entry.backup or ""))
+            return opened_by(recorded_location(store.find(entry) or entry.backup or ""))
 
         def act(opened: OpenWork) -> None:
             selected = list_users(opened.ports, groups, named)

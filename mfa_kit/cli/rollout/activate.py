@@ -14,11 +14,9 @@ from mfa_kit.cli.rollout import required_proofs, shared_options
 from mfa_kit.cli.rollout.required_proofs import RequiredProofs, read_required
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import JournalEntry
+from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
 from mfa_kit.core.otp import Created
-from mfa_kit.core.place_text import recorded_place
 from mfa_kit.rollout.activate import activate_devices, check_proofs, staged_entries
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
@@ -77,7 +75,7 @@ def activate(
 
         def created(entry: JournalEntry) -> Created:
             known = required.secrets.get(entry.spec.serial)
-            return known or opened(recorded_place(store.find(entry) or entry.backup or ""))
+            return known or opened(recorded_location(store.find(entry) or entry.backup or ""))
 
         if not settings.dry_run:
             required.ask(entries, created, settings=settings, ports=ports)

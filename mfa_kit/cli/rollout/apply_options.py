@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import LOCAL_BACKUPS
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.wiring.settings import Settings
 

@@ -19,12 +19,9 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.value_types import Day
-from mfa_kit.core.backup_copies import copies_of, own_copy
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.letter import Letter, LetterTemplate
-from mfa_kit.core.models import RUN, JournalEntry
-from mfa_kit.core.place_text import recorded_place
+from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, copies_of, own_copy, recorded_location
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.letters.sheet import Paper
@@ -270,7 +267,7 @@ def finder_of_copies(store: BackupStore | None) -> Callable[[JournalEntry], Back
     def find(entry: JournalEntry) -> BackupLocation | None:
         own, spec = copies_of(entry).user, entry.spec
         if own is None or store is None:
-            return recorded_place(own) if own else None
+            return recorded_location(own) if own else None
         return own_copy(store.new(spec.account, spec.user, spec.name, run=entry.run).path)
 
     return find

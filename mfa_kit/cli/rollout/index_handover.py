@@ -8,10 +8,9 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.handover import find_in_plan, finder_of_copies, prepare_letters, write_letters
 from mfa_kit.cli.rollout.index_read import read_index_accounts
 from mfa_kit.cli.rollout.index_work import PlannedWork
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.models import RUN
+from mfa_kit.core.models import RUN, BackupLocation
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.handing_over import Handover, LeftOut
 from mfa_kit.wiring.methods.registry import METHODS

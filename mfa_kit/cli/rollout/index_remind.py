@@ -9,8 +9,8 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.index_read import read_index_accounts
 from mfa_kit.cli.rollout.index_work import PlannedWork
 from mfa_kit.cli.rollout.remind import NO_ONE, reminder_rows
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings

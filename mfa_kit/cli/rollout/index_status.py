@@ -14,9 +14,9 @@ from mfa_kit.cli.rollout.page import AccountStatus, index_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import COLUMNS, result_row
 from mfa_kit.cli.rollout.watch import watch_rollout
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.organization.across import Visit
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.index import RolloutIndex

@@ -12,8 +12,8 @@ from mfa_kit.cli.rollout.index_work import chosen_works, report_without_plan
 from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.cli.rollout.side_by_side import OpenWork, SideBySide
 from mfa_kit.cli.rollout.turns import OneByOne
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.selecting import AccountsChoice

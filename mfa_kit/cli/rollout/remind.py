@@ -12,8 +12,8 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import look_up_counted
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.handing_over import find_reminders
 from mfa_kit.rollout.plan import Plan, check_account

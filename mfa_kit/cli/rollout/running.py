@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mfa_kit.cli.flags import command_line
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.status_line import counting
+from mfa_kit.core.errors import Note
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.internal_error import Note
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 from mfa_kit.cli import messages
 from mfa_kit.cli.rollout.tally import Tally
-from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity
+from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, notes_of, only_our_errors
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.internal_error import notes_of, only_our_errors
 from mfa_kit.core.message import ENTER, Message, Wording, clauses
 from mfa_kit.core.models import Caller, DeviceSpec, Enrolled, JournalEntry, Outcome
 from mfa_kit.core.stopping import INTERRUPTS

@@ -17,9 +17,8 @@ from mfa_kit.cli.rollout.account_work import AccountWork
 from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.cli.rollout.turns import AccountScheduler
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError
+from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, only_our_errors
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.internal_error import only_our_errors
 from mfa_kit.core.stopping import Stop
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.selecting import labels

@@ -19,10 +19,10 @@ from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import look_up_counted, name_next_command
 from mfa_kit.cli.rollout.session import INSTEAD, StationSession
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
-from mfa_kit.core.backup_location import BackupLocation
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import ENTER, fill
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, KeySlot

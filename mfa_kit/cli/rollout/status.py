@@ -14,7 +14,7 @@ from mfa_kit.cli.rollout.page import status_page
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.rollout.tally import result_row
 from mfa_kit.cli.rollout.watch import watch_rollout
-from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings

@@ -10,7 +10,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.running import name_next_command, take_results
 from mfa_kit.cli.rollout.tally import Tally, exit_code
-from mfa_kit.core.backup_location import BackupLocation
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import entries_of_run, undo_devices

@@ -13,8 +13,7 @@ from moto.iam.models import AccessKey, Group, MFADevice, Role
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.json_text import read_json
-from mfa_kit.disk.folders import open_folder
-from mfa_kit.disk.whole_files import replace_file
+from mfa_kit.disk.files import open_folder, replace_file
 from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.backend import LabCertificate, LabUser

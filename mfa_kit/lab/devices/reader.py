@@ -24,8 +24,8 @@ from typing import Protocol, Self
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.lab.devices.apdu import Pulled
 from mfa_kit.lab.devices.network_namespace import connect_within
+from mfa_kit.posix.open_files import listens
 from mfa_kit.posix.system_users import is_root
-from mfa_kit.posix.unix_sockets import listens
 
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 DRIVERS = Path("/usr/lib/pcsc/drivers")

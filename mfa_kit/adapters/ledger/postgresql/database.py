@@ -19,7 +19,7 @@ from mfa_kit.adapters.ledger.postgresql.sessions import LOCK_LOST, NO_RUN, REACH
 from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow, T
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.stopping import sleep
-from mfa_kit.posix.uptime import uptime
+from mfa_kit.posix.processes import uptime
 
 # How many seconds to wait for a run's lock (WAIT), and between attempts to take the lock (LOOK_AGAIN).
 WAIT, LOOK_AGAIN = 10.0, 0.05

@@ -16,7 +16,7 @@ from mfa_kit.adapters.ledger.postgresql.address import Address, check_one_server
 from mfa_kit.adapters.ledger.tables import DamagedRow, SqlRow
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.stopping import INTERRUPTS
-from mfa_kit.posix.hardening import memory_used
+from mfa_kit.posix.processes import memory_used
 
 # The caller reports a lost connection, so psycopg's own warning about it is dropped.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
