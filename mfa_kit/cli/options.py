@@ -69,7 +69,7 @@ def _common(*forms: str) -> list[click.Parameter]:
         option("--region", metavar="NAME", help="AWS region. It also selects the partition."),
         option("--endpoint-url", metavar="URL", help="Override the IAM endpoint (for example the lab's)."),
         option("--account", type=AccountId(), metavar="ID", help="Refuse to work in any other account."),
-        option("--dry-run", is_flag=True, help="Show what would be done, and change nothing."),
+        option("--dry-run", is_flag=True, help="Show what would be done; change and ask nothing."),
         option("--yes", is_flag=True, help="Do not ask for confirmation."),
         option("--no-input", is_flag=True, help="Never prompt."),
         option("--ledger", metavar="ADDRESS", help="Use the ledger in this PostgreSQL database."),
@@ -127,17 +127,24 @@ class Verb(click.Command):
     function that returns the settings, or raises an error if the configuration file is invalid.
 
     Without `needs_config`, the command works even if the configuration file is invalid. Commands that decrypt backups
-    need this in an emergency. `across` comes from the table of commands: the function that does the command's work in
-    many accounts, as `module:function`, or "".
+    need this in an emergency. With `acts_at_once`, it refuses --dry-run, because it has no plan to show. `across` comes
+    from the table of commands: the function that does the command's work in many accounts, as `module:function`, or "".
     """
 
     across = ""
 
     def __init__(
-        self, *args: Any, html: bool = False, forms: Sequence[str] = (), needs_config: bool = True, **kwargs: Any
+        self,
+        *args: Any,
+        html: bool = False,
+        forms: Sequence[str] = (),
+        needs_config: bool = True,
+        acts_at_once: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.own_forms, self.needs_config = (*([HTML] if html else []), *forms), needs_config
+        self.acts_at_once = acts_at_once
         self.params += _common(*FORMS, *self.own_forms)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -146,6 +153,10 @@ class Verb(click.Command):
         flags = given()
         if flags.quiet and flags.debug:
             raise click.UsageError("give either --quiet or --verbose", ctx)
+        if flags.dry_run and self.acts_at_once:
+            raise UsageFault(
+                f"{ctx.command_path} has no --dry-run, so nothing was done", "omit --dry-run; to read about it: --help"
+            )
         # --output may come before the command's name, so it can be checked only here, where the command is known.
         output = Output.of(flags.output, ctx, own=self.own_forms, wide=flags.wide, query=flags.query)
         parameters = inspect.signature(self.callback).parameters if self.callback else {}

@@ -28,7 +28,7 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
         StderrProgress().alert(f"note: ignoring the configuration file: {fault}")
         config = wiring.settings.Config()
     plain = flags.plain or bool(config.plain)
-    person = terminal.find_person(plain=plain, no_input=flags.no_input)
+    person = terminal.find_person(plain=plain, no_input=flags.no_input, dry=flags.dry_run)
     person_at_terminal.set(person)
     return Settings(
         interaction=person,

@@ -137,18 +137,20 @@ FATAL = (signals.TERMINATED, signals.HUNG_UP, signals.QUIT)
 class Nobody:
     """Takes the place of Terminal in a command that must not ask questions, or has no terminal.
 
-    Each question raises Declined with the reason `why`.
+    Each question raises Declined with the reason `why`. With `dry`, `check` does not, because what it looks for is
+    needed only when the command is run without --dry-run.
     """
 
-    def __init__(self, why: str) -> None:
-        self._why = why
+    def __init__(self, why: str, *, dry: bool = False) -> None:
+        self._why, self._dry = why, dry
 
     def _decline(self, requirement: str, instead: str) -> NoReturn:
         raise Declined(f"{requirement}, but {self._why}", f"use {instead}")
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise Declined, because the user cannot be asked."""
-        self._decline("this command needs interactive input", instead)
+        """Raise Declined, because the user cannot be asked. In a dry run, do nothing."""
+        if not self._dry:
+            self._decline("this command needs interactive input", instead)
 
     def say(self, text: str) -> None:
         """Do nothing, because the text belongs to a question that is not asked."""
@@ -482,8 +484,10 @@ def _restore_handlers(handlers: Handlers) -> None:
 
 
 @cache
-def find_person(*, plain: bool, no_input: bool) -> Interaction:
-    """Return the terminal of this process. With `no_input`, or if there is no terminal, return Nobody."""
+def find_person(*, plain: bool, no_input: bool, dry: bool = False) -> Interaction:
+    """Return the terminal of this process. With `no_input` or `dry`, or if there is no terminal, return Nobody."""
+    if dry:
+        return Nobody("--dry-run asks no questions", dry=True)
     if no_input:
         return Nobody("--no-input forbids prompts")
     try:

@@ -440,13 +440,19 @@ def test_without_an_identity_or_a_backup_there_is_an_error_message(desk: Desk) -
     assert "no backup is encrypted to age1" in desk.run("break-glass", "drill", *desk.here("alice")).err
 
 
-def test_a_dry_run_of_a_meeting_needs_no_custodian(desk: Desk, typed: Typed) -> None:
+def test_a_dry_run_of_a_meeting_needs_no_custodian(desk: Desk) -> None:
+    """It needs no terminal either, and asks nobody."""
     row = desk.create(2, THREE)
     backup = desk.sealed("root", row["recipient"])
-    typed()
     assert desk.glass("drill", "--dry-run")["backups"] == 1
     assert desk.glass("rotate", "--dry-run")["backups"] == 1
     assert desk.glass("open", "--backup", str(backup.path), "--dry-run")["outcome"] == "planned"
+    assert desk.glass("create", *desk.group(1, THREE), "--dry-run")["rows"]
+    [file] = Path(row["folder"]).glob("set-01-*")
+    after = desk.folder / "set-01-next.age"
+    assert desk.glass("pass", file, *desk.here("alice"), "-o", after, "--dry-run")["outcome"] == "planned"
+    others = desk.group(2, ["alice", "dave"])
+    assert desk.glass("custodians", *desk.here("alice", "bob"), *others, "--dry-run")["rows"]
     assert list((desk.home / "break-glass").iterdir()) == [Path(row["folder"])]
     assert [each.action for each in desk.records()] == [GlassAction.SEALED]
 

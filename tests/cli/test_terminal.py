@@ -109,6 +109,25 @@ def test_a_process_without_a_terminal_declines_questions(monkeypatch: pytest.Mon
         terminal.find_person.__wrapped__(plain=False, no_input=False).check(instead="-x")
 
 
+def test_a_dry_run_asks_nobody_and_needs_no_terminal() -> None:
+    """`check` passes, because nothing will be asked. Everything else raises Declined, even at a terminal."""
+    nobody = terminal.find_person(plain=False, no_input=False, dry=True)
+    nobody.check(Secret("a secret"), instead="-x")
+    questions: list[Callable[[], object]] = [
+        lambda: nobody.ask_code("a code", instead="-x"),
+        lambda: nobody.ask_secret("a PIN", instead="-x"),
+        lambda: nobody.ask_new_secret("a PIN", instead="-x"),
+        lambda: nobody.confirm("this is removed", typed="yes"),
+        lambda: nobody.choose("one", ["a", "b"], instead="-x"),
+        lambda: nobody.pause("press Enter", instead="-x"),
+        lambda: nobody.ask_unless("press Enter", lambda: None, instead="-x"),
+        lambda: nobody.show(Secret("a secret"), instead="-x"),
+    ]
+    for ask in questions:
+        with pytest.raises(Declined, match="--dry-run asks no questions"):
+            ask()
+
+
 def test_an_option_is_chosen_by_its_number(sat: Sat) -> None:
     """For any other input, the question is repeated."""
     sat.type("0\n", "x\n", "2\n")

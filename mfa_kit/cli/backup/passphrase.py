@@ -11,7 +11,7 @@ from mfa_kit.core.errors import Declined
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Verb, needs_config=False)
+@click.command(cls=Verb, needs_config=False, acts_at_once=True)
 @click.argument("file", type=Path, required=False)
 def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None:
     """Change the passphrase of this computer's identity, or of the identity FILE. No backup is changed."""

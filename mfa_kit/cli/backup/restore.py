@@ -23,7 +23,7 @@ from mfa_kit.wiring.settings import Settings
 SCAN = "scan it with the new phone of {user}, then type the code that the phone shows for {name}"
 
 
-@click.command(cls=Verb, needs_config=False)
+@click.command(cls=Verb, needs_config=False, acts_at_once=True)
 @click.argument("file", type=PlaceType())
 @identity(required=True)
 @PASSPHRASE_FD

@@ -14,7 +14,7 @@ from mfa_kit.core.models import BackupLocation
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command("show", cls=Verb, needs_config=False)
+@click.command("show", cls=Verb, needs_config=False, acts_at_once=True)
 @click.argument("file", type=PlaceType())
 @identity(required=True)
 @PASSPHRASE_FD

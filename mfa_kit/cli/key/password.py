@@ -12,7 +12,7 @@ from mfa_kit.oath_keys.password import give_password
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command("set", cls=Verb, needs_config=False)
+@click.command("set", cls=Verb, needs_config=False, acts_at_once=True)
 @WHICH
 @PASSWORD_STDIN
 def set_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:
@@ -21,7 +21,7 @@ def set_password(*, wanted: str | None, password_stdin: bool, settings: Settings
     output.one("key-password", {"password": "set", "serial": key.serial, "where": key.where})
 
 
-@click.command("clear", cls=Verb, needs_config=False)
+@click.command("clear", cls=Verb, needs_config=False, acts_at_once=True)
 @WHICH
 @PASSWORD_STDIN
 def clear_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:
@@ -32,7 +32,7 @@ def clear_password(*, wanted: str | None, password_stdin: bool, settings: Settin
     output.one("key-password", {"password": "cleared", "serial": key.serial, "where": key.where})
 
 
-@click.command("change", cls=Verb, needs_config=False)
+@click.command("change", cls=Verb, needs_config=False, acts_at_once=True)
 @WHICH
 @PASSWORD_STDIN
 def change_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:

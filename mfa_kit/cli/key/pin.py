@@ -92,7 +92,7 @@ def letter_file(letter: Path | None, paper: str) -> "wiring.letters.LetterFile |
     return wiring.letters.LetterFile(path=letter, paper=Paper(paper)) if letter else None
 
 
-@click.command("set", cls=Verb, needs_config=False)
+@click.command("set", cls=Verb, needs_config=False, acts_at_once=True)
 @new_pin_options
 def set_pin(
     *,
@@ -118,7 +118,7 @@ def set_pin(
     output.one("key-pin", pin_row("set", info))
 
 
-@click.command("change", cls=Verb, needs_config=False)
+@click.command("change", cls=Verb, needs_config=False, acts_at_once=True)
 @new_pin_options
 def change_pin(
     *,
@@ -146,7 +146,7 @@ def change_pin(
     output.one("key-pin", pin_row("changed", info))
 
 
-@click.command("policy", cls=Verb, needs_config=False)
+@click.command("policy", cls=Verb, needs_config=False, acts_at_once=True)
 @WHICH_FIDO
 @click.option(
     "--min-length", "shortest", type=click.IntRange(4, 63), help="Minimum length of the PIN. It can only be raised."

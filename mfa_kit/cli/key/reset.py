@@ -29,7 +29,7 @@ REMEDY = "give their users another device: mfa-kit replace USER --with KIND"
 SOME_KEYS = "on some keys, such as pico-fido, a reset erases them too, and IAM still asks for their codes"
 
 
-@click.command(cls=Verb, needs_config=False)
+@click.command(cls=Verb, needs_config=False, acts_at_once=True)
 @WHICH_FIDO
 @click.option("--erase-oath", is_flag=True, help="With --yes, accept the loss of OATH credentials on the key.")
 def reset(*, wanted: str | None, erase_oath: bool, settings: Settings, output: Output) -> None:

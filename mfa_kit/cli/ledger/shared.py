@@ -21,7 +21,7 @@ def ledger_status(*, settings: Settings, output: Output) -> None:
     output.one("ledger-status", {**asdict(state), "now": iso_time(state.now)})
 
 
-@click.command("init", cls=Verb)
+@click.command("init", cls=Verb, acts_at_once=True)
 @click.option(
     "--grace",
     type=Age(),
@@ -36,13 +36,13 @@ def init_ledger(*, grace: float | None, settings: Settings, output: Output) -> N
     output.one("ledger-init", {"applied": wiring.shared_ledger.create_ledger(settings, grace=grace)})
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, acts_at_once=True)
 def migrate(*, settings: Settings, output: Output) -> None:
     """Bring the ledger in PostgreSQL up to date with this version of mfa-kit. Only the ledger's owner can do this."""
     output.one("ledger-migrate", {"applied": wiring.shared_ledger.migrate_ledger(settings)})
 
 
-@click.command("copy", cls=Verb)
+@click.command("copy", cls=Verb, acts_at_once=True)
 @click.option(
     "--from", "folder", type=Path, metavar="DIR", help="Copy the ledger in this folder, not this computer's own."
 )

@@ -91,6 +91,7 @@ class VirtualOptions(Options):
                 )
             return Equipment(backend=BackupAlone(context.iam_reader.now), procedure=CREATING)
         harden()
+        picture = PlainPicture(self.qr_file) if self.qr_file else None
         phone = Phone(
             context.iam_reader.now,
             interaction=context.settings.interaction,
@@ -98,7 +99,8 @@ class VirtualOptions(Options):
             proof=PhoneSetup(
                 typed=1 if self.codes is Codes.ONE else 2,
                 grouped=self.show_secret,
-                picture=PlainPicture(self.qr_file) if self.qr_file else None,
+                # A dry run writes no file, so there is nothing to confirm.
+                picture=None if context.settings.dry_run else picture,
             ),
         )
         return Equipment(backend=phone, procedure=CREATING)

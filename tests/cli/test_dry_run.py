@@ -1,0 +1,124 @@
+"""Tests that `--dry-run` asks nobody: each command with it works without a terminal, and changes nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import qrcode
+
+from mfa_kit.core.otp import Seed
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri
+from tests.conftest import ACCOUNT, MfaKit
+
+READS = ("Get", "List")
+TOKEN_OF_AWS = "GAHT12345678"
+
+
+@pytest.fixture
+def enrolled(mfa_kit: MfaKit, user: str, recipient: str) -> str:
+    """Return a user who has a device with a backup."""
+    done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    assert done.code == 0, done.err
+    return user
+
+
+def _files(folder: Path) -> set[Path]:
+    """Return the files below a folder, except the ledger and its locks."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {file for file in files if not file.name.startswith("ledger") and file.parent.name != "runs"}
+
+
+def _dry(mfa_kit: MfaKit, lab: Lab, *words: str | Path) -> str:
+    """Run a command with --dry-run, check that it changed neither IAM nor a file, and return its output."""
+    calls, files = len(lab.calls), _files(mfa_kit.home.parent)
+    done = mfa_kit.run(*words, "--dry-run", "--output", "json")
+    assert done.code == 0, done.err
+    assert all(call.operation.startswith(READS) for call in lab.calls[calls:])
+    assert _files(mfa_kit.home.parent) == files
+    return done.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["virtual"],
+        ["virtual", "--codes", "one", "--show-secret"],
+        ["virtual", "--qr-file", "qr.png"],
+        ["virtual", "--codes", "generated"],
+        ["hardware-totp", "--serial", TOKEN_OF_AWS],
+        ["programmable", "--serial", "2308", "--capacity", "64"],
+    ],
+)
+def test_a_device_is_planned(
+    words: list[str], mfa_kit: MfaKit, lab: Lab, user: str, enrolled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Enroll and replace show their steps with each method that asks for codes."""
+    monkeypatch.chdir(mfa_kit.home.parent)
+    assert json.loads(_dry(mfa_kit, lab, "enroll", user, "--add", "--with", *words))["outcome"] == "planned"
+    assert json.loads(_dry(mfa_kit, lab, "replace", enrolled, "--with", *words))["outcome"] == "planned"
+
+
+def test_a_removal_is_planned(mfa_kit: MfaKit, lab: Lab, enrolled: str) -> None:
+    """Each command that removes or changes a device asks for a confirmation or codes without --dry-run."""
+    for words in (
+        ("revoke", enrolled, "--leave-without-mfa"),
+        ("revoke", enrolled, "--lost", "--leave-without-mfa"),
+        ("resync", enrolled),
+        ("orphans", "clean"),
+        ("backup", "prune"),
+    ):
+        _dry(mfa_kit, lab, *words)
+
+
+def test_a_rollout_is_planned(
+    mfa_kit: MfaKit, lab: Lab, user: str, recipient: str, identity_file: Path, tmp_path: Path
+) -> None:
+    roster, plan = tmp_path / "roster.csv", tmp_path / "plan.json"
+    roster.write_text(f"user,recipient\n{user},{recipient}\n")
+    _dry(mfa_kit, lab, "rollout", "plan", roster, "-o", plan)
+    assert mfa_kit.run("rollout", "plan", roster, "-o", plan).code == 0
+    _dry(mfa_kit, lab, "rollout", "apply", plan, "-r", recipient)
+    run = json.loads(mfa_kit.run("rollout", "apply", plan, "-r", recipient, "--stage", "--output", "json").out)["run"]
+    _dry(mfa_kit, lab, "rollout", "activate", "-i", identity_file)
+    _dry(mfa_kit, lab, "rollout", "activate", "--prompt", user, "-i", identity_file)
+    _dry(mfa_kit, lab, "rollout", "handover", plan, "-o", tmp_path / "letters")
+    _dry(mfa_kit, lab, "rollout", "undo", run)
+    _dry(mfa_kit, lab, "rollout", "station", plan)
+
+
+def test_a_backup_is_planned(mfa_kit: MfaKit, lab: Lab, enrolled: str, recipient: str, tmp_path: Path) -> None:
+    """`backup add` asks for a code and, if no recipient is named, for a passphrase."""
+    for backup in mfa_kit.home.rglob("*.age"):
+        backup.unlink()
+    picture = tmp_path / "shot.png"
+    uri = key_uri.otpauth(Seed(lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{enrolled}")), label=f"{enrolled}@{ACCOUNT}")
+    qrcode.make(uri.reveal()).get_image().save(picture)
+    for words in (["-r", recipient], []):
+        row = json.loads(_dry(mfa_kit, lab, "backup", "add", enrolled, "--image", picture, *words))
+        assert row["outcome"] == "planned"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "key reset --yes --key 1",
+        "key pin set --generate",
+        "key pin change",
+        "key pin policy --force-change",
+        "key password set",
+        "key password change",
+        "key password clear --yes",
+        "backup restore FILE -i KEY --to oath",
+        "backup show FILE -i KEY -o PICTURE",
+        "backup passphrase",
+        "ledger init",
+        "ledger migrate",
+        "ledger copy",
+    ],
+)
+def test_a_command_that_acts_at_once_refuses(words: str, mfa_kit: MfaKit) -> None:
+    """It would otherwise do what --dry-run promises not to do. The option may also precede the command."""
+    for line in ([*words.split(), "--dry-run"], ["--dry-run", *words.split()]):
+        done = mfa_kit.run(*line)
+        assert (done.code, "has no --dry-run, so nothing was done" in done.err) == (2, True), done.err
