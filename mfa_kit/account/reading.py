@@ -22,7 +22,7 @@ from mfa_kit.account.snapshot import (
     Details,
     DeviceBackup,
     Entity,
-    GlassUse,
+    RecoveryKeyUse,
     RootPosture,
     ServerCertificate,
     Snapshot,
@@ -162,7 +162,7 @@ class _Reading:
         backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]],
         central_root: Callable[[], CentralRootAccess] | None,
         member_root: Callable[[], RootPosture | None] | None,
-        break_glass: Callable[[], tuple[GlassUse, ...]] | None,
+        break_glass: Callable[[], tuple[RecoveryKeyUse, ...]] | None,
     ) -> Snapshot:
         """Return a snapshot with the parts that are read for the whole account, but without those read for each user.
 
@@ -327,7 +327,7 @@ def read_account(
     afresh: Callable[[AccountUser], bool] = lambda _: False,
     central_root: Callable[[], CentralRootAccess] | None = None,
     member_root: Callable[[], RootPosture | None] | None = None,
-    break_glass: Callable[[], tuple[GlassUse, ...]] | None = None,
+    break_glass: Callable[[], tuple[RecoveryKeyUse, ...]] | None = None,
 ) -> Snapshot:
     """Take a snapshot of the account. A part that cannot be read becomes a `UnreadPart` in the snapshot.
 

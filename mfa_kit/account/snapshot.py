@@ -369,7 +369,7 @@ class DeviceBackup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GlassKey:
+class CustodianKey:
     """The public key of a custodian, with the custodian's name.
 
     `users` has the IAM users whose own copies of backups are encrypted to this key, so the key is also theirs.
@@ -381,7 +381,7 @@ class GlassKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GlassUse:
+class RecoveryKeyUse:
     """A break-glass identity according to the ledger: its recipient, its custodians, and when it was used.
 
     `threshold` is the number of custodians who are needed. `made` is when the identity was first encrypted to
@@ -392,7 +392,7 @@ class GlassUse:
 
     recipient: str
     threshold: int
-    custodians: tuple[GlassKey, ...]
+    custodians: tuple[CustodianKey, ...]
     made: float
     drilled: float | None = None
     opened: float | None = None
@@ -438,7 +438,7 @@ class Snapshot:
     sessions: Mapping[str, int] = field(default_factory=dict)
     central_root: CentralRootAccess | None = None
     member_root: RootPosture | None = None
-    break_glass: tuple[GlassUse, ...] | None = None
+    break_glass: tuple[RecoveryKeyUse, ...] | None = None
 
     @property
     def partition(self) -> str:

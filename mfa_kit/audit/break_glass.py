@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from mfa_kit.account.snapshot import DeviceBackup, GlassUse, SnapshotPart
+from mfa_kit.account.snapshot import DeviceBackup, RecoveryKeyUse, SnapshotPart
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.models import REPORTED_ROOT
 from mfa_kit.core.text import command, few
@@ -32,13 +32,13 @@ def _older(context: RuleContext) -> Iterator[UnknownSubject]:
         yield UnknownSubject(SUBJECT, OLDER)
 
 
-def _in_use(context: RuleContext) -> list[GlassUse]:
+def _in_use(context: RuleContext) -> list[RecoveryKeyUse]:
     """Return the break-glass identities to which a backup of this account is encrypted."""
     to = {recipient for backup in context.snapshot.backups if backup.there for recipient in backup.recipients or ()}
     return [identity for identity in context.snapshot.break_glass or () if identity.recipient in to]
 
 
-def _identities(context: RuleContext) -> Iterator[GlassUse | UnknownSubject | NotApplicable]:
+def _identities(context: RuleContext) -> Iterator[RecoveryKeyUse | UnknownSubject | NotApplicable]:
     """Yield each break-glass identity to which a backup of this account is encrypted.
 
     If there is none, yield a NotApplicable. Do not yield it if a part of the account could not be read, or if the
@@ -57,7 +57,7 @@ def _identities(context: RuleContext) -> Iterator[GlassUse | UnknownSubject | No
     "Backups of root and administrators are encrypted to a break-glass identity",
     needs=KNOWN,
 )
-def glass_sealed(context: RuleContext) -> Iterator[Observation]:
+def recovery_key_sealed(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each backup of root or an administrator if custodians cannot open the backup.
 
     Yield an Unsure for a backup if its recipients are not on record. Also yield one if custodians cannot open the
@@ -90,7 +90,7 @@ def _without_backup(context: RuleContext, admins: set[str], backups: list[Device
 
 
 def _custodians_can_open(
-    backup: DeviceBackup, admin: bool | None, identities: tuple[GlassUse, ...]
+    backup: DeviceBackup, admin: bool | None, identities: tuple[RecoveryKeyUse, ...]
 ) -> Iterator[Finding | UnknownSubject]:
     if backup.recipients is None:
         yield UnknownSubject(backup.serial, "the recipients of its backup are not on record")
@@ -115,12 +115,12 @@ def _custodians_can_open(
 
 
 @audit_rule("break-glass.drilled", Severity.MEDIUM, "Custodians held a break-glass drill recently", needs=NEEDS)
-def glass_drilled(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding for each identity in use without a passed drill in the last `limits.glass_drilled` days."""
+def recovery_key_drilled(context: RuleContext) -> Iterator[Observation]:
+    """Yield a Finding for each identity without a passed drill in the last `limits.recovery_key_drilled` days."""
     for identity in _identities(context):
-        if not isinstance(identity, GlassUse):
+        if not isinstance(identity, RecoveryKeyUse):
             yield identity
-        elif identity.drilled is None or context.days(identity.drilled) >= context.limits.glass_drilled:
+        elif identity.drilled is None or context.days(identity.drilled) >= context.limits.recovery_key_drilled:
             when = f"in the last {context.days(identity.drilled)} days" if identity.drilled else "with these custodians"
             yield Finding(
                 subject=identity.recipient,
@@ -130,13 +130,13 @@ def glass_drilled(context: RuleContext) -> Iterator[Observation]:
 
 
 @audit_rule("break-glass.unopened", Severity.HIGH, "No break-glass identity was opened since its rotation", needs=NEEDS)
-def glass_unopened(context: RuleContext) -> Iterator[Observation]:
+def recovery_key_unopened(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each identity in use that was opened, completely or in part.
 
     An identity is opened in part when a custodian removes a layer of its encryption to pass a file on.
     """
     for identity in _identities(context):
-        if not isinstance(identity, GlassUse):
+        if not isinstance(identity, RecoveryKeyUse):
             yield identity
         elif identity.opened is not None:
             yield Finding(
@@ -153,7 +153,7 @@ def glass_unopened(context: RuleContext) -> Iterator[Observation]:
     "Every custodian of a break-glass identity has an IAM user",
     needs=(SnapshotPart.DETAILS, *NEEDS),
 )
-def glass_custodians(context: RuleContext) -> Iterator[Observation]:
+def recovery_key_custodians(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each custodian who has no IAM user of the same name.
 
     If no custodian has such a user, the custodians may have other names in IAM or users in another account. In this
@@ -161,7 +161,7 @@ def glass_custodians(context: RuleContext) -> Iterator[Observation]:
     """
     users = {user.name.lower() for user in context.users}
     for identity in _identities(context):
-        if not isinstance(identity, GlassUse):
+        if not isinstance(identity, RecoveryKeyUse):
             yield identity
             continue
         gone = (
@@ -183,13 +183,13 @@ def glass_custodians(context: RuleContext) -> Iterator[Observation]:
 
 
 @audit_rule("break-glass.people", Severity.HIGH, "No single person can open a break-glass identity", needs=NEEDS)
-def glass_people(context: RuleContext) -> Iterator[Observation]:
+def recovery_key_people(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each identity that one person could open alone, with keys of several custodians.
 
     A key counts as a key of its custodian, and of each user whose own copies of backups are encrypted to it.
     """
     for identity in _identities(context):
-        if not isinstance(identity, GlassUse):
+        if not isinstance(identity, RecoveryKeyUse):
             yield identity
             continue
         owners = [{key.name.lower(), *(user.lower() for user in key.users)} for key in identity.custodians]

@@ -118,7 +118,7 @@ class Limits:
     quota: float = 0.8
     drilled: float = 90
     session: float = 12 * 3600.0  # the default length of a console session, if none is set for the user
-    glass_drilled: int = 180
+    recovery_key_drilled: int = 180
     profile: Profile = Profile.NIST
 
 

@@ -48,11 +48,11 @@ RULES: tuple[AuditRule, ...] = (
     devices.backups_there,
     devices.backups_verified,
     devices.backups_drilled,
-    break_glass.glass_sealed,
-    break_glass.glass_drilled,
-    break_glass.glass_unopened,
-    break_glass.glass_custodians,
-    break_glass.glass_people,
+    break_glass.recovery_key_sealed,
+    break_glass.recovery_key_drilled,
+    break_glass.recovery_key_unopened,
+    break_glass.recovery_key_custodians,
+    break_glass.recovery_key_people,
 )
 # Rules that are applied only for the controls of a framework.
 CONTROL_RULES: tuple[AuditRule, ...] = (

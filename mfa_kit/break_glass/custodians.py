@@ -182,7 +182,7 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class Glass:
+class RecoveryKey:
     """A folder of break-glass files, and its manifest."""
 
     folder: Path

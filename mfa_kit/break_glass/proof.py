@@ -7,11 +7,11 @@ of the earlier identity made it. If the records are on another computer, a perso
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.break_glass.custodians import FILE, Glass, Manifest
+from mfa_kit.break_glass.custodians import FILE, Manifest, RecoveryKey
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault, Unrecorded
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import GlassAction
+from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.otp import Secret
 
 ACCEPT = "accept the folder with --accept-unrecorded, which asks for its whole recipient"
@@ -27,11 +27,11 @@ READ = (
 class Doubt:
     """A folder that is not proven, and the error that says why. A person may accept it if this is Unrecorded."""
 
-    glass: Glass
+    recovery_key: RecoveryKey
     fault: IntegrityFault
 
 
-def fault_of(glass: Glass, records: Iterable[Record]) -> Unrecorded | None:
+def fault_of(recovery_key: RecoveryKey, records: Iterable[Record]) -> Unrecorded | None:
     """Return None if the last SEALED record of this role and computer has the custodians of a folder, else an error.
 
     Records of others prove nothing, because each computer that shares the ledger can write them. But a later one with
@@ -40,12 +40,12 @@ def fault_of(glass: Glass, records: Iterable[Record]) -> Unrecorded | None:
     own: Record | None = None
     other: Record | None = None
     for record in records:
-        if record.recipient == glass.manifest.recipient and record.action is GlassAction.SEALED:
+        if record.recipient == recovery_key.manifest.recipient and record.action is RecoveryKeyAction.SEALED:
             if record.own:
                 own, other = record, None
             elif own is None or _group(record) != _group(own):
                 other = record
-    where, group = glass.folder / FILE, glass.manifest.group
+    where, group = recovery_key.folder / FILE, recovery_key.manifest.group
     written = (group.threshold, {custodian.name: custodian.key for custodian in group.custodians})
     if own and other:
         return Unrecorded(
@@ -70,22 +70,24 @@ def _writer(record: Record) -> str:
 
 
 def choose_rotation(
-    later: Sequence[Glass], records: Sequence[Record], *, confirm: Callable[[Manifest], str]
-) -> tuple[Glass | None, list[Doubt]]:
+    later: Sequence[RecoveryKey], records: Sequence[Record], *, confirm: Callable[[Manifest], str]
+) -> tuple[RecoveryKey | None, list[Doubt]]:
     """Return the folder with which to continue a rotation, or None, and a Doubt for each folder that is not proven.
 
     `later` has the folders that say that they replace the old identity. A folder is proven if its HMAC is the one that
     `confirm` returns for its manifest, and if `fault_of` returns None. Raise IntegrityFault if two are proven.
     """
     doubts: list[Doubt] = []
-    proven: list[Glass] = []
-    for glass in later:
-        if fault := _fault_of_rotation(glass, records, confirm(glass.manifest)):
-            fault.hint += f"; to begin anew, move {glass.folder} elsewhere, and do not delete it, because backups may "
+    proven: list[RecoveryKey] = []
+    for recovery_key in later:
+        if fault := _fault_of_rotation(recovery_key, records, confirm(recovery_key.manifest)):
+            fault.hint += (
+                f"; to begin anew, move {recovery_key.folder} elsewhere, and do not delete it, because backups may "
+            )
             fault.hint += "already be encrypted to it"
-            doubts.append(Doubt(glass, fault))
+            doubts.append(Doubt(recovery_key, fault))
         else:
-            proven.append(glass)
+            proven.append(recovery_key)
     if len(proven) > 1:
         raise IntegrityFault(
             f"{proven[0].folder} and {proven[1].folder} are both rotations of the same identity",
@@ -94,19 +96,19 @@ def choose_rotation(
     return (proven[0] if proven else None), doubts
 
 
-def _fault_of_rotation(glass: Glass, records: Sequence[Record], hmac: str) -> IntegrityFault | None:
-    where, written = glass.folder / FILE, glass.manifest.hmac
+def _fault_of_rotation(recovery_key: RecoveryKey, records: Sequence[Record], hmac: str) -> IntegrityFault | None:
+    where, written = recovery_key.folder / FILE, recovery_key.manifest.hmac
     if written is None:
         unconfirmed = Unrecorded(f"{where} has no HMAC, so mfa-kit 1.0.0 or someone else wrote it", FIND_MAKER)
-        return fault_of(glass, records) or unconfirmed
+        return fault_of(recovery_key, records) or unconfirmed
     if Secret(written) != Secret(hmac):  # compared in constant time
         return IntegrityFault(
             f"the HMAC in {where} is wrong, so the file was changed or forged", "find out who wrote the folder"
         )
-    return fault_of(glass, records)
+    return fault_of(recovery_key, records)
 
 
-def accept_folder(doubts: Sequence[Doubt], person: Interaction) -> Glass:
+def accept_folder(doubts: Sequence[Doubt], person: Interaction) -> RecoveryKey:
     """Ask for the whole recipient of a folder, which is not shown, and return the folder with this recipient.
 
     Raise the error of the first doubt if none of the folders can be accepted. Raise IntegrityFault if the answer is not
@@ -116,13 +118,13 @@ def accept_folder(doubts: Sequence[Doubt], person: Interaction) -> Glass:
     if not acceptable:
         raise doubts[0].fault
     for doubt in acceptable:
-        group = doubt.glass.manifest.group
+        group = doubt.recovery_key.manifest.group
         keys = ", ".join(f"{custodian.name} {custodian.fingerprint}" for custodian in group.custodians)
         person.say(f"{doubt.fault}")
         person.say(f"its identity can be opened by {group.threshold} of these custodians: {keys}")
     person.say(READ)
     answer = person.ask_code("the whole recipient", instead="a terminal; no option answers this question")
     for doubt in acceptable:
-        if answer == doubt.glass.manifest.recipient:
-            return doubt.glass
-    raise IntegrityFault(f"that is not the recipient of {acceptable[0].glass.folder}", acceptable[0].fault.hint)
+        if answer == doubt.recovery_key.manifest.recipient:
+            return doubt.recovery_key
+    raise IntegrityFault(f"that is not the recipient of {acceptable[0].recovery_key.folder}", acceptable[0].fault.hint)

@@ -3,16 +3,16 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.account.snapshot import GlassKey, GlassUse
+from mfa_kit.account.snapshot import CustodianKey, RecoveryKeyUse
 from mfa_kit.break_glass.custodians import Manifest
-from mfa_kit.core.models import GlassAction
+from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.timestamps import iso_time
 
 DAY = 86400.0
 # The number of seconds after which a drill of an identity must be repeated.
 DRILL_EVERY = 180 * DAY
 # The actions after which someone may know an identity, in the words that `due` uses for them.
-HANDLED = {GlassAction.OPENED: "it was opened", GlassAction.PASSED: "a custodian removed a layer of it"}
+HANDLED = {RecoveryKeyAction.OPENED: "it was opened", RecoveryKeyAction.PASSED: "a custodian removed a layer of it"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Record:
 
     at: float
     recipient: str
-    action: GlassAction
+    action: RecoveryKeyAction
     custodians: Mapping[str, str]
     threshold: int = 0
     backups: int = 0
@@ -36,7 +36,7 @@ class Record:
     own: bool = True
 
 
-def last(records: Iterable[Record], recipient: str, *actions: GlassAction) -> Record | None:
+def last(records: Iterable[Record], recipient: str, *actions: RecoveryKeyAction) -> Record | None:
     """Return the last record of one of these actions, or None. `recipient` is the public key of the identity.
 
     `records` are in the order of time.
@@ -53,39 +53,39 @@ def _backward(records: Iterable[Record]) -> Sequence[Record]:
 def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[str]:
     """Return one sentence for each task that is due for a break-glass identity. `now` is in Unix seconds."""
     tasks = []
-    if opened := last(records, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED):
+    if opened := last(records, manifest.recipient, RecoveryKeyAction.OPENED, RecoveryKeyAction.PASSED):
         tasks.append(
             f"rotate the identity, because {HANDLED[opened.action]} on {iso_time(opened.at)[:10]}: break-glass rotate"
         )
-    if manifest.replaces and not last(records, manifest.recipient, GlassAction.ROTATED):
+    if manifest.replaces and not last(records, manifest.recipient, RecoveryKeyAction.ROTATED):
         tasks.append("finish the rotation: break-glass rotate")
-    drilled = last(records, manifest.recipient, GlassAction.DRILLED)
+    drilled = last(records, manifest.recipient, RecoveryKeyAction.DRILLED)
     if drilled is None or drilled.at < now - DRILL_EVERY:
         tasks.append(f"hold a drill, because none passed in the last {DRILL_EVERY / DAY:.0f} days: break-glass drill")
-    elif (sealed := last(records, manifest.recipient, GlassAction.SEALED)) and drilled.at < sealed.at:
+    elif (sealed := last(records, manifest.recipient, RecoveryKeyAction.SEALED)) and drilled.at < sealed.at:
         tasks.append("hold a drill, because the custodians changed after the last drill: break-glass drill")
     return tasks
 
 
-def identities_in_use(records: Sequence[Record], users: Mapping[str, Collection[str]]) -> tuple[GlassUse, ...]:
+def identities_in_use(records: Sequence[Record], users: Mapping[str, Collection[str]]) -> tuple[RecoveryKeyUse, ...]:
     """Return the break-glass identities in the ledger, in the order in which they were made.
 
     `users` maps a public key to the names of the users whose own copies are encrypted to it.
     """
-    uses_by_recipient: dict[str, GlassUse] = {}
+    uses_by_recipient: dict[str, RecoveryKeyUse] = {}
     for record in records:
-        if record.action is GlassAction.SEALED:
+        if record.action is RecoveryKeyAction.SEALED:
             first = uses_by_recipient.get(record.recipient)
-            uses_by_recipient[record.recipient] = GlassUse(
+            uses_by_recipient[record.recipient] = RecoveryKeyUse(
                 recipient=record.recipient,
                 threshold=record.threshold,
                 custodians=tuple(
-                    GlassKey(name=name, key=key, users=tuple(sorted(users.get(key, ()))))
+                    CustodianKey(name=name, key=key, users=tuple(sorted(users.get(key, ()))))
                     for name, key in record.custodians.items()
                 ),
                 made=first.made if first else record.at,
-                drilled=_after(record.at, _time(last(records, record.recipient, GlassAction.DRILLED))),
-                opened=_time(last(records, record.recipient, GlassAction.OPENED, GlassAction.PASSED)),
+                drilled=_after(record.at, _time(last(records, record.recipient, RecoveryKeyAction.DRILLED))),
+                opened=_time(last(records, record.recipient, RecoveryKeyAction.OPENED, RecoveryKeyAction.PASSED)),
             )
     return tuple(uses_by_recipient.values())
 

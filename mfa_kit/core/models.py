@@ -141,7 +141,7 @@ class RunKind(StrEnum):
     ADD = "add"
 
 
-class GlassAction(StrEnum):
+class RecoveryKeyAction(StrEnum):
     """What was done with a break-glass identity, as the ledger stores it.
 
     SEALED: the files of the identity were written for a group of custodians. ROTATED: all backups of the previous

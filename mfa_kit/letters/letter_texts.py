@@ -25,7 +25,7 @@ class NewCustodian:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GlassFacts:
+class RecoveryKeyFacts:
     """What letters say about a break-glass identity: its recipient, its custodians, and how many of them are needed."""
 
     recipient: str
@@ -38,20 +38,20 @@ class GlassFacts:
         return f"{self.threshold} of {len(self.custodians)}: {', '.join(self.custodians)}"
 
 
-def custodian_letter(custodian: NewCustodian, glass: GlassFacts, *, text: str, date: str) -> Sheet:
+def custodian_letter(custodian: NewCustodian, recovery_key: RecoveryKeyFacts, *, text: str, date: str) -> Sheet:
     """Return the letter with the identity of a new custodian. `date` is the date on which it was made."""
-    others = [name for name in glass.custodians if name != custodian.name][: max(0, glass.threshold - 1)]
-    order = [name for name in glass.custodians if name in {custodian.name, *others}]
+    others = [name for name in recovery_key.custodians if name != custodian.name][: max(0, recovery_key.threshold - 1)]
+    order = [name for name in recovery_key.custodians if name in {custodian.name, *others}]
     set_file = quote(f"set-NN-{'-'.join(order)}.age")
     first, *later_commands = [f"age -d -i {quote(f'{MEMORY}/{name}.txt')}" for name in order]
     values = {
         "custodian": custodian.name,
         "key": custodian.key,
-        "recipient": glass.recipient,
-        "needed": glass.needed,
+        "recipient": recovery_key.recipient,
+        "needed": recovery_key.needed,
         "date": date,
-        "alone": "" if glass.threshold > 1 else "yes",
-        "meeting": count_of(glass.threshold, "custodian"),
+        "alone": "" if recovery_key.threshold > 1 else "yes",
+        "meeting": count_of(recovery_key.threshold, "custodian"),
         "file": quote(f"{MEMORY}/{custodian.name}.txt"),
         "width": str(GROUP * GROUPS),
         "pipe": " | ".join([f"{first} {set_file}", *later_commands]),
@@ -83,13 +83,13 @@ class DrillFacts:
     faults: Sequence[str] = ()
 
 
-def drill_protocol(drill: DrillFacts, glass: GlassFacts, *, text: str) -> Sheet:
+def drill_protocol(drill: DrillFacts, recovery_key: RecoveryKeyFacts, *, text: str) -> Sheet:
     """Return the record of a drill, for the custodians to sign. It contains no secret."""
     values = {
         "held": drill.held,
         "result": "failed" if drill.faults else "passed",
-        "recipient": glass.recipient,
-        "needed": glass.needed,
+        "recipient": recovery_key.recipient,
+        "needed": recovery_key.needed,
         "present": ", ".join(drill.present),
         "opened": str(drill.opened),
         "backups": str(drill.backups),

@@ -19,18 +19,18 @@ REMOVAL = (
 
 def root_ceremony(snapshot: Snapshot, *, text: str) -> Letter:
     """Return the text of the ceremony for the account of a snapshot. It contains no secret."""
-    glass = snapshot.break_glass[-1] if snapshot.break_glass else None
+    recovery_key = snapshot.break_glass[-1] if snapshot.break_glass else None
     central = snapshot.central_root
     managed = central.manages_credentials if central else None
     place = central.place if central else None
     member = snapshot.has_root and place is OrganizationPlace.MEMBER
     ceremony = snapshot.has_root and not member
-    names = ", ".join(custodian.name for custodian in glass.custodians) if glass else ""
+    names = ", ".join(custodian.name for custodian in recovery_key.custodians) if recovery_key else ""
     conditions = {
         "no_root": not snapshot.has_root,
         "member": member,
         "ceremony": ceremony,
-        "glass": ceremony and glass is not None,
+        "glass": ceremony and recovery_key is not None,
         "organization": ceremony and place is not OrganizationPlace.ALONE,
         "managed": managed,
         "unmanaged": managed is False,
@@ -40,10 +40,10 @@ def root_ceremony(snapshot: Snapshot, *, text: str) -> Letter:
         "account": snapshot.account,
         "lab": " (LAB, nothing here is real)" if snapshot.lab else "",
         "verdict": str(snapshot.root.verdict),
-        "identity": glass.recipient if glass else "none yet",
-        "needed": f"{glass.threshold} of {len(glass.custodians)}: {names}" if glass else "",
-        "threshold": str(glass.threshold) if glass else "",
-        "recipient": command(glass.recipient if glass else "RECIPIENT"),
+        "identity": recovery_key.recipient if recovery_key else "none yet",
+        "needed": f"{recovery_key.threshold} of {len(recovery_key.custodians)}: {names}" if recovery_key else "",
+        "threshold": str(recovery_key.threshold) if recovery_key else "",
+        "recipient": command(recovery_key.recipient if recovery_key else "RECIPIENT"),
         "removal": REMOVAL,
     }
     return fill_template(text, values | {name: "yes" if applies else "" for name, applies in conditions.items()})

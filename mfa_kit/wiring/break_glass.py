@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.age_calls import count_recipients
 from mfa_kit.adapters.files.layers import (
-    GlassIdentity,
+    RecoveryIdentity,
     exclusively,
     folders_beside,
     newest_folder,
@@ -31,7 +31,7 @@ from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.backups.contents import Opened
 from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.backups.rekeying import KnownRecipients, Rekeyed, known_recipients
-from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Glass, Group, Manifest, set_of_file
+from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Group, Manifest, RecoveryKey, set_of_file
 from mfa_kit.break_glass.drilling import PhoneCheck, Tested, concerned, drill_backups
 from mfa_kit.break_glass.meeting import Meeting, hold
 from mfa_kit.break_glass.proof import Doubt, accept_folder, choose_rotation, fault_of
@@ -39,7 +39,7 @@ from mfa_kit.break_glass.rotating import plan_rotation
 from mfa_kit.break_glass.uses import Record, due, last
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import Backup, BackupLocation, GlassAction, backup_name, run_id, run_time
+from mfa_kit.core.models import Backup, BackupLocation, RecoveryKeyAction, backup_name, run_id, run_time
 from mfa_kit.core.otp import Seed
 from mfa_kit.enrollment.backends import SECRET
 from mfa_kit.wiring.age_keys import Identities, open_plugins, read_recipients
@@ -57,14 +57,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenGlass:
+class OpenRecoveryKey:
     """An open break-glass identity, and the custodians who opened it.
 
     `names` has the names of these custodians in the order of their CustodianSet. `keys` has the private keys of all
     custodians who were present, by name.
     """
 
-    identity: "GlassIdentity"
+    identity: "RecoveryIdentity"
     names: tuple[str, ...]
     keys: "Mapping[str, Secret[list[Identity]]]"
 
@@ -74,7 +74,7 @@ def base() -> Path:
     return home() / "break-glass"
 
 
-def locate_glass(folder: Path | None) -> Glass:
+def locate_recovery_key(folder: Path | None) -> RecoveryKey:
     """Return a folder of break-glass files, by default the newest one. Its manifest is not compared with the ledger.
 
     Raise UsageFault if there is no such folder, and IntegrityFault if its manifest is damaged.
@@ -85,7 +85,7 @@ def locate_glass(folder: Path | None) -> Glass:
             f"there is no folder {path}" if path else "this computer has no break-glass identity",
             "name the folder: --dir DIR, or make an identity: mfa-kit break-glass create",
         )
-    return Glass(path.absolute(), read_manifest(path))
+    return RecoveryKey(path.absolute(), read_manifest(path))
 
 
 def records(settings: Settings) -> list[Record]:
@@ -94,49 +94,56 @@ def records(settings: Settings) -> list[Record]:
         return BreakGlassRecords(ledger).all()
 
 
-def find_glass(settings: Settings, folder: Path | None) -> Glass:
-    """Return a folder as `locate_glass` does. Print a warning if the ledger does not prove who its custodians are."""
-    glass = locate_glass(folder)
-    if fault := fault_of(glass, records(settings)):
+def find_recovery_key(settings: Settings, folder: Path | None) -> RecoveryKey:
+    """Return a folder as `locate_recovery_key` does. Print a warning if the ledger does not prove its custodians."""
+    recovery_key = locate_recovery_key(folder)
+    if fault := fault_of(recovery_key, records(settings)):
         settings.progress.alert(
-            f"{fault}, so check them yourself: mfa-kit break-glass status --dir {quote(str(glass.folder))}"
+            f"{fault}, so check them yourself: mfa-kit break-glass status --dir {quote(str(recovery_key.folder))}"
         )
-    return glass
+    return recovery_key
 
 
-def prove(settings: Settings, glass: Glass, *, accept: bool) -> None:
+def prove(settings: Settings, recovery_key: RecoveryKey, *, accept: bool) -> None:
     """Raise IntegrityFault unless the ledger proves who the custodians of a folder are.
 
     If `accept`, a person may accept a folder that the ledger does not prove, except in a dry run.
     """
-    if fault := fault_of(glass, records(settings)):
-        accept_one(settings, [Doubt(glass, fault)], accept=accept)
+    if fault := fault_of(recovery_key, records(settings)):
+        accept_one(settings, [Doubt(recovery_key, fault)], accept=accept)
 
 
-def accept_one(settings: Settings, doubts: Sequence[Doubt], *, accept: bool) -> Glass:
+def accept_one(settings: Settings, doubts: Sequence[Doubt], *, accept: bool) -> RecoveryKey:
     """Let a person accept one of the folders, and record its custodians in the ledger. Return the folder.
 
     Raise the error of the first doubt if not `accept`, or in a dry run. Also raise the errors of `accept_folder`.
     """
     if not accept or settings.dry_run:
         raise doubts[0].fault
-    glass = accept_folder(doubts, settings.interaction)
-    record(settings, glass.manifest, GlassAction.SEALED, glass.manifest.group.names)
-    return glass
+    recovery_key = accept_folder(doubts, settings.interaction)
+    record(settings, recovery_key.manifest, RecoveryKeyAction.SEALED, recovery_key.manifest.group.names)
+    return recovery_key
 
 
-def find_glass_of(settings: Settings, file: BackupLocation, folder: Path | None) -> Glass:
+def find_recovery_key_of(settings: Settings, file: BackupLocation, folder: Path | None) -> RecoveryKey:
     """Return a folder of break-glass files, by default the newest folder whose identity can open the backup `file`.
 
     According to the ledger, this identity is a recipient of the backup. If there is no such folder, the default is the
-    newest folder. The errors are those of `find_glass`.
+    newest folder. The errors are those of `find_recovery_key`.
     """
     if folder is None and (newest := newest_folder(base())):
         with open_ledger(settings) as ledger:
             seals = backup_records(ledger).seals()
         to = {seal.recipient for seal in seals if seal.backup == backup_name(file) and seal.until is None}
-        folder = next((glass.folder for glass in folders_beside(newest)[::-1] if glass.manifest.recipient in to), None)
-    return find_glass(settings, folder)
+        folder = next(
+            (
+                recovery_key.folder
+                for recovery_key in folders_beside(newest)[::-1]
+                if recovery_key.manifest.recipient in to
+            ),
+            None,
+        )
+    return find_recovery_key(settings, folder)
 
 
 def plan(group: Group) -> Mapping[CustodianSet, int]:
@@ -145,12 +152,12 @@ def plan(group: Group) -> Mapping[CustodianSet, int]:
     The sizes are those of the files of a new identity, which is then discarded. age adds some random octets, so the
     final files may have slightly other sizes.
     """
-    identity = GlassIdentity.new()
+    identity = RecoveryIdentity.new()
     files = identity.files(Manifest(recipient=identity.recipient, made=time.time(), group=group), open_plugins())
     return {custodian_set: len(files[custodian_set.file]) for custodian_set in group.sets()}
 
 
-def create(settings: Settings, group: Group, folder: Path | None, letters: WriteLetters = NO_LETTERS) -> Glass:
+def create(settings: Settings, group: Group, folder: Path | None, letters: WriteLetters = NO_LETTERS) -> RecoveryKey:
     """Make a break-glass identity, and return its folder. `group` has its custodians.
 
     Record the custodians in the ledger, then write the letters to custodians, and then write the folder. `folder` is
@@ -158,7 +165,7 @@ def create(settings: Settings, group: Group, folder: Path | None, letters: Write
     used, and IntegrityFault if the folder exists or cannot be written.
     """
     harden()
-    return write_glass(settings, folder or new_folder(base()), group, GlassIdentity.new(), letters=letters)
+    return write_recovery_key(settings, folder or new_folder(base()), group, RecoveryIdentity.new(), letters=letters)
 
 
 def new_folder(parent: Path) -> Path:
@@ -167,16 +174,16 @@ def new_folder(parent: Path) -> Path:
     return parent / run_id(max(time.time(), run_time(newest.name) + 1 if newest else 0), os.urandom(4))
 
 
-def write_glass(
+def write_recovery_key(
     settings: Settings,
     folder: Path,
     group: Group,
-    identity: "GlassIdentity",
+    identity: "RecoveryIdentity",
     *,
     former: Sequence[Custodian] = (),
-    replaced: "GlassIdentity | None" = None,
+    replaced: "RecoveryIdentity | None" = None,
     letters: WriteLetters = NO_LETTERS,
-) -> Glass:
+) -> RecoveryKey:
     """Record the custodians of an identity in the ledger, then write their letters, and then the identity's folder.
 
     `former` is as in Manifest, and `replaced` is the identity before the rotation. Raise the errors of `create`.
@@ -186,14 +193,14 @@ def write_glass(
         manifest = replace(manifest, replaces=replaced.recipient)
         manifest = replace(manifest, hmac=replaced.confirm(manifest))
     files = identity.files(manifest, open_plugins(settings.interaction))
-    record(settings, manifest, GlassAction.SEALED, group.names)
+    record(settings, manifest, RecoveryKeyAction.SEALED, group.names)
     with letters(manifest, folder.absolute()):
         write_folder(folder.absolute(), files)
-    return Glass(folder.absolute(), manifest)
+    return RecoveryKey(folder.absolute(), manifest)
 
 
 def record(
-    settings: Settings, manifest: Manifest, action: GlassAction, names: Sequence[str], *, backups: int = 0
+    settings: Settings, manifest: Manifest, action: RecoveryKeyAction, names: Sequence[str], *, backups: int = 0
 ) -> None:
     """Record in the ledger what these custodians did with an identity."""
     group = manifest.group
@@ -204,20 +211,20 @@ def record(
                 recipient=manifest.recipient,
                 action=action,
                 custodians={name: group.key_of(name) for name in names},
-                threshold=group.threshold if action is GlassAction.SEALED else 0,
+                threshold=group.threshold if action is RecoveryKeyAction.SEALED else 0,
                 backups=backups,
             )
         )
 
 
 def meet(
-    glass: Glass,
+    recovery_key: RecoveryKey,
     files: Iterable[Path],
     person: Interaction,
     *,
     only: Path | None = None,
     present: "Mapping[str, Secret[list[Identity]]] | None" = None,
-) -> OpenGlass:
+) -> OpenRecoveryKey:
     """Hold a meeting of custodians, and return the open identity.
 
     `files` are identity files of custodians. If they are not enough, other custodians enter the paths of their files at
@@ -228,13 +235,15 @@ def meet(
     present.
     """
     harden()
-    manifest = glass.manifest
+    manifest = recovery_key.manifest
 
     def read(file: Path) -> "Secret[list[Identity]]":
         return Identities([file], passphrase_fd=None, person=person).read()
 
-    def open_one(custodian_set: CustodianSet, keys: "Mapping[str, Secret[list[Identity]]]") -> "GlassIdentity":
-        return open_set(only or glass.folder / custodian_set.file, custodian_set, keys, recipient=manifest.recipient)
+    def open_one(custodian_set: CustodianSet, keys: "Mapping[str, Secret[list[Identity]]]") -> "RecoveryIdentity":
+        return open_set(
+            only or recovery_key.folder / custodian_set.file, custodian_set, keys, recipient=manifest.recipient
+        )
 
     meeting = Meeting(
         manifest=manifest,
@@ -244,7 +253,7 @@ def meet(
         here=dict(present or {}),
     )
     identity, names = hold(meeting, files, read=read, person=person)
-    return OpenGlass(identity=identity, names=names, keys=meeting.here)
+    return OpenRecoveryKey(identity=identity, names=names, keys=meeting.here)
 
 
 def rest_of(custodian_set: CustodianSet) -> list[CustodianSet]:
@@ -277,7 +286,7 @@ def sample_symbol(file: BackupLocation) -> "Symbol":
     return draw(Seed(bytes(SECRET)), *((named.device, named.account) if named else ("", "")))
 
 
-def open_backup(settings: Settings, file: BackupLocation, opened: OpenGlass, *, accept_label: bool) -> Opened:
+def open_backup(settings: Settings, file: BackupLocation, opened: OpenRecoveryKey, *, accept_label: bool) -> Opened:
     """Decrypt a backup with an open identity. `accept_label` is as in PathCheck.
 
     Raise IntegrityFault if the backup cannot be decrypted or is in a wrong place.
@@ -299,7 +308,13 @@ class OwnLayer:
 
 
 def pass_on(
-    settings: Settings, glass: Glass, file: Path, keys: Identities, out: Path, *, before: Callable[[OwnLayer], None]
+    settings: Settings,
+    recovery_key: RecoveryKey,
+    file: Path,
+    keys: Identities,
+    out: Path,
+    *,
+    before: Callable[[OwnLayer], None],
 ) -> OwnLayer:
     """Use the identity in `keys` to remove the outermost layer of a file, and write the rest to the new file `out`.
 
@@ -310,7 +325,7 @@ def pass_on(
     belongs to another custodian.
     """
     harden()
-    custodian_set = _set_of(file, glass.manifest)
+    custodian_set = _set_of(file, recovery_key.manifest)
     if set_of_file(out.name, [custodian_set]) is None:
         start = "-".join(custodian_set.file.split("-")[:2])
         raise UsageFault(
@@ -318,7 +333,9 @@ def pass_on(
         )
     check_new(out)
     secrets = keys.read()
-    owners = {custodian.name for custodian in owner_test(glass.manifest.group.custodians, open_plugins())(secrets)}
+    owners = {
+        custodian.name for custodian in owner_test(recovery_key.manifest.group.custodians, open_plugins())(secrets)
+    }
     mine = [name for name in custodian_set.names if name in owners]
     if not mine:
         raise UsageFault(
@@ -336,7 +353,7 @@ def pass_on(
     before(layer)
     inner_file = remove_outer_layer(read_file(file), secrets, where=str(file))
     if not settings.dry_run:
-        record(settings, glass.manifest, GlassAction.PASSED, [layer.name])
+        record(settings, recovery_key.manifest, RecoveryKeyAction.PASSED, [layer.name])
         write_new_file(out, inner_file)
     return layer
 
@@ -389,8 +406,8 @@ class DrillResult:
 
 def drill(
     settings: Settings,
-    glass: Glass,
-    opened: OpenGlass,
+    recovery_key: RecoveryKey,
+    opened: OpenRecoveryKey,
     known: Sequence[KnownRecipients],
     *,
     users: Sequence[str],
@@ -419,8 +436,8 @@ def drill(
         compared=tuple(user for user in users if check.asked.get(user.lower())),
         faults=[*(outcome.fault for outcome in tested if outcome.fault), *unasked],
     )
-    action = GlassAction.DRILLED if result.passed else GlassAction.FAILED
-    record(settings, glass.manifest, action, opened.names, backups=result.good)
+    action = RecoveryKeyAction.DRILLED if result.passed else RecoveryKeyAction.FAILED
+    record(settings, recovery_key.manifest, action, opened.names, backups=result.good)
     return result
 
 
@@ -445,28 +462,32 @@ def state(settings: Settings, manifest: Manifest, folder: BackupLocation | None)
         known = _known(stored_backups(settings, folder), ledger)
     sealed = [entry for entry in known if entry.recipients and manifest.recipient in entry.recipients]
     return State(
-        last_drill=last(uses, manifest.recipient, GlassAction.DRILLED),
-        last_opened=last(uses, manifest.recipient, GlassAction.OPENED, GlassAction.PASSED),
+        last_drill=last(uses, manifest.recipient, RecoveryKeyAction.DRILLED),
+        last_opened=last(uses, manifest.recipient, RecoveryKeyAction.OPENED, RecoveryKeyAction.PASSED),
         backups=len(sealed),
         due=due(manifest, uses, now=time.time()),
     )
 
 
 def reseal(
-    settings: Settings, glass: Glass, opened: OpenGlass, group: Group, letters: WriteLetters = NO_LETTERS
-) -> Glass:
+    settings: Settings,
+    recovery_key: RecoveryKey,
+    opened: OpenRecoveryKey,
+    group: Group,
+    letters: WriteLetters = NO_LETTERS,
+) -> RecoveryKey:
     """Encrypt an open identity to another group of custodians. Return the new folder, which is beside the old one.
 
     Raise UsageFault if a rotation of this identity is not finished, because the new group could not finish it.
     """
-    if _unfinished(settings, glass.manifest):
+    if _unfinished(settings, recovery_key.manifest):
         raise UsageFault("a rotation of this identity is not finished", "finish it first: mfa-kit break-glass rotate")
-    return write_glass(
+    return write_recovery_key(
         settings,
-        new_folder(glass.folder.parent),
+        new_folder(recovery_key.folder.parent),
         group,
         opened.identity,
-        former=former_custodians(glass.manifest, group),
+        former=former_custodians(recovery_key.manifest, group),
         letters=letters,
     )
 
@@ -479,7 +500,7 @@ def former_custodians(manifest: Manifest, group: Group) -> list[Custodian]:
 
 def _unfinished(settings: Settings, manifest: Manifest) -> bool:
     """Return whether the manifest's identity comes from a rotation that the ledger does not record as completed."""
-    rotated = last(records(settings), manifest.recipient, GlassAction.ROTATED)
+    rotated = last(records(settings), manifest.recipient, RecoveryKeyAction.ROTATED)
     return manifest.replaces is not None and rotated is None
 
 
@@ -490,15 +511,15 @@ class Rotated:
     `names` has the names of the custodians who opened the identity.
     """
 
-    old: Glass
-    new: Glass
+    old: RecoveryKey
+    new: RecoveryKey
     names: tuple[str, ...]
     backups: Rekeyed
 
 
 def rotate(
     settings: Settings,
-    glass: Glass,
+    recovery_key: RecoveryKey,
     files: Sequence[Path],
     backups: BackupLocation | None,
     *,
@@ -508,13 +529,13 @@ def rotate(
 ) -> Rotated:
     """Make a new identity for the same custodians, and re-encrypt the old identity's backups to the new identity.
 
-    If an earlier rotation was interrupted, continue it. `glass` is then the old or the new folder of that rotation. The
-    new folder is written before the first backup is changed. `files` and the errors are as in `meet`, and `until` and
-    `counted` as in `rekey`. `backups` is the folder of backups. `accept` is as in `prove`. Also raise UsageFault if the
-    identity was rotated already, and IntegrityFault if another process is rotating it, if the old folder is missing, or
-    if a folder says that it replaces the old identity and is not proven.
+    If an earlier rotation was interrupted, continue it. `recovery_key` is then its old or new folder. The new folder is
+    written before the first backup is changed. `files` and the errors are as in `meet`, and `until` and `counted` as in
+    `rekey`. `backups` is the folder of backups. `accept` is as in `prove`. Also raise UsageFault if the identity was
+    rotated already, and IntegrityFault if another process is rotating it, if the old folder is missing, or if a folder
+    says that it replaces the old identity and is not proven.
     """
-    with _rotation(settings, glass) as (old, later):
+    with _rotation(settings, recovery_key) as (old, later):
         if not later:
             prove(settings, old, accept=accept)
         waiting = iter(files)  # if the custodians changed after the rotation began, the second meeting needs others
@@ -524,15 +545,17 @@ def rotate(
             opened = meet(begun, waiting, settings.interaction, present=opened.keys)
             new, after = begun, opened.identity
         else:
-            place, earlier, after = new_folder(old.folder.parent), old.manifest, GlassIdentity.new()
-            new = write_glass(settings, place, earlier.group, after, former=earlier.former, replaced=before)
+            place, earlier, after = new_folder(old.folder.parent), old.manifest, RecoveryIdentity.new()
+            new = write_recovery_key(settings, place, earlier.group, after, former=earlier.former, replaced=before)
         done = _reencrypt_all(settings, before, after, backups, until=until, counted=counted)
     if not done.failed:
-        record(settings, new.manifest, GlassAction.ROTATED, opened.names, backups=len(done.done))
+        record(settings, new.manifest, RecoveryKeyAction.ROTATED, opened.names, backups=len(done.done))
     return Rotated(old=old, new=new, names=opened.names, backups=done)
 
 
-def _choose_begun(settings: Settings, later: Sequence[Glass], before: GlassIdentity, *, accept: bool) -> Glass | None:
+def _choose_begun(
+    settings: Settings, later: Sequence[RecoveryKey], before: RecoveryIdentity, *, accept: bool
+) -> RecoveryKey | None:
     """Return the folder in `later` with which to continue a rotation of the identity `before`, or None to begin one.
 
     Print the folders that are not used. Raise IntegrityFault if no folder is proven, and no person accepts one.
@@ -541,44 +564,46 @@ def _choose_begun(settings: Settings, later: Sequence[Glass], before: GlassIdent
     if begun is None and doubts:
         begun = accept_one(settings, doubts, accept=accept)
     for doubt in doubts:
-        if doubt.glass is not begun:
-            settings.progress.alert(f"{doubt.glass.folder} is not used for the rotation: {doubt.fault}")
+        if doubt.recovery_key is not begun:
+            settings.progress.alert(f"{doubt.recovery_key.folder} is not used for the rotation: {doubt.fault}")
     return begun
 
 
-def old_glass(settings: Settings, glass: Glass) -> Glass:
-    """Return the folder of the identity that a rotation replaces: `glass`, or if this is the new folder, the old one.
+def old_recovery_key(settings: Settings, recovery_key: RecoveryKey) -> RecoveryKey:
+    """Return the folder of the identity that a rotation replaces: the old one if `recovery_key` is the new one.
 
     Of several folders of this identity, prefer the one that the ledger proves. Raise IntegrityFault if it is missing.
     """
-    if not _unfinished(settings, glass.manifest):
-        return glass
+    if not _unfinished(settings, recovery_key.manifest):
+        return recovery_key
     earlier = [
-        sibling for sibling in folders_beside(glass.folder) if sibling.manifest.recipient == glass.manifest.replaces
+        sibling
+        for sibling in folders_beside(recovery_key.folder)
+        if sibling.manifest.recipient == recovery_key.manifest.replaces
     ]
     if not earlier:
         raise IntegrityFault(
-            f"the rotation to {glass.folder} is not finished, and the folder of the earlier identity is missing",
-            f"put that folder back into {glass.folder.parent}",
+            f"the rotation to {recovery_key.folder} is not finished, and the folder of the earlier identity is missing",
+            f"put that folder back into {recovery_key.folder.parent}",
         )
     uses = records(settings)
     return max(reversed(earlier), key=lambda candidate: fault_of(candidate, uses) is None)
 
 
 @contextmanager
-def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, list[Glass]]]:
+def _rotation(settings: Settings, recovery_key: RecoveryKey) -> Iterator[tuple[RecoveryKey, list[RecoveryKey]]]:
     """Yield the old folder of a rotation, and the folders that say that they replace its identity.
 
     The old folder is locked until the context ends. Raise UsageFault if a rotation of the old folder's identity was
     completed already. Raise IntegrityFault if another process is rotating this identity, or if the old folder of an
     unfinished rotation is missing.
     """
-    old = old_glass(settings, glass)
+    old = old_recovery_key(settings, recovery_key)
     with exclusively(old.folder):
         later = [
             sibling for sibling in folders_beside(old.folder) if sibling.manifest.replaces == old.manifest.recipient
         ]
-        recorded = {use.recipient for use in records(settings) if use.own and use.action is GlassAction.SEALED}
+        recorded = {use.recipient for use in records(settings) if use.own and use.action is RecoveryKeyAction.SEALED}
         for new in later[::-1]:
             if new.manifest.recipient in recorded and not _unfinished(settings, new.manifest):
                 raise UsageFault(
@@ -590,8 +615,8 @@ def _rotation(settings: Settings, glass: Glass) -> Iterator[tuple[Glass, list[Gl
 
 def _reencrypt_all(
     settings: Settings,
-    before: "GlassIdentity",
-    after: "GlassIdentity",
+    before: "RecoveryIdentity",
+    after: "RecoveryIdentity",
     folder: BackupLocation | None,
     *,
     until: Callable[[Event], AbstractContextManager[object]],

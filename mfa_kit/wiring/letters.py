@@ -15,7 +15,7 @@ from mfa_kit.core.letter import Letter
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import is_private_key
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.letters.letter_texts import GlassFacts, NewCustodian, custodian_letter
+from mfa_kit.letters.letter_texts import NewCustodian, RecoveryKeyFacts, custodian_letter
 from mfa_kit.letters.sheet import Paper, Sheet
 from mfa_kit.wiring.age_keys import read_recipients
 from mfa_kit.wiring.files import check_new, packaged_text, write_new_file
@@ -156,10 +156,10 @@ class NewGroup:
         return write
 
 
-def facts_of(manifest: Manifest) -> GlassFacts:
+def facts_of(manifest: Manifest) -> RecoveryKeyFacts:
     """Return the facts about an identity that letters state."""
     group = manifest.group
-    return GlassFacts(recipient=manifest.recipient, threshold=group.threshold, custodians=group.names)
+    return RecoveryKeyFacts(recipient=manifest.recipient, threshold=group.threshold, custodians=group.names)
 
 
 def group_of(threshold: int, custodians: Sequence[str], letters: LetterOptions | None = None) -> NewGroup:

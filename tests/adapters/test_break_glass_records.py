@@ -10,7 +10,7 @@ from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import GlassAction
+from mfa_kit.core.models import RecoveryKeyAction
 from tests.ledgers import Place
 
 
@@ -18,10 +18,14 @@ def test_records_are_returned_in_the_order_of_time(place: Place) -> None:
     """Several ledgers may add to them. The clock of a computer does not count in PostgreSQL."""
     made = [
         Record(
-            at=1.0, recipient="age1x", action=GlassAction.SEALED, custodians={"alice": "age1a", "bob": "k"}, threshold=2
+            at=1.0,
+            recipient="age1x",
+            action=RecoveryKeyAction.SEALED,
+            custodians={"alice": "age1a", "bob": "k"},
+            threshold=2,
         ),
-        Record(at=2.0, recipient="age1x", action=GlassAction.DRILLED, custodians={"alice": "age1a"}, backups=7),
-        Record(at=3.0, recipient="age1y", action=GlassAction.FAILED, custodians={}),
+        Record(at=2.0, recipient="age1x", action=RecoveryKeyAction.DRILLED, custodians={"alice": "age1a"}, backups=7),
+        Record(at=3.0, recipient="age1y", action=RecoveryKeyAction.FAILED, custodians={}),
     ]
     with place.open() as first, place.open() as second:
         for ledger, record in zip((first, second, first), made, strict=True):
@@ -49,7 +53,9 @@ def test_records_are_returned_in_the_order_of_time(place: Place) -> None:
 )
 def test_a_row_that_mfa_kit_did_not_write_is_an_integrity_fault(tmp_path: Path, change: str) -> None:
     with sqlite_ledger(tmp_path) as ledger:
-        BreakGlassRecords(ledger).add(Record(at=1.0, recipient="r", action=GlassAction.OPENED, custodians={"a": "k"}))
+        BreakGlassRecords(ledger).add(
+            Record(at=1.0, recipient="r", action=RecoveryKeyAction.OPENED, custodians={"a": "k"})
+        )
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
         db.execute(f"update break_glass set {change}")
         db.commit()

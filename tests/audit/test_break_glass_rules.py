@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.account.device_backups import device_backups
-from mfa_kit.account.snapshot import DeviceBackup, GlassKey, GlassUse, Snapshot, SnapshotPart, UnreadPart
+from mfa_kit.account.snapshot import CustodianKey, DeviceBackup, RecoveryKeyUse, Snapshot, SnapshotPart, UnreadPart
 from mfa_kit.adapters.files.local_store import new_backup
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Limits, RuleAnswer, RuleResult
 from mfa_kit.break_glass.uses import Record, identities_in_use
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import REPORTED_ROOT, Backup, Device, GlassAction, Seal
+from mfa_kit.core.models import REPORTED_ROOT, Backup, Device, RecoveryKeyAction, Seal
 from tests.audit.conftest import sound, taken
 
 SERIAL = "arn:aws:iam::000000000000:mfa/"
 RULES = [f"break-glass.{name}" for name in ("sealed", "drilled", "unopened", "custodians", "people")]
 USED = RULES[1:]
-CUSTODIANS = (GlassKey(name="alice", key="age1a"), GlassKey(name="Lab-Admin", key="age1b"))
+CUSTODIANS = (CustodianKey(name="alice", key="age1a"), CustodianKey(name="Lab-Admin", key="age1b"))
 
 
-def glass() -> GlassUse:
+def recovery_key() -> RecoveryKeyUse:
     """Return an identity that is as it should be. Both custodians have a user."""
-    return GlassUse(recipient="age1x", threshold=2, custodians=CUSTODIANS, made=1.0, drilled=time.time() - DAY)
+    return RecoveryKeyUse(recipient="age1x", threshold=2, custodians=CUSTODIANS, made=1.0, drilled=time.time() - DAY)
 
 
 def backup(user: str, *recipients: str) -> DeviceBackup:
@@ -43,7 +43,7 @@ def account() -> Snapshot:
 
 @pytest.fixture
 def good(account: Snapshot) -> Snapshot:
-    return replace(account, backups=(backup("lab-admin", "age1me", "age1x"),), break_glass=(glass(),))
+    return replace(account, backups=(backup("lab-admin", "age1me", "age1x"),), break_glass=(recovery_key(),))
 
 
 def ask(snapshot: Snapshot, rule: str) -> RuleAnswer:
@@ -64,7 +64,11 @@ def test_an_identity_as_it_should_be_passes(good: Snapshot, rule: str) -> None:
         ("break-glass.drilled", {"drilled": None}, "with these custodians"),
         ("break-glass.drilled", {"drilled": time.time() - 181 * DAY}, "in the last 181 days"),
         ("break-glass.unopened", {"opened": 1.5e9}, "opened on 2017-07-14"),
-        ("break-glass.custodians", {"custodians": (CUSTODIANS[0], GlassKey(name="erin", key="age1e"))}, "erin has no"),
+        (
+            "break-glass.custodians",
+            {"custodians": (CUSTODIANS[0], CustodianKey(name="erin", key="age1e"))},
+            "erin has no",
+        ),
         ("break-glass.people", {"threshold": 1}, "1 of 2 custodians are needed"),
         (
             "break-glass.people",
@@ -77,7 +81,7 @@ def test_a_fault_of_an_identity_is_found(
     good: Snapshot, rule: str, change: Mapping[str, object], evidence: str
 ) -> None:
     """The finding names the identity's recipient and has a remedy. The other rules pass."""
-    bad = replace(good, break_glass=(replace(glass(), **change),))  # type: ignore[arg-type] # rows of a table
+    bad = replace(good, break_glass=(replace(recovery_key(), **change),))  # type: ignore[arg-type] # rows of a table
     [finding] = ask(bad, rule).findings
     assert (finding.subject, evidence in finding.evidence, bool(finding.remedy)) == ("age1x", True, True)
     assert {other: ask(bad, other).result for other in RULES if other != rule} == {
@@ -87,14 +91,14 @@ def test_a_fault_of_an_identity_is_found(
 
 def test_a_drill_counts_for_180_days(good: Snapshot) -> None:
     """The limit is that of `break-glass status`."""
-    inside = replace(good, break_glass=(replace(glass(), drilled=good.at - 179.9 * DAY),))
+    inside = replace(good, break_glass=(replace(recovery_key(), drilled=good.at - 179.9 * DAY),))
     assert ask(inside, "break-glass.drilled").result is RuleResult.PASS
-    outside = replace(good, break_glass=(replace(glass(), drilled=good.at - 180 * DAY),))
+    outside = replace(good, break_glass=(replace(recovery_key(), drilled=good.at - 180 * DAY),))
     assert ask(outside, "break-glass.drilled").result is RuleResult.FAIL
 
 
-@pytest.mark.parametrize("identities", [(), (glass(),)])
-def test_backups_that_custodians_cannot_open(good: Snapshot, identities: tuple[GlassUse, ...]) -> None:
+@pytest.mark.parametrize("identities", [(), (recovery_key(),)])
+def test_backups_that_custodians_cannot_open(good: Snapshot, identities: tuple[RecoveryKeyUse, ...]) -> None:
     """Root and administrators are found, and other users are not. The remedy keeps the present recipients."""
     root = Device(f"{SERIAL}root-account-mfa-device", REPORTED_ROOT)
     backups = tuple(
@@ -139,8 +143,8 @@ def test_without_break_glass_nothing_applies(account: Snapshot, rule: str) -> No
 @pytest.mark.parametrize("rule", USED)
 def test_an_identity_without_backups_of_the_account_does_not_count(good: Snapshot, rule: str) -> None:
     """It may be an earlier one, whose backups were re-encrypted, or that of another account."""
-    earlier = replace(glass(), recipient="age1old", threshold=1, drilled=None, opened=1.0)
-    assert ask(replace(good, break_glass=(earlier, glass())), rule).result is RuleResult.PASS
+    earlier = replace(recovery_key(), recipient="age1old", threshold=1, drilled=None, opened=1.0)
+    assert ask(replace(good, break_glass=(earlier, recovery_key())), rule).result is RuleResult.PASS
     assert ask(replace(good, break_glass=(earlier,)), rule).result is RuleResult.NOT_APPLICABLE
 
 
@@ -153,7 +157,7 @@ def test_what_is_not_on_record_is_unknown(good: Snapshot) -> None:
         (f"{SERIAL}lab-admin", RuleResult.UNKNOWN)
     ]
     strangers = tuple(replace(each, name=f"{each.name}-at-home") for each in CUSTODIANS)
-    answer = ask(replace(good, break_glass=(replace(glass(), custodians=strangers),)), "break-glass.custodians")
+    answer = ask(replace(good, break_glass=(replace(recovery_key(), custodians=strangers),)), "break-glass.custodians")
     assert (answer.result, answer.findings) == (RuleResult.UNKNOWN, ())
     assert "alice-at-home" in answer.unknown[0].why
 
@@ -168,22 +172,26 @@ def test_custodians_are_unknown_if_the_users_are(good: Snapshot) -> None:
 def test_what_the_ledger_has_about_identities() -> None:
     """The last group counts, and the last drill that passed with it. A user who keeps a custodian's key is named."""
     sealed = Record(
-        at=1.0, recipient="age1x", action=GlassAction.SEALED, custodians={"a": "age1a", "b": "age1b"}, threshold=1
+        at=1.0, recipient="age1x", action=RecoveryKeyAction.SEALED, custodians={"a": "age1a", "b": "age1b"}, threshold=1
     )
     records = [
         sealed,
-        replace(sealed, at=2.0, recipient="age1y", action=GlassAction.SEALED),
+        replace(sealed, at=2.0, recipient="age1y", action=RecoveryKeyAction.SEALED),
         replace(sealed, at=3.0, custodians={"a": "age1a", "c": "age1c"}, threshold=2),
         *(
             Record(at=at, recipient="age1x", action=action, custodians={})
-            for at, action in ((4.0, GlassAction.DRILLED), (5.0, GlassAction.FAILED), (6.0, GlassAction.PASSED))
+            for at, action in (
+                (4.0, RecoveryKeyAction.DRILLED),
+                (5.0, RecoveryKeyAction.FAILED),
+                (6.0, RecoveryKeyAction.PASSED),
+            )
         ),
     ]
     first, second = identities_in_use(records, {"age1c": {"carol"}})
-    assert first == GlassUse(
+    assert first == RecoveryKeyUse(
         recipient="age1x",
         threshold=2,
-        custodians=(GlassKey(name="a", key="age1a"), GlassKey(name="c", key="age1c", users=("carol",))),
+        custodians=(CustodianKey(name="a", key="age1a"), CustodianKey(name="c", key="age1c", users=("carol",))),
         made=1.0,
         drilled=4.0,
         opened=6.0,
@@ -243,7 +251,7 @@ def test_backups_of_root_are_found_by_the_name_of_the_device() -> None:
 def test_a_damaged_ledger_is_a_part_that_was_not_read() -> None:
     """The audit continues, and the rules are unknown."""
 
-    def broken() -> tuple[GlassUse, ...]:
+    def broken() -> tuple[RecoveryKeyUse, ...]:
         raise IntegrityFault("the ledger is damaged", "")
 
     snapshot, _ = taken(sound(), break_glass=broken)

@@ -11,10 +11,10 @@ import pytest
 from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.snapshot import (
     CentralRootAccess,
+    CustodianKey,
     DeviceBackup,
-    GlassKey,
-    GlassUse,
     OrganizationPlace,
+    RecoveryKeyUse,
     RootPosture,
     Snapshot,
     SnapshotPart,
@@ -45,10 +45,13 @@ def ours(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
     return (backup, boss)
 
 
-def glass() -> tuple[GlassUse, ...]:
+def recovery_key() -> tuple[RecoveryKeyUse, ...]:
     """Return an identity whose custodians are the users of the sound account."""
-    custodians = (GlassKey(name="alice", key="age1a", users=("alice",)), GlassKey(name="lab-admin", key="age1b"))
-    return (GlassUse(recipient="age1x", threshold=2, custodians=custodians, made=1.0, drilled=time.time()),)
+    custodians = (
+        CustodianKey(name="alice", key="age1a", users=("alice",)),
+        CustodianKey(name="lab-admin", key="age1b"),
+    )
+    return (RecoveryKeyUse(recipient="age1x", threshold=2, custodians=custodians, made=1.0, drilled=time.time()),)
 
 
 def gone(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
@@ -83,7 +86,7 @@ def ask(snapshot: Snapshot, rule: str, **limits: Any) -> RuleAnswer:
 
 @pytest.fixture(scope="module")
 def nothing_wrong() -> Snapshot:
-    return taken(sound(), backups=ours, break_glass=glass)[0]
+    return taken(sound(), backups=ours, break_glass=recovery_key)[0]
 
 
 @pytest.mark.parametrize("rule", [rule.id for rule in registry.RULES if rule.id not in ORGANIZATION | ABSENT])

@@ -65,14 +65,14 @@ class Desk(MfaKit):
         """Return the options for custodians who are present."""
         return [word for each in names for word in ("-i", str(self.key(each).file))]
 
-    def glass(self, *words: str | Path, code: int = 0) -> dict[str, Any]:
+    def break_glass(self, *words: str | Path, code: int = 0) -> dict[str, Any]:
         """Run a verb of break-glass, and return its row."""
         done = self.run("break-glass", *words, "--output", "json")
         assert done.code == code, done
         return dict(json.loads(done.out)) if done.out else {"err": done.err}
 
     def create(self, threshold: int, names: Sequence[str]) -> dict[str, Any]:
-        return self.glass("create", *self.group(threshold, names))
+        return self.break_glass("create", *self.group(threshold, names))
 
     def sealed(self, user: str, *recipients: str, recorded: bool = True) -> Backup:
         """Encrypt a backup of a user, and record its recipients."""

@@ -12,7 +12,7 @@ import pytest
 from mfa_kit.adapters.files.layers import exclusively
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.models import GlassAction
+from mfa_kit.core.models import RecoveryKeyAction
 from tests import age_plugin_demo as demo
 from tests.backups.conftest import SEED
 from tests.backups.test_age_plugins import program_in
@@ -33,12 +33,12 @@ def test_create_prints_the_recipient_and_records_the_custodians(desk: Desk) -> N
     assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == dict.fromkeys(names, 0o600)
     assert "AGE-SECRET-KEY" not in (folder / "manifest.json").read_text().upper()
     [record] = desk.records()
-    assert (record.action, record.recipient, record.threshold) == (GlassAction.SEALED, row["recipient"], 2)
+    assert (record.action, record.recipient, record.threshold) == (RecoveryKeyAction.SEALED, row["recipient"], 2)
     assert record.custodians == {name: desk.key(name).public for name in THREE}
 
 
 def test_a_dry_run_shows_the_sets_and_writes_nothing(desk: Desk) -> None:
-    rows = desk.glass("create", *desk.group(2, THREE), "--dry-run")["rows"]
+    rows = desk.break_glass("create", *desk.group(2, THREE), "--dry-run")["rows"]
     assert [row["custodians"] for row in rows] == [["alice", "bob"], ["alice", "carol"], ["bob", "carol"]]
     assert all(500 < row["octets"] < 1500 for row in rows)
     assert not desk.home.exists()
@@ -69,12 +69,12 @@ def test_a_custodian_without_a_good_key_is_refused(desk: Desk, given: str, said:
 def test_an_existing_folder_is_not_overwritten(desk: Desk) -> None:
     """A file of that name is not overwritten either."""
     place = desk.folder / "usb"
-    assert desk.glass("create", *desk.group(1, THREE), "--dir", place)["folder"] == str(place)
+    assert desk.break_glass("create", *desk.group(1, THREE), "--dir", place)["folder"] == str(place)
     before = {file.name: file.read_bytes() for file in place.iterdir()}
-    desk.glass("create", *desk.group(1, THREE), "--dir", place, code=5)
+    desk.break_glass("create", *desk.group(1, THREE), "--dir", place, code=5)
     assert {file.name: file.read_bytes() for file in place.iterdir()} == before
     (desk.folder / "file").write_text("x")
-    desk.glass("create", *desk.group(1, THREE), "--dir", desk.folder / "file", code=5)
+    desk.break_glass("create", *desk.group(1, THREE), "--dir", desk.folder / "file", code=5)
     assert (desk.folder / "file").read_text() == "x"
 
 
@@ -86,12 +86,12 @@ def test_a_drill_opens_every_backup_and_records_it(desk: Desk) -> None:
     desk.sealed("eve", row["recipient"], recorded=False)
     desk.sealed("other", desk.key("admin").public)
     desk.sealed("unknown", desk.key("admin").public, recorded=False)
-    drilled = desk.glass("drill", *desk.here("ssh", "bob"))
+    drilled = desk.break_glass("drill", *desk.here("ssh", "bob"))
     assert drilled["outcome"] == "passed"
     assert (drilled["custodians"], drilled["backups"], drilled["opened"]) == (["bob", "ssh"], 3, 3)
     record = desk.records()[-1]
-    assert (record.action, record.backups, set(record.custodians)) == (GlassAction.DRILLED, 3, {"bob", "ssh"})
-    state = desk.glass("status")
+    assert (record.action, record.backups, set(record.custodians)) == (RecoveryKeyAction.DRILLED, 3, {"bob", "ssh"})
+    state = desk.break_glass("status")
     assert (state["last_drill"] is not None, state["last_opened"], state["due"], state["backups"]) == (
         True,
         None,
@@ -107,11 +107,11 @@ def test_a_drill_fails_if_a_backup_cannot_be_opened(desk: Desk) -> None:
     damaged, foreign = desk.sealed("damaged", row["recipient"]), desk.sealed("foreign", row["recipient"])
     local(damaged).write_bytes(local(damaged).read_bytes()[:-1])
     local(foreign).write_bytes(pyrage.encrypt(b"x", [pyrage.x25519.Identity.generate().to_public()]))
-    drilled = desk.glass("drill", *desk.here("bob"), code=5)
+    drilled = desk.break_glass("drill", *desk.here("bob"), code=5)
     assert (drilled["outcome"], drilled["backups"], drilled["opened"]) == ("failed", 3, 1)
     assert [fault.partition(" ")[0] for fault in drilled["faults"]] == [str(damaged.path), str(foreign.path)]
-    assert desk.records()[-1].action == GlassAction.FAILED
-    assert desk.glass("status")["last_drill"] is None
+    assert desk.records()[-1].action == RecoveryKeyAction.FAILED
+    assert desk.break_glass("status")["last_drill"] is None
 
 
 def test_a_drill_compares_the_phone_of_a_user(desk: Desk, typed: Typed) -> None:
@@ -123,11 +123,11 @@ def test_a_drill_compares_the_phone_of_a_user(desk: Desk, typed: Typed) -> None:
     ).stdout.strip()
     words = ("drill", *desk.here("bob"), "--phone", "root")
     typed("000000", "000000", "000000")
-    assert "the codes of root's phone do not match the secret in" in desk.glass(*words, code=5)["faults"][0]
+    assert "the codes of root's phone do not match the secret in" in desk.break_glass(*words, code=5)["faults"][0]
     typed("")
-    assert "was not compared with the phone of root" in desk.glass(*words, code=5)["faults"][0]
+    assert "was not compared with the phone of root" in desk.break_glass(*words, code=5)["faults"][0]
     said = typed(code)
-    assert desk.glass(*words)["outcome"] == "passed"
+    assert desk.break_glass(*words)["outcome"] == "passed"
     assert "type the code that the phone of root now shows for root (" in said[0]
 
 
@@ -137,10 +137,10 @@ def test_a_phone_without_a_backup_is_refused_before_the_meeting(desk: Desk, type
     desk.sealed("root", row["recipient"])
     said = typed()
     protocol = desk.folder / "drill.pdf"
-    done = desk.glass("drill", *desk.here("bob"), "--phone", "roott", "--protocol", protocol, code=2)
+    done = desk.break_glass("drill", *desk.here("bob"), "--phone", "roott", "--protocol", protocol, code=2)
     assert "no backup of roott is encrypted to this identity" in done["err"]
     assert (said, protocol.exists()) == ([], False)
-    assert [each.action for each in desk.records()] == [GlassAction.SEALED]
+    assert [each.action for each in desk.records()] == [RecoveryKeyAction.SEALED]
 
 
 def test_a_phone_whose_backup_does_not_open_fails_the_drill(desk: Desk, typed: Typed) -> None:
@@ -150,10 +150,10 @@ def test_a_phone_whose_backup_does_not_open_fails_the_drill(desk: Desk, typed: T
     desk.sealed("dave", desk.key("stranger").public, recorded=False)
     said = typed()
     protocol = desk.folder / "drill.pdf"
-    row = desk.glass("drill", *desk.here("bob"), "--phone", "dave", "--protocol", protocol, code=5)
+    row = desk.break_glass("drill", *desk.here("bob"), "--phone", "dave", "--protocol", protocol, code=5)
     assert (row["faults"], row["opened"], said) == (["no backup of dave was compared with a phone"], 1, [])
     assert "Compared with phones" not in text_of(protocol)
-    assert desk.records()[-1].action is GlassAction.FAILED
+    assert desk.records()[-1].action is RecoveryKeyAction.FAILED
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_who_does_not_help_is_named_in_one_sentence(desk: Desk, here: tuple[str,
     desk.sealed("root", row["recipient"])
     done = desk.run("break-glass", "drill", *desk.here(*here))
     assert (done.code, done.err.splitlines()[0]) == (code, f"mfa-kit: {said}")
-    assert [each.action for each in desk.records()] == [GlassAction.SEALED]
+    assert [each.action for each in desk.records()] == [RecoveryKeyAction.SEALED]
 
 
 def test_at_a_terminal_a_wrong_identity_does_not_end_the_meeting(desk: Desk, typed: Typed) -> None:
@@ -180,7 +180,7 @@ def test_at_a_terminal_a_wrong_identity_does_not_end_the_meeting(desk: Desk, typ
     desk.sealed("root", row["recipient"])
     files = [str(desk.key(name).file) for name in ("stranger", "carol", "carol", "alice")]
     said = typed(str(desk.folder / "missing"), "~no-such-user/key", "AGE-SECRET-KEY-1X4Y", *files)
-    assert desk.glass("drill")["custodians"] == ["alice", "carol"]
+    assert desk.break_glass("drill")["custodians"] == ["alice", "carol"]
     told = "\n".join(said)
     for sentence in (
         "missing cannot be read: No such file",
@@ -193,7 +193,7 @@ def test_at_a_terminal_a_wrong_identity_does_not_end_the_meeting(desk: Desk, typ
         assert sentence in told
     assert "1X4Y" not in told
     typed(str(desk.key("bob").file), "")
-    assert "the identity needs 1 more custodian" in desk.glass("drill", code=8)["err"]
+    assert "the identity needs 1 more custodian" in desk.break_glass("drill", code=8)["err"]
 
 
 def test_a_damaged_file_is_replaced_by_that_of_another_set(desk: Desk) -> None:
@@ -203,7 +203,7 @@ def test_a_damaged_file_is_replaced_by_that_of_another_set(desk: Desk) -> None:
     file = Path(row["folder"], "set-01-alice-bob.age")
     file.write_bytes(file.read_bytes()[:-1])
     assert desk.run("break-glass", "drill", *desk.here("alice", "bob")).code == 8
-    assert desk.glass("drill", *desk.here("alice", "bob", "carol"))["custodians"] == ["alice", "carol"]
+    assert desk.break_glass("drill", *desk.here("alice", "bob", "carol"))["custodians"] == ["alice", "carol"]
     for each in Path(row["folder"]).glob("set-*"):
         each.unlink()
     done = desk.run("break-glass", "drill", *desk.here(*THREE))
@@ -231,22 +231,26 @@ def test_custodians_pass_a_file_on(desk: Desk) -> None:
     assert done.code == 0, done
     assert "ssh is the last custodian of this set: when the file reaches them, they can open the" in done.err
     assert f"send {before} to bob" in done.err
-    planned = desk.glass("pass", before, *desk.here("bob"), "-o", after, "--dry-run")
+    planned = desk.break_glass("pass", before, *desk.here("bob"), "-o", after, "--dry-run")
     assert (planned["outcome"], planned["next"], after.exists()) == ("planned", "ssh", False)
     done = desk.run("break-glass", "pass", before, *desk.here("bob"), "-o", after)
     assert f"send {after} to ssh, then delete it; ssh needs no other custodian" in done.err
     assert f"--from {after.name} --dir FOLDER -i IDENTITY" in " ".join(done.err.split())
     assert peel(after.read_bytes(), [desk.key("ssh").file]) == desk.identity(row, "alice", "bob", "ssh")
     assert stat.S_IMODE(after.stat().st_mode) == 0o600
-    assert [each.action for each in desk.records()] == [GlassAction.SEALED, GlassAction.PASSED, GlassAction.PASSED]
-    assert "rotate the identity, because a custodian removed a layer of it on" in desk.glass("status")["due"][0]
+    assert [each.action for each in desk.records()] == [
+        RecoveryKeyAction.SEALED,
+        RecoveryKeyAction.PASSED,
+        RecoveryKeyAction.PASSED,
+    ]
+    assert "rotate the identity, because a custodian removed a layer of it on" in desk.break_glass("status")["due"][0]
 
 
 def test_the_last_layer_is_never_removed_into_a_file(desk: Desk) -> None:
     """The error names the command that opens the backup instead."""
     row = desk.create(2, THREE)
     file, rest = Path(row["folder"], "set-01-alice-bob.age"), desk.folder / "set-01-bob.age"
-    desk.glass("pass", file, *desk.here("alice"), "-o", rest)
+    desk.break_glass("pass", file, *desk.here("alice"), "-o", rest)
     done = desk.run("break-glass", "pass", rest, *desk.here("bob"), "-o", desk.folder / "set-01-x.age")
     assert (done.code, "bob is the last custodian of set-01-bob.age" in done.err) == (2, True)
     # A file that somebody else made with fewer layers than its name says
@@ -281,7 +285,7 @@ def test_a_rotation_replaces_the_identity_in_every_backup(desk: Desk) -> None:
     exclusively, both = desk.sealed("root", row["recipient"]), desk.sealed("ada", admin, row["recipient"])
     unrecorded, other = desk.sealed("eve", row["recipient"], recorded=False), desk.sealed("other", admin)
     unchanged = local(other).read_bytes()
-    rotated = desk.glass("rotate", *desk.here("carol", "alice"))
+    rotated = desk.break_glass("rotate", *desk.here("carol", "alice"))
     assert (rotated["outcome"], rotated["replaces"], rotated["rekeyed"]) == ("rotated", row["recipient"], 3)
     old, new = desk.identity(row, "alice", "bob"), desk.identity(rotated, "bob", "carol")
     for each in (exclusively, both, unrecorded):
@@ -296,14 +300,14 @@ def test_a_rotation_replaces_the_identity_in_every_backup(desk: Desk) -> None:
         both.name: {admin, rotated["recipient"]},
         other.name: {admin},
     }
-    assert desk.glass("drill", *desk.here("bob", "alice"))["backups"] == 3
-    assert desk.glass("status")["due"] is None
+    assert desk.break_glass("drill", *desk.here("bob", "alice"))["backups"] == 3
+    assert desk.break_glass("status")["due"] is None
 
 
 def test_a_rotation_records_the_hash_of_each_new_file(desk: Desk) -> None:
     """The old file is no longer one that the ledger knows."""
     backup = desk.sealed("root", desk.create(1, THREE)["recipient"])
-    desk.glass("rotate", *desk.here("carol"))
+    desk.break_glass("rotate", *desk.here("carol"))
     with sqlite_ledger(desk.home) as ledger:
         hashes = BackupRecords(ledger, now=3.0).hashes()
     assert hashes == {backup.name: {hashlib.sha256(local(backup).read_bytes()).hexdigest()}}
@@ -316,8 +320,8 @@ def test_custodians_do_not_open_the_backup_of_another_device(desk: Desk, typed: 
     local(root).write_bytes(local(ada).read_bytes())
     words = ("open", "--backup", str(root.path), "--codes", *desk.here("bob"))
     typed()
-    assert "is not the backup of root of root in account" in desk.glass(*words, code=5)["err"]
-    assert "accepted, although its label is" in desk.glass(*words, "--accept-label", code=8)["err"]
+    assert "is not the backup of root of root in account" in desk.break_glass(*words, code=5)["err"]
+    assert "accepted, although its label is" in desk.break_glass(*words, "--accept-label", code=8)["err"]
 
 
 def test_a_rotation_keeps_what_it_cannot_reencrypt(desk: Desk) -> None:
@@ -327,19 +331,19 @@ def test_a_rotation_keeps_what_it_cannot_reencrypt(desk: Desk) -> None:
     local(damaged).write_bytes(local(damaged).read_bytes()[:-1])
     shared = desk.sealed("shared", row["recipient"], desk.key("admin").public, recorded=False)
     before = [local(damaged).read_bytes(), local(shared).read_bytes()]
-    rotated = desk.glass("rotate", *desk.here("alice"), code=5)
+    rotated = desk.break_glass("rotate", *desk.here("alice"), code=5)
     assert (rotated["outcome"], rotated["failed"]) == ("unfinished", 2)
     assert "is damaged" in rotated["faults"][0]
     assert "has other recipients, which the ledger does not name" in rotated["faults"][1]
     assert [local(damaged).read_bytes(), local(shared).read_bytes()] == before
-    assert "finish the rotation: break-glass rotate" in desk.glass("status")["due"]
+    assert "finish the rotation: break-glass rotate" in desk.break_glass("status")["due"]
     refused = desk.run("break-glass", "custodians", *desk.here("alice"), *desk.group(1, ["bob"]))
     assert (refused.code, "a rotation of this identity is not finished" in refused.err) == (2, True)
     for each in (damaged, shared):
         local(each).unlink()
-    again = desk.glass("rotate", *desk.here("bob"))
+    again = desk.break_glass("rotate", *desk.here("bob"))
     assert (again["outcome"], again["recipient"]) == ("rotated", rotated["recipient"])
-    assert desk.glass("rotate", *desk.here("bob"))["replaces"] == rotated["recipient"]
+    assert desk.break_glass("rotate", *desk.here("bob"))["replaces"] == rotated["recipient"]
 
 
 def test_a_backup_is_opened_with_the_identity_that_is_on_record(desk: Desk, typed: Typed) -> None:
@@ -347,26 +351,26 @@ def test_a_backup_is_opened_with_the_identity_that_is_on_record(desk: Desk, type
     row = desk.create(1, THREE)
     moved, damaged = desk.sealed("root", row["recipient"]), desk.sealed("damaged", row["recipient"])
     local(damaged).write_bytes(local(damaged).read_bytes()[:-1])
-    rotated = desk.glass("rotate", *desk.here("alice"), code=5)
+    rotated = desk.break_glass("rotate", *desk.here("alice"), code=5)
     typed()
     for backup, recipient in ((moved, rotated["recipient"]), (damaged, row["recipient"])):
-        assert desk.glass("open", "--backup", str(backup.path), "--dry-run")["recipient"] == recipient
+        assert desk.break_glass("open", "--backup", str(backup.path), "--dry-run")["recipient"] == recipient
 
 
 def test_a_rotation_does_not_use_a_folder_that_a_killed_one_left(desk: Desk) -> None:
     """Such a folder may have all files and the manifest, but the next folder that is written removes it."""
     row = desk.create(1, THREE)
     backup = desk.sealed("root", row["recipient"])
-    rotated = desk.glass("rotate", *desk.here("alice"))
+    rotated = desk.break_glass("rotate", *desk.here("alice"))
     killed = Path(rotated["folder"]).with_name(f".whole-{Path(rotated['folder']).name}.partial")
     Path(rotated["folder"]).rename(killed)
     with sqlite_ledger(desk.home) as ledger:
-        ledger.write(("delete from break_glass where action = $1", [(GlassAction.ROTATED,)]))
+        ledger.write(("delete from break_glass where action = $1", [(RecoveryKeyAction.ROTATED,)]))
         BackupRecords(ledger, now=3.0).record_only([backup.name], [row["recipient"]])
         BackupRecords(ledger, now=3.0).record_sealed([backup.name], [row["recipient"]])
     local(backup).unlink()
     desk.sealed("root", row["recipient"])
-    again = desk.glass("rotate", *desk.here("alice"))
+    again = desk.break_glass("rotate", *desk.here("alice"))
     assert again["recipient"] != rotated["recipient"]
     assert seed_in(backup, desk.identity(again, "bob"), desk.folder) == SEED
     assert not killed.exists()
@@ -375,7 +379,7 @@ def test_a_rotation_does_not_use_a_folder_that_a_killed_one_left(desk: Desk) -> 
 def test_an_identity_is_rotated_once(desk: Desk) -> None:
     """The old folder names the new one."""
     row = desk.create(1, THREE)
-    rotated = desk.glass("rotate", *desk.here("alice"))
+    rotated = desk.break_glass("rotate", *desk.here("alice"))
     done = desk.run("break-glass", "rotate", "--dir", row["folder"], *desk.here("alice"))
     assert done.code == 2
     assert f"name the new folder: --dir {rotated['folder']}" in done.err
@@ -386,7 +390,7 @@ def test_new_custodians_open_the_same_identity(desk: Desk) -> None:
     row = desk.create(2, THREE)
     desk.sealed("root", row["recipient"])
     words = ("custodians", *desk.here("alice", "bob"), *desk.group(2, ["alice", "dave"]))
-    assert len(desk.glass(*words, "--dry-run")["rows"]) == 1
+    assert len(desk.break_glass(*words, "--dry-run")["rows"]) == 1
     done = desk.run("break-glass", *words, "--output", "json")
     written = json.loads(done.out)
     assert (written["outcome"], written["recipient"]) == ("sealed", row["recipient"])
@@ -397,8 +401,8 @@ def test_new_custodians_open_the_same_identity(desk: Desk) -> None:
         2,
         "mfa-kit: this identity belongs to carol, who was removed from the custodians",
     )
-    assert desk.glass("drill", *desk.here("dave", "alice"))["outcome"] == "passed"
-    state = desk.glass("status")
+    assert desk.break_glass("drill", *desk.here("dave", "alice"))["outcome"] == "passed"
+    state = desk.break_glass("status")
     assert (state["custodians"], state["removed"]) == (["alice", "dave"], ["bob", "carol"])
 
 
@@ -444,17 +448,17 @@ def test_a_dry_run_of_a_meeting_needs_no_custodian(desk: Desk) -> None:
     """It needs no terminal either, and asks nobody."""
     row = desk.create(2, THREE)
     backup = desk.sealed("root", row["recipient"])
-    assert desk.glass("drill", "--dry-run")["backups"] == 1
-    assert desk.glass("rotate", "--dry-run")["backups"] == 1
-    assert desk.glass("open", "--backup", str(backup.path), "--dry-run")["outcome"] == "planned"
-    assert desk.glass("create", *desk.group(1, THREE), "--dry-run")["rows"]
+    assert desk.break_glass("drill", "--dry-run")["backups"] == 1
+    assert desk.break_glass("rotate", "--dry-run")["backups"] == 1
+    assert desk.break_glass("open", "--backup", str(backup.path), "--dry-run")["outcome"] == "planned"
+    assert desk.break_glass("create", *desk.group(1, THREE), "--dry-run")["rows"]
     [file] = Path(row["folder"]).glob("set-01-*")
     after = desk.folder / "set-01-next.age"
-    assert desk.glass("pass", file, *desk.here("alice"), "-o", after, "--dry-run")["outcome"] == "planned"
+    assert desk.break_glass("pass", file, *desk.here("alice"), "-o", after, "--dry-run")["outcome"] == "planned"
     others = desk.group(2, ["alice", "dave"])
-    assert desk.glass("custodians", *desk.here("alice", "bob"), *others, "--dry-run")["rows"]
+    assert desk.break_glass("custodians", *desk.here("alice", "bob"), *others, "--dry-run")["rows"]
     assert list((desk.home / "break-glass").iterdir()) == [Path(row["folder"])]
-    assert [each.action for each in desk.records()] == [GlassAction.SEALED]
+    assert [each.action for each in desk.records()] == [RecoveryKeyAction.SEALED]
 
 
 def test_two_rotations_at_once_do_not_interfere(desk: Desk) -> None:
@@ -480,7 +484,7 @@ def test_two_meetings_at_once_do_not_interfere(desk: Desk) -> None:
     assert [each["custodians"] for each in rows[:2]] == [["alice"], ["bob"]]
     assert len({row["recipient"], *(each["recipient"] for each in rows[2:])}) == 3
     assert sorted(each.action for each in desk.records()) == sorted(
-        [GlassAction.SEALED] * 3 + [GlassAction.DRILLED] * 2
+        [RecoveryKeyAction.SEALED] * 3 + [RecoveryKeyAction.DRILLED] * 2
     )
     assert sum(each.is_dir() for each in (desk.home / "break-glass").iterdir()) == 3
 
@@ -492,12 +496,14 @@ def test_the_key_of_a_custodian_can_need_a_plugin(desk: Desk) -> None:
     (desk.home / "config.toml").write_text(f'age-plugins = ["{program}"]\n')
     bob = desk.key("bob")
     (desk.folder / "demo.txt").write_text(f"{demo.identity(bob.file.read_text().strip())}\n")
-    row = desk.glass("create", *desk.group(2, ["alice", "carol"]), "--custodian", f"bob={demo.recipient(bob.public)}")
+    row = desk.break_glass(
+        "create", *desk.group(2, ["alice", "carol"]), "--custodian", f"bob={demo.recipient(bob.public)}"
+    )
     ada = desk.sealed("ada", row["recipient"])
     file, rest = Path(row["folder"], "set-03-carol-bob.age"), desk.folder / "set-03-bob.age"
-    desk.glass("pass", file, *desk.here("carol"), "-o", rest)
+    desk.break_glass("pass", file, *desk.here("carol"), "-o", rest)
     assert rest.read_bytes().startswith(b"age-encryption.org/v1\n-> demo\n")
-    rotated = desk.glass("rotate", *desk.here("alice"), "-i", desk.folder / "demo.txt")
+    rotated = desk.break_glass("rotate", *desk.here("alice"), "-i", desk.folder / "demo.txt")
     assert desk.recipients()[ada.name] == {rotated["recipient"]}
 
 
@@ -510,8 +516,8 @@ def test_a_wrong_pin_at_a_plugin_does_not_end_the_meeting(desk: Desk, typed: Typ
     right, wrong = desk.folder / "right.txt", desk.folder / "wrong.txt"
     right.write_text(f"{demo.identity(bob.file.read_text().strip())}\n")
     wrong.write_text(f"{demo.identity(bob.file.read_text().strip(), fail='wrong PIN')}\n")
-    row = desk.glass("create", *desk.group(2, ["alice"]), "--custodian", f"bob={demo.recipient(bob.public)}")
+    row = desk.break_glass("create", *desk.group(2, ["alice"]), "--custodian", f"bob={demo.recipient(bob.public)}")
     desk.sealed("root", row["recipient"])
     said = typed(str(wrong), str(right))
-    assert desk.glass("drill", *desk.here("alice"))["custodians"] == ["alice", "bob"]
+    assert desk.break_glass("drill", *desk.here("alice"))["custodians"] == ["alice", "bob"]
     assert "age-plugin-demo could not decrypt: age-plugin-demo says: wrong PIN" in "\n".join(said)

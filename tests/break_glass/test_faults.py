@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.core.models import GlassAction
+from mfa_kit.core.models import RecoveryKeyAction
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk, seed_in
 from tests.conftest import COUNTED
@@ -108,7 +108,7 @@ class State:
         for folder in sorted((self.desk.home / "break-glass").iterdir()):
             if folder.name.startswith("."):  # a killed process left it, and the next one removes it
                 continue
-            done = self.desk.glass("status", "--dir", folder, "--backup-dir", self.desk.home / "backups")
+            done = self.desk.break_glass("status", "--dir", folder, "--backup-dir", self.desk.home / "backups")
             opened = {
                 self.desk.identity(done, *names) for names in (("alice", "bob"), ("alice", "carol"), ("bob", "carol"))
             }
@@ -191,9 +191,9 @@ def test_a_broken_rotation_is_finished_by_the_same_command(
         assert code == -signal.SIGKILL if act is kill else code in {5, 70}, at
         # If the folder cannot be synced after a file was replaced, the file counts as unchanged until the next run.
         state.check(recorded=act is not fail)
-        ended = any(each.action is GlassAction.ROTATED for each in state.desk.records())
+        ended = any(each.action is RecoveryKeyAction.ROTATED for each in state.desk.records())
         if not ended:
-            assert state.desk.glass(*words)["outcome"] == "rotated"
+            assert state.desk.break_glass(*words)["outcome"] == "rotated"
         state.check()
         assert len(state.identities()) == 2, at
         [current] = {min(each) for each in state.desk.recipients().values() for each in [each - {_admin(desk)}]}
@@ -223,7 +223,7 @@ def test_a_broken_drill_changes_no_backup(
         code, _ = run(state.desk, words, Counter(act, at=at, after=after))
         assert code == -signal.SIGKILL if act is kill else code in {5, 70}, at
         assert {file: file.read_bytes() for file in (state.desk.home / "backups").rglob("*.age")} == before
-        drilled = [each for each in state.desk.records() if each.action is GlassAction.DRILLED]
+        drilled = [each for each in state.desk.records() if each.action is RecoveryKeyAction.DRILLED]
         assert [each.backups for each in drilled] in ([], [2])
-        assert state.desk.glass(*words)["outcome"] == "passed"
+        assert state.desk.break_glass(*words)["outcome"] == "passed"
     record_property(*(COUNTED, ("faults in break-glass drill", total)))

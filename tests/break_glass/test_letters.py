@@ -61,7 +61,7 @@ def identity_on(letter: Path) -> str:
 @pytest.mark.parametrize("paper", ["a4", "letter"])
 def test_a_custodian_without_a_key_gets_a_letter(desk: Desk, agrees: list[str], paper: str) -> None:
     """Age opens the files and a backup with the identity that is scanned from the letter. Its mode is 0600."""
-    row = desk.glass("create", *words_for(desk, "carol", paper=paper))
+    row = desk.break_glass("create", *words_for(desk, "carol", paper=paper))
     letter = letters_in(desk) / "break-glass-carol.pdf"
     assert (letter.stat().st_mode & 0o777, size_of(letter)[1] < 600) == (0o600, paper == "a4")
     assert len(agrees) == 1
@@ -76,7 +76,7 @@ def test_a_custodian_without_a_key_gets_a_letter(desk: Desk, agrees: list[str], 
     identity = peel(file.read_bytes(), [desk.key("alice").file, scanned])
     backup = desk.sealed("root", row["recipient"])
     assert seed_in(backup, identity, desk.folder) == SEED
-    assert desk.glass("drill", *desk.here("alice"), "-i", scanned)["outcome"] == "passed"
+    assert desk.break_glass("drill", *desk.here("alice"), "-i", scanned)["outcome"] == "passed"
     text = text_of(letter)
     assert row["recipient"] in text
     assert public.strip() in text
@@ -85,7 +85,7 @@ def test_a_custodian_without_a_key_gets_a_letter(desk: Desk, agrees: list[str], 
 def test_new_custodians_of_an_identity_get_letters_too(desk: Desk, agrees: list[str]) -> None:
     """`custodians` has the same options."""
     desk.create(2, ("alice", "bob"))
-    row = desk.glass("custodians", *desk.here("alice", "bob"), *words_for(desk, "carol", "dave"))
+    row = desk.break_glass("custodians", *desk.here("alice", "bob"), *words_for(desk, "carol", "dave"))
     assert row["custodians"] == ["alice", "carol", "dave"]
     carol, dave = (identity_on(letters_in(desk) / f"break-glass-{name}.pdf") for name in ("carol", "dave"))
     assert carol != dave
@@ -216,7 +216,7 @@ def test_a_drill_writes_a_protocol_to_sign(desk: Desk) -> None:
     desk.sealed("root", row["recipient"])
     file = desk.folder / "drill.pdf"
     words = (*desk.here("alice", "ssh"), "--paper", "letter")
-    assert desk.glass("drill", *words, "--protocol", file)["outcome"] == "passed"
+    assert desk.break_glass("drill", *words, "--protocol", file)["outcome"] == "passed"
     text = text_of(file)
     assert "1 of 1 opened" in text
     assert row["recipient"] in text
@@ -224,7 +224,7 @@ def test_a_drill_writes_a_protocol_to_sign(desk: Desk) -> None:
     assert (size_of(file)[1], file.stat().st_mode & 0o777) == (612, 0o600)
     damaged = desk.sealed("admin", row["recipient"])
     Path(str(damaged.path)).write_bytes(b"age-encryption.org/v1\n")
-    desk.glass("drill", *words, "--protocol", desk.folder / "second.pdf", code=5)
+    desk.break_glass("drill", *words, "--protocol", desk.folder / "second.pdf", code=5)
     assert "admin" in text_of(desk.folder / "second.pdf")
 
 
@@ -235,5 +235,5 @@ def test_a_protocol_that_cannot_be_written_stops_the_drill_first(desk: Desk) -> 
     file = desk.folder / "drill.pdf"
     file.write_text("another one")
     before = len(desk.records())
-    desk.glass("drill", *desk.here("alice"), "--protocol", file, code=5)
+    desk.break_glass("drill", *desk.here("alice"), "--protocol", file, code=5)
     assert (len(desk.records()), file.read_text()) == (before, "another one")

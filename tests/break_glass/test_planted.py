@@ -17,13 +17,13 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.layers import GlassIdentity
+from mfa_kit.adapters.files.layers import RecoveryIdentity
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.break_glass.custodians import Custodian, Group, Manifest
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import GlassAction
+from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.otp import Secret
 from mfa_kit.wiring import break_glass
 from tests.break_glass.conftest import Desk, Typed
@@ -102,9 +102,9 @@ def test_a_planted_folder_is_not_taken_for_a_rotation(desk: Desk, start: str, le
     assert f"this computer did not record who the custodians in {planted}/manifest.json are" in told
     assert f"to begin anew, move {planted} elsewhere, and do not delete it" in told
     assert recipient_in(planted) not in told
-    assert [record.action for record in desk.records()] == [GlassAction.SEALED]
+    assert [record.action for record in desk.records()] == [RecoveryKeyAction.SEALED]
     planted.rename(desk.folder / "elsewhere")
-    rotated = desk.glass("rotate", *desk.here("alice", "bob"))
+    rotated = desk.break_glass("rotate", *desk.here("alice", "bob"))
     assert desk.recipients()[backup.name] == {rotated["recipient"]} != {recipient_in(desk.folder / "elsewhere")}
 
 
@@ -114,7 +114,7 @@ def unfinished(desk: Desk) -> tuple[dict[str, Any], dict[str, Any]]:
     desk.sealed("root", row["recipient"])
     damaged = desk.sealed("damaged", row["recipient"])
     local(damaged).write_bytes(local(damaged).read_bytes()[:-1])
-    return row, desk.glass("rotate", *desk.here("alice", "bob"), code=5)
+    return row, desk.break_glass("rotate", *desk.here("alice", "bob"), code=5)
 
 
 def moved_to_another_computer(desk: Desk) -> None:
@@ -150,7 +150,7 @@ def test_the_hmac_is_that_of_the_documented_vector() -> None:
         former=former,
         replaces=covered["replaces"],
     )
-    identity = GlassIdentity(Secret(pyrage.x25519.Identity.from_str(vector["identity"])))
+    identity = RecoveryIdentity(Secret(pyrage.x25519.Identity.from_str(vector["identity"])))
     assert identity.recipient == covered["replaces"]
     assert manifest.canonical().decode() == vector["canonical"]
     assert identity.confirm(manifest) == confirmed(covered, vector["identity"]) == vector["hmac"]
@@ -159,8 +159,8 @@ def test_the_hmac_is_that_of_the_documented_vector() -> None:
 def test_a_rotation_writes_the_hmac_of_the_old_identity(desk: Desk) -> None:
     """Folders of `create` and `custodians` have none."""
     row = desk.create(2, THREE)
-    rotated = desk.glass("rotate", *desk.here("alice", "bob"))
-    written = desk.glass("custodians", *desk.here("alice", "bob"), *desk.group(1, ["dave"]))
+    rotated = desk.break_glass("rotate", *desk.here("alice", "bob"))
+    written = desk.break_glass("custodians", *desk.here("alice", "bob"), *desk.group(1, ["dave"]))
     first, second, third = (
         json.loads(Path(each["folder"], "manifest.json").read_text()) for each in (row, rotated, written)
     )
@@ -175,7 +175,7 @@ def test_the_same_computer_continues_its_rotation(desk: Desk, start: str) -> Non
     row, begun = unfinished(desk)
     finish(desk)
     folder = row["folder"] if start == "old" else begun["folder"]
-    rotated = desk.glass("rotate", "--dir", folder, *desk.here("bob", "carol"))
+    rotated = desk.break_glass("rotate", "--dir", folder, *desk.here("bob", "carol"))
     assert (rotated["outcome"], rotated["recipient"], rotated["custodians"]) == (
         "rotated",
         begun["recipient"],
@@ -188,9 +188,12 @@ def test_a_rotation_continues_after_the_custodians_of_the_old_identity_changed(d
     row, begun = unfinished(desk)
     finish(desk)
     words = ("custodians", "--dir", row["folder"], *desk.here("alice", "bob"), *desk.group(2, ["alice", "dave"]))
-    desk.glass(*words)
-    assert "must be typed, but there is no terminal" in desk.glass("rotate", *desk.here("alice", "dave"), code=8)["err"]
-    rotated = desk.glass("rotate", *desk.here("alice", "dave", "carol"))
+    desk.break_glass(*words)
+    assert (
+        "must be typed, but there is no terminal"
+        in desk.break_glass("rotate", *desk.here("alice", "dave"), code=8)["err"]
+    )
+    rotated = desk.break_glass("rotate", *desk.here("alice", "dave", "carol"))
     assert (rotated["outcome"], rotated["recipient"]) == ("rotated", begun["recipient"])
     assert json.loads(Path(rotated["folder"], "manifest.json").read_text())["threshold"] == 2
 
@@ -212,15 +215,15 @@ def test_another_computer_continues_a_rotation_if_the_recipient_is_typed(desk: D
         assert begun["recipient"] not in "\n".join([*said, refused.err, done.err, done.out])
     assert desk.records() == []
     said = typed(begun["recipient"])
-    assert desk.glass(*words, "--accept-unrecorded", code=5)["outcome"] == "unfinished"
+    assert desk.break_glass(*words, "--accept-unrecorded", code=5)["outcome"] == "unfinished"
     told = "\n".join(said)
     assert all(f"{name} {desk.key(name).public}" in told for name in THREE)
     assert ("mfa-kit break-glass status" in told, begun["recipient"] in told) == (True, False)
     [record] = desk.records()
-    assert (record.action, record.recipient, record.threshold) == (GlassAction.SEALED, begun["recipient"], 2)
+    assert (record.action, record.recipient, record.threshold) == (RecoveryKeyAction.SEALED, begun["recipient"], 2)
     assert record.custodians == {name: desk.key(name).public for name in THREE}
     finish(desk)
-    assert desk.glass(*words)["outcome"] == "rotated"
+    assert desk.break_glass(*words)["outcome"] == "rotated"
 
 
 @pytest.mark.parametrize("name", ["recipient", "threshold", "custodians", "former", "hmac"])
@@ -263,7 +266,7 @@ def test_a_rotation_of_version_1_is_continued_only_if_it_is_accepted(desk: Desk,
     done = desk.run("break-glass", *words)
     assert (done.code, "has no HMAC" in done.err) == (5, True)
     typed(begun["recipient"])
-    assert desk.glass(*words, "--accept-unrecorded")["recipient"] == begun["recipient"]
+    assert desk.break_glass(*words, "--accept-unrecorded")["recipient"] == begun["recipient"]
 
 
 def test_of_several_folders_the_proven_one_is_continued(desk: Desk) -> None:
@@ -282,7 +285,7 @@ def test_two_proven_folders_are_refused(desk: Desk) -> None:
     """Such as after a new beginning, if the earlier folder comes back."""
     _, begun = unfinished(desk)
     elsewhere = Path(begun["folder"]).rename(desk.folder / "elsewhere")
-    again = desk.glass("rotate", *desk.here("alice", "bob"), code=5)
+    again = desk.break_glass("rotate", *desk.here("alice", "bob"), code=5)
     assert again["recipient"] != begun["recipient"]
     elsewhere.rename(begun["folder"])
     done = desk.run("break-glass", "rotate", *desk.here("alice", "bob"))
@@ -303,7 +306,7 @@ def test_a_use_of_a_planted_folder_does_not_prove_it(desk: Desk, typed: Typed) -
     assert desk.run("break-glass", "drill", *desk.here("alice", "bob"), *there).code == 0
     desk.run("break-glass", "open", "--backup", str(backup.path), "--codes", *desk.here("alice", "bob"), *there)
     actions = {record.action for record in desk.records() if record.recipient == recipient_in(planted)}
-    assert actions == {GlassAction.PASSED, GlassAction.DRILLED, GlassAction.OPENED}
+    assert actions == {RecoveryKeyAction.PASSED, RecoveryKeyAction.DRILLED, RecoveryKeyAction.OPENED}
     done = desk.run("break-glass", "rotate", *desk.here("alice", "bob"))
     assert (done.code, "this computer did not record who the custodians" in done.err) == (5, True)
 
@@ -322,12 +325,12 @@ def test_a_new_group_needs_a_recorded_folder(desk: Desk, typed: Typed) -> None:
         assert desk.run("break-glass", *words, "--accept-unrecorded", "--dry-run").code == 5
     assert desk.records() == []
     typed(row["recipient"])
-    written = desk.glass(*custodians, "--accept-unrecorded")
+    written = desk.break_glass(*custodians, "--accept-unrecorded")
     assert (written["recipient"], [record.action for record in desk.records()]) == (
         row["recipient"],
-        [GlassAction.SEALED] * 2,
+        [RecoveryKeyAction.SEALED] * 2,
     )
-    assert desk.glass("rotate", *desk.here("dave"))["outcome"] == "rotated"
+    assert desk.break_glass("rotate", *desk.here("dave"))["outcome"] == "rotated"
 
 
 def test_a_folder_can_be_accepted_if_the_next_one_was_never_written(
@@ -350,7 +353,7 @@ def test_a_folder_can_be_accepted_if_the_next_one_was_never_written(
     told = " ".join(done.err.split())
     assert (done.code, "other custodians or another threshold than this computer recorded last" in told) == (5, True)
     typed(row["recipient"])
-    assert desk.glass("rotate", *here, "--accept-unrecorded")["outcome"] == "rotated"
+    assert desk.break_glass("rotate", *here, "--accept-unrecorded")["outcome"] == "rotated"
 
 
 def test_the_last_record_counts_if_the_clock_was_set_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,9 +361,9 @@ def test_the_last_record_counts_if_the_clock_was_set_back(desk: Desk, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(break_glass, "time", SimpleNamespace(time=lambda: time.time() + 86400))
         desk.create(2, THREE)
-    desk.glass("custodians", *desk.here("alice", "bob"), *desk.group(1, ["dave"]))
-    assert desk.glass("status")["custodians"] == ["dave"]
-    assert desk.glass("rotate", *desk.here("dave"))["outcome"] == "rotated"
+    desk.break_glass("custodians", *desk.here("alice", "bob"), *desk.group(1, ["dave"]))
+    assert desk.break_glass("status")["custodians"] == ["dave"]
+    assert desk.break_glass("rotate", *desk.here("dave"))["outcome"] == "rotated"
 
 
 FORMS: dict[str, Callable[[str], tuple[object, object]]] = {
@@ -426,7 +429,9 @@ def test_a_row_of_another_role_or_computer_is_not_a_proof(
     keys = {name: desk.key(name).public for name in THREE}
     with open_at(sit(role, computer)) as ledger:
         BreakGlassRecords(ledger).add(
-            Record(at=1.0, recipient=recipient_in(planted), action=GlassAction.SEALED, custodians=keys, threshold=2)
+            Record(
+                at=1.0, recipient=recipient_in(planted), action=RecoveryKeyAction.SEALED, custodians=keys, threshold=2
+            )
         )
     sit("berlin_1", "rome")
     assert (
@@ -440,14 +445,17 @@ def test_the_last_record_of_this_computer_counts_in_a_shared_ledger(
 ) -> None:
     """`custodians` runs twice. A later group of another computer is an error that names both, until it is accepted."""
     first = desk.create(2, THREE)
-    second = desk.glass("custodians", *desk.here("alice", "bob"), *desk.group(1, ["alice", "dave"]))
-    third = desk.glass("custodians", *desk.here("dave"), *desk.group(1, ["dave", "erin"]))
-    assert (desk.glass("status")["custodians"], desk.glass("status")["recorded"]) == (["dave", "erin"], True)
+    second = desk.break_glass("custodians", *desk.here("alice", "bob"), *desk.group(1, ["alice", "dave"]))
+    third = desk.break_glass("custodians", *desk.here("dave"), *desk.group(1, ["dave", "erin"]))
+    assert (desk.break_glass("status")["custodians"], desk.break_glass("status")["recorded"]) == (
+        ["dave", "erin"],
+        True,
+    )
     for earlier in (first, second):
-        assert desk.glass("status", "--dir", earlier["folder"], code=5)["recorded"] is False
+        assert desk.break_glass("status", "--dir", earlier["folder"], code=5)["recorded"] is False
     sit("berlin_2", "oslo")
     typed(third["recipient"])
-    other = desk.glass("custodians", *desk.here("erin"), *desk.group(1, ["eve"]), "--accept-unrecorded")
+    other = desk.break_glass("custodians", *desk.here("erin"), *desk.group(1, ["eve"]), "--accept-unrecorded")
     sit("berlin_1", "rome")
     for folder in (third["folder"], other["folder"]):
         for words in (("status",), ("rotate", *desk.here("dave", "eve"))):
@@ -457,6 +465,6 @@ def test_the_last_record_of_this_computer_counts_in_a_shared_ledger(
             assert "berlin_2 on oslo recorded other custodians or another threshold for the identity in" in told
             assert "than berlin_1 on rome before" in told
     typed(third["recipient"])
-    assert desk.glass("status", "--dir", other["folder"], "--accept-unrecorded")["recorded"] is True
-    assert desk.glass("status")["custodians"] == ["eve"]
-    assert desk.glass("status", "--dir", third["folder"], code=5)["recipient"] is None
+    assert desk.break_glass("status", "--dir", other["folder"], "--accept-unrecorded")["recorded"] is True
+    assert desk.break_glass("status")["custodians"] == ["eve"]
+    assert desk.break_glass("status", "--dir", third["folder"], code=5)["recipient"] is None

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from mfa_kit.backups.rekeying import KnownRecipients
-from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Glass, Group, Manifest, set_of_file
+from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, Manifest, RecoveryKey, set_of_file
 from mfa_kit.break_glass.proof import fault_of
 from mfa_kit.break_glass.rotating import plan_rotation
 from mfa_kit.break_glass.uses import DAY, DRILL_EVERY, Record, due
 from mfa_kit.core.errors import Unrecorded
-from mfa_kit.core.models import Backup, GlassAction
+from mfa_kit.core.models import Backup, RecoveryKeyAction
 from tests.backups.conftest import RUN
 from tests.conftest import ACCOUNT
 
@@ -24,7 +24,7 @@ def manifest(replaces: str | None = None) -> Manifest:
     return Manifest(recipient="new", made=1.0, group=GROUP, replaces=replaces)
 
 
-def record(action: GlassAction, at: float = NOW, recipient: str = "new") -> Record:
+def record(action: RecoveryKeyAction, at: float = NOW, recipient: str = "new") -> Record:
     return Record(at=at, recipient=recipient, action=action, custodians={})
 
 
@@ -32,29 +32,29 @@ def record(action: GlassAction, at: float = NOW, recipient: str = "new") -> Reco
     ("records", "replaces", "words"),
     [
         ([], None, ["hold a drill"]),
-        ([record(GlassAction.DRILLED)], None, []),
-        ([record(GlassAction.DRILLED, NOW - DRILL_EVERY - 1)], None, ["hold a drill"]),
-        ([record(GlassAction.DRILLED), record(GlassAction.FAILED)], None, []),
-        ([record(GlassAction.DRILLED, recipient="old")], None, ["hold a drill"]),
+        ([record(RecoveryKeyAction.DRILLED)], None, []),
+        ([record(RecoveryKeyAction.DRILLED, NOW - DRILL_EVERY - 1)], None, ["hold a drill"]),
+        ([record(RecoveryKeyAction.DRILLED), record(RecoveryKeyAction.FAILED)], None, []),
+        ([record(RecoveryKeyAction.DRILLED, recipient="old")], None, ["hold a drill"]),
         (
-            [record(GlassAction.DRILLED), record(GlassAction.OPENED)],
+            [record(RecoveryKeyAction.DRILLED), record(RecoveryKeyAction.OPENED)],
             None,
             ["rotate the identity, because it was opened"],
         ),
         (
-            [record(GlassAction.DRILLED), record(GlassAction.PASSED)],
+            [record(RecoveryKeyAction.DRILLED), record(RecoveryKeyAction.PASSED)],
             None,
             ["rotate the identity, because a custodian removed a layer of it"],
         ),
-        ([record(GlassAction.DRILLED), record(GlassAction.OPENED, recipient="old")], None, []),
+        ([record(RecoveryKeyAction.DRILLED), record(RecoveryKeyAction.OPENED, recipient="old")], None, []),
         (
-            [record(GlassAction.DRILLED, NOW - 2), record(GlassAction.SEALED, NOW - 1)],
+            [record(RecoveryKeyAction.DRILLED, NOW - 2), record(RecoveryKeyAction.SEALED, NOW - 1)],
             None,
             ["hold a drill, because the"],
         ),
-        ([record(GlassAction.SEALED, NOW - 2), record(GlassAction.DRILLED, NOW - 1)], None, []),
-        ([record(GlassAction.DRILLED)], "old", ["finish the rotation"]),
-        ([record(GlassAction.DRILLED), record(GlassAction.ROTATED)], "old", []),
+        ([record(RecoveryKeyAction.SEALED, NOW - 2), record(RecoveryKeyAction.DRILLED, NOW - 1)], None, []),
+        ([record(RecoveryKeyAction.DRILLED)], "old", ["finish the rotation"]),
+        ([record(RecoveryKeyAction.DRILLED), record(RecoveryKeyAction.ROTATED)], "old", []),
     ],
 )
 def test_what_is_due_follows_from_the_ledger(records: list[Record], replaces: str | None, words: list[str]) -> None:
@@ -64,7 +64,7 @@ def test_what_is_due_follows_from_the_ledger(records: list[Record], replaces: st
     assert all(sentence.startswith(word) for sentence, word in zip(found, words, strict=True))
 
 
-GLASS = Glass(Path("/g"), manifest())
+RECOVERY_KEY = RecoveryKey(Path("/g"), manifest())
 
 
 def sealed(threshold: int, *, own: bool = True, **keys: str) -> Record:
@@ -72,15 +72,20 @@ def sealed(threshold: int, *, own: bool = True, **keys: str) -> Record:
     role, computer = ("desk-a", "rome") if own else ("desk-b", "paris")
     custodians = {"alice": "a", "bob": "b", "carol": "c", **keys}
     return replace(
-        record(GlassAction.SEALED), custodians=custodians, threshold=threshold, role=role, computer=computer, own=own
+        record(RecoveryKeyAction.SEALED),
+        custodians=custodians,
+        threshold=threshold,
+        role=role,
+        computer=computer,
+        own=own,
     )
 
 
 def test_the_last_record_of_the_custodians_counts() -> None:
     """The same identity may be written for several groups, one after the other."""
-    assert fault_of(GLASS, [sealed(1), sealed(2, bob="x"), sealed(2)]) is None
+    assert fault_of(RECOVERY_KEY, [sealed(1), sealed(2, bob="x"), sealed(2)]) is None
     for wrong in (sealed(1), sealed(2, bob="x")):
-        fault = fault_of(GLASS, [sealed(2), wrong])
+        fault = fault_of(RECOVERY_KEY, [sealed(2), wrong])
         assert "/g/manifest.json has other custodians or another threshold than this computer" in str(fault)
 
 
@@ -88,12 +93,12 @@ def test_only_the_records_of_this_computer_prove_the_custodians() -> None:
     """Those of other actions and of others do not. A person may accept the folder."""
     others: list[list[Record]] = [
         [],
-        *([record(action)] for action in GlassAction if action is not GlassAction.SEALED),
+        *([record(action)] for action in RecoveryKeyAction if action is not RecoveryKeyAction.SEALED),
         [sealed(2, own=False)],
         [replace(sealed(2), recipient="other")],
     ]
     for records in others:
-        fault = fault_of(GLASS, records)
+        fault = fault_of(RECOVERY_KEY, records)
         assert isinstance(fault, Unrecorded)
         assert str(fault) == "this computer did not record who the custodians in /g/manifest.json are"
 
@@ -102,15 +107,15 @@ def test_only_the_records_of_this_computer_prove_the_custodians() -> None:
 def test_a_later_record_of_others_is_an_error_until_it_is_accepted(changed: dict[str, Any]) -> None:
     """The error names both writers. It does not matter which of the two groups the folder has."""
     own, foreign = sealed(2), sealed(**{"threshold": 2, **changed}, own=False)
-    assert fault_of(GLASS, [foreign, own]) is None
-    assert fault_of(GLASS, [own, sealed(2, own=False)]) is None
+    assert fault_of(RECOVERY_KEY, [foreign, own]) is None
+    assert fault_of(RECOVERY_KEY, [own, sealed(2, own=False)]) is None
     for before, after in ((own, foreign), (sealed(**{"threshold": 2, **changed}), sealed(2, own=False))):
-        fault = fault_of(GLASS, [before, after])
+        fault = fault_of(RECOVERY_KEY, [before, after])
         assert isinstance(fault, Unrecorded)
         assert "desk-b on paris recorded other custodians or another threshold" in str(fault)
         assert "than desk-a on rome before" in str(fault)
-        assert fault_of(GLASS, [before, after, own]) is None
-    assert "than desk-b on paris recorded" in str(fault_of(GLASS, [foreign]))
+        assert fault_of(RECOVERY_KEY, [before, after, own]) is None
+    assert "than desk-b on paris recorded" in str(fault_of(RECOVERY_KEY, [foreign]))
 
 
 def known(user: str, *recipients: str) -> KnownRecipients:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.layers import GlassIdentity, open_layers
+from mfa_kit.adapters.files.layers import RecoveryIdentity, open_layers
 from mfa_kit.break_glass.custodians import FILE, MOST_SETS, Custodian, Group, Manifest, parse_manifest
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.otp import Secret
@@ -39,7 +39,7 @@ def people(number: int) -> tuple[list[pyrage.x25519.Identity], tuple[Custodian, 
 def test_m_custodians_open_each_file_and_m_minus_1_open_none(needed: int, many: int) -> None:
     """Each set of m custodians has one file, which no other order and no smaller set opens."""
     keys, custodians = people(many)
-    identity = GlassIdentity.new()
+    identity = RecoveryIdentity.new()
     manifest = Manifest(recipient=identity.recipient, made=1.0, group=Group(needed, custodians))
     files = identity.files(manifest)
     sets = manifest.group.sets()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.core.models import Backup, GlassAction
+from mfa_kit.core.models import Backup, RecoveryKeyAction
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk
 from tests.cheap_scrypt import cheap_scrypt, seal
@@ -44,7 +44,7 @@ def root(desk: Desk) -> Backup:
 
 def nothing_is_left(desk: Desk, before: set[Path]) -> None:
     """Check that no file has the secret or the break-glass identity, and that no new file is there."""
-    [row] = [desk.glass("status")]
+    [row] = [desk.break_glass("status")]
     identity = desk.identity(row, "alice", "ssh").split()[-1]
     files = {path for path in desk.folder.rglob("*") if path.is_file()}
     for path in files:
@@ -87,8 +87,8 @@ def test_custodians_open_a_backup_together(desk: Desk, root: Backup) -> None:
     assert "the identity was opened, so replace it soon" in shown.printed("err")
     assert "█" not in shown.look().text()
     record = desk.records()[-1]
-    assert (record.action, set(record.custodians), record.backups) == (GlassAction.OPENED, {"alice", "ssh"}, 1)
-    assert "rotate the identity, because it was opened on" in desk.glass("status")["due"][0]
+    assert (record.action, set(record.custodians), record.backups) == (RecoveryKeyAction.OPENED, {"alice", "ssh"}, 1)
+    assert "rotate the identity, because it was opened on" in desk.break_glass("status")["due"][0]
     nothing_is_left(desk, before)
 
 
@@ -115,9 +115,9 @@ def test_the_codes_are_shown_instead(desk: Desk, root: Backup) -> None:
 
 def test_the_last_custodian_opens_a_file_that_was_passed_on(desk: Desk, root: Backup) -> None:
     """The identity of the first custodian is not needed any more."""
-    [file] = Path(desk.glass("status")["folder"]).glob("set-01-*")
+    [file] = Path(desk.break_glass("status")["folder"]).glob("set-01-*")
     rest = desk.folder / "set-01-for-ssh.age"
-    desk.glass("pass", file, *desk.here("alice"), "-o", rest)
+    desk.break_glass("pass", file, *desk.here("alice"), "-o", rest)
     shown = window(desk, "open", "--backup", str(root.path), "--from", rest, *desk.here("ssh"))
     shown.see("press Enter to clear the screen: ")
     assert read(picture(shown.look(), DARK), desk.folder / "screen.png").startswith("otpauth://")
@@ -132,7 +132,7 @@ def test_an_open_meeting_shows_no_secret_to_other_processes(desk: Desk, root: Ba
     words = ("open", "--backup", str(root.path), *desk.here("alice", "carol"), *codes)
     shown = window(desk, *words, "--debug", "--output", "json")
     shown.see("press Enter to clear the screen: ")
-    [row] = [desk.glass("status")]
+    [row] = [desk.break_glass("status")]
     identity = desk.identity(row, "alice", "carol").split()[-1]
     assert shown.child.pid
     pids = [shown.child.pid, *descendants(shown.child.pid)]
@@ -217,13 +217,13 @@ def test_a_small_window_is_reported(desk: Desk, root: Backup) -> None:
     shown = window(desk, "open", "--backup", str(root.path), size=(40, 10))
     assert shown.end() == 2
     assert "use --codes" in shown.printed("err")
-    assert [each.action for each in desk.records()] == [GlassAction.SEALED]
+    assert [each.action for each in desk.records()] == [RecoveryKeyAction.SEALED]
 
 
 @pytest.mark.usefixtures("root")
 def test_a_person_accepts_a_folder_by_typing_its_recipient(desk: Desk) -> None:
     """The window shows the custodians, and no recipient until the person has typed it. `--yes` does not answer."""
-    row = desk.glass("status")
+    row = desk.break_glass("status")
     for file in desk.home.glob("ledger.sqlite*"):
         file.unlink()
     for answer, code in (("yes", 5), (row["recipient"], 0)):
@@ -235,4 +235,4 @@ def test_a_person_accepts_a_folder_by_typing_its_recipient(desk: Desk) -> None:
         shown.type(answer)
         assert shown.end() == code
         assert json.loads(shown.printed("out"))["recorded"] is (code == 0)
-    assert desk.glass("status")["recipient"] == row["recipient"]
+    assert desk.break_glass("status")["recipient"] == row["recipient"]

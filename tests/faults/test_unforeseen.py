@@ -302,9 +302,9 @@ def _to_another(stage: Stage) -> Words:
     return ("backup", "rekey", "-i", stage.identity, "-r", str(pyrage.x25519.Identity.generate().to_public()))
 
 
-def _glass(stage: Stage, verb: str) -> Words:
+def _recovery_key(stage: Stage, verb: str) -> Words:
     """Hold a meeting about a backup that is encrypted to a break-glass identity of one custodian."""
-    made = stage.ok(*_create_glass(stage), "--output", "json")
+    made = stage.ok(*_create_recovery_key(stage), "--output", "json")
     recipient, user = json.loads(made.out)["recipient"], stage.users()
     backup = json.loads(stage.ok("enroll", user, *VIRTUAL, "-r", recipient, "--output", "json").out)["backup"]
     if verb != "open":
@@ -312,7 +312,7 @@ def _glass(stage: Stage, verb: str) -> Words:
     return _answered(stage, ("break-glass", "open", "--backup", backup), str(stage.identity), "")
 
 
-def _create_glass(stage: Stage) -> Words:
+def _create_recovery_key(stage: Stage) -> Words:
     return ("break-glass", "create", "--threshold", "1", "--custodian", f"a={stage.recipient}")
 
 
@@ -370,10 +370,10 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "rekey again": lambda at: _rekeyed(at, recorded=True),
     "rekey without a record": lambda at: _rekeyed(at, recorded=False),
     "backup add": _picture,
-    "break-glass create": _create_glass,
-    "break-glass drill": lambda at: _glass(at, "drill"),
-    "break-glass rotate": lambda at: _glass(at, "rotate"),
-    "break-glass open": lambda at: _glass(at, "open"),
+    "break-glass create": _create_recovery_key,
+    "break-glass drill": lambda at: _recovery_key(at, "drill"),
+    "break-glass rotate": lambda at: _recovery_key(at, "rotate"),
+    "break-glass open": lambda at: _recovery_key(at, "open"),
     "backup prune": lambda at: (at.enrolled(), ("backup", "prune"))[1],
     "audit of an administrator": _administrator,
     "audit of sessions": _sessions,

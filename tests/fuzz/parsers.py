@@ -26,7 +26,7 @@ from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.adapters.files import identities, picture, recipients, rollout_files, snapshots
 from mfa_kit.adapters.files.accounts_file import accounts_text
 from mfa_kit.adapters.files.agefile import open_backup
-from mfa_kit.adapters.files.layers import GlassIdentity, open_layers
+from mfa_kit.adapters.files.layers import RecoveryIdentity, open_layers
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
@@ -340,17 +340,17 @@ def manifests() -> list[bytes]:
 
 
 @cache
-def glass() -> GlassIdentity:
-    return GlassIdentity.new()
+def recovery_key() -> RecoveryIdentity:
+    return RecoveryIdentity.new()
 
 
 def layers() -> list[bytes]:
     """Return the file of a set with two layers, both for the same key."""
-    return [glass().sealed([str(own_identity().to_public())] * 2)]
+    return [recovery_key().sealed([str(own_identity().to_public())] * 2)]
 
 
 def read_layers(content: bytes) -> object:
-    return open_layers(content, [Secret([own_identity()])] * 2, recipient=glass().recipient, where="x")
+    return open_layers(content, [Secret([own_identity()])] * 2, recipient=recovery_key().recipient, where="x")
 
 
 def read_account(content: bytes) -> object:

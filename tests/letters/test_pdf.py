@@ -18,8 +18,8 @@ from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 from mfa_kit.core.otp import Secret
 from mfa_kit.letters.letter_texts import (
     DrillFacts,
-    GlassFacts,
     NewCustodian,
+    RecoveryKeyFacts,
     custodian_letter,
     drill_protocol,
     pin_letter,
@@ -29,7 +29,9 @@ from mfa_kit.wiring.files import packaged_text
 from tests.conftest import judge
 from tests.letters.judges import codes_in, pictures_of, size_of, text_of, words_of
 
-GLASS = GlassFacts(recipient=f"age1{'q' * 58}", threshold=3, custodians=("alice", "bob", "carol", "dave", "erin"))
+RECOVERY_KEY = RecoveryKeyFacts(
+    recipient=f"age1{'q' * 58}", threshold=3, custodians=("alice", "bob", "carol", "dave", "erin")
+)
 CUSTODIAN, PIN, DRILL = (packaged_text(f"letters/{name}.md") for name in ("custodian", "pin", "drill"))
 MARGIN = 19 / 216  # a little less than 20 mm on the wider paper
 
@@ -53,7 +55,7 @@ def plain(title: str, *paragraphs: str, facts: tuple[tuple[str, str], ...] = ())
 def test_a_custodians_identity_is_scanned_and_read(paper: Paper, tmp_path: Path) -> None:
     """The QR code, read at 150 dpi, and the groups of the text are both the identity, on either paper."""
     custodian = new_custodian()
-    file = drawn(custodian_letter(custodian, GLASS, text=CUSTODIAN, date="2026-11-27"), tmp_path, paper)
+    file = drawn(custodian_letter(custodian, RECOVERY_KEY, text=CUSTODIAN, date="2026-11-27"), tmp_path, paper)
     pages, *size = size_of(file)
     assert (pages, size) == (2, [595.276, 841.89] if paper is Paper.A4 else [612, 792])
     first, second = pictures_of(file)
@@ -62,14 +64,14 @@ def test_a_custodians_identity_is_scanned_and_read(paper: Paper, tmp_path: Path)
     text = text_of(file)
     groups = re.findall(r"^ *([A-Z0-9-]{2,4}(?: [A-Z0-9-]{1,4}){0,3}) +[0-9a-f]{4}$", text, re.MULTILINE)
     assert "".join(groups).replace(" ", "") == custodian.identity.reveal()
-    for said in (custodian.key, GLASS.recipient, "3 of 5: alice, bob, carol, dave, erin", "2026-11-27"):
+    for said in (custodian.key, RECOVERY_KEY.recipient, "3 of 5: alice, bob, carol, dave, erin", "2026-11-27"):
         assert said in text
 
 
 def test_the_commands_of_a_letter_work_with_age_alone(tmp_path: Path) -> None:
     """age-keygen prints the public key, and the command for the check words prints those of the letter."""
     custodian = new_custodian()
-    sheet = custodian_letter(custodian, GLASS, text=CUSTODIAN, date="2026-11-27")
+    sheet = custodian_letter(custodian, RECOVERY_KEY, text=CUSTODIAN, date="2026-11-27")
     typed = tmp_path / "carol.txt"
     typed.write_text(f"{custodian.identity.reveal()}\n")
     enter = sheet.letter.sections[0].steps
@@ -93,13 +95,13 @@ def test_the_commands_of_a_letter_work_with_age_alone(tmp_path: Path) -> None:
 
 def test_the_layers_in_a_letter_are_those_of_a_set() -> None:
     """The example names the custodian and as many others as are needed, in the order in which they decrypt."""
-    [_, _, without, _] = custodian_letter(new_custodian("erin"), GLASS, text=CUSTODIAN, date="").letter.sections
+    [_, _, without, _] = custodian_letter(new_custodian("erin"), RECOVERY_KEY, text=CUSTODIAN, date="").letter.sections
     pipe = (
         "age -d -i /dev/shm/alice.txt set-NN-alice-bob-erin.age"
         " | age -d -i /dev/shm/bob.txt | age -d -i /dev/shm/erin.txt"
     )
     assert without.steps[0].commands == ("umask 077", f"{pipe} > /dev/shm/identity.txt")
-    alone = replace(GLASS, threshold=1)
+    alone = replace(RECOVERY_KEY, threshold=1)
     letter = custodian_letter(new_custodian("erin"), alone, text=CUSTODIAN, date="").letter
     assert letter.sections[2].steps[0].commands[1].startswith("age -d -i /dev/shm/erin.txt set-NN-erin.age >")
     assert "This key alone is enough" in letter.paragraphs[1]
@@ -116,14 +118,14 @@ def test_a_pin_is_in_groups_of_four(tmp_path: Path) -> None:
 def test_a_protocol_has_a_line_to_sign_for_each_custodian(tmp_path: Path) -> None:
     """A failed drill names the faults."""
     facts = DrillFacts(held="2026-11-27", present=("alice", "bob", "carol"), backups=3, opened=3)
-    file = drawn(drill_protocol(facts, GLASS, text=DRILL), tmp_path)
+    file = drawn(drill_protocol(facts, RECOVERY_KEY, text=DRILL), tmp_path)
     text = text_of(file)
     assert "passed" in text
     assert text.count("date") == 3
     signed = [line.split()[0] for line in text.splitlines() if line.endswith("date")]
     assert signed == ["alice", "bob", "carol"]
     failed = replace(facts, opened=2, faults=("/b/x.png.age is damaged",), compared=("root",))
-    text = text_of(drawn(drill_protocol(failed, GLASS, text=DRILL), tmp_path))
+    text = text_of(drawn(drill_protocol(failed, RECOVERY_KEY, text=DRILL), tmp_path))
     for said in ("failed", "2 of 3 opened", "1.", "/b/x.png.age is damaged", "root"):
         assert said in text
 
@@ -232,7 +234,7 @@ def test_many_facts_and_steps_need_more_pages(tmp_path: Path) -> None:
 def test_the_file_names_no_secret_outside_its_pages() -> None:
     """The title and the other metadata are not secret, and pages are compressed, so a search of the disk finds none."""
     custodian = new_custodian()
-    octets = draw_pdf(custodian_letter(custodian, GLASS, text=CUSTODIAN, date=""), Paper.A4)
+    octets = draw_pdf(custodian_letter(custodian, RECOVERY_KEY, text=CUSTODIAN, date=""), Paper.A4)
     assert custodian.identity.reveal().encode() not in octets.reveal()
     assert b"AGE-SECRET" not in octets.reveal()
     assert "AGE" not in repr(octets)

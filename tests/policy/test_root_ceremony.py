@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from mfa_kit.account.snapshot import CentralRootAccess, GlassKey, GlassUse, OrganizationPlace, Snapshot
+from mfa_kit.account.snapshot import CentralRootAccess, CustodianKey, OrganizationPlace, RecoveryKeyUse, Snapshot
 from mfa_kit.cli.letter_text import letter_text
 from mfa_kit.cli.main import cli
 from mfa_kit.core.letter import Letter
@@ -17,8 +17,8 @@ from mfa_kit.wiring.files import packaged_text
 from tests.audit.conftest import sound, taken
 from tests.conftest import MfaKit
 
-KEYS = tuple(GlassKey(name=name, key=f"age1{name}") for name in ("alice", "bob", "carol"))
-GLASS = GlassUse(recipient="age1glass", threshold=2, custodians=KEYS, made=1.0)
+KEYS = tuple(CustodianKey(name=name, key=f"age1{name}") for name in ("alice", "bob", "carol"))
+RECOVERY_KEY = RecoveryKeyUse(recipient="age1glass", threshold=2, custodians=KEYS, made=1.0)
 ALONE = CentralRootAccess(place=OrganizationPlace.ALONE)
 
 
@@ -55,8 +55,8 @@ def test_the_ceremony_has_all_its_parts(account: Snapshot) -> None:
 
 def test_the_qr_code_goes_to_the_identity_of_the_ledger(account: Snapshot) -> None:
     """The last one that was made. Without one, making it is the first step."""
-    older = replace(GLASS, recipient="age1old")
-    known = replace(account, break_glass=(older, GLASS))
+    older = replace(RECOVERY_KEY, recipient="age1old")
+    known = replace(account, break_glass=(older, RECOVERY_KEY))
     add = "mfa-kit backup add --root --image /dev/shm/root.png -r {} --shred"
     assert add.format("age1glass") in commands_in(known)
     assert "2 of 3: alice, bob, carol" in text_of(known)
@@ -66,10 +66,12 @@ def test_the_qr_code_goes_to_the_identity_of_the_ledger(account: Snapshot) -> No
     assert commands_in(unknown)[0].startswith("mfa-kit break-glass create")
 
 
-@pytest.mark.parametrize(("glass", "recipient"), [((GLASS,), "age1glass"), ((), "RECIPIENT")])
-def test_the_first_drill_has_a_backup_to_open(account: Snapshot, glass: tuple[GlassUse, ...], recipient: str) -> None:
+@pytest.mark.parametrize(("recovery_key", "recipient"), [((RECOVERY_KEY,), "age1glass"), ((), "RECIPIENT")])
+def test_the_first_drill_has_a_backup_to_open(
+    account: Snapshot, recovery_key: tuple[RecoveryKeyUse, ...], recipient: str
+) -> None:
     """Without a backup that is encrypted to the identity, a drill is refused."""
-    lines = commands_in(replace(account, break_glass=glass))
+    lines = commands_in(replace(account, break_glass=recovery_key))
     enroll = f"mfa-kit enroll ADMIN --with virtual -r {recipient}"
     assert lines[lines.index("mfa-kit break-glass drill") - 1] == enroll
 

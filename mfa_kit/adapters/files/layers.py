@@ -18,7 +18,7 @@ from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, PublicKey, decrypt, encrypt
 from mfa_kit.adapters.files.private_files import LARGEST, MAGIC, faults_of, hold
 from mfa_kit.adapters.files.recipients import parse_recipients
-from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Glass, Manifest, parse_manifest
+from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Manifest, RecoveryKey, parse_manifest
 from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
 from mfa_kit.core.models import RUN
 from mfa_kit.core.otp import Secret
@@ -51,18 +51,18 @@ def newest_folder(base: Path) -> Path | None:
     return folders[-1] if folders else None
 
 
-def folders_beside(folder: Path) -> list[Glass]:
+def folders_beside(folder: Path) -> list[RecoveryKey]:
     """Return this folder and its sibling folders, the newest last.
 
     Folders without a valid manifest are left out. Folders that were not written completely are left out too, because
     mfa-kit will remove them.
     """
-    glass_folders: list[Glass] = []
+    recovery_keys: list[RecoveryKey] = []
     for sibling in folder.parent.iterdir():
         if not is_partial(sibling):
             with suppress(IntegrityFault):
-                glass_folders.append(Glass(sibling, read_manifest(sibling)))
-    return sorted(glass_folders, key=lambda glass: (glass.manifest.made, glass.folder.name))
+                recovery_keys.append(RecoveryKey(sibling, read_manifest(sibling)))
+    return sorted(recovery_keys, key=lambda recovery_key: (recovery_key.manifest.made, recovery_key.folder.name))
 
 
 @contextmanager
@@ -79,7 +79,7 @@ TEST = b"a message to a custodian"
 ROTATION = b"mfa-kit/break-glass/rotation/1"
 
 
-class GlassIdentity:
+class RecoveryIdentity:
     """A break-glass identity (X25519). Unencrypted, it exists only in memory. Files contain it in encrypted layers."""
 
     def __init__(self, identity: Secret[pyrage.x25519.Identity]) -> None:
@@ -87,7 +87,7 @@ class GlassIdentity:
         self.recipient = str(identity.reveal().to_public())
 
     @classmethod
-    def new(cls) -> "GlassIdentity":
+    def new(cls) -> "RecoveryIdentity":
         """Return a new identity."""
         return cls(Secret(pyrage.x25519.Identity.generate()))
 
@@ -121,7 +121,7 @@ class GlassIdentity:
             "sha256",
         ).hex()
 
-    def keys_with(self, other: "GlassIdentity") -> Secret[list[Identity]]:
+    def keys_with(self, other: "RecoveryIdentity") -> Secret[list[Identity]]:
         """Return this and another identity as a list of private keys."""
         return Secret([*self.keys.reveal(), *other.keys.reveal()])
 
@@ -177,7 +177,9 @@ def remove_outer_layer(sealed: bytes, keys: Secret[list[Identity]], *, where: st
     return inner_file.reveal()
 
 
-def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipient: str, where: str) -> GlassIdentity:
+def open_layers(
+    sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipient: str, where: str
+) -> RecoveryIdentity:
     """Return the identity in an encrypted file. `keys` has the private keys for each layer, the outermost layer first.
 
     Raise WrongIdentityError if the private keys do not decrypt a layer, and IntegrityFault if the file is damaged, or
@@ -189,7 +191,7 @@ def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipi
     other = IntegrityFault(f"{where} does not contain the identity of {recipient}", "use another copy of the folder")
     try:
         with contain_panics(other):
-            identity = GlassIdentity(Secret(pyrage.x25519.Identity.from_str(text.reveal().split()[-1].decode())))
+            identity = RecoveryIdentity(Secret(pyrage.x25519.Identity.from_str(text.reveal().split()[-1].decode())))
     except (pyrage.IdentityError, UnicodeDecodeError, IndexError):
         raise other from None
     if identity.recipient != recipient:
@@ -199,7 +201,7 @@ def open_layers(sealed: bytes, keys: Iterable[Secret[list[Identity]]], *, recipi
 
 def open_set(
     file: Path, chosen: CustodianSet, keys: Mapping[str, Secret[list[Identity]]], *, recipient: str
-) -> GlassIdentity:
+) -> RecoveryIdentity:
     """Return the identity in the file of a set. `keys` has the private keys of the set's custodians by name.
 
     Raise IntegrityFault if these keys cannot decrypt the file, or its identity does not belong to `recipient`.

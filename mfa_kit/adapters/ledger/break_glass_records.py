@@ -5,7 +5,7 @@ import json
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.json_text import read_json
-from mfa_kit.core.models import GlassAction
+from mfa_kit.core.models import RecoveryKeyAction
 
 INSERT = """
     insert into break_glass (at, recipient, action, custodians, threshold, backups) values ($1, $2, $3, $4, $5, $6)
@@ -41,7 +41,7 @@ class BreakGlassRecords:
             Record(
                 at=recorded_at,
                 recipient=recipient,
-                action=GlassAction(action),
+                action=RecoveryKeyAction(action),
                 custodians=read_json(custodians),
                 threshold=threshold,
                 backups=backups,

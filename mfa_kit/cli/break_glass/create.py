@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.break_glass.options import CUSTODIAN, LETTERS, THRESHOLD, glass_row, new_group, print_plan
+from mfa_kit.cli.break_glass.options import CUSTODIAN, LETTERS, THRESHOLD, new_group, print_plan, recovery_key_row
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -42,7 +42,9 @@ def create(
     if settings.dry_run:
         print_plan(chosen.group, output)
         return
-    glass = wiring.break_glass.create(settings, chosen.group, folder, chosen.check(settings))
-    settings.progress.note(f"to encrypt backups to the new identity, use: -r {glass.manifest.recipient}")
-    settings.progress.note(f"give each custodian a copy of {glass.folder}, and hold a drill: mfa-kit break-glass drill")
-    output.one("break-glass-create", glass_row(glass, "created"))
+    recovery_key = wiring.break_glass.create(settings, chosen.group, folder, chosen.check(settings))
+    settings.progress.note(f"to encrypt backups to the new identity, use: -r {recovery_key.manifest.recipient}")
+    settings.progress.note(
+        f"give each custodian a copy of {recovery_key.folder}, and hold a drill: mfa-kit break-glass drill"
+    )
+    output.one("break-glass-create", recovery_key_row(recovery_key, "created"))

@@ -8,13 +8,13 @@ from mfa_kit import wiring
 from mfa_kit.cli.break_glass.options import (
     ACCEPT,
     CUSTODIAN,
-    GLASS_DIR,
     LETTERS,
     PRESENT,
+    RECOVERY_KEY_DIR,
     THRESHOLD,
-    glass_row,
     new_group,
     print_plan,
+    recovery_key_row,
 )
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
@@ -26,7 +26,7 @@ from mfa_kit.wiring.settings import Settings
 @PRESENT
 @THRESHOLD
 @CUSTODIAN
-@GLASS_DIR
+@RECOVERY_KEY_DIR
 @ACCEPT
 @LETTERS
 @PAPER
@@ -46,17 +46,17 @@ def custodians(
 
     The files of the old folder still open the identity, so rotate it if a custodian is no longer trusted.
     """
-    glass = wiring.break_glass.locate_glass(folder)
-    wiring.break_glass.prove(settings, glass, accept=accept)
+    recovery_key = wiring.break_glass.locate_recovery_key(folder)
+    wiring.break_glass.prove(settings, recovery_key, accept=accept)
     chosen = new_group(threshold, custodians, letters, paper)
     if settings.dry_run:
         print_plan(chosen.group, output)
         return
     write = chosen.check(settings)
-    opened = wiring.break_glass.meet(glass, keys, settings.interaction)
-    written = wiring.break_glass.reseal(settings, glass, opened, chosen.group, write)
+    opened = wiring.break_glass.meet(recovery_key, keys, settings.interaction)
+    written = wiring.break_glass.reseal(settings, recovery_key, opened, chosen.group, write)
     settings.progress.alert(
-        f"{glass.manifest.group.threshold} of the earlier custodians can still open the identity with any copy of "
-        f"{glass.folder}; destroy the copies, or replace the identity: mfa-kit break-glass rotate"
+        f"{recovery_key.manifest.group.threshold} of the earlier custodians can still open the identity with any copy "
+        f"of {recovery_key.folder}; destroy the copies, or replace the identity: mfa-kit break-glass rotate"
     )
-    output.one("break-glass-custodians", glass_row(written, "sealed"))
+    output.one("break-glass-custodians", recovery_key_row(written, "sealed"))

@@ -10,7 +10,7 @@ from mfa_kit import wiring
 from mfa_kit.break_glass.drilling import check_users
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.break_glass.options import GLASS_DIR, PRESENT
+from mfa_kit.cli.break_glass.options import PRESENT, RECOVERY_KEY_DIR
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -38,7 +38,7 @@ from mfa_kit.wiring.settings import Settings
     help="New PDF file for the record of the drill, which the custodians sign. It contains no secret.",
 )
 @PAPER
-@GLASS_DIR
+@RECOVERY_KEY_DIR
 @BACKUP_DIR
 def drill(
     *,
@@ -55,25 +55,25 @@ def drill(
 
     The ledger records the date, the custodians and the number of backups. The exit code is 5 if a backup fails.
     """
-    glass = wiring.break_glass.find_glass(settings, folder)
-    known = wiring.break_glass.known_backups(settings, backup_dir, glass.manifest.recipient)
+    recovery_key = wiring.break_glass.find_recovery_key(settings, folder)
+    known = wiring.break_glass.known_backups(settings, backup_dir, recovery_key.manifest.recipient)
     if not known:
         raise UsageFault(
-            f"no backup is encrypted to {glass.manifest.recipient}",
+            f"no backup is encrypted to {recovery_key.manifest.recipient}",
             "encrypt a backup to this recipient, or name the folder of the backups: --backup-dir DIR",
         )
     check_users(users, known)
-    row = {"recipient": glass.manifest.recipient}
+    row = {"recipient": recovery_key.manifest.recipient}
     if settings.dry_run:
         output.one("break-glass-drill", {"outcome": "planned", **row, "backups": len(known)})
         return 0
     letter = wiring.letters.LetterFile(path=protocol, paper=Paper(paper)) if protocol else None
     if letter:
         letter.check()
-    opened = wiring.break_glass.meet(glass, keys, settings.interaction)
+    opened = wiring.break_glass.meet(recovery_key, keys, settings.interaction)
     result = wiring.break_glass.drill(
         settings,
-        glass,
+        recovery_key,
         opened,
         known,
         users=users,
@@ -89,7 +89,7 @@ def drill(
             faults=result.faults,
         )
         text = wiring.files.packaged_text("letters/drill.md")
-        letter.write(drill_protocol(facts, wiring.letters.facts_of(glass.manifest), text=text))
+        letter.write(drill_protocol(facts, wiring.letters.facts_of(recovery_key.manifest), text=text))
     output.one(
         "break-glass-drill",
         {

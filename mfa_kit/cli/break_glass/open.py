@@ -9,11 +9,11 @@ from mfa_kit import wiring
 from mfa_kit.backups.contents import device_and_account
 from mfa_kit.break_glass import showing
 from mfa_kit.cli.backup_options import ACCEPT_LABEL
-from mfa_kit.cli.break_glass.options import GLASS_DIR, PRESENT
+from mfa_kit.cli.break_glass.options import PRESENT, RECOVERY_KEY_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.models import BackupLocation, GlassAction
+from mfa_kit.core.models import BackupLocation, RecoveryKeyAction
 from mfa_kit.wiring.settings import Settings
 
 
@@ -29,7 +29,7 @@ from mfa_kit.wiring.settings import Settings
 )
 @click.option("--codes", is_flag=True, help="Show the codes of the device instead of its QR code.")
 @ACCEPT_LABEL
-@GLASS_DIR
+@RECOVERY_KEY_DIR
 def open_backup(
     *,
     file: BackupLocation,
@@ -46,19 +46,21 @@ def open_backup(
     The QR code is on the alternate screen until you press Enter. The opening is recorded in the ledger.
     """
     person = settings.interaction
-    glass = wiring.break_glass.find_glass_of(settings, file, folder)
+    recovery_key = wiring.break_glass.find_recovery_key_of(settings, file, folder)
     person.check(instead="a terminal, or age itself, as docs/break-glass.md describes")
     if not codes:
         person.check(wiring.break_glass.sample_symbol(file), instead=showing.UNSEEN)
     wiring.break_glass.read_backup_early(settings, file)
-    row = {"backup": str(file), "recipient": glass.manifest.recipient}
+    row = {"backup": str(file), "recipient": recovery_key.manifest.recipient}
     if settings.dry_run:
         output.one("break-glass-open", {"outcome": "planned", **row})
         return
-    glass_identity = wiring.break_glass.meet(glass, keys, person, only=source)
-    wiring.break_glass.record(settings, glass.manifest, GlassAction.OPENED, glass_identity.names, backups=1)
+    recovery_identity = wiring.break_glass.meet(recovery_key, keys, person, only=source)
+    wiring.break_glass.record(
+        settings, recovery_key.manifest, RecoveryKeyAction.OPENED, recovery_identity.names, backups=1
+    )
     settings.progress.alert("the identity was opened, so replace it soon: mfa-kit break-glass rotate")
-    opened = wiring.break_glass.open_backup(settings, file, glass_identity, accept_label=accept_label)
+    opened = wiring.break_glass.open_backup(settings, file, recovery_identity, accept_label=accept_label)
     if codes:
         showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)
     else:
@@ -66,5 +68,5 @@ def open_backup(
         showing.show_picture(symbol, opened.label, person=person)
     output.one(
         "break-glass-open",
-        {"outcome": "opened", **row, "label": opened.label, "custodians": glass_identity.names},
+        {"outcome": "opened", **row, "label": opened.label, "custodians": recovery_identity.names},
     )

@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.break_glass.custodians import Glass, Group
+from mfa_kit.break_glass.custodians import Group, RecoveryKey
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.letters.sheet import Paper
 
-GLASS_DIR = click.option(
+RECOVERY_KEY_DIR = click.option(
     "--dir", "folder", type=Path, metavar="DIR", help="Folder of the break-glass files [default: the newest]."
 )
 PRESENT = click.option(
@@ -68,14 +68,14 @@ def print_plan(group: Group, output: Output) -> None:
     output.many("break-glass-plan", rows, empty="")
 
 
-def glass_row(glass: Glass, outcome: str) -> ResultRow:
+def recovery_key_row(recovery_key: RecoveryKey, outcome: str) -> ResultRow:
     """Return the result row for a folder of break-glass files that was written."""
-    group = glass.manifest.group
+    group = recovery_key.manifest.group
     return {
         "outcome": outcome,
-        "recipient": glass.manifest.recipient,
+        "recipient": recovery_key.manifest.recipient,
         "threshold": group.threshold,
         "custodians": group.names,
         "files": len(group.sets()),
-        "folder": str(glass.folder),
+        "folder": str(recovery_key.folder),
     }

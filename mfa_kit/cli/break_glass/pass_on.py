@@ -35,18 +35,18 @@ def pass_on(
 
     Keep `set-NN` at the start of both file names, because it says which set of custodians can open the file.
     """
-    glass = wiring.break_glass.find_glass(settings, folder or wiring.break_glass.folder_beside(file))
+    recovery_key = wiring.break_glass.find_recovery_key(settings, folder or wiring.break_glass.folder_beside(file))
     person, progress = settings.interaction, settings.progress
 
     def warn(layer: "wiring.break_glass.OwnLayer") -> None:
         progress.alert(
             f"{layer.after[-1]} is the last custodian of this set: when the file reaches them, they can open the "
-            f"break-glass identity alone, and with the identity every backup for {glass.manifest.recipient}"
+            f"break-glass identity alone, and with the identity every backup for {recovery_key.manifest.recipient}"
         )
 
     layer = wiring.break_glass.pass_on(
         settings,
-        glass,
+        recovery_key,
         file,
         wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=person),
         out,

@@ -8,7 +8,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.break_glass.options import ACCEPT, GLASS_DIR, PRESENT
+from mfa_kit.cli.break_glass.options import ACCEPT, PRESENT, RECOVERY_KEY_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.shutdown import stop_on_signals
@@ -19,7 +19,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb, needs_config=False)
 @PRESENT
-@GLASS_DIR
+@RECOVERY_KEY_DIR
 @BACKUP_DIR
 @ACCEPT
 def rotate(
@@ -36,16 +36,16 @@ def rotate(
     The custodians hold a meeting for this. If the command is interrupted, run it again. The other recipients of the
     backups stay.
     """
-    glass = wiring.break_glass.locate_glass(folder)
+    recovery_key = wiring.break_glass.locate_recovery_key(folder)
     if settings.dry_run:
-        wiring.break_glass.prove(settings, glass, accept=accept)
-        old = wiring.break_glass.old_glass(settings, glass)
+        wiring.break_glass.prove(settings, recovery_key, accept=accept)
+        old = wiring.break_glass.old_recovery_key(settings, recovery_key)
         known = wiring.break_glass.known_backups(settings, backup_dir, old.manifest.recipient)
         output.one("break-glass-rotate", {"outcome": "planned", "backups": len(known)})
         return 0
     done = wiring.break_glass.rotate(
         settings,
-        glass,
+        recovery_key,
         keys,
         backup_dir,
         accept=accept,

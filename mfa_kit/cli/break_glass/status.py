@@ -8,7 +8,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.break_glass.options import ACCEPT, GLASS_DIR
+from mfa_kit.cli.break_glass.options import ACCEPT, RECOVERY_KEY_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -20,7 +20,7 @@ from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb, needs_config=False)
-@GLASS_DIR
+@RECOVERY_KEY_DIR
 @BACKUP_DIR
 @click.option("--ask-iam", is_flag=True, help="Also ask IAM whether the custodians still have users with their names.")
 @ACCEPT
@@ -37,10 +37,10 @@ def status(
 
     If this computer did not record the custodians, the recipient is not shown, and the exit code is 5.
     """
-    glass = wiring.break_glass.locate_glass(folder)
-    manifest, recorded = glass.manifest, True
+    recovery_key = wiring.break_glass.locate_recovery_key(folder)
+    manifest, recorded = recovery_key.manifest, True
     try:
-        wiring.break_glass.prove(settings, glass, accept=accept)
+        wiring.break_glass.prove(settings, recovery_key, accept=accept)
     except IntegrityFault as fault:
         recorded = False
         settings.progress.alert(f"{fault}; {fault.hint}")
@@ -48,7 +48,7 @@ def status(
     state = wiring.break_glass.state(settings, manifest, backup_dir)
     leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]
     row: ResultRow = {
-        "folder": str(glass.folder),
+        "folder": str(recovery_key.folder),
         "recorded": recorded,
         "recipient": manifest.recipient if recorded else None,
         "made": iso_time(manifest.made),
