@@ -1,14 +1,20 @@
-"""A letter as plain text."""
+"""A letter as plain text, and as an HTML page, which can be mailed and printed."""
 
 import textwrap
 from collections.abc import Iterator
 from functools import lru_cache
 
+from mfa_kit import wiring
 from mfa_kit.core.letter import Letter, LetterSection
 from mfa_kit.core.text import one_line
 
 WIDTH = 76
 COMMAND = " " * 6
+
+
+def letter_page(letter: Letter) -> str:
+    """Return the HTML page of a letter."""
+    return wiring.files.html_page("letter.html", letter=letter)
 
 
 def letter_text(letter: Letter) -> str:

@@ -2,16 +2,15 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TextIO, TypeVar
+from typing import TextIO
 
 import click
 
 from mfa_kit.cli.fitting import hanging, window_width
 from mfa_kit.core.text import one_line
 
-T = TypeVar("T")
 # xterm's control sequences that reset the scrolling region and the colors, and return from the alternate screen to the
 # normal screen.
 BACK = "\x1b[r\x1b[0m\x1b[?1049l"
@@ -63,17 +62,3 @@ class StderrProgress:
     def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
         """Show nothing, because this class prints only lines that stay."""
         return nullcontext()
-
-
-def with_bar(items: Sequence[T], doing: str, *, plain: bool) -> Iterator[T]:
-    """Yield the items while a bar on stderr, labeled with `doing`, shows the progress.
-
-    Without a terminal or with `plain`, no bar is shown.
-    """
-    if plain or not sys.stderr.isatty():
-        yield from items
-        return
-    from rich.console import Console  # imported here so that help texts do not load it
-    from rich.progress import track
-
-    yield from track(items, description=doing, console=Console(stderr=True), transient=True)

@@ -149,6 +149,12 @@ def counting(progress: LiveProgress, doing: str, items: Iterable[T], total: int 
         yield count()
 
 
+def counted(items: Sequence[T], *, progress: LiveProgress, doing: str) -> Iterator[T]:
+    """Yield the items. Until they end, show `doing` and how many were yielded."""
+    with counting(progress, doing, items, len(items)) as counter:
+        yield from counter
+
+
 # The status line of this process. There is only one, because there is only one terminal.
 STATUS = StatusLine()
 

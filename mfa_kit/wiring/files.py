@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 
 from mfa_kit.adapters.files.private_files import write_new
@@ -17,7 +16,16 @@ LONGEST_SECRET = 4096
 
 def packaged_text(name: str) -> str:
     """Return the text of a file of the package, such as `letters/pin.md`."""
+    from importlib import resources
+
     return resources.files("mfa_kit").joinpath(name).read_text("utf-8")
+
+
+def html_page(template: str, **values: object) -> str:
+    """Return the page of a template in cli/html, such as `audit.html`. Raise InternalError if a name is not defined."""
+    from mfa_kit.adapters.templates import render
+
+    return render(template, **values)
 
 
 def read_secret(descriptor: int) -> Secret[str]:

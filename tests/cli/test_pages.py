@@ -2,29 +2,38 @@
 
 import re
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from jinja2 import DictLoader
 
-from mfa_kit.cli.html.chart import Bar, bar_chart, ring
-from mfa_kit.cli.html.shell import (
-    STYLE,
-    Tone,
-    html_mark,
-    html_page,
-    html_table,
-    html_time,
-    html_words,
-)
-from mfa_kit.cli.organization.accounts_page import organization_page
+from mfa_kit.adapters.templates import TEMPLATES, html_time, render
+from mfa_kit.cli.audit_page import organization_page
 from mfa_kit.core import otp
+from mfa_kit.core.errors import InternalError
+from mfa_kit.core.otp import Secret
+from mfa_kit.wiring.files import packaged_text
 from tests.chromium import DESKTOP, PHONE, Browser, chromium
 from tests.conftest import MfaKit
 from tests.organization.visits import CALLER, made_visits
 
 LONG = "arn:aws:iam::000000000000:mfa/a-department/" + "x" * 90
 SEED = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+STYLE = packaged_text("cli/html/page.css")
+TONES = list(dict.fromkeys(re.findall(r"^\s*\.(\w+) \{\s*--tone:", STYLE, re.MULTILINE)))
+EVERYTHING = """
+{% for tone in tones %}{{ mark(tone, tone) }}{% endfor %}
+{% set bars = [] %}
+{% for tone in tones %}{% do bars.append(("as " ~ tone ~ " as can be", 1, tone, "10 (9 %)")) %}{% endfor %}
+{{ bar_chart(bars, 2) }}
+{% set shares = [] %}
+{% for tone in tones %}{% do shares.append((tone, 1, tone)) %}{% endfor %}
+{{ ring(shares) }}
+<table>{{ heads(["User", "State", "Why"]) }}<tbody>
+<tr>{{ cell("User", long) }}{{ cell("State", "staged") }}{{ cell("Why", "see " ~ long) }}</tr></tbody></table>
+<p class="soft">{{ 0|time }} <b>{{ long|words }}</b></p><pre>{{ ("echo " ~ long)|words }}</pre>"""
 # Each text of the page, with its size in pixels and its contrast with what is behind it (WCAG 2, 1.4.3). The relative
 # luminance is that of 1.4.3's definition.
 CONTRASTS = """(() => {
@@ -60,6 +69,12 @@ SPLIT = """(() => {
   return split; })()"""
 
 
+def page(body: str, **values: object) -> str:
+    """Return a page with this body, which may use the macros of all pages."""
+    start = '{% extends "page.html" %}{% from "parts.html" import bar_chart, cell, heads, mark, ring %}'
+    return TEMPLATES.from_string(f"{start}{{% block body %}}{body}{{% endblock %}}").render(title="A page", **values)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with chromium(tmp_path_factory.mktemp("chromium")) as browser:
@@ -85,16 +100,7 @@ def pages(mfa_kit: MfaKit, users: Callable[[], str], recipient: str, tmp_path: P
         "rollout": mfa_kit.run("rollout", "status", plan, "--output", "html").out,
         "tokens": sheet.read_text("utf-8"),
         "organization": organization_page(made_visits(100), caller=CALLER),
-        "everything": html_page(
-            "Everything",
-            [
-                *(html_mark(tone, tone) for tone in Tone),
-                bar_chart([Bar(f"as {tone} as can be", 1, tone, "10 (9 %)") for tone in Tone], full=2),
-                ring([Bar(tone, 1, tone) for tone in Tone]),
-                html_table(("User", "State", "Why"), [(html_words(LONG), "staged", html_words(f"see {LONG}"))]),
-                f'<p class="soft">{html_time(0)} <b>{html_words(LONG)}</b></p><pre>{html_words(f"echo {LONG}")}</pre>',
-            ],
-        ),
+        "everything": page(EVERYTHING, tones=TONES, long=LONG),
     }
 
 
@@ -123,7 +129,7 @@ def test_each_measure_fails_on_a_bad_page(browser: Browser) -> None:
     """The page of this test has each of the faults."""
     bad = '<p style="width:3em;word-break:break-all;color:#999;font-size:9px">incomprehensible</p>'
     chart = '<span class="bar"><i style="background:#eee;width:900px"></i></span>'
-    browser.show(html_page("bad", [bad, chart]), width=PHONE)
+    browser.show(page(bad + chart), width=PHONE)
     assert browser.ask("document.documentElement.scrollWidth") > PHONE
     assert browser.ask(SPLIT) == ["incomprehensible"]
     ((_, size, contrast),) = browser.ask(CONTRASTS)
@@ -144,6 +150,26 @@ def test_the_heads_of_a_map_stay_in_view(browser: Browser, width: int) -> None:
     down, left, top = browser.ask(corner)
     assert down == 9000
     assert max(abs(left), abs(top)) <= 2
+
+
+def test_a_template_that_fails_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the kind of the mistake, and the template. An object with a secret is never printed."""
+    loader = DictLoader({"bad.html": "<p>{{ title }}{{ plain }}</p>{{ value.nothing }}", "secret.html": "{{ value }}"})
+    monkeypatch.setattr(TEMPLATES, "loader", loader)
+    for name, error in (("bad.html", "UndefinedError"), ("secret.html", "TypeError")):
+        with pytest.raises(InternalError) as raised:
+            render(name, title=LONG, value=Secret(SEED), plain=SEED)
+        assert str(raised.value).startswith(f"internal error: {error} at ")
+        assert raised.value.__notes__ == [f"it happened in the template {name}"]
+        printed = "".join(traceback.format_exception(raised.value))
+        assert not [text for text in (SEED, LONG) if text in printed]
+        assert raised.value.__suppress_context__
+
+
+def test_an_undefined_name_is_an_error() -> None:
+    """A page without a part would look complete."""
+    with pytest.raises(InternalError, match="UndefinedError"):
+        render("letter.html")
 
 
 def test_paper_is_white() -> None:

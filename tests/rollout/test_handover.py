@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit.cli.html.letter_page import letter_page
-from mfa_kit.cli.letter_text import WIDTH, letter_text
+from mfa_kit.cli.letter_text import WIDTH, letter_page, letter_text
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep, parse_template
 from mfa_kit.core.models import VIRTUAL, DeviceSpec, JournalEntry, JournalState, Method

@@ -8,7 +8,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.break_glass.drilling import check_users
-from mfa_kit.cli import messages
+from mfa_kit.cli import status_line
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.options import PRESENT, RECOVERY_KEY_DIR
 from mfa_kit.cli.letter_options import PAPER
@@ -77,7 +77,7 @@ def drill(
         opened,
         known,
         users=users,
-        counted=partial(messages.with_bar, doing="drill", plain=settings.still or bool(users)),
+        counted=partial(status_line.counted, progress=settings.progress, doing="testing backups"),
     )
     if letter:
         facts = DrillFacts(

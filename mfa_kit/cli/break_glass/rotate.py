@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli import messages
+from mfa_kit.cli import status_line
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.options import ACCEPT, PRESENT, RECOVERY_KEY_DIR
 from mfa_kit.cli.options import Verb
@@ -50,7 +50,7 @@ def rotate(
         backup_dir,
         accept=accept,
         until=stop_on_signals,
-        counted=partial(messages.with_bar, doing="rotate", plain=settings.still),
+        counted=partial(status_line.counted, progress=settings.progress, doing="encrypting backups"),
     )
     old, new, backups = done.old, done.new, done.backups
     settings.progress.alert(f"encrypt new backups to {new.manifest.recipient}, not to {old.manifest.recipient}")

@@ -14,9 +14,9 @@ from mfa_kit.audit.records import finding_records
 from mfa_kit.audit.registry import ALL_RULES, audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.account_options import no_snapshot_of_many
 from mfa_kit.cli.audit_forms import ASFF, OCSF
+from mfa_kit.cli.audit_page import organization_page
 from mfa_kit.cli.audit_result import print_records
 from mfa_kit.cli.organization import visits as shared
-from mfa_kit.cli.organization.accounts_page import organization_page
 from mfa_kit.cli.organization.audited import Audited
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import VERSION, ResultRow

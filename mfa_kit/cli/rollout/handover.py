@@ -12,9 +12,8 @@ from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.html.letter_page import letter_page
 from mfa_kit.cli.letter_options import PAPER
-from mfa_kit.cli.letter_text import letter_text
+from mfa_kit.cli.letter_text import letter_page, letter_text
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
