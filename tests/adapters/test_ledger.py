@@ -46,7 +46,7 @@ def spec(**how: Any) -> DeviceSpec:
 
 
 def entry(**how: Any) -> JournalEntry:
-    return JournalEntry(**{"run": next(RUNS), "intent": spec(), **how})
+    return JournalEntry(**{"run": next(RUNS), "spec": spec(), **how})
 
 
 @pytest.fixture

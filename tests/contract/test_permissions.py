@@ -49,11 +49,11 @@ def theirs(
     return WORDS[other.evaluate(made, [other.parse_policy_document(each) for each in policies], *limits).decision]
 
 
-@pytest.mark.parametrize("wish", WISHES, ids=str)
+@pytest.mark.parametrize("policy_request", WISHES, ids=str)
 @pytest.mark.parametrize("context", [PLAIN_KEYS, NO_MFA, WITH_MFA], ids=["keys", "console", "MFA"])
-def test_the_force_mfa_policies(request: PolicyChoices, context: RequestContext) -> None:
+def test_the_force_mfa_policies(policy_request: PolicyChoices, context: RequestContext) -> None:
     """Both evaluators decide alike on each action with an added policy that allows all, and deny alike without it."""
-    text = json.dumps(mfa_policy(request)[0])
+    text = json.dumps(mfa_policy(policy_request)[0])
     every = document({"Action": "*", "Resource": "*"})
     for action in ACTIONS:
         ours = evaluate([every, text], action, ALICE, context)

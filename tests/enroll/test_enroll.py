@@ -218,7 +218,7 @@ def test_a_device_of_another_user_with_the_name_is_kept(
 
 
 @pytest.mark.parametrize(
-    ("wish", "kind"),
+    ("enroll_request", "kind"),
     [
         ({"user": "root"}, UsageFault),
         ({"user": "no such user"}, UsageFault),
@@ -230,13 +230,13 @@ def test_a_device_of_another_user_with_the_name_is_kept(
     ],
 )
 def test_an_invalid_request_is_refused_before_the_journal(
-    request: dict[str, str], kind: type[MfaKitError], at: AtDesk, user: str, at_lab: Lab, home: Path
+    enroll_request: dict[str, str], kind: type[MfaKitError], at: AtDesk, user: str, at_lab: Lab, home: Path
 ) -> None:
     """IAM and the disk are unchanged."""
     before = at_lab.serials()
     with at() as desk:
         with pytest.raises(kind) as caught:
-            desk.enroll(**{"user": user, **request})
+            desk.enroll(**{"user": user, **enroll_request})
         assert desk.ledger.history() == []
     assert caught.value.hint
     assert at_lab.serials() == before

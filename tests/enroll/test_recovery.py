@@ -34,7 +34,7 @@ def serial_of(name: str) -> str:
 def entry_of(user: str, *, seconds_ago: float = 0, **how: Any) -> JournalEntry:
     spec = DeviceSpec(account=ACCOUNT, partition="aws", user=user, name=user)
     run = models.run_id(time.time() - seconds_ago, user.encode()[-4:])
-    return JournalEntry(**{"run": run, "intent": spec, "reached": JournalState.CREATED, **how})
+    return JournalEntry(**{"run": run, "spec": spec, "reached": JournalState.CREATED, **how})
 
 
 def make(desk: At, entry: JournalEntry, *, run: str | None = "its own", enabled_for: str | None = None) -> Created:

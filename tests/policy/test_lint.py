@@ -122,15 +122,15 @@ def test_correct_policies_have_no_traps(document: str, how: dict[str, Any]) -> N
     assert names(document, **how) == set()
 
 
-@pytest.mark.parametrize("wish", WISHES, ids=str)
-def test_printed_policies_have_only_the_chosen_traps(request: Any) -> None:
+@pytest.mark.parametrize("policy_request", WISHES, ids=str)
+def test_printed_policies_have_only_the_chosen_traps(policy_request: Any) -> None:
     """Without --first-sign-in, users cannot change a password, and without --user-paths, paths do not match.
 
     Both are reported.
     """
-    document, _ = mfa_policy(request)
-    chosen = {"password"} if not request.first_sign_in else set()
-    if not request.user_paths and (request.variant == "self-managed" or request.first_sign_in):
+    document, _ = mfa_policy(policy_request)
+    chosen = {"password"} if not policy_request.first_sign_in else set()
+    if not policy_request.user_paths and (policy_request.variant == "self-managed" or policy_request.first_sign_in):
         chosen.add("paths")
     assert names(json.dumps(document), on=Holder.GROUP, partition="aws") == chosen
 

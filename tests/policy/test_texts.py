@@ -16,20 +16,20 @@ from tests.contract.test_permissions import WISHES
 from tests.lab.client import Aws, refused
 
 
-@pytest.mark.parametrize("wish", WISHES, ids=str)
-def test_every_line_is_explained(request: PolicyChoices) -> None:
+@pytest.mark.parametrize("policy_request", WISHES, ids=str)
+def test_every_line_is_explained(policy_request: PolicyChoices) -> None:
     """Each statement and each action that is allowed without MFA has its purpose."""
-    document, lines = mfa_policy(request)
+    document, lines = mfa_policy(policy_request)
     told = {line.text for line in lines}
     assert {row["Sid"] for row in document["Statement"]} <= told
     assert set(document["Statement"][-1]["NotAction"]) <= told
-    assert all(line.why for line in (*lines, first_sign_in_line(request)))
+    assert all(line.why for line in (*lines, first_sign_in_line(policy_request)))
 
 
-@pytest.mark.parametrize("wish", WISHES, ids=str)
-def test_the_policy_is_within_the_size_quotas(request: PolicyChoices) -> None:
+@pytest.mark.parametrize("policy_request", WISHES, ids=str)
+def test_the_policy_is_within_the_size_quotas(policy_request: PolicyChoices) -> None:
     """The quota of inline policies is 5,120 characters for a group and 2,048 for a user: IAM and STS quotas."""
-    assert len(json.dumps(mfa_policy(request)[0], separators=(",", ":"))) < 2048
+    assert len(json.dumps(mfa_policy(policy_request)[0], separators=(",", ":"))) < 2048
 
 
 def test_arns_are_of_the_partition() -> None:
@@ -41,18 +41,18 @@ def test_arns_are_of_the_partition() -> None:
 
 def test_no_user_can_remove_a_device_without_mfa() -> None:
     """No variant of the policy allows it."""
-    for request in WISHES:
-        open_to = mfa_policy(request)[0]["Statement"][-1]["NotAction"]
+    for policy_request in WISHES:
+        open_to = mfa_policy(policy_request)[0]["Statement"][-1]["NotAction"]
         assert not {"iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"} & set(open_to)
 
 
-def described(request: PolicyChoices, **bob: Any) -> dict[str, Any]:
+def described(policy_request: PolicyChoices, **bob: Any) -> dict[str, Any]:
     return {
         "version": 1,
         "groups": [
             {
                 "name": "people",
-                "policies": {"force-mfa": mfa_policy(request)[0]},
+                "policies": {"force-mfa": mfa_policy(policy_request)[0]},
                 "attached": ["arn:aws:iam::aws:policy/IAMReadOnlyAccess"],
             }
         ],
@@ -137,12 +137,12 @@ def test_only_certified_security_keys_are_enabled(keys: dict[str, str], allowed:
 def test_a_policy_about_certification_has_no_traps() -> None:
     """Our own lint finds nothing in it, every statement is explained, and it fits into a group's inline policies."""
     plain = PolicyChoices(first_sign_in=True, user_paths=True)
-    for request in (
+    for policy_request in (
         replace(plain, fips=True),
         replace(plain, certification=Certification.L1),
         replace(plain, certification=Certification.L2, fips=True),
     ):
-        document, lines = mfa_policy(request)
+        document, lines = mfa_policy(policy_request)
         assert find_traps(json.dumps(document)) == find_traps(json.dumps(document), on=Holder.GROUP) == []
         assert {row["Sid"] for row in document["Statement"]} <= {line.text for line in lines}
         assert len(json.dumps(document, separators=(",", ":"))) < 5120

@@ -193,7 +193,7 @@ def test_results_of_a_seed_count_again_after_its_return(iam_reader: TokenInvento
     assert (stocked.verdict, stocked.reason) == (TokenVerdict.REJECTED, "no")
 
 
-@pytest.mark.parametrize("spelled", ["ab 12", "AB12", " a b 1 2"])
+@pytest.mark.parametrize("name_in_iam", ["ab 12", "AB12", " a b 1 2"])
 def test_spellings_of_a_serial_are_one_token(ledger: Ledger, iam_reader: TokenInventory, name_in_iam: str) -> None:
     """A token that failed or belongs to a user is not given to another user under any spelling."""
     iam_reader.stock([(Token(serial="Ab 12", octets=20), "f1"), (T2, "f2")])
