@@ -16,7 +16,7 @@ from tests.conftest import judge
 
 PHONE, DESKTOP = 390, 1280
 # Seconds to wait until something happens in a page. A slow computer that runs much else may need most of them.
-WAIT = 120.0
+WAIT = 30.0
 # The value of an expression, or true for an element, or null if the page is not there yet.
 SEEN = (
     """(() => {{ try {{ const it = {script}; return it instanceof Node ? true : it }} catch {{ return null }} }})()"""

@@ -12,11 +12,12 @@ import pytest
 
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import ACCOUNT
+from tests.page.conftest import LIMIT
 from tests.terminal.conftest import environment
 from tests.terminal.window import Window
 from tests.test_docs import blocks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT)]
 
 TYPED = "bash no: somebody types, and tests/backups/test_page.py does"
 # The passphrase of the example on the page, and the new one.

@@ -22,8 +22,8 @@ from tests.conftest import ACCOUNT, MfaKit
 from tests.sizes import FULL
 
 ADDRESS = re.compile(r"^(http://127\.0\.0\.1:(\d+)/open/(\S+))$", re.MULTILINE)
-# Seconds to wait for a line of a command, or for its end. A slow computer that runs much else may need most of them.
-WAIT = 120.0
+# Seconds of a test, after which it fails for good, and seconds to wait for a line of a command or for its end.
+LIMIT, WAIT = 60, 30.0
 # Seconds that a state lasts which a test must see meanwhile. A full check may run on a slow computer.
 LASTS = 6.0 if FULL else 2.0
 
@@ -70,10 +70,12 @@ class Command:
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> tuple[int, str]:
-        """Wait until the command ends. Return its exit code and what it printed on stdout."""
+        """Wait until the command ends. Return its exit code and what it printed on stdout.
+
+        Raise TimeoutExpired after WAIT seconds, as for a command that waits for a window that nobody opens.
+        """
         assert self.process.stdout
-        out = self.process.stdout.read()
-        return self.process.wait(WAIT), out
+        return self.process.wait(WAIT), self.process.stdout.read()
 
 
 Start = Callable[..., Command]

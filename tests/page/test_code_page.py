@@ -13,9 +13,9 @@ from mfa_kit.core.otp import Pair, Secret
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser
 from tests.conftest import ACCOUNT, MfaKit
-from tests.page.conftest import LASTS, Start, open_admin, open_colleague, seed, shown_codes
+from tests.page.conftest import LASTS, LIMIT, Start, open_admin, open_colleague, seed, shown_codes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT)]
 # The shown seconds and AWS's time may differ by this: IAM's clock is read in whole seconds, and the page ticks.
 EXACT = 1.6
 # Seconds to move the clock of the browser, so that the countdown passes the end of a step more than once.

@@ -13,9 +13,9 @@ import pytest
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser
 from tests.conftest import MfaKit
-from tests.page.conftest import Command, Start, open_admin, open_colleague, seed, shown_codes
+from tests.page.conftest import LIMIT, Command, Start, open_admin, open_colleague, seed, shown_codes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT)]
 
 
 def test_a_user_enrolls_on_the_page(at_page: Command, browser: Browser, lab: Lab, user: str) -> None:

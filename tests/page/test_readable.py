@@ -16,9 +16,10 @@ from mfa_kit.core.otp import Symbol
 from mfa_kit.enrollment.code_prompts import FIRST_CODE, SECOND_CODE
 from tests.chromium import DESKTOP, PHONE, Browser
 from tests.cli.test_pages import CONTRASTS, SPLIT
+from tests.page.conftest import LIMIT
 from tests.page.served import USER, Page, served_page
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT)]
 # The width in CSS pixels of a window of 1280 pixels at 200 % zoom (WCAG 2, 1.4.4).
 ZOOMED = DESKTOP // 2
 LONG = "a-department-" * 4 + "user@example.com"

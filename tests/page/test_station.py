@@ -21,6 +21,7 @@ from tests.conftest import ACCOUNT, ROOT, MfaKit
 from tests.fido.conftest import LAB_AAGUID, NOW, SITE, Port, publish
 from tests.page.conftest import (
     LASTS,
+    LIMIT,
     Command,
     Start,
     nothing_is_half_made,
@@ -30,7 +31,7 @@ from tests.page.conftest import (
     shown_codes,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT)]
 # Seconds until a key is touched.
 TOUCH = LASTS / 2
 SAID, END, CALLS, FORM, LOG = (

@@ -17,12 +17,12 @@ import pytest
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser
 from tests.conftest import COUNTED, MfaKit
-from tests.page.conftest import WAIT, Command, SlowEnable, Start, open_admin, open_colleague, shown_codes
+from tests.page.conftest import LIMIT, WAIT, Command, SlowEnable, Start, open_admin, open_colleague, shown_codes
 from tests.page.test_station import END, call, press
 from tests.rollout.conftest import Rollout
 from tests.sizes import sample
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT)]
 
 
 @dataclass

@@ -48,14 +48,15 @@ def each(value: Any) -> list[Any]:
 def published() -> dict[str, dict[str, Any]]:
     """Return the policies by name: of the AWS CLI's documentation, and AWS's managed policies as moto ships them.
 
-    There are 200 of them, with those first that have more than an Allow of actions; `.ci/run full` takes all.
+    There are 50: those of the documentation, and every seventh of those that have more than an Allow of actions.
+    `.ci/run full` takes all.
     """
     documentation = json.loads((ROOT / "tests/data/policies/aws-cli.json").read_text())
     managed = {name: row["Document"] for name, row in sorted(json.loads(aws_managed_policies_data).items())}
     special = ('"Deny"', '"NotAction"', '"NotResource"', '"Condition"')
     order = sorted(managed, key=lambda name: -sum(word in json.dumps(managed[name]) for word in special))
-    number = len(order) if FULL else 200 - len(documentation)
-    return {**documentation, **{name: managed[name] for name in order[:number]}}
+    chosen = order if FULL else order[1 : 7 * (50 - len(documentation)) : 7]
+    return {**documentation, **{name: managed[name] for name in chosen}}
 
 
 def sample(pattern: str, whole: str) -> str:
@@ -156,8 +157,8 @@ def test_the_evaluators_agree() -> None:
                 if decision not in {None, str(ours)}:
                     differences.append((judge, name, action, resource, str(ours), decision))
     assert differences == []
-    assert len(published()) >= 200
-    assert min(asked.values()) > 20_000, asked
+    assert len(published()) >= size(50, 1000)
+    assert min(asked.values()) > size(3_000, 20_000), asked
 
 
 def test_lint_finds_nothing_about_mfa_in_policies_without_it() -> None:
@@ -200,7 +201,7 @@ def test_lint_and_ministack_agree_on_what_requires_mfa() -> None:
         found = {trap.name for trap in find_traps(both)} & open_traps
         assert (not found) is (denied == [True, True, False]), (condition, found, denied)
         compared += 1
-    assert compared > 1_800
+    assert compared > size(450, 1_800)
 
 
 ALL = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
@@ -252,5 +253,5 @@ def test_lockout_and_the_evaluators_agree() -> None:
                 seen.add(found)
                 if access.state is not found:
                     differing.add(name)
-    assert differing == CAREFUL
+    assert differing == CAREFUL & published().keys()
     assert seen == set(states.values())

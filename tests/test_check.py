@@ -1,0 +1,52 @@
+"""Tests of `.ci/run`: which failed tests it gives a second try."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Fails in its first run, in each way, and passes in the second.
+TESTS = """
+import pathlib, subprocess, time
+
+def is_first():
+    there = pathlib.Path("ran").exists()
+    pathlib.Path("ran").touch()
+    return not there
+
+{marks}
+def test_passes_alone():
+    if is_first():
+        {act}
+"""
+CASES = {
+    "an assertion": ("", "assert False", 0),
+    "a test that hangs": ("import pytest\n@pytest.mark.timeout(1)", "time.sleep(60)", 1),
+    "a command that hangs": ("", "subprocess.run(['sleep', '60'], timeout=0.5)", 1),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_what_hangs_gets_no_second_try(case: str, tmp_path: Path) -> None:
+    """It fails although it passes alone. A test that fails otherwise passes with its second run, which is announced."""
+    marks, act, status = CASES[case]
+    (tmp_path / "test_unsteady.py").write_text(TESTS.format(marks=marks, act=act))
+    (tmp_path / "pytest.ini").touch()
+    function = 'eval "$(sed -n "/^pytests() {/,/^}/p" "$RUN")"; set -euo pipefail; pytests suite -p no:randomly'
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST"))}
+    path = f"{Path(sys.executable).parent}:{env['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", f"scratch=$PWD unsteady=5; {function}"],
+        cwd=tmp_path,
+        env={**env, "PATH": path, "RUN": str(ROOT / ".ci/run")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "== once more, by itself: test_unsteady.py" in done.stdout) == (status, not status)
+    assert ("== not once more" in done.stdout) is bool(status)
