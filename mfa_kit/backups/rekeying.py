@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Protocol
 
 from mfa_kit.backups.contents import backup_call
-from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
-from mfa_kit.core.models import Backup, Call, Seal
+from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
+from mfa_kit.core.models import Backup, BackupLocation, Call, Seal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,14 +22,22 @@ class KnownRecipients:
     recipients: tuple[str, ...] | None
 
 
-def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[KnownRecipients]:
+def choose_backups(backups: Iterable[Backup], only: BackupLocation | None) -> list[Backup]:
+    """Return the backups, or only the one with the path `only`. Raise UsageFault if it is not among them."""
+    chosen = [backup for backup in backups if only is None or backup.path == only.absolute()]
+    if only and not chosen:
+        raise UsageFault(f"{only} is not a backup in this folder", "name its folder: --backup-dir DIR")
+    return chosen
+
+
+def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal], *, own: bool = True) -> list[KnownRecipients]:
     """Return each backup with its current recipients, according to `seals`, the ledger's records of recipients.
 
-    If the user has a copy that is encrypted to their own public key, this key counts as a recipient.
+    With `own`, if the user has a copy that is encrypted to their own public key, this key counts as a recipient.
     """
     current: dict[str, dict[str, None]] = {}
     for seal in seals:
-        if seal.until is None:
+        if seal.until is None and (own or not seal.own):
             current.setdefault(seal.backup, {})[seal.recipient] = None
     return [
         KnownRecipients(backup=backup, recipients=tuple(current[backup.name]) if backup.name in current else None)
@@ -279,6 +287,7 @@ class Rekeying:
         finally:
             self._write_record()
             self.records.withdraw_sealed(self._unsettled)
+        self.done.failed.sort(key=lambda failure: str(failure[0].path))
         if self.done.finished < len(backups):
             raise KeyboardInterrupt
 

@@ -4,15 +4,19 @@ This does not show whether AWS accepts the codes of the secret. So for some user
 their phones.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from mfa_kit.backups.contents import Opened, device_and_account
 from mfa_kit.backups.drill import Drill, judge_typed
 from mfa_kit.backups.rekeying import KnownRecipients
+from mfa_kit.break_glass.custodians import RecoveryKey
+from mfa_kit.break_glass.meeting import OpenRecoveryKey
+from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.models import BackupLocation, RecoveryKeyAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +96,72 @@ class PhoneCheck:
         return (
             None if result is Drill.PROVED else f"the codes of {user}'s phone do not match the secret in {opened.file}"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrilledBackups:
+    """The backups that a drill tests, and the ledger.
+
+    `prefetch` yields the files, and begins to read some of them early. `open` decrypts a backup, or raises
+    IntegrityFault. `record` records that the secret in a backup was compared with a code.
+    """
+
+    prefetch: Callable[[Iterable[BackupLocation]], Iterator[BackupLocation]]
+    open: Callable[[BackupLocation], Opened]
+    record: Callable[[BackupLocation, Drill], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillResult:
+    """The result of a drill.
+
+    `tested` has a result for each backup, and `faults` a sentence for each problem. `compared` has the users who typed
+    a code from their phone, which mfa-kit compared with the codes of a backup.
+    """
+
+    tested: Sequence[Tested]
+    compared: tuple[str, ...]
+    faults: Sequence[str]
+
+    @property
+    def good(self) -> int:
+        """How many backups were tested without a fault."""
+        return sum(outcome.fault is None for outcome in self.tested)
+
+    @property
+    def passed(self) -> bool:
+        """Whether at least one backup was tested, and `faults` is empty."""
+        return bool(self.tested) and not self.faults
+
+
+def drill(
+    recovery_key: RecoveryKey,
+    opened: OpenRecoveryKey[K, V],
+    known: Sequence[KnownRecipients],
+    *,
+    users: Sequence[str],
+    ports: BreakGlassPorts[K, V],
+    backups: Callable[[V], AbstractContextManager[DrilledBackups]],
+    counted: Callable[[Sequence[KnownRecipients]], Iterable[KnownRecipients]],
+) -> DrillResult:
+    """Decrypt the backups in `known` with an open identity, and record the drill in the ledger.
+
+    `backups` opens the backups for an identity. For the backups of `users`, compare the codes with those on the users'
+    phones. `counted` takes the backups, yields each of them, and shows the progress.
+    """
+    by_path = {entry.backup.path: entry for entry in known}
+    with backups(opened.identity) as drilled:
+        check = PhoneCheck(
+            users={user.lower() for user in users}, person=ports.person, now=ports.now, record=drilled.record
+        )
+        entries = (by_path[path] for path in drilled.prefetch(entry.backup.path for entry in counted(known)))
+        tested = list(drill_backups(entries, open_backup=drilled.open, code_fault=check))
+    unasked = [f"no backup of {user} was compared with a phone" for user in users if user.lower() not in check.asked]
+    result = DrillResult(
+        tested=tested,
+        compared=tuple(user for user in users if check.asked.get(user.lower())),
+        faults=[*(outcome.fault for outcome in tested if outcome.fault), *unasked],
+    )
+    action = RecoveryKeyAction.DRILLED if result.passed else RecoveryKeyAction.FAILED
+    ports.record(recovery_key.manifest, action, opened.names, backups=result.good)
+    return result

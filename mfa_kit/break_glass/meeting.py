@@ -1,19 +1,16 @@
-"""A meeting: custodians present their private keys one after the other, until they can open a break-glass identity."""
+"""Custodians open a recovery key with their private keys: together in a meeting, or one layer after the other."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from shlex import quote
+from typing import Generic
 
-from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Manifest
+from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Manifest, RecoveryKey, set_of_file
+from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.core.errors import Declined, DeviceFault, IntegrityFault, UsageFault
-from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.text import count_of
-
-# The type of the private keys that a custodian presents.
-K = TypeVar("K")
-# The type of the break-glass identity.
-V = TypeVar("V")
 
 INSTEAD = "-i FILE for each custodian"
 
@@ -89,20 +86,77 @@ class Meeting(Generic[K, V]):
         return len(set(custodian_set.names) - self.here.keys())
 
 
-def hold(
-    meeting: Meeting[K, V], files: Iterable[Path], *, read: Callable[[Path], K], person: Interaction
-) -> tuple[V, tuple[str, ...]]:
-    """Hold a meeting. Return the break-glass identity, and the names of the custodians who opened it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRecoveryKey(Generic[K, V]):
+    """An open identity, and the custodians who opened it.
 
-    `files` are the identity files of some custodians. Other custodians enter the path of their file at the terminal.
-    `read` returns the private keys in a file, or raises UsageFault or DeviceFault if the file cannot be used. If this
-    happens with a path from the terminal, print the error and ask for another path. Raise Declined if too few
-    custodians came, and IntegrityFault if the identity cannot be decrypted.
+    `names` has the names of these custodians in the order of their CustodianSet. `keys` has the private keys of all
+    custodians who were present, by name.
     """
+
+    identity: V
+    names: tuple[str, ...]
+    keys: Mapping[str, K]
+
+
+def meet(
+    recovery_key: RecoveryKey,
+    files: Iterable[Path],
+    ports: BreakGlassPorts[K, V],
+    *,
+    only: Path | None = None,
+    present: Mapping[str, K] | None = None,
+) -> OpenRecoveryKey[K, V]:
+    """Hold a meeting of custodians, and return the open identity.
+
+    `files` are identity files of custodians. If they are not enough, other custodians enter the paths of their files at
+    the terminal; if such a file cannot be used, print the error and ask for another path. `only` is the only
+    break-glass file to open; some custodians may already have removed their layers from it. `present` has the private
+    keys of custodians who are present from an earlier meeting, by name. Raise Declined if too few custodians came, and
+    IntegrityFault if the identity cannot be decrypted. Raise UsageFault for an identity in `files` that belongs to no
+    current custodian, or to a custodian who is already present.
+    """
+    manifest = recovery_key.manifest
+
+    def open_set(custodian_set: CustodianSet, keys: Mapping[str, K]) -> V:
+        return ports.open_set(only or recovery_key.folder / custodian_set.file, custodian_set, keys, manifest.recipient)
+
+    meeting = Meeting(
+        manifest=manifest,
+        sets=manifest.group.sets() if only is None else _rest_of(_set_of(only, manifest)),
+        owners=ports.owner_test((*manifest.group.custodians, *manifest.former)),
+        open_set=open_set,
+        here=dict(present or {}),
+    )
+    identity, names = _hold(meeting, files, ports)
+    return OpenRecoveryKey(identity=identity, names=names, keys=meeting.here)
+
+
+def _rest_of(custodian_set: CustodianSet) -> list[CustodianSet]:
+    """Return a set of custodians, then the set without its first custodian, without its first two, and so on.
+
+    The custodians of a set remove their layers from its file one after the other, the first custodian first. So each
+    row of the result names the custodians whose layers may still be on the file.
+    """
+    return [CustodianSet(custodian_set.file, custodian_set.names[index:]) for index in range(len(custodian_set.names))]
+
+
+def _set_of(file: Path, manifest: Manifest) -> CustodianSet:
+    custodian_set = set_of_file(file.name, manifest.group.sets())
+    if custodian_set is None:
+        raise UsageFault(
+            f"the name of {file} does not say which set of custodians the file is for",
+            "restore the start of its name, such as set-01, and name the folder with the manifest: --dir DIR",
+        )
+    return custodian_set
+
+
+def _hold(meeting: Meeting[K, V], files: Iterable[Path], ports: BreakGlassPorts[K, V]) -> tuple[V, tuple[str, ...]]:
+    person = ports.person
     if opened := meeting.identity():  # the custodians who are here already are enough
         return opened
     for file in files:
-        meeting.admit(read(file))
+        meeting.admit(ports.read_keys(file))
         if opened := meeting.identity():
             return opened
     while True:
@@ -115,7 +169,7 @@ def hold(
                 "repeat the command when enough custodians are present",
             )
         try:
-            meeting.admit(read(_file_of(typed)))
+            meeting.admit(ports.read_keys(_file_of(typed)))
         except (UsageFault, DeviceFault) as fault:  # the custodian can try again with the right PIN or key
             person.say(f"{fault}: {fault.hint}")
         if opened := meeting.identity():
@@ -128,3 +182,64 @@ def _file_of(typed: str) -> Path:
         return Path(typed).expanduser()
     except RuntimeError:  # reading the file then raises UsageFault, and the meeting continues
         return Path(typed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnLayer:
+    """A layer of the file of a set, and the name of the custodian who can remove it.
+
+    `whole` is the set. `after` has the names of the custodians whose layers are inside this layer.
+    """
+
+    whole: CustodianSet
+    name: str
+    after: tuple[str, ...]
+
+
+def pass_on(
+    recovery_key: RecoveryKey,
+    file: Path,
+    read_keys: Callable[[], K],
+    out: Path,
+    ports: BreakGlassPorts[K, V],
+) -> OwnLayer:
+    """Use a custodian's private keys to remove the outermost layer of a file, and write the rest to the new file `out`.
+
+    Return the layer that was removed. A dry run writes nothing. Raise UsageFault if the name of `file` or `out` does
+    not name the set, or if the identity belongs to no custodian of the set. Also raise UsageFault if the identity
+    belongs to the set's last custodian, because without the last layer, the file would be the break-glass identity
+    itself. Raise WrongIdentityError if the outermost layer belongs to another custodian.
+    """
+    manifest = recovery_key.manifest
+    custodian_set = _set_of(file, manifest)
+    if set_of_file(out.name, [custodian_set]) is None:
+        start = "-".join(custodian_set.file.split("-")[:2])
+        raise UsageFault(
+            f"the name {out.name} does not say that the file is for {start}", f"begin the name with {start}"
+        )
+    ports.check_new_file(out)
+    keys = read_keys()
+    owners = {custodian.name for custodian in ports.owner_test(manifest.group.custodians)(keys)}
+    own_names = [name for name in custodian_set.names if name in owners]
+    if not own_names:
+        raise UsageFault(
+            f"this identity belongs to none of the custodians {', '.join(custodian_set.names)} of {file.name}",
+            "give the identity of one of them: -i FILE",
+        )
+    after = custodian_set.names[custodian_set.names.index(own_names[0]) + 1 :]
+    layer = OwnLayer(whole=custodian_set, name=own_names[0], after=after)
+    if not layer.after:
+        raise UsageFault(
+            f"{layer.name} is the last custodian of {file.name}; without the last layer, the file would be the "
+            "identity itself",
+            f"open the backup: mfa-kit break-glass open --backup BACKUP --from {quote(str(file))}",
+        )
+    ports.progress.alert(
+        f"{layer.after[-1]} is the last custodian of this set: when the file reaches them, they can open the "
+        f"break-glass identity alone, and with the identity every backup for {manifest.recipient}"
+    )
+    inner_file = ports.remove_layer(file, keys)
+    if not ports.dry_run:
+        ports.record(manifest, RecoveryKeyAction.PASSED, [layer.name])
+        ports.write_new_file(out, inner_file)
+    return layer

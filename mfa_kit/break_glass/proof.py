@@ -6,12 +6,15 @@ of the earlier identity made it. If the records are on another computer, a perso
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
 
 from mfa_kit.break_glass.custodians import FILE, Manifest, RecoveryKey
+from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.break_glass.uses import Record
-from mfa_kit.core.errors import IntegrityFault, Unrecorded
+from mfa_kit.core.errors import IntegrityFault, Unrecorded, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import RecoveryKeyAction
+from mfa_kit.core.models import BackupLocation, RecoveryKeyAction, Seal, backup_name
 from mfa_kit.core.otp import Secret
 
 ACCEPT = "accept the folder with --accept-unrecorded, which asks for its whole recipient"
@@ -106,6 +109,67 @@ def _fault_of_rotation(recovery_key: RecoveryKey, records: Sequence[Record], hma
             f"the HMAC in {where} is wrong, so the file was changed or forged", "find out who wrote the folder"
         )
     return fault_of(recovery_key, records)
+
+
+def locate(folder: Path | None, ports: BreakGlassPorts[K, V]) -> RecoveryKey:
+    """Return a folder of break-glass files, by default the newest one. Its manifest is not compared with the ledger.
+
+    Raise UsageFault if there is no such folder, and IntegrityFault if its manifest is damaged.
+    """
+    path = folder or ports.folders.newest()
+    if path is None or not ports.folders.is_there(path):
+        raise UsageFault(
+            f"there is no folder {path}" if path else "this computer has no break-glass identity",
+            "name the folder: --dir DIR, or make an identity: mfa-kit break-glass create",
+        )
+    return ports.folders.read(path)
+
+
+def find(folder: Path | None, ports: BreakGlassPorts[K, V]) -> RecoveryKey:
+    """Return a folder as `locate` does. Print a warning if the ledger does not prove who its custodians are."""
+    recovery_key = locate(folder, ports)
+    if fault := fault_of(recovery_key, ports.records()):
+        ports.progress.alert(
+            f"{fault}, so check them yourself: mfa-kit break-glass status --dir {quote(str(recovery_key.folder))}"
+        )
+    return recovery_key
+
+
+def find_for_backup(
+    file: BackupLocation, folder: Path | None, ports: BreakGlassPorts[K, V], *, seals: Callable[[], Iterable[Seal]]
+) -> RecoveryKey:
+    """Return a folder of break-glass files, by default the newest folder whose identity can open the backup `file`.
+
+    According to `seals`, the ledger's records of recipients, this identity is a recipient of the backup. If there is no
+    such folder, the default is the newest folder. The errors are those of `find`.
+    """
+    if folder is None and (newest := ports.folders.newest()):
+        name = backup_name(file)
+        recipients = {seal.recipient for seal in seals() if seal.backup == name and seal.until is None}
+        beside = ports.folders.beside(newest)[::-1]
+        folder = next((sibling.folder for sibling in beside if sibling.manifest.recipient in recipients), None)
+    return find(folder, ports)
+
+
+def prove(recovery_key: RecoveryKey, ports: BreakGlassPorts[K, V], *, accept: bool) -> None:
+    """Raise IntegrityFault unless the ledger proves who the custodians of a folder are.
+
+    If `accept`, a person may accept a folder that the ledger does not prove, except in a dry run.
+    """
+    if fault := fault_of(recovery_key, ports.records()):
+        accept_one([Doubt(recovery_key, fault)], ports, accept=accept)
+
+
+def accept_one(doubts: Sequence[Doubt], ports: BreakGlassPorts[K, V], *, accept: bool) -> RecoveryKey:
+    """Let a person accept one of the folders, and record its custodians in the ledger. Return the folder.
+
+    Raise the error of the first doubt if not `accept`, or in a dry run. Also raise the errors of `accept_folder`.
+    """
+    if not accept or ports.dry_run:
+        raise doubts[0].fault
+    recovery_key = accept_folder(doubts, ports.person)
+    ports.record(recovery_key.manifest, RecoveryKeyAction.SEALED, recovery_key.manifest.group.names)
+    return recovery_key
 
 
 def accept_folder(doubts: Sequence[Doubt], person: Interaction) -> RecoveryKey:

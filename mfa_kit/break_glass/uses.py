@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mfa_kit.account.snapshot import CustodianKey, RecoveryKeyUse
+from mfa_kit.backups.rekeying import KnownRecipients
 from mfa_kit.break_glass.custodians import Manifest
 from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.timestamps import iso_time
@@ -50,6 +51,30 @@ def _backward(records: Iterable[Record]) -> Sequence[Record]:
     return list(records)[::-1]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The state of a break-glass identity.
+
+    `backups` is the number of backups that are encrypted to the identity according to the ledger. `due` has a sentence
+    for each task that is due.
+    """
+
+    last_drill: Record | None
+    last_opened: Record | None
+    backups: int
+    due: list[str]
+
+
+def state_of(manifest: Manifest, records: Sequence[Record], known: Iterable[KnownRecipients], *, now: float) -> State:
+    """Return the state of a break-glass identity. `known` has the backups of the folder. `now` is in Unix seconds."""
+    return State(
+        last_drill=last(records, manifest.recipient, RecoveryKeyAction.DRILLED),
+        last_opened=last(records, manifest.recipient, RecoveryKeyAction.OPENED, RecoveryKeyAction.PASSED),
+        backups=sum(manifest.recipient in (entry.recipients or ()) for entry in known),
+        due=due(manifest, records, now=now),
+    )
+
+
 def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[str]:
     """Return one sentence for each task that is due for a break-glass identity. `now` is in Unix seconds."""
     tasks = []
@@ -57,7 +82,7 @@ def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[st
         tasks.append(
             f"rotate the identity, because {HANDLED[opened.action]} on {iso_time(opened.at)[:10]}: break-glass rotate"
         )
-    if manifest.replaces and not last(records, manifest.recipient, RecoveryKeyAction.ROTATED):
+    if is_unfinished(manifest, records):
         tasks.append("finish the rotation: break-glass rotate")
     drilled = last(records, manifest.recipient, RecoveryKeyAction.DRILLED)
     if drilled is None or drilled.at < now - DRILL_EVERY:
@@ -65,6 +90,11 @@ def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[st
     elif (sealed := last(records, manifest.recipient, RecoveryKeyAction.SEALED)) and drilled.at < sealed.at:
         tasks.append("hold a drill, because the custodians changed after the last drill: break-glass drill")
     return tasks
+
+
+def is_unfinished(manifest: Manifest, records: Iterable[Record]) -> bool:
+    """Return whether an identity comes from a rotation that the ledger does not record as completed."""
+    return manifest.replaces is not None and last(records, manifest.recipient, RecoveryKeyAction.ROTATED) is None
 
 
 def identities_in_use(records: Sequence[Record], users: Mapping[str, Collection[str]]) -> tuple[RecoveryKeyUse, ...]:

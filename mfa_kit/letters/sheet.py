@@ -6,6 +6,7 @@ This module says what is printed. `adapters/printing` decides where on the page 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.otp import Secret
 
@@ -53,3 +54,12 @@ def grouped_lines(text: Secret[str]) -> Secret[list[tuple[str, str]]]:
 
 def _grouped(line: str) -> str:
     return " ".join(line[start : start + GROUP] for start in range(0, len(line), GROUP))
+
+
+def confirm_secret(statement: str, person: Interaction) -> None:
+    """Ask the user to confirm that a letter will contain a secret. The question is asked even with --yes.
+
+    `statement` says which file will contain what. Raise Declined if the user does not type yes, or if there is no
+    terminal.
+    """
+    person.confirm(f"{statement} unencrypted; print it, and delete the file", typed="yes", instead="a terminal")

@@ -95,6 +95,7 @@ class Identities:
 
     def read(self) -> "Secret[list[Identity]]":
         """Return the identities in all files. Raise UsageFault if a file has no identity or cannot be decrypted."""
+        harden()
         plugins = open_plugins(self._person)
         return read_identities(
             self.files, self._passphrase_of, retry=self._ask_again, plugins=plugins, unlock_ssh=_unlock_ssh

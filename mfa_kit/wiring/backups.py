@@ -15,20 +15,29 @@ from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import PathCheck, ReadAhead, Verified
 from mfa_kit.backups.recorded_vault import RecordedVault
-from mfa_kit.backups.rekeying import KnownRecipients, OnRecord, Rekeyed, Rekeying, RekeyResult, known_recipients
-from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Backup, BackupLocation, Call, DeviceSpec, backup_name
-from mfa_kit.core.otp import Created, Png, Secret
+from mfa_kit.backups.rekeying import (
+    KnownRecipients,
+    OnRecord,
+    Rekeyed,
+    Rekeying,
+    RekeyResult,
+    choose_backups,
+    known_recipients,
+)
+from mfa_kit.core.models import Backup, BackupLocation, Call, DeviceSpec, Seal, backup_name
+from mfa_kit.core.otp import Created, Png, Secret, Seed, Symbol
+from mfa_kit.enrollment.backends import SECRET
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.age_keys import Identities, read_recipients
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.settings import Settings, harden
-from mfa_kit.wiring.stores import AllStores, open_age_files
+from mfa_kit.wiring.qr_codes import draw
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.stores import AllStores, open_age_files, stored_backups
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.agefile import BackupOpener
+    from mfa_kit.adapters.files.agefile import AgeFiles, BackupOpener
     from mfa_kit.adapters.files.plugins import Identity
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -45,7 +54,6 @@ def open_opener(
 
     `read` replaces the function that returns the encrypted content of a backup. `accept_label` is as in PathCheck.
     """
-    harden()
     with open_opener_with(settings, identities.read(), read=read, accept_label=accept_label) as opener_and_ledger:
         yield opener_and_ledger
 
@@ -112,10 +120,6 @@ def _opener(
     return BackupOpener(log, secrets, read or backup_reader(settings), check_path)
 
 
-if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.ledger import Ledger
-
-
 def backup_records(ledger: "Ledger") -> BackupRecords:
     """Return the ledger's records of backups. Records that are added through this object get the time of this call."""
     return BackupRecords(ledger, now=time.time())
@@ -137,7 +141,6 @@ def show_backup(
     `accept_label` is as in PathCheck. If the backup cannot be decrypted, has no QR code of a device or is in a wrong
     place, write nothing and raise IntegrityFault. Raise the errors of `check_new` if the file cannot be written.
     """
-    harden()
     check_new(out)
     with open_opener(settings, identities, accept_label=accept_label) as (opener_, _):
         opened = open_and_note(settings, opener_, file)
@@ -198,6 +201,40 @@ def open_records(settings: Settings) -> Iterator[BackupRecords]:
         yield backup_records(ledger)
 
 
+def open_with(
+    settings: Settings, file: BackupLocation, identities: "Secret[list[Identity]]", *, accept_label: bool
+) -> Opened:
+    """Decrypt a backup with identities that have already been read. `accept_label` is as in PathCheck.
+
+    Raise IntegrityFault if the backup cannot be decrypted or is in a wrong place.
+    """
+    with open_opener_with(settings, identities, accept_label=accept_label) as (opener_, _):
+        return open_and_note(settings, opener_, file)
+
+
+def sample_symbol(file: BackupLocation) -> Symbol:
+    """Return a QR code without a secret, as large as the one in a backup, to check that it fits the window."""
+    named = backup_at(file)
+    return draw(Seed(bytes(SECRET)), *((named.device, named.account) if named else ("", "")))
+
+
+def known_recipients_of(backups: Iterable[Backup], ledger: "Ledger") -> list[KnownRecipients]:
+    """Return backups with their recipients on record, without those of users' own copies."""
+    return known_recipients(backups, backup_records(ledger).seals(), own=False)
+
+
+def known_backups(settings: Settings, folder: BackupLocation | None) -> list[KnownRecipients]:
+    """Return the backups in a folder as `known_recipients_of` does."""
+    with open_ledger(settings) as ledger:
+        return known_recipients_of(stored_backups(settings, folder), ledger)
+
+
+def read_seals(settings: Settings) -> list[Seal]:
+    """Return the ledger's records of the recipients of backups."""
+    with open_records(settings) as records:
+        return records.seals()
+
+
 def backups_named(names: Iterable[str]) -> list[Backup]:
     """Return a Backup for each name of the form `ACCOUNT/USER/FILE`. Ignore other names. No file is read."""
     return [named for name in names if (named := backup_at(Path("/", name)))]
@@ -214,11 +251,6 @@ def remove_backups(
     with open_ledger(settings) as ledger:
         return pruning.remove(chosen, discard=store.discard, log=ledger.called)
 
-
-if TYPE_CHECKING:
-    from mfa_kit.adapters.files.agefile import AgeFiles
-    from mfa_kit.adapters.files.plugins import Identity
-    from mfa_kit.adapters.ledger.ledger import Ledger
 
 # The number of threads. There are many, because they spend most of their time waiting for the disk.
 THREADS = 32
@@ -245,19 +277,17 @@ def rekey(
     """
     from mfa_kit.qr_codes.reading import read_device
 
-    harden()
     store = open_age_files(settings, folder, read_recipients(to, to_files))
     secrets = identities.read()
     with open_ledger(settings) as ledger, store.exclusively():
-        backups = files_to_rekey(store.backups(), only)
-        known = known_recipients(backups, [seal for seal in backup_records(ledger).seals() if not seal.own])
+        known = known_recipients_of(choose_backups(store.backups(), only), ledger)
         check_path = path_check(ledger, accept_label=accept_label)
 
         def check_label(backup: Backup, picture: Png) -> None:
             if (remark := check_path(backup.path, backup, read_device(picture, drawn=True).label)) and only:
                 settings.progress.alert(f"note: {backup.path}: {remark}")
 
-        done = reencrypt(
+        return reencrypt(
             known,
             store=store,
             secrets=secrets,
@@ -266,16 +296,6 @@ def rekey(
             until=until,
             counted=counted,
         )
-    done.failed.sort(key=lambda failure: str(failure[0].path))
-    return done
-
-
-def files_to_rekey(backups: Iterable[Backup], only: BackupLocation | None) -> list[Backup]:
-    """Return the backups, or only the one with the path `only`. Raise UsageFault if it is not among them."""
-    chosen = [backup for backup in backups if only is None or backup.path == only.absolute()]
-    if only and not chosen:
-        raise UsageFault(f"{only} is not a backup in this folder", "name its folder: --backup-dir DIR")
-    return chosen
 
 
 def reencrypt(

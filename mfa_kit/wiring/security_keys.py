@@ -16,6 +16,7 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.letter_texts import pin_letter
+from mfa_kit.letters.sheet import confirm_secret
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, SeenBefore
 from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey
 from mfa_kit.security_keys.box import KeyExaminer
@@ -26,7 +27,7 @@ from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.age_keys import open_plugins
 from mfa_kit.wiring.files import check_new, packaged_text, read_secret_line
-from mfa_kit.wiring.letters import LetterFile, confirm_secret
+from mfa_kit.wiring.letters import LetterFile
 from mfa_kit.wiring.settings import Settings, harden, home
 
 if TYPE_CHECKING:

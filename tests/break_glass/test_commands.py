@@ -9,7 +9,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.layers import exclusively
+from mfa_kit.adapters.files.layers import RecoveryKeyFolders
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import RecoveryKeyAction
@@ -465,7 +465,7 @@ def test_two_rotations_at_once_do_not_interfere(desk: Desk) -> None:
     """The second one ends with an error before it makes an identity."""
     row = desk.create(1, THREE)
     desk.sealed("root", row["recipient"])
-    with exclusively(Path(row["folder"])):
+    with RecoveryKeyFolders(desk.home).exclusively(Path(row["folder"])):
         done = desk.run("break-glass", "rotate", *desk.here("alice"))
     assert (done.code, "another mfa-kit process is changing" in done.err) == (5, True)
     assert len(list((desk.home / "break-glass").iterdir())) == 1

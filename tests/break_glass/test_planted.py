@@ -17,7 +17,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.layers import RecoveryIdentity
+from mfa_kit.adapters.files.layers import RecoveryIdentity, RecoveryKeyFolders
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.break_glass.custodians import Custodian, Group, Manifest
@@ -338,14 +338,14 @@ def test_a_folder_can_be_accepted_if_the_next_one_was_never_written(
 ) -> None:
     """The disk is full after the new custodians were recorded. Until then, the identity can still be opened."""
 
-    def fail(place: Path, _: object) -> None:
+    def fail(_self: object, place: Path, _: object) -> None:
         raise IntegrityFault(f"{place} cannot be written", "")
 
     row = desk.create(2, THREE)
     desk.sealed("root", row["recipient"])
     here = desk.here("alice", "bob")
     with monkeypatch.context() as patch:
-        patch.setattr(break_glass, "write_folder", fail)
+        patch.setattr(RecoveryKeyFolders, "write", fail)
         assert desk.run("break-glass", "custodians", *here, *desk.group(1, ["dave"])).code == 5
     drilled = desk.run("break-glass", "drill", *here)
     assert (drilled.code, "so check them yourself" in drilled.err) == (0, True)

@@ -20,21 +20,10 @@ from mfa_kit.adapters.files.private_files import LARGEST, MAGIC, faults_of, hold
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Manifest, RecoveryKey, parse_manifest
 from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
-from mfa_kit.core.models import RUN
+from mfa_kit.core.models import RUN, run_id, run_time
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk import files
 from mfa_kit.disk.files import create_whole_folder, is_partial, open_folder
-
-
-def write_folder(place: Path, files: Mapping[str, bytes]) -> None:
-    """Write the folder completely or not at all. Raise IntegrityFault if it exists or cannot be written."""
-    with faults_of(place):
-        create_whole_folder(place, files)
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest in a folder. Raise IntegrityFault if it cannot be read or is not valid."""
-    return parse_manifest(read_file(folder / FILE), where=str(folder / FILE))
 
 
 def read_file(path: Path) -> bytes:
@@ -43,34 +32,58 @@ def read_file(path: Path) -> bytes:
         return files.read_all(os.open(path, files.READING), LARGEST + 1)
 
 
-def newest_folder(base: Path) -> Path | None:
-    """Return the newest folder in `base` whose name is a run ID, or None if there is none."""
-    folders: list[Path] = []
-    with suppress(FileNotFoundError, NotADirectoryError):
-        folders = sorted(folder for folder in base.iterdir() if RUN.fullmatch(folder.name))
-    return folders[-1] if folders else None
+class RecoveryKeyFolders:
+    """The folders with the files of recovery keys. By default, new folders are in `base`."""
 
+    def __init__(self, base: Path) -> None:
+        self._base = base
 
-def folders_beside(folder: Path) -> list[RecoveryKey]:
-    """Return this folder and its sibling folders, the newest last.
+    def newest(self, parent: Path | None = None) -> Path | None:
+        """Return the newest folder in `parent` or the base whose name is a run ID, or None if there is none."""
+        folders: list[Path] = []
+        with suppress(FileNotFoundError, NotADirectoryError):
+            folders = sorted(folder for folder in (parent or self._base).iterdir() if RUN.fullmatch(folder.name))
+        return folders[-1] if folders else None
 
-    Folders without a valid manifest are left out. Folders that were not written completely are left out too, because
-    mfa-kit will remove them.
-    """
-    recovery_keys: list[RecoveryKey] = []
-    for sibling in folder.parent.iterdir():
-        if not is_partial(sibling):
-            with suppress(IntegrityFault):
-                recovery_keys.append(RecoveryKey(sibling, read_manifest(sibling)))
-    return sorted(recovery_keys, key=lambda recovery_key: (recovery_key.manifest.made, recovery_key.folder.name))
+    def is_there(self, folder: Path) -> bool:
+        """Return whether a folder exists."""
+        return folder.is_dir()
 
+    def read(self, folder: Path) -> RecoveryKey:
+        """Return a folder and its manifest. Raise IntegrityFault if the manifest cannot be read or is not valid."""
+        file = folder / FILE
+        return RecoveryKey(folder.absolute(), parse_manifest(read_file(file), where=str(file)))
 
-@contextmanager
-def exclusively(folder: Path) -> Iterator[None]:
-    """Lock a folder during the `with` block. Raise IntegrityFault if another process holds the lock."""
-    with faults_of(folder), open_folder(folder) as opened:
-        hold(opened, folder)
-        yield
+    def beside(self, folder: Path) -> list[RecoveryKey]:
+        """Return this folder and its sibling folders, the newest last.
+
+        Folders without a valid manifest are left out. Folders that were not written completely are left out too,
+        because mfa-kit will remove them.
+        """
+        recovery_keys: list[RecoveryKey] = []
+        for sibling in folder.parent.iterdir():
+            if not is_partial(sibling):
+                with suppress(IntegrityFault):
+                    recovery_keys.append(self.read(sibling))
+        return sorted(recovery_keys, key=lambda sibling: (sibling.manifest.made, sibling.folder.name))
+
+    def new(self, parent: Path | None = None, *, now: float) -> Path:
+        """Return the path for a new folder in `parent` or the base. Its name is a run ID, later than the others."""
+        newest = self.newest(parent)
+        run = run_id(max(now, run_time(newest.name) + 1 if newest else 0), os.urandom(4))
+        return (parent or self._base) / run
+
+    def write(self, folder: Path, files: Mapping[str, bytes]) -> None:
+        """Write a folder completely or not at all. Raise IntegrityFault if it exists or cannot be written."""
+        with faults_of(folder):
+            create_whole_folder(folder, files)
+
+    @contextmanager
+    def exclusively(self, folder: Path) -> Iterator[None]:
+        """Lock a folder during the `with` block. Raise IntegrityFault if another process holds the lock."""
+        with faults_of(folder), open_folder(folder) as opened:
+            hold(opened, folder)
+            yield
 
 
 # The message that `owner_test` encrypts to each custodian.

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.backups.rekeying import Rekeyed
+from mfa_kit.backups.rekeying import Rekeyed, choose_backups
 from mfa_kit.cli import status_line
 from mfa_kit.cli.backup_options import (
     ACCEPT_LABEL,
@@ -58,7 +58,7 @@ def rekey(
         raise UsageFault("no recipient was given, so no one could open the backups", "use -r RECIPIENT or -R FILE")
     check_accepted([file] if file else [], accept_label=accept_label)
     if settings.dry_run:
-        planned = wiring.backups.files_to_rekey(wiring.stores.stored_backups(settings, backup_dir), file)
+        planned = choose_backups(wiring.stores.stored_backups(settings, backup_dir), file)
         output.one("backup-rekey", {"outcome": "planned", "backups": len(planned)})
         return 0
     done = wiring.backups.rekey(

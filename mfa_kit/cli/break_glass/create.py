@@ -5,7 +5,17 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.break_glass.options import CUSTODIAN, LETTERS, THRESHOLD, new_group, print_plan, recovery_key_row
+from mfa_kit.break_glass import creating
+from mfa_kit.break_glass.creating import plan
+from mfa_kit.cli.break_glass.options import (
+    CUSTODIAN,
+    LETTERS,
+    THRESHOLD,
+    confirm_letters,
+    new_group,
+    print_plan,
+    recovery_key_row,
+)
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -38,11 +48,12 @@ def create(
 
     The new folder has a file for each set of M custodians: the identity, encrypted to each of them in turn.
     """
-    chosen = new_group(threshold, custodians, letters, paper)
+    ports = wiring.break_glass.open_ports(settings)
+    chosen = new_group(threshold, custodians, letters=letters is not None)
     if settings.dry_run:
-        print_plan(chosen.group, output)
+        print_plan(plan(chosen.group, ports), output)
         return
-    recovery_key = wiring.break_glass.create(settings, chosen.group, folder, chosen.check(settings))
+    recovery_key = creating.create(chosen.group, folder, ports, letters=confirm_letters(chosen, letters, paper, ports))
     settings.progress.note(f"to encrypt backups to the new identity, use: -r {recovery_key.manifest.recipient}")
     settings.progress.note(
         f"give each custodian a copy of {recovery_key.folder}, and hold a drill: mfa-kit break-glass drill"

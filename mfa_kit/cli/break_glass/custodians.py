@@ -5,6 +5,9 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
+from mfa_kit.break_glass.creating import plan, reseal
+from mfa_kit.break_glass.meeting import meet
+from mfa_kit.break_glass.proof import locate, prove
 from mfa_kit.cli.break_glass.options import (
     ACCEPT,
     CUSTODIAN,
@@ -12,6 +15,7 @@ from mfa_kit.cli.break_glass.options import (
     PRESENT,
     RECOVERY_KEY_DIR,
     THRESHOLD,
+    confirm_letters,
     new_group,
     print_plan,
     recovery_key_row,
@@ -46,15 +50,16 @@ def custodians(
 
     The files of the old folder still open the identity, so rotate it if a custodian is no longer trusted.
     """
-    recovery_key = wiring.break_glass.locate_recovery_key(folder)
-    wiring.break_glass.prove(settings, recovery_key, accept=accept)
-    chosen = new_group(threshold, custodians, letters, paper)
+    ports = wiring.break_glass.open_ports(settings)
+    recovery_key = locate(folder, ports)
+    prove(recovery_key, ports, accept=accept)
+    chosen = new_group(threshold, custodians, letters=letters is not None)
     if settings.dry_run:
-        print_plan(chosen.group, output)
+        print_plan(plan(chosen.group, ports), output)
         return
-    write = chosen.check(settings)
-    opened = wiring.break_glass.meet(recovery_key, keys, settings.interaction)
-    written = wiring.break_glass.reseal(settings, recovery_key, opened, chosen.group, write)
+    write_letters = confirm_letters(chosen, letters, paper, ports)
+    opened = meet(recovery_key, keys, ports)
+    written = reseal(recovery_key, opened.identity, chosen.group, ports=ports, letters=write_letters)
     settings.progress.alert(
         f"{recovery_key.manifest.group.threshold} of the earlier custodians can still open the identity with any copy "
         f"of {recovery_key.folder}; destroy the copies, or replace the identity: mfa-kit break-glass rotate"

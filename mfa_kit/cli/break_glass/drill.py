@@ -7,7 +7,11 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.break_glass.drilling import check_users
+from mfa_kit.break_glass import drilling
+from mfa_kit.break_glass.creating import facts_of
+from mfa_kit.break_glass.drilling import check_users, concerned
+from mfa_kit.break_glass.meeting import meet
+from mfa_kit.break_glass.proof import find
 from mfa_kit.cli import status_line
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.options import PRESENT, RECOVERY_KEY_DIR
@@ -55,8 +59,9 @@ def drill(
 
     The ledger records the date, the custodians and the number of backups. The exit code is 5 if a backup fails.
     """
-    recovery_key = wiring.break_glass.find_recovery_key(settings, folder)
-    known = wiring.break_glass.known_backups(settings, backup_dir, recovery_key.manifest.recipient)
+    ports = wiring.break_glass.open_ports(settings)
+    recovery_key = find(folder, ports)
+    known = concerned(wiring.backups.known_backups(settings, backup_dir), recovery_key.manifest.recipient)
     if not known:
         raise UsageFault(
             f"no backup is encrypted to {recovery_key.manifest.recipient}",
@@ -70,13 +75,14 @@ def drill(
     letter = wiring.letters.LetterFile(path=protocol, paper=Paper(paper)) if protocol else None
     if letter:
         letter.check()
-    opened = wiring.break_glass.meet(recovery_key, keys, settings.interaction)
-    result = wiring.break_glass.drill(
-        settings,
+    opened = meet(recovery_key, keys, ports)
+    result = drilling.drill(
         recovery_key,
         opened,
         known,
         users=users,
+        ports=ports,
+        backups=partial(wiring.break_glass.open_drilled, settings),
         counted=partial(status_line.counted, progress=settings.progress, doing="testing backups"),
     )
     if letter:
@@ -89,7 +95,7 @@ def drill(
             faults=result.faults,
         )
         text = wiring.files.packaged_text("letters/drill.md")
-        letter.write(drill_protocol(facts, wiring.letters.facts_of(recovery_key.manifest), text=text))
+        letter.write(drill_protocol(facts, facts_of(recovery_key.manifest), text=text))
     output.one(
         "break-glass-drill",
         {

@@ -8,6 +8,8 @@ import click
 from mfa_kit import wiring
 from mfa_kit.backups.contents import device_and_account
 from mfa_kit.break_glass import showing
+from mfa_kit.break_glass.meeting import meet
+from mfa_kit.break_glass.proof import find_for_backup
 from mfa_kit.cli.backup_options import ACCEPT_LABEL
 from mfa_kit.cli.break_glass.options import PRESENT, RECOVERY_KEY_DIR
 from mfa_kit.cli.options import Verb
@@ -45,22 +47,20 @@ def open_backup(
 
     The QR code is on the alternate screen until you press Enter. The opening is recorded in the ledger.
     """
-    person = settings.interaction
-    recovery_key = wiring.break_glass.find_recovery_key_of(settings, file, folder)
+    person, ports = settings.interaction, wiring.break_glass.open_ports(settings)
+    recovery_key = find_for_backup(file, folder, ports, seals=lambda: wiring.backups.read_seals(settings))
     person.check(instead="a terminal, or age itself, as docs/break-glass.md describes")
     if not codes:
-        person.check(wiring.break_glass.sample_symbol(file), instead=showing.UNSEEN)
-    wiring.break_glass.read_backup_early(settings, file)
+        person.check(wiring.backups.sample_symbol(file), instead=showing.UNSEEN)
+    wiring.backups.backup_reader(settings)(file)  # it can be read, so the custodians do not meet in vain
     row = {"backup": str(file), "recipient": recovery_key.manifest.recipient}
     if settings.dry_run:
         output.one("break-glass-open", {"outcome": "planned", **row})
         return
-    recovery_identity = wiring.break_glass.meet(recovery_key, keys, person, only=source)
-    wiring.break_glass.record(
-        settings, recovery_key.manifest, RecoveryKeyAction.OPENED, recovery_identity.names, backups=1
-    )
+    met = meet(recovery_key, keys, ports, only=source)
+    ports.record(recovery_key.manifest, RecoveryKeyAction.OPENED, met.names, backups=1)
     settings.progress.alert("the identity was opened, so replace it soon: mfa-kit break-glass rotate")
-    opened = wiring.break_glass.open_backup(settings, file, recovery_identity, accept_label=accept_label)
+    opened = wiring.backups.open_with(settings, file, met.identity.keys, accept_label=accept_label)
     if codes:
         showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)
     else:
@@ -68,5 +68,5 @@ def open_backup(
         showing.show_picture(symbol, opened.label, person=person)
     output.one(
         "break-glass-open",
-        {"outcome": "opened", **row, "label": opened.label, "custodians": recovery_identity.names},
+        {"outcome": "opened", **row, "label": opened.label, "custodians": met.names},
     )

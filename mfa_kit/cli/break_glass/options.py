@@ -1,11 +1,14 @@
 """Options and result rows that several commands of `mfa-kit break-glass` share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.break_glass.custodians import Group, RecoveryKey
+from mfa_kit.break_glass.creating import NewGroup, WriteLetters, group_of
+from mfa_kit.break_glass.custodians import CustodianSet, RecoveryKey
+from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.letters.sheet import Paper
@@ -48,22 +51,31 @@ LETTERS = click.option(
 )
 
 
-def new_group(
-    threshold: int, custodians: tuple[str, ...], letters: Path | None, paper: str
-) -> "wiring.letters.NewGroup":
+def new_group(threshold: int, custodians: tuple[str, ...], *, letters: bool) -> NewGroup:
     """Return the group that these options describe. Raise the errors of `group_of`."""
-    return wiring.letters.group_of(
+    return group_of(
         threshold,
         custodians,
-        wiring.letters.LetterOptions(folder=letters, paper=Paper(paper)) if letters else None,
+        letters=letters,
+        parse_key=lambda key, source: wiring.age_keys.read_recipients([key], source=source)[0].text,
+        new_key=wiring.letters.new_custodian,
     )
 
 
-def print_plan(group: Group, output: Output) -> None:
+def confirm_letters(chosen: NewGroup, folder: Path | None, paper: str, ports: "BreakGlassPorts[K, V]") -> WriteLetters:
+    """Return the function that writes letters into a folder. Raise the errors of `NewGroup.confirm_letters`."""
+
+    def file_of(name: str) -> "wiring.letters.LetterFile":
+        return wiring.letters.LetterFile(path=(folder or Path()) / f"break-glass-{name}.pdf", paper=Paper(paper))
+
+    return chosen.confirm_letters(ports, file_of, text=wiring.files.packaged_text("letters/custodian.md"))
+
+
+def print_plan(sizes: Mapping[CustodianSet, int], output: Output) -> None:
     """Print each set of custodians who can open the identity together, and the name and octets of the set's file."""
     rows: list[ResultRow] = [
         {"file": custodian_set.file, "custodians": custodian_set.names, "octets": size}
-        for custodian_set, size in wiring.break_glass.plan(group).items()
+        for custodian_set, size in sizes.items()
     ]
     output.many("break-glass-plan", rows, empty="")
 

@@ -6,6 +6,9 @@ from shlex import quote
 import click
 
 from mfa_kit import wiring
+from mfa_kit.break_glass import meeting
+from mfa_kit.break_glass.meeting import OwnLayer
+from mfa_kit.break_glass.proof import find
 from mfa_kit.cli.backup_options import PASSPHRASE_FD, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -35,25 +38,12 @@ def pass_on(
 
     Keep `set-NN` at the start of both file names, because it says which set of custodians can open the file.
     """
-    recovery_key = wiring.break_glass.find_recovery_key(settings, folder or wiring.break_glass.folder_beside(file))
-    person, progress = settings.interaction, settings.progress
-
-    def warn(layer: "wiring.break_glass.OwnLayer") -> None:
-        progress.alert(
-            f"{layer.after[-1]} is the last custodian of this set: when the file reaches them, they can open the "
-            f"break-glass identity alone, and with the identity every backup for {recovery_key.manifest.recipient}"
-        )
-
-    layer = wiring.break_glass.pass_on(
-        settings,
-        recovery_key,
-        file,
-        wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=person),
-        out,
-        before=warn,
-    )
+    ports = wiring.break_glass.open_ports(settings)
+    recovery_key = find(folder or wiring.break_glass.folder_beside(file), ports)
+    identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+    layer = meeting.pass_on(recovery_key, file, identities.read, out, ports)
     if not settings.dry_run:
-        _say_what_is_next(layer, out, progress)
+        _say_what_is_next(layer, out, settings.progress)
     row = {
         "outcome": "planned" if settings.dry_run else "passed",
         "file": str(file),
@@ -64,7 +54,7 @@ def pass_on(
     output.one("break-glass-pass", row)
 
 
-def _say_what_is_next(layer: "wiring.break_glass.OwnLayer", out: Path, progress: Progress) -> None:
+def _say_what_is_next(layer: OwnLayer, out: Path, progress: Progress) -> None:
     following = layer.after[0]
     if len(layer.after) > 1:
         progress.alert(

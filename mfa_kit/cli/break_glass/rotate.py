@@ -6,6 +6,9 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
+from mfa_kit.break_glass import rotating
+from mfa_kit.break_glass.drilling import concerned
+from mfa_kit.break_glass.proof import locate, prove
 from mfa_kit.cli import status_line
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.options import ACCEPT, PRESENT, RECOVERY_KEY_DIR
@@ -36,21 +39,27 @@ def rotate(
     The custodians hold a meeting for this. If the command is interrupted, run it again. The other recipients of the
     backups stay.
     """
-    recovery_key = wiring.break_glass.locate_recovery_key(folder)
+    ports = wiring.break_glass.open_ports(settings)
+    recovery_key = locate(folder, ports)
     if settings.dry_run:
-        wiring.break_glass.prove(settings, recovery_key, accept=accept)
-        old = wiring.break_glass.old_recovery_key(settings, recovery_key)
-        known = wiring.break_glass.known_backups(settings, backup_dir, old.manifest.recipient)
+        prove(recovery_key, ports, accept=accept)
+        old = rotating.old_key(recovery_key, ports)
+        known = concerned(wiring.backups.known_backups(settings, backup_dir), old.manifest.recipient)
         output.one("break-glass-rotate", {"outcome": "planned", "backups": len(known)})
         return 0
-    done = wiring.break_glass.rotate(
-        settings,
+    done = rotating.rotate(
         recovery_key,
         keys,
-        backup_dir,
         accept=accept,
-        until=stop_on_signals,
-        counted=partial(status_line.counted, progress=settings.progress, doing="encrypting backups"),
+        ports=ports,
+        stored=lambda: wiring.stores.stored_backups(settings, backup_dir),
+        open_backups=partial(
+            wiring.break_glass.open_rotated,
+            settings,
+            backup_dir,
+            until=stop_on_signals,
+            counted=partial(status_line.counted, progress=settings.progress, doing="encrypting backups"),
+        ),
     )
     old, new, backups = done.old, done.new, done.backups
     settings.progress.alert(f"encrypt new backups to {new.manifest.recipient}, not to {old.manifest.recipient}")

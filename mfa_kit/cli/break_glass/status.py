@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.break_glass.uses import Record
+from mfa_kit.break_glass.proof import locate, prove
+from mfa_kit.break_glass.uses import Record, state_of
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.options import ACCEPT, RECOVERY_KEY_DIR
 from mfa_kit.cli.options import Verb
@@ -37,15 +38,17 @@ def status(
 
     If this computer did not record the custodians, the recipient is not shown, and the exit code is 5.
     """
-    recovery_key = wiring.break_glass.locate_recovery_key(folder)
+    ports = wiring.break_glass.open_ports(settings)
+    recovery_key = locate(folder, ports)
     manifest, recorded = recovery_key.manifest, True
     try:
-        wiring.break_glass.prove(settings, recovery_key, accept=accept)
+        prove(recovery_key, ports, accept=accept)
     except IntegrityFault as fault:
         recorded = False
         settings.progress.alert(f"{fault}; {fault.hint}")
     names = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
-    state = wiring.break_glass.state(settings, manifest, backup_dir)
+    known = wiring.backups.known_backups(settings, backup_dir)
+    state = state_of(manifest, ports.records(), known, now=ports.now())
     leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]
     row: ResultRow = {
         "folder": str(recovery_key.folder),
