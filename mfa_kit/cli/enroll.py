@@ -32,7 +32,7 @@ from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.resuming import resume_device
 from mfa_kit.wiring.methods.fido2 import Fido2Options
-from mfa_kit.wiring.methods.recipe import Options
+from mfa_kit.wiring.methods.method import Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
@@ -80,7 +80,7 @@ def enroll(
         identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
         output.one("enroll", _resume(user, method_options, identities, backup_dir, settings=settings))
         return 0
-    recipe = METHODS[method or VIRTUAL.name]
+    enrollment_method = METHODS[method or VIRTUAL.name]
     sealing = wiring.stores.Sealing(
         to=to,
         to_files=to_files,
@@ -90,8 +90,8 @@ def enroll(
         passphrase_fd=passphrase_fd,
     )
     store = sealing.store(settings, alone=method_options.backup_alone)
-    with asked_at(settings, page=page, browser=not no_browser, user=user, calls=recipe.call_user) as place:
-        request = EnrollRequest(user=user, method=recipe.method, name=name, path=path, add=add)
+    with asked_at(settings, page=page, browser=not no_browser, user=user, calls=enrollment_method.call_user) as place:
+        request = EnrollRequest(user=user, method=enrollment_method.method, name=name, path=path, add=add)
         return _enroll(request, method_options, store, place=place, output=output)
 
 
@@ -107,26 +107,24 @@ def _enroll(
 
     With --dry-run, print what would be done. `request.user` may be an ARN or @me.
     """
-    settings, recipe = place.settings, METHODS[request.method.name]
+    settings, method = place.settings, METHODS[request.method.name]
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
-    with wiring.ports.open_desk(settings, METHODS, store=store, oath_keys=oath_keys) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         request = replace(
             request, user=resolve_user(request.user, caller=caller, iam_reader=ports.iam_reader, must_exist=True)
         )
         place.name(request.user)
-        context = wiring.method_context.method_context(settings, ports.iam_reader, oath_keys)
-        equipment = method_options.equip(context)
+        context = wiring.ports.method_context(settings, ports.iam_reader, oath_keys)
+        backend = method_options.backend(context)
         run = wiring.ports.new_run_id(ports.iam_reader)
         if settings.dry_run:
-            planned = use_case.look_to_enroll(request, equipment.backend, caller=caller, ports=ports)
-            output.one("enroll", _planned_row(planned, run, equipment.procedure, ports=ports))
+            planned = use_case.look_to_enroll(request, backend, caller=caller, ports=ports)
+            output.one("enroll", _planned_row(planned, run, method.procedure, ports=ports))
             return 0
-        outcome = use_case.enroll(
-            request, equipment.backend, caller=caller, ports=ports, run=run, procedure=equipment.procedure
-        )
+        outcome = use_case.enroll(request, backend, caller=caller, ports=ports, run=run, procedure=method.procedure)
         place.finish(_ending(outcome))
         if isinstance(outcome, Enrolled):
-            for line in recipe.usage(outcome.spec, context):
+            for line in method.usage(outcome.spec, context):
                 ports.progress.note(line)
         output.one("enroll", _row(outcome))
         # The exit code is 1 if IAM does not report a certification that the key policy requires. The security key is
@@ -182,7 +180,7 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
     """
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
-    with wiring.ports.open_desk(settings, METHODS) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=wiring.stores.open_vault(settings)) as (ports, caller):
         outcome = wiring.fido_console.enroll_root(
             name or "root-key", add=add, seconds=method_options.timeout, caller=caller, ports=ports
         )
@@ -222,11 +220,11 @@ def _resume(
     """
     oath_keys = wiring.oath_keys.OathKeys(settings)
     store = wiring.stores.open_vault(settings, backup_dir)
-    with wiring.ports.open_desk(settings, METHODS, store=store, oath_keys=oath_keys) as (ports, caller):
-        context = wiring.method_context.method_context(settings, ports.iam_reader, oath_keys)
+    with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
+        context = wiring.ports.method_context(settings, ports.iam_reader, oath_keys)
         enrolled = resume_device(
             resolve_user(user, caller=caller, iam_reader=ports.iam_reader),
-            method_options.equip(context).backend,
+            method_options.backend(context),
             opened=lambda entry: wiring.backups.open_created(
                 settings, recorded_location(ports.store.find(entry) or ""), identities
             ),

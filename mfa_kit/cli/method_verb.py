@@ -14,7 +14,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, PASSPHRASE, RE
 from mfa_kit.cli.usage import nearest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
-from mfa_kit.wiring.methods.recipe import OPTION, EnrollmentMethod, Option, Options
+from mfa_kit.wiring.methods.method import OPTION, EnrollmentMethod, Option, Options
 from mfa_kit.wiring.methods.registry import METHODS
 
 
@@ -82,7 +82,7 @@ def _click_type(kind: object, option: Option) -> click.ParamType[Any] | type:
 EPILOG = (
     "USER is a name, an ARN, or @me.\n\n\b\n"
     "Kinds of devices (for the options of a kind, see mfa-kit enroll --with KIND --help):\n"
-    + "\n".join(f"  {name:<14}{recipe.help}" for name, recipe in METHODS.items())
+    + "\n".join(f"  {name:<14}{method.help}" for name, method in METHODS.items())
 )
 KEY = "write --with fido2 for a security key, or --with oath for a key that shows codes"
 # The option to finish an unfinished device. It needs no `--with`, because the journal has the device's method.
@@ -121,37 +121,37 @@ class MethodVerb(options.Verb):
         Until the command line is parsed, the method is `virtual`. If the command line names no method, only the other
         options are returned. With `--root`, the argument USER is left out.
         """
-        recipe = _recipe(ctx, otherwise=VIRTUAL.name)
+        method = _method(ctx, otherwise=VIRTUAL.name)
         params = super().get_params(ctx)
         if ctx.meta.get(FOR_ROOT):
             params = [param for param in params if param.name != "user"]
-        return [*environment.bind(ctx, click_options(recipe.options) if recipe else ()), *params]
+        return [*environment.bind(ctx, click_options(method.options) if method else ()), *params]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Combine the options of the enrollment method into the parameter `method_options`, and run the command."""
-        recipe = METHODS[ctx.meta[METHOD_NAME]]
-        values = {option.name: ctx.params.pop(option.name or "") for option in click_options(recipe.options)}
-        ctx.params["method_options"] = built(recipe.options, values)
+        method = METHODS[ctx.meta[METHOD_NAME]]
+        values = {option.name: ctx.params.pop(option.name or "") for option in click_options(method.options)}
+        ctx.params["method_options"] = built(method.options, values)
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the options. If no enrollment method is given, list the options of each method in a separate section."""
-        if _recipe(ctx):
+        if _method(ctx):
             super().format_options(ctx, formatter)
             return
         params = options.Verb.get_params(self, ctx)
         options.write_options(ctx, formatter, params)
-        for name, recipe in METHODS.items():
-            options.write_options(ctx, formatter, click_options(recipe.options), f"Options of --with {name}")
+        for name, method in METHODS.items():
+            options.write_options(ctx, formatter, click_options(method.options), f"Options of --with {name}")
         options.write_common_options(ctx, formatter, params)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the introduction of the enrollment method before the help text."""
-        recipe = _recipe(ctx)
-        if recipe and recipe.about:
+        method = _method(ctx)
+        if method and method.about:
             formatter.write_paragraph()
             with formatter.indentation():
-                formatter.write_text(recipe.about)
+                formatter.write_text(method.about)
         super().format_help_text(ctx, formatter)
 
 
@@ -160,7 +160,7 @@ def leave_methods_out(ctx: click.Context) -> None:
     ctx.meta[METHOD_NAME] = None
 
 
-def _recipe(ctx: click.Context, *, otherwise: str = "") -> EnrollmentMethod | None:
+def _method(ctx: click.Context, *, otherwise: str = "") -> EnrollmentMethod | None:
     return METHODS.get(ctx.meta.get(METHOD_NAME, otherwise) or "")
 
 
@@ -185,8 +185,8 @@ def _check_method(name: str) -> None:
 
 def _fault_of(error: click.NoSuchOption) -> Exception:
     """Return a UsageFault that names the option's enrollment method. If the option is unknown, return `error`."""
-    for name, recipe in METHODS.items():
-        if any(error.option_name in option.opts for option in click_options(recipe.options)):
+    for name, method in METHODS.items():
+        if any(error.option_name in option.opts for option in click_options(method.options)):
             return UsageFault(f"{error.option_name} belongs to --with {name}", f"omit it, or write --with {name}")
     return error
 

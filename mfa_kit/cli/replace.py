@@ -14,7 +14,7 @@ from mfa_kit.core.models import BackupLocation, DeviceSpec, JournalEntry
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.enrollment.ports import EnrollmentPorts, EnrollmentProcedure
-from mfa_kit.wiring.methods.recipe import Options
+from mfa_kit.wiring.methods.method import Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
@@ -44,7 +44,7 @@ def replace(
     output: Output,
 ) -> None:
     """Replace an MFA device of USER. Without --lost, the old device is removed after the new device works."""
-    recipe = METHODS[method]
+    enrollment_method = METHODS[method]
     sealing = wiring.stores.Sealing(
         to=to,
         to_files=to_files,
@@ -55,16 +55,15 @@ def replace(
     )
     store = sealing.store(settings, alone=method_options.backup_alone)
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
-    with wiring.ports.open_desk(settings, METHODS, store=store, oath_keys=oath_keys) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         request = EnrollRequest(
             user=resolve_user(user, caller=caller, iam_reader=ports.iam_reader, must_exist=True),
-            method=recipe.method,
+            method=enrollment_method.method,
             name=name,
             path=path,
         )
-        context = wiring.method_context.method_context(settings, ports.iam_reader, oath_keys)
-        equipment = method_options.equip(context)
-        backend, run = equipment.backend, wiring.ports.new_run_id(ports.iam_reader)
+        context = wiring.ports.method_context(settings, ports.iam_reader, oath_keys)
+        backend, run = method_options.backend(context), wiring.ports.new_run_id(ports.iam_reader)
         spec, old = revoke.look_to_replace(
             request, backend, device_name=wanted, lost=lost, caller=caller, ports=ports, run=run
         )
@@ -79,12 +78,16 @@ def replace(
             "listed": None,
         }
         if settings.dry_run:
-            output.one("replace", {**row, "steps": _steps(spec, old, run, equipment.procedure, lost=lost, ports=ports)})
+            output.one(
+                "replace", {**row, "steps": _steps(spec, old, run, enrollment_method.procedure, lost=lost, ports=ports)}
+            )
             return
         if old:
             when = "before the new device is created" if lost else "after the new device works"
             confirm_removal(old, when=when, settings=settings)
-        done = revoke.replace_device(spec, old, backend, lost=lost, ports=ports, run=run, procedure=equipment.procedure)
+        done = revoke.replace_device(
+            spec, old, backend, lost=lost, ports=ports, run=run, procedure=enrollment_method.procedure
+        )
         row |= {
             "outcome": "replaced",
             "revoked": done.revoked.serial if done.revoked else None,
@@ -93,7 +96,7 @@ def replace(
         # The commands that end the user's sessions are printed on stderr, so a table does not repeat them.
         if lost and output.form != "table":
             row["end_sessions"] = done.end_sessions
-        for line in recipe.usage(done.enrolled.spec, context):
+        for line in enrollment_method.usage(done.enrolled.spec, context):
             ports.progress.note(line)
         output.one("replace", row)
 

@@ -19,7 +19,6 @@ from mfa_kit.enrollment.code_prompts import ask_pair
 from mfa_kit.enrollment.devices import choose_device, recorded_entry
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
@@ -44,7 +43,7 @@ def resync(
     With -i, mfa-kit computes the codes from the encrypted backup.
     """
     store = wiring.stores.open_vault(settings, backup_dir)
-    with wiring.ports.open_desk(settings, METHODS, store=store) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=store) as (ports, caller):
         name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
         device = choose_device(name, wanted, devices=ports.iam_reader.devices(name))
         if keys:

@@ -11,7 +11,6 @@ from mfa_kit.cli.results import Cell
 from mfa_kit.core.models import JournalState, RunKind
 from mfa_kit.enrollment import revoke as use_case
 from mfa_kit.enrollment.planning import resolve_user
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
@@ -38,8 +37,9 @@ def revoke(
     output: Output,
 ) -> None:
     """Remove an MFA device from USER. USER is a name, an ARN, or @me."""
+    store = wiring.stores.open_vault(settings)
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
-    with wiring.ports.open_desk(settings, METHODS, oath_keys=oath_keys) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         entry = use_case.look_to_revoke(
             resolve_user(user, caller=caller, iam_reader=ports.iam_reader),
             wanted,

@@ -27,7 +27,7 @@ from mfa_kit.core.models import (
     is_root,
 )
 from mfa_kit.enrollment.devices import look_up_serials, serials_of
-from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.enrollment.settling import record_confirmed
 
 T = TypeVar("T")
@@ -88,11 +88,6 @@ class ConsoleWatch:
                 _look_after_stop(stop, look, spec, ports=ports, run=run)
                 raise
         return self._report(_record(spec, device, ports=ports, run=run), device, ports=ports)
-
-    @property
-    def procedure(self) -> EnrollmentProcedure:
-        """The EnrollmentProcedure whose `make` is this object's method `make`."""
-        return EnrollmentProcedure(self.make, registration_steps)
 
     def _report(self, entry: JournalEntry, device: Device, *, ports: EnrollmentPorts) -> Enrolled:
         """Read IAM's data on a registered key, and print warnings about the key and the user's other devices.

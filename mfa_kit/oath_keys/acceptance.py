@@ -24,19 +24,20 @@ UNPROVEN = Check(
 )
 
 
-def maker_check(answer: Passed | Failed, model: str | None) -> Check:
+def maker_check(attested: tuple[Passed | Failed, str | None] | None) -> Check:
     """Return the check of a key's manufacturer, based on the FIDO attestation of the same key.
 
-    `answer` is the verdict on that attestation. `model` is the model that the attestation proved, or None.
+    `attested` has the verdict on that attestation, and the model that it proves, or None; it is None if the same card
+    or USB device has no FIDO applet.
     """
+    if attested is None:
+        return Check("maker", Value.FAIL, "not proven: no FIDO applet found on the same card or USB device")
+    answer, model = attested
     failed = [check.detail for check in answer.checks if check.value is Value.FAIL]
     if model is None or failed:
         why = "; ".join(failed) or "the FIDO attestation does not prove a model"
         return Check("maker", Value.FAIL, f"not proven: {why}")
     return Check("maker", Value.PASS, f"{model}, by the FIDO attestation of the same key")
-
-
-NOT_BESIDE = Check("maker", Value.FAIL, "not proven: no FIDO applet found on the same card or USB device")
 
 
 def verify_key(

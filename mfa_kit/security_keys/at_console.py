@@ -7,7 +7,8 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import DeviceSpec, Enrolled, JournalEntry
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, Make
+from mfa_kit.enrollment.fido_console import registration_steps
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure, Make
 from mfa_kit.security_keys.attestation import Evidence, Examined, SeenBefore
 from mfa_kit.security_keys.seen_keys import SeenKeys
 
@@ -76,11 +77,20 @@ class AtConsole:
     def remove(self, entry: JournalEntry) -> None:
         """Do nothing, because mfa-kit stores nothing on the key."""
 
-    def register(self, spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
+    def register(self, spec: DeviceSpec, *, ports: EnrollmentPorts, run: str) -> Enrolled:
         """Wait until the key is registered in the console, and return the result of `make`, the enrolled device.
 
         After that, the key counts as given away, so `check` rejects it for another user.
         """
-        enrolled = self._make(spec, backend, ports=ports, run=run)
+        enrolled = self._make(spec, self, ports=ports, run=run)
         self._given_away.become(self._seen)
         return enrolled
+
+
+def _register(spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
+    assert isinstance(backend, AtConsole)  # noqa: S101 - this procedure belongs to the method with this DeviceBackend
+    return backend.register(spec, ports=ports, run=run)
+
+
+# The procedure of a security key: a person registers the key in the console.
+REGISTERING = EnrollmentProcedure(_register, registration_steps)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import aws as aws
     from mfa_kit.wiring import backups as backups
     from mfa_kit.wiring import break_glass as break_glass
-    from mfa_kit.wiring import desk_assembly as desk_assembly
     from mfa_kit.wiring import device_access as device_access
     from mfa_kit.wiring import diagnosis as diagnosis
     from mfa_kit.wiring import doctor as doctor
@@ -22,13 +21,10 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import fido_console as fido_console
     from mfa_kit.wiring import files as files
     from mfa_kit.wiring import handover_files as handover_files
-    from mfa_kit.wiring import key_users as key_users
     from mfa_kit.wiring import lab as lab
     from mfa_kit.wiring import ledger as ledger
     from mfa_kit.wiring import ledger_diagnosis as ledger_diagnosis
     from mfa_kit.wiring import letters as letters
-    from mfa_kit.wiring import method_context as method_context
-    from mfa_kit.wiring import oath_acceptance as oath_acceptance
     from mfa_kit.wiring import oath_keys as oath_keys
     from mfa_kit.wiring import ocsf as ocsf
     from mfa_kit.wiring import organization as organization
@@ -43,10 +39,8 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import security_keys as security_keys
     from mfa_kit.wiring import seed_files as seed_files
     from mfa_kit.wiring import settings as settings
-    from mfa_kit.wiring import shared_ledger as shared_ledger
     from mfa_kit.wiring import status_sources as status_sources
     from mfa_kit.wiring import stores as stores
-    from mfa_kit.wiring import token_records as token_records
     from mfa_kit.wiring import udev as udev
     from mfa_kit.wiring import web_page as web_page
 else:

@@ -32,9 +32,8 @@ from mfa_kit.core.timestamps import age_text
 from mfa_kit.organization.across import AccountFolders
 from mfa_kit.organization.member_root import OrganizationRoot
 from mfa_kit.wiring import aws
-from mfa_kit.wiring.backups import backup_records
 from mfa_kit.wiring.files import check_new
-from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.ledger import backup_records, open_ledger
 from mfa_kit.wiring.organization import OpenAccount, Organization
 from mfa_kit.wiring.settings import Settings, command_for_extra
 from mfa_kit.wiring.stores import open_vault, stored_backups

@@ -10,24 +10,20 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.lab_environment import speaks_to_lab
 from mfa_kit.core.models import Call, Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import clock_difference
 from mfa_kit.enrollment.code_prompts import ask_until
-from mfa_kit.lab.token_of_lab import speaks_to_lab
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.settings import Settings, harden
+from mfa_kit.wiring.settings import ACCOUNTS, Settings, harden
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.reads import Retry
     from mfa_kit.adapters.ledger.ledger import Ledger
-
-
-# The accounts of the credentials by AWS profile, as far as this process has asked AWS. None is boto3's default profile.
-ACCOUNTS: dict[str | None, str] = {}
 
 
 class OneLineFormatter(logging.Formatter):

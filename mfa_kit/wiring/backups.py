@@ -1,6 +1,5 @@
 """Decrypts, tests and removes encrypted backups, and opens the ledger's records of backups."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
@@ -14,7 +13,6 @@ from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import PathCheck, ReadAhead, Verified
-from mfa_kit.backups.recorded_vault import RecordedVault
 from mfa_kit.backups.rekeying import (
     KnownRecipients,
     OnRecord,
@@ -27,11 +25,10 @@ from mfa_kit.backups.rekeying import (
 from mfa_kit.core.models import Backup, BackupLocation, Call, DeviceSpec, Seal, backup_name
 from mfa_kit.core.otp import Created, Png, Secret, Seed, Symbol
 from mfa_kit.enrollment.backends import SECRET
-from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.age_keys import Identities, read_recipients
 from mfa_kit.wiring.files import check_new, write_new_file
-from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.ledger import backup_records, open_ledger
 from mfa_kit.wiring.qr_codes import draw
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AllStores, open_age_files, stored_backups
@@ -118,19 +115,6 @@ def _opener(
     from mfa_kit.adapters.files.agefile import BackupOpener
 
     return BackupOpener(log, secrets, read or backup_reader(settings), check_path)
-
-
-def backup_records(ledger: "Ledger") -> BackupRecords:
-    """Return the ledger's records of backups. Records that are added through this object get the time of this call."""
-    return BackupRecords(ledger, now=time.time())
-
-
-def recorded(store: BackupStore, ledger: "Ledger") -> BackupStore:
-    """Return a BackupStore that records the recipients of each backup in the ledger.
-
-    The recipients are recorded before the backup is written.
-    """
-    return RecordedVault(store, lambda: backup_records(ledger), check_run=ledger.check)
 
 
 def show_backup(

@@ -31,13 +31,12 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.wiring.age_keys import Identities, open_plugins, read_recipients
 from mfa_kit.wiring.backups import (
     backup_reader,
-    backup_records,
     known_recipients_of,
     open_opener_with,
     reencrypt,
 )
 from mfa_kit.wiring.files import check_new, write_new_file
-from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.ledger import backup_records, open_ledger
 from mfa_kit.wiring.settings import Settings, harden, home
 from mfa_kit.wiring.stores import open_age_files
 

@@ -14,7 +14,7 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
 from mfa_kit.core.timestamps import clock_difference
 from mfa_kit.posix.system_users import user_id
-from mfa_kit.wiring import aws, device_access, shared_ledger
+from mfa_kit.wiring import aws, device_access, ledger
 from mfa_kit.wiring.age_keys import configured_recipients
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings, backup_dir, command_for_extra, config_path, home
@@ -111,7 +111,7 @@ def _shared_ledger(settings: Settings) -> Iterator[Diagnosis]:
     from mfa_kit.wiring.ledger_diagnosis import diagnose_ledger
 
     try:
-        state, conditions = shared_ledger.examine_ledger(settings)
+        state, conditions = ledger.examine_ledger(settings)
     except MfaKitError as error:
         yield Diagnosis("ledger", Health.BAD, str(error), error.hint)
         return

@@ -1,6 +1,7 @@
 """The connected OATH keys, for one command."""
 
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.models import DeviceSpec
-from mfa_kit.core.otp import Secret
+from mfa_kit.core.otp import Pair, Secret, Seed
 from mfa_kit.core.stopping import sleep
+from mfa_kit.oath_keys.applet import OathApplet
 from mfa_kit.oath_keys.choosing import choose_key
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.wiring.files import read_secret_line
@@ -143,3 +145,23 @@ def _adapter() -> "type[Keys]":
     except ImportError:
         raise UsageFault("OATH keys need the 'oath' extra, which is not installed", command_for_extra("oath")) from None
     return Keys
+
+
+# The length of AWS's seeds in octets.
+SEED_OCTETS = 40
+
+
+def random_seed() -> Seed:
+    """Return a random seed of 40 octets, like those from AWS."""
+    return Seed(secrets.token_bytes(SEED_OCTETS))
+
+
+def consecutive_codes(applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
+    """Return a credential's codes for the previous and the current time step. The user may have to touch the key.
+
+    `now` is called after the last touch, to find the current time step. `touch` says whether touches are needed; None
+    means that this is unknown.
+    """
+    from mfa_kit.adapters.oath import card
+
+    return card.compute_pair(applet, label, touch=touch, now=now)

@@ -8,7 +8,7 @@ from mfa_kit.adapters.files import rollout_files
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, parse_index
 from mfa_kit.rollout.plan import CREATE, Plan, is_index
-from mfa_kit.wiring.methods.recipe import Methods
+from mfa_kit.wiring.methods.registry import Methods
 from mfa_kit.wiring.rosters_and_plans import plan_of, read_plan, read_reviewed
 
 

@@ -1,20 +1,21 @@
-"""Opens an EnrollmentPorts with AWS, the ledger and the backups."""
+"""Opens AWS, the ledger and the backups, as the ports of enrollment."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mfa_kit.core import models
+from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop
-from mfa_kit.enrollment.pacing import Backoff, InTurn
+from mfa_kit.enrollment.pacing import Backoff, CallPolicy, InTurn
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, IamReader
 from mfa_kit.wiring.aws import connect
-from mfa_kit.wiring.desk_assembly import assemble_desk
-from mfa_kit.wiring.methods.recipe import Methods
+from mfa_kit.wiring.ledger import TokenRecords, recorded
+from mfa_kit.wiring.methods.method import Context
+from mfa_kit.wiring.methods.registry import METHODS, Methods
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.stores import open_vault
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
@@ -28,47 +29,56 @@ def new_run_id(iam_reader: IamReader) -> str:
     return models.run_id(iam_reader.now(), secrets.token_bytes(4))
 
 
-def desk_of(
+@contextmanager
+def open_ports(
+    settings: Settings, *, store: BackupStore, oath_keys: OathKeys | None = None, stop: Stop | None = None
+) -> Iterator[tuple[EnrollmentPorts, Caller]]:
+    """Connect to AWS and the ledger. Yield the ports for changing one user at a time, and the Caller.
+
+    The Caller is the AWS identity of the credentials. `store` is the store of backups. A command that uses OATH keys
+    itself passes its `oath_keys`, so that the user types each password only once. `stop` is as in `open_iam`. Raise the
+    errors of `connect`.
+    """
+    with connect(settings, stop=stop) as (iam, ledger, caller):
+        yield enrollment_ports(settings, iam=iam, ledger=ledger, store=store, oath_keys=oath_keys), caller
+
+
+def enrollment_ports(
     settings: Settings,
-    methods: Methods,
     *,
     iam: "Iam",
     ledger: "Ledger",
-    store: BackupStore | None = None,
+    store: BackupStore,
     oath_keys: OathKeys | None = None,
+    methods: Methods = METHODS,
+    policy: CallPolicy | None = None,
+    progress: Progress | None = None,
+    sleep: Callable[[float], None] | None = None,
 ) -> EnrollmentPorts:
-    """Return an EnrollmentPorts that changes one user at a time.
+    """Return the ports of enrollment in the account of `iam`. They record the recipients of each new backup.
 
-    `store` is the store of backups. It defaults to the configured folder and recipients. `oath_keys` defaults to a new
-    OathKeys.
+    `store` is the store of backups. `oath_keys` defaults to a new OathKeys, `policy` to a Backoff for one user at a
+    time, and `progress` and `sleep` to those of the settings.
     """
-    return assemble_desk(
-        settings,
-        methods,
+    context = Context(settings=settings, iam_reader=iam, oath_keys=oath_keys or OathKeys(settings))
+    return EnrollmentPorts(
         iam_reader=iam,
-        device_writer=InTurn(iam, Backoff(sleep=settings.sleep, progress=settings.progress)),
-        store=store or open_vault(settings),
-        ledger=ledger,
-        sleep=settings.sleep,
-        oath_keys=oath_keys,
+        device_writer=InTurn(iam, policy or Backoff(sleep=settings.sleep, progress=settings.progress)),
+        store=recorded(store, ledger),
+        journal=ledger,
+        progress=progress or settings.progress,
+        backend=methods.backend_finder(context),
+        sleep=sleep or settings.sleep,
+        on_keys=methods.on_keys,
+        resumable=methods.resumable,
+        dry=settings.dry_run,
     )
 
 
-@contextmanager
-def open_desk(
-    settings: Settings,
-    methods: Methods,
-    *,
-    store: BackupStore | None = None,
-    oath_keys: OathKeys | None = None,
-    stop: Stop | None = None,
-) -> Iterator[tuple[EnrollmentPorts, Caller]]:
-    """Connect to AWS and the ledger. Yield an EnrollmentPorts that changes one user at a time, and the Caller.
+def method_context(settings: Settings, iam_reader: IamReader, oath_keys: OathKeys) -> Context:
+    """Return the Context of a command that gives users devices.
 
-    The Caller is the AWS identity of the credentials. `store` is the store of backups. It defaults to the configured
-    folder and recipients. A command that uses OATH keys itself passes its `oath_keys`, so that the user types each
-    password only once. `stop` is as in `open_iam`. Raise the errors of `connect`.
+    `iam_reader` reads from IAM. Before a user gets a display token, the token is looked up in the ledger.
     """
-    store = store or open_vault(settings)
-    with connect(settings, stop=stop) as (iam, ledger, caller):
-        yield desk_of(settings, methods, iam=iam, ledger=ledger, store=store, oath_keys=oath_keys), caller
+    records = TokenRecords(settings)
+    return Context(settings=settings, iam_reader=iam_reader, oath_keys=oath_keys, check_token=records.check_free)

@@ -16,14 +16,14 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.backends import BackupAlone
-from mfa_kit.enrollment.pacing import InTurn, RateLimiter
+from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.wiring.aws import connect
-from mfa_kit.wiring.desk_assembly import assemble_desk
-from mfa_kit.wiring.methods.recipe import Methods
+from mfa_kit.wiring.methods.registry import Methods
 from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.ports import enrollment_ports
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
@@ -164,16 +164,16 @@ def assemble_ports(
     """
     from mfa_kit.adapters.aws.account import AccountReader
 
-    ports = assemble_desk(
+    ports = enrollment_ports(
         settings,
-        methods,
-        iam_reader=iam,
-        device_writer=InTurn(iam, pace),
-        store=store,
+        iam=iam,
         ledger=ledger,
-        sleep=sleep,
+        store=store,
         oath_keys=oath_keys,
+        methods=methods,
+        policy=pace,
         progress=progress,
+        sleep=sleep,
     )
     return RolloutPorts(
         ports=ports,

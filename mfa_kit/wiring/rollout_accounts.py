@@ -18,7 +18,7 @@ from mfa_kit.rollout.index import PlannedAccount
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.undo import entries_of_runs
-from mfa_kit.wiring.methods.recipe import Methods
+from mfa_kit.wiring.methods.registry import Methods
 from mfa_kit.wiring.organization import Organization, open_organization
 from mfa_kit.wiring.rollout import RolloutPorts, assemble_ports, new_pace
 from mfa_kit.wiring.rollout_turns import done_by_others, turn_of_plan

@@ -18,7 +18,7 @@ from mfa_kit.rollout.roster_text import CellFault, ReadRow, read_rows
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.age_keys import read_recipients
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.methods.recipe import Methods
+from mfa_kit.wiring.methods.registry import Methods
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:

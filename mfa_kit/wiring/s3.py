@@ -9,9 +9,8 @@ from mfa_kit.adapters.aws.s3_store import S3Stores
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import S3Url
 from mfa_kit.core.stopping import sleep
-from mfa_kit.wiring.aws import ACCOUNTS
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
-from mfa_kit.wiring.settings import load_config
+from mfa_kit.wiring.settings import ACCOUNTS, load_config
 
 # The number of calls to S3 that may be in progress at a time.
 CONNECTIONS = 32

@@ -3,7 +3,7 @@
 import logging
 import string
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.recipients import seal_text
+from mfa_kit.core.checks import Failed, Passed
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.stopping import sleep
@@ -20,7 +21,7 @@ from mfa_kit.letters.sheet import confirm_secret
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, SeenBefore
 from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey
 from mfa_kit.security_keys.box import KeyExaminer
-from mfa_kit.security_keys.key_policy import KeyPolicy, lacking, parse_policy
+from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
 from mfa_kit.security_keys.new_pin import GivenPin, PipedPins, PrintedPin, SealedPin, ShownPin, TypedPins
 from mfa_kit.security_keys.pin import KeyReset, ask_pin
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
@@ -99,6 +100,19 @@ class SecurityKeys:
         from mfa_kit.adapters.fido import links
 
         return links.find_same_device(reader)
+
+    def attest_card(self, reader: str) -> tuple[Passed | Failed, str | None] | None:
+        """Examine the FIDO key that is the same device as the card in a reader. The user touches the key twice.
+
+        Return the verdict, and the model that the attestation proves; None if there is no such key.
+        """
+        device = self.find_same_device(reader)
+        if device is None:
+            return None
+        with self.metadata() as published:
+            examined = self.examiner(published, KeyPolicy()).examine_one(device)
+        model = examined.evidence.model
+        return examined.answer, model.name if model else None
 
     def has_card_interface(self, key: PluggedKey) -> bool:
         """Return whether a key on USB is a smart card reader too, according to the kernel."""
@@ -236,14 +250,6 @@ class SecurityKeys:
         """
         with self.metadata() as published:
             return self.examiner(published, policy, seen_keys).examine(key_name)
-
-    def read_policy(self, file: Path | None) -> KeyPolicy:
-        """Return the key policy in a file, as `read_key_policy` does."""
-        return read_key_policy(file)
-
-    def lacking(self, policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
-        """Return a sentence for each requirement of a policy that a key's certifications in IAM do not meet."""
-        return lacking(policy, certifications)
 
     def resetter(self) -> KeyReset:
         """Return an object that resets a key after the user has unplugged it and plugged it in again."""

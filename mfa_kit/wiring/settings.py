@@ -23,6 +23,8 @@ from mfa_kit.posix.processes import harden as harden  # noqa: PLC0414 - other mo
 
 # The person who answers the questions of age plugins, or None if the command did not create a Settings object.
 person_at_terminal: ContextVar[Interaction | None] = ContextVar("person_at_terminal", default=None)
+# The accounts of the credentials by AWS profile, as far as this process has asked AWS. None is boto3's default profile.
+ACCOUNTS: dict[str | None, str] = {}
 CONFIG_NAME = "config.toml"
 # The start of an age identity (a private key). mfa-kit refuses a configuration file that contains an identity, because
 # `config show` and errors would print the identity.

@@ -10,8 +10,7 @@ from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.wiring.audit import account_source
 from mfa_kit.wiring.aws import connect
-from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.ports import desk_of
+from mfa_kit.wiring.ports import enrollment_ports
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import open_vault
 
@@ -34,5 +33,5 @@ def open_status(settings: Settings, backup_dir: BackupLocation | None, *, stop: 
     """
     store = open_vault(settings, backup_dir)
     with connect(settings, stop=stop) as (iam, ledger, caller):
-        ports = desk_of(settings, METHODS, iam=iam, ledger=ledger, store=store)
+        ports = enrollment_ports(settings, iam=iam, ledger=ledger, store=store)
         yield StatusSources(ports, account_source(iam), caller)

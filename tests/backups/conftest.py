@@ -14,7 +14,7 @@ from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import OWN, Backup, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Seed
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring.backups import recorded
+from mfa_kit.wiring.ledger import recorded
 from tests.conftest import ACCOUNT, MfaKit
 
 RUN = "20261125T000000Z-0a1b2c3d"

@@ -19,7 +19,7 @@ from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Backup
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring.backups import recorded
+from mfa_kit.wiring.ledger import recorded
 from tests.backups.conftest import RUN, SEED, Pair, own, sealed
 from tests.conftest import ACCOUNT, MfaKit, judge, local
 

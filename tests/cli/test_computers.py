@@ -14,7 +14,7 @@ from mfa_kit.adapters.ledger.computers import Computers
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.wiring.key_users import KeyUsers
+from mfa_kit.wiring.ledger import KeyUsers
 from tests.conftest import ACCOUNT, MfaKit, Result
 from tests.ledgers import open_at
 from tests.postgresql import Server

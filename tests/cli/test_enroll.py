@@ -490,8 +490,8 @@ def test_options_of_another_method_are_refused(mfa_kit: MfaKit) -> None:
 
 def test_each_row_of_the_registry_has_its_method() -> None:
     """Rosters use the same names."""
-    assert [recipe.method.name for recipe in METHODS.values()] == list(METHODS)
-    assert [recipe.how.name for recipe in METHODS.values() if recipe.how] == list(METHODS)[:-1]
+    assert [method.method.name for method in METHODS.values()] == list(METHODS)
+    assert [method.roster_method.name for method in METHODS.values() if method.roster_method] == list(METHODS)[:-1]
 
 
 def test_a_method_imports_no_code_of_other_methods() -> None:

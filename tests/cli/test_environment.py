@@ -45,8 +45,8 @@ def options(command: click.Command, context: click.Context) -> Iterator[tuple[cl
     """Yield each option of each command with its context, in which it has its variable."""
     params = list(command.get_params(context))
     if isinstance(command, MethodVerb):
-        for recipe in registry.METHODS.values():
-            params += environment.bind(context, click_options(recipe.options))
+        for method in registry.METHODS.values():
+            params += environment.bind(context, click_options(method.options))
     yield from ((context, each) for each in params if isinstance(each, click.Option))
     if not isinstance(command, click.Group):
         return

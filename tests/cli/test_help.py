@@ -41,9 +41,9 @@ def test_the_help_of_a_verb_only_names_the_common_options(mfa_kit: MfaKit) -> No
 def test_the_options_of_each_method_are_in_one_section(verb: str, mfa_kit: MfaKit) -> None:
     """With --with, only the options of that method are listed."""
     page = mfa_kit.run(verb, "--help").out
-    for name, recipe in METHODS.items():
+    for name, method in METHODS.items():
         section = page.partition(f"Options of --with {name}:\n")[2].partition("\n\n")[0]
-        assert all(option.opts[-1] in section for option in click_options(recipe.options))
+        assert all(option.opts[-1] in section for option in click_options(method.options))
     assert "--qr-file" not in mfa_kit.run(verb, "--with", "oath", "--help").out
 
 

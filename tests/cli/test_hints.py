@@ -45,7 +45,7 @@ def command_lines() -> Iterator[tuple[str, str]]:
 def options_of(command: click.Command, ctx: click.Context) -> set[str]:
     params = [*command.get_params(ctx)]
     if isinstance(command, MethodVerb):
-        params += [option for recipe in METHODS.values() for option in click_options(recipe.options)]
+        params += [option for method in METHODS.values() for option in click_options(method.options)]
     return {name for param in params for name in (*param.opts, *param.secondary_opts)}
 
 

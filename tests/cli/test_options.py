@@ -68,8 +68,8 @@ def parameters() -> Iterator[tuple[str, click.Parameter]]:
     """Yield each parameter of each command and of each method, with the words of the command or the method."""
     for words, command in COMMANDS.items():
         yield from ((words, param) for param in command.params)
-    for name, recipe in registry.METHODS.items():
-        yield from ((f"--with {name}", param) for param in click_options(recipe.options))
+    for name, method in registry.METHODS.items():
+        yield from ((f"--with {name}", param) for param in click_options(method.options))
 
 
 def takes_text(param: click.Parameter) -> bool:

@@ -12,9 +12,9 @@ from mfa_kit.core.models import Caller, Device, DeviceSpec, Enrolled, JournalEnt
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.enroll import enroll
-from mfa_kit.enrollment.fido_console import PACE, SLOWEST, ConsoleWatch, RootEnrolled
+from mfa_kit.enrollment.fido_console import PACE, SLOWEST, ConsoleWatch, RootEnrolled, registration_steps
 from mfa_kit.enrollment.planning import EnrollRequest
-from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.enrollment.ports import EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.revoke import look_to_replace, replace_device
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.methods.fido2 import FIDO2
@@ -63,7 +63,7 @@ def registering(desk: At, user: str, procedure: ConsoleWatch, **request: object)
         caller=desk.caller,
         ports=desk.desk,
         run=desk.run(),
-        procedure=procedure.procedure,
+        procedure=EnrollmentProcedure(procedure.make, registration_steps),
     )
 
 
@@ -301,7 +301,13 @@ def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
         spec, entry = look_to_replace(request, Key(), device_name=None, lost=False, **how)  # type: ignore[arg-type]
         desk.person.while_waiting = once(lambda: lab.register_fido(user, "desk-key"))
         done = replace_device(
-            spec, entry, Key(), lost=False, ports=desk.desk, run=desk.run(), procedure=watch(desk).procedure
+            spec,
+            entry,
+            Key(),
+            lost=False,
+            ports=desk.desk,
+            run=desk.run(),
+            procedure=EnrollmentProcedure(watch(desk).make, registration_steps),
         )
         left = desk.desk.iam_reader.devices(user)
     assert done.revoked

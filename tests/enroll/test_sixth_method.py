@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.models import Method
 from mfa_kit.enrollment.backends import BackupAlone
+from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.enrollment.making import CREATING
-from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,24 +28,24 @@ class SlipOptions(Options):
 
     color: str | None = field(default=None, metadata=option(help="The color of the paper.", metavar="COLOR"))
 
-    def equip(self, context: Context) -> Equipment:
+    def backend(self, context: Context) -> DeviceBackend:
         """Say of which color the slip is."""
         context.settings.progress.note(f"a {self.color} slip")
-        return Equipment(carrier=BackupAlone(context.inventory.now), maker=CREATING)
+        return BackupAlone(context.iam_reader.now)
 
 
 SLIP = Method("slip")
-METHOD = Recipe(
+METHOD = EnrollmentMethod(
     method=SLIP,
     help="a slip of paper",
     options=SlipOptions,
-    how=RosterMethod(method=SLIP),
+    roster_method=RosterMethod(method=SLIP),
     call="hand {user} a slip, and {enter}",
-    usage=lambda intent, _: [f"{intent.user} types the seed off the slip"],
+    usage=lambda spec, _: [f"{spec.user} types the seed off the slip"],
 )
 '''
 ROW = '        "slip": "mfa_kit.wiring.methods.slip:METHOD",\n'
-BEFORE = '        "programmable": "mfa_kit.wiring.methods.programmable:METHOD",\n'
+BEFORE = '        "programmable": "mfa_kit.wiring.methods.tokens:PROGRAMMED",\n'
 
 
 @pytest.fixture

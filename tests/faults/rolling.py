@@ -18,7 +18,7 @@ from unittest import mock
 from mfa_kit.cli.main import run
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.wiring import rollout_turns
-from mfa_kit.wiring.desk_assembly import assemble_desk
+from mfa_kit.wiring.ports import enrollment_ports
 from tests.faults.worker import ADDRESS, PORTS, Cut, Shared, Told, main
 
 # What a worker records besides the entries of devices: it takes its turn, its run begins, and its run has ended.
@@ -32,7 +32,7 @@ def cut_into(cut: Cut) -> Iterator[None]:
     """Wrap the ports of a rollout, and what a worker records about its turn."""
 
     def assemble(*args: Any, **kwargs: Any) -> EnrollmentPorts:
-        desk = assemble_desk(*args, **kwargs)
+        desk = enrollment_ports(*args, **kwargs)
         return replace(desk, **{name: cut.wrap(getattr(desk, name), name) for name in PORTS})
 
     def step(name: str) -> Callable[..., Any]:
@@ -42,7 +42,7 @@ def cut_into(cut: Cut) -> Iterator[None]:
         return lambda *args, **kwargs: cut.step(name, lambda: real(*args, **kwargs))
 
     with contextlib.ExitStack() as patched:
-        patched.enter_context(mock.patch("mfa_kit.wiring.rollout.assemble_desk", assemble))
+        patched.enter_context(mock.patch("mfa_kit.wiring.rollout.enrollment_ports", assemble))
         for name in TURNS:
             patched.enter_context(mock.patch.object(rollout_turns, name, step(name)))
         yield

@@ -34,7 +34,7 @@ from mfa_kit.enrollment.enroll import enroll
 from mfa_kit.enrollment.pacing import Backoff, InTurn
 from mfa_kit.enrollment.planning import EnrollRequest
 from mfa_kit.enrollment.ports import BackupStore, DeviceBackend, EnrollmentPorts
-from mfa_kit.wiring.backups import recorded
+from mfa_kit.wiring.ledger import recorded
 from mfa_kit.wiring.methods import registry
 from mfa_kit.wiring.stores import AllStores
 

@@ -13,7 +13,6 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 NO_PROMISE = (
@@ -71,7 +70,7 @@ def add(
     )
     store = sealing.store(settings, alone=True)
     store.check()
-    with wiring.ports.open_desk(settings, METHODS, store=store) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=store) as (ports, caller):
         backup = adding.add(
             picture,
             uri_of=wiring.qr_codes.uri_of,

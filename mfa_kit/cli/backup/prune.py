@@ -13,7 +13,6 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup, BackupLocation
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 DAY = 86400.0
@@ -30,7 +29,7 @@ DAY = 86400.0
 def prune(*, days: int | None, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> int:
     """Remove the backups of users who no longer exist in IAM. Existing devices keep their backup."""
     store = wiring.stores.open_vault(settings, backup_dir)
-    with wiring.ports.open_desk(settings, METHODS, store=store) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=store) as (ports, caller):
         prunable_backups = list(
             find_prunable(
                 wiring.stores.stored_backups(settings, backup_dir, own=True),

@@ -63,7 +63,7 @@ def _state(sources: Sequence[KeySource]) -> list[object]:
 
 
 def _look(
-    sources: Sequence[KeySource], users: "wiring.key_users.KeyUsers | None"
+    sources: Sequence[KeySource], users: "wiring.ledger.KeyUsers | None"
 ) -> tuple[list[ResultRow], list[MfaKitError]]:
     plugged = look(sources)
     rows = [{**row.cells(), **user_cells(row, users)} for row in plugged.rows]
@@ -81,7 +81,7 @@ def _watch(
     rows: list[ResultRow],
     state: list[object],
     *,
-    users: "wiring.key_users.KeyUsers | None",
+    users: "wiring.ledger.KeyUsers | None",
     output: Output,
     progress: Progress,
 ) -> None:

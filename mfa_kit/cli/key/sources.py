@@ -298,19 +298,19 @@ def _named_after(row: KeyRow, other: KeyRow) -> bool:
     return any(place.startswith(other.key) for place in row.where)
 
 
-def key_users(settings: Settings) -> "wiring.key_users.KeyUsers | None":
+def key_users(settings: Settings) -> "wiring.ledger.KeyUsers | None":
     """Return the users of keys from the ledger, or None if the ledger is not shared or cannot be used.
 
     The keys themselves can be listed without the ledger, so an error of the ledger is printed and not raised.
     """
     try:
-        return wiring.key_users.read_key_users(settings)
+        return wiring.ledger.read_key_users(settings)
     except MfaKitError as fault:
         settings.progress.alert(f"the users of keys are unknown: {fault}; {fault.hint}")
         return None
 
 
-def user_cells(row: KeyRow, users: "wiring.key_users.KeyUsers | None") -> ResultRow:
+def user_cells(row: KeyRow, users: "wiring.ledger.KeyUsers | None") -> ResultRow:
     """Return the cells with the users of a key, and with the computer that recorded each user.
 
     If `users` is None, return no cells.

@@ -17,7 +17,6 @@ from mfa_kit.core.errors import NoSuchEntity
 from mfa_kit.core.models import BackupLocation, Device, DeviceType, RunTag
 from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.enrollment.ports import IamReader
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 # The number of threads that read devices. IAM does not publish its rate limits, but it is known to accept this many
@@ -40,7 +39,7 @@ def reconcile_ledger(*, backup_dir: BackupLocation | None, settings: Settings, o
         sealed = {seal.backup for seal in records.seals()}
     stop = Stop()
     store = wiring.stores.open_vault(settings, backup_dir)
-    with wiring.ports.open_desk(settings, METHODS, store=store, stop=stop) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=store, stop=stop) as (ports, caller):
         before = ports.journal.entries(caller.account)
         with ThreadPoolExecutor(AT_ONCE) as pool, stop.after_error():
             devices, tagged = _read_devices(ports.iam_reader, pool, settings=settings)

@@ -17,7 +17,7 @@ from mfa_kit.wiring.settings import Settings
 @click.command("status", cls=Verb)
 def ledger_status(*, settings: Settings, output: Output) -> None:
     """Show the state of the ledger in PostgreSQL, and your database role."""
-    state = wiring.shared_ledger.ledger_state(settings)
+    state = wiring.ledger.ledger_state(settings)
     output.one("ledger-status", {**asdict(state), "now": iso_time(state.now)})
 
 
@@ -33,13 +33,13 @@ def init_ledger(*, grace: float | None, settings: Settings, output: Output) -> N
 
     If the ledger exists, it is brought up to date.
     """
-    output.one("ledger-init", {"applied": wiring.shared_ledger.create_ledger(settings, grace=grace)})
+    output.one("ledger-init", {"applied": wiring.ledger.create_ledger(settings, grace=grace)})
 
 
 @click.command(cls=Verb, acts_at_once=True)
 def migrate(*, settings: Settings, output: Output) -> None:
     """Bring the ledger in PostgreSQL up to date with this version of mfa-kit. Only the ledger's owner can do this."""
-    output.one("ledger-migrate", {"applied": wiring.shared_ledger.migrate_ledger(settings)})
+    output.one("ledger-migrate", {"applied": wiring.ledger.migrate_ledger(settings)})
 
 
 @click.command("copy", cls=Verb, acts_at_once=True)
@@ -52,7 +52,7 @@ def copy_ledger(*, folder: Path | None, settings: Settings, output: Output) -> N
     Rows that were copied before are not copied again. The times of rows are kept. The ledger on the computer is not
     changed.
     """
-    output.one("ledger-copy", dict(wiring.shared_ledger.copy_ledger(settings, folder)))
+    output.one("ledger-copy", dict(wiring.ledger.copy_ledger(settings, folder)))
 
 
 @click.command(cls=Verb)
@@ -79,7 +79,7 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], owner: str | No
         raise UsageFault("--auditor does not name a role", "write --auditor ROLE")
     if owner == "":
         raise UsageFault("--owner does not name a role", "write --owner ROLE")
-    text = wiring.shared_ledger.grants_of(teams, auditors, owner=owner)
+    text = wiring.ledger.grants_of(teams, auditors, owner=owner)
     if output.form == "table":
         output.text(text)
     else:

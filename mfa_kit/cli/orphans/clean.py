@@ -14,7 +14,6 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment import orphans as use_case
 from mfa_kit.enrollment.orphans import Orphan, OrphanStanding
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 EMPTY = "nothing to remove"
@@ -37,8 +36,9 @@ def clean(
     *, older_than: float, limit: int, lost: str | None, password_stdin: bool, settings: Settings, output: Output
 ) -> None:
     """Remove unassigned devices: those of interrupted runs on this computer, and old devices of other computers."""
+    store = wiring.stores.open_vault(settings)
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
-    with wiring.ports.open_desk(settings, METHODS, oath_keys=oath_keys) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         with settings.progress.showing("reading unassigned devices"):
             orphans = use_case.find_orphans(ports=ports)
             orphans += use_case.find_waiting(caller.account, orphans, ports=ports)

@@ -7,7 +7,6 @@ from mfa_kit.cli.orphans.orphan_row import orphan_row
 from mfa_kit.cli.output import Output
 from mfa_kit.enrollment.orphans import find_orphans, find_waiting
 from mfa_kit.organization.selecting import AccountsChoice
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 ROWS = RowsOfAccounts(
@@ -23,7 +22,9 @@ def list_accounts(*, older_than: float, accounts: AccountsChoice, settings: Sett
     with wiring.organization.open_organization(settings, accounts) as organization:
 
         def read(opened: "wiring.organization.OpenAccount") -> AccountRows:
-            ports = wiring.ports.desk_of(settings, METHODS, iam=opened.iam, ledger=organization.ledger)
+            ports = wiring.ports.enrollment_ports(
+                settings, iam=opened.iam, ledger=organization.ledger, store=wiring.stores.open_vault(settings)
+            )
             orphans = find_orphans(ports=ports)
             orphans += find_waiting(opened.caller.account, orphans, ports=ports)
             now = opened.iam.now()

@@ -8,7 +8,6 @@ from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
 from mfa_kit.cli.output import Output
 from mfa_kit.enrollment.orphans import find_orphans, find_waiting
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
@@ -17,7 +16,7 @@ from mfa_kit.wiring.settings import Settings
 @account_options(results=False)
 def list_orphans(*, older_than: float, settings: Settings, output: Output) -> int:
     """List unassigned devices: who created them, how old they are, and whether `orphans clean` would remove them."""
-    with wiring.ports.open_desk(settings, METHODS) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=wiring.stores.open_vault(settings)) as (ports, caller):
         with settings.progress.showing("reading unassigned devices"):
             orphans = find_orphans(ports=ports)
             orphans += find_waiting(caller.account, orphans, ports=ports)

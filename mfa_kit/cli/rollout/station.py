@@ -31,7 +31,7 @@ from mfa_kit.rollout.plan import Plan, PlanStep, check_account
 from mfa_kit.rollout.roster import RosterRow, keep_users
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps
-from mfa_kit.wiring.methods.recipe import Context, Options
+from mfa_kit.wiring.methods.method import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
@@ -64,9 +64,9 @@ class StationVerb(options.Verb):
         """
         of_method = {
             option.name: option
-            for recipe in METHODS.values()
-            for option in click_options(recipe.options)
-            if recipe.call and option.name not in single(recipe.options)
+            for method in METHODS.values()
+            for option in click_options(method.options)
+            if method.call and option.name not in single(method.options)
         }
         return [*of_method.values()]
 
@@ -77,7 +77,7 @@ class StationVerb(options.Verb):
     "--with",
     "kinds",
     multiple=True,
-    type=click.Choice([name for name, recipe in METHODS.items() if recipe.call]),
+    type=click.Choice([name for name, method in METHODS.items() if method.call]),
     help="Only rows of this kind [all except virtual]. With virtual, users enroll their phones at the station.",
 )
 @shared_options.ONLY
@@ -140,9 +140,7 @@ def station(
             session = StationSession(
                 plan=plan,
                 queue=queue,
-                methods=_Methods(
-                    of_methods, wiring.method_context.method_context(settings, ports.ports.iam_reader, oath_keys)
-                ),
+                methods=_Methods(of_methods, wiring.ports.method_context(settings, ports.ports.iam_reader, oath_keys)),
                 ports=ports.ports,
                 caller=ports.caller,
                 tally=tally,
@@ -215,8 +213,7 @@ class _Methods:
         The DeviceBackend works with the phone, key or token: it stores the secret and gives codes, or examines a
         security key. The EnrollmentProcedure is the procedure that creates and enables the device in IAM.
         """
-        equipment = self._options_of(row, key).equip(self._context)
-        return equipment.backend, equipment.procedure
+        return self._options_of(row, key).backend(self._context), METHODS[row.kind.name].procedure
 
     def _options_of(self, row: RosterRow, key: InsertedKey | None) -> Options:
         single = {"key": key.identity if key else None, "serial": row.serial, "asset": row.asset}

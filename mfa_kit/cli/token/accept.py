@@ -55,7 +55,7 @@ def accept(
     rows = wiring.seed_files.read_readings(readings) if readings else ()
     opening = wiring.seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
     seeds = wiring.seed_files.open_seed_file(file, opening, settings=settings)
-    trial = BoxTrial(seeds, wiring.token_records.TokenRecords(settings), window=window, two=two)
+    trial = BoxTrial(seeds, wiring.ledger.TokenRecords(settings), window=window, two=two)
     refused: Sequence[DroppedRow] = ()
     if readings:
         refused = judge_readings(trial, rows)

@@ -56,7 +56,7 @@ def import_tokens(
         seed_file = _proved(seed_file, prove, codes=codes, window=window)
     taken = matching.settled_reading(seed_file)
     keys = [key.programmable(programmable) for key in taken.keys] if programmable else taken.keys
-    counts = None if settings.dry_run else wiring.token_records.TokenRecords(settings).stock(keys, seed_file.bare)
+    counts = None if settings.dry_run else wiring.ledger.TokenRecords(settings).stock(keys, seed_file.bare)
     row: ResultRow = {
         "outcome": "planned" if counts is None else "imported",
         "format": seed_file.layout,

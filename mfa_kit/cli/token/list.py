@@ -18,8 +18,8 @@ from mfa_kit.wiring.settings import Settings
 )
 def list_tokens(*, verdict: str | None, settings: Settings, output: Output) -> None:
     """List the inventory: each token, its test result, whether AWS can use it, and its user."""
-    stocked, last = wiring.token_records.TokenRecords(settings).tokens()
-    computers = wiring.token_records.TokenRecords(settings).computers()
+    stocked, last = wiring.ledger.TokenRecords(settings).tokens()
+    computers = wiring.ledger.TokenRecords(settings).computers()
     rows = [_row(entry, last.get(entry.token.serial)) for entry in stocked if verdict in {None, entry.verdict}]
     if computers is not None:
         rows = [{**row, "computer": computers.get(str(row["serial"]))} for row in rows]

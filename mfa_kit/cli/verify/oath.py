@@ -1,7 +1,6 @@
 """`mfa-kit verify oath`: check that an OATH key is ready to be given to a user."""
 
 import time
-from functools import partial
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ from mfa_kit.cli.backup_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDI
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.verify.receipt import print_answer
-from mfa_kit.oath_keys.acceptance import UNPROVEN, verify_key
+from mfa_kit.oath_keys.acceptance import UNPROVEN, maker_check, verify_key
 from mfa_kit.wiring.settings import Settings
 
 
@@ -47,8 +46,8 @@ def verify_oath(
         wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin),
         wanted,
         account=settings.account,
-        new_seed=(lambda: None) if no_write else wiring.oath_acceptance.random_seed,
+        new_seed=(lambda: None) if no_write else wiring.oath_keys.random_seed,
         now=time.time,
-        made_by=partial(wiring.oath_acceptance.check_maker, fido=fido) if maker else (lambda _: UNPROVEN),
+        made_by=(lambda key: maker_check(fido.attest_card(key.reader))) if maker else (lambda _: UNPROVEN),
     )
     return print_answer("verify-oath", {"key": key.what, "serial": key.serial, "where": key.where}, answer, output)

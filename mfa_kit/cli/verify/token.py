@@ -32,7 +32,6 @@ from mfa_kit.tokens.seeds import (
     joined_reasons,
     sold_by_aws,
 )
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
@@ -86,7 +85,7 @@ def verify_token(
     opening = wiring.seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
     seed_file, records = (
         wiring.seed_files.open_seed_file(file, opening, settings=settings),
-        wiring.token_records.TokenRecords(settings),
+        wiring.ledger.TokenRecords(settings),
     )
     if serial is None:
         return _find_token(seed_file, codes=codes, window=window, output=output)
@@ -128,8 +127,8 @@ def _verify_without_seed(
     typed, verdict = codes.read(matching.judge_display, count=2)
     if verdict or not probe_user or settings.dry_run:
         return _print(serial, verdict, output=output)
-    sold, records = Token(serial=serial, maker="sold by AWS"), wiring.token_records.TokenRecords(settings)
-    with wiring.ports.open_desk(settings, METHODS) as (ports, caller):
+    sold, records = Token(serial=serial, maker="sold by AWS"), wiring.ledger.TokenRecords(settings)
+    with wiring.ports.open_ports(settings, store=wiring.stores.open_vault(settings)) as (ports, caller):
         try:
             check_with_aws(
                 serial,
@@ -151,7 +150,7 @@ def _verify_without_seed(
 
 
 def _judged(
-    seed_file: SeedFile, serial: str, typed: TypedCodes, *, records: "wiring.token_records.TokenRecords", window: int
+    seed_file: SeedFile, serial: str, typed: TypedCodes, *, records: "wiring.ledger.TokenRecords", window: int
 ) -> tuple[SeededToken, Match | Mismatch] | Undecided:
     """Check the codes of a token against its seed, and return the token with the result.
 
@@ -176,7 +175,7 @@ def _keep_and_print(
     answer: tuple[SeededToken, Match | Mismatch] | Undecided,
     *,
     displayed_at: float,
-    records: "wiring.token_records.TokenRecords",
+    records: "wiring.ledger.TokenRecords",
     keep: bool,
     output: Output,
 ) -> int:
@@ -228,7 +227,7 @@ def _print(
     return 1 if isinstance(verdict, Mismatch | Undecided) else 0
 
 
-def _clock(shown: Match, sightings: Sequence[Sighting], records: "wiring.token_records.TokenRecords") -> ResultRow:
+def _clock(shown: Match, sightings: Sequence[Sighting], records: "wiring.ledger.TokenRecords") -> ResultRow:
     """Return the cells about a token's clock, and the cell `aws`, which says whether AWS can use the token.
 
     The clock's offset is given in seconds and in time steps of the token.

@@ -14,7 +14,6 @@ from mfa_kit.core.models import BackupLocation
 from mfa_kit.enrollment.devices import choose_device
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.oath_keys.belonging import check_virtual, verify_device
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
@@ -50,7 +49,7 @@ def verify_user(
     key's credential is checked. To check a code too, add --backup or --resync.
     """
     identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-    with wiring.ports.open_desk(settings, METHODS) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=wiring.stores.open_vault(settings)) as (ports, caller):
         name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
         device = choose_device(name, wanted, devices=ports.iam_reader.devices(name))
         check_virtual(device)
@@ -62,6 +61,6 @@ def verify_user(
             ports=ports,
             resync=resync,
             seed=wiring.backups.open_created(settings, backup, identities).seed if backup else None,
-            consecutive=wiring.oath_acceptance.consecutive_codes,
+            consecutive=wiring.oath_keys.consecutive_codes,
         )
         return print_answer("verify-user", {"user": name, "device": device.serial}, answer, output)

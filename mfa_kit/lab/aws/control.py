@@ -2,8 +2,8 @@
 
 It adds, lists and removes fault rules, lists calls, and registers security keys and hardware tokens.
 
-Each request has a custom header with lab-admin's secret access key, or with the token that token_of_lab.py derives from
-that key. A web page cannot send a custom header without CORS permission, which the lab does not give.
+Each request has a custom header with lab-admin's secret access key, or with the token that `core/lab_environment.py`
+derives from that key. A web page cannot send a custom header without CORS permission, which the lab does not give.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from moto.core.exceptions import ServiceException
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import read_json
+from mfa_kit.core.lab_environment import lab_token
 from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.description import NAME
 from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.mfa_devices import FidoDevice, HardwareToken, u2f_serial
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, LoggedCall
-from mfa_kit.lab.token_of_lab import lab_token
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.account import LabAccount

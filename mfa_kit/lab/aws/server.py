@@ -10,8 +10,8 @@ from typing import Self
 
 from werkzeug.serving import make_server
 
+from mfa_kit.core import lab_environment
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab import token_of_lab
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.builder import build_account
 from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings
@@ -125,7 +125,7 @@ class Lab:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": self.admin.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.admin.secret_access_key,
-            token_of_lab.VARIABLE: token_of_lab.lab_variable(self.url, self.admin.secret_access_key),
+            lab_environment.VARIABLE: lab_environment.lab_variable(self.url, self.admin.secret_access_key),
             "AWS_DEFAULT_REGION": self.account.region,
             "AWS_REGION": self.account.region,
             "AWS_CONFIG_FILE": os.devnull,

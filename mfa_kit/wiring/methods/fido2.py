@@ -1,16 +1,19 @@
 """The enrollment method `fido2`: a FIDO security key that a person registers in the AWS console."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import DeviceType, Method
+from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.wiring.methods.recipe import Context, EnrollmentMethod, Equipment, Options, option
+from mfa_kit.security_keys.at_console import REGISTERING, AtConsole
+from mfa_kit.security_keys.key_policy import lacking
+from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.security_keys import SecurityKeys
@@ -65,33 +68,32 @@ class Fido2Options(Options):
         default=600, metadata=option(help="Seconds to wait for IAM to list the key.", metavar="SECONDS", least=1)
     )
 
-    def equip(self, context: Context) -> Equipment:
-        """Return a DeviceBackend that verifies the key, and an EnrollmentProcedure that waits until IAM lists the key.
+    def backend(self, context: Context) -> DeviceBackend:
+        """Return a DeviceBackend that verifies the key, and then waits until IAM lists the key.
 
         With `--skip-key-check` or in a dry run, the DeviceBackend does not verify the key. Raise UsageFault for an
         invalid policy file.
         """
-        from mfa_kit.security_keys.at_console import AtConsole
         from mfa_kit.wiring.fido_console import watch_console
+        from mfa_kit.wiring.security_keys import read_key_policy
 
         settings, keys = context.settings, self._keys(context)
-        policy = keys.read_policy(self.require)
+        policy = read_key_policy(self.require)
         watch = watch_console(
             context.iam_reader,
             settings.progress,
-            lacking=partial(keys.lacking, policy),
+            lacking=partial(lacking, policy),
             seconds=self.timeout,
             signed_in=self.open,
             role=self.open_role,
         )
-        backend = AtConsole(
+        return AtConsole(
             None if self.skip_key_check or settings.dry_run else partial(keys.examine, self.key, policy),
             watch.make,
             asset=self.asset,
             given_away=context.given_away,
             progress=settings.progress,
         )
-        return Equipment(backend=backend, procedure=replace(watch.procedure, make=backend.register))
 
     def slot(self, context: Context) -> KeySlot | None:
         """Return a KeySlot, which reports the inserted security keys. Return None with `--skip-key-check`."""
@@ -140,7 +142,8 @@ METHOD = EnrollmentMethod(
     about="IAM has no API to register a security key; you register it in the AWS console. mfa-kit checks the key, "
     "shows or opens the page, and waits until IAM lists the key with its certifications.",
     options=Fido2Options,
-    how=RosterMethod(method=FIDO2),
+    procedure=REGISTERING,
+    roster_method=RosterMethod(method=FIDO2),
     call="insert the key for {user}",
     call_user="Insert your key.",
 )

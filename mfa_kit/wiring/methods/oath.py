@@ -10,13 +10,12 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import DeviceSpec, Method, check_label, intent_of
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import without_controls
-from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.oath_keys.acceptance import is_of_account
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.wiring.methods.recipe import Context, EnrollmentMethod, Equipment, Options, option
+from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.oath_keys import OathKeys
@@ -75,8 +74,8 @@ class OathOptions(Options):
         ),
     )
 
-    def equip(self, context: Context) -> Equipment:
-        """Return a DeviceBackend that stores the secret on an OATH key, and the procedure that creates the device.
+    def backend(self, context: Context) -> DeviceBackend:
+        """Return a DeviceBackend that stores the secret on an OATH key.
 
         `--key` names the OATH key. Without this option, the only connected key is used, or the user chooses one of
         several keys. Raise UsageFault for an invalid `--asset`, and DeviceFault if there is no usable key.
@@ -90,7 +89,7 @@ class OathOptions(Options):
             progress.note(f"waiting {seconds:.0f} s for the next code")
             sleep(seconds)
 
-        backend = keys.card(
+        return keys.card(
             chosen,
             now=context.iam_reader.now,
             sleep=pause,
@@ -99,7 +98,6 @@ class OathOptions(Options):
             wait=self.wait,
             consent=partial(_ask_to_share, chosen, context),
         )
-        return Equipment(backend=backend, procedure=CREATING)
 
     def slot(self, context: Context) -> KeySlot:
         """Return a KeySlot, which reports the inserted OATH keys."""
@@ -126,7 +124,7 @@ def _ask_to_share(key: OathKey, context: Context, spec: DeviceSpec, names: Seque
         settings.interaction.confirm(f"{key.description} will also get {spec.label}", typed=spec.user)
 
 
-def _of_dead(context: Context) -> DeviceBackend:
+def _backend_of_interrupted_run(context: Context) -> DeviceBackend:
     """Return the DeviceBackend for the devices of interrupted runs.
 
     It reads the codes of a device from the OATH key on which the device's secret is stored. The journal entry of the
@@ -154,10 +152,10 @@ METHOD = EnrollmentMethod(
     method=OATH,
     help="a YubiKey or another key with OATH, in a reader or on USB",
     options=OathOptions,
-    how=RosterMethod(method=OATH),
+    roster_method=RosterMethod(method=OATH),
     call="insert the key for {user}",
     call_user="Insert your key.",
-    backend_of_interrupted_run=_of_dead,
+    backend_of_interrupted_run=_backend_of_interrupted_run,
     on_key=True,
     resumable=True,
     usage=_usage,

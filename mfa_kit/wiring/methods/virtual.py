@@ -9,10 +9,10 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.otp import KeyUri
 from mfa_kit.enrollment.backends import BackupAlone, Phone, PhoneSetup
-from mfa_kit.enrollment.making import CREATING
+from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.rollout import roster
 from mfa_kit.wiring.files import check_new
-from mfa_kit.wiring.methods.recipe import Context, EnrollmentMethod, Equipment, Options, option
+from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
 from mfa_kit.wiring.qr_codes import draw, draw_picture
 from mfa_kit.wiring.settings import harden
 
@@ -77,8 +77,8 @@ class VirtualOptions(Options):
         """Whether mfa-kit generates the codes, so that the backup is the only copy of the secret."""
         return self.codes is Codes.GENERATED
 
-    def equip(self, context: Context) -> Equipment:
-        """Return a DeviceBackend that asks for codes or computes them, and the procedure that creates the device.
+    def backend(self, context: Context) -> DeviceBackend:
+        """Return a DeviceBackend that asks for codes or computes them.
 
         `--codes` chooses where the codes come from. Raise UsageFault if options conflict, or the errors of
         PlainPicture for `--qr-file`.
@@ -89,10 +89,10 @@ class VirtualOptions(Options):
                     "with --codes generated, neither the QR code nor the secret is shown",
                     "omit --qr-file and --show-secret, and use mfa-kit backup show; or use --codes typed",
                 )
-            return Equipment(backend=BackupAlone(context.iam_reader.now), procedure=CREATING)
+            return BackupAlone(context.iam_reader.now)
         harden()
         picture = PlainPicture(self.qr_file) if self.qr_file else None
-        phone = Phone(
+        return Phone(
             context.iam_reader.now,
             interaction=context.settings.interaction,
             draw=draw,
@@ -103,14 +103,13 @@ class VirtualOptions(Options):
                 picture=None if context.settings.dry_run else picture,
             ),
         )
-        return Equipment(backend=phone, procedure=CREATING)
 
 
 METHOD = EnrollmentMethod(
     method=VIRTUAL,
     help="an authenticator app, or only an encrypted backup",
     options=VirtualOptions,
-    how=roster.VIRTUAL,
+    roster_method=roster.VIRTUAL,
     call="{enter} when {user} is here with a phone",
     call_user="Have your phone with an authenticator app ready.",
     resumable=True,

@@ -1,12 +1,12 @@
-"""The description of an enrollment method and of its options, and the mapping of all methods."""
+"""The description of an enrollment method and of its options."""
 
-import importlib
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from mfa_kit.core.models import DeviceSpec, DeviceType, Method
+from mfa_kit.core.models import DeviceSpec, Method
 from mfa_kit.enrollment.backends import BackupAlone
+from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure, IamReader
 from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.security_keys.seen_keys import SeenKeys
@@ -75,18 +75,6 @@ class Context:
     check_token: Callable[[str, str], None] = _unchecked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Equipment:
-    """The two objects that make one device.
-
-    The DeviceBackend stores the device's secret, or asks the user for the device's codes. The EnrollmentProcedure is
-    the procedure that creates or assigns the device.
-    """
-
-    backend: DeviceBackend
-    procedure: EnrollmentProcedure
-
-
 class Options(Protocol):
     """The options of one enrollment method: a frozen dataclass, each field with metadata from `option`."""
 
@@ -103,8 +91,8 @@ class Options(Protocol):
         """Whether the password of an OATH key is read from standard input."""
         return False
 
-    def equip(self, context: Context) -> Equipment:
-        """Return the DeviceBackend for one device, and the EnrollmentProcedure.
+    def backend(self, context: Context) -> DeviceBackend:
+        """Return the DeviceBackend for one device.
 
         Nothing is changed yet. Raise UsageFault if the options are wrong, and DeviceFault if there is no usable key.
         """
@@ -119,18 +107,18 @@ def _backup(context: Context) -> DeviceBackend:
     return BackupAlone(context.iam_reader.now)
 
 
-def _nothing(_intent: DeviceSpec, _context: Context) -> Sequence[str]:
+def _nothing(_spec: DeviceSpec, _context: Context) -> Sequence[str]:
     return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrollmentMethod:
-    """One enrollment method: its texts on the command line, its options, and how it makes a device.
+    """One enrollment method: its texts on the command line, its options, and the procedure that makes a device.
 
-    `about` is printed at the start of the help of `--with METHOD`. `how` describes the enrollment method for rosters,
-    or is None if a roster cannot name this method. `call` is the prompt of the station (`rollout station`, which
-    enrolls people in person), with the placeholders `{user}` and `{serial}`. If `call` is empty, the station cannot use
-    the method. `call_user` is what the user's web page asks the user to do, with the same placeholders.
+    `about` is printed at the start of the help of `--with METHOD`. `roster_method` describes the method for rosters, or
+    is None if a roster cannot name this method. `call` is the prompt of the station (`rollout station`, which enrolls
+    people in person), with the placeholders `{user}` and `{serial}`. If `call` is empty, the station cannot use the
+    method. `call_user` is what the user's web page asks the user to do, with the same placeholders.
     `backend_of_interrupted_run` returns the DeviceBackend for devices of interrupted runs. `on_key` means that the
     secret is on a key, which must be inserted when the device is removed. `resumable` means that an unfinished device
     can be completed from its encrypted backup. `usage` returns lines that say how to use a device.
@@ -139,63 +127,12 @@ class EnrollmentMethod:
     method: Method
     help: str
     options: type[Options]
+    procedure: EnrollmentProcedure = CREATING
     about: str = ""
-    how: RosterMethod | None = None
+    roster_method: RosterMethod | None = None
     call: str = ""
     call_user: str = ""
     backend_of_interrupted_run: Callable[[Context], DeviceBackend] = _backup
     on_key: bool = False
     resumable: bool = False
     usage: Callable[[DeviceSpec, Context], Sequence[str]] = _nothing
-
-
-class Methods(Mapping[str, EnrollmentMethod]):
-    """Maps the name of each enrollment method to its EnrollmentMethod. Its module is imported at the first look-up.
-
-    `places` maps each method's name to its recipe, written as `module:NAME`. `resumable` and `on_keys` have the names
-    of the enrollment methods whose recipes set `resumable` and `on_key`.
-    """
-
-    def __init__(self, places: Mapping[str, str]) -> None:
-        self._places = places
-        self.resumable = _Names(self, lambda recipe: recipe.resumable)
-        self.on_keys = _Names(self, lambda recipe: recipe.on_key)
-
-    def __getitem__(self, name: str) -> EnrollmentMethod:
-        module, _, constant = self._places[name].partition(":")
-        recipe: EnrollmentMethod = getattr(importlib.import_module(module), constant)
-        return recipe
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def in_rosters(self) -> list[RosterMethod]:
-        """Return the enrollment methods that a roster can name, ordered by the type of their devices."""
-        types = list(DeviceType)
-        recipes = sorted(self.values(), key=lambda recipe: types.index(recipe.method.device_type))
-        return [recipe.how for recipe in recipes if recipe.how]
-
-    def carrier_finder(self, context: Context) -> Callable[[DeviceSpec], DeviceBackend]:
-        """Return a function that takes the spec of an interrupted run and returns the DeviceBackend for it."""
-
-        def find(spec: DeviceSpec) -> DeviceBackend:
-            recipe = self.get(spec.method.name)
-            return recipe.backend_of_interrupted_run(context) if recipe else BackupAlone(context.iam_reader.now)
-
-        return find
-
-
-class _Names(Container[str]):
-    """The names of the enrollment methods that meet a condition: the function `true` returns True for it.
-
-    The module of a recipe is imported when the name of its method is looked up.
-    """
-
-    def __init__(self, methods: Methods, true: Callable[[EnrollmentMethod], bool]) -> None:
-        self._methods, self._true = methods, true
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._methods and self._true(self._methods[str(name)])
