@@ -198,16 +198,16 @@ class TokenRecords:
         Return how many tokens are new, how many were known, and how many were known with another seed, which the new
         seed replaces. Only fingerprints of the seeds are stored.
         """
-        with self._inventory() as iam_reader:
-            mark = _fingerprint_key(iam_reader)
-            return iam_reader.stock(
+        with self._inventory() as inventory:
+            mark = _fingerprint_key(inventory)
+            return inventory.stock(
                 [*((key.token, otp.fingerprint(key.seed, mark)) for key in keys), *((token, "") for token in bare)]
             )
 
     def tokens(self) -> tuple[list[StockedToken], dict[str, Sighting]]:
         """Return all tokens in the order of their serials, and the result of `last_sightings`."""
-        with self._inventory() as iam_reader:
-            return iam_reader.tokens(), iam_reader.last_sightings()
+        with self._inventory() as inventory:
+            return inventory.tokens(), inventory.last_sightings()
 
     def computers(self) -> dict[str, str] | None:
         """Return the computer that last imported or tested each token, by serial; None if the ledger is not shared."""
@@ -219,29 +219,29 @@ class TokenRecords:
 
         A token without a Sighting for its present seed is left out.
         """
-        with self._inventory() as iam_reader:
-            return iam_reader.last_sightings()
+        with self._inventory() as inventory:
+            return inventory.last_sightings()
 
     def record(self, *sightings: Sighting) -> None:
         """Store Sightings. Sightings of tokens that are not in the inventory are skipped."""
-        with self._inventory() as iam_reader:
-            iam_reader.record(*sightings)
+        with self._inventory() as inventory:
+            inventory.record(*sightings)
 
     def sightings_of(self, key: SeededToken) -> list[Sighting]:
         """Return the stored Sightings of a token, oldest first.
 
         Return an empty list if the inventory lacks the token or has another seed for its serial.
         """
-        with self._inventory() as iam_reader:
-            known = iam_reader.token(key.token.serial)
-            if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprint_key(iam_reader)):
+        with self._inventory() as inventory:
+            known = inventory.token(key.token.serial)
+            if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprint_key(inventory)):
                 return []
-            return iam_reader.sightings(known.token.serial)
+            return inventory.sightings(known.token.serial)
 
     def capacity_of(self, serial: str) -> int:
         """Return the length, in octets, of the longest seed that a token can store, or 0 if that is unknown."""
-        with self._inventory() as iam_reader:
-            known = iam_reader.token(serial)
+        with self._inventory() as inventory:
+            known = inventory.token(serial)
         return known.token.capacity if known else 0
 
     def keep(self, token: Token, seed: Seed | None, sighting: Sighting) -> bool:
@@ -249,20 +249,20 @@ class TokenRecords:
 
         If the inventory has the token with another seed than `seed`, store nothing and return False.
         """
-        with self._inventory() as iam_reader:
-            mark = otp.fingerprint(seed, _fingerprint_key(iam_reader)) if seed else ""
-            known = iam_reader.token(token.serial)
+        with self._inventory() as inventory:
+            mark = otp.fingerprint(seed, _fingerprint_key(inventory)) if seed else ""
+            known = inventory.token(token.serial)
             if known is None:
-                iam_reader.stock([(token, mark)])
+                inventory.stock([(token, mark)])
             elif known.fingerprint != mark:
                 return False
-            iam_reader.record(replace(sighting, serial=known.token.serial if known else token.serial))
+            inventory.record(replace(sighting, serial=known.token.serial if known else token.serial))
         return True
 
     def check_free(self, serial: str, user: str) -> None:
         """Raise UsageFault if a token was rejected by a check or belongs to another user than `user`."""
-        with self._inventory() as iam_reader:
-            iam_reader.check_free(serial, user)
+        with self._inventory() as inventory:
+            inventory.check_free(serial, user)
 
 
 def share_fingerprint_key(settings: Settings, folder: Path) -> None:
@@ -281,7 +281,7 @@ def share_fingerprint_key(settings: Settings, folder: Path) -> None:
             )
 
 
-def _fingerprint_key(iam_reader: TokenInventory) -> Secret[bytes]:
+def _fingerprint_key(inventory: TokenInventory) -> Secret[bytes]:
     """Return this computer's key for the fingerprints of seeds. Create the key on first use.
 
     Without the key, the fingerprints in the ledger cannot be used to test guessed seeds. All computers that share a
@@ -292,14 +292,14 @@ def _fingerprint_key(iam_reader: TokenInventory) -> Secret[bytes]:
 
     path = home() / FINGERPRINTS
     if not path.exists():
-        iam_reader.check_key(None)
+        inventory.check_key(None)
         try:
             private_files.write_new(path.absolute(), secrets.token_bytes(OCTETS), folders=True)
         except IntegrityFault:
             if not path.exists():  # another process may have created it first
                 raise
     key = _read_key(path)
-    iam_reader.check_key(otp.key_digest(key))
+    inventory.check_key(otp.key_digest(key))
     return key
 
 
