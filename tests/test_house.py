@@ -107,7 +107,7 @@ REVEALS = {
     ("cli/browser/person.py", "PersonAtPage.choose"),
     ("cli/browser/person.py", "PersonAtPage.confirm"),
     ("cli/browser/views.py", "_qr"),
-    ("cli/browser/views.py", "qr_picture"),
+    ("cli/browser/views.py", "entrance"),
     ("wiring/web_page.py", "_print"),
     ("cli/terminal.py", "Page._beside"),
     ("cli/terminal.py", "Page.end"),

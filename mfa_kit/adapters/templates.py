@@ -5,7 +5,7 @@ not defined is an error. The error names the template and the line, and nothing 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -29,11 +29,12 @@ def render(template: str, **values: object) -> str:
         return TEMPLATES.get_template(template).render(values)
 
 
-def render_blocks(template: str, **values: object) -> dict[str, str]:
-    """Return each block of a template by its name. Raise InternalError if a name is not defined."""
+def render_blocks(template: str, names: Iterable[str], **values: object) -> dict[str, str]:
+    """Return blocks of a template by their names. Raise InternalError if a name is not defined."""
     with _failures_in(template):
         loaded = TEMPLATES.get_template(template)
-        return {name: "".join(block(loaded.new_context(values))) for name, block in loaded.blocks.items()}
+        context = loaded.new_context(values)
+        return {name: "".join(loaded.blocks[name](context)).strip() for name in names}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +26,13 @@ def html_page(template: str, **values: object) -> str:
     from mfa_kit.adapters.templates import render
 
     return render(template, **values)
+
+
+def html_blocks(template: str, names: Iterable[str], **values: object) -> dict[str, str]:
+    """Return blocks of a template in cli/html as HTML, by their names. Raise the error of `html_page`."""
+    from mfa_kit.adapters.templates import render_blocks
+
+    return render_blocks(template, names, **values)
 
 
 def read_secret(descriptor: int) -> Secret[str]:

@@ -166,6 +166,15 @@ def test_a_template_that_fails_shows_nothing(monkeypatch: pytest.MonkeyPatch) ->
         assert raised.value.__suppress_context__
 
 
+def test_no_template_reveals_a_secret() -> None:
+    """Only a function in REVEALS (tests/test_house.py) may do that. Every template can be parsed."""
+    names = TEMPLATES.list_templates(["html"])
+    assert {"page.html", "qr.html", "view_parts.html"} <= set(names)
+    for name in names:
+        TEMPLATES.get_template(name)
+        assert "reveal" not in packaged_text(f"cli/html/{name}")
+
+
 def test_an_undefined_name_is_an_error() -> None:
     """A page without a part would look complete."""
     with pytest.raises(InternalError, match="UndefinedError"):

@@ -151,3 +151,8 @@ def test_each_installation_has_the_rule(tmp_path: Path, form: str) -> None:
     )
     assert Path(done.stdout.strip()).is_relative_to(sources if editable else installed)
     assert (tmp_path / "rules.d" / udev_rule.NAME).read_bytes() == TEXT
+    # It also has the package's texts, such as templates.
+    texts = {name for name in names if name.startswith("mfa_kit/") and not name.endswith(".py")}
+    assert {"mfa_kit/cli/html/page.html", "mfa_kit/letters/pin.md", "mfa_kit/policy/org_role.yaml"} <= texts
+    place = Path(done.stdout.strip()).parents[3]
+    assert [name for name in texts if (place / name).read_bytes() != (ROOT / name).read_bytes()] == []

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.cli.browser.look import SCRIPT, STYLE
 from mfa_kit.cli.browser.page_state import Asks, Ending, PageState, Question, QueueRow, Role
 from mfa_kit.core.otp import Symbol
 from mfa_kit.enrollment.code_prompts import FIRST_CODE, SECOND_CODE
+from mfa_kit.wiring.files import packaged_text
 from tests.chromium import DESKTOP, PHONE, Browser
 from tests.cli.test_pages import CONTRASTS, SPLIT
 from tests.page.conftest import LIMIT
@@ -202,7 +202,7 @@ def test_a_user_of_the_keyboard_answers(browser: Browser) -> None:
 def test_nothing_moves() -> None:
     """There is nothing to reduce for people who asked their system for reduced motion."""
     for word in ("animation", "transition", "@keyframes", "scrollIntoView", "smooth"):
-        assert word not in STYLE + SCRIPT
+        assert word not in packaged_text("cli/html/view.css") + packaged_text("cli/html/view.js")
 
 
 def test_a_hostile_name_is_only_text(page: Page, browser: Browser) -> None:

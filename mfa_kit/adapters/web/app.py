@@ -99,13 +99,6 @@ USED = (
     "This address was opened before, and it can be opened only once.\n"
     "If you did not open it, press Ctrl-C in the terminal.\n"
 )
-# The page at a one-time address. It stores the session's key and proof in the browser window, and then replaces itself
-# with the view, also in the window's history.
-ENTER = (
-    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>MFA enrollment</title>'
-    '<script nonce="{nonce}">sessionStorage.setItem("{role}", JSON.stringify(["{key}", "{proof}"]));'
-    'location.replace("/{role}")</script><noscript>This page needs JavaScript.</noscript></html>'
-)
 
 
 class Views(Protocol):
@@ -126,6 +119,14 @@ class Views(Protocol):
 
     def document(self, role: str, *, nonce: str) -> str:
         """Return the HTML document of a view, without personal data. Its script and style have the nonce."""
+        ...
+
+    def entrance(self, role: str, *, nonce: str, key: Secret[str], proof: Secret[str]) -> Secret[str]:
+        """Return the page at a one-time address of a view.
+
+        The page stores `key` and `proof` in the browser window as JSON, in the session storage with the name of the
+        role. Then it replaces itself with the document.
+        """
         ...
 
     def parts(self, role: str) -> Mapping[str, Secret[str]]:
@@ -185,8 +186,8 @@ class App:
             return _refuse()
         self.wake()  # this ends the windows of an earlier session of this view
         nonce = secrets.token_urlsafe()
-        page = ENTER.format(nonce=nonce, role=session.role, key=session.key.reveal(), proof=session.proof.reveal())
-        response = HTMLResponse(page, headers=_policy(nonce))
+        page = self._views.entrance(session.role, nonce=nonce, key=session.key, proof=session.proof)
+        response = HTMLResponse(page.reveal(), headers=_policy(nonce))
         response.set_cookie(
             self._cookie(session.role),
             session.cookie.reveal(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from mfa_kit import wiring
 from mfa_kit.cli.browser.page_state import Ending, PageState, Role
 from mfa_kit.cli.browser.person import PageProgress, PersonAtPage
-from mfa_kit.cli.browser.views import document, view_parts
+from mfa_kit.cli.browser.views import document, entrance, view_parts
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.otp import Secret
@@ -56,6 +56,10 @@ class PageViews:
     def document(self, role: str, *, nonce: str) -> str:
         """Return the HTML document of a view."""
         return document(Role(role), nonce=nonce)
+
+    def entrance(self, role: str, *, nonce: str, key: Secret[str], proof: Secret[str]) -> Secret[str]:
+        """Return the page at a one-time address of a view."""
+        return entrance(Role(role), nonce=nonce, key=key, proof=proof)
 
     def parts(self, role: str) -> Mapping[str, Secret[str]]:
         """Return the parts of a view as HTML, by ID."""
