@@ -61,44 +61,36 @@ COMMANDS: Rows = {
             "plan": Row(
                 "Compare a roster with IAM, and write a plan.",
                 "mfa_kit.cli.rollout.plan:plan",
-                across="mfa_kit.cli.rollout.index_plan:plan_in_accounts",
             ),
             "apply": Row(
                 "Enroll the users of a plan.",
                 "mfa_kit.cli.rollout.apply:apply",
-                across="mfa_kit.cli.rollout.index_apply:apply_in_accounts",
             ),
             "work": Row(
                 "Enroll the users of a plan with several processes.",
-                "mfa_kit.cli.rollout.work:work",
-                across="mfa_kit.cli.rollout.index_apply:apply_in_accounts",
+                "mfa_kit.cli.rollout.apply:work",
             ),
             "handover": Row(
                 "Write each user's encrypted file and letter.",
                 "mfa_kit.cli.rollout.handover:handover",
-                across="mfa_kit.cli.rollout.index_handover:hand_over_index",
             ),
             "activate": Row(
                 "Enable staged devices.",
                 "mfa_kit.cli.rollout.activate:activate",
-                across="mfa_kit.cli.rollout.accounts_activate:activate_in_accounts",
             ),
             "station": Row("Enroll users in person, one after another.", "mfa_kit.cli.rollout.station:station"),
             "bench": Row("", "mfa_kit.cli.rollout.station:bench"),
             "status": Row(
                 "Show the state of each user of a plan.",
                 "mfa_kit.cli.rollout.status:status",
-                across="mfa_kit.cli.rollout.index_status:show_index",
             ),
             "remind": Row(
                 "List the users that the rollout waits for.",
                 "mfa_kit.cli.rollout.remind:remind",
-                across="mfa_kit.cli.rollout.index_remind:remind_index",
             ),
             "undo": Row(
                 "Remove the devices that a run created.",
                 "mfa_kit.cli.rollout.undo:undo",
-                across="mfa_kit.cli.rollout.index_undo:undo_in_accounts",
             ),
         },
     ),

@@ -16,16 +16,15 @@ from mfa_kit.rollout.row_status import STANDS
 from mfa_kit.rollout.workers import Workers
 
 
-def staged_entries(*, account: str, users: Iterable[str] | None, ports: EnrollmentPorts) -> list[JournalEntry]:
-    """Return the journal entries of the staged devices of `users`, or of all users if `users` is None.
+def staged_entries(made: Iterable[JournalEntry], users: Container[str] | None) -> list[JournalEntry]:
+    """Return the journal entries of the staged devices of `users` (in lower case), or of all users if it is None.
 
-    A staged device is created and backed up, but not assigned to its user yet.
+    `made` are the entries of an account. A staged device is created and backed up, but not assigned to its user yet.
     """
-    user_names = None if users is None else {user.lower() for user in users}
     return [
         entry
-        for entry in ports.journal.made(account)
-        if entry.reached is JournalState.STAGED and (user_names is None or entry.spec.user.lower() in user_names)
+        for entry in made
+        if entry.reached is JournalState.STAGED and (users is None or entry.spec.user.lower() in users)
     ]
 
 

@@ -6,15 +6,16 @@ The SHA-256 of an index therefore also identifies the contents of its plans.
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import list_of, object_of, read_json
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.timestamps import checked_time, iso_time
-from mfa_kit.rollout.plan import INDEX_SCHEMA, Action
+from mfa_kit.rollout.plan import INDEX_SCHEMA, Action, Plan
 
 VERSION = 1
 CREATE = "create it: mfa-kit rollout plan ROSTER --accounts FILE -o INDEX"
@@ -70,6 +71,60 @@ class RolloutIndex:
     def find(self, number: str) -> PlannedAccount | None:
         """Return the account with an ID, or None if it is not in the index."""
         return next((account for account in self.accounts if account.id == number), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFiles:
+    """The plans that a command reads from one or several files.
+
+    `index` lists the accounts of all files. `plans` has the plan of each account, by account ID. `files` has the file
+    from which each plan was read, by account ID: the plan or the index that was given on the command line. `label`
+    names all files in messages.
+    """
+
+    index: RolloutIndex
+    plans: Mapping[str, Plan]
+    files: Mapping[str, Path]
+    label: str
+
+
+def index_of_plan(plan: Plan, *, name: str, sha256: str) -> RolloutIndex:
+    """Return an index with one plan only. `name` and `sha256` are the name and the SHA-256 of its file."""
+    account = PlannedAccount(id=plan.account, name="", plan=name, sha256=sha256, counts=plan.counts)
+    return RolloutIndex(by=plan.by, planned_at=plan.planned_at, accounts=[account])
+
+
+def merge_plan_files(
+    paths: Sequence[Path], read: Callable[[Path], tuple[RolloutIndex, Mapping[str, Plan]]]
+) -> PlanFiles:
+    """Return the plans of several files together. `read` returns the index in a file, and its plans by account ID.
+
+    Raise UsageFault if two files have a plan for the same account.
+    """
+    indexes: list[RolloutIndex] = []
+    plans: dict[str, Plan] = {}
+    files: dict[str, Path] = {}
+    for path in paths:
+        index, file_plans = read(path)
+        if duplicates := [number for number in file_plans if number in plans]:
+            raise UsageFault(
+                f"{files[duplicates[0]]} and {path} both have a plan for account {duplicates[0]}",
+                "give one of these files, then run the command again with the other file",
+            )
+        indexes.append(index)
+        plans |= file_plans
+        files |= dict.fromkeys(file_plans, path)
+    unplanned = {account.id: account for index in indexes for account in index.unplanned if account.id not in plans}
+    return PlanFiles(
+        index=replace(
+            indexes[0],
+            accounts=[account for index in indexes for account in index.accounts],
+            unplanned=[*unplanned.values()],
+        ),
+        plans=plans,
+        files=files,
+        label=", ".join(map(str, paths)),
+    )
 
 
 def plan_file_name(account: str, digest: str) -> str:

@@ -14,12 +14,12 @@ from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.workers import Workers
 
 
-def entries_of_run(run: str, *, account: str, ports: EnrollmentPorts) -> list[JournalEntry]:
+def entries_of_run(run: str, *, account: str, journal: Journal) -> list[JournalEntry]:
     """Return the entries of devices that a run made, including devices whose removal was interrupted.
 
     Raise UsageFault if this computer's ledger has no such device.
     """
-    entries = entries_of_runs({run}, account=account, journal=ports.journal)
+    entries = entries_of_runs({run}, account=account, journal=journal)
     if not entries:
         raise UsageFault(
             f"the ledger of this computer has no device of run {run}",

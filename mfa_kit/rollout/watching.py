@@ -1,6 +1,6 @@
 """The progress of a rollout that workers carry out, as their shared ledger shows it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mfa_kit.core.models import HeldWork
@@ -84,3 +84,19 @@ def users_per_second(samples: Sequence[tuple[float, int]]) -> float:
     """
     (began, before), (now, done) = samples[0], samples[-1]
     return max(done - before, 0) / (now - began) if now > began else 0.0
+
+
+def why_unseen(team: str | None, find_plans: Callable[[], Mapping[str, PlanProgress]]) -> str | None:
+    """If the ledger shows no run of the plans, return a sentence about whose runs it shows. Otherwise return None.
+
+    `team` is the team of this PostgreSQL role, or "" if it is in no team. Return None also if `team` is None, because
+    the ledger is not shared, or the role sees the runs of all teams.
+    """
+    if team is None or find_plans():
+        return None
+    clause = (
+        f"your PostgreSQL role sees only the runs of team {team}"
+        if team
+        else "your PostgreSQL role belongs to no team, so it cannot see the runs of any team"
+    )
+    return f"the ledger shows no run of this rollout yet; {clause}"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import evidence as evidence
     from mfa_kit.wiring import fido_console as fido_console
     from mfa_kit.wiring import files as files
-    from mfa_kit.wiring import handover_files as handover_files
     from mfa_kit.wiring import lab as lab
     from mfa_kit.wiring import ledger as ledger
     from mfa_kit.wiring import ledger_diagnosis as ledger_diagnosis
@@ -28,13 +27,10 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import oath_keys as oath_keys
     from mfa_kit.wiring import ocsf as ocsf
     from mfa_kit.wiring import organization as organization
-    from mfa_kit.wiring import plan_files as plan_files
     from mfa_kit.wiring import ports as ports
     from mfa_kit.wiring import qr_codes as qr_codes
     from mfa_kit.wiring import rollout as rollout
-    from mfa_kit.wiring import rollout_accounts as rollout_accounts
-    from mfa_kit.wiring import rollout_turns as rollout_turns
-    from mfa_kit.wiring import rosters_and_plans as rosters_and_plans
+    from mfa_kit.wiring import rollout_files as rollout_files
     from mfa_kit.wiring import s3 as s3
     from mfa_kit.wiring import security_keys as security_keys
     from mfa_kit.wiring import seed_files as seed_files

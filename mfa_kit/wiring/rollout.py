@@ -1,28 +1,33 @@
-"""Opens the ports of a rollout, and reads and writes rosters, plans and results."""
+"""Opens the ports of a rollout, in one account or in several."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mfa_kit.adapters.aws.account import People
-from mfa_kit.adapters.files import rollout_files
+from mfa_kit.adapters.aws.bounds import ended_by
 from mfa_kit.adapters.ledger.computers import Computers
-from mfa_kit.adapters.ledger.rollout_runs import Failures
+from mfa_kit.adapters.ledger.rollout_runs import Failures, RolloutRuns, progress_of_plans
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.selecting import AccountsChoice, AccountSelection
+from mfa_kit.organization.slots import leaving_place
 from mfa_kit.rollout.execution import Execution
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.records import PlanRecords
+from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, why_unseen
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.methods.registry import Methods
 from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.organization import Organization, open_organization
 from mfa_kit.wiring.ports import enrollment_ports
 from mfa_kit.wiring.settings import Settings
 
@@ -33,6 +38,10 @@ if TYPE_CHECKING:
 
 # For each group of this many threads, one more thread is started, so that encryption does not slow down AWS calls.
 ENCRYPTING = 4
+# The number of accounts to work in at the same time. Each account has its own threads.
+ACCOUNTS = 32
+# If AWS throttles an account, and its calls pause for at least this many seconds, work in another account can start.
+THROTTLED = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,34 +55,9 @@ class RolloutPorts:
     pace: RateLimiter
     ledger: "Ledger"
 
-    def failures(self, digest: str) -> Failures:
-        """Return the ledger's records of a plan's failures. `digest` is the SHA-256 of the plan's file in hex."""
-        return Failures(self.ledger, plan=digest)
-
-    @property
-    def shared(self) -> bool:
-        """Whether several computers share the ledger."""
-        return self.ledger.shared
-
-    def with_computers(self, results: Sequence[RowResult], digest: str) -> list[RowResult]:
-        """Return the results of a plan, each with the computer that the shared ledger recorded for it.
-
-        `digest` is the SHA-256 of the plan's file in hex. Without a shared ledger, return the results unchanged.
-        """
-        computers = Computers(self.ledger)
-        computer_of_device, computer_of_user = (
-            computers.of_devices({result.run for result in results if result.run}),
-            computers.of_failures(digest),
-        )
-        return [
-            replace(
-                result,
-                computer=computer_of_user.get(result.user)
-                if result.outcome is RowOutcome.FAILED
-                else computer_of_device.get((result.run or "", result.device or "")),
-            )
-            for result in results
-        ]
+    def records(self, digest: str) -> PlanRecords:
+        """Return the ledger's records of a plan. `digest` is the SHA-256 of the plan's file in hex."""
+        return plan_records(self.ledger, digest)
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
         """Return an Execution with `workers` threads, plus some threads that encrypt while others wait for AWS.
@@ -185,33 +169,142 @@ def assemble_ports(
     )
 
 
-def open_results_folder(named: Path | None, plan: Path) -> Path:
-    """Create the folder for results if it does not exist, and return it. Its default path is beside the plan.
+def plan_records(ledger: "Ledger", digest: str) -> PlanRecords:
+    """Return the ledger's records of a plan. `digest` is the SHA-256 of the plan's file in hex."""
+    runs, failures, computers = RolloutRuns(ledger, plan=digest), Failures(ledger, plan=digest), Computers(ledger)
+    return PlanRecords(
+        digest=digest,
+        journal=ledger,
+        release=ledger.end,
+        begin=runs.record,
+        end=runs.end,
+        runs=runs.all,
+        fail=failures.record,
+        forget=failures.forget,
+        failures=failures.by_user,
+        devices_made_on=computers.of_devices,
+        failed_on=lambda: computers.of_failures(digest),
+    )
 
-    Raise UsageFault if the folder cannot be created, or if it has the results of another plan.
+
+def progress_of_works(ledger: "Ledger", works: Sequence[WatchedWork]) -> RolloutProgress:
+    """Return the progress of several plans, and the workers that work on them now, from the ledger only."""
+    return RolloutProgress.of(
+        works,
+        plans=progress_of_plans(ledger, [work.digest for work in works]),
+        claims=ledger.workers([work.claim for work in works]),
+    )
+
+
+def unseen_runs(ledger: "Ledger", digests: Sequence[str]) -> str | None:
+    """Return why the ledger shows no run of these plans, as `why_unseen` does."""
+    return why_unseen(Computers(ledger).team(), lambda: progress_of_plans(ledger, digests))
+
+
+class EnterAccount(Protocol):
+    """Opens an account, and returns the ports through which a rollout reads and writes there."""
+
+    def __call__(self, account: OrgAccount, *, progress: Progress, entering: Stop | None = None) -> RolloutPorts:
+        """Return the ports of an account. Raise KeyboardInterrupt once another thread calls `entering.set()`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollouts:
+    """The accounts of a rollout, which `enter` opens.
+
+    `caller` is the AWS identity of the credentials, and `now` returns the Unix time by AWS's clock. `organization` is
+    None if the only account is the caller's, which is open already.
     """
-    folder = results_folder(named, plan)
-    check_results(folder, plan)
-    rollout_files.make_results_folder(folder)
-    return folder
+
+    selection: AccountSelection
+    caller: Caller
+    ledger: "Ledger"
+    now: Callable[[], float]
+    enter: EnterAccount
+    organization: Organization | None
 
 
-def results_folder(named: Path | None, plan: Path) -> Path:
-    """Return `named`, or if it is None, the default folder for results, which is beside the plan or index."""
-    return named or plan.with_name(f"{plan.stem}-results")
+@contextmanager
+def open_rollouts(
+    settings: Settings, methods: Methods, choice: AccountsChoice | None, *, store: BackupStore, workers: int
+) -> Iterator[Rollouts]:
+    """Open the caller's account and the ledger, and yield the accounts of `choice`, or the caller's if it is None.
+
+    In each account, up to `workers` calls are in progress at a time. Raise UsageFault if no account is selected, and
+    the errors of `connect`.
+    """
+    if choice is None:
+        with open_rollout(settings, methods, store=store, workers=workers, progress=settings.progress) as ports:
+            yield Rollouts(
+                selection=AccountSelection((OrgAccount(id=ports.caller.account),), ()),
+                caller=ports.caller,
+                ledger=ports.ledger,
+                now=ports.ports.iam_reader.now,
+                enter=lambda *_, **__: ports,
+                organization=None,
+            )
+        return
+    with open_organization(settings, replace(choice, workers=ACCOUNTS * workers)) as organization:
+        yield Rollouts(
+            selection=organization.selection,
+            caller=organization.caller,
+            ledger=organization.ledger,
+            now=organization.home.now,
+            enter=_Entrance(
+                settings=settings, methods=methods, store=store, workers=workers, organization=organization
+            ).enter,
+            organization=replace(organization, workers=ACCOUNTS),
+        )
 
 
-def check_results(folder: Path, plan: Path) -> None:
-    """Raise UsageFault if the folder has the results of a plan or index with another file name than `plan`."""
-    rollout_files.check_results(folder, plan=plan.name)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entrance:
+    """Opens the accounts of an organization, each with its own RateLimiter."""
 
+    settings: Settings
+    methods: Methods
+    store: BackupStore
+    workers: int
+    organization: Organization
 
-def write_files(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write each text to the file with its name, as `write_file` does."""
-    for name, text in texts.items():
-        write_file(folder / name, text)
+    def enter(self, account: OrgAccount, *, progress: Progress, entering: Stop | None = None) -> RolloutPorts:
+        """Open an account, check its ID with AWS. Return its ports. A RateLimiter limits calls to it.
 
+        To give up while the account is being opened, another thread sets `entering`, or if that is None, the
+        organization's `stop`. Raise AccessDenied if no session can be opened, or UsageFault if the credentials belong
+        to another account.
+        """
+        stop = self.organization.stop
+        sleeping = (entering or stop).sleep
 
-def write_file(path: Path, text: str) -> None:
-    """Write a whole file with mode 0600, replacing an earlier file. Raise UsageFault or IntegrityFault on failure."""
-    rollout_files.write_text(path, text)
+        def sleep(seconds: float) -> None:
+            sleeping(seconds)
+
+        pace = new_pace(
+            lambda: opened.iam.renew(account.id),
+            workers=self.workers,
+            progress=progress,
+            stop=stop,
+            sleep=leaving_place(sleep, least=THROTTLED),
+        )
+        with ended_by(entering or stop):
+            opened = self.organization.enter(account, turn=pace, entering=entering)
+            caller = opened.iam.caller()
+        sleeping = stop.sleep
+        if caller.account != account.id:
+            raise UsageFault(
+                f"the credentials for account {account.label} belong to account {caller.account}",
+                "correct the role or profile of this account in the accounts file",
+            )
+        return assemble_ports(
+            self.settings,
+            self.methods,
+            iam=opened.iam,
+            caller=replace(caller, lab=opened.caller.lab),
+            ledger=self.organization.ledger,
+            store=self.store,
+            pace=pace,
+            progress=progress,
+            sleep=stop.sleep,
+        )

@@ -158,11 +158,21 @@ WAITS = {
     "another worker": """
         from contextlib import nullcontext
         from mfa_kit.cli.messages import StderrProgress
-        from mfa_kit.cli.rollout.waiting import wait_for_turn
+        from mfa_kit.cli.rollout.results import AccountWork
+        from mfa_kit.cli.rollout.scheduling import SharedTurns
+        from mfa_kit.organization.accounts import OrgAccount
         end = time.monotonic() + LASTS
         lose()
-        with wait_for_turn(lambda: nullcontext(time.monotonic() > end), StderrProgress(quiet=True)):
-            pass""",
+        shared = SharedTurns(
+            works=[AccountWork(account=OrgAccount(id="123456789012"), total=1, alone=True)],
+            claim=lambda _: nullcontext(time.monotonic() > end),
+            look=lambda _: None,
+            progress=StderrProgress(quiet=True),
+        )
+        for work in shared.todo(lambda: False):
+            with shared.turn(work):
+                pass
+            shared.leave(work)""",
 }
 # Each of these ends by itself after Ctrl-C was lost.
 ENDS = {

@@ -18,7 +18,7 @@ from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.main import cli
 from mfa_kit.cli.method_verb import click_options
 from mfa_kit.cli.options import Noun
-from mfa_kit.cli.rollout.apply_options import ApplyOptions
+from mfa_kit.cli.rollout.options import ApplyOptions
 from mfa_kit.cli.value_types import Age, Moment
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.methods import registry

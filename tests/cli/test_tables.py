@@ -14,7 +14,7 @@ from mfa_kit.adapters.ledger.ledger import LogLine
 from mfa_kit.cli import forms, messages
 from mfa_kit.cli.key.list import NARROW as NARROW_KEYS
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.rollout.tally import COLUMNS
+from mfa_kit.cli.rollout.results import COLUMNS
 
 PACKAGE = Path(mfa_kit.__file__).parent
 USER = "firstname.lastname@example.com"

@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +17,13 @@ from unittest import mock
 
 from mfa_kit.cli.main import run
 from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.wiring import rollout_turns
+from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.wiring.ports import enrollment_ports
+from mfa_kit.wiring.rollout import plan_records
 from tests.faults.worker import ADDRESS, PORTS, Cut, Shared, Told, main
 
-# What a worker records besides the entries of devices: it takes its turn, its run begins, and its run has ended.
-TURNS = ("turn_of_plan", "record_run", "record_end")
 # What `rollout work` loads when it uses it, so that a process need not load it after the fork.
-LOADED = ("mfa_kit.cli.rollout.work", "mfa_kit.wiring.rollout", "mfa_kit.adapters.aws.account", "boto3", "zxingcpp")
+LOADED = ("mfa_kit.cli.rollout.apply", "mfa_kit.wiring.rollout", "mfa_kit.adapters.aws.account", "boto3", "zxingcpp")
 
 
 @contextmanager
@@ -35,16 +34,22 @@ def cut_into(cut: Cut) -> Iterator[None]:
         desk = enrollment_ports(*args, **kwargs)
         return replace(desk, **{name: cut.wrap(getattr(desk, name), name) for name in PORTS})
 
-    def step(name: str) -> Callable[..., Any]:
-        real = getattr(rollout_turns, name)
-        if name == "turn_of_plan":
-            return lambda *args: _cut_turn(real(*args), cut)
-        return lambda *args, **kwargs: cut.step(name, lambda: real(*args, **kwargs))
+    def records(*args: Any) -> PlanRecords:
+        real = plan_records(*args)
+        return replace(
+            real,
+            begin=lambda *words, **named: cut.step("record_run", lambda: real.begin(*words, **named)),
+            end=lambda *words, **named: cut.step("record_end", lambda: real.end(*words, **named)),
+        )
 
+    def claim(plan_records: PlanRecords, plan: Plan) -> contextlib.AbstractContextManager[bool]:
+        return _cut_turn(real_claim(plan_records, plan), cut)
+
+    real_claim = PlanRecords.claim
     with contextlib.ExitStack() as patched:
         patched.enter_context(mock.patch("mfa_kit.wiring.rollout.enrollment_ports", assemble))
-        for name in TURNS:
-            patched.enter_context(mock.patch.object(rollout_turns, name, step(name)))
+        patched.enter_context(mock.patch("mfa_kit.wiring.rollout.plan_records", records))
+        patched.enter_context(mock.patch.object(PlanRecords, "claim", claim))
         yield
 
 

@@ -11,7 +11,7 @@ from mfa_kit.adapters.aws.clients import Connection
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import MemberSessions
 from mfa_kit.adapters.aws.own_credentials import OwnCredentials
-from mfa_kit.cli.rollout.account_progress import account_words
+from mfa_kit.cli.rollout.results import account_words
 from mfa_kit.core.errors import AccessDenied, Declined, Expired, NoSuchEntity
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab

@@ -968,7 +968,7 @@ def test_a_throttled_account_leaves_its_place_to_another(accounts: Accounts, mon
     assert accounts.plan().code == 0
     slow, since = accounts.ids[0], len(accounts.lab.calls)
     accounts.lab.faults.add("CreateVirtualMFADevice", "throttle", at="every", account=slow)
-    monkeypatch.setattr("mfa_kit.wiring.rollout_accounts.ACCOUNTS", 1)
+    monkeypatch.setattr("mfa_kit.wiring.rollout.ACCOUNTS", 1)
     ended = threading.Event()
 
     def clear() -> None:

@@ -27,8 +27,8 @@ from mfa_kit.rollout.handing_over import find_handovers
 from mfa_kit.rollout.handover_letter import NAMES, letter_values
 from mfa_kit.rollout.proofs import read_proofs
 from mfa_kit.wiring.files import packaged_text
-from mfa_kit.wiring.handover_files import write_handover
 from mfa_kit.wiring.methods.oath import OATH
+from mfa_kit.wiring.rollout_files import write_handover
 from tests.conftest import ACCOUNT, MfaKit, Result
 from tests.letters.judges import size_of, text_of
 from tests.rollout.conftest import Rollout
@@ -283,7 +283,7 @@ def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mfa_kit.wiring.handover_files import write_handover
+from mfa_kit.wiring.rollout_files import write_handover
 
 def folders():
     yield "alice", {"letter.txt": b"Dear Alice"}

@@ -1,39 +1,167 @@
 """`mfa-kit rollout activate`: enable the devices that `rollout apply --stage` created."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, identity
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.rollout import required_proofs, shared_options
-from mfa_kit.cli.rollout.required_proofs import RequiredProofs, read_required
-from mfa_kit.cli.rollout.running import name_next_command, take_results
-from mfa_kit.cli.rollout.tally import Tally, exit_code
-from mfa_kit.core.interaction import Progress
+from mfa_kit.cli.rollout import options
+from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code
+from mfa_kit.cli.rollout.running import OpenWork, Runner, name_next_command
+from mfa_kit.cli.rollout.scheduling import OneByOne
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
-from mfa_kit.core.otp import Created
-from mfa_kit.rollout.activate import activate_devices, check_proofs, staged_entries
+from mfa_kit.core.otp import PERIOD, Created
+from mfa_kit.enrollment import code_prompts
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.rollout.activate import activate_devices, check_proofs, results_without_device, staged_entries
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.proofs import MOST_LINES, AppProof, ProofLine, prove
 from mfa_kit.rollout.roster import UserSelection
+from mfa_kit.rollout.row_status import STANDS
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
+PROOFS = click.option(
+    "--proofs",
+    type=Path,
+    metavar="FILE",
+    help="CSV file with user, code1, code2 and time. "
+    "Enable only the devices of users whose codes prove that the app works.",
+)
+PROMPT = click.option("--prompt", metavar="USER", help="Ask for two codes that this user reads to you over the phone.")
+ACCEPT_UNKNOWN_CLOCK = click.option(
+    "--accept-unknown-clock",
+    "accept_unknown",
+    is_flag=True,
+    help="Accept two codes in --proofs even if their time is missing.",
+)
+# The advice to the admin after three wrong codes during a phone call.
+ADVICE = (
+    "three wrong codes: check that the user reads the app's entry for this device, and that the phone sets its clock "
+    "automatically. To stop, press Ctrl-C; the device stays staged"
+)
+INSTEAD = "--proofs FILE"
+NONE_STAGED = "no device is staged on this computer"
 
-@click.command(cls=options.Verb)
-@required_proofs.PROOFS
-@required_proofs.PROMPT
-@required_proofs.ACCEPT_UNKNOWN_CLOCK
-@shared_options.GROUP
-@shared_options.ONLY
+
+@dataclass(slots=True, kw_only=True)
+class RequiredProofs:
+    """The proofs that the command line requires. Without `lines` and `prompt`, no proof is required.
+
+    `lines` maps the lower-case name of each user to that user's lines in the file of proofs. `prompt` is the user who
+    reads codes aloud over the phone. `secrets` has the secrets that were decrypted for `prompt`, and `read` has the
+    proofs from the phone call, both by the device's serial.
+    """
+
+    lines: Mapping[str, Sequence[ProofLine]] | None
+    prompt: str | None
+    accept_unknown: bool
+    secrets: dict[str, Created] = field(default_factory=dict)
+    read: dict[str, AppProof] = field(default_factory=dict)
+
+    @property
+    def users(self) -> set[str] | None:
+        """The lower-case names of the users whose devices may be enabled, or None for all users."""
+        if self.prompt is not None:
+            return {self.prompt.lower()}
+        return None if self.lines is None else set(self.lines)
+
+    def require(self, now: Callable[[], float]) -> Callable[[JournalEntry, Created], AppProof] | None:
+        """Return a function that returns the proof for a device, or raises Lockout if the user gave no valid proof.
+
+        If no proof is required, return None instead of a function. `now` returns AWS's time in Unix seconds.
+        """
+        if self.prompt is not None:
+            return lambda entry, _: self.read[entry.spec.serial]
+        if (lines := self.lines) is None:
+            return None
+
+        def require(entry: JournalEntry, created: Created) -> AppProof:
+            of_user = lines[entry.spec.user.lower()]
+            return prove(of_user, created.seed, now=now(), accept_unknown=self.accept_unknown)
+
+        return require
+
+    def ask(
+        self,
+        entries: Sequence[JournalEntry],
+        open_backup: Callable[[JournalEntry], Created],
+        *,
+        settings: Settings,
+        now: Callable[[], float],
+    ) -> None:
+        """Ask for the codes of the user `prompt`. If `prompt` is None, do nothing.
+
+        `now` returns the Unix time by AWS's clock. `entries` are the user's staged devices. Raise UsageFault unless
+        there is exactly one.
+        """
+        if self.prompt is None:
+            return
+        if len(entries) != 1:
+            hint = "see: mfa-kit rollout status PLAN" if entries else "check the spelling of the user's name"
+            message = f"the ledger has {len(entries) or 'no'} staged devices for {self.prompt}"
+            raise UsageFault(f"{message}, but --prompt needs exactly one", hint)
+        [entry] = entries
+        spec, person = entry.spec, settings.interaction
+        person.check(instead=INSTEAD)
+        created = self.secrets[spec.serial] = open_backup(entry)
+        person.say(f"ask {spec.user} for two consecutive codes from the app's entry {spec.name}")
+        skew = code_prompts.prove(created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE)
+        self.read[spec.serial] = AppProof(skew * PERIOD, skew)
+
+    def rows_without_device(
+        self, entries: Sequence[JournalEntry], *, selected: set[str] | None, made: Sequence[JournalEntry]
+    ) -> list[RowResult]:
+        """Return the results of the users in the file of proofs who have no staged device.
+
+        `entries` are the staged devices, and `made` all devices in the account. If `selected` is not None,
+        leave out users whose names are not in it.
+        """
+        lines = {
+            user: user_lines for user, user_lines in (self.lines or {}).items() if selected is None or user in selected
+        }
+        staged = {entry.spec.user.lower() for entry in entries}
+        return list(results_without_device(lines, staged=staged, ours=made))
+
+
+def read_required(proofs: Path | None, prompt: str | None, *, accept_unknown: bool, selects: bool) -> RequiredProofs:
+    """Return the proofs that the options require. `selects` says whether other options select users.
+
+    Raise click.UsageError for options that exclude each other, and UsageFault if the file of proofs cannot be read.
+    """
+    if prompt is not None and (proofs or selects):
+        raise click.UsageError("--prompt names the only user, so it cannot be used with --proofs, --group or --only")
+    if accept_unknown and not proofs:
+        raise click.UsageError("--accept-unknown-clock works only with --proofs")
+    lines: dict[str, list[ProofLine]] | None = None
+    if proofs:
+        lines = {}
+        for line in wiring.rollout_files.read_proof_lines(proofs):
+            of_user = lines.setdefault(line.user.lower(), [])
+            if len(of_user) <= MOST_LINES:  # one more shows that there are too many
+                of_user.append(line)
+    return RequiredProofs(lines=lines, prompt=prompt, accept_unknown=accept_unknown)
+
+
+@click.command(cls=Verb)
+@PROOFS
+@PROMPT
+@ACCEPT_UNKNOWN_CLOCK
+@options.GROUP
+@options.ONLY
 @identity(required=True)
 @BACKUP_DIR
-@shared_options.WORKERS
+@options.WORKERS
 @account_options(role=None, workers=False, results=False)
 def activate(
     *,
@@ -45,6 +173,7 @@ def activate(
     keys: tuple[Path, ...],
     backup_dir: BackupLocation | None,
     workers: int,
+    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -52,66 +181,125 @@ def activate(
 
     With --proofs or --prompt, enable only the devices of users who can already produce codes that AWS accepts.
     """
+    if prompt is not None and accounts:
+        raise click.UsageError(
+            "--prompt is for one device; use the credentials of the device's account, without --accounts and --org"
+        )
     required = read_required(proofs, prompt, accept_unknown=accept_unknown, selects=bool(groups or only))
     store = wiring.stores.open_vault(settings, backup_dir)
-    progress = settings.progress
+    named = {name.lower() for name in options.split_names(only)}
     with (
         name_next_command(),
-        wiring.rollout.open_rollout(settings, METHODS, store=store, workers=workers, progress=progress) as ports,
+        wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts,
     ):
         identities = wiring.age_keys.Identities(keys, passphrase_fd=None, person=settings.interaction)
-        opened = wiring.backups.opener(settings, identities, ports.ledger.called)
-        entries, without = _choose(ports, required, groups, only, progress)
-        execution = ports.execution(workers=workers)
-        tally = Tally(
-            "rollout-activate",
-            total=len(entries) + len(without),
-            progress=progress,
-            output=output,
-            pace=ports.pace,
-            stop=execution.stop,
-            more=() if required.users is None else ("clock_offset",),
-        )
+        opened_by = wiring.backups.opener(settings, identities, rollouts.ledger.called)
 
         def created(entry: JournalEntry) -> Created:
             known = required.secrets.get(entry.spec.serial)
-            return known or opened(recorded_location(store.find(entry) or entry.backup or ""))
+            return known or opened_by(recorded_location(store.find(entry) or entry.backup or ""))
 
-        if not settings.dry_run:
-            required.ask(entries, created, settings=settings, ports=ports)
-        outcomes = outcomes_of(entries, created, required, execution, ports=ports, dry=settings.dry_run)
-        try:
-            for result in without:
-                tally.take(result)
-            asked = take_results(outcomes, tally, execution=execution, progress=progress)
-        finally:
-            tally.show()
-        return exit_code(tally, asked=asked)
+        made = {account.id: rollouts.ledger.made(account.id) for account in rollouts.selection.chosen}
+        activation = _Activation(
+            made=made,
+            staged={number: _staged(entries, required, named) for number, entries in made.items()},
+            required=required,
+            groups=groups,
+            named=named,
+            created=created,
+            settings=settings,
+        )
+        works = activation.works(rollouts.selection.chosen, alone=accounts is None)
+        missing = accounts is not None and activation.report_missing()
+        if prompt is not None and not settings.dry_run:
+            [entries] = activation.staged.values()
+            required.ask(entries, created, settings=settings, now=rollouts.now)
+        runner = Runner(
+            schemas=Schemas("rollout-activate", "rollout-activate-accounts", "rollout-activate-account"),
+            works=works,
+            scheduler=OneByOne(works),
+            enter=rollouts.enter,
+            workers=workers,
+            progress=settings.progress,
+            output=output,
+            more=() if required.users is None else ("clock_offset",),
+        )
+        asked = runner.run(activation.activate)
+        return max(exit_code(works, asked=asked), int(missing))
 
 
-def _choose(
-    ports: "wiring.rollout.RolloutPorts",
-    required: RequiredProofs,
-    groups: Sequence[str],
-    only: str | None,
-    progress: Progress,
-) -> tuple[list[JournalEntry], list[RowResult]]:
-    """Return the journal entries of the staged devices to enable.
+def _staged(made: Sequence[JournalEntry], required: RequiredProofs, named: set[str]) -> list[JournalEntry]:
+    """Return the journal entries of the staged devices of an account that are to be enabled.
 
-    Also return a result for each user who sent proofs, but has no staged device.
+    If proofs are required, leave out users who have sent none. If `named` has names, leave out other users.
     """
-    named = {name.lower() for name in shared_options.split_names(only)}
-    selected = list_users(ports, groups, named)
-    users = selected
-    if required.users is not None:
-        users = required.users if selected is None else required.users & selected
-    entries = staged_entries(account=ports.caller.account, users=users, ports=ports.ports)
-    without = required.rows_without_device(entries, selected=selected, ports=ports)
-    if missing := named - {entry.spec.user.lower() for entry in entries}:
-        progress.alert(f"no device is staged on this computer for {', '.join(sorted(missing))}")
-    elif not entries and required.users is None:
-        progress.alert("no device is staged on this computer for these users")
-    return entries, without
+    return staged_entries(staged_entries(made, required.users), named or None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Activation:
+    """The devices to enable. `made` are all devices in each account, and `staged` those to enable, by account ID.
+
+    If `groups` or `named` have names, only members of these groups, or these users, get their devices enabled.
+    `created` opens the backup of a device.
+    """
+
+    made: Mapping[str, Sequence[JournalEntry]]
+    staged: Mapping[str, Sequence[JournalEntry]]
+    required: RequiredProofs
+    groups: Sequence[str]
+    named: set[str]
+    created: Callable[[JournalEntry], Created]
+    settings: Settings
+
+    def works(self, accounts: Sequence[OrgAccount], *, alone: bool) -> list[AccountWork]:
+        """Return the work in the accounts that have a device to enable, or in the only account (`alone`)."""
+        return [
+            AccountWork(account=account, total=len(self.staged[account.id]), alone=alone)
+            for account in accounts
+            if self.staged[account.id] or alone
+        ]
+
+    def activate(self, opened: OpenWork) -> None:
+        """Enable the devices in an account."""
+        account, tally = opened.work.account.id, opened.tally
+        selected = list_users(opened.ports, self.groups, self.named)
+        entries = staged_entries(self.staged[account], selected)
+        without: Sequence[RowResult] = ()
+        if opened.work.alone:
+            without = self.required.rows_without_device(entries, selected=selected, made=self.made[account])
+            self._report_not_staged(entries)
+        opened.work.total = tally.total = len(entries) + len(without)
+        for result in without:
+            tally.take(result)
+        dry = self.settings.dry_run
+        outcomes = outcomes_of(entries, self.created, self.required, opened.execution, ports=opened.ports, dry=dry)
+        opened.take_all(outcomes, tally.take)
+
+    def _report_not_staged(self, entries: Sequence[JournalEntry]) -> None:
+        """Print the named users who have no staged device in the only account, or that no user has one."""
+        if missing := self.named - {entry.spec.user.lower() for entry in entries}:
+            self.settings.progress.alert(f"{NONE_STAGED} for {', '.join(sorted(missing))}")
+        elif not entries and self.required.users is None:
+            self.settings.progress.alert(f"{NONE_STAGED} for these users")
+
+    def report_missing(self) -> bool:
+        """Print the users who should have a staged device, but have none. Return whether any of them sent proofs.
+
+        With a file of proofs, each user in the file should have a staged device, unless `named` has names and the user
+        is not among them. Without a file of proofs, each user in `named` should have one; if no account has a staged
+        device and `named` is empty, print this instead. A user whose device is already enabled is not printed, so that
+        a file of proofs can be used again.
+        """
+        staged = {entry.spec.user.lower() for entry in chain(*self.staged.values())}
+        enabled = {entry.spec.user.lower() for entry in chain(*self.made.values()) if entry.reached in STANDS}
+        sent, named = self.required.users or set(), self.named
+        lacking = sorted(((sent & named if named and sent else sent or named) - staged) - enabled)
+        if lacking:
+            self.settings.progress.alert(f"{NONE_STAGED} for {', '.join(lacking)}")
+        elif not staged and not sent:
+            self.settings.progress.alert(f"{NONE_STAGED} in these accounts")
+        return bool(lacking and sent)
 
 
 def outcomes_of(

@@ -1,20 +1,376 @@
-"""`mfa-kit rollout apply`: enroll the users of a plan, and write a result for each user."""
+"""`mfa-kit rollout apply` and `work`: enroll the users of plans, and write a result for each user."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from shlex import quote
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.apply_options import ApplyOptions, apply_options
-from mfa_kit.cli.rollout.plan_run import apply_one
+from mfa_kit.cli.rollout.options import AT_ONCE, ONE_PLAN_FILE, PLAN_FILES, ApplyOptions, apply_options
+from mfa_kit.cli.rollout.plans import PlannedWork, check_file, planned_works, report_without_plan
+from mfa_kit.cli.rollout.results import (
+    TO_RETRY,
+    AccountWork,
+    Schemas,
+    check_backup_folder,
+    counts_of,
+    exit_code,
+    report_blocked,
+    result_files,
+)
+from mfa_kit.cli.rollout.running import OpenWork, Runner, name_next_command
+from mfa_kit.cli.rollout.scheduling import AccountScheduler, OneByOne, SharedTurns
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.interaction import Progress
+from mfa_kit.core.text import count_of
+from mfa_kit.enrollment.ports import BackupStore
+from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.rollout.apply import apply_plan, check_copies
+from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
+from mfa_kit.rollout.plan import Action, Plan, check_account
+from mfa_kit.rollout.records import PlanRecords
+from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
+
+INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status PLAN"
+OPTIONS = ", with the options for accounts, such as --org"
+MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED}
+UNDONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
 
 
 @click.command(cls=Verb)
-@shared_options.ONE_PLAN_FILE
+@ONE_PLAN_FILE
 @apply_options
 @account_options(role=None, workers=False, results=False)
-def apply(*, options: ApplyOptions, settings: Settings, output: Output) -> int:
+def apply(*, options: ApplyOptions, accounts: AccountsChoice | None, settings: Settings, output: Output) -> int:
     """Enroll the users of PLAN, or of an index of plans. Run the same command again to continue."""
-    return apply_one(options, settings=settings, output=output)
+    return apply_plans(options, accounts, settings=settings, output=output)
+
+
+@click.command(cls=Verb)
+@PLAN_FILES
+@apply_options
+@AT_ONCE
+@account_options(role=None, workers=False, results=False)
+def work(*, options: ApplyOptions, accounts: AccountsChoice | None, settings: Settings, output: Output) -> int:
+    """Enroll the users of each PLAN, a plan or an index of plans, together with other processes.
+
+    Start this command several times, on one or more computers that share the ledger. Each process takes an account in
+    which no other process works, then the next account. A process ends when no account is left.
+    """
+    if accounts is None and len(set(options.plan_files)) > 1:
+        raise UsageFault(
+            "several plans can be used only with several accounts", "add --org or --accounts FILE, or give one plan"
+        )
+    return apply_plans(options, accounts, settings=settings, output=output)
+
+
+def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, settings: Settings, output: Output) -> int:
+    """Enroll the users of the plan files in the chosen accounts, and return the exit code.
+
+    Before any work begins, check that no plan has changed since its index was written, and that no user would be locked
+    out. If a chosen account could not be read when the index was made, the exit code is at least 1, except in a dry
+    run.
+    """
+    store, progress, dry = options.store(settings), settings.progress, settings.dry_run
+    files = wiring.rollout_files.read_plan_files(
+        options.plan_files,
+        METHODS,
+        expected=options.expected,
+        plans=choice is None or options.at_once is not None,
+        indexes=choice is not None,
+    )
+    with (
+        name_next_command(),
+        wiring.rollout.open_rollouts(settings, METHODS, choice, store=store, workers=options.workers) as rollouts,
+    ):
+        planned = planned_works(files, rollouts, choice)
+        check_file(files.label, files.index, rollouts.selection, choice)
+        _check_all(planned, options, store, writes=not dry or choice is not None)
+        unplanned = report_without_plan(files.label, files.index, rollouts.selection, choice, progress)
+        folders = _results_folders(planned, files.files, options, dry=dry)
+        by_account = {planned_work.planned.id: planned_work for planned_work in planned}
+        works = [planned_work.work for planned_work in planned]
+        runner = Runner(
+            schemas=Schemas("rollout-apply", "rollout-apply-index", "rollout-apply-account"),
+            works=works,
+            scheduler=_scheduler(planned, rollouts, None if dry else options.at_once, progress),
+            enter=rollouts.enter,
+            accounts=options.at_once,
+            workers=options.workers,
+            progress=progress,
+            output=output,
+            max_failures=options.max_failures,
+        )
+
+        def act(opened: OpenWork) -> None:
+            planned_work = by_account[opened.work.account.id]
+            check_account(planned_work.plan, opened.ports.caller)
+            if dry:
+                _foresee(planned_work, opened)
+            else:
+                _apply_in(planned_work, opened, options, files.files[planned_work.planned.id])
+
+        def head() -> dict[str, str | None]:
+            if choice is None:
+                return {"run": works[0].run, "results": _text(works[0].results)}
+            return {"index": files.label, "results": ", ".join({str(folder): None for folder in folders.values()})}
+
+        asked = runner.run(act, head=head)
+        if choice is not None:
+            report_blocked(counts_of(works)[RowOutcome.BLOCKED], progress)
+        if dry:
+            return 0
+        code = max(exit_code(works, asked=asked), int(unplanned))
+        progress.note(_next_step(planned, folders, files.files))
+        return code
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _results_folders(
+    planned: list[PlannedWork], sources: Mapping[str, Path], options: ApplyOptions, *, dry: bool
+) -> dict[Path, Path]:
+    """Return a mapping from each file on the command line to its folder for results. Create the folders, unless `dry`.
+
+    `sources` maps each account ID to the file with the account's plan. Raise UsageFault if a folder has the results of
+    another file.
+    """
+    bases = {path: wiring.rollout_files.results_folder(options.results, path) for path in options.plan_files}
+    for planned_work in planned:
+        path = sources[planned_work.planned.id]
+        if not planned_work.work.alone:
+            wiring.rollout_files.check_results(bases[path] / planned_work.planned.id, path)
+    for path, base in bases.items():
+        if not dry:
+            wiring.rollout_files.open_results_folder(base, path)
+    return bases
+
+
+def _check_all(planned: list[PlannedWork], options: ApplyOptions, store: BackupStore, *, writes: bool) -> None:
+    """Raise Lockout or UsageFault if the rollout must not start.
+
+    Raise Lockout if users would be locked out because they would get no copy of their secret, unless --accept-lockout
+    was given. Raise UsageFault if no one could decrypt a user's backup, if only the user could decrypt the backup of a
+    staged device, or if `writes` is true and backups cannot be written.
+    """
+    usable = [planned_work for planned_work in planned if not planned_work.work.why]
+    check_copies(
+        [planned_work.work.name(user) for planned_work in usable for user in planned_work.plan.shut_out],
+        staged=options.staged,
+        accept_lockout=options.accept_lockout,
+        sealed=bool(store.recipients()),
+    )
+    if writes:
+        check_backup_folder(store, [step for planned_work in usable for step in planned_work.plan.steps])
+
+
+def _scheduler(
+    planned: list[PlannedWork],
+    rollouts: "wiring.rollout.Rollouts",
+    at_once: int | None,
+    progress: Progress,
+) -> AccountScheduler:
+    """Return SharedTurns for a worker, or OneByOne if `at_once` is None, as for `rollout apply` and in a dry run."""
+    works = [planned_work.work for planned_work in planned]
+    if at_once is None:
+        return OneByOne(works)
+    began = rollouts.now()
+    plans: Mapping[str, tuple[Plan, PlanRecords]] = {
+        planned_work.planned.id: (
+            planned_work.plan,
+            wiring.rollout.plan_records(rollouts.ledger, planned_work.planned.sha256),
+        )
+        for planned_work in planned
+    }
+
+    def claim(work: AccountWork) -> AbstractContextManager[bool]:
+        plan, records = plans[work.account.id]
+        return records.claim(plan)
+
+    def look(work: AccountWork) -> Sequence[RowResult] | None:
+        plan, records = plans[work.account.id]
+        return None if work.alone else records.done_by_others(plan, since=began)
+
+    return SharedTurns(works=works, claim=claim, look=look, progress=progress)
+
+
+def _foresee(planned_work: PlannedWork, opened: OpenWork) -> None:
+    """For --dry-run, look up the state of each user, and add the state to the results of `opened`. Change nothing."""
+    results = look_up_status(
+        planned_work.plan,
+        holders=opened.execution.list_holders(),
+        look=lambda _: {},
+        failures={},
+        ports=opened.ports.ports,
+    )
+    opened.take_all((result for result in results), opened.tally.take)
+
+
+def _apply_in(planned_work: PlannedWork, opened: OpenWork, options: ApplyOptions, source: Path) -> None:
+    """Carry out the plan of an account, and write the results.
+
+    `source` is the path of the index or the plan on the command line.
+    """
+    folder = wiring.rollout_files.results_folder(options.results, source)
+    folder = folder if planned_work.work.alone else folder / planned_work.planned.id
+    wiring.rollout_files.open_results_folder(folder, source)
+    run = PlanRun(
+        run=wiring.ports.new_run_id(opened.ports.ports.iam_reader),
+        plan=planned_work.plan,
+        records=opened.ports.records(planned_work.planned.sha256),
+        opened=opened,
+        folder=folder,
+        source=source.name,
+    )
+    run.begin()
+    planned_work.work.run = run.run
+    opened.tally.progress.note(f"run {run.run}")
+    try:
+        opened.take_all(
+            apply_plan(
+                run.plan, ports=opened.ports.ports, run=run.run, execution=opened.execution, staged=options.staged
+            ),
+            run.take,
+        )
+        run.end()
+    finally:
+        planned_work.work.results = run.finish()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRun:
+    """One run of a plan in one account. `run` is the ID of the run.
+
+    `folder` is the folder for the result files. `source` is the name of the file on the command line, which is the plan
+    or the index.
+    """
+
+    run: str
+    plan: Plan
+    records: PlanRecords
+    opened: OpenWork
+    folder: Path
+    source: str
+
+    def now(self) -> float:
+        """Return the Unix time by AWS's clock."""
+        return self.opened.ports.ports.iam_reader.now()
+
+    @cached_property
+    def failed_before(self) -> Mapping[str, Failure]:
+        """The failures that earlier runs of the plan recorded, by user."""
+        return self.records.failures()
+
+    def take(self, result: RowResult) -> None:
+        """Count a result. If the user failed, record the failure in the ledger.
+
+        If a user who failed in an earlier run succeeds now, remove that failure from the ledger.
+        """
+        if result.outcome is RowOutcome.FAILED:
+            self.records.fail(Failure.of(result), now=self.now())
+        elif result.user in self.failed_before and result.outcome in MADE:
+            self.records.forget(result.user)
+        self.opened.tally.take(result)
+
+    def begin(self) -> None:
+        """Record in the ledger that this run begins."""
+        self.records.begin(self.run, now=self.now())
+
+    def end(self) -> None:
+        """If each user has a result, record in the ledger that the run is complete, for `rollout status --watch`."""
+        if not self.opened.tally.left:
+            self.records.end(self.run, now=self.now())
+
+    def finish(self) -> Path | None:
+        """Write the result files, and return their folder.
+
+        If this run has no results, but an earlier run wrote files to the folder, keep those files and return None.
+        Raise UsageFault or IntegrityFault if the files cannot be written.
+        """
+        self._keep_broken_off()
+        if not self.opened.tally.results and (self.folder / "results.csv").exists():
+            return None
+        users = {step.user for step in self.plan.steps}
+        texts = result_files(self.plan, self.opened.tally.by_user, source=self.source, run=self.run, called=users)
+        wiring.rollout_files.write_files(self.folder, texts)
+        return self.folder
+
+    def _keep_broken_off(self) -> None:
+        """Add a "half-made" result for each user who has no result, but may have a device.
+
+        There can be such users after a second Ctrl-C.
+        """
+        if not self.opened.tally.left:
+            return
+        known = self.opened.tally.by_user
+        with suppress(IntegrityFault):  # the run may have ended because the ledger failed
+            for entry in self.records.journal.made(self.plan.account):
+                if entry.run == self.run and entry.spec.user not in known:
+                    self.opened.tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED))
+
+
+def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], sources: Mapping[str, Path]) -> str:
+    """Return the message that says what to do next. If users failed, it names the first file with such a user.
+
+    `bases` maps each file on the command line to its folder for results, and `sources` maps each account ID to the file
+    with the account's plan.
+    """
+    results = [result for planned_work in planned for result in planned_work.work.found]
+    failed = [
+        planned_work for planned_work in planned if any(result.outcome in UNDONE for result in planned_work.work.found)
+    ]
+    file, plans = sources[(failed or planned)[0].planned.id], [planned_work.plan for planned_work in planned]
+    if planned[0].work.alone:
+        return next_step(results, plans=plans, plan=str(file), folder=str(bases[file]))
+    plan = wiring.rollout_files.plans_folder(file) / "FILE"  # in printed commands, FILE stands for an account's plan
+    return next_step(results, plans=plans, plan=str(plan), index=str(file), folder=f"{bases[file]}/ACCOUNT")
+
+
+def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: str, folder: str, index: str = "") -> str:
+    """Return one sentence that says what to do after a run with these results.
+
+    `plans` are the plans that were carried out. `plan` is the plan file to name in commands, and `folder` the folder
+    with the files of results. If the plans are from an index, `index` is the file of the index.
+    """
+    failed = [result for result in results if result.outcome in UNDONE]
+    if failed:
+        again = f"read the reasons in {folder}/results.csv, then run this command again"
+        return f"next: {count_of(len(failed), 'user')} not enrolled: {again}"
+    successes = [result for result in results if result.outcome in MADE]
+    return _give_files(successes, plan, index) or _wait_for_users(results, plans, plan, index)
+
+
+def _give_files(successes: Sequence[RowResult], plan: str, index: str) -> str:
+    """Return the sentence that says how to give the users their secrets, or "" if there is nothing to give."""
+    if any(result.user_backup for result in successes):
+        command = f"mfa-kit rollout handover {quote(index or plan)} -o DIR"
+        return f"next: write a letter and a folder for each user: {command}" + (OPTIONS if index else "")
+    if any(result.outcome is RowOutcome.STAGED for result in successes):
+        command = "mfa-kit rollout activate -i IDENTITY" + (OPTIONS if index else "")
+        return f"next: give the users their secrets, then enable the devices: {command}"
+    if without := [result for result in successes if result.admin_backup and not result.reason]:
+        users = count_of(len(without), "user")
+        return f"next: give {users} their secrets before they sign in: mfa-kit backup show FILE -i IDENTITY -o FILE.png"
+    return ""
+
+
+def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str, index: str) -> str:
+    """Return the sentence that says who still has to be enrolled: users in person, users by themselves, or no one."""
+    waiting = {result.user for result in results if result.outcome is RowOutcome.WAITING}
+    if waiting & {step.user for account_plan in plans for step in account_plan.steps if step.action is Action.STATION}:
+        return f"next: enroll the other users in person: mfa-kit rollout station {quote(plan)}"
+    if waiting:
+        command = f"mfa-kit rollout remind {quote(index or plan)}"
+        return f"next: list the users that the rollout still waits for: {command}" + (OPTIONS if index else "")
+    return "next: nothing is left to do, because every user has a device"

@@ -1,7 +1,7 @@
 """`mfa-kit rollout handover`: write a folder for each user, with their encrypted file and a letter."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,24 +9,28 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.backups.opening import ReadAhead
-from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.letter_text import letter_page, letter_text
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.rollout import shared_options
+from mfa_kit.cli.rollout import options
+from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts
 from mfa_kit.cli.value_types import Day
-from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.letter import Letter, LetterTemplate
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, copies_of, own_copy, recorded_location
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.letters.sheet import Paper
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
 from mfa_kit.rollout.handover_letter import letter_values
-from mfa_kit.rollout.plan import Plan, check_account
+from mfa_kit.rollout.index import PlanFiles
+from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.roster_text import ACCOUNT, csv_table
 from mfa_kit.rollout.row_status import entries_by_serial
 from mfa_kit.rollout.undo import entries_of_run
@@ -122,10 +126,10 @@ class Letters:
         return self.template.fill(values)
 
 
-@click.command(cls=options.Verb)
-@click.argument("what", metavar="PLAN|RUN")
+@click.command(cls=Verb)
+@click.argument("plan_or_run", metavar="PLAN|RUN")
 @click.option("-o", "--out", "folder", required=True, type=Path, metavar="DIR", help="New folder for the users' files.")
-@shared_options.ONLY
+@options.ONLY
 @click.option("--deadline", type=Day(), metavar="DATE", help="Deadline to print in the letters, such as 2026-12-01.")
 @click.option("--template", type=Path, metavar="FILE", help="Text of the letters, in place of the built-in text.")
 @click.option("--pdf", is_flag=True, help="Also write each letter as a PDF file.")
@@ -134,7 +138,7 @@ class Letters:
 @account_options(workers=False, results=False)
 def handover(
     *,
-    what: str,
+    plan_or_run: str,
     folder: Path,
     only: str | None,
     deadline: str | None,
@@ -142,6 +146,7 @@ def handover(
     pdf: bool,
     paper: str,
     backup_dir: BackupLocation | None,
+    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -149,14 +154,70 @@ def handover(
 
     PLAN may be an index of plans. DIR/handover.csv lists the users for a mail merge. mfa-kit sends nothing.
     """
-    letters = prepare_letters(folder, deadline=deadline, template=template, pdf=pdf, paper=paper, settings=settings)
+    is_run = RUN.fullmatch(plan_or_run) is not None
+    if is_run and accounts:
+        raise UsageFault(
+            f"{plan_or_run} is a run, and a run belongs to one account",
+            "give the index, or leave out the options for many accounts, such as --org",
+        )
+    letters = prepare_letters(
+        folder,
+        deadline=deadline,
+        template=template,
+        pdf=pdf,
+        paper=paper,
+        settings=settings,
+        by_account=accounts is not None,
+    )
     store = wiring.stores.open_vault(settings, backup_dir)
-    with (
-        wiring.rollout.open_rollout(settings, METHODS, store=store, workers=1, progress=settings.progress) as ports,
-        settings.progress.showing("reading devices"),
-    ):
-        handovers, left_out = _find(what, ports, finder_of_copies(store if backup_dir else None))
-    return write_letters(letters, handovers, left_out, only=only, plan_or_run=what, settings=settings, output=output)
+    copy_of = finder_of_copies(store if backup_dir else None)
+    files = None if is_run else _read_files(Path(plan_or_run), many=accounts is not None)
+    with wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=1) as rollouts:
+        if files is None:
+            code, parts = 0, [_find_in_run(plan_or_run, rollouts, copy_of, settings.progress)]
+        else:
+            reading = read_accounts(files, _reader(copy_of), rollouts, accounts, progress=settings.progress)
+            code, parts = reading.exit_code, [visit.found for visit in reading.visits if visit.found is not None]
+    handovers = [handover for part, _ in parts for handover in part]
+    left_out = [omission for _, part in parts for omission in part]
+    return (
+        write_letters(
+            letters, handovers, left_out, only=only, plan_or_run=plan_or_run, settings=settings, output=output
+        )
+        or code
+    )
+
+
+def _reader(
+    copy_of: Callable[[JournalEntry], BackupLocation | None],
+) -> "Callable[[wiring.rollout.RolloutPorts, PlannedWork, LiveProgress], tuple[list[Handover], list[LeftOut]]]":
+    """Return a function that finds the users of a plan who get a file, and those who get none."""
+
+    def look(
+        ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, _: LiveProgress
+    ) -> tuple[list[Handover], list[LeftOut]]:
+        handovers, left_out = find_in_plan(planned_work.plan, ports, copy_of)
+        account = "" if planned_work.work.alone else planned_work.planned.id
+        return handovers, [replace(omission, account=account) for omission in left_out]
+
+    return look
+
+
+def _find_in_run(
+    run: str,
+    rollouts: "wiring.rollout.Rollouts",
+    copy_of: Callable[[JournalEntry], BackupLocation | None],
+    progress: LiveProgress,
+) -> tuple[list[Handover], list[LeftOut]]:
+    """Return the users of a run in the caller's account who get a file, and those who get none."""
+    with progress.showing("reading devices"):
+        ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
+        entries = entries_of_run(run, account=ports.caller.account, journal=ports.ports.journal)
+        return find_handovers(entries, holders=ports.execution(workers=1).list_holders(), emails={}, copy_of=copy_of)
+
+
+def _read_files(path: Path, *, many: bool) -> PlanFiles:
+    return wiring.rollout_files.read_plan_files([path], METHODS, expected=(), plans=not many, indexes=many)
 
 
 def prepare_letters(
@@ -174,11 +235,11 @@ def prepare_letters(
     Raise UsageFault if `folder` exists, if the template cannot be read or has errors, or if the software for `pdf` is
     not installed.
     """
-    wiring.handover_files.check_handover(folder)
+    wiring.rollout_files.check_handover(folder)
     return Letters(
         folder=folder.absolute(),
-        template=wiring.handover_files.read_template(settings, template),
-        files=wiring.handover_files.sealed_files(settings),
+        template=wiring.rollout_files.read_template(settings, template),
+        files=wiring.rollout_files.sealed_files(settings),
         company=settings.config.company or "",
         contact=settings.config.contact or "",
         deadline=deadline or "",
@@ -209,7 +270,7 @@ def write_letters(
         letters.rows = [_outline(letters.row(handover)) for handover in handovers]
     elif handovers:
         with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(handovers)} letters"):
-            wiring.handover_files.write_handover(letters.folder, letters.folders(handovers))
+            wiring.rollout_files.write_handover(letters.folder, letters.folders(handovers))
     _report(left_out, letters.failed, settings)
     _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
     return int(bool(letters.failed) or not letters.rows)
@@ -222,27 +283,15 @@ def _outline(row: dict[str, str]) -> dict[str, str]:
 
 def _keep(users: list[T], only: str | None) -> list[T]:
     """Return the users whose names are in `--only A,B`, or all users if the option was not given."""
-    named = {name.lower() for name in shared_options.split_names(only)}
+    named = {name.lower() for name in options.split_names(only)}
     return [person for person in users if person.user.lower() in named] if named else users
 
 
 def _not_among(users: Sequence[Handover | LeftOut], only: str | None) -> list[str]:
     """Return, in lower case, the names in `--only A,B` that are not names of these users."""
-    named = dict.fromkeys(name.lower() for name in shared_options.split_names(only))
+    named = dict.fromkeys(name.lower() for name in options.split_names(only))
     known = {person.user.lower() for person in users}
     return [name for name in named if name not in known]
-
-
-def _find(
-    plan_or_run: str, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[JournalEntry], BackupLocation | None]
-) -> tuple[list[Handover], list[LeftOut]]:
-    """Return the users of a plan or a run who get a file, and those who get none."""
-    if not RUN.fullmatch(plan_or_run):
-        plan, _ = wiring.rosters_and_plans.read_plan(Path(plan_or_run), METHODS, expected=())
-        check_account(plan, ports.caller)
-        return find_in_plan(plan, ports, copy_of)
-    entries = entries_of_run(plan_or_run, account=ports.caller.account, ports=ports.ports)
-    return find_handovers(entries, holders=ports.execution(workers=1).list_holders(), emails={}, copy_of=copy_of)
 
 
 def find_in_plan(

@@ -1,38 +1,268 @@
 """`mfa-kit rollout plan`: compare a roster, or a selection of users, with IAM, and write a plan."""
 
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.organization.visits import (
+    account_cells,
+    account_columns,
+    exit_code,
+    in_order,
+    report_unread,
+    state_of,
+    visiting,
+)
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.plan_input import check_files, read_selection
-from mfa_kit.cli.rollout.roster_rows import read_roster_rows
-from mfa_kit.cli.rollout.users_plan import PlanOptions, note_surprises, plan_summary, plan_users
-from mfa_kit.rollout.plan import Plan, plan_digest, plan_text
+from mfa_kit.cli.rollout import options
+from mfa_kit.cli.rollout.results import AccountProgress, report_blocked
+from mfa_kit.cli.rollout.running import look_up_counted
+from mfa_kit.cli.status_line import counting
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.text import count_of
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.across import Visit, VisitState
+from mfa_kit.organization.selecting import AccountsChoice, AccountSelection
+from mfa_kit.rollout.chosen_accounts import ChosenAccounts
+from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, plan_file_name
+from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, plan_digest, plan_text
+from mfa_kit.rollout.plan_making import AccountListing, make_plan
+from mfa_kit.rollout.roster import ListedUser, RosterRow, UserSelection, keep_users, key_fingerprint
+from mfa_kit.rollout.roster_accounts import RosterAccounts
+from mfa_kit.rollout.roster_text import faults_table
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
+if TYPE_CHECKING:
+    from mfa_kit.account.snapshot import CredentialReport
 
-@click.command(cls=options.Verb)
+# The maximum age in seconds of a credential report. Until the last report is this old, IAM creates no new one.
+REPORT_AGE = 4 * 3600
+# The maximum number of names in a table cell.
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """The users to plan for: the users in `rows` of a roster, or the selected users if `rows` is None.
+
+    If `only` has names, other users are left out. With `trust_report`, the credential report says who has a device.
+    `workers` users are looked up at a time. `several` is true if plans are made for several accounts. It is then no
+    error if the selection matches no user of this account, or if `only` names users of other accounts.
+    """
+
+    rows: Sequence[RosterRow] | None
+    selection: UserSelection
+    only: Sequence[str]
+    trust_report: bool
+    workers: int
+    several: bool = False
+
+    @property
+    def by_report(self) -> bool:
+        """Whether the credential report is needed."""
+        return self.selection.without_mfa or self.trust_report
+
+
+def plan_users(request: PlanOptions, ports: "wiring.rollout.RolloutPorts", *, progress: LiveProgress) -> Plan:
+    """Compare the users with IAM, and return the plan.
+
+    Raise UsageFault if `only` names a user who is not in the roster or the selection, unless `several` is true.
+    """
+    with progress.showing("reading the credential report"):
+        report = ports.account.report(max_age=REPORT_AGE) if request.by_report else None
+    with counting(progress, "reading users", ports.people.users(details=request.selection.by_details)) as counted:
+        users = list(counted)
+    with counting(progress, "reading virtual devices", ports.account.virtual()) as devices:
+        listing = AccountListing.of(users, devices)
+    rows = _kept(
+        request,
+        _select_rows(users, request, report=report, progress=progress) if request.rows is None else request.rows,
+    )
+    trusted = report if request.trust_report else None
+    with progress.showing("comparing"):
+        return make_plan(
+            rows,
+            listing,
+            look=_lookup(ports, trusted, workers=request.workers, progress=progress),
+            caller=ports.caller,
+            ports=ports.ports,
+            report_age=ports.ports.iam_reader.now() - trusted.made if trusted else None,
+        )
+
+
+def _select_rows(
+    people: Iterable[ListedUser], request: PlanOptions, *, report: "CredentialReport | None", progress: Progress
+) -> list[RosterRow]:
+    """Return a row for each user of the account who matches the selection."""
+    passwords = {name for name, credentials in report.users.items() if credentials.password} if report else set()
+    rows = [RosterRow(user=person.name) for person in people if request.selection.matches(person, passwords)]
+    if not rows and not request.several:
+        progress.alert("no user in the account matches this selection")
+    return rows
+
+
+def _kept(request: PlanOptions, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
+    """Return the rows. If `only` has names, return only the rows of these users.
+
+    Raise UsageFault for a name without a row, unless `several` is true.
+    """
+    if request.several and request.only:
+        names = {name.lower() for name in request.only}
+        return [row for row in rows if row.user.lower() in names]
+    return keep_users(rows, request.only) if request.only else rows
+
+
+def _lookup(
+    ports: "wiring.rollout.RolloutPorts", trusted: "CredentialReport | None", *, workers: int, progress: LiveProgress
+) -> DeviceLookup:
+    """Return a function that looks up users' devices in the report `trusted`, or in IAM if `trusted` is None.
+
+    The report has no serials of devices, so a phrase takes the place of a serial.
+    """
+    if trusted is None:
+        return lambda users: look_up_counted(users, ports.ports, workers=workers, progress=progress)
+    with_mfa = {name for name, credentials in trusted.users.items() if credentials.mfa}
+    return lambda users: {user: ("a device according to the credential report",) for user in users if user in with_mfa}
+
+
+def note_surprises(new_plan: Plan, *, progress: Progress) -> None:
+    """Print a note for each blocked user, and for each user whose public key has changed."""
+    for step in new_plan.steps:
+        if step.action is Action.BLOCKED:
+            progress.alert(f"blocked: {step.user}: {step.reason}")
+        if step.key_before:
+            progress.alert(f"new public key: {step.user}: {_key(step.row)}, previously {step.key_before}")
+
+
+def _key(row: RosterRow) -> str:
+    return key_fingerprint(row.recipient) if row.recipient else ""
+
+
+def plan_summary(new_plan: Plan, *, full_lists: bool) -> ResultRow:
+    """Return the fields of the summary that follow the counts. With `full_lists`, for JSON, lists are not shortened."""
+    keys = [step for step in new_plan.steps if step.row.recipient]
+    return {
+        "no_own_copy": new_plan.shut_out if full_lists else _shorten(new_plan.shut_out),
+        "no_admin_backup": None if full_lists else f"{len(keys)}, unless apply gets -r" if keys else None,
+        "keys_changed": [step.user for step in keys if step.key_before] or None,
+        "report_age_s": None if new_plan.report_age is None else round(new_plan.report_age),
+        "api_calls": new_plan.calls,
+        "estimated_s": round(new_plan.seconds),
+    }
+
+
+def _shorten(names: Sequence[str]) -> str | None:
+    if not names:
+        return None
+    return f"{len(names)}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
+
+
+def read_roster_rows(
+    file: Path, skip_bad: Path | None, *, settings: Settings, accounts: RosterAccounts | None = None
+) -> list[RosterRow]:
+    """Return the rows of a roster, for one account or for several `accounts`. Print which columns were not read.
+
+    If the roster has faults, raise UsageFault with all faults as notes. With `skip_bad`, write the faulty rows to that
+    file instead, and return the other rows.
+    """
+    roster = wiring.rollout_files.read_roster(file, METHODS, accounts=accounts)
+    if roster.unread:
+        settings.progress.alert(roster.unread)
+    if roster.faults and skip_bad:
+        message = f"skipping {count_of(len({fault.line for fault in roster.faults}), 'row')} with errors"
+        if not settings.dry_run:
+            wiring.rollout_files.write_file(skip_bad, faults_table(roster.faults))
+            message += f"; see {skip_bad}"
+        settings.progress.alert(message)
+        for fault in roster.faults:
+            if not fault.cells:  # no cell of the row could be read, so the file has only the error, not the row
+                settings.progress.alert(str(fault))
+    elif roster.faults:
+        skip = "fix the error, or skip the row" if len(roster.faults) == 1 else "fix the errors, or skip these rows"
+        error = UsageFault(f"{file} has {count_of(len(roster.faults), 'error')}", f"{skip} with --skip-bad FILE")
+        for fault in roster.faults:
+            error.add_note(str(fault))
+        raise error
+    return list(roster.rows)
+
+
+def read_selection(
+    *, groups: tuple[str, ...], path_prefix: str | None, tags: tuple[str, ...], without_mfa: bool
+) -> UserSelection:
+    """Return the selection of users that the options describe. Raise UsageFault for a malformed path or tag."""
+    return UserSelection(
+        groups=groups,
+        path_prefix=_parse_prefix(path_prefix),
+        tags=tuple(map(_parse_tag, tags)),
+        without_mfa=without_mfa,
+    )
+
+
+def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, selects: bool, only: str | None) -> None:
+    """Raise click.UsageError if the options give neither a roster nor a selection of users, or both.
+
+    `selects` says whether an option other than --only selects users. --only (`only`) restricts the roster or the
+    selection, or is the whole selection. Raise UsageFault if two of the files have the same path.
+    """
+    if selects if roster else not (selects or only):
+        raise click.UsageError(
+            "give either a ROSTER or a selection: --group, --path-prefix, --tag, --without-mfa, --only"
+        )
+    named = [file for file in (roster, out, skip_bad) if file]
+    places = Counter(map(os.path.realpath, named))
+    if same := next((file for file in named if places[os.path.realpath(file)] > 1), None):
+        raise UsageFault(
+            f"{same} is given for two files, so one would overwrite the other",
+            "give ROSTER, --plan and --skip-bad different paths",
+        )
+
+
+def _parse_prefix(text: str | None) -> str:
+    """Return the IAM path prefix, or "/" (all users) if `text` is empty or None.
+
+    Raise UsageFault if the prefix does not begin with a slash.
+    """
+    if not text:
+        return "/"
+    if not text.startswith("/"):
+        raise UsageFault(f"{text!a} is not an IAM path", "start it with a slash: --path-prefix /team/")
+    return text
+
+
+def _parse_tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageFault(f"{text!a} is not a tag", "write --tag K=V")
+    return key, value
+
+
+@click.command(cls=Verb)
 @click.argument("roster", type=Path, required=False)
 @click.option("-o", "--plan", "out", type=Path, required=True, metavar="FILE", help="File to write the plan to.")
-@shared_options.GROUP
+@options.GROUP
 @click.option("--path-prefix", metavar="PATH", help="Only users below this IAM path.")
 @click.option("--tag", "tags", multiple=True, metavar="K=V", help="Only users with this tag.")
 @click.option("--without-mfa", is_flag=True, help="Only users with a console password and no MFA device.")
-@shared_options.ONLY
+@options.ONLY
 @click.option("--skip-bad", type=Path, metavar="FILE", help="Skip rows with errors, and write them to FILE.")
 @click.option(
     "--trust-report",
     is_flag=True,
     help="Use the credential report (up to 4 hours old) instead of looking up each user.",
 )
-@shared_options.WORKERS
+@options.WORKERS
 @account_options(workers=False, results=False)
 def plan(
     *,
@@ -46,6 +276,7 @@ def plan(
     skip_bad: Path | None,
     trust_report: bool,
     workers: int,
+    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -55,29 +286,243 @@ def plan(
     """
     selection = read_selection(groups=groups, path_prefix=path_prefix, tags=tags, without_mfa=without_mfa)
     check_files(roster, out, skip_bad, selects=any([groups, tags, without_mfa, path_prefix]), only=only)
+    alone, progress = accounts is None, settings.progress
     request = PlanOptions(
-        rows=read_roster_rows(roster, skip_bad, settings=settings) if roster else None,
+        rows=read_roster_rows(roster, skip_bad, settings=settings) if roster and alone else None,
         selection=selection,
-        only=shared_options.split_names(only),
+        only=options.split_names(only),
         trust_report=trust_report,
         workers=workers,
+        several=not alone,
     )
-    with wiring.rollout.open_rollout(
-        settings, METHODS, store=wiring.stores.open_vault(settings), workers=workers, progress=settings.progress
-    ) as ports:
-        new_plan = plan_users(request, ports, progress=settings.progress)
-        digest = _write_plan(new_plan, out, settings=settings)
-        note_surprises(new_plan, progress=settings.progress)
-        head: ResultRow = {"plan": str(out), "sha256": digest, "account": new_plan.account, **new_plan.counts}
-        output.one(
-            "rollout-plan-summary", {**head, **plan_summary(new_plan, full_lists=output.form in {"json", "jsonl"})}
-        )
-    return 0
+    with wiring.rollout.open_rollouts(
+        settings, METHODS, accounts, store=wiring.stores.open_vault(settings), workers=workers
+    ) as rollouts:
+        if rollouts.organization is None:
+            ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
+            new_plan = plan_users(request, ports, progress=progress)
+            _write_plan(new_plan, out, settings=settings, output=output)
+            return 0
+        _check_replaced(out, rollouts)
+        rows = _read_by_account(roster, skip_bad, rollouts.selection, request.only, settings=settings)
+        visits = _plan_accounts(request, rows, rollouts, rollouts.organization, progress=progress)
+    if rows is None and request.only:
+        _check_only(request.only, visits)
+    report_unread(visits, progress)
+    _write_index(out, visits, by=rollouts.caller.arn, settings=settings, output=output)
+    return exit_code(visits, findings=False)
 
 
-def _write_plan(new_plan: Plan, out: Path, *, settings: Settings) -> str:
-    """Write a plan, except in a dry run. Return the SHA-256 of its file in hex."""
+def _write_plan(new_plan: Plan, out: Path, *, settings: Settings, output: Output) -> None:
+    """Write the plan of the only account, except in a dry run. Print the summary."""
     text = plan_text(new_plan)
     if not settings.dry_run:
-        wiring.rollout.write_file(out, text)
-    return plan_digest(text)
+        wiring.rollout_files.write_file(out, text)
+    note_surprises(new_plan, progress=settings.progress)
+    head: ResultRow = {
+        "plan": str(out),
+        "sha256": plan_digest(text),
+        "account": new_plan.account,
+        **new_plan.counts,
+    }
+    summary = plan_summary(new_plan, full_lists=output.form in {"json", "jsonl"})
+    output.one("rollout-plan-summary", {**head, **summary})
+
+
+ACTIONS = tuple(action.value for action in Action)
+SUMMARY = ("no_own_copy", "no_admin_backup", "keys_changed", "report_age_s", "api_calls", "estimated_s")
+NARROW = ("state", *ACTIONS, "no_own_copy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WrittenPlan:
+    """The plan of an account, its text and the SHA-256 of the text.
+
+    `name` is the name of the plan's file, and `place` the path of this file relative to the index's folder.
+    """
+
+    plan: Plan
+    text: str
+    digest: str
+    name: str
+    place: str
+
+
+def _plan_accounts(
+    request: PlanOptions,
+    rows: Mapping[str, list[RosterRow]] | None,
+    rollouts: "wiring.rollout.Rollouts",
+    organization: "wiring.organization.Organization",
+    *,
+    progress: LiveProgress,
+) -> list[Visit[Plan]]:
+    """Return the plan of each chosen account, in the order of the accounts' names.
+
+    With a roster, `rows` has its rows by account ID, and accounts without rows are not read. They include the skipped
+    accounts, which are not active, so a roster must not have rows for them. An account that cannot be read has no plan.
+    """
+
+    def work(account: OrgAccount) -> Plan:
+        of_account = AccountProgress(progress=progress, id=account.id, label=account.label)
+        mine = request if rows is None else replace(request, rows=rows[account.id], only=())
+        return plan_users(mine, rollouts.enter(account, progress=of_account), progress=of_account)
+
+    selection = rollouts.selection
+    if rows is not None:
+        chosen = tuple(account for account in selection.chosen if account.id in rows)
+        selection = replace(selection, chosen=chosen, skipped=())
+    with visiting(replace(organization, selection=selection), work, progress=progress) as unordered_visits:
+        return in_order(unordered_visits)
+
+
+def _check_replaced(out: Path, rollouts: "wiring.rollout.Rollouts") -> None:
+    """Raise UsageFault if `out` is the index of runs whose devices still exist, because undo needs this index."""
+    earlier = wiring.rollout_files.earlier_index(out)
+    devices = sum(
+        len(wiring.rollout.plan_records(rollouts.ledger, account.sha256).devices(account.id))
+        for account in (earlier.accounts if earlier else ())
+    )
+    if devices:
+        raise UsageFault(
+            f"{out} cannot be replaced: its runs created {count_of(devices, 'device')}, and undo needs this index",
+            f"write the new index to another file: -o FILE; or undo first: mfa-kit rollout undo {quote(str(out))}",
+        )
+
+
+def _read_by_account(
+    roster: Path | None,
+    skip_bad: Path | None,
+    selection: AccountSelection,
+    only: Sequence[str],
+    *,
+    settings: Settings,
+) -> Mapping[str, list[RosterRow]] | None:
+    """Return the rows of the roster by the ID of their account, or None without a roster.
+
+    If `only` has names, return only the rows of these users.
+    """
+    if roster is None:
+        return None
+    known = ChosenAccounts(selection.chosen, selection.skipped, selection.others)
+    rows = read_roster_rows(roster, skip_bad, settings=settings, accounts=known)
+    rows_by_account: dict[str, list[RosterRow]] = defaultdict(list)
+    for row in keep_users(rows, only) if only else rows:
+        rows_by_account[row.account or ""].append(row)
+    return rows_by_account
+
+
+def _check_only(only: Sequence[str], visits: Iterable[Visit[Plan]]) -> None:
+    """Raise UsageFault if a name in `only` is in none of the accounts that could be read."""
+    user_names = {step.user.lower() for visit in visits if visit.found for step in visit.found.steps}
+    missing = sorted({name.lower() for name in only} - user_names)
+    if missing:
+        raise UsageFault(
+            f"these names of --only are in none of the accounts that were read: {', '.join(missing)}",
+            "check the spelling, or remove these names from --only",
+        )
+
+
+def _write_index(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings: Settings, output: Output) -> None:
+    """Write the index and the plans that have rows, except in a dry run. Print the summary.
+
+    Raise UsageFault if no plan has rows.
+    """
+    written = _plans_with_rows(visits, folder=wiring.rollout_files.plans_folder(out).name)
+    if not written:
+        raise UsageFault(
+            "no account has users to plan for, so there is no index",
+            "check the roster, or the options that select users",
+        )
+    index = _index(visits, written, by=by)
+    text = index_text(index)
+    if not settings.dry_run:
+        wiring.rollout_files.write_index(
+            out, text, {written_plan.name: written_plan.text for written_plan in written.values()}
+        )
+    for visit in visits:
+        if visit.found:
+            account = visit.account
+            progress = AccountProgress(progress=settings.progress, id=account.id, label=account.label)
+            note_surprises(visit.found, progress=progress)
+    report_blocked(index.counts[Action.BLOCKED.value], settings.progress)
+    head: ResultRow = {"index": str(out), "sha256": plan_digest(text), "accounts": len(index.accounts), **index.counts}
+    full_lists = output.form in {"json", "jsonl"}
+    if not full_lists:
+        head = {**head, **_backups([written_plan.plan for written_plan in written.values()])}
+    _show(head, [_row(visit, written.get(visit.account.id), full_lists=full_lists) for visit in visits], output=output)
+
+
+def _plans_with_rows(visits: Sequence[Visit[Plan]], *, folder: str) -> dict[str, _WrittenPlan]:
+    """Return the plans that have rows, by account ID. `folder` is the name of the folder for the plans."""
+    written: dict[str, _WrittenPlan] = {}
+    for visit in visits:
+        if visit.found and visit.found.steps:
+            text = plan_text(visit.found)
+            digest = plan_digest(text)
+            name = plan_file_name(visit.account.id, digest)
+            written[visit.account.id] = _WrittenPlan(
+                plan=visit.found, text=text, digest=digest, name=name, place=f"{folder}/{name}"
+            )
+    return written
+
+
+def _backups(plans: Sequence[Plan]) -> ResultRow:
+    """Return two cells of the summary: how many users get no copy of their secret, and how many get the only copy.
+
+    With `rollout apply -r`, another recipient can decrypt the backups of the latter users too.
+    """
+    alone = sum(bool(step.row.recipient) for plan in plans for step in plan.steps)
+    return {
+        "no_own_copy": sum(len(plan.shut_out) for plan in plans) or None,
+        "no_admin_backup": f"{alone}, unless apply gets -r" if alone else None,
+    }
+
+
+def _index(visits: Sequence[Visit[Plan]], written: Mapping[str, _WrittenPlan], *, by: str) -> RolloutIndex:
+    plans = [visit.found for visit in visits if visit.found]
+    accounts = [
+        PlannedAccount(
+            id=visit.account.id,
+            name=visit.account.name,
+            plan=written_plan.place,
+            sha256=written_plan.digest,
+            counts=written_plan.plan.counts,
+        )
+        for visit in visits
+        if (written_plan := written.get(visit.account.id))
+    ]
+    unplanned = [
+        UnplannedAccount(id=visit.account.id, name=visit.account.name, why=visit.why)
+        for visit in visits
+        if visit.found is None
+    ]
+    planned_at = max((plan.planned_at for plan in plans), default=0.0)
+    return RolloutIndex(by=by, planned_at=planned_at, accounts=accounts, unplanned=unplanned)
+
+
+def _row(visit: Visit[Plan], written: _WrittenPlan | None, *, full_lists: bool) -> ResultRow:
+    """Return the row of an account. If the account has no plan, the cells about the plan are None."""
+    plan = visit.found
+    counts = plan.counts if plan else {}
+    summary = plan_summary(plan, full_lists=full_lists) if plan else {}
+    return {
+        **account_cells(visit),
+        "state": "planned" if visit.state is VisitState.READ else state_of(visit),
+        "why": visit.why or None,
+        "plan": written.place if written else None,
+        "sha256": written.digest if written else None,
+        **{name: counts.get(name) for name in ACTIONS},
+        **{name: summary.get(name) for name in SUMMARY},
+    }
+
+
+def _show(head: ResultRow, rows: Sequence[ResultRow], *, output: Output) -> None:
+    match output.form:
+        case "json":
+            output.one("rollout-plan-index", {**head, "rows": rows})
+        case "csv":
+            output.many("rollout-plan-account", rows, empty="")
+        case _:
+            narrow = (*account_columns(rows), *NARROW)
+            output.many("rollout-plan-account", rows, empty="no account has users to plan for", narrow=narrow)
+            output.one("rollout-plan-index", head)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mfa_kit.cli import messages
-from mfa_kit.cli.rollout.tally import Tally
+from mfa_kit.cli.rollout.results import Tally
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, notes_of, only_our_errors
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.message import ENTER, Message, Wording, clauses

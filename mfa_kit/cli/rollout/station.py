@@ -9,27 +9,36 @@ from typing import TYPE_CHECKING
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli import options
 from mfa_kit.cli.backup_options import LOCAL_BACKUPS
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
 from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import built, click_options, single
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output, load_place
-from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import look_up_counted, name_next_command
+from mfa_kit.cli.rollout import options
+from mfa_kit.cli.rollout.results import (
+    AccountWork,
+    Schemas,
+    Tally,
+    check_backup_folder,
+    exit_code,
+    result_files,
+    show_results,
+)
+from mfa_kit.cli.rollout.running import look_up_results, name_next_command
 from mfa_kit.cli.rollout.session import INSTEAD, StationSession
-from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import ENTER, fill
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
+from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, KeySlot
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account
+from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.roster import RosterRow, keep_users
-from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps
 from mfa_kit.wiring.methods.method import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
@@ -41,11 +50,12 @@ if TYPE_CHECKING:
 
 # The number of users that are looked up in parallel before the session begins.
 WORKERS = 8
+SCHEMAS = Schemas(*["rollout-bench"] * 3)
 # The class that shows the queue on the page, as `module:class`. Its module is imported only if --page is given.
 STATION_PAGE = "mfa_kit.cli.browser.station_page:StationPage"
 
 
-class StationVerb(options.Verb):
+class StationVerb(Verb):
     """The command `rollout station`, with its own options and those of all enrollment methods that it supports.
 
     Options whose values come from the roster row or from the inserted key are left out.
@@ -72,7 +82,7 @@ class StationVerb(options.Verb):
 
 
 @click.command(cls=StationVerb)
-@shared_options.PLAN_FILE
+@options.PLAN_FILE
 @click.option(
     "--with",
     "kinds",
@@ -80,11 +90,11 @@ class StationVerb(options.Verb):
     type=click.Choice([name for name, method in METHODS.items() if method.call]),
     help="Only rows of this kind [all except virtual]. With virtual, users enroll their phones at the station.",
 )
-@shared_options.ONLY
-@shared_options.backup_options
+@options.ONLY
+@options.backup_options
 @LOCAL_BACKUPS
-@shared_options.EXPECTED
-@shared_options.RESULTS
+@options.EXPECTED
+@options.RESULTS
 @page_options
 def station(
     *,
@@ -106,7 +116,7 @@ def station(
     """Enroll users of PLAN in person, one after another. Run the same command again to continue."""
     if click.get_current_context().info_name == bench.name:
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
-    plan, digest = wiring.rosters_and_plans.read_plan(plan_file, METHODS, expected=expected)
+    plan, digest = wiring.rollout_files.read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
     store = wiring.stores.open_vault_for_new(
         settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups
@@ -127,15 +137,16 @@ def station(
             settings, METHODS, store=store, workers=WORKERS, progress=progress, oath_keys=oath_keys
         ) as ports:
             check_account(plan, ports.caller)
-            failures = ports.failures(digest)
-            before = _look_up_results(plan, steps, ports=ports, digest=digest, progress=progress)
-            tally = Tally("rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
+            records = ports.records(digest)
+            before = _look_up_results(plan, steps, records, ports, progress=progress)
+            tally = Tally(SCHEMAS.one, total=len(steps), progress=progress, output=output, pace=ports.pace)
+            work = AccountWork(account=OrgAccount(id=plan.account), total=len(steps), alone=True, tally=tally)
             queue = _queue_of(steps, before)
             _keep_known(steps, queue, before, tally=tally, all_rows=settings.dry_run)
             if settings.dry_run:
-                tally.show()
+                show_results(SCHEMAS, [work], output=output, head={})
                 return 0
-            folder = wiring.rollout.open_results_folder(results, plan_file)
+            folder = wiring.rollout_files.open_results_folder(results, plan_file)
             _greet(queue, progress)
             session = StationSession(
                 plan=plan,
@@ -144,7 +155,7 @@ def station(
                 ports=ports.ports,
                 caller=ports.caller,
                 tally=tally,
-                record_failure=lambda failure: failures.record(failure, now=ports.ports.iam_reader.now()),
+                record_failure=lambda failure: records.fail(failure, now=ports.ports.iam_reader.now()),
                 person=settings.interaction,
                 holders=KeyHolders(
                     ports=ports.ports, virtual=ports.account.virtual, users={step.user for step in steps}
@@ -158,12 +169,12 @@ def station(
                 session.close()
                 run = session.runs.ids[0] if session.runs.ids else None
                 called = {step.user for step in steps}
-                wiring.rollout.write_files(
+                wiring.rollout_files.write_files(
                     folder, result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called)
                 )
-                tally.show({"run": run, "results": str(folder)})
+                show_results(SCHEMAS, [work], output=output, head={"run": run, "results": str(folder)})
             place.finish(_ending(queue))
-            return exit_code(tally) or int(session.lacking)
+            return exit_code([work], asked=False) or int(session.lacking)
 
 
 def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> None:
@@ -228,27 +239,24 @@ bench.name, bench.hidden = "bench", True
 def _users(plan: Plan, only: str | None) -> set[str]:
     rows = [step.row for step in plan.steps]
     if only:
-        rows = keep_users(rows, shared_options.split_names(only))
+        rows = keep_users(rows, options.split_names(only))
     return {row.user for row in rows}
 
 
 def _look_up_results(
-    plan: Plan, steps: Sequence[PlanStep], *, ports: "wiring.rollout.RolloutPorts", digest: str, progress: LiveProgress
+    plan: Plan,
+    steps: Sequence[PlanStep],
+    records: PlanRecords,
+    ports: "wiring.rollout.RolloutPorts",
+    *,
+    progress: LiveProgress,
 ) -> dict[str, RowResult]:
     """Return the status of each user of the plan, by user name.
 
     Only the users of `steps` are looked up one by one. For the others, IAM's list of virtual devices is used.
     """
     users = {step.user for step in steps}
-    results = look_up_status(
-        plan,
-        holders=ports.execution(workers=WORKERS).list_holders(),
-        look=lambda named: look_up_counted(
-            [user for user in named if user in users], ports.ports, workers=WORKERS, progress=progress
-        ),
-        failures=ports.failures(digest).by_user(),
-        ports=ports.ports,
-    )
+    results = look_up_results(plan, records, ports, workers=WORKERS, progress=progress, only=users)
     return {result.user: result for result in results}
 
 

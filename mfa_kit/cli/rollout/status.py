@@ -1,30 +1,207 @@
 """`mfa-kit rollout status`: show the status of each user of a plan."""
 
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-
 import click
-
 from mfa_kit import wiring
-from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.fitting import fitted_table
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.organization.visits import state_of
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.page import status_page
-from mfa_kit.cli.rollout.running import look_up_counted
-from mfa_kit.cli.rollout.tally import result_row
-from mfa_kit.cli.rollout.watch import watch_rollout
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout import options
+from mfa_kit.cli.rollout.plans import PlannedWork, is_narrowed, read_accounts
+from mfa_kit.cli.rollout.results import AccountWork, columns_of, result_row
+from mfa_kit.cli.rollout.running import look_up_results
+from mfa_kit.cli.status_line import Redrawn
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.core.stopping import sleep
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.organization.across import Visit
+from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.rollout.index import PlanFiles
+from mfa_kit.rollout.outcomes import RowResult
+from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, users_per_second
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from mfa_kit import wiring
+from mfa_kit.core.text import count_of
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.rollout.index import RolloutIndex
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+
+DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
+# The outcomes of rows that need action, which are listed first.
+URGENT = (RowOutcome.FAILED, RowOutcome.BLOCKED, RowOutcome.HALF_MADE)
 
 
-@click.command(cls=options.Verb, html=True)
-@shared_options.PLAN_FILE
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountStatus:
+    """The results of the users of an account.
+
+    If the account could not be read, `results` is None, and `why` is the reason.
+    """
+
+    account: OrgAccount
+    results: Sequence[RowResult] | None
+    why: str = ""
+
+    @property
+    def open(self) -> Sequence[RowResult]:
+        """The results of users who have no device."""
+        return [result for result in self.results or () if result.outcome not in DONE]
+
+
+def status_page(
+    index: RolloutIndex, accounts: Sequence[AccountStatus], *, read_at: float, lab: bool, alone: bool
+) -> str:
+    """Return the HTML page of a rollout: how many users have a device, and which rows are open and why.
+
+    A row is open while its user has no device. `read_at` is the time of the status in Unix seconds. `lab` says whether
+    the accounts belong to a lab. If the rollout is `alone` in the caller's account, the page also lists the rows that
+    are done, and those that need action come first. Otherwise it has the numbers and the open rows of each account.
+    """
+    results = [result for account in accounts for result in account.results or ()]
+    failed = [result for result in results if result.outcome is RowOutcome.FAILED]
+    first = {result.cause: result for result in reversed(failed)}
+    counts = Counter(str(result.outcome) for result in results)
+    subject = f"account {accounts[0].account.id}" if alone else count_of(len(accounts), "account")
+    return wiring.files.html_page(
+        "rollout.html",
+        planned=index,
+        subject=f"{subject}{' (LAB, nothing here is real)' * lab}",
+        read_at=read_at,
+        counts=counts,
+        done=sum(counts[outcome] for outcome in DONE),
+        total=len(results),
+        causes=[(first[cause], count) for cause, count in Counter(result.cause for result in failed).most_common()],
+        alone=alone,
+        accounts=accounts,
+        open=sorted(accounts[0].open, key=_urgency) if alone else (),
+        closed=[result for result in results if result.outcome in DONE],
+    )
+
+
+def _urgency(result: RowResult) -> int:
+    return URGENT.index(result.outcome) if result.outcome in URGENT else len(URGENT)
+
+
+# Seconds between two reads of the ledger, and the number of latest reads from which the users per second are computed.
+EACH, LOOKS = 1.0, 60
+WATCHED = ("account", "computer", "process", "since")
+
+
+def watch_rollout(read: PlanFiles, *, settings: Settings, output: Output) -> int:
+    """Show the progress of all accounts of the plans, from the ledger only. When all are complete, return 0.
+
+    A table at a terminal is redrawn each second. Otherwise a line is printed for each change. Raise UsageFault for an
+    output form other than table and jsonl.
+    """
+    if output.form not in {"table", "jsonl"}:
+        raise UsageFault(
+            "--watch prints one result after another, which this output form cannot show", "use --output table or jsonl"
+        )
+    works = _works_of(read)
+    redrawn = Redrawn() if output.form == "table" and sys.stdout.isatty() and not settings.still else None
+    looks: deque[tuple[float, int]] = deque(maxlen=LOOKS)
+    before: RolloutProgress | None = None
+    with wiring.ledger.open_ledger(settings) as ledger:
+        if unseen := wiring.rollout.unseen_runs(ledger, [work.digest for work in works]):
+            settings.progress.note(unseen)
+        while True:
+            progress = wiring.rollout.progress_of_works(ledger, works)
+            looks.append((time.monotonic(), progress.done))
+            rate = users_per_second([*looks])
+            if redrawn:
+                redrawn.draw(_screen(progress, rate))
+            elif progress != before:
+                _print_progress(progress, rate, output)
+            if progress.is_complete:
+                return 0
+            before = progress
+            sleep(EACH)
+
+
+def _works_of(read: PlanFiles) -> list[WatchedWork]:
+    return [
+        WatchedWork(
+            account=account.id,
+            label=account.label,
+            digest=account.sha256,
+            total=len(read.plans[account.id].steps_of_apply),
+        )
+        for account in read.index.accounts
+    ]
+
+
+def _print_progress(progress: RolloutProgress, rate: float, output: Output) -> None:
+    if output.form == "jsonl":
+        output.one("rollout-watch", _row(progress, rate))
+    else:
+        output.text(f"{_line(progress, rate)}\n")
+    sys.stdout.flush()
+
+
+def _screen(progress: RolloutProgress, rate: float) -> list[str]:
+    """Return the lines to draw, as many as the window has room for."""
+    size = os.get_terminal_size(sys.stdout.fileno())
+    width, room = size.columns or sys.maxsize, (size.lines or sys.maxsize) - 1
+    rows = [
+        {"account": label, "computer": claim.computer, "process": claim.process, "since": iso_time(claim.since)}
+        for label, claim in progress.workers.items()
+    ]
+    lines = [_line(progress, rate), *(fitted_table(rows, WATCHED, width) if rows else ())]
+    return [line[: width - 1] for line in lines[:room]]
+
+
+def _line(progress: RolloutProgress, rate: float) -> str:
+    seconds_left = (progress.users - progress.done) / rate if rate else None
+    remaining = (
+        ""
+        if seconds_left is None or progress.is_complete
+        else f", {int(seconds_left // 60)}:{int(seconds_left % 60):02} left"
+    )
+    return (
+        f"{progress.done} of {progress.users} users, {progress.complete} of {progress.accounts} accounts, "
+        f"{progress.failed} failed, {rate:.1f} users/s{remaining}, workers: {len(progress.workers)}"
+    )
+
+
+def _row(progress: RolloutProgress, rate: float) -> ResultRow:
+    workers: Sequence[ResultRow] = [
+        {"account": claim.work.split("-")[1], "computer": claim.computer, "process": claim.process, "since": since}
+        for claim in progress.workers.values()
+        for since in [iso_time(claim.since)]
+    ]
+    return {
+        "users": progress.users,
+        "done": progress.done,
+        "failed": progress.failed,
+        "accounts": progress.accounts,
+        "complete": progress.complete,
+        "rate": round(rate, 1),
+        "seconds_left": round((progress.users - progress.done) / rate) if rate else None,
+        "workers": workers,
+    }
+
+
+@click.command(cls=Verb, html=True)
+@options.PLAN_FILE
 @BACKUP_DIR
-@shared_options.WORKERS
-@shared_options.WATCH
+@options.WORKERS
+@options.WATCH
 @account_options(workers=False, results=False)
 def status(
     *,
@@ -32,36 +209,52 @@ def status(
     backup_dir: BackupLocation | None,
     workers: int,
     watch: bool,
+    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
     """Show the state of each user of PLAN, or of an index of plans, from the ledger and IAM."""
     if watch:
-        read = wiring.plan_files.read_plan_files([plan_file], METHODS, expected=(), plans_too=True)
-        return watch_rollout(read, settings=settings, output=output)
-    plan, digest = wiring.rosters_and_plans.read_plan(plan_file, METHODS, expected=())
-    store = wiring.stores.open_vault(settings, backup_dir)
-    with wiring.rollout.open_rollout(
-        settings, METHODS, store=store, workers=workers, progress=settings.progress
-    ) as ports:
-        with settings.progress.showing("reading users and devices"):
-            results = look_up_status(
-                plan,
-                holders=ports.execution(workers=workers).list_holders(),
-                look=lambda users: look_up_counted(users, ports.ports, workers=workers, progress=settings.progress),
-                failures=ports.failures(digest).by_user(),
-                ports=ports.ports,
+        if is_narrowed(accounts):
+            raise UsageFault(
+                "--watch always shows all accounts of the index",
+                "leave out --include, --exclude, --account-tag and --ou",
             )
-        results = ports.with_computers(results, digest)
-        if unseen := wiring.rollout_turns.unseen_runs(ports.ledger, [digest]):
+        files = wiring.rollout_files.read_plan_files([plan_file], METHODS, expected=())
+        return watch_rollout(files, settings=settings, output=output)
+    files = wiring.rollout_files.read_plan_files(
+        [plan_file], METHODS, expected=(), plans=accounts is None, indexes=accounts is not None
+    )
+
+    def look(
+        ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, progress: LiveProgress
+    ) -> list[RowResult]:
+        records = ports.records(planned_work.planned.sha256)
+        results = look_up_results(planned_work.plan, records, ports, workers=workers, progress=progress)
+        return records.with_computers(results)
+
+    store = wiring.stores.open_vault(settings, backup_dir)
+    with wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts:
+        reading = read_accounts(files, look, rollouts, accounts, progress=settings.progress)
+        if unseen := wiring.rollout.unseen_runs(rollouts.ledger, [account.sha256 for account in files.index.accounts]):
             settings.progress.note(unseen)
-        if output.is_html:
-            output.text(status_page(plan, results, read_at=ports.ports.iam_reader.now(), lab=ports.caller.lab))
-            return 0
-        output.many(
-            "rollout-status",
-            [result_row(result, shared=ports.shared) for result in results],
-            empty="the plan is empty",
-            narrow=("user", "outcome", "cause", "reason", "computer"),
-        )
-    return 0
+        read_at, lab, shared = rollouts.now(), rollouts.caller.lab, rollouts.ledger.shared
+    if output.is_html:
+        pages = [AccountStatus(account=visit.account, results=visit.found, why=visit.why) for visit in reading.visits]
+        output.text(status_page(files.index, pages, read_at=read_at, lab=lab, alone=accounts is None))
+        return reading.exit_code
+    rows = reading.rows(partial(_rows, shared=shared), unread=partial(_unread_row, shared=shared))
+    narrow = reading.narrow(rows, "user", "outcome", "cause", "reason", "computer")
+    schema, plans = ("rollout-status-account", "plans are") if accounts else ("rollout-status", "plan is")
+    output.many(schema, rows, empty=f"the {plans} empty", narrow=narrow)
+    return reading.exit_code
+
+
+def _rows(results: Sequence[RowResult], work: AccountWork, *, shared: bool) -> Sequence[ResultRow]:
+    """Return the rows of an account's users. If the ledger is `shared`, each row also has the cell `computer`."""
+    return [{**result_row(result, shared=shared), "reason": work.in_words(result.reason) or None} for result in results]
+
+
+def _unread_row(visit: Visit[list[RowResult]], *, shared: bool) -> ResultRow:
+    """Return the row of an account that was not read, with the reason."""
+    return {**dict.fromkeys(columns_of(shared=shared)), "outcome": state_of(visit), "reason": visit.why}

@@ -1,28 +1,38 @@
 """`mfa-kit rollout undo`: remove the devices that one run made."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import name_next_command, take_results
-from mfa_kit.cli.rollout.tally import Tally, exit_code
-from mfa_kit.core.models import BackupLocation
+from mfa_kit.cli.rollout import options
+from mfa_kit.cli.rollout.plans import chosen_works, report_without_plan
+from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code, is_alone
+from mfa_kit.cli.rollout.running import OpenWork, Runner, name_next_command
+from mfa_kit.cli.rollout.scheduling import OneByOne
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Progress
+from mfa_kit.core.models import BackupLocation, JournalEntry
 from mfa_kit.core.text import count_of
+from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.organization.wording import accounts_in_words, by_reason
+from mfa_kit.rollout.index import RolloutIndex
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import entries_of_run, undo_devices
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=options.Verb)
+@click.command(cls=Verb)
 @click.argument("run")
 @click.option("--leave-without-mfa", is_flag=True, help="Also remove a user's last device.")
 @BACKUP_DIR
-@shared_options.WORKERS
+@options.WORKERS
 @account_options(role=None, workers=False, results=False)
 def undo(
     *,
@@ -30,6 +40,7 @@ def undo(
     leave_without_mfa: bool,
     backup_dir: BackupLocation | None,
     workers: int,
+    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -38,35 +49,99 @@ def undo(
     With --accounts or --org, RUN is an index file: remove the devices that all its runs created.
     """
     store = wiring.stores.open_vault(settings, backup_dir)
-    progress = settings.progress
+    index = wiring.rollout_files.read_index(Path(run), expected=()) if accounts else None
     with (
         name_next_command(),
-        wiring.rollout.open_rollout(settings, METHODS, store=store, workers=workers, progress=progress) as ports,
+        wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts,
     ):
-        entries = entries_of_run(run, account=ports.caller.account, ports=ports.ports)
-        execution = ports.execution(workers=workers)
-        tally = Tally(
-            "rollout-undo",
-            total=len(entries),
-            progress=progress,
+        if accounts and index:
+            chosen = _devices_of_index(run, index, rollouts, accounts, settings.progress)
+        else:
+            chosen = [_devices_of_run(run, rollouts)]
+        works = [work for work, _ in chosen]
+        _confirm(run, works, settings=settings)
+        runner = Runner(
+            schemas=Schemas("rollout-undo", "rollout-undo-index", "rollout-undo-account"),
+            works=works,
+            scheduler=OneByOne(works),
+            enter=rollouts.enter,
+            workers=workers,
+            progress=settings.progress,
             output=output,
-            pace=ports.pace,
-            stop=execution.stop,
         )
-        devices = f"{count_of(len(entries), 'device')} of run {run}"
-        if settings.dry_run:
-            progress.note(f"{devices} would be removed")
-            for entry in entries:
-                tally.take(RowResult.of_entry(entry, reason="would be removed"))
-            tally.show()
-            return 0
-        if not settings.yes:
-            settings.interaction.confirm(f"{devices} will be removed", typed=str(len(entries)))
-        try:
-            outcomes = undo_devices(
-                entries, leave_without_mfa=leave_without_mfa, ports=ports.ports, execution=execution
+        entries_by_account = {work.account.id: entries for work, entries in chosen}
+
+        def act(opened: OpenWork) -> None:
+            entries = entries_by_account[opened.work.account.id]
+            outcomes = (
+                (RowResult.of_entry(entry, reason="would be removed") for entry in entries)
+                if settings.dry_run
+                else undo_devices(
+                    entries,
+                    leave_without_mfa=leave_without_mfa,
+                    ports=opened.ports.ports,
+                    execution=opened.execution,
+                )
             )
-            asked = take_results(outcomes, tally, execution=execution, progress=progress)
-        finally:
-            tally.show()
-        return exit_code(tally, asked=asked)
+            opened.take_all(outcomes, opened.tally.take)
+
+        asked = runner.run(act, head=lambda: {"index": run} if accounts else {})
+        return 0 if settings.dry_run else exit_code(works, asked=asked)
+
+
+def _devices_of_run(run: str, rollouts: "wiring.rollout.Rollouts") -> tuple[AccountWork, list[JournalEntry]]:
+    """Return the work in the caller's account, and the devices to remove. Raise UsageFault if there are none."""
+    [account] = rollouts.selection.chosen
+    entries = entries_of_run(run, account=account.id, journal=rollouts.ledger)
+    return AccountWork(account=account, total=len(entries), alone=True), entries
+
+
+def _devices_of_index(
+    path: str,
+    index: RolloutIndex,
+    rollouts: "wiring.rollout.Rollouts",
+    choice: AccountsChoice,
+    progress: Progress,
+) -> list[tuple[AccountWork, list[JournalEntry]]]:
+    """Return the chosen accounts in which the ledger has devices of an index, and the devices to remove.
+
+    In a shared ledger, these include the devices that other computers of the team made. The index contains the hashes
+    of the plans, and the ledger has the hash of each run's plan. The plans themselves are therefore not read.
+    """
+    works = chosen_works(path, index, rollouts.selection, choice)
+    report_without_plan(path, index, rollouts.selection, choice, progress)
+    chosen = []
+    for planned, work in works:
+        entries = wiring.rollout.plan_records(rollouts.ledger, planned.sha256).devices(planned.id)
+        work.total = len(entries)
+        if entries:
+            chosen.append((work, entries))
+    return chosen
+
+
+def _confirm(run: str, works: Sequence[AccountWork], *, settings: Settings) -> None:
+    """Ask for confirmation that the devices may be removed. With --dry-run or --yes, do not ask.
+
+    Devices in accounts that cannot be used are not counted; these accounts are printed with the reason. Raise
+    UsageFault if no device can be removed, and Declined if the removal is not confirmed.
+    """
+    if not works:
+        raise UsageFault(
+            f"the ledger has no device in these accounts that a run of {run} created",
+            "see the runs: mfa-kit ledger show; or undo with the ledger of the computer that applied the index",
+        )
+    unusable_works = [work for work in works if work.why]
+    for accounts, why in by_reason((work.account, work.why) for work in unusable_works):
+        devices = count_of(sum(work.total for work in unusable_works if work.account in accounts), "device")
+        settings.progress.alert(f"will not be removed: {devices} in {accounts_in_words(accounts)}: {why}")
+    usable = [work.total for work in works if not work.why]
+    if not usable:
+        raise UsageFault(
+            f"all devices that runs of {run} created are in accounts that cannot be used now", "choose other accounts"
+        )
+    of_which = f"of run {run}" if is_alone(works) else f"in {count_of(len(usable), 'account')}"
+    devices = f"{count_of(sum(usable), 'device')} {of_which}"
+    if settings.dry_run:
+        settings.progress.note(f"{devices} would be removed")
+    elif not settings.yes:
+        settings.interaction.confirm(f"{devices} will be removed", typed=str(sum(usable)))

@@ -7,14 +7,15 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mfa_kit.cli.rollout.account_work import AccountWork
-from mfa_kit.cli.rollout.waiting import LOOK_AGAIN
+from mfa_kit.cli.rollout.results import AccountWork, is_alone
 from mfa_kit.core.errors import Expired, Throttled
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import count_of
 from mfa_kit.rollout.outcomes import RowResult
 
+# The seconds between two attempts to begin with a plan or an account on which another worker is working.
+LOOK_AGAIN = 0.25
 # If AWS throttles an account, or if its credentials expire: the number of attempts of a worker in the account, and the
 # seconds between two attempts. In these seconds, another worker can take the account.
 ATTEMPTS, PAUSE = 3, 5.0
@@ -153,5 +154,7 @@ class SharedTurns:
         """Wait LOOK_AGAIN seconds. If this begins a wait for other workers, print in how many accounts they work."""
         before, self.waits_for = self.waits_for, len([*filter(self._is_due, self._left())])
         if self.waits_for and not before:
-            self.progress.note(f"waiting, because other workers are working in {count_of(self.waits_for, 'account')}")
+            others = f"other workers are working in {count_of(self.waits_for, 'account')}"
+            others = "another worker is working on this plan" if is_alone(self.works) else others
+            self.progress.note(f"waiting, because {others}")
         sleep(LOOK_AGAIN)
