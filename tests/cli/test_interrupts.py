@@ -127,9 +127,9 @@ WAITS = {
         lose()
         next(results)""",
     "an account": """
-        from mfa_kit.organization.slots import Places
+        from mfa_kit.organization.slots import AccountSlots
         stop = threading.Event()
-        results = Places(lambda _: stop.wait(LASTS), number=1).work_through([1], on_error=stop.set)
+        results = AccountSlots(lambda _: stop.wait(LASTS), number=1).work_through([1], on_error=stop.set)
         lose()
         next(results)""",
     "a module to import": """
