@@ -17,6 +17,7 @@ from unittest import mock
 
 from mfa_kit.cli.main import run
 from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.wiring.ports import enrollment_ports
 from mfa_kit.wiring.rollout import plan_records

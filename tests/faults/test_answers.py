@@ -269,12 +269,12 @@ def test_a_late_enable_never_leaves_a_lost_secret(
     steps = Cut()
     do("enroll", f"{user}", tmp_path / "count", steps)
     do("revoke", user, tmp_path / "count")
-    delete = steps.steps.index("registrar.enable") + 4  # the steps in between are codes, run_of and devices
+    delete = steps.steps.index("device_writer.enable") + 4  # the steps in between are codes, run_of and devices
     lab.faults.add("EnableMFADevice", "late", seconds=0.5, listings=listings)
     cut = Cut(at=delete + 1, act=wait_for_it)
     outcome, said = do("enroll", user, tmp_path / "home", cut)
     assert cut.fired
-    assert cut.steps[delete] == "registrar.delete"
+    assert cut.steps[delete] == "device_writer.delete"
     assert isinstance(outcome, Enrolled)
     assert any("is nevertheless enabled" in line for line in said)
     assert judge.works(user, tmp_path / "home") == [serial]
@@ -310,7 +310,7 @@ def test_a_device_of_another_computer_is_kept(do: Do, lab: Lab, user: str, tmp_p
         with pytest.raises(AlreadyExists, match="already exists"):
             do("enroll", user, tmp_path / "two")
 
-    cut = Cut(at=first.steps.index("registrar.enable") + 1, act=second)
+    cut = Cut(at=first.steps.index("device_writer.enable") + 1, act=second)
     outcome, _ = do("enroll", user, tmp_path / "one", cut)
     assert isinstance(outcome, Enrolled)
     assert lab.assigned(outcome.spec.serial) == user
@@ -320,9 +320,9 @@ def test_a_device_of_another_computer_is_kept(do: Do, lab: Lab, user: str, tmp_p
 @pytest.mark.parametrize(
     ("verb", "dies_at", "left"),
     [
-        ("revoke", ["registrar.deactivate"], ""),
-        ("replace", ["registrar.deactivate"], "-2"),
-        ("replace", ["journal.record", "journal.record", "inventory.devices"], "-2"),
+        ("revoke", ["device_writer.deactivate"], ""),
+        ("replace", ["device_writer.deactivate"], "-2"),
+        ("replace", ["journal.record", "journal.record", "iam_reader.devices"], "-2"),
     ],
     ids=["revoke", "replace", "replace, when the new one stands"],
 )

@@ -48,7 +48,7 @@ def test_a_kill_at_any_step_is_repaired_and_the_bucket_too(
     code, steps = nursery.run([verb], user, home, place=str(place))
     assert code == 0, steps
     assert len(judge.works(user, home, place)) == AFTER[verb]
-    store = [at for at, step in enumerate(steps, 1) if step.startswith("vault.")]
+    store = [at for at, step in enumerate(steps, 1) if step.startswith("store.")]
     for at in sample(store, 2 if (home / ADDRESS).exists() else 3):
         home, place, user = new_home(f"{at}"), S3Url(bucket, f"{at}"), users()
         assert nursery.run(prepare, user, home, place=str(place))[0] == 0

@@ -28,7 +28,7 @@ def in_progress(nursery: Nursery, user: str, home: Path) -> Iterator[None]:
     gate = home.with_name("gate")
     steps = nursery.start(["enroll"], user, home, gate=str(gate))
     try:
-        wait_until(lambda: steps.exists() and "registrar.enable" in steps.read_text())
+        wait_until(lambda: steps.exists() and "device_writer.enable" in steps.read_text())
         yield
     finally:
         gate.touch()

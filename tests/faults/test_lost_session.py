@@ -49,7 +49,7 @@ def test_two_processes_that_believe_in_one_run_lose_nobody(
     code, steps = one.run([verb], user, home)
     assert code == 0, steps
     seals = [
-        at - after for at, step in enumerate(steps, 1) if step == "vault.seal"
+        at - after for at, step in enumerate(steps, 1) if step == "store.seal"
     ]  # before it, nothing asks the server
     for at in sorted({*sample(range(1, len(steps) + 1), 2), *seals}):
         home, user = new_home(f"{at}"), users()

@@ -36,7 +36,7 @@ def test_a_clean_leaves_a_live_enrollment_alone(
     home = new_home("home")
     gate, serial = home.with_name("gate"), f"arn:aws:iam::000000000000:mfa/{user}"
     steps = waiting.start(["enroll"], user, home, gate=str(gate))
-    wait_until(lambda: steps.exists() and "registrar.enable" in steps.read_text())
+    wait_until(lambda: steps.exists() and "device_writer.enable" in steps.read_text())
     assert serial in lab.serials()
     assert cleaning.run(["clean"], user, home)[0] == 0
     assert serial in lab.serials()
@@ -53,7 +53,7 @@ def test_a_live_enrollment_survives_a_second_enroll(
     home = new_home("home")
     gate = home.with_name("gate")
     steps = waiting.start(["enroll"], user, home, gate=str(gate))
-    wait_until(lambda: steps.exists() and "registrar.enable" in steps.read_text())
+    wait_until(lambda: steps.exists() and "device_writer.enable" in steps.read_text())
     code, said = second.run(["enroll"], user, home)
     assert code != 0
     assert "already exists" in said[-1]
@@ -69,7 +69,7 @@ def test_a_second_ctrl_c_while_settling_keeps_the_entry_open(
 
     class TwiceInterrupted(Cut):
         def step(self, name: str, call: Callable[[], object]) -> object:
-            if name in {"registrar.enable", "registrar.delete"}:
+            if name in {"device_writer.enable", "device_writer.delete"}:
                 raise KeyboardInterrupt
             return super().step(name, call)
 
@@ -96,7 +96,7 @@ def test_ctrl_c_settles_before_it_ends(
     with at_desk(new_home("count"), shared, recipient=recipient, cut=cut) as (desk, caller, backend, _):
         act("enroll", user, desk=desk, caller=caller, backend=backend())
         act("revoke", user, desk=desk, caller=caller, backend=backend())
-    cut = Cut(at=cut.steps.index("registrar.enable") + 1, act=interrupt)
+    cut = Cut(at=cut.steps.index("device_writer.enable") + 1, act=interrupt)
     with (
         at_desk(new_home("home"), shared, recipient=recipient, cut=cut) as (desk, caller, backend, _),
         pytest.raises(KeyboardInterrupt),

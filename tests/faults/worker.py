@@ -38,7 +38,7 @@ from mfa_kit.wiring.ledger import recorded
 from mfa_kit.wiring.methods import registry
 from mfa_kit.wiring.stores import AllStores
 
-PORTS = ("inventory", "registrar", "vault", "journal")
+PORTS = ("iam_reader", "device_writer", "store", "journal")
 # These calls neither request nor change anything, so they do not count as steps.
 QUIET = {"now", "offset"}
 DAY = 86400.0
@@ -187,9 +187,9 @@ def at_desk(
             return wrapped
 
         desk = EnrollmentPorts(
-            iam_reader=cut.wrap(iam, "inventory"),
-            device_writer=InTurn(cut.wrap(iam, "registrar"), Backoff(sleep=sleep, progress=notes)),
-            store=cut.wrap(store, "vault"),
+            iam_reader=cut.wrap(iam, "iam_reader"),
+            device_writer=InTurn(cut.wrap(iam, "device_writer"), Backoff(sleep=sleep, progress=notes)),
+            store=cut.wrap(store, "store"),
             journal=cut.wrap(ledger, "journal"),
             progress=notes,
             backend=lambda _: backend(),

@@ -3,11 +3,14 @@
 import os
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
 import click
+
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -25,22 +28,16 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.stopping import sleep
+from mfa_kit.core.text import count_of
 from mfa_kit.core.timestamps import iso_time
+from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit
 from mfa_kit.organization.selecting import AccountsChoice
-from mfa_kit.rollout.index import PlanFiles
-from mfa_kit.rollout.outcomes import RowResult
+from mfa_kit.rollout.index import PlanFiles, RolloutIndex
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, users_per_second
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from mfa_kit import wiring
-from mfa_kit.core.text import count_of
-from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.rollout.index import RolloutIndex
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 
 DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 # The outcomes of rows that need action, which are listed first.
