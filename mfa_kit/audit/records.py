@@ -194,3 +194,15 @@ def record_audit(
             number: finding.rule for number, finding in known.items() if finding.rule in evaluated and number not in now
         },
     )
+
+
+def compare_audits(
+    history: AuditHistory, snapshot: Snapshot, answers: Sequence[RuleAnswer], *, records: bool
+) -> EarlierAudits:
+    """Compare an audit with the account's last one. With `records`, also record this audit, whose answers these are."""
+    findings = finding_records(snapshot, answers, {})
+    past, known = history.last(snapshot.account), history.open_findings(snapshot.account)
+    if records:
+        record_audit(history, snapshot.account, answers, findings, time=snapshot.at)
+    since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in findings}
+    return EarlierAudits(past=past, now=figures(answers, time=snapshot.at), since=since)

@@ -4,7 +4,7 @@ The choice of accounts is parsed into an AccountsChoice, which says how to selec
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -103,7 +103,9 @@ def role_option(default: str | None) -> Callable[[F], F]:
     )
 
 
-def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True) -> Callable[[F], F]:
+def account_options(
+    *, role: str | None = AUDIT_ROLE, workers: bool = True, results: bool = True, in_one: Sequence[str] = ()
+) -> Callable[[F], F]:
     """Return a decorator that adds the options for work in many accounts to the function of a command.
 
     The command's function gets the parameter `accounts`: an AccountsChoice, or None if the command is to work in one
@@ -112,7 +114,8 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
 
     `role` is the role to assume if neither --role-name nor the file of accounts names a role. Pass `role=None` for a
     command that writes, `workers=False` for a command that has its own option --workers, and `results=False` to omit
-    --resume and --output-dir.
+    --resume and --output-dir. `in_one` names the parameters of the command that need one account: they are refused
+    together with several accounts.
     """
     added = [FILE, ORG, UNIT_ID, INCLUDE, EXCLUDE, TAG, role_option(role), EXTERNAL, SOURCE]
     added += [PARALLEL] if workers else []
@@ -123,6 +126,8 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
         def parse_choice(**values: Any) -> Any:
             own = {name: values.pop(name) for name in NAMES if name in values}
             accounts = choose(own, role=role)
+            if accounts is not None:
+                _refuse_in_many(values, in_one)
             across = _function_across()
             if across and accounts is None:
                 return function(**values)
@@ -136,6 +141,18 @@ def account_options(*, role: str | None = AUDIT_ROLE, workers: bool = True, resu
         return command
 
     return add
+
+
+def _refuse_in_many(values: Mapping[str, Any], in_one: Sequence[str]) -> None:
+    """Raise UsageFault if one of the parameters named in `in_one` has a value, because they need one account."""
+    context = click.get_current_context()
+    for param in context.command.params:
+        if param.name in in_one and values[param.name] not in (None, False, ()):
+            name = param.human_readable_name if isinstance(param, click.Argument) else param.opts[0]
+            raise UsageFault(
+                f"{name} can be used only with one account",
+                "leave it out, or leave out --accounts and --org and use the credentials of each account",
+            )
 
 
 def _function_across() -> str:
@@ -252,11 +269,3 @@ def note_unread_users(snapshot: Snapshot, progress: Progress) -> None:
     """Print each part of the account that could not be read, because its users may be missing from the result."""
     for why in unread_users(snapshot):
         progress.alert(f"not read: {why}")
-
-
-def no_snapshot_of_many(file: Path | None) -> None:
-    """Raise UsageFault if --snapshot is given to a command that works in many accounts: a snapshot has one account."""
-    if file is not None:
-        raise UsageFault(
-            "--snapshot can be used only with one account", "to write a snapshot of each account: --output-dir DIR"
-        )

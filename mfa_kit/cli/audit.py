@@ -4,29 +4,36 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit.baseline import apply_baseline, entries_about, unused_entries
+from mfa_kit.audit.auditing import AccountAudit, AuditOptions, audit_account, unused_in_all
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
 from mfa_kit.audit.controls.control import Framework
 from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.frameworks import answer_controls, choose_framework, framework_rules
-from mfa_kit.audit.registry import ALL_RULES, audit_snapshot, choose_rules, fails_at
+from mfa_kit.audit.records import EarlierAudits
+from mfa_kit.audit.registry import ALL_RULES, choose_rules
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
 from mfa_kit.cli.audit_forms import ASFF, OCSF
-from mfa_kit.cli.audit_result import print_audit
+from mfa_kit.cli.audit_output import Audited, control_totals, print_audit, print_controls
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
-from mfa_kit.cli.framework_rows import control_totals, print_controls
 from mfa_kit.cli.options import Verb
+from mfa_kit.cli.organization.audit import audit_organization
+from mfa_kit.cli.organization.visits import exit_code
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.timestamps import age_text
+from mfa_kit.organization.across import UNREAD, Visit, VisitState
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.settings import Settings
+
+A = TypeVar("A", AccountAudit, Audited)
 
 
 @click.command(cls=Verb, html=True, forms=(ASFF, OCSF))
@@ -68,7 +75,7 @@ from mfa_kit.wiring.settings import Settings
 @MAX_AGE
 @BACKUP_DIR
 @DRILLED_WITHIN
-@account_options()
+@account_options(in_one=("framework", "max_session", "file"))
 def audit(
     *,
     rules: tuple[str, ...],
@@ -81,6 +88,7 @@ def audit(
     max_age: float,
     backup_dir: BackupLocation | None,
     drilled_within: float,
+    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -89,9 +97,12 @@ def audit(
     mfa-kit changes nothing in the account. If mfa-kit cannot read the data for a rule, the rule does not pass.
     """
     chosen = choose_framework(framework) if framework else None
-    selected_rules = _wanted_rules(rules, chosen, output)
-    limits = audit_limits(advice, drilled_within, max_session)
-    baselined = wiring.audit.open_baseline(baseline, ALL_RULES)
+    options = AuditOptions(
+        rules=_chosen_rules(rules, chosen, output),
+        limits=audit_limits(advice, drilled_within, max_session),
+        fail_on=Severity(fail_on),
+        accepted=wiring.audit.open_baseline(baseline, ALL_RULES),
+    )
     source = wiring.audit.SnapshotSource(
         file=file,
         max_age=max_age,
@@ -99,23 +110,46 @@ def audit(
         central_root=True,
         sessions_of=lambda user: max_session is not None and user.password,
     )
-    with wiring.audit.open_snapshot(settings, source) as (snapshot, live):
-        answers = audit_snapshot(snapshot, selected_rules, limits)
-    past = wiring.audit.compare_with_ledger(settings, snapshot, answers) if live else wiring.audit.NOTHING_BEFORE
-    accepted = entries_about(snapshot.account, baselined)
-    answers = apply_baseline(answers, accepted, time=snapshot.at)
+    with wiring.audit.open_snapshots(settings, source, accounts) as snapshots:
+        if accounts and snapshots.organization:
+            visits = audit_organization(
+                snapshots, snapshots.organization, options, accounts, settings=settings, output=output
+            )
+            return _finish(visits, options, baseline, settings)
+        (account,) = snapshots.selection.chosen
+        account_audit = audit_account(snapshots.take(account), options)
+        past = wiring.audit.compare_with_ledger(settings, snapshots.organization, account_audit)
+        _print_audit(account_audit, past, chosen, settings, output)
+        visit = Visit(account=account, state=VisitState.READ, found=account_audit)
+        return _finish([visit], options, baseline, settings)
+
+
+def _finish(visits: Sequence[Visit[A]], options: AuditOptions, baseline: Path | None, settings: Settings) -> int:
+    """Print the unused entries of the baseline. Return the exit code.
+
+    If an account could not be read, no entry is printed, because the findings of that account are unknown.
+    """
+    if not any(visit.state in UNREAD for visit in visits):
+        unused = {visit.account.id: visit.found.unused for visit in visits if visit.found}
+        for entry in unused_in_all(options.accepted, unused):
+            settings.progress.note(f"{baseline} accepts {entry.rule} of {entry.subject}, which was not found")
+    return exit_code(visits, findings=any(visit.found.failed for visit in visits if visit.found))
+
+
+def _print_audit(
+    audit: AccountAudit, past: EarlierAudits, framework: Framework | None, settings: Settings, output: Output
+) -> None:
+    """Print the audit of one account, and its totals."""
+    snapshot, answers = audit.snapshot, audit.answers
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
-    for entry in unused_entries(answers, accepted):
-        settings.progress.note(f"{baseline} accepts {entry.rule} of {entry.subject}, which was not found")
-    if chosen:
-        controls = answer_controls(chosen, answers)
-        print_controls(snapshot, chosen, controls, output)
-        settings.progress.note(f"{control_totals(chosen, controls)}; {_report_age(snapshot)}")
+    if framework:
+        controls = answer_controls(framework, answers)
+        print_controls(snapshot, framework, controls, output)
+        settings.progress.note(f"{control_totals(framework, controls)}; {_report_age(snapshot)}")
     else:
         print_audit(snapshot, answers, past, output, settings=settings)
         _note_totals(snapshot, answers, settings, output)
-    return 1 if fails_at(answers, Severity(fail_on)) else 0
 
 
 def audit_limits(advice: str, drilled_within: float, max_session: float | None) -> Limits:
@@ -127,7 +161,7 @@ def audit_limits(advice: str, drilled_within: float, max_session: float | None) 
     return limits if max_session is None else replace(limits, session=max_session)
 
 
-def _wanted_rules(names: Sequence[str], framework: Framework | None, output: Output) -> list[AuditRule]:
+def _chosen_rules(names: Sequence[str], framework: Framework | None, output: Output) -> list[AuditRule]:
     """Return the rules to apply: those of the framework, or else those with these names.
 
     Raise UsageFault if both are given, or if a framework is given and the output form is HTML, ASFF or OCSF.

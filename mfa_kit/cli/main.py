@@ -33,12 +33,10 @@ COMMANDS: Rows = {
     "doctor": Row(
         "Check this computer's setup before you start.",
         "mfa_kit.cli.doctor:doctor",
-        across="mfa_kit.cli.organization.doctor_accounts:diagnose_accounts",
     ),
     "status": Row(
         "List users and their MFA devices.",
         "mfa_kit.cli.status:status",
-        across="mfa_kit.cli.organization.status_accounts:status_in_accounts",
     ),
     "enroll": Row("Give a user an MFA device.", "mfa_kit.cli.enroll:enroll"),
     "verify": Row(
@@ -105,10 +103,9 @@ COMMANDS: Rows = {
         {
             "list": Row(
                 "List unassigned devices and where they come from.",
-                "mfa_kit.cli.orphans.list_orphans:list_orphans",
-                across="mfa_kit.cli.orphans.list_accounts:list_accounts",
+                "mfa_kit.cli.orphans:list_orphans",
             ),
-            "clean": Row("Settle interrupted runs; remove old unassigned devices.", "mfa_kit.cli.orphans.clean:clean"),
+            "clean": Row("Settle interrupted runs; remove old unassigned devices.", "mfa_kit.cli.orphans:clean"),
         },
         "Explain and remove unassigned virtual devices.",
     ),
@@ -185,7 +182,6 @@ COMMANDS: Rows = {
     "audit": Row(
         "Check the account for MFA problems without changing it.",
         "mfa_kit.cli.audit:audit",
-        across="mfa_kit.cli.organization.audit_accounts:audit_accounts",
     ),
     "accounts": Row(
         "Write the accounts of an organization to a file.",
@@ -199,7 +195,6 @@ COMMANDS: Rows = {
             "lockout": Row(
                 "List the users whom a policy would lock out.",
                 "mfa_kit.cli.policy.lockout:lockout",
-                across="mfa_kit.cli.policy.lockout_accounts:try_in_accounts",
             ),
             "offboard": Row("Print the commands that end a user's access.", "mfa_kit.cli.policy.offboard:offboard"),
             "onboard": Row("Print the commands that set up MFA safely.", "mfa_kit.cli.policy.onboard:onboard"),

@@ -2,32 +2,54 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from mfa_kit import wiring
+from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.reading import read_user_devices
+from mfa_kit.account.snapshot import SnapshotPart, unread_parts
 from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import MAX_AGE, account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
+from mfa_kit.cli.organization.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import BackupLocation, Recorders, backup_name
-from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.core.timestamps import age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.planning import resolve_user
+from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.across import VisitState
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.settings import Settings
 
-# The number of threads that look up users. IAM does not publish its rate limits, but accepts the requests of 8 threads.
-AT_ONCE = 8
+FORM = RowsForm(
+    "status",
+    fields=("user", "kind", "device", "since"),
+    narrow=("user", "kind", "device", "since", "drill_due", "computer"),
+    narrow_in_many=("user", "kind", "device", "since"),
+    empty="these accounts have no users",
+)
+
+
+class StatusOptions(NamedTuple):
+    """The users to read in one account, and how: `user` is a single user, and None means all users.
+
+    With `each_user`, IAM is asked about each user. Otherwise its lists are used, and a credential report of at most
+    `max_age` seconds.
+    """
+
+    user: str | None
+    each_user: bool
+    max_age: float
 
 
 @click.command(cls=options.Verb)
@@ -40,7 +62,7 @@ AT_ONCE = 8
 @MAX_AGE
 @BACKUP_DIR
 @DRILLED_WITHIN
-@account_options(results=False)
+@account_options(results=False, in_one=("user", "each_user", "backup_dir"))
 def status(
     *,
     user: str | None,
@@ -48,6 +70,7 @@ def status(
     max_age: float,
     backup_dir: BackupLocation | None,
     drilled_within: float,
+    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -55,64 +78,69 @@ def status(
 
     With several accounts, list only the kind and the date of each device.
     """
-    with wiring.backups.open_records(settings) as records:
-        drills, recorders = records.drills(), records.computers.recorders()
-    stop = Stop()
-    with (
-        wiring.status_sources.open_status(settings, backup_dir, stop=stop) as opened,
-        ThreadPoolExecutor(AT_ONCE) as pool,
-    ):
-        ports, caller = opened.ports, opened.caller
-        with stop.after_error():
-            if user:
-                name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
-                statuses = use_case.read_status(name, caller=caller, ports=ports)
-            else:
-                with settings.progress.showing("listing users"):
-                    names = ports.iam_reader.users()
-                if each_user:
-                    statuses = _ask_about_each_user(names, opened, pool, progress=settings.progress)
-                else:
-                    statuses = _read_lists(names, opened, pool, progress=settings.progress, max_age=max_age)
-        since = time.time() - drilled_within
-        rows = [
-            {
-                **_row(device_status, drills, since=since),
-                **(_computer_cells(device_status, recorders) if recorders else {}),
-            }
-            for device_status in statuses
-        ]
-        if due := sum(bool(row["drill_due"]) for row in rows):
-            days = f"{drilled_within / 86400:g} days"
-            ports.progress.note(f"backups not tested for {days}: {due}; to test them: mfa-kit backup drill -i IDENTITY")
-        output.many(
-            "status",
-            rows,
-            empty=f"account {caller.account} has no users",
-            narrow=("user", "kind", "device", "since", "drill_due", "computer"),
-        )
-    return 0
+    source = wiring.audit.SnapshotSource(file=None, max_age=max_age)
+    with wiring.organization.open_organization(settings, accounts) as organization:
+
+        def read(account: OrgAccount) -> AccountRows:
+            if accounts:
+                snapshot = wiring.audit.take_snapshot(settings, organization, account, source)
+                rows = [row for account_user in account_users(snapshot) for row in _user_rows(account_user)]
+                return AccountRows(rows, unread_parts(snapshot, SnapshotPart.DETAILS))
+            opened, store = organization.enter(account), wiring.stores.open_vault(settings, backup_dir)
+            ports = wiring.ports.enrollment_ports(settings, iam=opened.iam, ledger=organization.ledger, store=store)
+            asked = StatusOptions(user, each_user, max_age)
+            statuses = _read_statuses(asked, opened, organization, ports, progress=settings.progress)
+            return AccountRows(_backup_rows(statuses, organization, settings, drilled_within=drilled_within))
+
+        empty = FORM.empty if accounts else f"account {organization.home_account} has no users"
+        form = FORM._replace(empty=empty)
+        visits = print_rows(organization, read, form, progress=settings.progress, output=output)
+    return exit_code(visits, findings=any(visit.state is VisitState.PARTLY for visit in visits))
 
 
-def _ask_about_each_user(
-    names: Sequence[str],
-    opened: "wiring.status_sources.StatusSources",
-    pool: ThreadPoolExecutor,
+def _user_rows(account_user: AccountUser) -> list[ResultRow]:
+    """Return a row for each device of a user, or one row if the user has no device or the devices are unknown."""
+    without = "none" if account_user.mfa is False else "unknown"
+    return [
+        {
+            "user": account_user.name,
+            "kind": device.type if device else without,
+            "device": device.serial if device else None,
+            "since": iso_time(device.since) if device and device.since else None,
+        }
+        for device in account_user.devices or [None]
+    ]
+
+
+def _read_statuses(
+    asked: StatusOptions,
+    opened: "wiring.organization.OpenAccount",
+    organization: "wiring.organization.Organization",
+    ports: EnrollmentPorts,
     *,
     progress: LiveProgress,
 ) -> list[use_case.DeviceStatus]:
-    """Ask IAM about each of these users and each of their devices, and return the status of each device."""
-    looked = map_in(
-        pool, lambda name: use_case.read_status_while_there(name, caller=opened.caller, ports=opened.ports), names
-    )
-    with counting(progress, "reading users", looked, len(names)) as counted:
-        return list(chain.from_iterable(counted))
+    """Return the status of each device of the user or users."""
+    caller = opened.caller
+    if asked.user:
+        name = resolve_user(asked.user, caller=caller, iam_reader=ports.iam_reader)
+        return use_case.read_status(name, caller=caller, ports=ports)
+    with progress.showing("listing users"):
+        names = ports.iam_reader.users()
+    if asked.each_user:
+        looked = organization.within(
+            lambda name: use_case.read_status_while_there(name, caller=caller, ports=ports), names
+        )
+        with counting(progress, "reading users", looked, len(names)) as counted:
+            return list(chain.from_iterable(counted))
+    return _read_lists(names, opened, organization, ports, progress=progress, max_age=asked.max_age)
 
 
 def _read_lists(
     names: Sequence[str],
-    opened: "wiring.status_sources.StatusSources",
-    pool: ThreadPoolExecutor,
+    opened: "wiring.organization.OpenAccount",
+    organization: "wiring.organization.Organization",
+    ports: EnrollmentPorts,
     *,
     progress: LiveProgress,
     max_age: float,
@@ -122,14 +150,15 @@ def _read_lists(
     Ask IAM about each user who has no virtual device and who, according to the report, has MFA or may have it. For a
     user with a virtual device, devices of other types are left out.
     """
+    account = wiring.audit.account_source(opened.iam)
     with progress.showing("reading devices"):
         user_devices = read_user_devices(
-            opened.ports.iam_reader, opened.account, names, max_age=max_age, map_each=partial(map_in, pool)
+            ports.iam_reader, account, names, max_age=max_age, map_each=organization.within
         )
     for why in user_devices.denied:
         progress.alert(f"more users are looked up one by one, because a list cannot be read: {why}")
     if user_devices.report is not None:
-        age = age_text(opened.ports.iam_reader.now() - user_devices.report.made)
+        age = age_text(ports.iam_reader.now() - user_devices.report.made)
         progress.note(
             f"from IAM's lists and the credential report, which is {age} old; "
             "to ask IAM about each user: mfa-kit status --each-user"
@@ -137,8 +166,34 @@ def _read_lists(
     return [
         device_status
         for name, devices in user_devices.devices.items()
-        for device_status in use_case.listed_status(name, devices, ports=opened.ports)
+        for device_status in use_case.listed_status(name, devices, ports=ports)
     ]
+
+
+def _backup_rows(
+    statuses: Sequence[use_case.DeviceStatus],
+    organization: "wiring.organization.Organization",
+    settings: Settings,
+    *,
+    drilled_within: float,
+) -> list[ResultRow]:
+    """Return the rows of devices with their backups.
+
+    Print how many backups were not tested for `drilled_within` seconds.
+    """
+    records = wiring.ledger.backup_records(organization.ledger)
+    drills, recorders, since = records.drills(), records.computers.recorders(), time.time() - drilled_within
+    rows: list[ResultRow] = [
+        {
+            **_row(device_status, drills, since=since),
+            **(_computer_cells(device_status, recorders) if recorders else {}),
+        }
+        for device_status in statuses
+    ]
+    if due := sum(bool(row["drill_due"]) for row in rows):
+        days = f"{drilled_within / 86400:g} days"
+        settings.progress.note(f"backups not tested for {days}: {due}; to test them: mfa-kit backup drill -i IDENTITY")
+    return rows
 
 
 def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: float) -> ResultRow:

@@ -5,15 +5,16 @@ None of them contains a secret.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.snapshot import OpenFinding, Snapshot
 from mfa_kit.audit.controls.catalog import FRAMEWORKS
-from mfa_kit.audit.finding import RuleAnswer
+from mfa_kit.audit.finding import Limits, RuleAnswer
 from mfa_kit.audit.frameworks import ControlAnswer, ControlResult, answer_controls
 from mfa_kit.audit.records import finding_id, finding_records
+from mfa_kit.audit.registry import ALL_RULES, RULES, audit_snapshot
 from mfa_kit.core.csv_text import csv_lines
 from mfa_kit.core.letter import Letter, LetterSection
 from mfa_kit.core.timestamps import iso_time
@@ -22,6 +23,7 @@ from mfa_kit.policy.lint import policies_about_mfa
 from mfa_kit.policy.lockout import AccessState, access_with
 
 SCHEMA, VERSION = "mfa-kit/evidence", 1
+SUMMARY = "summary.pdf"
 # The IAM operations that return the facts about devices, users and security keys.
 DEVICE_SOURCES = ("ListVirtualMFADevices", "ListMFADevices")
 USER_SOURCES = ("GetAccountAuthorizationDetails", "GetCredentialReport")
@@ -47,6 +49,42 @@ class EvidenceAnswers:
 
     audit: Sequence[RuleAnswer]
     all: Sequence[RuleAnswer]
+
+
+def evidence_contents(
+    snapshot: Snapshot,
+    calls: Sequence[ReadCall],
+    findings: Mapping[str, OpenFinding],
+    *,
+    program: str,
+    hide: Hiding,
+    draw: Callable[[Letter], bytes] | None,
+) -> dict[str, bytes]:
+    """Audit the snapshot, and return the files of an export by name, without the manifest.
+
+    `findings` has the open findings in the ledger by ID. `program` and `hide` are as in `evidence_files`. `draw` makes
+    a PDF file of the summary; without it, there is no summary.
+    """
+    all_answers = audit_snapshot(snapshot, ALL_RULES, Limits())
+    answers = EvidenceAnswers([answer for answer in all_answers if answer.rule in RULES], all_answers)
+    first_seen = {number: finding.since for number, finding in findings.items()}
+    files = evidence_files(snapshot, answers, calls, first_seen, program=program, hide=hide)
+    contents = {name: text.encode() for name, text in files.items()}
+    if draw is not None:
+        contents[SUMMARY] = draw(summary_letter(snapshot, answers, files, hide=hide))
+    return contents
+
+
+def hashes_of(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the SHA-256 of each file by its name, in the order of the names."""
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which help pages do not need
+
+    return {name: hashlib.sha256(octets).hexdigest() for name, octets in sorted(contents.items())}
+
+
+def manifest_of(hashes: Mapping[str, str]) -> bytes:
+    """Return the manifest of an export: the SHA-256 of each file by its name, as JSON."""
+    return json.dumps({"schema": SCHEMA, "version": VERSION, "sha256": hashes}, indent=1).encode() + b"\n"
 
 
 def evidence_files(

@@ -59,12 +59,20 @@ SHOWN = 10
 class AccountSelection:
     """The accounts to work in (`chosen`), and the selected accounts that are skipped because they are not active.
 
-    Each account in `chosen` has a role or a profile. `others` are the listed accounts that were not selected.
+    `others` are the listed accounts that were not selected. If `is_many` is false, the command works in one account
+    with the caller's own credentials, and `chosen` has only this account. Otherwise each account in `chosen` has a role
+    or a profile.
     """
 
     chosen: tuple[OrgAccount, ...]
-    skipped: tuple[OrgAccount, ...]
+    skipped: tuple[OrgAccount, ...] = ()
     others: tuple[OrgAccount, ...] = ()
+    is_many: bool = True
+
+
+def only_account(account: str) -> AccountSelection:
+    """Return the selection of a command that works in one account, from the ID of the account."""
+    return AccountSelection((OrgAccount(id=account),), is_many=False)
 
 
 def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> AccountSelection:

@@ -438,3 +438,12 @@ def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
     except MfaKitError as error:
         return Comparison(why_not=str(error))
     return Comparison(differing=tuple(differing))
+
+
+def locked_out(accesses: Iterable[UserAccess], *, self_enroll: bool) -> set[str]:
+    """Return the users who would or might be locked out.
+
+    With `self_enroll`, leave out users who can enroll themselves.
+    """
+    spared = {AccessState.ENROLLS} if self_enroll else set()
+    return {access.user for access in accesses if access.shut and access.state not in spared}

@@ -8,14 +8,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mfa_kit.wiring import account_diagnosis as account_diagnosis
     from mfa_kit.wiring import age_keys as age_keys
     from mfa_kit.wiring import audit as audit
     from mfa_kit.wiring import aws as aws
     from mfa_kit.wiring import backups as backups
     from mfa_kit.wiring import break_glass as break_glass
     from mfa_kit.wiring import device_access as device_access
-    from mfa_kit.wiring import diagnosis as diagnosis
     from mfa_kit.wiring import doctor as doctor
     from mfa_kit.wiring import evidence as evidence
     from mfa_kit.wiring import fido_console as fido_console
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import security_keys as security_keys
     from mfa_kit.wiring import seed_files as seed_files
     from mfa_kit.wiring import settings as settings
-    from mfa_kit.wiring import status_sources as status_sources
     from mfa_kit.wiring import stores as stores
     from mfa_kit.wiring import udev as udev
     from mfa_kit.wiring import web_page as web_page

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mfa_kit.account.device_backups import device_backups
-from mfa_kit.account.reading import MapEach, policy_holes, read_account
+from mfa_kit.account.reading import policy_holes, read_account
 from mfa_kit.account.snapshot import Acceptance, Snapshot
 from mfa_kit.adapters.aws.reads import observe_reads
 from mfa_kit.adapters.files import snapshots
@@ -21,36 +20,41 @@ from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.files.snapshots import SNAPSHOT_FILE, account_folders
 from mfa_kit.adapters.ledger.audit_records import AuditRecords
 from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
-from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.audit.finding import AuditRule, RuleAnswer
-from mfa_kit.audit.records import AuditHistory, EarlierAudits, FindingRecord, figures, finding_records, record_audit
+from mfa_kit.audit.auditing import AccountAudit
+from mfa_kit.audit.finding import AuditRule
+from mfa_kit.audit.records import (
+    AuditHistory,
+    EarlierAudits,
+    FindingRecord,
+    compare_audits,
+)
 from mfa_kit.break_glass.uses import identities_in_use
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.core.timestamps import age_text
+from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import AccountFolders
 from mfa_kit.organization.member_root import OrganizationRoot
+from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, only_account
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.ledger import backup_records, open_ledger
-from mfa_kit.wiring.organization import OpenAccount, Organization
+from mfa_kit.wiring.organization import Organization, open_organization, root_of
 from mfa_kit.wiring.settings import Settings, command_for_extra
 from mfa_kit.wiring.stores import open_vault, stored_backups
 
 if TYPE_CHECKING:
     from mfa_kit.account.account_users import AccountUser
     from mfa_kit.account.reading import AccountSource
-    from mfa_kit.account.snapshot import CentralRootAccess, RootPosture
     from mfa_kit.adapters.aws.iam import Iam
-    from mfa_kit.core.models import Backup, Caller, Seal
-    from mfa_kit.enrollment.ports import BackupStore
+    from mfa_kit.core.models import Seal
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 # The region of Security Hub in a partition, if no region is configured. REGION is that of all other partitions.
 REGIONS = {"aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
 REGION = "us-east-1"
-# The number of parallel requests. AWS does not publish IAM's rate limits, but IAM is known to accept this many.
-AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,100 +81,138 @@ class SnapshotSource:
     observe: Callable[[str, str, str | None], None] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSnapshots:
+    """The accounts in which a command works, and the function `take`, which returns the snapshot of an account.
+
+    `organization` is None if the snapshot comes from a file. `root` returns what the caller's account can see of the
+    root users in other accounts; it is None if snapshots are taken without that.
+    """
+
+    selection: AccountSelection
+    take: Callable[[OrgAccount], Snapshot]
+    organization: Organization | None = None
+    root: Callable[[], OrganizationRoot] | None = None
+
+    @property
+    def simulator(self) -> AccountSource | None:
+        """The source that calls IAM's policy simulator in the caller's account, or None without a connection to AWS."""
+        return account_source(self.organization.home) if self.organization else None
+
+    @property
+    def home_account(self) -> str | None:
+        """The ID of the caller's account, or None without a connection to AWS."""
+        return self.organization.home_account if self.organization else None
+
+    def each(self, function: Callable[[S], T], items: Iterable[S]) -> Generator[T, None, None]:
+        """Apply a function to several items at a time, as `Organization.each` does. A stored snapshot is one item."""
+        return self.organization.each(function, items) if self.organization else (function(item) for item in items)
+
+
 @contextmanager
-def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
-    """Yield a pair: a snapshot, and an AccountSource for its account, which is None for a snapshot from a file.
+def open_snapshots(
+    settings: Settings, source: SnapshotSource, choice: AccountsChoice | None
+) -> Iterator[AccountSnapshots]:
+    """Open the accounts of `choice`, or else the stored snapshot or the caller's account, and yield AccountSnapshots.
 
     Raise UsageFault if the file is not a snapshot, if it is a snapshot of another account than --account, or if its
-    credential report is older than `source.max_age`. If no file exists, AWS is read: raise the errors of `connect`, and
-    those of `check_new` if the snapshot cannot be stored.
+    credential report is older than `source.max_age`. If no file exists, AWS is read: raise the errors of
+    `open_organization`, and those of `check_new` if the snapshot cannot be stored.
     """
     if source.file is not None and source.file.exists():
-        snapshot = snapshots.read_snapshot(source.file)
-        settings.progress.note(
-            f"offline: account {aws.account_label(snapshot.account, lab=snapshot.lab)} as stored in {source.file}"
-        )
-        if settings.account is not None and settings.account != snapshot.account:
-            raise UsageFault(
-                f"the snapshot is of account {snapshot.account}, but --account is {settings.account}",
-                "choose another file: --snapshot FILE",
-            )
-        age = time.time() - snapshot.report.made if snapshot.report else 0
-        if age > source.max_age:
-            raise UsageFault(
-                f"the credential report in {source.file} is {age_text(age)} old, and --max-age is "
-                f"{age_text(source.max_age)}",
-                f"take a new snapshot, or accept this one: --max-age {age // 3600 + 1:.0f}h",
-            )
-        yield replace(snapshot, holes=tuple(dict.fromkeys((*snapshot.holes, *policy_holes(snapshot))))), None
+        stored = _stored_snapshot(settings, source.file, max_age=source.max_age)
+        yield AccountSnapshots(selection=only_account(stored.account), take=lambda _: stored)
         return
     if source.file is not None:
         check_new(source.file)
-    stop = Stop()
-    with aws.connect(settings, stop=stop) as (iam, ledger, caller):
-        from mfa_kit.adapters.aws.member_sessions import read_central_root_access
-
-        central_root = partial(read_central_root_access, iam.ask)
-        if source.observe is not None:
-            observe_reads(iam.ask, source.observe)
-        with (
-            ThreadPoolExecutor(AT_ONCE) as pool,
-            settings.progress.showing("reading the account"),
-            stop.after_error(),
-        ):
-            snapshot = snapshot_of_account(
-                iam,
-                caller,
-                source,
-                ledger=ledger,
-                store=partial(open_vault, settings, source.backup_dir),
-                stored=partial(stored_backups, settings, source.backup_dir),
-                map_each=partial(map_in, pool),
-                central_root=central_root if source.central_root or source.file is not None else None,
-            )
-        if source.file is not None:
-            snapshots.write_snapshot(snapshot, source.file)
-            settings.progress.note(
-                f"stored the snapshot in {source.file}; keep it private: it shows which users are weakly protected"
-            )
-        yield snapshot, account_source(iam)
+    with open_organization(settings, choice) as organization:
+        root = root_of(organization) if source.central_root or source.file is not None else None
+        yield AccountSnapshots(
+            selection=organization.selection,
+            take=lambda account: take_snapshot(settings, organization, account, source, root=root),
+            organization=organization,
+            root=root,
+        )
 
 
-def snapshot_of_account(
-    iam: Iam,
-    caller: Caller,
+@contextmanager
+def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
+    """Yield the snapshot of one account, and the AccountSource of its account, which is None for a stored snapshot.
+
+    Raise the errors of `open_snapshots`.
+    """
+    with open_snapshots(settings, source, None) as snapshots:
+        (account,) = snapshots.selection.chosen
+        yield snapshots.take(account), snapshots.simulator
+
+
+def _stored_snapshot(settings: Settings, file: Path, *, max_age: float) -> Snapshot:
+    snapshot = snapshots.read_snapshot(file)
+    label = aws.account_label(snapshot.account, lab=snapshot.lab)
+    settings.progress.note(f"offline: account {label} as stored in {file}")
+    if settings.account is not None and settings.account != snapshot.account:
+        raise UsageFault(
+            f"the snapshot is of account {snapshot.account}, but --account is {settings.account}",
+            "choose another file: --snapshot FILE",
+        )
+    age = time.time() - snapshot.report.made if snapshot.report else 0
+    if age > max_age:
+        raise UsageFault(
+            f"the credential report in {file} is {age_text(age)} old, and --max-age is {age_text(max_age)}",
+            f"take a new snapshot, or accept this one: --max-age {age // 3600 + 1:.0f}h",
+        )
+    return replace(snapshot, holes=tuple(dict.fromkeys((*snapshot.holes, *policy_holes(snapshot)))))
+
+
+def take_snapshot(
+    settings: Settings,
+    organization: Organization,
+    account: OrgAccount,
     source: SnapshotSource,
     *,
-    ledger: Ledger,
-    store: Callable[[], BackupStore],
-    stored: Callable[[], Sequence[Backup]],
-    map_each: MapEach,
-    central_root: Callable[[], CentralRootAccess] | None,
-    member_root: Callable[[], RootPosture | None] | None = None,
+    root: Callable[[], OrganizationRoot] | None = None,
 ) -> Snapshot:
     """Read an account as `source` says, and return the snapshot. Its `holes` list the parts that could not be read.
 
-    `store` opens the folder of backups, and `stored` lists its backups. If either fails, `holes` says that the backups
-    could not be read. `map_each` applies a function to several users at a time. `central_root` and `member_root` are
-    passed to `read_account`.
+    With `root`, this function also reads what the caller's account can see of the root user in this account.
     """
-    records = backup_records(ledger)
-    return read_account(
-        iam,
-        account_source(iam),
-        caller=caller,
-        max_age=source.max_age,
-        backups=lambda devices: device_backups(devices, journal=ledger, store=store(), records=records, stored=stored),
-        map_each=map_each,
-        passwords_of=source.passwords_of,
-        sessions_of=source.sessions_of,
-        afresh=source.afresh,
-        central_root=central_root,
-        member_root=member_root,
-        break_glass=lambda: identities_in_use(
-            BreakGlassRecords(ledger).all(), _users_by_key(records.seals(), caller.account)
-        ),
-    )
+    from mfa_kit.adapters.aws.member_sessions import read_central_root_access
+
+    opened = organization.enter(account)
+    if source.observe is not None:
+        observe_reads(opened.iam.ask, source.observe)
+    records, ledger = backup_records(organization.ledger), organization.ledger
+    ask_root = partial(read_central_root_access, opened.iam.ask)
+    is_many = organization.selection.is_many
+    with nullcontext() if is_many else settings.progress.showing("reading the account"):
+        snapshot = read_account(
+            opened.iam,
+            account_source(opened.iam),
+            caller=opened.caller,
+            max_age=source.max_age,
+            backups=lambda devices: device_backups(
+                devices,
+                journal=ledger,
+                store=open_vault(settings, source.backup_dir),
+                records=records,
+                stored=partial(stored_backups, settings, source.backup_dir),
+            ),
+            map_each=organization.within,
+            passwords_of=source.passwords_of,
+            sessions_of=source.sessions_of,
+            afresh=source.afresh,
+            central_root=(lambda: root().central(account, ask_root)) if root else None,
+            member_root=(lambda: root().posture(account.id)) if root else None,
+            break_glass=lambda: identities_in_use(
+                BreakGlassRecords(ledger).all(), _users_by_key(records.seals(), account.id)
+            ),
+        )
+    if source.file is not None:
+        snapshots.write_snapshot(snapshot, source.file)
+        settings.progress.note(
+            f"stored the snapshot in {source.file}; keep it private: it shows which users are weakly protected"
+        )
+    return snapshot
 
 
 def _users_by_key(seals: Iterable[Seal], account: str) -> dict[str, set[str]]:
@@ -245,30 +287,22 @@ def open_baseline(file: Path | None, rules: Iterable[AuditRule]) -> Sequence[Acc
 
 
 def compare_with_ledger(
-    settings: Settings,
-    snapshot: Snapshot,
-    answers: Sequence[RuleAnswer],
-    *,
-    ledger: Ledger | None = None,
-    records: bool = True,
+    settings: Settings, organization: Organization | None, audit: AccountAudit, *, records: bool = True
 ) -> EarlierAudits:
     """Compare an audit with the ledger's records of the account's last audit. With `records`, also record this audit.
 
-    With --dry-run, nothing is recorded. If the ledger cannot be used, or if this audit cannot be recorded because the
-    PostgreSQL role may only read the ledger, print an alert and return NOTHING_BEFORE. If `ledger` is None, open the
-    ledger, and close it afterward.
+    With --dry-run, nothing is recorded. If there is no ledger, because the snapshot comes from a file, return
+    NOTHING_BEFORE. If the ledger cannot be used, or if this audit cannot be recorded because the PostgreSQL role may
+    only read the ledger, print an alert and return NOTHING_BEFORE.
     """
-    findings = finding_records(snapshot, answers, {})
+    if organization is None:
+        return NOTHING_BEFORE
+    history = AuditRecords(organization.ledger)
     try:
-        with open_audit_history(settings) if ledger is None else nullcontext(AuditRecords(ledger)) as history:
-            past, known = history.last(snapshot.account), history.open_findings(snapshot.account)
-            if records and not settings.dry_run:
-                record_audit(history, snapshot.account, answers, findings, time=snapshot.at)
+        return compare_audits(history, audit.snapshot, audit.raw_answers, records=records and not settings.dry_run)
     except IntegrityFault as error:
         settings.progress.alert(f"the ledger could not be used for this audit: {error}")
         return NOTHING_BEFORE
-    since = {record.id: known[record.id].since if record.id in known else snapshot.at for record in findings}
-    return EarlierAudits(past=past, now=figures(answers, time=snapshot.at), since=since)
 
 
 @contextmanager
@@ -308,33 +342,3 @@ def open_folders(base: Path | None) -> Iterator[AccountFolders | None]:
 def snapshot_file(snapshot: Snapshot) -> dict[str, str]:
     """Return a dictionary with one entry: the name and the text of the file in which a snapshot is stored."""
     return {SNAPSHOT_FILE: snapshots.snapshot_text(snapshot)}
-
-
-def take_snapshot(
-    settings: Settings,
-    opened: OpenAccount,
-    organization: Organization,
-    source: SnapshotSource,
-    *,
-    root: Callable[[], OrganizationRoot] | None = None,
-) -> Snapshot:
-    """Read an account for an audit. The snapshot names the parts that could not be read.
-
-    `root`, if given, returns an OrganizationRoot. With it, this function also reads what the caller's account can see
-    of the root user in this account.
-    """
-    from mfa_kit.adapters.aws.member_sessions import read_central_root_access
-
-    account, ask_root = opened.account.id, partial(read_central_root_access, opened.iam.ask)
-    store = open_vault(settings, source.backup_dir)
-    return snapshot_of_account(
-        opened.iam,
-        opened.caller,
-        source,
-        ledger=organization.ledger,
-        store=lambda: store,
-        stored=partial(stored_backups, settings, source.backup_dir),
-        map_each=organization.within,
-        central_root=(lambda: root().central(opened.account, ask_root)) if root else None,
-        member_root=(lambda: root().posture(account)) if root else None,
-    )

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
+from mfa_kit.account.diagnosis import Diagnosis, Health
 from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.system_users import group_name, user_and_groups
-from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import command_for_extra
 
 INSTALL = 'sudo "$(command -v mfa-kit)" udev install'

@@ -10,13 +10,13 @@ from shlex import quote
 from urllib.parse import urlsplit
 
 from mfa_kit import __version__
+from mfa_kit.account.diagnosis import Diagnosis, Health
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
 from mfa_kit.core.timestamps import clock_difference
 from mfa_kit.posix.system_users import user_id
 from mfa_kit.wiring import aws, device_access, ledger
 from mfa_kit.wiring.age_keys import configured_recipients
-from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings, backup_dir, command_for_extra, config_path, home
 
 # The extras of the package, each with a module that it installs.

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from shlex import quote
 
+from mfa_kit.account.diagnosis import Diagnosis, Health
 from mfa_kit.adapters.ledger.postgresql.address import SERVER
 from mfa_kit.adapters.ledger.postgresql.owning import LedgerConditions, LedgerState
-from mfa_kit.wiring.diagnosis import Diagnosis, Health
 
 # The smallest difference of the clocks, in seconds, that is reported. The measurement error is subtracted first.
 NEGLIGIBLE = 2.0

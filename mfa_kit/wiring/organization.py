@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,11 +20,12 @@ from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate, accounts_document, with_own_profile
 from mfa_kit.organization.member_root import OrganizationRoot
-from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, labels, select_accounts
+from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, labels, only_account, select_accounts
 from mfa_kit.organization.slots import AccountSlots, leaving_place
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.settings import Settings, command_for_extra
+from mfa_kit.wiring.stores import load_boto3
 
 if TYPE_CHECKING:
     from mfa_kit.account.reading import MapEach
@@ -38,6 +40,9 @@ T = TypeVar("T")
 
 # The number of users of one account that are read at the same time, if several accounts are selected.
 USERS = 4
+# The same for a command that works in one account. AWS does not publish IAM's rate limits, but IAM is known to accept
+# this many requests at a time.
+AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +59,8 @@ class Organization:
     """The accounts in which a command works, and the objects that it needs there.
 
     `caller` is the AWS identity of the credentials, and `home` is the IAM client for the caller's account. `selection`
-    has the accounts, and `sessions` opens a session in each of them. The command works in `workers` accounts at a time.
+    has the accounts. `sessions` opens a session in each of them; it is None if the command works in the caller's
+    account only, with `home`. The command works in `workers` accounts at a time.
     `within` applies a function to several users of one account at a time. When `stop` is set, the threads stop
     their work. `report` then prints for which accounts the command still waits.
     """
@@ -63,11 +69,16 @@ class Organization:
     home: Iam
     ledger: Ledger
     selection: AccountSelection
-    workers: int
     within: MapEach
-    sessions: MemberSessions
     stop: Stop
     report: Callable[[str], object]
+    sessions: MemberSessions | None = None
+    workers: int = 1
+
+    @property
+    def home_account(self) -> str:
+        """The ID of the caller's account, in which the caller needs no role."""
+        return self.caller.account
 
     def enter(self, account: OrgAccount, *, turn: Retry | None = None, entering: Stop | None = None) -> OpenAccount:
         """Return an account with an IAM client for it.
@@ -81,17 +92,20 @@ class Organization:
         """
         from mfa_kit.adapters.aws.iam import Iam
 
-        hub = self.sessions.hub
-        clients, caller = self._begin(account, entering)
+        sessions = self.sessions
+        if sessions is None:
+            return OpenAccount(account=account, iam=self.home, caller=self.caller)
+        hub = sessions.hub
+        clients, caller = self._begin(sessions, account, entering)
         opened = [clients]
 
         def open_clients(_: Connection) -> Clients:
             nonlocal hub
             if opened:
                 return opened.pop()
-            self.sessions.renew(hub)
-            hub = self.sessions.hub
-            return self._begin(account)[0]
+            sessions.renew(hub)
+            hub = sessions.hub
+            return self._begin(sessions, account)[0]
 
         return OpenAccount(
             account=account,
@@ -105,10 +119,12 @@ class Organization:
             caller=replace(caller, lab=self.caller.lab),
         )
 
-    def _begin(self, account: OrgAccount, entering: Stop | None = None) -> tuple[Clients, Caller]:
+    def _begin(
+        self, sessions: MemberSessions, account: OrgAccount, entering: Stop | None = None
+    ) -> tuple[Clients, Caller]:
         if account.id == self.caller.account:
-            return self.sessions.own_clients(), self.caller
-        return self.sessions.enter(account, entering=entering)
+            return sessions.own_clients(), self.caller
+        return sessions.enter(account, entering=entering)
 
     def each(self, function: Callable[[S], T], items: Iterable[S]) -> Generator[T, None, None]:
         """Apply a function to `workers` items at a time, and yield each result when it is ready.
@@ -146,13 +162,40 @@ class UserThreads:
 
 
 @contextmanager
-def open_organization(settings: Settings, choice: AccountsChoice) -> Iterator[Organization]:
+def open_organization(settings: Settings, choice: AccountsChoice | None) -> Iterator[Organization]:
     """Open the caller's account and the ledger, select the accounts, and yield the Organization.
 
-    The accounts file is read first, so that its errors are found without credentials. Raise UsageFault if the file or
-    an option is wrong or no account is selected, AwsFault if Organizations cannot list the accounts, and the errors of
-    `connect`.
+    If `choice` is None, the only account is that of the caller. The accounts file is read first, so that its errors are
+    found without credentials. Raise UsageFault if the file or an option is wrong or no account is selected, AwsFault if
+    Organizations cannot list the accounts, and the errors of `connect`.
     """
+    load_boto3()
+    with _open_caller(settings) if choice is None else _open_selected(settings, choice) as organization:
+        yield organization
+
+
+@contextmanager
+def _open_caller(settings: Settings) -> Iterator[Organization]:
+    """Yield the Organization of a command that works in the caller's account. After any error, its threads stop."""
+    stop = Stop()
+    with (
+        connect(settings, stop=stop) as (iam, ledger, caller),
+        ThreadPoolExecutor(AT_ONCE) as pool,
+        stop.after_error(),
+    ):
+        yield Organization(
+            caller=caller,
+            home=iam,
+            ledger=ledger,
+            selection=only_account(caller.account),
+            within=partial(map_in, pool),
+            stop=stop,
+            report=settings.progress.alert,
+        )
+
+
+@contextmanager
+def _open_selected(settings: Settings, choice: AccountsChoice) -> Iterator[Organization]:
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
 
     opened: list[MemberSessions] = []
@@ -231,17 +274,21 @@ def export_accounts(settings: Settings, choice: AccountsChoice, *, out: Path, wi
 
 
 def root_of(organization: Organization) -> Callable[[], OrganizationRoot]:
-    """Call `open_organization_root` in another thread, so that the caller does not wait for the calls to AWS.
+    """Call `_open_organization_root` in another thread, so that the caller does not wait for the calls to AWS.
 
-    Return a function that waits for the OrganizationRoot and returns it.
+    Return a function that waits for the OrganizationRoot and returns it. For a command that works in one account, there
+    are no calls.
     """
+    home = organization.caller.account
+    if organization.sessions is None:
+        return lambda: OrganizationRoot(home=home)
     pool = ThreadPoolExecutor(1)
-    asked = pool.submit(open_organization_root, organization.caller.account, organization.home, organization.sessions)
+    asked = pool.submit(_open_organization_root, home, organization.home, organization.sessions)
     pool.shutdown(wait=False)
     return asked.result
 
 
-def open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> OrganizationRoot:
+def _open_organization_root(home: str, iam: Iam, sessions: MemberSessions) -> OrganizationRoot:
     """Ask IAM whether the organization manages root access centrally, and return the OrganizationRoot.
 
     `home` is the ID of the caller's account, and `iam` its IAM client. `sessions` opens root sessions. If the request

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from mfa_kit.account.diagnosis import Diagnosis, Health
 from mfa_kit.adapters.aws.bucket_rules import COMPLIANCE, check_bucket, read_bucket
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.s3_calls import S3Calls
@@ -9,7 +10,6 @@ from mfa_kit.adapters.aws.s3_store import S3Stores
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import S3Url
 from mfa_kit.core.stopping import sleep
-from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import ACCOUNTS, load_config
 
 # The number of calls to S3 that may be in progress at a time.

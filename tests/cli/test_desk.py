@@ -18,12 +18,13 @@ import pyrage
 import pytest
 from botocore.exceptions import ClientError
 
+from mfa_kit.account import diagnosis
 from mfa_kit.adapters.files.identities import NewIdentity, read_identities
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring import diagnosis, doctor, settings
+from mfa_kit.wiring import doctor, settings
 from mfa_kit.wiring.methods.virtual import PlainPicture
 from tests.cheap_scrypt import cheap_scrypt
 from tests.conftest import ROOT, MfaKit, Nobody, Result, bare, judge

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from mfa_kit.account.diagnosis import Diagnosis, Health
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.oath import pcsc
 from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.wiring import device_access
-from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from tests.conftest import MfaKit, without
 
 FIDO = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff00750895409102c0")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.account.diagnosis import Health
 from mfa_kit.adapters.ledger.postgresql.address import SERVER
 from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.adapters.ledger.postgresql.owning import LedgerConditions, LedgerState
-from mfa_kit.wiring.diagnosis import Health
 from mfa_kit.wiring.ledger_diagnosis import diagnose_ledger
 from tests.conftest import MfaKit
 from tests.postgresql import Server

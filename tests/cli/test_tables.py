@@ -137,7 +137,10 @@ def lists() -> Iterator[tuple[str, tuple[str, ...], Path]]:
     for file in sorted(PACKAGE.glob("cli/**/*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             match node:
-                case ast.Call(func=ast.Attribute(attr="many"), args=[ast.Constant(value=str(schema)), *_]):
+                case ast.Call(
+                    func=ast.Attribute(attr="many") | ast.Name(id="RowsForm"),
+                    args=[ast.Constant(value=str(schema)), *_],
+                ):
                     named = [_columns(each.value) for each in node.keywords if each.arg == "narrow"]
                     yield schema, max(named, key=len, default=()), file.parent
                 case _:

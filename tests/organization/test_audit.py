@@ -174,10 +174,23 @@ def test_the_other_reports_have_the_account_too(command: tuple[str, ...], org_ki
         assert {row["account"] for row in found} == set(ALL)
 
 
-def test_a_user_or_a_snapshot_belongs_to_one_account(org_kit: MfaKit, tmp_path: Path) -> None:
-    """A user name and --snapshot are refused together with several accounts."""
-    for args in (("status", "alice", "--org"), ("audit", "--org", "--snapshot", str(tmp_path / "one.json"))):
-        assert org_kit.run(*args).code == 2
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("status", "alice"), "USER"),
+        (("status", "--each-user"), "--each-user"),
+        (("status", "--backup-dir", "backups"), "--backup-dir"),
+        (("audit", "--snapshot", "one.json"), "--snapshot"),
+        (("audit", "--framework", "fsbp"), "--framework"),
+        (("audit", "--max-session", "12h"), "--max-session"),
+        (("policy", "lockout", "--snapshot", "one.json"), "--snapshot"),
+    ],
+)
+def test_what_belongs_to_one_account_is_refused(command: tuple[str, ...], option: str, org_kit: MfaKit) -> None:
+    """A user name, --snapshot and the like are refused together with several accounts."""
+    done = org_kit.run(*command, "--org")
+    assert done.code == 2
+    assert f"{option} can be used only with one account" in done.err
 
 
 def test_a_full_disk_leaves_no_partial_folder(org_kit: MfaKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from mfa_kit.account.account_users import WAYS
 from mfa_kit.audit.finding import RuleResult
 from mfa_kit.audit.overview import AuditOverview
 from mfa_kit.audit.registry import RULES
-from mfa_kit.cli.organization.audited import Audited
+from mfa_kit.cli.audit_output import Audited
 from mfa_kit.core.models import Caller
 from mfa_kit.organization.accounts import AccountState, OrgAccount
 from mfa_kit.organization.across import Visit, VisitState

@@ -1,11 +1,14 @@
-"""Code for all commands that work in many accounts: progress, reports of unread accounts, and the exit code."""
+"""Code for commands that work in one or many accounts: progress, reports of unread accounts, rows, and exit codes."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import TypeVar
+from itertools import chain
+from typing import NamedTuple, TypeVar
 
 from mfa_kit import wiring
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.errors import AwsFault, Declined
 from mfa_kit.core.interaction import LiveProgress, Progress
@@ -20,9 +23,33 @@ T = TypeVar("T")
 UNKNOWN = "unknown"
 
 
+class AccountRows(NamedTuple):
+    """The rows of one account. If `unread` has texts, about parts that could not be read, rows may be missing."""
+
+    rows: Sequence[ResultRow]
+    unread: Sequence[str] = ()
+
+
+class RowsForm(NamedTuple):
+    """How to print rows from one or many accounts.
+
+    `schema` is the schema of rows from one account; that of rows from many ends with `-account`. `empty` is the text to
+    print if there are no rows. `fields` are the names of the cells in rows from many accounts. `narrow` and
+    `narrow_in_many` are the columns to show in a narrow window, and `below` those whose cells are then printed below
+    their row, which is done for one account only.
+    """
+
+    schema: str
+    fields: Sequence[str]
+    empty: str
+    narrow_in_many: Sequence[str]
+    narrow: Sequence[str] = ()
+    below: Sequence[str] = ()
+
+
 @contextmanager
 def visiting(
-    organization: "wiring.organization.Organization",
+    organization: "wiring.organization.Organization | wiring.audit.AccountSnapshots",
     work: Callable[[OrgAccount], T],
     *,
     progress: LiveProgress,
@@ -34,16 +61,75 @@ def visiting(
     The Visits of skipped accounts come first, then those of the chosen accounts as they finish. If `accounts` is given,
     work in these accounts instead of the chosen accounts. `is_whole` returns False for a result from which a part of
     the account is missing, because the part could not be read. All work ends when the context ends.
+
+    If the command works in one account, the work is done in this thread, and its errors are raised.
     """
+    if not organization.selection.is_many:
+        yield iter(
+            [
+                Visit(account=account, state=VisitState.READ, found=work(account))
+                for account in organization.selection.chosen
+            ]
+        )
+        return
     chosen = organization.selection.chosen if accounts is None else accounts
     visits = visit_accounts(chosen, work, run_each=organization.each, is_whole=is_whole)
     with closing(visits), counting(progress, "reading accounts", visits, len(chosen)) as counted:
-        yield _with_skipped(organization, counted)
+        yield chain(skipped(organization.selection.skipped), counted)
 
 
-def _with_skipped(organization: "wiring.organization.Organization", visits: Iterable[Visit[T]]) -> Iterator[Visit[T]]:
-    yield from skipped(organization.selection.skipped)
-    yield from visits
+def print_rows(
+    organization: "wiring.organization.Organization | wiring.audit.AccountSnapshots",
+    read: Callable[[OrgAccount], AccountRows],
+    form: RowsForm,
+    *,
+    progress: LiveProgress,
+    output: Output,
+) -> list[Visit[AccountRows]]:
+    """Read each account with `read`, and print the rows of all accounts.
+
+    If the command works in many accounts, each row begins with the account's ID and name. An account that could not be
+    read, or that is not active, gets one row with its state. If a part of an account could not be read, print the
+    reason, and also a row with the reason. Raise AwsFault if no account could be read.
+
+    Return a Visit for each account, with its rows or with the reason why there are none.
+    """
+    with visiting(
+        organization, read, progress=progress, is_whole=lambda account_rows: not account_rows.unread
+    ) as visits:
+        done = in_order(visits)
+    if not organization.selection.is_many:
+        account_rows = done[0].found or AccountRows(())
+        for why in account_rows.unread:
+            progress.alert(f"not read: {why}")
+        output.many(form.schema, account_rows.rows, empty=form.empty, narrow=form.narrow, below=form.below)
+        return done
+    report_unread(done, progress, home=organization.home_account)
+    gaps = ((visit.account, "; ".join(visit.found.unread)) for visit in done if visit.found and visit.found.unread)
+    for accounts, unread in by_reason(gaps):
+        progress.alert(f"{VisitState.PARTLY}: {accounts_in_words(accounts)}: {unread}")
+    rows = [row for visit in done for row in _rows(visit, form.fields)]
+    narrow = (*account_columns(rows), *form.narrow_in_many, "state")
+    output.many(f"{form.schema}-account", rows, empty=form.empty, narrow=narrow)
+    return done
+
+
+def _rows(visit: Visit[AccountRows], fields: Sequence[str]) -> list[ResultRow]:
+    """Return the rows of an account, each with the columns in `fields`, the account, its state and the cell `why`.
+
+    If the account was not read, return one row, with the reason in `why`. If only a part was not read, the last row has
+    the reason. In other rows, `why` has the value that `read` gave it, or None.
+    """
+    names = [name for name in fields if name != "why"]
+
+    def row(cells: ResultRow) -> ResultRow:
+        named = {name: cells.get(name) for name in names}
+        return {**account_cells(visit), **named, "state": state_of(visit), "why": cells.get("why")}
+
+    if visit.found is None:
+        return [row({"why": visit.why})]
+    unread = "; ".join(visit.found.unread)
+    return [*(row(cells) for cells in visit.found.rows), *([row({"why": f"not read: {unread}"})] if unread else ())]
 
 
 def account_cells(visit: Visit[T]) -> dict[str, str | None]:

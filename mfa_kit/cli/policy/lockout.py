@@ -3,27 +3,61 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.account.snapshot import Snapshot, unread_users
-from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options, note_unread_users
+from mfa_kit.account.reading import AccountSource
+from mfa_kit.account.snapshot import unread_users
+from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
 from mfa_kit.cli.options import Verb
+from mfa_kit.cli.organization.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.policy.access_rows import UNCHANGED, access_row, compared_lines, locked_out
 from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
+from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.text import count_of
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.organization.wording import in_account
 from mfa_kit.policy.lockout import (
     AccessState,
     UserAccess,
     access_with,
     administrators_left,
+    compare_with_simulator,
+    locked_out,
     may_have_to_change,
 )
 from mfa_kit.policy.texts import force_mfa
 from mfa_kit.wiring.settings import Settings
+
+# The states in which nothing changes for the user.
+UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
+FORM = RowsForm(
+    "policy-lockout",
+    fields=("user", "way", "standing", "why", "first", "already"),
+    narrow_in_many=("user", "way", "standing", "first"),
+    below=("why", "first"),
+    empty="no user would be locked out",
+)
+
+
+class TriedAccount(NamedTuple):
+    """The result of trying a policy in one account.
+
+    `users` is the number of users with a credential, and `shut` that of the users who would or might be locked out.
+    `states` counts the credentials by what would happen to them. `unread` has a text for each part of the account that
+    could not be read, and that may contain more users. `has_help` is false if no administrator would still have access.
+    """
+
+    label: str
+    users: int
+    shut: int
+    states: Counter[AccessState]
+    unread: Sequence[str]
+    has_help: bool
 
 
 @click.command(cls=Verb)
@@ -39,7 +73,7 @@ from mfa_kit.wiring.settings import Settings
 @click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing would change.")
 @SNAPSHOT
 @MAX_AGE
-@account_options(results=False)
+@account_options(results=False, in_one=("file",))
 def lockout(
     *,
     document: Path | None,
@@ -48,6 +82,7 @@ def lockout(
     everybody: bool,
     file: Path | None,
     max_age: float,
+    accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -59,43 +94,87 @@ def lockout(
         passwords_of=may_have_to_change,
         afresh=lambda user: group in user.user.groups,
     )
-    with wiring.audit.open_snapshot(settings, source) as (snapshot, account):
-        tried = text or force_mfa(snapshot.partition)
-        accesses = access_with(snapshot, tried, group=group)
-        with settings.progress.showing("comparing with IAM's policy simulator"):
-            compared = compared_lines(tried, account)
-    note_unread_users(snapshot, settings.progress)
-    for line in compared:
-        settings.progress.note(line)
-    _write([access for access in accesses if everybody or access.state not in UNCHANGED], output)
-    counts = Counter(access.state for access in accesses)
-    totals = ", ".join(f"{state}: {counts[state]}" for state in AccessState if counts[state])
-    users = len({access.user for access in accesses})
-    settings.progress.note(f"{count_of(users, 'user')}, {count_of(len(accesses), 'credential')}; {totals or 'none'}")
-    _refuse(snapshot, accesses, self_enroll=self_enroll)
-    return 0
+    tried: list[TriedAccount] = []
+    with wiring.audit.open_snapshots(settings, source, accounts) as snapshots:
+
+        def read(account: OrgAccount) -> AccountRows:
+            snapshot = snapshots.take(account)
+            accesses = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
+            missing = unread_users(snapshot)
+            shut = locked_out(accesses, self_enroll=self_enroll)
+            tried.append(
+                TriedAccount(
+                    label=account.label,
+                    users=len({access.user for access in accesses}),
+                    shut=len(shut),
+                    states=Counter(access.state for access in accesses),
+                    unread=missing,
+                    has_help=not shut or bool(administrators_left(accesses, snapshot)),
+                )
+            )
+            shown = [access for access in accesses if everybody or access.state not in UNCHANGED]
+            rows = [_access_row(access, account=account.id if accounts else None) for access in shown]
+            if output.form == "table":
+                rows = [{name: cell for name, cell in row.items() if name != "already"} for row in rows]
+            return AccountRows(rows, missing)
+
+        if snapshots.organization:
+            policy = text or force_mfa(snapshots.organization.caller.partition)
+            with settings.progress.showing("comparing with IAM's policy simulator"):
+                compared = _compared_lines(policy, wiring.audit.account_source(snapshots.organization.home))
+            for line in compared:
+                settings.progress.note(line)
+        visits = print_rows(snapshots, read, FORM, progress=settings.progress, output=output)
+    states = sum((account.states for account in tried), Counter[AccessState]())
+    totals = ", ".join(f"{state}: {states[state]}" for state in AccessState if states[state])
+    users = count_of(sum(account.users for account in tried), "user")
+    settings.progress.note(f"{users}, {count_of(states.total(), 'credential')}; {totals or 'none'}")
+    _refuse(tried, is_many=accounts is not None)
+    return exit_code(visits, findings=False)
 
 
-def _write(accesses: Sequence[UserAccess], output: Output) -> None:
-    rows = [access_row(access) for access in accesses]
-    if output.form == "table":
-        rows = [{name: cell for name, cell in row.items() if name != "already"} for row in rows]
-    output.many("policy-lockout", rows, empty="no user would be locked out", below=("why", "first"))
-
-
-def _refuse(snapshot: Snapshot, accesses: Sequence[UserAccess], *, self_enroll: bool) -> None:
+def _refuse(tried: Sequence[TriedAccount], *, is_many: bool) -> None:
     """Raise Lockout if a user would be locked out, or if some users could not be read and may be locked out."""
-    shut = locked_out(accesses, self_enroll=self_enroll)
-    if shut:
-        error = Lockout(
-            f"{len(shut)} of {len({access.user for access in accesses})} users would (or might) be locked out",
-            "do what the column FIRST says for each of them, then run this again",
-        )
-        if not administrators_left(accesses, snapshot):
+    hint = "do what the column FIRST says for each of them, then run this again"
+    if shut := [account for account in tried if account.shut]:
+        users = sum(account.shut for account in shut)
+        if is_many:
+            who = f"{count_of(users, 'user')} in {count_of(len(shut), 'account')}"
+            raise Lockout(f"{who} would (or might) be locked out", hint)
+        error = Lockout(f"{users} of {shut[0].users} users would (or might) be locked out", hint)
+        if not shut[0].has_help:
             error.add_note("no administrator would still have access, so no one could help these users")
         raise error
-    if why := unread_users(snapshot):
-        raise Lockout(
-            f"some users may not have been checked, because this could not be read: {why[0]}",
-            "get the missing permission (docs/permissions.md), then run this again",
-        )
+    for account in tried:
+        if account.unread:
+            why = f"account {account.label}: {account.unread[0]}" if is_many else account.unread[0]
+            raise Lockout(
+                f"some users may not have been checked, because this could not be read: {why}",
+                "get the missing permission (docs/permissions.md), then run this again",
+            )
+
+
+def _access_row(access: UserAccess, *, account: str | None = None) -> ResultRow:
+    """Return the row for one way in which a user gets access: a console password or access keys.
+
+    With the ID of an account as `account`, the commands in the row name it.
+    """
+    first = in_account(access.first, account) if access.first and account else access.first
+    return {
+        "user": access.user,
+        "way": access.way,
+        "standing": access.state,
+        "why": access.why,
+        "first": first or None,
+        "already": access.already,
+    }
+
+
+def _compared_lines(document: str, account: AccountSource) -> list[str]:
+    """Return lines that say whether IAM's policy simulator and mfa-kit evaluate the policy in the same way."""
+    compared = compare_with_simulator(document, account)
+    if compared.why_not:
+        return [f"not compared with IAM's policy simulator: {compared.why_not}"]
+    if not compared.differing:
+        return ["IAM's policy simulator agrees with mfa-kit"]
+    return [f"IAM's policy simulator disagrees: {difference}" for difference in compared.differing]

@@ -1,22 +1,76 @@
-"""`mfa-kit orphans clean`: settle interrupted runs, and remove old unassigned devices that other computers created."""
+"""`mfa-kit orphans`: list unassigned devices, settle interrupted runs, and remove old devices of other computers."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
+from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import PASSWORD_STDIN
-from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
+from mfa_kit.cli.organization.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
+from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
-from mfa_kit.enrollment import orphans as use_case
-from mfa_kit.enrollment.orphans import Orphan, OrphanStanding
+from mfa_kit.core.timestamps import iso_time
+from mfa_kit.enrollment.orphans import Orphan, OrphanStanding, find_orphans, find_waiting, remove_orphans
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.settings import Settings
 
+FORM = RowsForm(
+    "orphans-list",
+    fields=("device", "standing", "user", "since", "run", "key", "clean"),
+    narrow=("device", "standing", "user", "since", "clean"),
+    narrow_in_many=("device", "standing", "since"),
+    empty="every device is assigned",
+)
 EMPTY = "nothing to remove"
+OLDER_THAN = click.option(
+    "--older-than",
+    type=Age(),
+    default="24h",
+    show_default=True,
+    help="Minimum age at which devices of other computers are removed.",
+)
+
+
+def orphan_row(orphan: Orphan, *, older_than: float, now: float) -> ResultRow:
+    """Return the row of one device. `older_than` is the value of --older-than in seconds; `now` is in Unix seconds."""
+    return {
+        "device": orphan.serial,
+        "standing": orphan.standing,
+        "user": orphan.user,
+        "since": iso_time(orphan.since) if orphan.since is not None else None,
+        "run": orphan.run,
+        "key": orphan.key,
+        "clean": "removes it" if orphan.goes(older_than=older_than, now=now) else "leaves it",
+    }
+
+
+@click.command("list", cls=options.Verb)
+@OLDER_THAN
+@account_options(results=False)
+def list_orphans(*, older_than: float, accounts: AccountsChoice | None, settings: Settings, output: Output) -> int:
+    """List unassigned devices: who created them, how old they are, and whether `orphans clean` would remove them."""
+    with wiring.organization.open_organization(settings, accounts) as organization:
+
+        def read(account: OrgAccount) -> AccountRows:
+            opened = organization.enter(account)
+            store = wiring.stores.open_vault(settings)
+            ports = wiring.ports.enrollment_ports(settings, iam=opened.iam, ledger=organization.ledger, store=store)
+            with nullcontext() if accounts else settings.progress.showing("reading unassigned devices"):
+                orphans = find_orphans(ports=ports)
+                orphans += find_waiting(opened.caller.account, orphans, ports=ports)
+            now = opened.iam.now()
+            return AccountRows([orphan_row(orphan, older_than=older_than, now=now) for orphan in orphans])
+
+        visits = print_rows(organization, read, FORM, progress=settings.progress, output=output)
+    return exit_code(visits, findings=False)
 
 
 @click.command(cls=options.Verb)
@@ -40,8 +94,8 @@ def clean(
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
     with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         with settings.progress.showing("reading unassigned devices"):
-            orphans = use_case.find_orphans(ports=ports)
-            orphans += use_case.find_waiting(caller.account, orphans, ports=ports)
+            orphans = find_orphans(ports=ports)
+            orphans += find_waiting(caller.account, orphans, ports=ports)
         now = ports.iam_reader.now()
         going = [orphan for orphan in orphans if orphan.goes(older_than=older_than, now=now)]
         if settings.dry_run:
@@ -50,7 +104,7 @@ def clean(
             return
         if not settings.yes:
             _confirm(going, settings=settings, progress=ports.progress)
-        removed = use_case.remove_orphans(
+        removed = remove_orphans(
             orphans, account=caller.account, older_than=older_than, limit=limit, ports=ports, lost=lost
         )
         with counting(settings.progress, "removing devices", removed) as counted:
