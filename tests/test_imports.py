@@ -97,11 +97,11 @@ def upward(found: Graph) -> set[tuple[str, str]]:
     }
 
 
-def verbs(rows: Rows) -> Iterator[tuple[str, str]]:
-    """Yield the place of every command of the table, and that of its function for many accounts, "" if it has none."""
+def verbs(rows: Rows) -> Iterator[str]:
+    """Yield the place of every command of the table."""
     for row in rows.values():
         if isinstance(row.held, str):
-            yield row.held, row.across
+            yield row.held
         else:
             yield from verbs(row.held)
 
@@ -113,8 +113,7 @@ def whole() -> Graph:
 
 def test_the_table_of_commands_is_a_list_of_imports(whole: Graph) -> None:
     """Each place of a command is found, and every string that looks like a place is known."""
-    places = {place for row in verbs(COMMANDS) for place in row if place}
-    assert {place.partition(":")[0] for place in places} <= whole["mfa_kit.cli.main"]
+    assert {place.partition(":")[0] for place in verbs(COMMANDS)} <= whole["mfa_kit.cli.main"]
 
 
 def test_every_entry_of_the_table_is_a_command() -> None:
@@ -131,12 +130,11 @@ def test_every_entry_of_the_table_is_a_command() -> None:
     assert all(isinstance(found, click.Command) for found in commands(cli))
 
 
-def test_a_verb_has_the_options_for_many_accounts_if_it_has_a_function_for_them() -> None:
+def test_a_verb_has_the_options_for_many_accounts_if_it_takes_accounts() -> None:
     """The function takes what the options give."""
-    for place, across in verbs(COMMANDS):
+    for place in verbs(COMMANDS):
         command = load_place(place)
-        function = load_place(across) if across else command.callback
-        takes_accounts = "accounts" in inspect.signature(function).parameters
+        takes_accounts = "accounts" in inspect.signature(command.callback).parameters
         assert any(param.name == "in_file" for param in command.params) is takes_accounts, place
 
 

@@ -15,7 +15,6 @@ import click
 from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli import options
 from mfa_kit.cli.flags import command_line, given
-from mfa_kit.cli.output import load_place
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import Note, UsageFault
 from mfa_kit.core.interaction import Progress
@@ -109,8 +108,7 @@ def account_options(
     """Return a decorator that adds the options for work in many accounts to the function of a command.
 
     The command's function gets the parameter `accounts`: an AccountsChoice, or None if the command is to work in one
-    account. If the table of commands names a second function, `across`, that function is called instead for work in
-    many accounts, and the command's own function does not get `accounts`.
+    account.
 
     `role` is the role to assume if neither --role-name nor the file of accounts names a role. Pass `role=None` for a
     command that writes, `workers=False` for a command that has its own option --workers, and `results=False` to omit
@@ -128,11 +126,8 @@ def account_options(
             accounts = choose(own, role=role)
             if accounts is not None:
                 _refuse_in_many(values, in_one)
-            across = _function_across()
-            if across and accounts is None:
-                return function(**values)
             with _name_next_command(accounts):
-                return (load_place(across) if across else function)(accounts=accounts, **values)
+                return function(accounts=accounts, **values)
 
         verb: Any = parse_choice
         for option in reversed(added):
@@ -153,15 +148,6 @@ def _refuse_in_many(values: Mapping[str, Any], in_one: Sequence[str]) -> None:
                 f"{name} can be used only with one account",
                 "leave it out, or leave out --accounts and --org and use the credentials of each account",
             )
-
-
-def _function_across() -> str:
-    """Return the name of the function that runs the current command in many accounts, as `module:function`.
-
-    Return "" if the command's own function does this work.
-    """
-    verb = click.get_current_context().command
-    return verb.across if isinstance(verb, options.Verb) else ""
 
 
 @contextmanager

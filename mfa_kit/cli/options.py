@@ -42,14 +42,12 @@ class Row(NamedTuple):
     """A row of the table of commands. `line` is the description of the command in the list of commands.
 
     `held` is the command's function as `module:function`, or the rows of a group. `text` is the help of a group, if it
-    differs from the line. A command whose `line` is empty is not listed. `across` is the function that does the
-    command's work in many accounts, also as `module:function`.
+    differs from the line. A command whose `line` is empty is not listed.
     """
 
     line: str
     held: "str | Rows"
     text: str = ""
-    across: str = ""
 
 
 Rows = Mapping[str, Row]
@@ -127,11 +125,8 @@ class Verb(click.Command):
     function that returns the settings, or raises an error if the configuration file is invalid.
 
     Without `needs_config`, the command works even if the configuration file is invalid. Commands that decrypt backups
-    need this in an emergency. With `acts_at_once`, it refuses --dry-run, because it has no plan to show. `across` comes
-    from the table of commands: the function that does the command's work in many accounts, as `module:function`, or "".
+    need this in an emergency. With `acts_at_once`, it refuses --dry-run, because it has no plan to show.
     """
-
-    across = ""
 
     def __init__(
         self,
@@ -209,8 +204,6 @@ class Noun(click.Group):
         if not isinstance(row.held, str):
             return Noun(cmd_name, help=row.text or row.line, rows=row.held)
         command: click.Command = load_place(row.held)
-        if isinstance(command, Verb):
-            command.across = row.across
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
