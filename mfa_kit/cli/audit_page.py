@@ -90,48 +90,60 @@ def organization_page(visits: Sequence[Visit[A]], *, caller: Caller) -> str:
         (ReadAccount(visit.account, visit.found.overview) for visit in visits if visit.found),
         key=lambda entry: entry.rank,
     )
-    rules = [rule for rule in RULES if any(rule.id in entry.overview.results for entry in read)]
-    times = [entry.overview.at for entry in read]
-    worst = _counted((*Severity, RuleResult.UNKNOWN, PASSED), (entry.worst for entry in read))
-    failing = Counter(
-        rule for entry in read for rule, result in entry.overview.results.items() if result is RuleResult.FAIL
-    )
     return wiring.files.html_page(
         "organization.html",
         title=f"Sign-in audit of {count_of(len(visits), 'AWS account')}{' (LAB, nothing here is real)' * caller.lab}",
         caller=caller.arn,
         read=read,
-        first=min(times, default=0),
-        last=max(times, default=0),
         tried=sum(visit.state is not VisitState.SKIPPED for visit in visits),
-        worst=worst,
-        severity=next((severity for severity in Severity if worst[severity]), None),
-        failed=sum(worst[severity] for severity in Severity),
-        unread=_reasons(visit for visit in visits if visit.state in UNREAD),
-        skipped=_reasons(visit for visit in visits if visit.state is VisitState.SKIPPED),
-        severities={name: sum(entry.overview.failed.get(name, 0) for entry in read) for name in Severity},
-        ways={way: sum(entry.overview.ways.get(way, 0) for entry in read) for way in WAYS},
-        rules=rules,
-        failing=sorted(
-            ((rule, failing[rule.id]) for rule in rules if failing[rule.id]),
-            key=lambda entry: (entry[0].severity.rank, -entry[1]),
-        ),
-        worst_accounts=[(entry, _failed_rules(entry, rules)) for entry in read if entry.worst in set(Severity)][:WORST],
+        unread=_reasons(visits, UNREAD),
+        skipped=_reasons(visits, {VisitState.SKIPPED}),
+        **_figures(read),
+        **_checks(read),
     )
 
 
-def _reasons(visits: Iterable[Visit[A]]) -> Mapping[str, object]:
-    """Return how many accounts these are, their names by the reason, and what to do."""
-    visits = list(visits)
-    reasons = by_reason((visit.account, visit.why) for visit in visits)
+def _figures(read: Sequence[ReadAccount]) -> Mapping[str, object]:
+    """Return the figures of all accounts together."""
+    times = [entry.overview.at for entry in read]
+    worst = _counted((*Severity, RuleResult.UNKNOWN, PASSED), (entry.worst for entry in read))
     return {
-        "count": len(visits),
-        "reasons": [(", ".join(account.label for account in accounts), why) for accounts, why in reasons],
-        "hints": list(dict.fromkeys(visit.hint for visit in visits if visit.hint)),
+        "first": min(times, default=0),
+        "last": max(times, default=0),
+        "worst": worst,
+        "severity": next(filter(worst.get, Severity), None),
+        "failed": sum(map(worst.__getitem__, Severity)),
+        "severities": {name: sum(entry.overview.failed.get(name, 0) for entry in read) for name in Severity},
+        "ways": {way: sum(entry.overview.ways.get(way, 0) for entry in read) for way in WAYS},
     }
 
 
-def _failed_rules(entry: ReadAccount, rules: Sequence[AuditRule]) -> list[str]:
-    """Return the IDs of the rules that failed in an account, worst first."""
+def _checks(read: Sequence[ReadAccount]) -> Mapping[str, object]:
+    """Return the rules, the accounts in which each rule failed, and the failed rules of the worst accounts."""
+    rules = [rule for rule in RULES if any(rule.id in entry.overview.results for entry in read)]
+    counts = Counter(rule.id for entry in read for rule in _failed_rules(entry, rules))
+    failing = [(rule, counts[rule.id]) for rule in rules if counts[rule.id]]
+    failing.sort(key=lambda entry: (entry[0].severity.rank, -entry[1]))
+    worst = [entry for entry in read if entry.worst in set(Severity)][:WORST]
+    return {
+        "rules": rules,
+        "failing": failing,
+        "worst_accounts": [(entry, [rule.id for rule in _failed_rules(entry, rules)]) for entry in worst],
+    }
+
+
+def _reasons(visits: Sequence[Visit[A]], states: set[VisitState]) -> Mapping[str, object]:
+    """Return how many accounts are in these states, their names by the reason, and what to do."""
+    chosen = [visit for visit in visits if visit.state in states]
+    reasons = by_reason((visit.account, visit.why) for visit in chosen)
+    return {
+        "count": len(chosen),
+        "reasons": [(", ".join(account.label for account in accounts), why) for accounts, why in reasons],
+        "hints": list(dict.fromkeys(visit.hint for visit in chosen if visit.hint)),
+    }
+
+
+def _failed_rules(entry: ReadAccount, rules: Sequence[AuditRule]) -> list[AuditRule]:
+    """Return the rules that failed in an account, worst first."""
     failed = [rule for rule in rules if entry.overview.results.get(rule.id) is RuleResult.FAIL]
-    return [rule.id for rule in sorted(failed, key=lambda rule: rule.severity.rank)]
+    return sorted(failed, key=lambda rule: rule.severity.rank)

@@ -121,7 +121,7 @@ def fill(template: str, **parts: str | None) -> Message:
 def clauses(texts: Iterable[Part]) -> Message:
     """Return one message of several, separated by semicolons. Empty ones are left out."""
     parts: list[Part] = []
-    for text in filter(None, texts):
+    for text in (part for part in texts if part):
         if parts and not isinstance(parts[-1], Command) and not isinstance(parts_of(text)[0], Command):
             parts.append("; ")
         parts.extend(parts_of(text))

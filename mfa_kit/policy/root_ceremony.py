@@ -4,7 +4,7 @@ If the break-glass identity needs at least two custodians, no single person can 
 are the file root_ceremony.md.
 """
 
-from mfa_kit.account.snapshot import OrganizationPlace, Snapshot
+from mfa_kit.account.snapshot import OrganizationPlace, RecoveryKeyUse, Snapshot
 from mfa_kit.core.letter import Letter, fill_template
 from mfa_kit.core.text import command
 
@@ -19,31 +19,39 @@ REMOVAL = (
 
 def root_ceremony(snapshot: Snapshot, *, text: str) -> Letter:
     """Return the text of the ceremony for the account of a snapshot. It contains no secret."""
-    recovery_key = snapshot.break_glass[-1] if snapshot.break_glass else None
-    central = snapshot.central_root
-    managed = central.manages_credentials if central else None
-    place = central.place if central else None
-    member = snapshot.has_root and place is OrganizationPlace.MEMBER
-    ceremony = snapshot.has_root and not member
-    names = ", ".join(custodian.name for custodian in recovery_key.custodians) if recovery_key else ""
-    conditions = {
-        "no_root": not snapshot.has_root,
-        "member": member,
-        "ceremony": ceremony,
-        "glass": ceremony and recovery_key is not None,
-        "organization": ceremony and place is not OrganizationPlace.ALONE,
-        "managed": managed,
-        "unmanaged": managed is False,
-        "unknown": managed is None,
-    }
+    identity = snapshot.break_glass[-1] if snapshot.break_glass else None
     values = {
         "account": snapshot.account,
         "lab": " (LAB, nothing here is real)" if snapshot.lab else "",
         "verdict": str(snapshot.root.verdict),
-        "identity": recovery_key.recipient if recovery_key else "none yet",
-        "needed": f"{recovery_key.threshold} of {len(recovery_key.custodians)}: {names}" if recovery_key else "",
-        "threshold": str(recovery_key.threshold) if recovery_key else "",
-        "recipient": command(recovery_key.recipient if recovery_key else "RECIPIENT"),
+        "identity": identity.recipient if identity else "none yet",
+        "recipient": command(identity.recipient if identity else "RECIPIENT"),
+        "threshold": str(identity.threshold) if identity else "",
+        "needed": _needed(identity) if identity else "",
         "removal": REMOVAL,
     }
-    return fill_template(text, values | {name: "yes" if applies else "" for name, applies in conditions.items()})
+    applies = {name: "yes" if holds else "" for name, holds in _conditions(snapshot).items()}
+    return fill_template(text, values | applies)
+
+
+def _needed(identity: RecoveryKeyUse) -> str:
+    names = ", ".join(custodian.name for custodian in identity.custodians)
+    return f"{identity.threshold} of {len(identity.custodians)}: {names}"
+
+
+def _conditions(snapshot: Snapshot) -> dict[str, bool]:
+    """Return which conditions of the text hold for an account."""
+    central = snapshot.central_root
+    place, managed = (central.place, central.manages_credentials) if central else (None, None)
+    member = snapshot.has_root and place is OrganizationPlace.MEMBER
+    ceremony = snapshot.has_root and not member
+    return {
+        "no_root": not snapshot.has_root,
+        "member": member,
+        "ceremony": ceremony,
+        "known": ceremony and bool(snapshot.break_glass),
+        "organization": ceremony and place is not OrganizationPlace.ALONE,
+        "managed": managed is True,
+        "unmanaged": managed is False,
+        "unknown": managed is None,
+    }
