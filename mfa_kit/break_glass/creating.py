@@ -16,8 +16,7 @@ from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import is_private_key
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.letters.letter_texts import NewCustodian, RecoveryKeyFacts, custodian_letter
-from mfa_kit.letters.sheet import confirm_secret
+from mfa_kit.letters.sheet import NewCustodian, RecoveryKeyFacts, confirm_secret, custodian_letter
 
 # A function that takes the manifest and the folder of a new identity, and returns a context. At its start, the context
 # writes the letters to the custodians. In the context, the caller writes the folder. If the context ends with an error

@@ -9,8 +9,7 @@ from mfa_kit.adapters.files.identities import NewIdentity
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.otp import Secret
-from mfa_kit.letters.letter_texts import NewCustodian
-from mfa_kit.letters.sheet import Paper, Sheet
+from mfa_kit.letters.sheet import NewCustodian, Paper, Sheet
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.settings import command_for_extra, harden
 

@@ -16,15 +16,18 @@ from mfa_kit.adapters.printing.pdf import break_lines, draw_pdf, load_fonts
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 from mfa_kit.core.otp import Secret
-from mfa_kit.letters.letter_texts import (
+from mfa_kit.letters.sheet import (
     DrillFacts,
     NewCustodian,
+    Paper,
+    PrintedSecret,
     RecoveryKeyFacts,
+    Sheet,
     custodian_letter,
     drill_protocol,
+    grouped_lines,
     pin_letter,
 )
-from mfa_kit.letters.sheet import Paper, PrintedSecret, Sheet, grouped_lines
 from mfa_kit.wiring.files import packaged_text
 from tests.conftest import judge
 from tests.letters.judges import codes_in, pictures_of, size_of, text_of, words_of

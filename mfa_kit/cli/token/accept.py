@@ -1,6 +1,7 @@
 """`mfa-kit token accept`: test a box of tokens with codes from a table or typed codes, and show the results so far."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -10,7 +11,6 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.token.seed_options import FILE, WINDOW, dropped_rows, note_dropped, seed_file_options
-from mfa_kit.cli.token.sheet import acceptance_sheet
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import iso_time
@@ -18,6 +18,10 @@ from mfa_kit.tokens.acceptance import BoxTrial, TokenBatch, histogram, judge_rea
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Sighting, Token, TokenVerdict, joined_reasons
 from mfa_kit.wiring.settings import Settings
 
+# If at least this many consecutive bins are empty, the chart of the page shows them as a single line.
+GAP = 2
+# The label of a bar, its value, its tone, and the text at its end.
+Bar = tuple[str, int, str, str]
 # The length of the longest bar, in characters.
 WIDE = 40
 
@@ -141,3 +145,42 @@ def _histogram_text(offsets: Sequence[int]) -> str:
     most = max((count for _, count in bars), default=0)
     lines = (f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}" for middle, count in bars)
     return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def acceptance_sheet(box: TokenBatch, *, name: str, reported_at: float, missing: int = 0) -> str:
+    """Return a printable HTML page about the test of a box of tokens. It contains no seed.
+
+    `name` is the name of the seed file, `reported_at` the Unix time of the report, and `missing` the number of rows of
+    the file that are not in the box.
+    """
+    return wiring.files.html_page(
+        "tokens.html",
+        box=box,
+        name=name,
+        reported_at=reported_at,
+        missing=missing,
+        verdicts={
+            verdict: box.of(verdict)
+            for verdict in (TokenVerdict.ACCEPTED, TokenVerdict.REJECTED, TokenVerdict.UNTESTED)
+        },
+        clocks=list(_bars(histogram(box.offsets))) if box.offsets else [],
+        rows=[(token, sighting, _clock(sighting)) for token, sighting in box.tokens],
+    )
+
+
+def _clock(sighting: Sighting | None) -> str:
+    return _signed(sighting.seconds) if sighting and sighting.seconds is not None else ""
+
+
+def _bars(bins: Sequence[tuple[int, int]]) -> Iterator[Bar]:
+    """Yield a bar per bin. GAP or more consecutive empty bins share a single bar of length zero."""
+    for empty, some in groupby(bins, key=lambda histogram_bin: not histogram_bin[1]):
+        group = list(some)
+        if empty and len(group) >= GAP:
+            yield (f"{_signed(group[0][0])} to {_signed(group[-1][0])}", 0, "off", "0")
+        else:
+            yield from ((_signed(middle), count, "good", str(count)) for middle, count in group)
+
+
+def _signed(seconds: int) -> str:
+    return f"{seconds:+d}" if seconds else "0"
