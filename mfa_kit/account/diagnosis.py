@@ -7,6 +7,7 @@ from enum import StrEnum
 from mfa_kit.account.reading import AccountSource
 from mfa_kit.core.errors import AccessDenied, MfaKitError
 from mfa_kit.core.models import Caller
+from mfa_kit.enrollment.ports import IamReader
 
 # Actions that `diagnose_account` tries, although a rollout does not need them.
 ONLY_AUDIT = {"iam:GetAccountSummary"}
@@ -35,15 +36,17 @@ class Diagnosis:
     hint: str = ""
 
 
-def diagnose_account(account: AccountSource, caller: Caller, *, enrolls: bool) -> Iterator[Diagnosis]:
+def diagnose_account(
+    iam_reader: IamReader, account: AccountSource, caller: Caller, *, enrolls: bool
+) -> Iterator[Diagnosis]:
     """Yield a line with the caller's identity in an account, then a line for each action that is tried.
 
-    `account` reads the account, and `caller` is the identity of its credentials. `enrolls` means that the caller's role
-    is for enrolling users. Such a role does not need the actions in ONLY_AUDIT.
+    `iam_reader` and `account` read the account, and `caller` is the identity of its credentials. `enrolls` means that
+    the caller's role is for enrolling users. Such a role does not need the actions in ONLY_AUDIT.
     """
     yield Diagnosis("credentials", Health.GOOD, f"account {caller.account} as {caller.arn}")
     reads: list[tuple[str, Callable[[], object]]] = [
-        ("iam:GetAccountSummary", account.summary),
+        ("iam:GetAccountSummary", iam_reader.root_has_mfa),
         ("iam:ListVirtualMFADevices", lambda: next(account.virtual(), None)),
     ]
     for action, read in reads:

@@ -60,6 +60,7 @@ def _diagnose_accounts(accounts: AccountsChoice, settings: Settings, output: Out
                         "hint": in_account(diagnosis.hint, account.id) or None,
                     }
                     for diagnosis in diagnose_account(
+                        opened.iam,
                         wiring.audit.account_source(opened.iam),
                         opened.caller,
                         enrolls=enrolls,
