@@ -47,6 +47,11 @@ def _failures_in(template: str) -> Iterator[None]:
             raise
 
 
+def html_text(text: str) -> Markup:
+    """Return text as HTML in one line."""
+    return escape(one_line(text))
+
+
 def html_words(text: object) -> Markup:
     """Return text as HTML in which long names can wrap after a separator, such as a slash. HTML stays as it is."""
     return text if isinstance(text, Markup) else _words(str(text))
@@ -90,4 +95,4 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters |= {"count_of": count_of, "text": _shown, "time": html_time, "words": html_words}
+TEMPLATES.filters |= {"count_of": count_of, "text": html_text, "time": html_time, "words": html_words}

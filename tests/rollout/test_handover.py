@@ -428,6 +428,12 @@ def test_a_step_is_left_out_with_its_commands() -> None:
     assert filled(text, staged="yes").sections[0].steps == (first, second, third)
 
 
+def test_each_command_is_a_line_of_the_page() -> None:
+    """The commands of a step are copied together. A line break in a value is shown as text."""
+    page = letter_page(filled("# Title\n## Do\n1. First\n    age $file && $$x\n    second\n", file="a\nb"))
+    assert "<pre>age a\\nb &amp;&amp; $x\nsecond</pre>" in page
+
+
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(min_size=1, max_size=90)))
 def test_names_cannot_change_a_letter(values: dict[str, str]) -> None:
     """Fuzzed: the page has only its own elements, and the text only its own lines."""
