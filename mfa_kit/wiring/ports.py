@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mfa_kit.core import models
@@ -80,5 +81,12 @@ def method_context(settings: Settings, iam_reader: IamReader, oath_keys: OathKey
 
     `iam_reader` reads from IAM. Before a user gets a display token, the token is looked up in the ledger.
     """
-    records = TokenRecords(settings)
-    return Context(settings=settings, iam_reader=iam_reader, oath_keys=oath_keys, check_token=records.check_free)
+    from mfa_kit.wiring.security_keys import SecurityKeys
+
+    return Context(
+        settings=settings,
+        iam_reader=iam_reader,
+        oath_keys=oath_keys,
+        security_keys=partial(SecurityKeys, settings),
+        check_token=TokenRecords(settings).check_free,
+    )

@@ -250,6 +250,21 @@ class SecurityKeys:
         with self.metadata() as published:
             return self.examiner(published, policy, seen_keys).examine(key_name)
 
+    def read_policy(self, file: Path | None) -> KeyPolicy:
+        """Return the key policy in a file. If `file` is None, return a policy that only requires a key to be genuine.
+
+        Raise UsageFault if the file cannot be read or is not a policy.
+        """
+        if file is None:
+            return KeyPolicy()
+        try:
+            return parse_policy(file.read_text("utf-8"))
+        except OSError as error:
+            why = error.strerror
+        except UnicodeDecodeError:
+            why = "it is not UTF-8"
+        raise UsageFault(f"{file} cannot be read: {why}", "give a policy file; docs/policy-file.md shows the format")
+
     def resetter(self) -> KeyReset:
         """Return an object that resets a key after the user has unplugged it and plugged it in again."""
         return KeyReset(self, progress=self._settings.progress, clock=time.monotonic, sleep=sleep)
@@ -305,19 +320,3 @@ def _random_digits(count: int) -> Secret[str]:
 
 def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[str]) -> None:
     seal_text(out, text, to, to_files, plugins=open_plugins())
-
-
-def read_key_policy(file: Path | None) -> KeyPolicy:
-    """Return the key policy in a file. If `file` is None, return a policy that only requires a key to be genuine.
-
-    Raise UsageFault if the file cannot be read or is not a policy.
-    """
-    if file is None:
-        return KeyPolicy()
-    try:
-        return parse_policy(file.read_text("utf-8"))
-    except OSError as error:
-        why = error.strerror
-    except UnicodeDecodeError:
-        why = "it is not UTF-8"
-    raise UsageFault(f"{file} cannot be read: {why}", "give a policy file; docs/policy-file.md shows the format")

@@ -54,12 +54,12 @@ def verify_fido2(
     output: Output,
 ) -> int:
     """Check whether a security key is genuine and suitable. You touch the key twice. Nothing is stored on the key."""
-    policy = wiring.security_keys.read_key_policy(require)
-    if watch and (wanted or pin_stdin):
-        raise UsageFault("--watch checks many keys, so --key and --pin-stdin cannot be used", "omit these options")
     keys = wiring.security_keys.SecurityKeys(
         settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin
     )
+    policy = keys.read_policy(require)
+    if watch and (wanted or pin_stdin):
+        raise UsageFault("--watch checks many keys, so --key and --pin-stdin cannot be used", "omit these options")
     with keys.metadata() as published:
         examiner = keys.examiner(published, policy)
         if watch:

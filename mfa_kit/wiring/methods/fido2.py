@@ -75,10 +75,9 @@ class Fido2Options(Options):
         invalid policy file.
         """
         from mfa_kit.wiring.fido_console import watch_console
-        from mfa_kit.wiring.security_keys import read_key_policy
 
         settings, keys = context.settings, self._keys(context)
-        policy = read_key_policy(self.require)
+        policy = keys.read_policy(self.require)
         watch = watch_console(
             context.iam_reader,
             settings.progress,
@@ -100,14 +99,8 @@ class Fido2Options(Options):
         return None if self.skip_key_check else SecurityKeySlot(self._keys(context))
 
     def _keys(self, context: Context) -> "SecurityKeys":
-        from mfa_kit.wiring.security_keys import SecurityKeys
-
-        return SecurityKeys(
-            context.settings,
-            mds=self.mds,
-            mds_root=self.mds_root,
-            allow_older=self.allow_older,
-            pin_stdin=self.pin_stdin,
+        return context.security_keys(
+            mds=self.mds, mds_root=self.mds_root, allow_older=self.allow_older, pin_stdin=self.pin_stdin
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from mfa_kit.core.models import DeviceSpec, Method
 from mfa_kit.enrollment.backends import BackupAlone
@@ -15,6 +15,7 @@ from mfa_kit.wiring.settings import Settings
 if TYPE_CHECKING:
     from mfa_kit.rollout.key_slot import KeySlot
     from mfa_kit.wiring.oath_keys import OathKeys
+    from mfa_kit.wiring.security_keys import SecurityKeys
 
 # The key of the Option in the metadata of a dataclass field.
 OPTION = "option"
@@ -55,6 +56,10 @@ def option(
     return {OPTION: Option(help=help, metavar=metavar, single=single, off=off, read=read, least=least, most=most)}
 
 
+def _unopened(**options: object) -> NoReturn:
+    raise AssertionError(f"this command opens no security keys, so it must not have the options {sorted(options)}")
+
+
 def _unchecked(serial: str, user: str) -> None:
     raise AssertionError(f"this command cannot check token {serial}, so it must not give the token to {user}")
 
@@ -63,14 +68,16 @@ def _unchecked(serial: str, user: str) -> None:
 class Context:
     """What an enrollment method gets from the command: settings, and ports such as the one that reads from IAM.
 
-    `given_away` has the security keys that the command has given to users. `check_token` takes a display token's serial
-    and a user, and raises UsageFault if the user must not get the token. A command that gives no tokens to users keeps
-    the default, which always fails.
+    `security_keys` opens the connected security keys; its arguments are those of SecurityKeys. `given_away` has the
+    security keys that the command has given to users. `check_token` takes a display token's serial and a user, and
+    raises UsageFault if the user must not get the token. A command that gives no devices to users keeps the defaults,
+    which always fail.
     """
 
     settings: Settings
     iam_reader: IamReader
     oath_keys: "OathKeys"
+    security_keys: "Callable[..., SecurityKeys]" = _unopened
     given_away: SeenKeys = field(default_factory=SeenKeys)
     check_token: Callable[[str, str], None] = _unchecked
 
