@@ -13,14 +13,12 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import aws as aws
     from mfa_kit.wiring import backups as backups
     from mfa_kit.wiring import break_glass as break_glass
-    from mfa_kit.wiring import device_access as device_access
     from mfa_kit.wiring import doctor as doctor
     from mfa_kit.wiring import evidence as evidence
     from mfa_kit.wiring import fido_console as fido_console
     from mfa_kit.wiring import files as files
     from mfa_kit.wiring import lab as lab
     from mfa_kit.wiring import ledger as ledger
-    from mfa_kit.wiring import ledger_diagnosis as ledger_diagnosis
     from mfa_kit.wiring import letters as letters
     from mfa_kit.wiring import oath_keys as oath_keys
     from mfa_kit.wiring import ocsf as ocsf

@@ -16,6 +16,7 @@ from mfa_kit.backups.recorded_vault import RecordedVault
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.doctor.diagnosis import LedgerConditions, LedgerState
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.tokens.seeds import SeededToken, Sighting, StockCounts, StockedToken, Token
 from mfa_kit.wiring.settings import Settings, command_for_extra, home
@@ -78,7 +79,7 @@ def history(settings: Settings, user: str | None, since: float) -> "list[LogLine
 
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.postgresql.owning import LedgerConditions, LedgerState, OwnedLedger
+    from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 
 
 def _owned(settings: Settings) -> "OwnedLedger":
@@ -126,12 +127,12 @@ def copy_ledger(settings: Settings, folder: Path | None) -> dict[str, int]:
     return copied
 
 
-def ledger_state(settings: Settings) -> "LedgerState":
+def ledger_state(settings: Settings) -> LedgerState:
     """Return the state of the ledger in PostgreSQL. Raise UsageFault if none is configured."""
     return _owned(settings).state()
 
 
-def examine_ledger(settings: Settings) -> "tuple[LedgerState, LedgerConditions]":
+def examine_ledger(settings: Settings) -> tuple[LedgerState, LedgerConditions]:
     """Return the state of the ledger in PostgreSQL and the conditions of its use.
 
     Raise UsageFault if none is configured, and IntegrityFault if it cannot be used.

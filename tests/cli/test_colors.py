@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pexpect
 import pytest
 
-from mfa_kit.account.diagnosis import Health
 from mfa_kit.audit.finding import RuleResult, Severity
 from mfa_kit.cli.colors import STYLES, paint
 from mfa_kit.cli.output import Output
 from mfa_kit.core.checks import Value
+from mfa_kit.doctor.diagnosis import Health
 from mfa_kit.rollout.outcomes import RowOutcome
 from tests.conftest import MfaKit, bare
 

@@ -18,13 +18,14 @@ import pyrage
 import pytest
 from botocore.exceptions import ClientError
 
-from mfa_kit.account import diagnosis
 from mfa_kit.adapters.files.identities import NewIdentity, read_identities
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.doctor.diagnosis import Health
+from mfa_kit.doctor.services import diagnose_endpoint
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring import doctor, settings
+from mfa_kit.wiring import settings
 from mfa_kit.wiring.methods.virtual import PlainPicture
 from tests.cheap_scrypt import cheap_scrypt
 from tests.conftest import ROOT, MfaKit, Nobody, Result, bare, judge
@@ -400,9 +401,9 @@ def test_the_doctor_reports_an_unusable_ledger(mfa_kit: MfaKit) -> None:
 
 def test_the_doctor_recognizes_endpoints_of_aws() -> None:
     """A host name that only resembles AWS's does not count."""
-    assert doctor.endpoint("https://iam.amazonaws.com").health is diagnosis.Health.GOOD
-    assert doctor.endpoint("https://iam.cn-north-1.amazonaws.com.cn").health is diagnosis.Health.GOOD
-    assert doctor.endpoint("https://iam.amazonaws.com.example").health is diagnosis.Health.NOTED
+    assert diagnose_endpoint("https://iam.amazonaws.com").health is Health.GOOD
+    assert diagnose_endpoint("https://iam.cn-north-1.amazonaws.com.cn").health is Health.GOOD
+    assert diagnose_endpoint("https://iam.amazonaws.com.example").health is Health.NOTED
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.account.diagnosis import Diagnosis, Health
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.oath import pcsc
 from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.wiring import device_access
+from mfa_kit.doctor.computer import INSTALL
+from mfa_kit.doctor.diagnosis import Diagnosis, Health
+from mfa_kit.wiring import doctor
 from tests.conftest import MfaKit, without
 
 FIDO = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff00750895409102c0")
@@ -52,7 +53,7 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
             install_rule_in(rules)
         monkeypatch.setattr(hidraw, "device_nodes", lambda: [str(file)])
         monkeypatch.setattr(os, "access", lambda *_: False)
-        [found] = [check for check in device_access.diagnose_device_access() if check.what == "key on USB"]
+        [found] = [check for check in doctor.diagnose_device_access() if check.what == "key on USB"]
         return found
 
     return told
@@ -61,9 +62,9 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
 @pytest.mark.parametrize(
     ("how", "hint"),
     [
-        ({}, device_access.INSTALL),
+        ({}, INSTALL),
         ({"rule": True}, "unplug the key and plug it in again, so that the udev rule applies to it"),
-        ({"gid": GROUP, "mode": 0o640}, device_access.INSTALL),
+        ({"gid": GROUP, "mode": 0o640}, INSTALL),
         ({"gid": GROUP, "mode": 0o660}, f"sudo usermod --append --groups {GROUP} "),
     ],
     ids=["no-rule", "not-plugged-in-again", "group-may-not-write", "not-in-the-group"],
@@ -98,7 +99,7 @@ def test_a_key_without_a_device_node_is_reported(tmp_path: Path, monkeypatch: py
     place.mkdir(parents=True)
     (place / "report_descriptor").write_bytes(FIDO)
     monkeypatch.setattr(hidraw, "SYSFS", tmp_path / "sys")
-    [found] = [check for check in device_access.diagnose_device_access() if check.what == "key on USB"]
+    [found] = [check for check in doctor.diagnose_device_access() if check.what == "key on USB"]
     assert (found.health, found.hint) == (Health.BAD, "pass the device to the container: --device /dev/hidraw7")
 
 
@@ -107,7 +108,7 @@ def test_an_accessible_key_is_reported_too(rules: Path, tmp_path: Path, monkeypa
     install_rule_in(rules)
     (tmp_path / "hidraw7").touch()
     monkeypatch.setattr(hidraw, "device_nodes", lambda: [str(tmp_path / "hidraw7")])
-    rule, key, _ = device_access.diagnose_device_access()
+    rule, key, _ = doctor.diagnose_device_access()
     assert (rule.health, rule.found) == (Health.GOOD, str(rules / udev_rule.NAME))
     assert (key.health, key.found) == (Health.GOOD, f"{tmp_path / 'hidraw7'} can be opened")
 
@@ -115,12 +116,12 @@ def test_an_accessible_key_is_reported_too(rules: Path, tmp_path: Path, monkeypa
 def test_an_older_rule_is_reported(rules: Path) -> None:
     """A desk that keeps the rule of an older version sees it, although it may still work."""
     (rules / udev_rule.NAME).write_text("# old\n")
-    rule, *_ = device_access.diagnose_device_access()
+    rule, *_ = doctor.diagnose_device_access()
     assert (rule.health, rule.found) == (
         Health.NOTED,
         f"{rules / udev_rule.NAME} differs from the rule of this mfa-kit version",
     )
-    assert rule.hint == device_access.INSTALL
+    assert rule.hint == INSTALL
 
 
 @pytest.mark.parametrize(("listening", "state"), [(True, Health.BAD), (False, Health.NOTED)])
@@ -134,7 +135,7 @@ def test_a_smart_card_service_that_refuses_is_wrong(
 
     monkeypatch.setattr(pcsc, "reader_names", refusing)
     monkeypatch.setattr(pcsc, "service_listens", lambda: listening)
-    *_, found = device_access.diagnose_device_access()
+    *_, found = doctor.diagnose_device_access()
     assert (found.health, found.hint) == (state, "polkit decides who may use cards")
 
 
@@ -147,7 +148,7 @@ def test_names_of_readers_have_no_control_characters(
 ) -> None:
     """The manufacturer chooses the name of a reader."""
     monkeypatch.setattr(pcsc, "reader_names", lambda: names)
-    *_, found = device_access.diagnose_device_access()
+    *_, found = doctor.diagnose_device_access()
     assert (found.health, found.found) == (Health.GOOD, told)
 
 

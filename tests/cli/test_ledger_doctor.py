@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.diagnosis import Health
 from mfa_kit.adapters.ledger.postgresql.address import SERVER
 from mfa_kit.adapters.ledger.postgresql.grants import grants
-from mfa_kit.adapters.ledger.postgresql.owning import LedgerConditions, LedgerState
-from mfa_kit.wiring.ledger_diagnosis import diagnose_ledger
+from mfa_kit.doctor.diagnosis import Health, LedgerConditions, LedgerState
+from mfa_kit.doctor.services import diagnose_ledger
 from tests.conftest import MfaKit
 from tests.postgresql import Server
 
@@ -33,6 +32,7 @@ CONDITIONS = LedgerConditions(
     may_write=True,
     any_lock=False,
     settings={"fsync": "on", "synchronous_commit": "on", "statement_timeout": "0", **SERVER},
+    required=SERVER,
     socket=False,
     ahead=0.0,
     accuracy=0.1,

@@ -297,7 +297,7 @@ def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
         old = desk.enroll(user)
         assert isinstance(old, Enrolled)
         request = EnrollRequest(user=user, method=FIDO2, name="desk-key")
-        how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
+        how = {"caller": desk.caller, "ports": desk.desk, "run": desk.run()}
         spec, entry = look_to_replace(request, Key(), device_name=None, lost=False, **how)  # type: ignore[arg-type]
         desk.person.while_waiting = once(lambda: lab.register_fido(user, "desk-key"))
         done = replace_device(
@@ -319,7 +319,7 @@ def test_a_key_is_replaced_by_another_device_and_revoked(at: AtDesk, lab: Lab, u
     serial = lab.register_fido(user, "desk-key")
     with at() as desk:
         request = EnrollRequest(user=user)
-        how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
+        how = {"caller": desk.caller, "ports": desk.desk, "run": desk.run()}
         spec, entry = look_to_replace(request, desk.backend(), device_name="desk-key", lost=False, **how)  # type: ignore[arg-type]
         done = replace_device(spec, entry, desk.backend(), lost=False, ports=desk.desk, run=desk.run())
         left = [each.serial for each in desk.desk.iam_reader.devices(user)]
@@ -410,7 +410,7 @@ def test_a_lost_key_is_removed_first(at: AtDesk, lab: Lab, user: str) -> None:
     """The lost key does not have to be plugged in."""
     lab.register_fido(user, "desk-key")
     with at() as desk:
-        how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
+        how = {"caller": desk.caller, "ports": desk.desk, "run": desk.run()}
         spec, entry = look_to_replace(EnrollRequest(user=user), desk.backend(), device_name=None, lost=True, **how)  # type: ignore[arg-type]
         replace_device(spec, entry, desk.backend(), lost=True, ports=desk.desk, run=desk.run())
         left = [each.serial for each in desk.desk.iam_reader.devices(user)]

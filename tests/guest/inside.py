@@ -31,7 +31,7 @@ from mfa_kit.lab.devices import uhid
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.ctaphid import KEEPALIVE, CtapHid
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
-from mfa_kit.wiring import device_access
+from mfa_kit.wiring import doctor
 
 ROOT = Path(__file__).parents[2]
 OUT = Path("/out")
@@ -130,9 +130,7 @@ def _serve(talk: socket.socket) -> None:
         if node := asked.get("open"):
             answer: Any = _opens(node)
         elif asked.get("doctor"):
-            answer = {
-                check.what: [check.health, check.found, check.hint] for check in device_access.diagnose_device_access()
-            }
+            answer = {check.what: [check.health, check.found, check.hint] for check in doctor.diagnose_device_access()}
         else:
             os.environ.update(asked["env"])
             answer = _run(asked["args"], asked["stdin"])

@@ -1,11 +1,11 @@
 """Reads the properties of an S3 bucket, and checks them before backups are written to the bucket. Changes nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mfa_kit.adapters.aws.s3_calls import NoBucket, S3Calls
 from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.doctor.diagnosis import BucketState
 
 BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 # The groups in an access control list (ACL) that stand for everyone, and for everyone with an AWS account.
@@ -15,21 +15,6 @@ PUBLIC = (
 )
 COMPLIANCE = "COMPLIANCE"
 BLOCK = "turn on Block Public Access for the bucket; see docs/backups-in-s3.md"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BucketState:
-    """The properties of a bucket. A property is None if it could not be read, usually for lack of a permission.
-
-    `blocked` says whether all four settings of Block Public Access are on. `public` says whether everyone has access
-    through the policy or the ACL. `versioning` says whether versioning is enabled. `lock` is the mode of the default
-    retention, with which S3 locks new objects, or "" if there is no default retention.
-    """
-
-    blocked: bool | None
-    public: bool | None
-    versioning: bool | None
-    lock: str | None
 
 
 def read_bucket(bucket: str, calls: S3Calls) -> BucketState:

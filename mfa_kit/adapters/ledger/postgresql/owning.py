@@ -11,12 +11,13 @@ import psycopg
 from psycopg import errors
 
 from mfa_kit.adapters.ledger.ledger import OPEN
-from mfa_kit.adapters.ledger.postgresql.address import Address, parse_address
+from mfa_kit.adapters.ledger.postgresql.address import SERVER, Address, parse_address
 from mfa_kit.adapters.ledger.postgresql.schema import check_version, migrate, version_of
 from mfa_kit.adapters.ledger.postgresql.sessions import REACH, Session, Statement, describe
 from mfa_kit.adapters.ledger.sqlite_database import SqliteDatabase
 from mfa_kit.adapters.ledger.tables import Database, SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.doctor.diagnosis import LedgerConditions, LedgerState
 
 # The columns of each table that is copied row by row. `journal` and `ends` are not listed, because the server derives
 # them from `transitions`.
@@ -144,50 +145,6 @@ SETTINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerConditions:
-    """The conditions under which a session uses a ledger in PostgreSQL.
-
-    `owner` says whether the role owns the ledger, `may_write` whether the role may record runs, and `any_lock` whether
-    the role may take any lock, including those of other teams. `settings` has the values of SETTINGS in this session,
-    by name. Timeouts are in milliseconds, and times of keepalives in seconds. `socket` says whether the session uses a
-    Unix socket. `ahead` is how many seconds the server's clock is ahead of this computer's clock, and `accuracy` is the
-    largest possible error of `ahead`, in seconds.
-    """
-
-    owner: bool
-    may_write: bool
-    any_lock: bool
-    settings: Mapping[str, str]
-    socket: bool
-    ahead: float
-    accuracy: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerState:
-    """The state of a ledger in PostgreSQL, as the role of the session sees it.
-
-    `sees_all` says whether the role is exempt from row level security, and so sees the rows of all teams. `now` is the
-    server's Unix time. `unfinished` is the number of unfinished journal entries, and `sessions` the number of sessions
-    of mfa-kit with this database. `grace` is how many seconds a run stays reserved for its process after a restart of
-    the server, or None if the role may not read this setting.
-    """
-
-    address: str
-    server: str
-    schema_version: int
-    role: str
-    team: str
-    auditor: bool
-    sees_all: bool
-    tls: bool
-    now: float
-    unfinished: int
-    sessions: int
-    grace: float | None
-
-
 @dataclass(frozen=True, slots=True)
 class OwnedLedger:
     """The ledger at the address `text`. Each method opens a session of its own.
@@ -258,6 +215,7 @@ class OwnedLedger:
                 may_write=may_write,
                 any_lock=any_lock,
                 settings=dict(session.rows(SETTING, ([*SETTINGS],), types="text text")),
+                required=SERVER,
                 socket=socket,
                 ahead=then - (sent + received) / 2,
                 accuracy=(received - sent) / 2,
