@@ -30,14 +30,8 @@ COMMANDS: Rows = {
         },
         "Practice without AWS, on a local IAM simulator.",
     ),
-    "doctor": Row(
-        "Check this computer's setup before you start.",
-        "mfa_kit.cli.doctor:doctor",
-    ),
-    "status": Row(
-        "List users and their MFA devices.",
-        "mfa_kit.cli.status:status",
-    ),
+    "doctor": Row("Check this computer's setup before you start.", "mfa_kit.cli.doctor:doctor"),
+    "status": Row("List users and their MFA devices.", "mfa_kit.cli.status:status"),
     "enroll": Row("Give a user an MFA device.", "mfa_kit.cli.enroll:enroll"),
     "verify": Row(
         "Check a key or token, or a user's device.",
@@ -56,40 +50,16 @@ COMMANDS: Rows = {
     "rollout": Row(
         "Enroll many users from a roster: plan, apply, station, undo.",
         {
-            "plan": Row(
-                "Compare a roster with IAM, and write a plan.",
-                "mfa_kit.cli.rollout.plan:plan",
-            ),
-            "apply": Row(
-                "Enroll the users of a plan.",
-                "mfa_kit.cli.rollout.apply:apply",
-            ),
-            "work": Row(
-                "Enroll the users of a plan with several processes.",
-                "mfa_kit.cli.rollout.apply:work",
-            ),
-            "handover": Row(
-                "Write each user's encrypted file and letter.",
-                "mfa_kit.cli.rollout.handover:handover",
-            ),
-            "activate": Row(
-                "Enable staged devices.",
-                "mfa_kit.cli.rollout.activate:activate",
-            ),
+            "plan": Row("Compare a roster with IAM, and write a plan.", "mfa_kit.cli.rollout.plan:plan"),
+            "apply": Row("Enroll the users of a plan.", "mfa_kit.cli.rollout.apply:apply"),
+            "work": Row("Enroll the users of a plan with several processes.", "mfa_kit.cli.rollout.apply:work"),
+            "handover": Row("Write each user's encrypted file and letter.", "mfa_kit.cli.rollout.handover:handover"),
+            "activate": Row("Enable staged devices.", "mfa_kit.cli.rollout.activate:activate"),
             "station": Row("Enroll users in person, one after another.", "mfa_kit.cli.rollout.station:station"),
             "bench": Row("", "mfa_kit.cli.rollout.station:bench"),
-            "status": Row(
-                "Show the state of each user of a plan.",
-                "mfa_kit.cli.rollout.status:status",
-            ),
-            "remind": Row(
-                "List the users that the rollout waits for.",
-                "mfa_kit.cli.rollout.remind:remind",
-            ),
-            "undo": Row(
-                "Remove the devices that a run created.",
-                "mfa_kit.cli.rollout.undo:undo",
-            ),
+            "status": Row("Show the state of each user of a plan.", "mfa_kit.cli.rollout.status:status"),
+            "remind": Row("List the users that the rollout waits for.", "mfa_kit.cli.rollout.remind:remind"),
+            "undo": Row("Remove the devices that a run created.", "mfa_kit.cli.rollout.undo:undo"),
         },
     ),
     "recipients": Row(
@@ -101,10 +71,7 @@ COMMANDS: Rows = {
     "orphans": Row(
         "Explain and remove unassigned devices.",
         {
-            "list": Row(
-                "List unassigned devices and where they come from.",
-                "mfa_kit.cli.orphans:list_orphans",
-            ),
+            "list": Row("List unassigned devices and where they come from.", "mfa_kit.cli.orphans:list_orphans"),
             "clean": Row("Settle interrupted runs; remove old unassigned devices.", "mfa_kit.cli.orphans:clean"),
         },
         "Explain and remove unassigned virtual devices.",
@@ -159,10 +126,7 @@ COMMANDS: Rows = {
             "password": Row(
                 "Set, change or remove a key's OATH password.",
                 {
-                    "set": Row(
-                        "Set an OATH password on a key that has none.",
-                        "mfa_kit.cli.key.password:set_password",
-                    ),
+                    "set": Row("Set an OATH password on a key that has none.", "mfa_kit.cli.key.password:set_password"),
                     "change": Row("Change a key's OATH password.", "mfa_kit.cli.key.password:change_password"),
                     "clear": Row("Remove a key's OATH password.", "mfa_kit.cli.key.password:clear_password"),
                 },
@@ -179,10 +143,7 @@ COMMANDS: Rows = {
         },
         text="Display tokens: import their seed files, list them, and test them before you accept them.",
     ),
-    "audit": Row(
-        "Check the account for MFA problems without changing it.",
-        "mfa_kit.cli.audit:audit",
-    ),
+    "audit": Row("Check the account for MFA problems without changing it.", "mfa_kit.cli.audit:audit"),
     "accounts": Row(
         "Write the accounts of an organization to a file.",
         {"export": Row("Write the accounts of the organization to a file.", "mfa_kit.cli.accounts.export:export")},
@@ -192,10 +153,7 @@ COMMANDS: Rows = {
         {
             "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show:show_policy"),
             "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
-            "lockout": Row(
-                "List the users whom a policy would lock out.",
-                "mfa_kit.cli.policy.lockout:lockout",
-            ),
+            "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
             "offboard": Row("Print the commands that end a user's access.", "mfa_kit.cli.policy.offboard:offboard"),
             "onboard": Row("Print the commands that set up MFA safely.", "mfa_kit.cli.policy.onboard:onboard"),
             "org-role": Row(

@@ -23,7 +23,6 @@ from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
 from mfa_kit.audit.auditing import AccountAudit
 from mfa_kit.audit.finding import AuditRule
 from mfa_kit.audit.records import (
-    AuditHistory,
     EarlierAudits,
     FindingRecord,
     compare_audits,
@@ -38,7 +37,7 @@ from mfa_kit.organization.member_root import OrganizationRoot
 from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, only_account
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.files import check_new
-from mfa_kit.wiring.ledger import backup_records, open_ledger
+from mfa_kit.wiring.ledger import backup_records
 from mfa_kit.wiring.organization import Organization, open_organization, root_of
 from mfa_kit.wiring.settings import Settings, command_for_extra
 from mfa_kit.wiring.stores import open_vault, stored_backups
@@ -95,11 +94,6 @@ class AccountSnapshots:
     root: Callable[[], OrganizationRoot] | None = None
 
     @property
-    def simulator(self) -> AccountSource | None:
-        """The source that calls IAM's policy simulator in the caller's account, or None without a connection to AWS."""
-        return account_source(self.organization.home) if self.organization else None
-
-    @property
     def home_account(self) -> str | None:
         """The ID of the caller's account, or None without a connection to AWS."""
         return self.organization.home_account if self.organization else None
@@ -135,15 +129,11 @@ def open_snapshots(
         )
 
 
-@contextmanager
-def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
-    """Yield the snapshot of one account, and the AccountSource of its account, which is None for a stored snapshot.
-
-    Raise the errors of `open_snapshots`.
-    """
+def snapshot_of_account(settings: Settings, source: SnapshotSource) -> Snapshot:
+    """Return the snapshot of a command that works in one account. Raise the errors of `open_snapshots`."""
     with open_snapshots(settings, source, None) as snapshots:
         (account,) = snapshots.selection.chosen
-        yield snapshots.take(account), snapshots.simulator
+        return snapshots.take(account)
 
 
 def _stored_snapshot(settings: Settings, file: Path, *, max_age: float) -> Snapshot:
@@ -303,13 +293,6 @@ def compare_with_ledger(
     except IntegrityFault as error:
         settings.progress.alert(f"the ledger could not be used for this audit: {error}")
         return NOTHING_BEFORE
-
-
-@contextmanager
-def open_audit_history(settings: Settings) -> Iterator[AuditHistory]:
-    """Yield the ledger's records about audits. Close the ledger afterward."""
-    with open_ledger(settings) as ledger:
-        yield AuditRecords(ledger)
 
 
 def ocsf_document(records: Sequence[FindingRecord]) -> str:

@@ -8,6 +8,7 @@ from mfa_kit import __version__
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.adapters.files.evidence_archive import read_secret, write_archive
 from mfa_kit.adapters.files.ssh import check_signing_key, sign
+from mfa_kit.adapters.ledger.audit_records import AuditRecords
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.evidence.evidence_files import (
@@ -18,9 +19,10 @@ from mfa_kit.evidence.evidence_files import (
 )
 from mfa_kit.evidence.pseudonyms import hiding
 from mfa_kit.letters.sheet import Paper
-from mfa_kit.wiring.audit import SnapshotSource, open_audit_history, open_snapshot
+from mfa_kit.wiring.audit import SnapshotSource, take_snapshot
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.letters import letter_printer
+from mfa_kit.wiring.organization import open_organization, root_of
 from mfa_kit.wiring.settings import Settings, harden
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.json.sig"
@@ -48,7 +50,7 @@ def export(settings: Settings, request: EvidenceOptions) -> tuple[Snapshot, Mapp
 
     With `dry_run` in the settings, nothing is signed and no archive is written. Raise UsageFault or IntegrityFault if
     the archive cannot be written, if the manifest cannot be signed, or if the secret for pseudonyms cannot be used.
-    Also raise the errors of `open_snapshot`.
+    Also raise the errors of `open_organization`.
     """
     if str(request.file) == "-":
         raise UsageFault("the archive cannot be written to stdout", "give a new file: -o FILE.zip")
@@ -62,14 +64,13 @@ def export(settings: Settings, request: EvidenceOptions) -> tuple[Snapshot, Mapp
         file=None,
         max_age=request.max_age,
         backup_dir=request.backup_dir,
-        central_root=True,
         afresh=lambda user: user.mfa is not False,
         observe=lambda operation, request, user: calls.append(ReadCall(operation, request, user)),
     )
-    with open_snapshot(settings, source) as (snapshot, _):
-        pass
-    with open_audit_history(settings) as history:
-        findings = history.open_findings(snapshot.account)
+    with open_organization(settings, None) as organization:
+        (account,) = organization.selection.chosen
+        snapshot = take_snapshot(settings, organization, account, source, root=root_of(organization))
+        findings = AuditRecords(organization.ledger).open_findings(snapshot.account)
     contents = evidence_contents(
         snapshot, calls, findings, program="mfa-kit " + __version__, hide=hiding(snapshot, secret), draw=draw
     )

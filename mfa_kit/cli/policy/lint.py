@@ -33,8 +33,9 @@ def lint(
         partition = wiring.audit.chosen_partition(settings, None)
         traps = find_traps(read_policy(policy_file), on=Holder(on) if on else None, partition=partition)
         return _write([(str(policy_file), traps)], output)
-    with wiring.audit.open_snapshot(settings, wiring.audit.SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):
-        policy_traps = account_traps(snapshot)
+    source = wiring.audit.SnapshotSource(file=file, max_age=max_age)
+    snapshot = wiring.audit.snapshot_of_account(settings, source)
+    policy_traps = account_traps(snapshot)
     note_unread_users(snapshot, settings.progress)
     return _write(policy_traps, output)
 

@@ -8,10 +8,8 @@ from mfa_kit import wiring
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
-from mfa_kit.core.text import printable
+from mfa_kit.cli.policy.onboard import print_steps
 from mfa_kit.policy.offboard import offboard_steps
-from mfa_kit.policy.onboard import shell_script
 from mfa_kit.wiring.settings import Settings
 
 
@@ -24,14 +22,7 @@ def offboard(*, user: str, file: Path | None, max_age: float, settings: Settings
     source = wiring.audit.SnapshotSource(
         file=file, max_age=max_age, afresh=lambda account_user: account_user.name.lower() == user.lower()
     )
-    with wiring.audit.open_snapshot(settings, source) as (snapshot, _):
-        steps = offboard_steps(snapshot, user)
+    snapshot = wiring.audit.snapshot_of_account(settings, source)
+    steps = offboard_steps(snapshot, user)
     note_unread_users(snapshot, settings.progress)
-    if output.form == "table":
-        output.text(printable(shell_script(steps)) + "\n")
-        return
-    rows: list[ResultRow] = [
-        {"step": number, "what": step.what, "why": step.why, "state": step.state, "commands": step.commands}
-        for number, step in enumerate(steps, 1)
-    ]
-    output.many("policy-offboard", rows, empty="")
+    print_steps("policy-offboard", steps, output)

@@ -1,5 +1,6 @@
 """`mfa-kit policy onboard`: print the commands that set up MFA."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.text import printable
-from mfa_kit.policy.onboard import StepState, account_steps, colleague_steps, shell_script
+from mfa_kit.policy.onboard import SetupStep, StepState, account_steps, colleague_steps, shell_script
 from mfa_kit.policy.root_ceremony import root_ceremony as ceremony
 from mfa_kit.wiring.settings import Settings
 
@@ -48,15 +49,20 @@ def onboard(
             "--root-ceremony cannot be used with --user", "omit --user and --group, or omit --root-ceremony"
         )
     source = wiring.audit.SnapshotSource(file=file, max_age=max_age, central_root=root_ceremony)
-    with wiring.audit.open_snapshot(settings, source) as (snapshot, _):
-        if root_ceremony:
-            _print_ceremony(ceremony(snapshot, text=wiring.files.packaged_text("policy/root_ceremony.md")), output)
-            return
-        if user is not None and group is not None:
-            steps = colleague_steps(snapshot, user, group)
-        else:
-            steps = account_steps(snapshot, admin=admin)
+    snapshot = wiring.audit.snapshot_of_account(settings, source)
+    if root_ceremony:
+        _print_ceremony(ceremony(snapshot, text=wiring.files.packaged_text("policy/root_ceremony.md")), output)
+        return
+    if user is not None and group is not None:
+        steps = colleague_steps(snapshot, user, group)
+    else:
+        steps = account_steps(snapshot, admin=admin)
     note_unread_users(snapshot, settings.progress)
+    print_steps("policy-onboard", steps, output)
+
+
+def print_steps(schema: str, steps: Sequence[SetupStep], output: Output) -> None:
+    """Print steps as a shell script. If the output form is not a table, print a row for each step."""
     if output.form == "table":
         output.text(printable(shell_script(steps)) + "\n")
         return
@@ -64,7 +70,7 @@ def onboard(
         {"step": number, "what": step.what, "why": step.why, "state": step.state, "commands": step.commands}
         for number, step in enumerate(steps, 1)
     ]
-    output.many("policy-onboard", rows, empty="")
+    output.many(schema, rows, empty="")
 
 
 def _print_ceremony(text: Letter, output: Output) -> None:
