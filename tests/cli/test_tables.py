@@ -128,7 +128,9 @@ OF_ACCOUNTS = {"audit-account", "rollout-plan-account", "rollout-remind-account"
 
 
 def _columns(node: ast.expr) -> tuple[str, ...]:
-    """Return the literal, or the constant of the only verb that has one."""
+    """Return the literal, the constant of the only verb that has one, or the names in a call of `narrow`."""
+    if isinstance(node, ast.Call):
+        return tuple(str(name.value) for name in node.args if isinstance(name, ast.Constant))
     return NARROW_KEYS if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 

@@ -110,7 +110,7 @@ def print_rows(
         progress.alert(f"{VisitState.PARTLY}: {accounts_in_words(accounts)}: {unread}")
     rows = [row for visit in done for row in _rows(visit, form.fields)]
     narrow = (*account_columns(rows), *form.narrow_in_many, "state")
-    output.many(f"{form.schema}-account", rows, empty=form.empty, narrow=narrow)
+    output.many(form.schema, rows, empty=form.empty, narrow=narrow, in_accounts=True)
     return done
 
 

@@ -58,9 +58,13 @@ def remind(
     with wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts:
         reading = read_accounts(files, look, rollouts, accounts, progress=settings.progress)
     rows = reading.rows(lambda reminders, _: reminders)
-    narrow = reading.narrow(rows, "user", "email", "waiting_for", "since", "days")
-    schema = "rollout-remind-account" if accounts else "rollout-remind"
-    output.many(schema, rows, empty="no one has to be reminded", narrow=narrow)
+    output.many(
+        "rollout-remind",
+        rows,
+        empty="no one has to be reminded",
+        narrow=reading.narrow(rows, "user", "email", "waiting_for", "since", "days"),
+        in_accounts=accounts is not None,
+    )
     return reading.exit_code
 
 

@@ -241,9 +241,13 @@ def status(
         output.text(status_page(files.index, pages, read_at=read_at, lab=lab, alone=accounts is None))
         return reading.exit_code
     rows = reading.rows(partial(_rows, shared=shared), unread=partial(_unread_row, shared=shared))
-    narrow = reading.narrow(rows, "user", "outcome", "cause", "reason", "computer")
-    schema, plans = ("rollout-status-account", "plans are") if accounts else ("rollout-status", "plan is")
-    output.many(schema, rows, empty=f"the {plans} empty", narrow=narrow)
+    output.many(
+        "rollout-status",
+        rows,
+        empty="the plans are empty" if accounts else "the plan is empty",
+        narrow=reading.narrow(rows, "user", "outcome", "cause", "reason", "computer"),
+        in_accounts=accounts is not None,
+    )
     return reading.exit_code
 
 
