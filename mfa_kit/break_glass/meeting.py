@@ -188,10 +188,9 @@ def _file_of(typed: str) -> Path:
 class OwnLayer:
     """A layer of the file of a set, and the name of the custodian who can remove it.
 
-    `whole` is the set. `after` has the names of the custodians whose layers are inside this layer.
+    `after` has the names of the custodians whose layers are inside this layer.
     """
 
-    whole: CustodianSet
     name: str
     after: tuple[str, ...]
 
@@ -227,7 +226,7 @@ def pass_on(
             "give the identity of one of them: -i FILE",
         )
     after = custodian_set.names[custodian_set.names.index(own_names[0]) + 1 :]
-    layer = OwnLayer(whole=custodian_set, name=own_names[0], after=after)
+    layer = OwnLayer(name=own_names[0], after=after)
     if not layer.after:
         raise UsageFault(
             f"{layer.name} is the last custodian of {file.name}; without the last layer, the file would be the "

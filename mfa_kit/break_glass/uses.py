@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mfa_kit.account.snapshot import CustodianKey, RecoveryKeyUse
-from mfa_kit.backups.rekeying import KnownRecipients
 from mfa_kit.break_glass.custodians import Manifest
 from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.timestamps import iso_time
@@ -49,30 +48,6 @@ def last(records: Iterable[Record], recipient: str, *actions: RecoveryKeyAction)
 
 def _backward(records: Iterable[Record]) -> Sequence[Record]:
     return list(records)[::-1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """The state of a break-glass identity.
-
-    `backups` is the number of backups that are encrypted to the identity according to the ledger. `due` has a sentence
-    for each task that is due.
-    """
-
-    last_drill: Record | None
-    last_opened: Record | None
-    backups: int
-    due: list[str]
-
-
-def state_of(manifest: Manifest, records: Sequence[Record], known: Iterable[KnownRecipients], *, now: float) -> State:
-    """Return the state of a break-glass identity. `known` has the backups of the folder. `now` is in Unix seconds."""
-    return State(
-        last_drill=last(records, manifest.recipient, RecoveryKeyAction.DRILLED),
-        last_opened=last(records, manifest.recipient, RecoveryKeyAction.OPENED, RecoveryKeyAction.PASSED),
-        backups=sum(manifest.recipient in (entry.recipients or ()) for entry in known),
-        due=due(manifest, records, now=now),
-    )
 
 
 def due(manifest: Manifest, records: Sequence[Record], *, now: float) -> list[str]:

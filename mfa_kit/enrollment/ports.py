@@ -211,6 +211,22 @@ class EnrollmentProcedure:
     steps: Callable[[DeviceSpec, str | None], list[str]]
 
 
+class RecordSealed(Protocol):
+    """Records in the ledger who can decrypt a backup. It is called before the backup is written."""
+
+    def __call__(
+        self, backup: str, recipients: Sequence[str], *, own: str | None, hashes: Mapping[str, str], in_run: bool
+    ) -> None:
+        """Record the recipients of the backup with this name.
+
+        `own` is the user's public key if the user gets a copy that is encrypted to this key. `hashes` has the SHA-256
+        of each encrypted file, by its `recorded_name`. With `in_run`, the record becomes durable only when the progress
+        of its run is recorded next. If the process is killed before that, the record may be lost. This does no harm,
+        because the next run removes the device.
+        """
+        ...
+
+
 class BackupStore(Protocol):
     """The store of encrypted backups, in a folder or a bucket: writes, finds and removes them."""
 
@@ -243,18 +259,21 @@ class BackupStore(Protocol):
         """
         ...
 
-    def seal(self, entry: JournalEntry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = ...) -> None:
+    def recorded_by(self, record: RecordSealed) -> BackupStore:
+        """Return the same store, which calls `record` before it writes a backup."""
+        ...
+
+    def seal(self, entry: JournalEntry, uri: KeyUri) -> None:
         """Encrypt the key URI, and write it durably to `entry.backup` and to the user's own copy.
 
-        Write nothing if `entry.backup` is None. Never overwrite a file. Before anything is written, `record` is called
-        with the SHA-256 of each encrypted file, by its `recorded_name`.
+        Write nothing if `entry.backup` is None. Never overwrite a file.
         """
         ...
 
-    def store_existing(self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = ...) -> None:
+    def store_existing(self, backup: Backup, uri: KeyUri) -> None:
         """Encrypt the key URI of an existing device, and write it durably to the path of `backup`.
 
-        Never overwrite a file. `record` is as in `seal`.
+        Never overwrite a file.
         """
         ...
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @contextmanager
 def open_opener(
     settings: Settings,
-    identities: Identities,
+    identities: "Secret[list[Identity]]",
     *,
     read: Callable[[BackupLocation], bytes] | None = None,
     accept_label: bool = False,
@@ -51,21 +51,8 @@ def open_opener(
 
     `read` replaces the function that returns the encrypted content of a backup. `accept_label` is as in PathCheck.
     """
-    with open_opener_with(settings, identities.read(), read=read, accept_label=accept_label) as opener_and_ledger:
-        yield opener_and_ledger
-
-
-@contextmanager
-def open_opener_with(
-    settings: Settings,
-    secrets: "Secret[list[Identity]]",
-    *,
-    read: Callable[[BackupLocation], bytes] | None = None,
-    accept_label: bool = False,
-) -> Iterator[tuple["BackupOpener", "Ledger"]]:
-    """Yield the same pair as `open_opener`, for identities that have already been read."""
     with open_ledger(settings) as ledger:
-        yield _opener(settings, ledger.called, secrets, read, path_check(ledger, accept_label=accept_label)), ledger
+        yield _opener(settings, ledger.called, identities, read, path_check(ledger, accept_label=accept_label)), ledger
 
 
 def path_check(ledger: "Ledger", *, accept_label: bool) -> PathCheck:
@@ -96,7 +83,7 @@ def open_created(settings: Settings, file: BackupLocation, identities: Identitie
 
     The ledger records the decryption.
     """
-    with open_opener(settings, identities) as (opened, _):
+    with open_opener(settings, identities.read()) as (opened, _):
         return opened.created(file)
 
 
@@ -126,7 +113,7 @@ def show_backup(
     place, write nothing and raise IntegrityFault. Raise the errors of `check_new` if the file cannot be written.
     """
     check_new(out)
-    with open_opener(settings, identities, accept_label=accept_label) as (opener_, _):
+    with open_opener(settings, identities.read(), accept_label=accept_label) as (opener_, _):
         opened = open_and_note(settings, opener_, file)
     write_new_file(out, opened.picture)
 
@@ -136,7 +123,7 @@ def verify_backups(
 ) -> list[Verified]:
     """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used."""
     ahead = ReadAhead(backup_reader(settings))
-    opening_ = open_opener(settings, identities, read=ahead.read, accept_label=accept_label)
+    opening_ = open_opener(settings, identities.read(), read=ahead.read, accept_label=accept_label)
     with opening_ as (opener_, ledger), ledger.without_fsync():
         return list(opening.verify_files(ahead.prefetch(files), opener_.open, hashes=backup_records(ledger).hashes()))
 
@@ -153,7 +140,7 @@ def drill_backups(
 
     Return one result per file. The ledger records the results of the files whose secret was compared with a code.
     """
-    with open_opener(settings, identities, accept_label=accept_label) as (opener_, ledger):
+    with open_opener(settings, identities.read(), accept_label=accept_label) as (opener_, ledger):
         return list(
             drill.drill_all(
                 files,
@@ -173,7 +160,7 @@ def open_restorable(
     The DeviceSpec names the MFA device to which the backup belongs. Raise UsageFault if that device was reported lost,
     and IntegrityFault if the backup cannot be decrypted, is in a wrong place or names no device.
     """
-    with open_opener(settings, identities, accept_label=accept_label) as (opener_, ledger):
+    with open_opener(settings, identities.read(), accept_label=accept_label) as (opener_, ledger):
         opened, records = open_and_note(settings, opener_, file), backup_records(ledger)
         return opening.restorable(opened, path_of=records.path, losses_of=records.losses), opened
 
@@ -192,7 +179,7 @@ def open_with(
 
     Raise IntegrityFault if the backup cannot be decrypted or is in a wrong place.
     """
-    with open_opener_with(settings, identities, accept_label=accept_label) as (opener_, _):
+    with open_opener(settings, identities, accept_label=accept_label) as (opener_, _):
         return open_and_note(settings, opener_, file)
 
 

@@ -32,7 +32,7 @@ from mfa_kit.wiring.age_keys import Identities, open_plugins, read_recipients
 from mfa_kit.wiring.backups import (
     backup_reader,
     known_recipients_of,
-    open_opener_with,
+    open_opener,
     reencrypt,
 )
 from mfa_kit.wiring.files import check_new, write_new_file
@@ -96,7 +96,7 @@ def folder_beside(file: Path) -> Path | None:
 def open_drilled(settings: Settings, identity: RecoveryIdentity) -> Iterator[DrilledBackups]:
     """Yield the backups that a drill opens with an identity."""
     ahead = ReadAhead(backup_reader(settings))
-    with open_opener_with(settings, identity.keys, read=ahead.read) as (opener, ledger), ledger.without_fsync():
+    with open_opener(settings, identity.keys, read=ahead.read) as (opener, ledger), ledger.without_fsync():
         yield DrilledBackups(
             open=opener.open,
             prefetch=ahead.prefetch,
@@ -119,7 +119,7 @@ def open_rotated(
     `until` and `counted` are as in `rekey`.
     """
     with (
-        open_opener_with(settings, before.keys) as (opener, ledger),
+        open_opener(settings, before.keys) as (opener, ledger),
         open_age_files(settings, folder, ()).exclusively(),
     ):
         secrets, read = before.keys_with(after), backup_reader(settings)

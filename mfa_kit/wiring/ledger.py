@@ -12,7 +12,6 @@ from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.computers import Computers, HeldKey
 from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
-from mfa_kit.backups.recorded_vault import RecordedVault
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
@@ -47,11 +46,20 @@ def backup_records(ledger: "Ledger") -> BackupRecords:
 
 
 def recorded(store: BackupStore, ledger: "Ledger") -> BackupStore:
-    """Return a BackupStore that records the recipients of each backup in the ledger.
+    """Return a BackupStore that records the recipients of each backup in the ledger, before it writes the backup.
 
-    The recipients are recorded before the backup is written.
+    End this process if it no longer holds the lock of its run. Another process may then have settled (completed or
+    undone) the run, and would not know of a backup that this process writes later.
     """
-    return RecordedVault(store, lambda: backup_records(ledger), check_run=ledger.check)
+
+    def record(
+        backup: str, recipients: Sequence[str], *, own: str | None, hashes: Mapping[str, str], in_run: bool
+    ) -> None:
+        backup_records(ledger).record_sealed([backup], recipients, own=own, hashes=hashes, in_run=in_run)
+        if in_run:
+            ledger.check()
+
+    return store.recorded_by(record)
 
 
 def check_address(text: str) -> None:

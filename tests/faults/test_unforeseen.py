@@ -87,7 +87,6 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "only commands for many accounts use it, and `work` has SharedTurns instead": (
         *("Turns.leave of OneByOne", "Turns.todo of OneByOne", "Turns.turn of OneByOne", "Turns.waits_for"),
     ),
-    "RecordedVault records the recipients of the vault inside it": ("BackupStore.recipients of RecordedVault",),
     "the commands of this test use the file; tests/faults/test_lost_session.py breaks the sessions of the other": (
         *("Database.check of PostgresqlDatabase", "Database.close of PostgresqlDatabase"),
         *("Database.faults of PostgresqlDatabase", "Database.hold of PostgresqlDatabase"),

@@ -4,7 +4,7 @@ A backup is an age file (age-encryption.org/v1) with a picture of a device's QR 
 interface for writing, reading and removing the files.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from mfa_kit.core.models import (
     Call,
     DeviceSpec,
     JournalEntry,
+    backup_name,
     own_copy,
     recorded_location,
     recorded_name,
@@ -67,7 +68,7 @@ class AgeFiles:
     For a user who has a recipient, it also writes a copy to the subfolder `users`. Only this user can decrypt the copy.
     If `to` is empty, it writes only this copy, and nothing for users without a recipient. `accept` raises UsageFault if
     new backups must not be written to the folder. `plugins` are the age plugins that may encrypt to the users'
-    recipients.
+    recipients. `record` is a RecordSealed.
     """
 
     def __init__(
@@ -78,9 +79,10 @@ class AgeFiles:
         *,
         accept: Callable[[], None] = lambda: None,
         plugins: Plugins = NO_PLUGINS,
+        record: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
         self._folder, self._to, self._stores, self._accept = folder.absolute(), to, stores, accept
-        self._plugins = plugins
+        self._plugins, self._record = plugins, record
 
     def place(self, spec: DeviceSpec, run: str) -> str | None:
         """Return the path for the backup of this run, or None if there will be no backup.
@@ -127,19 +129,19 @@ class AgeFiles:
         """Yield the backups in the folder, without the users' own copies."""
         return find_backups(self._folder, self._stores)
 
+    def recorded_by(self, record: Callable[..., None]) -> "AgeFiles":
+        """Return the same store, which calls `record`, a RecordSealed, before it writes a backup."""
+        return AgeFiles(self._folder, self._to, self._stores, accept=self._accept, plugins=self._plugins, record=record)
+
     def check(self) -> None:
         """Raise UsageFault if backups cannot or must not be written to the folder. Nothing is changed."""
         self._accept()
         self._stores.folder(self._folder).check()
 
-    def seal(
-        self, entry: JournalEntry, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None
-    ) -> None:
+    def seal(self, entry: JournalEntry, uri: KeyUri) -> None:
         """Write a key URI to the backup `entry.backup`, and to the user's own copy if the user has a recipient.
 
-        If `entry.backup` is None, write nothing. `record` is called with the SHA-256 of each file, by its
-        `recorded_name`, before the files are written. Raise IntegrityFault if one of the files exists or cannot be
-        written.
+        If `entry.backup` is None, write nothing. Raise IntegrityFault if one of the files exists or cannot be written.
         """
         if entry.backup is None:
             return
@@ -150,23 +152,19 @@ class AgeFiles:
         if spec.recipient:
             sealed = _encrypted(picture, self._recipients_of(spec.recipient))
             files.append((own_copy(path), self._folder / OWN, sealed))
-        self._write(files, record)
+        self._write(files, backup_name(path), own=spec.recipient, in_run=True)
 
-    def store_existing(
-        self, backup: Backup, uri: KeyUri, record: Callable[[Mapping[str, str]], None] = lambda _: None
-    ) -> None:
-        """Write a key URI to a backup. `record` is as in `seal`.
-
-        Raise IntegrityFault if the file exists or cannot be written.
-        """
+    def store_existing(self, backup: Backup, uri: KeyUri) -> None:
+        """Write a key URI to a backup. Raise IntegrityFault if the file exists or cannot be written."""
         sealed = _encrypted(symbol.png(uri, caption=_caption(backup)), self._to)
-        self._write([(backup.path, self._folder, sealed)], record)
+        self._write([(backup.path, self._folder, sealed)], backup.name, own=None, in_run=False)
 
     def _write(
-        self, files: Sequence[tuple[BackupLocation, BackupLocation, bytes]], record: Callable[[Mapping[str, str]], None]
+        self, files: Sequence[tuple[BackupLocation, BackupLocation, bytes]], name: str, *, own: str | None, in_run: bool
     ) -> None:
-        """Write the encrypted content of each file below its folder of backups."""
-        record({recorded_name(path): sha256_of(sealed) for path, _, sealed in files})
+        """Record the recipients of a backup, then write the encrypted content of each file below its folder."""
+        hashes = {recorded_name(path): sha256_of(sealed) for path, _, sealed in files}
+        self._record(name, self.recipients(), own=own, hashes=hashes, in_run=in_run)
         for path, folder, sealed in files:
             self._stores.file(path, folder).create(sealed)
 

@@ -7,14 +7,14 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.break_glass.proof import locate, prove
-from mfa_kit.break_glass.uses import Record, state_of
+from mfa_kit.break_glass.uses import Record, due, last
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.options import ACCEPT, RECOVERY_KEY_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.models import BackupLocation, RecoveryKeyAction
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.settings import Settings
 
@@ -46,8 +46,7 @@ def status(
         recorded = False
         settings.progress.alert(f"{fault}; {fault.hint}")
     names = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
-    known = wiring.backups.known_backups(settings, backup_dir)
-    state = state_of(manifest, ports.records(), known, now=ports.now())
+    known, records = wiring.backups.known_backups(settings, backup_dir), ports.records()
     leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]
     row: ResultRow = {
         "folder": str(recovery_key.folder),
@@ -58,10 +57,10 @@ def status(
         "custodians": manifest.group.names,
         "keys": [f"{custodian.name} {custodian.fingerprint}" for custodian in manifest.group.custodians],
         "removed": [custodian.name for custodian in manifest.former] or None,
-        "last_drill": _time(state.last_drill),
-        "last_opened": _time(state.last_opened),
-        "backups": state.backups,
-        "due": [*state.due, *leaving] or None,
+        "last_drill": _time(last(records, manifest.recipient, RecoveryKeyAction.DRILLED)),
+        "last_opened": _time(last(records, manifest.recipient, RecoveryKeyAction.OPENED, RecoveryKeyAction.PASSED)),
+        "backups": sum(manifest.recipient in (entry.recipients or ()) for entry in known),
+        "due": [*due(manifest, records, now=ports.now()), *leaving] or None,
     }
     output.one("break-glass-status", row)
     return 0 if recorded else IntegrityFault.exit_code
