@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mfa_kit.core.errors import Declined
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
 
@@ -11,6 +12,15 @@ SHORTEST = 12
 # Proquints (arXiv:0901.4016) write 16 bits as five letters that can be read aloud. Seven proquints have 112 bits.
 CONSONANTS, VOWELS = "bdfghjklmnprstvz", "aiou"
 WORDS = 7
+
+
+def can_ask_passphrase(person: Interaction) -> bool:
+    """Return whether there is a terminal at which the user can choose a passphrase."""
+    try:
+        person.check(instead=INSTEAD)
+    except Declined:
+        return False
+    return True
 
 
 def ask_new_passphrase(person: Interaction, *, random_bits: Callable[[int], int]) -> Secret[str]:

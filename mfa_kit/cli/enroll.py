@@ -81,15 +81,16 @@ def enroll(
         output.one("enroll", _resume(user, method_options, identities, backup_dir, settings=settings))
         return 0
     enrollment_method = METHODS[method or VIRTUAL.name]
-    sealing = wiring.stores.Sealing(
+    store = wiring.stores.open_store_for_device(
+        settings,
+        backup_dir,
         to=to,
         to_files=to_files,
-        backup_dir=backup_dir,
         local_backups=local_backups,
         passphrase=passphrase,
         passphrase_fd=passphrase_fd,
+        alone=method_options.backup_alone,
     )
-    store = sealing.store(settings, alone=method_options.backup_alone)
     with asked_at(settings, page=page, browser=not no_browser, user=user, calls=enrollment_method.call_user) as place:
         request = EnrollRequest(user=user, method=enrollment_method.method, name=name, path=path, add=add)
         return _enroll(request, method_options, store, place=place, output=output)
@@ -180,7 +181,7 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
     """
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
-    with wiring.ports.open_ports(settings, store=wiring.stores.open_vault(settings)) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings)) as (ports, caller):
         outcome = wiring.fido_console.enroll_root(
             name or "root-key", add=add, seconds=method_options.timeout, caller=caller, ports=ports
         )
@@ -219,7 +220,7 @@ def _resume(
     The secret is taken from the device's encrypted backup.
     """
     oath_keys = wiring.oath_keys.OathKeys(settings)
-    store = wiring.stores.open_vault(settings, backup_dir)
+    store = wiring.stores.open_backup_store(settings, backup_dir)
     with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         context = wiring.ports.method_context(settings, ports.iam_reader, oath_keys)
         enrolled = resume_device(

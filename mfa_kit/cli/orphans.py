@@ -61,7 +61,7 @@ def list_orphans(*, older_than: float, accounts: AccountsChoice | None, settings
 
         def read(account: OrgAccount) -> AccountRows:
             opened = organization.enter(account)
-            store = wiring.stores.open_vault(settings)
+            store = wiring.stores.open_backup_store(settings)
             ports = wiring.ports.enrollment_ports(settings, iam=opened.iam, ledger=organization.ledger, store=store)
             with nullcontext() if accounts else settings.progress.showing("reading unassigned devices"):
                 orphans = find_orphans(ports=ports)
@@ -90,7 +90,7 @@ def clean(
     *, older_than: float, limit: int, lost: str | None, password_stdin: bool, settings: Settings, output: Output
 ) -> None:
     """Remove unassigned devices: those of interrupted runs on this computer, and old devices of other computers."""
-    store = wiring.stores.open_vault(settings)
+    store = wiring.stores.open_backup_store(settings)
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
     with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         with settings.progress.showing("reading unassigned devices"):

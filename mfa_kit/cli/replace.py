@@ -45,15 +45,16 @@ def replace(
 ) -> None:
     """Replace an MFA device of USER. Without --lost, the old device is removed after the new device works."""
     enrollment_method = METHODS[method]
-    sealing = wiring.stores.Sealing(
+    store = wiring.stores.open_store_for_device(
+        settings,
+        backup_dir,
         to=to,
         to_files=to_files,
-        backup_dir=backup_dir,
         local_backups=local_backups,
         passphrase=passphrase,
         passphrase_fd=passphrase_fd,
+        alone=method_options.backup_alone,
     )
-    store = sealing.store(settings, alone=method_options.backup_alone)
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
     with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         request = EnrollRequest(

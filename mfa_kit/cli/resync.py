@@ -42,7 +42,7 @@ def resync(
 
     With -i, mfa-kit computes the codes from the encrypted backup.
     """
-    store = wiring.stores.open_vault(settings, backup_dir)
+    store = wiring.stores.open_backup_store(settings, backup_dir)
     with wiring.ports.open_ports(settings, store=store) as (ports, caller):
         name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
         device = choose_device(name, wanted, devices=ports.iam_reader.devices(name))

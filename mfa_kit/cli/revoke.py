@@ -37,7 +37,7 @@ def revoke(
     output: Output,
 ) -> None:
     """Remove an MFA device from USER. USER is a name, an ARN, or @me."""
-    store = wiring.stores.open_vault(settings)
+    store = wiring.stores.open_backup_store(settings)
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin)
     with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         entry = use_case.look_to_revoke(

@@ -86,7 +86,7 @@ def status(
                 snapshot = wiring.audit.take_snapshot(settings, organization, account, source)
                 rows = [row for account_user in account_users(snapshot) for row in _user_rows(account_user)]
                 return AccountRows(rows, unread_parts(snapshot, SnapshotPart.DETAILS))
-            opened, store = organization.enter(account), wiring.stores.open_vault(settings, backup_dir)
+            opened, store = organization.enter(account), wiring.stores.open_backup_store(settings, backup_dir)
             ports = wiring.ports.enrollment_ports(settings, iam=opened.iam, ledger=organization.ledger, store=store)
             asked = StatusOptions(user, each_user, max_age)
             statuses = _read_statuses(asked, opened, organization, ports, progress=settings.progress)

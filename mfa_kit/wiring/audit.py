@@ -40,7 +40,7 @@ from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.ledger import backup_records
 from mfa_kit.wiring.organization import Organization, open_organization, root_of
 from mfa_kit.wiring.settings import Settings, command_for_extra
-from mfa_kit.wiring.stores import open_vault, stored_backups
+from mfa_kit.wiring.stores import open_backup_store, stored_backups
 
 if TYPE_CHECKING:
     from mfa_kit.account.account_users import AccountUser
@@ -183,7 +183,7 @@ def take_snapshot(
             backups=lambda devices: device_backups(
                 devices,
                 journal=ledger,
-                store=open_vault(settings, source.backup_dir),
+                store=open_backup_store(settings, source.backup_dir),
                 records=records,
                 stored=partial(stored_backups, settings, source.backup_dir),
             ),

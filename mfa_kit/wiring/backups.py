@@ -31,7 +31,7 @@ from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.ledger import backup_records, open_ledger
 from mfa_kit.wiring.qr_codes import draw
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.stores import AllStores, open_age_files, stored_backups
+from mfa_kit.wiring.stores import AnyFileStore, open_age_files, stored_backups
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import AgeFiles, BackupOpener
@@ -89,7 +89,7 @@ def open_created(settings: Settings, file: BackupLocation, identities: Identitie
 
 def backup_reader(settings: Settings) -> Callable[[BackupLocation], bytes]:
     """Return a function that returns the encrypted content of a backup, on this computer or in a bucket."""
-    return partial(read_backup, stores=AllStores(settings.profile))
+    return partial(read_backup, file_store=AnyFileStore(settings.profile))
 
 
 def _opener(

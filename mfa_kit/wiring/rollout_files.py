@@ -36,7 +36,7 @@ from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.methods.registry import Methods
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.stores import AllStores
+from mfa_kit.wiring.stores import AnyFileStore
 
 if TYPE_CHECKING:
     from mfa_kit.rollout.roster_accounts import RosterAccounts
@@ -216,17 +216,17 @@ def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
 
 def sealed_files(settings: Settings) -> ReadAhead:
     """Return an object that reads encrypted files, from a folder or a bucket."""
-    return ReadAhead(_checked(AllStores(settings.profile)))
+    return ReadAhead(_checked(AnyFileStore(settings.profile)))
 
 
-def _checked(stores: AllStores) -> Callable[[BackupLocation], bytes]:
+def _checked(file_store: AnyFileStore) -> Callable[[BackupLocation], bytes]:
     """Return a function that reads an encrypted file.
 
     The function raises IntegrityFault if the file is not an age file, so that nothing unencrypted is handed over.
     """
 
     def read(place: BackupLocation) -> bytes:
-        sealed = read_backup(place, stores)
+        sealed = read_backup(place, file_store)
         if not sealed.startswith(MAGIC):
             raise IntegrityFault(f"{place} is not an age file", "see: mfa-kit backup verify")
         return sealed

@@ -3,7 +3,7 @@
 from mfa_kit.adapters.aws.bucket_rules import check_bucket, read_bucket
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.s3_calls import S3Calls
-from mfa_kit.adapters.aws.s3_store import S3Stores
+from mfa_kit.adapters.aws.s3_store import S3FileStore
 from mfa_kit.core.models import S3Url
 from mfa_kit.core.stopping import sleep
 from mfa_kit.doctor.diagnosis import BucketState
@@ -13,10 +13,10 @@ from mfa_kit.wiring.settings import ACCOUNTS, load_config
 CONNECTIONS = 32
 
 
-def open_s3_stores(profile: str | None) -> S3Stores:
+def open_s3_store(profile: str | None) -> S3FileStore:
     """Return an object that opens folders and files in S3 buckets. `profile` is as in `open_s3_calls`."""
     calls = open_s3_calls(profile)
-    return S3Stores(calls, lambda bucket: check_bucket(bucket, calls))
+    return S3FileStore(calls, lambda bucket: check_bucket(bucket, calls))
 
 
 def open_s3_calls(profile: str | None) -> S3Calls:

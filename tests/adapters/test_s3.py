@@ -24,7 +24,7 @@ from mfa_kit.adapters.aws.bucket_rules import check_bucket, read_bucket
 from mfa_kit.adapters.aws.clients import Connection, is_aws, open_s3
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
-from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3Stores
+from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3FileStore
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.local_store import find_backups, read_backup
 from mfa_kit.adapters.files.plugins import Identity
@@ -47,9 +47,9 @@ MOST = 1 << 20
 names = count()
 
 
-def stores_of(calls: S3Calls) -> S3Stores:
+def stores_of(calls: S3Calls) -> S3FileStore:
     """Return the stores that use these calls, with the check of buckets."""
-    return S3Stores(calls, lambda bucket: check_bucket(bucket, calls))
+    return S3FileStore(calls, lambda bucket: check_bucket(bucket, calls))
 
 
 @pytest.fixture(scope="module")
@@ -491,8 +491,8 @@ def test_a_bucket_is_a_vault_as_a_folder_is(
     [copy] = find_backups(S3Url(bucket, "pre/users"), stores)
     assert (found.account, found.user, found.device, found.run) == ("000000000000", "Alice", "alice", RUN)
     assert found.name == copy.name
-    picture = open_backup(found.path, Secret([identity]), partial(read_backup, stores=stores))
-    assert open_backup(copy.path, Secret([mine]), partial(read_backup, stores=stores)) == picture
+    picture = open_backup(found.path, Secret([identity]), partial(read_backup, file_store=stores))
+    assert open_backup(copy.path, Secret([mine]), partial(read_backup, file_store=stores)) == picture
     later = AgeFiles(S3Url(bucket, "pre"), parse_recipients([str(new.to_public())]), stores)
     with later.exclusively():
         assert later.rekey(found, Secret([identity]), proof=Secret([new]))

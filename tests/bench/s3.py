@@ -20,7 +20,7 @@ from mfa_kit.core.models import S3Url, run_id
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring.stores import AllStores
+from mfa_kit.wiring.stores import AnyFileStore
 from tests.bench.backups import pair
 from tests.bench.table import Row, cpu, show
 
@@ -45,7 +45,7 @@ def fill() -> None:
 def seal(to: str) -> None:
     """Encrypt backups for many users into a bucket."""
     boto3.Session().client("s3").create_bucket(Bucket="verified")
-    store = AgeFiles(S3Url("verified", "pre"), parse_recipients([to]), AllStores(None))
+    store = AgeFiles(S3Url("verified", "pre"), parse_recipients([to]), AnyFileStore(None))
 
     def one(number: int) -> None:
         name = f"user{number:04}"

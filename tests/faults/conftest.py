@@ -23,7 +23,7 @@ from mfa_kit.core.models import BackupLocation, S3Url
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
-from mfa_kit.wiring.stores import AllStores
+from mfa_kit.wiring.stores import AnyFileStore
 from tests.conftest import COUNTED, LOST, ROOT, bare, users_of
 from tests.faults.broken_disk import library
 from tests.faults.worker import ADDRESS
@@ -171,7 +171,9 @@ class Judge:
         assert len(backups) == len(files), f"something half written: {files}"
         seeds = {}
         for backup in backups:
-            opened = open_backup(backup.path, Secret([self.identity]), partial(read_backup, stores=AllStores(None)))
+            opened = open_backup(
+                backup.path, Secret([self.identity]), partial(read_backup, file_store=AnyFileStore(None))
+            )
             seeds[f"arn:aws:iam::000000000000:mfa/{backup.device}"] = key_uri.seed_of(symbol.read(opened))
         assert seeds == {serial: Seed(self.lab.seed(serial)) for serial in serials}, "a backup that is not its device's"
         assert len(backups) == len(serials)

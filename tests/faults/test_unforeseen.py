@@ -97,7 +97,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("Database.read of PostgresqlDatabase", "Database.write of PostgresqlDatabase"),
     ),
     "only places in a bucket use it; tests/adapters/test_s3.py makes its calls fail": (
-        *("Stores.file of S3Stores", "Stores.folder of S3Stores"),
+        *("FileStore.file of S3FileStore", "FileStore.folder of S3FileStore"),
         *("StoredFile.create of S3File", "StoredFile.discard of S3File", "StoredFile.is_taken of S3File"),
         *("StoredFile.is_there of S3File", "StoredFile.read of S3File", "StoredFile.remove of S3File"),
         *("StoredFile.replace of S3File", "StoredFolder.alone of S3Folder", "StoredFolder.check of S3Folder"),

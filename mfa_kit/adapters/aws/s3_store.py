@@ -286,7 +286,7 @@ class S3File:
             raise IntegrityFault(f"{self._url} cannot be {participle}: {error}", error.hint) from None
 
 
-class S3Stores:
+class S3FileStore:
     """Returns folders of backups, and backups, in buckets.
 
     `check_bucket` takes the name of a bucket, and raises UsageFault if the bucket is unsuitable for backups. A bucket

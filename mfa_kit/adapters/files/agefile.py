@@ -75,13 +75,13 @@ class AgeFiles:
         self,
         folder: BackupLocation,
         to: list[Recipient],
-        stores: FileStore = LOCAL,
+        file_store: FileStore = LOCAL,
         *,
         accept: Callable[[], None] = lambda: None,
         plugins: Plugins = NO_PLUGINS,
         record: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
-        self._folder, self._to, self._stores, self._accept = folder.absolute(), to, stores, accept
+        self._folder, self._to, self._file_store, self._accept = folder.absolute(), to, file_store, accept
         self._plugins, self._record = plugins, record
 
     def place(self, spec: DeviceSpec, run: str) -> str | None:
@@ -92,7 +92,7 @@ class AgeFiles:
         """
         if self._to:
             path = self.new(spec.account, spec.user, spec.name, run=run).path
-            if self._stores.file(path).is_taken():  # undoing this run would remove the existing file
+            if self._file_store.file(path).is_taken():  # undoing this run would remove the existing file
                 raise IntegrityFault(
                     f"{path} already exists", "move it away, because mfa-kit never overwrites a backup"
                 )
@@ -100,7 +100,7 @@ class AgeFiles:
         return self._own(spec.recipient).place(replace(spec, recipient=None), run) if spec.recipient else None
 
     def _own(self, recipient: str) -> "AgeFiles":
-        return AgeFiles(self._folder / OWN, self._recipients_of(recipient), self._stores)
+        return AgeFiles(self._folder / OWN, self._recipients_of(recipient), self._file_store)
 
     def _recipients_of(self, user: str) -> list[Recipient]:
         """Return the recipient of a user's own copy, in a list. `user` is the user's public key as text."""
@@ -123,20 +123,22 @@ class AgeFiles:
         places = [*([recorded_location(entry.backup)] if entry.backup else []), usual.path]
         if entry.spec.recipient:
             places += [own_copy(place) for place in places]
-        return next((str(place) for place in places if self._stores.file(place).is_there()), None)
+        return next((str(place) for place in places if self._file_store.file(place).is_there()), None)
 
     def backups(self) -> Iterator[Backup]:
         """Yield the backups in the folder, without the users' own copies."""
-        return find_backups(self._folder, self._stores)
+        return find_backups(self._folder, self._file_store)
 
     def recorded_by(self, record: Callable[..., None]) -> "AgeFiles":
         """Return the same store, which calls `record`, a RecordSealed, before it writes a backup."""
-        return AgeFiles(self._folder, self._to, self._stores, accept=self._accept, plugins=self._plugins, record=record)
+        return AgeFiles(
+            self._folder, self._to, self._file_store, accept=self._accept, plugins=self._plugins, record=record
+        )
 
     def check(self) -> None:
         """Raise UsageFault if backups cannot or must not be written to the folder. Nothing is changed."""
         self._accept()
-        self._stores.folder(self._folder).check()
+        self._file_store.folder(self._folder).check()
 
     def seal(self, entry: JournalEntry, uri: KeyUri) -> None:
         """Write a key URI to the backup `entry.backup`, and to the user's own copy if the user has a recipient.
@@ -166,14 +168,14 @@ class AgeFiles:
         hashes = {recorded_name(path): sha256_of(sealed) for path, _, sealed in files}
         self._record(name, self.recipients(), own=own, hashes=hashes, in_run=in_run)
         for path, folder, sealed in files:
-            self._stores.file(path, folder).create(sealed)
+            self._file_store.file(path, folder).create(sealed)
 
     def exclusively(self) -> AbstractContextManager[None]:
         """Return a context manager that locks the backup folder, if this kind of storage has locks.
 
         Entering the context raises IntegrityFault if another process holds the lock.
         """
-        return self._stores.folder(self._folder).exclusively()
+        return self._file_store.folder(self._folder).exclusively()
 
     def rekey(
         self,
@@ -205,15 +207,15 @@ class AgeFiles:
         def check(written: bytes) -> bool:
             return _opens(backup.path, written, proof, pictures[0])
 
-        return self._stores.file(backup.path, self._folder).replace(change, check, most=LARGEST + 1)
+        return self._file_store.file(backup.path, self._folder).replace(change, check, most=LARGEST + 1)
 
     def picture(self, backup: Backup, keys: Secret[list[Identity]]) -> Png:
         """Return the decrypted picture in a backup. Raise IntegrityFault if it cannot be read or decrypted."""
-        return _decrypted(backup.path, read_backup(backup.path, self._stores), keys)
+        return _decrypted(backup.path, read_backup(backup.path, self._file_store), keys)
 
     def discard(self, backup: Backup) -> None:
         """Remove a backup permanently. Raise IntegrityFault if that fails."""
-        self._stores.file(backup.path, self._folder).discard()
+        self._file_store.file(backup.path, self._folder).discard()
 
     def remove(self, entry: JournalEntry) -> None:
         """Remove `entry.backup`, the user's own copy, and the incomplete versions of both files.
@@ -230,7 +232,7 @@ class AgeFiles:
                 "find out who changed the ledger; then remove the right file yourself",
             )
         for copy in (path, own_copy(path)) if entry.spec.recipient else (path,):
-            self._stores.file(copy).remove(sealed=entry.sealed)
+            self._file_store.file(copy).remove(sealed=entry.sealed)
 
 
 def _is_backup_of(path: BackupLocation, entry: JournalEntry) -> bool:

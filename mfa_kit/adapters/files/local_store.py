@@ -234,7 +234,7 @@ class LocalFile:
         return open_plain_folder(self._base, *self._below())
 
 
-class LocalStores:
+class LocalFileStore:
     """Returns folders of backups, and backups, by their paths on this computer."""
 
     def folder(self, place: BackupLocation) -> StoredFolder:
@@ -251,7 +251,7 @@ class LocalStores:
         return LocalFile(path, _path(folder) if folder is not None else path.parent)
 
 
-LOCAL = LocalStores()
+LOCAL = LocalFileStore()
 
 
 def _path(place: BackupLocation) -> Path:
@@ -260,9 +260,9 @@ def _path(place: BackupLocation) -> Path:
     raise UsageFault(f"{place} is not on this computer", "give a path on this computer")
 
 
-def read_backup(path: BackupLocation, stores: FileStore = LOCAL) -> bytes:
+def read_backup(path: BackupLocation, file_store: FileStore = LOCAL) -> bytes:
     """Return the encrypted content of a backup, at most LARGEST + 1 octets. Raise IntegrityFault if that fails."""
-    return stores.file(path).read(LARGEST + 1)
+    return file_store.file(path).read(LARGEST + 1)
 
 
 SUFFIX = ".png.age"
@@ -303,8 +303,8 @@ def backup_at(path: BackupLocation) -> Backup | None:
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
 
 
-def find_backups(folder: BackupLocation, stores: FileStore) -> Iterator[Backup]:
+def find_backups(folder: BackupLocation, file_store: FileStore) -> Iterator[Backup]:
     """Yield the backups below a folder, sorted by account and user. Files with other names are skipped."""
-    for path in stores.folder(folder).files():
+    for path in file_store.folder(folder).files():
         if backup := backup_at(path):
             yield backup

@@ -60,15 +60,16 @@ def add(
     _check_usage(user, root=root, image=image, shred=shred)
     settings.interaction.check(instead=adding.INSTEAD)
     picture, shred_picture = wiring.qr_codes.read_picture(image, settings.interaction)
-    sealing = wiring.stores.Sealing(
+    store = wiring.stores.open_store_for_device(
+        settings,
+        backup_dir,
         to=to,
         to_files=to_files,
-        backup_dir=backup_dir,
         local_backups=local_backups,
         passphrase=passphrase,
         passphrase_fd=passphrase_fd,
+        alone=True,
     )
-    store = sealing.store(settings, alone=True)
     store.check()
     with wiring.ports.open_ports(settings, store=store) as (ports, caller):
         backup = adding.add(

@@ -28,7 +28,7 @@ DAY = 86400.0
 @BACKUP_DIR
 def prune(*, days: int | None, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> int:
     """Remove the backups of users who no longer exist in IAM. Existing devices keep their backup."""
-    store = wiring.stores.open_vault(settings, backup_dir)
+    store = wiring.stores.open_backup_store(settings, backup_dir)
     with wiring.ports.open_ports(settings, store=store) as (ports, caller):
         prunable_backups = list(
             find_prunable(

@@ -68,7 +68,7 @@ def status(
 
 def _without_user(names: Sequence[str], backup_dir: BackupLocation | None, settings: Settings) -> list[str]:
     """Return the custodians in `names` who have no IAM user of the same name. The comparison ignores case."""
-    with wiring.ports.open_ports(settings, store=wiring.stores.open_vault(settings, backup_dir)) as (ports, _):
+    with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings, backup_dir)) as (ports, _):
         users = {name.lower() for name in ports.iam_reader.users()}
     return [name for name in names if name.lower() not in users]
 

@@ -38,7 +38,7 @@ def reconcile_ledger(*, backup_dir: BackupLocation | None, settings: Settings, o
     with wiring.backups.open_records(settings) as records:
         sealed = {seal.backup for seal in records.seals()}
     stop = Stop()
-    store = wiring.stores.open_vault(settings, backup_dir)
+    store = wiring.stores.open_backup_store(settings, backup_dir)
     with wiring.ports.open_ports(settings, store=store, stop=stop) as (ports, caller):
         before = ports.journal.entries(caller.account)
         with ThreadPoolExecutor(AT_ONCE) as pool, stop.after_error():

@@ -186,7 +186,7 @@ def activate(
             "--prompt is for one device; use the credentials of the device's account, without --accounts and --org"
         )
     required = read_required(proofs, prompt, accept_unknown=accept_unknown, selects=bool(groups or only))
-    store = wiring.stores.open_vault(settings, backup_dir)
+    store = wiring.stores.open_backup_store(settings, backup_dir)
     named = {name.lower() for name in options.split_names(only)}
     with (
         name_next_command(),

@@ -169,7 +169,7 @@ def handover(
         settings=settings,
         by_account=accounts is not None,
     )
-    store = wiring.stores.open_vault(settings, backup_dir)
+    store = wiring.stores.open_backup_store(settings, backup_dir)
     copy_of = finder_of_copies(store if backup_dir else None)
     files = None if is_run else _read_files(Path(plan_or_run), many=accounts is not None)
     with wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=1) as rollouts:

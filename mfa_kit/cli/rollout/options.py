@@ -100,7 +100,7 @@ class ApplyOptions:
     """The options of `rollout apply` and `rollout work`. A process of `rollout work` is called a worker.
 
     `plan_files` has one plan or index; a worker can have several. `to`, `to_files`, `backup_dir` and `local_backups`
-    are as in `open_vault_for_new`. `results` is the folder for the files of results; for an index, each account gets a
+    are as in `open_backup_store`. `results` is the folder for the files of results; for an index, each account gets a
     subfolder. `workers` is not a number of processes, but the maximum number of calls to AWS in progress at a time in
     each account. `at_once` is the number of accounts in which a worker works at the same time. It is None for `apply`,
     which does not wait until other processes have left an account.
@@ -120,8 +120,8 @@ class ApplyOptions:
     at_once: int | None = None
 
     def store(self, settings: Settings) -> BackupStore:
-        """Return the BackupStore for the new backups, as `open_vault_for_new` does."""
-        return wiring.stores.open_vault_for_new(
+        """Return the BackupStore for the new backups, as `open_backup_store` does."""
+        return wiring.stores.open_backup_store(
             settings, self.backup_dir, to=self.to, to_files=self.to_files, local_backups=self.local_backups
         )
 

@@ -296,7 +296,7 @@ def plan(
         several=not alone,
     )
     with wiring.rollout.open_rollouts(
-        settings, METHODS, accounts, store=wiring.stores.open_vault(settings), workers=workers
+        settings, METHODS, accounts, store=wiring.stores.open_backup_store(settings), workers=workers
     ) as rollouts:
         if rollouts.organization is None:
             ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)

@@ -54,7 +54,7 @@ def remind(
         results = look_up_results(plan, records, ports, workers=workers, progress=progress)
         return _rows(find_reminders(plan, results), now=ports.ports.iam_reader.now())
 
-    store = wiring.stores.open_vault(settings, backup_dir)
+    store = wiring.stores.open_backup_store(settings, backup_dir)
     with wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts:
         reading = read_accounts(files, look, rollouts, accounts, progress=settings.progress)
     rows = reading.rows(lambda reminders, _: reminders)

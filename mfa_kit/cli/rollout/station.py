@@ -118,9 +118,7 @@ def station(
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
     plan, digest = wiring.rollout_files.read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
-    store = wiring.stores.open_vault_for_new(
-        settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups
-    )
+    store = wiring.stores.open_backup_store(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     if page and settings.dry_run:
         raise UsageFault(
             "--dry-run asks no questions, so there is nothing to show on a page", "omit --page or --dry-run"

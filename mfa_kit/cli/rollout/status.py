@@ -230,7 +230,7 @@ def status(
         results = look_up_results(planned_work.plan, records, ports, workers=workers, progress=progress)
         return records.with_computers(results)
 
-    store = wiring.stores.open_vault(settings, backup_dir)
+    store = wiring.stores.open_backup_store(settings, backup_dir)
     with wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts:
         reading = read_accounts(files, look, rollouts, accounts, progress=settings.progress)
         if unseen := wiring.rollout.unseen_runs(rollouts.ledger, [account.sha256 for account in files.index.accounts]):

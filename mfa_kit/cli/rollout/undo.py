@@ -48,7 +48,7 @@ def undo(
 
     With --accounts or --org, RUN is an index file: remove the devices that all its runs created.
     """
-    store = wiring.stores.open_vault(settings, backup_dir)
+    store = wiring.stores.open_backup_store(settings, backup_dir)
     index = wiring.rollout_files.read_index(Path(run), expected=()) if accounts else None
     with (
         name_next_command(),

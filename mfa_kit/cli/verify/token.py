@@ -128,7 +128,7 @@ def _verify_without_seed(
     if verdict or not probe_user or settings.dry_run:
         return _print(serial, verdict, output=output)
     sold, records = Token(serial=serial, maker="sold by AWS"), wiring.ledger.TokenRecords(settings)
-    with wiring.ports.open_ports(settings, store=wiring.stores.open_vault(settings)) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings)) as (ports, caller):
         try:
             check_with_aws(
                 serial,

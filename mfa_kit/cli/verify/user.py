@@ -49,7 +49,7 @@ def verify_user(
     key's credential is checked. To check a code too, add --backup or --resync.
     """
     identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-    with wiring.ports.open_ports(settings, store=wiring.stores.open_vault(settings)) as (ports, caller):
+    with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings)) as (ports, caller):
         name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
         device = choose_device(name, wanted, devices=ports.iam_reader.devices(name))
         check_virtual(device)
