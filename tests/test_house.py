@@ -35,7 +35,7 @@ REVEALS = {
     ("adapters/files/agefile.py", "_decrypted"),
     ("adapters/files/age_calls.py", "count_recipients"),
     ("adapters/files/layers.py", "RecoveryIdentity.__init__"),
-    ("adapters/files/layers.py", "RecoveryIdentity.confirm"),
+    ("adapters/files/layers.py", "RecoveryIdentity.hmac_of"),
     ("adapters/files/layers.py", "RecoveryIdentity.keys"),
     ("adapters/files/layers.py", "RecoveryIdentity.sealed"),
     ("adapters/files/layers.py", "RecoveryIdentity.keys_with"),

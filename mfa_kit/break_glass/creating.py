@@ -158,7 +158,7 @@ def write(
     manifest = Manifest(recipient=identity.recipient, made=int(ports.now()), group=group, former=tuple(former))
     if replaced:
         manifest = replace(manifest, replaces=replaced.recipient)
-        manifest = replace(manifest, hmac=replaced.confirm(manifest))
+        manifest = replace(manifest, hmac=replaced.hmac_of(manifest))
     files, path = ports.files_of(identity, manifest), folder.absolute()
     ports.record(manifest, RecoveryKeyAction.SEALED, group.names)
     with letters(manifest, path):

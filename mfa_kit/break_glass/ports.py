@@ -15,14 +15,14 @@ from mfa_kit.letters.sheet import Sheet
 
 
 class SharedIdentity(Protocol):
-    """An age identity that only several custodians can open together. Unencrypted, it exists only in memory."""
+    """An age identity that only several custodians can open together. Unencrypted, it exists only in memory.
 
-    @property
-    def recipient(self) -> str:
-        """The public key of the identity."""
-        ...
+    `recipient` is its public key.
+    """
 
-    def confirm(self, manifest: Manifest) -> str:
+    recipient: str
+
+    def hmac_of(self, manifest: Manifest) -> str:
         """Return the HMAC with which this identity confirms the manifest of the identity that replaces it, in hex."""
         ...
 

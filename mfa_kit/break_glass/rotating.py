@@ -157,7 +157,7 @@ def _choose_begun(
 
     Print the folders that are not used. Raise IntegrityFault if no folder is proven, and no person accepts one.
     """
-    begun, doubts = choose_rotation(later, ports.records(), confirm=before.confirm)
+    begun, doubts = choose_rotation(later, ports.records(), confirm=before.hmac_of)
     if begun is None and doubts:
         begun = accept_one(doubts, ports, accept=accept)
     for doubt in doubts:

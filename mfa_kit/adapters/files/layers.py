@@ -122,7 +122,7 @@ class RecoveryIdentity:
             layers = encrypt(Secret(layers), [public_key])
         return layers
 
-    def confirm(self, manifest: Manifest) -> str:
+    def hmac_of(self, manifest: Manifest) -> str:
         """Return the HMAC-SHA-256 with which this identity confirms the manifest of the identity that replaces it.
 
         The result is in hex. The key is HKDF-SHA-256 of the text `AGE-SECRET-KEY-1...` of this identity, without salt.
