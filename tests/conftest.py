@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from mfa_kit.core.models import Backup
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.lab.aws.server import Lab
 from tests.cheap_scrypt import cheap_scrypt, seal
+from tests.fork_server import READ_ONCE, ForkServer
 from tests.ledgers import KINDS, Place
 from tests.postgresql import BIN, Server, running_server
-from tests.sizes import size
+from tests.sizes import FULL, size
 
 ROOT = Path(__file__).parents[1]
 ACCOUNT = "000000000000"
@@ -184,6 +186,20 @@ def cheap_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pyrage.passphrase, "encrypt", seal)
 
 
+@cache
+def fork_server() -> ForkServer:
+    """Start the fork server of this worker, or return it."""
+    return ForkServer()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_fork_server_is_left(_home_of_its_own: None, _signals_are_heard: None) -> Iterator[None]:
+    yield
+    if fork_server.cache_info().currsize:
+        fork_server().stop()
+        fork_server.cache_clear()
+
+
 @dataclass(frozen=True)
 class Result:
     """The result of a command line."""
@@ -224,7 +240,12 @@ class MfaKit:
         )
 
     def process(self, *args: str | Path, **how: Any) -> Result:
+        """Run a process to its end: a fork of one that has imported mfa-kit, if the test does not ask for more."""
         timeout = how.pop("timeout", 150)
+        plain = type(self).start is MfaKit.start and how.keys() <= {"start_new_session"} and not FULL
+        if plain and not any(name.startswith(READ_ONCE) for name in self.env):
+            env = {**bare(), "MFA_KIT_HOME": str(self.home), **self.env}
+            return Result(*fork_server().run([*map(str, args)], env, timeout=timeout))
         process = self.start(*args, **how)
         out, err = process.communicate(timeout=timeout)
         return Result(process.returncode, out or "", err or "")

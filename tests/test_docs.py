@@ -29,7 +29,8 @@ from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import errors, models
 from mfa_kit.rollout.outcomes import NAMES_IN_LEDGERS
 from tests.cheap_scrypt import cheap_scrypt
-from tests.conftest import bare
+from tests.conftest import bare, fork_server
+from tests.sizes import FULL
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -158,6 +159,9 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
     )
     here = tmp_path / "here"
     here.mkdir()
+    programs = [Path(sys.executable).parent]
+    if not FULL:
+        programs.insert(0, fork_server().client(tmp_path / "bin"))
     done = subprocess.run(
         [*in_lab(shown), "bash", script],
         cwd=here,
@@ -165,7 +169,7 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
             **bare(),
             **cheap_scrypt(),
             "HOME": str(tmp_path),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": ":".join([*map(str, programs), os.environ["PATH"]]),
         },
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # leaves the process without a terminal

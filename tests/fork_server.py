@@ -1,0 +1,237 @@
+"""Runs commands of mfa-kit in forks of a process that has imported them: a start takes a tenth of the CPU time.
+
+`python -m tests.fork_server SOCKET` is the server. `ForkServer` starts it, and is its client in a test. `CLIENT` is a
+program that a shell can call in place of `mfa-kit`. A command gets the caller's arguments, environment, folder, umask
+and open files, and a session of its own. It ends when its caller is killed. What a test says about the process itself
+(signals while it starts, its user, its interpreter) needs a real one.
+"""
+
+import atexit
+import fcntl
+import gc
+import io
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from tests.cheap_scrypt import cheap_scrypt
+
+ROOT = Path(__file__).parents[1]
+# The longest message, and the number of open files that it can pass.
+LONGEST, FILES = 200_000, 64
+# Received files are moved above this number, before they get the numbers that they have in the caller.
+ABOVE = 500
+# Variables that an interpreter or a library reads once, when it starts or is imported.
+READ_ONCE = ("PYTHON", "LD_", "LC_", "LANG", "PCSC", "SSL_", "TZ", "MFA_KIT_TEST")
+# What most commands import.
+USUAL = (
+    "mfa_kit.adapters.aws.iam",
+    "mfa_kit.adapters.files.agefile",
+    "mfa_kit.adapters.ledger.sqlite_database",
+    "mfa_kit.cli.backup_options",
+    "mfa_kit.cli.enroll",
+    "mfa_kit.cli.rollout.apply",
+    "mfa_kit.cli.rollout.plan",
+    "mfa_kit.cli.settings",
+    "mfa_kit.cli.status",
+    "mfa_kit.qr_codes.decoding",
+    "mfa_kit.qr_codes.symbol",
+    "mfa_kit.wiring.ledger",
+    "mfa_kit.wiring.ports",
+    "mfa_kit.wiring.rollout",
+    "mfa_kit.wiring.stores",
+    "PIL.Image",
+    "pyrage",
+)
+CLIENT = """#!{python} -ISE
+import json, os, signal, socket, sys
+
+files = []
+for name in os.listdir("/proc/self/fd"):
+    try:
+        os.fstat(int(name))
+        files.append(int(name))
+    except OSError:
+        pass
+umask = os.umask(0)
+os.umask(umask)
+job = {{"argv": sys.argv, "env": dict(os.environ), "folder": os.getcwd(), "umask": umask, "files": files}}
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+    server.connect({address!r})
+    socket.send_fds(server, [json.dumps(job).encode()], files)
+    child = int(server.recv(100))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: os.kill(child, number))
+    code = int(server.recv(100))
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+class ForkServer:
+    """A server, and its client."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="mfa-kit-forks-")
+        self.address = f"{self._folder.name}/socket"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fork_server", self.address],
+            cwd=ROOT,
+            env={**kept, **cheap_scrypt()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._process.stdout
+        assert self._process.stdout.readline(), "the server did not start"
+
+    def stop(self) -> None:
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def run(self, args: Sequence[str], env: Mapping[str, str], *, timeout: float) -> tuple[int, str, str]:
+        """Run a command without input. Return its exit code, and what it printed on stdout and stderr.
+
+        Raise TimeoutExpired after that many seconds.
+        """
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+            Path(os.devnull).open() as nothing,
+        ):
+            server.connect(self.address)
+            server.settimeout(timeout)
+            job = {"argv": ["-c", *args], "env": dict(env), "folder": str(Path.cwd()), "umask": 0o022}
+            files = [nothing.fileno(), out.fileno(), err.fileno()]
+            socket.send_fds(server, [json.dumps({**job, "files": [0, 1, 2]}).encode()], files)
+            try:
+                server.recv(100)
+                code = int(server.recv(100))
+            except TimeoutError:
+                raise subprocess.TimeoutExpired(list(args), timeout) from None
+            said = []
+            for file in (out, err):
+                file.seek(0)
+                said.append(file.read().decode().replace("\r\n", "\n"))
+            return code, said[0], said[1]
+
+    def client(self, folder: Path) -> Path:
+        """Write the program `mfa-kit` into a folder, and return the folder."""
+        folder.mkdir()
+        program = folder / "mfa-kit"
+        program.write_text(CLIENT.format(python=sys.executable, address=self.address), "utf-8")
+        program.chmod(0o755)
+        return folder
+
+
+def serve(address: str) -> None:
+    """Run the command of each connection, until stdin ends."""
+    from mfa_kit.cli.main import main  # noqa: PLC0415
+
+    for name in USUAL:
+        import_module(name)
+    # Imports what botocore loads when it makes a client.
+    boto3.client("iam", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        gc.collect()
+        gc.freeze()  # so that the collector of a fork does not touch, and thereby copy, all objects
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        running = set[int]()
+        while True:
+            ready, _, _ = select.select([listener.fileno(), 0], [], [], 1)
+            # Those that ended are waited for, so that their CPU time counts as that of this process.
+            running = {pid for pid in running if os.waitpid(pid, os.WNOHANG) == (0, 0)}
+            if 0 in ready:
+                break
+            if listener.fileno() in ready:
+                connection, _ = listener.accept()
+                if (pid := os.fork()) == 0:
+                    listener.close()
+                    os._exit(end(main) if attend(connection) else 0)
+                running.add(pid)
+                connection.close()
+        for pid in running:
+            os.waitpid(pid, 0)
+
+
+def attend(connection: socket.socket) -> bool:
+    """Fork the command of a connection, wait for it, and tell its exit code. Return true in the command's process."""
+    text, files, _, _ = socket.recv_fds(connection, LONGEST, FILES)
+    job = json.loads(text)
+    if (pid := os.fork()) == 0:
+        connection.close()
+        become(job, files)
+        return True
+    for file in files:
+        os.close(file)
+    connection.send(b"%d" % pid)
+    ended = os.pidfd_open(pid)
+    ready, _, _ = select.select([ended, connection.fileno()], [], [])
+    if ended not in ready:  # the caller was killed
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    with suppress(OSError):
+        connection.send(b"%d" % os.waitstatus_to_exitcode(status))
+    return False
+
+
+def end(main: Callable[[], None]) -> int:
+    """Run a command as the interpreter does, and return its exit code, but leave the modules as they are."""
+    code = 0
+    try:
+        main()
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+    atexit._run_exitfuncs()  # noqa: SLF001
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def become(job: Mapping[str, Any], files: Sequence[int]) -> None:
+    """Take over the session, folder, open files, environment and arguments of a job."""
+    os.setsid()
+    moved = [fcntl.fcntl(file, fcntl.F_DUPFD, ABOVE) for file in files]
+    os.closerange(0, ABOVE)
+    for file, number in zip(moved, job["files"], strict=True):
+        os.dup2(file, number)
+        os.close(file)
+    os.umask(job["umask"])
+    os.chdir(job["folder"])
+    os.environ.clear()
+    os.environ.update(job["env"])
+    sys.argv[:] = job["argv"]
+    time.tzset()
+    tempfile.tempdir = None
+    for name, number, errors in (("stdout", 1, "strict"), ("stderr", 2, "backslashreplace")):
+        raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
+        stream = io.TextIOWrapper(raw, "utf-8", errors, line_buffering=number == 2 or os.isatty(number))
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
