@@ -26,6 +26,7 @@ from mfa_kit.cli.main import run
 from mfa_kit.core.models import Backup
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.lab.aws.server import Lab
+from tests.botocore_files import read_once
 from tests.cheap_scrypt import cheap_scrypt, seal
 from tests.fork_server import READ_ONCE, ForkServer
 from tests.ledgers import KINDS, Place
@@ -54,6 +55,8 @@ settings.load_profile("steady")
 
 # Debian's ordinary users have 0o002, and mfa-kit refuses files that a group can write. `.ci/run` has this too.
 os.umask(0o022)
+
+read_once()
 
 
 def without(reason: str) -> Any:

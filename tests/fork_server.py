@@ -28,6 +28,7 @@ from typing import Any
 
 import boto3
 
+from tests.botocore_files import read_once
 from tests.cheap_scrypt import cheap_scrypt
 
 ROOT = Path(__file__).parents[1]
@@ -148,8 +149,10 @@ def serve(address: str) -> None:
 
     for name in USUAL:
         import_module(name)
-    # Imports what botocore loads when it makes a client.
-    boto3.client("iam", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    # Imports and reads what botocore loads when it makes a client.
+    read_once()
+    for service in ("iam", "sts"):
+        boto3.client(service, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(address)
         listener.listen(64)

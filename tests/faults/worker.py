@@ -5,6 +5,7 @@ milliseconds. The product has no hooks for this: the ports that a job uses are w
 """
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -305,6 +306,7 @@ def _job(job: dict[str, Any], shared: Shared, verbs: Verbs) -> int:
 
 def main(verbs: Verbs = _verbs) -> None:
     shared = shared_iam()
+    gc.freeze()  # so that the collector of a fork does not touch, and thereby copy, all objects
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
