@@ -512,7 +512,7 @@ NOT_SHELL = {
     "ours",
     "verb",
 }
-NOT_SHELL |= {"' '.join(arguments)", "arn", "holder", "judge", "path", "self._path.parent"}
+NOT_SHELL |= {"' '.join(arguments)", "_kind(holder)", "kind", "arn", "holder", "judge", "path", "self._path.parent"}
 
 
 def unquoted(code: str) -> list[str]:

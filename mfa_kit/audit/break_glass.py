@@ -5,20 +5,23 @@ from collections.abc import Iterator, Mapping
 
 from mfa_kit.account.snapshot import DeviceBackup, RecoveryKeyUse, SnapshotPart
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
+from mfa_kit.core.message import mfa_kit, suggest
 from mfa_kit.core.models import REPORTED_ROOT
-from mfa_kit.core.text import command, few
+from mfa_kit.core.text import few
 from mfa_kit.core.timestamps import iso_time
 
 NEEDS = (SnapshotPart.BACKUPS, SnapshotPart.BREAK_GLASS)
 KNOWN = (SnapshotPart.DETAILS, SnapshotPart.REPORT, SnapshotPart.VIRTUAL, *NEEDS)
 SUBJECT = "break-glass"
-OLDER = "the snapshot has no data about break-glass identities; take a new one: mfa-kit audit --snapshot NEW_FILE"
-CUSTODIANS = (
-    "# in a meeting of the current custodians, name the new ones: "
-    "mfa-kit break-glass custodians --threshold M --custodian NAME=KEY ..."
+OLDER = suggest("the snapshot has no data about break-glass identities; take a new one", "audit --snapshot NEW_FILE")
+CUSTODIANS = suggest(
+    "# in a meeting of the current custodians, name the new ones",
+    "break-glass custodians --threshold M --custodian NAME=KEY ...",
 )
-CREATE = "# M custodians together can open a backup: mfa-kit break-glass create --threshold M --custodian NAME=KEY ..."
-REKEY = "# IDENTITY is the file of your private key; this command encrypts all backups to these recipients:"
+CREATE = suggest(
+    "# M custodians together can open a backup", "break-glass create --threshold M --custodian NAME=KEY ..."
+)
+REKEY = "# IDENTITY is the file of your private key; this command encrypts all backups to these recipients"
 
 
 def _unread(context: RuleContext, *parts: SnapshotPart) -> bool:
@@ -109,7 +112,7 @@ def _custodians_can_open(
         evidence="its backup is not encrypted to a break-glass identity, so custodians cannot open it",
         remedy=(
             *(() if identities else (CREATE,)),
-            f"{REKEY} {command('mfa-kit', 'backup', 'rekey', '-i', 'IDENTITY', *to)}",
+            suggest(REKEY, f"backup rekey -i IDENTITY{' {}' * len(to)}", *to),
         ),
     )
 
@@ -125,7 +128,7 @@ def recovery_key_drilled(context: RuleContext) -> Iterator[Observation]:
             yield Finding(
                 subject=identity.recipient,
                 evidence=f"no drill passed {when}, so it is unknown whether the custodians can open the identity",
-                remedy=("mfa-kit break-glass drill",),
+                remedy=(mfa_kit("break-glass drill"),),
             )
 
 
@@ -143,7 +146,7 @@ def recovery_key_unopened(context: RuleContext) -> Iterator[Observation]:
                 subject=identity.recipient,
                 evidence=f"opened on {iso_time(identity.opened)[:10]}, at least in part: "
                 "anyone who used the same computer could have copied it",
-                remedy=("mfa-kit break-glass rotate",),
+                remedy=(mfa_kit("break-glass rotate"),),
             )
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.snapshot import Credentials, SnapshotPart
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
-from mfa_kit.core.text import command, few
+from mfa_kit.core.message import Message, command, mfa_kit, suggest
+from mfa_kit.core.text import few
 
 # An access key created at most this many seconds before or after its user counts as created together with the user. In
 # the console, one form could create both.
@@ -33,7 +34,7 @@ def users_keys_mfa(context: RuleContext) -> Iterator[Observation]:
                     evidence="active access keys, no console password and no MFA device: the keys alone give access",
                     remedy=(
                         "# for a program, a role is better than a user; for a person:",
-                        command("mfa-kit", "enroll", user.name, "--with", "virtual"),
+                        mfa_kit("enroll {} --with virtual", user.name),
                     ),
                 )
 
@@ -91,7 +92,7 @@ def _unused_password(user: AccountUser, row: Credentials, context: RuleContext, 
         yield Finding(
             subject=user.name,
             evidence=f"a console password {how} {context.days(since)} days",
-            remedy=(command("aws", "iam", "delete-login-profile", "--user-name", user.name),),
+            remedy=(command("aws iam delete-login-profile --user-name {}", user.name),),
         )
 
 
@@ -110,12 +111,11 @@ def _unused_keys(user: AccountUser, row: Credentials, context: RuleContext, *, d
 def deactivate_keys(user: AccountUser) -> tuple[str, ...]:
     """Return the commands that list a user's access keys and deactivate one of them."""
     return (
-        command("aws", "iam", "list-access-keys", "--user-name", user.name),
-        "# with the ID of the key from this list: "
-        + command(
-            "aws", "iam", "update-access-key", "--user-name", user.name, "--status", "Inactive", "--access-key-id"
-        )
-        + " ID",
+        command("aws iam list-access-keys --user-name {}", user.name),
+        Message(
+            "# with the ID of the key from this list",
+            command("aws iam update-access-key --user-name {} --status Inactive --access-key-id ID", user.name),
+        ),
     )
 
 
@@ -135,7 +135,7 @@ def users_old_keys(context: RuleContext) -> Iterator[Observation]:
                     evidence=f"an active access key that is {context.days(key.rotated)} days old",
                     remedy=(
                         "# a role is better than a key; otherwise create a new key, and then deactivate the old one:",
-                        command("aws", "iam", "create-access-key", "--user-name", user.name),
+                        command("aws iam create-access-key --user-name {}", user.name),
                         *deactivate_keys(user),
                     ),
                 )
@@ -174,7 +174,9 @@ def sessions_duration(context: RuleContext) -> Iterator[Observation]:
     sessions = context.snapshot.sessions
     unread = [hole for hole in context.snapshot.holes if hole.part is SnapshotPart.SESSIONS]
     if not sessions and not unread:
-        yield NotApplicable("not checked; a check makes one request per console user: mfa-kit audit --max-session 12h")
+        yield NotApplicable(
+            suggest("not checked; a check makes one request per console user", "audit --max-session 12h")
+        )
     for name, seconds in sessions.items():
         if seconds > context.limits.session:
             yield Finding(
@@ -182,7 +184,7 @@ def sessions_duration(context: RuleContext) -> Iterator[Observation]:
                 evidence=f"a sign-in session may last {seconds / 3600:g} h; "
                 f"the limit is {context.limits.session / 3600:g} h",
                 remedy=(
-                    command("aws", "iam", "update-login-profile", "--user-name", name)
+                    command("aws iam update-login-profile --user-name {}", name)
                     + f" --max-signin-session-duration {context.limits.session:.0f}",
                 ),
             )

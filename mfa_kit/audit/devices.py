@@ -1,15 +1,14 @@
 """Rules about virtual devices and about the backups on this computer."""
 
-import shlex
 from collections.abc import Iterator
 
 from mfa_kit.account.snapshot import DeviceBackup, SnapshotPart
 from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, RuleContext, Severity, audit_rule
-from mfa_kit.core.text import command
+from mfa_kit.core.message import mfa_kit, suggest
 
 # The default quota of users in an account. The quota of virtual devices is equal to it (IAM and STS quotas).
 QUOTA = 5000
-IDENTITY = "# IDENTITY is the file of your private key:"
+IDENTITY = "# IDENTITY is the file of your private key"
 
 
 @audit_rule(
@@ -22,7 +21,7 @@ def devices_orphans(context: RuleContext) -> Iterator[Observation]:
             yield Finding(
                 subject=device.serial,
                 evidence="unassigned virtual device, usually left by an interrupted enrollment",
-                remedy=("mfa-kit orphans list",),
+                remedy=(mfa_kit("orphans list"),),
             )
 
 
@@ -36,7 +35,7 @@ def devices_quota(context: RuleContext) -> Iterator[Observation]:
             subject=context.snapshot.account,
             evidence=f"{count} of at most {limit} virtual devices exist, unassigned ones included",
             remedy=(
-                "mfa-kit orphans clean",
+                mfa_kit("orphans clean"),
                 "# or request a higher quota of users, which limits devices too: AWS console, Service Quotas, IAM",
             ),
         )
@@ -79,9 +78,9 @@ def backups_there(context: RuleContext) -> Iterator[Observation]:
                 subject=backup.serial,
                 evidence=f"{where}: if {backup.user} loses the device, the secret cannot be restored",
                 remedy=(
-                    "# look for the backup in another folder: mfa-kit status --backup-dir DIR",
+                    suggest("# look for the backup in another folder", "status --backup-dir DIR"),
                     "# if it is nowhere, replace the device:",
-                    command("mfa-kit", "replace", backup.user, "--with", "virtual"),
+                    mfa_kit("replace {} --with virtual", backup.user),
                 ),
             )
 
@@ -101,7 +100,7 @@ def backups_verified(context: RuleContext) -> Iterator[Observation]:
                 subject=backup.serial,
                 evidence=f"its backup{_made_on(backup)} was never decrypted on {_where(backup)}, so it is unknown "
                 "whether the backup works",
-                remedy=(f"{IDENTITY} mfa-kit backup verify -i IDENTITY {shlex.quote(backup.file)}",),
+                remedy=(suggest(IDENTITY, "backup verify -i IDENTITY {}", backup.file),),
             )
 
 
@@ -118,5 +117,5 @@ def backups_drilled(context: RuleContext) -> Iterator[Observation]:
             yield Finding(
                 subject=backup.serial,
                 evidence=f"its backup{_made_on(backup)} was {how} {context.days(since)} days",
-                remedy=(f"{IDENTITY} mfa-kit backup drill -i IDENTITY {shlex.quote(backup.file)}",),
+                remedy=(suggest(IDENTITY, "backup drill -i IDENTITY {}", backup.file),),
             )

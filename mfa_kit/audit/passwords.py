@@ -17,7 +17,8 @@ from mfa_kit.audit.finding import (
     UnknownSubject,
     audit_rule,
 )
-from mfa_kit.core.text import command, few
+from mfa_kit.core.message import command
+from mfa_kit.core.text import few
 
 SUBJECT = "password policy"
 # The minimum lengths of NIST SP 800-63B-4 3.1.1.2: of a password that is the only factor, and of a password that is
@@ -130,13 +131,9 @@ def _set_policy(context: RuleContext, policy: AccountPasswordPolicy | None) -> s
     least = ALONE if context.limits.profile is Profile.NIST else CIS_LENGTH
     length = max(least, policy.length if policy and policy.custom else 0)
     return command(
-        "aws",
-        "iam",
-        "update-account-password-policy",
-        "--minimum-password-length",
+        "aws iam update-account-password-policy --minimum-password-length {} --allow-users-to-change-password "
+        "--password-reuse-prevention {}",
         str(length),
-        "--allow-users-to-change-password",
-        "--password-reuse-prevention",
         str(REUSE),
     )
 

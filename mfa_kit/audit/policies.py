@@ -15,12 +15,13 @@ from mfa_kit.audit.finding import (
     UnknownSubject,
     audit_rule,
 )
-from mfa_kit.core.text import command, few
+from mfa_kit.core.message import Message, command, suggest
+from mfa_kit.core.text import few
 from mfa_kit.core.timestamps import iso_time
 
 ALL = {"*", "*:*"}
 CLOUDSHELL, SUPPORT = ":iam::aws:policy/AWSCloudShellFullAccess", ":iam::aws:policy/AWSSupportAccess"
-OLDER = "the snapshot has no data about server certificates; take a new one: mfa-kit audit --snapshot NEW_FILE"
+OLDER = suggest("the snapshot has no data about server certificates; take a new one", "audit --snapshot NEW_FILE")
 
 
 def _holders(context: RuleContext) -> Sequence[Entity]:
@@ -38,7 +39,7 @@ def _named(holders: Sequence[Entity]) -> str:
 
 def _detach(holder: Entity, arn: str) -> str:
     kind = _kind(holder)
-    return command("aws", "iam", f"detach-{kind}-policy", f"--{kind}-name", holder.name, "--policy-arn", arn)
+    return command(f"aws iam detach-{kind}-policy --{kind}-name {{}} --policy-arn {{}}", holder.name, arn)
 
 
 def _allows_everything(document: str) -> bool:
@@ -93,7 +94,7 @@ def _full_policy(arn: str, holders: Sequence[Entity]) -> Finding:
         remedy=(
             "# write a policy that allows only what is needed (administrators: AdministratorAccess); then:",
             *(_detach(holder, arn) for holder in holders),
-            command("aws", "iam", "delete-policy", "--policy-arn", arn),
+            command("aws iam delete-policy --policy-arn {}", arn),
         ),
     )
 
@@ -109,8 +110,9 @@ def _full_inline(holder: Entity) -> Iterator[Finding]:
                 remedy=(
                     "# attach a policy that allows only what is needed (administrators: AdministratorAccess); then:",
                     command(
-                        *("aws", "iam", f"delete-{_kind(holder)}-policy", f"--{_kind(holder)}-name", holder.name),
-                        *("--policy-name", name),
+                        f"aws iam delete-{_kind(holder)}-policy --{_kind(holder)}-name {{}} --policy-name {{}}",
+                        holder.name,
+                        name,
                     ),
                 ),
             )
@@ -172,9 +174,12 @@ def roles_support(context: RuleContext) -> Iterator[Observation]:
         subject=snapshot.account,
         evidence=f"no role has AWSSupportAccess: in an incident, only an administrator{instead} can call AWS Support",
         remedy=(
-            "# ROLE is a new or existing role of your team: "
-            + command("aws", "iam", "attach-role-policy", "--policy-arn", f"arn:{snapshot.partition}{SUPPORT}")
-            + " --role-name ROLE",
+            Message(
+                "# ROLE is a new or existing role of your team",
+                command(
+                    "aws iam attach-role-policy --policy-arn {} --role-name ROLE", f"arn:{snapshot.partition}{SUPPORT}"
+                ),
+            ),
         ),
     )
 
@@ -206,7 +211,5 @@ def certificates_expired(context: RuleContext) -> Iterator[Observation]:
             yield Finding(
                 subject=certificate.arn,
                 evidence=f"expired on {(iso_time(certificate.expires) or '')[:10]}",
-                remedy=(
-                    command("aws", "iam", "delete-server-certificate", "--server-certificate-name", certificate.name),
-                ),
+                remedy=(command("aws iam delete-server-certificate --server-certificate-name {}", certificate.name),),
             )

@@ -7,8 +7,9 @@ from mfa_kit.account.escalation import trust_flaw, trust_text
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, principals_let_in
 from mfa_kit.account.snapshot import AccessKey, Entity, SnapshotPart
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
+from mfa_kit.core.message import ShellText, command, mfa_kit, suggest
 from mfa_kit.core.models import is_root
-from mfa_kit.core.text import command, few
+from mfa_kit.core.text import few
 
 EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
 
@@ -64,10 +65,12 @@ def _console_members(context: RuleContext) -> dict[str, list[AccountUser]]:
 def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
     """Return the commands that write a policy that requires MFA, test it, and add it to a group."""
     return (
-        f"mfa-kit policy show{' --user-paths' if user_paths else ''} > force-mfa.json",
-        command("mfa-kit", "policy", "lockout", "--policy", "force-mfa.json", "--group", group),
-        command("aws", "iam", "put-group-policy", "--group-name", group)
-        + " --policy-name force-mfa --policy-document file://force-mfa.json",
+        mfa_kit(f"policy show{' --user-paths' if user_paths else ''} {{}}", ShellText("> force-mfa.json")),
+        mfa_kit("policy lockout --policy force-mfa.json --group {}", group),
+        command(
+            "aws iam put-group-policy --group-name {} --policy-name force-mfa --policy-document file://force-mfa.json",
+            group,
+        ),
     )
 
 
@@ -96,10 +99,10 @@ def roles_trust(context: RuleContext) -> Iterator[Observation]:
                 subject=role.name,
                 evidence=f"can be assumed without MFA by {few(sorted(without))}",
                 remedy=(
-                    command("aws", "iam", "get-role", "--role-name", role.name)
+                    command("aws iam get-role --role-name {}", role.name)
                     + " --query Role.AssumeRolePolicyDocument > trust.json",
                     '# add to the statement in the file: "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}',
-                    command("aws", "iam", "update-assume-role-policy", "--role-name", role.name)
+                    command("aws iam update-assume-role-policy --role-name {}", role.name)
                     + " --policy-document file://trust.json",
                 ),
             )
@@ -154,7 +157,7 @@ def roles_ec2(context: RuleContext) -> Iterator[Observation]:
             subject=name,
             evidence=f"a program uses a long-lived access key {where}, and no role for EC2 instances exists; "
             "IAM does not report where the program runs",
-            remedy=("# if the program runs on EC2, give the instance a role: mfa-kit policy onboard",),
+            remedy=(suggest("# if the program runs on EC2, give the instance a role", "policy onboard"),),
         )
 
 

@@ -13,6 +13,7 @@ from mfa_kit.audit.finding import (
     UnknownSubject,
     audit_rule,
 )
+from mfa_kit.core.message import command, suggest
 from mfa_kit.core.models import REPORTED_ROOT, DeviceType
 
 SUBJECT = "root"
@@ -22,7 +23,7 @@ IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials p
 DELETE_CREDENTIALS = (
     "# sign in to the management account: IAM console, Root access management, {}, Delete root user credentials"
 )
-ENABLE_MANAGEMENT = "aws iam enable-organizations-root-credentials-management"
+ENABLE_MANAGEMENT = command("aws iam enable-organizations-root-credentials-management")
 # Why root has no password, by whether the organization manages root credentials centrally. The key None means that this
 # account cannot see whether the organization does so.
 WITHOUT_PASSWORD = {
@@ -183,7 +184,7 @@ def root_use(context: RuleContext) -> Iterator[Observation]:
             yield Finding(
                 subject=SUBJECT,
                 evidence=f"root's {credential} was used {context.days(time)} days ago",
-                remedy=("# do not use root; to create an administrator to use instead: mfa-kit policy onboard",),
+                remedy=(suggest("# do not use root; to create an administrator to use instead", "policy onboard"),),
             )
 
 
@@ -221,7 +222,7 @@ def _not_stored(context: RuleContext) -> Iterator[Observation]:
     """
     if context.snapshot.hole(SnapshotPart.CENTRAL_ROOT) is None:
         why = "the snapshot has no data about centralized root access"
-        yield UnknownSubject("organization", f"{why}; take a new one: mfa-kit audit --snapshot NEW_FILE")
+        yield UnknownSubject("organization", suggest(f"{why}; take a new one", "audit --snapshot NEW_FILE"))
 
 
 @audit_rule(

@@ -16,8 +16,9 @@ from mfa_kit.audit.finding import (
     UnknownSubject,
     audit_rule,
 )
+from mfa_kit.core.message import Message, command, mfa_kit
 from mfa_kit.core.models import DeviceType
-from mfa_kit.core.text import command, few
+from mfa_kit.core.text import few
 
 KNOWN = (SnapshotPart.DETAILS, SnapshotPart.REPORT)
 UNTOLD = "the MFA devices of this user could not be read"
@@ -49,12 +50,12 @@ def _how(user: AccountUser) -> str:
 
 
 def _enroll(user: AccountUser) -> tuple[str, ...]:
-    return (command("mfa-kit", "enroll", user.name, "--with", "virtual"),)
+    return (mfa_kit("enroll {} --with virtual", user.name),)
 
 
 def _add(user: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
     """Return the command that adds a device. Without --add, a user who already has a device would be skipped."""
-    return (command("mfa-kit", "enroll", user.name, "--with", kind, "--add"),)
+    return (mfa_kit("enroll {} --with {} --add", user.name, kind),)
 
 
 @audit_rule(
@@ -82,7 +83,7 @@ def admins_exist(context: RuleContext) -> Iterator[Observation]:
     yield Finding(
         subject=snapshot.account,
         evidence="no user and no role can administer this account, only root",
-        remedy=("mfa-kit policy onboard",),
+        remedy=(mfa_kit("policy onboard"),),
     )
 
 
@@ -249,7 +250,7 @@ def users_service(context: RuleContext) -> Iterator[Observation]:
             yield Finding(
                 subject=user.name,
                 evidence="access keys are in use, and the console password was never used: a program with a password",
-                remedy=(command("aws", "iam", "delete-login-profile", "--user-name", user.name),),
+                remedy=(command("aws iam delete-login-profile --user-name {}", user.name),),
             )
 
 
@@ -270,11 +271,11 @@ def users_direct(context: RuleContext) -> Iterator[Observation]:
                 remedy=(
                     "# add the user to a group that has these policies, then:",
                     *(
-                        command("aws", "iam", "delete-user-policy", "--user-name", user.name, "--policy-name", name)
+                        command("aws iam delete-user-policy --user-name {} --policy-name {}", user.name, name)
                         for name in user.user.inline
                     ),
                     *(
-                        command("aws", "iam", "detach-user-policy", "--user-name", user.name, "--policy-arn", arn)
+                        command("aws iam detach-user-policy --user-name {} --policy-arn {}", user.name, arn)
                         for arn in user.user.attached
                     ),
                 ),
@@ -297,8 +298,9 @@ def users_groupless(context: RuleContext) -> Iterator[Observation]:
                 subject=user.name,
                 evidence="in no group, so group policies do not apply to this user",
                 remedy=(
-                    "# GROUP is the group of the user's team: "
-                    + command("aws", "iam", "add-user-to-group", "--user-name", user.name, "--group-name")
-                    + " GROUP",
+                    Message(
+                        "# GROUP is the group of the user's team",
+                        command("aws iam add-user-to-group --user-name {} --group-name GROUP", user.name),
+                    ),
                 ),
             )

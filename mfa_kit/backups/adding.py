@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from shlex import quote
 
 from mfa_kit.backups.contents import device_and_account, is_account
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import (
     DEVICE_NAME,
     ROOT,
@@ -104,7 +104,7 @@ def _entry(
     if entry and (path := ports.store.find(entry)):
         raise UsageFault(
             f"{device.serial} already has a backup: {path}",
-            f"check it: mfa-kit backup verify {quote(path)} -i IDENTITY",
+            suggest("check it", "backup verify {} -i IDENTITY", path),
         )
     spec = intent_of(device.serial, user=name, account=caller.account, partition=caller.partition)
     if spec.name != (labeled := device_and_account(picture.label)[0] or picture.label):

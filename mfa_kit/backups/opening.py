@@ -7,6 +7,7 @@ from itertools import islice
 
 from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_account
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPlace
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec, S3Url, recorded_name
 from mfa_kit.core.stopping import await_result
 
@@ -87,8 +88,11 @@ def _unrecorded_hash(opened: Opened, hashes: Mapping[str, Collection[str]]) -> s
     if recorded is not None and opened.sha256 not in recorded:
         raise IntegrityFault(
             f"{opened.file} is not the file that mfa-kit wrote last: the ledger has another SHA-256",
-            "use another copy; encrypt an older copy of the folder again with backup rekey; to compare a file with its "
-            "device: mfa-kit backup drill FILE -i IDENTITY",
+            suggest(
+                "use another copy; encrypt an older copy of the folder again with backup rekey; to compare a file "
+                "with its device",
+                "backup drill FILE -i IDENTITY",
+            ),
         )
     return "hash not recorded" if recorded is None else None
 
@@ -123,7 +127,7 @@ def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> No
     if any(run is None or loss >= run for loss in losses):
         raise UsageFault(
             f"{device} was reported lost, and anyone who finds it can see its codes",
-            "give the user a new device: mfa-kit enroll USER",
+            suggest("give the user a new device", "enroll USER"),
         )
 
 

@@ -12,6 +12,7 @@ from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, Manif
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, NewLetter, V
 from mfa_kit.break_glass.uses import is_unfinished
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import is_private_key
@@ -180,7 +181,9 @@ def reseal(
     """
     manifest = recovery_key.manifest
     if is_unfinished(manifest, ports.records()):
-        raise UsageFault("a rotation of this identity is not finished", "finish it first: mfa-kit break-glass rotate")
+        raise UsageFault(
+            "a rotation of this identity is not finished", suggest("finish it first", "break-glass rotate")
+        )
     everyone = dict.fromkeys((*manifest.former, *manifest.group.custodians))
     former = [custodian for custodian in everyone if custodian not in group.custodians]
     new = ports.folders.new(recovery_key.folder.parent, now=ports.now())

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from shlex import quote
 from typing import Generic
 
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Manifest, RecoveryKey, set_of_file
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.core.errors import Declined, DeviceFault, IntegrityFault, UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.text import count_of
 
@@ -231,7 +231,7 @@ def pass_on(
         raise UsageFault(
             f"{layer.name} is the last custodian of {file.name}; without the last layer, the file would be the "
             "identity itself",
-            f"open the backup: mfa-kit break-glass open --backup BACKUP --from {quote(str(file))}",
+            suggest("open the backup", "break-glass open --backup BACKUP --from {}", str(file)),
         )
     ports.progress.alert(
         f"{layer.after[-1]} is the last custodian of this set: when the file reaches them, they can open the "

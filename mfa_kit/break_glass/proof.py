@@ -7,13 +7,13 @@ of the earlier identity made it. If the records are on another computer, a perso
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 from mfa_kit.break_glass.custodians import FILE, Manifest, RecoveryKey
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault, Unrecorded, UsageFault
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, RecoveryKeyAction, Seal, backup_name
 from mfa_kit.core.otp import Secret
 
@@ -120,7 +120,7 @@ def locate(folder: Path | None, ports: BreakGlassPorts[K, V]) -> RecoveryKey:
     if path is None or not ports.folders.is_there(path):
         raise UsageFault(
             f"there is no folder {path}" if path else "this computer has no break-glass identity",
-            "name the folder: --dir DIR, or make an identity: mfa-kit break-glass create",
+            suggest("name the folder: --dir DIR, or make an identity", "break-glass create"),
         )
     return ports.folders.read(path)
 
@@ -130,7 +130,7 @@ def find(folder: Path | None, ports: BreakGlassPorts[K, V]) -> RecoveryKey:
     recovery_key = locate(folder, ports)
     if fault := fault_of(recovery_key, ports.records()):
         ports.progress.alert(
-            f"{fault}, so check them yourself: mfa-kit break-glass status --dir {quote(str(recovery_key.folder))}"
+            suggest(f"{fault}, so check them yourself", "break-glass status --dir {}", str(recovery_key.folder))
         )
     return recovery_key
 

@@ -15,6 +15,7 @@ from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.break_glass.proof import accept_one, choose_rotation, fault_of, prove
 from mfa_kit.break_glass.uses import Record, is_unfinished
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, RecoveryKeyAction
 
 
@@ -214,5 +215,5 @@ def _is_only_recipient(backup: Backup, backups: RotatedBackups) -> bool:
         return True
     raise IntegrityFault(
         f"{backup.path} has other recipients, which the ledger does not name",
-        "encrypt it again: mfa-kit backup rekey -i IDENTITY -r RECIPIENT",
+        suggest("encrypt it again", "backup rekey -i IDENTITY -r RECIPIENT"),
     )

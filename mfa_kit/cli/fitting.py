@@ -4,9 +4,12 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TextIO
+
+from mfa_kit.core.message import Command, Message, parts_of, separator, shell_word
+from mfa_kit.core.text import one_line
 
 GAP = "  "
 # Limits for the width of columns, in characters. Columns are made narrower in up to three steps. In the first step, no
@@ -20,9 +23,6 @@ PATH = re.compile(r"/(?:[^/\s]+/)+([^/\s]+)")
 TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\dZ")
 SHA256 = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 RECIPIENT = re.compile(r"\b(age1\w{8})\w{40,}")
-# Matches a command that ends a message.
-COMMAND = re.compile(r"(?:^|(?<=: ))(?:mfa-kit|aws|sudo|pipx?|uv) (?:(?!; |, | or ).)+\Z")
-SHELL_WORD = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
 SHORTER = ((ARN, r"\1"), (RESOURCE, r"\1"), (TIME, r"\1 \2"), (SHA256, r"\1…"), (RECIPIENT, r"\1…"))
 
 
@@ -78,37 +78,53 @@ def wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
-def hanging(line: str, width: int) -> list[str]:
-    """Return a line wrapped at words, with the following lines indented by two more columns.
+def on_one_line(text: str) -> str:
+    """Return a message with control characters and line breaks written as escapes, as `one_line` does."""
+    parts = (
+        Command(map(one_line, part.arguments)) if isinstance(part, Command) else one_line(part)
+        for part in parts_of(text)
+    )
+    return text if text.isprintable() else Message(*parts)
 
-    A command at the end starts on a new line, so that a user can copy the command.
+
+def laid_out(text: str, width: int, shorten: Callable[[str], str] = str) -> list[str]:
+    """Return a message as lines. In a message that needs several lines, each command begins on a new line.
+
+    A user can copy a command: its lines are broken only between its words, and the shell joins them. If the message
+    needs several lines, `shorten` shortens its sentences.
     """
+    if len(text) <= width:
+        return [text]
+    lines: list[str] = []
+    prose = ""
+    for part in (*parts_of(text), Command()):
+        if isinstance(part, Command):
+            words = shorten(f"{prose}{separator(prose, part) if part else ''}".strip())
+            lines += [*(wrapped(words, width) if words else ()), *_continued(map(shell_word, part.arguments), width)]
+        prose = "" if isinstance(part, Command) else prose + part
+    return lines
+
+
+def hanging(line: str, width: int) -> list[str]:
+    """Return a message as lines, as `laid_out` does, with the following lines indented by two more columns."""
     if len(line) <= width:
         return [line.rstrip()]
-    indent, room = line[: len(line) - len(line.lstrip())], max(width - len(line) + len(line.lstrip()) - 2, LEAST)
-    prose, command = _parted(line.strip())
-    lines = [*(wrapped(prose, room) if prose else ()), *(_continued(command, room) if command else ())]
-    return [indent + lines[0], *(f"{indent}  {continuation}" for continuation in lines[1:])]
+    indent = len(line) - len(line.lstrip())
+    first, *others = laid_out(line, max(width - indent - 2, LEAST))
+    return [" " * indent + first, *(" " * (indent + 2) + continuation for continuation in others)]
 
 
 def labeled(label: str, text: str, width: int, *, short: bool = False) -> list[str]:
     """Return the lines of a label and a text beside it, wrapped at words.
 
-    If fewer than PROSE columns remain beside the label, the text is below it. A command at the end of a wrapped text
-    starts on its own line, so that a user can copy it. With `short`, each ARN in a wrapped text, except in the command,
-    is replaced with the name of its resource.
+    If fewer than PROSE columns remain beside the label, the text is below it. With `short`, each ARN in a wrapped text,
+    except in a command, is replaced with the name of its resource.
     """
     start, room = len(label), width - len(label)
     below = room < PROSE
     if below:
         start, room = 4, max(width - 4, LEAST)
-    if len(text) <= room:
-        lines = [text]
-    else:
-        prose, command = _parted(text)
-        if short:
-            prose = ARN.sub(lambda arn: RESOURCE.sub(r"\1", arn[1]), prose)
-        lines = [*(wrapped(prose, room) if prose else ()), *(_continued(command, room) if command else ())]
+    lines = laid_out(text, room, _without_arns if short else str)
     continuations = [" " * start + line for line in (lines if below else lines[1:])]
     return [(label if below else label + lines[0]).rstrip(), *continuations]
 
@@ -121,21 +137,19 @@ def window_width(stream: TextIO) -> int:
         return sys.maxsize
 
 
-def _parted(text: str) -> tuple[str, str]:
-    """Return a text in two parts: the prose, and the command at its end. Either can be empty."""
-    command = COMMAND.search(text)
-    return (text[: command.start()].rstrip(), command[0]) if command else (text, "")
+def _without_arns(text: str) -> str:
+    return ARN.sub(lambda arn: RESOURCE.sub(r"\1", arn[1]), text)
 
 
-def _continued(command: str, width: int) -> list[str]:
-    """Return a command wrapped over several lines. Each line except the last ends with a backslash."""
+def _continued(words: Iterable[str], width: int) -> list[str]:
+    """Return the words of a command as lines. Each line except the last ends with a backslash."""
     lines: list[str] = []
-    for word in SHELL_WORD.findall(command):
+    for word in words:
         if lines and len(f"{lines[-1]} {word} \\") <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
-    return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]
+    return [*(f"{line} \\" for line in lines[:-1]), *lines[-1:]]
 
 
 def _word(cell: str) -> int:

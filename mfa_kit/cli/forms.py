@@ -7,7 +7,18 @@ from itertools import chain
 import click
 
 from mfa_kit.cli.colors import COLUMNS, paint, paint_columns
-from mfa_kit.cli.fitting import GAP, LEAST, aligned, fitted_rows, hanging, heading, labeled, window_width, wrapped
+from mfa_kit.cli.fitting import (
+    GAP,
+    LEAST,
+    aligned,
+    fitted_rows,
+    hanging,
+    heading,
+    labeled,
+    laid_out,
+    on_one_line,
+    window_width,
+)
 from mfa_kit.cli.json_document import json_document
 from mfa_kit.cli.results import Cell, Results
 from mfa_kit.core.csv_text import csv_lines
@@ -84,38 +95,30 @@ def _write_fields(row: Mapping[str, str], width: int, *, color: bool) -> None:
     """
     names = max(map(len, row)) + len(GAP)
     for name, value in row.items():
-        first, *others = wrapped(value, max(width - names, LEAST))
+        first, *others = laid_out(value, max(width - names, LEAST))
         for label, line in [(name.replace("_", " "), first), *(("", line) for line in others)]:
             least = len(label) + len(GAP)
             room = least if least <= width - len(line) < names else names
             click.echo(f"{label:<{room}}{paint(line) if color and name in COLUMNS else line}")
 
 
-def write_prose(lines: Sequence[str], *, wide: bool, painted: Sequence[str] = ()) -> None:
-    """Print lines wrapped at words, with a hanging indent.
-
-    In each line, the first occurrence of each text in `painted` is colored. With `wide`, lines are not wrapped.
-    """
+def write_prose(lines: Sequence[str], *, wide: bool) -> None:
+    """Print messages wrapped at words, with a hanging indent. With `wide`, they are not wrapped."""
     width = sys.maxsize if wide else window_width(sys.stdout)
     for line in lines:
-        _echo_painted(hanging(one_line(line), width), painted)
+        click.echo("\n".join(hanging(on_one_line(line), width)))
 
 
 def write_titled(words: Sequence[str], title: str, *, wide: bool, painted: Sequence[str] = ()) -> None:
     """Print words and a title on one line. If the line is too long, the title is wrapped beside the words.
 
-    The first occurrence of each text in `painted` is colored. With `wide`, the title is not wrapped.
+    The words in `painted` are colored. With `wide`, the title is not wrapped.
     """
-    width = sys.maxsize if wide else window_width(sys.stdout)
-    _echo_painted(labeled(GAP.join([*words, ""]), one_line(title), width), painted)
-
-
-def _echo_painted(lines: Sequence[str], painted: Sequence[str]) -> None:
-    """Print lines. The first occurrence of each text in `painted` is colored."""
-    text = "\n".join(lines)
-    for word in painted:
-        text = text.replace(word, paint(word), 1)
-    click.echo(text)
+    width, label = sys.maxsize if wide else window_width(sys.stdout), GAP.join([*words, ""])
+    first, *others = labeled(label, one_line(title), width)
+    colored = GAP.join([*(paint(word) if word in painted else word for word in words), ""])
+    beside = first[len(label) :]
+    click.echo("\n".join([colored + beside if beside else colored.rstrip(), *others]))
 
 
 def _text(value: Cell) -> str:
@@ -126,6 +129,6 @@ def _text(value: Cell) -> str:
         case bool():
             return "yes" if value else "no"
         case str() | int() | float():
-            return one_line(str(value))
+            return on_one_line(value) if isinstance(value, str) else str(value)
         case _:
             return ", ".join(_text(entry) for entry in value)

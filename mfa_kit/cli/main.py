@@ -14,6 +14,7 @@ from mfa_kit import __version__
 from mfa_kit.cli import environment, messages
 from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import STOPS, IntegrityFault, InternalError, MfaKitError, UsageFault, innermost, notes_of
+from mfa_kit.core.message import suggest
 from mfa_kit.core.stopping import INTERRUPTS
 
 # The commands by name. tests/test_imports.py treats each function that is named here as an import.
@@ -314,7 +315,7 @@ def _unwritten(error: OSError) -> int:
     """
     messages.discard(sys.stdout)
     messages.print_error(
-        f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show"
+        f"the result cannot be written: {error.strerror}", hint=suggest("see what was done", "ledger show")
     )
     return IntegrityFault.exit_code
 

@@ -8,8 +8,8 @@ from typing import TextIO
 
 import click
 
-from mfa_kit.cli.fitting import hanging, window_width
-from mfa_kit.core.text import one_line
+from mfa_kit.cli.fitting import hanging, on_one_line, window_width
+from mfa_kit.core.message import Message
 
 # xterm's control sequences that reset the scrolling region and the colors, and return from the alternate screen to the
 # normal screen.
@@ -18,11 +18,11 @@ BACK = "\x1b[r\x1b[0m\x1b[?1049l"
 
 def print_error(message: str, *, hint: str = "", notes: Sequence[str] = ()) -> None:
     """Print what happened, then what to try, then notes, each on its own line."""
-    _print_line(f"mfa-kit: {message}")
+    _print_line(Message("mfa-kit: ", message))
     if hint:
-        _print_line(f"  try: {hint}")
+        _print_line(Message("  try: ", hint))
     for note in notes:
-        _print_line(f"  note: {note}")
+        _print_line(Message("  note: ", note))
 
 
 def _print_line(line: str) -> None:
@@ -31,7 +31,7 @@ def _print_line(line: str) -> None:
     A failed write, such as to a closed pipe, is ignored so that it does not stop the work.
     """
     try:
-        click.echo("\n".join(hanging(one_line(line), window_width(sys.stderr))), err=True)
+        click.echo("\n".join(hanging(on_one_line(line), window_width(sys.stderr))), err=True)
     except OSError:
         discard(sys.stderr)
 

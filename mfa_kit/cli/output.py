@@ -89,18 +89,15 @@ class Output(NamedTuple):
         """Print a page or a script unchanged. The text has to end with a line break."""
         click.echo(text, nl=False)
 
-    def prose(self, *lines: str, painted: Sequence[str] = ()) -> None:
-        """Print lines, wrapped at words if the terminal is too narrow.
-
-        In each line, the first occurrence of each text in `painted` is colored, if there are colors.
-        """
+    def prose(self, *lines: str) -> None:
+        """Print messages, wrapped at words if the terminal is too narrow."""
         forms = importlib.import_module("mfa_kit.cli.forms")
-        forms.write_prose(lines, wide=self.wide, painted=painted if self.color else ())
+        forms.write_prose(lines, wide=self.wide)
 
     def titled(self, words: Sequence[str], title: str, *, painted: Sequence[str] = ()) -> None:
         """Print words and a title on a line. If the terminal is too narrow, the title is wrapped beside the words.
 
-        The first occurrence of each text in `painted` is colored, if there are colors.
+        The words in `painted` are colored, if there are colors.
         """
         forms = importlib.import_module("mfa_kit.cli.forms")
         forms.write_titled(words, title, wide=self.wide, painted=painted if self.color else ())

@@ -6,6 +6,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import Message, mfa_kit
 
 
 def compile_query(expression: str) -> Callable[[object], object]:
@@ -27,7 +28,7 @@ def compile_query(expression: str) -> Callable[[object], object]:
         except JMESPathError as error:
             raise UsageFault(
                 f"--query cannot be applied to the result: {_first_line(error)}",
-                "to see what the command did: mfa-kit ledger show; to see the whole result, omit --query",
+                Message("to see what the command did", mfa_kit("ledger show"), "to see the whole result, omit --query"),
             ) from None
         return result
 

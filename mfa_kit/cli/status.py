@@ -21,6 +21,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, Recorders, backup_name
 from mfa_kit.core.timestamps import age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case
@@ -160,8 +161,10 @@ def _read_lists(
     if user_devices.report is not None:
         age = age_text(ports.iam_reader.now() - user_devices.report.made)
         progress.note(
-            f"from IAM's lists and the credential report, which is {age} old; "
-            "to ask IAM about each user: mfa-kit status --each-user"
+            suggest(
+                f"from IAM's lists and the credential report, which is {age} old; to ask IAM about each user",
+                "status --each-user",
+            )
         )
     return [
         device_status
@@ -192,7 +195,9 @@ def _backup_rows(
     ]
     if due := sum(bool(row["drill_due"]) for row in rows):
         days = f"{drilled_within / 86400:g} days"
-        settings.progress.note(f"backups not tested for {days}: {due}; to test them: mfa-kit backup drill -i IDENTITY")
+        settings.progress.note(
+            suggest(f"backups not tested for {days}: {due}; to test them", "backup drill -i IDENTITY")
+        )
     return rows
 
 

@@ -7,6 +7,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.core.message import Message, command
 from mfa_kit.wiring.settings import Settings
 
 
@@ -62,5 +63,7 @@ def remove(*, settings: Settings, output: Output) -> None:
     else:
         removed = wiring.udev.remove_rule()
     if removed.members:
-        settings.progress.note("the group mfa-kit has members and is kept; to delete it: sudo groupdel mfa-kit")
+        settings.progress.note(
+            Message("the group mfa-kit has members and is kept; to delete it", command("sudo groupdel mfa-kit"))
+        )
     output.one("udev-remove", {"rule": removed.rule, "group": removed.group, "members": removed.members})

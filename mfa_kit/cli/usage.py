@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import singledispatch
-from shlex import quote
 
 import click
 
 from mfa_kit.cli import environment
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import suggest
 
 # Matches the start of click's error for an invalid choice, and captures the rejected value.
 GIVEN = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)
@@ -17,9 +17,10 @@ GIVEN = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)
 EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)", re.DOTALL)
 # The options that choose several accounts, and what to do if a command has no such option.
 MANY = {"--org", "--accounts", "--ou"}
-FOR_MANY = (
-    "use a command that can work in many accounts: audit, status, doctor, policy lockout, orphans list, or rollout; "
-    "to enroll users: mfa-kit rollout plan ROSTER --org -o index.json"
+FOR_MANY = suggest(
+    "use a command that can work in many accounts: audit, status, doctor, policy lockout, orphans list, or "
+    "rollout; to enroll users",
+    "rollout plan ROSTER --org -o index.json",
 )
 MEANING = {"RECIPIENT": "an age1… or SSH public key"}
 
@@ -103,7 +104,7 @@ def _how_to_write(error: click.BadOptionUsage, ctx: click.Context) -> str | None
 
 def _several_users(ctx: click.Context, more: Sequence[str]) -> tuple[str, str]:
     users = ",".join([str(ctx.params["user"]), *more])
-    return "enroll takes one user", f"for several users: mfa-kit rollout plan --only {quote(users)} -o plan.json"
+    return "enroll takes one user", suggest("for several users", "rollout plan --only {} -o plan.json", users)
 
 
 def nearest(name: str, known: Iterable[str], *, before: str = "", otherwise: str) -> str:

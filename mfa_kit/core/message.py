@@ -11,6 +11,8 @@ from shlex import quote
 from string import Formatter
 from typing import Self
 
+PROGRAM = "mfa-kit"
+
 
 class UserAction(Enum):
     """What a message asks the user to do."""
@@ -27,29 +29,38 @@ class ShellText(str):
     __slots__ = ()
 
 
-class Command(tuple[str, ...]):
-    """A command that a message suggests: the program and its arguments."""
+class Command(str):
+    """A command that a message suggests, as text for a shell. `arguments` are the program and its arguments."""
 
-    __slots__ = ()
+    __slots__ = ("arguments",)
+    arguments: tuple[str, ...]
 
-    def __str__(self) -> str:
-        """Return the command in one line."""
-        return " ".join(self.words)
+    def __new__(cls, arguments: Iterable[str] = ()) -> Self:
+        """Return a command."""
+        words = tuple(arguments)
+        line = super().__new__(cls, " ".join(map(shell_word, words)))
+        line.arguments = words
+        return line
 
-    @property
-    def words(self) -> list[str]:
-        """The program and its arguments, each quoted for a shell where necessary."""
-        return [word if isinstance(word, ShellText) else quote(word) for word in self]
-
-
-def command(literal: str, *arguments: str) -> Command:
-    """Return a command of the words of `literal`, which has no quotes, and of further arguments."""
-    return Command((*literal.split(), *arguments))
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[str, ...]]]:
+        """Copy the arguments, not the text."""
+        return type(self), (self.arguments,)
 
 
-def mfa_kit(literal: str, *arguments: str) -> Command:
+def shell_word(word: str) -> str:
+    """Return a word of a command as text for a shell."""
+    return word if isinstance(word, ShellText) else quote(word)
+
+
+def command(line: str, *arguments: str) -> Command:
+    """Return a command of the words of `line`. Each word `{}` is replaced with one of the arguments, in their order."""
+    rest = iter(arguments)
+    return Command([next(rest) if word == "{}" else word for word in line.split()])
+
+
+def mfa_kit(line: str, *arguments: str) -> Command:
     """Return a command of mfa-kit. The parameters are those of `command`, without the name of the program."""
-    return Command(("mfa-kit", *command(literal, *arguments)))
+    return command(f"{PROGRAM} {line}", *arguments)
 
 
 class Wording(str):
@@ -66,27 +77,23 @@ class Wording(str):
         return wording
 
 
-Part = str | Command
-
-
 class Message(str):
     """A message of sentences and commands, in their order.
 
-    A command follows a sentence after a colon. Any other part follows a command after a semicolon. `action` is what the
-    message asks the user to do.
+    A command follows a sentence after a colon, unless the sentence ends with a space. Any other part follows a command
+    after a semicolon. `action` is what the message asks the user to do.
     """
 
     __slots__ = ("action", "parts")
-    parts: tuple[Part, ...]
+    parts: tuple[str, ...]
     action: UserAction | None
 
-    def __new__(cls, *parts: Part, action: UserAction | None = None) -> Self:
+    def __new__(cls, *parts: str, action: UserAction | None = None) -> Self:
         """Return a message. A part that is a message itself adds its own parts."""
         flat = tuple(part for text in parts for part in parts_of(text) if part or isinstance(part, Wording))
-        words = [str(part) for part in flat[:1]]
+        words = [*flat[:1]]
         for before, part in pairwise(flat):
-            colon = ": " if isinstance(part, Command) else ""
-            words.append(f"{'; ' if isinstance(before, Command) else colon}{part}")
+            words.append(f"{separator(before, part)}{part}")
         message = super().__new__(cls, "".join(words))
         message.parts, message.action = flat, action
         return message
@@ -97,7 +104,14 @@ class Message(str):
         return tuple(part for part in self.parts if isinstance(part, Command))
 
 
-def parts_of(text: Part) -> tuple[Part, ...]:
+def separator(before: str, part: str) -> str:
+    """Return the characters between two parts of a message."""
+    if isinstance(before, Command):
+        return "; "
+    return ": " if isinstance(part, Command) and before and not before.endswith(" ") else ""
+
+
+def parts_of(text: str) -> tuple[str, ...]:
     """Return the parts of a message. A plain text or a command is its only part."""
     return text.parts if isinstance(text, Message) else (text,)
 
@@ -107,9 +121,9 @@ def action_of(text: str) -> UserAction | None:
     return text.action if isinstance(text, Message) else None
 
 
-def suggest(sentence: str, literal: str, *arguments: str) -> Message:
+def suggest(sentence: str, line: str, *arguments: str) -> Message:
     """Return a message that suggests a command of mfa-kit. The other parameters are those of `mfa_kit`."""
-    return Message(sentence, mfa_kit(literal, *arguments))
+    return Message(sentence, mfa_kit(line, *arguments))
 
 
 def fill(template: str, **parts: str | None) -> Message:
@@ -118,10 +132,10 @@ def fill(template: str, **parts: str | None) -> Message:
     return Message(*chain.from_iterable(pieces))
 
 
-def clauses(texts: Iterable[Part]) -> Message:
+def clauses(texts: Iterable[str]) -> Message:
     """Return one message of several, separated by semicolons. Empty ones are left out."""
-    parts: list[Part] = []
-    for text in (part for part in texts if part):
+    parts: list[str] = []
+    for text in (text for text in texts if text):
         if parts and not isinstance(parts[-1], Command) and not isinstance(parts_of(text)[0], Command):
             parts.append("; ")
         parts.extend(parts_of(text))

@@ -1,7 +1,6 @@
-"""Text from outside made safe to show, and lists of names and commands for sentences."""
+"""Text from outside made safe to show, and lists of names for sentences."""
 
 import codecs
-import shlex
 import unicodedata
 from collections.abc import Sequence
 
@@ -51,11 +50,6 @@ def count_of(number: int, noun: str, plural: str = "") -> str:
 
 # The number of names that `few` returns in full.
 FEW = 5
-
-
-def command(*words: str) -> str:
-    """Return a command whose words are quoted for a shell where necessary."""
-    return shlex.join(words)
 
 
 def few(names: Sequence[str]) -> str:

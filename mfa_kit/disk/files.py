@@ -15,6 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
+from mfa_kit.core.message import Message, command
 from mfa_kit.core.otp import Secret
 from mfa_kit.posix.open_files import FOLDER, NO_LINK, NO_WAIT, lock, sync_all
 from mfa_kit.posix.system_users import user_id
@@ -156,7 +157,8 @@ def fault_of_owner(path: Path, status: os.stat_result) -> OwnershipFault | None:
     sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
         return OwnershipFault(
-            f"{path} can be written by other users", f"remove that permission: chmod go-w {quote(str(path))}"
+            f"{path} can be written by other users",
+            Message("remove that permission", command("chmod go-w {}", str(path))),
         )
     return None
 

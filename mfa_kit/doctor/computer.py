@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from shlex import quote
 
 from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.message import Message, ShellText, command
 from mfa_kit.core.text import without_controls
 from mfa_kit.doctor.diagnosis import Diagnosis, FileFacts, Health, bad, good, noted
 
@@ -15,7 +16,8 @@ KEY_LOG = "SSLKEYLOGFILE"
 # The smallest window, in columns and lines, that has room for a QR code and the prompts beside it. The QR code of a
 # device with a longer name may need a larger window.
 WINDOW = (71, 24)
-INSTALL = 'sudo "$(command -v mfa-kit)" udev install'
+# sudo does not search ~/.local/bin, where pipx and uv install programs.
+INSTALL = command("sudo {} udev install", ShellText('"$(command -v mfa-kit)"'))
 READ_WRITE_OF_GROUP = 0o060
 
 
@@ -122,7 +124,7 @@ def diagnose_node(node: FileFacts, *, opens: bool, rule: bool, group: str, user:
     elif in_group:
         hint = f"sign in again, because you joined the group {group} after you signed in"
     else:
-        hint = f"sudo usermod --append --groups {quote(group)} {quote(user)}; then sign in again"
+        hint = Message(command("sudo usermod --append --groups {} {}", group, user), "then sign in again")
     return bad(subject, finding, hint)
 
 

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from shlex import quote
 
 from mfa_kit.account.reading import AccountSource
 from mfa_kit.core.errors import AccessDenied, MfaKitError
+from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import Caller
 from mfa_kit.core.timestamps import clock_difference
 from mfa_kit.doctor.diagnosis import (
@@ -179,8 +179,8 @@ def _tls(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
 
 
 def _role(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
-    subject, grants = "ledger role", f"mfa-kit ledger grants --desk {quote(state.role)}=TEAM"
-    other = "use a separate role, without these rights, for each computer: mfa-kit ledger grants --desk ROLE=TEAM"
+    subject, grants = "ledger role", mfa_kit("ledger grants --desk {}", f"{state.role}=TEAM")
+    other = suggest("use a separate role, without these rights, for each computer", "ledger grants --desk ROLE=TEAM")
     if state.sees_all:
         return noted(subject, f"{state.role} is not limited to a team: it is a superuser, or has BYPASSRLS", other)
     if state.auditor:
@@ -188,12 +188,12 @@ def _role(state: LedgerState, conditions: LedgerConditions) -> Diagnosis:
     if conditions.owner:
         return noted(subject, f"{state.role} owns the ledger, so it could change the log", other)
     if conditions.may_write and state.team and conditions.any_lock:
-        hint = f"let a superuser run the output of: {grants}"
+        hint = Message("let a superuser run the output of", grants)
         return noted(subject, f"{state.role} may take locks of other teams, and so block their runs", hint)
     if conditions.may_write and state.team:
         return good(subject, f"{state.role} records runs of team {state.team}")
     lacks = "has no team" if conditions.may_write else "may not record runs"
-    return bad(subject, f"{state.role} {lacks}", f"ask the owner of the ledger: {grants}")
+    return bad(subject, f"{state.role} {lacks}", Message("ask the owner of the ledger", grants))
 
 
 def _ledger_clock(conditions: LedgerConditions) -> Diagnosis:

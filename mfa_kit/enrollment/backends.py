@@ -12,7 +12,7 @@ from typing import Protocol
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.message import Wording, fill
+from mfa_kit.core.message import Message, Wording, fill, mfa_kit
 from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
 from mfa_kit.enrollment.code_prompts import prove
@@ -153,7 +153,7 @@ class Phone:
             if not self._sealed:
                 raise
             self._interaction.say(f"{small}; decrypt the backup in another window, and scan its QR code:")
-            self._interaction.say("mfa-kit backup list; mfa-kit backup show FILE -i IDENTITY -o qr.png")
+            self._interaction.say(Message(mfa_kit("backup list"), mfa_kit("backup show FILE -i IDENTITY -o qr.png")))
 
     def _parts(self, spec: DeviceSpec, seed: Seed) -> list[Secret[str]]:
         symbol = self._draw(seed, spec.name, spec.account)

@@ -1,9 +1,9 @@
 """The devices that IAM lists for a user: find a device, wait until it is listed, and check the limit per user."""
 
 from collections.abc import Iterable, Sequence
-from shlex import quote
 
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.message import Command, Message, command, mfa_kit, suggest
 from mfa_kit.core.models import Caller, Device, DeviceSpec, DeviceType, JournalEntry, RunTag, intent_of
 from mfa_kit.enrollment.ports import EnrollmentPorts, IamReader
 
@@ -65,7 +65,9 @@ def choose_device(user: str, device_name: str | None, *, devices: Sequence[Devic
     if not chosen:
         has = ", ".join(device.serial for device in devices)
         message = f"{user} has no MFA device" if device_name is None else f"{user} has no MFA device {device_name}"
-        raise UsageFault(message, f"choose one of {has}" if has else "list the users and their devices: mfa-kit status")
+        raise UsageFault(
+            message, f"choose one of {has}" if has else suggest("list the users and their devices", "status")
+        )
     if len(chosen) > 1:
         serials = ", ".join(device.serial for device in chosen)
         raise UsageFault(f"{user} has {len(chosen)} MFA devices", f"choose one with --mfa-device: {serials}")
@@ -84,13 +86,13 @@ def check_room(
     names = ", ".join(device.serial.rpartition("/")[2] for device in devices)
     raise UsageFault(
         f"{user} has {len(devices)} MFA devices, {message_end}",
-        f"remove one first: mfa-kit revoke {quote(user)} --mfa-device NAME, where NAME is one of {names}{or_else}",
+        Message("remove one first", mfa_kit("revoke {} --mfa-device NAME", user), f"NAME is one of {names}", or_else),
     )
 
 
-def delete_command(serial: str) -> str:
+def delete_command(serial: str) -> Command:
     """Return the command of the AWS CLI that deletes a virtual device."""
-    return f"aws iam delete-virtual-mfa-device --serial-number {quote(serial)}"
+    return command("aws iam delete-virtual-mfa-device --serial-number {}", serial)
 
 
 def recorded_entry(device: Device, user: str, *, caller: Caller, ports: EnrollmentPorts) -> JournalEntry | None:

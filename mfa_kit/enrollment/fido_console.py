@@ -8,11 +8,10 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from shlex import quote
 from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, Note, OutcomeUnknownError, Throttled, UsageFault
-from mfa_kit.core.message import END_WAIT, Message, UserAction
+from mfa_kit.core.message import END_WAIT, Message, UserAction, mfa_kit, suggest
 from mfa_kit.core.models import (
     ROOT,
     ROOTLESS,
@@ -178,7 +177,11 @@ def choose_new_key(name: str, new: Sequence[Device], *, ports: EnrollmentPorts) 
             serials = ", ".join(device.serial for device in keys)
             raise AwsFault(
                 f"{len(keys)} new security keys appeared at once, of which {len(named)} are named {name}: {serials}",
-                "remove the unwanted keys: mfa-kit revoke USER --mfa-device ARN; mfa-kit recorded none of the keys",
+                Message(
+                    "remove the unwanted keys",
+                    mfa_kit("revoke USER --mfa-device ARN"),
+                    "mfa-kit recorded none of the keys",
+                ),
             )
     for other in new:
         if other != device:
@@ -219,15 +222,19 @@ def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[
     The AWS CLI cannot use a security key, because STS accepts only codes (IAM user guide). `keys` is the number of the
     user's active access keys.
     """
-    warnings = []
+    warnings: list[str] = []
     if keys and all(device.type is DeviceType.FIDO2 for device in devices):
         warnings.append(
-            f"{user} has {keys} active access key{'s' if keys > 1 else ''}, which cannot use a security key for MFA; "
-            f"add a virtual device: mfa-kit enroll {quote(user)} --with virtual --add"
+            suggest(
+                f"{user} has {keys} active access key{'s' if keys > 1 else ''}, which cannot use a security key for "
+                "MFA; add a virtual device",
+                "enroll {} --with virtual --add",
+                user,
+            )
         )
     if len(devices) == 1:
         warnings.append(
-            f"this is {user}'s only device; add a second one: mfa-kit enroll {quote(user)} --with fido2 --add"
+            suggest(f"this is {user}'s only device; add a second one", "enroll {} --with fido2 --add", user)
         )
     return warnings
 

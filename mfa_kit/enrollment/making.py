@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from shlex import quote
 from typing import NoReturn
 
 from mfa_kit.core.errors import (
@@ -24,6 +23,7 @@ from mfa_kit.core.errors import (
     UnlistedError,
     UsageFault,
 )
+from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import (
     CARD_TAG,
     HARDWARE_TAG,
@@ -113,20 +113,28 @@ def _name_taken(spec: DeviceSpec, *, ports: EnrollmentPorts) -> AlreadyExists:
     if entry and entry.is_half_made and ports.journal.lives(entry.run):
         return AlreadyExists(
             f"an MFA device named {spec.name} already exists: another process is creating it",
-            f"let it finish, then check: mfa-kit status {quote(entry.spec.user)}",
+            suggest("let it finish, then check", "status {}", entry.spec.user),
         )
     if entry and entry.spec.user == spec.user and entry.reached in MADE:
         backup = ports.store.find(entry)
         return AlreadyExists(
             f"an MFA device named {spec.name} already exists: run {entry.run} made it for {entry.spec.user}"
             + (f", and its backup is {backup}" if backup else ""),
-            f"see the user's devices: mfa-kit status {quote(entry.spec.user)}; "
-            "to see unassigned devices: mfa-kit orphans list",
+            Message(
+                "see the user's devices",
+                mfa_kit("status {}", entry.spec.user),
+                "to see unassigned devices",
+                mfa_kit("orphans list"),
+            ),
         )
     return AlreadyExists(
         f"an MFA device named {spec.name} already exists and is not assigned to {spec.user}",
-        "choose another --name, or see whether the device is unassigned: mfa-kit orphans list; "
-        f"to delete it if it is unused: {delete_command(spec.serial)}",
+        Message(
+            "choose another --name, or see whether the device is unassigned",
+            mfa_kit("orphans list"),
+            "to delete it if it is unused",
+            delete_command(spec.serial),
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, UsageFault
+from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, JournalEntry, JournalState, RunKind, run_time
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import EnrollmentPorts
@@ -118,7 +119,7 @@ def remove_orphans(
     if len(going) > limit:
         raise UsageFault(
             f"{len(going)} devices would be removed, more than --max {limit}",
-            f"check them: mfa-kit orphans list; to remove all: --max {len(going)}",
+            Message("check them", mfa_kit("orphans list"), f"to remove all: --max {len(going)}"),
         )
     for entry, ended in settle_each(account, None, ports=ports, leave_assigned=True, lost=lost):
         error = ended if isinstance(ended, MfaKitError) else None
@@ -139,7 +140,7 @@ def _remove(orphan: Orphan, *, ports: EnrollmentPorts) -> Cleaned:
     except Conflict:
         return Cleaned(serial=orphan.serial, ended="assigned in the meantime; kept")
     except AccessDenied as error:
-        error.hint = f"ask an administrator to run: {delete_command(orphan.serial)}"
+        error.hint = Message("ask an administrator to run", delete_command(orphan.serial))
         return Cleaned(serial=orphan.serial, ended="still exists", error=error)
     except MfaKitError as error:
         return Cleaned(serial=orphan.serial, ended="still exists", error=error)

@@ -3,9 +3,9 @@
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import count
-from shlex import quote
 
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import ROOT, USER_NAME, VIRTUAL, Caller, Device, DeviceSpec, Method
 from mfa_kit.enrollment.devices import check_room
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, IamReader
@@ -53,7 +53,7 @@ def plan_device(
     spec = backend.check(spec, sealed=sealed)
     if spec.serial in has:
         raise UsageFault(
-            f"{request.user} already has {spec.serial}", f"see the user's devices: mfa-kit status {quote(request.user)}"
+            f"{request.user} already has {spec.serial}", suggest("see the user's devices", "status {}", request.user)
         )
     if sealed:
         ports.store.check()

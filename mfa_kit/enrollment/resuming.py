@@ -1,9 +1,9 @@
 """Continue with a half-made device from its encrypted backup, and enable staged (created, but not assigned) devices."""
 
 from collections.abc import Callable
-from shlex import quote
 
 from mfa_kit.core.errors import AlreadyExists, InvalidCode, NoSuchEntity, OutcomeUnknownError, Unsettled, UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Caller, Enrolled, JournalEntry, JournalState, RunKind, RunTag, check_user
 from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.devices import is_listed, wait_until_listed
@@ -34,7 +34,7 @@ def resume_device(
             return confirm_enabled(enable_sealed(entry, seat, opened(entry), ports=ports), ports=ports)
     raise UsageFault(
         f"{user} has no half-made device with a backup on this computer",
-        f"start over: mfa-kit enroll {quote(user)} --with virtual",
+        suggest("start over", "enroll {} --with virtual", user),
     )
 
 
@@ -56,7 +56,7 @@ def enable_sealed(
             ports.device_writer.enable(spec, lambda: backend.codes(spec))
         except NoSuchEntity as gone:
             remove_copies(entry, backend, JournalState.UNDONE, ports=ports)
-            gone.hint = f"the device was deleted, so start over: mfa-kit enroll {quote(spec.user)} --with virtual"
+            gone.hint = suggest("the device was deleted, so start over", "enroll {} --with virtual", spec.user)
             raise
         except (AlreadyExists, OutcomeUnknownError) as error:
             if not wait_until_listed(spec, ports=ports):
@@ -83,12 +83,16 @@ def _prove(entry: JournalEntry, backend: DeviceBackend, created: Created, *, por
             except InvalidCode:
                 raise Unsettled(
                     f"{spec.serial} is enabled, and IAM rejects the codes of this backup",
-                    "try again in two minutes, because IAM accepts no code twice; if IAM rejects the new codes too, "
-                    "the backup belongs to another device, so replace the enabled device: "
-                    f"mfa-kit replace {quote(spec.user)} --with KIND --mfa-device {quote(spec.name)}",
+                    suggest(
+                        "try again in two minutes, because IAM accepts no code twice; if IAM rejects the new codes "
+                        "too, the backup belongs to another device, so replace the enabled device",
+                        "replace {} --with KIND --mfa-device {}",
+                        spec.user,
+                        spec.name,
+                    ),
                 ) from None
         case _:
             raise Unsettled(
                 f"{spec.serial} is enabled, but another run created it, so this backup belongs to another device",
-                f"see the user's devices: mfa-kit status {quote(spec.user)}",
+                suggest("see the user's devices", "status {}", spec.user),
             )

@@ -20,6 +20,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
+from mfa_kit.core.message import Message, ShellText, command, mfa_kit, suggest
 from mfa_kit.core.models import (
     CARD_TAG,
     HARDWARE_TAG,
@@ -88,8 +89,14 @@ def entry_of_device(device: Device, *, caller: Caller, ports: EnrollmentPorts, n
     if ours and run:
         raise UsageFault(
             f"{user} has {device.serial}, which run {run} created for {ours.spec.user}",
-            "to remove it nevertheless: "
-            f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(device.serial)}",
+            Message(
+                "to remove it nevertheless",
+                command(
+                    "aws iam deactivate-mfa-device --user-name {} --serial-number {}",
+                    user,
+                    device.serial,
+                ),
+            ),
         )
     spec = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
     if procedure is not RunTag.UNTAGGED:
@@ -114,7 +121,7 @@ def _look_again(entry: JournalEntry, *, ports: EnrollmentPorts) -> JournalEntry:
     if entry.since not in {None, has.since}:
         raise Unsettled(
             f"{has.serial} was enabled again after mfa-kit looked it up",
-            f"see the user's devices: mfa-kit status {quote(has.user or '')}",
+            suggest("see the user's devices", "status {}", has.user or ""),
         )
     return replace(entry, since=has.since, answered_here=True)
 
@@ -299,7 +306,7 @@ def look_to_replace(
         request.user,
         devices,
         message_end="so a device must be removed before a new device is created",
-        or_else=f"; or add --lost if the device {old.spec.name} is lost",
+        or_else=f"or add --lost if the device {old.spec.name} is lost",
     )
     spec = plan_device(request, backend, devices=devices, caller=caller, ports=ports)
     return replace(spec, replaces=old.spec.serial, replaces_run=old.run, replaces_since=old.since), old
@@ -329,9 +336,12 @@ def replace_device(
             if gone:
                 error.add_note(
                     Note(
-                        f"{gone.serial} was already removed; "
-                        f"see the other devices: mfa-kit status {quote(spec.user)}; "
-                        f"then enroll a new one: mfa-kit enroll {quote(spec.user)} --add"
+                        Message(
+                            f"{gone.serial} was already removed; see the other devices",
+                            mfa_kit("status {}", spec.user),
+                            "then enroll a new one",
+                            mfa_kit("enroll {} --add", spec.user),
+                        )
                     )
                 )
             raise
@@ -351,8 +361,8 @@ def _note_session_commands(user: str, *, ports: EnrollmentPorts) -> tuple[str, .
     """Print and return the commands that end the user's current sessions."""
     commands = session_commands(user, time=ports.iam_reader.now())
     ports.progress.alert("to end the user's sessions, run these commands in this order, the last for each session:")
-    for command in commands:
-        ports.progress.alert(f"  {command}")
+    for line in commands:
+        ports.progress.alert(Message("  ", line))
     return commands
 
 
@@ -369,10 +379,14 @@ def session_commands(user: str, *, time: float | None) -> tuple[str, ...]:
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
     name = "DenyEverything" if time is None else "EndOlderSessions"
     # The ARN is in quotation marks, because the path of a user may have characters that a shell expands.
-    arn = f'"$(aws iam get-user --user-name {quote(user)} --query User.Arn --output text)"'
-    attach = f"aws iam put-user-policy --user-name {quote(user)} --policy-name {quote(name)}"
+    get = command("aws iam get-user --user-name {} --query User.Arn --output text", user)
+    arn = ShellText(f'"$({get})"')
+    attach = "aws iam put-user-policy --user-name {} --policy-name {} --policy-document {}"
     return (
-        f"{attach} --policy-document {quote(policy)}",
-        f"aws signin list-sessions --principal-arn {arn}",
-        f"aws signin batch-revoke-sessions --principal-arn {arn} --session-arns SESSION_ARN",
+        command(attach, user, name, policy),
+        command("aws signin list-sessions --principal-arn {}", arn),
+        command(
+            "aws signin batch-revoke-sessions --principal-arn {} --session-arns SESSION_ARN",
+            arn,
+        ),
     )

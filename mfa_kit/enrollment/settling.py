@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from shlex import quote
 
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -16,6 +15,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
+from mfa_kit.core.message import Message, command, suggest
 from mfa_kit.core.models import DeviceSpec, DeviceType, JournalEntry, JournalState, RunKind, RunTag, intent_of
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.devices import delete_command, find_device, is_listed, wait_until_listed
@@ -73,7 +73,7 @@ def _undo(entry: JournalEntry, backend: DeviceBackend, *, ports: EnrollmentPorts
                 return record_confirmed(entry, ports=ports)
             raise UnlistedError(
                 f"{spec.serial} is assigned, but IAM does not list it for {spec.user}",
-                f"run this later to finish the enrollment: mfa-kit enroll {quote(spec.user)}",
+                suggest("run this later to finish the enrollment", "enroll {}", spec.user),
             ) from None
     return remove_copies(entry, backend, JournalState.UNDONE, mine=mine, ports=ports)
 
@@ -109,16 +109,16 @@ def _go_on(entry: JournalEntry, backend: DeviceBackend, *, ports: EnrollmentPort
             except Conflict:
                 raise Unsettled(
                     f"{spec.serial} was given to another user in the meantime",
-                    "see who has it: aws iam list-virtual-mfa-devices --assignment-status Assigned",
+                    Message("see who has it", command("aws iam list-virtual-mfa-devices --assignment-status Assigned")),
                 ) from None
     return remove_copies(entry, backend, JournalState.REVOKED, mine=mine, ports=ports)
 
 
 def _resume_hint(entry: JournalEntry) -> str:
     """Return the part of a hint that says how to continue with a half-made device; "" if the device has no backup."""
-    return (
-        f", or continue with it: mfa-kit enroll {quote(entry.spec.user)} --resume -i IDENTITY" if entry.backup else ""
-    )
+    if not entry.backup:
+        return ""
+    return suggest("or continue with it", "enroll {} --resume -i IDENTITY", entry.spec.user)
 
 
 def _delete(spec: DeviceSpec, otherwise: str = "", *, ports: EnrollmentPorts) -> None:
@@ -129,7 +129,7 @@ def _delete(spec: DeviceSpec, otherwise: str = "", *, ports: EnrollmentPorts) ->
     except AccessDenied as denied:
         raise Unsettled(
             f"AWS does not let you delete {spec.serial}: {denied}",
-            f"ask an administrator to run: {delete_command(spec.serial)}{otherwise}",
+            Message("ask an administrator to run", delete_command(spec.serial), otherwise),
         ) from None
 
 
@@ -245,12 +245,12 @@ def _is_meant(entry: JournalEntry, *, virtual: bool, ports: EnrollmentPorts) -> 
     if has:
         raise Unsettled(
             f"{serial} was enabled again after its revocation began",
-            f"to remove it: mfa-kit revoke {quote(user)} --mfa-device {quote(has.serial.rpartition('/')[2])}",
+            suggest("to remove it", "revoke {} --mfa-device {}", user, has.serial.rpartition("/")[2]),
         )
     if virtual:
         raise Unsettled(
             f"{serial} has no tag that shows whether run {entry.run} created it",
-            f"if you know that it is unused, delete it: {delete_command(serial)}{_resume_hint(entry)}",
+            Message("if you know that it is unused, delete it", delete_command(serial), _resume_hint(entry)),
         )
     return False
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mfa_kit.core.errors import Declined, DeviceFault, NoApplet, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
+from mfa_kit.core.message import suggest
 from mfa_kit.oath_keys.applet import PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
 
@@ -57,7 +58,7 @@ def _no_key(key_name: str | None, keys: Sequence[OathKey], faults: Sequence[Devi
     else:
         fault = DeviceFault(
             "no key with an OATH applet is plugged in" if key_name is None else f"no key {key_name} is plugged in",
-            "plug it in and try again; to see what is plugged in: mfa-kit key list",
+            suggest("plug it in and try again; to see what is plugged in", "key list"),
         )
     for key in keys:
         fault.add_note(f"plugged in: {_line(key)}")

@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 
+from mfa_kit.core.message import Command, Message
+
 
 def ykman_finds(reader: str) -> bool:
     """Whether ykman finds the key in this reader. ykman checks only the reader's name (ykman.pcsc, YK_READER_NAME)."""
     return "yubico yubikey" in reader.lower()
 
 
-def remedy(action: str, command: str, *, reader: str) -> str:
-    """Return a hint that says to do `action` with the ykman command `command`.
+def remedy(action: str, line: Command, *, reader: str) -> str:
+    """Return a hint that says to do `action` with the ykman command `line`.
 
     If ykman does not find the key in the reader, the hint names the manufacturer's program instead.
     """
-    return f"{action}: {command}" if ykman_finds(reader) else f"{action} with the manufacturer's program"
+    return Message(action, line) if ykman_finds(reader) else f"{action} with the manufacturer's program"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

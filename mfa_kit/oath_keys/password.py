@@ -1,6 +1,7 @@
 """Sets, changes and removes the password of a key's OATH applet, then opens the key again to check the result."""
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.message import mfa_kit, suggest
 from mfa_kit.oath_keys.applet import LockableKeys
 from mfa_kit.oath_keys.credential import OathKey
 
@@ -15,7 +16,7 @@ def give_password(keys: LockableKeys, key_name: str | None, *, had: bool) -> Oat
     key = keys.choose(key_name)
     if key.password is not had:
         has, verb = ("a", "change") if key.password else ("no", "set")
-        raise UsageFault(f"{key.description} has {has} password", f"mfa-kit key password {verb}")
+        raise UsageFault(f"{key.description} has {has} password", mfa_kit(f"key password {verb}"))
     with keys.open(key) as applet:
         access = applet.derive_key(keys.ask_new_password(key))
         applet.set_key(access)
@@ -34,7 +35,7 @@ def clear_password(keys: LockableKeys, key_name: str | None) -> OathKey:
     """
     key = keys.choose(key_name)
     if not key.password:
-        raise UsageFault(f"{key.description} has no password", "to set one: mfa-kit key password set")
+        raise UsageFault(f"{key.description} has no password", suggest("to set one", "key password set"))
     with keys.open(key) as applet:
         applet.set_key(None)
     with keys.open(key) as applet:

@@ -26,6 +26,7 @@ from mfa_kit.account.evaluator import (
 )
 from mfa_kit.account.snapshot import Entity, Snapshot
 from mfa_kit.core.json_text import read_json
+from mfa_kit.core.message import suggest
 
 # The actions that users need to enroll themselves.
 ENROLL = ("iam:CreateVirtualMFADevice", "iam:EnableMFADevice")
@@ -291,7 +292,7 @@ def _password(read: ReadPolicy) -> Iterator[Trap]:
                 name="password",
                 statement=name,
                 what="iam:ChangePassword is denied without MFA: users with an initial password cannot sign in",
-                instead="enroll a device before the first sign-in, or: mfa-kit policy show --first-sign-in",
+                instead=suggest("enroll a device before the first sign-in, or", "policy show --first-sign-in"),
             )
 
 
@@ -303,7 +304,7 @@ def _paths(read: ReadPolicy) -> Iterator[Trap]:
                 name="paths",
                 statement=name,
                 what="user/${aws:username} does not match users with a path, such as user/team/zoe",
-                instead="if users have paths: mfa-kit policy show --user-paths",
+                instead=suggest("if users have paths", "policy show --user-paths"),
             )
 
 

@@ -25,8 +25,9 @@ from mfa_kit.account.evaluator import (
 from mfa_kit.account.reading import AccountSource
 from mfa_kit.account.snapshot import Snapshot, SnapshotPart
 from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.core.message import Message, command, mfa_kit
 from mfa_kit.core.models import DeviceType
-from mfa_kit.core.text import command, few
+from mfa_kit.core.text import few
 
 # An action and a resource.
 ActionOnResource = tuple[str, str]
@@ -97,7 +98,7 @@ def users_in(snapshot: Snapshot, group: str | None) -> list[AccountUser]:
                 f"the groups could not be read: {hole.why}",
                 "ask an administrator for iam:GetAccountAuthorizationDetails",
             )
-        raise UsageFault(f"there is no group {group!r}", "list them: aws iam list-groups")
+        raise UsageFault(f"there is no group {group!r}", Message("list them", command("aws iam list-groups")))
     return [user for user in account_users(snapshot) if group is None or group in user.user.groups]
 
 
@@ -321,7 +322,7 @@ def _enroll(user: AccountUser) -> str:
 
     The command has --add if IAM already lists a device, even one that IAM no longer accepts, such as a phone number.
     """
-    return command("mfa-kit", "enroll", user.name, "--with", "virtual", *(["--add"] if user.devices else []))
+    return mfa_kit(f"enroll {{}} --with virtual{' --add' if user.devices else ''}", user.name)
 
 
 def _judged(

@@ -15,8 +15,8 @@ from mfa_kit.account.escalation import administers, entity_policies, trust_flaw,
 from mfa_kit.account.evaluator import MFA, principals_let_in
 from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import Message, command, mfa_kit
 from mfa_kit.core.models import check_user
-from mfa_kit.core.text import command
 
 ADMINISTRATORS, PEOPLE, ROLE, SUPPORT_ROLE = "administrators", "people", "ec2-instances", "support"
 SUPPORT = "iam::aws:policy/AWSSupportAccess"
@@ -63,25 +63,19 @@ def password_prompt(user: str) -> str:
         'IFS= read -r p; stty echo; echo >/dev/tty; printf %s "$p"'
     )
     return (
-        command("sh", "-c", ask, "sh", f"initial password of {user}")
+        command("sh -c {} sh {}", ask, f"initial password of {user}")
         + " </dev/tty | "
         + command(
-            "aws",
-            "iam",
-            "create-login-profile",
-            "--user-name",
+            "aws iam create-login-profile --user-name {} --password-reset-required --password file:///dev/stdin",
             user,
-            "--password-reset-required",
-            "--password",
-            "file:///dev/stdin",
         )
     )
 
 
 def _create_user(user: str, group: str) -> tuple[str, str]:
     return (
-        command("aws", "iam", "create-user", "--user-name", user),
-        command("aws", "iam", "add-user-to-group", "--user-name", user, "--group-name", group),
+        command("aws iam create-user --user-name {}", user),
+        command("aws iam add-user-to-group --user-name {} --group-name {}", user, group),
     )
 
 
@@ -95,7 +89,7 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
     if known and group not in {entity.name for entity in snapshot.groups}:
         raise UsageFault(
             f"there is no group {group!r}",
-            "list the groups: aws iam list-groups; to create some: mfa-kit policy onboard",
+            Message("list the groups", command("aws iam list-groups"), "to create some", mfa_kit("policy onboard")),
         )
     existing_user = next(
         (candidate for candidate in account_users(snapshot) if candidate.name.lower() == user.lower()), None
@@ -120,7 +114,7 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
             state=_state(
                 done=existing_user is not None and existing_user.mfa is True, known=known or existing_user is not None
             ),
-            commands=(command("mfa-kit", "enroll", user, "--with", "virtual"),),
+            commands=(mfa_kit("enroll {} --with virtual", user),),
         ),
         _checked(group),
     ]
@@ -131,7 +125,7 @@ def _checked(group: str) -> SetupStep:
         what="check that no user is locked out",
         why="the exit code is 6 if a user would be locked out",
         state=StepState.TO_DO,
-        commands=(command("mfa-kit", "policy", "lockout", "--group", group),),
+        commands=(mfa_kit("policy lockout --group {}", group),),
     )
 
 
@@ -192,13 +186,9 @@ def _passwords(snapshot: Snapshot) -> SetupStep:
         state=_state(done=done),
         commands=(
             command(
-                "aws",
-                "iam",
-                "update-account-password-policy",
-                "--minimum-password-length",
+                "aws iam update-account-password-policy --minimum-password-length {} "
+                "--allow-users-to-change-password --password-reuse-prevention {}",
                 LENGTH,
-                "--allow-users-to-change-password",
-                "--password-reuse-prevention",
                 REUSE,
             ),
         ),
@@ -228,9 +218,9 @@ def _administrator(everybody: Sequence[AccountUser], snapshot: Snapshot, *, admi
 
 def _group_of_administrators(administering: str | None, snapshot: Snapshot, *, known: bool) -> SetupStep:
     group = administering or ADMINISTRATORS
-    create = command("aws", "iam", "create-group", "--group-name", group)
+    create = command("aws iam create-group --group-name {}", group)
     policy = f"arn:{snapshot.partition}:iam::aws:policy/AdministratorAccess"
-    attach = command("aws", "iam", "attach-group-policy", "--group-name", group, "--policy-arn", policy)
+    attach = command("aws iam attach-group-policy --group-name {} --policy-arn {}", group, policy)
     exists = any(entity.name == group for entity in snapshot.groups)
     return SetupStep(
         what="a group of administrators",
@@ -250,9 +240,9 @@ def _first_administrator(everybody: Sequence[AccountUser], group: str, *, admin:
         commands=(
             *((join,) if any(user.name == admin for user in everybody) else (create, join)),
             password_prompt(admin),
-            command("mfa-kit", "enroll", admin, "--with", "virtual"),
+            mfa_kit("enroll {} --with virtual", admin),
             "# sign in as this administrator in another browser; continue only if that works",
-            command("mfa-kit", "enroll", admin, "--with", "fido2", "--add"),
+            mfa_kit("enroll {} --with fido2 --add", admin),
         ),
     )
 
@@ -265,9 +255,9 @@ def _people(snapshot: Snapshot, *, known: bool) -> SetupStep:
         why="ReadOnlyAccess is a start; give each group the permissions that its work needs",
         state=_state(done=bool(others), known=known),
         commands=(
-            command("aws", "iam", "create-group", "--group-name", PEOPLE),
-            command("aws", "iam", "attach-group-policy", "--group-name", PEOPLE, "--policy-arn", access),
-            "# for each colleague: " + command("mfa-kit", "policy", "onboard", "--group", PEOPLE, "--user") + " NAME",
+            command("aws iam create-group --group-name {}", PEOPLE),
+            command("aws iam attach-group-policy --group-name {} --policy-arn {}", PEOPLE, access),
+            "# for each colleague: " + mfa_kit("policy onboard --group {} --user", PEOPLE) + " NAME",
         ),
     )
 
@@ -285,9 +275,9 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
         why="AWS rotates the role's credentials; attach the policies that the instances need",
         state=_state(done=has_role, known=known),
         commands=(
-            command("aws", "iam", "create-role", "--role-name", ROLE, "--assume-role-policy-document", trust),
-            command("aws", "iam", "create-instance-profile", "--instance-profile-name", ROLE),
-            command("aws", "iam", "add-role-to-instance-profile", "--instance-profile-name", ROLE, "--role-name", ROLE),
+            command("aws iam create-role --role-name {} --assume-role-policy-document {}", ROLE, trust),
+            command("aws iam create-instance-profile --instance-profile-name {}", ROLE),
+            command("aws iam add-role-to-instance-profile --instance-profile-name {} --role-name {}", ROLE, ROLE),
         ),
     )
 
@@ -310,9 +300,9 @@ def _support(snapshot: Snapshot, *, known: bool) -> SetupStep:
         },
         separators=(",", ":"),
     )
-    create = command("aws", "iam", "create-role", "--role-name", SUPPORT_ROLE, "--assume-role-policy-document", trust)
+    create = command("aws iam create-role --role-name {} --assume-role-policy-document {}", SUPPORT_ROLE, trust)
     policy = f"arn:{snapshot.partition}:{SUPPORT}"
-    attach = command("aws", "iam", "attach-role-policy", "--role-name", SUPPORT_ROLE, "--policy-arn", policy)
+    attach = command("aws iam attach-role-policy --role-name {} --policy-arn {}", SUPPORT_ROLE, policy)
     return SetupStep(
         what="a role for AWS Support, so that an incident needs no administrator",
         why="users need MFA to assume this role; allow users who may open cases to call sts:AssumeRole on it",
@@ -332,7 +322,7 @@ def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[Setup
             what=f"a device for each user with a password (users without a device: {len(bare)})",
             why="users need a device before a policy requires MFA",
             state=StepState.UNKNOWN if unknown and not bare else _state(done=not bare),
-            commands=tuple(command("mfa-kit", "enroll", user.name, "--with", "virtual") for user in bare),
+            commands=tuple(mfa_kit("enroll {} --with virtual", user.name) for user in bare),
         )
     ]
 
@@ -367,14 +357,14 @@ def _groups_without_mfa(everybody: Sequence[AccountUser]) -> list[str]:
 
 
 def _check_and_put(group: str) -> str:
-    check = command("mfa-kit", "policy", "lockout", "--policy", "force-mfa.json", "--group", group)
-    put = command("aws", "iam", "put-group-policy", "--group-name", group, "--policy-name", "force-mfa")
+    check = mfa_kit("policy lockout --policy force-mfa.json --group {}", group)
+    put = command("aws iam put-group-policy --group-name {} --policy-name force-mfa", group)
     return f"{check} && {put} --policy-document file://force-mfa.json"
 
 
 def _rest() -> SetupStep:
     why = "the audit lists the problems that are left, and new ones"
-    return SetupStep(what="run the audit again", why=why, state=StepState.TO_DO, commands=("mfa-kit audit",))
+    return SetupStep(what="run the audit again", why=why, state=StepState.TO_DO, commands=(mfa_kit("audit"),))
 
 
 def shell_script(steps: Sequence[SetupStep]) -> str:

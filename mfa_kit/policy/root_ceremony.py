@@ -6,7 +6,7 @@ are the file root_ceremony.md.
 
 from mfa_kit.account.snapshot import OrganizationPlace, RecoveryKeyUse, Snapshot
 from mfa_kit.core.letter import Letter, fill_template
-from mfa_kit.core.text import command
+from mfa_kit.core.message import command
 
 # Appears twice in the instructions. The recommendation is in the IAM user guide, "Centrally manage root access for
 # member accounts".

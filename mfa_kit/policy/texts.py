@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from mfa_kit.core.message import suggest
+
 Document = dict[str, Any]
 
 
@@ -145,7 +147,7 @@ def _create(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
         PolicyLine("CreateOwnVirtualDevice", why),
         PolicyLine(
             "(no iam:DeleteVirtualMFADevice)",
-            "an interrupted enrollment leaves a device; to see it: mfa-kit orphans list",
+            suggest("an interrupted enrollment leaves a device; to see it", "orphans list"),
         ),
     ]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import VIRTUAL, BackupLocation, JournalEntry, JournalState, run_time
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan
@@ -114,7 +115,7 @@ def _obstacle(entry: JournalEntry, holders: Mapping[str, str | None]) -> str:
     staged = entry.reached is JournalState.STAGED and holders[serial] is None
     if enrolled or staged:
         return ""
-    return f"{serial} is neither staged nor enabled for them; see: mfa-kit rollout status"
+    return suggest(f"{serial} is neither staged nor enabled for them; see", "rollout status")
 
 
 class Awaited(StrEnum):

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import list_of, object_of, read_json
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.timestamps import checked_time, iso_time
 from mfa_kit.rollout.plan import INDEX_SCHEMA, Action, Plan
 
 VERSION = 1
-CREATE = "create it: mfa-kit rollout plan ROSTER --accounts FILE -o INDEX"
+CREATE = suggest("create it", "rollout plan ROSTER --accounts FILE -o INDEX")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import list_of, object_of, read_json
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import VIRTUAL, Caller, DeviceSpec
 from mfa_kit.core.timestamps import checked_time, iso_time
 from mfa_kit.rollout.roster import RosterMethod, RosterRow, key_fingerprint, parse_roster, row_cells
@@ -173,7 +174,7 @@ VERSION = 1
 NAME = "name"
 # Matches the beginning of an index. The rest is not read, because a plan may have several megabytes.
 INDEX_BEGIN = re.compile(rf'\s*\{{\s*"schema"\s*:\s*"{re.escape(INDEX_SCHEMA)}"')
-CREATE = "create a plan: mfa-kit rollout plan ROSTER -o PLAN"
+CREATE = suggest("create a plan", "rollout plan ROSTER -o PLAN")
 
 
 def is_index(text: str) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import STAGED_TAG, Caller, Device, JournalState, RunTag
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import EnrollmentPorts
@@ -105,6 +106,6 @@ def _describe_stranger(serial: str, run: str | None, *, ports: EnrollmentPorts) 
     if run and STAGED_TAG in ports.iam_reader.tags(serial):
         return f"another computer has staged {serial}; on that computer, use `rollout activate` or `rollout undo {run}`"
     if run:
-        return f"another computer left {serial} half-made, or is creating it now; see: mfa-kit orphans list"
+        return suggest(f"another computer left {serial} half-made, or is creating it now; see", "orphans list")
     reason = f"the device name is taken by {serial}, which is not assigned to a user"
-    return f"{reason}; choose another name, or delete this device if it is unused: {delete_command(serial)}"
+    return Message(f"{reason}; choose another name, or delete this device if it is unused", delete_command(serial))

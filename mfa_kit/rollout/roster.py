@@ -13,6 +13,7 @@ from typing import TypeVar
 from mfa_kit.core import models
 from mfa_kit.core.csv_text import ROUNDED
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, DeviceSpec, Method, check_label, check_user
 from mfa_kit.core.text import one_line
 from mfa_kit.rollout.roster_accounts import OneAccount, RosterAccounts
@@ -233,7 +234,7 @@ def _user_name(cell: str) -> str:
 
 def _parse_user(cell: str) -> str:
     if cell == REPORTED_ROOT:
-        raise UsageFault("this is the root user, not an IAM user", "remove the row, and use: mfa-kit enroll --root")
+        raise UsageFault("this is the root user, not an IAM user", suggest("remove the row, and use", "enroll --root"))
     check_user(user := _user_name(cell))
     return user
 

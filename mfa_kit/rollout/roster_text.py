@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from mfa_kit.core.csv_text import EXCEL_SEPARATOR, csv_lines, plain_cell
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.message import Message, command
 from mfa_kit.core.text import one_line
 
 DEVICE_NAME = "device_name"
@@ -156,12 +157,13 @@ def _read_json_document(text: str, columns: _Columns) -> Iterator[ReadRow | Cell
         raise UsageFault(f"the roster is not JSON: {error}", "write a JSON array, or one object per line") from None
     if isinstance(document, dict) and "UserDetailList" in document:
         raise UsageFault(
-            "the roster is the output of `aws iam get-account-authorization-details`", "use: aws iam list-users"
+            "the roster is the output of `aws iam get-account-authorization-details`",
+            Message("use", command("aws iam list-users")),
         )
     if isinstance(document, dict) and any(map(document.get, CUT_OFF)):
         raise UsageFault(
             "the list of users was cut off, so users are missing in the roster",
-            "list all: aws iam list-users, without --max-items and --no-paginate",
+            Message("list all, without --max-items and --no-paginate", command("aws iam list-users")),
         )
     items = document.get("Users") if isinstance(document, dict) else document
     if not isinstance(items, list):

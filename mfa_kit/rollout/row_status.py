@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from threading import Event
 
 from mfa_kit.core.errors import NoSuchEntity
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import EnrollmentPorts
@@ -15,7 +16,7 @@ STANDS = {JournalState.ENABLED, JournalState.CONFIRMED}
 # The outcome and reason of a row for which `apply` makes no device. If the reason is empty, the plan's reason is used.
 WITHOUT_WORK = {
     Action.SELF: (RowOutcome.WAITING, ""),
-    Action.STATION: (RowOutcome.WAITING, "to be enrolled in person: mfa-kit rollout station"),
+    Action.STATION: (RowOutcome.WAITING, suggest("to be enrolled in person", "rollout station")),
     Action.STAGED: (RowOutcome.NOT_STARTED, "the device is no longer staged; make a new plan"),
     Action.SKIP: (RowOutcome.SKIPPED, ""),
     Action.BLOCKED: (RowOutcome.BLOCKED, ""),
@@ -88,8 +89,8 @@ def result_of_devices(
         if entry and _is_restorable(entry, step.user, ports=ports):
             return RowResult.of_entry(entry, reason=f"by run {entry.run}")
         if entry and entry.is_half_made and entry.spec.user == step.user:
-            reason = f"run {entry.run} has not finished the user's device yet; for the result: mfa-kit rollout status"
-            return RowResult.of_entry(entry, RowOutcome.SKIPPED, reason)
+            unfinished = f"run {entry.run} has not finished the user's device yet; for the result"
+            return RowResult.of_entry(entry, RowOutcome.SKIPPED, suggest(unfinished, "rollout status"))
     if step.action is Action.SELF:
         return RowResult(user=step.user, outcome=RowOutcome.ENROLLED, reason="enrolled themselves", device=has[0])
     seeded = any(DeviceType.of(serial) is DeviceType.VIRTUAL for serial in has)
@@ -147,7 +148,7 @@ def _row_status(
     if failure:
         return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
     if making:
-        reason = "a run is creating the device, or was interrupted; to continue: mfa-kit rollout apply"
+        reason = suggest("a run is creating the device, or was interrupted; to continue", "rollout apply")
         return RowResult.of_entry(making, RowOutcome.HALF_MADE, reason)
     return RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED)
 

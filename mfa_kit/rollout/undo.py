@@ -2,9 +2,9 @@
 
 from collections.abc import Container, Generator, Sequence
 from contextlib import suppress
-from shlex import quote
 
 from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity, UsageFault
+from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import EnrollmentPorts, Journal
@@ -23,7 +23,11 @@ def entries_of_run(run: str, *, account: str, journal: Journal) -> list[JournalE
     if not entries:
         raise UsageFault(
             f"the ledger of this computer has no device of run {run}",
-            "see this ledger's runs: mfa-kit ledger show; if another computer made the run, use that computer's ledger",
+            Message(
+                "see this ledger's runs",
+                mfa_kit("ledger show"),
+                "if another computer made the run, use that computer's ledger",
+            ),
         )
     return entries
 
@@ -51,7 +55,9 @@ def undo_devices(
                 user = entry.spec.user
                 raise Lockout(
                     f"{entry.spec.serial} is the last MFA device of {user}",
-                    f"enroll another device first: mfa-kit enroll {quote(user)} --add; or add --leave-without-mfa",
+                    Message(
+                        "enroll another device first", mfa_kit("enroll {} --add", user), "or add --leave-without-mfa"
+                    ),
                 )
             retire(entry, purpose=RunKind.REVOKE, ports=ports)
         except FATAL:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from mfa_kit.core.checks import Passed, Value
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import DeviceSpec, Enrolled, JournalEntry
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.fido_console import registration_steps
@@ -57,7 +58,9 @@ class AtConsole:
             why = "; ".join(f"{c.name}: {c.detail}" for c in examined.answer.checks if c.value is Value.FAIL)
             raise DeviceFault(
                 f"the key was rejected: {why}",
-                "use another key; for details: mfa-kit verify fido2; to skip this check: --skip-key-check",
+                Message(
+                    "use another key; for details", mfa_kit("verify fido2"), "to skip this check: --skip-key-check"
+                ),
             )
         model = examined.evidence.model
         self._progress.note(f"the key is genuine: {model.name if model else 'its model is unknown'}")

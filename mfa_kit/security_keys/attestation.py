@@ -13,6 +13,7 @@ from typing import assert_never
 from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import ADVISORIES, Version, advisories
+from mfa_kit.core.message import suggest
 from mfa_kit.core.text import count_of
 from mfa_kit.security_keys.authenticator import (
     RESET_COST,
@@ -307,7 +308,7 @@ def _advisories(evidence: Evidence, policy: KeyPolicy) -> Check:
 def _pin(evidence: Evidence, policy: KeyPolicy) -> Check:
     info = evidence.before
     if info.pin_locked:
-        return Check("pin", Value.FAIL if policy.pin else Value.WARN, f"locked; {RESET_COST}: mfa-kit key reset")
+        return Check("pin", Value.FAIL if policy.pin else Value.WARN, suggest(f"locked; {RESET_COST}", "key reset"))
     if info.pin_set:
         tries = "" if info.pin_retries is None else f"; {count_of(info.pin_retries, 'try', 'tries')} left"
         return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set{tries}")

@@ -11,6 +11,7 @@ from datetime import date
 from enum import StrEnum
 
 from mfa_kit.core.firmware import Version
+from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
 
 # The smallest minimum length of a PIN, in Unicode code points, and the maximum length, in octets of UTF-8 (CTAP 2.1,
@@ -25,7 +26,7 @@ RESET_COST = (
 )
 PIN_LOCKED = (
     "the PIN of this key is locked for good",
-    f"use another key, or reset this one; {RESET_COST}: mfa-kit key reset",
+    suggest(f"use another key, or reset this one; {RESET_COST}", "key reset"),
 )
 
 

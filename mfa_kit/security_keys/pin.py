@@ -11,14 +11,15 @@ from typing import TypeVar
 
 from mfa_kit.core.errors import DeviceFault, LostError, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
+from mfa_kit.core.message import suggest
 from mfa_kit.security_keys.authenticator import LONGEST_PIN, PIN_LOCKED, SHORTEST_PIN, KeyInfo, Link, Pin, PluggedKey
 from mfa_kit.security_keys.ports import LOOK, PinAuthenticator, PinEntry, PluggedKeys
 
 # With this many tries left or fewer, the user has to confirm by typing.
 LAST_TRIES = 2
-SET_PIN = "set a PIN first: mfa-kit key pin set"
-CHANGE_PIN = "change the PIN first: mfa-kit key pin change"
-ANOTHER_KEY = "check what is plugged in: mfa-kit key list"
+SET_PIN = suggest("set a PIN first", "key pin set")
+CHANGE_PIN = suggest("change the PIN first", "key pin change")
+ANOTHER_KEY = suggest("check what is plugged in", "key list")
 
 New = Callable[[int], Pin]
 Confirm = Callable[[str], None]
@@ -70,9 +71,9 @@ def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
     """
     info = key.info()
     if _has_pin(info):
-        raise DeviceFault("the key already has a PIN", "change it: mfa-kit key pin change")
+        raise DeviceFault("the key already has a PIN", suggest("change it", "key pin change"))
     pin = _fitting(new(info.min_pin_length), info)
-    with _unsure("it is not known whether the key has the new PIN; to see whether it has one: mfa-kit key info"):
+    with _unsure(suggest("it is not known whether the key has the new PIN; to see whether it has one", "key info")):
         key.set_pin(pin)
         return _proven(key, pin)
 
@@ -86,7 +87,7 @@ def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
     """
     info = key.info()
     if not _has_pin(info):
-        raise DeviceFault("the key has no PIN yet", "set one: mfa-kit key pin set")
+        raise DeviceFault("the key has no PIN yet", suggest("set one", "key pin set"))
     old = ask_pin(info, pins, to_change=True)
     pin = _fitting(new(info.min_pin_length), info)
     if pin == old:
@@ -113,7 +114,7 @@ def set_pin_policy(
             "which erases it"
         )
     pin = ask_pin(info, pins) if info.pin_set else None
-    with _unsure("it is not known whether the key has the policy; to see it: mfa-kit key info"):
+    with _unsure(suggest("it is not known whether the key has the policy; to see it", "key info")):
         key.set_pin_policy(pin, shortest=shortest, force_change=force_change)
         after = key.info()
     if after.min_pin_length != (shortest or info.min_pin_length) or (force_change and not after.force_pin_change):
@@ -133,10 +134,10 @@ def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) ->
         raise UsageFault(
             f"the minimum PIN length of this key is {info.min_pin_length}; it can only be raised, "
             f"to at most {LONGEST_PIN}",
-            "to lower it, reset the key, which erases it: mfa-kit key reset",
+            suggest("to lower it, reset the key, which erases it", "key reset"),
         )
     if force_change and not _has_pin(info):
-        raise DeviceFault("the key has no PIN to change", "set one: mfa-kit key pin set")
+        raise DeviceFault("the key has no PIN to change", suggest("set one", "key pin set"))
 
 
 def confirm_by_name(action: str, info: KeyInfo, *, key_name: str | None, yes: bool, interaction: Interaction) -> None:
@@ -149,7 +150,7 @@ def confirm_by_name(action: str, info: KeyInfo, *, key_name: str | None, yes: bo
         interaction.confirm(action, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
     elif key_name is None:
         raise UsageFault(
-            "--yes needs --key, so nothing was done", "add --key SERIAL; to see the serial: mfa-kit key list"
+            "--yes needs --key, so nothing was done", suggest("add --key SERIAL; to see the serial", "key list")
         )
 
 
@@ -189,7 +190,7 @@ def check_same(before: KeyInfo, after: KeyInfo) -> None:
 
 def reset_key(key: PinAuthenticator) -> None:
     """Erase a key. To read it afterward, open it again: some firmware closes the session when it resets."""
-    with _unsure("it is not known whether the key was erased; to see whether it still has a PIN: mfa-kit key info"):
+    with _unsure(suggest("it is not known whether the key was erased; to see whether it still has a PIN", "key info")):
         key.reset()
 
 
@@ -231,7 +232,7 @@ def _proven(key: PinAuthenticator, pin: Pin) -> KeyInfo:
     if not after.pin_set or after.force_pin_change:
         raise DeviceFault(
             "the key accepted the new PIN, but now reports no PIN or requires another one",
-            "unplug it, plug it in again and check it: mfa-kit key info",
+            suggest("unplug it, plug it in again and check it", "key info"),
         )
     key.try_pin(pin)
     return key.info()
@@ -295,7 +296,7 @@ class KeyReset:
         except DeviceFault as fault:
             raise DeviceFault(
                 f"the key reported that it was reset, but it cannot be read now: {fault}",
-                "unplug it, plug it in again and check that it has no PIN: mfa-kit key info",
+                suggest("unplug it, plug it in again and check that it has no PIN", "key info"),
             ) from None
         if after.pin_set:
             raise DeviceFault(

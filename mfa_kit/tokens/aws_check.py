@@ -5,10 +5,10 @@ The test enables the token for a user reserved for such tests, then removes the 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from shlex import quote
 
 from mfa_kit.core import otp
-from mfa_kit.core.errors import MfaKitError, Note, UsageFault
+from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.core.message import Message, command, suggest
 from mfa_kit.core.models import Caller, DeviceSpec, DeviceType, JournalEntry, Method, RunKind, check_user
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.assigning import assign_token
@@ -67,8 +67,11 @@ def check_with_aws(
     if devices := look_up_serials(user, iam_reader=ports.iam_reader):
         raise UsageFault(
             f"{user} has MFA devices: {', '.join(devices)}",
-            "name a user that is reserved for probing; "
-            f"to remove what an earlier probe left: mfa-kit revoke {quote(user)}",
+            suggest(
+                "name a user that is reserved for probing; to remove what an earlier probe left",
+                "revoke {}",
+                user,
+            ),
         )
     method = Method("hardware-totp", DeviceType.HARDWARE_TOTP)
     request = EnrollRequest(user=user, method=method, add=True)
@@ -80,8 +83,12 @@ def check_with_aws(
         entry = JournalEntry(run=runs(), spec=enrolled.spec, answered_here=True)
         retire(entry, purpose=RunKind.REVOKE, ports=ports, may_stay=False)
     except MfaKitError as error:
-        command = f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(serial)}"
-        error.add_note(Note(f"AWS accepted token {serial}, but {user} still has it; to remove it: {command}"))
+        remove = command(
+            "aws iam deactivate-mfa-device --user-name {} --serial-number {}",
+            user,
+            serial,
+        )
+        error.add_note(Message(f"AWS accepted token {serial}, but {user} still has it; to remove it", remove))
         raise
 
 

@@ -19,6 +19,7 @@ from mfa_kit.adapters.files.recipients import Recipient
 from mfa_kit.backups.new_passphrase import ask_new_passphrase, fault_of_passphrase
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
 from mfa_kit.wiring.files import read_secret
 from mfa_kit.wiring.settings import Settings, config_path, harden, home, load_config, person_at_terminal
@@ -261,9 +262,9 @@ def own_identity(file: Path | None) -> Path:
         return files[0]
     raise UsageFault(
         f"there are {len(files)} identities with a passphrase in {home()}",
-        "name the file: mfa-kit backup passphrase FILE"
+        suggest("name the file", "backup passphrase FILE")
         if files
-        else "to create one, enroll a user with --passphrase: mfa-kit enroll USER --with virtual --passphrase",
+        else suggest("to create one, enroll a user with --passphrase", "enroll USER --with virtual --passphrase"),
     )
 
 

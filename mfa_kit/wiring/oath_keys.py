@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import DeviceSpec
 from mfa_kit.core.otp import Pair, Secret, Seed
 from mfa_kit.core.stopping import sleep
@@ -63,7 +64,8 @@ class OathKeys:
             new = person.ask_new_secret(f"new OATH password of {key.description}", instead="--password-stdin")
         if new == Secret(""):
             raise UsageFault(
-                "the new password is empty", "type a password, or remove the old password: mfa-kit key password clear"
+                "the new password is empty",
+                suggest("type a password, or remove the old password", "key password clear"),
             )
         return new
 

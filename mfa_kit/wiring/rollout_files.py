@@ -13,6 +13,7 @@ from mfa_kit.adapters.forge import public_keys
 from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.letter import LetterTemplate, parse_template
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.disk.files import create_whole_tree
@@ -228,7 +229,7 @@ def _checked(file_store: AnyFileStore) -> Callable[[BackupLocation], bytes]:
     def read(place: BackupLocation) -> bytes:
         sealed = read_backup(place, file_store)
         if not sealed.startswith(MAGIC):
-            raise IntegrityFault(f"{place} is not an age file", "see: mfa-kit backup verify")
+            raise IntegrityFault(f"{place} is not an age file", suggest("see", "backup verify"))
         return sealed
 
     return read

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from pathlib import Path
-from shlex import quote
 from typing import Any, NoReturn
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction, LiveProgress
+from mfa_kit.core.message import Command, Message, command
 from mfa_kit.core.models import ACCOUNT_ID, BackupLocation, parse_location
 from mfa_kit.disk.files import fault_of_owner
 from mfa_kit.posix.open_files import NO_WAIT
@@ -133,7 +133,7 @@ def _parse(text: bytes, file: Path) -> Config:
     if IDENTITY in text.upper():
         raise UsageFault(
             f"{file} contains an identity, which is secret",
-            "replace the identity with its public key: age-keygen -y FILE",
+            Message("replace the identity with its public key", command("age-keygen -y FILE")),
         )
     try:
         document: Mapping[str, object] = tomllib.loads(text.decode())
@@ -218,17 +218,15 @@ def backup_dir(folder: BackupLocation | None) -> BackupLocation:
     return place.expanduser() if isinstance(place, Path) else place
 
 
-def command_for_extra(extra: str) -> str:
+def command_for_extra(extra: str) -> Command:
     """Return the command that adds an extra to this installation.
 
     pipx and uv install a program into an environment of its own, which has no pip. A file in the environment shows
     which of the two created it.
     """
-    place = Path(sys.prefix)
+    place, package = Path(sys.prefix), f"mfa-kit[{extra}]"
     if (place / "pipx_metadata.json").exists():
-        installer = f"pipx runpip {quote(place.name)} install"
-    elif (place / "uv-receipt.toml").exists():
-        installer = f"uv pip install --python {quote(str(place))}"
-    else:
-        installer = "pip install"
-    return f"{installer} 'mfa-kit[{extra}]'"
+        return command("pipx runpip {} install {}", place.name, package)
+    if (place / "uv-receipt.toml").exists():
+        return command("uv pip install --python {} {}", str(place), package)
+    return command("pip install {}", package)

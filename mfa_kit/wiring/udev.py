@@ -8,6 +8,7 @@ from pathlib import Path
 from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.adapters.udev import system
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import ShellText, command
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.system_users import group_members, is_root
 
@@ -99,5 +100,5 @@ def _require_root(verb: str) -> None:
         raise UsageFault(
             "only root can change udev rules",
             # sudo does not search ~/.local/bin, where pipx and uv install programs.
-            f'sudo "$(command -v mfa-kit)" udev {verb}',
+            command(f"sudo {{}} udev {verb}", ShellText('"$(command -v mfa-kit)"')),
         )

@@ -1,6 +1,5 @@
 """Lines that are wider than a window: where they are wrapped, so that they can be read and copied."""
 
-import shlex
 import subprocess
 
 import pytest
@@ -8,25 +7,30 @@ import pytest
 from mfa_kit.cli import forms
 from mfa_kit.cli.fitting import fitted_table, hanging, labeled
 from mfa_kit.cli.results import Results
+from mfa_kit.core.message import Command, Message, command, mfa_kit, suggest
 
-AWS = "aws iam update-account-password-policy --minimum-password-length 15 --allow-users-to-change-password"
-QUOTED = "mfa-kit backup verify -i 'my identity file with a long name.txt' --backup-dir '/srv/backups of everyone'"
-UV = "uv pip install --python /home/administrator/.local/share/uv/tools/mfa-kit 'mfa-kit[tokens]'"
-PIPX = "pipx runpip 'mfa-kit of the administrators' install --quiet --upgrade 'mfa-kit[tokens]'"
-APPLY = f"mfa-kit rollout apply p.json -r age1{'q' * 58}"
+AWS = command("aws iam update-account-password-policy --minimum-password-length 15 --allow-users-to-change-password")
+QUOTED = mfa_kit(
+    "backup verify -i {} --backup-dir {}", "my identity file with a long name.txt", "/srv/backups of everyone"
+)
+UV = command("uv pip install --python /home/administrator/.local/share/uv/tools/mfa-kit {}", "mfa-kit[tokens]")
+POLICY = command(
+    "aws iam put-user-policy --user-name {} --policy-document {}", "bob", '{"Version": "2012-10-17", "A": []}'
+)
+APPLY = mfa_kit(f"rollout apply p.json -r age1{'q' * 58}")
 
 
 @pytest.mark.parametrize(
     ("line", "prose", "command"),
     [
-        (f"      {AWS}", "", AWS),
-        (f"  note: to continue: {APPLY}", "note: to continue:", APPLY),
-        (f"      # IDENTITY decrypts it: {QUOTED}", "# IDENTITY decrypts it:", QUOTED),
-        (f"  try: {UV}", "try:", UV),
-        (f"  try: {PIPX}", "try:", PIPX),
+        (Message("      ", AWS), "", AWS),
+        (Message("  note: to continue", APPLY), "note: to continue:", APPLY),
+        (Message("      # IDENTITY decrypts it", QUOTED), "# IDENTITY decrypts it:", QUOTED),
+        (Message("  try: ", UV), "try:", UV),
+        (Message("", POLICY), "", POLICY),
     ],
 )  # fmt: skip
-def test_a_command_at_the_end_can_be_copied(line: str, prose: str, command: str) -> None:
+def test_a_command_at_the_end_can_be_copied(line: Message, prose: str, command: Command) -> None:
     """The command starts on a new line and is broken only between its words. The shell joins its lines."""
     lines = hanging(line, 80)
     assert max(map(len, lines)) <= 80
@@ -34,13 +38,18 @@ def test_a_command_at_the_end_can_be_copied(line: str, prose: str, command: str)
     assert "".join(lines[:start]).strip() == prose
     joined = "printf '%s\\n' \\\n" + "\n".join(lines[start:])
     done = subprocess.run(["bash", "-c", joined], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == shlex.split(command)
+    assert done.stdout.splitlines() == list(command.arguments)
 
 
-def test_a_command_within_a_sentence_is_wrapped_as_prose() -> None:
-    """Otherwise the words after it would look like a part of it."""
-    line = f"try: undo the run: mfa-kit rollout undo RUN, or enroll {'the users ' * 5}again"
-    assert hanging(line, 60)[0] == "try: undo the run: mfa-kit rollout undo RUN, or enroll the"
+def test_a_command_within_a_message_can_be_copied() -> None:
+    """The words after it begin on a new line. Otherwise they would look like a part of it."""
+    rest = f"or enroll {'the users ' * 5}again"
+    lines = hanging(Message("try: undo the run", mfa_kit("rollout undo RUN"), rest), 60)
+    assert lines[:3] == [
+        "try: undo the run:",
+        "  mfa-kit rollout undo RUN",
+        "  or enroll the users the users the users the users the",
+    ]
 
 
 def test_a_wide_path_in_a_cell_is_broken_after_a_slash() -> None:
@@ -80,7 +89,9 @@ def test_a_command_beside_a_label_keeps_its_arn() -> None:
     arn = "arn:aws:iam::111122223333:mfa/alice"
     part = "user/${aws:username} does not match users with a path, such as user/team/zoe"
     assert " ".join(map(str.strip, labeled("", part, 40, short=True))) == part
-    lines = labeled("    WHY  ", f"the only device is {arn}, so give another: mfa-kit revoke x {arn}", 60, short=True)
+    lines = labeled(
+        "    WHY  ", suggest(f"the only device is {arn}, so give another", "revoke x {}", arn), 60, short=True
+    )
     assert lines[0] == "    WHY  the only device is alice, so give another:"
     assert " ".join(line.strip().removesuffix(" \\") for line in lines[1:]) == f"mfa-kit revoke x {arn}"
 

@@ -27,6 +27,7 @@ from mfa_kit.adapters.aws.own_credentials import OwnCredentials, ProfileRole
 from mfa_kit.adapters.aws.reads import Ask, read
 from mfa_kit.adapters.aws.refusals import our_errors, refused_role
 from mfa_kit.core.errors import AccessDenied, AwsFault, Expired, MfaKitError, UsageFault
+from mfa_kit.core.message import command
 from mfa_kit.core.models import REPORTED_ROOT, Caller, Device
 from mfa_kit.core.stopping import Stop
 from mfa_kit.organization.accounts import OrgAccount
@@ -285,7 +286,7 @@ T = TypeVar("T")
 TASK = "IAMAuditRootUserCredentials"
 # The maximum duration of an AssumeRoot session in seconds (STS API reference).
 SESSION = 900
-ENABLE_SERVICE = "aws organizations enable-aws-service-access --service-principal iam.amazonaws.com"
+ENABLE_SERVICE = command("aws organizations enable-aws-service-access --service-principal iam.amazonaws.com")
 ENABLE_ALL = "# enable all features of the organization: AWS Organizations console, Settings"
 # What IAM's errors mean for the caller's account (IAM API reference, ListOrganizationsFeatures, Errors).
 PLACES = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, TypeVar
 from botocore.exceptions import ClientError
 
 from mfa_kit.core.errors import AccessDenied, AwsFault, UsageFault
+from mfa_kit.core.message import Message, command
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.text import one_line
 from mfa_kit.organization.accounts import AccountState, OrgAccount
@@ -170,7 +171,11 @@ def _raise_refusal(error: ClientError, ou: str | None) -> None:
     if code in NO_UNIT and ou is not None:
         raise UsageFault(
             f"there is no organizational unit {ou!r} in this organization",
-            "list the units: aws organizations list-roots, then list-organizational-units-for-parent --parent-id ID",
+            Message(
+                "list the units",
+                command("aws organizations list-roots"),
+                command("aws organizations list-organizational-units-for-parent --parent-id ID"),
+            ),
         ) from None
     if code in DENIED and BY_POLICY in message:
         raise AccessDenied(f"AWS answers {code}: {message}", f"allow the caller {NEEDS}") from None

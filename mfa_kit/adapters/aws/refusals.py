@@ -38,6 +38,7 @@ from mfa_kit.core.errors import (
     TooSlow,
     UsageFault,
 )
+from mfa_kit.core.message import Message, command, mfa_kit
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import CLOCK_LIMIT, clock_difference
@@ -49,7 +50,10 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
     "ConcurrentModification": (errors.BusyError, "wait some minutes and try again"),
     "DeleteConflict": (errors.Conflict, "deactivate the device first"),
-    "EntityAlreadyExists": (errors.AlreadyExists, "list the devices: mfa-kit status; mfa-kit orphans list"),
+    "EntityAlreadyExists": (
+        errors.AlreadyExists,
+        Message("list the devices", mfa_kit("status"), mfa_kit("orphans list")),
+    ),
     "EntityTemporarilyUnmodifiable": (errors.BusyError, "wait some minutes and try again"),
     "ExpiredToken": (Expired, SIGN_IN),
     "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock of the device that shows the codes"),
@@ -59,7 +63,7 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
         (errors.NoSuchOperation, "check --endpoint-url: this server is not AWS"),
     ),
     "LimitExceeded": (AwsFault, "raise the quota in Service Quotas, or delete devices that are not used"),
-    "NoSuchEntity": (NoSuchEntity, "check the name; to list the users: aws iam list-users"),
+    "NoSuchEntity": (NoSuchEntity, Message("check the name; to list the users", command("aws iam list-users"))),
     "RequestExpired": (AwsFault, "set this computer's clock"),
     "SignatureDoesNotMatch": (AwsFault, "check the secret access key and this computer's clock"),
     "Throttling": (Throttled, "try again later"),
@@ -260,4 +264,4 @@ def _unusable(error: BotoCoreError) -> MfaKitError:
     message = str(error).rstrip(". ")
     if isinstance(error, InvalidRegionError):
         return UsageFault(message, "give a region such as us-east-1: --region, or the setting region of the profile")
-    return AwsFault(message, "check the profile and the credentials: aws sts get-caller-identity")
+    return AwsFault(message, Message("check the profile and the credentials", command("aws sts get-caller-identity")))

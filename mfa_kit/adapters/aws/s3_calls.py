@@ -29,6 +29,7 @@ from mfa_kit.core.errors import (
     Throttled,
     TooSlow,
 )
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import S3Url
 
 T = TypeVar("T")
@@ -251,7 +252,7 @@ def _meaning(error: ClientError) -> MfaKitError | None:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in ABSENT:
-        return AbsentError("there is no such object", "see: mfa-kit backup list")
+        return AbsentError("there is no such object", suggest("see", "backup list"))
     if code in TAKEN:
         return TakenError("an object with this key exists", "choose another name")
     if code == "NoSuchBucket":

@@ -18,6 +18,7 @@ from functools import cache
 from mfa_kit.adapters.aws.refusals import our_errors
 from mfa_kit.adapters.aws.s3_calls import AbsentError, DamagedError, Found, NoBucket, ObjectVersion, S3Calls, TakenError
 from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, S3Url
 
 COPY = ".rekey-"
@@ -146,7 +147,7 @@ class S3File:
         """Remove all versions of the object and of its copies. Raise IntegrityFault if there are none."""
         with self._faults("removed"):
             if not self._delete_all(self._url):
-                raise AbsentError("there is no such object", "see: mfa-kit backup list")
+                raise AbsentError("there is no such object", suggest("see", "backup list"))
 
     def remove(self, *, sealed: bool) -> None:
         """Remove all versions of the object and of its copies, if they exist.

@@ -13,6 +13,7 @@ from fido2.ctap1 import ApduError
 from fido2.hid import ConnectionFailure
 
 from mfa_kit.core.errors import DeviceFault, LostError
+from mfa_kit.core.message import Message, ShellText, command, suggest
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.processes import process_names
 from mfa_kit.security_keys.authenticator import PIN_LOCKED
@@ -29,7 +30,7 @@ else:
 # Texts from a device or a library are cut to this many characters.
 LONGEST_WORD = 64
 
-SET_PIN = "set a PIN first: mfa-kit key pin set"
+SET_PIN = suggest("set a PIN first", "key pin set")
 # PC/SC status codes (pcsclite.h): another program has exclusive access to the card, and another program has reset it.
 BUSY = 0x8010000B
 RESET = 0x80100068
@@ -52,7 +53,7 @@ SAYINGS: dict[int | None, tuple[str, str]] = {
     0x36: ("the key requires user verification, but has no PIN or fingerprint", SET_PIN),
     0x37: (
         "the key requires a new PIN first",
-        "change the PIN first: mfa-kit key pin change",
+        suggest("change the PIN first", "key pin change"),
     ),
     0x3C: ("the key currently accepts no fingerprint", "plug it in again and use its PIN"),
     0x3F: ("the fingerprint does not match", "repeat the command"),
@@ -105,7 +106,7 @@ def _lost(error: OSError) -> DeviceFault:
     if isinstance(error, PermissionError):
         return DeviceFault(
             f"you have no permission to open {error.filename or 'the key'}",
-            """install the udev rule: sudo "$(command -v mfa-kit)" udev install""",
+            Message("install the udev rule", command("sudo {} udev install", ShellText('"$(command -v mfa-kit)"'))),
         )
     return LostError("the key was removed", "plug it in and repeat the command")
 
@@ -158,7 +159,7 @@ def _refused(error: Exception) -> DeviceFault:
     if code in SAYINGS:
         return DeviceFault(*SAYINGS[code])
     reason = short_reason(error if code is not None else getattr(error, "cause", None) or error)
-    return DeviceFault(f"the key rejected the command: {reason}", "to see what it supports: mfa-kit key info")
+    return DeviceFault(f"the key rejected the command: {reason}", suggest("to see what it supports", "key info"))
 
 
 def shortened(text: object) -> str:

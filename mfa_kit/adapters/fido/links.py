@@ -23,6 +23,7 @@ from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_fault, is_held, shortened
 from mfa_kit.core.errors import DeviceFault, InUse, LostError
 from mfa_kit.core.firmware import Version
+from mfa_kit.core.message import Message, ShellText, command, suggest
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.card_readers import card_readers, is_empty, opened, readers_in_use
@@ -446,7 +447,7 @@ def barred_fault(node: str) -> DeviceFault:
     """Return the error for a key whose device node this user has no permission to open."""
     return DeviceFault(
         f"there is a key, but you have no permission to open {node}",
-        """install the udev rule: sudo "$(command -v mfa-kit)" udev install""",
+        Message("install the udev rule", command("sudo {} udev install", ShellText('"$(command -v mfa-kit)"'))),
     )
 
 
@@ -454,7 +455,7 @@ def _nothing(key_name: str | None) -> DeviceFault:
     if key_name in (hidden := hidraw.barred_nodes()):
         return barred_fault(key_name)
     if key_name:
-        return DeviceFault(f"there is no FIDO key {key_name}", "to see which keys are plugged in: mfa-kit key list")
+        return DeviceFault(f"there is no FIDO key {key_name}", suggest("to see which keys are plugged in", "key list"))
     if hidden:
         return barred_fault(", ".join(hidden))
     return DeviceFault(

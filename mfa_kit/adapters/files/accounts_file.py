@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.message import suggest
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate, number_accounts, parse_accounts
@@ -55,7 +56,7 @@ def _text(path: Path) -> str:
         raise UsageFault("the file is not in UTF-8", "save it in UTF-8") from None
     if not text.strip():
         raise UsageFault(
-            "the file is empty", "export the accounts of your organization: mfa-kit accounts export -o FILE"
+            "the file is empty", suggest("export the accounts of your organization", "accounts export -o FILE")
         )
     return text
 

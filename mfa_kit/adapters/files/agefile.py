@@ -19,6 +19,7 @@ from mfa_kit.adapters.files.private_files import LARGEST, MAGIC
 from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
 from mfa_kit.backups.contents import Opened, backup_call
 from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import (
     OWN,
     Backup,
@@ -49,7 +50,7 @@ def open_backup(
 def _decrypted(path: BackupLocation, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
     sealed = without_armor(Secret(sealed)).reveal()
     if len(sealed) > LARGEST or not sealed.startswith(MAGIC):
-        raise IntegrityFault(f"{path} is not a backup: it is not an age file", "see: mfa-kit backup list")
+        raise IntegrityFault(f"{path} is not a backup: it is not an age file", suggest("see", "backup list"))
     damaged = IntegrityFault(f"{path} is damaged and cannot be decrypted", "use another copy")
     try:
         with contain_panics(damaged):

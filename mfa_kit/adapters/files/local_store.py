@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from shlex import quote
 from typing import Protocol
 from urllib.parse import unquote
 
 from mfa_kit.adapters.files.private_files import LARGEST, create_private, faults_of, hold, reason_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.message import Message, command, suggest
 from mfa_kit.core.models import ACCOUNT_ID, Backup, BackupLocation, run_time
 from mfa_kit.disk import files
 from mfa_kit.disk.files import make_folder, open_plain_folder
@@ -163,7 +163,7 @@ class LocalFile:
             return files.read_all(os.open(self._path, files.READING), most)
         except OSError as error:
             raise IntegrityFault(
-                f"the backup {self._path} cannot be read: {reason_of(error)}", "see: mfa-kit backup list"
+                f"the backup {self._path} cannot be read: {reason_of(error)}", suggest("see", "backup list")
             ) from None
 
     def create(self, sealed: bytes) -> None:
@@ -215,8 +215,12 @@ class LocalFile:
                     return
                 raise IntegrityFault(
                     f"the folder {path.parent} does not exist, so the backup in it was not removed",
-                    "mount the folder, or repeat the command on the computer that has it; if the folder was deleted: "
-                    f"mkdir -p {quote(str(path.parent))}; then repeat the command",
+                    Message(
+                        "mount the folder, or repeat the command on the computer that has it; if the folder was "
+                        "deleted",
+                        command("mkdir -p {}", str(path.parent)),
+                        "then repeat the command",
+                    ),
                 ) from None
             try:
                 for name in (files.partial_name(path.name), path.name):

@@ -16,6 +16,7 @@ from mfa_kit.adapters.files.age_calls import contain_panics, without_stderr
 from mfa_kit.adapters.files.plugins import NO_PLUGINS, Plugins, PublicKey, encrypt
 from mfa_kit.adapters.files.private_files import reason_of, write_new
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import Message, command
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import encoding_of
 
@@ -93,9 +94,13 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 
 def _recipient(text: str, plugins: Plugins, *, where: str) -> Recipient:
     if "PRIVATE KEY" in text:
-        raise UsageFault("the recipient is a private key", "give its public key: ssh-keygen -y -f FILE")
+        raise UsageFault(
+            "the recipient is a private key", Message("give its public key", command("ssh-keygen -y -f FILE"))
+        )
     if "AGE-SECRET-KEY-" in text.upper():
-        raise UsageFault("the recipient is a private key", "give its public key: age-keygen -y FILE")
+        raise UsageFault(
+            "the recipient is a private key", Message("give its public key", command("age-keygen -y FILE"))
+        )
     if "AGE-PLUGIN-" in text.upper():
         raise UsageFault(
             "the recipient is an identity of an age plugin",

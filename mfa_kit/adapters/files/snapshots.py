@@ -19,6 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.json_text import read_json
+from mfa_kit.core.message import suggest
 from mfa_kit.core.timestamps import checked_time, iso_time
 from mfa_kit.disk.files import create_file, fill_folder, make_folder, open_folder, replace_file
 from mfa_kit.posix.open_files import try_to_lock
@@ -60,14 +61,14 @@ def read_snapshot(file: Path) -> Snapshot:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA or document.get("version") != VERSION:
         raise UsageFault(
             f"{file} is not a snapshot, or another version of mfa-kit made it",
-            "take a new one: mfa-kit audit --snapshot NEW_FILE",
+            suggest("take a new one", "audit --snapshot NEW_FILE"),
         )
     try:
         snapshot: Snapshot = _value(Snapshot, {name: value for name, value in document.items() if name not in HEAD})
         _ = snapshot.partition
     except (LookupError, TypeError, ValueError) as error:
         raise UsageFault(
-            f"{file} is damaged ({type(error).__name__})", "take a new one: mfa-kit audit --snapshot NEW_FILE"
+            f"{file} is damaged ({type(error).__name__})", suggest("take a new one", "audit --snapshot NEW_FILE")
         ) from None
     return snapshot
 

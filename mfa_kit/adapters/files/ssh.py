@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import Message, command
 from mfa_kit.core.otp import Secret
 
 OPENSSH = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.*?)-----END OPENSSH PRIVATE KEY-----", re.DOTALL)
@@ -39,7 +40,7 @@ def unlock_ssh_key(text: Secret[bytes], passphrase: Secret[str] | None) -> Secre
     if match and _rounds(Secret(match[1])) > MOST_ROUNDS:
         raise UsageFault(
             f"the passphrase of this SSH key has more than {MOST_ROUNDS} bcrypt rounds",
-            "give the key a passphrase with fewer rounds: ssh-keygen -p -a 100 -f FILE",
+            Message("give the key a passphrase with fewer rounds", command("ssh-keygen -p -a 100 -f FILE")),
         )
     load = load_ssh_private_key if match else load_pem_private_key
     try:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from shlex import quote
 
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import COUNTERS
 from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, Token, TokenVerdict, folded
 
@@ -213,13 +213,14 @@ class TokenInventory:
         known = self.token(serial)
         if known and known.verdict is TokenVerdict.REJECTED:
             judge = "--seeds FILE" if known.token.octets else "--probe-user USER"
+            verify = f"verify token {{}} {judge}"
             raise UsageFault(
                 f"token {serial} was rejected: {known.reason}",
-                f"use another token, or verify this one: mfa-kit verify token {quote(serial)} {judge}",
+                suggest("use another token, or verify this one", verify, serial),
             )
         holder = self._holders().get(folded(serial), user)
         if holder != user:
             raise UsageFault(
                 f"token {serial} belongs to {holder}",
-                f"use another token, or revoke this one first: mfa-kit revoke {quote(holder)}",
+                suggest("use another token, or revoke this one first", "revoke {}", holder),
             )

@@ -22,7 +22,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from shlex import quote
 
 from cryptography import x509
 
@@ -42,6 +41,7 @@ from mfa_kit.adapters.metadata.blob import (
 from mfa_kit.adapters.metadata.blob import read_certificate as read_certificate  # noqa: PLC0414 - wiring takes it from here
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.json_text import read_json
+from mfa_kit.core.message import Message, ShellText, command
 from mfa_kit.posix.open_files import NO_LINK
 from mfa_kit.security_keys.authenticator import (
     MetadataSource,
@@ -164,7 +164,8 @@ def _seen(file: Path, root: str) -> int | None:
         return None
     except OSError as error:
         raise IntegrityFault(
-            f"{file} cannot be read: {error.strerror}", f"change its owner: sudo chown $USER {quote(str(file))}"
+            f"{file} cannot be read: {error.strerror}",
+            Message("change its owner", command("sudo chown {} {}", ShellText("$USER"), str(file))),
         ) from None
     numbers = []
     for line in lines:

@@ -29,7 +29,7 @@ from mfa_kit.adapters.oath.pcsc import NONSENSE, Wire, card_faults
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import oath_credentials
-from mfa_kit.core.message import Message, UserAction
+from mfa_kit.core.message import Message, UserAction, command
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import OathKey, remedy
@@ -107,7 +107,9 @@ class Applet:
                 raise DeviceFault(
                     f"the key in {without_controls(self.wire.reader)} cannot list its credentials: "
                     "they are too many, or their names are too long",
-                    remedy("delete unused credentials", "ykman oath accounts delete NAME", reader=self.wire.reader),
+                    remedy(
+                        "delete unused credentials", command("ykman oath accounts delete NAME"), reader=self.wire.reader
+                    ),
                 ) from None
 
     def _list(self, version: bytes = b"") -> list[bytes]:
@@ -196,8 +198,8 @@ class Applet:
                     raise DeviceFault(
                         f"the key in {without_controls(self.wire.reader)} is full",
                         remedy(
-                            "delete unused credentials",
-                            "ykman oath accounts list, then ykman oath accounts delete NAME",
+                            "see the credentials, then delete unused ones with `ykman oath accounts delete NAME`",
+                            command("ykman oath accounts list"),
                             reader=self.wire.reader,
                         ),
                     ) from None
@@ -268,10 +270,9 @@ class Applet:
                     raise DeviceFault(
                         f"the OATH applet of the key in {name} is blocked: it accepts no password any more, not even "
                         "the right one",
-                        "use another key, or "
-                        + remedy(
-                            "delete all credentials and the password of this one",
-                            "ykman oath reset",
+                        remedy(
+                            "use another key, or delete all credentials and the password of this one",
+                            command("ykman oath reset"),
                             reader=self.wire.reader,
                         ),
                     ) from None

@@ -3,7 +3,6 @@
 The secret is stored in a credential on the key. This module writes, checks and later removes the credential.
 """
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +10,7 @@ from typing import Protocol
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, NoApplet, Note, Unreachable, UsageFault
+from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.stopping import INTERRUPTS
@@ -132,8 +132,11 @@ class OathCard:
         if label.encode() in names:
             raise DeviceFault(
                 f"{self._chosen().description} already has a credential {label}",
-                "choose another --name; or, if that credential is no longer used, "
-                + remedy("delete it", f"ykman oath accounts delete {shlex.quote(label)}", reader=self._chosen().reader),
+                remedy(
+                    "choose another --name; or, if that credential is no longer used, delete it",
+                    command("ykman oath accounts delete {}", label),
+                    reader=self._chosen().reader,
+                ),
             )
 
     def install(self, spec: DeviceSpec, created: Created) -> None:
@@ -297,8 +300,12 @@ def _silent(spec: DeviceSpec, wrong: list[DeviceFault]) -> DeviceFault | None:
     serial = f" {spec.hardware}" if spec.hardware else ""
     return Unreachable(
         f"{'; '.join(silent)}; this may be the key{serial} that has the credential {spec.label}",
-        "plug it in again, or unplug it if it is another key, then repeat the command; if the key with the credential "
-        f"is lost: mfa-kit revoke {shlex.quote(spec.user)} --lost",
+        suggest(
+            "plug it in again, or unplug it if it is another key, then repeat the command; if the key with the "
+            "credential is lost",
+            "revoke {} --lost",
+            spec.user,
+        ),
     )
 
 
@@ -310,8 +317,12 @@ def _absent(spec: DeviceSpec, keys: list[OathKey], wrong: list[DeviceFault]) -> 
     missing = DeviceFault(
         f"the credential {spec.label} is on {f'the key {spec.hardware}' if spec.hardware else 'a key'}, "
         "which is not plugged in",
-        "plug in that key and run: mfa-kit orphans clean; if the key is lost or was reset, add: --lost "
-        + shlex.quote(spec.hardware or "KEY"),
+        Message(
+            "plug in that key and run",
+            mfa_kit("orphans clean"),
+            "if the key is lost or was reset",
+            mfa_kit("orphans clean --lost {}", spec.hardware or "KEY"),
+        ),
     )
     for key in keys:
         if key.serial is not None and key.serial == spec.hardware:

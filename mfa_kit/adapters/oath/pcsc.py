@@ -25,6 +25,7 @@ from yubikit.core import TRANSPORT, ApplicationNotAvailableError, CommandError, 
 from yubikit.core.smartcard import ApduError, SmartCardConnection
 
 from mfa_kit.core.errors import DeviceFault, InUse, NoApplet
+from mfa_kit.core.message import Message, ShellText, command
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.card_readers import CardReader, card_readers, opened, readers_in_use
@@ -349,7 +350,7 @@ def reader_names() -> list[str]:
         return [str(reader.name) for reader in thread.call(pcsc_readers, seconds=COMMAND)]
     except TimeoutError:
         raise DeviceFault(
-            "the smart card service does not answer", "restart it: sudo systemctl restart pcscd"
+            "the smart card service does not answer", Message("restart it", command("sudo systemctl restart pcscd"))
         ) from None
     except SCARD as error:
         if service_listens():
@@ -360,7 +361,10 @@ def reader_names() -> list[str]:
             ) from None
         raise DeviceFault(
             f"there is no smart card service: {_message(error.hresult)}",
-            "install and start it: sudo apt install pcscd && sudo systemctl start pcscd.socket",
+            Message(
+                "install and start it",
+                command("sudo apt install pcscd {} sudo systemctl start pcscd.socket", ShellText("&&")),
+            ),
         ) from None
     finally:
         thread.close(lambda: None)

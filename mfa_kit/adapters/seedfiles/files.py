@@ -15,6 +15,7 @@ from mfa_kit.adapters.seedfiles.cells import Contents, Unlock
 from mfa_kit.adapters.seedfiles.sightings import read_written
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.message import Message, command, suggest
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import encoding_of
 from mfa_kit.posix.open_files import NO_WAIT
@@ -27,7 +28,7 @@ LONG = {32, 64}
 WRAPPED = (
     (b"PK\x03\x04", "a spreadsheet or a ZIP archive", "unpack it, or save the table as CSV"),
     (b"\x1f\x8b", "compressed with gzip", "decompress it: gunzip FILE"),
-    (b"-----BEGIN PGP", "encrypted with PGP", "decrypt it: gpg --decrypt FILE"),
+    (b"-----BEGIN PGP", "encrypted with PGP", Message("decrypt it", command("gpg --decrypt FILE"))),
     (b"age-encryption.org/", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
     (b"-----BEGIN AGE", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
 )
@@ -66,7 +67,7 @@ FORMATS = (
         lambda contents: MIGRATION.match(contents.text) is not None,
         _refuse(
             "an export of an authenticator app, which has no display tokens",
-            "make a backup of a device: mfa-kit backup add USER --image FILE",
+            suggest("make a backup of a device", "backup add USER --image FILE"),
         ),
     ),
     SeedFormat(pskc.is_pskc, pskc.read_pskc),

@@ -6,6 +6,7 @@ from pathlib import Path
 from shutil import which
 
 from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.message import Message, command
 from mfa_kit.posix.system_users import group_name
 
 GROUP = "mfa-kit"
@@ -54,7 +55,8 @@ def _run(program: str, *arguments: str) -> None:
         )
     except subprocess.TimeoutExpired:
         raise DeviceFault(
-            f"{program} did not end within {SECONDS} seconds", "check udev: systemctl status systemd-udevd"
+            f"{program} did not end within {SECONDS} seconds",
+            Message("check udev", command("systemctl status systemd-udevd")),
         ) from None
     if done.returncode:
         message = " ".join(done.stderr.split()) or f"exit code {done.returncode}"

@@ -10,6 +10,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, backup_name
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.settings import Settings
@@ -38,7 +39,7 @@ def exposed(*, recipient: str, backup_dir: BackupLocation | None, settings: Sett
     if unknown := sum(exposure.since is None for exposure in exposures):
         settings.progress.alert(f"this computer has no record of the recipients of {unknown} of these backups")
     if exposures:
-        settings.progress.note("replace each device: mfa-kit replace USER --with KIND --mfa-device DEVICE")
+        settings.progress.note(suggest("replace each device", "replace USER --with KIND --mfa-device DEVICE"))
     rows = [_row(exposure, is_here=exposure.backup.name in names) for exposure in exposures]
     if computers.shared:
         rows = [

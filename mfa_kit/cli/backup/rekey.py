@@ -24,6 +24,7 @@ from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.wiring.settings import Settings
 
@@ -89,8 +90,11 @@ def _warn(done: Rekeyed, progress: Progress) -> None:
     """Warn about new files that none of the given identities can decrypt, and about older copies of the files."""
     if done.unopened:
         progress.alert(
-            f"none of your identities can open {done.unopened} of the new files, so mfa-kit did not check these files; "
-            "to check them: mfa-kit backup verify --all -i IDENTITY"
+            suggest(
+                f"none of your identities can open {done.unopened} of the new files, so mfa-kit did not check these "
+                "files; to check them",
+                "backup verify --all -i IDENTITY",
+            )
         )
     if done.done:
-        progress.alert(f"{COPIES}; to list the devices to replace: mfa-kit backup exposed -r OLD")
+        progress.alert(suggest(f"{COPIES}; to list the devices to replace", "backup exposed -r OLD"))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from shlex import quote
 
 import click
 
@@ -16,6 +15,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import BackupLocation, DeviceSpec
 from mfa_kit.enrollment.backends import Phone, PhoneSetup
 from mfa_kit.wiring.settings import Settings
@@ -98,7 +98,9 @@ def _restore_to_phone(
 ) -> ResultRow:
     """Show the QR code of a backup until a code proves that the phone scanned it. Return the result row."""
     person = settings.interaction
-    person.check(instead=f"mfa-kit backup show {quote(str(file))} -i IDENTITY -o FILE, and scan FILE with the phone")
+    person.check(
+        instead=Message(mfa_kit("backup show {} -i IDENTITY -o FILE", str(file)), "then scan FILE with the phone")
+    )
     spec, opened = open_file()
     phone = Phone(time.time, interaction=person, draw=wiring.qr_codes.draw, proof=PhoneSetup(typed=1, scan=SCAN))
     phone.install(phone.check(spec, sealed=True), opened.created)

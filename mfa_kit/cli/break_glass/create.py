@@ -19,6 +19,7 @@ from mfa_kit.cli.break_glass.options import (
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.core.message import suggest
 from mfa_kit.wiring.settings import Settings
 
 
@@ -56,6 +57,6 @@ def create(
     recovery_key = creating.create(chosen.group, folder, ports, letters=confirm_letters(chosen, letters, paper, ports))
     settings.progress.note(f"to encrypt backups to the new identity, use: -r {recovery_key.manifest.recipient}")
     settings.progress.note(
-        f"give each custodian a copy of {recovery_key.folder}, and hold a drill: mfa-kit break-glass drill"
+        suggest(f"give each custodian a copy of {recovery_key.folder}, and hold a drill", "break-glass drill")
     )
     output.one("break-glass-create", recovery_key_row(recovery_key, "created"))

@@ -23,6 +23,7 @@ from mfa_kit.cli.break_glass.options import (
 from mfa_kit.cli.letter_options import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.core.message import suggest
 from mfa_kit.wiring.settings import Settings
 
 
@@ -61,7 +62,10 @@ def custodians(
     opened = meet(recovery_key, keys, ports)
     written = reseal(recovery_key, opened.identity, chosen.group, ports=ports, letters=write_letters)
     settings.progress.alert(
-        f"{recovery_key.manifest.group.threshold} of the earlier custodians can still open the identity with any copy "
-        f"of {recovery_key.folder}; destroy the copies, or replace the identity: mfa-kit break-glass rotate"
+        suggest(
+            f"{recovery_key.manifest.group.threshold} of the earlier custodians can still open the identity with "
+            f"any copy of {recovery_key.folder}; destroy the copies, or replace the identity",
+            "break-glass rotate",
+        )
     )
     output.one("break-glass-custodians", recovery_key_row(written, "sealed"))

@@ -15,6 +15,7 @@ from mfa_kit.cli.break_glass.options import PRESENT, RECOVERY_KEY_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, RecoveryKeyAction
 from mfa_kit.wiring.settings import Settings
 
@@ -59,7 +60,7 @@ def open_backup(
         return
     met = meet(recovery_key, keys, ports, only=source)
     ports.record(recovery_key.manifest, RecoveryKeyAction.OPENED, met.names, backups=1)
-    settings.progress.alert("the identity was opened, so replace it soon: mfa-kit break-glass rotate")
+    settings.progress.alert(suggest("the identity was opened, so replace it soon", "break-glass rotate"))
     opened = wiring.backups.open_with(settings, file, met.identity.keys, accept_label=accept_label)
     if codes:
         showing.show_codes(opened.created.seed, opened.label, now=time.time, person=person)

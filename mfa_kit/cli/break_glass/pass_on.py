@@ -1,7 +1,6 @@
 """`mfa-kit break-glass pass`: a custodian removes one layer of a file, and sends the rest to the next custodian."""
 
 from pathlib import Path
-from shlex import quote
 
 import click
 
@@ -13,6 +12,7 @@ from mfa_kit.cli.backup_options import PASSPHRASE_FD, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import suggest
 from mfa_kit.wiring.settings import Settings
 
 
@@ -63,6 +63,9 @@ def _say_what_is_next(layer: OwnLayer, out: Path, progress: Progress) -> None:
         return
     progress.alert(f"send {out} to {following}, then delete it; {following} needs no other custodian")
     progress.alert(
-        f"FOLDER is {following}'s copy of the break-glass folder; {following} runs: "
-        f"mfa-kit break-glass open --backup BACKUP --from {quote(out.name)} --dir FOLDER -i IDENTITY"
+        suggest(
+            f"FOLDER is {following}'s copy of the break-glass folder; {following} runs",
+            "break-glass open --backup BACKUP --from {} --dir FOLDER -i IDENTITY",
+            out.name,
+        )
     )

@@ -12,6 +12,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
 from mfa_kit.core.errors import DeviceFault, InUse, MfaKitError
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.message import suggest
 from mfa_kit.oath_keys.choosing import choose_line
 from mfa_kit.wiring.settings import Settings
 
@@ -106,7 +107,7 @@ def _no_key(key_name: str | None, plugged: PluggedRows) -> MfaKitError:
     if named:
         return named[0]
     message = "no key is plugged in" if key_name is None else f"no key {key_name} is plugged in"
-    fault = DeviceFault(message, "plug the key in and try again; to see the connected keys: mfa-kit key list")
+    fault = DeviceFault(message, suggest("plug the key in and try again; to see the connected keys", "key list"))
     for row in plugged.rows:
         fault.add_note(f"plugged in: {_line(row)}")
     for cause in faults:

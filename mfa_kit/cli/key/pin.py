@@ -13,6 +13,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.security_keys import pin
 from mfa_kit.security_keys.authenticator import KeyInfo
@@ -179,4 +180,4 @@ def pin_policy(
         info = set_pin_policy(opened, keys.pins(), shortest=shortest, force_change=force_change, confirm=confirm)
     output.one("key-pin", pin_row("policy set", info))
     if info.force_pin_change:
-        settings.progress.alert("the key now requires a new PIN: mfa-kit key pin change")
+        settings.progress.alert(suggest("the key now requires a new PIN", "key pin change"))

@@ -16,6 +16,7 @@ from mfa_kit.cli.key.sources import FidoSource, OathSource, join_rows
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import Lockout, MfaKitError, NoApplet
+from mfa_kit.core.message import suggest
 from mfa_kit.core.text import count_of, one_line
 from mfa_kit.oath_keys.acceptance import ISSUERS
 from mfa_kit.oath_keys.credential import OathKey
@@ -25,7 +26,7 @@ from mfa_kit.wiring.settings import Settings
 
 # The names of AWS credentials begin with an issuer, or are the ARN of a device (aws-vault).
 AWS_NAMES = (*(f"{issuer}:" for issuer in ISSUERS), "arn:aws")
-REMEDY = "give their users another device: mfa-kit replace USER --with KIND"
+REMEDY = suggest("give their users another device", "replace USER --with KIND")
 SOME_KEYS = "on some keys, such as pico-fido, a reset erases them too, and IAM still asks for their codes"
 
 

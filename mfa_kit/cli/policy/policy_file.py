@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.policy.lint import find_traps
 
 POLICY_FILE = click.Path(path_type=Path, allow_dash=True)
@@ -22,12 +23,12 @@ def read_policy(file: Path) -> str:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "name a policy file, or - for stdin") from None
     except UnicodeDecodeError:
         raise UsageFault(
-            f"{file} is not an IAM policy: it is not UTF-8", "to see a valid policy: mfa-kit policy show"
+            f"{file} is not an IAM policy: it is not UTF-8", suggest("to see a valid policy", "policy show")
         ) from None
     if len(text) > LONGEST:
         raise UsageFault(
             f"{file} is not an IAM policy: it is larger than {LONGEST >> 20} MiB",
-            "to see a valid policy: mfa-kit policy show",
+            suggest("to see a valid policy", "policy show"),
         )
     find_traps(text)  # raises UsageFault if the text is not a policy
     return text

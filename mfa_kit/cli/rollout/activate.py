@@ -17,6 +17,7 @@ from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code
 from mfa_kit.cli.rollout.running import OpenWork, Runner, name_next_command
 from mfa_kit.cli.rollout.scheduling import OneByOne
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
 from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.enrollment import code_prompts
@@ -108,7 +109,7 @@ class RequiredProofs:
         if self.prompt is None:
             return
         if len(entries) != 1:
-            hint = "see: mfa-kit rollout status PLAN" if entries else "check the spelling of the user's name"
+            hint = suggest("see", "rollout status PLAN") if entries else "check the spelling of the user's name"
             message = f"the ledger has {len(entries) or 'no'} staged devices for {self.prompt}"
             raise UsageFault(f"{message}, but --prompt needs exactly one", hint)
         [entry] = entries

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from shlex import quote
 
 import click
 
@@ -29,6 +28,7 @@ from mfa_kit.cli.rollout.running import OpenWork, Runner, name_next_command
 from mfa_kit.cli.rollout.scheduling import AccountScheduler, OneByOne, SharedTurns
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.selecting import AccountsChoice
@@ -40,8 +40,8 @@ from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
-INTERRUPTED = "interrupted; to see the result: mfa-kit rollout status PLAN"
-OPTIONS = ", with the options for accounts, such as --org"
+INTERRUPTED = suggest("interrupted; to see the result", "rollout status PLAN")
+OPTIONS = "with the options for accounts, such as --org"
 MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED}
 UNDONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
 
@@ -353,15 +353,18 @@ def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: st
 
 def _give_files(successes: Sequence[RowResult], plan: str, index: str) -> str:
     """Return the sentence that says how to give the users their secrets, or "" if there is nothing to give."""
+    options = OPTIONS if index else ""
     if any(result.user_backup for result in successes):
-        command = f"mfa-kit rollout handover {quote(index or plan)} -o DIR"
-        return f"next: write a letter and a folder for each user: {command}" + (OPTIONS if index else "")
+        handover = mfa_kit("rollout handover {} -o DIR", index or plan)
+        return Message("next: write a letter and a folder for each user", handover, options)
     if any(result.outcome is RowOutcome.STAGED for result in successes):
-        command = "mfa-kit rollout activate -i IDENTITY" + (OPTIONS if index else "")
-        return f"next: give the users their secrets, then enable the devices: {command}"
+        activate = mfa_kit("rollout activate -i IDENTITY")
+        return Message("next: give the users their secrets, then enable the devices", activate, options)
     if without := [result for result in successes if result.admin_backup and not result.reason]:
         users = count_of(len(without), "user")
-        return f"next: give {users} their secrets before they sign in: mfa-kit backup show FILE -i IDENTITY -o FILE.png"
+        return suggest(
+            f"next: give {users} their secrets before they sign in", "backup show FILE -i IDENTITY -o FILE.png"
+        )
     return ""
 
 
@@ -369,8 +372,8 @@ def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan:
     """Return the sentence that says who still has to be enrolled: users in person, users by themselves, or no one."""
     waiting = {result.user for result in results if result.outcome is RowOutcome.WAITING}
     if waiting & {step.user for account_plan in plans for step in account_plan.steps if step.action is Action.STATION}:
-        return f"next: enroll the other users in person: mfa-kit rollout station {quote(plan)}"
+        return suggest("next: enroll the other users in person", "rollout station {}", plan)
     if waiting:
-        command = f"mfa-kit rollout remind {quote(index or plan)}"
-        return f"next: list the users that the rollout still waits for: {command}" + (OPTIONS if index else "")
+        remind = mfa_kit("rollout remind {}", index or plan)
+        return Message("next: list the users that the rollout still waits for", remind, OPTIONS if index else "")
     return "next: nothing is left to do, because every user has a device"

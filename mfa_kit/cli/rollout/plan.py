@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -30,6 +29,7 @@ from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.message import suggest
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
@@ -385,7 +385,7 @@ def _check_replaced(out: Path, rollouts: "wiring.rollout.Rollouts") -> None:
     if devices:
         raise UsageFault(
             f"{out} cannot be replaced: its runs created {count_of(devices, 'device')}, and undo needs this index",
-            f"write the new index to another file: -o FILE; or undo first: mfa-kit rollout undo {quote(str(out))}",
+            suggest("write the new index to another file: -o FILE; or undo first", "rollout undo {}", str(out)),
         )
 
 

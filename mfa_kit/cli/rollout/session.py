@@ -7,7 +7,7 @@ from mfa_kit.cli import messages
 from mfa_kit.cli.rollout.results import Tally
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, notes_of, only_our_errors
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.message import ENTER, Message, Wording, clauses
+from mfa_kit.core.message import ENTER, Message, Wording, clauses, suggest
 from mfa_kit.core.models import Caller, DeviceSpec, Enrolled, JournalEntry, Outcome
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import count_of
@@ -21,7 +21,7 @@ from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.rollout.row_status import entries_by_serial, result_of_devices
 from mfa_kit.rollout.station import StationMethods, StationQueue, StationRuns, enroll_in_person
 
-INSTEAD = "a terminal; to enroll users who do not have to be present: mfa-kit rollout apply PLAN"
+INSTEAD = suggest("a terminal; to enroll users who do not have to be present", "rollout apply PLAN")
 WORDS = Wording("; s skip, b back, q quit")
 # The page has buttons instead.
 AT_END = Wording("; type b to go back, or press Enter to finish")

@@ -17,6 +17,7 @@ from mfa_kit.cli.rollout.running import OpenWork, Runner, name_next_command
 from mfa_kit.cli.rollout.scheduling import OneByOne
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import BackupLocation, JournalEntry
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.selecting import AccountsChoice
@@ -128,7 +129,9 @@ def _confirm(run: str, works: Sequence[AccountWork], *, settings: Settings) -> N
     if not works:
         raise UsageFault(
             f"the ledger has no device in these accounts that a run of {run} created",
-            "see the runs: mfa-kit ledger show; or undo with the ledger of the computer that applied the index",
+            Message(
+                "see the runs", mfa_kit("ledger show"), "or undo with the ledger of the computer that applied the index"
+            ),
         )
     unusable_works = [work for work in works if work.why]
     for accounts, why in by_reason((work.account, work.why) for work in unusable_works):

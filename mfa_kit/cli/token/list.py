@@ -6,6 +6,7 @@ from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.message import suggest
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.tokens.aws_check import aws_use
 from mfa_kit.tokens.seeds import Sighting, StockedToken
@@ -26,7 +27,7 @@ def list_tokens(*, verdict: str | None, settings: Settings, output: Output) -> N
     output.many(
         "token-list",
         rows,
-        empty="the inventory is empty; to fill it: mfa-kit token import FILE",
+        empty=suggest("the inventory is empty; to fill it", "token import FILE"),
         narrow=("serial", "make", "verdict", "aws", "why", "user", "computer"),
     )
 

@@ -18,6 +18,7 @@ from mfa_kit.adapters.ledger.postgresql.schema import check_version
 from mfa_kit.adapters.ledger.postgresql.sessions import LOCK_LOST, NO_RUN, REACH, Session, Statement, describe
 from mfa_kit.adapters.ledger.tables import DamagedRow, RowChange, SqlRow, T
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.stopping import sleep
 from mfa_kit.posix.processes import uptime
 
@@ -101,7 +102,7 @@ class PostgresqlDatabase:
         except errors.InsufficientPrivilege as error:
             message = f"your role lacks a privilege in the ledger {self._address.label}: {describe(error)}"
             raise IntegrityFault(
-                message, "ask the owner to grant the privileges: mfa-kit ledger grants --help"
+                message, suggest("ask the owner to grant the privileges", "ledger grants --help")
             ) from None
         except psycopg.Error as error:
             message = f"the ledger {self._address.label} cannot be used: {describe(error)}"

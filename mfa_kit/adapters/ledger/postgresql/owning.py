@@ -17,6 +17,7 @@ from mfa_kit.adapters.ledger.postgresql.sessions import REACH, Session, Statemen
 from mfa_kit.adapters.ledger.sqlite_database import SqliteDatabase
 from mfa_kit.adapters.ledger.tables import Database, SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.doctor.diagnosis import LedgerConditions, LedgerState
 
 # The columns of each table that is copied row by row. `journal` and `ends` are not listed, because the server derives
@@ -251,7 +252,9 @@ class OwnedLedger:
         except errors.InsufficientPrivilege as error:
             raise IntegrityFault(
                 f"your role lacks a privilege in the ledger {address.label}: {describe(error)}",
-                "use the role of the ledger's owner, or ask the owner for the privileges: mfa-kit ledger grants --help",
+                suggest(
+                    "use the role of the ledger's owner, or ask the owner for the privileges", "ledger grants --help"
+                ),
             ) from None
         except psycopg.Error as error:
             raise IntegrityFault(f"the ledger {address.label} cannot be used: {describe(error)}", REACH) from None
@@ -271,5 +274,5 @@ def _check_copier(session: Session, address: Address) -> None:
     if session.run([(HAS_TEAM, ())]) != [(True,)]:
         raise UsageFault(
             "your role has no team, so no team would see the copied rows",
-            "run the SQL that this command prints: mfa-kit ledger grants --desk ROLE=TEAM",
+            suggest("run the SQL that this command prints", "ledger grants --desk ROLE=TEAM"),
         )

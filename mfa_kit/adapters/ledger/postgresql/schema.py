@@ -7,6 +7,7 @@ from psycopg import errors
 from mfa_kit.adapters.ledger.postgresql.address import Address
 from mfa_kit.adapters.ledger.postgresql.sessions import Session
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.message import suggest
 
 FILES = tuple(sorted(Path(__file__).parent.glob("[0-9]*.sql")))
 # The key of the advisory lock under which migrations run. The number is arbitrary.
@@ -36,12 +37,13 @@ def check_version(session: Session, address: Address) -> None:
     number = version_of(session)
     if number is None:
         raise IntegrityFault(
-            f"there is no ledger in {address.label}", "ask the owner of the database to create it: mfa-kit ledger init"
+            f"there is no ledger in {address.label}",
+            suggest("ask the owner of the database to create it", "ledger init"),
         )
     if number < len(FILES):
         raise IntegrityFault(
             f"the ledger {address.label} was made by an older mfa-kit",
-            "ask its owner to bring it up to date: mfa-kit ledger migrate",
+            suggest("ask its owner to bring it up to date", "ledger migrate"),
         )
     if number > len(FILES):
         raise IntegrityFault(
@@ -63,7 +65,7 @@ def migrate(session: Session, address: Address, *, create: bool, grace: float | 
             database.execute(BEGIN)
         [schema_exists] = session.row("select to_regclass('mfa_kit.version') is not null", types="boolean")
         if not schema_exists:
-            raise UsageFault(f"there is no ledger in {address.label}", "create it: mfa-kit ledger init")
+            raise UsageFault(f"there is no ledger in {address.label}", suggest("create it", "ledger init"))
         [number] = session.row("select coalesce(max(number), 0) from version", types="integer")
         for file in FILES[number:]:
             database.execute(file.read_bytes())
