@@ -4,6 +4,7 @@ A text that a template prints is escaped, and its control characters and line br
 not defined is an error. The error names the template and the line, and nothing of what the template was filled with.
 """
 
+import html
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -59,13 +60,13 @@ def html_words(text: object) -> Markup:
 
 @lru_cache(maxsize=256)  # letters share most texts
 def _words(text: str) -> Markup:
-    return Markup(" ").join(map(_word, one_line(text).split(" ")))
+    return Markup(" ".join(map(_word, one_line(text).split(" "))))  # noqa: S704 - `_word` escapes
 
 
-def _word(text: str) -> Markup:
-    if len(text) <= LONGEST_WORD:
-        return escape(text)
-    return Markup('<span class="long">{}</span>').format(Markup("<wbr>").join(AFTER.split(text)))
+def _word(text: str) -> str:
+    parts = [text] if len(text) <= LONGEST_WORD else AFTER.split(text)
+    word = "<wbr>".join(map(html.escape, parts))
+    return word if len(text) <= LONGEST_WORD else f'<span class="long">{word}</span>'
 
 
 def html_time(time: float) -> Markup:
