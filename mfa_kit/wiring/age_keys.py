@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files import identities, recipients
-from mfa_kit.adapters.files import identities as own
-from mfa_kit.adapters.files.identities import own_identities, read_identities
 from mfa_kit.adapters.files.plugins import Plugins, Unattended, check_program
 from mfa_kit.adapters.files.private_files import wait_and_hold
 from mfa_kit.adapters.files.recipients import Recipient
@@ -98,7 +96,7 @@ class Identities:
         """Return the identities in all files. Raise UsageFault if a file has no identity or cannot be decrypted."""
         harden()
         plugins = open_plugins(self._person)
-        return read_identities(
+        return identities.read_identities(
             self.files, self._passphrase_of, retry=self._ask_again, plugins=plugins, unlock_ssh=_unlock_ssh
         )
 
@@ -169,16 +167,16 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
     folder = home().absolute()
     if settings.dry_run:
         return (
-            own.recipient_in_name(identity_file)
+            identities.recipient_in_name(identity_file)
             if (identity_file := _only_identity(folder))
-            else own.unused_recipient()
+            else identities.unused_recipient()
         )
     with wait_and_hold(folder, waiting=lambda: settings.progress.note(WAITS)):
         harden()
         if (file := _only_identity(folder)) is None:
             passphrase = _new_passphrase(settings.interaction, passphrase_fd)
             settings.interaction.say(PROTECTING)
-            file, recipient = own.create_own_identity(folder, passphrase)
+            file, recipient = identities.create_own_identity(folder, passphrase)
             settings.progress.alert(
                 f"{file} is this computer's identity, protected by your passphrase; "
                 "keep a copy of this file, because you need the file and the passphrase to open a backup"
@@ -195,32 +193,28 @@ def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
     A passphrase from the file descriptor `descriptor` is always checked. If `descriptor` is None, the user is asked for
     the passphrase, but only if no run has checked the file before.
     """
-    known = own.proven_recipient(file)
+    known = identities.proven_recipient(file)
     if descriptor is not None:
         passphrase = _passphrase_on(descriptor)
         person.say(UNLOCKING)
-        return own.prove(file, passphrase)
+        return identities.prove(file, passphrase)
     if known is not None:
         return known
     person.say(WHY_ASKED)
     passphrase = person.ask_secret(f"passphrase of {file}", instead=FROM_DESCRIPTOR)
     person.say(UNLOCKING)
-    return own.prove(file, passphrase)
+    return identities.prove(file, passphrase)
 
 
 def _only_identity(home: Path) -> Path | None:
     """Return this computer's identity file, or None. Raise UsageFault if there are several."""
-    files = _identities(home)
+    files = identities.own_identities(home)
     if len(files) > 1:
         raise UsageFault(
             f"there are {len(files)} identities with a passphrase in {home}",
             "move all except one to another folder, or name recipients with -r",
         )
     return files[0] if files else None
-
-
-def _identities(home: Path) -> list[Path]:
-    return own_identities(home)
 
 
 def _new_passphrase(person: Interaction, descriptor: int | None) -> Secret[str]:
@@ -257,7 +251,7 @@ def own_identity(file: Path | None) -> Path:
         if not file.is_file():
             raise UsageFault(f"there is no file {file}", "name the identity file that your passphrase decrypts")
         return file.absolute()
-    files = _identities(home().absolute())
+    files = identities.own_identities(home().absolute())
     if len(files) == 1:
         return files[0]
     raise UsageFault(
