@@ -24,8 +24,7 @@ from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, lab
 from mfa_kit.organization.slots import AccountSlots, leaving_place
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.files import check_new, write_new_file
-from mfa_kit.wiring.settings import Settings, command_for_extra
-from mfa_kit.wiring.stores import load_boto3
+from mfa_kit.wiring.settings import Settings, command_for_extra, load_boto3
 
 if TYPE_CHECKING:
     from mfa_kit.account.reading import MapEach

@@ -4,6 +4,7 @@ The configuration file has defaults for options. It names the recipients to whic
 refuses a file that another user can change. mfa-kit does not look for this file in the working directory.
 """
 
+import gc
 import os
 import stat
 import sys
@@ -216,6 +217,18 @@ def backup_dir(folder: BackupLocation | None) -> BackupLocation:
         return home() / "backups"
     place = parse_location(configured_folder)
     return place.expanduser() if isinstance(place, Path) else place
+
+
+def load_boto3() -> None:
+    """Load boto3, and exclude its objects from garbage collection, because they live until exit (docs/decisions/007).
+
+    Call this before zxing-cpp is imported. Otherwise this function does nothing, because the types of zxing-cpp would
+    be excluded too, and zxing-cpp would print a line at exit for each of them.
+    """
+    if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
+        import boto3  # noqa: F401 - adapters use it
+
+        gc.freeze()
 
 
 def command_for_extra(extra: str) -> Command:

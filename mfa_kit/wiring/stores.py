@@ -3,8 +3,6 @@
 The client for S3 is created when the first bucket is used, so commands that use only this computer do not load it.
 """
 
-import gc
-import sys
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +15,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import OWN, Backup, BackupLocation, S3Url
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.wiring.age_keys import configured_recipients, open_plugins, own_recipient, read_recipients
-from mfa_kit.wiring.settings import Settings, backup_dir, home
+from mfa_kit.wiring.settings import Settings, backup_dir, home, load_boto3
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.s3_store import S3FileStore
@@ -54,18 +52,6 @@ class AnyFileStore:
 
     def _file_store_of(self, place: BackupLocation) -> "S3FileStore | LocalFileStore":
         return self._s3 if isinstance(place, S3Url) else LOCAL
-
-
-def load_boto3() -> None:
-    """Load boto3, and exclude its objects from garbage collection, because they live until exit (docs/decisions/007).
-
-    Call this before zxing-cpp is imported. Otherwise this function does nothing, because the types of zxing-cpp would
-    be excluded too, and zxing-cpp would print a line at exit for each of them.
-    """
-    if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
-        import boto3  # noqa: F401 - adapters use it
-
-        gc.freeze()
 
 
 def open_backup_store(
