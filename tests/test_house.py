@@ -108,7 +108,7 @@ REVEALS = {
     ("cli/browser/person.py", "PersonAtPage.confirm"),
     ("cli/browser/views.py", "_qr"),
     ("cli/browser/views.py", "entrance"),
-    ("wiring/web_page.py", "_print"),
+    ("wiring/browser.py", "_print"),
     ("cli/terminal.py", "Page._beside"),
     ("cli/terminal.py", "Page.end"),
     ("cli/terminal.py", "Page.needs"),

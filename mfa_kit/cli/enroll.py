@@ -182,7 +182,7 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"register a security key: {ROOT} --with fido2")
     with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings)) as (ports, caller):
-        outcome = wiring.fido_console.enroll_root(
+        outcome = wiring.browser.enroll_root(
             name or "root-key", add=add, seconds=method_options.timeout, caller=caller, ports=ports
         )
     if isinstance(outcome, Skipped):

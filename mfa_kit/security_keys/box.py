@@ -1,12 +1,14 @@
 """Examines security keys: a single key, or many keys one after the other, such as a box of new ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
+from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.security_keys.attestation import Examined, SeenBefore, examine
-from mfa_kit.security_keys.authenticator import PluggedKey
+from mfa_kit.security_keys.authenticator import KeyInfo, PluggedKey
 from mfa_kit.security_keys.key_policy import KeyPolicy
-from mfa_kit.security_keys.ports import LOOK, Metadata, PinEntry, PluggedKeys
+from mfa_kit.security_keys.ports import LOOK, Authenticator, Metadata, PinEntry, PluggedKeys
 from mfa_kit.security_keys.seen_keys import SeenKeys
 
 
@@ -82,3 +84,24 @@ class KeyExaminer:
                     case _:
                         self._progress.alert("several keys are plugged in: insert one at a time")
             self._sleep(LOOK)
+
+
+def read_infos(
+    keys: Sequence[PluggedKey],
+    open_key: Callable[[str], AbstractContextManager[Authenticator]],
+    *,
+    is_removed: Callable[[PluggedKey], bool],
+) -> tuple[list[KeyInfo], list[DeviceFault]]:
+    """Return what each key reports about itself, and an error for each key that cannot be read.
+
+    `open_key` opens the key at a device node or reader. A key that is removed meanwhile is left out.
+    """
+    infos, wrong = [], []
+    for key in keys:
+        try:
+            with open_key(key.where) as opened:
+                infos.append(opened.info())
+        except DeviceFault as fault:
+            if not is_removed(key):
+                wrong.append(DeviceFault(f"{key.where}: {fault}", fault.hint))
+    return infos, wrong

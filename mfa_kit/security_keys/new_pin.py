@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
-from mfa_kit.core.errors import Declined
+from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import count_of
@@ -22,6 +22,24 @@ INSTEAD = "-r RECIPIENT -o FILE"
 
 # A function that returns the given number of random digits.
 RandomDigits = Callable[[int], Secret[str]]
+
+
+def check_new_pin(*, generated: bool, sealed: bool, filed: bool, printed: bool) -> None:
+    """Raise UsageFault if the options for a new PIN conflict.
+
+    `generated` means that mfa-kit generates the PIN, `sealed` that there are recipients to encrypt it to, `filed` that
+    there is a new file for the encrypted PIN, and `printed` that there is one for a letter with the PIN.
+    """
+    if sealed != filed or (sealed and not generated):
+        raise UsageFault(
+            "to encrypt a generated PIN, both recipients and a new file are required",
+            "use --generate with -r or -R and with -o FILE; without -r and -o the PIN is shown once",
+        )
+    if printed and (sealed or not generated):
+        raise UsageFault(
+            "a PIN on a letter is always generated, and never encrypted",
+            "use --generate with --letter FILE, and neither -r nor -o",
+        )
 
 
 class GivenPin:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import aws as aws
     from mfa_kit.wiring import backups as backups
     from mfa_kit.wiring import break_glass as break_glass
+    from mfa_kit.wiring import browser as browser
     from mfa_kit.wiring import doctor as doctor
     from mfa_kit.wiring import evidence as evidence
-    from mfa_kit.wiring import fido_console as fido_console
     from mfa_kit.wiring import files as files
     from mfa_kit.wiring import lab as lab
     from mfa_kit.wiring import ledger as ledger
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import settings as settings
     from mfa_kit.wiring import stores as stores
     from mfa_kit.wiring import udev as udev
-    from mfa_kit.wiring import web_page as web_page
 else:
 
     def __getattr__(name: str) -> object:

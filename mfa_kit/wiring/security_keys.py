@@ -19,9 +19,9 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.sheet import confirm_secret, pin_letter
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, SeenBefore
 from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey
-from mfa_kit.security_keys.box import KeyExaminer
+from mfa_kit.security_keys.box import KeyExaminer, read_infos
 from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
-from mfa_kit.security_keys.new_pin import GivenPin, PipedPins, PrintedPin, SealedPin, ShownPin, TypedPins
+from mfa_kit.security_keys.new_pin import GivenPin, PipedPins, PrintedPin, SealedPin, ShownPin, TypedPins, check_new_pin
 from mfa_kit.security_keys.pin import KeyReset, ask_pin
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.seen_keys import SeenKeys
@@ -136,15 +136,8 @@ class SecurityKeys:
         from mfa_kit.adapters.fido import links
 
         keys, faults = self.look(reader_name)
-        infos, wrong = [], [*faults]
-        for key in keys:
-            try:
-                with self.open(key.where) as opened:
-                    infos.append(opened.info())
-            except DeviceFault as fault:
-                if not links.is_removed(key):
-                    wrong.append(DeviceFault(f"{key.where}: {fault}", fault.hint))
-        return infos, wrong
+        infos, wrong = read_infos(keys, self.open, is_removed=links.is_removed)
+        return infos, [*faults, *wrong]
 
     def describe(self, key_name: str | None, *, count: bool) -> tuple[KeyInfo, Model | None]:
         """Return what one key reports about itself, and the published facts about the model that it claims to be.
@@ -272,14 +265,14 @@ class SecurityKeys:
     def new_pin(self, options: NewPinOptions) -> NewPinSource:
         """Return the source of a new PIN: generated, from stdin or typed. Raise UsageFault if options conflict."""
         pins = self.pins()
-        sealed = bool(options.to or options.to_files)
-        if sealed != bool(options.out) or (sealed and not options.generate):
-            raise UsageFault(
-                "to encrypt a generated PIN, both recipients and a new file are required",
-                "use --generate with -r or -R and with -o FILE; without -r and -o the PIN is shown once",
-            )
+        check_new_pin(
+            generated=options.generate,
+            sealed=bool(options.to or options.to_files),
+            filed=options.out is not None,
+            printed=options.letter is not None,
+        )
         if options.letter:
-            return self._printed_pin(options, options.letter, sealed=sealed)
+            return self._printed_pin(options.letter)
         if options.out:
             return SealedPin(
                 _random_digits,
@@ -291,13 +284,7 @@ class SecurityKeys:
             )
         return ShownPin(_random_digits, self._settings.interaction) if options.generate else GivenPin(pins)
 
-    def _printed_pin(self, options: NewPinOptions, letter: LetterFile, *, sealed: bool) -> PrintedPin:
-        if sealed or not options.generate:
-            raise UsageFault(
-                "a PIN on a letter is always generated, and never encrypted",
-                "use --generate with --letter FILE, and neither -r nor -o",
-            )
-
+    def _printed_pin(self, letter: LetterFile) -> PrintedPin:
         def check() -> None:
             letter.check()
             confirm_secret(f"{letter.path} will contain the new PIN of the key", self._settings.interaction)

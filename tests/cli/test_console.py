@@ -29,7 +29,7 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.account import ADMINISTRATOR
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.wiring import fido_console as kit
+from mfa_kit.wiring import browser as kit
 from mfa_kit.wiring.methods.fido2 import FIDO2
 from tests.conftest import MfaKit, Result, judge
 

@@ -23,7 +23,7 @@ from mfa_kit.cli import terminal
 from mfa_kit.core.models import DeviceSpec
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.wiring import fido_console as console
+from mfa_kit.wiring import browser as console
 from tests.conftest import ACCOUNT, COUNTED, MfaKit, Result
 from tests.faults.unforeseen import (
     SECRET,

@@ -13,7 +13,7 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.security_keys.at_console import AtConsole
-from mfa_kit.wiring import fido_console as kit
+from mfa_kit.wiring import browser as kit
 from tests.fido.conftest import LAB_AAGUID, Bus, Desk, Published
 
 

@@ -14,7 +14,7 @@ from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
-from mfa_kit.wiring import fido_console as kit
+from mfa_kit.wiring import browser as kit
 from tests.conftest import Result
 from tests.fido.conftest import Bus, Desk, Published
 from tests.rollout.person import Act, AtStation

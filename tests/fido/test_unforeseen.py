@@ -21,7 +21,7 @@ from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import IN_A_ROW
 from mfa_kit.lab.devices.securitykey import SimulatedKey, lab_key
 from mfa_kit.security_keys.pin import KeyReset
-from mfa_kit.wiring import fido_console as console
+from mfa_kit.wiring import browser as console
 from tests.conftest import Result
 from tests.faults.unforeseen import SECRET, Place, called_places, ending, incomplete, places_of, spread
 from tests.fido import slot

@@ -117,12 +117,12 @@ def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> It
     state = PageState(user=user, calls=calls)
     progress = PageProgress(settings.progress, state)
     views = PageViews(state, settings.progress)
-    server = wiring.web_page.serve(views)
+    server = wiring.browser.serve(views)
     state.on_change = server.wake
-    views.print_address = lambda: wiring.web_page.print_address(server, Role.ADMIN, progress=settings.progress)
+    views.print_address = lambda: wiring.browser.print_address(server, Role.ADMIN, progress=settings.progress)
     person = PersonAtPage(state)
     try:
-        with wiring.web_page.announced(server, Role.ADMIN, progress=settings.progress, browser=browser):
+        with wiring.browser.announced(server, Role.ADMIN, progress=settings.progress, browser=browser):
             yield OpenPage(
                 state=state, person=person, settings=replace(settings, interaction=person, progress=progress)
             )

@@ -74,7 +74,7 @@ class Fido2Options(Options):
         With `--skip-key-check` or in a dry run, the DeviceBackend does not verify the key. Raise UsageFault for an
         invalid policy file.
         """
-        from mfa_kit.wiring.fido_console import watch_console
+        from mfa_kit.wiring.browser import watch_console
 
         settings, keys = context.settings, self._keys(context)
         policy = keys.read_policy(self.require)

@@ -7,12 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.core.models import DeviceSpec, Method, check_label, intent_of
+from mfa_kit.core.models import DeviceSpec, Method, check_label
 from mfa_kit.core.stopping import sleep
-from mfa_kit.core.text import without_controls
 from mfa_kit.enrollment.ports import DeviceBackend
-from mfa_kit.oath_keys.acceptance import is_of_account
-from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.oath_keys.acceptance import confirm_sharing
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
@@ -82,7 +80,7 @@ class OathOptions(Options):
         """
         if self.asset is not None:
             check_label(self.asset)
-        keys, progress = context.oath_keys, context.settings.progress
+        keys, settings, progress = context.oath_keys, context.settings, context.settings.progress
         chosen = keys.choose(self.key)
 
         def pause(seconds: float) -> None:
@@ -96,32 +94,18 @@ class OathOptions(Options):
             touch=self.touch,
             asset=self.asset,
             wait=self.wait,
-            consent=partial(_ask_to_share, chosen, context),
+            consent=partial(
+                confirm_sharing,
+                chosen,
+                iam_reader=context.iam_reader,
+                person=None if settings.yes or settings.dry_run else settings.interaction,
+                progress=progress,
+            ),
         )
 
     def slot(self, context: Context) -> KeySlot:
         """Return a KeySlot, which reports the inserted OATH keys."""
         return OathSlot(context.oath_keys)
-
-
-def _ask_to_share(key: OathKey, context: Context, spec: DeviceSpec, names: Sequence[bytes]) -> None:
-    """Ask before a user's credential is written to a key that has credentials of other users in the same account.
-
-    With --yes or in a dry run, only warn. Raise Declined if the user at the terminal declines or cannot be asked.
-    """
-    names = [name for name in names if is_of_account(name, spec.account)]
-    devices = context.iam_reader.devices(spec.user) if names else ()
-    own = {
-        intent_of(device.serial, user=spec.user, account=spec.account, partition=spec.partition).label
-        for device in devices
-    }
-    others = [label for name in names if (label := without_controls(name.decode(errors="replace"))) not in own]
-    if not others:
-        return
-    settings = context.settings
-    settings.progress.alert(f"warning: {key.description} already has {', '.join(sorted(others))}")
-    if not (settings.yes or settings.dry_run):
-        settings.interaction.confirm(f"{key.description} will also get {spec.label}", typed=spec.user)
 
 
 def _backend_of_interrupted_run(context: Context) -> DeviceBackend:
