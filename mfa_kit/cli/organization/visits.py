@@ -12,6 +12,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.status_line import counting
 from mfa_kit.core.errors import AwsFault, Declined
 from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.message import Message
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState, all_denied, skipped, visit_accounts
@@ -192,11 +193,11 @@ def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:
         for hint in dict.fromkeys(hints[account.id] for account in accounts):
             named = in_account(hint, accounts[0].id if len(accounts) == 1 else ACCOUNT)
             if named != hint:
-                progress.alert(f"  try: {named}")
+                progress.alert(Message("  try: ", named))
             elif hint:
                 general[hint] = None
     for hint in general:
-        progress.alert(f"  try: {hint}")
+        progress.alert(Message("  try: ", hint))
 
 
 def _hint(visit: Visit[T]) -> str:
