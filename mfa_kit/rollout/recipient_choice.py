@@ -5,10 +5,11 @@ user, only the key with this fingerprint is chosen. Otherwise a key is chosen if
 usable key that was used before.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.rollout.roster import key_fingerprint
 
 # The columns that are added to a roster with fetched recipients.
@@ -101,3 +102,48 @@ def _pick(usable: Sequence[str], fingerprint: str, before: Collection[str]) -> t
         f"there are {len(by_fingerprint)} keys, and none is chosen automatically: {listed}; put the right "
         f"fingerprint into the column {FINGERPRINT} of the roster"
     )
+
+
+def parse_keys(text: str, *, source: str) -> dict[str, list[str]]:
+    """Return the public keys in a text by name. Each line has a name, then a key in OpenSSH's or age's format.
+
+    Raise UsageFault if a line has no key. `source` is the name of the file, for the message.
+    """
+    lines: dict[str, list[str]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        name, key = [*line.split(maxsplit=1), "", ""][:2]
+        if not name or name.startswith("#"):
+            continue
+        if not key.strip():
+            raise UsageFault(
+                f"line {number} of {source} has no key", "write a name and a public key: alice ssh-ed25519 AAAA…"
+            )
+        lines.setdefault(name, []).append(key.strip())
+    return lines
+
+
+def check_keys(
+    source: str, usable: Sequence[str], skipped: Sequence[str], *, parse_key: Callable[[str], str]
+) -> FoundKeys:
+    """Return the keys that a source has for one user, without keys to which nothing can be encrypted.
+
+    `parse_key` raises UsageFault for such a key, for example because it has a small order, or the age recipient has a
+    typo.
+    """
+    refused: list[str] = []
+    accepted_keys: list[str] = []
+    for key in usable:
+        try:
+            accepted_keys.append(parse_key(key))
+        except UsageFault:
+            kind = "age" if key.startswith("age1") else key.split(maxsplit=1)[0]
+            refused.append(f"an {kind} key to which nothing can be encrypted")
+    return FoundKeys(source=source, usable=accepted_keys, skipped=[*skipped, *dict.fromkeys(refused)])
+
+
+def by_lower_name(recipients: Iterable[tuple[str, Mapping[str, str]]]) -> Mapping[str, Mapping[str, str]]:
+    """Return each user's recipients by account. IAM ignores case, and a roster may spell a name in another case."""
+    by_name: dict[str, dict[str, str]] = {}
+    for user, by_account in recipients:
+        by_name.setdefault(user.lower(), {}).update(by_account)
+    return by_name

@@ -16,7 +16,7 @@ from mfa_kit.core.csv_text import EXCEL_SEPARATOR, csv_lines, plain_cell
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.core.message import Message, command
-from mfa_kit.core.text import one_line
+from mfa_kit.core.text import count_of, one_line
 
 DEVICE_NAME = "device_name"
 COLUMNS = ("user", "kind", DEVICE_NAME, "path", "recipient", "serial", "asset", "tags", "email")
@@ -139,6 +139,21 @@ def read_rows(text: str, *, also: Collection[str] = ()) -> ReadRoster:
     else:
         rows = _read_json_lines(text, columns) if text.lstrip().startswith("{") else _read_csv(text, columns)
     return ReadRoster(list(rows), columns.note_unread())
+
+
+def read_whole_rows(text: str, *, also: Collection[str], name: str) -> list[ReadRow]:
+    """Return the rows of a roster in the file `name`. The other parameters are those of `read_rows`.
+
+    Raise UsageFault if the text is not a roster, or if rows cannot be read. The error has a note for each such row.
+    """
+    rows = read_rows(text, also=also).rows
+    faults = [row for row in rows if isinstance(row, CellFault)]
+    if faults:
+        error = UsageFault(f"{name} has {count_of(len(faults), 'error')}", "correct these rows")
+        for fault in faults:
+            error.add_note(str(fault))
+        raise error
+    return [row for row in rows if isinstance(row, ReadRow)]
 
 
 def _check_name(names: Collection[str]) -> None:

@@ -15,7 +15,6 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.letter import LetterTemplate, parse_template
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.text import count_of
 from mfa_kit.disk.files import create_whole_tree
 from mfa_kit.rollout.handover_letter import NAMES
 from mfa_kit.rollout.index import (
@@ -28,9 +27,9 @@ from mfa_kit.rollout.index import (
 )
 from mfa_kit.rollout.plan import CREATE, Plan, is_index, parse_plan, plan_digest
 from mfa_kit.rollout.proofs import ProofLine, read_proofs
-from mfa_kit.rollout.recipient_choice import FoundKeys
+from mfa_kit.rollout.recipient_choice import FoundKeys, by_lower_name, check_keys, parse_keys
 from mfa_kit.rollout.roster import Roster, parse_roster
-from mfa_kit.rollout.roster_text import CellFault, ReadRow, read_rows
+from mfa_kit.rollout.roster_text import ReadRow, read_whole_rows
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.age_keys import read_recipients
 from mfa_kit.wiring.files import packaged_text
@@ -294,18 +293,8 @@ AT_ONCE = 4
 
 
 def read_roster_cells(path: Path, *, also: Collection[str]) -> list[ReadRow]:
-    """Return the rows of a roster. Each row has the known columns and the columns in `also`.
-
-    Raise UsageFault if the text is not a roster, or if rows cannot be read. The error has a note for each such row.
-    """
-    rows = read_rows(rollout_files.read_text(path), also=also).rows
-    faults = [row for row in rows if isinstance(row, CellFault)]
-    if faults:
-        error = UsageFault(f"{path} has {count_of(len(faults), 'error')}", "correct these rows")
-        for fault in faults:
-            error.add_note(str(fault))
-        raise error
-    return [row for row in rows if isinstance(row, ReadRow)]
+    """Return the rows of a roster, as `read_whole_rows` does. Each has the known columns and the columns in `also`."""
+    return read_whole_rows(rollout_files.read_text(path), also=also, name=str(path))
 
 
 def fetch_all(base: str, logins: Sequence[str]) -> dict[str, FoundKeys]:
@@ -330,49 +319,20 @@ def _fetch(base: str, login: str) -> FoundKeys:
 
 
 def read_all(path: Path) -> dict[str, FoundKeys]:
-    """Return the public keys in a file, by name. Each line has a name, then a key in OpenSSH's or age's format.
-
-    Raise UsageFault if the file cannot be read, or if a line has no key.
-    """
-    lines: dict[str, list[str]] = {}
+    """Return the public keys in a file, by name, as `parse_keys` does. Raise UsageFault also if it cannot be read."""
     text = rollout_files.read_text(path, hint="give a file with a name and a public key on each line: --from FILE")
-    for number, line in enumerate(text.splitlines(), 1):
-        name, key = [*line.split(maxsplit=1), "", ""][:2]
-        if not name or name.startswith("#"):
-            continue
-        if not key.strip():
-            raise UsageFault(
-                f"line {number} of {path} has no key", "write a name and a public key: alice ssh-ed25519 AAAA…"
-            )
-        lines.setdefault(name, []).append(key.strip())
-    return {name: _sorted(str(path), keys) for name, keys in lines.items()}
+    return {name: _sorted(str(path), keys) for name, keys in parse_keys(text, source=str(path)).items()}
 
 
 def _sorted(source: str, lines: Sequence[str]) -> FoundKeys:
-    from mfa_kit.adapters.forge.public_keys import AGE, sort_keys
-
-    usable, skipped = sort_keys(lines)
-    refused: list[str] = []
-    accepted_keys: list[str] = []
-    for key in usable:
-        try:
-            accepted_keys.append(parse_public_key(key))
-        except UsageFault:  # for example, the key has a small order, or the age recipient has a typo
-            kind = "age" if key.startswith(AGE) else key.split(maxsplit=1)[0]
-            refused.append(f"an {kind} key to which nothing can be encrypted")
-    return FoundKeys(source=source, usable=accepted_keys, skipped=[*skipped, *dict.fromkeys(refused)])
+    usable, skipped = public_keys.sort_keys(lines)
+    return check_keys(source, usable, skipped, parse_key=parse_public_key)
 
 
 def recipients_before(settings: Settings) -> Mapping[str, Mapping[str, str]]:
-    """Return the latest recipient of each user's own copies, by user name and then by account.
-
-    The names are in lower case, because IAM ignores case, and a roster may spell a name in another case.
-    """
-    recipients: dict[str, dict[str, str]] = {}
+    """Return the latest recipient of each user's own copies, by user name in lower case and then by account."""
     with open_ledger(settings) as ledger:
-        for user, by_account in ledger.recipients_by_user().items():
-            recipients.setdefault(user.lower(), {}).update(by_account)
-    return recipients
+        return by_lower_name(ledger.recipients_by_user().items())
 
 
 def now() -> float:

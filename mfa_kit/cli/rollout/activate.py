@@ -21,6 +21,7 @@ from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
 from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.enrollment import code_prompts
+from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.activate import activate_devices, check_proofs, results_without_device, staged_entries
@@ -196,25 +197,20 @@ def activate(
         identities = wiring.age_keys.Identities(keys, passphrase_fd=None, person=settings.interaction)
         opened_by = wiring.backups.opener(settings, identities, rollouts.ledger.called)
 
-        def created(entry: JournalEntry) -> Created:
-            known = required.secrets.get(entry.spec.serial)
-            return known or opened_by(recorded_location(store.find(entry) or entry.backup or ""))
-
-        made = {account.id: rollouts.ledger.made(account.id) for account in rollouts.selection.chosen}
         activation = _Activation(
-            made=made,
-            staged={number: _staged(entries, required, named) for number, entries in made.items()},
+            made={account.id: rollouts.ledger.made(account.id) for account in rollouts.selection.chosen},
             required=required,
             groups=groups,
             named=named,
-            created=created,
+            store=store,
+            open_backup=opened_by,
             settings=settings,
         )
         works = activation.works(rollouts.selection.chosen, alone=accounts is None)
         missing = accounts is not None and activation.report_missing()
         if prompt is not None and not settings.dry_run:
-            [entries] = activation.staged.values()
-            required.ask(entries, created, settings=settings, now=rollouts.now)
+            [account] = activation.made
+            required.ask(activation.staged(account), activation.created, settings=settings, now=rollouts.now)
         runner = Runner(
             schemas=Schemas("rollout-activate", "rollout-activate-accounts", "rollout-activate-account"),
             works=works,
@@ -229,43 +225,47 @@ def activate(
         return max(exit_code(works, asked=asked), int(missing))
 
 
-def _staged(made: Sequence[JournalEntry], required: RequiredProofs, named: set[str]) -> list[JournalEntry]:
-    """Return the journal entries of the staged devices of an account that are to be enabled.
-
-    If proofs are required, leave out users who have sent none. If `named` has names, leave out other users.
-    """
-    return staged_entries(staged_entries(made, required.users), named or None)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Activation:
-    """The devices to enable. `made` are all devices in each account, and `staged` those to enable, by account ID.
+    """The devices to enable. `made` are the journal entries of all devices in each account, by account ID.
 
     If `groups` or `named` have names, only members of these groups, or these users, get their devices enabled.
-    `created` opens the backup of a device.
+    `open_backup` decrypts a backup in `store`, or in the place that the ledger recorded.
     """
 
     made: Mapping[str, Sequence[JournalEntry]]
-    staged: Mapping[str, Sequence[JournalEntry]]
     required: RequiredProofs
     groups: Sequence[str]
     named: set[str]
-    created: Callable[[JournalEntry], Created]
+    store: BackupStore
+    open_backup: Callable[[BackupLocation], Created]
     settings: Settings
+
+    def created(self, entry: JournalEntry) -> Created:
+        """Return the secret of a device, from its backup unless it was decrypted already."""
+        known = self.required.secrets.get(entry.spec.serial)
+        return known or self.open_backup(recorded_location(self.store.find(entry) or entry.backup or ""))
+
+    def staged(self, account: str) -> list[JournalEntry]:
+        """Return the journal entries of the staged devices of an account that are to be enabled.
+
+        If proofs are required, leave out users who have sent none. If `named` has names, leave out other users.
+        """
+        return staged_entries(staged_entries(self.made[account], self.required.users), self.named or None)
 
     def works(self, accounts: Sequence[OrgAccount], *, alone: bool) -> list[AccountWork]:
         """Return the work in the accounts that have a device to enable, or in the only account (`alone`)."""
         return [
-            AccountWork(account=account, total=len(self.staged[account.id]), alone=alone)
+            AccountWork(account=account, total=len(self.staged(account.id)), alone=alone)
             for account in accounts
-            if self.staged[account.id] or alone
+            if self.staged(account.id) or alone
         ]
 
     def activate(self, opened: OpenWork) -> None:
         """Enable the devices in an account."""
         account, tally = opened.work.account.id, opened.tally
         selected = list_users(opened.ports, self.groups, self.named)
-        entries = staged_entries(self.staged[account], selected)
+        entries = staged_entries(self.staged(account), selected)
         without: Sequence[RowResult] = ()
         if opened.work.alone:
             without = self.required.rows_without_device(entries, selected=selected, made=self.made[account])
@@ -292,7 +292,7 @@ class _Activation:
         device and `named` is empty, print this instead. A user whose device is already enabled is not printed, so that
         a file of proofs can be used again.
         """
-        staged = {entry.spec.user.lower() for entry in chain(*self.staged.values())}
+        staged = {entry.spec.user.lower() for account in self.made for entry in self.staged(account)}
         enabled = {entry.spec.user.lower() for entry in chain(*self.made.values()) if entry.reached in STANDS}
         sent, named = self.required.users or set(), self.named
         lacking = sorted(((sent & named if named and sent else sent or named) - staged) - enabled)

@@ -13,7 +13,7 @@ from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout.options import AT_ONCE, ONE_PLAN_FILE, PLAN_FILES, ApplyOptions, apply_options
-from mfa_kit.cli.rollout.plans import PlannedWork, check_file, planned_works, report_without_plan
+from mfa_kit.cli.rollout.plans import PlannedWork, check_file, planned_works, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import (
     TO_RETRY,
     AccountWork,
@@ -81,13 +81,7 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
     run.
     """
     store, progress, dry = options.store(settings), settings.progress, settings.dry_run
-    files = wiring.rollout_files.read_plan_files(
-        options.plan_files,
-        METHODS,
-        expected=options.expected,
-        plans=choice is None or options.at_once is not None,
-        indexes=choice is not None,
-    )
+    files = read_files(options.plan_files, choice, expected=options.expected, plans_too=options.at_once is not None)
     with (
         name_next_command(),
         wiring.rollout.open_rollouts(settings, METHODS, choice, store=store, workers=options.workers) as rollouts,

@@ -17,7 +17,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
-from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts
+from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
 from mfa_kit.cli.value_types import Day
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import LiveProgress
@@ -29,7 +29,6 @@ from mfa_kit.letters.sheet import Paper
 from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
 from mfa_kit.rollout.handover_letter import letter_values
-from mfa_kit.rollout.index import PlanFiles
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.roster_text import ACCOUNT, csv_table
 from mfa_kit.rollout.row_status import entries_by_serial
@@ -171,21 +170,23 @@ def handover(
     )
     store = wiring.stores.open_backup_store(settings, backup_dir)
     copy_of = finder_of_copies(store if backup_dir else None)
-    files = None if is_run else _read_files(Path(plan_or_run), many=accounts is not None)
+    files = None if is_run else read_files([Path(plan_or_run)], accounts)
     with wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=1) as rollouts:
         if files is None:
-            code, parts = 0, [_find_in_run(plan_or_run, rollouts, copy_of, settings.progress)]
+            handovers, left_out = _find_in_run(plan_or_run, rollouts, copy_of, settings.progress)
+            unread = 0
         else:
             reading = read_accounts(files, _reader(copy_of), rollouts, accounts, progress=settings.progress)
-            code, parts = reading.exit_code, [visit.found for visit in reading.visits if visit.found is not None]
-    handovers = [handover for part, _ in parts for handover in part]
-    left_out = [omission for _, part in parts for omission in part]
-    return (
-        write_letters(
-            letters, handovers, left_out, only=only, plan_or_run=plan_or_run, settings=settings, output=output
-        )
-        or code
+            handovers, left_out = _join([visit.found for visit in reading.visits if visit.found is not None])
+            unread = reading.exit_code
+    code = write_letters(
+        letters, handovers, left_out, only=only, plan_or_run=plan_or_run, settings=settings, output=output
     )
+    return code or unread
+
+
+def _join(parts: Sequence[tuple[list[Handover], list[LeftOut]]]) -> tuple[list[Handover], list[LeftOut]]:
+    return [handover for part, _ in parts for handover in part], [omission for _, part in parts for omission in part]
 
 
 def _reader(
@@ -214,10 +215,6 @@ def _find_in_run(
         ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
         entries = entries_of_run(run, account=ports.caller.account, journal=ports.ports.journal)
         return find_handovers(entries, holders=ports.execution(workers=1).list_holders(), emails={}, copy_of=copy_of)
-
-
-def _read_files(path: Path, *, many: bool) -> PlanFiles:
-    return wiring.rollout_files.read_plan_files([path], METHODS, expected=(), plans=not many, indexes=many)
 
 
 def prepare_letters(

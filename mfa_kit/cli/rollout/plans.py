@@ -25,6 +25,7 @@ from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, lab
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.index import PlanFiles, PlannedAccount, RolloutIndex
 from mfa_kit.rollout.plan import Plan, check_account
+from mfa_kit.wiring.methods.registry import METHODS
 
 T = TypeVar("T")
 
@@ -36,6 +37,17 @@ class PlannedWork:
     planned: PlannedAccount
     plan: Plan
     work: AccountWork
+
+
+def read_files(
+    paths: Sequence[Path], choice: AccountsChoice | None, *, expected: Sequence[str] = (), plans_too: bool = False
+) -> PlanFiles:
+    """Read indexes of the chosen accounts, with `plans_too` also plans. Without a choice, read the plan of one account.
+
+    Raise the errors of `read_plan_files`.
+    """
+    plans, indexes = choice is None or plans_too, choice is not None
+    return wiring.rollout_files.read_plan_files(paths, METHODS, expected=expected, plans=plans, indexes=indexes)
 
 
 def planned_works(

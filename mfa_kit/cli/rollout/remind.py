@@ -12,7 +12,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
-from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts
+from mfa_kit.cli.rollout.plans import PlannedWork, read_accounts, read_files
 from mfa_kit.cli.rollout.running import look_up_results
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import BackupLocation
@@ -43,9 +43,7 @@ def remind(
 
     PLAN may be an index of plans. With --output csv, the list is ready for a mail merge. mfa-kit sends nothing.
     """
-    files = wiring.rollout_files.read_plan_files(
-        [plan_file], METHODS, expected=(), plans=accounts is None, indexes=accounts is not None
-    )
+    files = read_files([plan_file], accounts)
 
     def look(
         ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, progress: LiveProgress

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -344,7 +344,7 @@ def show_results(schemas: Schemas, works: Sequence[AccountWork], *, output: Outp
         case "json":
             output.one(schema, _document(works, head))
         case "csv":
-            output.many(schema, [row for work in works for row in work.rows or _empty(work)], empty="")
+            output.many(schema, [*_csv_rows(works)], empty="")
         case "jsonl":
             _print_lines(schemas, works, output)
         case _ if alone:
@@ -353,6 +353,11 @@ def show_results(schemas: Schemas, works: Sequence[AccountWork], *, output: Outp
             narrow = ["account_name", "account", "state", *_names_and_counts(works)]
             rows = _account_rows(works)
             output.many(schemas.accounts, rows, empty="there are no accounts", narrow=narrow)
+
+
+def _csv_rows(works: Sequence[AccountWork]) -> Iterator[ResultRow]:
+    for work in works:
+        yield from work.rows or _empty(work)
 
 
 def _document(works: Sequence[AccountWork], head: ResultRow) -> ResultRow:

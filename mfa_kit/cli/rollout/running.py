@@ -184,13 +184,17 @@ class Runner:
     def _showing(self) -> AbstractContextManager[None]:
         """Show the status line, unless results that are printed to the terminal show the progress."""
         printed = self.output.form == "jsonl" and sys.stdout.isatty()
-        return nullcontext() if printed else self.progress.showing(self.line)
+        line = self._line_of_account if is_alone(self.works) else self.line
+        return nullcontext() if printed else self.progress.showing(line)
+
+    def _line_of_account(self) -> str:
+        """Return the status line of the only account."""
+        tally = self.works[0].tally
+        return tally.line() if tally else "waiting for another worker"
 
     def line(self) -> str:
-        """Return the status line: the users and accounts that are done, the failures, and the rate."""
+        """Return the status line of several accounts: what is done, the failures, and the rate."""
         tallies = [work.tally for work in self.works if work.tally]
-        if is_alone(self.works):
-            return tallies[0].line() if tallies else "waiting for another worker"
         rate = sum(tally.made for tally in tallies) / max(time.monotonic() - self.began, 0.001)
         users, users_left = sum(work.total for work in self.works), sum(work.left for work in self.works)
         accounts = sum(not work.left or bool(work.error) for work in self.works)
@@ -202,24 +206,29 @@ class Runner:
         )
 
     def _work_in(self, work: AccountWork, act: Callable[[OpenWork], None]) -> None:
+        if work.alone:
+            self._begin(work, act)
+            return
         try:
-            with nullcontext() if work.alone else only_our_errors(), self.scheduler.turn(work) as ours:
-                if ours:
-                    act(self._enter(work))
+            with only_our_errors():
+                self._begin(work, act)
         except MfaKitError as error:
-            if work.alone:
-                raise
             work.error = error
             if isinstance(error, IntegrityFault):
                 self._stop_all()
         except KeyboardInterrupt:
-            if work.alone or work.tally:
+            if work.tally:
                 raise
             # A stop interrupted the opening of the account. No work was in progress there, so the interrupt is not
             # passed on.
         else:
             if work.tally and work.tally.unheard:
                 self._stop_all()
+
+    def _begin(self, work: AccountWork, act: Callable[[OpenWork], None]) -> None:
+        with self.scheduler.turn(work) as ours:
+            if ours:
+                act(self._enter(work))
 
     def _enter(self, work: AccountWork) -> OpenWork:
         progress = work.progress(self.progress)

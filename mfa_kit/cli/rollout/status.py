@@ -20,7 +20,7 @@ from mfa_kit.cli.organization.visits import state_of
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
-from mfa_kit.cli.rollout.plans import PlannedWork, is_narrowed, read_accounts
+from mfa_kit.cli.rollout.plans import PlannedWork, is_narrowed, read_accounts, read_files
 from mfa_kit.cli.rollout.results import AccountWork, columns_of, result_row
 from mfa_kit.cli.rollout.running import look_up_results
 from mfa_kit.cli.status_line import Redrawn
@@ -71,8 +71,6 @@ def status_page(
     are done, and those that need action come first. Otherwise it has the numbers and the open rows of each account.
     """
     results = [result for account in accounts for result in account.results or ()]
-    failed = [result for result in results if result.outcome is RowOutcome.FAILED]
-    first = {result.cause: result for result in reversed(failed)}
     counts = Counter(str(result.outcome) for result in results)
     subject = f"account {accounts[0].account.id}" if alone else count_of(len(accounts), "account")
     return wiring.files.html_page(
@@ -83,12 +81,19 @@ def status_page(
         counts=counts,
         done=sum(counts[outcome] for outcome in DONE),
         total=len(results),
-        causes=[(first[cause], count) for cause, count in Counter(result.cause for result in failed).most_common()],
+        causes=_causes(results),
         alone=alone,
         accounts=accounts,
         open=sorted(accounts[0].open, key=_urgency) if alone else (),
         closed=[result for result in results if result.outcome in DONE],
     )
+
+
+def _causes(results: Sequence[RowResult]) -> list[tuple[RowResult, int]]:
+    """Return, for each cause of failures, the first failure and the number of failures."""
+    failed = [result for result in results if result.outcome is RowOutcome.FAILED]
+    first = {result.cause: result for result in reversed(failed)}
+    return [(first[cause], count) for cause, count in Counter(result.cause for result in failed).most_common()]
 
 
 def _urgency(result: RowResult) -> int:
@@ -219,9 +224,7 @@ def status(
             )
         files = wiring.rollout_files.read_plan_files([plan_file], METHODS, expected=())
         return watch_rollout(files, settings=settings, output=output)
-    files = wiring.rollout_files.read_plan_files(
-        [plan_file], METHODS, expected=(), plans=accounts is None, indexes=accounts is not None
-    )
+    files = read_files([plan_file], accounts)
 
     def look(
         ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, progress: LiveProgress

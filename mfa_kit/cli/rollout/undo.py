@@ -107,7 +107,8 @@ def _devices_of_index(
     """Return the chosen accounts in which the ledger has devices of an index, and the devices to remove.
 
     In a shared ledger, these include the devices that other computers of the team made. The index contains the hashes
-    of the plans, and the ledger has the hash of each run's plan. The plans themselves are therefore not read.
+    of the plans, and the ledger has the hash of each run's plan. The plans themselves are therefore not read. Raise
+    UsageFault if the ledger has no such device.
     """
     works = chosen_works(path, index, rollouts.selection, choice)
     report_without_plan(path, index, rollouts.selection, choice, progress)
@@ -117,6 +118,13 @@ def _devices_of_index(
         work.total = len(entries)
         if entries:
             chosen.append((work, entries))
+    if not chosen:
+        raise UsageFault(
+            f"the ledger has no device in these accounts that a run of {path} created",
+            Message(
+                "see the runs", mfa_kit("ledger show"), "or undo with the ledger of the computer that applied the index"
+            ),
+        )
     return chosen
 
 
@@ -126,13 +134,6 @@ def _confirm(run: str, works: Sequence[AccountWork], *, settings: Settings) -> N
     Devices in accounts that cannot be used are not counted; these accounts are printed with the reason. Raise
     UsageFault if no device can be removed, and Declined if the removal is not confirmed.
     """
-    if not works:
-        raise UsageFault(
-            f"the ledger has no device in these accounts that a run of {run} created",
-            Message(
-                "see the runs", mfa_kit("ledger show"), "or undo with the ledger of the computer that applied the index"
-            ),
-        )
     unusable_works = [work for work in works if work.why]
     for accounts, why in by_reason((work.account, work.why) for work in unusable_works):
         devices = count_of(sum(work.total for work in unusable_works if work.account in accounts), "device")
