@@ -19,7 +19,7 @@ from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.selecting import AccountsChoice, AccountSelection
+from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, only_account
 from mfa_kit.organization.slots import leaving_place
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.records import PlanRecords
@@ -237,7 +237,7 @@ def open_rollouts(
     if choice is None:
         with open_rollout(settings, methods, store=store, workers=workers, progress=settings.progress) as ports:
             yield Rollouts(
-                selection=AccountSelection((OrgAccount(id=ports.caller.account),), ()),
+                selection=only_account(ports.caller.account),
                 caller=ports.caller,
                 ledger=ports.ledger,
                 now=ports.ports.iam_reader.now,
