@@ -8,7 +8,7 @@ from typing import Generic
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Manifest, RecoveryKey, set_of_file
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.core.errors import Declined, DeviceFault, IntegrityFault, UsageFault
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.text import count_of
 
@@ -171,7 +171,7 @@ def _hold(meeting: Meeting[K, V], files: Iterable[Path], ports: BreakGlassPorts[
         try:
             meeting.admit(ports.read_keys(_file_of(typed)))
         except (UsageFault, DeviceFault) as fault:  # the custodian can try again with the right PIN or key
-            person.say(f"{fault}: {fault.hint}")
+            person.say(Message(f"{fault}: ", fault.hint))
         if opened := meeting.identity():
             return opened
 

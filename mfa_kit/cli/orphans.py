@@ -16,6 +16,7 @@ from mfa_kit.cli.status_line import counting
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import clauses
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment.orphans import Orphan, OrphanStanding, find_orphans, find_waiting, remove_orphans
 from mfa_kit.organization.accounts import OrgAccount
@@ -137,5 +138,5 @@ def _raise_first(errors: Sequence[MfaKitError]) -> None:
     if errors:
         first, *others = errors
         for other in others:
-            first.add_note(f"{other}; {other.hint}")
+            first.add_note(clauses([str(other), other.hint]))
         raise first

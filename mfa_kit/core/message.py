@@ -11,7 +11,7 @@ from shlex import quote
 from string import Formatter
 from typing import Self
 
-PROGRAM = "mfa-kit"
+PROGRAM, AWS = "mfa-kit", "aws"
 
 
 class UserAction(Enum):

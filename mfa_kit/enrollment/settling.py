@@ -15,7 +15,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.message import Message, command, suggest
+from mfa_kit.core.message import Message, clauses, command, suggest
 from mfa_kit.core.models import DeviceSpec, DeviceType, JournalEntry, JournalState, RunKind, RunTag, intent_of
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.devices import delete_command, find_device, is_listed, wait_until_listed
@@ -339,7 +339,7 @@ def settle_dead_runs(
     settled: list[tuple[JournalEntry, JournalState | MfaKitError]] = []
     for entry, ended in settle_each(account, user, ports=ports):
         if isinstance(ended, MfaKitError):
-            ports.progress.alert(f"run {entry.run} was neither finished nor undone: {ended}; {ended.hint}")
+            ports.progress.alert(clauses([f"run {entry.run} was neither finished nor undone: {ended}", ended.hint]))
         else:
             ports.progress.note(f"run {entry.run} was interrupted; final state of {entry.spec.serial}: {ended}")
         settled.append((entry, ended))

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_ARN, ROLE_NAME, OrgAccount
 
@@ -171,7 +171,7 @@ class _Item:
         try:
             return parse(value)
         except UsageFault as error:
-            self.faults.append(self.fault(key, f"{error}; {error.hint}"))
+            self.faults.append(self.fault(key, clauses([str(error), error.hint])))
             return None
 
     def _name(self, members: Mapping[object, object]) -> str:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import Message
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
@@ -149,7 +150,7 @@ def _raise_first(wrong: Sequence[UsageFault]) -> None:
     """Raise the first fault, with the other faults as its notes."""
     if wrong:
         for other in wrong[1:]:
-            wrong[0].add_note(f"{other}: {other.hint}")
+            wrong[0].add_note(Message(f"{other}: ", other.hint))
         raise wrong[0]
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from mfa_kit.core.message import AWS, PROGRAM, Command, Message, ShellText, parts_of
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 
@@ -10,24 +11,27 @@ from mfa_kit.organization.accounts import OrgAccount
 FEW = 3
 # The word that replaces the ID of each account in a text about several accounts.
 ACCOUNT = "ACCOUNT"
-OURS, AWS = "mfa-kit ", "aws "
+# Commands that work on the index of all accounts, or on the ledger.
+OF_ALL = {("rollout", "apply"), ("rollout", "status"), ("rollout", "work")}
 
 
-def in_account(line: str, account: str) -> str:
-    """Return a line of advice, with the ID of the account added to the commands in the line.
-
-    The first command is at the start of the line or after a colon. Further mfa-kit commands follow after semicolons. A
-    line without a command is returned unchanged.
+def in_account(text: str, account: str) -> str:
+    """Return a message in which each command names an account by its ID, except those that are for all accounts.
 
     Without the ID, someone whose credentials belong to another account could change a user of the same name in that
     account. A command of mfa-kit gets the option --account, with which mfa-kit refuses other accounts. The AWS CLI has
     no such option, so its commands get a shell comment.
     """
-    if line.startswith(AWS) or f": {AWS}" in line:
-        return f"{line}  # in account {account}"
-    if line.startswith(OURS) or f": {OURS}" in line:
-        return f"{line.replace(f'; {OURS}', f' --account {account}; {OURS}')} --account {account}"
-    return line
+    return Message(*(_command_in(part, account) if isinstance(part, Command) else part for part in parts_of(text)))
+
+
+def _command_in(line: Command, account: str) -> Command:
+    program, *words = line.arguments
+    if program == AWS:
+        return Command((*line.arguments, ShellText(f" # in account {account}")))
+    if program != PROGRAM or "--account" in words or words[:1] == ["ledger"] or tuple(words[:2]) in OF_ALL:
+        return line
+    return Command((*line.arguments, "--account", account))
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mfa_kit.core.errors import AlreadyExists, AwsFault, Lockout, MfaKitError, UsageFault
+from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, JournalState
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.devices import is_listed
@@ -99,7 +100,7 @@ def _settle_dead_runs(plan: Plan, *, ports: EnrollmentPorts) -> list[str]:
     therefore settles again at the end.
     """
     return [
-        f"run {entry.run} was neither finished nor undone: {ended}; {ended.hint}"
+        clauses([f"run {entry.run} was neither finished nor undone: {ended}", ended.hint])
         for entry, ended in settle_each(plan.account, None, ports=ports, leave_assigned=True)
         if isinstance(ended, MfaKitError)
     ]

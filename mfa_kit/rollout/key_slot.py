@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity
+from mfa_kit.core.message import clauses
 from mfa_kit.core.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Device, DeviceSpec
 from mfa_kit.enrollment.devices import is_listed
 from mfa_kit.enrollment.ports import EnrollmentPorts
@@ -75,7 +76,7 @@ class SlotWatch:
     def _look(self) -> None:
         self.state, self.polled = self.slot.state(), False
         self.inside, wrong = self.slot.look()
-        self.wrong = [f"{error}; {error.hint}" for error in wrong]
+        self.wrong = [clauses([str(error), error.hint]) for error in wrong]
         self.used &= {key.identity for key in self.inside}
 
     def poll(self) -> InsertedKey | Notice | None:
@@ -89,7 +90,7 @@ class SlotWatch:
         try:
             self._look()
         except MfaKitError as error:
-            self.inside, self.wrong = [], [f"{error}; {error.hint}"]
+            self.inside, self.wrong = [], [clauses([str(error), error.hint])]
         self.polled = True
         new = [key for key in self.inside if key.identity not in self.used]
         if len(new) == 1:
@@ -113,7 +114,7 @@ class SlotWatch:
         try:
             self._look()
         except MfaKitError as error:
-            return Notice(f"{error}; {error.hint}")
+            return Notice(clauses([str(error), error.hint]))
         if len(self.inside) == 1:
             return self.inside[0]
         if self.inside:

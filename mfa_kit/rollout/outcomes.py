@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.core.errors import Lockout, MfaKitError, notes_of
+from mfa_kit.core.message import clauses
 from mfa_kit.core.models import DeviceSpec, JournalEntry, copies_of
 
 
@@ -69,7 +70,7 @@ class RowResult:
     @classmethod
     def of_error(cls, spec: DeviceSpec, error: MfaKitError, *, run: str | None = None) -> "RowResult":
         """Return the result for an error: "refused" for a Lockout, otherwise "failed"."""
-        reason = "; ".join(filter(None, [str(error), error.hint, *notes_of(error)]))
+        reason = clauses([str(error), error.hint, *notes_of(error)])
         outcome = RowOutcome.REFUSED if isinstance(error, Lockout) else RowOutcome.FAILED
         return cls(user=spec.user, outcome=outcome, cause=name_of_cause(error), reason=reason, run=run)
 

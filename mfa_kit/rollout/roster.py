@@ -13,7 +13,7 @@ from typing import TypeVar
 from mfa_kit.core import models
 from mfa_kit.core.csv_text import ROUNDED
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import REPORTED_ROOT, USER_NAME, DeviceSpec, Method, check_label, check_user
 from mfa_kit.core.text import one_line
 from mfa_kit.rollout.roster_accounts import OneAccount, RosterAccounts
@@ -190,7 +190,7 @@ class _Cells:
         try:
             account = self.accounts.find(cell or in_arn)
         except UsageFault as error:
-            self._add_fault(ACCOUNT if cell or not arn else "user", f"{error}; {error.hint}")
+            self._add_fault(ACCOUNT if cell or not arn else "user", clauses([str(error), error.hint]))
             return None
         if in_arn and account != in_arn:
             self._add_fault(
@@ -207,7 +207,7 @@ class _Cells:
         try:
             return parse(cell)
         except UsageFault as error:
-            self._add_fault(column, f"{error}; {error.hint}")
+            self._add_fault(column, clauses([str(error), error.hint]))
             return None
 
     def _add_fault(self, column: str, message: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, Outcome
 from mfa_kit.enrollment import enroll
 from mfa_kit.enrollment.planning import EnrollRequest
@@ -137,7 +138,9 @@ class StationRuns:
                 try:
                     settle(entry, carrier_of(entry, ports=ports), ports=ports)
                 except MfaKitError as error:
-                    ports.progress.alert(f"run {entry.run} was neither finished nor undone: {error}; {error.hint}")
+                    ports.progress.alert(
+                        clauses([f"run {entry.run} was neither finished nor undone: {error}", error.hint])
+                    )
                 else:
                     self.left.remove(entry)
         return len(self.left) < before

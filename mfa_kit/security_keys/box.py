@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import clauses
 from mfa_kit.security_keys.attestation import Examined, SeenBefore, examine
 from mfa_kit.security_keys.authenticator import KeyInfo, PluggedKey
 from mfa_kit.security_keys.key_policy import KeyPolicy
@@ -72,7 +73,7 @@ class KeyExaminer:
                 before = state
                 keys, wrong = self._keys.look()
                 for fault in wrong:
-                    self._progress.alert(f"{fault}; {fault.hint}")
+                    self._progress.alert(clauses([str(fault), fault.hint]))
                 match keys:
                     case []:
                         gone = None

@@ -14,6 +14,7 @@ from typing import Protocol
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.message import clauses
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.asking import ask_codes, sentence
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided
@@ -224,7 +225,7 @@ def run_session(trial: BoxTrial, person: Interaction, *, now: Callable[[], float
             count = trial.codes_wanted(serial)
             read = ask_codes(person, partial(trial.judge, serial), count=count, now=now, instead=INSTEAD)
         except UsageFault as unsettled:
-            person.say(f"{unsettled}; {unsettled.hint}")
+            person.say(clauses([str(unsettled), unsettled.hint]))
             continue
         if read:
             codes, verdict = read

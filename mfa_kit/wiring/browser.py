@@ -13,6 +13,7 @@ from mfa_kit.adapters.files.redirect_page import write_page
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.loopback import is_loopback
+from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Caller, DeviceSpec, Skipped
 from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment import fido_console
@@ -40,7 +41,7 @@ def open_console_page(
             try:
                 stack.enter_context(_open_signed_in(spec, iam_reader, role=role, hosts=hosts, destination=address))
             except MfaKitError as error:
-                progress.alert(f"the page is not opened: {error}; {error.hint}")
+                progress.alert(clauses([f"the page is not opened: {error}", error.hint]))
         yield
 
 

@@ -11,8 +11,8 @@ from mfa_kit.adapters.aws.clients import Connection
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import MemberSessions
 from mfa_kit.adapters.aws.own_credentials import OwnCredentials
-from mfa_kit.cli.rollout.results import account_words
 from mfa_kit.core.errors import AccessDenied, Declined, Expired, NoSuchEntity
+from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import OrgAccount
@@ -151,14 +151,14 @@ def test_the_hint_for_an_unread_account_names_the_account(tmp_path: Path) -> Non
 
 def test_each_command_of_a_hint_names_the_account() -> None:
     """A hint may have several commands of mfa-kit. Each of them gets the option --account."""
-    hint = in_account("list the devices: mfa-kit status; mfa-kit orphans list", MEMBERS[0])
+    hint = in_account(Message("list the devices", mfa_kit("status"), mfa_kit("orphans list")), MEMBERS[0])
     assert hint.count(f"--account {MEMBERS[0]}") == 2
 
 
 def test_commands_for_all_accounts_get_no_account() -> None:
     """The ledger belongs to all accounts."""
-    hint = "ask its owner: mfa-kit ledger grants --help; see the users: mfa-kit status"
-    assert account_words(hint, MEMBERS[0]) == f"{hint} --account {MEMBERS[0]}"
+    hint = Message("ask its owner", mfa_kit("ledger grants --help"), "see the users", mfa_kit("status"))
+    assert in_account(hint, MEMBERS[0]) == f"{hint} --account {MEMBERS[0]}"
 
 
 @pytest.mark.usefixtures("desk")
@@ -166,7 +166,7 @@ def test_the_hints_of_doctor_name_the_account(tmp_path: Path, monkeypatch: pytes
     """A command in the column `hint` is for the account of its row."""
 
     def fail(_: Iam) -> bool:
-        raise NoSuchEntity("there is no summary", "see who has what: mfa-kit status")
+        raise NoSuchEntity("there is no summary", suggest("see who has what", "status"))
 
     monkeypatch.setattr(Iam, "root_has_mfa", fail)
     result = MfaKit(tmp_path / "desk").run("doctor", "--org", "--output", "json")

@@ -14,6 +14,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.message import clauses
 from mfa_kit.core.models import BackupLocation, RecoveryKeyAction
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.settings import Settings
@@ -44,7 +45,7 @@ def status(
         prove(recovery_key, ports, accept=accept)
     except IntegrityFault as fault:
         recorded = False
-        settings.progress.alert(f"{fault}; {fault.hint}")
+        settings.progress.alert(clauses([str(fault), fault.hint]))
     names = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
     known, records = wiring.backups.known_backups(settings, backup_dir), ports.records()
     leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]

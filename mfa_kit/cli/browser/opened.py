@@ -10,6 +10,7 @@ from mfa_kit.cli.browser.person import PageProgress, PersonAtPage
 from mfa_kit.cli.browser.views import document, entrance, view_parts
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.message import clauses
 from mfa_kit.core.otp import Secret
 from mfa_kit.wiring.settings import Settings
 
@@ -127,7 +128,7 @@ def open_page(settings: Settings, *, user: str, calls: str, browser: bool) -> It
                 state=state, person=person, settings=replace(settings, interaction=person, progress=progress)
             )
     except MfaKitError as error:
-        state.end(Ending(admin=f"{error}; {error.hint}", colleague=FAILED))
+        state.end(Ending(admin=clauses([str(error), error.hint]), colleague=FAILED))
         raise
     except BaseException:
         state.end(Ending(admin="The enrollment was stopped.", colleague=STOPPED))

@@ -12,6 +12,7 @@ from mfa_kit import wiring
 from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import MfaKitError, NoApplet
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import clauses
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.authenticator import KeyInfo, Model
 from mfa_kit.wiring.settings import Settings
@@ -214,7 +215,7 @@ def _oath_row(key: OathKey) -> KeyRow:
 def complain(faults: Sequence[MfaKitError], progress: Progress) -> None:
     """Print errors of keys on stderr, each with its hint."""
     for fault in faults:
-        progress.alert(f"{fault}; {fault.hint}")
+        progress.alert(clauses([str(fault), fault.hint]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +307,7 @@ def key_users(settings: Settings) -> "wiring.ledger.KeyUsers | None":
     try:
         return wiring.ledger.read_key_users(settings)
     except MfaKitError as fault:
-        settings.progress.alert(f"the users of keys are unknown: {fault}; {fault.hint}")
+        settings.progress.alert(clauses([f"the users of keys are unknown: {fault}", fault.hint]))
         return None
 
 

@@ -22,6 +22,7 @@ from mfa_kit.cli.value_types import Day
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.letter import Letter, LetterTemplate
+from mfa_kit.core.message import clauses
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, copies_of, own_copy, recorded_location
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore
@@ -80,7 +81,9 @@ class Letters:
                 sealed = self.files.read(handover.copy)
             except IntegrityFault as error:
                 account = handover.entry.spec.account if self.by_account else ""
-                self.failed.append(LeftOut(user=handover.user, reason=f"{error}; {error.hint}", account=account))
+                self.failed.append(
+                    LeftOut(user=handover.user, reason=clauses([str(error), error.hint]), account=account)
+                )
                 continue
             letter = self.letter(handover)
             texts = {name: form(letter).encode() for name, form in FORMS.items()}

@@ -15,6 +15,7 @@ from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.cli.status_line import Redrawable
 from mfa_kit.core.errors import AwsFault, IntegrityFault, InternalError, Lockout, MfaKitError
 from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.message import Message, clauses
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore
@@ -162,22 +163,6 @@ def result_files(
     }
 
 
-# Commands that get no --account, because they work on the index of all accounts, or on the ledger.
-OF_ALL = ("mfa-kit rollout apply", "mfa-kit rollout status", "mfa-kit rollout work", "mfa-kit ledger ")
-
-
-def account_words(text: str, account: str) -> str:
-    """Return a message with --account added to its commands, except to those in OF_ALL.
-
-    A message can have several parts, separated by semicolons. Each part is changed separately.
-    """
-    named = f"--account {account}"
-    return "; ".join(
-        part if named in part or any(command in part for command in OF_ALL) else in_account(part, account)
-        for part in text.split("; ")
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountProgress(Redrawable):
     """Prints the messages of one account. Each line begins with `label`, the account's label. `id` is its ID.
@@ -206,7 +191,7 @@ class AccountProgress(Redrawable):
         return isinstance(self.progress, Redrawable) and self.progress.refresh()
 
     def _line(self, text: str) -> str:
-        return f"{self.label}: {account_words(text, self.id)}"
+        return Message(f"{self.label}: ", in_account(text, self.id))
 
 
 class Schemas(NamedTuple):
@@ -263,8 +248,8 @@ class AccountWork:
         return [{**self.cells, **row(result)} for result in self.found]
 
     def in_words(self, text: str) -> str:
-        """Return a message with --account and this account's ID added to its commands, as `account_words` does."""
-        return text if self.alone else account_words(text, self.account.id)
+        """Return a message with --account and this account's ID added to its commands, as `in_account` does."""
+        return text if self.alone else in_account(text, self.account.id)
 
     def name(self, user: str) -> str:
         """Return a user's name for a message, with the account if the command works in several accounts."""
@@ -303,7 +288,7 @@ def state_of(work: AccountWork) -> str:
 def why_not_done(work: AccountWork) -> str | None:
     """Return why the work in an account failed or was skipped, or None."""
     if work.error:
-        return work.in_words("; ".join(filter(None, [str(work.error), work.error.hint])))
+        return work.in_words(clauses([str(work.error), work.error.hint]))
     return work.why or None
 
 
