@@ -21,8 +21,9 @@ import pyrage
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mfa_kit.cli import terminal
+from mfa_kit.cli import fitting, terminal
 from mfa_kit.cli.main import run
+from mfa_kit.core.message import Command, Message, ShellText, parts_of
 from mfa_kit.core.models import Backup
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.lab.aws.server import Lab
@@ -349,3 +350,36 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for what, number in sorted(counted.items()):
             terminalreporter.line(f"{what}: {number}")
         terminalreporter.line(f"{LOST}: {lost}")
+
+
+# The commands that tests of this process have printed and pasted.
+PASTED: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def pasted_commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Paste each command that a test prints into a shell, from a window of 80 columns.
+
+    Fail unless the shell gets exactly the arguments of the command.
+    """
+    printed: list[Command] = []
+
+    def record(text: str) -> tuple[str, ...]:
+        parts = parts_of(text)
+        printed.extend(part for part in parts if isinstance(part, Command) and part not in PASTED)
+        return parts
+
+    monkeypatch.setattr(fitting, "parts_of", record)
+    yield
+    plain = [line for line in printed if not any(isinstance(word, ShellText) for word in line.arguments)]
+    PASTED.update(plain)
+    if wrong := [line for line in plain if pasted(line) != list(line.arguments)]:
+        pytest.fail(f"these commands cannot be pasted: {wrong}")
+
+
+def pasted(line: Command) -> list[str]:
+    """Return the arguments that a shell gets from a command, as printed after a long sentence in 80 columns."""
+    lines = fitting.hanging(Message("x" * 80, line), 80)[1:]
+    stub = "printf '%s\\0' \\\n" + "\n".join(lines)
+    done = subprocess.run(["/bin/sh", "-c", stub], capture_output=True, text=True, check=True, errors="surrogateescape")
+    return done.stdout.split("\0")[:-1]

@@ -540,6 +540,36 @@ def test_values_in_printed_commands_are_quoted() -> None:
     assert found - NOT_SHELL == set()
 
 
+SEARCHES = {"search", "match", "fullmatch", "sub", "subn", "findall", "finditer", "replace"}
+# The objects that `cli`, `organization` and `rollout` search or replace in: cells, names, IDs, arguments and files.
+# None is a message of ours, except that `reason` quotes the account's ID from a message of AWS, and `EXTRA` and `GIVEN`
+# are patterns for messages of click, which have no fields.
+SEARCHED = {"ARN", "CELL", "PATH", "RESOURCE", "SURROGATE", "pattern", "self.pattern", "EXTRA", "GIVEN", "reason"}
+SEARCHED |= {"CLOCK", "CODE", "DIGEST", "EMAIL", "EXTERNAL_ID", "GAP", "INDEX_BEGIN", "JSON_DOCUMENT", "PRIVATE", "RUN"}
+SEARCHED |= {"ACCOUNT_ID", "EXCEL_SEPARATOR", "ROLE_ARN", "ROUNDED", "SERIAL", "SHORT", "TAG_KEY", "TAG_VALUE"}
+SEARCHED |= {"USER_NAME", "re", "results", "compiled", "declared.name", "name"}
+SEARCHED |= {"outcome.value", "state.value", "name.removeprefix('--').upper()"}
+SEARCHED |= {"ROLE_ARN if text.startswith('arn:') else ROLE_NAME"}
+
+
+def searched(code: str) -> Iterator[str]:
+    """Yield the objects whose methods search a text, or replace a part of it."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SEARCHES:
+            owner = node.func.value
+            if node.func.attr != "replace" or len(node.args) > 1:
+                yield ast.unparse(owner).split(".replace(")[0]
+
+
+def test_no_message_is_searched() -> None:
+    """A message has its parts as fields. Whoever searches in its words breaks when they are worded better."""
+    assert list(searched("TOUCH.search(text)")) == ["TOUCH"]
+    assert list(searched('message.replace("press Enter", "press Start")')) == ["message"]
+    folders = ("cli", "organization", "rollout")
+    files = [file for folder in folders for file in sorted((PACKAGE / folder).rglob("*.py")) if file.name != "man.py"]
+    assert {owner for file in files for owner in searched(file.read_text("utf-8"))} - SEARCHED == set()
+
+
 def imported(file: Path) -> Iterator[str]:
     """Yield the top-level modules that a file imports when it runs. Imports for types only are left out."""
     tree = ast.parse(file.read_text("utf-8"))

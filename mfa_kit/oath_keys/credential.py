@@ -10,12 +10,12 @@ def ykman_finds(reader: str) -> bool:
     return "yubico yubikey" in reader.lower()
 
 
-def remedy(action: str, line: Command, *, reader: str) -> str:
-    """Return a hint that says to do `action` with the ykman command `line`.
+def remedy(action: str, *lines: Command, reader: str) -> str:
+    """Return a hint that says to do `action` with the ykman commands `lines`.
 
     If ykman does not find the key in the reader, the hint names the manufacturer's program instead.
     """
-    return Message(action, line) if ykman_finds(reader) else f"{action} with the manufacturer's program"
+    return Message(action, *lines) if ykman_finds(reader) else f"{action} with the manufacturer's program"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,10 +32,19 @@ def literals(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
+def literals_of_commands(tree: ast.AST) -> Iterator[str]:
+    """Yield each command line that a call of `mfa_kit` or `suggest` has as a literal."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"mfa_kit", "suggest"}:
+            yield next(literals(node.args[node.func.id == "suggest"]), "")
+
+
 def command_lines() -> Iterator[tuple[str, str]]:
     """Yield files and command lines in their strings. In a sentence, the word after mfa-kit is a verb of its own."""
     for file in sorted(SOURCE.rglob("*.py")):
-        for text in literals(ast.parse(file.read_text("utf-8"))):
+        tree = ast.parse(file.read_text("utf-8"))
+        yield from ((file.relative_to(SOURCE).as_posix(), line) for line in literals_of_commands(tree))
+        for text in literals(tree):
             for found in COMMAND.finditer(text):
                 line = found[2].strip()
                 if (found[1] or line.split()[0] in main.COMMANDS) and line not in NAMES:

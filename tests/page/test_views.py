@@ -10,7 +10,7 @@ from mfa_kit.cli.browser.person import PageProgress
 from mfa_kit.cli.browser.views import view_parts
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.rollout.session import STOPPED
-from mfa_kit.core.message import ENTER, STOP, Message
+from mfa_kit.core.message import ENTER, STOP, Message, UserAction, Wording
 from mfa_kit.core.otp import Symbol
 from tests.page.served import CODE
 
@@ -75,3 +75,23 @@ def test_the_question_stays_while_an_answer_is_taken(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(PageState, "reply", reply)
     PageViews(state, StderrProgress(quiet=True)).act(Role.COLLEAGUE, {"do": "answer", "number": 1, "text": "123456"})
     assert got == [False]
+
+
+def test_the_page_does_not_read_words() -> None:
+    """What a message asks for is a value. The same words without it change nothing, and other words with it do."""
+    state = PageState(user="ada", calls="wait")
+    progress = PageProgress(StderrProgress(quiet=True), state)
+    for english in ("touch your key now (30 s)", "touch the key now", "waiting; press Ctrl-C to stop"):
+        progress.alert(english)
+    assert (state.touch, state.can_interrupt) == (False, False)
+    progress.alert(Message("bitte warten", action=UserAction.END_WAIT))
+    progress.alert(Message("Taste!", action=UserAction.TOUCH))
+    assert (state.touch, state.can_interrupt) == (True, True)
+    for prompt, fields in (("second code", 1), (Message("erster", action=UserAction.FIRST_CODE), 2)):
+        state.question = Question(asks=Asks.CODE, text=prompt)
+        assert part(state, Role.COLLEAGUE, "form").count("<input") == fields
+    state.question = Question(asks=Asks.CODE, text=Message("zweiter", action=UserAction.SECOND_CODE))
+    assert 'value="accepted"' in part(state, Role.COLLEAGUE, "form")
+    state.said = [Message("oder ", Wording("Strg-C", admin="Halt", colleague="frag"))]
+    assert part(state, Role.ADMIN, "said") == "Oder Halt."
+    assert part(state, Role.COLLEAGUE, "said") == "Oder frag."

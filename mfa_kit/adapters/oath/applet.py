@@ -198,8 +198,9 @@ class Applet:
                     raise DeviceFault(
                         f"the key in {without_controls(self.wire.reader)} is full",
                         remedy(
-                            "see the credentials, then delete unused ones with `ykman oath accounts delete NAME`",
+                            "delete unused credentials",
                             command("ykman oath accounts list"),
+                            command("ykman oath accounts delete NAME"),
                             reader=self.wire.reader,
                         ),
                     ) from None
