@@ -37,7 +37,7 @@ from tests.page.served import ENTERED, Window
 from tests.sizes import FULL, size
 
 # The interrupts of one test, the commands that run at the same time, and the users of a rollout.
-INTERRUPTS, AT_ONCE, USERS = 100, 4, 6
+INTERRUPTS, AT_ONCE, USERS = size(48, 100), 4, 6
 # Seconds from Ctrl-C to the end of the process, and the longest wait of a person or for a process to start.
 LIMIT, WAIT = 5.0, 120.0
 # A process that runs commands in children. If it is "loaded", they need no time for imports, but Ctrl-C cannot hit an

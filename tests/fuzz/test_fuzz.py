@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz.parsers import PARSERS
 from tests.sizes import FULL, size
 
-EXAMPLES = size(40, 10_000, "MFA_KIT_FUZZ")
+EXAMPLES = size(20, 10_000, "MFA_KIT_FUZZ")
 
 
 @pytest.mark.slow
