@@ -37,7 +37,7 @@ def test_neither_identity_nor_seed_is_anywhere(desk: Desk) -> None:
         said.append(desk.run("break-glass", "status"))
         said.append(desk.run("ledger", "export"))
     assert [each.code for each in said] == [0] * 7
-    assert {"layers.py:sealed", "layers.py:open_layers", "meeting.py:hold", "layers.py:remove_layer"} <= set(
+    assert {"layers.py:sealed", "layers.py:open_layers", "meeting.py:_hold", "layers.py:remove_layer"} <= set(
         frames.seen
     )
     identities = [_identity(desk, folder) for folder in (row["folder"], *_folders(desk, row["folder"]))]
