@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from mfa_kit.backups.rekeying import KnownRecipients
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, Manifest, RecoveryKey, set_of_file
+from mfa_kit.break_glass.meeting import meet
 from mfa_kit.break_glass.proof import fault_of
-from mfa_kit.break_glass.rotating import plan_rotation
+from mfa_kit.break_glass.rotating import old_key, plan_rotation
 from mfa_kit.break_glass.uses import DAY, DRILL_EVERY, Record, due
-from mfa_kit.core.errors import Unrecorded
+from mfa_kit.core.errors import IntegrityFault, Unrecorded, UsageFault
 from mfa_kit.core.models import Backup, RecoveryKeyAction
 from tests.backups.conftest import RUN
 from tests.conftest import ACCOUNT
@@ -147,3 +149,19 @@ def test_the_number_in_a_file_name_names_the_set(name: str, number: int | None) 
     sets = GROUP.sets()
     expected: CustodianSet | None = None if number is None else sets[number]
     assert set_of_file(name, sets) == expected
+
+
+def test_a_rotation_without_the_earlier_folder_is_refused(tmp_path: Path) -> None:
+    """The earlier identity is needed to re-encrypt the backups."""
+    group = Group(1, (Custodian("alice", "age1a"),))
+    new = RecoveryKey(tmp_path / "new", Manifest(recipient="age1new", made=2.0, group=group, replaces="age1old"))
+    ports = SimpleNamespace(records=list, folders=SimpleNamespace(beside=lambda _: [new]))
+    with pytest.raises(IntegrityFault, match="the folder of the earlier identity is missing"):
+        old_key(new, cast("Any", ports))
+
+
+def test_a_file_name_without_the_number_of_its_set_is_refused(tmp_path: Path) -> None:
+    group = Group(1, (Custodian("alice", "age1a"),))
+    recovery_key = RecoveryKey(tmp_path, Manifest(recipient="age1x", made=2.0, group=group))
+    with pytest.raises(UsageFault, match="does not say which set of custodians the file is for"):
+        meet(recovery_key, [], cast("Any", SimpleNamespace()), only=tmp_path / "alice.age")
