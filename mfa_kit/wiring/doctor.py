@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mfa_kit import __version__
+from mfa_kit.adapters.fido import hidraw
+from mfa_kit.adapters.ledger import sqlite_database
 from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.doctor import computer, services
@@ -17,6 +19,7 @@ from mfa_kit.doctor.diagnosis import Diagnosis, FileFacts, bad, good, noted
 from mfa_kit.posix.system_users import group_name, user_and_groups, user_id
 from mfa_kit.wiring import aws, ledger
 from mfa_kit.wiring.age_keys import configured_recipients
+from mfa_kit.wiring.s3 import examine_bucket
 from mfa_kit.wiring.settings import Settings, backup_dir, command_for_extra, config_path, home
 
 # The extras of the package, each with a module that it installs.
@@ -84,8 +87,6 @@ def _ledger(settings: Settings) -> Iterator[Diagnosis]:
         else:
             yield from services.diagnose_ledger(state, conditions)
         return
-    from mfa_kit.adapters.ledger import sqlite_database
-
     path = home() / "ledger.sqlite"
     if not sqlite_database.is_there(path):
         yield noted("ledger", f"{path}, does not exist yet")
@@ -105,8 +106,6 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
         shared = settings.ledger is not None
         yield computer.diagnose_backup_folder(_facts(place), user=user_id(), shared_ledger=shared)
         return
-    from mfa_kit.wiring.s3 import examine_bucket
-
     try:
         state = examine_bucket(place, settings.profile)
     except MfaKitError as error:
@@ -159,8 +158,6 @@ def diagnose_device_access() -> Iterator[Diagnosis]:
 
 
 def _nodes() -> Iterator[Diagnosis]:
-    from mfa_kit.adapters.fido import hidraw
-
     rule = udev_rule.find_rule()
     current = rule is not None and udev_rule.has_current_text(rule)
     yield computer.diagnose_rule(udev_rule.NAME, str(rule) if rule else None, current=current)

@@ -118,8 +118,6 @@ def plug_in_key(
 
     Without a command, the key stays plugged in until Ctrl-C.
     """
-    from mfa_kit.lab import plugged
-
     return plugged.plug_in_key(
         tell, command, attestation=attestation, touch=touch, u2f=u2f, pin=pin, reader=reader, publish=publish
     )

@@ -1,4 +1,4 @@
-"""Open the ledger (mfa-kit's records): a file on this computer, or a database in PostgreSQL that computers share."""
+"""Opens the ledger, on this computer or shared by several in PostgreSQL, and what it records of keys and tokens."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +22,7 @@ from mfa_kit.wiring.settings import Settings, command_for_extra, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger, LogLine
+    from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 
 
 def open_ledger(settings: Settings) -> "Ledger":
@@ -86,10 +87,6 @@ def history(settings: Settings, user: str | None, since: float) -> "list[LogLine
         return ledger.history(user=user, since=since)
 
 
-if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
-
-
 def _owned(settings: Settings) -> "OwnedLedger":
     """Return the ledger in PostgreSQL.
 
@@ -128,8 +125,6 @@ def copy_ledger(settings: Settings, folder: Path | None) -> dict[str, int]:
     Return the number of copied rows by the name of the table. If no computer has recorded a key for the fingerprints of
     seeds, the folder's key becomes the key that all computers must use.
     """
-    from mfa_kit.wiring.ledger import share_fingerprint_key
-
     copied = _owned(settings).copy_from(folder or home())
     share_fingerprint_key(settings, folder or home())
     return copied

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.adapters.udev import system
 from mfa_kit.core.errors import UsageFault
@@ -45,8 +46,6 @@ class Removed:
 
 def rule_state() -> RuleState:
     """Return the state of the rule. Raise UsageFault if this is not Linux."""
-    from mfa_kit.adapters.fido import hidraw
-
     _require_linux()
     rule = udev_rule.find_rule()
     nodes = {node: system.is_given_to_group(Path(node)) for node in hidraw.device_nodes()}
