@@ -1,7 +1,5 @@
 """`mfa-kit udev install`, `remove` and `status`: the udev rule for security keys."""
 
-from shlex import quote
-
 import click
 
 from mfa_kit import wiring
@@ -49,7 +47,9 @@ def install(*, settings: Settings, output: Output) -> int:
     state = wiring.udev.rule_state() if settings.dry_run else wiring.udev.install_rule()
     person = wiring.udev.person_at_terminal()
     if not settings.dry_run and person and person not in (state.members or []):
-        settings.progress.note(f"to give {person} access: sudo usermod --append --groups mfa-kit {quote(person)}")
+        settings.progress.note(
+            Message(f"to give {person} access", command("sudo usermod --append --groups mfa-kit {}", person))
+        )
     code = print_state(state, output)
     return 0 if settings.dry_run else code
 
