@@ -15,8 +15,7 @@ from typing import Any
 import psycopg
 
 from mfa_kit.adapters.ledger.postgresql.address import parse_address
-from mfa_kit.adapters.ledger.postgresql.schema import migrate
-from mfa_kit.adapters.ledger.postgresql.sessions import Session
+from mfa_kit.adapters.ledger.postgresql.database import Session, migrate
 
 BIN = Path("/usr/lib/postgresql/17/bin")
 SUPERUSER, OWNER, TEMPLATE = "postgres", "owner", "ledger_template"

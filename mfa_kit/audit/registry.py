@@ -8,8 +8,8 @@ from mfa_kit.account.escalation import administrations
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit import break_glass, credentials, devices, passwords, policies, rights, root
 from mfa_kit.audit import users as user_rules
-from mfa_kit.audit.controls.catalog import references
 from mfa_kit.audit.finding import AuditRule, Limits, Profile, RuleAnswer, RuleContext, RuleResult, Severity, answer_rule
+from mfa_kit.audit.frameworks import references
 from mfa_kit.core.errors import UsageFault
 
 RULES: tuple[AuditRule, ...] = (

@@ -19,9 +19,8 @@ from mfa_kit.core.models import (
     intent_of,
 )
 from mfa_kit.core.otp import Created, KeyUri, Seed
-from mfa_kit.enrollment.code_prompts import prove
-from mfa_kit.enrollment.devices import choose_device, recorded_entry
-from mfa_kit.enrollment.planning import resolve_user
+from mfa_kit.enrollment.backends import prove
+from mfa_kit.enrollment.planning import choose_device, recorded_entry, resolve_user
 from mfa_kit.enrollment.ports import EnrollmentPorts
 
 INSTEAD = "a terminal: you type a code from the device to prove that the picture belongs to it"

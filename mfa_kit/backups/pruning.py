@@ -7,7 +7,7 @@ from functools import cache, partial
 from mfa_kit.backups.contents import backup_call
 from mfa_kit.core.errors import IntegrityFault, NoSuchEntity
 from mfa_kit.core.models import ROOT, Backup, BackupLocation, Call, RunTag
-from mfa_kit.enrollment.devices import look_up_serials
+from mfa_kit.enrollment.planning import look_up_serials
 from mfa_kit.enrollment.ports import IamReader
 
 # Backups younger than this many seconds are kept, because IAM may take a while to list a new device.

@@ -11,10 +11,8 @@ import click
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.auditing import AccountAudit, AuditOptions, audit_account, unused_in_all
-from mfa_kit.audit.controls.catalog import FRAMEWORKS
-from mfa_kit.audit.controls.control import Framework
-from mfa_kit.audit.finding import DAY, AuditRule, Limits, Profile, RuleAnswer, RuleResult, Severity
-from mfa_kit.audit.frameworks import answer_controls, choose_framework, framework_rules
+from mfa_kit.audit.finding import DAY, AuditRule, Framework, Limits, Profile, RuleAnswer, RuleResult, Severity
+from mfa_kit.audit.frameworks import FRAMEWORKS, answer_controls, choose_framework, framework_rules
 from mfa_kit.audit.records import EarlierAudits
 from mfa_kit.audit.registry import ALL_RULES, choose_rules
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import Acceptance, Snapshot
-from mfa_kit.audit.controls.control import Framework
-from mfa_kit.audit.finding import RuleAnswer, RuleResult
+from mfa_kit.audit.baseline import AuditOverview
+from mfa_kit.audit.finding import Framework, RuleAnswer, RuleResult
 from mfa_kit.audit.frameworks import ControlAnswer, ControlResult
-from mfa_kit.audit.overview import AuditOverview
 from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
 from mfa_kit.cli.audit_forms import asff_document, finding_row
 from mfa_kit.cli.audit_page import audit_page

@@ -28,9 +28,9 @@ from mfa_kit.core.models import (
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
+from mfa_kit.enrollment.making import resume_device
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, EnrollmentProcedure
-from mfa_kit.enrollment.resuming import resume_device
 from mfa_kit.wiring.methods.fido2 import Fido2Options
 from mfa_kit.wiring.methods.method import Options
 from mfa_kit.wiring.methods.registry import METHODS

@@ -15,9 +15,8 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import BackupLocation, Caller, Device, recorded_location
 from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment import resync as use_case
-from mfa_kit.enrollment.code_prompts import ask_pair
-from mfa_kit.enrollment.devices import choose_device, recorded_entry
-from mfa_kit.enrollment.planning import resolve_user
+from mfa_kit.enrollment.backends import ask_pair
+from mfa_kit.enrollment.planning import choose_device, recorded_entry, resolve_user
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.wiring.settings import Settings
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, NoSuchEntity
 from mfa_kit.core.models import Caller, Device, DeviceType, JournalEntry, Recorders, RunKind
-from mfa_kit.enrollment.devices import recorded_entry
+from mfa_kit.enrollment.planning import recorded_entry
 from mfa_kit.enrollment.ports import EnrollmentPorts
 
 

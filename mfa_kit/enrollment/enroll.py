@@ -5,9 +5,8 @@ from contextlib import suppress
 
 from mfa_kit.core.errors import AlreadyExists, MfaKitError, Note
 from mfa_kit.core.models import Caller, Device, DeviceSpec, Outcome, Skipped, check_user
-from mfa_kit.enrollment.devices import recorded_entry, serials_of
 from mfa_kit.enrollment.making import CREATING, make_reserved
-from mfa_kit.enrollment.planning import EnrollRequest, plan_device
+from mfa_kit.enrollment.planning import EnrollRequest, plan_device, recorded_entry, serials_of
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import settle_dead_runs
 

@@ -25,7 +25,7 @@ from mfa_kit.core.models import (
     Skipped,
     is_root,
 )
-from mfa_kit.enrollment.devices import look_up_serials, serials_of
+from mfa_kit.enrollment.planning import look_up_serials, serials_of
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.enrollment.settling import record_confirmed
 

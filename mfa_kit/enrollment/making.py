@@ -1,12 +1,15 @@
 """Make a virtual device: create it, encrypt its backup, install its secret, enable it, and confirm it.
 
+A display token whose seed AWS already has is only assigned. A half-made device is continued from its encrypted backup,
+and a staged device, which is created but not assigned, is enabled.
+
 After an error, the half-made device is settled: it is deleted, or confirmed if IAM has already enabled it. Then the
 error is raised.
 """
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -15,12 +18,16 @@ from mfa_kit.core.errors import (
     AccessDenied,
     AlreadyExists,
     AwsFault,
+    DeviceFault,
+    InvalidCode,
+    InvalidValue,
     MfaKitError,
     NoSuchEntity,
     Note,
     OutcomeUnknownError,
     Throttled,
     UnlistedError,
+    Unsettled,
     UsageFault,
 )
 from mfa_kit.core.message import Message, mfa_kit, suggest
@@ -31,17 +38,21 @@ from mfa_kit.core.models import (
     RUN_TAG,
     STAGED_TAG,
     USER_TAG,
+    Caller,
     DeviceSpec,
     DeviceType,
     Enrolled,
     JournalEntry,
     JournalState,
+    RunKind,
+    RunTag,
+    check_user,
 )
-from mfa_kit.core.otp import Created
+from mfa_kit.core.otp import Created, Pair
 from mfa_kit.core.stopping import INTERRUPTS
-from mfa_kit.enrollment.devices import delete_command, is_listed, wait_until_listed
+from mfa_kit.enrollment.planning import delete_command, is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
-from mfa_kit.enrollment.settling import record_confirmed, settle
+from mfa_kit.enrollment.settling import carrier_of, record_confirmed, remove_copies, settle
 
 # The maximum number of attempts to create one device. The DeviceWriter's own retries after throttling are not counted.
 CREATE_TRIES = 4
@@ -362,3 +373,153 @@ def _reserved(serial: str, *, ports: EnrollmentPorts) -> Iterator[None]:
                 "use another token, or wait until that process ends and run this again",
             )
         yield
+
+
+OTHER_MAKERS = (
+    "AWS accepts only hardware tokens sold for AWS and cannot import seeds, so tokens of other makers cannot be used; "
+    "see docs/hardware-tokens.md"
+)
+
+
+def assign_token(spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
+    """Enable a token whose seed AWS already has, with two codes from `backend`, and return the enabled device.
+
+    No device is created, so no device has to be deleted after an error. If the request gets no response, IAM's list of
+    the user's devices shows whether the request took effect. Raise MfaKitError if the token could not be enabled.
+    """
+    entry = ports.journal.record(JournalEntry(run=run, spec=spec))
+    sent = False
+
+    def read() -> Pair:
+        nonlocal sent
+        pair = backend.codes(spec)
+        sent = True
+        return pair
+
+    try:
+        ports.device_writer.enable(spec, read)
+    except BaseException as error:
+        if not sent or (isinstance(error, AwsFault | Throttled) and not isinstance(error, OutcomeUnknownError)):
+            ports.journal.record(entry.at(JournalState.UNDONE))
+            raise _explain(error, spec) from None
+        enabled = settle_failed_enable(entry, backend, error, ports=ports)
+        if enabled is None:
+            raise
+        entry = enabled
+    return confirm_enabled(entry, ports=ports)
+
+
+def _assignment_steps(spec: DeviceSpec, _backup: str | None) -> list[str]:
+    return [f"enable {spec.serial} for {spec.user} with two codes from its display", CONFIRM_STEP]
+
+
+ASSIGNING = EnrollmentProcedure(assign_token, _assignment_steps)
+
+
+def _explain(error: BaseException, spec: DeviceSpec) -> BaseException:
+    """Return the error to raise: `error`, or an error that replaces it and explains why IAM may have refused the token.
+
+    AWS does not document its response to an unknown serial.
+    """
+    match error:
+        case NoSuchEntity():
+            return DeviceFault(
+                f"AWS has no token with the serial {spec.serial}",
+                f"compare it with the serial printed on the token; {OTHER_MAKERS}",
+            )
+        case InvalidCode():
+            return InvalidCode(
+                f"AWS rejected the codes of {spec.serial}, or does not accept this token",
+                f"check that you are reading this token, and type each code as it is shown; {OTHER_MAKERS}",
+            )
+        case AwsFault() if type(error) in {AwsFault, InvalidValue}:
+            error.add_note(Note(OTHER_MAKERS))
+            return error
+        case _:
+            return error
+
+
+def resume_device(
+    user: str,
+    backend: DeviceBackend,
+    *,
+    opened: Callable[[JournalEntry], Created],
+    caller: Caller,
+    ports: EnrollmentPorts,
+) -> Enrolled:
+    """Enable the device that an interrupted run left half-made, with the secret from its backup. Return the result.
+
+    `opened` returns the secret from the backup of an entry. IAM accepts only codes of the device's own secret, so a
+    backup whose codes IAM accepts belongs to the device. If the interrupted run used an OATH key, the secret is stored
+    on that key again.
+    Raise UsageFault if the user has no half-made device with a backup, and NoSuchEntity if the device has been deleted.
+    """
+    check_user(user)
+    for entry in ports.journal.dead(caller.account, user=user):
+        if entry.purpose is RunKind.ENROLL and entry.spec.method.name in ports.resumable and ports.store.find(entry):
+            seat = backend if entry.spec.card is None else carrier_of(entry, ports=ports)
+            return confirm_enabled(enable_sealed(entry, seat, opened(entry), ports=ports), ports=ports)
+    raise UsageFault(
+        f"{user} has no half-made device with a backup on this computer",
+        suggest("start over", "enroll {} --with virtual", user),
+    )
+
+
+def enable_sealed(
+    entry: JournalEntry, backend: DeviceBackend, created: Created, *, ports: EnrollmentPorts
+) -> JournalEntry:
+    """Enable a device with the secret from its backup (`created`), unless it is already enabled. Return its entry.
+
+    The caller must hold the run's lock. Raise Unsettled if the device is enabled, but the backup belongs to another
+    device, and NoSuchEntity if the device was deleted.
+    """
+    spec = entry.spec
+    if is_listed(spec, ports=ports):
+        _prove(entry, backend, created, ports=ports)
+    else:
+        backend.check(spec, sealed=True)
+        backend.install(spec, created)
+        try:
+            ports.device_writer.enable(spec, lambda: backend.codes(spec))
+        except NoSuchEntity as gone:
+            remove_copies(entry, backend, JournalState.UNDONE, ports=ports)
+            gone.hint = suggest("the device was deleted, so start over", "enroll {} --with virtual", spec.user)
+            raise
+        except (AlreadyExists, OutcomeUnknownError) as error:
+            if not wait_until_listed(spec, ports=ports):
+                raise
+            ports.progress.note(f"{error}; {spec.serial} is nevertheless enabled for {spec.user}")
+    return entry
+
+
+def _prove(entry: JournalEntry, backend: DeviceBackend, created: Created, *, ports: EnrollmentPorts) -> None:
+    """Raise Unsettled unless the enabled device is the one that the run of `entry` made.
+
+    The run ID in the device's tags shows this. If the tags have no run ID, send IAM two codes of the backup in a resync
+    request. If IAM accepts the codes, the backup belongs to the device.
+    """
+    spec = entry.spec
+    match ports.iam_reader.run_of(spec.serial):
+        case entry.run:
+            return
+        case RunTag.UNTAGGED:
+            backend.check(spec, sealed=True)
+            backend.install(spec, created)
+            try:
+                ports.device_writer.resync(spec.user, spec.serial, lambda: backend.codes(spec))
+            except InvalidCode:
+                raise Unsettled(
+                    f"{spec.serial} is enabled, and IAM rejects the codes of this backup",
+                    suggest(
+                        "try again in two minutes, because IAM accepts no code twice; if IAM rejects the new codes "
+                        "too, the backup belongs to another device, so replace the enabled device",
+                        "replace {} --with KIND --mfa-device {}",
+                        spec.user,
+                        spec.name,
+                    ),
+                ) from None
+        case _:
+            raise Unsettled(
+                f"{spec.serial} is enabled, but another run created it, so this backup belongs to another device",
+                suggest("see the user's devices", "status {}", spec.user),
+            )

@@ -18,7 +18,7 @@ from mfa_kit.core.errors import (
 from mfa_kit.core.message import Message, clauses, command, suggest
 from mfa_kit.core.models import DeviceSpec, DeviceType, JournalEntry, JournalState, RunKind, RunTag, intent_of
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.devices import delete_command, find_device, is_listed, wait_until_listed
+from mfa_kit.enrollment.planning import delete_command, find_device, is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 
 # The seconds after which a Create or Enable request without a response counts as lost. Until then, it may take effect.

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import OpenFinding, Snapshot
-from mfa_kit.audit.controls.catalog import FRAMEWORKS
 from mfa_kit.audit.finding import Limits, RuleAnswer
-from mfa_kit.audit.frameworks import ControlAnswer, ControlResult, answer_controls
+from mfa_kit.audit.frameworks import FRAMEWORKS, ControlAnswer, ControlResult, answer_controls
 from mfa_kit.audit.records import finding_id, finding_records
 from mfa_kit.audit.registry import ALL_RULES, RULES, audit_snapshot
 from mfa_kit.core.csv_text import csv_lines

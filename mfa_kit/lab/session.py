@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab import child
-from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.state import describe_lab, save_description
 from mfa_kit.posix.open_files import try_to_lock

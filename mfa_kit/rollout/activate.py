@@ -7,8 +7,8 @@ from mfa_kit.core.errors import Expired, MfaKitError, Throttled, UsageFault
 from mfa_kit.core.models import JournalEntry, JournalState
 from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.enrollment.backends import BackupAlone
+from mfa_kit.enrollment.making import enable_sealed
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
-from mfa_kit.enrollment.resuming import enable_sealed
 from mfa_kit.rollout.execution import Execution, confirm_devices, run_row, take_over_runs
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.proofs import AppProof, ProofLine

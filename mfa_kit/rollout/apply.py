@@ -8,8 +8,8 @@ from mfa_kit.core.errors import AlreadyExists, AwsFault, Lockout, MfaKitError, U
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, JournalState
 from mfa_kit.core.text import count_of
-from mfa_kit.enrollment.devices import is_listed
 from mfa_kit.enrollment.making import create_and_enable, stage_device
+from mfa_kit.enrollment.planning import is_listed
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import settle_each
 from mfa_kit.rollout.execution import FATAL, Execution, confirm_devices, run_row

@@ -6,7 +6,7 @@ from threading import Event
 from mfa_kit.core.errors import NoSuchEntity
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
-from mfa_kit.enrollment.devices import look_up_serials
+from mfa_kit.enrollment.planning import look_up_serials
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_by_user

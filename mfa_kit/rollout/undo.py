@@ -6,7 +6,7 @@ from contextlib import suppress
 from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity, UsageFault
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import JournalEntry, JournalState, RunKind
-from mfa_kit.enrollment.devices import look_up_serials
+from mfa_kit.enrollment.planning import look_up_serials
 from mfa_kit.enrollment.ports import EnrollmentPorts, Journal
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.rollout.execution import FATAL, Execution, run_row, take_over_runs

@@ -16,8 +16,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.message import clauses
 from mfa_kit.tokens import matching
-from mfa_kit.tokens.asking import ask_codes, sentence
-from mfa_kit.tokens.matching import Match, Mismatch, Undecided
+from mfa_kit.tokens.matching import Match, Mismatch, Undecided, ask_codes, sentence
 from mfa_kit.tokens.seeds import (
     DroppedRow,
     SeededToken,

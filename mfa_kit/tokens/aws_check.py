@@ -11,9 +11,8 @@ from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.message import Message, command, suggest
 from mfa_kit.core.models import Caller, DeviceSpec, DeviceType, JournalEntry, Method, RunKind, check_user
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.assigning import assign_token
-from mfa_kit.enrollment.devices import look_up_serials
-from mfa_kit.enrollment.planning import EnrollRequest, plan_device
+from mfa_kit.enrollment.making import assign_token
+from mfa_kit.enrollment.planning import EnrollRequest, look_up_serials, plan_device
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.enrollment.settling import settle_dead_runs

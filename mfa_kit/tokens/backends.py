@@ -13,7 +13,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.models import DEVICE_NAME, LABEL, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.code_prompts import ask_pair
+from mfa_kit.enrollment.backends import ask_pair
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.tokens.seeds import AWS_OCTETS, sold_by_aws
 

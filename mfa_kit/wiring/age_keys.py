@@ -10,15 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.files import identities, recipients
+from mfa_kit.adapters.files import identities
+from mfa_kit.adapters.files.identities import Recipient
 from mfa_kit.adapters.files.plugins import Plugins, Unattended, check_program
-from mfa_kit.adapters.files.private_files import wait_and_hold
-from mfa_kit.adapters.files.recipients import Recipient
 from mfa_kit.backups.new_passphrase import ask_new_passphrase, fault_of_passphrase
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
+from mfa_kit.disk.files import wait_and_hold
 from mfa_kit.wiring.files import read_secret
 from mfa_kit.wiring.settings import Settings, config_path, harden, home, load_config, person_at_terminal
 
@@ -131,7 +131,7 @@ def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, source:
 
     `source` says in errors where `texts` come from, such as `-r`.
     """
-    return recipients.parse_recipients(texts, files, source=source, plugins=open_plugins())
+    return identities.parse_recipients(texts, files, source=source, plugins=open_plugins())
 
 
 def configured_recipients() -> list[Recipient]:

@@ -15,11 +15,9 @@ from mfa_kit.account.reading import policy_holes, read_account
 from mfa_kit.account.snapshot import Acceptance, Snapshot
 from mfa_kit.adapters.aws.reads import observe_reads
 from mfa_kit.adapters.files import snapshots
-from mfa_kit.adapters.files.baselines import read_baseline
 from mfa_kit.adapters.files.local_store import backup_at
-from mfa_kit.adapters.files.snapshots import SNAPSHOT_FILE, account_folders
-from mfa_kit.adapters.ledger.audit_records import AuditRecords
-from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
+from mfa_kit.adapters.files.snapshots import SNAPSHOT_FILE, account_folders, read_baseline
+from mfa_kit.adapters.ledger.records import AuditRecords, BreakGlassRecords
 from mfa_kit.audit.auditing import AccountAudit
 from mfa_kit.audit.finding import AuditRule
 from mfa_kit.audit.records import (

@@ -15,7 +15,7 @@ from mfa_kit.core.models import Call, Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import clock_difference
-from mfa_kit.enrollment.code_prompts import ask_until
+from mfa_kit.enrollment.backends import ask_until
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import ACCOUNTS, Settings, harden
 

@@ -8,7 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.local_store import backup_at, read_backup
-from mfa_kit.adapters.ledger.backup_records import BackupRecords
+from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled

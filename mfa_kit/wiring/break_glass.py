@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.files.age_calls import count_recipients
 from mfa_kit.adapters.files.layers import (
     RecoveryIdentity,
     RecoveryKeyFolders,
@@ -17,7 +16,8 @@ from mfa_kit.adapters.files.layers import (
     read_file,
     remove_outer_layer,
 )
-from mfa_kit.adapters.ledger.break_glass_records import BreakGlassRecords
+from mfa_kit.adapters.files.plugins import count_recipients
+from mfa_kit.adapters.ledger.records import BreakGlassRecords
 from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.backups.rekeying import KnownRecipients, Rekeyed
 from mfa_kit.break_glass.custodians import FILE

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.disk.files import write_new
 
 # The maximum length of a line with a secret, in octets. The rest of a longer line is not read.
 LONGEST_SECRET = 4096

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.files import private_files
-from mfa_kit.adapters.ledger.backup_records import BackupRecords
-from mfa_kit.adapters.ledger.computers import Computers, HeldKey
 from mfa_kit.adapters.ledger.postgresql.grants import grants
+from mfa_kit.adapters.ledger.records import BackupRecords
+from mfa_kit.adapters.ledger.rollout_runs import Computers, HeldKey
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.disk import files
 from mfa_kit.doctor.diagnosis import LedgerConditions, LedgerState
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.tokens.seeds import SeededToken, Sighting, StockCounts, StockedToken, Token
@@ -298,7 +298,7 @@ def _fingerprint_key(inventory: TokenInventory) -> Secret[bytes]:
     if not path.exists():
         inventory.check_key(None)
         try:
-            private_files.write_new(path.absolute(), secrets.token_bytes(OCTETS), folders=True)
+            files.write_new(path.absolute(), secrets.token_bytes(OCTETS), folders=True)
         except IntegrityFault:
             if not path.exists():  # another process may have created it first
                 raise

@@ -19,9 +19,8 @@ from mfa_kit.wiring.files import read_secret_line
 from mfa_kit.wiring.settings import Settings, command_for_extra, harden
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.oath.applet import Applet
+    from mfa_kit.adapters.oath.applet import Applet, Keys
     from mfa_kit.adapters.oath.card import OathCard
-    from mfa_kit.adapters.oath.keys import Keys
 
 # mfa-kit reports the errors of libraries itself. Python would print their warnings to stderr if they had no handler.
 for _library in ("yubikit", "smartcard"):
@@ -143,7 +142,7 @@ class OathKeys:
 def _adapter() -> "type[Keys]":
     """Import the adapter. Raise UsageFault if its libraries are not installed."""
     try:
-        from mfa_kit.adapters.oath.keys import Keys
+        from mfa_kit.adapters.oath.applet import Keys
     except ImportError:
         raise UsageFault("OATH keys need the 'oath' extra, which is not installed", command_for_extra("oath")) from None
     return Keys

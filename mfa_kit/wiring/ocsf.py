@@ -19,8 +19,8 @@ from py_ocsf_models.objects.remediation import Remediation
 from py_ocsf_models.objects.resource_details import ResourceDetails
 
 from mfa_kit import __version__
-from mfa_kit.audit.controls.catalog import standards
 from mfa_kit.audit.finding import RuleResult, Severity
+from mfa_kit.audit.frameworks import standards
 from mfa_kit.audit.records import FindingRecord
 
 SEVERITIES = {

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from mfa_kit.adapters.aws.account import People
-from mfa_kit.adapters.aws.bounds import ended_by
-from mfa_kit.adapters.ledger.computers import Computers
-from mfa_kit.adapters.ledger.rollout_runs import Failures, RolloutRuns, progress_of_plans
+from mfa_kit.adapters.aws.refusals import ended_by
+from mfa_kit.adapters.ledger.rollout_runs import Computers, Failures, RolloutRuns, progress_of_plans
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.files.local_store import read_backup
-from mfa_kit.adapters.files.private_files import MAGIC
 from mfa_kit.adapters.forge import public_keys
 from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.letter import LetterTemplate, parse_template
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.disk.files import create_whole_tree
+from mfa_kit.disk.files import MAGIC, create_whole_tree
 from mfa_kit.rollout.handover_letter import NAMES
 from mfa_kit.rollout.index import (
     PlanFiles,

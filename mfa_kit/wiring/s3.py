@@ -1,9 +1,8 @@
 """Opens buckets of Amazon S3. Only commands that use a bucket load this module."""
 
-from mfa_kit.adapters.aws.bucket_rules import check_bucket, read_bucket
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.s3_calls import S3Calls
-from mfa_kit.adapters.aws.s3_store import S3FileStore
+from mfa_kit.adapters.aws.s3_store import S3FileStore, check_bucket, read_bucket
 from mfa_kit.core.models import S3Url
 from mfa_kit.core.stopping import sleep
 from mfa_kit.doctor.diagnosis import BucketState

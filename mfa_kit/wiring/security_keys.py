@@ -10,19 +10,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.files.recipients import seal_text
+from mfa_kit.adapters.files.identities import seal_text
 from mfa_kit.core.checks import Failed, Passed
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.letters.sheet import confirm_secret, pin_letter
-from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, SeenBefore
+from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, KeyExaminer, SeenBefore, read_infos
 from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey
-from mfa_kit.security_keys.box import KeyExaminer, read_infos
 from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
-from mfa_kit.security_keys.new_pin import GivenPin, PipedPins, PrintedPin, SealedPin, ShownPin, TypedPins, check_new_pin
-from mfa_kit.security_keys.pin import KeyReset, ask_pin
+from mfa_kit.security_keys.pin import (
+    GivenPin,
+    KeyReset,
+    PipedPins,
+    PrintedPin,
+    SealedPin,
+    ShownPin,
+    TypedPins,
+    ask_pin,
+    check_new_pin,
+)
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.age_keys import open_plugins

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.tokens.asking import CodeSource
+from mfa_kit.tokens.matching import CodeSource
 from mfa_kit.tokens.seeds import (
     DroppedRow,
     Encoding,

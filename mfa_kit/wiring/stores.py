@@ -20,8 +20,8 @@ from mfa_kit.wiring.settings import Settings, backup_dir, home, load_boto3
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.s3_store import S3FileStore
     from mfa_kit.adapters.files.agefile import AgeFiles
+    from mfa_kit.adapters.files.identities import Recipient
     from mfa_kit.adapters.files.local_store import StoredFile, StoredFolder
-    from mfa_kit.adapters.files.recipients import Recipient
 
 
 class AnyFileStore:

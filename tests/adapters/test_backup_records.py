@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, RunKind, Seal
 from tests.ledgers import Place
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.postgresql.database import FILES
 from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
-from mfa_kit.adapters.ledger.postgresql.schema import FILES
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import DeviceSpec, JournalEntry
 from tests.conftest import MfaKit, bare

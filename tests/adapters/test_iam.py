@@ -313,7 +313,7 @@ def test_a_response_without_a_date_does_not_change_the_clock(
     desk.iam.caller()
     before = desk.iam.offset()
     assert before
-    monkeypatch.setattr("mfa_kit.lab.aws.wsgi.formatdate", lambda *_, **__: "yesterday")
+    monkeypatch.setattr("mfa_kit.lab.aws.server.formatdate", lambda *_, **__: "yesterday")
     desk.iam.caller()
     assert desk.iam.offset() == before
 

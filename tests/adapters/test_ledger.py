@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger import sqlite_database as module
-from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger, intent_json
+from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import MIGRATIONS, find_fault, sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState

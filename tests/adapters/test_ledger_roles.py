@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from mfa_kit.adapters.ledger.postgresql.database import BEGIN, FILES
 from mfa_kit.adapters.ledger.postgresql.grants import INSERTED, READ, grants
 from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
-from mfa_kit.adapters.ledger.postgresql.schema import BEGIN, FILES
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState

@@ -19,9 +19,8 @@ import psycopg
 import pytest
 
 from mfa_kit.adapters.ledger.postgresql.address import is_local, parse_address
+from mfa_kit.adapters.ledger.postgresql.database import FILES, Session
 from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
-from mfa_kit.adapters.ledger.postgresql.schema import FILES
-from mfa_kit.adapters.ledger.postgresql.sessions import Session
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState
 from tests.conftest import bare, without

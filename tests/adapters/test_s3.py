@@ -20,15 +20,14 @@ from botocore.response import StreamingBody
 from botocore.session import get_session
 from urllib3.exceptions import SSLError
 
-from mfa_kit.adapters.aws.bucket_rules import check_bucket, read_bucket
 from mfa_kit.adapters.aws.clients import Connection, is_aws, open_s3
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
-from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3FileStore
+from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3FileStore, check_bucket, read_bucket
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
+from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.adapters.files.local_store import find_backups, read_backup
 from mfa_kit.adapters.files.plugins import Identity
-from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, S3Url
 from mfa_kit.core.otp import Secret, Seed

@@ -7,9 +7,15 @@ import pytest
 
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit import registry
-from mfa_kit.audit.controls.catalog import FRAMEWORKS, references
 from mfa_kit.audit.finding import Limits
-from mfa_kit.audit.frameworks import ControlResult, answer_controls, choose_framework, framework_rules
+from mfa_kit.audit.frameworks import (
+    FRAMEWORKS,
+    ControlResult,
+    answer_controls,
+    choose_framework,
+    framework_rules,
+    references,
+)
 from mfa_kit.core.errors import UsageFault
 from tests.audit.conftest import Change, changed, sound, taken
 from tests.audit.test_rules import KEY, passwords, root, user

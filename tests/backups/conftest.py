@@ -8,8 +8,8 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles
+from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.adapters.files.local_store import LOCAL, find_backups
-from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import OWN, Backup, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Seed

@@ -14,9 +14,8 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.identities import read_identities
+from mfa_kit.adapters.files.identities import parse_recipients, read_identities
 from mfa_kit.adapters.files.plugins import DEBUG, Plugins, decrypt, encrypt
-from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.cli import terminal
 from mfa_kit.core import otp
 from mfa_kit.core.errors import Declined, DeviceFault, MfaKitError, UsageFault

@@ -17,7 +17,7 @@ import qrcode
 from PIL import Image
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.shutdown import end_at_once

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState
 from mfa_kit.qr_codes import key_uri

@@ -15,9 +15,8 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
-from mfa_kit.adapters.files.identities import UnlockedIdentity, read_identities
-from mfa_kit.adapters.files.recipients import parse_recipients
-from mfa_kit.adapters.ledger.backup_records import BackupRecords
+from mfa_kit.adapters.files.identities import UnlockedIdentity, parse_recipients, read_identities
+from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Backup

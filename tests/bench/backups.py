@@ -14,7 +14,7 @@ from pathlib import Path
 import pyrage
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.core.models import run_id
 from mfa_kit.core.otp import Seed
 from mfa_kit.qr_codes import key_uri

@@ -15,8 +15,8 @@ from pathlib import Path
 import pyrage
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import parse_recipients
-from mfa_kit.adapters.ledger.backup_records import BackupRecords
+from mfa_kit.adapters.files.identities import parse_recipients
+from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Backup, run_id
 from mfa_kit.core.otp import Seed

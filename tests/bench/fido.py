@@ -15,7 +15,7 @@ from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import SimulatedKey, Touch
 from mfa_kit.security_keys import attestation
 from mfa_kit.security_keys.key_policy import KeyPolicy
-from mfa_kit.security_keys.new_pin import PipedPins
+from mfa_kit.security_keys.pin import PipedPins
 from mfa_kit.wiring.files import read_secret_line
 from tests.bench.table import Row, show
 from tests.fido.conftest import LAB_AAGUID, Bus, publish

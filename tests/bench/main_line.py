@@ -16,7 +16,7 @@ import click
 import pyrage
 
 import mfa_kit
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.bench.table import Row, show
 

@@ -21,7 +21,7 @@ RUNS = 10
 INS = {
     0x01: "PUT", 0x1D: "READ CONFIG", 0xA1: "LIST", 0xA2: "CALCULATE", 0xA4: "SELECT, CALCULATE ALL",
 }  # fmt: skip
-IMPORTS = "import mfa_kit.cli.main, mfa_kit.cli.key.list, mfa_kit.adapters.oath.keys, mfa_kit.adapters.fido.key"
+IMPORTS = "import mfa_kit.cli.main, mfa_kit.cli.key.list, mfa_kit.adapters.oath.applet, mfa_kit.adapters.fido.key"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyotp
 
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.bench.table import Row, show
 from tests.chromium import Browser, chromium

@@ -15,7 +15,7 @@ import boto3
 from moto.s3.models import s3_backends
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.core.models import S3Url, run_id
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.server import Lab

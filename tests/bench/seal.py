@@ -11,7 +11,7 @@ from pathlib import Path
 import pyrage
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli.main import GARBAGE_AT

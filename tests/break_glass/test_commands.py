@@ -10,7 +10,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.layers import RecoveryKeyFolders
-from mfa_kit.adapters.ledger.backup_records import BackupRecords
+from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import RecoveryKeyAction
 from tests import age_plugin_demo as demo

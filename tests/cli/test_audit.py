@@ -17,7 +17,7 @@ import pytest
 
 from mfa_kit.account.evaluator import Decision
 from mfa_kit.adapters.aws.account import AccountReader
-from mfa_kit.adapters.ledger.backup_records import BackupRecords
+from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.audit.registry import RULES
 from mfa_kit.lab.aws.server import Lab

@@ -14,8 +14,8 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.identities import NewIdentity, create_own_identity
-from mfa_kit.adapters.files.private_files import wait_and_hold
 from mfa_kit.core.otp import Png, Secret, Seed
+from mfa_kit.disk.files import wait_and_hold
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.cheap_scrypt import cheap_scrypt

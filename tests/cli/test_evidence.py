@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.snapshot import Entity, Snapshot
-from mfa_kit.audit.controls.catalog import FRAMEWORKS
+from mfa_kit.audit.frameworks import FRAMEWORKS
 from mfa_kit.evidence.pseudonyms import Pseudonyms, names_of
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import changed

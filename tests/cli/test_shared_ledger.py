@@ -13,8 +13,8 @@ import boto3
 import pytest
 
 from mfa_kit.adapters.ledger.ledger import LogLine
+from mfa_kit.adapters.ledger.postgresql.database import FILES
 from mfa_kit.adapters.ledger.postgresql.grants import DESK, INSERTED, grants
-from mfa_kit.adapters.ledger.postgresql.schema import FILES
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.lab.aws.server import Lab

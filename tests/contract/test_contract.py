@@ -15,9 +15,8 @@ import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from mfa_kit.lab.aws.codes import LabSettings
-from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.aws.wsgi import LabRequestHandler
+from mfa_kit.lab.aws.mfa_devices import LabSettings
+from mfa_kit.lab.aws.server import Lab, LabRequestHandler
 from tests.conftest import MfaKit
 from tests.contract.__main__ import main, told
 from tests.contract.cases import Case, Desk, differences, reads, writes

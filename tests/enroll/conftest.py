@@ -12,7 +12,7 @@ import pytest
 
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import models

@@ -12,9 +12,9 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
-from mfa_kit.enrollment import code_prompts
+from mfa_kit.enrollment import backends
 from mfa_kit.enrollment.backends import Phone, PhoneSetup
-from mfa_kit.tokens import backends
+from mfa_kit.tokens import backends as token_backends
 from mfa_kit.tokens.backends import DisplayToken
 from tests.faults.worker import Notes
 
@@ -117,7 +117,7 @@ def person(*answers: int | str | tuple[int, int], small: bool = False, alone: bo
 
 
 def drift(who: Person, *, typed: int = 2) -> int:
-    return code_prompts.prove(SEED, typed=typed, now=who.clock, interaction=who, instead="-")
+    return backends.prove(SEED, typed=typed, now=who.clock, interaction=who, instead="-")
 
 
 def backend(who: Person, **way: object) -> Phone:
@@ -153,14 +153,14 @@ def test_every_third_mistake_prints_advice(mistakes: int, advices: int) -> None:
     """The question is then asked again."""
     who = person(*["nonsense"] * mistakes, -1, 0)
     drift(who)
-    assert who.said.count(code_prompts.ADVICE) == advices
+    assert who.said.count(backends.ADVICE) == advices
 
 
 def test_a_right_code_ends_a_series_of_mistakes() -> None:
     """Two mistakes before the first code and two mistakes after it do not count as three in a row."""
     who = person("x", "x", -1, "x", "x", 0)
     drift(who)
-    assert code_prompts.ADVICE not in who.said
+    assert backends.ADVICE not in who.said
 
 
 def test_the_pair_is_computed_just_before_the_request() -> None:
@@ -279,7 +279,7 @@ def test_a_qr_file_is_removed_if_no_codes_are_typed() -> None:
 def test_codes_of_an_unknown_seed_are_checked_by_form_and_time() -> None:
     """More cannot be checked, because only AWS has the secret."""
     who = person("111111", "111111", "x", "222222")
-    assert code_prompts.ask_pair(now=who.clock, interaction=who, instead="-") == Pair("111111", "222222")
+    assert backends.ask_pair(now=who.clock, interaction=who, instead="-") == Pair("111111", "222222")
     assert sum("the same code again" in each for each in who.said) == 1
 
 
@@ -288,13 +288,13 @@ def test_the_advice_for_a_token_speaks_of_the_token() -> None:
     who = person("x", "y", "z", "111111", "222222")
     token = DisplayToken("GAHT12345678", now=who.clock, interaction=who, progress=Notes())
     assert token.codes(INTENT) == Pair("111111", "222222")
-    assert [each for each in who.said if "three wrong codes" in each] == [backends.ADVICE]
+    assert [each for each in who.said if "three wrong codes" in each] == [token_backends.ADVICE]
 
 
 def test_two_codes_that_are_far_apart_are_not_consecutive() -> None:
     """The second code then counts as the first."""
     who = person(0, (3, 3), (1, 4))
-    assert code_prompts.ask_pair(now=who.clock, interaction=who, instead="-") == Pair(
+    assert backends.ask_pair(now=who.clock, interaction=who, instead="-") == Pair(
         SHOWN.at(STEP + 3), SHOWN.at(STEP + 4)
     )
     assert "more than a minute passed in between, so the code that you just typed counts as the first" in who.said

@@ -30,7 +30,7 @@ from mfa_kit.core.models import (
 )
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment.device_status import DeviceStatus, MadeBy, read_status, read_status_while_there
-from mfa_kit.enrollment.resuming import resume_device
+from mfa_kit.enrollment.making import resume_device
 from mfa_kit.enrollment.resync import resync_device
 from mfa_kit.lab.aws.server import Lab
 from tests.enroll.conftest import At, AtDesk

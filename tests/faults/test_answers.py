@@ -14,8 +14,7 @@ import pytest
 
 from mfa_kit.core.errors import AccessDenied, AlreadyExists, AwsFault, MfaKitError, OutcomeUnknownError, UsageFault
 from mfa_kit.core.models import Enrolled, JournalState
-from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.aws.wsgi import LATE_CALL
+from mfa_kit.lab.aws.server import LATE_CALL, Lab
 from tests.faults.conftest import Judge, wait_until
 from tests.faults.test_kill import AFTER, BEFORE, VERBS
 from tests.faults.worker import Cut, Shared, act, at_desk, shared_iam

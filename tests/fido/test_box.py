@@ -10,16 +10,16 @@ import click
 import pytest
 from smartcard.Exceptions import CardConnectionException
 
-from mfa_kit.adapters.fido import faults, hidraw, links
+from mfa_kit.adapters.fido import hidraw, links
 from mfa_kit.adapters.fido.key import open_key
 from mfa_kit.cli.flags import given
 from mfa_kit.cli.settings import read_settings
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
-from mfa_kit.security_keys import box as boxes
+from mfa_kit.security_keys import attestation as boxes
+from mfa_kit.security_keys.attestation import KeyExaminer
 from mfa_kit.security_keys.authenticator import Link, PluggedKey
-from mfa_kit.security_keys.box import KeyExaminer
 from mfa_kit.security_keys.key_policy import KeyPolicy
 from mfa_kit.wiring.security_keys import SecurityKeys
 from tests.fido import slot
@@ -153,14 +153,14 @@ class Held(slot.Reader):
     """A reader whose card another program holds exclusively."""
 
     def createConnection(self) -> slot.Connection:  # noqa: N802 - pyscard's name
-        raise CardConnectionException(hresult=faults.BUSY)
+        raise CardConnectionException(hresult=links.BUSY)
 
 
 def test_a_card_held_by_another_program_is_reported(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If there is no other key, the fault is the result of the command."""
-    monkeypatch.setattr(faults, "_holder", lambda: None)
+    monkeypatch.setattr(links, "_holder", lambda: None)
     slot.seen(Held(lab_key(maker)), monkeypatch)
     bus.plug(key)
     done = desk.run("key", "list", "--output", "json")
@@ -205,8 +205,8 @@ def test_a_key_in_a_reader_is_verified_after_a_late_touch(
 
 def test_an_unknown_program_is_described_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong name would be worse than no name."""
-    monkeypatch.setattr(faults, "HOLDERS", set())
-    assert str(faults.card_fault(CardConnectionException(hresult=faults.BUSY))) == "another program is using the card"
+    monkeypatch.setattr(links, "HOLDERS", set())
+    assert str(links.card_fault(CardConnectionException(hresult=links.BUSY))) == "another program is using the card"
 
 
 def test_only_a_registered_key_is_asked_to_sign(bus: Bus, key: SimulatedKey) -> None:

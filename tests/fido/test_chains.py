@@ -8,8 +8,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from mfa_kit.adapters.metadata import blob as blobs
 from mfa_kit.adapters.metadata import index
+from mfa_kit.adapters.metadata import index as blobs
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa, Extension, IssuedCertificate
 from mfa_kit.security_keys.authenticator import Registration, StatementKind, Trusted

@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from smartcard.Exceptions import CardConnectionException, NoCardException
 
-from mfa_kit.adapters.fido import faults, hidraw, links
+from mfa_kit.adapters.fido import hidraw, links
 from mfa_kit.adapters.fido import key as fido
-from mfa_kit.adapters.fido.statement import registration_of
+from mfa_kit.adapters.fido.key import registration_of
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
@@ -339,7 +339,7 @@ def test_a_silent_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monke
 )
 def test_errors_of_libraries_become_device_faults(error: Exception, said: str) -> None:
     """The fault has a hint too."""
-    with pytest.raises(DeviceFault) as caught, faults.key_faults():
+    with pytest.raises(DeviceFault) as caught, links.key_faults():
         raise error
     assert str(caught.value).startswith(said)
     assert caught.value.hint
@@ -349,16 +349,16 @@ def test_the_process_that_holds_a_card_is_named_if_known(tmp_path: Path) -> None
     """Other PC/SC errors are reported with their number."""
     holder = tmp_path / "scdaemon"
     shutil.copy("/usr/bin/sleep", holder)
-    busy, broken = (CardConnectionException(hresult=code) for code in (faults.BUSY, 0x80100014))
+    busy, broken = (CardConnectionException(hresult=code) for code in (links.BUSY, 0x80100014))
     with subprocess.Popen([holder, "60"]) as process:
         while Path(f"/proc/{process.pid}/comm").read_text().strip() != "scdaemon":
             time.sleep(0.01)
-        assert "scdaemon (process " in str(faults.card_fault(busy))
+        assert "scdaemon (process " in str(links.card_fault(busy))
         process.kill()
-    assert "the reader failed (0x80100014)" in str(faults.card_fault(broken))
+    assert "the reader failed (0x80100014)" in str(links.card_fault(broken))
     reset = CardConnectionException(hresult=0x80100068)  # SCARD_W_RESET_CARD
-    assert "another program is using this key" in str(faults.card_fault(reset))
-    with pytest.raises(DeviceFault, match="was removed"), faults.key_faults():
+    assert "another program is using this key" in str(links.card_fault(reset))
+    with pytest.raises(DeviceFault, match="was removed"), links.key_faults():
         raise NoCardException("", 0)
 
 

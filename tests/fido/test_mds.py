@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.adapters.metadata import blob as blobs
 from mfa_kit.adapters.metadata import index
+from mfa_kit.adapters.metadata import index as blobs
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.security_keys.authenticator import Registration, StatementKind, Untrusted

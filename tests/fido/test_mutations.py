@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.fido import key as fido
-from mfa_kit.adapters.fido.faults import GARBLED
-from mfa_kit.adapters.fido.statement import registration_of
-from mfa_kit.adapters.metadata.blob import parse_payload, read_certificate
-from mfa_kit.adapters.metadata.index import MetadataIndex, build_index, open_signed
+from mfa_kit.adapters.fido.key import registration_of
+from mfa_kit.adapters.fido.links import GARBLED
+from mfa_kit.adapters.metadata.index import MetadataIndex, build_index, open_signed, parse_payload, read_certificate
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key

@@ -17,7 +17,7 @@ from mfa_kit.lab.devices.clientpin import ClientPin
 from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import Pin
-from mfa_kit.security_keys.new_pin import PipedPins
+from mfa_kit.security_keys.pin import PipedPins
 from tests.conftest import bare
 from tests.fido.conftest import Bus, Desk, Published, detail, results
 

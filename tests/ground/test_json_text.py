@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.account.evaluator import statements
 from mfa_kit.adapters.files.snapshots import read_snapshot
-from mfa_kit.adapters.metadata.blob import packaged_payload
+from mfa_kit.adapters.metadata.index import packaged_payload
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.lab.aws.description import read_description

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mfa_kit.adapters.fido.faults import shortened
+from mfa_kit.adapters.fido.links import shortened
 from mfa_kit.cli.messages import StderrProgress, print_error
 from mfa_kit.cli.token.accept import acceptance_sheet
 from mfa_kit.core.csv_text import csv_lines, original_cell

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, stop_the_clock
 

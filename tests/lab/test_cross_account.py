@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.lab.aws.codes import UNABLE, LabSettings
+from mfa_kit.lab.aws.mfa_devices import UNABLE, LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState
 from tests.lab.client import Aws, code, document, refused, stop_the_clock

@@ -7,7 +7,7 @@ import pytest
 import zxingcpp
 from PIL import Image
 
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, refused
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.state import describe_account
 from tests.lab.client import Aws, botocore_knows, document, refused

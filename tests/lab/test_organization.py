@@ -12,8 +12,8 @@ import pytest
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab import remote
-from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.description import RootDevice
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.organization import IAM_SERVICE
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState

@@ -1,6 +1,6 @@
 """STS: the codes that it accepts, when it learns of a device, and the permissions of its credentials."""
 
-from mfa_kit.lab.aws.codes import UNABLE, DeviceCodes, LabSettings, StsCodes
+from mfa_kit.lab.aws.mfa_devices import UNABLE, DeviceCodes, LabSettings, StsCodes
 from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, code, document, refused
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from mfa_kit.adapters.oath.applet import Keys
 from mfa_kit.adapters.oath.card import CredentialOptions, OathCard
-from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.devices.oathcard import YkoathCard

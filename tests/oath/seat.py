@@ -10,8 +10,8 @@ from typing import Any
 from pyrage.x25519 import Identity
 
 from mfa_kit.adapters.files.agefile import open_backup
+from mfa_kit.adapters.oath.applet import Keys
 from mfa_kit.adapters.oath.card import CredentialOptions, OathCard
-from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import Caller, DeviceSpec, Method
 from mfa_kit.core.otp import Created, Secret, Seed

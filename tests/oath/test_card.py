@@ -11,7 +11,7 @@ import pytest
 from yubikit.core.smartcard import ApduError
 from yubikit.oath import HASH_ALGORITHM, OATH_TYPE, CredentialData, OathSession
 
-from mfa_kit.adapters.oath.keys import Keys
+from mfa_kit.adapters.oath.applet import Keys
 from mfa_kit.adapters.oath.pcsc import Wire
 from mfa_kit.core import otp
 from mfa_kit.core.otp import Secret, Seed

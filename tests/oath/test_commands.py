@@ -28,8 +28,7 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.firmware import ADVISORIES, Version, advisories
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.account import ADMINISTRATOR
-from mfa_kit.lab.aws.codes import LabSettings
-from mfa_kit.lab.aws.mfa_devices import assigned_entry
+from mfa_kit.lab.aws.mfa_devices import LabSettings, assigned_entry
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.apdu import StatusWord
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
@@ -517,7 +516,7 @@ def test_a_wrong_password_does_not_report_an_absent_key(mfa_kit: MfaKit, card: Y
 
 def test_without_the_extra_the_hint_has_the_install_command(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra installs yubikit and pyscard."""
-    monkeypatch.setitem(sys.modules, "mfa_kit.adapters.oath.keys", None)
+    monkeypatch.setitem(sys.modules, "mfa_kit.adapters.oath.applet", None)
     done = mfa_kit.run("verify", "oath")
     assert done.code == 2
     assert "pip install 'mfa-kit[oath]'" in done.err

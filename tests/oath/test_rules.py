@@ -17,8 +17,8 @@ from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
 
 from mfa_kit.adapters.oath import applet as adapter
 from mfa_kit.adapters.oath import pcsc as wire
+from mfa_kit.adapters.oath.applet import Keys
 from mfa_kit.adapters.oath.card import CredentialOptions, OathCard
-from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method

@@ -14,7 +14,7 @@ from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
 
 from mfa_kit.adapters.fido.key import open_key
 from mfa_kit.adapters.oath import pcsc as wire
-from mfa_kit.adapters.oath.keys import Keys
+from mfa_kit.adapters.oath.applet import Keys
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.devices.apdu import SELECT, Apdu
 from mfa_kit.lab.devices.attestation_ca import AttestationCa

@@ -18,8 +18,8 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import DeviceType, Enrolled, JournalState, Method, RunKind
 from mfa_kit.core.otp import Created, KeyUri, Secret, Seed
 from mfa_kit.enrollment import revoke
-from mfa_kit.enrollment.assigning import ASSIGNING
 from mfa_kit.enrollment.enroll import enroll
+from mfa_kit.enrollment.making import ASSIGNING
 from mfa_kit.enrollment.planning import EnrollRequest
 from mfa_kit.enrollment.settling import STILL_ON_ITS_WAY
 from mfa_kit.lab.aws.mfa_devices import Display

@@ -13,7 +13,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import MemberRootReader, MemberSessions, read_central_root_access
 from mfa_kit.core.errors import AccessDenied
 from mfa_kit.core.models import DeviceType
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit
 

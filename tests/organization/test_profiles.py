@@ -9,11 +9,10 @@ import pytest
 
 from mfa_kit.adapters.aws.clients import Connection
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.aws.member_sessions import MemberSessions
-from mfa_kit.adapters.aws.own_credentials import OwnCredentials
+from mfa_kit.adapters.aws.member_sessions import MemberSessions, OwnCredentials
 from mfa_kit.core.errors import AccessDenied, Declined, Expired, NoSuchEntity
 from mfa_kit.core.message import Message, mfa_kit, suggest
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.wording import in_account

@@ -13,7 +13,7 @@ from mfa_kit.cli.browser.opened import PageViews
 from mfa_kit.cli.browser.page_state import Asks, Ending, PageState, Question, Role
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.core.otp import Symbol
-from mfa_kit.enrollment.code_prompts import FIRST_CODE
+from mfa_kit.enrollment.backends import FIRST_CODE
 
 USER = "victoria"
 CODE = Question(asks=Asks.CODE, text=FIRST_CODE)

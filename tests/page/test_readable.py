@@ -12,7 +12,7 @@ import pytest
 
 from mfa_kit.cli.browser.page_state import Asks, Ending, PageState, Question, QueueRow, Role
 from mfa_kit.core.otp import Symbol
-from mfa_kit.enrollment.code_prompts import FIRST_CODE, SECOND_CODE
+from mfa_kit.enrollment.backends import FIRST_CODE, SECOND_CODE
 from mfa_kit.wiring.files import packaged_text
 from tests.chromium import DESKTOP, PHONE, Browser
 from tests.cli.test_pages import CONTRASTS, SPLIT

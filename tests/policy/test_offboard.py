@@ -9,8 +9,7 @@ import pytest
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, evaluate
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.policy.offboard import offboard_steps
-from mfa_kit.policy.onboard import StepState, shell_script
+from mfa_kit.policy.onboard import StepState, offboard_steps, shell_script
 from tests.audit.conftest import changed, sound, taken
 from tests.audit.test_rules import KEY, user
 from tests.policy.test_onboard import aws_lines, check

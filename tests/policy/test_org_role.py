@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.org_role import OrgRoleChoices, org_role_template
 from mfa_kit.wiring.files import packaged_text

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.evaluator import Decision, evaluate
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.policies import EvalDecision, decide
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.lint import Holder, find_traps

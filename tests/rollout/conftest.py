@@ -11,7 +11,7 @@ import pytest
 from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.core.models import JournalState
 from mfa_kit.core.otp import Png, Secret, Seed
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import ACCOUNT, MfaKit, Result, local

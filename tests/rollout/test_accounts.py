@@ -19,7 +19,7 @@ from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import JournalState
 from mfa_kit.core.otp import Png, Seed
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.organization.accounts import AccountState
 from mfa_kit.qr_codes import key_uri, symbol

@@ -15,7 +15,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import COUNTED, LOST
 from tests.ledgers import Place

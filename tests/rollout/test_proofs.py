@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mfa_kit.cli import terminal
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.otp import Seed
-from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings, StsCodes
+from mfa_kit.lab.aws.mfa_devices import DeviceCodes, LabSettings, StsCodes
 from mfa_kit.rollout.proofs import (
     AHEAD,
     BACK,

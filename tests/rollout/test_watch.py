@@ -13,7 +13,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.core.models import HeldWork
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout.watching import PlanProgress, RolloutProgress, WatchedWork, users_per_second
 from tests.conftest import bare

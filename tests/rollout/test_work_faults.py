@@ -17,7 +17,7 @@ import pytest
 from mfa_kit.adapters.ledger.postgresql.owning import OwnedLedger
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Png, Seed
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import MfaKit, without

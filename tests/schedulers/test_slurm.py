@@ -16,7 +16,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import ROOT, MfaKit, bare, judge
 from tests.postgresql import Server

@@ -51,7 +51,7 @@ import pyotp
 import pyrage
 import pytest
 
-from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.terminal.conftest import EARLY, environment, in_good_time
 from tests.terminal.window import Window

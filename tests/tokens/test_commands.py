@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.adapters.files import private_files
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.disk import files
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, Result, bare
 from tests.tokens import boxes
@@ -594,7 +594,7 @@ def test_a_fingerprint_secret_that_cannot_be_used_is_an_error(
     def fails(*_: Any, **__: Any) -> None:
         raise IntegrityFault("the disk is full")
 
-    monkeypatch.setattr(private_files, "write_new", fails)
+    monkeypatch.setattr(files, "write_new", fails)
     assert (mfa_kit.run("token", "import", box).code, "the inventory is empty" in mfa_kit.run("token", "list").out) == (
         5,
         True,
@@ -605,13 +605,13 @@ def test_two_processes_create_one_fingerprint_secret(
     mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second process uses the secret of the first one."""
-    write = private_files.write_new
+    write = files.write_new
 
     def second(path: Path, octets: bytes, **how: Any) -> None:
         write(path, b"\1" * len(octets), **how)
         write(path, octets, **how)
 
-    monkeypatch.setattr(private_files, "write_new", second)
+    monkeypatch.setattr(files, "write_new", second)
     assert mfa_kit.run("token", "import", box).code == 0
     assert (mfa_kit.home / "fingerprint.key").read_bytes() == b"\1" * 32
 

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import pytest
 
-from mfa_kit.adapters.seedfiles import files, sightings
+from mfa_kit.adapters.seedfiles import files
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import Encoding
@@ -153,7 +153,7 @@ def test_damaged_readings_are_reported_by_line() -> None:
             text = files.decode_text(damaged)
         except IntegrityFault:
             continue
-        sightings.read_written(text, now=NOW)
+        files.read_written(text, now=NOW)
 
 
 BILLION = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">

@@ -19,8 +19,7 @@ from botocore.credentials import Credentials
 from botocore.parsers import ResponseParserError
 from botocore.utils import JSONFileCache, parse_timestamp
 
-from mfa_kit.adapters.aws.bounds import bound_answers
-from mfa_kit.adapters.aws.refusals import our_errors
+from mfa_kit.adapters.aws.refusals import bound_answers, our_errors
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.otp import Secret

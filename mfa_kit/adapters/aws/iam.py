@@ -18,7 +18,6 @@ from botocore.exceptions import ClientError
 from botocore.model import OperationModel
 from botocore.parsers import ResponseParserError
 
-from mfa_kit.adapters.aws.bounds import ended_by
 from mfa_kit.adapters.aws.clients import (
     AskCode,
     Clients,
@@ -33,6 +32,7 @@ from mfa_kit.adapters.aws.refusals import (
     NOT_IAM,
     SIGN_IN,
     clock_offset,
+    ended_by,
     is_wrong_code,
     our_errors,
     refused_role,

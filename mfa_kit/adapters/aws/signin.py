@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlencode, urlsplit
 
-from mfa_kit.adapters.aws.bounds import BoundedResponse
+from mfa_kit.adapters.aws.refusals import BoundedResponse
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.loopback import is_loopback

@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pyrage
 
-from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without_armor
-from mfa_kit.adapters.files.identities import recipients_of, split_by_recipients
+from mfa_kit.adapters.files.identities import Recipient, parse_recipients, recipients_of, split_by_recipients
 from mfa_kit.adapters.files.local_store import LOCAL, FileStore, backup_at, find_backups, new_backup, read_backup
-from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, decrypt, encrypt
-from mfa_kit.adapters.files.private_files import LARGEST, MAGIC
-from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
+from mfa_kit.adapters.files.plugins import (
+    NO_PLUGINS,
+    NOT_FOR_US,
+    Identity,
+    Plugins,
+    contain_panics,
+    decrypt,
+    encrypt,
+    without_armor,
+)
 from mfa_kit.backups.contents import Opened, backup_call
 from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
 from mfa_kit.core.message import suggest
@@ -33,6 +39,7 @@ from mfa_kit.core.models import (
     recorded_name,
 )
 from mfa_kit.core.otp import Created, KeyUri, Png, Secret
+from mfa_kit.disk.files import LARGEST, MAGIC
 from mfa_kit.qr_codes import symbol
 from mfa_kit.qr_codes.reading import read_device
 

@@ -14,16 +14,24 @@ import pyrage
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from mfa_kit.adapters.files.age_calls import NOT_FOR_US, contain_panics, without_armor
-from mfa_kit.adapters.files.plugins import NO_PLUGINS, Identity, Plugins, PublicKey, decrypt, encrypt
-from mfa_kit.adapters.files.private_files import LARGEST, MAGIC, faults_of, hold
-from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.adapters.files.identities import parse_recipients
+from mfa_kit.adapters.files.plugins import (
+    NO_PLUGINS,
+    NOT_FOR_US,
+    Identity,
+    Plugins,
+    PublicKey,
+    contain_panics,
+    decrypt,
+    encrypt,
+    without_armor,
+)
 from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Manifest, RecoveryKey, parse_manifest
 from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
 from mfa_kit.core.models import RUN, run_id, run_time
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk import files
-from mfa_kit.disk.files import create_whole_folder, is_partial, open_folder
+from mfa_kit.disk.files import LARGEST, MAGIC, create_whole_folder, faults_of, hold, is_partial, open_folder
 
 
 def read_file(path: Path) -> bytes:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
-from mfa_kit.adapters.files.private_files import LARGEST, create_private, faults_of, hold, reason_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.message import Message, command, suggest
 from mfa_kit.core.models import ACCOUNT_ID, Backup, BackupLocation, run_time
 from mfa_kit.disk import files
-from mfa_kit.disk.files import make_folder, open_plain_folder
+from mfa_kit.disk.files import LARGEST, create_private, faults_of, hold, make_folder, open_plain_folder, reason_of
 from mfa_kit.posix.open_files import FOLDER, NO_LINK
 
 

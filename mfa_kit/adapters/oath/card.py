@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from mfa_kit.adapters.oath.keys import Keys
+from mfa_kit.adapters.oath.applet import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, NoApplet, Note, Unreachable, UsageFault
 from mfa_kit.core.message import Message, command, mfa_kit, suggest

@@ -1,25 +1,109 @@
-"""Reads the tokens in a seed file. The format is recognized by the content, not the name. All sizes are limited."""
+"""Reads the tokens in a seed file. The format is recognized by the content, not the name. All sizes are limited.
+
+Files without seeds are read here too: serials of tokens that AWS sells, one per line, and CSV with codes that people
+read from tokens (`serial,code[,second code][,time]`, where the header is optional).
+"""
 
 import os
 import re
 import secrets
 import stat
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from mfa_kit.adapters.seedfiles import aws_serials, json_tokens, pskc, safenet, tables, uris, xml
-from mfa_kit.adapters.seedfiles.cells import Contents, Unlock
-from mfa_kit.adapters.seedfiles.sightings import read_written
+from mfa_kit.adapters.seedfiles import tables, uris, xml_files
+from mfa_kit.adapters.seedfiles.encoding import Cells, Contents, Unlock, split_lines, split_rows
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.message import Message, command, suggest
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import encoding_of
 from mfa_kit.posix.open_files import NO_WAIT
-from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, WrittenReading, joined_reasons
+from mfa_kit.tokens.seeds import (
+    Decoding,
+    DroppedRow,
+    Encoding,
+    Factor,
+    SeedFile,
+    Token,
+    TypedCodes,
+    WrittenReading,
+    folded,
+    joined_reasons,
+    sold_by_aws,
+)
+
+# Some displays show a code as two groups of digits.
+CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
+PLAIN = re.compile(r"[A-Za-z ]+")
+# RFC 4226 was published in 2005, so no code is older. A time may be up to AHEAD seconds in the future, because the
+# clock of the computer that recorded the time may be fast.
+FIRST = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
+AHEAD = 60
+
+
+def read_written(text: str, *, now: float) -> list[WrittenReading | DroppedRow]:
+    """Return the serial and the codes in each row, or a DroppedRow with the reason why the row cannot be used.
+
+    If a row has no time, its codes count as displayed at `now` (Unix seconds). A time without a UTC offset is in UTC.
+    """
+    return list(_rows(text, now))
+
+
+def _rows(text: str, now: float) -> Iterator[WrittenReading | DroppedRow]:
+    for ordinal, (where, cells) in enumerate(split_rows(text)):
+        if isinstance(cells, DroppedRow):
+            yield cells
+        elif ordinal or len(cells) < 2 or not PLAIN.fullmatch(cells[1]):  # noqa: PLR2004 - or else it is the header
+            yield _written(where, cells, now)
+
+
+def _written(where: str, cells: Cells, now: float) -> WrittenReading | DroppedRow:
+    codes = tuple("".join(cell.split()) for cell in cells[1:3] if CODE.fullmatch(cell))
+    times = [cell for cell in cells[1:] if cell and not CODE.fullmatch(cell)]
+    if not cells[0] or not codes:
+        return DroppedRow(where, "it needs a serial number and a code")
+    try:
+        time = _moment(times[0]) if times else now
+    except ValueError:
+        return DroppedRow(where, "the value after its serial number is neither a code nor a time")
+    if not FIRST <= time <= now + AHEAD:
+        return DroppedRow(where, "its time is before 2005" if time < FIRST else "its time is in the future")
+    return WrittenReading(where, cells[0], TypedCodes(codes=codes, at=time))
+
+
+def _moment(text: str) -> float:
+    if re.fullmatch(r"\d{9,11}", text, re.ASCII):
+        return float(text)
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def is_serial_list(contents: Contents) -> bool:
+    """Return whether the first line is the serial of a token that AWS sells."""
+    return contents.root is None and sold_by_aws(contents.first_line)
+
+
+def read_serial_list(contents: Contents) -> SeedFile:
+    """Read serials, one per line. A serial that occurs twice, even with different spellings, counts as one token."""
+    bare: dict[str, Token] = {}
+    dropped = []
+    for ordinal, line in enumerate(split_lines(contents.text), 1):
+        serial = line.strip()
+        if sold_by_aws(serial):
+            bare.setdefault(folded(serial), Token(serial=serial, maker="sold by AWS"))
+        elif serial and not serial.startswith("#"):
+            dropped.append(DroppedRow(f"line {ordinal}", "it is not a serial number of a token that AWS sold"))
+    return SeedFile(
+        layout="serials of AWS's hardware TOTP tokens",
+        readings=(Decoding(encoding=Encoding.HEX, keys=(), dropped=tuple(dropped)),) if dropped else (),
+        bare=tuple(bare.values()),
+    )
+
 
 LARGEST = 64 * 2**20
 # The lengths in octets of seeds for SHA-256 and SHA-512 (RFC 6238).
@@ -70,11 +154,11 @@ FORMATS = (
             suggest("make a backup of a device", "backup add USER --image FILE"),
         ),
     ),
-    SeedFormat(pskc.is_pskc, pskc.read_pskc),
-    SeedFormat(safenet.is_safenet, safenet.read_safenet),
+    SeedFormat(xml_files.is_pskc, xml_files.read_pskc),
+    SeedFormat(xml_files.is_safenet, xml_files.read_safenet),
     SeedFormat(uris.is_uri_list, uris.read_uri_list),
-    SeedFormat(json_tokens.is_json, json_tokens.read_json_tokens),
-    SeedFormat(aws_serials.is_serial_list, aws_serials.read_serial_list),
+    SeedFormat(tables.is_json, tables.read_json_tokens),
+    SeedFormat(is_serial_list, read_serial_list),
     SeedFormat(tables.is_text, tables.read_table),
 )
 
@@ -109,7 +193,7 @@ def read_seed_file(content: bytes, unlock: Unlock, *, now: float, encoding: Enco
         if content.startswith(magic):
             raise UsageFault(f"this file is {description}", hint)
     text = decode_text(content)
-    root = xml.parse_xml(content) if text.lstrip().startswith("<") else None
+    root = xml_files.parse_xml(content) if text.lstrip().startswith("<") else None
     contents = Contents(text=text, root=root, unlock=unlock, now=now, wanted=encoding)
     seed_file = _format_of(contents).read(contents)
     if not seed_file.bare and not any(reading.keys for reading in seed_file.readings):

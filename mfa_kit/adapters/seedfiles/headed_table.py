@@ -3,17 +3,20 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from mfa_kit.adapters.seedfiles.cells import (
+from mfa_kit.adapters.seedfiles.encoding import (
     IDENTIFIER,
     Cells,
     Line,
+    SeedRow,
+    decode_base32,
+    decode_hex,
     digest_named,
     factor_named,
     number,
     seed_row,
+    seeded_token,
     signed_number,
 )
-from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_base32, decode_hex, seeded_token
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import one_line

@@ -6,8 +6,7 @@ The account in the label is the token's serial. Seeds are in base32.
 from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from mfa_kit.adapters.seedfiles.cells import Contents, digest_named, number, split_lines
-from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_rows
+from mfa_kit.adapters.seedfiles.encoding import Contents, SeedRow, decode_rows, digest_named, number, split_lines
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token
 

@@ -6,7 +6,7 @@ changed their number.
 
 from typing import NamedTuple
 
-from mfa_kit.audit.controls.control import Control, Framework
+from mfa_kit.audit.finding import Control, Framework
 
 CONTACTS = "contacts of the account are not part of sign-in"
 ORGANIZATION = "mfa-kit does not read the structure of an organization"

@@ -1,6 +1,6 @@
 """FedRAMP 20x: the Key Security Indicators about identities (KSI-IAM)."""
 
-from mfa_kit.audit.controls.control import Control, Framework
+from mfa_kit.audit.finding import Control, Framework
 
 AUTOMATION = "IAM does not show whether a process is automated or reviewed"
 

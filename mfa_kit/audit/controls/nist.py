@@ -1,6 +1,6 @@
 """NIST SP 800-53 revision 5, IA-2, and NIST SP 800-63B-4: requirements for MFA and passwords."""
 
-from mfa_kit.audit.controls.control import Control, Framework
+from mfa_kit.audit.finding import Control, Framework
 
 NIST = (
     Framework(

@@ -3,7 +3,7 @@
 An account is audited as if all of it were the cardholder data environment (CDE).
 """
 
-from mfa_kit.audit.controls.control import Control, Framework
+from mfa_kit.audit.finding import Control, Framework
 
 AWS = "AWS does this for every account; mfa-kit does not check AWS"
 PROCESS = "it is a process of the organization, which IAM does not show"

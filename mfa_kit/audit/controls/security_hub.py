@@ -4,7 +4,7 @@ IAM.23 to IAM.25 are about tags, so they are not listed. IAM.9 is in no version 
 Practices.
 """
 
-from mfa_kit.audit.controls.control import Control, Framework
+from mfa_kit.audit.finding import Control, Framework
 
 FSBP = "FSBP"
 CIS3, CIS5, PCI, NIST = "CIS 3.0.0", "CIS 5.0.0", "PCI DSS 4.0.1", "NIST SP 800-53 r5"

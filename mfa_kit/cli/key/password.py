@@ -7,8 +7,8 @@ from mfa_kit.cli.backup_options import PASSWORD_STDIN, WHICH
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import Declined
-from mfa_kit.oath_keys import password
-from mfa_kit.oath_keys.password import give_password
+from mfa_kit.oath_keys import choosing
+from mfa_kit.oath_keys.choosing import give_password
 from mfa_kit.wiring.settings import Settings
 
 
@@ -28,7 +28,7 @@ def clear_password(*, wanted: str | None, password_stdin: bool, settings: Settin
     """Remove a key's OATH password. Anyone with the key can then read its codes."""
     if not settings.yes:
         raise Declined("this would remove the key's password", "add --yes to confirm")
-    key = password.clear_password(wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin), wanted)
+    key = choosing.clear_password(wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin), wanted)
     output.one("key-password", {"password": "cleared", "serial": key.serial, "where": key.where})
 
 

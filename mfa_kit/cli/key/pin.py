@@ -17,8 +17,7 @@ from mfa_kit.core.message import suggest
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.security_keys import pin
 from mfa_kit.security_keys.authenticator import KeyInfo
-from mfa_kit.security_keys.new_pin import give_pin
-from mfa_kit.security_keys.pin import confirm_by_name, set_pin_policy
+from mfa_kit.security_keys.pin import confirm_by_name, give_pin, set_pin_policy
 from mfa_kit.wiring.settings import Settings
 
 

@@ -8,8 +8,8 @@ from functools import partial
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import RootVerdict
 from mfa_kit.audit.auditing import AccountAudit, AuditOptions, audit_account
+from mfa_kit.audit.baseline import overview_of
 from mfa_kit.audit.finding import Severity
-from mfa_kit.audit.overview import overview_of
 from mfa_kit.audit.records import FindingRecord, finding_records
 from mfa_kit.cli.audit_forms import ASFF, OCSF
 from mfa_kit.cli.audit_output import Audited, audit_head, print_records, rule_row

@@ -9,7 +9,7 @@ from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.onboard import print_steps
-from mfa_kit.policy.offboard import offboard_steps
+from mfa_kit.policy.onboard import offboard_steps
 from mfa_kit.wiring.settings import Settings
 
 

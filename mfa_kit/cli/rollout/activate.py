@@ -20,7 +20,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
 from mfa_kit.core.otp import PERIOD, Created
-from mfa_kit.enrollment import code_prompts
+from mfa_kit.enrollment import backends
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.selecting import AccountsChoice
@@ -118,7 +118,7 @@ class RequiredProofs:
         person.check(instead=INSTEAD)
         created = self.secrets[spec.serial] = open_backup(entry)
         person.say(f"ask {spec.user} for two consecutive codes from the app's entry {spec.name}")
-        skew = code_prompts.prove(created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE)
+        skew = backends.prove(created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE)
         self.read[spec.serial] = AppProof(skew * PERIOD, skew)
 
     def rows_without_device(

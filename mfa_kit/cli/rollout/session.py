@@ -11,7 +11,7 @@ from mfa_kit.core.message import ENTER, Message, Wording, clauses, suggest
 from mfa_kit.core.models import Caller, DeviceSpec, Enrolled, JournalEntry, Outcome
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import count_of
-from mfa_kit.enrollment.devices import look_up_serials
+from mfa_kit.enrollment.planning import look_up_serials
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import FATAL
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch

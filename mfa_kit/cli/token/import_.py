@@ -16,9 +16,8 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.token.seed_options import CODES_STDIN, FILE, WINDOW, dropped_rows, note_dropped, seed_file_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.tokens import matching
-from mfa_kit.tokens.asking import CodeSource
 from mfa_kit.tokens.aws_check import aws_use
-from mfa_kit.tokens.matching import Undecided
+from mfa_kit.tokens.matching import CodeSource, Undecided
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, SeedFile, StockCounts, Token, TypedCodes
 from mfa_kit.wiring.settings import Settings
 

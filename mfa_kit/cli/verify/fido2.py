@@ -16,9 +16,8 @@ from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line
-from mfa_kit.security_keys.attestation import Examined, SeenBefore
+from mfa_kit.security_keys.attestation import Examined, KeyExaminer, SeenBefore
 from mfa_kit.security_keys.authenticator import PluggedKey
-from mfa_kit.security_keys.box import KeyExaminer
 from mfa_kit.wiring.settings import Settings
 
 

@@ -16,9 +16,8 @@ from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.tokens import matching
-from mfa_kit.tokens.asking import CodeSource
 from mfa_kit.tokens.aws_check import aws_use, check_with_aws
-from mfa_kit.tokens.matching import Match, Mismatch, Undecided
+from mfa_kit.tokens.matching import CodeSource, Match, Mismatch, Undecided
 from mfa_kit.tokens.seeds import (
     Encoding,
     SeededToken,

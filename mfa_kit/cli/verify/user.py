@@ -11,8 +11,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.cli.verify.receipt import print_answer
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.enrollment.devices import choose_device
-from mfa_kit.enrollment.planning import resolve_user
+from mfa_kit.enrollment.planning import choose_device, resolve_user
 from mfa_kit.oath_keys.belonging import check_virtual, verify_device
 from mfa_kit.wiring.settings import Settings
 

@@ -15,10 +15,9 @@ from moto.utilities.utils import get_partition
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.backend import ACCOUNT, HOME_REGION, LabBackend, LabUser, new_id
-from mfa_kit.lab.aws.codes import LabSettings, StsCodes
 from mfa_kit.lab.aws.description import DescribedRoot, RootDevice
 from mfa_kit.lab.aws.faults import Conditions
-from mfa_kit.lab.aws.mfa_devices import root_serial, user_fields
+from mfa_kit.lab.aws.mfa_devices import LabSettings, StsCodes, root_serial, user_fields
 from mfa_kit.lab.aws.wire import IamError
 
 ADMIN = "lab-admin"

@@ -15,8 +15,7 @@ from typing import Any, ClassVar, TypeVar, overload
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import AccessKey, AWSManagedPolicy, Certificate, Group, IAMBackend, ManagedPolicy, Role, User
 
-from mfa_kit.lab.aws.codes import DeviceCodes
-from mfa_kit.lab.aws.mfa_devices import BASE32, HardwareToken, VirtualDevice
+from mfa_kit.lab.aws.mfa_devices import BASE32, DeviceCodes, HardwareToken, VirtualDevice
 from mfa_kit.lab.aws.wire import IamError
 
 ACCOUNT = "000000000000"

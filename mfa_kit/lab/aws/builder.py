@@ -1,25 +1,36 @@
-"""Builds an account from its description: the users, policies, devices and keys that description.py read."""
+"""Builds an account from its description: the users, policies, devices and keys that description.py read.
 
-from collections.abc import Callable, Mapping
+The table `organization` of the description adds an organization and its member accounts, with their default roles.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 
 from moto.core.exceptions import ServiceException
 from moto.iam.models import AccessKey, AccessKeyLastUsed, Group, Role
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.aws.account import ADMIN, LabAccount
+from mfa_kit.lab.aws.account import ADMIN, ADMINISTRATOR, LabAccount
 from mfa_kit.lab.aws.backend import VALID, LabCertificate, LabUser, new_id
-from mfa_kit.lab.aws.codes import Binding, DeviceCodes
 from mfa_kit.lab.aws.description import (
+    DOCUMENT,
     FORM,
+    OF_THE_FILE,
+    CheckedRow,
     DescribedAccount,
     DescribedDevice,
     DescribedEntity,
     DescribedKey,
+    DescribedRoot,
     DescribedUser,
     parse_description,
 )
 from mfa_kit.lab.aws.mfa_devices import (
+    Binding,
+    DeviceCodes,
     FidoDevice,
     HardwareToken,
     VirtualDevice,
@@ -27,7 +38,10 @@ from mfa_kit.lab.aws.mfa_devices import (
     new_base32_seed,
     u2f_serial,
 )
+from mfa_kit.lab.aws.organization import CREDENTIALS, SESSIONS, AccountRecord, LabOrganization, new_organization
+from mfa_kit.lab.aws.policies import parse_statements
 from mfa_kit.lab.aws.wire import IamError
+from mfa_kit.organization.accounts import AccountState
 
 
 def build_account(account: LabAccount, description: Mapping[str, object]) -> None:
@@ -174,3 +188,251 @@ def _add_fido(account: LabAccount, user: LabUser, described: DescribedDevice, *,
     key = FidoDevice(serial, dict(described.certifications))
     key.enable_date = enabled
     user.mfa_devices[serial] = key
+
+
+# The role that AWS adds to each account that an organization creates (Organizations user guide).
+ACCESS_ROLE = "OrganizationAccountAccessRole"
+# The names of the two roles that mfa-kit assumes, and the IAM operations that each may call (docs/permissions.md).
+AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"
+AUDIT = (
+    "GenerateCredentialReport",
+    "GetAccountAuthorizationDetails",
+    "GetAccountPasswordPolicy",
+    "GetAccountSummary",
+    "GetCredentialReport",
+    "GetLoginProfile",
+    "GetMFADevice",
+    "ListAccessKeys",
+    "ListMFADeviceTags",
+    "ListMFADevices",
+    "ListOrganizationsFeatures",
+    "ListServerCertificates",
+    "ListUsers",
+    "ListVirtualMFADevices",
+)
+ENROLL = (
+    "CreateVirtualMFADevice",
+    "DeactivateMFADevice",
+    "DeleteVirtualMFADevice",
+    "EnableMFADevice",
+    "GenerateCredentialReport",
+    "GetAccountAuthorizationDetails",
+    "GetCredentialReport",
+    "GetMFADevice",
+    "GetUser",
+    "ListMFADeviceTags",
+    "ListMFADevices",
+    "ListUsers",
+    "ListVirtualMFADevices",
+    "ResyncMFADevice",
+    "TagMFADevice",
+)
+
+
+def add_default_roles(account: LabAccount, management: LabAccount) -> None:
+    """Add three roles that trust the management account: the two that mfa-kit assumes, and the one that AWS adds."""
+    trust = _trust(management.partition, management.id)
+    for name, policy in ((AUDIT_ROLE, _allow(AUDIT)), (ENROLL_ROLE, _allow(ENROLL)), (ACCESS_ROLE, ADMINISTRATOR)):
+        role = account.backend.create_role(name, trust, "/", None, "", [], "3600")
+        role.policies["allow"] = policy
+
+
+@cache
+def _trust(partition: str, management: str) -> str:
+    """Return a trust policy, as JSON, that lets principals of the management account assume a role.
+
+    They may also set a source identity. The policy is cached because all accounts of a lab get the same one.
+    """
+    who = {"AWS": f"arn:{partition}:iam::{management}:root"}
+    statement = {"Effect": "Allow", "Principal": who, "Action": ["sts:AssumeRole", "sts:SetSourceIdentity"]}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+@cache
+def _allow(operations: tuple[str, ...]) -> str:
+    """Return a policy, as JSON, that allows these IAM operations on all resources."""
+    statement = {"Effect": "Allow", "Action": [f"iam:{name}" for name in operations], "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+ACCOUNT_ID = re.compile(r"\d{12}", re.ASCII)
+# The forms of the IDs of OUs and policies in the service model. The ID of an OU contains a part of the ID of its root.
+UNIT_ID = re.compile(r"ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}")
+POLICY_ID = re.compile(r"p-[0-9a-zA-Z_]{8,128}")
+METHODS = ("CREATED", "INVITED")
+
+
+def build_organization(management: LabAccount, described: object) -> LabOrganization:
+    """Return a new organization with the content of the table `described`. Raise UsageFault for invalid values."""
+    organization = new_organization(management)
+    try:
+        _fill(organization, CheckedRow("organization", described))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UsageFault(f"the description of the organization is not valid: {error}", f"correct it; {FORM}") from None
+    return organization
+
+
+def _fill(organization: LabOrganization, row: CheckedRow) -> None:
+    record = organization.records[organization.management.id]
+    record.name, record.email = row.get("name", str, record.name), row.get("email", str, record.email)
+    if row.has("features"):
+        organization.features = {_one_of(feature, (CREDENTIALS, SESSIONS)) for feature in row.texts("features")}
+    for unit in row.rows("units"):
+        _add_unit(organization, unit)
+    for account in row.rows("accounts"):
+        _add_account(organization, account)
+    for policy in row.rows("control_policies"):
+        _add_policy(organization, policy)
+    organization.restricted = {_target(organization, target) for target in row.texts("restricted")}
+    for number, services in row.get("delegated", dict, {}).items():
+        organization.delegated[_member(organization, number)] = [str(service) for service in services]
+
+
+def _add_unit(organization: LabOrganization, row: CheckedRow) -> None:
+    parent = _parent(organization, row.get("parent", str, organization.root_id))
+    number = _new_id(row, UNIT_ID, organization.units)
+    unit = organization.units[organization.add_unit(row.get("name", str, ""), parent=parent, number=number)]
+    unit.tags = row.pairs("tags")
+
+
+def _add_policy(organization: LabOrganization, row: CheckedRow) -> None:
+    document = json.dumps(row.get("document", dict, {}))
+    parse_statements(document)
+    organization.attach(
+        row.get("name", str, ""),
+        document,
+        *(_target(organization, target) for target in row.texts("targets")),
+        number=_new_id(row, POLICY_ID, organization.policies),
+        description=row.get("description", str, ""),
+    )
+
+
+def _new_id(row: CheckedRow, form: re.Pattern[str], known: Mapping[str, object]) -> str:
+    """Return the ID of a row, or "" if the row has none.
+
+    Raise UsageFault if the ID does not match `form` or is already used.
+    """
+    number = row.get("id", str, "")
+    if number and (number in known or not form.fullmatch(number)):
+        raise UsageFault(
+            f"the ID {number!r} is used twice, or has the wrong form",
+            f"omit it, or use another ID of the form {form.pattern}",
+        )
+    return number
+
+
+def _add_account(organization: LabOrganization, row: CheckedRow) -> None:
+    """Add a described account. If the description has no `roles`, the account gets the default roles."""
+    number = row.get("id", str, "")
+    if not ACCOUNT_ID.fullmatch(number):
+        raise UsageFault(f"{number!r} is not an account ID", "give 12 digits")
+    if organization.find(number) is not None:
+        raise UsageFault(f"the account {number} is described twice", "remove one of the descriptions")
+    account = organization.management.sibling(number)
+    _build(account, row)
+    if not row.has("roles"):
+        add_default_roles(account, organization.management)
+    if row.get("outside", bool, default=False):
+        organization.outside[number] = account
+        return
+    name = row.get("name", str, number)
+    record = AccountRecord(
+        account=account,
+        name=name,
+        email=row.get("email", str, f"{number}@example.com"),
+        parent=_parent(organization, row.get("parent", str, organization.root_id)),
+        state=AccountState(row.get("state", str, "ACTIVE")),
+        tags=row.pairs("tags"),
+        method=_one_of(row.get("method", str, "CREATED"), METHODS),
+    )
+    record.joined = row.date("joined") or record.joined
+    organization.add(record)
+
+
+def _build(account: LabAccount, row: CheckedRow) -> None:
+    """Build an account from its own description. If the description has no `root`, the root user has no credentials.
+
+    Raise UsageFault for an invalid value. Its message starts with the ID of the account.
+    """
+    description = row.fields(name for name in DOCUMENT if name not in OF_THE_FILE)
+    try:
+        build_account(account, description)
+    except UsageFault as error:
+        raise UsageFault(f"account {account.id}: {error}", error.hint) from None
+    if not row.has("root"):
+        account.root = DescribedRoot.without_credentials()
+
+
+def _one_of(value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UsageFault(f"the value {value!r} is not one of {', '.join(choices)}", f"correct it; {FORM}")
+    return value
+
+
+def _parent(organization: LabOrganization, name_or_id: str) -> str:
+    """Return the ID of the root or OU whose ID or name is `name_or_id`.
+
+    Raise UsageFault if neither the root nor any OU has this ID or name, or if several OUs have this name.
+    """
+    if name_or_id in (organization.root_id, "root") or name_or_id in organization.units:
+        return organization.root_id if name_or_id == "root" else name_or_id
+    unit_ids = [unit.id for unit in organization.units.values() if unit.name == name_or_id]
+    if len(unit_ids) != 1:
+        problem = (
+            "more than one OU of this organization is named"
+            if unit_ids
+            else "no OU of this organization has the name or ID"
+        )
+        raise UsageFault(f"{problem} {name_or_id!r}", "use the ID of an OU that comes earlier in the description")
+    return unit_ids[0]
+
+
+def _target(organization: LabOrganization, name_or_id: str) -> str:
+    """Return the ID of the account whose ID is `name_or_id`, or of the root or OU whose ID or name is `name_or_id`.
+
+    Raise UsageFault if nothing has this ID or name, or if several OUs have this name.
+    """
+    return name_or_id if name_or_id in organization.records else _parent(organization, name_or_id)
+
+
+def _member(organization: LabOrganization, number: str) -> str:
+    """Return the ID of a member account. Raise UsageFault if no member account has this ID."""
+    if number not in organization:
+        raise UsageFault(
+            f"{number!r} is not a member account", "add it to the list 'accounts', or remove it from 'delegated'"
+        )
+    return number
+
+
+# UNITS are the OUs of a new organization, each with its parent ("" means the root). STAGES are the OUs that have
+# accounts; their names are also the values of the accounts' tag `stage`.
+UNITS = (("workloads", ""), ("sandbox", ""), ("production", "workloads"), ("development", "workloads"))
+STAGES = ("production", "development", "sandbox")
+
+
+def add_members(organization: LabOrganization, count: int, *, users: Sequence[str]) -> None:
+    """Add the OUs of UNITS and `count` member accounts to an organization.
+
+    The first account has the name `member-001` and the ID 000000000001. Each account gets the users
+    named in `users` and the default roles. Its root user has no credentials, as in accounts that AWS creates.
+    """
+    units = {"": organization.root_id}
+    for name, parent in UNITS:
+        units[name] = organization.add_unit(name, parent=units[parent])
+    for number in range(1, count + 1):
+        stage = STAGES[number % len(STAGES)]
+        name = f"member-{number:03}"
+        account = add_member(organization, f"{number:012}", name=name, parent=units[stage], tags={"stage": stage})
+        add_default_roles(account, organization.management)
+        for user in users:
+            account.add_user(user)
+
+
+def add_member(
+    organization: LabOrganization, number: str, *, name: str, parent: str, tags: dict[str, str] | None = None
+) -> LabAccount:
+    """Add an empty account to the organization. Its root user has no credentials."""
+    account = organization.management.sibling(number)
+    account.root = DescribedRoot.without_credentials()
+    email = f"{name}@example.com"
+    return organization.add(AccountRecord(account=account, name=name, email=email, parent=parent, tags=tags or {}))

@@ -20,10 +20,9 @@ from moto.core.exceptions import ServiceException
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import read_json
 from mfa_kit.core.lab_environment import lab_token
-from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.description import NAME
 from mfa_kit.lab.aws.faults import Faults
-from mfa_kit.lab.aws.mfa_devices import FidoDevice, HardwareToken, u2f_serial
+from mfa_kit.lab.aws.mfa_devices import DeviceCodes, FidoDevice, HardwareToken, u2f_serial
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, LoggedCall
 
 if TYPE_CHECKING:

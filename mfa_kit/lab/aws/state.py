@@ -17,9 +17,8 @@ from mfa_kit.disk.files import open_folder, replace_file
 from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.backend import LabCertificate, LabUser
-from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.description import OF_THE_FILE
-from mfa_kit.lab.aws.mfa_devices import FidoDevice
+from mfa_kit.lab.aws.mfa_devices import DeviceCodes, FidoDevice
 from mfa_kit.lab.aws.organization import AccountRecord, ControlPolicy, LabOrganization, OrganizationalUnit
 from mfa_kit.lab.aws.rights import default_version
 

@@ -10,7 +10,7 @@ from moto.sts.responses import TokenResponse
 from mfa_kit.lab.aws import auth
 from mfa_kit.lab.aws.account import LabAccount, Principal
 from mfa_kit.lab.aws.backend import aws_managed_policies
-from mfa_kit.lab.aws.codes import UNABLE
+from mfa_kit.lab.aws.mfa_devices import UNABLE
 from mfa_kit.lab.aws.organization import CREDENTIALS, IAM_SERVICE, SESSIONS, LabOrganization
 from mfa_kit.lab.aws.policies import Context, EvalDecision, PolicyStatement, conditions_hold, decide, parse_statements
 from mfa_kit.lab.aws.rights import IDENTITY, Layer, layers, request_context, root_arn

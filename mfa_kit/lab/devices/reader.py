@@ -2,13 +2,16 @@
 
 This pcscd runs in a mount namespace with a private /run and private drivers, so it finds no other pcscd, no polkit and
 no real reader. It also runs in a network namespace, because vpcd listens on all addresses without authentication.
-Several such pcscds can run at once, and they never affect the system's pcscd.
+Several such pcscds can run at once, and they never affect the system's pcscd. setns(2), netdevice(7)
 """
 
+import ctypes
+import fcntl
 import platform
 import secrets
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -23,9 +26,30 @@ from typing import Protocol, Self
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.lab.devices.apdu import Pulled
-from mfa_kit.lab.devices.network_namespace import connect_within
 from mfa_kit.posix.open_files import listens
 from mfa_kit.posix.system_users import is_root
+
+if sys.platform == "win32":
+    raise ImportError("not on Windows")
+
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+
+
+def connect_within(process: int, port: int) -> socket.socket:
+    """Connect to a port on the loopback interface of a process's network namespace, and bring this interface up.
+
+    The calling thread enters this namespace and stays in it; other threads do not (setns(2)). Raise OSError if the
+    connection fails.
+    """
+    with Path(f"/proc/{process}/ns/net").open("rb") as space:
+        if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+    wire = socket.socket()
+    fcntl.ioctl(wire, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+    wire.connect(("127.0.0.1", port))
+    return wire
+
 
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 DRIVERS = Path("/usr/lib/pcsc/drivers")

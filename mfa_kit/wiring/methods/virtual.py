@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.otp import KeyUri
+from mfa_kit.disk.files import write_new
 from mfa_kit.enrollment.backends import BackupAlone, Phone, PhoneSetup
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.rollout import roster

@@ -12,8 +12,15 @@ from psycopg import errors
 
 from mfa_kit.adapters.ledger.ledger import OPEN
 from mfa_kit.adapters.ledger.postgresql.address import SERVER, Address, parse_address
-from mfa_kit.adapters.ledger.postgresql.schema import check_version, migrate, version_of
-from mfa_kit.adapters.ledger.postgresql.sessions import REACH, Session, Statement, describe
+from mfa_kit.adapters.ledger.postgresql.database import (
+    REACH,
+    Session,
+    Statement,
+    check_version,
+    describe,
+    migrate,
+    version_of,
+)
 from mfa_kit.adapters.ledger.sqlite_database import SqliteDatabase
 from mfa_kit.adapters.ledger.tables import Database, SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault

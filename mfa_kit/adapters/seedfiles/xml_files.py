@@ -1,4 +1,6 @@
-"""Reads PSKC (RFC 6030) and its drafts with python-pskc, from a tree that defusedxml has parsed.
+"""Reads PSKC (RFC 6030) and its drafts with python-pskc, and SafeNet's XML for eToken PASS.
+
+defusedxml parses the XML. Document types are rejected, and the size and depth are limited.
 
 python-pskc itself would parse with lxml if lxml is installed. It also ignores a MAC that is declared but missing,
 letters outside the base64 alphabet, the rest of a value after an embedded element, and all but the first of repeated
@@ -8,10 +10,12 @@ elements. This module checks for each of these.
 import binascii
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, ParseError
 
+import defusedxml.ElementTree
+from defusedxml.common import DefusedXmlException
 from pskc import PSKC
 from pskc.encryption import algorithm_key_lengths
 from pskc.exceptions import PSKCError
@@ -20,12 +24,57 @@ from pskc.key import Key as PskcKey
 from pskc.parser import PSKCParser
 
 from mfa_kit.adapters.seedfiles import encoding
-from mfa_kit.adapters.seedfiles.cells import Contents, Unlock, digest_named
-from mfa_kit.adapters.seedfiles.encoding import decode_hex, gather_reading
-from mfa_kit.adapters.seedfiles.xml import local_name, text_of
+from mfa_kit.adapters.seedfiles.encoding import (
+    Contents,
+    SeedRow,
+    Unlock,
+    decode_hex,
+    decode_rows,
+    digest_named,
+    gather_reading,
+    number,
+)
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeededToken, SeedFile, Token
+
+# The maximum number of the characters < and = in a file. They are counted before parsing, to limit the memory for
+# elements (about 200 octets each) and attributes (about 100). A container of 50,000 tokens has about two million.
+MARKS = 2_000_000
+DEPTH = 24
+
+
+def parse_xml(content: bytes) -> Element:
+    """Parse XML and return the root. Raise IntegrityFault if it is malformed, has a DOCTYPE or exceeds a limit."""
+    if content.count(b"<") + content.count(b"=") > MARKS:
+        raise IntegrityFault("this XML has too many elements", "ask the vendor to split the tokens into several files")
+    try:
+        root: Element = defusedxml.ElementTree.fromstring(content, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise IntegrityFault(
+            f"this XML file has a declaration that is not allowed ({type(error).__name__})",
+            "check where this file comes from",
+        ) from None
+    except (ParseError, ValueError, LookupError) as error:
+        place = f", line {error.position[0]}" if isinstance(error, ParseError) else ""
+        raise IntegrityFault(f"this is not well-formed XML{place}", "ask the vendor for the file again") from None
+    level = [root]
+    for _ in range(DEPTH):
+        level = [child for element in level for child in element]
+    if level:
+        raise IntegrityFault(f"this XML is nested more than {DEPTH} levels deep", "check where this file comes from")
+    return root
+
+
+def local_name(element: Element) -> str:
+    """Return the name of an element without its namespace."""
+    return str(element.tag).rpartition("}")[2]
+
+
+def text_of(element: Element | None) -> str:
+    """Return the text directly in an element, without surrounding blanks, or an empty string if there is none."""
+    return (element.text or "").strip() if element is not None else ""
+
 
 # The maximum number of PBKDF2 iterations. A slow computer needs a few seconds for so many.
 ROUNDS = 5_000_000
@@ -230,11 +279,11 @@ def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
     RFC 6030, 6.1.1 requires a MAC for values that are encrypted with a cipher without authentication. Raise UsageFault
     if a value is encrypted with an unsupported cipher.
     """
-    for number, key in enumerate(keys, 1):
+    for position, key in enumerate(keys, 1):
         for value in VALUES:
             if _lacks_mac(container, _kept(key, value), secret=value == "secret"):
                 raise IntegrityFault(
-                    f"the {value} of key {number} has no MAC, so it may have been changed unnoticed",
+                    f"the {value} of key {position} has no MAC, so it may have been changed unnoticed",
                     "ask the vendor for a container with a MAC (RFC 6030, 6.1.1)",
                 )
 
@@ -301,8 +350,8 @@ def _check_limit(required: int | None, limit: int, unit: str) -> None:
 
 
 def _found(keys: Sequence[PskcKey], now: float) -> Iterator[SeededToken | DroppedRow]:
-    for number, key in enumerate(keys, 1):
-        where = f"key {number}"
+    for position, key in enumerate(keys, 1):
+        where = f"key {position}"
         name = ALGORITHM.fullmatch((key.algorithm or "").lower())
         if name is None:
             yield DroppedRow(where, "its algorithm is neither HOTP nor TOTP")
@@ -367,3 +416,41 @@ def _notes(container: PSKC, *, encrypted: bool) -> Iterator[str]:
         yield f"signed by {container.signature.issuer or 'an unnamed issuer'}; the signature was not checked"
     if not encrypted:
         yield "the seeds in this file are not encrypted: keep the file as safe as the tokens"
+
+
+READ = ("Seed", "MovingFactor", "ProductName")
+
+
+def is_safenet(contents: Contents) -> bool:
+    """Return whether a file is XML with SafeNet's root element."""
+    return contents.root is not None and local_name(contents.root) == "Tokens"
+
+
+def read_safenet(contents: Contents) -> SeedFile:
+    """Return the tokens in the file. All are HOTP tokens, because the format has no field for the type."""
+    parsed_rows = list(_rows(contents.root if contents.root is not None else ()))
+    rows = [row for row in parsed_rows if isinstance(row, SeedRow)]
+    dropped = [row for row in parsed_rows if isinstance(row, DroppedRow)]
+    return SeedFile(layout="SafeNet XML", readings=decode_rows(rows, dropped, None, fixed=Encoding.HEX))
+
+
+def _rows(root: Iterable[Element]) -> Iterator[SeedRow | DroppedRow]:
+    for ordinal, token in enumerate((child for child in root if local_name(child) == "Token"), 1):
+        where = f"token {ordinal}"
+        read = [part for part in token.iter() if local_name(part) in READ]
+        parts = {local_name(part): part for part in read}
+        if len(read) > len(parts):
+            yield DroppedRow(where, f"it has more than one {' or '.join(READ)}")
+        elif any(len(part) for part in read):
+            yield DroppedRow(where, "one of its values contains an element")
+        elif not (seed := text_of(parts.get("Seed"))):
+            yield DroppedRow(where, "the seed is missing")
+        else:
+            parsed_token = Token(
+                serial=token.get("serial", "").strip(),
+                factor=Factor.HOTP,
+                counter=number(text_of(parts.get("MovingFactor")), otherwise=0),
+                maker="SafeNet",
+                model=text_of(parts.get("ProductName")),
+            )
+            yield SeedRow(where, parsed_token, Secret(seed))
