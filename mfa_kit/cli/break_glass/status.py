@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
+from mfa_kit.backups.rekeying import KnownRecipients
 from mfa_kit.break_glass.proof import locate, prove
 from mfa_kit.break_glass.uses import Record, due, last
 from mfa_kit.cli.backup_options import BACKUP_DIR
@@ -60,7 +61,7 @@ def status(
         "removed": [custodian.name for custodian in manifest.former] or None,
         "last_drill": _time(last(records, manifest.recipient, RecoveryKeyAction.DRILLED)),
         "last_opened": _time(last(records, manifest.recipient, RecoveryKeyAction.OPENED, RecoveryKeyAction.PASSED)),
-        "backups": sum(manifest.recipient in (entry.recipients or ()) for entry in known),
+        "backups": _count_sealed(known, manifest.recipient),
         "due": [*due(manifest, records, now=ports.now()), *leaving] or None,
     }
     output.one("break-glass-status", row)
@@ -72,6 +73,10 @@ def _without_user(names: Sequence[str], backup_dir: BackupLocation | None, setti
     with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings, backup_dir)) as (ports, _):
         users = {name.lower() for name in ports.iam_reader.users()}
     return [name for name in names if name.lower() not in users]
+
+
+def _count_sealed(known: Sequence[KnownRecipients], recipient: str) -> int:
+    return sum(recipient in (entry.recipients or ()) for entry in known)
 
 
 def _time(record: Record | None) -> str | None:
