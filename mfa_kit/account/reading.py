@@ -11,8 +11,6 @@ from functools import partial
 from itertools import chain
 from typing import Protocol, TypeVar
 
-from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.escalation import flaws_of
 from mfa_kit.account.evaluator import Decision, RequestContext
 from mfa_kit.account.snapshot import (
     AccountPasswordPolicy,
@@ -29,6 +27,7 @@ from mfa_kit.account.snapshot import (
     SnapshotPart,
     UnreadPart,
 )
+from mfa_kit.account.users import AccountUser, account_users, flaws_of
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity, Outdated
 from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, is_root
 from mfa_kit.enrollment.ports import IamReader

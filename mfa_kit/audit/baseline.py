@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mfa_kit.account.account_users import WAYS, account_users
 from mfa_kit.account.snapshot import Acceptance, RootVerdict, Snapshot
+from mfa_kit.account.users import WAYS, account_users
 from mfa_kit.audit.finding import AcceptedFinding, Finding, RuleAnswer, RuleResult, Severity, UnknownSubject
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.snapshot import Credentials, SnapshotPart
+from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.text import few

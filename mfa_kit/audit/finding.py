@@ -9,9 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mfa_kit.account.account_users import AccountUser
-    from mfa_kit.account.escalation import Administration
     from mfa_kit.account.snapshot import Snapshot, SnapshotPart
+    from mfa_kit.account.users import AccountUser, Administration
 
 DAY = 86400.0
 

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mfa_kit.account.account_users import account_users
-from mfa_kit.account.escalation import administrations
 from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.users import account_users, administrations
 from mfa_kit.audit import break_glass, credentials, devices, passwords, policies, rights, root
 from mfa_kit.audit import users as user_rules
 from mfa_kit.audit.finding import AuditRule, Limits, Profile, RuleAnswer, RuleContext, RuleResult, Severity, answer_rule

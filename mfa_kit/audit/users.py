@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.account_users import AccountUser
-from mfa_kit.account.escalation import entity_policies, trust_flaw, trust_text
 from mfa_kit.account.evaluator import WITH_MFA, principals_let_in
 from mfa_kit.account.snapshot import Entity, SnapshotPart
+from mfa_kit.account.users import AccountUser, entity_policies, trust_flaw, trust_text
 from mfa_kit.audit.finding import (
     Finding,
     FindingNote,

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from mfa_kit import wiring
-from mfa_kit.account.account_users import WAYS, account_users
 from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.users import WAYS, account_users
 from mfa_kit.audit.baseline import AuditOverview
 from mfa_kit.audit.finding import AuditRule, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.records import EarlierAudits

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import click
 
 from mfa_kit import wiring
-from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.reading import read_user_devices
 from mfa_kit.account.snapshot import SnapshotPart, unread_parts
+from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import MAX_AGE, account_options

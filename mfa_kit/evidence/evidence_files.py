@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import OpenFinding, Snapshot
+from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.audit.finding import Limits, RuleAnswer
 from mfa_kit.audit.frameworks import FRAMEWORKS, ControlAnswer, ControlResult, answer_controls
 from mfa_kit.audit.records import finding_id, finding_records

@@ -41,8 +41,8 @@ from mfa_kit.wiring.settings import Settings, command_for_extra
 from mfa_kit.wiring.stores import open_backup_store, stored_backups
 
 if TYPE_CHECKING:
-    from mfa_kit.account.account_users import AccountUser
     from mfa_kit.account.reading import AccountSource
+    from mfa_kit.account.users import AccountUser
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.core.models import Seal
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.account_users import account_users
-from mfa_kit.account.escalation import ACTIONS, SERVICES, Administration, administrations
 from mfa_kit.account.snapshot import CredentialReport, Credentials, Entity, Snapshot
+from mfa_kit.account.users import ACTIONS, SERVICES, Administration, account_users, administrations
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import Limits, RuleResult
 from tests.audit.conftest import changed, taken

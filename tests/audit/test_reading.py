@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.account_users import account_users
 from mfa_kit.account.reading import read_account
 from mfa_kit.account.snapshot import RootPosture, Snapshot, SnapshotPart
+from mfa_kit.account.users import account_users
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files import snapshots

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.snapshot import (
     CentralRootAccess,
     CustodianKey,
@@ -20,6 +19,7 @@ from mfa_kit.account.snapshot import (
     SnapshotPart,
     as_member,
 )
+from mfa_kit.account.users import AccountUser
 from mfa_kit.adapters.aws import account as reader
 from mfa_kit.adapters.aws.member_sessions import read_central_root_access
 from mfa_kit.audit import registry

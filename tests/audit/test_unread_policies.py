@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.account_users import account_users
 from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart, UnreadPart
+from mfa_kit.account.users import account_users
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.audit.finding import RuleAnswer, RuleResult
 from mfa_kit.lab.aws.server import Lab

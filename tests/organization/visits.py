@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 
-from mfa_kit.account.account_users import WAYS
+from mfa_kit.account.users import WAYS
 from mfa_kit.audit.baseline import AuditOverview
 from mfa_kit.audit.finding import RuleResult
 from mfa_kit.audit.registry import RULES

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mfa_kit.account.account_users import account_users
 from mfa_kit.account.evaluator import Decision, like, overlap
 from mfa_kit.account.snapshot import Snapshot, unread_users
+from mfa_kit.account.users import account_users
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.lockout import (
