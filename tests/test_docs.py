@@ -40,8 +40,9 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=inde
 RUN = re.compile(r"(?:bash|console)(?P<lab> lab(?: accounts=(?P<accounts>\d+))?)?")
 REFUSED = re.compile(r"(bash|console) no: \S.*")
 FORMATS = PAGES["docs/formats.md"]
-# Functions that print a result. Their first argument besides the result itself is the name of the schema.
-PRINTS = {"RowsOfAccounts", "SideBySide", "Tally", "many", "one", "print_answer", "show_accounts"}
+# Functions and classes that get the names of results. With one of IN_ACCOUNTS, the name also ends with `-account`.
+PRINTS = {"Results", "RowsForm", "Schemas", "Tally", "many", "one", "print_answer", "print_steps"}
+IN_ACCOUNTS = {"in_accounts", "narrow_in_many"}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -205,11 +206,21 @@ def schemas() -> set[str]:
             if not isinstance(node, ast.Call):
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            values = [keyword.value for keyword in node.keywords if keyword.arg == "schema"] or node.args
-            words = [each.value for each in values if isinstance(each, ast.Constant) and isinstance(each.value, str)]
-            if name in PRINTS and words and NAME.fullmatch(words[0]):
-                found.add(f"mfa-kit/{words[0]}")
+            if name in PRINTS:
+                found.update(f"mfa-kit/{word}" for word in named_by(node, every=name == "Schemas"))
     return found
+
+
+def named_by(node: ast.Call, *, every: bool) -> Iterator[str]:
+    """Yield the names that a call gets: its first name, or every one, and those for several accounts."""
+    values = [keyword.value for keyword in node.keywords if keyword.arg == "schema"] or node.args
+    parts = [part for value in values for part in (ast.walk(value) if every else [value])]
+    words = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    for name in words if every else words[:1]:
+        if NAME.fullmatch(name):
+            yield name
+            if IN_ACCOUNTS & {keyword.arg for keyword in node.keywords}:
+                yield f"{name}-account"
 
 
 def section(title: str) -> str:
