@@ -27,7 +27,6 @@ import pytest
 
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core import errors, models
-from mfa_kit.rollout.outcomes import NAMES_IN_LEDGERS
 from tests.cheap_scrypt import cheap_scrypt
 from tests.conftest import bare, fork_server
 from tests.sizes import FULL
@@ -245,7 +244,7 @@ def test_every_error_is_in_the_table_with_its_exit_code() -> None:
     told = {name: int(code) for names, code in rows for name in names.split(", ") if name[0].isupper()}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MfaKitError)]
     assert told == {
-        NAMES_IN_LEDGERS.get(kind.__name__, kind.__name__): kind.exit_code
+        errors.NAMES_IN_LEDGERS.get(kind.__name__, kind.__name__): kind.exit_code
         for kind in kinds
         if kind is not errors.MfaKitError
     }

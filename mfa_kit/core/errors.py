@@ -13,12 +13,12 @@ MfaKitError
 │   ├── Outdated         IAM has no credential report that is as young as the caller requires
 │   ├── Busy             another change is in progress, and IAM asks the client to wait
 │   ├── Expired          the credentials have expired; the request had no effect
-│   ├── OutcomeUnknownError          no response, or a 5xx: the request may have taken effect; check before retrying
+│   ├── OutcomeUnknownError  no response, or a 5xx: the request may have taken effect; check before retrying
 │   │   └── TooSlow      the server sends its response so slowly that a retry would not help
 │   └── Unsettled        a half-made device can be neither completed nor removed now
 │       └── Unlisted     the device is assigned, but IAM does not list it among its user's devices yet
 ├── IntegrityFault (5)   a file or the ledger is damaged, or cannot be read or written
-│   ├── WrongIdentityError       the backup is intact, but none of the given identities (private keys) decrypts it
+│   ├── WrongIdentityError  the backup is intact, but none of the given identities (private keys) decrypts it
 │   ├── WrongPlace       a backup has the path of another device or user than its label or the ledger says
 │   └── Unrecorded       this computer's records do not prove a break-glass folder; a person may accept it
 ├── Lockout (6)          the request would lock a user out
@@ -174,6 +174,25 @@ class Declined(MfaKitError):
     """The user declined, or there is no terminal to prompt on."""
 
     exit_code = 8
+
+
+# Ledgers have rows of earlier versions, in which these classes had other names.
+NAMES_IN_LEDGERS = {
+    "AbsentError": "Absent",
+    "BusyError": "Busy",
+    "DamagedError": "Damaged",
+    "LostError": "Lost",
+    "OutcomeUnknownError": "Unclear",
+    "TakenError": "Taken",
+    "UnlistedError": "Unlisted",
+    "WrongIdentityError": "OthersSeal",
+}
+
+
+def name_in_ledgers(error: MfaKitError) -> str:
+    """Return the name under which ledgers and JSON output have the class of this error."""
+    name = type(error).__name__
+    return NAMES_IN_LEDGERS.get(name, name)
 
 
 # Exceptions that end the program on purpose.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.core.errors import Lockout, MfaKitError, notes_of
+from mfa_kit.core.errors import Lockout, MfaKitError, name_in_ledgers, notes_of
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import DeviceSpec, JournalEntry, copies_of
 
@@ -21,25 +21,6 @@ class RowOutcome(StrEnum):
     REVOKED = "revoked"
     HALF_MADE = "half-made"
     NOT_STARTED = "not started"
-
-
-# Ledgers have rows of earlier versions, in which these classes had other names.
-NAMES_IN_LEDGERS = {
-    "AbsentError": "Absent",
-    "BusyError": "Busy",
-    "DamagedError": "Damaged",
-    "LostError": "Lost",
-    "OutcomeUnknownError": "Unclear",
-    "TakenError": "Taken",
-    "UnlistedError": "Unlisted",
-    "WrongIdentityError": "OthersSeal",
-}
-
-
-def name_of_cause(error: MfaKitError) -> str:
-    """Return the name under which ledgers and JSON output have the class of this error."""
-    name = type(error).__name__
-    return NAMES_IN_LEDGERS.get(name, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +53,7 @@ class RowResult:
         """Return the result for an error: "refused" for a Lockout, otherwise "failed"."""
         reason = clauses([str(error), error.hint, *notes_of(error)])
         outcome = RowOutcome.REFUSED if isinstance(error, Lockout) else RowOutcome.FAILED
-        return cls(user=spec.user, outcome=outcome, cause=name_of_cause(error), reason=reason, run=run)
+        return cls(user=spec.user, outcome=outcome, cause=name_in_ledgers(error), reason=reason, run=run)
 
     @classmethod
     def of_entry(cls, entry: JournalEntry, outcome: RowOutcome = RowOutcome.ENROLLED, reason: str = "") -> "RowResult":

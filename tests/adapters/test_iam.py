@@ -165,7 +165,7 @@ def test_an_interrupted_write_is_not_reported_as_done(desk: Desk, user: str) -> 
     desk.iam._clients.iam.meta.events.register("before-send.iam", interrupt)  # noqa: SLF001 - botocore's own seam
     with pytest.raises(KeyboardInterrupt):
         desk.iam.delete(spec(user).serial)
-    assert [call.answer for call in desk.calls] == ["OutcomeUnknownError"]
+    assert [call.answer for call in desk.calls] == ["Unclear"]
 
 
 def test_a_write_without_a_response_has_no_request_id(desk: Desk, user: str, at_lab: Lab) -> None:
@@ -174,7 +174,7 @@ def test_a_write_without_a_response_has_no_request_id(desk: Desk, user: str, at_
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
     with pytest.raises(errors.OutcomeUnknownError):
         made(desk, user)
-    assert [(call.answer, call.request_id) for call in desk.calls] == [("OutcomeUnknownError", None)]
+    assert [(call.answer, call.request_id) for call in desk.calls] == [("Unclear", None)]
 
 
 def refused(desk: Desk, user: str, other: str) -> Iterator[tuple[type[MfaKitError], str, Any]]:

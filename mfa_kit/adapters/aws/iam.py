@@ -49,6 +49,7 @@ from mfa_kit.core.errors import (
     NoSuchEntity,
     NoSuchOperation,
     UsageFault,
+    name_in_ledgers,
 )
 from mfa_kit.core.models import RUN, RUN_TAG, Call, Caller, Device, DeviceSpec, Registered, RunTag
 from mfa_kit.core.otp import Created, Pair, Png, Secret
@@ -188,7 +189,7 @@ class Iam:
                 yield
             answer = "OK"
         except MfaKitError as error:
-            answer = type(error).__name__
+            answer = name_in_ledgers(error)
             raise
         finally:
             request_id = self._last.request_id
