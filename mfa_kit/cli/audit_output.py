@@ -1,22 +1,166 @@
-"""Prints the result of an audit of one account, in each of its forms; the rows of rules, and of controls."""
+"""Prints the result of an audit in each of its forms: rows of rules and of controls, and HTML pages."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import Acceptance, Snapshot
+from mfa_kit.account.users import WAYS, account_users
 from mfa_kit.audit.baseline import AuditOverview
-from mfa_kit.audit.finding import Framework, RuleAnswer, RuleResult
+from mfa_kit.audit.finding import AuditRule, Framework, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.frameworks import ControlAnswer, ControlResult
 from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
+from mfa_kit.audit.registry import RULES
 from mfa_kit.cli.audit_forms import asff_document, finding_row
-from mfa_kit.cli.audit_page import audit_page
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.models import Caller
+from mfa_kit.core.text import count_of
 from mfa_kit.core.timestamps import iso_time
-from mfa_kit.organization.wording import in_account
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.across import UNREAD, Visit, VisitState
+from mfa_kit.organization.wording import by_reason, in_account
 from mfa_kit.wiring.settings import Settings
+
+# The maximum number of accounts in the table of the worst accounts.
+WORST = 10
+PASSED = "passed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """The audit result of one account.
+
+    `overview` has the figures that are compared between accounts. `document` is the complete result. To save memory, it
+    is None if only the figures are needed. If `failed` is true for any account, the command exits with 1. `unused` has
+    the entries of the baseline whose findings this account no longer has. `answers` has the answers of the rules
+    before the baseline is applied, and `records` has the findings for other programs. Both are empty if the output form
+    is neither `asff` nor `ocsf`.
+    """
+
+    overview: AuditOverview
+    document: "ResultRow | None"
+    failed: bool
+    unused: tuple[Acceptance, ...] = ()
+    answers: tuple[RuleAnswer, ...] = ()
+    records: tuple[FindingRecord, ...] = ()
+
+
+def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer], before: EarlierAudits | None = None) -> str:
+    """Return the HTML page: a summary, charts, the failures, and every rule with its findings.
+
+    `before` compares this audit with the last audit in the ledger. The page shows the change if both audits applied the
+    same rules.
+    """
+    failed = [answer for answer in answers if answer.result is RuleResult.FAIL]
+    return wiring.files.html_page(
+        "audit.html",
+        account=wiring.aws.account_label(snapshot.account, lab=snapshot.lab),
+        snapshot=snapshot,
+        answers=answers,
+        before=before,
+        failed=failed,
+        results=_counted(RuleResult, (answer.result for answer in answers)),
+        severities=_counted(Severity, (answer.rule.severity for answer in failed)),
+        worst=min((answer.rule.severity for answer in failed), key=lambda severity: severity.rank, default=None),
+        ways=_counted(WAYS, (user.sign_in_way for user in account_users(snapshot) if user.password)),
+    )
+
+
+def _counted(names: Iterable[str], entries: Iterable[str]) -> dict[str, int]:
+    """Return how often each of the names is in `entries`."""
+    counts = Counter(entries)
+    return {name: counts[name] for name in names}
+
+
+class ReadAccount(NamedTuple):
+    """An account that was read, and a summary of its audit."""
+
+    account: OrgAccount
+    overview: AuditOverview
+
+    @property
+    def worst(self) -> str:
+        """The severity of the worst failed check. If no check failed, "unknown" or PASSED."""
+        failed = [severity for severity in Severity if self.overview.failed.get(severity)]
+        return failed[0] if failed else RuleResult.UNKNOWN if self.overview.unknown else PASSED
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """The position among the accounts. Those with the worst results come first."""
+        bad = (*self.overview.badness, self.overview.without_mfa)
+        return (*(-count for count in bad), self.account.name.lower(), self.account.id)
+
+
+def organization_page(visits: Sequence[Visit[Audited]], *, caller: Caller) -> str:
+    """Return the HTML page of an audit of many accounts. Accounts with the worst results come first.
+
+    `visits` has the audit of each account, or the reason why the account could not be read. `caller` is the identity of
+    the credentials.
+    """
+    read = sorted(
+        (ReadAccount(visit.account, visit.found.overview) for visit in visits if visit.found),
+        key=lambda entry: entry.rank,
+    )
+    return wiring.files.html_page(
+        "organization.html",
+        title=f"Sign-in audit of {count_of(len(visits), 'AWS account')}{' (LAB, nothing here is real)' * caller.lab}",
+        caller=caller.arn,
+        read=read,
+        tried=sum(visit.state is not VisitState.SKIPPED for visit in visits),
+        unread=_reasons(visits, UNREAD),
+        skipped=_reasons(visits, {VisitState.SKIPPED}),
+        **_figures(read),
+        **_checks(read),
+    )
+
+
+def _figures(read: Sequence[ReadAccount]) -> Mapping[str, object]:
+    """Return the figures of all accounts together."""
+    times = [entry.overview.at for entry in read]
+    worst = _counted((*Severity, RuleResult.UNKNOWN, PASSED), (entry.worst for entry in read))
+    return {
+        "first": min(times, default=0),
+        "last": max(times, default=0),
+        "worst": worst,
+        "severity": next(filter(worst.get, Severity), None),
+        "failed": sum(map(worst.__getitem__, Severity)),
+        "severities": {name: sum(entry.overview.failed.get(name, 0) for entry in read) for name in Severity},
+        "ways": {way: sum(entry.overview.ways.get(way, 0) for entry in read) for way in WAYS},
+    }
+
+
+def _checks(read: Sequence[ReadAccount]) -> Mapping[str, object]:
+    """Return the rules, the accounts in which each rule failed, and the failed rules of the worst accounts."""
+    rules = [rule for rule in RULES if any(rule.id in entry.overview.results for entry in read)]
+    counts = Counter(rule.id for entry in read for rule in _failed_rules(entry, rules))
+    failing = [(rule, counts[rule.id]) for rule in rules if counts[rule.id]]
+    failing.sort(key=lambda entry: (entry[0].severity.rank, -entry[1]))
+    worst = [entry for entry in read if entry.worst in set(Severity)][:WORST]
+    return {
+        "rules": rules,
+        "failing": failing,
+        "worst_accounts": [(entry, [rule.id for rule in _failed_rules(entry, rules)]) for entry in worst],
+    }
+
+
+def _reasons(visits: Sequence[Visit[Audited]], states: set[VisitState]) -> Mapping[str, object]:
+    """Return how many accounts are in these states, their names by the reason, and what to do."""
+    chosen = [visit for visit in visits if visit.state in states]
+    reasons = by_reason((visit.account, visit.why) for visit in chosen)
+    return {
+        "count": len(chosen),
+        "reasons": [(", ".join(account.label for account in accounts), why) for accounts, why in reasons],
+        "hints": list(dict.fromkeys(visit.hint for visit in chosen if visit.hint)),
+    }
+
+
+def _failed_rules(entry: ReadAccount, rules: Sequence[AuditRule]) -> list[AuditRule]:
+    """Return the rules that failed in an account, worst first."""
+    failed = [rule for rule in rules if entry.overview.results.get(rule.id) is RuleResult.FAIL]
+    return sorted(failed, key=lambda rule: rule.severity.rank)
 
 
 def audit_head(snapshot: Snapshot) -> ResultRow:
@@ -199,22 +343,3 @@ def _print_control(answer: ControlAnswer, output: Output, names: int) -> None:
         for finding in rule_answer.findings:
             output.prose(f"    {finding.subject}: {finding.evidence}")
         output.prose(*(f"    {unknown.subject}: {unknown.why}" for unknown in rule_answer.unknown))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audited:
-    """The audit result of one account.
-
-    `overview` has the figures that are compared between accounts. `document` is the complete result. To save memory, it
-    is None if only the figures are needed. If `failed` is true for any account, the command exits with 1. `unused` has
-    the entries of the baseline whose findings this account no longer has. `answers` has the answers of the rules
-    before the baseline is applied, and `records` has the findings for other programs. Both are empty if the output form
-    is neither `asff` nor `ocsf`.
-    """
-
-    overview: AuditOverview
-    document: "ResultRow | None"
-    failed: bool
-    unused: tuple[Acceptance, ...] = ()
-    answers: tuple[RuleAnswer, ...] = ()
-    records: tuple[FindingRecord, ...] = ()

@@ -7,10 +7,10 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.flags import given
+from mfa_kit.cli.messages import find_progress
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.organization.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.status_line import find_progress
 from mfa_kit.doctor.diagnosis import Health
 from mfa_kit.doctor.services import diagnose_account
 from mfa_kit.organization.accounts import OrgAccount

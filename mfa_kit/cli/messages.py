@@ -1,19 +1,38 @@
-"""Messages for the user, on stderr. Results go to stdout, and questions to the terminal."""
+"""Messages for the user, on stderr: lines, and a status line that shows what a long operation is doing.
 
+Results go to stdout, and questions to the terminal. Like terminal.py, this module writes control sequences that move
+the cursor.
+"""
+
+import math
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import TextIO
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import click
 
 from mfa_kit.cli.fitting import hanging, on_one_line, window_width
 from mfa_kit.core.message import Message
+from mfa_kit.core.stopping import sleep
+from mfa_kit.core.text import one_line
+
+if TYPE_CHECKING:
+    from mfa_kit.core.interaction import LiveProgress
+
+T = TypeVar("T")
 
 # xterm's control sequences that reset the scrolling region and the colors, and return from the alternate screen to the
 # normal screen.
 BACK = "\x1b[r\x1b[0m\x1b[?1049l"
+AGAIN = "\r\x1b[K"
+# Seconds before the line appears, and between two redraws.
+EACH = 0.5
+# Waits of at least this many seconds are counted down.
+LONG = 3.0
 
 
 def print_error(message: str, *, hint: str = "", notes: Sequence[str] = ()) -> None:
@@ -62,3 +81,157 @@ class StderrProgress:
     def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
         """Show nothing, because this class prints only lines that stay."""
         return nullcontext()
+
+
+class Redrawable:
+    """Base class for progress output that may have a status line. The base class itself has none."""
+
+    def refresh(self) -> bool:
+        """Draw the status line now. Return whether there is a status line."""
+        return False
+
+
+class StatusLine(StderrProgress, Redrawable):
+    """Progress that redraws one line on stderr, and prints notes above that line.
+
+    Operations can be nested and run in several threads. The line shows the operation that began last and still runs.
+    While a prompt is on the screen, the line is not drawn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._texts: list[Callable[[], str]] = []
+        self._prompts = 0
+        self._drawn = False
+        self._ended = threading.Event()
+        self._lock = threading.RLock()
+
+    def alert(self, text: str) -> None:
+        """Print a line above the status line."""
+        with self._lock:
+            drawn = self._drawn
+            self._erase()
+            super().alert(text)
+            if drawn:
+                self.refresh()
+
+    @contextmanager
+    def showing(self, text: str | Callable[[], str]) -> Iterator[None]:
+        """Show a text until the context ends.
+
+        A string is followed by the elapsed seconds. A function returns the text for each redraw.
+        """
+        began = time.monotonic()
+        shown = text if callable(text) else lambda: f"{text}, {time.monotonic() - began:.0f} s"
+        with self._lock:
+            self._texts.append(shown)
+            if len(self._texts) == 1:
+                self._ended = threading.Event()
+                threading.Thread(target=self._keep_current, args=(self._ended,), daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._texts.remove(shown)
+                if not self._texts:
+                    self._ended.set()
+                    self._erase()
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Do not draw the line until the context ends."""
+        with self._lock:
+            self._prompts += 1
+            self._erase()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._prompts -= 1
+
+    def refresh(self) -> bool:
+        """Draw the current text now, cut to the width of the window. Return whether there was a text."""
+        with self._lock:
+            if self._texts and not self._prompts:
+                self.draw(self._texts[-1]())
+            return bool(self._texts)
+
+    def draw(self, line: str) -> None:
+        """Replace the status line with this text."""
+        self._drawn = True
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
+        click.echo(AGAIN + one_line(line)[: width - 1], err=True, nl=False)
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._drawn = False
+            click.echo(AGAIN, err=True, nl=False)
+
+    def _keep_current(self, ended: threading.Event) -> None:
+        while not ended.wait(EACH):
+            with self._lock:
+                if not ended.is_set():
+                    self.refresh()
+
+
+class Redrawn:
+    """Draws lines on stdout, which is a terminal. Each drawing replaces the previous one.
+
+    No line may be wider than the window.
+    """
+
+    def __init__(self) -> None:
+        self._drawn = 0
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Draw these lines in place of the previous lines."""
+        above = f"\x1b[{self._drawn}A" if self._drawn else ""
+        click.echo(above + "".join(f"\x1b[K{one_line(line)}\n" for line in lines) + "\x1b[J", nl=False)
+        self._drawn = len(lines)
+
+
+@contextmanager
+def counting(
+    progress: "LiveProgress", doing: str, items: Iterable[T], total: int | None = None
+) -> Iterator[Iterator[T]]:
+    """Yield an iterator over the items. Until the context ends, show `doing` and how many items were returned."""
+    done = 0
+
+    def count() -> Iterator[T]:
+        nonlocal done
+        for item in items:
+            done += 1
+            yield item
+
+    with progress.showing(lambda: f"{doing}: {done}{'' if total is None else f' of {total}'}"):
+        yield count()
+
+
+def counted(items: Sequence[T], *, progress: "LiveProgress", doing: str) -> Iterator[T]:
+    """Yield the items. Until they end, show `doing` and how many were yielded."""
+    with counting(progress, doing, items, len(items)) as counter:
+        yield from counter
+
+
+# The status line of this process. There is only one, because there is only one terminal.
+STATUS = StatusLine()
+
+
+def find_progress(*, plain: bool, quiet: bool = False) -> "LiveProgress":
+    """Return the status line. With `plain` or `quiet`, or if stderr cannot be redrawn, return progress without it."""
+    still = plain or quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
+    return StderrProgress(quiet=quiet) if still else STATUS
+
+
+def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
+    """Return a function that waits for a number of seconds, and counts down long waits if there is a status line."""
+    progress = find_progress(plain=plain)
+
+    def wait(seconds: float) -> None:
+        if seconds < LONG:
+            return sleep(seconds)
+        end = time.monotonic() + seconds
+        with progress.showing(lambda: f"waiting, {math.ceil(max(end - time.monotonic(), 0))} s left"):
+            return sleep(seconds)
+
+    return wait

@@ -9,10 +9,10 @@ from mfa_kit import wiring
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import PASSWORD_STDIN
+from mfa_kit.cli.messages import counting
 from mfa_kit.cli.organization.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.status_line import counting
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress

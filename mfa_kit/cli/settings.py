@@ -6,7 +6,7 @@ This module is imported when a command runs, but not when only the command's hel
 import sys
 
 from mfa_kit import wiring
-from mfa_kit.cli import colors, status_line, terminal
+from mfa_kit.cli import colors, messages, terminal
 from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.shutdown import end_at_once
@@ -32,8 +32,8 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
     person_at_terminal.set(person)
     return Settings(
         interaction=person,
-        progress=status_line.find_progress(plain=plain, quiet=flags.quiet),
-        sleep=status_line.countdown_sleep(plain=plain or flags.quiet),
+        progress=messages.find_progress(plain=plain, quiet=flags.quiet),
+        sleep=messages.countdown_sleep(plain=plain or flags.quiet),
         end=end_at_once,
         config=config,
         profile=config.profile if flags.profile is None else flags.profile,

@@ -1,8 +1,8 @@
 """Asks the user questions and shows secrets on /dev/tty, so that stdin, stdout and stderr can be pipes.
 
-The control sequences that mfa-kit writes itself are in this file, status_line.py and messages.py. Secrets are shown on
-the alternate screen, and are erased line by line, because a terminal multiplexer keeps the content of a screen that is
-erased with one command. If the user cannot be asked, `Nobody` takes the place of `Terminal` and raises Declined.
+The control sequences that mfa-kit writes itself are in this file and messages.py. Secrets are shown on the alternate
+screen, and are erased line by line, because a terminal multiplexer keeps the content of a screen that is erased with
+one command. If the user cannot be asked, `Nobody` takes the place of `Terminal` and raises Declined.
 """
 
 import math
@@ -20,8 +20,7 @@ from itertools import zip_longest
 from types import FrameType
 from typing import NamedTuple, NoReturn, TypeVar
 
-from mfa_kit.cli.messages import BACK
-from mfa_kit.cli.status_line import STATUS
+from mfa_kit.cli.messages import BACK, STATUS
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret, Symbol

@@ -52,12 +52,12 @@ def later(seconds):
 # Each of these waits for LASTS seconds, or for ever, with the code of a command. `lose()` comes before it begins.
 WAITS = {
     "a pause": """
-        from mfa_kit.cli.status_line import countdown_sleep
+        from mfa_kit.cli.messages import countdown_sleep
         wait = countdown_sleep(plain=True)
         lose()
         wait(LASTS)""",
     "a pause after a finalizer": """
-        from mfa_kit.cli.status_line import countdown_sleep
+        from mfa_kit.cli.messages import countdown_sleep
         wait = countdown_sleep(plain=True)
         Finalized()
         wait(LASTS)""",

@@ -10,7 +10,7 @@ import pytest
 from jinja2 import DictLoader
 
 from mfa_kit.adapters.templates import TEMPLATES, html_time, render
-from mfa_kit.cli.audit_page import organization_page
+from mfa_kit.cli.audit_output import organization_page
 from mfa_kit.core import otp
 from mfa_kit.core.errors import InternalError
 from mfa_kit.core.otp import Secret

@@ -8,7 +8,7 @@ import pytest
 
 from mfa_kit.audit.finding import Severity
 from mfa_kit.audit.registry import RULES
-from mfa_kit.cli.audit_page import organization_page
+from mfa_kit.cli.audit_output import organization_page
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import VisitState
 from tests.organization.visits import CALLER, made_visits

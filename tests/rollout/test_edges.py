@@ -14,8 +14,8 @@ from mfa_kit.adapters.aws import account as pages
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.cli import status_line
-from mfa_kit.cli.status_line import StatusLine
+from mfa_kit.cli import messages
+from mfa_kit.cli.messages import StatusLine
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment import pacing
 from mfa_kit.lab.aws.server import Lab
@@ -351,7 +351,7 @@ class Screen(StatusLine):
 
 def test_the_status_line_shows_the_progress(rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the users done and failed, users per second, the time left and the pace."""
-    monkeypatch.setattr(status_line, "find_progress", lambda **_: Screen())
+    monkeypatch.setattr(messages, "find_progress", lambda **_: Screen())
     Screen.drawn.clear()
     users = people(3)
     rollout.plan(*rollout.own(users))

@@ -7,7 +7,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.backups.rekeying import Rekeyed, choose_backups
-from mfa_kit.cli import status_line
+from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import (
     ACCEPT_LABEL,
     BACKUP_DIR,
@@ -71,7 +71,7 @@ def rekey(
         only=file,
         accept_label=accept_label,
         until=stop_on_signals,
-        counted=partial(status_line.counted, progress=settings.progress, doing="encrypting backups"),
+        counted=partial(messages.counted, progress=settings.progress, doing="encrypting backups"),
     )
     _warn(done, settings.progress)
     row: ResultRow = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli import status_line
+from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, check_accepted, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -40,7 +40,7 @@ def verify(
     chosen = [backup.path for backup in wiring.stores.stored_backups(settings, backup_dir)] if everything else files
     tried = wiring.backups.verify_backups(
         settings,
-        status_line.counted(chosen, progress=settings.progress, doing="checking backups"),
+        messages.counted(chosen, progress=settings.progress, doing="checking backups"),
         wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         accept_label=accept_label,
     )

@@ -12,7 +12,7 @@ from mfa_kit.break_glass.creating import facts_of
 from mfa_kit.break_glass.drilling import check_users, concerned
 from mfa_kit.break_glass.meeting import meet
 from mfa_kit.break_glass.proof import find
-from mfa_kit.cli import status_line
+from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.options import PRESENT, RECOVERY_KEY_DIR
 from mfa_kit.cli.letter_options import PAPER
@@ -82,7 +82,7 @@ def drill(
         users=users,
         ports=ports,
         backups=partial(wiring.break_glass.open_drilled, settings),
-        counted=partial(status_line.counted, progress=settings.progress, doing="testing backups"),
+        counted=partial(messages.counted, progress=settings.progress, doing="testing backups"),
     )
     if letter:
         facts = DrillFacts(

@@ -9,7 +9,7 @@ from mfa_kit import wiring
 from mfa_kit.break_glass import rotating
 from mfa_kit.break_glass.drilling import concerned
 from mfa_kit.break_glass.proof import locate, prove
-from mfa_kit.cli import status_line
+from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.options import ACCEPT, PRESENT, RECOVERY_KEY_DIR
 from mfa_kit.cli.options import Verb
@@ -58,7 +58,7 @@ def rotate(
             settings,
             backup_dir,
             until=stop_on_signals,
-            counted=partial(status_line.counted, progress=settings.progress, doing="encrypting backups"),
+            counted=partial(messages.counted, progress=settings.progress, doing="encrypting backups"),
         ),
     )
     old, new, backups = done.old, done.new, done.backups

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from mfa_kit.cli.browser.page_state import Asks, PageState, Question
-from mfa_kit.cli.status_line import Redrawable
+from mfa_kit.cli.messages import Redrawable
 from mfa_kit.core.errors import Declined
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import UserAction, action_of

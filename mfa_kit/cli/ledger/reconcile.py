@@ -10,9 +10,9 @@ import click
 from mfa_kit import wiring
 from mfa_kit.account.reconciling import Recorded, reconcile
 from mfa_kit.cli.backup_options import BACKUP_DIR, without_copies
+from mfa_kit.cli.messages import counting
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.status_line import counting
 from mfa_kit.core.errors import NoSuchEntity
 from mfa_kit.core.models import BackupLocation, Device, DeviceType, RunTag
 from mfa_kit.core.stopping import Stop, map_in

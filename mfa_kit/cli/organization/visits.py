@@ -7,9 +7,9 @@ from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from mfa_kit import wiring
+from mfa_kit.cli.messages import counting
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.status_line import counting
 from mfa_kit.core.errors import AwsFault, Declined
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message

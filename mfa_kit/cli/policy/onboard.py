@@ -1,4 +1,4 @@
-"""`mfa-kit policy onboard`: print the commands that set up MFA."""
+"""`mfa-kit policy onboard` and `offboard`: print the commands that set up MFA, and those that end a user's access."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter
 from mfa_kit.core.text import printable
-from mfa_kit.policy.onboard import SetupStep, StepState, account_steps, colleague_steps, shell_script
+from mfa_kit.policy.onboard import SetupStep, StepState, account_steps, colleague_steps, offboard_steps, shell_script
 from mfa_kit.policy.root_ceremony import root_ceremony as ceremony
 from mfa_kit.wiring.settings import Settings
 
@@ -84,3 +84,18 @@ def _print_ceremony(text: Letter, output: Output) -> None:
         for number, (title, step) in enumerate(steps, 1)
     ]
     output.many("policy-onboard", rows, empty="")
+
+
+@click.command(cls=Verb)
+@click.argument("user")
+@SNAPSHOT
+@MAX_AGE
+def offboard(*, user: str, file: Path | None, max_age: float, settings: Settings, output: Output) -> None:
+    """Print the commands that end USER's access, reversible ones first. Read them, then run them yourself."""
+    source = wiring.audit.SnapshotSource(
+        file=file, max_age=max_age, afresh=lambda account_user: account_user.name.lower() == user.lower()
+    )
+    snapshot = wiring.audit.snapshot_of_account(settings, source)
+    steps = offboard_steps(snapshot, user)
+    note_unread_users(snapshot, settings.progress)
+    print_steps("policy-offboard", steps, output)

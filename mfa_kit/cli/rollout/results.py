@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mfa_kit.cli.json_document import json_document
+from mfa_kit.cli.messages import Redrawable
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow, Results
-from mfa_kit.cli.status_line import Redrawable
 from mfa_kit.core.errors import AwsFault, IntegrityFault, InternalError, Lockout, MfaKitError
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, clauses

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 
 from mfa_kit import wiring
 from mfa_kit.cli.flags import command_line
+from mfa_kit.cli.messages import counting
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.results import AccountWork, Schemas, Tally, is_alone, report_failed, show_results
 from mfa_kit.cli.rollout.scheduling import AccountScheduler
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.cli.status_line import counting
 from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, Note, only_our_errors
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.stopping import Stop
