@@ -27,6 +27,7 @@ CASES = {
     "an assertion": ("", "assert False", 0),
     "a test that hangs": ("import pytest\n@pytest.mark.timeout(1)", "time.sleep(60)", 1),
     "a command that hangs": ("", "subprocess.run(['sleep', '60'], timeout=0.5)", 1),
+    "a terminal that hangs": ("import pexpect", "pexpect.spawn('sleep', ['60'], timeout=0.5).expect('x')", 1),
 }
 
 
