@@ -50,9 +50,16 @@ from mfa_kit.core.models import (
 )
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.core.stopping import INTERRUPTS
-from mfa_kit.enrollment.planning import delete_command, is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
-from mfa_kit.enrollment.settling import carrier_of, record_confirmed, remove_copies, settle
+from mfa_kit.enrollment.settling import (
+    carrier_of,
+    delete_command,
+    is_listed,
+    record_confirmed,
+    remove_copies,
+    settle,
+    wait_until_listed,
+)
 
 # The maximum number of attempts to create one device. The DeviceWriter's own retries after throttling are not counted.
 CREATE_TRIES = 4

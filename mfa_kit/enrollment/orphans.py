@@ -7,9 +7,8 @@ from enum import StrEnum
 from mfa_kit.core.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, UsageFault
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, JournalEntry, JournalState, RunKind, run_time
-from mfa_kit.enrollment.planning import delete_command
 from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.enrollment.settling import settle_each, still_stands
+from mfa_kit.enrollment.settling import delete_command, settle_each, still_stands
 
 OPEN = {JournalState.INTENT, JournalState.CREATED, JournalState.REVOKING}
 

@@ -1,6 +1,6 @@
 """Plan the device to make for a user: choose its name, and check that the user can have it. Changes nothing.
 
-Also finds a device among those that IAM lists for a user, and waits until IAM lists it.
+Also chooses a device among those that IAM lists for a user.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
-from mfa_kit.core.message import Command, Message, command, mfa_kit, suggest
+from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import (
     ROOT,
     USER_NAME,
@@ -26,8 +26,6 @@ from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, IamReader
 
 # The maximum number of MFA devices of a user, of any kind (IAM quotas).
 MAX_DEVICES = 8
-# Seconds to wait before each new request for a list, 30 s in total, because IAM's lists lag behind writes.
-PAUSES = (1, 2, 3, 4, 5, 7, 8)
 
 
 def serials_of(devices: Iterable[Device]) -> tuple[str, ...]:
@@ -38,34 +36,6 @@ def serials_of(devices: Iterable[Device]) -> tuple[str, ...]:
 def look_up_serials(user: str, *, iam_reader: IamReader) -> tuple[str, ...]:
     """Return the serials of the devices that IAM lists for a user. Raise NoSuchEntity if the user does not exist."""
     return serials_of(iam_reader.devices(user))
-
-
-def find_device(spec: DeviceSpec, *, ports: EnrollmentPorts) -> Device | None:
-    """Return the device that `spec` describes, from IAM's list of the user's devices; None if it is not listed."""
-    try:
-        return next((device for device in ports.iam_reader.devices(spec.user) if device.serial == spec.serial), None)
-    except NoSuchEntity:  # a deleted user has no device, because IAM deletes only users without devices
-        return None
-
-
-def is_listed(spec: DeviceSpec, *, ports: EnrollmentPorts) -> bool:
-    """Return whether IAM lists the device that `spec` describes among the user's devices."""
-    return find_device(spec, ports=ports) is not None
-
-
-def wait_until_listed(spec: DeviceSpec, *, ports: EnrollmentPorts) -> bool:
-    """Wait up to 30 s until IAM lists a device for its user, and return whether it does.
-
-    The wait is necessary because IAM's lists lag behind writes.
-    """
-    if is_listed(spec, ports=ports):
-        return True
-    ports.progress.note(f"IAM does not list {spec.serial} yet; checking again for up to {sum(PAUSES)} s")
-    for pause in PAUSES:
-        ports.sleep(pause)
-        if is_listed(spec, ports=ports):
-            return True
-    return False
 
 
 def device_names(device: Device) -> set[str]:
@@ -105,11 +75,6 @@ def check_room(
         f"{user} has {len(devices)} MFA devices, {message_end}",
         Message("remove one first", mfa_kit("revoke {} --mfa-device NAME", user), f"NAME is one of {names}", or_else),
     )
-
-
-def delete_command(serial: str) -> Command:
-    """Return the command of the AWS CLI that deletes a virtual device."""
-    return command("aws iam delete-virtual-mfa-device --serial-number {}", serial)
 
 
 def recorded_entry(device: Device, user: str, *, caller: Caller, ports: EnrollmentPorts) -> JournalEntry | None:

@@ -40,17 +40,9 @@ from mfa_kit.core.models import (
 )
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment.making import CREATING, make_reserved
-from mfa_kit.enrollment.planning import (
-    EnrollRequest,
-    check_room,
-    choose_device,
-    device_names,
-    find_device,
-    is_listed,
-    plan_device,
-)
+from mfa_kit.enrollment.planning import EnrollRequest, check_room, choose_device, device_names, plan_device
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
-from mfa_kit.enrollment.settling import carrier_of, settle, settle_dead_runs
+from mfa_kit.enrollment.settling import carrier_of, find_device, is_listed, settle, settle_dead_runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

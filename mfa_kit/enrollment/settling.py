@@ -1,4 +1,7 @@
-"""Settle (finish or undo) a run that a failure, a Ctrl-C or a kill interrupted. No other code undoes an enrollment."""
+"""Settle (finish or undo) a run that a failure, a Ctrl-C or a kill interrupted. No other code undoes an enrollment.
+
+What is done depends on whether IAM lists the device of the run, which other modules ask here too.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,16 +18,28 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.message import Message, clauses, command, suggest
-from mfa_kit.core.models import DeviceSpec, DeviceType, JournalEntry, JournalState, RunKind, RunTag, intent_of
+from mfa_kit.core.message import Command, Message, clauses, command, suggest
+from mfa_kit.core.models import (
+    Device,
+    DeviceSpec,
+    DeviceType,
+    JournalEntry,
+    JournalState,
+    RunKind,
+    RunTag,
+    intent_of,
+)
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.planning import delete_command, find_device, is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 
 # The seconds after which a Create or Enable request without a response counts as lost. Until then, it may take effect.
 STILL_ON_ITS_WAY = 15 * 60
 # Seconds between attempts after a request without a response. Every step of settling may be repeated.
 UNCLEAR_PAUSES = (1, 2)
+
+
+# Seconds to wait before each new request for a list, 30 s in total, because IAM's lists lag behind writes.
+PAUSES = (1, 2, 3, 4, 5, 7, 8)
 
 
 def settle(entry: JournalEntry, backend: DeviceBackend, *, ports: EnrollmentPorts) -> JournalState:
@@ -344,3 +359,36 @@ def settle_dead_runs(
             ports.progress.note(f"run {entry.run} was interrupted; final state of {entry.spec.serial}: {ended}")
         settled.append((entry, ended))
     return settled
+
+
+def find_device(spec: DeviceSpec, *, ports: EnrollmentPorts) -> Device | None:
+    """Return the device that `spec` describes, from IAM's list of the user's devices; None if it is not listed."""
+    try:
+        return next((device for device in ports.iam_reader.devices(spec.user) if device.serial == spec.serial), None)
+    except NoSuchEntity:  # a deleted user has no device, because IAM deletes only users without devices
+        return None
+
+
+def is_listed(spec: DeviceSpec, *, ports: EnrollmentPorts) -> bool:
+    """Return whether IAM lists the device that `spec` describes among the user's devices."""
+    return find_device(spec, ports=ports) is not None
+
+
+def wait_until_listed(spec: DeviceSpec, *, ports: EnrollmentPorts) -> bool:
+    """Wait up to 30 s until IAM lists a device for its user, and return whether it does.
+
+    The wait is necessary because IAM's lists lag behind writes.
+    """
+    if is_listed(spec, ports=ports):
+        return True
+    ports.progress.note(f"IAM does not list {spec.serial} yet; checking again for up to {sum(PAUSES)} s")
+    for pause in PAUSES:
+        ports.sleep(pause)
+        if is_listed(spec, ports=ports):
+            return True
+    return False
+
+
+def delete_command(serial: str) -> Command:
+    """Return the command of the AWS CLI that deletes a virtual device."""
+    return command("aws iam delete-virtual-mfa-device --serial-number {}", serial)

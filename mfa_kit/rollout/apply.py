@@ -9,9 +9,8 @@ from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, JournalState
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.making import create_and_enable, stage_device
-from mfa_kit.enrollment.planning import is_listed
 from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.enrollment.settling import settle_each
+from mfa_kit.enrollment.settling import is_listed, settle_each
 from mfa_kit.rollout.execution import FATAL, Execution, confirm_devices, run_row
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account, devices_by_user

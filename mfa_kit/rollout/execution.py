@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from mfa_kit.core.errors import Expired, IntegrityFault, InternalError, Throttled, UsageFault, only_our_errors
 from mfa_kit.core.models import Device, DeviceSpec, JournalEntry
-from mfa_kit.enrollment.planning import PAUSES
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
-from mfa_kit.enrollment.settling import record_all_confirmed
+from mfa_kit.enrollment.settling import PAUSES, record_all_confirmed
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import WORKERS
 

@@ -8,8 +8,8 @@ from typing import Protocol
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Device, DeviceSpec
-from mfa_kit.enrollment.planning import is_listed
 from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.enrollment.settling import is_listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import STAGED_TAG, Caller, Device, JournalState, RunTag
-from mfa_kit.enrollment.planning import delete_command
 from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.enrollment.settling import delete_command
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, action_of, devices_by_user
 from mfa_kit.rollout.roster import ListedUser, RosterRow, key_fingerprint
 

@@ -1,15 +1,16 @@
 """What the ledger records about a plan: its runs, their devices, and the users who failed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from mfa_kit.core.models import JournalEntry
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.message import Message, mfa_kit
+from mfa_kit.core.models import JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.ports import Journal
 from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.row_status import results_of_others
-from mfa_kit.rollout.undo import entries_of_runs
 from mfa_kit.rollout.watching import claim_of
 
 
@@ -89,3 +90,28 @@ class PlanRecords:
             )
             for result in results
         ]
+
+
+def entries_of_run(run: str, *, account: str, journal: Journal) -> list[JournalEntry]:
+    """Return the entries of devices that a run made, including devices whose removal was interrupted.
+
+    Raise UsageFault if this computer's ledger has no such device.
+    """
+    entries = entries_of_runs({run}, account=account, journal=journal)
+    if not entries:
+        raise UsageFault(
+            f"the ledger of this computer has no device of run {run}",
+            Message(
+                "see this ledger's runs",
+                mfa_kit("ledger show"),
+                "if another computer made the run, use that computer's ledger",
+            ),
+        )
+    return entries
+
+
+def entries_of_runs(runs: Container[str], *, account: str, journal: Journal) -> list[JournalEntry]:
+    """Return the entries of devices that these runs made, including devices whose removal was interrupted."""
+    dead = journal.dead(account)
+    leaving = (entry for entry in dead if (entry.purpose, entry.reached) == (RunKind.REVOKE, JournalState.REVOKING))
+    return [entry for entry in (*journal.made(account), *leaving) if entry.run in runs]

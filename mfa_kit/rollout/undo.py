@@ -1,42 +1,17 @@
 """Removes the devices that a run made."""
 
-from collections.abc import Container, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 
-from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity, UsageFault
+from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity
 from mfa_kit.core.message import Message, mfa_kit
-from mfa_kit.core.models import JournalEntry, JournalState, RunKind
+from mfa_kit.core.models import JournalEntry, RunKind
 from mfa_kit.enrollment.planning import look_up_serials
-from mfa_kit.enrollment.ports import EnrollmentPorts, Journal
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.rollout.execution import FATAL, Execution, run_row, take_over_runs
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.workers import Workers
-
-
-def entries_of_run(run: str, *, account: str, journal: Journal) -> list[JournalEntry]:
-    """Return the entries of devices that a run made, including devices whose removal was interrupted.
-
-    Raise UsageFault if this computer's ledger has no such device.
-    """
-    entries = entries_of_runs({run}, account=account, journal=journal)
-    if not entries:
-        raise UsageFault(
-            f"the ledger of this computer has no device of run {run}",
-            Message(
-                "see this ledger's runs",
-                mfa_kit("ledger show"),
-                "if another computer made the run, use that computer's ledger",
-            ),
-        )
-    return entries
-
-
-def entries_of_runs(runs: Container[str], *, account: str, journal: Journal) -> list[JournalEntry]:
-    """Return the entries of devices that these runs made, including devices whose removal was interrupted."""
-    dead = journal.dead(account)
-    leaving = (entry for entry in dead if (entry.purpose, entry.reached) == (RunKind.REVOKE, JournalState.REVOKING))
-    return [entry for entry in (*journal.made(account), *leaving) if entry.run in runs]
 
 
 def undo_devices(

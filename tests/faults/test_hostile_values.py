@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.adapters.aws import reads
-from mfa_kit.enrollment import planning, settling
+from mfa_kit.enrollment import settling
 from mfa_kit.lab.aws.server import Lab
 from tests.adapters.test_hostile_server import send, serve
 from tests.conftest import MfaKit, Result
@@ -61,7 +61,7 @@ COMMANDS: dict[str, list[str]] = {
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try as often as usual, without waiting: these answers do not improve."""
     monkeypatch.setattr(reads, "READ_PAUSES", tuple(0 for _ in reads.READ_PAUSES))
-    monkeypatch.setattr(planning, "PAUSES", tuple(0 for _ in planning.PAUSES))
+    monkeypatch.setattr(settling, "PAUSES", tuple(0 for _ in settling.PAUSES))
     monkeypatch.setattr(settling, "UNCLEAR_PAUSES", tuple(0 for _ in settling.UNCLEAR_PAUSES))
 
 

@@ -24,7 +24,8 @@ from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.organization.wording import accounts_in_words, by_reason
 from mfa_kit.rollout.index import RolloutIndex
 from mfa_kit.rollout.outcomes import RowResult
-from mfa_kit.rollout.undo import entries_of_run, undo_devices
+from mfa_kit.rollout.records import entries_of_run
+from mfa_kit.rollout.undo import undo_devices
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
