@@ -16,8 +16,9 @@ from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli import options
 from mfa_kit.cli.flags import command_line, given
 from mfa_kit.cli.value_types import Age
-from mfa_kit.core.errors import Note, UsageFault
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import Message
 from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY
 from mfa_kit.organization.selecting import AUDIT_ROLE, WORKERS, AccountsChoice
 
@@ -160,8 +161,8 @@ def _name_next_command(choice: AccountsChoice | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupted:
         if choice is not None and choice.output_dir is not None:
-            resume = "" if choice.resume else " --resume"
-            interrupted.add_note(Note(f"to continue: {command_line()}{resume}"))
+            resume = () if choice.resume else ("--resume",)
+            interrupted.add_note(Message("to continue", command_line(*resume)))
         raise
 
 

@@ -1,9 +1,10 @@
 """The common options of the command line that is being run, and the command line itself."""
 
-import shlex
 from typing import NamedTuple
 
 import click
+
+from mfa_kit.core.message import PROGRAM, Command
 
 # The key in the `meta` of click's context under which the whole command line is stored.
 ARGUMENTS = "mfa_kit.arguments"
@@ -36,6 +37,6 @@ def given() -> Flags:
     return Flags(**click.get_current_context().find_root().ensure_object(dict))
 
 
-def command_line() -> str:
-    """Return the command that is being run, quoted for a shell. No option takes a secret, so it contains none."""
-    return shlex.join(["mfa-kit", *click.get_current_context().meta[ARGUMENTS]])
+def command_line(*more: str) -> Command:
+    """Return the command that is being run, with `more` options. No option takes a secret, so it contains none."""
+    return Command([PROGRAM, *click.get_current_context().meta[ARGUMENTS], *more])

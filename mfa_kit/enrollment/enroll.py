@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from mfa_kit.core.errors import AlreadyExists, MfaKitError, Note
+from mfa_kit.core.errors import AlreadyExists, MfaKitError
+from mfa_kit.core.message import Message
 from mfa_kit.core.models import Caller, Device, DeviceSpec, Outcome, Skipped, check_user
 from mfa_kit.enrollment.making import CREATING, make_reserved
 from mfa_kit.enrollment.planning import EnrollRequest, plan_device, recorded_entry, serials_of
@@ -38,7 +39,7 @@ def enroll(
         if isinstance(error, AlreadyExists) and (has := _skipped_meanwhile(request, caller=caller, ports=ports)):
             return has
         for earlier in unsettled:
-            error.add_note(Note(f"an earlier run could not be settled: {earlier}; {earlier.hint}"))
+            error.add_note(Message(f"an earlier run could not be settled: {earlier}; ", earlier.hint))
         raise
 
 

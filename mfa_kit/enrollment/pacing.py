@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from mfa_kit.core.errors import BusyError, Expired, MfaKitError, Throttled
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.message import Message
 from mfa_kit.core.models import DeviceSpec
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.ports import DeviceWriter
@@ -249,7 +250,7 @@ class RateLimiter:
             if self._signed_in > began:
                 return
             self.paused = True
-            self._progress.alert(f"{error}; waiting: {error.hint}")
+            self._progress.alert(Message(f"{error}; waiting: ", error.hint))
             try:
                 while True:
                     if self._stopped:

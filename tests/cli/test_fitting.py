@@ -2,12 +2,15 @@
 
 import subprocess
 
+import click
 import pytest
 
-from mfa_kit.cli import forms
+from mfa_kit.cli import flags, forms
 from mfa_kit.cli.fitting import fitted_table, hanging, labeled
 from mfa_kit.cli.results import Results
+from mfa_kit.cli.rollout.running import name_next_command
 from mfa_kit.core.message import Command, Message, command, mfa_kit, suggest
+from tests.conftest import pasted
 
 AWS = command("aws iam update-account-password-policy --minimum-password-length 15 --allow-users-to-change-password")
 QUOTED = mfa_kit(
@@ -50,6 +53,18 @@ def test_a_command_within_a_message_can_be_copied() -> None:
         "  mfa-kit rollout undo RUN",
         "  or enroll the users the users the users the users the",
     ]
+
+
+def test_the_command_that_continues_can_be_copied() -> None:
+    """After Ctrl-C, a note has the command as a value, so it is printed as one at any width."""
+    arguments = ["rollout", "apply", "plans of May.json", "-r", f"age1{'q' * 58}"]
+    with click.Context(click.Command("apply")) as context:
+        context.meta[flags.ARGUMENTS] = arguments
+        with pytest.raises(KeyboardInterrupt) as caught, name_next_command():
+            raise KeyboardInterrupt
+    [note] = caught.value.__notes__
+    [continues] = Message("  note: ", note).commands
+    assert pasted(continues) == ["mfa-kit", *arguments]
 
 
 def test_a_wide_path_in_a_cell_is_broken_after_a_slash() -> None:

@@ -11,6 +11,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.message import Message
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.wiring.settings import Settings
 
@@ -48,7 +49,7 @@ def verify(
         for note in result.notes:
             settings.progress.alert(f"note: {result.file}: {note}")
     for hint in dict.fromkeys(result.hint for result in tried if result.hint):
-        settings.progress.alert(f"try: {hint}")
+        settings.progress.alert(Message("try: ", hint))
     rows = [
         {
             "file": str(result.file),

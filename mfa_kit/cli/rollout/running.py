@@ -15,8 +15,9 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.results import AccountWork, Schemas, Tally, is_alone, report_failed, show_results
 from mfa_kit.cli.rollout.scheduling import AccountScheduler
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, Note, only_our_errors
+from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, only_our_errors
 from mfa_kit.core.interaction import LiveProgress
+from mfa_kit.core.message import Message
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.organization.accounts import OrgAccount
@@ -75,7 +76,7 @@ def name_next_command() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupted:
-        interrupted.add_note(Note(f"to continue: {command_line()}"))
+        interrupted.add_note(Message("to continue", command_line()))
         raise
 
 
