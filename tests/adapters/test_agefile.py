@@ -182,9 +182,9 @@ def test_a_file_can_be_in_the_root_folder(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         without("chroot needs root")
     script = (
-        "import os, sys; from pathlib import Path; from mfa_kit.adapters.files import private_files;"
+        "import os, sys; from pathlib import Path; from mfa_kit.disk import files;"
         "os.chroot(sys.argv[1]);"
-        "private_files.write_new(Path('/qr.png'), b'picture')"
+        "files.write_new(Path('/qr.png'), b'picture')"
     )
     subprocess.run([sys.executable, "-c", script, tmp_path], check=True)
     assert (tmp_path / "qr.png").read_bytes() == b"picture"

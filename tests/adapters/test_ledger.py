@@ -32,10 +32,10 @@ import sys, time
 from pathlib import Path
 from mfa_kit.adapters.ledger.ledger import intent_json
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.core.models import Entry, DeviceSpec, Reached
+from mfa_kit.core.models import JournalEntry, DeviceSpec, JournalState
 intent = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
 with sqlite_ledger(Path(sys.argv[1])) as ledger:
-    ledger.record(Entry(run=sys.argv[2], intent=intent, reached=Reached(sys.argv[3])))
+    ledger.record(JournalEntry(run=sys.argv[2], spec=intent, reached=JournalState(sys.argv[3])))
     print("noted", flush=True)
     sys.stdin.read()
 """

@@ -26,11 +26,11 @@ RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
 # Opens a ledger, records one entry, prints a line, and stays alive.
 HOLDER = """
 import sys
-from mfa_kit.core.models import Entry, DeviceSpec, Reached
+from mfa_kit.core.models import JournalEntry, DeviceSpec, JournalState
 from tests.ledgers import open_at
 intent = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
 with open_at(sys.argv[1]) as ledger:
-    ledger.record(Entry(run=sys.argv[2], intent=intent, reached=Reached(sys.argv[3])))
+    ledger.record(JournalEntry(run=sys.argv[2], spec=intent, reached=JournalState(sys.argv[3])))
     print("noted", flush=True)
     sys.stdin.read()
 """

@@ -37,17 +37,17 @@ CALL = Call(operation="X", user=None, serial=None, request_id=None, answer="OK")
 WORKER = """
 import os, sys
 from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
-from mfa_kit.core.models import Entry, DeviceSpec, Reached
+from mfa_kit.core.models import JournalEntry, DeviceSpec, JournalState
 def end(fault):
     print(f"ended: {fault}; {fault.hint}", flush=True)
     os._exit(fault.exit_code)
 intent = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
 ledger = postgresql_ledger(sys.argv[1], end=end, alert=print)
-entry = Entry(run=sys.argv[2], intent=intent)
+entry = JournalEntry(run=sys.argv[2], spec=intent)
 ledger.record(entry)
 print("ready", flush=True)
 for line in sys.stdin:
-    {"check": ledger.check, "record": lambda: ledger.record(entry.at(Reached.CREATED))}[line.strip()]()
+    {"check": ledger.check, "record": lambda: ledger.record(entry.at(JournalState.CREATED))}[line.strip()]()
     print("done", flush=True)
 """
 
@@ -460,11 +460,11 @@ def test_after_an_immediate_stop_a_run_stays_reserved_for_the_grace_period(
 WRITER = """
 import os, sys
 from mfa_kit.adapters.ledger.postgresql.database import postgresql_ledger
-from mfa_kit.core.models import Entry, DeviceSpec
+from mfa_kit.core.models import JournalEntry, DeviceSpec
 ledger = postgresql_ledger(sys.argv[1], end=lambda fault: os._exit(fault.exit_code), alert=print)
 intent = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
 for number in range(100_000):
-    ledger.record(Entry(run=f"20261125T000000Z-{number:08x}", intent=intent))
+    ledger.record(JournalEntry(run=f"20261125T000000Z-{number:08x}", spec=intent))
     print(f"20261125T000000Z-{number:08x}", flush=True)
 """
 

@@ -197,7 +197,7 @@ def test_a_key_that_is_lost_during_a_revoke_can_be_given_up(mfa_kit: MfaKit, use
     pcsc.plug(YkoathCard(serial=2222))
     asked = mfa_kit.run(*take)
     assert asked.code == 3
-    assert "add: --lost 12345678" in asked.err
+    assert "mfa-kit orphans clean --lost 12345678" in asked.err
     lost = mfa_kit.run(*take, "--lost")
     assert lost.code == 0
     assert "to end the user's sessions" in lost.err
