@@ -1,6 +1,8 @@
 """Lines that are wider than a window: where they are wrapped, so that they can be read and copied."""
 
 import subprocess
+from types import SimpleNamespace
+from typing import cast
 
 import click
 import pytest
@@ -8,8 +10,12 @@ import pytest
 from mfa_kit.cli import flags, forms
 from mfa_kit.cli.fitting import fitted_table, hanging, labeled
 from mfa_kit.cli.results import Results
+from mfa_kit.cli.rollout.results import AccountWork, report_failed
 from mfa_kit.cli.rollout.running import name_next_command
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Command, Message, command, mfa_kit, suggest
+from mfa_kit.organization.accounts import OrgAccount
 from tests.conftest import pasted
 
 AWS = command("aws iam update-account-password-policy --minimum-password-length 15 --allow-users-to-change-password")
@@ -65,6 +71,17 @@ def test_the_command_that_continues_can_be_copied() -> None:
     [note] = caught.value.__notes__
     [continues] = Message("  note: ", note).commands
     assert pasted(continues) == ["mfa-kit", *arguments]
+
+
+def test_the_reason_of_an_account_keeps_its_command() -> None:
+    """The line about an account in which work failed has the command as a value, which names the account."""
+    alerts: list[str] = []
+    error = UsageFault("the backup cannot be written", suggest("see", "backup list"))
+    work = AccountWork(account=OrgAccount(id="000000000001", name="one"), total=1, error=error)
+    report_failed([work], cast("Progress", SimpleNamespace(alert=alerts.append)))
+    [line] = alerts
+    [see] = Message(line).commands
+    assert pasted(see) == ["mfa-kit", "backup", "list", "--account", "000000000001"]
 
 
 def test_a_wide_path_in_a_cell_is_broken_after_a_slash() -> None:

@@ -391,7 +391,7 @@ def report_failed(works: Iterable[AccountWork], progress: Progress) -> None:
             by_state.setdefault(state_of(work), []).append((work.account, reason))
     for state, reasons in by_state.items():
         for accounts, reason in by_reason(reasons):
-            progress.alert(f"{state}: {accounts_in_words(accounts)}: {reason}")
+            progress.alert(Message(f"{state}: {accounts_in_words(accounts)}: ", reason))
 
 
 def report_blocked(number: int, progress: Progress) -> None:
