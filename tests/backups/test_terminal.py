@@ -523,7 +523,7 @@ def test_the_status_line_shows_the_progress_of_a_rekey(desk: Desk) -> None:
         cwd=desk.folder,
         apart=False,
     )
-    window.see("encrypting backups: 0 of 1")
+    window.see("encrypting backups: 1 of 1")
     assert window.end() == 0
     assert "of 1" not in (desk.folder / "out").read_text()
 
