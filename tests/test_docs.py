@@ -197,6 +197,15 @@ def test_the_page_of_commands_is_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_file_that_the_page_for_developers_names_exists() -> None:
+    """A name without its folder is that of a file anywhere in the repository, such as one beside another file."""
+    folders = ("mfa_kit", "tests", "docs", "udev", ".ci")
+    paths = [f"/{file.relative_to(ROOT)}" for folder in folders for file in (ROOT / folder).rglob("*.*")]
+    named = set(re.findall(r"`([\w./-]+\.(?:py|html|css|js|sql))`", PAGES["docs/development.md"]))
+    assert len(named) > 100
+    assert {name for name in named if not any(path.endswith(f"/{name}") for path in paths)} == set()
+
+
 def schemas() -> set[str]:
     """Read the names of all results from the source code."""
     found: set[str] = set()

@@ -86,8 +86,8 @@ def choose_rotation(
         if fault := _fault_of_rotation(recovery_key, records, confirm(recovery_key.manifest)):
             fault.hint += (
                 f"; to begin anew, move {recovery_key.folder} elsewhere, and do not delete it, because backups may "
+                "already be encrypted to it"
             )
-            fault.hint += "already be encrypted to it"
             doubts.append(Doubt(recovery_key, fault))
         else:
             proven.append(recovery_key)
