@@ -9,7 +9,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.account.reading import AccountSource
-from mfa_kit.account.snapshot import unread_users
+from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.organization.visits import AccountRows, RowsForm, exit_code, print_rows
@@ -17,6 +17,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import Lockout
+from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.selecting import AccountsChoice
@@ -95,42 +96,46 @@ def lockout(
         afresh=lambda user: group in user.user.groups,
     )
     tried: list[TriedAccount] = []
+    hidden = frozenset[AccessState]() if everybody else UNCHANGED
     with wiring.audit.open_snapshots(settings, source, accounts) as snapshots:
 
         def read(account: OrgAccount) -> AccountRows:
             snapshot = snapshots.take(account)
             accesses = access_with(snapshot, text or force_mfa(snapshot.partition), group=group)
-            missing = unread_users(snapshot)
-            shut = locked_out(accesses, self_enroll=self_enroll)
-            tried.append(
-                TriedAccount(
-                    label=account.label,
-                    users=len({access.user for access in accesses}),
-                    shut=len(shut),
-                    states=Counter(access.state for access in accesses),
-                    unread=missing,
-                    has_help=not shut or bool(administrators_left(accesses, snapshot)),
-                )
-            )
-            shown = [access for access in accesses if everybody or access.state not in UNCHANGED]
-            rows = [_access_row(access, account=account.id if accounts else None) for access in shown]
-            if output.form == "table":
-                rows = [{name: cell for name, cell in row.items() if name != "already"} for row in rows]
-            return AccountRows(rows, missing)
+            tried.append(_tried_account(account.label, accesses, snapshot, self_enroll=self_enroll))
+            shown = [access for access in accesses if access.state not in hidden]
+            rows = _access_rows(shown, account=account.id if accounts else None, already=output.form != "table")
+            return AccountRows(rows, tried[-1].unread)
 
         if snapshots.organization:
             policy = text or force_mfa(snapshots.organization.caller.partition)
-            with settings.progress.showing("comparing with IAM's policy simulator"):
-                compared = _compared_lines(policy, wiring.audit.account_source(snapshots.organization.home))
-            for line in compared:
-                settings.progress.note(line)
+            _compare(policy, wiring.audit.account_source(snapshots.organization.home), settings.progress)
         visits = print_rows(snapshots, read, FORM, progress=settings.progress, output=output)
+    settings.progress.note(_totals(tried))
+    _refuse(tried, is_many=accounts is not None)
+    return exit_code(visits, findings=False)
+
+
+def _tried_account(
+    label: str, accesses: Sequence[UserAccess], snapshot: Snapshot, *, self_enroll: bool
+) -> TriedAccount:
+    shut = locked_out(accesses, self_enroll=self_enroll)
+    return TriedAccount(
+        label=label,
+        users=len({access.user for access in accesses}),
+        shut=len(shut),
+        states=Counter(access.state for access in accesses),
+        unread=unread_users(snapshot),
+        has_help=not shut or bool(administrators_left(accesses, snapshot)),
+    )
+
+
+def _totals(tried: Sequence[TriedAccount]) -> str:
+    """Return how many users and credentials the accounts have, and how many credentials are in each state."""
     states = sum((account.states for account in tried), Counter[AccessState]())
     totals = ", ".join(f"{state}: {states[state]}" for state in AccessState if states[state])
     users = count_of(sum(account.users for account in tried), "user")
-    settings.progress.note(f"{users}, {count_of(states.total(), 'credential')}; {totals or 'none'}")
-    _refuse(tried, is_many=accounts is not None)
-    return exit_code(visits, findings=False)
+    return f"{users}, {count_of(states.total(), 'credential')}; {totals or 'none'}"
 
 
 def _refuse(tried: Sequence[TriedAccount], *, is_many: bool) -> None:
@@ -154,27 +159,32 @@ def _refuse(tried: Sequence[TriedAccount], *, is_many: bool) -> None:
             )
 
 
-def _access_row(access: UserAccess, *, account: str | None = None) -> ResultRow:
-    """Return the row for one way in which a user gets access: a console password or access keys.
+def _access_rows(accesses: Sequence[UserAccess], *, account: str | None, already: bool) -> list[ResultRow]:
+    """Return a row for each way in which a user gets access: a console password or access keys.
 
-    With the ID of an account as `account`, the commands in the row name it.
+    With the ID of an account as `account`, the commands in the rows name it. Without `already`, the rows do not have
+    the cell that says whether today's policies lock the user out.
     """
-    first = in_account(access.first, account) if access.first and account else access.first
-    return {
-        "user": access.user,
-        "way": access.way,
-        "standing": access.state,
-        "why": access.why,
-        "first": first or None,
-        "already": access.already,
-    }
+    return [
+        {
+            "user": access.user,
+            "way": access.way,
+            "standing": access.state,
+            "why": access.why,
+            "first": (in_account(access.first, account) if access.first and account else access.first) or None,
+            **({"already": access.already} if already else {}),
+        }
+        for access in accesses
+    ]
 
 
-def _compared_lines(document: str, account: AccountSource) -> list[str]:
-    """Return lines that say whether IAM's policy simulator and mfa-kit evaluate the policy in the same way."""
-    compared = compare_with_simulator(document, account)
+def _compare(document: str, account: AccountSource, progress: LiveProgress) -> None:
+    """Print whether IAM's policy simulator and mfa-kit evaluate the policy in the same way."""
+    with progress.showing("comparing with IAM's policy simulator"):
+        compared = compare_with_simulator(document, account)
     if compared.why_not:
-        return [f"not compared with IAM's policy simulator: {compared.why_not}"]
-    if not compared.differing:
-        return ["IAM's policy simulator agrees with mfa-kit"]
-    return [f"IAM's policy simulator disagrees: {difference}" for difference in compared.differing]
+        progress.note(f"not compared with IAM's policy simulator: {compared.why_not}")
+    elif not compared.differing:
+        progress.note("IAM's policy simulator agrees with mfa-kit")
+    for difference in compared.differing:
+        progress.note(f"IAM's policy simulator disagrees: {difference}")
