@@ -40,14 +40,7 @@ def fault_of(recovery_key: RecoveryKey, records: Iterable[Record]) -> Unrecorded
     Records of others prove nothing, because each computer that shares the ledger can write them. But a later one with
     another group is an error too, until this computer records the group again. `records` are in the order of time.
     """
-    own: Record | None = None
-    other: Record | None = None
-    for record in records:
-        if record.recipient == recovery_key.manifest.recipient and record.action is RecoveryKeyAction.SEALED:
-            if record.own:
-                own, other = record, None
-            elif own is None or _group(record) != _group(own):
-                other = record
+    own, other = _last_sealed(records, recovery_key.manifest.recipient)
     where, group = recovery_key.folder / FILE, recovery_key.manifest.group
     written = (group.threshold, {custodian.name: custodian.key for custodian in group.custodians})
     if own and other:
@@ -62,6 +55,23 @@ def fault_of(recovery_key: RecoveryKey, records: Iterable[Record]) -> Unrecorded
     if own is None:
         return Unrecorded(f"this computer did not record who the custodians in {where} are", FIND_MAKER)
     return None
+
+
+def _last_sealed(records: Iterable[Record], recipient: str) -> tuple[Record | None, Record | None]:
+    """Return the last SEALED record of an identity by this role and computer, and the last one of others that counts.
+
+    Without an own record, each of the others' records counts. Otherwise only those count that are later than the own
+    record and have another group.
+    """
+    own: Record | None = None
+    other: Record | None = None
+    for record in records:
+        if record.recipient == recipient and record.action is RecoveryKeyAction.SEALED:
+            if record.own:
+                own, other = record, None
+            elif own is None or _group(record) != _group(own):
+                other = record
+    return own, other
 
 
 def _group(record: Record) -> tuple[int, dict[str, str]]:
