@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.account.snapshot import OpenFinding, Snapshot
+from mfa_kit.account.snapshot import DeviceBackup, OpenFinding, Snapshot
 from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.audit.finding import Limits, RuleAnswer
 from mfa_kit.audit.frameworks import FRAMEWORKS, ControlAnswer, ControlResult, answer_controls
@@ -185,13 +185,18 @@ def _device_rows(snapshot: Snapshot, calls: Sequence[ReadCall], hide: Hiding) ->
     asked: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
     for call in calls:
         asked[call.operation, call.user].append(call.request_id)
-    return [row for user in account_users(snapshot) for row in _rows_of(user, snapshot, asked, hide)]
+    backups = {backup.serial: backup for backup in snapshot.backups}
+    return [row for user in account_users(snapshot) for row in _rows_of(user, snapshot, backups, asked, hide)]
 
 
 def _rows_of(
-    user: AccountUser, snapshot: Snapshot, asked: Mapping[tuple[str, str | None], list[str]], hide: Hiding
+    user: AccountUser,
+    snapshot: Snapshot,
+    backups: Mapping[str, DeviceBackup],
+    asked: Mapping[tuple[str, str | None], list[str]],
+    hide: Hiding,
 ) -> Iterator[Row]:
-    listed, backups = user.name in snapshot.listed, {backup.serial: backup for backup in snapshot.backups}
+    listed = user.name in snapshot.listed
     operation, about = (DEVICE_SOURCES[1], user.name) if listed else (DEVICE_SOURCES[0], None)
     if not user.devices:
         kind = "none" if user.mfa is False else "unknown"
@@ -207,10 +212,11 @@ def _rows_of(
             _time(device.since),
             snapshot.certified.get(device.serial, ()),
             backup is not None,
-            _time(backup.made) if backup else None,
-            backup.there if backup else None,
-            _time(backup.opened) if backup else None,
-            _time(backup.drilled) if backup else None,
+            *(
+                (_time(backup.made), backup.there, _time(backup.opened), _time(backup.drilled))
+                if backup
+                else (None,) * 4
+            ),
             (operation, *([KEY_SOURCE] if keys else [])),
             (*asked.get((operation, about), ()), *keys),
         )
