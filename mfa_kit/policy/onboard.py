@@ -399,7 +399,12 @@ def offboard_steps(snapshot: Snapshot, user: str) -> list[SetupStep]:
     if account_user is None and snapshot.hole(SnapshotPart.DETAILS) is None:
         raise UsageFault(f"there is no user {user!r}", suggest("list the users", "status"))
     name = account_user.name if account_user else user
-    return [*_sign_in(name, account_user), *_removals(name, account_user), _checks(name)]
+    return [
+        *_sign_in(name, account_user),
+        _remove_devices(name, account_user),
+        _remove_from_groups(name, account_user),
+        _checks(name),
+    ]
 
 
 def _state_of_removal(*, present: bool | None) -> StepState:
@@ -438,12 +443,12 @@ def _sign_in(name: str, account_user: AccountUser | None) -> Iterator[SetupStep]
     )
 
 
-def _removals(name: str, account_user: AccountUser | None) -> Iterator[SetupStep]:
-    """Yield the step that removes the MFA devices, which cannot be undone, and the step that ends group memberships."""
+def _remove_devices(name: str, account_user: AccountUser | None) -> SetupStep:
+    """Return the step that removes the MFA devices, which cannot be undone."""
     devices = account_user.devices if account_user else ()
     complete = account_user is not None and account_user.complete
     revoke = mfa_kit("revoke {}", name)
-    yield SetupStep(
+    return SetupStep(
         what="remove the MFA devices, and the backups of their secrets",
         why="only after the password is deleted: until then the device protects the sign-in. This cannot be undone",
         state=_state_of_removal(present=True if devices else False if complete else None),
@@ -452,8 +457,12 @@ def _removals(name: str, account_user: AccountUser | None) -> Iterator[SetupStep
         )
         or (f"{revoke} --leave-without-mfa",),
     )
+
+
+def _remove_from_groups(name: str, account_user: AccountUser | None) -> SetupStep:
+    """Return the step that ends group memberships."""
     groups = account_user.user.groups if account_user else ()
-    yield SetupStep(
+    return SetupStep(
         what="remove the user from all groups",
         why="so that a credential that was overlooked has no permissions; the user can be added again",
         state=_state_of_removal(present=bool(groups) if account_user else None),

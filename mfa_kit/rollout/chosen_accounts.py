@@ -37,15 +37,20 @@ class ChosenAccounts:
             return accounts[0].id
         if accounts:
             raise UsageFault(f"{len(accounts)} accounts are named {cell[:80]!a}", "write the ID instead")
+        raise self._not_chosen(cell)
+
+    def _not_chosen(self, cell: str) -> UsageFault:
+        """Return the error for a cell that names none of the accounts in which mfa-kit can work."""
         for account in self.skipped:
             if account.is_called(cell):
-                raise UsageFault(f"account {account.label} is {account.state}", "remove the row")
-        hint = nearest(cell, names_of(self.chosen)) or f"check the ID or the name{lost_zeros(cell)}"
+                return UsageFault(f"account {account.label} is {account.state}", "remove the row")
         # For a complete account ID, or the name of an account that was not chosen, do not suggest a similar account. A
         # person who followed the suggestion would enroll users in the wrong account.
         if ACCOUNT_ID.fullmatch(cell) or any(account.is_called(cell) for account in self.others):
             hint = "check the ID or the name, or choose this account too, for example with --include"
-        raise UsageFault(f"{cell[:80]!a} is not one of the chosen accounts", hint)
+        else:
+            hint = nearest(cell, names_of(self.chosen)) or f"check the ID or the name{lost_zeros(cell)}"
+        return UsageFault(f"{cell[:80]!a} is not one of the chosen accounts", hint)
 
     def key(self, account: str | None) -> str | None:
         """Return `account`, because rows with the same user name in different accounts are not duplicates."""

@@ -1,16 +1,19 @@
 """`mfa-kit backup verify`: check that backups can be decrypted and contain a QR code for AWS."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from mfa_kit import wiring
+from mfa_kit.backups.opening import Verified
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import ACCEPT_LABEL, BACKUP_DIR, PASSPHRASE_FD, check_accepted, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.wiring.settings import Settings
@@ -45,11 +48,7 @@ def verify(
         wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         accept_label=accept_label,
     )
-    for result in tried:
-        for note in result.notes:
-            settings.progress.alert(f"note: {result.file}: {note}")
-    for hint in dict.fromkeys(result.hint for result in tried if result.hint):
-        settings.progress.alert(Message("try: ", hint))
+    _print_notes(tried, settings.progress)
     rows = [
         {
             "file": str(result.file),
@@ -67,3 +66,12 @@ def verify(
         narrow=("file", "opens", "remarks", "fault"),
     )
     return IntegrityFault.exit_code if any(result.fault for result in tried) else 0
+
+
+def _print_notes(tried: Sequence[Verified], progress: Progress) -> None:
+    """Print the notes of each file, and after them each hint once."""
+    for result in tried:
+        for note in result.notes:
+            progress.alert(f"note: {result.file}: {note}")
+    for hint in dict.fromkeys(result.hint for result in tried if result.hint):
+        progress.alert(Message("try: ", hint))

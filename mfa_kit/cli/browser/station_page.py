@@ -42,10 +42,13 @@ class StationPage:
 
     def attach(self, page: "OpenPage") -> None:
         """Make the page update the queue before each question, and show the inserted keys while it waits."""
-        self.done |= {step.user for step in self.queue.steps if self.queue.is_done(step)}
+        self.done.update(self._done_users())
         page.person.before_question, page.person.after_look = self.update, self.show_keys
         page.person.buttons = self.buttons
         self.update()
+
+    def _done_users(self) -> list[str]:
+        return [step.user for step in self.queue.steps if self.queue.is_done(step)]
 
     def buttons(self) -> Sequence[tuple[str, str]]:
         """Return the buttons for the session's question. Back is left out if there is no step to go back to."""
@@ -55,11 +58,7 @@ class StationPage:
     def update(self) -> None:
         """Show the queue and the current user. If users were done since the last call, thank the last of them."""
         step = self._step
-        new = [
-            queued_step.user
-            for queued_step in self.queue.steps
-            if self.queue.is_done(queued_step) and queued_step.user not in self.done
-        ]
+        new = [user for user in self._done_users() if user not in self.done]
         self.done.update(new)
         with self.state.change():
             self.state.queue = [self._row(queued_step, current=queued_step is step) for queued_step in self.queue.steps]

@@ -67,10 +67,7 @@ def fetch(
     named = (column or USER).lower()
     rows = _read_rows(roster, new, named)
     names = list(dict.fromkeys(filter(None, (_name(row, named) for row in rows))))
-    with settings.progress.showing(f"reading the keys of {count_of(len(names), 'user')}"):
-        keys_by_name = wiring.rollout_files.read_all(file) if file else wiring.rollout_files.fetch_all(base_url, names)
-    if file:
-        _report_unused(names, keys_by_name, file, settings)
+    keys_by_name = _read_keys(names, file, base_url, settings)
     before = wiring.rollout_files.recipients_before(settings)
     results = [_choose(row, _name(row, named), keys_by_name, before, source=str(file or base_url)) for row in rows]
     if not settings.dry_run:
@@ -99,6 +96,15 @@ def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:
             f"{roster} has no column {named!r}", "name the column with the users' names at the forge: --github COLUMN"
         )
     return rows
+
+
+def _read_keys(names: Sequence[str], file: Path | None, base_url: str, settings: Settings) -> Mapping[str, FoundKeys]:
+    """Return the keys of each name in the file, or of `names` at the forge. Print the unused names in the file."""
+    with settings.progress.showing(f"reading the keys of {count_of(len(names), 'user')}"):
+        keys_by_name = wiring.rollout_files.read_all(file) if file else wiring.rollout_files.fetch_all(base_url, names)
+    if file:
+        _report_unused(names, keys_by_name, file, settings)
+    return keys_by_name
 
 
 def _name(row: ReadRow, named: str) -> str:

@@ -1,6 +1,6 @@
 """`mfa-kit rollout activate`: enable the devices that `rollout apply --stage` created."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -132,8 +132,13 @@ class RequiredProofs:
         lines = {
             user: user_lines for user, user_lines in (self.lines or {}).items() if selected is None or user in selected
         }
-        staged = {entry.spec.user.lower() for entry in entries}
+        staged = _users(entries)
         return list(results_without_device(lines, staged=staged, ours=made))
+
+
+def _users(entries: Iterable[JournalEntry]) -> set[str]:
+    """Return the names of the users in lower case."""
+    return {entry.spec.user.lower() for entry in entries}
 
 
 def read_required(proofs: Path | None, prompt: str | None, *, accept_unknown: bool, selects: bool) -> RequiredProofs:
@@ -279,7 +284,7 @@ class _Activation:
 
     def _report_not_staged(self, entries: Sequence[JournalEntry]) -> None:
         """Print the named users who have no staged device in the only account, or that no user has one."""
-        if missing := self.named - {entry.spec.user.lower() for entry in entries}:
+        if missing := self.named - _users(entries):
             self.settings.progress.alert(f"{NONE_STAGED} for {', '.join(sorted(missing))}")
         elif not entries and self.required.users is None:
             self.settings.progress.alert(f"{NONE_STAGED} for these users")
@@ -292,8 +297,8 @@ class _Activation:
         device and `named` is empty, print this instead. A user whose device is already enabled is not printed, so that
         a file of proofs can be used again.
         """
-        staged = {entry.spec.user.lower() for account in self.made for entry in self.staged(account)}
-        enabled = {entry.spec.user.lower() for entry in chain(*self.made.values()) if entry.reached in STANDS}
+        staged = _users(chain(*map(self.staged, self.made)))
+        enabled = _users(entry for entry in chain(*self.made.values()) if entry.reached in STANDS)
         sent, named = self.required.users or set(), self.named
         lacking = sorted(((sent & named if named and sent else sent or named) - staged) - enabled)
         if lacking:

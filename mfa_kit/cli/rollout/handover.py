@@ -85,12 +85,9 @@ class Letters:
                     LeftOut(user=handover.user, reason=clauses([str(error), error.hint]), account=account)
                 )
                 continue
-            letter = self.letter(handover)
-            texts = {name: form(letter).encode() for name, form in FORMS.items()}
-            if self.printer:
-                texts[PDF] = self.printer(letter)
+            letters = self._letters(handover)
             self.rows.append(self.row(handover))
-            yield self._folder(handover), {handover.file: sealed, **texts}
+            yield self._folder(handover), {handover.file: sealed, **letters}
         yield "", {TABLE: csv_table(self.columns, self.rows).encode()}
 
     @property
@@ -113,6 +110,12 @@ class Letters:
 
     def _folder(self, handover: Handover) -> str:
         return f"{handover.entry.spec.account}/{handover.folder}" if self.by_account else handover.folder
+
+    def _letters(self, handover: Handover) -> dict[str, bytes]:
+        """Return the letter to a user in each form, by the name of the file."""
+        letter = self.letter(handover)
+        letters = {name: form(letter).encode() for name, form in FORMS.items()}
+        return {**letters, PDF: self.printer(letter)} if self.printer else letters
 
     def letter(self, handover: Handover) -> Letter:
         """Return the letter to a user."""
@@ -355,14 +358,16 @@ def _show(letters: Letters, left_out: Sequence[LeftOut], output: Output, *, dry:
         "without_file": len(left_out),
     }
     if output.form == "json":
-        missing = [
-            {
-                **({ACCOUNT: omission.account} if letters.by_account else {}),
-                "user": omission.user,
-                "reason": omission.reason,
-            }
-            for omission in left_out
-        ]
-        output.one("rollout-handover", {**head, "rows": rows, "left_out": missing})
-    else:
-        output.one("rollout-handover", head)
+        head = {**head, "rows": rows, "left_out": _left_out_rows(left_out, by_account=letters.by_account)}
+    output.one("rollout-handover", head)
+
+
+def _left_out_rows(left_out: Sequence[LeftOut], *, by_account: bool) -> list[ResultRow]:
+    return [
+        {
+            **({ACCOUNT: omission.account} if by_account else {}),
+            "user": omission.user,
+            "reason": omission.reason,
+        }
+        for omission in left_out
+    ]

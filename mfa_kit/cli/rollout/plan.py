@@ -40,7 +40,7 @@ from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, plan_digest, plan_t
 from mfa_kit.rollout.plan_making import AccountListing, make_plan
 from mfa_kit.rollout.roster import ListedUser, RosterRow, UserSelection, keep_users, key_fingerprint
 from mfa_kit.rollout.roster_accounts import RosterAccounts
-from mfa_kit.rollout.roster_text import faults_table
+from mfa_kit.rollout.roster_text import CellFault, faults_table
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
@@ -181,14 +181,7 @@ def read_roster_rows(
     if roster.unread:
         settings.progress.alert(roster.unread)
     if roster.faults and skip_bad:
-        message = f"skipping {count_of(len({fault.line for fault in roster.faults}), 'row')} with errors"
-        if not settings.dry_run:
-            wiring.rollout_files.write_file(skip_bad, faults_table(roster.faults))
-            message += f"; see {skip_bad}"
-        settings.progress.alert(message)
-        for fault in roster.faults:
-            if not fault.cells:  # no cell of the row could be read, so the file has only the error, not the row
-                settings.progress.alert(str(fault))
+        _skip_faulty_rows(roster.faults, skip_bad, settings)
     elif roster.faults:
         skip = "fix the error, or skip the row" if len(roster.faults) == 1 else "fix the errors, or skip these rows"
         error = UsageFault(f"{file} has {count_of(len(roster.faults), 'error')}", f"{skip} with --skip-bad FILE")
@@ -196,6 +189,18 @@ def read_roster_rows(
             error.add_note(str(fault))
         raise error
     return list(roster.rows)
+
+
+def _skip_faulty_rows(faults: Sequence[CellFault], file: Path, settings: Settings) -> None:
+    """Print how many rows are skipped, and write them to the file."""
+    message = f"skipping {count_of(len({fault.line for fault in faults}), 'row')} with errors"
+    if not settings.dry_run:
+        wiring.rollout_files.write_file(file, faults_table(faults))
+        message += f"; see {file}"
+    settings.progress.alert(message)
+    for fault in faults:
+        if not fault.cells:  # no cell of the row could be read, so the file has only the error, not the row
+            settings.progress.alert(str(fault))
 
 
 def read_selection(

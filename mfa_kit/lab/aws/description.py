@@ -466,10 +466,7 @@ def parse_description(description: Mapping[str, object]) -> DescribedAccount:
         users=[_user(user) for user in row.rows("users")],
         devices=[_device(device) for device in row.rows("devices")],
         tokens=[replace(_device(token), kind="token") for token in row.rows("tokens")],
-        bindings={
-            checked_text(serial): [_binding(binding) for binding in rows]
-            for serial, rows in row.get("bindings", dict, {}).items()
-        },
+        bindings=_bindings(row),
         password_policy=_password_policy(row.get("password_policy", dict, {})) if row.has("password_policy") else None,
     )
 
@@ -552,6 +549,13 @@ def _device(row: CheckedRow) -> DescribedDevice:
         enabled=row.date("enabled"),
         certifications=row.pairs("certifications"),
     )
+
+
+def _bindings(row: CheckedRow) -> dict[str, list[tuple[float, str | None, str, int]]]:
+    return {
+        checked_text(serial): [_binding(binding) for binding in bindings]
+        for serial, bindings in row.get("bindings", dict, {}).items()
+    }
 
 
 def _binding(row: object) -> tuple[float, str | None, str, int]:

@@ -54,16 +54,7 @@ def describe_account(account: LabAccount) -> Row:
         "root": _root(account.root),
         "password_policy": _password_policy(account),
         "policies": _policies(account),
-        "certificates": [
-            {
-                "name": certificate.cert_name,
-                "path": certificate.path,
-                "uploaded": date_text(certificate.uploaded),
-                "expires": date_text(certificate.expires),
-            }
-            for certificate in backend.certificates.values()
-            if isinstance(certificate, LabCertificate)
-        ],
+        "certificates": _certificates(account),
         "groups": [without_empty(_entity(group)) for group in backend.groups.values()],
         "roles": [_role(role) for role in backend.roles.values()],
         "users": [_user(account, user) for user in backend.all_users()],
@@ -129,6 +120,19 @@ def _policies(account: LabAccount) -> list[Row]:
         {"name": policy.name, "path": policy.path, "document": json.loads(default_version(policy))}
         for arn, policy in account.backend.managed_policies.items()
         if f"::{account.id}:" in arn
+    ]
+
+
+def _certificates(account: LabAccount) -> list[Row]:
+    return [
+        {
+            "name": certificate.cert_name,
+            "path": certificate.path,
+            "uploaded": date_text(certificate.uploaded),
+            "expires": date_text(certificate.expires),
+        }
+        for certificate in account.backend.certificates.values()
+        if isinstance(certificate, LabCertificate)
     ]
 
 

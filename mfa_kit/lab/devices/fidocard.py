@@ -120,6 +120,10 @@ class FidoCard:
             self._canceled = p1 == CANCEL
         else:
             return StatusWord.INS_NOT_SUPPORTED.to_bytes(2)
+        return self._answer_request()
+
+    def _answer_request(self) -> bytes:
+        """Return the response to the CTAP2 request, or a status update while the key waits for a touch."""
         try:
             answer = self.key.cbor(self._request, self)
             if self.wrong_pin is not None and answer[:1] == bytes([CtapStatus.PIN_INVALID]):
