@@ -6,7 +6,7 @@ are the file root_ceremony.md.
 
 from mfa_kit.account.snapshot import OrganizationPlace, RecoveryKeyUse, Snapshot
 from mfa_kit.core.letter import Letter, fill_template
-from mfa_kit.core.message import command
+from mfa_kit.core.message import Command
 
 # Appears twice in the instructions. The recommendation is in the IAM user guide, "Centrally manage root access for
 # member accounts".
@@ -25,7 +25,7 @@ def root_ceremony(snapshot: Snapshot, *, text: str) -> Letter:
         "lab": " (LAB, nothing here is real)" if snapshot.lab else "",
         "verdict": str(snapshot.root.verdict),
         "identity": identity.recipient if identity else "none yet",
-        "recipient": command(identity.recipient if identity else "RECIPIENT"),
+        "recipient": Command([identity.recipient if identity else "RECIPIENT"]),
         "threshold": str(identity.threshold) if identity else "",
         "needed": _needed(identity) if identity else "",
         "removal": REMOVAL,
