@@ -31,6 +31,7 @@ from tests.botocore_files import read_once
 from tests.cheap_scrypt import cheap_scrypt, seal
 from tests.fork_server import READ_ONCE, ForkServer
 from tests.ledgers import KINDS, Place
+from tests.limits import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414 - a hook
 from tests.postgresql import BIN, Server, running_server
 from tests.sizes import FULL, size
 

@@ -23,9 +23,15 @@ def test_passes_alone():
     if is_first():
         {act}
 """
+OPTIONS = "-p no:randomly -p tests.limits"
 CASES = {
     "an assertion": ("", "assert False", 0),
     "a test that hangs": ("import pytest\n@pytest.mark.timeout(1)", "time.sleep(60)", 1),
+    "a test that hangs within mfa-kit": (
+        "import pytest\nfrom mfa_kit.core.errors import only_our_errors\n@pytest.mark.timeout(1)",
+        "with only_our_errors(): time.sleep(60)",
+        1,
+    ),
     "a command that hangs": ("", "subprocess.run(['sleep', '60'], timeout=0.5)", 1),
     "a terminal that hangs": ("import pexpect", "pexpect.spawn('sleep', ['60'], timeout=0.5).expect('x')", 1),
 }
@@ -38,13 +44,13 @@ def test_what_hangs_gets_no_second_try(case: str, tmp_path: Path) -> None:
     marks, act, status = CASES[case]
     (tmp_path / "test_unsteady.py").write_text(TESTS.format(marks=marks, act=act))
     (tmp_path / "pytest.ini").touch()
-    function = 'eval "$(sed -n "/^pytests() {/,/^}/p" "$RUN")"; set -euo pipefail; pytests suite -p no:randomly'
+    function = 'eval "$(sed -n "/^pytests() {/,/^}/p" "$RUN")"; set -euo pipefail; pytests suite $OPTIONS'
     env = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST"))}
     path = f"{Path(sys.executable).parent}:{env['PATH']}"
     done = subprocess.run(
         ["bash", "-c", f"scratch=$PWD unsteady=5; {function}"],
         cwd=tmp_path,
-        env={**env, "PATH": path, "RUN": str(ROOT / ".ci/run")},
+        env={**env, "PATH": path, "PYTHONPATH": str(ROOT), "OPTIONS": OPTIONS, "RUN": str(ROOT / ".ci/run")},
         capture_output=True,
         text=True,
         check=False,
