@@ -1,5 +1,6 @@
 """Prints results on stdout: as a table for people, as JSON with a schema name and version, as JSON Lines, or as CSV."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -19,10 +20,20 @@ from mfa_kit.cli.fitting import (
     on_one_line,
     window_width,
 )
-from mfa_kit.cli.json_document import json_document
-from mfa_kit.cli.results import Cell, Results
+from mfa_kit.cli.results import VERSION, Cell, Results
 from mfa_kit.core.csv_text import csv_lines
 from mfa_kit.core.text import one_line
+
+
+def json_document(results: Results) -> str:
+    """Return the results as one JSON object on one line, with the name and version of its schema.
+
+    A list is in the field `rows`. If the results have a `search`, return only the part that `search`
+    finds in the object.
+    """
+    fields = results.rows[0] if results.single else {"rows": results.rows}
+    document = {"schema": f"mfa-kit/{results.schema}", "version": VERSION, **fields}
+    return json.dumps(results.search(document) if results.search else document)
 
 
 def write_table(results: Results) -> None:

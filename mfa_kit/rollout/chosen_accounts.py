@@ -7,7 +7,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ACCOUNT_ID
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.selecting import names_of, nearest
-from mfa_kit.rollout.roster_accounts import lost_zeros
+from mfa_kit.rollout.roster import lost_zeros
 
 
 @dataclass(frozen=True, slots=True)

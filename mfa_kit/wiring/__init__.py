@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import ports as ports
     from mfa_kit.wiring import qr_codes as qr_codes
     from mfa_kit.wiring import rollout as rollout
-    from mfa_kit.wiring import rollout_files as rollout_files
-    from mfa_kit.wiring import s3 as s3
     from mfa_kit.wiring import security_keys as security_keys
     from mfa_kit.wiring import seed_files as seed_files
     from mfa_kit.wiring import settings as settings

@@ -19,8 +19,8 @@ from mfa_kit.doctor.diagnosis import Diagnosis, FileFacts, bad, good, noted
 from mfa_kit.posix.system_users import group_name, user_and_groups, user_id
 from mfa_kit.wiring import aws, ledger
 from mfa_kit.wiring.age_keys import configured_recipients
-from mfa_kit.wiring.s3 import examine_bucket
 from mfa_kit.wiring.settings import Settings, backup_dir, command_for_extra, config_path, home
+from mfa_kit.wiring.stores import examine_bucket
 
 # The extras of the package, each with a module that it installs.
 EXTRAS = {

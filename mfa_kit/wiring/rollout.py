@@ -1,19 +1,31 @@
-"""Opens the ports of a rollout, in one account or in several."""
+"""Opens the ports of a rollout, in one account or in several, and reads and writes its files.
+
+These are rosters, plans and their indexes, proofs, results, and letters.
+"""
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from mfa_kit.adapters.aws.account import People
 from mfa_kit.adapters.aws.refusals import ended_by
+from mfa_kit.adapters.files import rollout_files
+from mfa_kit.adapters.files.local_store import read_backup
+from mfa_kit.adapters.forge import public_keys
 from mfa_kit.adapters.ledger.rollout_runs import Computers, Failures, RolloutRuns, progress_of_plans
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.backups.opening import ReadAhead
+from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import Caller
+from mfa_kit.core.letter import LetterTemplate, parse_template
+from mfa_kit.core.message import suggest
+from mfa_kit.core.models import BackupLocation, Caller
 from mfa_kit.core.stopping import Stop
+from mfa_kit.disk.files import MAGIC, create_whole_tree
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
@@ -21,14 +33,33 @@ from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, only_account
 from mfa_kit.organization.slots import leaving_place
 from mfa_kit.rollout.execution import Execution
+from mfa_kit.rollout.handover_letter import NAMES
+from mfa_kit.rollout.index import (
+    PlanFiles,
+    PlannedAccount,
+    RolloutIndex,
+    index_of_plan,
+    merge_plan_files,
+    parse_index,
+)
+from mfa_kit.rollout.plan import CREATE, Plan, is_index, parse_plan, plan_digest
+from mfa_kit.rollout.proofs import ProofLine, read_proofs
+from mfa_kit.rollout.recipient_choice import FoundKeys, by_lower_name, check_keys, parse_keys
 from mfa_kit.rollout.records import PlanRecords
+from mfa_kit.rollout.roster import Roster, RosterAccounts, parse_roster
+from mfa_kit.rollout.roster_text import ReadRow, read_whole_rows
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, why_unseen
+from mfa_kit.rollout.workers import Workers
+from mfa_kit.wiring.age_keys import read_recipients
 from mfa_kit.wiring.aws import connect
+from mfa_kit.wiring.files import packaged_text
+from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.methods.registry import Methods
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.organization import Organization, open_organization
 from mfa_kit.wiring.ports import enrollment_ports
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.stores import AnyFileStore
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.account import AccountReader
@@ -307,3 +338,301 @@ class _Entrance:
             progress=progress,
             sleep=stop.sleep,
         )
+
+
+def parse_public_key(text: str) -> str:
+    """Return a public key without its comment. Raise UsageFault if the text is not a public key.
+
+    The message does not quote the text, because the text may be a private key.
+    """
+    key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
+    try:
+        read_recipients([key])
+    except UsageFault as error:
+        _, quoted, reason = str(error).partition(f"-r {key} ")
+        raise UsageFault(f"it {reason}" if quoted else str(error), error.hint) from None
+    return key
+
+
+def read_roster(path: Path, methods: Methods, *, accounts: RosterAccounts | None = None) -> Roster:
+    """Read a roster file (the list of users to enroll), for one account or for several `accounts`.
+
+    Raise UsageFault if the file is not a roster.
+    """
+    text = rollout_files.read_text(path)
+    return parse_roster(text, methods=methods.in_rosters(), parse_key=parse_public_key, accounts=accounts)
+
+
+def read_proof_lines(path: Path) -> list[ProofLine]:
+    """Return the lines of a file of proofs. Raise UsageFault if the file cannot be read or has no lines."""
+    return read_proofs(rollout_files.read_text(path, hint="give a CSV file with the users' codes: --proofs FILE"))
+
+
+def read_plan(path: Path, methods: Methods, *, expected: Sequence[str]) -> tuple[Plan, str]:
+    """Return a plan and the SHA-256 of its file in hex.
+
+    Raise UsageFault if the file is not the plan of one account, and the errors of `read_reviewed`.
+    """
+    text, digest = read_reviewed(path, expected=expected)
+    if is_index(text):
+        raise UsageFault(
+            f"{path} is an index of the plans of several accounts, not a plan",
+            f"give the plan of one account from {path.name}-plans; apply, handover, remind, status and undo also take "
+            "the index with --accounts FILE or --org",
+        )
+    return plan_of(text, methods, name=str(path)), digest
+
+
+def plan_of(text: str, methods: Methods, *, name: str) -> Plan:
+    """Parse a plan. If the text is not a plan, raise UsageFault with a message that begins with `name`."""
+    return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key, name=name)
+
+
+def read_reviewed(path: Path, *, expected: Sequence[str], kind: str = "plan", hint: str = CREATE) -> tuple[str, str]:
+    """Return the text of a file and its SHA-256 in hex.
+
+    Raise UsageFault if the file cannot be read (with the hint `hint`), or if `expected` is not empty and does not
+    contain this SHA-256. `kind` names the kind of file in the error.
+    """
+    text = rollout_files.read_text(path, hint=hint)
+    digest = plan_digest(text)
+    if expected and digest not in {sha256.lower() for sha256 in expected}:
+        raise UsageFault(f"{path} is not the expected {kind}: its SHA-256 is {digest}", f"review the {kind} again")
+    return text, digest
+
+
+def read_plan_files(
+    paths: Sequence[Path], methods: Methods, *, expected: Sequence[str], plans: bool = True, indexes: bool = True
+) -> PlanFiles:
+    """Read plans, if `plans` is true, and indexes, if `indexes` is true.
+
+    Raise UsageFault if two files have a plan for the same account, and the errors of `read_plan`, `read_index` and
+    `read_plans`.
+    """
+
+    def read(path: Path) -> tuple[RolloutIndex, dict[str, Plan]]:
+        if not plans or (indexes and is_index(rollout_files.read_text(path, hint=CREATE))):
+            index = read_index(path, expected=expected)
+            return index, read_plans(path, index, methods)
+        plan, digest = read_plan(path, methods, expected=expected)
+        return index_of_plan(plan, name=path.name, sha256=digest), {plan.account: plan}
+
+    return merge_plan_files([*dict.fromkeys(paths)], read)
+
+
+def read_index(path: Path, *, expected: Sequence[str]) -> RolloutIndex:
+    """Return an index. Raise UsageFault if the file is not an index, and the errors of `read_reviewed`."""
+    text, _ = read_reviewed(path, expected=expected, kind="index")
+    return parse_index(text, name=str(path))
+
+
+def earlier_index(path: Path) -> RolloutIndex | None:
+    """Return the index that a new index at this path would replace, or None if there is no index.
+
+    Raise UsageFault if the file cannot be read, or if another version of mfa-kit made it.
+    """
+    if not path.is_file():
+        return None
+    try:
+        text = rollout_files.read_text(path)
+        return parse_index(text) if is_index(text) else None
+    except UsageFault:
+        raise UsageFault(
+            f"{path} exists, and mfa-kit cannot read it, so it is not replaced",
+            "write the index to another file: -o FILE",
+        ) from None
+
+
+def read_plans(path: Path, index: RolloutIndex, methods: Methods) -> dict[str, Plan]:
+    """Return all plans of an index by account ID. `path` is the path of the index.
+
+    Raise UsageFault if a plan cannot be read, has changed since the index was written, or is for another account.
+    """
+    return {account.id: _read_planned(path, account, methods) for account in index.accounts}
+
+
+def _read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:
+    """Return the plan of an account. `path` is the path of the index.
+
+    Raise UsageFault if the plan cannot be read, has changed since the index was written, or is for another account.
+    """
+    file = path.parent / account.plan
+    text, digest = read_reviewed(
+        file, expected=(), hint=f"restore the folder {file.parent}, which contains the plans of {path}, or plan again"
+    )
+    if digest != account.sha256:
+        raise UsageFault(
+            f"{file} has changed since {path} was written: its SHA-256 is {digest}", "plan again, and review the plans"
+        )
+    plan = plan_of(text, methods, name=str(file))
+    if plan.account != account.id:
+        raise UsageFault(f"{file} is a plan for account {plan.account}, not for {account.id}", "plan again")
+    return plan
+
+
+def plans_folder(index: Path) -> Path:
+    """Return the folder for the plans of an index. The folder is beside the index, and belongs to this index only."""
+    return index.with_name(f"{index.name}-plans")
+
+
+def write_index(path: Path, text: str, plans: Mapping[str, str]) -> None:
+    """Write the plans into the folder that belongs to the index, and then the index. Replace earlier files.
+
+    `plans` maps file names to texts. If a write fails, raise UsageFault or IntegrityFault, and keep the earlier files.
+    """
+    rollout_files.write_set(path, text, folder=plans_folder(path), members=plans)
+
+
+# The built-in template.
+TEMPLATE = "rollout/handover_letter.md"
+# The maximum number of octets of a template.
+LARGEST = 1 << 20
+
+
+def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
+    """Return the template in the file `named`, else in the configured file, else the built-in template.
+
+    Raise UsageFault if the file cannot be read, is too large or has errors. The error has a note for each wrong line.
+    """
+    configured = settings.config.letter_template
+    file = named or (Path(configured).expanduser() if configured else None)
+    if file is None:
+        return parse_template(packaged_text(TEMPLATE), names=NAMES, source="of mfa-kit")
+    hint = "name a text file in UTF-8: --template FILE"
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST + 1)
+        text = content.decode("utf-8-sig") if len(content) <= LARGEST else None
+    except OSError as error:
+        raise UsageFault(f"the template {file} cannot be read: {error.strerror}", hint) from None
+    except UnicodeDecodeError:
+        raise UsageFault(f"the template {file} is not UTF-8", hint) from None
+    if text is None:
+        raise UsageFault(f"the template {file} is larger than {LARGEST >> 20} MiB", hint)
+    return parse_template(text, names=NAMES, source=str(file))
+
+
+def sealed_files(settings: Settings) -> ReadAhead:
+    """Return an object that reads encrypted files, from a folder or a bucket."""
+    return ReadAhead(_checked(AnyFileStore(settings.profile)))
+
+
+def _checked(file_store: AnyFileStore) -> Callable[[BackupLocation], bytes]:
+    """Return a function that reads an encrypted file.
+
+    The function raises IntegrityFault if the file is not an age file, so that nothing unencrypted is handed over.
+    """
+
+    def read(place: BackupLocation) -> bytes:
+        sealed = read_backup(place, file_store)
+        if not sealed.startswith(MAGIC):
+            raise IntegrityFault(f"{place} is not an age file", suggest("see", "backup verify"))
+        return sealed
+
+    return read
+
+
+def check_handover(folder: Path) -> None:
+    """Raise UsageFault if something exists at the path of the folder."""
+    if folder.exists() or folder.is_symlink():
+        raise UsageFault(f"{folder} already exists", "name a new folder: -o DIR")
+
+
+def write_handover(folder: Path, folders: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+    """Write the folder of a hand-over, complete or not at all, as `create_whole_tree` does.
+
+    Raise UsageFault if something exists at its path, and IntegrityFault if it cannot be written.
+    """
+    try:
+        create_whole_tree(folder.absolute(), folders)
+    except FileExistsError:
+        check_handover(folder)
+        raise
+    except OSError as error:
+        raise IntegrityFault(
+            f"{folder} cannot be written: {error.strerror}", "check the permissions and the free space"
+        ) from None
+
+
+def open_results_folder(named: Path | None, plan: Path) -> Path:
+    """Create the folder for results if it does not exist, and return it. Its default path is beside the plan.
+
+    Raise UsageFault if the folder cannot be created, or if it has the results of another plan.
+    """
+    folder = results_folder(named, plan)
+    check_results(folder, plan)
+    rollout_files.make_results_folder(folder)
+    return folder
+
+
+def results_folder(named: Path | None, plan: Path) -> Path:
+    """Return `named`, or if it is None, the default folder for results, which is beside the plan or index."""
+    return named or plan.with_name(f"{plan.stem}-results")
+
+
+def check_results(folder: Path, plan: Path) -> None:
+    """Raise UsageFault if the folder has the results of a plan or index with another file name than `plan`."""
+    rollout_files.check_results(folder, plan=plan.name)
+
+
+def write_files(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write each text to the file with its name, as `write_file` does."""
+    for name, text in texts.items():
+        write_file(folder / name, text)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a whole file with mode 0600, replacing an earlier file. Raise UsageFault or IntegrityFault on failure."""
+    rollout_files.write_text(path, text)
+
+
+# The number of requests to a forge that are in progress at a time.
+AT_ONCE = 4
+
+
+def read_roster_cells(path: Path, *, also: Collection[str]) -> list[ReadRow]:
+    """Return the rows of a roster, as `read_whole_rows` does. Each has the known columns and the columns in `also`."""
+    return read_whole_rows(rollout_files.read_text(path), also=also, name=str(path))
+
+
+def fetch_all(base: str, logins: Sequence[str]) -> dict[str, FoundKeys]:
+    """Return the keys of accounts on a forge, by login. Raise UsageFault if `base` is not the address of a forge."""
+    address = public_keys.check_base(base)
+
+    def act(login: str) -> tuple[str, FoundKeys]:
+        return login, _fetch(address, login)
+
+    return dict(Workers(act=act, number=AT_ONCE, stop=Event()).work_through(logins))
+
+
+def _fetch(base: str, login: str) -> FoundKeys:
+    try:
+        source = public_keys.keys_address(base, login)
+    except public_keys.FetchError as error:
+        return FoundKeys(source="", fault=str(error))
+    try:
+        return _sorted(source, public_keys.fetch_keys(source))
+    except public_keys.FetchError as error:
+        return FoundKeys(source=source, fault=str(error))
+
+
+def read_all(path: Path) -> dict[str, FoundKeys]:
+    """Return the public keys in a file, by name, as `parse_keys` does. Raise UsageFault also if it cannot be read."""
+    text = rollout_files.read_text(path, hint="give a file with a name and a public key on each line: --from FILE")
+    return {name: _sorted(str(path), keys) for name, keys in parse_keys(text, source=str(path)).items()}
+
+
+def _sorted(source: str, lines: Sequence[str]) -> FoundKeys:
+    usable, skipped = public_keys.sort_keys(lines)
+    return check_keys(source, usable, skipped, parse_key=parse_public_key)
+
+
+def recipients_before(settings: Settings) -> Mapping[str, Mapping[str, str]]:
+    """Return the latest recipient of each user's own copies, by user name in lower case and then by account."""
+    with open_ledger(settings) as ledger:
+        return by_lower_name(ledger.recipients_by_user().items())
+
+
+def now() -> float:
+    """Return the time of this computer in Unix seconds."""
+    return time.time()

@@ -1,6 +1,7 @@
 """Opens folders of backups, on this computer or in buckets of Amazon S3, with the recipients of new backups.
 
-The client for S3 is created when the first bucket is used, so commands that use only this computer do not load it.
+The client for S3 is loaded and created when the first bucket is used, so commands that use only this computer do not
+load it.
 """
 
 from collections.abc import Sequence
@@ -13,11 +14,14 @@ from mfa_kit.backups.contents import check_shared
 from mfa_kit.backups.new_passphrase import can_ask_passphrase
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import OWN, Backup, BackupLocation, S3Url
+from mfa_kit.core.stopping import sleep
+from mfa_kit.doctor.diagnosis import BucketState
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.wiring.age_keys import configured_recipients, open_plugins, own_recipient, read_recipients
-from mfa_kit.wiring.settings import Settings, backup_dir, home, load_boto3
+from mfa_kit.wiring.settings import ACCOUNTS, Settings, backup_dir, home, load_boto3, load_config
 
 if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.s3_calls import S3Calls
     from mfa_kit.adapters.aws.s3_store import S3FileStore
     from mfa_kit.adapters.files.agefile import AgeFiles
     from mfa_kit.adapters.files.identities import Recipient
@@ -35,8 +39,6 @@ class AnyFileStore:
 
     @cached_property
     def _s3(self) -> "S3FileStore":
-        from mfa_kit.wiring.s3 import open_s3_store
-
         return open_s3_store(self._profile)
 
     def folder(self, place: BackupLocation) -> "StoredFolder":
@@ -132,3 +134,49 @@ def open_store_for_device(
     if passphrase or passphrase_fd is not None or (alone and not named and can_ask_passphrase(settings.interaction)):
         to = (*to, own_recipient(settings, passphrase_fd=passphrase_fd))
     return open_backup_store(settings, folder, to=to, to_files=to_files, local_backups=local_backups)
+
+
+# The number of calls to S3 that may be in progress at a time.
+CONNECTIONS = 32
+
+
+def open_s3_store(profile: str | None) -> "S3FileStore":
+    """Return an object that opens folders and files in S3 buckets. `profile` is as in `open_s3_calls`."""
+    from mfa_kit.adapters.aws import s3_store
+
+    calls = open_s3_calls(profile)
+    return s3_store.S3FileStore(calls, lambda bucket: s3_store.check_bucket(bucket, calls))
+
+
+def open_s3_calls(profile: str | None) -> "S3Calls":
+    """Return an object that calls S3 with the settings of the configuration file.
+
+    The AWS profile is the configured `backup-profile`, else the argument `profile`. The owner of the bucket is the
+    configured `bucket-owner`, else the account of the AWS profile, if this process knows it.
+    """
+    from mfa_kit.adapters.aws import clients, s3_calls
+
+    configuration = load_config()
+    connection = clients.Connection(
+        profile=configuration.backup_profile or profile,
+        region=configuration.backup_region,
+        endpoint_url=configuration.backup_endpoint_url,
+        workers=CONNECTIONS,
+    )
+    key = configuration.backup_kms_key
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+    return s3_calls.S3Calls(
+        lambda: clients.open_s3(connection),
+        sleep=sleep,
+        encryption=encryption,
+        owner=lambda: configuration.bucket_owner or ACCOUNTS.get(connection.profile),
+    )
+
+
+def examine_bucket(place: S3Url, profile: str | None) -> BucketState:
+    """List the bucket of backups, and return its properties. Raise AwsFault if it cannot be listed."""
+    from mfa_kit.adapters.aws import s3_store
+
+    calls = open_s3_calls(profile)
+    calls.ask("list_objects_v2", Bucket=place.bucket, Prefix=place.key, MaxKeys=1)
+    return s3_store.read_bucket(place.bucket, calls)

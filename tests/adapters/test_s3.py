@@ -35,8 +35,8 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import settings as wiring_settings
 from mfa_kit.wiring.aws import identify
-from mfa_kit.wiring.s3 import open_s3_calls
 from mfa_kit.wiring.settings import Config
+from mfa_kit.wiring.stores import open_s3_calls
 from tests.conftest import COUNTED
 from tests.sizes import size
 
@@ -662,12 +662,12 @@ def test_the_owner_is_configured_or_that_of_the_buckets_credentials(
     config: str, profile: str | None, asked: dict[str | None, str], owner: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The account of other credentials is never used. No request is made to find the account."""
-    monkeypatch.setattr("mfa_kit.wiring.s3.load_config", lambda: parse_config(config))
-    monkeypatch.setattr("mfa_kit.wiring.s3.open_s3", lambda _: open_s3(Connection(region="us-east-1")))
+    monkeypatch.setattr("mfa_kit.wiring.stores.load_config", lambda: parse_config(config))
+    monkeypatch.setattr("mfa_kit.adapters.aws.clients.open_s3", lambda _: open_s3(Connection(region="us-east-1")))
     calls = open_s3_calls(profile)
     requests = answered(calls)
     monkeypatch.setattr("mfa_kit.wiring.aws.ACCOUNTS", asked)
-    monkeypatch.setattr("mfa_kit.wiring.s3.ACCOUNTS", asked)  # asked after the calls were opened
+    monkeypatch.setattr("mfa_kit.wiring.stores.ACCOUNTS", asked)  # asked after the calls were opened
     list(calls.keys(url("b")))
     assert [each.headers.get(HEADER) for each in requests] == [owner and owner.encode()]
 

@@ -59,7 +59,7 @@ from mfa_kit.wiring import settings
 from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.organization import read_accounts_file
-from mfa_kit.wiring.rollout_files import parse_public_key, read_all, read_proof_lines, read_roster
+from mfa_kit.wiring.rollout import parse_public_key, read_all, read_proof_lines, read_roster
 from tests.fido.test_policy import WHOLE
 from tests.ground.test_authenticator_export import ALICE, PLUS, TWO, WORDS
 from tests.tokens import boxes

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from mfa_kit.account.snapshot import CentralRootAccess, CustodianKey, OrganizationPlace, RecoveryKeyUse, Snapshot
-from mfa_kit.cli.letter_text import letter_text
+from mfa_kit.cli.letters import letter_text
 from mfa_kit.cli.main import cli
 from mfa_kit.core.letter import Letter
 from mfa_kit.policy import root_ceremony as ceremony

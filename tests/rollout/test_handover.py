@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit.cli.letter_text import WIDTH, letter_page, letter_text
+from mfa_kit.cli.letters import WIDTH, letter_page, letter_text
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep, parse_template
 from mfa_kit.core.models import VIRTUAL, DeviceSpec, JournalEntry, JournalState, Method
@@ -28,7 +28,7 @@ from mfa_kit.rollout.handover_letter import NAMES, letter_values
 from mfa_kit.rollout.proofs import read_proofs
 from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.methods.oath import OATH
-from mfa_kit.wiring.rollout_files import write_handover
+from mfa_kit.wiring.rollout import write_handover
 from tests.conftest import ACCOUNT, MfaKit, Result
 from tests.letters.judges import size_of, text_of
 from tests.rollout.conftest import Rollout
@@ -283,7 +283,7 @@ def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mfa_kit.wiring.rollout_files import write_handover
+from mfa_kit.wiring.rollout import write_handover
 
 def folders():
     yield "alice", {"letter.txt": b"Dear Alice"}

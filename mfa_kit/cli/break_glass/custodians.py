@@ -20,7 +20,7 @@ from mfa_kit.cli.break_glass.options import (
     print_plan,
     recovery_key_row,
 )
-from mfa_kit.cli.letter_options import PAPER
+from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.message import suggest

@@ -15,7 +15,7 @@ from mfa_kit.break_glass.proof import find
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.break_glass.options import PRESENT, RECOVERY_KEY_DIR
-from mfa_kit.cli.letter_options import PAPER
+from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import IntegrityFault, UsageFault

@@ -8,7 +8,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import PIN_STDIN, WHICH_FIDO
-from mfa_kit.cli.letter_options import PAPER
+from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow

@@ -7,7 +7,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, note_unread_users
-from mfa_kit.cli.letter_text import letter_text
+from mfa_kit.cli.letters import letter_text
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow

@@ -68,10 +68,10 @@ def fetch(
     rows = _read_rows(roster, new, named)
     names = list(dict.fromkeys(filter(None, (_name(row, named) for row in rows))))
     keys_by_name = _read_keys(names, file, base_url, settings)
-    before = wiring.rollout_files.recipients_before(settings)
+    before = wiring.rollout.recipients_before(settings)
     results = [_choose(row, _name(row, named), keys_by_name, before, source=str(file or base_url)) for row in rows]
     if not settings.dry_run:
-        wiring.rollout_files.write_file(new, _roster(results, named, fetched_at=iso_time(wiring.rollout_files.now())))
+        wiring.rollout.write_file(new, _roster(results, named, fetched_at=iso_time(wiring.rollout.now())))
     _report(results, settings)
     _show(results, new, output, dry=settings.dry_run)
     return int(any(result.chosen.state is FetchState.NONE for result in results))
@@ -90,7 +90,7 @@ def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:
     """Return the rows of the roster. Raise UsageFault if it lacks the column `named`, or if `new` is the same file."""
     if os.path.realpath(roster) == os.path.realpath(new):
         raise UsageFault(f"{new} would overwrite the roster itself", "name another file: -o NEW")
-    rows = wiring.rollout_files.read_roster_cells(roster, also=[named, FINGERPRINT])
+    rows = wiring.rollout.read_roster_cells(roster, also=[named, FINGERPRINT])
     if not any(named in row.cells for row in rows):
         raise UsageFault(
             f"{roster} has no column {named!r}", "name the column with the users' names at the forge: --github COLUMN"
@@ -101,7 +101,7 @@ def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:
 def _read_keys(names: Sequence[str], file: Path | None, base_url: str, settings: Settings) -> Mapping[str, FoundKeys]:
     """Return the keys of each name in the file, or of `names` at the forge. Print the unused names in the file."""
     with settings.progress.showing(f"reading the keys of {count_of(len(names), 'user')}"):
-        keys_by_name = wiring.rollout_files.read_all(file) if file else wiring.rollout_files.fetch_all(base_url, names)
+        keys_by_name = wiring.rollout.read_all(file) if file else wiring.rollout.fetch_all(base_url, names)
     if file:
         _report_unused(names, keys_by_name, file, settings)
     return keys_by_name

@@ -153,7 +153,7 @@ def read_required(proofs: Path | None, prompt: str | None, *, accept_unknown: bo
     lines: dict[str, list[ProofLine]] | None = None
     if proofs:
         lines = {}
-        for line in wiring.rollout_files.read_proof_lines(proofs):
+        for line in wiring.rollout.read_proof_lines(proofs):
             of_user = lines.setdefault(line.user.lower(), [])
             if len(of_user) <= MOST_LINES:  # one more shows that there are too many
                 of_user.append(line)

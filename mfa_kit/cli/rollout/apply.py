@@ -140,14 +140,14 @@ def _results_folders(
     `sources` maps each account ID to the file with the account's plan. Raise UsageFault if a folder has the results of
     another file.
     """
-    bases = {path: wiring.rollout_files.results_folder(options.results, path) for path in options.plan_files}
+    bases = {path: wiring.rollout.results_folder(options.results, path) for path in options.plan_files}
     for planned_work in planned:
         path = sources[planned_work.planned.id]
         if not planned_work.work.alone:
-            wiring.rollout_files.check_results(bases[path] / planned_work.planned.id, path)
+            wiring.rollout.check_results(bases[path] / planned_work.planned.id, path)
     for path, base in bases.items():
         if not dry:
-            wiring.rollout_files.open_results_folder(base, path)
+            wiring.rollout.open_results_folder(base, path)
     return bases
 
 
@@ -216,9 +216,9 @@ def _apply_in(planned_work: PlannedWork, opened: OpenWork, options: ApplyOptions
 
     `source` is the path of the index or the plan on the command line.
     """
-    folder = wiring.rollout_files.results_folder(options.results, source)
+    folder = wiring.rollout.results_folder(options.results, source)
     folder = folder if planned_work.work.alone else folder / planned_work.planned.id
-    wiring.rollout_files.open_results_folder(folder, source)
+    wiring.rollout.open_results_folder(folder, source)
     run = PlanRun(
         run=wiring.ports.new_run_id(opened.ports.ports.iam_reader),
         plan=planned_work.plan,
@@ -297,7 +297,7 @@ class PlanRun:
             return None
         users = {step.user for step in self.plan.steps}
         texts = result_files(self.plan, self.opened.tally.by_user, source=self.source, run=self.run, called=users)
-        wiring.rollout_files.write_files(self.folder, texts)
+        wiring.rollout.write_files(self.folder, texts)
         return self.folder
 
     def _keep_broken_off(self) -> None:
@@ -327,7 +327,7 @@ def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], sources: 
     file, plans = sources[(failed or planned)[0].planned.id], [planned_work.plan for planned_work in planned]
     if planned[0].work.alone:
         return next_step(results, plans=plans, plan=str(file), folder=str(bases[file]))
-    plan = wiring.rollout_files.plans_folder(file) / "FILE"  # in printed commands, FILE stands for an account's plan
+    plan = wiring.rollout.plans_folder(file) / "FILE"  # in printed commands, FILE stands for an account's plan
     return next_step(results, plans=plans, plan=str(plan), index=str(file), folder=f"{bases[file]}/ACCOUNT")
 
 

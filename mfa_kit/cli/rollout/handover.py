@@ -11,8 +11,7 @@ from mfa_kit import wiring
 from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR
-from mfa_kit.cli.letter_options import PAPER
-from mfa_kit.cli.letter_text import letter_page, letter_text
+from mfa_kit.cli.letters import PAPER, letter_page, letter_text
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -238,11 +237,11 @@ def prepare_letters(
     Raise UsageFault if `folder` exists, if the template cannot be read or has errors, or if the software for `pdf` is
     not installed.
     """
-    wiring.rollout_files.check_handover(folder)
+    wiring.rollout.check_handover(folder)
     return Letters(
         folder=folder.absolute(),
-        template=wiring.rollout_files.read_template(settings, template),
-        files=wiring.rollout_files.sealed_files(settings),
+        template=wiring.rollout.read_template(settings, template),
+        files=wiring.rollout.sealed_files(settings),
         company=settings.config.company or "",
         contact=settings.config.contact or "",
         deadline=deadline or "",
@@ -273,7 +272,7 @@ def write_letters(
         letters.rows = [_outline(letters.row(handover)) for handover in handovers]
     elif handovers:
         with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(handovers)} letters"):
-            wiring.rollout_files.write_handover(letters.folder, letters.folders(handovers))
+            wiring.rollout.write_handover(letters.folder, letters.folders(handovers))
     _report(left_out, letters.failed, settings)
     _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
     return int(bool(letters.failed) or not letters.rows)

@@ -38,8 +38,7 @@ from mfa_kit.rollout.chosen_accounts import ChosenAccounts
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, plan_file_name
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, plan_digest, plan_text
 from mfa_kit.rollout.plan_making import AccountListing, make_plan
-from mfa_kit.rollout.roster import ListedUser, RosterRow, UserSelection, keep_users, key_fingerprint
-from mfa_kit.rollout.roster_accounts import RosterAccounts
+from mfa_kit.rollout.roster import ListedUser, RosterAccounts, RosterRow, UserSelection, keep_users, key_fingerprint
 from mfa_kit.rollout.roster_text import CellFault, faults_table
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -177,7 +176,7 @@ def read_roster_rows(
     If the roster has faults, raise UsageFault with all faults as notes. With `skip_bad`, write the faulty rows to that
     file instead, and return the other rows.
     """
-    roster = wiring.rollout_files.read_roster(file, METHODS, accounts=accounts)
+    roster = wiring.rollout.read_roster(file, METHODS, accounts=accounts)
     if roster.unread:
         settings.progress.alert(roster.unread)
     if roster.faults and skip_bad:
@@ -195,7 +194,7 @@ def _skip_faulty_rows(faults: Sequence[CellFault], file: Path, settings: Setting
     """Print how many rows are skipped, and write them to the file."""
     message = f"skipping {count_of(len({fault.line for fault in faults}), 'row')} with errors"
     if not settings.dry_run:
-        wiring.rollout_files.write_file(file, faults_table(faults))
+        wiring.rollout.write_file(file, faults_table(faults))
         message += f"; see {file}"
     settings.progress.alert(message)
     for fault in faults:
@@ -322,7 +321,7 @@ def _write_plan(new_plan: Plan, out: Path, *, settings: Settings, output: Output
     """Write the plan of the only account, except in a dry run. Print the summary."""
     text = plan_text(new_plan)
     if not settings.dry_run:
-        wiring.rollout_files.write_file(out, text)
+        wiring.rollout.write_file(out, text)
     note_surprises(new_plan, progress=settings.progress)
     head: ResultRow = {
         "plan": str(out),
@@ -382,7 +381,7 @@ def _plan_accounts(
 
 def _check_replaced(out: Path, rollouts: "wiring.rollout.Rollouts") -> None:
     """Raise UsageFault if `out` is the index of runs whose devices still exist, because undo needs this index."""
-    earlier = wiring.rollout_files.earlier_index(out)
+    earlier = wiring.rollout.earlier_index(out)
     devices = sum(
         len(wiring.rollout.plan_records(rollouts.ledger, account.sha256).devices(account.id))
         for account in (earlier.accounts if earlier else ())
@@ -432,7 +431,7 @@ def _write_index(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings:
 
     Raise UsageFault if no plan has rows.
     """
-    written = _plans_with_rows(visits, folder=wiring.rollout_files.plans_folder(out).name)
+    written = _plans_with_rows(visits, folder=wiring.rollout.plans_folder(out).name)
     if not written:
         raise UsageFault(
             "no account has users to plan for, so there is no index",
@@ -441,7 +440,7 @@ def _write_index(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings:
     index = _index(visits, written, by=by)
     text = index_text(index)
     if not settings.dry_run:
-        wiring.rollout_files.write_index(
+        wiring.rollout.write_index(
             out, text, {written_plan.name: written_plan.text for written_plan in written.values()}
         )
     for visit in visits:

@@ -47,7 +47,7 @@ def read_files(
     Raise the errors of `read_plan_files`.
     """
     plans, indexes = choice is None or plans_too, choice is not None
-    return wiring.rollout_files.read_plan_files(paths, METHODS, expected=expected, plans=plans, indexes=indexes)
+    return wiring.rollout.read_plan_files(paths, METHODS, expected=expected, plans=plans, indexes=indexes)
 
 
 def planned_works(

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mfa_kit.cli.json_document import json_document
+from mfa_kit.cli.forms import json_document
 from mfa_kit.cli.messages import Redrawable
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow, Results

@@ -116,7 +116,7 @@ def station(
     """Enroll users of PLAN in person, one after another. Run the same command again to continue."""
     if click.get_current_context().info_name == bench.name:
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
-    plan, digest = wiring.rollout_files.read_plan(plan_file, METHODS, expected=expected)
+    plan, digest = wiring.rollout.read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
     store = wiring.stores.open_backup_store(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     if page and settings.dry_run:
@@ -144,7 +144,7 @@ def station(
             if settings.dry_run:
                 show_results(SCHEMAS, [work], output=output, head={})
                 return 0
-            folder = wiring.rollout_files.open_results_folder(results, plan_file)
+            folder = wiring.rollout.open_results_folder(results, plan_file)
             _greet(queue, progress)
             session = StationSession(
                 plan=plan,
@@ -167,7 +167,7 @@ def station(
                 session.close()
                 run = session.runs.ids[0] if session.runs.ids else None
                 called = {step.user for step in steps}
-                wiring.rollout_files.write_files(
+                wiring.rollout.write_files(
                     folder, result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called)
                 )
                 show_results(SCHEMAS, [work], output=output, head={"run": run, "results": str(folder)})

@@ -222,7 +222,7 @@ def status(
                 "--watch always shows all accounts of the index",
                 "leave out --include, --exclude, --account-tag and --ou",
             )
-        files = wiring.rollout_files.read_plan_files([plan_file], METHODS, expected=())
+        files = wiring.rollout.read_plan_files([plan_file], METHODS, expected=())
         return watch_rollout(files, settings=settings, output=output)
     files = read_files([plan_file], accounts)
 

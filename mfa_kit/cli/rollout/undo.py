@@ -51,7 +51,7 @@ def undo(
     With --accounts or --org, RUN is an index file: remove the devices that all its runs created.
     """
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    index = wiring.rollout_files.read_index(Path(run), expected=()) if accounts else None
+    index = wiring.rollout.read_index(Path(run), expected=()) if accounts else None
     with (
         name_next_command(),
         wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts,

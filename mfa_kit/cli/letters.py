@@ -1,12 +1,15 @@
-"""A letter as plain text, and as an HTML page, which can be mailed and printed."""
+"""A letter as plain text, and as an HTML page, which can be mailed and printed; and the option for its paper."""
 
 import textwrap
 from collections.abc import Iterator
 from functools import lru_cache
 
+import click
+
 from mfa_kit import wiring
 from mfa_kit.core.letter import Letter, LetterSection
 from mfa_kit.core.text import one_line
+from mfa_kit.letters.sheet import Paper
 
 WIDTH = 76
 COMMAND = " " * 6
@@ -62,3 +65,12 @@ def _wrapped(text: str, start: str = "") -> str:
         break_on_hyphens=False,
     )
     return "\n".join(lines)
+
+
+PAPER = click.option(
+    "--paper",
+    type=click.Choice([str(paper) for paper in Paper]),
+    default="a4",
+    show_default=True,
+    help="Paper size of letters.",
+)
