@@ -16,6 +16,7 @@ from mfa_kit.audit.registry import RULES
 from mfa_kit.cli.audit_forms import asff_document, finding_row
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.message import Message
 from mfa_kit.core.models import Caller
 from mfa_kit.core.text import count_of
 from mfa_kit.core.timestamps import iso_time
@@ -260,11 +261,11 @@ def _print_rule(answer: RuleAnswer, output: Output, names: int) -> None:
     wrong = answer.result in {RuleResult.FAIL, RuleResult.UNKNOWN}
     output.titled([*words, f"{rule.id:<{names}}"], rule.title, painted=words if wrong else words[:1])
     if answer.why:
-        output.prose(f"    ({answer.why})")
+        output.prose(_remark(answer.why))
     for finding in answer.findings:
         output.prose(f"    {finding.subject}: {finding.evidence}")
-        output.prose(*(f"      {line}" for line in finding.remedy))
-    output.prose(*(f"    {unknown.subject}: {unknown.why}" for unknown in answer.unknown))
+        output.prose(*(Message("      ", line) for line in finding.remedy))
+    output.prose(*(Message(f"    {unknown.subject}: ", unknown.why) for unknown in answer.unknown))
     for accepted_finding in answer.accepted:
         output.prose(f"    {accepted_finding.subject}: {accepted_finding.evidence}")
         output.prose(
@@ -330,6 +331,14 @@ def control_totals(framework: Framework, controls: Sequence[ControlAnswer]) -> s
     return f"{framework.name} {framework.version}, {framework.scope}: {len(controls)} controls: {totals}"
 
 
+def _remark(why: str) -> str:
+    """Return why a rule or control has its result, as an indented line.
+
+    It is in parentheses unless it suggests a command, because the command begins on a new line in a narrow window.
+    """
+    return Message("    ", why) if isinstance(why, Message) and why.commands else f"    ({why})"
+
+
 def _print_control(answer: ControlAnswer, output: Output, names: int) -> None:
     """Print a control: its verdict and title, its findings, and the subjects that could not be evaluated.
 
@@ -338,8 +347,8 @@ def _print_control(answer: ControlAnswer, output: Output, names: int) -> None:
     word = f"{answer.result.upper():<14}"
     output.titled([word, f"{answer.control.id:<{names}}"], answer.control.title, painted=(word,))
     if answer.why:
-        output.prose(f"    ({answer.why})")
+        output.prose(_remark(answer.why))
     for rule_answer in answer.answers:
         for finding in rule_answer.findings:
             output.prose(f"    {finding.subject}: {finding.evidence}")
-        output.prose(*(f"    {unknown.subject}: {unknown.why}" for unknown in rule_answer.unknown))
+        output.prose(*(Message(f"    {unknown.subject}: ", unknown.why) for unknown in rule_answer.unknown))

@@ -36,6 +36,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from mfa_kit.core.message import Message
+
 
 class MfaKitError(Exception):
     """Base class of all errors. It is never raised itself."""
@@ -199,7 +201,7 @@ def name_in_ledgers(error: MfaKitError) -> str:
 STOPS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
-class Note(str):
+class Note(Message):
     """A note that mfa-kit adds to an exception. If an exception is unexpected, only these notes of it are shown."""
 
     __slots__ = ()

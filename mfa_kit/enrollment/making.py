@@ -323,7 +323,7 @@ def _settle_after(
         return replace(entry, looked_for=True)
     except BaseException as second:  # noqa: BLE001 - even a second Ctrl-C must not hide the first error
         hint = (second.hint if isinstance(second, MfaKitError) else "") or "run the same command again to continue"
-        error.add_note(Note(f"{entry.spec.serial} is not settled yet: {_why(second)}; {hint}"))
+        error.add_note(Note(f"{entry.spec.serial} is not settled yet: {_why(second)}; ", hint))
         return None
     ports.progress.note(f"removed {entry.spec.serial}; {entry.spec.user} has no new device")
     return None

@@ -20,6 +20,7 @@ from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.audit.registry import RULES
+from mfa_kit.cli import forms
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import changed, sound
 from tests.audit.test_rules import FIDO, group, passwords, user
@@ -80,6 +81,18 @@ def test_a_part_that_cannot_be_read_makes_the_exit_code_one(kit: Kit) -> None:
     assert done.code == 1
     assert done.out.startswith("UNKNOWN")
     assert "not read: password policy: AWS answers AccessDenied" in done.err
+
+
+def test_commands_in_a_narrow_window_can_be_pasted(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line but the last of a command ends with a backslash, also of a command that says how to check a rule."""
+    monkeypatch.setattr(forms, "window_width", lambda _: 60)
+    done = kit("audit", "--rule", "passwords.policy", description=changed(passwords(require_symbols=True)))
+    lines = [line.strip() for line in done.out.splitlines()]
+    first = next(index for index, line in enumerate(lines) if line.startswith("aws "))
+    assert lines[first].endswith(" \\")
+    assert lines[first + 1].startswith("--")
+    done = kit("audit", "--rule", "sessions.duration")
+    assert done.out.splitlines()[-1].strip() == "mfa-kit audit --max-session 12h"
 
 
 def test_json_has_everything(kit: Kit) -> None:

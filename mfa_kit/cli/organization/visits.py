@@ -189,7 +189,7 @@ def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:
     hints = {visit.account.id: visit.hint for visit in failed}
     general: dict[str, None] = {}
     for accounts, why in by_reason((visit.account, visit.why) for visit in failed):
-        progress.alert(f"{UNKNOWN}: {accounts_in_words(accounts)}: {why}")
+        progress.alert(Message(f"{UNKNOWN}: {accounts_in_words(accounts)}: ", why))
         for hint in dict.fromkeys(hints[account.id] for account in accounts):
             named = in_account(hint, accounts[0].id if len(accounts) == 1 else ACCOUNT)
             if named != hint:
@@ -215,7 +215,7 @@ def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
     if {visit.code for visit in failed} == {Declined.exit_code}:
         error.exit_code = Declined.exit_code
     for accounts, why in others:
-        error.add_note(f"{accounts_in_words(accounts)}: {why}")
+        error.add_note(Message(f"{accounts_in_words(accounts)}: ", why))
     return error
 
 

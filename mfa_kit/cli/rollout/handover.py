@@ -21,7 +21,7 @@ from mfa_kit.cli.value_types import Day
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.letter import Letter, LetterTemplate
-from mfa_kit.core.message import clauses
+from mfa_kit.core.message import Message, clauses
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, copies_of, own_copy, recorded_location
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore
@@ -326,7 +326,7 @@ def finder_of_copies(store: BackupStore | None) -> Callable[[JournalEntry], Back
 def _report(left_out: Sequence[LeftOut], failed: Sequence[LeftOut], settings: Settings) -> None:
     """Print each user in `failed` with the reason, and then the users in `left_out`, grouped by reason."""
     for omission in failed:
-        settings.progress.alert(f"{_named(omission)}: {omission.reason}")
+        settings.progress.alert(Message(f"{_named(omission)}: ", omission.reason))
     by_reason: dict[str, list[str]] = {}
     for omission in left_out:
         by_reason.setdefault(omission.reason, []).append(_named(omission))

@@ -29,7 +29,7 @@ from mfa_kit.cli.rollout.results import AccountProgress, report_blocked
 from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
@@ -140,7 +140,7 @@ def note_surprises(new_plan: Plan, *, progress: Progress) -> None:
     """Print a note for each blocked user, and for each user whose public key has changed."""
     for step in new_plan.steps:
         if step.action is Action.BLOCKED:
-            progress.alert(f"blocked: {step.user}: {step.reason}")
+            progress.alert(Message(f"blocked: {step.user}: ", step.reason))
         if step.key_before:
             progress.alert(f"new public key: {step.user}: {_key(step.row)}, previously {step.key_before}")
 

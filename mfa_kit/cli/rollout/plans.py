@@ -18,6 +18,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.results import AccountWork
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.message import Message
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
@@ -238,5 +239,5 @@ def read_accounts(
     report_unread(visits, progress)
     missing = [work for work in works.values() if work.why and work.account.state is None]
     for gone, why in by_reason((work.account, work.why) for work in missing):
-        progress.alert(f"{UNKNOWN}: {accounts_in_words(gone)}: {why}")
+        progress.alert(Message(f"{UNKNOWN}: {accounts_in_words(gone)}: ", why))
     return Reading(works=works, visits=visits, missing=bool(missing))

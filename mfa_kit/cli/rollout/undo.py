@@ -138,7 +138,7 @@ def _confirm(run: str, works: Sequence[AccountWork], *, settings: Settings) -> N
     unusable_works = [work for work in works if work.why]
     for accounts, why in by_reason((work.account, work.why) for work in unusable_works):
         devices = count_of(sum(work.total for work in unusable_works if work.account in accounts), "device")
-        settings.progress.alert(f"will not be removed: {devices} in {accounts_in_words(accounts)}: {why}")
+        settings.progress.alert(Message(f"will not be removed: {devices} in {accounts_in_words(accounts)}: ", why))
     usable = [work.total for work in works if not work.why]
     if not usable:
         raise UsageFault(
