@@ -1,7 +1,7 @@
 """Prints the result of an audit in each of its forms: rows of rules and of controls, and HTML pages."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,8 +14,9 @@ from mfa_kit.audit.frameworks import ControlAnswer, ControlResult
 from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
 from mfa_kit.audit.registry import RULES
 from mfa_kit.cli.audit_forms import asff_document, finding_row
-from mfa_kit.cli.output import Output
+from mfa_kit.cli.output import Output, load_place
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import Caller
 from mfa_kit.core.text import count_of
@@ -23,11 +24,13 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
 from mfa_kit.organization.wording import by_reason, in_account
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Settings, command_for_extra
 
 # The maximum number of accounts in the table of the worst accounts.
 WORST = 10
 PASSED = "passed"
+# The function that makes a line of OCSF. Its module needs an extra, so it is loaded when it is used.
+OCSF_LINE = "mfa_kit.cli.ocsf:ocsf_line"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,9 +248,23 @@ def print_records(records: Sequence[FindingRecord], output: Output, *, settings:
             region = wiring.audit.security_hub_region(settings.region, settings.profile, partition)
             output.text(asff_document(records, region=region))
         case "ocsf":
-            output.text(wiring.audit.ocsf_document(records))
+            output.text(_ocsf_document(records))
         case _:
             output.many("audit-finding", [finding_row(record) for record in records], empty="")
+
+
+def _ocsf_document(records: Sequence[FindingRecord]) -> str:
+    """Return the findings as lines of JSON in the Open Cybersecurity Schema Framework (OCSF).
+
+    Raise UsageFault if the extra `ocsf` is not installed.
+    """
+    try:
+        line_of: Callable[[FindingRecord], str] = load_place(OCSF_LINE)
+    except ImportError:
+        raise UsageFault(
+            "--output ocsf needs the 'ocsf' extra, which is not installed", command_for_extra("ocsf")
+        ) from None
+    return "".join(f"{line_of(record)}\n" for record in records)
 
 
 def _print_rule(answer: RuleAnswer, output: Output, names: int) -> None:

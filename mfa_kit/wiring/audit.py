@@ -22,7 +22,6 @@ from mfa_kit.audit.auditing import AccountAudit
 from mfa_kit.audit.finding import AuditRule
 from mfa_kit.audit.records import (
     EarlierAudits,
-    FindingRecord,
     compare_audits,
 )
 from mfa_kit.break_glass.uses import identities_in_use
@@ -37,7 +36,7 @@ from mfa_kit.wiring import aws
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.ledger import backup_records
 from mfa_kit.wiring.organization import Organization, open_organization, root_of
-from mfa_kit.wiring.settings import Settings, command_for_extra
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import open_backup_store, stored_backups
 
 if TYPE_CHECKING:
@@ -291,20 +290,6 @@ def compare_with_ledger(
     except IntegrityFault as error:
         settings.progress.alert(f"the ledger could not be used for this audit: {error}")
         return NOTHING_BEFORE
-
-
-def ocsf_document(records: Sequence[FindingRecord]) -> str:
-    """Return the findings as lines of JSON in the Open Cybersecurity Schema Framework (OCSF).
-
-    Raise UsageFault if the extra `ocsf` is not installed.
-    """
-    try:
-        from mfa_kit.wiring.ocsf import ocsf_line
-    except ImportError:
-        raise UsageFault(
-            "--output ocsf needs the 'ocsf' extra, which is not installed", command_for_extra("ocsf")
-        ) from None
-    return "".join(f"{ocsf_line(record)}\n" for record in records)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Builds findings in the Open Cybersecurity Schema Framework (OCSF) with py-ocsf-models, which validates them.
 
-py-ocsf-models is an optional dependency, so only wiring/audit.py imports this module, for `--output ocsf`.
+py-ocsf-models is an optional dependency, so only audit_output.py loads this module, for `--output ocsf`.
 """
 
 from py_ocsf_models.events.findings.activity_id import ActivityID
