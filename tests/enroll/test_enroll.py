@@ -186,7 +186,7 @@ def test_a_ninth_device_is_refused_before_anything_is_made(at: AtDesk, user: str
         with pytest.raises(UsageFault, match="has 8 MFA devices") as caught:
             desk.enroll(user, add=True)
         assert isinstance(desk.enroll(user), Skipped)
-    assert f"mfa-kit revoke {user} --mfa-device NAME, where NAME is one of {user}, {user}-2," in caught.value.hint
+    assert f"mfa-kit revoke {user} --mfa-device NAME; NAME is one of {user}, {user}-2," in caught.value.hint
     assert at_lab.serials() == before
 
 

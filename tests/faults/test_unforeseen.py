@@ -85,10 +85,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         "Progress.alert of AccountProgress",
         *("RosterAccounts.find of ChosenAccounts", "RosterAccounts.key of ChosenAccounts"),
     ),
-    "only commands for many accounts use it, and `work` has SharedTurns instead": (
-        *("AccountScheduler.leave of OneByOne", "AccountScheduler.todo of OneByOne"),
-        *("AccountScheduler.turn of OneByOne", "AccountScheduler.waits_for"),
-    ),
+    "only commands for many accounts use it, and `work` has SharedTurns instead": ("AccountScheduler.waits_for",),
     "the commands of this test use the file; tests/faults/test_lost_session.py breaks the sessions of the other": (
         *("Database.check of PostgresqlDatabase", "Database.close of PostgresqlDatabase"),
         *("Database.faults of PostgresqlDatabase", "Database.hold of PostgresqlDatabase"),
@@ -118,6 +115,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
         *("Prompts.confirm of Unattended", "Prompts.say of Unattended"),
     ),
     "only commands with --page use it; tests/page raises at it, or asks the same questions of a station": (
+        "Views.entrance of PageViews",
         *("Interaction.ask_code of PersonAtPage", "Interaction.ask_new_secret of PersonAtPage"),
         *("Interaction.ask_secret of PersonAtPage", "Interaction.ask_unless of PersonAtPage"),
         *("Interaction.check of PersonAtPage", "Interaction.choose of PersonAtPage"),

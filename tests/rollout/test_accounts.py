@@ -679,7 +679,7 @@ def test_an_index_is_handed_over_and_reminded_of_in_all_accounts(accounts: Accou
     accounts.plan(*rows_of, f"{second},carol,")
     staged = accounts.apply("--stage")
     assert (staged.code, "handover" in staged.err) == (0, True)
-    assert f"mfa-kit rollout handover {accounts.index} -o DIR, with the options for accounts" in staged.err
+    assert f"mfa-kit rollout handover {accounts.index} -o DIR; with the options for accounts" in staged.err
     accounts.lab.organization.records[third].state = AccountState.SUSPENDED
     out = accounts.folder / "out"
     listed = accounts.desk.run("rollout", "remind", accounts.index, "--org", "--output", "json")
