@@ -14,7 +14,8 @@ from functools import lru_cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mfa_kit.core.errors import Note, only_our_errors
+from mfa_kit.core.errors import only_our_errors
+from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import count_of, one_line
 from mfa_kit.core.timestamps import iso_time

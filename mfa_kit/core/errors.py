@@ -36,8 +36,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from mfa_kit.core.message import Message
-
 
 class MfaKitError(Exception):
     """Base class of all errors. It is never raised itself."""
@@ -201,8 +199,11 @@ def name_in_ledgers(error: MfaKitError) -> str:
 STOPS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
-class Note(Message):
-    """A note that mfa-kit adds to an exception. If an exception is unexpected, only these notes of it are shown."""
+class OwnNote:
+    """Base class of the notes that mfa-kit adds to an exception, which have no secret. core/notes.py has the notes.
+
+    If an exception is unexpected, only these notes of it are shown.
+    """
 
     __slots__ = ()
 
@@ -243,7 +244,7 @@ def notes_of(error: BaseException) -> list[str]:
     that mfa-kit added, because a library's notes may quote a secret.
     """
     notes: list[str] = getattr(error, "__notes__", [])
-    return [note for note in notes if isinstance(error, (MfaKitError, *STOPS)) or isinstance(note, Note)]
+    return [note for note in notes if isinstance(error, (MfaKitError, *STOPS)) or isinstance(note, OwnNote)]
 
 
 def innermost(error: BaseException) -> TracebackType | None:

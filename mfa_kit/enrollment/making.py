@@ -23,7 +23,6 @@ from mfa_kit.core.errors import (
     InvalidValue,
     MfaKitError,
     NoSuchEntity,
-    Note,
     OutcomeUnknownError,
     Throttled,
     UnlistedError,
@@ -48,6 +47,7 @@ from mfa_kit.core.models import (
     RunTag,
     check_user,
 )
+from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure

@@ -13,7 +13,6 @@ from mfa_kit.core.errors import (
     DeviceFault,
     Lockout,
     MfaKitError,
-    Note,
     OutcomeUnknownError,
     Throttled,
     Unreachable,
@@ -38,6 +37,7 @@ from mfa_kit.core.models import (
     check_user,
     intent_of,
 )
+from mfa_kit.core.notes import Note
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment.making import CREATING, make_reserved
 from mfa_kit.enrollment.planning import EnrollRequest, check_room, choose_device, device_names, plan_device
