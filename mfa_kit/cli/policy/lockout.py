@@ -107,10 +107,10 @@ def lockout(
             rows = _access_rows(shown, account=account.id if accounts else None, already=output.form != "table")
             return AccountRows(rows, tried[-1].unread)
 
+        visits = print_rows(snapshots, read, FORM, progress=settings.progress, output=output)
         if snapshots.organization:
             policy = text or force_mfa(snapshots.organization.caller.partition)
             _compare(policy, wiring.audit.account_source(snapshots.organization.home), settings.progress)
-        visits = print_rows(snapshots, read, FORM, progress=settings.progress, output=output)
     settings.progress.note(_totals(tried))
     _refuse(tried, is_many=accounts is not None)
     return exit_code(visits, findings=False)
