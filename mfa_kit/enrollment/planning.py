@@ -73,7 +73,7 @@ def check_room(
     names = ", ".join(device.serial.rpartition("/")[2] for device in devices)
     raise UsageFault(
         f"{user} has {len(devices)} MFA devices, {message_end}",
-        Message("remove one first", mfa_kit("revoke {} --mfa-device NAME", user), f"NAME is one of {names}", or_else),
+        Message("remove one first", mfa_kit("revoke {} --mfa-device NAME", user), f"NAME is one of {names}{or_else}"),
     )
 
 

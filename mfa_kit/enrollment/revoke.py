@@ -305,7 +305,7 @@ def look_to_replace(
         request.user,
         devices,
         message_end="so a device must be removed before a new device is created",
-        or_else=f"or add --lost if the device {old.spec.name} is lost",
+        or_else=f"; or add --lost if the device {old.spec.name} is lost",
     )
     spec = plan_device(request, backend, devices=devices, caller=caller, ports=ports)
     return replace(spec, replaces=old.spec.serial, replaces_run=old.run, replaces_since=old.since), old

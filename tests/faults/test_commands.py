@@ -168,7 +168,8 @@ def test_replace_refuses_a_user_with_eight_devices(run: Run, made: Callable[...,
     code, _, err = run(*made("replace", user), "--yes", "--mfa-device", f"{user}-3")
     assert code == 2
     assert "a device must be removed before a new device is created" in err
-    assert f"mfa-kit revoke {user} --mfa-device NAME, where NAME is one of {user}, {user}-2," in err
+    assert f"mfa-kit revoke {user} --mfa-device NAME; NAME is one of {user}, {user}-2," in err
+    assert f"{user}-8; or add --lost if the device {user}-3 is lost" in err
     assert run(*made("replace", user), "--yes", "--mfa-device", f"{user}-3", "--lost")[0] == 0
 
 
