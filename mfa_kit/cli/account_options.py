@@ -14,7 +14,7 @@ import click
 
 from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli import options
-from mfa_kit.cli.flags import command_line, given
+from mfa_kit.cli.environment import command_line, given
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress

@@ -6,7 +6,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
-from mfa_kit.cli.flags import given
+from mfa_kit.cli.environment import given
 from mfa_kit.cli.messages import find_progress
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.organization.visits import AccountRows, RowsForm, exit_code, print_rows

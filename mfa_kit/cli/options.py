@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from mfa_kit.cli import environment
-from mfa_kit.cli.flags import ARGUMENTS, Flags, given
+from mfa_kit.cli.environment import ARGUMENTS, Flags, given
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
 from mfa_kit.core.errors import UsageFault
 

@@ -6,8 +6,8 @@ This module is imported when a command runs, but not when only the command's hel
 import sys
 
 from mfa_kit import wiring
-from mfa_kit.cli import colors, messages, terminal
-from mfa_kit.cli.flags import Flags
+from mfa_kit.cli import forms, messages, terminal
+from mfa_kit.cli.environment import Flags
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.shutdown import end_at_once
 from mfa_kit.core.errors import MfaKitError
@@ -53,7 +53,7 @@ def read_settings(flags: Flags, *, needs_config: bool = True) -> Settings:
 
 def has_color(flags: Flags) -> bool:
     """Return whether tables are printed with colors. An invalid configuration file is ignored."""
-    if flags.plain or not colors.can_color():
+    if flags.plain or not forms.can_color():
         return False
     try:
         return not wiring.settings.load_config().plain

@@ -20,7 +20,7 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.message import Message, command
 from mfa_kit.core.otp import Secret
 from mfa_kit.posix.open_files import FOLDER, NO_LINK, NO_WAIT, lock, sync_all, try_to_lock
-from mfa_kit.posix.system_users import user_id
+from mfa_kit.posix.processes import user_id
 
 READING = os.O_RDONLY | NO_LINK | NO_WAIT
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK

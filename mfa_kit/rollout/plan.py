@@ -16,8 +16,7 @@ from mfa_kit.core.json_text import list_of, object_of, read_json
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import VIRTUAL, Caller, DeviceSpec
 from mfa_kit.core.timestamps import checked_time, iso_time
-from mfa_kit.rollout.roster import RosterMethod, RosterRow, key_fingerprint, parse_roster, row_cells
-from mfa_kit.rollout.roster_text import DEVICE_NAME
+from mfa_kit.rollout.roster import DEVICE_NAME, RosterMethod, RosterRow, key_fingerprint, parse_roster, row_cells
 
 WORKERS = 8
 # The seconds that a call to AWS takes, to estimate the run time. Others have measured and published this figure.

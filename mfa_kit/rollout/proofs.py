@@ -16,7 +16,7 @@ from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.otp import PERIOD, WITHIN, Mistake, Seed, codes
 from mfa_kit.core.text import one_line
 from mfa_kit.core.timestamps import checked_time
-from mfa_kit.rollout.roster_text import CellFault, split_csv
+from mfa_kit.rollout.roster import CellFault, split_csv
 
 
 def find_pairs(seed: Seed, first: str, second: str, steps: range) -> Iterator[int]:

@@ -16,7 +16,7 @@ from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.doctor import computer, services
 from mfa_kit.doctor.diagnosis import Diagnosis, FileFacts, bad, good, noted
-from mfa_kit.posix.system_users import group_name, user_and_groups, user_id
+from mfa_kit.posix.processes import group_name, user_and_groups, user_id
 from mfa_kit.wiring import aws, ledger
 from mfa_kit.wiring.age_keys import configured_recipients
 from mfa_kit.wiring.settings import Settings, backup_dir, command_for_extra, config_path, home

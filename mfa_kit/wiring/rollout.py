@@ -46,8 +46,7 @@ from mfa_kit.rollout.plan import CREATE, Plan, is_index, parse_plan, plan_digest
 from mfa_kit.rollout.proofs import ProofLine, read_proofs
 from mfa_kit.rollout.recipient_choice import FoundKeys, by_lower_name, check_keys, parse_keys
 from mfa_kit.rollout.records import PlanRecords
-from mfa_kit.rollout.roster import Roster, RosterAccounts, parse_roster
-from mfa_kit.rollout.roster_text import ReadRow, read_whole_rows
+from mfa_kit.rollout.roster import ReadRow, Roster, RosterAccounts, parse_roster, read_whole_rows
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, why_unseen
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.age_keys import read_recipients

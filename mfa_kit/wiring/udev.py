@@ -11,7 +11,7 @@ from mfa_kit.adapters.udev import system
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import ShellText, command
 from mfa_kit.core.text import without_controls
-from mfa_kit.posix.system_users import group_members, is_root
+from mfa_kit.posix.processes import group_members, is_root
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pexpect
 import pytest
 
 from mfa_kit.audit.finding import RuleResult, Severity
-from mfa_kit.cli.colors import STYLES, paint
+from mfa_kit.cli.forms import STYLES, paint
 from mfa_kit.cli.output import Output
 from mfa_kit.core.checks import Value
 from mfa_kit.doctor.diagnosis import Health

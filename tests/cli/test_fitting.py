@@ -7,7 +7,7 @@ from typing import cast
 import click
 import pytest
 
-from mfa_kit.cli import flags, forms
+from mfa_kit.cli import environment, forms
 from mfa_kit.cli.fitting import fitted_table, hanging, labeled
 from mfa_kit.cli.results import Results
 from mfa_kit.cli.rollout.results import AccountWork, report_failed
@@ -65,7 +65,7 @@ def test_the_command_that_continues_can_be_copied() -> None:
     """After Ctrl-C, a note has the command as a value, so it is printed as one at any width."""
     arguments = ["rollout", "apply", "plans of May.json", "-r", f"age1{'q' * 58}"]
     with click.Context(click.Command("apply")) as context:
-        context.meta[flags.ARGUMENTS] = arguments
+        context.meta[environment.ARGUMENTS] = arguments
         with pytest.raises(KeyboardInterrupt) as caught, name_next_command():
             raise KeyboardInterrupt
     [note] = caught.value.__notes__

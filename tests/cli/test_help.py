@@ -2,7 +2,7 @@
 
 import pytest
 
-from mfa_kit.cli.flags import Flags
+from mfa_kit.cli.environment import Flags
 from mfa_kit.cli.method_verb import click_options
 from mfa_kit.wiring.methods.registry import METHODS
 from tests.conftest import MfaKit

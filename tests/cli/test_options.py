@@ -14,7 +14,7 @@ import click
 import pytest
 
 from mfa_kit.cli import account_options, main
-from mfa_kit.cli.flags import Flags
+from mfa_kit.cli.environment import Flags
 from mfa_kit.cli.main import cli
 from mfa_kit.cli.method_verb import click_options
 from mfa_kit.cli.options import Noun

@@ -12,7 +12,7 @@ from smartcard.Exceptions import CardConnectionException
 
 from mfa_kit.adapters.fido import hidraw, links
 from mfa_kit.adapters.fido.key import open_key
-from mfa_kit.cli.flags import given
+from mfa_kit.cli.environment import given
 from mfa_kit.cli.settings import read_settings
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa

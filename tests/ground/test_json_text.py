@@ -16,7 +16,7 @@ from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
 from mfa_kit.rollout.plan import parse_plan
-from mfa_kit.rollout.roster_text import CellFault, read_rows
+from mfa_kit.rollout.roster import CellFault, read_rows
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.rollout import roster
-from mfa_kit.rollout.roster import SELF, VIRTUAL, Roster, RosterMethod, RosterRow
-from mfa_kit.rollout.roster_text import COLUMNS, csv_table, faults_table
+from mfa_kit.rollout.roster import COLUMNS, SELF, VIRTUAL, Roster, RosterMethod, RosterRow, csv_table, faults_table
 from mfa_kit.wiring.methods.oath import OATH
 from mfa_kit.wiring.methods.registry import METHODS
 

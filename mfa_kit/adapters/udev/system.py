@@ -7,7 +7,7 @@ from shutil import which
 
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.message import Message, command
-from mfa_kit.posix.system_users import group_name
+from mfa_kit.posix.processes import group_name
 
 GROUP = "mfa-kit"
 READ_WRITE = 0o660

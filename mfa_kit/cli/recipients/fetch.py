@@ -23,8 +23,7 @@ from mfa_kit.rollout.recipient_choice import (
     FoundKeys,
     choose_recipient,
 )
-from mfa_kit.rollout.roster import ARN
-from mfa_kit.rollout.roster_text import ACCOUNT, COLUMNS, ReadRow, csv_table
+from mfa_kit.rollout.roster import ACCOUNT, ARN, COLUMNS, ReadRow, csv_table
 from mfa_kit.wiring.settings import Settings
 
 GITHUB = "https://github.com"

@@ -31,7 +31,7 @@ from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devic
 from mfa_kit.rollout.handover_letter import letter_values
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.records import entries_of_run
-from mfa_kit.rollout.roster_text import ACCOUNT, csv_table
+from mfa_kit.rollout.roster import ACCOUNT, csv_table
 from mfa_kit.rollout.row_status import entries_by_serial
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings

@@ -38,8 +38,16 @@ from mfa_kit.rollout.chosen_accounts import ChosenAccounts
 from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, plan_file_name
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, plan_digest, plan_text
 from mfa_kit.rollout.plan_making import AccountListing, make_plan
-from mfa_kit.rollout.roster import ListedUser, RosterAccounts, RosterRow, UserSelection, keep_users, key_fingerprint
-from mfa_kit.rollout.roster_text import CellFault, faults_table
+from mfa_kit.rollout.roster import (
+    CellFault,
+    ListedUser,
+    RosterAccounts,
+    RosterRow,
+    UserSelection,
+    faults_table,
+    keep_users,
+    key_fingerprint,
+)
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 

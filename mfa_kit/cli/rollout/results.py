@@ -21,11 +21,10 @@ from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.wording import accounts_in_words, by_reason, in_account
-from mfa_kit.rollout import roster_text
+from mfa_kit.rollout import roster
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
-from mfa_kit.rollout.roster import row_cells
-from mfa_kit.rollout.roster_text import csv_table
+from mfa_kit.rollout.roster import csv_table, row_cells
 
 COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "user_backup", "admin_backup", "run")
 FAULTY = {RowOutcome.FAILED, RowOutcome.BLOCKED}
@@ -159,7 +158,7 @@ def result_files(
     return {
         "results.csv": csv_table(COLUMNS, cells),
         "results.json": json_document(document) + "\n",
-        "failed.csv": csv_table(roster_text.COLUMNS, map(row_cells, again)),
+        "failed.csv": csv_table(roster.COLUMNS, map(row_cells, again)),
     }
 
 

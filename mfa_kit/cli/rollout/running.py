@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import dataclass, field, replace
 
 from mfa_kit import wiring
-from mfa_kit.cli.flags import command_line
+from mfa_kit.cli.environment import command_line
 from mfa_kit.cli.messages import counting
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow

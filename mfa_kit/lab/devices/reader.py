@@ -27,7 +27,7 @@ from typing import Protocol, Self
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.lab.devices.apdu import Pulled
 from mfa_kit.posix.open_files import listens
-from mfa_kit.posix.system_users import is_root
+from mfa_kit.posix.processes import is_root
 
 if sys.platform == "win32":
     raise ImportError("not on Windows")
@@ -71,7 +71,8 @@ END = 5.0
 # NOTICED is the time in seconds within which pcscd sees a new card: twice its polling interval. pcscd asks a new card
 # twice for its ATR, and then powers it. If pcscd has asked UNNOTICED times and not powered the card, it takes the card
 # for an earlier one.
-NOTICED, UNNOTICED = 0.9, 3
+NOTICED: float = 0.9
+UNNOTICED: int = 3
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 # The script that runs in the new namespaces. It changes to the folder $1 first, because a mount may hide this folder.
 INSIDE = """
@@ -125,7 +126,8 @@ class Readers:
     """
 
     def __init__(self, names: Sequence[str] = (YUBIKEY,), *, polkit: bool = False) -> None:
-        self.names, self.polkit = names, polkit
+        self.names: Sequence[str] = names
+        self.polkit = polkit
         self._seats: dict[int, OccupiedReader] = {}
 
     def __enter__(self) -> Self:
