@@ -10,8 +10,16 @@ from mfa_kit.core.firmware import Version
 
 # Levels of certification by FIDO and by FIPS 140, from low to high (FIDO Metadata Service 3, 3.1.4,
 # AuthenticatorStatus).
-LEVELS = ("FIDO_CERTIFIED", *(f"FIDO_CERTIFIED_{level}" for level in ("L1", "L1plus", "L2", "L2plus", "L3", "L3plus")))
-FIPS = tuple(f"FIPS140_CERTIFIED_L{level}" for level in range(1, 5))
+LEVELS = (
+    "FIDO_CERTIFIED",
+    "FIDO_CERTIFIED_L1",
+    "FIDO_CERTIFIED_L1plus",
+    "FIDO_CERTIFIED_L2",
+    "FIDO_CERTIFIED_L2plus",
+    "FIDO_CERTIFIED_L3",
+    "FIDO_CERTIFIED_L3plus",
+)
+FIPS = ("FIPS140_CERTIFIED_L1", "FIPS140_CERTIFIED_L2", "FIPS140_CERTIFIED_L3", "FIPS140_CERTIFIED_L4")
 # The transports of WebAuthn Level 3 (5.8.4) and of its earlier versions, and Apple's Lightning connector.
 TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable", "lightning")
 MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
