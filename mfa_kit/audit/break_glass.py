@@ -30,7 +30,7 @@ def _unread(context: RuleContext, *parts: SnapshotPart) -> bool:
 
 
 def _older(context: RuleContext) -> Iterator[UnknownSubject]:
-    """Yield an Unsure if the snapshot was taken by an older version that did not read break-glass identities."""
+    """Yield an UnknownSubject if the snapshot is of a version that did not read break-glass identities."""
     if context.snapshot.break_glass is None and not _unread(context, SnapshotPart.BREAK_GLASS):
         yield UnknownSubject(SUBJECT, OLDER)
 
@@ -45,7 +45,7 @@ def _identities(context: RuleContext) -> Iterator[RecoveryKeyUse | UnknownSubjec
     """Yield each break-glass identity to which a backup of this account is encrypted.
 
     If there is none, yield a NotApplicable. Do not yield it if a part of the account could not be read, or if the
-    snapshot has no data about break-glass identities. In the latter case, yield an Unsure.
+    snapshot has no data about break-glass identities. In the latter case, yield an UnknownSubject.
     """
     yield from _older(context)
     identities = _in_use(context)
@@ -63,9 +63,9 @@ def _identities(context: RuleContext) -> Iterator[RecoveryKeyUse | UnknownSubjec
 def recovery_key_sealed(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each backup of root or an administrator if custodians cannot open the backup.
 
-    Yield an Unsure for a backup if its recipients are not on record. Also yield one if custodians cannot open the
-    backup and it is unknown whether its user is an administrator. If a break-glass identity exists, yield an Unsure for
-    each virtual device of root or an administrator that has no backup on this computer.
+    Yield an UnknownSubject for a backup if its recipients are not on record. Also yield one if custodians cannot open
+    the backup and it is unknown whether its user is an administrator. If a break-glass identity exists, yield an
+    UnknownSubject for each virtual device of root or an administrator that has no backup on this computer.
     """
     yield from _older(context)
     admins: dict[str, bool | None] = {REPORTED_ROOT: True, **{user.name: user.admin for user in context.users}}
@@ -85,7 +85,7 @@ def _of_admins(context: RuleContext, admins: Mapping[str, bool | None]) -> list[
 
 
 def _without_backup(context: RuleContext, admins: set[str], backups: list[DeviceBackup]) -> Iterator[UnknownSubject]:
-    """Yield an Unsure for each virtual device of root or an administrator that has no backup in `backups`."""
+    """Yield an UnknownSubject for each virtual device of root or an administrator that has no backup in `backups`."""
     known = {backup.serial for backup in backups}
     for device in context.snapshot.virtual:
         if device.user in admins and device.serial not in known:
@@ -160,7 +160,7 @@ def recovery_key_custodians(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each custodian who has no IAM user of the same name.
 
     If no custodian has such a user, the custodians may have other names in IAM or users in another account. In this
-    case, yield an Unsure for the identity instead.
+    case, yield an UnknownSubject for the identity instead.
     """
     users = {user.name.lower() for user in context.users}
     for identity in _identities(context):

@@ -153,7 +153,7 @@ def users_unused_90(context: RuleContext) -> Iterator[Observation]:
     "users.identity-center", Severity.LOW, "The MFA of Identity Center users is known", needs=(SnapshotPart.DETAILS,)
 )
 def users_identity_center(context: RuleContext) -> Iterator[Observation]:
-    """Yield an Unsure if IAM Identity Center is in use, because IAM does not show the MFA of Identity Center users."""
+    """Yield an UnknownSubject if IAM Identity Center is in use: IAM does not show the MFA of its users."""
     roles = [role.name for role in context.snapshot.roles if RESERVED in role.arn]
     if roles:
         yield UnknownSubject(

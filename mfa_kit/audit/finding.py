@@ -142,7 +142,7 @@ class RuleContext:
 
 
 Observation = Finding | UnknownSubject | NotApplicable | FindingNote
-# The function of a rule. If the rule passes, the function yields nothing or a Remark.
+# The function of a rule. If the rule passes, the function yields nothing or a FindingNote.
 RuleBody = Callable[[RuleContext], Iterator[Observation]]
 
 
@@ -165,9 +165,9 @@ class AuditRule:
 class RuleAnswer:
     """The result of a rule for one account.
 
-    `why` is the text of a Remark, or the reason why the rule does not apply to the account, or "". `references` has the
-    controls of standards that the rule checks. `accepted` has what a baseline accepts, and `findings` and `unknown` do
-    not contain it.
+    `why` is the text of a FindingNote, or the reason why the rule does not apply to the account, or "". `references`
+    has the controls of standards that the rule checks. `accepted` has what a baseline accepts, and `findings` and
+    `unknown` do not contain it.
     """
 
     rule: AuditRule
@@ -213,7 +213,7 @@ def answer_rule(rule: AuditRule, context: RuleContext) -> RuleAnswer:
 
 
 def _unread(rule: AuditRule, context: RuleContext) -> Iterator[UnknownSubject]:
-    """Yield an Unsure for each part of the account that the rule needs and that could not be read.
+    """Yield an UnknownSubject for each part of the account that the rule needs and that could not be read.
 
     A part that could not be read for a single user only is not included.
     """

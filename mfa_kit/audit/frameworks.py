@@ -63,7 +63,7 @@ class ControlResult(StrEnum):
 class ControlAnswer:
     """The verdict on a control, with the answers of its rules.
 
-    `why` is the reason for the verdict, or a Remark of one of these rules, or "".
+    `why` is the reason for the verdict, or a FindingNote of one of these rules, or "".
     """
 
     control: Control

@@ -49,7 +49,7 @@ def passwords_policy(context: RuleContext) -> Iterator[Observation]:
 def _answer(
     context: RuleContext, weaknesses: Callable[[AccountPasswordPolicy, RuleContext], Iterator[Weakness]]
 ) -> Iterator[Observation]:
-    """Yield a Finding for each weakness, and pass on each Unsure.
+    """Yield a Finding for each weakness, and pass on each UnknownSubject.
 
     Only the first Finding has the command, because this command fixes all weaknesses.
     """
@@ -99,7 +99,7 @@ def _short_by_nist(policy: AccountPasswordPolicy, context: RuleContext) -> Itera
 
     A policy that requires 15 characters is always strong enough. A policy that requires 8 to 14 is strong enough if all
     users with a console password have MFA, and there is at least one such user. If it is unknown whether all have MFA,
-    yield an Unsure.
+    yield an UnknownSubject.
     """
     if policy.length >= ALONE:
         return

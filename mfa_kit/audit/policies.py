@@ -51,7 +51,7 @@ def _allows_everything(document: str) -> bool:
 
 
 def _unread(context: RuleContext) -> Iterator[UnknownSubject]:
-    """Yield an Unsure for each policy that could not be evaluated."""
+    """Yield an UnknownSubject for each policy that could not be evaluated."""
     for holder in _holders(context):
         for policy in own_policies(holder, context.snapshot.policies):
             if policy.flaw:

@@ -23,7 +23,7 @@ def groups_enforcement(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each group with a console user whom no policy requires to use MFA.
 
     The user's own policies and those of the user's other groups count too. If there is no such user, but this is
-    unknown for some user, yield an Unsure for the group.
+    unknown for some user, yield an UnknownSubject for the group.
     """
     members = _console_members(context)
     if not any(members.values()) and not context.snapshot.hole(SnapshotPart.DETAILS, SnapshotPart.REPORT):

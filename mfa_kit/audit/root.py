@@ -81,7 +81,7 @@ def _has_keys(context: RuleContext) -> bool | None:
     needs=(),
 )
 def root_mfa(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding if root has no MFA device, or an Unsure if that could not be read."""
+    """Yield a Finding if root has no MFA device, or an UnknownSubject if that could not be read."""
     if why := _why_no_root(context):
         yield NotApplicable(why)
         return
@@ -142,7 +142,7 @@ def root_hardware(context: RuleContext) -> Iterator[Observation]:
     needs=(),
 )
 def root_keys(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding if root has access keys, or an Unsure if that could not be read.
+    """Yield a Finding if root has access keys, or an UnknownSubject if that could not be read.
 
     In GovCloud, root cannot sign in, but AWS Support can create access keys for root (CIS AWS Foundations Benchmark,
     "Ensure no 'root' user account access key exists").
@@ -216,7 +216,7 @@ def root_central(context: RuleContext) -> Iterator[Observation]:
 
 
 def _not_stored(context: RuleContext) -> Iterator[Observation]:
-    """Yield an Unsure which says that the snapshot lacks the state of centralized root access.
+    """Yield an UnknownSubject which says that the snapshot lacks the state of centralized root access.
 
     If reading this state failed, yield nothing, because the snapshot then has an UnreadPart that gives the reason.
     """

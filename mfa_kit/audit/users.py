@@ -29,7 +29,7 @@ def _signs_in(user: AccountUser) -> bool:
 
 
 def _admins(context: RuleContext) -> Iterator[AccountUser | UnknownSubject]:
-    """Yield each administrator who can sign in or call AWS, and an Unsure for each user who may be an administrator."""
+    """Yield each administrator who can sign in or call AWS, and an UnknownSubject for each possible one."""
     for user in context.users:
         if user.credentials is None or _signs_in(user):
             if user.admin:
@@ -64,7 +64,7 @@ def _add(user: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
     needs=(SnapshotPart.DETAILS,),
 )
 def admins_exist(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding if no user and no role can administer the account, or an Unsure if that is unknown."""
+    """Yield a Finding if no user and no role can administer the account, or an UnknownSubject if that is unknown."""
     snapshot = context.snapshot
     if snapshot.hole(SnapshotPart.DETAILS):  # an unread page may contain an administrator
         return
@@ -106,7 +106,7 @@ def _lets_people_administer(role: Entity, context: RuleContext) -> tuple[bool | 
     needs=KNOWN,
 )
 def admins_mfa(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding for each administrator without an MFA device, and an Unsure where that is unknown."""
+    """Yield a Finding for each administrator without an MFA device, and an UnknownSubject where that is unknown."""
     for admin in _admins(context):
         if isinstance(admin, UnknownSubject):
             yield admin
@@ -127,9 +127,9 @@ def admins_mfa(context: RuleContext) -> Iterator[Observation]:
     needs=KNOWN,
 )
 def admins_phishing(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding for each administrator without a security key or passkey, and an Unsure where that is unknown.
+    """Yield a Finding for each administrator without a security key or passkey, or an UnknownSubject.
 
-    A key without a certification in IAM passes with a Remark, because it may be a synced passkey.
+    A key without a certification in IAM passes with a FindingNote, because it may be a synced passkey.
     """
     plain = []
     for admin in _admins(context):
@@ -153,7 +153,7 @@ def admins_phishing(context: RuleContext) -> Iterator[Observation]:
 
 @audit_rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)
 def admins_spare(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding for each administrator with fewer than two devices, and an Unsure where that is unknown."""
+    """Yield a Finding for each administrator with fewer than two devices, or an UnknownSubject."""
     for admin in _admins(context):
         if isinstance(admin, UnknownSubject):
             yield admin
@@ -181,7 +181,7 @@ def admins_spare(context: RuleContext) -> Iterator[Observation]:
 def users_mfa(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user with a console password and no MFA device.
 
-    Yield an Unsure for each user who is not in the credential report, or whose devices are unknown.
+    Yield an UnknownSubject for each user who is not in the credential report, or whose devices are unknown.
     """
     for user in context.users:
         if user.credentials is None and context.snapshot.report:
@@ -201,7 +201,7 @@ def users_mfa(context: RuleContext) -> Iterator[Observation]:
     needs=KNOWN,
 )
 def users_sms(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding for each user whose only MFA device is a phone number, and an Unsure where that is unknown."""
+    """Yield a Finding for each user whose only MFA device is a phone number, or an UnknownSubject."""
     for user in context.users:
         if user.types == {DeviceType.SMS}:
             yield Finding(
@@ -219,7 +219,7 @@ def users_sms(context: RuleContext) -> Iterator[Observation]:
 def users_fido_keys(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user with access keys who has security keys and no device that shows codes.
 
-    STS accepts only codes. Yield an Unsure where the devices are unknown.
+    STS accepts only codes. Yield an UnknownSubject where the devices are unknown.
     """
     for user in context.users:
         if user.keys and user.types == {DeviceType.FIDO2}:

@@ -52,7 +52,7 @@ from mfa_kit.core.otp import Created, Pair
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import (
-    carrier_of,
+    backend_of,
     delete_command,
     is_listed,
     record_confirmed,
@@ -464,7 +464,7 @@ def resume_device(
     check_user(user)
     for entry in ports.journal.dead(caller.account, user=user):
         if entry.purpose is RunKind.ENROLL and entry.spec.method.name in ports.resumable and ports.store.find(entry):
-            seat = backend if entry.spec.card is None else carrier_of(entry, ports=ports)
+            seat = backend if entry.spec.card is None else backend_of(entry, ports=ports)
             return confirm_enabled(enable_sealed(entry, seat, opened(entry), ports=ports), ports=ports)
     raise UsageFault(
         f"{user} has no half-made device with a backup on this computer",

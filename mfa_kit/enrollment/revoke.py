@@ -42,7 +42,7 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment.making import CREATING, make_reserved
 from mfa_kit.enrollment.planning import EnrollRequest, check_room, choose_device, device_names, plan_device
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
-from mfa_kit.enrollment.settling import carrier_of, find_device, is_listed, settle, settle_dead_runs
+from mfa_kit.enrollment.settling import backend_of, find_device, is_listed, settle, settle_dead_runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +219,7 @@ def retire(entry: JournalEntry, *, purpose: RunKind, ports: EnrollmentPorts, may
     if entry.reached is JournalState.REVOKED:
         return _revoked(entry, purpose=purpose, ports=ports)
     before, leaving = entry, replace(_look_again(entry, ports=ports), purpose=purpose, reached=JournalState.REVOKING)
-    backend = carrier_of(leaving, ports=ports)
+    backend = backend_of(leaving, ports=ports)
     # A key that cannot be used, or a wrong password, is an error before anything is recorded or removed.
     backend.check_reachable(leaving)
     ports.journal.record(leaving)

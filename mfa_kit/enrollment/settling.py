@@ -303,7 +303,7 @@ class LostDevice:
         """Do nothing, because the device cannot be reached."""
 
 
-def carrier_of(entry: JournalEntry, *, ports: EnrollmentPorts) -> DeviceBackend:
+def backend_of(entry: JournalEntry, *, ports: EnrollmentPorts) -> DeviceBackend:
     """Return the DeviceBackend for an entry's device.
 
     For a lost device, return a LostDevice, so neither the hardware nor a library for the hardware is needed.
@@ -328,7 +328,7 @@ def settle_each(
         try:
             ended: JournalState | MfaKitError = _settled(entry, ports=ports, lost=lost)
             if ended is JournalState.CONFIRMED and (old := replaced_entry(entry, ports=ports)):
-                settle(old.at(JournalState.REVOKING), carrier_of(old, ports=ports), ports=ports)
+                settle(old.at(JournalState.REVOKING), backend_of(old, ports=ports), ports=ports)
         except MfaKitError as error:
             ended = error
         yield entry, ended
@@ -336,7 +336,7 @@ def settle_each(
 
 def _settled(entry: JournalEntry, *, ports: EnrollmentPorts, lost: str | None) -> JournalState:
     try:
-        return settle(entry, carrier_of(entry, ports=ports), ports=ports)
+        return settle(entry, backend_of(entry, ports=ports), ports=ports)
     except DeviceFault as absent:
         if lost is None or lost != entry.spec.hardware:
             raise

@@ -28,7 +28,7 @@ def staged_entries(made: Iterable[JournalEntry], users: Container[str] | None) -
     ]
 
 
-def _carrier_with_skew(skew: int, *, now: Callable[[], float]) -> DeviceBackend:
+def _backend_with_skew(skew: int, *, now: Callable[[], float]) -> DeviceBackend:
     """Return a DeviceBackend that computes codes for a phone whose clock is `skew` steps ahead of AWS's time."""
     return BackupAlone(lambda: now() + skew * PERIOD)
 
@@ -112,7 +112,7 @@ def activate_devices(
             created = open_backup(entry)
             if require_proof:
                 proof = require_proof(entry, created)
-                backend = _carrier_with_skew(proof.skew, now=ports.iam_reader.now)
+                backend = _backend_with_skew(proof.skew, now=ports.iam_reader.now)
             enable_sealed(entry, backend, created, ports=ports)
         except (Throttled, Expired):
             raise

@@ -14,7 +14,7 @@ from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, Outcome
 from mfa_kit.enrollment import enroll
 from mfa_kit.enrollment.planning import EnrollRequest
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
-from mfa_kit.enrollment.settling import carrier_of, settle
+from mfa_kit.enrollment.settling import backend_of, settle
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
@@ -136,7 +136,7 @@ class StationRuns:
         for entry in [*self.left]:
             if entry.spec.serial == spec.serial or entry.spec.card == card is not None:
                 try:
-                    settle(entry, carrier_of(entry, ports=ports), ports=ports)
+                    settle(entry, backend_of(entry, ports=ports), ports=ports)
                 except MfaKitError as error:
                     ports.progress.alert(
                         clauses([f"run {entry.run} was neither finished nor undone: {error}", error.hint])

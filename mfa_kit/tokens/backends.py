@@ -1,8 +1,8 @@
 """DeviceBackends for display tokens.
 
 AWS has the seed of a hardware TOTP token, and a person types the codes that the token displays. A programmable token
-gets the seed of a virtual device. The carriers for it refuse a token that failed its test, belongs to another user or
-has too little space for the seed. Each wraps another carrier, which shows the seed and asks for the codes.
+gets the seed of a virtual device. The backends for it refuse a token that failed its test, belongs to another user or
+has too little space for the seed. Each wraps another backend, which shows the seed and asks for the codes.
 """
 
 import re
@@ -80,51 +80,51 @@ UNSEEN = "-r RECIPIENT, then scan the encrypted backup's QR code"
 class CheckedToken:
     """A DeviceBackend for a token that has a serial.
 
-    This class wraps another carrier. The argument `check` is a function that takes the serial and the user, and raises
+    This class wraps another backend. The argument `check` is a function that takes the serial and the user, and raises
     UsageFault if the token must not be given to that user. The function is called again before each use of the
     token, because another computer may have given the token to a user in the meantime.
     """
 
     def __init__(self, serial: str, backend: DeviceBackend, *, check: Callable[[str, str], None]) -> None:
-        self._serial, self._carrier, self._check = serial, backend, check
+        self._serial, self._wrapped, self._check = serial, backend, check
 
     def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
-        """Check that the user may get the token, then return the result of the wrapped carrier's `check`.
+        """Check that the user may get the token, then return the result of the wrapped backend's `check`.
 
         The result is a copy of the intent that names the hardware in which the secret will be stored. `sealed` says
         whether an encrypted backup will be made. Raise UsageFault if the token must not be given to the user.
         """
         self._check(self._serial, spec.user)
-        return self._carrier.check(spec, sealed=sealed)
+        return self._wrapped.check(spec, sealed=sealed)
 
     def install(self, spec: DeviceSpec, created: Created) -> None:
         """Check the token again, then write the secret to it through the wrapped DeviceBackend."""
         self._check(self._serial, spec.user)
-        self._carrier.install(spec, created)
+        self._wrapped.install(spec, created)
 
     def codes(self, spec: DeviceSpec) -> Pair:
         """Check the token again, then return two of its codes, from the wrapped DeviceBackend."""
         self._check(self._serial, spec.user)
-        return self._carrier.codes(spec)
+        return self._wrapped.codes(spec)
 
     def check_reachable(self, entry: JournalEntry) -> None:
         """Raise Unreachable if the wrapped DeviceBackend could not remove the device's secret."""
-        self._carrier.check_reachable(entry)
+        self._wrapped.check_reachable(entry)
 
     def remove(self, entry: JournalEntry) -> None:
         """Remove the secret that was stored for the device, through the wrapped DeviceBackend."""
-        self._carrier.remove(entry)
+        self._wrapped.remove(entry)
 
 
 class ProgrammableToken:
     """A DeviceBackend for a token that can be programmed.
 
-    This class wraps another carrier. The token's serial is stored in the tags of the IAM device. `capacity` is the
+    This class wraps another backend. The token's serial is stored in the tags of the IAM device. `capacity` is the
     length in bytes of the longest seed that the model stores. If `capacity` is None, the user is asked for this length.
     """
 
     def __init__(self, serial: str, backend: DeviceBackend, *, capacity: int | None, interaction: Interaction) -> None:
-        self._serial, self._carrier = serial, backend
+        self._serial, self._wrapped = serial, backend
         self._capacity, self._interaction = capacity, interaction
 
     def check(self, spec: DeviceSpec, *, sealed: bool) -> DeviceSpec:
@@ -144,7 +144,7 @@ class ProgrammableToken:
                 f"this model stores seeds of up to {capacity} bytes, but AWS's have {AWS_OCTETS}",
                 "use a model that stores longer seeds; vendors say which models work with AWS",
             )
-        return self._carrier.check(spec, sealed=sealed).on(hardware=self._serial)
+        return self._wrapped.check(spec, sealed=sealed).on(hardware=self._serial)
 
     def _asked(self) -> int:
         typed = self._interaction.ask_code(
@@ -157,16 +157,16 @@ class ProgrammableToken:
 
     def install(self, spec: DeviceSpec, created: Created) -> None:
         """Write the secret to the token, through the wrapped DeviceBackend."""
-        self._carrier.install(spec, created)
+        self._wrapped.install(spec, created)
 
     def codes(self, spec: DeviceSpec) -> Pair:
         """Return two codes of the token, from the wrapped DeviceBackend."""
-        return self._carrier.codes(spec)
+        return self._wrapped.codes(spec)
 
     def check_reachable(self, entry: JournalEntry) -> None:
         """Raise Unreachable if the wrapped DeviceBackend could not remove the device's secret."""
-        self._carrier.check_reachable(entry)
+        self._wrapped.check_reachable(entry)
 
     def remove(self, entry: JournalEntry) -> None:
         """Remove the secret that was stored for the device, through the wrapped DeviceBackend."""
-        self._carrier.remove(entry)
+        self._wrapped.remove(entry)

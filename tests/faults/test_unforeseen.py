@@ -54,7 +54,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "AWS gives out no seed of a token that it sold": (
         *("DeviceBackend.install of DisplayToken", "DeviceBackend.install of TokenWithCodes"),
     ),
-    "a removal of such a device finds the carrier with Recipe.of_dead, which is BackupAlone": (
+    "a removal of such a device finds the backend with `backend_of_interrupted_run`, which is BackupAlone": (
         *(
             "DeviceBackend.check_reachable of CheckedToken",
             "DeviceBackend.check_reachable of DisplayToken",

@@ -289,7 +289,7 @@ def test_an_unsettled_attempt_is_followed_by_a_new_run(monkeypatch: pytest.Monke
         settled.append(entry)
 
     monkeypatch.setattr("mfa_kit.rollout.station.settle", settle)
-    monkeypatch.setattr("mfa_kit.rollout.station.carrier_of", lambda *_, **__: None)
+    monkeypatch.setattr("mfa_kit.rollout.station.backend_of", lambda *_, **__: None)
     assert not runs.settle_left(ALICE, "id2", ports=world.desk)
     assert world.said == []
     assert not runs.settle_left(ALICE, "id1", ports=world.desk)
