@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from mfa_kit.core.errors import only_our_errors
 from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.text import count_of, one_line
+from mfa_kit.core.text import count_of, few, one_line
 from mfa_kit.core.timestamps import iso_time
 
 # Words with more than LONGEST_WORD characters, such as ARNs, may be broken where AFTER matches.
@@ -97,4 +97,4 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters |= {"count_of": count_of, "text": html_text, "time": html_time, "words": html_words}
+TEMPLATES.filters |= {"count_of": count_of, "few": few, "text": html_text, "time": html_time, "words": html_words}

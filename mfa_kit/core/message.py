@@ -53,9 +53,15 @@ def shell_word(word: str) -> str:
 
 
 def command(line: str, *arguments: str) -> Command:
-    """Return a command of the words of `line`. Each word `{}` is replaced with one of the arguments, in their order."""
-    rest = iter(arguments)
-    return Command([next(rest) if word == "{}" else word for word in line.split()])
+    """Return a command of the words of `line`. Each word `{}` is replaced with one of the arguments, in their order.
+
+    Raise ValueError if the number of arguments is not that of the words `{}`.
+    """
+    words = line.split()
+    places = [number for number, word in enumerate(words) if word == "{}"]
+    for place, argument in zip(places, arguments, strict=True):
+        words[place] = argument
+    return Command(words)
 
 
 def mfa_kit(line: str, *arguments: str) -> Command:

@@ -48,10 +48,7 @@ def count_of(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-# The number of names that `few` returns in full.
-FEW = 5
-
-
-def few(names: Sequence[str]) -> str:
-    """Return the first five names and the number of the others, such as `a, b, c, d, e and 3 more`."""
-    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
+def few(names: Sequence[str], most: int = 5, separator: str = ", ") -> str:
+    """Return the first `most` names and the number of the others, such as `a, b, c, d, e and 3 more`."""
+    others = len(names) - most
+    return separator.join(names[:most]) + (f"{separator.removeprefix(',')}and {others} more" if others > 0 else "")

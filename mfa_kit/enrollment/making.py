@@ -215,7 +215,7 @@ def _creation_steps(spec: DeviceSpec, backup: str | None) -> list[str]:
         f"create the virtual MFA device {spec.serial}",
         *([f"encrypt its QR code in {backup}"] if backup else []),
         *([f"store its secret on the key {spec.hardware}, as {spec.label}"] if spec.card else []),
-        f"enable it for {spec.user} with the codes of the previous and the current 30 seconds",
+        f"enable it for {spec.user} with two consecutive codes",
         CONFIRM_STEP,
     ]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import ACCOUNT_ID
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, few
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.wording import some_of
+from mfa_kit.organization.wording import labels
 
 # The default role for commands that only read. `mfa-kit policy org-role` prints a template that creates this role.
 AUDIT_ROLE = "mfa-kit-audit"
@@ -50,10 +50,6 @@ class AccountsChoice:
     def org(self) -> bool:
         """Whether the accounts are listed by Organizations instead of a file."""
         return self.file is None
-
-
-# The maximum number of accounts that an error lists.
-SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +115,7 @@ def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> s
         if len(matching) == 1:
             account_ids.add(matching[0].id)
         elif matching:
-            ids = ", ".join(account.id for account in matching[:SHOWN])
+            ids = few([account.id for account in matching])
             message = f"{option}: {len(matching)} accounts are named {name!r}: {ids}"
             wrong.append(UsageFault(message, f"give the ID: {option} {matching[0].id}"))
         else:
@@ -191,15 +187,10 @@ def _with_role(account: OrgAccount, choice: AccountsChoice) -> OrgAccount:
 
 def _nothing_chosen(skipped: Sequence[OrgAccount], *, any_listed: bool) -> UsageFault:
     if skipped:
-        states = ", ".join(f"{account.label} is {account.state}" for account in skipped[:SHOWN])
+        states = few([f"{account.label} is {account.state}" for account in skipped])
         return UsageFault(f"none of the selected accounts is ACTIVE: {states}", "select other accounts")
     if any_listed:
         return UsageFault(
             "--include, --exclude and --account-tag together select no account", "omit one of these options"
         )
     return UsageFault("no accounts were found", "choose an organizational unit that has accounts, or another file")
-
-
-def labels(accounts: Sequence[OrgAccount]) -> str:
-    """Return the labels of accounts for a message: a few labels, and the number of the others."""
-    return some_of([account.label for account in accounts])

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from mfa_kit.core.message import AWS, PROGRAM, Command, Message, ShellText, parts_of
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, few
 from mfa_kit.organization.accounts import OrgAccount
 
-# The maximum number of names that a sentence lists. If there are more, the sentence says how many are left out.
+# The maximum number of accounts that a sentence lists.
 FEW = 3
 # The word that replaces the ID of each account in a text about several accounts.
 ACCOUNT = "ACCOUNT"
@@ -34,17 +34,15 @@ def _command_in(line: Command, account: str) -> Command:
     return Command((*line.arguments, "--account", account))
 
 
-def some_of(names: Sequence[str]) -> str:
-    """Return names as a list for a sentence: all names, or the first FEW names and the number of the others."""
-    if len(names) <= FEW:
-        return ", ".join(names)
-    return f"{', '.join(names[:FEW])} and {len(names) - FEW} more"
+def labels(accounts: Sequence[OrgAccount]) -> str:
+    """Return the labels of accounts for a message: a few labels, and the number of the others."""
+    return few([account.label for account in accounts], FEW)
 
 
 def accounts_in_words(accounts: Sequence[OrgAccount]) -> str:
     """Return accounts for a message: `account NAME (ID)`, or the number of accounts and a few of their names."""
-    listed = some_of([account.label for account in accounts])
-    return f"account {listed}" if len(accounts) == 1 else f"{count_of(len(accounts), 'account')} ({listed})"
+    number = len(accounts)
+    return f"account {labels(accounts)}" if number == 1 else f"{count_of(number, 'account')} ({labels(accounts)})"
 
 
 def by_reason(reasons: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mfa_kit.core.errors import AlreadyExists, AwsFault, Lockout, MfaKitError, UsageFault
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, JournalState
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.making import create_and_enable, stage_device
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import is_listed, settle_each
@@ -18,7 +18,6 @@ from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result
 from mfa_kit.rollout.workers import Workers
 
 # The largest number of names that a message lists. More names do not fit on one line.
-SHOWN = 5
 
 
 def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
@@ -45,16 +44,15 @@ def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool,
             "a staged device is enabled later from its backup, which only the user could decrypt",
             "add a recipient for all backups: -r age1… or -R FILE",
         )
-    shown = ", ".join(shut_out[:SHOWN]) + (", …" if len(shut_out) > SHOWN else "")
     if shut_out and not sealed:
         raise UsageFault(
-            f"no one could open the backups of {count_of(len(shut_out), 'user')}: {shown}",
+            f"no one could open the backups of {count_of(len(shut_out), 'user')}: {few(shut_out)}",
             "add their public keys to the roster, or a recipient for all backups: -r age1… or -R FILE",
         )
     if shut_out and not (staged or accept_lockout):
         raise Lockout(
             f"{count_of(len(shut_out), 'user')} would be locked out at the next sign-in, because they have no copy of "
-            f"their secret: {shown}",
+            f"their secret: {few(shut_out)}",
             "add their public keys to the roster, use --stage now and activate later, or use --accept-lockout",
         )
 

@@ -21,7 +21,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.core.message import Message, clauses, command, suggest
 from mfa_kit.core.models import ACCOUNT_ID, REPORTED_ROOT, USER_NAME, DeviceSpec, Method, check_label, check_user
-from mfa_kit.core.text import count_of, one_line
+from mfa_kit.core.text import count_of, few, one_line
 
 DEVICE_NAME = "device_name"
 COLUMNS = ("user", "kind", DEVICE_NAME, "path", "recipient", "serial", "asset", "tags", "email")
@@ -108,9 +108,8 @@ class _Columns:
 
     def note_unread(self) -> str:
         """Return a sentence about the columns that were not read, with the nearest names of columns, or ""."""
-        shown = [self._suggestion(name) for name in [*self.unread][:SHOWN]]
-        shown += [f"and {len(self.unread) - SHOWN} more"] if len(self.unread) > SHOWN else []
-        return f"not read: {', '.join(shown)}" if shown else ""
+        names = [self._suggestion(name) if number < SHOWN else name for number, name in enumerate(self.unread)]
+        return f"not read: {few(names, SHOWN)}" if names else ""
 
     def _suggestion(self, name: str) -> str:
         """Return the name, with the column that it is similar to or contains, unless the roster has that column."""

@@ -13,7 +13,7 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Seed
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, few
 from mfa_kit.tokens.seeds import (
     DIGESTS,
     DIGITS,
@@ -291,8 +291,7 @@ def _explanations(
         yield matches[0].words(), hint, _places(matches[0])
     others = [candidate for candidate in among if candidate.token.serial != token.serial]
     if shown := find_tokens(others, typed, window=window):
-        names = ", ".join(match.token.serial for match in shown[:3])
-        problem = f"this is the code of another token of this file: {names}"
+        problem = f"this is the code of another token of this file: {few([match.token.serial for match in shown])}"
         yield problem, "check the serial number", _places(shown[0]) * len(others)
 
 

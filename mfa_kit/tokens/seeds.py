@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from mfa_kit.core import otp
 from mfa_kit.core.otp import Seed
+from mfa_kit.core.text import few
 
 # A code has 6 to 9 digits (RFC 6030, 10.1). A seed has at least 16 octets (RFC 4226, 4), but some apps have used 10.
 DIGITS = range(6, 10)
@@ -138,9 +139,7 @@ class DroppedRow:
 
 def joined_reasons(dropped: Sequence[DroppedRow]) -> str:
     """Return one text with the positions and reasons of up to TOLD rows, and with the number of further rows."""
-    reasons = [f"{row.where}: {row.reason}" for row in dropped[:TOLD]]
-    more = len(dropped) - TOLD
-    return "; ".join([*reasons, f"and {more} more"] if more > 0 else reasons)
+    return few([f"{row.where}: {row.reason}" for row in dropped], TOLD, "; ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

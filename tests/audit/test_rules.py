@@ -732,6 +732,8 @@ def test_sign_in_sessions_are_read_on_request() -> None:
     assert ask(taken(sound(), sessions_of=people)[0], "sessions.duration").result is RuleResult.PASS
     unread, _ = taken(long, "GetLoginProfile", sessions_of=people)
     assert ask(unread, "sessions.duration").result is RuleResult.UNKNOWN
+    nobody, _ = taken({"version": 1, "users": [{"name": "program"}]}, sessions_of=people)
+    assert ask(nobody, "sessions.duration").why == "no user has a console password"
 
 
 def test_a_snapshot_without_certificates_never_passes() -> None:

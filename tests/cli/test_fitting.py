@@ -50,6 +50,13 @@ def test_a_command_at_the_end_can_be_copied(line: Message, prose: str, command: 
     assert done.stdout.splitlines() == list(command.arguments)
 
 
+@pytest.mark.parametrize("arguments", [(), ("alice", "bob")])
+def test_a_command_takes_as_many_arguments_as_it_has_places(arguments: tuple[str, ...]) -> None:
+    """A missing or surplus argument is an error, because the suggested command would do something else."""
+    with pytest.raises(ValueError, match="zip"):
+        command("aws iam get-user --user-name {}", *arguments)
+
+
 def test_a_command_within_a_message_can_be_copied() -> None:
     """The words after it begin on a new line. Otherwise they would look like a part of it."""
     rest = f"or enroll {'the users ' * 5}again"

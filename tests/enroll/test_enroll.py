@@ -569,6 +569,7 @@ def test_look_to_enroll_changes_nothing(at: AtDesk, user: str, at_lab: Lab, home
         assert desk.ledger.history() == []
     steps = CREATING.steps(spec, "/b")
     assert [step.split()[0] for step in steps] == ["create", "encrypt", "enable", "confirm"]
+    assert steps[2].endswith(" with two consecutive codes")
     assert len(CREATING.steps(spec, None)) == 3
     assert at_lab.serials() == before
     assert not (home / "backups").exists()

@@ -156,7 +156,7 @@ def test_unknown_columns_are_dropped() -> None:
         ("user,person,wrong,surplus,recipient_source,recipient_fetched,recipient_fingerprint,", ""),
         ("user,a\u202e" + "b" * 60, "not read: a\\u202e" + "b" * 38),
         ("user," + ",".join("zzz" + letter for letter in "abcdefghijkl"),
-         "not read: " + ", ".join("zzz" + letter for letter in "abcdefghij") + ", and 2 more"),
+         "not read: " + ", ".join("zzz" + letter for letter in "abcdefghij") + " and 2 more"),
     ],
 )  # fmt: skip
 def test_columns_that_are_not_read_are_named(names: str, unread: str) -> None:

@@ -12,7 +12,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, few
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.recipient_choice import (
     FETCHED,
@@ -29,7 +29,6 @@ from mfa_kit.wiring.settings import Settings
 GITHUB = "https://github.com"
 USER = "user"
 # A message lists at most this many names, so that it stays short.
-SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +80,7 @@ def _report_unused(
 ) -> None:
     """Print the names that are in a file of keys but in no row of the roster. They may be misspelled."""
     if unused := [ascii(name) for name in keys_by_name if name not in names]:
-        shown = ", ".join(unused[:SHOWN]) + (", …" if len(unused) > SHOWN else "")
-        settings.progress.note(f"{source} has keys of {count_of(len(unused), 'name')} not in the roster: {shown}")
+        settings.progress.note(f"{source} has keys of {count_of(len(unused), 'name')} not in the roster: {few(unused)}")
 
 
 def _read_rows(roster: Path, new: Path, named: str) -> list[ReadRow]:

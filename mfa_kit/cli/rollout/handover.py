@@ -23,7 +23,7 @@ from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.letter import Letter, LetterTemplate
 from mfa_kit.core.message import Message, clauses
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, copies_of, own_copy, recorded_location
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.organization.selecting import AccountsChoice
@@ -44,7 +44,6 @@ TABLE = "handover.csv"
 FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "letter.txt": letter_text}
 PDF = "letter.pdf"
 # The maximum number of names in a message.
-SHOWN = 5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -331,8 +330,7 @@ def _report(left_out: Sequence[LeftOut], failed: Sequence[LeftOut], settings: Se
     for omission in left_out:
         by_reason.setdefault(omission.reason, []).append(_named(omission))
     for reason, users in by_reason.items():
-        names = ", ".join(users[:SHOWN]) + (", …" if len(users) > SHOWN else "")
-        settings.progress.alert(f"no file for {count_of(len(users), 'user')} ({names}): {reason}")
+        settings.progress.alert(f"no file for {count_of(len(users), 'user')} ({few(users)}): {reason}")
 
 
 def _named(omission: LeftOut) -> str:

@@ -30,7 +30,7 @@ from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, suggest
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, few
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.organization.selecting import AccountsChoice, AccountSelection
@@ -171,9 +171,7 @@ def plan_summary(new_plan: Plan, *, full_lists: bool) -> ResultRow:
 
 
 def _shorten(names: Sequence[str]) -> str | None:
-    if not names:
-        return None
-    return f"{len(names)}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
+    return f"{len(names)}: {few(names, SHOWN)}" if names else None
 
 
 def read_roster_rows(

@@ -21,9 +21,8 @@ from mfa_kit.core.message import Message
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.selecting import labels
 from mfa_kit.organization.slots import AccountSlots
-from mfa_kit.organization.wording import accounts_in_words
+from mfa_kit.organization.wording import accounts_in_words, labels
 from mfa_kit.policy.org_role import AUDIT_ROLE, ENROLL_ROLE
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
