@@ -323,7 +323,7 @@ def test_key_uris_are_made_only_in_the_listed_functions() -> None:
 
 # Text that this program or moto wrote. The lab reads a policy as IAM does, so a policy may have a key twice there.
 OWN_JSON = {
-    "core/json_text.py",
+    "core/file_formats.py",
     "lab/aws/backend.py",
     "lab/aws/policies.py",
     "lab/aws/state.py",

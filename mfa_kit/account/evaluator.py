@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.file_formats import JsonError, read_json
 
 # Condition keys of a request and their values. None means that the request does not have the key. For a key that is not
 # in the mapping, it is unknown whether the request has it. A name that ends with `/`, such as `aws:PrincipalTag/`,

@@ -17,8 +17,7 @@ from markupsafe import Markup, escape
 from mfa_kit.core.errors import only_our_errors
 from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.text import count_of, few, one_line
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import count_of, few, iso_time, one_line
 
 # Words with more than LONGEST_WORD characters, such as ARNs, may be broken where AFTER matches.
 LONGEST_WORD = 20

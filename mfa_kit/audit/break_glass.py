@@ -7,8 +7,7 @@ from mfa_kit.account.snapshot import DeviceBackup, RecoveryKeyUse, SnapshotPart
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.message import mfa_kit, suggest
 from mfa_kit.core.models import REPORTED_ROOT
-from mfa_kit.core.text import few
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import few, iso_time
 
 NEEDS = (SnapshotPart.BACKUPS, SnapshotPart.BREAK_GLASS)
 KNOWN = (SnapshotPart.DETAILS, SnapshotPart.REPORT, SnapshotPart.VIRTUAL, *NEEDS)

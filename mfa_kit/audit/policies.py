@@ -16,8 +16,7 @@ from mfa_kit.audit.finding import (
     audit_rule,
 )
 from mfa_kit.core.message import Message, command, suggest
-from mfa_kit.core.text import few
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import few, iso_time
 
 ALL = {"*", "*:*"}
 CLOUDSHELL, SUPPORT = ":iam::aws:policy/AWSCloudShellFullAccess", ":iam::aws:policy/AWSSupportAccess"

@@ -15,8 +15,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.text import is_private_key
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import is_private_key, iso_time
 from mfa_kit.letters.sheet import NewCustodian, RecoveryKeyFacts, confirm_secret, custodian_letter
 
 # A function that takes the manifest and the folder of a new identity, and returns a context. At its start, the context

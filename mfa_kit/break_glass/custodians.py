@@ -17,8 +17,8 @@ from math import comb
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.json_text import list_of, object_of, read_json
-from mfa_kit.core.timestamps import checked_time, iso_time
+from mfa_kit.core.file_formats import list_of, object_of, read_json
+from mfa_kit.core.text import checked_time, iso_time
 
 # Matches a custodian's name. The characters are those of IAM user names, except `=`, which separates the name from the
 # key in NAME=KEY.

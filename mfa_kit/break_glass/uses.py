@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mfa_kit.account.snapshot import CustodianKey, RecoveryKeyUse
 from mfa_kit.break_glass.custodians import Manifest
 from mfa_kit.core.models import RecoveryKeyAction
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 
 DAY = 86400.0
 # The number of seconds after which a drill of an identity must be repeated.

@@ -19,8 +19,7 @@ from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message
-from mfa_kit.organization.accounts import EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY
-from mfa_kit.organization.selecting import AUDIT_ROLE, WORKERS, AccountsChoice
+from mfa_kit.organization.accounts import AUDIT_ROLE, EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY, WORKERS, AccountsChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 TITLE = "Options for many accounts"

@@ -41,10 +41,9 @@ from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.timestamps import age_text
-from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.core.text import age_text
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import UNREAD, AccountFolders, Visit, VisitState
-from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.settings import Settings
 
 AUDIT_FILE = "audit.json"

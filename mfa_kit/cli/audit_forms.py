@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mfa_kit.audit.finding import RuleResult, Severity
 from mfa_kit.audit.records import FindingRecord
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 
 ASFF, OCSF = "asff", "ocsf"
 SCHEMA_VERSION = "2018-10-08"

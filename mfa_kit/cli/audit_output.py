@@ -19,11 +19,9 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import Caller
-from mfa_kit.core.text import count_of
-from mfa_kit.core.timestamps import iso_time
-from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.core.text import count_of, iso_time
+from mfa_kit.organization.accounts import OrgAccount, by_reason, in_account
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
-from mfa_kit.organization.wording import by_reason, in_account
 from mfa_kit.wiring.settings import Settings, command_for_extra
 
 # The maximum number of accounts in the table of the worst accounts.

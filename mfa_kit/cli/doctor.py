@@ -13,9 +13,7 @@ from mfa_kit.cli.organization.visits import AccountRows, RowsForm, exit_code, pr
 from mfa_kit.cli.output import Output
 from mfa_kit.doctor.diagnosis import Health
 from mfa_kit.doctor.services import diagnose_account
-from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.selecting import AUDIT_ROLE, AccountsChoice
-from mfa_kit.organization.wording import in_account
+from mfa_kit.organization.accounts import AUDIT_ROLE, AccountsChoice, OrgAccount, in_account
 from mfa_kit.wiring.settings import Settings
 
 FORM = RowsForm(

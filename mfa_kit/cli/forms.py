@@ -23,7 +23,7 @@ from mfa_kit.cli.fitting import (
     window_width,
 )
 from mfa_kit.cli.results import VERSION, Cell, Results
-from mfa_kit.core.csv_text import csv_lines
+from mfa_kit.core.file_formats import csv_lines
 from mfa_kit.core.text import one_line
 
 

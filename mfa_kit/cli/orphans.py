@@ -17,10 +17,9 @@ from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.enrollment.orphans import Orphan, OrphanStanding, find_orphans, find_waiting, remove_orphans
-from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.wiring.settings import Settings
 
 FORM = RowsForm(

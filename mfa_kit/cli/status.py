@@ -23,13 +23,12 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, Recorders, backup_name
-from mfa_kit.core.timestamps import age_text, iso_time
+from mfa_kit.core.text import age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.planning import resolve_user
 from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import VisitState
-from mfa_kit.organization.selecting import AccountsChoice
 from mfa_kit.wiring.settings import Settings
 
 FORM = RowsForm(

@@ -1,8 +1,9 @@
-"""Text from outside made safe to show, and lists of names for sentences."""
+"""Text to show: text from outside made safe, and names, numbers and times in sentences."""
 
 import codecs
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 
 def encoding_of(octets: bytes) -> str:
@@ -52,3 +53,38 @@ def few(names: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     """Return the first `most` names and the number of the others, such as `a, b, c, d, e and 3 more`."""
     others = len(names) - most
     return separator.join(names[:most]) + (f"{separator.removeprefix(',')}and {others} more" if others > 0 else "")
+
+
+# The first and the last Unix time that can be written in every time zone. They are one day inside datetime's limits.
+FIRST = datetime(1, 1, 2, tzinfo=UTC).timestamp()
+LAST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+# AWS refuses a request if its time is off by more than this many seconds (IAM user guide, "AWS Signature Version 4").
+CLOCK_LIMIT = 300.0
+
+
+def iso_time(time: float) -> str:
+    """Return a Unix time as ISO 8601 in UTC, to the second: `2026-11-26T08:32:00Z`."""
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def age_text(seconds: float) -> str:
+    """Return an age as hours and minutes, such as `3 h 59 min`. A negative age is `0 h 0 min`."""
+    minutes = max(0, int(seconds)) // 60
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def clock_difference(offset: float) -> str:
+    """Return a text that says how far this computer's clock is off.
+
+    `offset` is AWS's time minus this computer's time, in seconds.
+    """
+    seconds = abs(offset)
+    amount = f"{seconds:.0f} s" if seconds <= CLOCK_LIMIT else f"{seconds / 60:,.0f} min"
+    return f"this computer's clock is {amount} {'behind' if offset > 0 else 'ahead of'} AWS's"
+
+
+def checked_time(time: float) -> float:
+    """Return an untrusted Unix time unchanged. Raise ValueError if it cannot be written as a date."""
+    if not FIRST <= time <= LAST:
+        raise ValueError("a time is not in the years 1 to 9999")
+    return time

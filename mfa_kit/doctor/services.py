@@ -7,7 +7,7 @@ from mfa_kit.account.reading import AccountSource
 from mfa_kit.core.errors import AccessDenied, MfaKitError
 from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import Caller
-from mfa_kit.core.timestamps import clock_difference
+from mfa_kit.core.text import clock_difference
 from mfa_kit.doctor.diagnosis import (
     BucketState,
     Diagnosis,

@@ -38,7 +38,7 @@ from mfa_kit.core.models import (
     intent_of,
 )
 from mfa_kit.core.notes import Note
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.enrollment.making import CREATING, make_reserved
 from mfa_kit.enrollment.planning import EnrollRequest, check_room, choose_device, device_names, plan_device
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure

@@ -14,9 +14,9 @@ from mfa_kit.audit.finding import Limits, RuleAnswer
 from mfa_kit.audit.frameworks import FRAMEWORKS, ControlAnswer, ControlResult, answer_controls
 from mfa_kit.audit.records import finding_id, finding_records
 from mfa_kit.audit.registry import ALL_RULES, RULES, audit_snapshot
-from mfa_kit.core.csv_text import csv_lines
+from mfa_kit.core.file_formats import csv_lines
 from mfa_kit.core.letter import Letter, LetterSection
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.evidence.pseudonyms import Hiding
 from mfa_kit.policy.lint import policies_about_mfa
 from mfa_kit.policy.lockout import AccessState, access_with

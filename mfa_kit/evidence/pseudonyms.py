@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TypeVar
 
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.file_formats import JsonError, read_json
 from mfa_kit.core.models import REPORTED_ROOT
 
 R = TypeVar("R", str, tuple[str, ...])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.lab_environment import token_in
 
 LONGEST = 1 << 20

@@ -1,20 +1,17 @@
-"""The accounts of an organization, their roles, and the accounts file: a list of AWS accounts, in JSON or YAML.
+"""The accounts of an organization: which of them a command works in, and how messages name them."""
 
-The file has the format of `CONFIG_SCHEMA` in c7n_org/cli.py of Cloud Custodian, but only for AWS accounts. There are
-two more differences: an account may have neither a role nor a profile, and a key that c7n-org would ignore is an error.
-"""
-
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import TypeVar
+from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.message import clauses, suggest
+from mfa_kit.core.message import AWS, PROGRAM, Command, Message, ShellText, parts_of
 from mfa_kit.core.models import ACCOUNT_ID
+from mfa_kit.core.text import count_of, few
 
 # The name of a role, with or without a path before the name (IAM API reference, CreateRole), and the ARN of a role.
 ROLE_NAME = re.compile(r"(?!arn:)(?:[!-.0-~]+/){0,100}[\w+=,.@-]{1,64}", re.ASCII)
@@ -75,306 +72,239 @@ class OrgAccount:
         return f"{self.name} ({self.id})" if self.name else self.id
 
 
-T = TypeVar("T")
-# The keys of an account. mfa-kit ignores the keys in IGNORED: IAM has no regions, and the ID of the organization is not
-# needed.
-KEYS = ("account_id", "name", "display_name", "email", "role", "profile", "external_id", "tags", "vars")
-IGNORED = ("org_id", "regions")
-# The top-level keys of a file, and the keys under which c7n-org lists accounts of other clouds.
-TOP = ("accounts", "vars")
-OTHER_CLOUDS = ("subscriptions", "projects", "tenancies")
-# The maximum depth to which values in `vars` may be nested.
-DEEPEST = 50
-FORMAT = suggest("see docs/accounts-file.md, or write a file", "accounts export -o FILE")
-
-# A function that returns the place of an account or of one of its keys in the file, such as `line 3`. The arguments are
-# the index of the account, counted from 0, and the name of the key, or None for the whole account.
-Locate = Callable[[int, str | None], str]
+# The default role for commands that only read. `mfa-kit policy org-role` prints a template that creates this role.
+AUDIT_ROLE = "mfa-kit-audit"
+# The default number of accounts that are read at the same time.
+WORKERS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccountFault:
-    """An error in one account of a file.
+class AccountsChoice:
+    """The options of a command that works in many accounts: which accounts, and the role to assume in them.
 
-    `place` says where the account is in the file, such as `line 3`. `key` is the name of the invalid key, or None if
-    the error concerns the whole account. `what` is the error message.
+    `file` is the accounts file. If it is None, Organizations lists the accounts: all accounts of the organization, or
+    only those in the unit `ou` (the ID of a unit or of the root) and in the units below it. `include` and `exclude` are
+    account IDs and names, and `tags` are texts such as `env:prod`.
+
+    `role_name` is the role that is assumed in accounts that have neither a role nor a profile. It is None if the
+    command has no default role. With `replaces_roles`, this role also replaces the last role of each account that has
+    roles. `external_id` and `source_identity` are sent with AssumeRole. `workers` is the number of accounts to work in
+    at the same time. `output_dir` is the folder for the results. With `resume`, accounts whose complete results are
+    already there are not read again.
     """
 
-    place: str
-    key: str | None
-    what: str
+    file: Path | None = None
+    ou: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    role_name: str | None = AUDIT_ROLE
+    replaces_roles: bool = False
+    external_id: str | None = None
+    source_identity: str | None = None
+    workers: int = WORKERS
+    resume: bool = False
+    output_dir: Path | None = None
 
-    def __str__(self) -> str:
-        return f"{self.place}{f', {self.key}' if self.key else ''}: {self.what}"
+    @property
+    def org(self) -> bool:
+        """Whether the accounts are listed by Organizations instead of a file."""
+        return self.file is None
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedAccounts:
-    """The valid accounts of a file, and all errors in the file."""
+class AccountSelection:
+    """The accounts to work in (`chosen`), and the selected accounts that are skipped because they are not active.
 
-    accounts: list[OrgAccount]
-    faults: list[AccountFault]
-
-
-def number_accounts(index: int, _: str | None) -> str:
-    """Return where an account is in a file without line numbers: `account 1` for the index 0."""
-    return f"account {index + 1}"
-
-
-def parse_accounts(document: object, *, locate: Locate = number_accounts) -> ParsedAccounts:
-    """Parse an accounts file. `document` is the value that was read from its JSON or YAML.
-
-    Return the valid accounts, and all errors. `locate` returns the place of an account in the file, for error messages.
-    Raise UsageFault if there is no list of accounts, or if the top-level key `vars` is invalid.
+    `others` are the listed accounts that were not selected. If `is_many` is false, the command works in one account
+    with the caller's own credentials, and `chosen` has only this account. Otherwise each account in `chosen` has a role
+    or a profile.
     """
-    items, shared, faults = _top(document)
-    accounts: list[OrgAccount] = []
-    first: dict[str, str] = {}
-    for index, item in enumerate(items):
-        entry = _Item(index=index, value=item, shared=shared, locate=locate)
-        account = entry.parse()
-        faults += entry.faults
-        if account is None:
-            continue
-        if account.id in first:
-            faults.append(entry.fault("account_id", f"{account.id} is a duplicate of {first[account.id]}"))
+
+    chosen: tuple[OrgAccount, ...]
+    skipped: tuple[OrgAccount, ...] = ()
+    others: tuple[OrgAccount, ...] = ()
+    is_many: bool = True
+
+
+def only_account(account: str) -> AccountSelection:
+    """Return the selection of a command that works in one account, from the ID of the account."""
+    return AccountSelection((OrgAccount(id=account),), is_many=False)
+
+
+def select_accounts(accounts: Iterable[OrgAccount], choice: AccountsChoice) -> AccountSelection:
+    """Return the accounts that a choice selects, in the order in which they are listed.
+
+    An account is selected if it is in `include` (or `include` is empty), is not in `exclude`, and has all of `tags`.
+    `include` and `exclude` contain IDs or names. Selected accounts that are not active are skipped. Raise UsageFault
+    for an ID, name or tag that no account has, or for a name that several accounts have. Also raise UsageFault if no
+    account is left, or if an account has neither a role nor a profile and the choice has no default role.
+    """
+    listed = list(accounts)
+    selected = _matching(listed, choice)
+    chosen = [_with_role(account, choice) for account in selected if account.is_open]
+    skipped = [account for account in selected if not account.is_open]
+    if not chosen:
+        raise _nothing_chosen(skipped, any_listed=bool(listed))
+    if unclear := [account for account in chosen if not account.roles and account.profile is None]:
+        raise UsageFault(
+            f"{count_of(len(unclear), 'account')} without a role: {labels(unclear)}",
+            "name the role to assume: --role-name NAME",
+        )
+    selected_ids = {account.id for account in selected}
+    others = tuple(account for account in listed if account.id not in selected_ids)
+    return AccountSelection(tuple(chosen), tuple(skipped), others)
+
+
+def _matching(listed: Sequence[OrgAccount], choice: AccountsChoice) -> list[OrgAccount]:
+    included = _named("--include", choice.include, listed) or {account.id for account in listed}
+    selected_ids = included - _named("--exclude", choice.exclude, listed)
+    _check_tags(choice.tags, listed)
+    return [account for account in listed if account.id in selected_ids and set(choice.tags) <= set(account.tags)]
+
+
+def _named(option: str, names: Sequence[str], listed: Sequence[OrgAccount]) -> set[str]:
+    """Return the IDs of the accounts whose IDs or names are in `names`.
+
+    Raise UsageFault if a name does not match exactly one account. `option` is the option that the error names.
+    """
+    account_ids: set[str] = set()
+    wrong: list[UsageFault] = []
+    for name in dict.fromkeys(names):
+        matching = [account for account in listed if account.is_called(name)]
+        if len(matching) == 1:
+            account_ids.add(matching[0].id)
+        elif matching:
+            ids = few([account.id for account in matching])
+            message = f"{option}: {len(matching)} accounts are named {name!r}: {ids}"
+            wrong.append(UsageFault(message, f"give the ID: {option} {matching[0].id}"))
         else:
-            first[account.id] = locate(index, None)
-            accounts.append(account)
-    return ParsedAccounts(accounts, faults)
-
-
-def _top(document: object) -> tuple[list[object], dict[str, object], list[AccountFault]]:
-    """Return the unparsed accounts, the variables that all accounts share, and an error for each unknown top-level key.
-
-    Raise UsageFault if there is no list of accounts, or if the top-level key `vars` is invalid.
-    """
-    if not isinstance(document, dict) or not set(document) & {*TOP, *OTHER_CLOUDS}:
-        raise UsageFault("the file has no top-level key 'accounts'", FORMAT)
-    for key in OTHER_CLOUDS:
-        if key in document:
-            raise UsageFault(f"the file lists {key}, which are not AWS accounts", f"remove {key} from the file")
-    items, shared = document.get("accounts"), document.get("vars", {})
-    if not isinstance(items, list) or not items:
-        raise UsageFault("the file's 'accounts' is not a list of accounts, or is empty", FORMAT)
-    faults = [
-        AccountFault(
-            place="top of the file", key=None, what=f"unknown key {_quoted(key)}; remove it, or move it to vars"
-        )
-        for key in document
-        if key not in TOP
-    ]
-    try:
-        return items, _variables(shared), faults
-    except UsageFault as fault:
-        raise UsageFault(f"'vars' at the top of the file: {fault}", fault.hint) from None
-
-
-@dataclass(slots=True, kw_only=True)
-class _Item:
-    """One account of a file, and its errors. Parsing continues after an error, so that every key is checked."""
-
-    index: int
-    value: object
-    shared: Mapping[str, object]
-    locate: Locate
-    faults: list[AccountFault] = field(default_factory=list)
-
-    def parse(self) -> OrgAccount | None:
-        """Return the account, or None if it has an error."""
-        if not isinstance(self.value, dict):
-            self.faults.append(self.fault(None, "the account is not an object with account_id"))
-            return None
-        members: dict[object, object] = self.value
-        self._check_keys(members)
-        account = OrgAccount(
-            id=self._parse(members, "account_id", _account_id, required=True) or "",
-            name=self._name(members),
-            email=self._parse(members, "email", _text),
-            roles=self._parse(members, "role", _roles) or (),
-            profile=self._parse(members, "profile", _text),
-            external_id=self._parse(members, "external_id", _external_id),
-            tags=self._parse(members, "tags", _tags) or (),
-            variables={**self.shared, **(self._parse(members, "vars", _variables) or {})},
-        )
-        self._check_role(account)
-        return None if self.faults else account
-
-    def fault(self, key: str | None, message: str) -> AccountFault:
-        return AccountFault(place=self.locate(self.index, key), key=key, what=message)
-
-    def _check_keys(self, members: Mapping[object, object]) -> None:
-        """Record an error for each unknown key, because otherwise a misspelled `role` would go unnoticed."""
-        for key in members:
-            if key not in {*KEYS, *IGNORED}:
-                close = get_close_matches(str(key), KEYS, n=1)
-                advice = f"did you mean {close[0]!r}?" if close else "remove it, or move it to vars"
-                name = key if isinstance(key, str) else None
-                self.faults.append(
-                    AccountFault(
-                        place=self.locate(self.index, name), key=None, what=f"unknown key {_quoted(key)}; {advice}"
-                    )
-                )
-
-    def _parse(
-        self, members: Mapping[object, object], key: str, parse: Callable[[object], T], *, required: bool = False
-    ) -> T | None:
-        """Return the parsed value of a key, or None if it is missing, null or invalid.
-
-        Record an error if the value is invalid, or if it is required and missing.
-        """
-        value = members.get(key)
-        if value is None:
-            if required:
-                self.faults.append(self.fault(key if key in members else None, f"the account has no {key}"))
-            return None
-        try:
-            return parse(value)
-        except UsageFault as error:
-            self.faults.append(self.fault(key, clauses([str(error), error.hint])))
-            return None
-
-    def _name(self, members: Mapping[object, object]) -> str:
-        names = [self._parse(members, key, _text) for key in ("name", "display_name")]
-        return names[0] or names[1] or ""
-
-    def _check_role(self, account: OrgAccount) -> None:
-        """Record an error if the account has a role and a profile, or if its last role belongs to another account."""
-        if account.roles and account.profile is not None:
-            self.faults.append(self.fault("profile", "the account also has a role; remove one of the two"))
-        arn = ROLE_ARN.fullmatch(account.roles[-1]) if account.roles else None
-        if arn and account.id and arn["account"] != account.id:
-            message = (
-                f"the last role is in account {arn['account']}, not in {account.id}; correct the role or the account ID"
+            hint = (
+                nearest(name, names_of(listed)) or f"check {_kind(name)}; {count_of(len(listed), 'account')} are listed"
             )
-            self.faults.append(self.fault("role", message))
+            wrong.append(UsageFault(f"{option}: there is no account {name!r}", hint))
+    _raise_first(wrong)
+    return account_ids
 
 
-def _quoted(value: object) -> str:
-    """Return a text in quotation marks, cut after 60 characters, or the type name of any other value."""
-    return ascii(value[:60]) if isinstance(value, str) else type(value).__name__
+def _check_tags(tags: Sequence[str], listed: Sequence[OrgAccount]) -> None:
+    """Raise UsageFault for a tag that no account has."""
+    known = {tag for account in listed for tag in account.tags}
+    _raise_first(
+        [
+            UsageFault(
+                f"--account-tag: no account has the tag {tag!r}",
+                nearest(tag, known) or "write the tag as it is in the file, or as KEY:VALUE with --org",
+            )
+            for tag in dict.fromkeys(tags)
+            if tag not in known
+        ]
+    )
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise UsageFault("the value is not text", "write text, in quotation marks if it looks like a number or a date")
-    return value.strip()
+def _raise_first(wrong: Sequence[UsageFault]) -> None:
+    """Raise the first fault, with the other faults as its notes."""
+    if wrong:
+        for other in wrong[1:]:
+            wrong[0].add_note(Message(f"{other}: ", other.hint))
+        raise wrong[0]
 
 
-def _account_id(value: object) -> str:
-    if isinstance(value, int | float):
-        raise UsageFault(
-            "the ID is a number, which loses its leading zeros",
-            'write all 12 digits in quotation marks: "012345678901"',
+def _kind(text: str) -> str:
+    """Return "the ID" if a text that matches no account has the form of an account ID, else "the name"."""
+    return "the ID" if ACCOUNT_ID.fullmatch(text) else "the name"
+
+
+def names_of(accounts: Iterable[OrgAccount]) -> list[str]:
+    """Return the names and IDs by which accounts can be chosen."""
+    return [text for account in accounts for text in (account.name, account.id) if text]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint with the text in `known` that is most similar to `name`, or "" if no text is similar.
+
+    Return "" for a complete account ID, because it may be the correct ID of an account that is not in `known`. A hint
+    would then name a different account.
+    """
+    if ACCOUNT_ID.fullmatch(name):
+        return ""
+    lower = {text.lower(): text for text in known}
+    close = get_close_matches(name.lower(), lower, n=1)
+    return f"did you mean {lower[close[0]]!r}?" if close else ""
+
+
+def _with_role(account: OrgAccount, choice: AccountsChoice) -> OrgAccount:
+    """Return a copy of the account with the external ID and the role that the command line chooses.
+
+    An account without roles gets the role of the choice. An account with roles keeps them, but with
+    `choice.replaces_roles`, the role of the choice replaces the last one. An account with a profile gets no role.
+    """
+    account = replace(account, external_id=choice.external_id or account.external_id)
+    if account.profile is not None or choice.role_name is None or (account.roles and not choice.replaces_roles):
+        return account
+    return replace(account, roles=(*account.roles[:-1], choice.role_name))
+
+
+def _nothing_chosen(skipped: Sequence[OrgAccount], *, any_listed: bool) -> UsageFault:
+    if skipped:
+        states = few([f"{account.label} is {account.state}" for account in skipped])
+        return UsageFault(f"none of the selected accounts is ACTIVE: {states}", "select other accounts")
+    if any_listed:
+        return UsageFault(
+            "--include, --exclude and --account-tag together select no account", "omit one of these options"
         )
-    text = _text(value)
-    if not ACCOUNT_ID.fullmatch(text):
-        raise UsageFault(f"{_quoted(text)} is not an account ID", "write the 12 digits of the ID, without dashes")
-    return text
+    return UsageFault("no accounts were found", "choose an organizational unit that has accounts, or another file")
 
 
-def _roles(value: object) -> tuple[str, ...]:
-    """Return a single role, or the roles of a chain, as names or ARNs in the order in which they are assumed.
+# The maximum number of accounts that a sentence lists.
+FEW = 3
+# The word that replaces the ID of each account in a text about several accounts.
+ACCOUNT = "ACCOUNT"
+# Commands that work on the index of all accounts, or on the ledger.
+OF_ALL = {("rollout", "apply"), ("rollout", "status"), ("rollout", "work")}
 
-    Raise UsageFault if a role is invalid, or if a role of a chain, other than the last, is not an ARN.
+
+def in_account(text: str, account: str) -> str:
+    """Return a message in which each command names an account by its ID, except those that are for all accounts.
+
+    Without the ID, someone whose credentials belong to another account could change a user of the same name in that
+    account. A command of mfa-kit gets the option --account, with which mfa-kit refuses other accounts. The AWS CLI has
+    no such option, so its commands get a shell comment.
     """
-    if not isinstance(value, list):
-        return (_role(value),)
-    if not value:
-        raise UsageFault("the list of roles is empty", "write a role, or remove the key")
-    roles = tuple(map(_role, value))
-    if named := [role for role in roles[:-1] if not ROLE_ARN.fullmatch(role)]:
-        raise UsageFault(f"{_quoted(named[0])} in the chain of roles is not an ARN", "write the ARN of each role")
-    return roles
+    return Message(*(_command_in(part, account) if isinstance(part, Command) else part for part in parts_of(text)))
 
 
-def _role(value: object) -> str:
-    text = _text(value)
-    if not (ROLE_ARN if text.startswith("arn:") else ROLE_NAME).fullmatch(text):
-        raise UsageFault(
-            f"{_quoted(text)} is not the name or ARN of a role", "write a name, or arn:aws:iam::ACCOUNT:role/NAME"
-        )
-    return text
+def _command_in(line: Command, account: str) -> Command:
+    program, *words = line.arguments
+    if program == AWS:
+        return Command((*line.arguments, ShellText(f" # in account {account}")))
+    if program != PROGRAM or "--account" in words or words[:1] == ["ledger"] or tuple(words[:2]) in OF_ALL:
+        return line
+    return Command((*line.arguments, "--account", account))
 
 
-def _external_id(value: object) -> str:
-    text = _text(value)
-    if not EXTERNAL_ID.fullmatch(text):
-        raise UsageFault("the value is not an external ID", "use 2 to 1224 letters, digits and +=,.@:/-_")
-    return text
+def labels(accounts: Sequence[OrgAccount]) -> str:
+    """Return the labels of accounts for a message: a few labels, and the number of the others."""
+    return few([account.label for account in accounts], FEW)
 
 
-def _tags(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
-        raise UsageFault("the tags are not a list of texts", 'write ["env:prod", "team:web"]')
-    return tuple(value)
+def accounts_in_words(accounts: Sequence[OrgAccount]) -> str:
+    """Return accounts for a message: `account NAME (ID)`, or the number of accounts and a few of their names."""
+    number = len(accounts)
+    return f"account {labels(accounts)}" if number == 1 else f"{count_of(number, 'account')} ({labels(accounts)})"
 
 
-def _variables(value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise UsageFault("the variables are not an object", "write names with their values, or remove the key")
-    _check_plain(value, above=frozenset(), done=set())
-    return {str(name): variable for name, variable in value.items()}
+def by_reason(reasons: Iterable[tuple[OrgAccount, str]]) -> list[tuple[list[OrgAccount], str]]:
+    """Group accounts by reason, and return pairs of a list of accounts and the reason that they share.
 
-
-def _check_plain(value: object, *, above: frozenset[int], done: set[int]) -> None:
-    """Raise UsageFault if JSON cannot represent a value, or if the value is nested too deep.
-
-    In YAML, a list can contain itself. `above` has the `id()` of each list and dictionary that contains this value.
-    `done` has the `id()` of each list and dictionary that was already checked.
+    `reasons` has pairs of an account and a reason. A reason may contain the ID or the label of its account. If reasons
+    differ only in these, they count as the same reason, and the word ACCOUNT replaces the ID and the label. The groups
+    are in the order of their first accounts.
     """
-    if isinstance(value, dict | list):
-        if id(value) in above or len(above) > DEEPEST:
-            raise UsageFault("a value contains itself, or is nested too deep", "write the value without references (*)")
-        if id(value) not in done:
-            for part in [*value.keys(), *value.values()] if isinstance(value, dict) else value:
-                _check_plain(part, above=above | {id(value)}, done=done)
-            done.add(id(value))
-    elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
-        raise UsageFault(f"JSON cannot represent one of the values (type: {_quoted(value)})", "write the value as text")
-
-
-def with_own_profile(accounts: Iterable[OrgAccount], own: str, *, profile: str | None) -> list[OrgAccount]:
-    """Return the accounts. With `profile`, that with the ID `own`, which is the caller's, has the profile and no role.
-
-    In the caller's own account, mfa-kit uses the caller's credentials instead of a role, because the caller's account
-    is usually the management account, and StackSets do not deploy roles there. Other programs need the profile for it.
-    """
-    return [replace(account, profile=profile) if profile and account.id == own else account for account in accounts]
-
-
-def accounts_document(accounts: Iterable[OrgAccount], *, partition: str) -> dict[str, object]:
-    """Return the content of an accounts file that c7n-org can read: `{"accounts": [...]}`.
-
-    Each account must have a role or a profile.
-
-    c7n-org expands the name of a single role to an ARN in the partition `aws`. It does not expand names in a chain of
-    roles. In other partitions and in chains, roles are therefore written as ARNs. c7n-org requires a name for each
-    account, so an account without a name gets its ID as the name.
-    """
-    return {"accounts": [_account_object(account, partition) for account in accounts]}
-
-
-def _account_object(account: OrgAccount, partition: str) -> dict[str, object]:
-    values: dict[str, object] = {
-        "account_id": account.id,
-        "name": account.name or account.id,
-        "email": account.email,
-        "profile": account.profile,
-        "role": _role_value(account, partition),
-        "external_id": account.external_id,
-        "tags": list(account.tags),
-        "vars": dict(account.variables),
-    }
-    return {key: value for key, value in values.items() if value}
-
-
-def _role_value(account: OrgAccount, partition: str) -> str | list[str] | None:
-    if account.profile is not None or not account.roles:
-        return None
-    if len(account.roles) == 1 and (partition == "aws" or ROLE_ARN.fullmatch(account.roles[0])):
-        return account.roles[0]
-    arns = [
-        role if ROLE_ARN.fullmatch(role) else f"arn:{partition}:iam::{account.id}:role/{role}" for role in account.roles
+    groups: dict[str, list[tuple[OrgAccount, str]]] = defaultdict(list)
+    for account, reason in reasons:
+        groups[reason.replace(account.label, ACCOUNT).replace(account.id, ACCOUNT)].append((account, reason))
+    return [
+        ([account for account, _ in group], reason if len(group) > 1 else group[0][1])
+        for reason, group in groups.items()
     ]
-    return arns if len(arns) > 1 else arns[0]

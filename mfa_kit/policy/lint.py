@@ -25,7 +25,7 @@ from mfa_kit.account.evaluator import (
     statements,
 )
 from mfa_kit.account.snapshot import Entity, Snapshot
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.message import suggest
 
 # The actions that users need to enroll themselves.

@@ -9,11 +9,17 @@ from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.making import enable_sealed
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
-from mfa_kit.rollout.execution import Execution, confirm_devices, run_row, take_over_runs
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.execution import (
+    Execution,
+    RowOutcome,
+    RowResult,
+    Workers,
+    confirm_devices,
+    run_row,
+    take_over_runs,
+)
 from mfa_kit.rollout.proofs import AppProof, ProofLine
 from mfa_kit.rollout.row_status import STANDS
-from mfa_kit.rollout.workers import Workers
 
 
 def staged_entries(made: Iterable[JournalEntry], users: Container[str] | None) -> list[JournalEntry]:

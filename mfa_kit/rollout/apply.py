@@ -11,11 +11,9 @@ from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.making import create_and_enable, stage_device
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import is_listed, settle_each
-from mfa_kit.rollout.execution import FATAL, Execution, confirm_devices, run_row
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.execution import FATAL, Execution, RowOutcome, RowResult, Workers, confirm_devices, run_row
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account, devices_by_user
 from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result_without_work
-from mfa_kit.rollout.workers import Workers
 
 # The largest number of names that a message lists. More names do not fit on one line.
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ACCOUNT_ID
-from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.selecting import names_of, nearest
+from mfa_kit.organization.accounts import OrgAccount, names_of, nearest
 from mfa_kit.rollout.roster import lost_zeros
 
 

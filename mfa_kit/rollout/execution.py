@@ -1,4 +1,4 @@
-"""Code that apply, activate and undo share: how they process many users, and how they confirm enabled devices.
+"""What apply, activate, undo and the station share: how they process many rows in threads, and the rows' results.
 
 If one user cannot be processed, the error becomes that user's result, and the run continues with the other users. Only
 a few errors end a run: AWS keeps throttling, or the credentials expire. Apply and undo also end if a file or the ledger
@@ -6,15 +6,154 @@ is damaged, or cannot be read or written.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from queue import SimpleQueue
+from typing import Generic, TypeVar
 
-from mfa_kit.core.errors import Expired, IntegrityFault, InternalError, Throttled, UsageFault, only_our_errors
-from mfa_kit.core.models import Device, DeviceSpec, JournalEntry
+from mfa_kit.core.errors import (
+    Expired,
+    IntegrityFault,
+    InternalError,
+    Lockout,
+    MfaKitError,
+    Throttled,
+    UsageFault,
+    name_in_ledgers,
+    notes_of,
+    only_our_errors,
+)
+from mfa_kit.core.message import clauses
+from mfa_kit.core.models import Device, DeviceSpec, JournalEntry, copies_of
+from mfa_kit.core.stopping import take
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.enrollment.settling import PAUSES, record_all_confirmed
-from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.plan import WORKERS
+from mfa_kit.rollout.watching import Failure
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class RowOutcome(StrEnum):
+    """The final or current state of a row."""
+
+    ENROLLED = "enrolled"
+    STAGED = "staged"
+    SKIPPED = "skipped"
+    WAITING = "waiting"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    REFUSED = "refused"
+    REVOKED = "revoked"
+    HALF_MADE = "half-made"
+    NOT_STARTED = "not started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowResult:
+    """The result of one row.
+
+    `cause` is the name of the error's class, or "" without an error. `reason` explains the outcome, and may be "".
+    `device` is the serial or ARN of the user's device, and `run` the ID of the run that made the device or failed; each
+    is None if unknown. `user_backup` is the path or URL of the file that only the user can decrypt, and `admin_backup`
+    the path or URL of the file for administrators; each is None if there is no such file. `backup` is one of these two,
+    or None without a backup. `computer` is the computer on which the device was made or the row failed; None if the
+    ledger is not shared or does not record the computer. `clock_offset` is how many seconds the phone's clock is ahead;
+    None if no proof has shown this number.
+    """
+
+    user: str
+    outcome: RowOutcome
+    cause: str = ""
+    reason: str = ""
+    device: str | None = None
+    backup: str | None = None
+    user_backup: str | None = None
+    admin_backup: str | None = None
+    run: str | None = None
+    computer: str | None = None
+    clock_offset: int | None = None
+
+    @classmethod
+    def of_error(cls, spec: DeviceSpec, error: MfaKitError, *, run: str | None = None) -> "RowResult":
+        """Return the result for an error: "refused" for a Lockout, otherwise "failed"."""
+        reason = clauses([str(error), error.hint, *notes_of(error)])
+        outcome = RowOutcome.REFUSED if isinstance(error, Lockout) else RowOutcome.FAILED
+        return cls(user=spec.user, outcome=outcome, cause=name_in_ledgers(error), reason=reason, run=run)
+
+    @classmethod
+    def of_entry(cls, entry: JournalEntry, outcome: RowOutcome = RowOutcome.ENROLLED, reason: str = "") -> "RowResult":
+        """Return the result of the row whose device has this journal entry."""
+        copies = copies_of(entry)
+        return cls(
+            user=entry.spec.user,
+            outcome=outcome,
+            reason=reason,
+            device=entry.spec.serial,
+            backup=entry.backup,
+            user_backup=copies.user,
+            admin_backup=copies.admin,
+            run=entry.run,
+        )
+
+    @classmethod
+    def of_failure(cls, failure: Failure) -> "RowResult":
+        """Return the result of a row that failed, as the ledger recorded it."""
+        return cls(user=failure.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
+
+    @property
+    def failure(self) -> Failure:
+        """The user, cause and reason of a failed row, for the ledger."""
+        return Failure(user=self.user, cause=self.cause, reason=self.reason)
+
+
+@dataclass(slots=True, kw_only=True)
+class Workers(Generic[T, R]):
+    """Calls `act` for each row in `number` threads. After `stop` is set, no further row is started."""
+
+    act: Callable[[T], R]
+    number: int
+    stop: threading.Event
+
+    def work_through(self, rows: Iterable[T]) -> Iterator[R]:
+        """Yield the result of each row when it is ready. When all threads have ended, raise the first error of `act`.
+
+        Each thread takes the next row from `rows` when it is free. After an error of `act`, no further row is started.
+        """
+        todo, taking = iter(rows), threading.Lock()
+        done = SimpleQueue[tuple[R] | None]()  # a worker puts None when it ends
+        errors: list[BaseException] = []
+
+        def take_row() -> tuple[T] | None:
+            with taking:
+                return None if self.stop.is_set() else next(((row,) for row in todo), None)
+
+        def work() -> None:
+            try:
+                while (row := take_row()) is not None:
+                    done.put((self.act(*row),))
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for the results
+                self.stop.set()
+                errors.append(error)
+            finally:
+                done.put(None)
+
+        threads = [threading.Thread(target=work, name=f"worker_{number}") for number in range(self.number)]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in threads:
+                yield from (result for (result,) in iter(lambda: take(done), None))
+        finally:
+            self.stop.set()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+        if errors:
+            raise errors[0]
+
 
 # The errors that end apply, undo and the station. The next run finishes or removes the half-made devices.
 FATAL = (IntegrityFault, Throttled, Expired)

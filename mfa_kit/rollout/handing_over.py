@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import VIRTUAL, BackupLocation, JournalEntry, JournalState, run_time
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan
 from mfa_kit.rollout.row_status import STANDS
 

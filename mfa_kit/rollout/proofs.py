@@ -11,11 +11,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from mfa_kit.core import otp
-from mfa_kit.core.csv_text import plain_cell
 from mfa_kit.core.errors import Lockout, UsageFault
+from mfa_kit.core.file_formats import plain_cell
 from mfa_kit.core.otp import PERIOD, WITHIN, Mistake, Seed, codes
-from mfa_kit.core.text import one_line
-from mfa_kit.core.timestamps import checked_time
+from mfa_kit.core.text import checked_time, one_line
 from mfa_kit.rollout.roster import CellFault, split_csv
 
 

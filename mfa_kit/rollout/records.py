@@ -8,10 +8,10 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.ports import Journal
-from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
+from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.row_status import results_of_others
-from mfa_kit.rollout.watching import claim_of
+from mfa_kit.rollout.watching import Failure, claim_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,8 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from mfa_kit.core import models
-from mfa_kit.core.csv_text import EXCEL_SEPARATOR, ROUNDED, csv_lines, plain_cell
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.file_formats import EXCEL_SEPARATOR, ROUNDED, JsonError, csv_lines, plain_cell, read_json
 from mfa_kit.core.message import Message, clauses, command, suggest
 from mfa_kit.core.models import ACCOUNT_ID, REPORTED_ROOT, USER_NAME, DeviceSpec, Method, check_label, check_user
 from mfa_kit.core.text import count_of, few, one_line

@@ -8,9 +8,9 @@ from mfa_kit.core.message import suggest
 from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
 from mfa_kit.enrollment.planning import look_up_serials
 from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
+from mfa_kit.rollout.execution import RowOutcome, RowResult, Workers
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_by_user
-from mfa_kit.rollout.workers import Workers
+from mfa_kit.rollout.watching import Failure
 
 STANDS = {JournalState.ENABLED, JournalState.CONFIRMED}
 # The outcome and reason of a row for which `apply` makes no device. If the reason is empty, the plan's reason is used.
@@ -146,7 +146,7 @@ def _row_status(
     if result is not None and not (failed_before and result.outcome is RowOutcome.WAITING):
         return result
     if failure:
-        return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
+        return RowResult.of_failure(failure)
     if making:
         reason = suggest("a run is creating the device, or was interrupted; to continue", "rollout apply")
         return RowResult.of_entry(making, RowOutcome.HALF_MADE, reason)
@@ -181,7 +181,7 @@ def _result_of(step: PlanStep, entry: JournalEntry | None, failure: Failure | No
     if entry and entry.reached is JournalState.STAGED:
         return RowResult.of_entry(entry, RowOutcome.STAGED)
     if failure:
-        return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
+        return RowResult.of_failure(failure)
     if entry or step.action is not Action.SKIP:
         return None  # only IAM shows whether this user has a device
     device = step.devices[0] if step.devices else None

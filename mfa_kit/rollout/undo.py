@@ -9,9 +9,7 @@ from mfa_kit.core.models import JournalEntry, RunKind
 from mfa_kit.enrollment.planning import look_up_serials
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
-from mfa_kit.rollout.execution import FATAL, Execution, run_row, take_over_runs
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
-from mfa_kit.rollout.workers import Workers
+from mfa_kit.rollout.execution import FATAL, Execution, RowOutcome, RowResult, Workers, run_row, take_over_runs
 
 
 def undo_devices(

@@ -39,6 +39,18 @@ class PlanProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The last failure of a user of a plan, as the ledger stores it.
+
+    `cause` is the name of the error's class, and `reason` is its message, hint and notes.
+    """
+
+    user: str
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutProgress:
     """The progress of a rollout: numbers of users and accounts, and each worker by its account's label."""
 

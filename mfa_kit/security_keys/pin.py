@@ -18,8 +18,7 @@ from mfa_kit.core.errors import Declined, DeviceFault, LostError, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.text import count_of
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import count_of, iso_time
 from mfa_kit.security_keys.authenticator import LONGEST_PIN, PIN_LOCKED, SHORTEST_PIN, KeyInfo, Link, Pin, PluggedKey
 from mfa_kit.security_keys.ports import LOOK, NewPinEntry, NewPinSource, PinAuthenticator, PinEntry, PluggedKeys
 

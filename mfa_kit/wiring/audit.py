@@ -27,11 +27,10 @@ from mfa_kit.audit.records import (
 from mfa_kit.break_glass.uses import identities_in_use
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.timestamps import age_text
-from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.core.text import age_text
+from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount, only_account
 from mfa_kit.organization.across import AccountFolders
 from mfa_kit.organization.member_root import OrganizationRoot
-from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, only_account
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.ledger import backup_records

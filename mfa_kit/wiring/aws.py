@@ -13,8 +13,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.lab_environment import speaks_to_lab
 from mfa_kit.core.models import Call, Caller
 from mfa_kit.core.stopping import Stop
-from mfa_kit.core.text import one_line
-from mfa_kit.core.timestamps import clock_difference
+from mfa_kit.core.text import clock_difference, one_line
 from mfa_kit.enrollment.backends import ask_until
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import ACCOUNTS, Settings, harden

@@ -25,7 +25,7 @@ from mfa_kit.backups.rekeying import (
 from mfa_kit.core.models import Backup, BackupLocation, Call, DeviceSpec, Seal, backup_name
 from mfa_kit.core.otp import Created, Png, Secret, Seed, Symbol
 from mfa_kit.enrollment.backends import SECRET
-from mfa_kit.rollout.workers import Workers
+from mfa_kit.rollout.execution import Workers
 from mfa_kit.wiring.age_keys import Identities, read_recipients
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.ledger import backup_records, open_ledger

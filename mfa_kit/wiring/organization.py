@@ -17,11 +17,17 @@ from mfa_kit.adapters.files import accounts_file
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import Caller
 from mfa_kit.core.stopping import Stop, map_in
-from mfa_kit.organization.accounts import Locate, OrgAccount, accounts_document, with_own_profile
+from mfa_kit.organization.accounts import (
+    AccountsChoice,
+    AccountSelection,
+    OrgAccount,
+    labels,
+    only_account,
+    select_accounts,
+)
+from mfa_kit.organization.accounts_file import Locate, accounts_document, with_own_profile
 from mfa_kit.organization.member_root import OrganizationRoot
-from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, only_account, select_accounts
 from mfa_kit.organization.slots import AccountSlots, leaving_place
-from mfa_kit.organization.wording import labels
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.settings import Settings, command_for_extra, load_boto3

@@ -29,26 +29,28 @@ from mfa_kit.disk.files import MAGIC, create_whole_tree
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
-from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, only_account
+from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount, only_account
 from mfa_kit.organization.slots import leaving_place
-from mfa_kit.rollout.execution import Execution
+from mfa_kit.rollout.execution import Execution, Workers
 from mfa_kit.rollout.handover_letter import NAMES
-from mfa_kit.rollout.index import (
+from mfa_kit.rollout.plan import (
+    CREATE,
+    Plan,
     PlanFiles,
     PlannedAccount,
     RolloutIndex,
     index_of_plan,
+    is_index,
     merge_plan_files,
     parse_index,
+    parse_plan,
+    plan_digest,
 )
-from mfa_kit.rollout.plan import CREATE, Plan, is_index, parse_plan, plan_digest
 from mfa_kit.rollout.proofs import ProofLine, read_proofs
 from mfa_kit.rollout.recipient_choice import FoundKeys, by_lower_name, check_keys, parse_keys
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.roster import ReadRow, Roster, RosterAccounts, parse_roster, read_whole_rows
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, why_unseen
-from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.age_keys import read_recipients
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.files import packaged_text

@@ -15,7 +15,7 @@ from mfa_kit.core.checks import Failed, Passed
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.stopping import sleep
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.letters.sheet import confirm_secret, pin_letter
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, KeyExaminer, SeenBefore, read_infos
 from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey

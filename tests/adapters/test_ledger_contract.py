@@ -16,8 +16,7 @@ import pytest
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.rollout_runs import Failures, RolloutRuns, progress_of_plans
 from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState, Method, RunKind
-from mfa_kit.rollout.outcomes import Failure
-from mfa_kit.rollout.watching import PlanProgress
+from mfa_kit.rollout.watching import Failure, PlanProgress
 from tests.conftest import bare
 from tests.faults.conftest import wait_until
 from tests.ledgers import Place

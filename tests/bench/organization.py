@@ -23,7 +23,7 @@ import pyrage
 
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.child import user_names
-from mfa_kit.organization.selecting import AUDIT_ROLE, WORKERS
+from mfa_kit.organization.accounts import AUDIT_ROLE, WORKERS
 from tests.bench.programs import aws, c7n_org
 from tests.bench.rollout import Stamped
 from tests.bench.table import Row, show

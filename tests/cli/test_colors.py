@@ -12,7 +12,7 @@ from mfa_kit.cli.forms import STYLES, paint
 from mfa_kit.cli.output import Output
 from mfa_kit.core.checks import Value
 from mfa_kit.doctor.diagnosis import Health
-from mfa_kit.rollout.outcomes import RowOutcome
+from mfa_kit.rollout.execution import RowOutcome
 from tests.conftest import MfaKit, bare
 
 COLOR = re.compile(r"\x1b\[[0-9;]*m")

@@ -121,7 +121,7 @@ WAITS = {
         lose()
         deadline.wait(lambda: time.sleep(LASTS))""",
     "a worker of a rollout": """
-        from mfa_kit.rollout.workers import Workers
+        from mfa_kit.rollout.execution import Workers
         stop = threading.Event()
         results = Workers(act=stop.wait, number=1, stop=stop).work_through([LASTS])
         lose()
@@ -159,7 +159,7 @@ WAITS = {
         from contextlib import nullcontext
         from mfa_kit.cli.messages import StderrProgress
         from mfa_kit.cli.rollout.results import AccountWork
-        from mfa_kit.cli.rollout.scheduling import SharedTurns
+        from mfa_kit.cli.rollout.running import SharedTurns
         from mfa_kit.organization.accounts import OrgAccount
         end = time.monotonic() + LASTS
         lose()

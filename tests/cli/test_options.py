@@ -18,9 +18,9 @@ from mfa_kit.cli.environment import Flags
 from mfa_kit.cli.main import cli
 from mfa_kit.cli.method_verb import click_options
 from mfa_kit.cli.options import Noun
-from mfa_kit.cli.rollout.options import ApplyOptions
+from mfa_kit.cli.rollout.apply import ApplyOptions
 from mfa_kit.cli.value_types import Age, Moment
-from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.wiring.methods import registry
 
 PACKAGE = Path(main.__file__).parents[1]

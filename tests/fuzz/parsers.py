@@ -48,12 +48,12 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.state import describe_lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import lab_key
-from mfa_kit.organization.accounts import OrgAccount, accounts_document
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts_file import accounts_document
 from mfa_kit.policy.lint import find_traps
 from mfa_kit.qr_codes import key_uri, reading, symbol
 from mfa_kit.rollout.handover_letter import NAMES
-from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, parse_index
-from mfa_kit.rollout.plan import parse_plan
+from mfa_kit.rollout.plan import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, parse_index, parse_plan
 from mfa_kit.security_keys.key_policy import parse_policy
 from mfa_kit.wiring import settings
 from mfa_kit.wiring.files import packaged_text

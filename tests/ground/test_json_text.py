@@ -12,7 +12,7 @@ from mfa_kit.account.evaluator import statements
 from mfa_kit.adapters.files.snapshots import read_snapshot
 from mfa_kit.adapters.metadata.index import packaged_payload
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.file_formats import JsonError, read_json
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.faults import read_rules
 from mfa_kit.rollout.plan import parse_plan

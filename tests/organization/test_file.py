@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mfa_kit.adapters.files.accounts_file import accounts_text
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.organization.accounts import OrgAccount, accounts_document, parse_accounts
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts_file import accounts_document, parse_accounts
 from mfa_kit.wiring.organization import read_accounts_file
 from tests.conftest import MfaKit, bare
 

@@ -14,8 +14,7 @@ from mfa_kit.core.errors import AccessDenied, Declined, Expired, NoSuchEntity
 from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.wording import in_account
+from mfa_kit.organization.accounts import OrgAccount, in_account
 from tests.conftest import ACCOUNT, MfaKit
 from tests.lab.client import PERIOD, Aws, code, document, stop_the_clock
 

@@ -13,8 +13,7 @@ from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.main import CONTEXT
 from mfa_kit.cli.options import Noun, Verb
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.organization.accounts import AccountState, OrgAccount
-from mfa_kit.organization.selecting import AccountsChoice, AccountSelection, select_accounts
+from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, AccountState, OrgAccount, select_accounts
 
 DEV = OrgAccount(id="000000000001", name="dev", tags=("env:dev", "team:web"), state=AccountState.ACTIVE)
 PROD = OrgAccount(id="000000000002", name="prod", tags=("env:prod", "team:web"), state=AccountState.ACTIVE)

@@ -10,8 +10,8 @@ from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, Throttle
 from mfa_kit.core.models import CARD_TAG, USER_TAG, Device, DeviceSpec, DeviceType, JournalEntry, JournalState, Method
 from mfa_kit.enrollment.pacing import GIVE_UP, IDLE, RateLimiter
 from mfa_kit.enrollment.ports import EnrollmentPorts
+from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.roster import SELF, VIRTUAL, RosterMethod, RosterRow
 from mfa_kit.rollout.station import StationQueue, StationRuns, station_steps

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 
 from mfa_kit.core.models import run_time
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from tests.rollout.conftest import Rollout
 
 People = Callable[[int], list[str]]

@@ -13,9 +13,9 @@ import pytest
 
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.cli.messages import StderrProgress
-from mfa_kit.cli.rollout import scheduling
+from mfa_kit.cli.rollout import running
 from mfa_kit.cli.rollout.results import AccountWork, state_of
-from mfa_kit.cli.rollout.scheduling import ATTEMPTS, SharedTurns
+from mfa_kit.cli.rollout.running import ATTEMPTS, SharedTurns
 from mfa_kit.core.errors import InternalError, Throttled
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.rollout.watching import claim_of
@@ -184,8 +184,8 @@ def test_an_account_without_credentials_is_a_row(team: Team) -> None:
 
 def test_an_account_that_throttles_is_given_back_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another worker may take it in between. After the last attempt, its error is the result."""
-    monkeypatch.setattr(scheduling, "PAUSE", 0.0)
-    monkeypatch.setattr(scheduling, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(running, "PAUSE", 0.0)
+    monkeypatch.setattr(running, "LOOK_AGAIN", 0.0)
     works = [AccountWork(account=OrgAccount(id=f"{number:012}", name=""), total=1) for number in (1, 2)]
     shared = SharedTurns(
         works=works, claim=lambda _: nullcontext(True), look=lambda _: None, progress=StderrProgress(quiet=True)

@@ -21,7 +21,7 @@ from mfa_kit.adapters.aws.reads import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity, Outdated
 from mfa_kit.core.models import REPORTED_ROOT, Device, is_root
 from mfa_kit.core.stopping import sleep
-from mfa_kit.core.timestamps import age_text
+from mfa_kit.core.text import age_text
 from mfa_kit.rollout.roster import ListedUser
 
 if TYPE_CHECKING:

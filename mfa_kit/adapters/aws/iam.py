@@ -54,8 +54,7 @@ from mfa_kit.core.errors import (
 from mfa_kit.core.models import RUN, RUN_TAG, Call, Caller, Device, DeviceSpec, Registered, RunTag
 from mfa_kit.core.otp import Created, Pair, Png, Secret
 from mfa_kit.core.stopping import Stop, sleep
-from mfa_kit.core.text import one_line
-from mfa_kit.core.timestamps import CLOCK_LIMIT
+from mfa_kit.core.text import CLOCK_LIMIT, one_line
 from mfa_kit.qr_codes import key_uri, symbol
 
 if TYPE_CHECKING:

@@ -50,8 +50,7 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.message import Message, command, mfa_kit
 from mfa_kit.core.stopping import INTERRUPTS, Stop
-from mfa_kit.core.text import one_line
-from mfa_kit.core.timestamps import CLOCK_LIMIT, clock_difference
+from mfa_kit.core.text import CLOCK_LIMIT, clock_difference, one_line
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer

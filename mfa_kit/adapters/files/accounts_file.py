@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.file_formats import JsonError, read_json
 from mfa_kit.core.message import suggest
 from mfa_kit.core.text import count_of
-from mfa_kit.organization.accounts import Locate, OrgAccount, number_accounts, parse_accounts
+from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts_file import Locate, number_accounts, parse_accounts
 
 # The maximum size of a file in octets. An organization has at most ten thousand accounts, which take about three
 # megabytes.

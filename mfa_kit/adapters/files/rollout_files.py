@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.text import encoding_of, one_line
 from mfa_kit.disk.files import open_folder, replace_file
 

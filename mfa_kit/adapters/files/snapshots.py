@@ -19,9 +19,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from mfa_kit.account.snapshot import Acceptance, Snapshot
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.message import suggest
-from mfa_kit.core.timestamps import checked_time, iso_time
+from mfa_kit.core.text import checked_time, iso_time
 from mfa_kit.disk.files import create_file, fill_folder, make_folder, open_folder, replace_file
 from mfa_kit.posix.open_files import try_to_lock
 

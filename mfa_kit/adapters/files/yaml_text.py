@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.organization.accounts import Locate
+from mfa_kit.organization.accounts_file import Locate
 
 ACCOUNTS = "accounts"
 TIMESTAMP = "tag:yaml.org,2002:timestamp"

@@ -15,7 +15,7 @@ from typing import Self, TypeGuard
 
 from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.json_text import JsonError, list_of, object_of, read_json
+from mfa_kit.core.file_formats import JsonError, list_of, object_of, read_json
 from mfa_kit.core.models import (
     RUN,
     Call,

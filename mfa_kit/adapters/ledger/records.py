@@ -14,7 +14,7 @@ from mfa_kit.account.snapshot import OpenFinding, PastAudit
 from mfa_kit.adapters.ledger.rollout_runs import OWN, Computers
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.break_glass.uses import Record
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.models import RecoveryKeyAction, Seal
 
 SEAL = """

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
 from mfa_kit.core.models import Recorders
-from mfa_kit.rollout.outcomes import Failure
-from mfa_kit.rollout.watching import PlanProgress
+from mfa_kit.rollout.watching import Failure, PlanProgress
 
 BEGUN = "insert into rollout_runs (plan, run, at) values ($1, $2, $3)"
 ENDED = "update rollout_runs set ended = $3 where plan = $1 and run = $2"

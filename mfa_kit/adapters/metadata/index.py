@@ -44,7 +44,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509 import verification
 
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.message import Message, ShellText, command
 from mfa_kit.posix.open_files import NO_LINK
 from mfa_kit.security_keys.authenticator import (

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element
 
-from mfa_kit.core.csv_text import EXCEL_SEPARATOR, ROUNDED, plain_cell
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.file_formats import EXCEL_SEPARATOR, ROUNDED, plain_cell
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import OCTETS, Decoding, DroppedRow, Encoding, Factor, SeededToken, Token, folded
 

@@ -28,7 +28,7 @@ from mfa_kit.adapters.seedfiles.encoding import (
     split_rows,
 )
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.json_text import JsonError, read_json
+from mfa_kit.core.file_formats import JsonError, read_json
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token, joined_reasons
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)

@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from mfa_kit.adapters.web.guard import OPEN, REFUSED
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.otp import Secret
 
 # The number of random octets in each secret of this module, enough that no one can guess the secret.

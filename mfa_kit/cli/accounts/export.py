@@ -9,7 +9,7 @@ from mfa_kit.cli import account_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.text import count_of
-from mfa_kit.organization.selecting import AUDIT_ROLE, AccountsChoice
+from mfa_kit.organization.accounts import AUDIT_ROLE, AccountsChoice
 from mfa_kit.wiring.settings import Settings
 
 

@@ -20,7 +20,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.letters.sheet import DrillFacts, Paper, drill_protocol
 from mfa_kit.wiring.settings import Settings
 

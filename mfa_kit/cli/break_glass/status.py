@@ -17,7 +17,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import BackupLocation, RecoveryKeyAction
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.wiring.settings import Settings
 
 

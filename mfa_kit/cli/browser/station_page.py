@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.cli.browser.page_state import PageState, QueueRow
 from mfa_kit.core.message import Message, Wording, clauses
+from mfa_kit.rollout.execution import RowOutcome
 from mfa_kit.rollout.key_slot import SlotWatch
-from mfa_kit.rollout.outcomes import RowOutcome
 from mfa_kit.rollout.plan import PlanStep
 from mfa_kit.rollout.station import StationQueue
 

@@ -10,7 +10,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.wiring.settings import Settings
 
 

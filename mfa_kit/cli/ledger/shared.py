@@ -10,7 +10,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.wiring.settings import Settings
 
 

@@ -9,7 +9,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import Moment
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.wiring.settings import Settings
 
 USER = click.option("--user", metavar="NAME", help="Only show this user.")

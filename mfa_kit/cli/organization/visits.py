@@ -14,9 +14,8 @@ from mfa_kit.core.errors import AwsFault, Declined
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message
 from mfa_kit.core.text import count_of
-from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts import ACCOUNT, OrgAccount, accounts_in_words, by_reason, in_account
 from mfa_kit.organization.across import UNREAD, Visit, VisitState, all_denied, skipped, visit_accounts
-from mfa_kit.organization.wording import ACCOUNT, accounts_in_words, by_reason, in_account
 
 T = TypeVar("T")
 

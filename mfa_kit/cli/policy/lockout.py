@@ -19,9 +19,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.text import count_of
-from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.selecting import AccountsChoice
-from mfa_kit.organization.wording import in_account
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, in_account
 from mfa_kit.policy.lockout import (
     AccessState,
     UserAccess,

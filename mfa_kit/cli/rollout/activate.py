@@ -14,19 +14,16 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code
-from mfa_kit.cli.rollout.running import OpenWork, Runner, name_next_command
-from mfa_kit.cli.rollout.scheduling import OneByOne
+from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, name_next_command
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
 from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.enrollment import backends
 from mfa_kit.enrollment.ports import BackupStore
-from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.rollout.activate import activate_devices, check_proofs, results_without_device, staged_entries
-from mfa_kit.rollout.execution import Execution
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult
 from mfa_kit.rollout.proofs import MOST_LINES, AppProof, ProofLine, prove
 from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.rollout.row_status import STANDS

@@ -1,18 +1,20 @@
 """`mfa-kit rollout apply` and `work`: enroll the users of plans, and write a result for each user."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cached_property, wraps
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, RECIPIENTS_FILE
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.rollout.options import AT_ONCE, ONE_PLAN_FILE, PLAN_FILES, ApplyOptions, apply_options
+from mfa_kit.cli.rollout import options as shared
 from mfa_kit.cli.rollout.plans import PlannedWork, check_file, planned_works, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import (
     TO_RETRY,
@@ -24,26 +26,108 @@ from mfa_kit.cli.rollout.results import (
     report_blocked,
     result_files,
 )
-from mfa_kit.cli.rollout.running import OpenWork, Runner, name_next_command
-from mfa_kit.cli.rollout.scheduling import AccountScheduler, OneByOne, SharedTurns
+from mfa_kit.cli.rollout.running import AccountScheduler, OneByOne, OpenWork, Runner, SharedTurns, name_next_command
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, mfa_kit, suggest
+from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore
-from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.apply import apply_plan, check_copies
-from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
+from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan, check_account
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.rollout.watching import Failure
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., object])
 
 INTERRUPTED = suggest("interrupted; to see the result", "rollout status PLAN")
 OPTIONS = "with the options for accounts, such as --org"
 MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED}
 UNDONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
+
+
+# One plan, as a tuple with one path, for commands whose code also handles the several paths of PLAN_FILES.
+ONE_PLAN_FILE = click.argument(
+    "plan_files", metavar="PLAN", type=Path, callback=lambda _ctx, _param, value: (value,) if value else ()
+)
+PLAN_FILES = click.argument("plan_files", metavar="PLAN...", nargs=-1, required=True, type=Path)
+STAGE = click.option("--stage", "staged", is_flag=True, help="Create devices; `rollout activate` enables them later.")
+ACCEPT_LOCKOUT = click.option(
+    "--accept-lockout",
+    is_flag=True,
+    help="Also enroll users who have no public key. You must give them their secrets.",
+)
+MAX_FAILURES = click.option(
+    "--max-failures", type=click.IntRange(0), metavar="N", help="Stop when more than N users have failed."
+)
+AT_ONCE = click.option(
+    "--at-once",
+    type=click.IntRange(1, 32),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Number of accounts in which this process works at the same time.",
+)
+APPLY_OPTIONS = (
+    shared.RECIPIENT,
+    RECIPIENTS_FILE,
+    BACKUP_DIR,
+    LOCAL_BACKUPS,
+    STAGE,
+    ACCEPT_LOCKOUT,
+    MAX_FAILURES,
+    shared.EXPECTED,
+    shared.RESULTS,
+    shared.WORKERS,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyOptions:
+    """The options of `rollout apply` and `rollout work`. A process of `rollout work` is called a worker.
+
+    `plan_files` has one plan or index; a worker can have several. `to`, `to_files`, `backup_dir` and `local_backups`
+    are as in `open_backup_store`. `results` is the folder for the files of results; for an index, each account gets a
+    subfolder. `workers` is not a number of processes, but the maximum number of calls to AWS in progress at a time in
+    each account. `at_once` is the number of accounts in which a worker works at the same time. It is None for `apply`,
+    which does not wait until other processes have left an account.
+    """
+
+    plan_files: tuple[Path, ...]
+    to: tuple[str, ...]
+    to_files: tuple[Path, ...]
+    backup_dir: BackupLocation | None
+    local_backups: bool
+    staged: bool
+    accept_lockout: bool
+    max_failures: int | None
+    expected: tuple[str, ...]
+    results: Path | None
+    workers: int
+    at_once: int | None = None
+
+
+def apply_options(function: F) -> F:
+    """Add the options of `apply` to a command. The command must add the argument `plan_files` itself.
+
+    The command's function gets the values in one parameter, `options`, an ApplyOptions.
+    """
+
+    @wraps(function)
+    def parse_options(**values: Any) -> Any:
+        own = {field.name: values.pop(field.name) for field in fields(ApplyOptions) if field.name in values}
+        return function(options=ApplyOptions(**own), **values)
+
+    verb: Any = parse_options
+    for option in reversed(APPLY_OPTIONS):
+        verb = option(verb)
+    command: F = verb
+    return command
 
 
 @click.command(cls=Verb)
@@ -80,7 +164,10 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
     out. If a chosen account could not be read when the index was made, the exit code is at least 1, except in a dry
     run.
     """
-    store, progress, dry = options.store(settings), settings.progress, settings.dry_run
+    progress, dry = settings.progress, settings.dry_run
+    store = wiring.stores.open_backup_store(
+        settings, options.backup_dir, to=options.to, to_files=options.to_files, local_backups=options.local_backups
+    )
     files = read_files(options.plan_files, choice, expected=options.expected, plans_too=options.at_once is not None)
     with (
         name_next_command(),
@@ -272,7 +359,7 @@ class PlanRun:
         If a user who failed in an earlier run succeeds now, remove that failure from the ledger.
         """
         if result.outcome is RowOutcome.FAILED:
-            self.records.fail(Failure.of(result), now=self.now())
+            self.records.fail(result.failure, now=self.now())
         elif result.user in self.failed_before and result.outcome in MADE:
             self.records.forget(result.user)
         self.opened.tally.take(result)

@@ -26,7 +26,7 @@ from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, copies_of, ow
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.letters.sheet import Paper
-from mfa_kit.organization.selecting import AccountsChoice
+from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
 from mfa_kit.rollout.handover_letter import letter_values
 from mfa_kit.rollout.plan import Plan
@@ -43,7 +43,6 @@ TABLE = "handover.csv"
 # the first file.
 FORMS: Mapping[str, Callable[[Letter], str]] = {"letter.html": letter_page, "letter.txt": letter_text}
 PDF = "letter.pdf"
-# The maximum number of names in a message.
 
 
 @dataclass(slots=True, kw_only=True)

@@ -31,12 +31,21 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.text import count_of, few
-from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount
 from mfa_kit.organization.across import Visit, VisitState
-from mfa_kit.organization.selecting import AccountsChoice, AccountSelection
 from mfa_kit.rollout.chosen_accounts import ChosenAccounts
-from mfa_kit.rollout.index import PlannedAccount, RolloutIndex, UnplannedAccount, index_text, plan_file_name
-from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, plan_digest, plan_text
+from mfa_kit.rollout.plan import (
+    Action,
+    DeviceLookup,
+    Plan,
+    PlannedAccount,
+    RolloutIndex,
+    UnplannedAccount,
+    index_text,
+    plan_digest,
+    plan_file_name,
+    plan_text,
+)
 from mfa_kit.rollout.plan_making import AccountListing, make_plan
 from mfa_kit.rollout.roster import (
     CellFault,

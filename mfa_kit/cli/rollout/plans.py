@@ -20,12 +20,16 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message
 from mfa_kit.core.text import count_of
-from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.organization.accounts import (
+    AccountsChoice,
+    AccountSelection,
+    OrgAccount,
+    accounts_in_words,
+    by_reason,
+    labels,
+)
 from mfa_kit.organization.across import Visit, VisitState
-from mfa_kit.organization.selecting import AccountsChoice, AccountSelection
-from mfa_kit.organization.wording import accounts_in_words, by_reason, labels
-from mfa_kit.rollout.index import PlanFiles, PlannedAccount, RolloutIndex
-from mfa_kit.rollout.plan import Plan, check_account
+from mfa_kit.rollout.plan import Plan, PlanFiles, PlannedAccount, RolloutIndex, check_account
 from mfa_kit.wiring.methods.registry import METHODS
 
 T = TypeVar("T")

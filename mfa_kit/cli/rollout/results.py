@@ -19,10 +19,9 @@ from mfa_kit.core.message import Message, clauses
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore
-from mfa_kit.organization.accounts import OrgAccount
-from mfa_kit.organization.wording import accounts_in_words, by_reason, in_account
+from mfa_kit.organization.accounts import OrgAccount, accounts_in_words, by_reason, in_account
 from mfa_kit.rollout import roster
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import csv_table, row_cells
 

@@ -13,13 +13,13 @@ from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.planning import look_up_serials
 from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.rollout.execution import FATAL
+from mfa_kit.rollout.execution import FATAL, RowOutcome, RowResult
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch
-from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.rollout.row_status import entries_by_serial, result_of_devices
 from mfa_kit.rollout.station import StationMethods, StationQueue, StationRuns, enroll_in_person
+from mfa_kit.rollout.watching import Failure
 
 INSTEAD = suggest("a terminal; to enroll users who do not have to be present", "rollout apply PLAN")
 WORDS = Wording("; s skip, b back, q quit")
@@ -239,4 +239,4 @@ class StationSession:
         self._report(f"{step.user}: {error}", hint=error.hint, notes=notes_of(error), to_user=to_user)
         result = RowResult.of_error(self.plan.intent_of(step.row), error)
         self.queue.record(result)
-        self.record_failure(Failure.of(result))
+        self.record_failure(result.failure)

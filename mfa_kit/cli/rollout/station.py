@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.backup_options import LOCAL_BACKUPS
+from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, RECIPIENTS_FILE
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
 from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import built, click_options, single
@@ -34,8 +34,8 @@ from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure
 from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, KeySlot
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.roster import RosterRow, keep_users
@@ -91,7 +91,9 @@ class StationVerb(Verb):
     help="Only rows of this kind [all except virtual]. With virtual, users enroll their phones at the station.",
 )
 @options.ONLY
-@options.backup_options
+@options.RECIPIENT
+@RECIPIENTS_FILE
+@BACKUP_DIR
 @LOCAL_BACKUPS
 @options.EXPECTED
 @options.RESULTS

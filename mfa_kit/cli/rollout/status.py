@@ -28,13 +28,11 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.stopping import sleep
-from mfa_kit.core.text import count_of
-from mfa_kit.core.timestamps import iso_time
-from mfa_kit.organization.accounts import OrgAccount
+from mfa_kit.core.text import count_of, iso_time
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import Visit
-from mfa_kit.organization.selecting import AccountsChoice
-from mfa_kit.rollout.index import PlanFiles, RolloutIndex
-from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.execution import RowOutcome, RowResult
+from mfa_kit.rollout.plan import PlanFiles, RolloutIndex
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, users_per_second
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
@@ -203,7 +201,11 @@ def _row(progress: RolloutProgress, rate: float) -> ResultRow:
 @options.PLAN_FILE
 @BACKUP_DIR
 @options.WORKERS
-@options.WATCH
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Show the progress of all workers, until all accounts are complete. This reads only the ledger.",
+)
 @account_options(workers=False, results=False)
 def status(
     *,

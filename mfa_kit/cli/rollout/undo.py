@@ -13,17 +13,15 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import chosen_works, report_without_plan
 from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code, is_alone
-from mfa_kit.cli.rollout.running import OpenWork, Runner, name_next_command
-from mfa_kit.cli.rollout.scheduling import OneByOne
+from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, name_next_command
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import BackupLocation, JournalEntry
 from mfa_kit.core.text import count_of
-from mfa_kit.organization.selecting import AccountsChoice
-from mfa_kit.organization.wording import accounts_in_words, by_reason
-from mfa_kit.rollout.index import RolloutIndex
-from mfa_kit.rollout.outcomes import RowResult
+from mfa_kit.organization.accounts import AccountsChoice, accounts_in_words, by_reason
+from mfa_kit.rollout.execution import RowResult
+from mfa_kit.rollout.plan import RolloutIndex
 from mfa_kit.rollout.records import entries_of_run
 from mfa_kit.rollout.undo import undo_devices
 from mfa_kit.wiring.methods.registry import METHODS

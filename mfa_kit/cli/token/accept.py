@@ -12,8 +12,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.token.seed_options import FILE, WINDOW, dropped_rows, note_dropped, seed_file_options
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.text import one_line
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time, one_line
 from mfa_kit.tokens.acceptance import BoxTrial, TokenBatch, histogram, judge_readings, run_session
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Sighting, Token, TokenVerdict, joined_reasons
 from mfa_kit.wiring.settings import Settings

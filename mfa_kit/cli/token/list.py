@@ -7,7 +7,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.message import suggest
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.tokens.aws_check import aws_use
 from mfa_kit.tokens.seeds import Sighting, StockedToken
 from mfa_kit.wiring.settings import Settings

@@ -6,7 +6,7 @@ from mfa_kit import __version__
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.checks import Failed, Passed, Value
-from mfa_kit.core.timestamps import iso_time
+from mfa_kit.core.text import iso_time
 from mfa_kit.security_keys.attestation import Examined
 from mfa_kit.security_keys.authenticator import MetadataSource, Trusted
 

@@ -18,7 +18,7 @@ from wsgiref.types import WSGIEnvironment
 from moto.core.exceptions import ServiceException
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.lab_environment import lab_token
 from mfa_kit.lab.aws.description import NAME
 from mfa_kit.lab.aws.faults import Faults

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.lab.aws import wire
 
 FORM = "see docs/lab-reference.md for the form"

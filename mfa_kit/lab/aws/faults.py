@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol
 from moto.core.utils import get_service_model
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.lab.aws.wire import LOST, HttpResponse
 
 # The largest value of a parameter. In seconds, it is about 30 years.

@@ -18,7 +18,7 @@ from moto.core.utils import get_service_model
 from moto.iam.responses import IamResponse
 from werkzeug.wrappers import Request
 
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.lab.aws import rights, wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.auth import AuthorizedResponse, authenticate

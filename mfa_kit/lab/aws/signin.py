@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 from wsgiref.types import WSGIEnvironment
 
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.lab.aws.wire import HttpResponse, IamError
 
 if TYPE_CHECKING:

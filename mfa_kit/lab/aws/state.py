@@ -12,7 +12,7 @@ from pathlib import Path
 from moto.iam.models import AccessKey, Group, MFADevice, Role
 
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 from mfa_kit.disk.files import open_folder, replace_file
 from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount

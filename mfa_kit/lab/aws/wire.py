@@ -20,7 +20,7 @@ from xml.sax.saxutils import escape
 
 from botocore.model import ListShape, Shape, StringShape, StructureShape
 
-from mfa_kit.core.json_text import read_json
+from mfa_kit.core.file_formats import read_json
 
 NAMESPACE = {"iam": "https://iam.amazonaws.com/doc/2010-05-08/", "sts": "https://sts.amazonaws.com/doc/2011-06-15/"}
 # The HTTP status of errors, as in the API references. Errors that are not listed here have status 400.

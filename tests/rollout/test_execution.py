@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from mfa_kit.rollout.workers import Workers
+from mfa_kit.rollout.execution import Workers
 
 
 def test_workers_end_if_a_thread_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
