@@ -11,8 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import NoReturn
+from dataclasses import replace
 
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -92,7 +91,7 @@ def create_device(entry: JournalEntry, *, ports: EnrollmentPorts) -> Created:
             if isinstance(refused, AccessDenied) and tags:
                 tags = {}  # tags need a separate permission, which minimal policies omit
             elif lost is None:
-                _raise_refusal(refused, spec, ports=ports)
+                raise (_name_taken(spec, ports=ports) if isinstance(refused, AlreadyExists) else refused) from None
             elif not (isinstance(refused, AlreadyExists) and _free_name(entry, ports=ports)):
                 raise lost from None
     raise lost or AwsFault(f"IAM did not create {spec.serial}", "try again")
@@ -111,13 +110,6 @@ def _tags(entry: JournalEntry) -> dict[str, str]:
         *spec.tags,
     )
     return {key: value for key, value in tags if value and TAG_VALUE.fullmatch(value)}
-
-
-def _raise_refusal(refused: AwsFault | Throttled, spec: DeviceSpec, *, ports: EnrollmentPorts) -> NoReturn:
-    """Raise `refused`. If the device's name is taken, raise AlreadyExists with a hint about the existing device."""
-    if isinstance(refused, AlreadyExists):
-        raise _name_taken(spec, ports=ports) from None
-    raise refused
 
 
 def _name_taken(spec: DeviceSpec, *, ports: EnrollmentPorts) -> AlreadyExists:
@@ -175,15 +167,6 @@ def _free_name(entry: JournalEntry, *, ports: EnrollmentPorts) -> bool:
 CONFIRM_STEP = "confirm that IAM lists it"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
-    """The device is created and backed up, but not assigned to a user yet."""
-
-    spec: DeviceSpec
-    run: str
-    backup: str | None
-
-
 def make_device(spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
     """Make a device, confirm that IAM lists it, and return the result.
 
@@ -223,14 +206,13 @@ def _creation_steps(spec: DeviceSpec, backup: str | None) -> list[str]:
 CREATING = EnrollmentProcedure(make_device, _creation_steps)
 
 
-def stage_device(spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Staged:
-    """Create a device, encrypt its backup, and return the result. `enable_sealed` enables the device later.
+def stage_device(spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> JournalEntry:
+    """Create a device, encrypt its backup, and return its journal entry. `enable_sealed` enables the device later.
 
     Until then, AWS does not ask the user for this device's codes.
     """
     entry, _ = _create_and_seal(spec, backend, ports=ports, run=run)
-    ports.journal.record(entry.at(JournalState.STAGED))
-    return Staged(spec=spec, run=run, backup=entry.backup)
+    return ports.journal.record(entry.at(JournalState.STAGED))
 
 
 def _create_and_seal(

@@ -3,17 +3,16 @@
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from mfa_kit.core.errors import Expired, MfaKitError, Throttled, UsageFault
+from mfa_kit.core.errors import Expired, Throttled, UsageFault
 from mfa_kit.core.models import JournalEntry, JournalState
 from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.making import enable_sealed
-from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
+from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import (
     Execution,
     RowOutcome,
     RowResult,
-    Workers,
     confirm_devices,
     run_row,
     take_over_runs,
@@ -34,11 +33,6 @@ def staged_entries(made: Iterable[JournalEntry], users: Container[str] | None) -
     ]
 
 
-def _backend_with_skew(skew: int, *, now: Callable[[], float]) -> DeviceBackend:
-    """Return a DeviceBackend that computes codes for a phone whose clock is `skew` steps ahead of AWS's time."""
-    return BackupAlone(lambda: now() + skew * PERIOD)
-
-
 def check_proofs(
     entries: Sequence[JournalEntry],
     *,
@@ -51,16 +45,10 @@ def check_proofs(
     No device is enabled. `require_proof` returns the proof, or raises Lockout if there is none.
     """
 
-    def check_one(entry: JournalEntry) -> RowResult:
-        try:
-            return result_of_proof(entry, require_proof(entry, open_backup(entry)), RowOutcome.STAGED)
-        except MfaKitError as error:
-            return RowResult.of_error(entry.spec, error, run=entry.run)
+    def check(entry: JournalEntry) -> RowResult:
+        return result_of_proof(entry, require_proof(entry, open_backup(entry)), RowOutcome.STAGED)
 
-    def row(entry: JournalEntry) -> RowResult:
-        return run_row(entry.spec, lambda: check_one(entry), run=entry.run)
-
-    yield from Workers(act=row, number=execution.workers, stop=execution.stop).work_through(entries)
+    yield from execution.process_devices(entries, check, fatal=())
 
 
 def result_of_proof(entry: JournalEntry, proof: AppProof | None, outcome: RowOutcome) -> RowResult:
@@ -112,27 +100,27 @@ def activate_devices(
     take_over_runs(entries, ports=ports)
     enabled: list[JournalEntry] = []
 
-    def activate_one(entry: JournalEntry) -> RowResult:
+    def enable(entry: JournalEntry) -> RowResult:
         proof, backend = None, execution.backend()
         try:
             created = open_backup(entry)
             if require_proof:
                 proof = require_proof(entry, created)
-                backend = _backend_with_skew(proof.skew, now=ports.iam_reader.now)
+                skew = proof.skew * PERIOD  # by how much the phone's clock is ahead, in seconds
+                backend = BackupAlone(lambda: ports.iam_reader.now() + skew)
             enable_sealed(entry, backend, created, ports=ports)
-        except (Throttled, Expired):
-            raise
-        except MfaKitError as error:
-            return RowResult.of_error(entry.spec, error, run=entry.run)
         finally:
             backend.remove(entry)
-        enabled.append(ports.journal.record(entry.at(JournalState.ENABLED)))
         return result_of_proof(entry, proof, RowOutcome.ENROLLED)
 
-    def row(entry: JournalEntry) -> RowResult:
-        return run_row(entry.spec, lambda: activate_one(entry), run=entry.run)
+    def activate(entry: JournalEntry) -> RowResult:
+        # A backup that cannot be read (IntegrityFault) concerns one user only.
+        result = run_row(entry.spec, lambda: enable(entry), run=entry.run, fatal=(Throttled, Expired))
+        if result.outcome is RowOutcome.ENROLLED:
+            enabled.append(ports.journal.record(entry.at(JournalState.ENABLED)))
+        return result
 
     try:
-        yield from Workers(act=row, number=execution.workers, stop=execution.stop).work_through(entries)
+        yield from execution.process_devices(entries, activate)
     finally:
         confirm_devices(enabled, ports=ports, execution=execution)

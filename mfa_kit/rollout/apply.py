@@ -11,7 +11,7 @@ from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.making import create_and_enable, stage_device
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import is_listed, settle_each
-from mfa_kit.rollout.execution import FATAL, Execution, RowOutcome, RowResult, Workers, confirm_devices, run_row
+from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, confirm_devices, run_row
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account, devices_by_user
 from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result_without_work
 
@@ -80,7 +80,7 @@ def apply_plan(
         else:
             yield result
     try:
-        yield from Workers(act=making.make, number=execution.workers, stop=execution.stop).work_through(todo)
+        yield from execution.process(todo, making.make)
     finally:
         for note in _settle_dead_runs(plan, ports=ports) if unsettled else ():
             ports.progress.alert(note)
@@ -140,36 +140,26 @@ class _Making:
         return result
 
     def _make_device(self, spec: DeviceSpec) -> RowResult:
-        """Make one device, and return the result. An error becomes a result too.
-
-        Only the errors in FATAL, which end the rollout, are raised.
-        """
+        """Make one device, and return the result."""
         ports, run, backend = self.ports, self.run, self.execution.backend()
         try:
             if spec.staged:
-                staged = stage_device(spec, backend, ports=ports, run=run)
-                entry = JournalEntry(run=run, spec=spec, backup=staged.backup)
-                return RowResult.of_entry(entry, RowOutcome.STAGED)
+                return RowResult.of_entry(stage_device(spec, backend, ports=ports, run=run), RowOutcome.STAGED)
             entry = create_and_enable(spec, backend, ports=ports, run=run)
             self.enabled.append(ports.journal.record(entry.at(JournalState.ENABLED)))
             return RowResult.of_entry(entry)
-        except FATAL:
+        except AlreadyExists:
+            if self._is_enrolled(spec):
+                return self._result_of_other(spec)
             raise
-        except MfaKitError as error:
-            return self._result_of(error, spec)
         finally:
             backend.remove(JournalEntry(run=run, spec=spec))
 
-    def _result_of(self, error: MfaKitError, spec: DeviceSpec) -> RowResult:
-        """Return the result of a row whose device could not be made.
-
-        The outcome is "skipped" if another process has just enrolled the user with this device, "refused" for a
-        Lockout, and otherwise "failed".
-        """
+    def _is_enrolled(self, spec: DeviceSpec) -> bool:
+        """Return whether IAM lists a device for its user. Return False if IAM cannot be asked."""
         with suppress(AwsFault):
-            if isinstance(error, AlreadyExists) and is_listed(spec, ports=self.ports):
-                return self._result_of_other(spec)
-        return RowResult.of_error(spec, error, run=self.run)
+            return is_listed(spec, ports=self.ports)
+        return False
 
     def _result_of_other(self, spec: DeviceSpec) -> RowResult:
         """Return the result for a user whom another process enrolled.

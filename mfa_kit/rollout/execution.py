@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 from mfa_kit.core.errors import (
     Expired,
     IntegrityFault,
-    InternalError,
     Lockout,
     MfaKitError,
     Throttled,
@@ -177,16 +176,38 @@ class Execution:
         """Return a mapping from the serial of each virtual device to its user's name; None for an unassigned device."""
         return {device.serial: device.user for device in self.virtual()}
 
+    def process(self, rows: Iterable[T], act: Callable[[T], RowResult]) -> Iterator[RowResult]:
+        """Call `act` with each row, and yield each result when it is ready, as `Workers` does."""
+        return Workers(act=act, number=self.workers, stop=self.stop).work_through(rows)
 
-def run_row(spec: DeviceSpec, act: Callable[[], RowResult], *, run: str | None) -> RowResult:
-    """Return the result of `act` for a row. If `act` raises an exception that is not an MfaKitError, return a failure.
+    def process_devices(
+        self,
+        entries: Iterable[JournalEntry],
+        act: Callable[[JournalEntry], RowResult],
+        *,
+        fatal: tuple[type[MfaKitError], ...] = FATAL,
+    ) -> Iterator[RowResult]:
+        """Call `act` with each device, and yield each result when it is ready, as `run_row` does."""
+        return self.process(entries, lambda entry: run_row(entry.spec, lambda: act(entry), run=entry.run, fatal=fatal))
 
-    A bug that concerns one row therefore does not end the rollout. An MfaKitError is raised unchanged.
+
+def run_row(
+    spec: DeviceSpec,
+    act: Callable[[], RowResult],
+    *,
+    run: str | None,
+    fatal: tuple[type[MfaKitError], ...] = FATAL,
+) -> RowResult:
+    """Return the result of `act` for a row. If `act` raises an exception, return a failure.
+
+    An error that concerns one row, even a bug, therefore does not end the rollout. Only errors in `fatal` are raised.
     """
     try:
         with only_our_errors():
             return act()
-    except InternalError as error:
+    except fatal:
+        raise
+    except MfaKitError as error:
         return RowResult.of_error(spec, error, run=run)
 
 

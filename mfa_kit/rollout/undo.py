@@ -3,13 +3,13 @@
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 
-from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity
+from mfa_kit.core.errors import Lockout, NoSuchEntity
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import JournalEntry, RunKind
 from mfa_kit.enrollment.planning import look_up_serials
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
-from mfa_kit.rollout.execution import FATAL, Execution, RowOutcome, RowResult, Workers, run_row, take_over_runs
+from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, take_over_runs
 
 
 def undo_devices(
@@ -22,27 +22,17 @@ def undo_devices(
     """
     take_over_runs(entries, ports=ports)
 
-    def undo_one(entry: JournalEntry) -> RowResult:
-        try:
-            if _is_last(entry, ports=ports) and not leave_without_mfa:
-                user = entry.spec.user
-                raise Lockout(
-                    f"{entry.spec.serial} is the last MFA device of {user}",
-                    Message(
-                        "enroll another device first", mfa_kit("enroll {} --add", user), "or add --leave-without-mfa"
-                    ),
-                )
-            retire(entry, purpose=RunKind.REVOKE, ports=ports)
-        except FATAL:
-            raise
-        except MfaKitError as error:
-            return RowResult.of_error(entry.spec, error, run=entry.run)
+    def undo(entry: JournalEntry) -> RowResult:
+        if _is_last(entry, ports=ports) and not leave_without_mfa:
+            user = entry.spec.user
+            raise Lockout(
+                f"{entry.spec.serial} is the last MFA device of {user}",
+                Message("enroll another device first", mfa_kit("enroll {} --add", user), "or add --leave-without-mfa"),
+            )
+        retire(entry, purpose=RunKind.REVOKE, ports=ports)
         return RowResult.of_entry(entry, RowOutcome.REVOKED)
 
-    def row(entry: JournalEntry) -> RowResult:
-        return run_row(entry.spec, lambda: undo_one(entry), run=entry.run)
-
-    yield from Workers(act=row, number=execution.workers, stop=execution.stop).work_through(entries)
+    yield from execution.process_devices(entries, undo)
 
 
 def _is_last(entry: JournalEntry, *, ports: EnrollmentPorts) -> bool:

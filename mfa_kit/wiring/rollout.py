@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
@@ -55,7 +56,7 @@ from mfa_kit.wiring.age_keys import read_recipients
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.files import packaged_text
 from mfa_kit.wiring.ledger import open_ledger
-from mfa_kit.wiring.methods.registry import Methods
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.organization import Organization, open_organization
 from mfa_kit.wiring.ports import enrollment_ports
@@ -102,102 +103,6 @@ class RolloutPorts:
             workers=workers + workers // ENCRYPTING,
             max_failures=max_failures,
         )
-
-
-@contextmanager
-def open_rollout(
-    settings: Settings,
-    methods: Methods,
-    *,
-    store: BackupStore,
-    workers: int,
-    progress: Progress,
-    oath_keys: OathKeys | None = None,
-) -> Iterator[RolloutPorts]:
-    """Connect to AWS, open the ledger, and yield the ports of a rollout in one account.
-
-    One RateLimiter limits the rate of all AWS calls. Up to `workers` calls are in progress at a time. Raise the errors
-    of `connect`.
-    """
-    stop = Stop()
-    pace = new_pace(lambda: iam.renew(caller.account), workers=workers, progress=progress, stop=stop)
-    with connect(settings, workers=workers, turn=pace, stop=stop) as (iam, ledger, caller):
-        yield assemble_ports(
-            settings,
-            methods,
-            iam=iam,
-            caller=caller,
-            ledger=ledger,
-            store=store,
-            pace=pace,
-            oath_keys=oath_keys,
-            progress=progress,
-            sleep=stop.sleep,
-        )
-
-
-def new_pace(
-    renew: Callable[[], object],
-    *,
-    workers: int,
-    progress: Progress,
-    stop: Stop,
-    sleep: Callable[[float], None] | None = None,
-) -> RateLimiter:
-    """Return a RateLimiter, which limits the rate of the AWS calls in one account.
-
-    Up to `workers` calls are in progress at a time. `renew` looks for new credentials after the old ones have expired.
-    `break_off` of the RateLimiter sets `stop`, which ends all pauses. `sleep` waits for a number of seconds; its
-    default is `stop.sleep`.
-    """
-    return RateLimiter(
-        clock=time.monotonic,
-        sleep=sleep or stop.sleep,
-        progress=progress,
-        renew=renew,
-        at_once=workers,
-        on_break=stop.set,
-    )
-
-
-def assemble_ports(
-    settings: Settings,
-    methods: Methods,
-    *,
-    iam: "Iam",
-    caller: Caller,
-    ledger: "Ledger",
-    store: BackupStore,
-    pace: RateLimiter,
-    progress: Progress,
-    sleep: Callable[[float], None],
-    oath_keys: OathKeys | None = None,
-) -> RolloutPorts:
-    """Return the ports of a rollout in one account. `pace` must also be the `turn` of `iam`, to limit its read calls.
-
-    `sleep` waits for a number of seconds.
-    """
-    from mfa_kit.adapters.aws.account import AccountReader
-
-    ports = enrollment_ports(
-        settings,
-        iam=iam,
-        ledger=ledger,
-        store=store,
-        oath_keys=oath_keys,
-        methods=methods,
-        policy=pace,
-        progress=progress,
-        sleep=sleep,
-    )
-    return RolloutPorts(
-        ports=ports,
-        caller=caller,
-        people=People(iam.ask),
-        account=AccountReader(iam.ask, now=iam.now),
-        pace=pace,
-        ledger=ledger,
-    )
 
 
 def plan_records(ledger: "Ledger", digest: str) -> PlanRecords:
@@ -258,20 +163,29 @@ class Rollouts:
 
 @contextmanager
 def open_rollouts(
-    settings: Settings, methods: Methods, choice: AccountsChoice | None, *, store: BackupStore, workers: int
+    settings: Settings,
+    choice: AccountsChoice | None,
+    *,
+    store: BackupStore,
+    workers: int,
+    oath_keys: OathKeys | None = None,
 ) -> Iterator[Rollouts]:
     """Open the caller's account and the ledger, and yield the accounts of `choice`, or the caller's if it is None.
 
-    In each account, up to `workers` calls are in progress at a time. Raise UsageFault if no account is selected, and
-    the errors of `connect`.
+    In each account, up to `workers` calls are in progress at a time, at a rate that one RateLimiter limits. Raise
+    UsageFault if no account is selected, and the errors of `connect`.
     """
+    entrance = _Entrance(settings=settings, store=store, workers=workers, oath_keys=oath_keys)
     if choice is None:
-        with open_rollout(settings, methods, store=store, workers=workers, progress=settings.progress) as ports:
+        stop, progress = Stop(), settings.progress
+        pace = entrance.pace(lambda: iam.renew(caller.account), progress, stop, stop.sleep)
+        with connect(settings, workers=workers, turn=pace, stop=stop) as (iam, ledger, caller):
+            ports = entrance.ports(iam, caller, ledger, pace=pace, progress=progress, stop=stop)
             yield Rollouts(
-                selection=only_account(ports.caller.account),
-                caller=ports.caller,
-                ledger=ports.ledger,
-                now=ports.ports.iam_reader.now,
+                selection=only_account(caller.account),
+                caller=caller,
+                ledger=ledger,
+                now=iam.now,
                 enter=lambda *_, **__: ports,
                 organization=None,
             )
@@ -282,45 +196,39 @@ def open_rollouts(
             caller=organization.caller,
             ledger=organization.ledger,
             now=organization.home.now,
-            enter=_Entrance(
-                settings=settings, methods=methods, store=store, workers=workers, organization=organization
-            ).enter,
+            enter=partial(entrance.enter, organization),
             organization=replace(organization, workers=ACCOUNTS),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entrance:
-    """Opens the accounts of an organization, each with its own RateLimiter."""
+    """Opens accounts, each with its own RateLimiter."""
 
     settings: Settings
-    methods: Methods
     store: BackupStore
     workers: int
-    organization: Organization
+    oath_keys: OathKeys | None
 
-    def enter(self, account: OrgAccount, *, progress: Progress, entering: Stop | None = None) -> RolloutPorts:
-        """Open an account, check its ID with AWS. Return its ports. A RateLimiter limits calls to it.
+    def enter(
+        self, organization: Organization, account: OrgAccount, *, progress: Progress, entering: Stop | None = None
+    ) -> RolloutPorts:
+        """Open an account, and check its ID with AWS. Return its ports. A RateLimiter limits the calls to it.
 
         To give up while the account is being opened, another thread sets `entering`, or if that is None, the
         organization's `stop`. Raise AccessDenied if no session can be opened, or UsageFault if the credentials belong
         to another account.
         """
-        stop = self.organization.stop
+        stop = organization.stop
         sleeping = (entering or stop).sleep
 
         def sleep(seconds: float) -> None:
             sleeping(seconds)
 
-        pace = new_pace(
-            lambda: opened.iam.renew(account.id),
-            workers=self.workers,
-            progress=progress,
-            stop=stop,
-            sleep=leaving_place(sleep, least=THROTTLED),
-        )
+        pauses = leaving_place(sleep, least=THROTTLED)
+        pace = self.pace(lambda: opened.iam.renew(account.id), progress, stop, pauses)
         with ended_by(entering or stop):
-            opened = self.organization.enter(account, turn=pace, entering=entering)
+            opened = organization.enter(account, turn=pace, entering=entering)
             caller = opened.iam.caller()
         sleeping = stop.sleep
         if caller.account != account.id:
@@ -328,16 +236,44 @@ class _Entrance:
                 f"the credentials for account {account.label} belong to account {caller.account}",
                 "correct the role or profile of this account in the accounts file",
             )
-        return assemble_ports(
+        caller = replace(caller, lab=opened.caller.lab)
+        return self.ports(opened.iam, caller, organization.ledger, pace=pace, progress=progress, stop=stop)
+
+    def pace(
+        self, renew: Callable[[], object], progress: Progress, stop: Stop, sleep: Callable[[float], None]
+    ) -> RateLimiter:
+        """Return the RateLimiter of an account. `renew` looks for new credentials after the old ones have expired.
+
+        `break_off` of the RateLimiter sets `stop`, which ends all pauses. `sleep` waits for a number of seconds.
+        """
+        return RateLimiter(
+            clock=time.monotonic,
+            sleep=sleep,
+            progress=progress,
+            renew=renew,
+            at_once=self.workers,
+            on_break=stop.set,
+        )
+
+    def ports(
+        self, iam: "Iam", caller: Caller, ledger: "Ledger", *, pace: RateLimiter, progress: Progress, stop: Stop
+    ) -> RolloutPorts:
+        """Return the ports of an account. `pace` must also be the `turn` of `iam`, to limit its read calls."""
+        from mfa_kit.adapters.aws.account import AccountReader
+
+        ports = enrollment_ports(
             self.settings,
-            self.methods,
-            iam=opened.iam,
-            caller=replace(caller, lab=opened.caller.lab),
-            ledger=self.organization.ledger,
+            iam=iam,
+            ledger=ledger,
             store=self.store,
-            pace=pace,
+            oath_keys=self.oath_keys,
+            policy=pace,
             progress=progress,
             sleep=stop.sleep,
+        )
+        account = AccountReader(iam.ask, now=iam.now)
+        return RolloutPorts(
+            ports=ports, caller=caller, people=People(iam.ask), account=account, pace=pace, ledger=ledger
         )
 
 
@@ -355,13 +291,13 @@ def parse_public_key(text: str) -> str:
     return key
 
 
-def read_roster(path: Path, methods: Methods, *, accounts: RosterAccounts | None = None) -> Roster:
+def read_roster(path: Path, *, accounts: RosterAccounts | None = None) -> Roster:
     """Read a roster file (the list of users to enroll), for one account or for several `accounts`.
 
     Raise UsageFault if the file is not a roster.
     """
     text = rollout_files.read_text(path)
-    return parse_roster(text, methods=methods.in_rosters(), parse_key=parse_public_key, accounts=accounts)
+    return parse_roster(text, methods=METHODS.in_rosters(), parse_key=parse_public_key, accounts=accounts)
 
 
 def read_proof_lines(path: Path) -> list[ProofLine]:
@@ -369,7 +305,7 @@ def read_proof_lines(path: Path) -> list[ProofLine]:
     return read_proofs(rollout_files.read_text(path, hint="give a CSV file with the users' codes: --proofs FILE"))
 
 
-def read_plan(path: Path, methods: Methods, *, expected: Sequence[str]) -> tuple[Plan, str]:
+def read_plan(path: Path, *, expected: Sequence[str]) -> tuple[Plan, str]:
     """Return a plan and the SHA-256 of its file in hex.
 
     Raise UsageFault if the file is not the plan of one account, and the errors of `read_reviewed`.
@@ -381,12 +317,12 @@ def read_plan(path: Path, methods: Methods, *, expected: Sequence[str]) -> tuple
             f"give the plan of one account from {path.name}-plans; apply, handover, remind, status and undo also take "
             "the index with --accounts FILE or --org",
         )
-    return plan_of(text, methods, name=str(path)), digest
+    return plan_of(text, name=str(path)), digest
 
 
-def plan_of(text: str, methods: Methods, *, name: str) -> Plan:
+def plan_of(text: str, *, name: str) -> Plan:
     """Parse a plan. If the text is not a plan, raise UsageFault with a message that begins with `name`."""
-    return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key, name=name)
+    return parse_plan(text, methods=METHODS.in_rosters(), parse_key=parse_public_key, name=name)
 
 
 def read_reviewed(path: Path, *, expected: Sequence[str], kind: str = "plan", hint: str = CREATE) -> tuple[str, str]:
@@ -403,7 +339,7 @@ def read_reviewed(path: Path, *, expected: Sequence[str], kind: str = "plan", hi
 
 
 def read_plan_files(
-    paths: Sequence[Path], methods: Methods, *, expected: Sequence[str], plans: bool = True, indexes: bool = True
+    paths: Sequence[Path], *, expected: Sequence[str], plans: bool = True, indexes: bool = True
 ) -> PlanFiles:
     """Read plans, if `plans` is true, and indexes, if `indexes` is true.
 
@@ -414,8 +350,8 @@ def read_plan_files(
     def read(path: Path) -> tuple[RolloutIndex, dict[str, Plan]]:
         if not plans or (indexes and is_index(rollout_files.read_text(path, hint=CREATE))):
             index = read_index(path, expected=expected)
-            return index, read_plans(path, index, methods)
-        plan, digest = read_plan(path, methods, expected=expected)
+            return index, read_plans(path, index)
+        plan, digest = read_plan(path, expected=expected)
         return index_of_plan(plan, name=path.name, sha256=digest), {plan.account: plan}
 
     return merge_plan_files([*dict.fromkeys(paths)], read)
@@ -444,15 +380,15 @@ def earlier_index(path: Path) -> RolloutIndex | None:
         ) from None
 
 
-def read_plans(path: Path, index: RolloutIndex, methods: Methods) -> dict[str, Plan]:
+def read_plans(path: Path, index: RolloutIndex) -> dict[str, Plan]:
     """Return all plans of an index by account ID. `path` is the path of the index.
 
     Raise UsageFault if a plan cannot be read, has changed since the index was written, or is for another account.
     """
-    return {account.id: _read_planned(path, account, methods) for account in index.accounts}
+    return {account.id: _read_planned(path, account) for account in index.accounts}
 
 
-def _read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan:
+def _read_planned(path: Path, account: PlannedAccount) -> Plan:
     """Return the plan of an account. `path` is the path of the index.
 
     Raise UsageFault if the plan cannot be read, has changed since the index was written, or is for another account.
@@ -465,7 +401,7 @@ def _read_planned(path: Path, account: PlannedAccount, methods: Methods) -> Plan
         raise UsageFault(
             f"{file} has changed since {path} was written: its SHA-256 is {digest}", "plan again, and review the plans"
         )
-    plan = plan_of(text, methods, name=str(file))
+    plan = plan_of(text, name=str(file))
     if plan.account != account.id:
         raise UsageFault(f"{file} is a plan for account {plan.account}, not for {account.id}", "plan again")
     return plan

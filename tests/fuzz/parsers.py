@@ -451,7 +451,7 @@ PARSERS = {
     "pictures of IAM and backups": Parser(
         lambda content: reading.read_device(Png(content)), lambda: [symbol.png(URI, caption="a\nb").reveal()]
     ),
-    "rosters": Parser(lambda content: read_roster(written(content), METHODS), rosters),
+    "rosters": Parser(lambda content: read_roster(written(content)), rosters),
     "proofs": Parser(lambda content: read_proof_lines(written(content)), proofs),
     "templates of letters": Parser(
         lambda content: parse_template(content.decode("utf-8", "replace"), names=NAMES, source="x").fill(

@@ -27,7 +27,6 @@ from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult
 from mfa_kit.rollout.proofs import MOST_LINES, AppProof, ProofLine, prove
 from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.rollout.row_status import STANDS
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 PROOFS = click.option(
@@ -194,7 +193,7 @@ def activate(
     named = {name.lower() for name in options.split_names(only)}
     with (
         name_next_command(),
-        wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts,
+        wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers) as rollouts,
     ):
         identities = wiring.age_keys.Identities(keys, passphrase_fd=None, person=settings.interaction)
         opened_by = wiring.backups.opener(settings, identities, rollouts.ledger.called)

@@ -40,7 +40,6 @@ from mfa_kit.rollout.plan import Action, Plan, check_account
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.rollout.watching import Failure
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -171,7 +170,7 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
     files = read_files(options.plan_files, choice, expected=options.expected, plans_too=options.at_once is not None)
     with (
         name_next_command(),
-        wiring.rollout.open_rollouts(settings, METHODS, choice, store=store, workers=options.workers) as rollouts,
+        wiring.rollout.open_rollouts(settings, choice, store=store, workers=options.workers) as rollouts,
     ):
         planned = planned_works(files, rollouts, choice)
         check_file(files.label, files.index, rollouts.selection, choice)

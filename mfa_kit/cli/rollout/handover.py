@@ -33,7 +33,6 @@ from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.records import entries_of_run
 from mfa_kit.rollout.roster import ACCOUNT, csv_table
 from mfa_kit.rollout.row_status import entries_by_serial
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 T = TypeVar("T", Handover, LeftOut)
@@ -174,7 +173,7 @@ def handover(
     store = wiring.stores.open_backup_store(settings, backup_dir)
     copy_of = finder_of_copies(store if backup_dir else None)
     files = None if is_run else read_files([Path(plan_or_run)], accounts)
-    with wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=1) as rollouts:
+    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=1) as rollouts:
         if files is None:
             handovers, left_out = _find_in_run(plan_or_run, rollouts, copy_of, settings.progress)
             unread = 0

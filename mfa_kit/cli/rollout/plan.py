@@ -57,7 +57,6 @@ from mfa_kit.rollout.roster import (
     keep_users,
     key_fingerprint,
 )
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
@@ -191,7 +190,7 @@ def read_roster_rows(
     If the roster has faults, raise UsageFault with all faults as notes. With `skip_bad`, write the faulty rows to that
     file instead, and return the other rows.
     """
-    roster = wiring.rollout.read_roster(file, METHODS, accounts=accounts)
+    roster = wiring.rollout.read_roster(file, accounts=accounts)
     if roster.unread:
         settings.progress.alert(roster.unread)
     if roster.faults and skip_bad:
@@ -315,7 +314,7 @@ def plan(
         several=not alone,
     )
     with wiring.rollout.open_rollouts(
-        settings, METHODS, accounts, store=wiring.stores.open_backup_store(settings), workers=workers
+        settings, accounts, store=wiring.stores.open_backup_store(settings), workers=workers
     ) as rollouts:
         if rollouts.organization is None:
             ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)

@@ -30,7 +30,6 @@ from mfa_kit.organization.accounts import (
 )
 from mfa_kit.organization.across import Visit, VisitState
 from mfa_kit.rollout.plan import Plan, PlanFiles, PlannedAccount, RolloutIndex, check_account
-from mfa_kit.wiring.methods.registry import METHODS
 
 T = TypeVar("T")
 
@@ -52,7 +51,7 @@ def read_files(
     Raise the errors of `read_plan_files`.
     """
     plans, indexes = choice is None or plans_too, choice is not None
-    return wiring.rollout.read_plan_files(paths, METHODS, expected=expected, plans=plans, indexes=indexes)
+    return wiring.rollout.read_plan_files(paths, expected=expected, plans=plans, indexes=indexes)
 
 
 def planned_works(

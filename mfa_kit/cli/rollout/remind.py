@@ -19,7 +19,6 @@ from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import iso_time
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.handing_over import Reminder, find_reminders
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 DAY = 24 * 60 * 60
@@ -53,7 +52,7 @@ def remind(
         return _rows(find_reminders(plan, results), now=ports.ports.iam_reader.now())
 
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    with wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts:
+    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers) as rollouts:
         reading = read_accounts(files, look, rollouts, accounts, progress=settings.progress)
     rows = reading.rows(lambda reminders, _: reminders)
     output.many(

@@ -118,7 +118,7 @@ def station(
     """Enroll users of PLAN in person, one after another. Run the same command again to continue."""
     if click.get_current_context().info_name == bench.name:
         settings.progress.alert("note: rollout bench is deprecated; use mfa-kit rollout station")
-    plan, digest = wiring.rollout.read_plan(plan_file, METHODS, expected=expected)
+    plan, digest = wiring.rollout.read_plan(plan_file, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
     store = wiring.stores.open_backup_store(settings, backup_dir, to=to, to_files=to_files, local_backups=local_backups)
     if page and settings.dry_run:
@@ -133,9 +133,10 @@ def station(
         wiring.settings.harden()
         oath_keys = wiring.oath_keys.OathKeys(settings)
         progress = settings.progress
-        with wiring.rollout.open_rollout(
-            settings, METHODS, store=store, workers=WORKERS, progress=progress, oath_keys=oath_keys
-        ) as ports:
+        with wiring.rollout.open_rollouts(
+            settings, None, store=store, workers=WORKERS, oath_keys=oath_keys
+        ) as rollouts:
+            ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
             check_account(plan, ports.caller)
             records = ports.records(digest)
             before = _look_up_results(plan, steps, records, ports, progress=progress)

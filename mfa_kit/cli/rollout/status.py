@@ -34,7 +34,6 @@ from mfa_kit.organization.across import Visit
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import PlanFiles, RolloutIndex
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, users_per_second
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
@@ -224,7 +223,7 @@ def status(
                 "--watch always shows all accounts of the index",
                 "leave out --include, --exclude, --account-tag and --ou",
             )
-        files = wiring.rollout.read_plan_files([plan_file], METHODS, expected=())
+        files = wiring.rollout.read_plan_files([plan_file], expected=())
         return watch_rollout(files, settings=settings, output=output)
     files = read_files([plan_file], accounts)
 
@@ -236,7 +235,7 @@ def status(
         return records.with_computers(results)
 
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    with wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts:
+    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers) as rollouts:
         reading = read_accounts(files, look, rollouts, accounts, progress=settings.progress)
         if unseen := wiring.rollout.unseen_runs(rollouts.ledger, [account.sha256 for account in files.index.accounts]):
             settings.progress.note(unseen)

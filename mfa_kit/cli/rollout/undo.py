@@ -24,7 +24,6 @@ from mfa_kit.rollout.execution import RowResult
 from mfa_kit.rollout.plan import RolloutIndex
 from mfa_kit.rollout.records import entries_of_run
 from mfa_kit.rollout.undo import undo_devices
-from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
@@ -52,7 +51,7 @@ def undo(
     index = wiring.rollout.read_index(Path(run), expected=()) if accounts else None
     with (
         name_next_command(),
-        wiring.rollout.open_rollouts(settings, METHODS, accounts, store=store, workers=workers) as rollouts,
+        wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers) as rollouts,
     ):
         if accounts and index:
             chosen = _devices_of_index(run, index, rollouts, accounts, settings.progress)
