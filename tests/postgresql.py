@@ -20,6 +20,8 @@ from mfa_kit.adapters.ledger.postgresql.database import Session, migrate
 BIN = Path("/usr/lib/postgresql/17/bin")
 SUPERUSER, OWNER, TEMPLATE = "postgres", "owner", "ledger_template"
 SETTINGS = ("fsync=off", "max_connections=60", "shared_buffers=16MB", "listen_addresses=", "autovacuum=off")
+# A standby copies the server's files without a wait for a checkpoint or the disk, and gets the settings to follow it.
+COPIED = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--wal-method=stream")
 
 
 @dataclass
@@ -97,3 +99,26 @@ def running_server(*more: str, within: Path | None = None) -> Iterator[Server]:
         finally:
             server.control("stop", "-m", "immediate")
             shutil.rmtree(server.folder / "data", ignore_errors=True)
+
+
+@contextmanager
+def standby_of(primary: Server) -> Iterator[Server]:
+    """Start a standby of a server, which a test may promote, and stop it at the end. Commits do not wait for it."""
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=primary.folder.parent) as name:
+        standby = Server(Path(name), primary.settings)
+        if standby.who:
+            os.chown(name, standby.who["user"], standby.who["group"])
+        standby.folder.chmod(0o755)
+        subprocess.run(
+            [BIN / "pg_basebackup", "-h", primary.folder, "-U", SUPERUSER, "-D", standby.folder / "data", *COPIED],
+            check=True,
+            capture_output=True,
+            cwd="/",
+            **standby.who,
+        )
+        standby.control("start")
+        try:
+            yield standby
+        finally:
+            standby.control("stop", "-m", "immediate")
+            shutil.rmtree(standby.folder / "data", ignore_errors=True)

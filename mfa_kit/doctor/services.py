@@ -166,6 +166,7 @@ def diagnose_ledger(state: LedgerState, conditions: LedgerConditions) -> Iterato
     yield _role(state, conditions)
     yield _ledger_clock(conditions)
     yield _durability(conditions)
+    yield _failover(conditions)
     yield from _timeouts(state, conditions)
 
 
@@ -213,6 +214,16 @@ def _durability(conditions: LedgerConditions) -> Diagnosis:
     finding = f"{' and '.join(off)} of the server {'is' if len(off) == 1 else 'are'} off"
     hint = "turn on what is off, because a power cut would lose records of devices"
     return bad(subject, finding, hint)
+
+
+def _failover(conditions: LedgerConditions) -> Diagnosis:
+    """Return the line that says whether each acknowledged record is on a standby too."""
+    subject, settings = "ledger failover", conditions.settings
+    if settings.get("synchronous_standby_names") and settings.get("synchronous_commit") in {"on", "remote_apply"}:
+        return good(subject, "an acknowledged record is on a synchronous standby too")
+    finding = "no standby is synchronous, so a standby that takes over may lack the last records"
+    hint = f"set synchronous_standby_names, or follow {LEDGER_PAGE} after a failover"
+    return noted(subject, finding, hint)
 
 
 def _timeouts(state: LedgerState, conditions: LedgerConditions) -> Iterator[Diagnosis]:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -26,7 +26,7 @@ from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState
 from tests.conftest import bare, without
 from tests.faults.conftest import wait_until
 from tests.ledgers import open_at
-from tests.postgresql import Server, running_server
+from tests.postgresql import Server, running_server, standby_of
 
 RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
 INTENT = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
@@ -452,6 +452,69 @@ def test_after_an_immediate_stop_a_run_stays_reserved_for_the_grace_period(
             while ledger.lives(run):
                 assert time.monotonic() < until
                 time.sleep(0.1)
+            assert [each.run for each in ledger.dead("000000000000")] == [run]
+        assert ask(process, "record").startswith("ended: ")
+
+
+@contextmanager
+def crashing(server: Server) -> Iterator[Callable[[], Server]]:
+    """Yield a function that kills a process of the server. The server ends all sessions, and keeps its start time."""
+
+    def crash() -> Server:
+        address = server.address("postgres")
+        with psycopg.connect(address) as killed, psycopg.connect(address) as other:
+            os.kill(killed.info.backend_pid, signal.SIGKILL)
+            with pytest.raises(psycopg.OperationalError):
+                other.execute("select pg_sleep(60)")
+        wait_until(lambda: accepts(server))
+        return server
+
+    yield crash
+
+
+@contextmanager
+def failing_over(server: Server) -> Iterator[Callable[[], Server]]:
+    """Start a synchronous standby. Yield a function that stops the server and promotes the standby."""
+    with standby_of(server) as standby:
+        server.execute("alter system set synchronous_standby_names = '*'")
+        server.execute("select pg_reload_conf()")
+
+        def promote() -> Server:
+            server.control("stop", "-m", "immediate")
+            standby.control("promote")
+            return standby
+
+        try:
+            yield promote
+        finally:
+            server.control("restart", "-m", "immediate")
+
+
+def accepts(server: Server) -> bool:
+    with suppress(psycopg.OperationalError):
+        return bool(server.execute("select 1"))
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("losing", [crashing, failing_over])
+def test_a_server_that_lost_its_locks_without_a_restart_keeps_runs_reserved(
+    losing: Callable[[Server], AbstractContextManager[Callable[[], Server]]],
+    start: Callable[[str, str], subprocess.Popen[str]],
+) -> None:
+    """Both the server that crashed and the standby started before the run. A finished run is free at once."""
+    with running_server("fsync=on") as first, losing(first) as lose:
+        database, run, finished = first.new_database(), next(RUNS), next(RUNS)
+        OwnedLedger(first.address(database)).create(grace=600.0)
+        with open_at(first.address(database)) as ledger:
+            entry = ledger.record(JournalEntry(run=finished, spec=INTENT))
+            ledger.record(entry.at(JournalState.UNDONE))
+        process = start(first.address(database), run)
+        address = lose().address(database)
+        with open_at(address) as ledger:
+            assert (ledger.lives(run), ledger.lives(finished)) == (True, False)
+            assert list(ledger.dead("000000000000")) == []
+            OwnedLedger(address).create(grace=0.0)
             assert [each.run for each in ledger.dead("000000000000")] == [run]
         assert ask(process, "record").startswith("ended: ")
 

@@ -11,7 +11,7 @@ from mfa_kit.adapters.ledger.postgresql.grants import grants
 from mfa_kit.doctor.diagnosis import Health, LedgerConditions, LedgerState
 from mfa_kit.doctor.services import diagnose_ledger
 from tests.conftest import MfaKit
-from tests.postgresql import Server
+from tests.postgresql import Server, running_server
 
 STATE = LedgerState(
     address="postgresql://db/mfa",
@@ -31,7 +31,7 @@ CONDITIONS = LedgerConditions(
     owner=False,
     may_write=True,
     any_lock=False,
-    settings={"fsync": "on", "synchronous_commit": "on", "statement_timeout": "0", **SERVER},
+    settings={"fsync": "on", "synchronous_standby_names": "*", "statement_timeout": "0", **SERVER},
     required=SERVER,
     socket=False,
     ahead=0.0,
@@ -90,6 +90,7 @@ def test_the_server_of_the_tests(mfa_kit: MfaKit, postgresql: Server, database: 
         "ledger role": "ok",
         "ledger clock": "ok",
         "ledger durability": "wrong",
+        "ledger failover": "-",
         "ledger timeouts": "ok",
     }
     assert "Unix socket" in found["ledger TLS"]["found"]
@@ -136,6 +137,33 @@ def test_over_tcp_the_times_of_keepalives_are_checked() -> None:
     other = replace(CONDITIONS, settings={**CONDITIONS.settings, "tcp_user_timeout": "0"})
     [row] = [each for each in diagnose_ledger(STATE, other) if each.what == "ledger locks"]
     assert (row.health, "tcp_user_timeout is 0 instead of 70000" in row.found) == (Health.NOTED, True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "health"),
+    [
+        ({}, Health.GOOD),
+        ({"synchronous_commit": "remote_apply"}, Health.GOOD),
+        ({"synchronous_commit": "local"}, Health.NOTED),
+        ({"synchronous_standby_names": ""}, Health.NOTED),
+    ],
+)
+def test_only_a_commit_that_waits_for_a_standby_survives_a_failover(changed: dict[str, str], health: Health) -> None:
+    """The hint names the setting and the page with the steps after a failover."""
+    conditions = replace(CONDITIONS, settings={**CONDITIONS.settings, **changed})
+    [row] = [each for each in diagnose_ledger(STATE, conditions) if each.what == "ledger failover"]
+    assert row.health is health
+    assert ("synchronous_standby_names" in row.hint) is (health is Health.NOTED)
+
+
+@pytest.mark.slow
+def test_a_server_with_a_synchronous_standby(mfa_kit: MfaKit) -> None:
+    """It need not be connected: then no commit ends. `doctor` writes nothing."""
+    with running_server() as server:
+        address = server.address(server.new_database())
+        server.execute("alter system set synchronous_standby_names = 'standby'")
+        server.execute("select pg_reload_conf()")
+        assert lines(mfa_kit, address)["ledger failover"]["state"] == "ok"
 
 
 def test_a_folder_of_backups_that_other_computers_cannot_read_is_reported(
