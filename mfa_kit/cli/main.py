@@ -83,30 +83,28 @@ COMMANDS: Rows = {
             "add": Row("Encrypt an existing QR code as a backup.", "mfa_kit.cli.backup.add:add"),
             "list": Row("List the backups.", "mfa_kit.cli.backup.list:list_backups"),
             "verify": Row("Check that backups can be decrypted and used.", "mfa_kit.cli.backup.verify:verify"),
-            "drill": Row("Test backups against codes of their devices.", "mfa_kit.cli.backup.drill:drill"),
+            "drill": Row("Test backups against codes of their devices.", "mfa_kit.cli.backup.verify:drill"),
             "restore": Row("Put a backup's secret on another device.", "mfa_kit.cli.backup.restore:restore"),
-            "show": Row("Write a backup's QR code to a file, unencrypted.", "mfa_kit.cli.backup.show:show_backup"),
-            "recipients": Row("Show who can decrypt which backup.", "mfa_kit.cli.backup.recipients:recipients"),
+            "show": Row("Write a backup's QR code to a file, unencrypted.", "mfa_kit.cli.backup.restore:show_backup"),
+            "recipients": Row("Show who can decrypt which backup.", "mfa_kit.cli.backup.list:recipients"),
             "rekey": Row("Encrypt all backups to other recipients.", "mfa_kit.cli.backup.rekey:rekey"),
             "exposed": Row(
-                "List the devices to replace when a private key is lost.", "mfa_kit.cli.backup.exposed:exposed"
+                "List the devices to replace when a private key is lost.", "mfa_kit.cli.backup.list:exposed"
             ),
-            "passphrase": Row("Change the passphrase of an identity.", "mfa_kit.cli.backup.passphrase:passphrase"),
-            "prune": Row("Remove backups of users who left.", "mfa_kit.cli.backup.prune:prune"),
+            "passphrase": Row("Change the passphrase of an identity.", "mfa_kit.cli.backup.rekey:passphrase"),
+            "prune": Row("Remove backups of users who left.", "mfa_kit.cli.backup.rekey:prune"),
         },
     ),
     "break-glass": Row(
         "Recovery keys that only several people can use together.",
         {
-            "create": Row("Make an identity for a group of custodians.", "mfa_kit.cli.break_glass.create:create"),
-            "open": Row("Show the QR code of a backup in a meeting.", "mfa_kit.cli.break_glass.open:open_backup"),
-            "pass": Row("Remove your layer of a file; pass on the rest.", "mfa_kit.cli.break_glass.pass_on:pass_on"),
-            "drill": Row("Test in a meeting that all backups open.", "mfa_kit.cli.break_glass.drill:drill"),
-            "status": Row("Show the custodians, and which tasks are due.", "mfa_kit.cli.break_glass.status:status"),
-            "rotate": Row("Replace the identity, and re-encrypt its backups.", "mfa_kit.cli.break_glass.rotate:rotate"),
-            "custodians": Row(
-                "Give the same identity to other custodians.", "mfa_kit.cli.break_glass.custodians:custodians"
-            ),
+            "create": Row("Make an identity for a group of custodians.", "mfa_kit.cli.break_glass:create"),
+            "open": Row("Show the QR code of a backup in a meeting.", "mfa_kit.cli.break_glass:open_backup"),
+            "pass": Row("Remove your layer of a file; pass on the rest.", "mfa_kit.cli.break_glass:pass_on"),
+            "drill": Row("Test in a meeting that all backups open.", "mfa_kit.cli.break_glass:drill"),
+            "status": Row("Show the custodians, and which tasks are due.", "mfa_kit.cli.break_glass:status"),
+            "rotate": Row("Replace the identity, and re-encrypt its backups.", "mfa_kit.cli.break_glass:rotate"),
+            "custodians": Row("Give the same identity to other custodians.", "mfa_kit.cli.break_glass:custodians"),
         },
         "Keep a recovery key that only several custodians can use together.",
     ),

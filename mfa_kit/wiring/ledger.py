@@ -216,7 +216,7 @@ class TokenRecords:
     def computers(self) -> dict[str, str] | None:
         """Return the computer that last imported or tested each token, by serial; None if the ledger is not shared."""
         with open_ledger(self._settings) as ledger:
-            return Computers(ledger).of_tokens() if ledger.shared else None
+            return Computers(ledger).of_tokens()
 
     def last_sightings(self) -> dict[str, Sighting]:
         """Return the last Sighting of each token, by serial.

@@ -31,7 +31,7 @@ THREADS = 32
 IMPORTS = """
 import sys
 from mfa_kit.cli.main import run
-import mfa_kit.cli.break_glass.create, mfa_kit.adapters.files.layers, mfa_kit.adapters.files.layers
+import mfa_kit.cli.break_glass, mfa_kit.adapters.files.layers, mfa_kit.adapters.files.layers
 import mfa_kit.adapters.ledger.sqlite_database
 sys.exit(run(["break-glass", "create", "--help"]))
 """

@@ -158,13 +158,14 @@ class Computers:
         rows = self._select(DEVICES, (None if runs is None else [*runs],), types="text text text")
         return {(run, serial): computer for run, serial, computer in rows}
 
-    def of_tokens(self) -> dict[str, str]:
+    def of_tokens(self) -> dict[str, str] | None:
         """Return the computer that last imported or tested each token, by serial."""
-        return dict(self._select(TOKENS, types="text text"))
+        return dict(self._select(TOKENS, types="text text")) if self.shared else None
 
-    def of_backups(self) -> dict[str, str]:
+    def of_backups(self) -> dict[str, str] | None:
         """Return the computer that first recorded the recipients of each backup, by the backup's name."""
-        return {name.removeprefix(OWN): computer for name, computer in self._select(BACKUPS, types="text text")}
+        rows = self._select(BACKUPS, types="text text")
+        return {name.removeprefix(OWN): computer for name, computer in rows} if self.shared else None
 
     def of_drills(self) -> dict[str, str]:
         """Return the computer on which each backup last passed a test, by the backup's name."""

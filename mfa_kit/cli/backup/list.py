@@ -1,12 +1,18 @@
-"""`mfa-kit backup list`: list the backups in the backup folder."""
+"""`mfa-kit backup list`, `recipients` and `exposed`: the backups, and who can decrypt them."""
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.backup_options import BACKUP_DIR
+from mfa_kit.backups.rekeying import find_exposed, known_recipients
+from mfa_kit.cli.backup_options import BACKUP_DIR, of_user, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.core.models import BackupLocation
+from mfa_kit.cli.results import Cell, ResultRow
+from mfa_kit.core.message import suggest
+from mfa_kit.core.models import Backup, BackupLocation, backup_name
 from mfa_kit.core.text import iso_time
 from mfa_kit.wiring.settings import Settings
 
@@ -16,13 +22,7 @@ from mfa_kit.wiring.settings import Settings
 def list_backups(*, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> None:
     """List the backups in the backup folder."""
     rows = [
-        {
-            "account": backup.account,
-            "user": backup.user,
-            "device": backup.device,
-            "made": iso_time(backup.made),
-            "file": str(backup.path),
-        }
+        _row(backup, made=iso_time(backup.made), file=str(backup.path))
         for backup in wiring.stores.stored_backups(settings, backup_dir, own=True)
     ]
     output.many(
@@ -30,4 +30,76 @@ def list_backups(*, backup_dir: BackupLocation | None, settings: Settings, outpu
         rows,
         empty=f"no backups in {wiring.settings.backup_dir(backup_dir)}",
         narrow=("user", "device", "made", "file"),
+    )
+
+
+def _row(backup: Backup, computers: Mapping[str, str] | None = None, **columns: Cell) -> ResultRow:
+    """Return the row of a backup. `computers` has the computer that recorded each backup, by the backup's name."""
+    row = {"account": backup.account, "user": backup.user, "device": backup.device, **columns}
+    return row if computers is None else {**row, "computer": computers.get(backup.name)}
+
+
+UNKNOWN = (
+    "an empty cell means that the recipients are not recorded: another computer or an earlier version of mfa-kit made "
+    "the backup"
+)
+
+
+@click.command(cls=Verb, needs_config=False)
+@click.argument("user", required=False)
+@BACKUP_DIR
+def recipients(*, user: str | None, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> None:
+    """Show who can decrypt which backup, as recorded in the ledger."""
+    with wiring.backups.open_records(settings) as records:
+        seals, computers = records.seals(), records.computers.of_backups()
+    backups = of_user(user, without_copies(wiring.stores.stored_backups(settings, backup_dir, own=True)))
+    rows = [
+        _row(entry.backup, computers, made=iso_time(entry.backup.made), recipients=entry.recipients)
+        for entry in known_recipients(backups, seals)
+    ]
+    if any(row["recipients"] is None for row in rows):
+        settings.progress.alert(UNKNOWN)
+    empty = f"no backups{f' of {user}' if user else ''} in {wiring.settings.backup_dir(backup_dir)}"
+    output.many("backup-recipients", rows, empty=empty, narrow=("user", "device", "made", "recipients", "computer"))
+
+
+@click.command(cls=Verb, needs_config=False)
+@click.option(
+    "-r",
+    "--recipient",
+    required=True,
+    metavar="RECIPIENT",
+    help="Public key of the lost private key: age1… or SSH.",
+)
+@BACKUP_DIR
+def exposed(*, recipient: str, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> None:
+    """List the devices to replace after a private key was lost, even if their backups have been re-encrypted."""
+    with wiring.backups.open_records(settings) as records:
+        seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
+        computers = records.computers.of_backups()
+    local_backups = without_copies(wiring.stores.stored_backups(settings, backup_dir, own=True))
+    names = {backup.name for backup in local_backups}
+    elsewhere = wiring.backups.backups_named(sorted({seal.backup for seal in seals} - names))
+    text = wiring.age_keys.recipient_text(recipient)
+    exposures = find_exposed(text, [*local_backups, *elsewhere], seals, gone=gone)
+    if unknown := sum(exposure.since is None for exposure in exposures):
+        settings.progress.alert(f"this computer has no record of the recipients of {unknown} of these backups")
+    if exposures:
+        settings.progress.note(suggest("replace each device", "replace USER --with KIND --mfa-device DEVICE"))
+    rows = [
+        _row(
+            exposure.backup,
+            computers,
+            since=iso_time(exposure.since) if exposure.since else None,
+            until=iso_time(exposure.until) if exposure.until else None,
+            recorded=exposure.since is not None,
+            file=str(exposure.backup.path) if exposure.backup.name in names else None,
+        )
+        for exposure in exposures
+    ]
+    output.many(
+        "backup-exposed",
+        rows,
+        empty="no backup was encrypted to this key",
+        narrow=("user", "device", "since", "until", "recorded", "computer"),
     )

@@ -1,11 +1,13 @@
-"""`mfa-kit backup rekey`: encrypt all backups to other recipients."""
+"""`mfa-kit backup rekey`, `passphrase` and `prune`: change who can decrypt backups, and remove backups."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 
 from mfa_kit import wiring
+from mfa_kit.backups.pruning import Why, find_prunable
 from mfa_kit.backups.rekeying import Rekeyed, choose_backups
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import (
@@ -22,10 +24,10 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.interaction import Progress
+from mfa_kit.core.errors import Declined, IntegrityFault, UsageFault
+from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.models import Backup, BackupLocation
 from mfa_kit.wiring.settings import Settings
 
 COPIES = "older copies of the backups can still be opened with the old key"
@@ -98,3 +100,76 @@ def _warn(done: Rekeyed, progress: Progress) -> None:
         )
     if done.done:
         progress.alert(suggest(f"{COPIES}; to list the devices to replace", "backup exposed -r OLD"))
+
+
+DAY = 86400.0
+
+
+@click.command(cls=Verb)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 36500),
+    metavar="N",
+    help="Also remove backups over N days old whose device was deleted.",
+)
+@BACKUP_DIR
+def prune(*, days: int | None, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> int:
+    """Remove the backups of users who no longer exist in IAM. Existing devices keep their backup."""
+    store = wiring.stores.open_backup_store(settings, backup_dir)
+    with wiring.ports.open_ports(settings, store=store) as (ports, caller):
+        prunable_backups = list(
+            find_prunable(
+                wiring.stores.stored_backups(settings, backup_dir, own=True),
+                account=caller.account,
+                older=None if days is None else days * DAY,
+                iam_reader=ports.iam_reader,
+            )
+        )
+    if prunable_backups and not (settings.dry_run or settings.yes):
+        _confirm(prunable_backups, settings.interaction)
+    faults = (
+        {}
+        if settings.dry_run
+        else wiring.backups.remove_backups(settings, backup_dir, [backup for backup, _ in prunable_backups])
+    )
+    rows = [_row(backup, why, faults.get(backup.path), planned=settings.dry_run) for backup, why in prunable_backups]
+    output.many("backup-prune", rows, empty="nothing to remove", narrow=("outcome", "user", "device", "why", "fault"))
+    return IntegrityFault.exit_code if faults else 0
+
+
+def _confirm(prunable_backups: Sequence[tuple[Backup, Why]], person: Interaction) -> None:
+    """List the backups, and ask the user to confirm their removal. Raise Declined if the user does not."""
+    for backup, why in prunable_backups:
+        person.say(f"{backup.path}: {why}")
+    person.confirm(f"this removes {len(prunable_backups)} backups permanently", typed="prune")
+
+
+def _row(backup: Backup, why: Why, fault: str | None, *, planned: bool) -> ResultRow:
+    return {
+        "outcome": "planned" if planned else "failed" if fault else "removed",
+        "user": backup.user,
+        "device": backup.device,
+        "why": why,
+        "file": str(backup.path),
+        "fault": fault,
+    }
+
+
+@click.command(cls=Verb, needs_config=False, acts_at_once=True)
+@click.argument("file", type=Path, required=False)
+def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None:
+    """Change the passphrase of this computer's identity, or of the identity FILE. No backup is changed."""
+    identity = wiring.age_keys.own_identity(file)
+    person = settings.interaction
+    try:
+        unlocked = wiring.age_keys.unlock(identity, person)
+        new = wiring.age_keys.new_passphrase(person)
+    except Declined as declined:
+        declined.hint = "run this at a terminal, where you can type the new passphrase"
+        raise
+    person.say(wiring.age_keys.PROTECTING)
+    unlocked.reencrypt(new)
+    settings.progress.note(
+        f"the old passphrase still decrypts older copies of {identity}; replace them with the new file"
+    )
+    output.one("backup-passphrase", {"identity": str(identity), "outcome": "changed"})

@@ -1,4 +1,4 @@
-"""`mfa-kit backup restore`: put the secret of a backup on another phone or key."""
+"""`mfa-kit backup restore` and `show`: put the secret of a backup on another device, or its QR code into a file."""
 
 import time
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import BackupLocation, DeviceSpec
 from mfa_kit.enrollment.backends import Phone, PhoneSetup
@@ -106,3 +107,35 @@ def _restore_to_phone(
     phone.install(phone.check(spec, sealed=True), opened.created)
     phone.codes(spec)
     return {"backup": str(file), "outcome": "restored", "label": opened.label}
+
+
+@click.command("show", cls=Verb, needs_config=False, acts_at_once=True)
+@click.argument("file", type=PlaceType())
+@identity(required=True)
+@PASSPHRASE_FD
+@ACCEPT_LABEL
+@click.option(
+    "-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture; only you can read it."
+)
+def show_backup(
+    *,
+    file: BackupLocation,
+    keys: tuple[Path, ...],
+    passphrase_fd: int | None,
+    accept_label: bool,
+    out: Path,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Decrypt FILE and write its QR code, unencrypted, to a new file."""
+    if str(out) == "-":
+        raise UsageFault("a QR code is a secret and is not written to stdout", "name a new file: -o qr.png")
+    wiring.backups.show_backup(
+        settings,
+        file,
+        wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        out,
+        accept_label=accept_label,
+    )
+    settings.progress.alert(f"{out} contains the secret unencrypted; delete it after scanning")
+    output.one("backup-show", {"backup": str(file), "picture": str(out)})
