@@ -167,6 +167,7 @@ WAITS = {
             works=[AccountWork(account=OrgAccount(id="123456789012"), total=1, alone=True)],
             claim=lambda _: nullcontext(time.monotonic() > end),
             look=lambda _: None,
+            count_busy=lambda: 1,
             progress=StderrProgress(quiet=True),
         )
         for work in shared.todo(lambda: False):

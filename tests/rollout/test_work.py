@@ -188,7 +188,11 @@ def test_an_account_that_throttles_is_given_back_a_few_times(monkeypatch: pytest
     monkeypatch.setattr(running, "LOOK_AGAIN", 0.0)
     works = [AccountWork(account=OrgAccount(id=f"{number:012}", name=""), total=1) for number in (1, 2)]
     shared = SharedTurns(
-        works=works, claim=lambda _: nullcontext(True), look=lambda _: None, progress=StderrProgress(quiet=True)
+        works=works,
+        claim=lambda _: nullcontext(True),
+        look=lambda _: None,
+        count_busy=lambda: 0,
+        progress=StderrProgress(quiet=True),
     )
     seen = []
     for work in shared.todo(lambda: False):
@@ -209,7 +213,9 @@ def test_an_account_whose_turn_cannot_be_found_out_is_tried_once() -> None:
     def claim(_: AccountWork) -> AbstractContextManager[bool]:
         raise LookupError
 
-    shared = SharedTurns(works=[work], claim=claim, look=lambda _: None, progress=StderrProgress(quiet=True))
+    shared = SharedTurns(
+        works=[work], claim=claim, look=lambda _: None, count_busy=lambda: 0, progress=StderrProgress(quiet=True)
+    )
     seen = []
     for each in islice(shared.todo(lambda: False), 2):
         seen.append(each)

@@ -79,6 +79,27 @@ def test_workers_end_when_the_database_stops_and_complete_after_its_restart(serv
     shared.enabled_once()
 
 
+def test_other_accounts_go_on_while_one_waits_for_its_grace_period(server: Server, shared: Team) -> None:
+    """The worker says for how many accounts it waits. When their grace period is over, it completes them too."""
+    OwnedLedger(shared.place.at).create(grace=600.0)
+    shared.plan()
+    shared.lab.faults.add(ENABLE, "latency", at="every", seconds=5)
+    worker = shared.work(0)
+    shared.wait(lambda: any(call.operation == CREATE for call in shared.lab.calls))
+    server.control("restart", "-m", "immediate")
+    assert end(worker).code == IntegrityFault.exit_code
+    shared.lab.faults.clear()
+    worker = shared.work(0)
+    assert worker.stderr
+    next(line for line in worker.stderr if "waiting, because a run may still be in progress in 1 account" in line)
+    assert {shared.enabled()[number] for number in shared.ids[1:]} == {USERS}
+    OwnedLedger(shared.place.at).create(grace=0.0)
+    done = end(worker)
+    assert done.code == 0, done.err
+    shared.is_done()
+    shared.enabled_once()
+
+
 def test_workers_end_when_the_disk_of_the_database_is_full_and_complete_afterward(
     tmp_path: Path, identity: pyrage.x25519.Identity
 ) -> None:

@@ -39,7 +39,7 @@ from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan, check_account
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.row_status import look_up_status
-from mfa_kit.rollout.watching import Failure
+from mfa_kit.rollout.watching import Failure, claim_of
 from mfa_kit.wiring.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -282,7 +282,14 @@ def _scheduler(
         plan, records = plans[work.account.id]
         return None if work.alone else records.done_by_others(plan, since=began)
 
-    return SharedTurns(works=works, claim=claim, look=look, progress=progress)
+    claims = [claim_of(planned_work.planned.sha256, planned_work.planned.id) for planned_work in planned]
+    return SharedTurns(
+        works=works,
+        claim=claim,
+        look=look,
+        count_busy=lambda: len(rollouts.ledger.workers(claims)),
+        progress=progress,
+    )
 
 
 def _foresee(planned_work: PlannedWork, opened: OpenWork) -> None:

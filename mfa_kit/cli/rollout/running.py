@@ -92,11 +92,13 @@ class SharedTurns:
 
     `claim` returns a context that yields whether this worker has the turn in an account. `look` returns the results of
     all users of an account if other workers have completed the account since this worker began, otherwise None.
+    `count_busy` returns in how many of the accounts a worker has the turn.
     """
 
     works: Sequence[AccountWork]
     claim: Callable[[AccountWork], AbstractContextManager[bool]]
     look: Callable[[AccountWork], Sequence[RowResult] | None]
+    count_busy: Callable[[], int]
     progress: Progress
     waits_for: int = 0
     _tries: Counter[str] = field(default_factory=Counter)
@@ -173,10 +175,24 @@ class SharedTurns:
         """Wait LOOK_AGAIN seconds. If this begins a wait for other workers, print in how many accounts they work."""
         before, self.waits_for = self.waits_for, len([*filter(self._is_due, self._left())])
         if self.waits_for and not before:
-            others = f"other workers are working in {count_of(self.waits_for, 'account')}"
-            others = "another worker is working on this plan" if is_alone(self.works) else others
-            self.progress.note(f"waiting, because {others}")
+            self.progress.note(f"waiting, because {self._cause()}")
         sleep(LOOK_AGAIN)
+
+    def _cause(self) -> str:
+        """Return a clause that says why this worker has to wait in each account that is left.
+
+        An account in which no worker has the turn may have a process that does not know yet that the ledger's server
+        was restarted.
+        """
+        busy = min(self.count_busy(), self.waits_for)
+        uncertain = self.waits_for - busy
+        if is_alone(self.works):
+            return (
+                "a run of this plan may still be in progress" if uncertain else "another worker is working on this plan"
+            )
+        working = f"other workers are working in {count_of(busy, 'account')}"
+        maybe = f"a run may still be in progress in {count_of(uncertain, 'account')}"
+        return ", and ".join(clause for clause, number in ((working, busy), (maybe, uncertain)) if number)
 
 
 def look_up_counted(
