@@ -21,6 +21,7 @@ from mfa_kit.audit.finding import DAY, AuditRule, Framework, Limits, Profile, Ru
 from mfa_kit.audit.frameworks import FRAMEWORKS, answer_controls, choose_framework, framework_rules
 from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
 from mfa_kit.audit.registry import ALL_RULES, choose_rules
+from mfa_kit.cli import visits as shared
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
 from mfa_kit.cli.audit_forms import ASFF, OCSF
 from mfa_kit.cli.audit_output import (
@@ -35,7 +36,6 @@ from mfa_kit.cli.audit_output import (
 )
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.organization import visits as shared
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.value_types import Age

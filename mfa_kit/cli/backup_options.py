@@ -2,22 +2,30 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
+from mfa_kit.cli import options
+from mfa_kit.cli.options import F
 from mfa_kit.cli.value_types import Age, PlaceType
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, BackupLocation
 
-RECIPIENT = click.option(
-    "-r",
-    "--recipient",
-    "to",
-    multiple=True,
-    metavar="RECIPIENT",
-    help="Encrypt the backup to this age or SSH public key.",
-)
+
+def recipient(text: str) -> Callable[[F], F]:
+    """Return a decorator that adds the option for recipients. The values are passed as `to`, and `text` is its help."""
+    return click.option("-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help=text)
+
+
+def identity(
+    text: str = "age identity (with or without a passphrase) or SSH private key.", *, required: bool = False
+) -> Callable[[F], F]:
+    """Return a decorator that adds the option for identities that decrypt backups. The values are passed as `keys`."""
+    return click.option(
+        *("-i", "--identity", "keys"), multiple=True, required=required, type=Path, metavar="FILE", help=text
+    )
+
+
 RECIPIENTS_FILE = click.option(
     "-R",
     "--recipients-file",
@@ -30,6 +38,12 @@ RECIPIENTS_FILE = click.option(
 PASSPHRASE = click.option(
     "--passphrase", is_flag=True, help="Encrypt the backup to this computer's identity, which a passphrase protects."
 )
+PASSPHRASE_FD = click.option(
+    "--passphrase-fd",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Read an identity's passphrase from the first line of this file descriptor (0 is stdin).",
+)
 BACKUP_DIR = click.option(
     "--backup-dir",
     type=PlaceType(),
@@ -40,6 +54,11 @@ LOCAL_BACKUPS = click.option(
     "--local-backups",
     is_flag=True,
     help="Write backups to this computer, although other computers share the ledger.",
+)
+RECIPIENT = recipient("Encrypt the backup to this age or SSH public key.")
+# The options of a command that makes a device, as in wiring.stores.NewBackupOptions.
+new_backup_options = options.add_options(
+    RECIPIENT, RECIPIENTS_FILE, PASSPHRASE, PASSPHRASE_FD, BACKUP_DIR, LOCAL_BACKUPS
 )
 
 ACCEPT_LABEL = click.option(
@@ -63,20 +82,6 @@ def check_accepted(files: Sequence[BackupLocation], *, accept_label: bool) -> No
         raise UsageFault("--accept-label is for one named file", "name one FILE, and repeat this for each such file")
 
 
-def identity(*, required: bool) -> Callable[[Any], Any]:
-    """Return a decorator that adds the option for identities that decrypt backups. The values are passed as `keys`."""
-    return click.option(
-        "-i",
-        "--identity",
-        "keys",
-        multiple=True,
-        required=required,
-        type=Path,
-        metavar="FILE",
-        help="age identity (with or without a passphrase) or SSH private key.",
-    )
-
-
 WHICH = click.option("--key", "wanted", metavar="SERIAL|READER", help="The key to use, if several are plugged in.")
 WHICH_FIDO = click.option("--key", "wanted", metavar="SERIAL|PLACE", help="The key to use, if several are plugged in.")
 MDS = click.option("--mds", type=click.Path(path_type=Path), metavar="FILE", help="Signed FIDO metadata (blob.jwt).")
@@ -89,17 +94,12 @@ MDS_ROOT = click.option(
 ALLOW_OLDER = click.option(
     "--allow-older", is_flag=True, help="Accept metadata that is older than metadata used before."
 )
+metadata_options = options.add_options(MDS, MDS_ROOT, ALLOW_OLDER)
 PIN_STDIN = click.option("--pin-stdin", is_flag=True, help="Read the key's PIN from stdin, one line.")
 PASSWORD_STDIN = click.option(
     "--password-stdin",
     is_flag=True,
     help="Read the key's OATH password from stdin (to change it: old, then new, one per line).",
-)
-PASSPHRASE_FD = click.option(
-    "--passphrase-fd",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Read an identity's passphrase from the first line of this file descriptor (0 is stdin).",
 )
 
 

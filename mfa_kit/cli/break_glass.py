@@ -36,15 +36,7 @@ from mfa_kit.wiring.settings import Settings
 RECOVERY_KEY_DIR = click.option(
     "--dir", "folder", type=Path, metavar="DIR", help="Folder of the break-glass files [default: the newest]."
 )
-PRESENT = click.option(
-    "-i",
-    "--identity",
-    "keys",
-    multiple=True,
-    type=Path,
-    metavar="FILE",
-    help="Identity of a custodian who is present. Other custodians name theirs at the terminal.",
-)
+PRESENT = identity("Identity of a custodian who is present. Other custodians name theirs at the terminal.")
 ACCEPT = click.option(
     "--accept-unrecorded",
     "accept",

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Unpack, assert_never
 
 import click
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--add", is_flag=True, help="Add a device to a user who already has one.")
 @click.option(RESUME, "resume", is_flag=True, help="Enable a half-made device with its encrypted backup (needs -i).")
 @click.option(ROOT, "root", is_flag=True, help="Enroll the account's root user instead of USER (needs --with fido2).")
-@identity(required=False)
+@identity()
 @page_options
 def enroll(
     *,
@@ -58,16 +58,11 @@ def enroll(
     resume: bool,
     root: bool,
     keys: tuple[Path, ...],
-    to: tuple[str, ...],
-    to_files: tuple[Path, ...],
-    backup_dir: BackupLocation | None,
-    local_backups: bool,
-    passphrase: bool,
-    passphrase_fd: int | None,
     page: bool,
     no_browser: bool,
     settings: Settings,
     output: Output,
+    **backups: "Unpack[wiring.stores.NewBackupOptions]",
 ) -> int:
     """Give USER an MFA device."""
     if page:
@@ -77,20 +72,13 @@ def enroll(
         return 0
     if resume:
         _check_resume(method, identities=keys, settings=settings)
-        identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-        output.one("enroll", _resume(user, method_options, identities, backup_dir, settings=settings))
+        identities = wiring.age_keys.Identities(
+            keys, passphrase_fd=backups["passphrase_fd"], person=settings.interaction
+        )
+        output.one("enroll", _resume(user, method_options, identities, backups["backup_dir"], settings=settings))
         return 0
     enrollment_method = METHODS[method or VIRTUAL.name]
-    store = wiring.stores.open_store_for_device(
-        settings,
-        backup_dir,
-        to=to,
-        to_files=to_files,
-        local_backups=local_backups,
-        passphrase=passphrase,
-        passphrase_fd=passphrase_fd,
-        alone=method_options.backup_alone,
-    )
+    store = wiring.stores.open_store_for_device(settings, backups, alone=method_options.backup_alone)
     with asked_at(settings, page=page, browser=not no_browser, user=user, calls=enrollment_method.call_user) as place:
         request = EnrollRequest(user=user, method=enrollment_method.method, name=name, path=path, add=add)
         return _enroll(request, method_options, store, place=place, output=output)

@@ -4,24 +4,22 @@ A command that runs in the lab gets no AWS credentials except those of the lab.
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import Unpack
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.messages import StderrProgress
-from mfa_kit.cli.options import Verb
+from mfa_kit.cli.options import Verb, add_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import Number
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring.settings import Settings
 
-Function = TypeVar("Function", bound=Callable[..., object])
-
 FILE = click.Path(path_type=Path)
-OPTIONS = (
+# The options of commands that start a lab, as in wiring.lab.LabChoices.
+start_options = add_options(
     click.option("--users", type=click.IntRange(0), help="Number of users in each new account [5]."),
     click.option(
         "--accounts", type=click.IntRange(0, 10000), help="Add an organization with this many member accounts."
@@ -48,13 +46,6 @@ OPTIONS = (
         help="Change a quota, time or delay of the lab.",
     ),
 )
-
-
-def start_options(function: Function) -> Function:
-    """Add the options in OPTIONS to the function of a command. The function receives them as keyword arguments."""
-    for option in reversed(OPTIONS):
-        function = option(function)
-    return function
 
 
 @click.command(cls=Verb, needs_config=False)

@@ -72,5 +72,6 @@ PAPER = click.option(
     type=click.Choice([str(paper) for paper in Paper]),
     default="a4",
     show_default=True,
+    callback=lambda _ctx, _param, value: Paper(value),
     help="Paper size of letters.",
 )

@@ -42,7 +42,7 @@ COMMANDS: Rows = {
             ),
             "oath": Row("Check whether an OATH key is ready for a user.", "mfa_kit.cli.verify.oath:verify_oath"),
             "token": Row("Check a display token against its seed.", "mfa_kit.cli.verify.token:verify_token"),
-            "user": Row("Check whether a key is a user's MFA device.", "mfa_kit.cli.verify.user:verify_user"),
+            "user": Row("Check whether a key is a user's MFA device.", "mfa_kit.cli.verify.oath:verify_user"),
         },
     ),
     "resync": Row("Resynchronize a device whose clock is off.", "mfa_kit.cli.resync:resync"),
@@ -112,8 +112,8 @@ COMMANDS: Rows = {
         "List and manage the connected keys.",
         {
             "list": Row("List the connected keys.", "mfa_kit.cli.key.list:list_keys"),
-            "info": Row("Show the details of one key.", "mfa_kit.cli.key.info:info"),
-            "metadata": Row("Show the published metadata of a model.", "mfa_kit.cli.key.metadata:metadata"),
+            "info": Row("Show the details of one key.", "mfa_kit.cli.key.list:info"),
+            "metadata": Row("Show the published metadata of a model.", "mfa_kit.cli.key.list:metadata"),
             "pin": Row(
                 "Set or change a FIDO key's PIN, or its PIN policy.",
                 {
@@ -125,9 +125,9 @@ COMMANDS: Rows = {
             "password": Row(
                 "Set, change or remove a key's OATH password.",
                 {
-                    "set": Row("Set an OATH password on a key that has none.", "mfa_kit.cli.key.password:set_password"),
-                    "change": Row("Change a key's OATH password.", "mfa_kit.cli.key.password:change_password"),
-                    "clear": Row("Remove a key's OATH password.", "mfa_kit.cli.key.password:clear_password"),
+                    "set": Row("Set an OATH password on a key that has none.", "mfa_kit.cli.key.pin:set_password"),
+                    "change": Row("Change a key's OATH password.", "mfa_kit.cli.key.pin:change_password"),
+                    "clear": Row("Remove a key's OATH password.", "mfa_kit.cli.key.pin:clear_password"),
                 },
             ),
             "reset": Row("Erase a FIDO key: its PIN and all credentials.", "mfa_kit.cli.key.reset:reset"),
@@ -136,28 +136,26 @@ COMMANDS: Rows = {
     "token": Row(
         "Import, list and accept display tokens.",
         {
-            "import": Row("Read a seed file into the inventory.", "mfa_kit.cli.token.import_:import_tokens"),
-            "list": Row("List the inventory.", "mfa_kit.cli.token.list:list_tokens"),
-            "accept": Row("Test a box of tokens.", "mfa_kit.cli.token.accept:accept"),
+            "import": Row("Read a seed file into the inventory.", "mfa_kit.cli.token:import_tokens"),
+            "list": Row("List the inventory.", "mfa_kit.cli.token:list_tokens"),
+            "accept": Row("Test a box of tokens.", "mfa_kit.cli.token:accept"),
         },
         text="Display tokens: import their seed files, list them, and test them before you accept them.",
     ),
     "audit": Row("Check the account for MFA problems without changing it.", "mfa_kit.cli.audit:audit"),
     "accounts": Row(
         "Write the accounts of an organization to a file.",
-        {"export": Row("Write the accounts of the organization to a file.", "mfa_kit.cli.accounts.export:export")},
+        {"export": Row("Write the accounts of the organization to a file.", "mfa_kit.cli.accounts:export")},
     ),
     "policy": Row(
         "Print, check and try out policies that require MFA.",
         {
-            "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show:show_policy"),
-            "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy.lint:lint"),
-            "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
-            "offboard": Row("Print the commands that end a user's access.", "mfa_kit.cli.policy.onboard:offboard"),
-            "onboard": Row("Print the commands that set up MFA safely.", "mfa_kit.cli.policy.onboard:onboard"),
-            "org-role": Row(
-                "Print the roles for the accounts of an organization.", "mfa_kit.cli.policy.org_role:org_role"
-            ),
+            "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy:show_policy"),
+            "lint": Row("Find traps in policies that mention MFA.", "mfa_kit.cli.policy:lint"),
+            "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy:lockout"),
+            "offboard": Row("Print the commands that end a user's access.", "mfa_kit.cli.policy:offboard"),
+            "onboard": Row("Print the commands that set up MFA safely.", "mfa_kit.cli.policy:onboard"),
+            "org-role": Row("Print the roles for the accounts of an organization.", "mfa_kit.cli.policy:org_role"),
         },
         "Print, check and try out policies that require MFA. mfa-kit attaches no policy.",
     ),
@@ -168,16 +166,14 @@ COMMANDS: Rows = {
     "ledger": Row(
         "Show what mfa-kit did; share the ledger.",
         {
-            "copy": Row("Copy a computer's ledger to PostgreSQL.", "mfa_kit.cli.ledger.shared:copy_ledger"),
-            "export": Row("Print the ledger as JSON Lines.", "mfa_kit.cli.ledger.show:export"),
-            "grants": Row("Print the SQL that gives roles their privileges.", "mfa_kit.cli.ledger.shared:grants"),
-            "init": Row("Create the ledger in a PostgreSQL database.", "mfa_kit.cli.ledger.shared:init_ledger"),
-            "migrate": Row("Bring the ledger in PostgreSQL up to date.", "mfa_kit.cli.ledger.shared:migrate"),
-            "reconcile": Row(
-                "Compare the ledger with IAM and the backups.", "mfa_kit.cli.ledger.reconcile:reconcile_ledger"
-            ),
-            "show": Row("Show calls to AWS, uses of backups, and runs.", "mfa_kit.cli.ledger.show:show_ledger"),
-            "status": Row("Show the state of the ledger in PostgreSQL.", "mfa_kit.cli.ledger.shared:ledger_status"),
+            "copy": Row("Copy a computer's ledger to PostgreSQL.", "mfa_kit.cli.ledger:copy_ledger"),
+            "export": Row("Print the ledger as JSON Lines.", "mfa_kit.cli.ledger:export"),
+            "grants": Row("Print the SQL that gives roles their privileges.", "mfa_kit.cli.ledger:grants"),
+            "init": Row("Create the ledger in a PostgreSQL database.", "mfa_kit.cli.ledger:init_ledger"),
+            "migrate": Row("Bring the ledger in PostgreSQL up to date.", "mfa_kit.cli.ledger:migrate"),
+            "reconcile": Row("Compare the ledger with IAM and the backups.", "mfa_kit.cli.ledger:reconcile_ledger"),
+            "show": Row("Show calls to AWS, uses of backups, and runs.", "mfa_kit.cli.ledger:show_ledger"),
+            "status": Row("Show the state of the ledger in PostgreSQL.", "mfa_kit.cli.ledger:ledger_status"),
         },
         "Show what mfa-kit did on this computer, or share the ledger among computers in PostgreSQL.",
     ),

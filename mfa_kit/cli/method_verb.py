@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import click
 
-from mfa_kit.cli import backup_options, environment, options
-from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, PASSPHRASE, RECIPIENT, RECIPIENTS_FILE
+from mfa_kit.cli import environment, options
+from mfa_kit.cli.backup_options import new_backup_options
 from mfa_kit.cli.usage import nearest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
@@ -191,22 +191,11 @@ def _fault_of(error: click.NoSuchOption) -> Exception:
     return error
 
 
-DEVICE_OPTIONS = (
+# The argument USER, and the options that all commands that make a device have in common.
+device_options = options.add_options(
     click.argument("user"),
     click.option("--with", "method", type=click.Choice(list(METHODS)), help="Kind of device."),
     click.option("--name", help="Name of the device in IAM [default: USER, then USER-2 and so on]."),
     click.option("--path", default="/", help="IAM path of the device."),
-    RECIPIENT,
-    RECIPIENTS_FILE,
-    PASSPHRASE,
-    backup_options.PASSPHRASE_FD,
-    BACKUP_DIR,
-    LOCAL_BACKUPS,
+    new_backup_options,
 )
-
-
-def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add to a command the argument USER, and the options that all commands that make a device have in common."""
-    for decorate in reversed(DEVICE_OPTIONS):
-        function = decorate(function)
-    return function

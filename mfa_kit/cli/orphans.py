@@ -10,10 +10,10 @@ from mfa_kit.cli import options
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import PASSWORD_STDIN
 from mfa_kit.cli.messages import counting
-from mfa_kit.cli.organization.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import Age
+from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses

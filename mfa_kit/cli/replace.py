@@ -1,16 +1,16 @@
 """`mfa-kit replace`: give a user a new device, and remove an old device."""
 
-from pathlib import Path
+from typing import Unpack
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.cli import options
-from mfa_kit.cli.confirmation import confirm_removal
 from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
-from mfa_kit.core.models import BackupLocation, DeviceSpec, JournalEntry
+from mfa_kit.cli.revoke import confirm_removal
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.planning import EnrollRequest, resolve_user
 from mfa_kit.enrollment.ports import EnrollmentPorts, EnrollmentProcedure
@@ -32,29 +32,15 @@ def replace(
     method_options: Options,
     name: str | None,
     path: str,
-    to: tuple[str, ...],
-    to_files: tuple[Path, ...],
-    backup_dir: BackupLocation | None,
-    local_backups: bool,
-    passphrase: bool,
-    passphrase_fd: int | None,
     wanted: str | None,
     lost: bool,
     settings: Settings,
     output: Output,
+    **backups: "Unpack[wiring.stores.NewBackupOptions]",
 ) -> None:
     """Replace an MFA device of USER. Without --lost, the old device is removed after the new device works."""
     enrollment_method = METHODS[method]
-    store = wiring.stores.open_store_for_device(
-        settings,
-        backup_dir,
-        to=to,
-        to_files=to_files,
-        local_backups=local_backups,
-        passphrase=passphrase,
-        passphrase_fd=passphrase_fd,
-        alone=method_options.backup_alone,
-    )
+    store = wiring.stores.open_store_for_device(settings, backups, alone=method_options.backup_alone)
     oath_keys = wiring.oath_keys.OathKeys(settings, password_stdin=method_options.password_stdin)
     with wiring.ports.open_ports(settings, store=store, oath_keys=oath_keys) as (ports, caller):
         request = EnrollRequest(

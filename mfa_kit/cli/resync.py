@@ -24,7 +24,7 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=options.Verb)
 @click.argument("user")
 @options.DEVICE
-@identity(required=False)
+@identity()
 @PASSPHRASE_FD
 @BACKUP_DIR
 def resync(

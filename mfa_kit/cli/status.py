@@ -17,9 +17,9 @@ from mfa_kit.cli import options
 from mfa_kit.cli.account_options import MAX_AGE, account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.messages import counting
-from mfa_kit.cli.organization.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, Recorders, backup_name

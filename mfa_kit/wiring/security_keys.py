@@ -5,10 +5,10 @@ import string
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from mfa_kit.adapters.files.identities import seal_text
 from mfa_kit.core.checks import Failed, Passed
@@ -16,7 +16,7 @@ from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import iso_time
-from mfa_kit.letters.sheet import confirm_secret, pin_letter
+from mfa_kit.letters.sheet import Paper, confirm_secret, pin_letter
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, KeyExaminer, SeenBefore, read_infos
 from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey
 from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
@@ -47,41 +47,41 @@ for _library in ("fido2", "smartcard"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewPinOptions:
+class NewPinOptions(TypedDict):
     """The options for a key's new PIN.
 
     `generate` means that mfa-kit generates the PIN. The PIN is encrypted to the recipients in `to` and in the files
-    `to_files`, and written to the file `out`, or it is written unencrypted to `letter`. Without `out` and `letter`, a
-    generated PIN is shown once.
+    `to_files`, and written to the file `out`, or it is printed unencrypted on `paper` in the PDF file `letter`. Without
+    `out` and `letter`, a generated PIN is shown once.
     """
 
     generate: bool
     to: Sequence[str]
     to_files: Sequence[Path]
     out: Path | None
-    letter: LetterFile | None = None
+    letter: Path | None
+    paper: Paper
 
 
-class SecurityKeys:
-    """The FIDO keys that one command can use. A command creates one such object.
+class KeyOptions(TypedDict, total=False):
+    """The options of commands that use FIDO keys.
 
     `mds` is a file of FIDO metadata (a BLOB), and `mds_root` is a file with the root certificate for the signature of
     this BLOB. The defaults are the files in the configuration. A BLOB that is older than a BLOB used before is refused
     unless `allow_older` is set. With `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        mds: Path | None = None,
-        mds_root: Path | None = None,
-        allow_older: bool = False,
-        pin_stdin: bool = False,
-    ) -> None:
-        self._settings, self._mds, self._mds_root, self._pin_stdin = settings, mds, mds_root, pin_stdin
-        self._allow_older = allow_older
+    mds: Path | None
+    mds_root: Path | None
+    allow_older: bool
+    pin_stdin: bool
+
+
+class SecurityKeys:
+    """The FIDO keys that one command can use. A command creates one such object."""
+
+    def __init__(self, settings: Settings, **options: Unpack[KeyOptions]) -> None:
+        self._settings, self._options = settings, options
 
     def state(self) -> object:
         """Return a value that changes when a key is inserted or removed. Does not access the keys."""
@@ -155,7 +155,7 @@ class SecurityKeys:
         """
         with self.open(key_name) as opened:
             info = opened.info()
-            if count or self._pin_stdin:
+            if count or self._options.get("pin_stdin"):
                 used, free = opened.residents(ask_pin(info, self.pins()))
                 info = replace(info, resident_used=used, resident_free=free)
         if not info.aaguid:
@@ -169,7 +169,7 @@ class SecurityKeys:
         The memory of this process is protected before a PIN is read.
         """
         harden()
-        return PipedPins(read_secret_line) if self._pin_stdin else TypedPins(self._settings.interaction)
+        return PipedPins(read_secret_line) if self._options.get("pin_stdin") else TypedPins(self._settings.interaction)
 
     @contextmanager
     def metadata(self) -> Iterator["MetadataIndex | None"]:
@@ -192,7 +192,7 @@ class SecurityKeys:
                 tell=tell,
                 root=anchor,
                 numbers=home() / "metadata-numbers",
-                allow_older=self._allow_older,
+                allow_older=self._options.get("allow_older", False),
             )
             if blob
             else index.open_packaged(cache=cache, tell=tell)
@@ -209,11 +209,12 @@ class SecurityKeys:
         The configured root certificate is used only with the configured BLOB.
         """
         config = self._settings.config
-        if self._mds:
-            return self._mds, self._mds_root
+        mds_root = self._options.get("mds_root")
+        if mds := self._options.get("mds"):
+            return mds, mds_root
         configured = Path(config.mds).expanduser() if config.mds else None
         configured_root = Path(config.mds_root).expanduser() if config.mds_root else None
-        return configured, self._mds_root or configured_root
+        return configured, mds_root or configured_root
 
     def published(self, named: str | None) -> tuple[MetadataSource, list[Model]]:
         """Return the source of the metadata, and the models with the name, AAGUID or key identifier `named`.
@@ -274,23 +275,23 @@ class SecurityKeys:
         """Return the source of a new PIN: generated, from stdin or typed. Raise UsageFault if options conflict."""
         pins = self.pins()
         check_new_pin(
-            generated=options.generate,
-            sealed=bool(options.to or options.to_files),
-            filed=options.out is not None,
-            printed=options.letter is not None,
+            generated=options["generate"],
+            sealed=bool(options["to"] or options["to_files"]),
+            filed=options["out"] is not None,
+            printed=options["letter"] is not None,
         )
-        if options.letter:
-            return self._printed_pin(options.letter)
-        if options.out:
+        if options["letter"]:
+            return self._printed_pin(LetterFile(path=options["letter"], paper=options["paper"]))
+        if options["out"]:
             return SealedPin(
                 _random_digits,
-                options.out,
+                options["out"],
                 check_new=check_new,
-                seal=partial(_seal, options.to, options.to_files),
+                seal=partial(_seal, options["to"], options["to_files"]),
                 now=time.time,
                 progress=self._settings.progress,
             )
-        return ShownPin(_random_digits, self._settings.interaction) if options.generate else GivenPin(pins)
+        return ShownPin(_random_digits, self._settings.interaction) if options["generate"] else GivenPin(pins)
 
     def _printed_pin(self, letter: LetterFile) -> PrintedPin:
         def check() -> None:

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
@@ -21,8 +21,7 @@ from mfa_kit.wiring.settings import Settings, command_for_extra, harden
 COLUMNS = "write one row per token: serial, code[, second code][, time]; the time in ISO 8601 or Unix seconds"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedFileOptions:
+class SeedFileOptions(TypedDict):
     """The options for reading a seed file: how its seeds are encoded, and the source of its passphrase or key.
 
     If `encoding` is None, seeds are decoded as the file's format says, or in each way that fits all seeds. The
@@ -30,9 +29,9 @@ class SeedFileOptions:
     the user types the passphrase or key.
     """
 
-    encoding: Encoding | None = None
-    unlock_stdin: bool = False
-    unlock_fd: int | None = None
+    encoding: Encoding | None
+    unlock_stdin: bool
+    unlock_fd: int | None
 
 
 def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) -> SeedFile:
@@ -48,13 +47,13 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
 
     def unlock(secret_name: str) -> Secret[str]:
         """Return the passphrase or pre-shared key that decrypts the file. `secret_name` names it in the prompt."""
-        descriptor = sys.stdin.fileno() if options.unlock_stdin else options.unlock_fd
+        descriptor = sys.stdin.fileno() if options["unlock_stdin"] else options["unlock_fd"]
         if descriptor is not None:
             return read_secret(descriptor)
         return settings.interaction.ask_secret(f"the {secret_name} of {path.name}", instead="--unlock-fd N")
 
     harden()
-    return files.read_seed_file(files.load_file(path), unlock, now=time.time(), encoding=options.encoding)
+    return files.read_seed_file(files.load_file(path), unlock, now=time.time(), encoding=options["encoding"])
 
 
 def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:

@@ -7,7 +7,7 @@ load it.
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from mfa_kit.adapters.files.local_store import LOCAL, LocalFileStore, find_backups
 from mfa_kit.backups.contents import check_shared
@@ -111,29 +111,35 @@ def stored_backups(settings: Settings, folder: BackupLocation | None, *, own: bo
     return [*find_backups(place, file_store), *(find_backups(place / OWN, file_store) if own else ())]
 
 
-def open_store_for_device(
-    settings: Settings,
-    folder: BackupLocation | None,
-    *,
-    to: Sequence[str],
-    to_files: Sequence[Path],
-    local_backups: bool,
-    passphrase: bool,
-    passphrase_fd: int | None,
-    alone: bool,
-) -> BackupStore:
-    """Return the BackupStore for a command that creates a device. The arguments are as in `open_backup_store`.
+class NewBackupOptions(TypedDict):
+    """The options of a command that creates a device: the folder of its backup, and who can decrypt the backup.
 
-    With `passphrase` or `passphrase_fd` (a file descriptor), this computer's identity is an additional recipient.
+    `to`, `to_files` and `local_backups` are as in `open_backup_store`. With `passphrase` or `passphrase_fd` (a file
+    descriptor), this computer's identity is an additional recipient.
+    """
+
+    to: Sequence[str]
+    to_files: Sequence[Path]
+    passphrase: bool
+    passphrase_fd: int | None
+    backup_dir: BackupLocation | None
+    local_backups: bool
+
+
+def open_store_for_device(settings: Settings, options: NewBackupOptions, *, alone: bool) -> BackupStore:
+    """Return the BackupStore for a command that creates a device.
+
     `alone` means that the backup will be the only copy of the secret. If neither the command line nor the configuration
     names a recipient, such a backup is encrypted to this computer's identity. The user chooses the identity's
     passphrase at the terminal; without a terminal, there is no recipient. Raise UsageFault for an invalid recipient,
     and the errors of `own_recipient`.
     """
-    named = bool(to or to_files or settings.config.recipients)
-    if passphrase or passphrase_fd is not None or (alone and not named and can_ask_passphrase(settings.interaction)):
-        to = (*to, own_recipient(settings, passphrase_fd=passphrase_fd))
-    return open_backup_store(settings, folder, to=to, to_files=to_files, local_backups=local_backups)
+    to, to_files, descriptor = options["to"], options["to_files"], options["passphrase_fd"]
+    is_asked = alone and not (to or to_files or settings.config.recipients) and can_ask_passphrase(settings.interaction)
+    if options["passphrase"] or descriptor is not None or is_asked:
+        to = (*to, own_recipient(settings, passphrase_fd=descriptor))
+    local_backups = options["local_backups"]
+    return open_backup_store(settings, options["backup_dir"], to=to, to_files=to_files, local_backups=local_backups)
 
 
 # The number of calls to S3 that may be in progress at a time.

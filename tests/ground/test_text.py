@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.adapters.fido.links import shortened
 from mfa_kit.cli.messages import StderrProgress, print_error
-from mfa_kit.cli.token.accept import acceptance_sheet
+from mfa_kit.cli.token import acceptance_sheet
 from mfa_kit.core.file_formats import csv_lines, original_cell
 from mfa_kit.core.text import is_control, one_line
 from mfa_kit.tokens.acceptance import TokenBatch

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mfa_kit.cli.organization.visits import account_columns
+from mfa_kit.cli.visits import account_columns
 
 SHOP = {"account": "000000000001", "account_name": "shop"}
 

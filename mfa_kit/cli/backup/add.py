@@ -1,17 +1,16 @@
 """`mfa-kit backup add`: makes an encrypted backup from an existing QR code."""
 
-from pathlib import Path
+from typing import Unpack
 
 import click
 
 from mfa_kit import wiring
 from mfa_kit.backups import adding
 from mfa_kit.cli import options
-from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, PASSPHRASE, PASSPHRASE_FD, RECIPIENT, RECIPIENTS_FILE
+from mfa_kit.cli.backup_options import new_backup_options
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.text import count_of
 from mfa_kit.wiring.settings import Settings
 
@@ -30,12 +29,7 @@ NO_PROMISE = (
     help="Picture of the QR code, such as PNG or JPEG, or a text file with its key URI; - is stdin.",
 )
 @options.DEVICE
-@RECIPIENT
-@RECIPIENTS_FILE
-@PASSPHRASE
-@PASSPHRASE_FD
-@BACKUP_DIR
-@LOCAL_BACKUPS
+@new_backup_options
 @click.option("--shred", is_flag=True, help="Overwrite and remove the picture after the backup is written.")
 def add(
     *,
@@ -43,15 +37,10 @@ def add(
     root: bool,
     image: str,
     wanted: str | None,
-    to: tuple[str, ...],
-    to_files: tuple[Path, ...],
-    passphrase: bool,
-    passphrase_fd: int | None,
-    backup_dir: BackupLocation | None,
-    local_backups: bool,
     shred: bool,
     settings: Settings,
     output: Output,
+    **backups: "Unpack[wiring.stores.NewBackupOptions]",
 ) -> None:
     """Encrypt an existing QR code (console screenshot, app export) or key URI as a backup.
 
@@ -60,16 +49,7 @@ def add(
     _check_usage(user, root=root, image=image, shred=shred)
     settings.interaction.check(instead=adding.INSTEAD)
     picture, shred_picture = wiring.qr_codes.read_picture(image, settings.interaction)
-    store = wiring.stores.open_store_for_device(
-        settings,
-        backup_dir,
-        to=to,
-        to_files=to_files,
-        local_backups=local_backups,
-        passphrase=passphrase,
-        passphrase_fd=passphrase_fd,
-        alone=True,
-    )
+    store = wiring.stores.open_store_for_device(settings, backups, alone=True)
     store.check()
     with wiring.ports.open_ports(settings, store=store) as (ports, caller):
         backup = adding.add(

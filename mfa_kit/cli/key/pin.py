@@ -1,20 +1,20 @@
-"""`mfa-kit key pin set`, `change` and `policy`: set or change the PIN of a FIDO key, and the rules for it."""
+"""`mfa-kit key pin` and `key password`: the PIN of a FIDO key and the rules for it, and the password of an OATH key."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Unpack
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.backup_options import PIN_STDIN, WHICH_FIDO
+from mfa_kit.cli.backup_options import PASSWORD_STDIN, PIN_STDIN, RECIPIENTS_FILE, WHICH, WHICH_FIDO, recipient
 from mfa_kit.cli.letters import PAPER
-from mfa_kit.cli.options import Verb
+from mfa_kit.cli.options import Verb, add_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.message import suggest
-from mfa_kit.letters.sheet import Paper
+from mfa_kit.oath_keys import choosing
+from mfa_kit.oath_keys.choosing import give_password
 from mfa_kit.security_keys import pin
 from mfa_kit.security_keys.authenticator import KeyInfo
 from mfa_kit.security_keys.pin import confirm_by_name, give_pin, set_pin_policy
@@ -35,10 +35,7 @@ def pin_row(outcome: str, info: KeyInfo) -> ResultRow:
     }
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-OPTIONS = (
+new_pin_options = add_options(
     WHICH_FIDO,
     click.option(
         "--pin-stdin",
@@ -50,23 +47,8 @@ OPTIONS = (
         is_flag=True,
         help="Generate a PIN of digits and show it once. With -r and -o, write it to an encrypted file instead.",
     ),
-    click.option(
-        "-r",
-        "--recipient",
-        "to",
-        multiple=True,
-        metavar="RECIPIENT",
-        help="Encrypt the PIN to this age or SSH public key.",
-    ),
-    click.option(
-        "-R",
-        "--recipients-file",
-        "to_files",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="File with recipients, one per line.",
-    ),
+    recipient("Encrypt the PIN to this age or SSH public key."),
+    RECIPIENTS_FILE,
     click.option(
         "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="New file for the encrypted PIN."
     ),
@@ -80,40 +62,19 @@ OPTIONS = (
 )
 
 
-def new_pin_options(function: Callable[P, R]) -> Callable[P, R]:
-    """Add the options in OPTIONS to the function of a command, and return the function."""
-    for decorate in reversed(OPTIONS):
-        function = decorate(function)
-    return function
-
-
-def letter_file(letter: Path | None, paper: str) -> "wiring.letters.LetterFile | None":
-    """Return the file for a letter, or None if `letter` is None."""
-    return wiring.letters.LetterFile(path=letter, paper=Paper(paper)) if letter else None
-
-
 @click.command("set", cls=Verb, needs_config=False, acts_at_once=True)
 @new_pin_options
 def set_pin(
     *,
     wanted: str | None,
     pin_stdin: bool,
-    generate: bool,
-    to: tuple[str, ...],
-    to_files: tuple[Path, ...],
-    out: Path | None,
-    letter: Path | None,
-    paper: str,
     settings: Settings,
     output: Output,
+    **new_pin: "Unpack[wiring.security_keys.NewPinOptions]",
 ) -> None:
     """Set a PIN on a FIDO key that has none."""
     keys = wiring.security_keys.SecurityKeys(settings, pin_stdin=pin_stdin)
-    source = keys.new_pin(
-        wiring.security_keys.NewPinOptions(
-            generate=generate, to=to, to_files=to_files, out=out, letter=letter_file(letter, paper)
-        )
-    )
+    source = keys.new_pin(new_pin)
     info = give_pin(keys, wanted, source, pin.set_pin, progress=settings.progress)
     output.one("key-pin", pin_row("set", info))
 
@@ -124,22 +85,13 @@ def change_pin(
     *,
     wanted: str | None,
     pin_stdin: bool,
-    generate: bool,
-    to: tuple[str, ...],
-    to_files: tuple[Path, ...],
-    out: Path | None,
-    letter: Path | None,
-    paper: str,
     settings: Settings,
     output: Output,
+    **new_pin: "Unpack[wiring.security_keys.NewPinOptions]",
 ) -> None:
     """Change the PIN of a FIDO key."""
     keys = wiring.security_keys.SecurityKeys(settings, pin_stdin=pin_stdin)
-    source = keys.new_pin(
-        wiring.security_keys.NewPinOptions(
-            generate=generate, to=to, to_files=to_files, out=out, letter=letter_file(letter, paper)
-        )
-    )
+    source = keys.new_pin(new_pin)
     info = give_pin(
         keys, wanted, source, lambda key, new: pin.change_pin(key, keys.pins(), new), progress=settings.progress
     )
@@ -180,3 +132,32 @@ def pin_policy(
     output.one("key-pin", pin_row("policy set", info))
     if info.force_pin_change:
         settings.progress.alert(suggest("the key now requires a new PIN", "key pin change"))
+
+
+@click.command("set", cls=Verb, needs_config=False, acts_at_once=True)
+@WHICH
+@PASSWORD_STDIN
+def set_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:
+    """Set an OATH password on a key that has none."""
+    key = give_password(wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin), wanted, had=False)
+    output.one("key-password", {"password": "set", "serial": key.serial, "where": key.where})
+
+
+@click.command("clear", cls=Verb, needs_config=False, acts_at_once=True)
+@WHICH
+@PASSWORD_STDIN
+def clear_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:
+    """Remove a key's OATH password. Anyone with the key can then read its codes."""
+    if not settings.yes:
+        raise Declined("this would remove the key's password", "add --yes to confirm")
+    key = choosing.clear_password(wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin), wanted)
+    output.one("key-password", {"password": "cleared", "serial": key.serial, "where": key.where})
+
+
+@click.command("change", cls=Verb, needs_config=False, acts_at_once=True)
+@WHICH
+@PASSWORD_STDIN
+def change_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:
+    """Change a key's OATH password."""
+    key = give_password(wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin), wanted, had=True)
+    output.one("key-password", {"password": "changed", "serial": key.serial, "where": key.where})

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from mfa_kit.cli.backup_options import recipient
+
 PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=Path)
 WORKERS = click.option(
     "--workers",
@@ -24,14 +26,7 @@ EXPECTED = click.option(
 )
 ONLY = click.option("--only", metavar="A,B", help="Only these users.")
 GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Only users in this IAM group.")
-RECIPIENT = click.option(
-    "-r",
-    "--recipient",
-    "to",
-    multiple=True,
-    metavar="RECIPIENT",
-    help="Encrypt each backup to this age or SSH public key too.",
-)
+RECIPIENT = recipient("Encrypt each backup to this age or SSH public key too.")
 
 
 def split_names(only: str | None) -> list[str]:

@@ -13,7 +13,12 @@ from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.messages import counting
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.organization.visits import (
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout import options
+from mfa_kit.cli.rollout.results import AccountProgress, report_blocked
+from mfa_kit.cli.rollout.running import look_up_counted
+from mfa_kit.cli.visits import (
     account_cells,
     account_columns,
     exit_code,
@@ -22,11 +27,6 @@ from mfa_kit.cli.organization.visits import (
     state_of,
     visiting,
 )
-from mfa_kit.cli.output import Output
-from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.rollout import options
-from mfa_kit.cli.rollout.results import AccountProgress, report_blocked
-from mfa_kit.cli.rollout.running import look_up_counted
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, suggest

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mfa_kit import wiring
-from mfa_kit.cli.organization.visits import (
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout.results import AccountWork
+from mfa_kit.cli.visits import (
     UNKNOWN,
     account_columns,
     exit_code,
@@ -14,8 +16,6 @@ from mfa_kit.cli.organization.visits import (
     report_unread,
     visiting,
 )
-from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.rollout.results import AccountWork
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message

@@ -17,13 +17,13 @@ from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.fitting import fitted_table
 from mfa_kit.cli.messages import Redrawn
 from mfa_kit.cli.options import Verb
-from mfa_kit.cli.organization.visits import state_of
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import PlannedWork, is_narrowed, read_accounts, read_files
 from mfa_kit.cli.rollout.results import AccountWork, columns_of, result_row
 from mfa_kit.cli.rollout.running import look_up_results
+from mfa_kit.cli.visits import state_of
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.models import BackupLocation

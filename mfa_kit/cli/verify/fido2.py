@@ -1,23 +1,26 @@
 """`mfa-kit verify fido2`: check whether a security key, or each key of a box, is genuine and suitable."""
 
+import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import Unpack
 
 import click
 
-from mfa_kit import wiring
+from mfa_kit import __version__, wiring
 from mfa_kit.cli import messages
-from mfa_kit.cli.backup_options import ALLOW_OLDER, MDS, MDS_ROOT, PIN_STDIN, WHICH_FIDO
+from mfa_kit.cli.backup_options import PIN_STDIN, WHICH_FIDO, metadata_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.verify.receipt import check_rows, line_of, receipt_of
+from mfa_kit.cli.results import Cell, ResultRow
+from mfa_kit.cli.verify.oath import check_rows
 from mfa_kit.core.checks import Passed, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.stopping import INTERRUPTS
-from mfa_kit.core.text import one_line
+from mfa_kit.core.text import iso_time, one_line
 from mfa_kit.security_keys.attestation import Examined, KeyExaminer, SeenBefore
-from mfa_kit.security_keys.authenticator import PluggedKey
+from mfa_kit.security_keys.authenticator import MetadataSource, PluggedKey, Trusted
 from mfa_kit.wiring.settings import Settings
 
 
@@ -29,9 +32,7 @@ from mfa_kit.wiring.settings import Settings
     metavar="FILE",
     help="Requirements for keys: a policy file (docs/policy-file.md).",
 )
-@MDS
-@MDS_ROOT
-@ALLOW_OLDER
+@metadata_options
 @click.option("--watch", is_flag=True, help="Check one key after another, until Ctrl-C.")
 @click.option(
     "--asset",
@@ -43,21 +44,16 @@ def verify_fido2(
     *,
     wanted: str | None,
     require: Path | None,
-    mds: Path | None,
-    mds_root: Path | None,
-    allow_older: bool,
     watch: bool,
     asset: str | None,
-    pin_stdin: bool,
     settings: Settings,
     output: Output,
+    **key_options: "Unpack[wiring.security_keys.KeyOptions]",
 ) -> int:
     """Check whether a security key is genuine and suitable. You touch the key twice. Nothing is stored on the key."""
-    keys = wiring.security_keys.SecurityKeys(
-        settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin
-    )
+    keys = wiring.security_keys.SecurityKeys(settings, **key_options)
     policy = keys.read_policy(require)
-    if watch and (wanted or pin_stdin):
+    if watch and (wanted or key_options.get("pin_stdin")):
         raise UsageFault("--watch checks many keys, so --key and --pin-stdin cannot be used", "omit these options")
     with keys.metadata() as published:
         examiner = keys.examiner(published, policy)
@@ -135,3 +131,48 @@ class _Box:
                 self._output.many("verify-fido2", [line], empty="", header=self._judged == 1)
             case _:
                 self._output._replace(form="json").one("verify-fido2", receipt_of(examined, asset=asset))
+
+
+def line_of(examined: Examined, *, asset: str | None) -> ResultRow:
+    """Return a key's result as one row: the verdict, the key's model and serial, and the checks that failed."""
+    evidence = examined.evidence
+    answer = examined.answer
+    return {
+        "verdict": "proof" if isinstance(answer, Passed) else "refused",
+        "model": evidence.model.name if evidence.model else None,
+        "serial": evidence.before.plugged.serial,
+        "asset": asset,
+        "aaguid": evidence.registration.aaguid,
+        "firmware": evidence.firmware and str(evidence.firmware),
+        "at": iso_time(evidence.at),
+        "failed": [check.name for check in answer.checks if check.value is Value.FAIL],
+        "warned": [check.name for check in answer.checks if check.value is Value.WARN],
+    }
+
+
+def receipt_of(examined: Examined, *, asset: str | None) -> ResultRow:
+    """Return a key's result with all the evidence (the receipt). docs/verify-fido2.md describes the fields."""
+    evidence = examined.evidence
+    return {
+        "mfa_kit": __version__,
+        **line_of(examined, asset=asset),
+        "product": evidence.before.plugged.product,
+        "place": evidence.before.plugged.where,
+        "versions": evidence.before.versions,
+        "attestation": evidence.registration.format,
+        "certificates_sha256": [hashlib.sha256(certificate).hexdigest() for certificate in evidence.registration.chain],
+        "root_sha256": evidence.trust.root if isinstance(evidence.trust, Trusted) else None,
+        "metadata": _source_cell(evidence.source),
+        "checks": check_rows(examined.answer),
+    }
+
+
+def _source_cell(source: MetadataSource | None) -> Cell:
+    if source is None:
+        return None
+    return {
+        "name": source.name,
+        "number": source.number,
+        "next_update": source.next_update.isoformat(),
+        "root_sha256": source.root,
+    }

@@ -1,17 +1,44 @@
-"""`mfa-kit verify oath`: check that an OATH key is ready to be given to a user."""
+"""`mfa-kit verify oath` and `verify user`: check that an OATH key is ready for a user, or is a user's MFA device."""
 
 import time
 from pathlib import Path
+from typing import Unpack
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.backup_options import ALLOW_OLDER, MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
-from mfa_kit.cli.options import Verb
+from mfa_kit.cli.backup_options import PASSPHRASE_FD, PASSWORD_STDIN, PIN_STDIN, WHICH, identity, metadata_options
+from mfa_kit.cli.options import DEVICE, Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.verify.receipt import print_answer
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.core.checks import Failed, Passed
+from mfa_kit.core.models import BackupLocation
+from mfa_kit.enrollment.planning import choose_device, resolve_user
 from mfa_kit.oath_keys.acceptance import UNPROVEN, maker_check, verify_key
+from mfa_kit.oath_keys.belonging import check_virtual, verify_device
 from mfa_kit.wiring.settings import Settings
+
+
+def check_rows(answer: Passed | Failed) -> list[ResultRow]:
+    """Return a row per check, with the fields `check`, `result`, `detail` and `source`."""
+    return [
+        {"check": check.name, "result": check.value, "detail": check.detail, "source": check.source}
+        for check in answer.checks
+    ]
+
+
+def print_answer(schema: str, subject: ResultRow, answer: Passed | Failed, output: Output) -> int:
+    """Print the checks, and return the exit code: 0 for Proof, 1 for Refused.
+
+    In JSON, also print the fields of `subject`, which say what was verified.
+    """
+    proven, rows = isinstance(answer, Passed), check_rows(answer)
+    if output.form == "json":
+        output.one(schema, {**subject, "answer": "proof" if proven else "refused", "checks": rows})
+    else:
+        output.many(schema, rows, empty="nothing was checked")
+    return 0 if proven else 1
 
 
 @click.command("oath", cls=Verb)
@@ -20,9 +47,7 @@ from mfa_kit.wiring.settings import Settings
 @click.option(
     "--maker", is_flag=True, help="Verify the manufacturer by the FIDO attestation of the same key (two touches)."
 )
-@MDS
-@MDS_ROOT
-@ALLOW_OLDER
+@metadata_options
 @PIN_STDIN
 @PASSWORD_STDIN
 def verify_oath(
@@ -30,18 +55,13 @@ def verify_oath(
     wanted: str | None,
     no_write: bool,
     maker: bool,
-    mds: Path | None,
-    mds_root: Path | None,
-    allow_older: bool,
-    pin_stdin: bool,
     password_stdin: bool,
     settings: Settings,
     output: Output,
+    **key_options: "Unpack[wiring.security_keys.KeyOptions]",
 ) -> int:
     """Check that an OATH key is ready for a user. With --account, warn if the key has credentials of that account."""
-    fido = wiring.security_keys.SecurityKeys(
-        settings, mds=mds, mds_root=mds_root, allow_older=allow_older, pin_stdin=pin_stdin
-    )
+    fido = wiring.security_keys.SecurityKeys(settings, **key_options)
     answer, key = verify_key(
         wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin),
         wanted,
@@ -51,3 +71,50 @@ def verify_oath(
         made_by=(lambda key: maker_check(fido.attest_card(key.reader))) if maker else (lambda _: UNPROVEN),
     )
     return print_answer("verify-oath", {"key": key.what, "serial": key.serial, "where": key.where}, answer, output)
+
+
+@click.command("user", cls=Verb)
+@click.argument("user")
+@DEVICE
+@click.option(
+    "--key", "wanted_key", metavar="SERIAL|READER", help="The key to check, if several have USER's credential."
+)
+@click.option("--resync", is_flag=True, help="Let AWS check two codes and store the clock offset.")
+@click.option("--backup", type=PlaceType(), metavar="FILE", help="Compare the code with the secret in this backup.")
+@identity("Identity that decrypts the backup.")
+@PASSPHRASE_FD
+@PASSWORD_STDIN
+def verify_user(
+    *,
+    user: str,
+    wanted: str | None,
+    wanted_key: str | None,
+    resync: bool,
+    backup: BackupLocation | None,
+    keys: tuple[Path, ...],
+    passphrase_fd: int | None,
+    password_stdin: bool,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Check that the plugged-in key is USER's MFA device.
+
+    If the device is your own, AWS checks a code. For another user's device, only the name of the
+    key's credential is checked. To check a code too, add --backup or --resync.
+    """
+    identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+    with wiring.ports.open_ports(settings, store=wiring.stores.open_backup_store(settings)) as (ports, caller):
+        name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
+        device = choose_device(name, wanted, devices=ports.iam_reader.devices(name))
+        check_virtual(device)
+        answer = verify_device(
+            device,
+            wanted_key,
+            keys=wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin),
+            caller=caller,
+            ports=ports,
+            resync=resync,
+            seed=wiring.backups.open_created(settings, backup, identities).seed if backup else None,
+            consecutive=wiring.oath_keys.consecutive_codes,
+        )
+        return print_answer("verify-user", {"user": name, "device": device.serial}, answer, output)

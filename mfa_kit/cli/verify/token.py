@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import assert_never
+from typing import Unpack, assert_never
 
 import click
 
@@ -11,7 +11,7 @@ from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.token.seed_options import CODES_STDIN, FILE, WINDOW, seed_file_options
+from mfa_kit.cli.token import CODES_STDIN, FILE, WINDOW, seed_file_options
 from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment.planning import resolve_user
@@ -19,7 +19,6 @@ from mfa_kit.tokens import matching
 from mfa_kit.tokens.aws_check import aws_use, check_with_aws
 from mfa_kit.tokens.matching import CodeSource, Match, Mismatch, Undecided
 from mfa_kit.tokens.seeds import (
-    Encoding,
     SeededToken,
     SeedFile,
     Sighting,
@@ -51,9 +50,6 @@ def verify_token(
     *,
     serial: str | None,
     file: Path | None,
-    encoding: Encoding | None,
-    unlock_stdin: bool,
-    unlock_fd: int | None,
     find: bool,
     two: bool,
     codes_stdin: bool,
@@ -61,13 +57,14 @@ def verify_token(
     probe_user: str | None,
     settings: Settings,
     output: Output,
+    **opening: "Unpack[wiring.seed_files.SeedFileOptions]",
 ) -> int:
     """Check that token SERIAL shows the codes of its seed, and print how far off its clock is."""
     if find == bool(serial):
         raise UsageFault(
             "either SERIAL or --find is required, but not both", "give the serial number on the token, or --find"
         )
-    if codes_stdin and unlock_stdin:
+    if codes_stdin and opening["unlock_stdin"]:
         raise UsageFault(
             "codes and a passphrase cannot both be read from stdin", "use --unlock-fd N for the passphrase"
         )
@@ -81,11 +78,8 @@ def verify_token(
             "--probe-user is for tokens that AWS sold, which have no seed file",
             "omit --seeds or --probe-user",
         )
-    opening = wiring.seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
-    seed_file, records = (
-        wiring.seed_files.open_seed_file(file, opening, settings=settings),
-        wiring.ledger.TokenRecords(settings),
-    )
+    seed_file = wiring.seed_files.open_seed_file(file, opening, settings=settings)
+    records = wiring.ledger.TokenRecords(settings)
     if serial is None:
         return _find_token(seed_file, codes=codes, window=window, output=output)
     _check_listed(seed_file, serial, file=file)

@@ -1,0 +1,211 @@
+"""`mfa-kit ledger`: what mfa-kit did, the ledger in PostgreSQL, and whether the ledger agrees with IAM."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from mfa_kit import wiring
+from mfa_kit.account.reconciling import Recorded, reconcile
+from mfa_kit.cli.backup_options import BACKUP_DIR, without_copies
+from mfa_kit.cli.messages import counting
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.value_types import Age, Moment
+from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.models import BackupLocation, Device, DeviceType, RunTag
+from mfa_kit.core.stopping import Stop, map_in
+from mfa_kit.core.text import iso_time
+from mfa_kit.enrollment.ports import IamReader
+from mfa_kit.wiring.settings import Settings
+
+# The number of threads that read devices. IAM does not publish its rate limits, but it is known to accept this many
+# requests at a time.
+AT_ONCE = 8
+
+USER = click.option("--user", metavar="NAME", help="Only show this user.")
+SINCE = click.option(
+    "--since", type=Moment(), default=0.0, help="Start time, such as 2026-11-25, or 7d for the last 7 days."
+)
+
+
+def history_rows(settings: Settings, user: str | None, since: float) -> list[ResultRow]:
+    """Return a row for each event of a user, or of all users if `user` is None, oldest first.
+
+    `since` is the Unix time at which the list begins. The field `at` is ISO 8601 in UTC. Only the rows of a shared
+    ledger have the field `computer`.
+    """
+    shared = settings.ledger is not None
+    rows = ({**asdict(event), "at": iso_time(event.at)} for event in wiring.ledger.history(settings, user, since))
+    return [{name: cell for name, cell in row.items() if shared or name != "computer"} for row in rows]
+
+
+@click.command("show", cls=Verb)
+@USER
+@SINCE
+def show_ledger(*, user: str | None, since: float, settings: Settings, output: Output) -> None:
+    """Show calls to AWS, uses of backups, and the progress of each run."""
+    output.many(
+        "ledger",
+        history_rows(settings, user, since),
+        empty="no entries",
+        narrow=("at", "what", "answer", "user", "device", "computer"),
+    )
+
+
+@click.command(cls=Verb)
+@USER
+@SINCE
+def export(*, user: str | None, since: float, settings: Settings, output: Output) -> None:
+    """Print the ledger as JSON Lines. For a call to AWS, `reference` is its requestID in CloudTrail."""
+    output._replace(form="jsonl").many("ledger", history_rows(settings, user, since), empty="")
+
+
+@click.command("status", cls=Verb)
+def ledger_status(*, settings: Settings, output: Output) -> None:
+    """Show the state of the ledger in PostgreSQL, and your database role."""
+    state = wiring.ledger.ledger_state(settings)
+    output.one("ledger-status", {**asdict(state), "now": iso_time(state.now)})
+
+
+@click.command("init", cls=Verb, acts_at_once=True)
+@click.option(
+    "--grace",
+    type=Age(),
+    metavar="AGE",
+    help="How long a run stays reserved for its computer after the database server restarts [60s].",
+)
+def init_ledger(*, grace: float | None, settings: Settings, output: Output) -> None:
+    """Create the ledger in a PostgreSQL database. Your database role becomes the owner.
+
+    If the ledger exists, it is brought up to date.
+    """
+    output.one("ledger-init", {"applied": wiring.ledger.create_ledger(settings, grace=grace)})
+
+
+@click.command(cls=Verb, acts_at_once=True)
+def migrate(*, settings: Settings, output: Output) -> None:
+    """Bring the ledger in PostgreSQL up to date with this version of mfa-kit. Only the ledger's owner can do this."""
+    output.one("ledger-migrate", {"applied": wiring.ledger.migrate_ledger(settings)})
+
+
+@click.command("copy", cls=Verb, acts_at_once=True)
+@click.option(
+    "--from", "folder", type=Path, metavar="DIR", help="Copy the ledger in this folder, not this computer's own."
+)
+def copy_ledger(*, folder: Path | None, settings: Settings, output: Output) -> None:
+    """Copy a computer's ledger to PostgreSQL. Your database role must own the ledger there.
+
+    Rows that were copied before are not copied again. The times of rows are kept. The ledger on the computer is not
+    changed.
+    """
+    output.one("ledger-copy", dict(wiring.ledger.copy_ledger(settings, folder)))
+
+
+@click.command(cls=Verb)
+@click.option(
+    "--desk", "desks", multiple=True, metavar="ROLE=TEAM", help="A role that enrolls users, and its team. Repeatable."
+)
+@click.option("--auditor", "auditors", multiple=True, metavar="ROLE", help="A role that reads everything. Repeatable.")
+@click.option(
+    "--owner", metavar="ROLE", help="A role that becomes the owner of the ledger.  [default: the owner remains]"
+)
+def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], owner: str | None, output: Output) -> None:
+    """Print the SQL that gives roles their privileges in the ledger. mfa-kit does not run it.
+
+    A role given with --desk can read and write only its own team's rows, and cannot change or delete the log. The roles
+    must exist.
+    """
+    members = [_role_and_team(ports) for ports in desks]
+    teams = dict(members)
+    if len(teams) < len({*members}):
+        raise UsageFault("a role of --desk has two teams", "use one role for each team")
+    if common_roles := teams.keys() & {*auditors}:
+        raise UsageFault(f"role {min(common_roles)} is given with both --desk and --auditor", "use two roles")
+    if not all(auditors):
+        raise UsageFault("--auditor does not name a role", "write --auditor ROLE")
+    if owner == "":
+        raise UsageFault("--owner does not name a role", "write --owner ROLE")
+    text = wiring.ledger.grants_of(teams, auditors, owner=owner)
+    if output.form == "table":
+        output.text(text)
+    else:
+        output.one("ledger-grants", {"sql": text})
+
+
+def _role_and_team(text: str) -> tuple[str, str]:
+    role, _, team = text.partition("=")
+    if not role or not team:
+        raise UsageFault(f"--desk {text!r} does not name a role and a team", "write --desk ROLE=TEAM")
+    return role, team
+
+
+@click.command("reconcile", cls=Verb)
+@BACKUP_DIR
+def reconcile_ledger(*, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> int:
+    """Compare the ledger with the devices in IAM, their tags, and the backups.
+
+    Use this after you restored an old ledger. Nothing is changed. The exit code is 1 if there are differences. Virtual
+    devices without the tags of mfa-kit need not be in the ledger.
+    """
+    # A backup's recipients are recorded before the backup is written. Because the backups are listed first, a backup
+    # that is written meanwhile is not reported as missing from the ledger.
+    backups = without_copies(wiring.stores.stored_backups(settings, backup_dir, own=True))
+    with wiring.backups.open_records(settings) as records:
+        sealed = {seal.backup for seal in records.seals()}
+    stop = Stop()
+    store = wiring.stores.open_backup_store(settings, backup_dir)
+    with wiring.ports.open_ports(settings, store=store, stop=stop) as (ports, caller):
+        before = ports.journal.entries(caller.account)
+        with ThreadPoolExecutor(AT_ONCE) as pool, stop.after_error():
+            devices, tagged = _read_devices(ports.iam_reader, pool, settings=settings)
+        differences = reconcile(
+            Recorded(entries=ports.journal.entries(caller.account), before=before, backups=sealed),
+            devices=devices,
+            tagged=tagged,
+            backups=[backup for backup in backups if backup.account == caller.account],
+            lives=ports.journal.lives,
+        )
+    output.many(
+        "ledger-reconcile",
+        [asdict(difference) for difference in differences],
+        empty="the ledger agrees with IAM and the backups",
+        narrow=("difference", "user", "device", "run", "file"),
+    )
+    return int(bool(differences))
+
+
+def _read_devices(
+    iam_reader: IamReader, pool: ThreadPoolExecutor, *, settings: Settings
+) -> tuple[list[Device], Mapping[str, str | RunTag]]:
+    """Return all devices of the account, and a mapping from the serial of each virtual device to the run in its tags.
+
+    Raise AccessDenied if the caller may not read tags. Without tags, devices of unknown runs would be missed.
+    """
+
+    def read(user: str) -> list[Device]:
+        try:
+            return iam_reader.devices(user)
+        except NoSuchEntity:  # the user was deleted meanwhile
+            return []
+
+    def read_run(serial: str) -> str | RunTag:
+        run = iam_reader.run_of(serial)
+        # run_of also returns UNTAGGED if the caller may not read tags. Then inventory.tags raises AccessDenied.
+        if run is RunTag.UNTAGGED:
+            with suppress(NoSuchEntity):
+                iam_reader.tags(serial)
+        return run
+
+    with settings.progress.showing("listing users"):
+        users = iam_reader.users()
+    with counting(settings.progress, "reading users", map_in(pool, read, users), len(users)) as counted:
+        devices = [device for user_devices in counted for device in user_devices]
+    devices += [Device(serial=serial, user=None) for serial in iam_reader.unassigned()]
+    virtual = [device.serial for device in devices if device.type is DeviceType.VIRTUAL]
+    with counting(settings.progress, "reading tags", map_in(pool, read_run, virtual), len(virtual)) as runs:
+        return devices, dict(zip(virtual, runs, strict=True))
