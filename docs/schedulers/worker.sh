@@ -4,9 +4,21 @@
 #
 #   worker.sh PLAN... [OPTIONS OF mfa-kit rollout work]
 #
+# It gives up after ten ends in a row without progress, which the records of runs in the folder of --results (or beside
+# the first plan) show.
+#
 # TERM lets the worker finish the users in progress. It is then not started again.
 set -u
-stopped=no worker='' status=0
+stopped=no worker='' status=0 results=${1:-plan} previous=''
+results=${results%.*}-results
+all=${PAUSES:-5 15 30 60 60 60 60 60 60 60} # seconds
+pauses=$all
+
+for word; do
+    case $word in --results=*) results=${word#*=} ;; esac
+    [ "$previous" != --results ] || results=$word
+    previous=$word
+done
 
 stop() {
     stopped=yes
@@ -24,7 +36,13 @@ await() {
     worker=''
 }
 
-for pause in ${PAUSES:-5 15 30 60 60 60 60 60 60 60}; do
+# The size of the records of runs. It grows with each user who is done.
+recorded() {
+    find "$results" -name 'record-*.jsonl' -exec cat {} + 2>/dev/null | wc -c
+}
+
+while :; do
+    before=$(recorded)
     mfa-kit rollout work "$@" &
     worker=$!
     await
@@ -34,6 +52,13 @@ for pause in ${PAUSES:-5 15 30 60 60 60 60 60 60 60}; do
         *) [ "$status" -gt 128 ] || break ;;
     esac
     [ $stopped = no ] || break
+    [ "$(recorded)" = "$before" ] || pauses=$all
+    pause=${pauses%% *}
+    if [ "$pause" = "$pauses" ]; then
+        echo "worker.sh: the worker ended with $status, again without progress; it is not started again" >&2
+        break
+    fi
+    pauses=${pauses#* }
     echo "worker.sh: the worker ended with $status; it starts again in $pause s" >&2
     sleep "$pause" &
     worker=$!

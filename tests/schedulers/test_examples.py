@@ -252,6 +252,27 @@ def test_worker_sh_starts_a_worker_again_after_errors_that_pass(
     assert out.splitlines() == ["rollout work plan.json --org"] * (3 if code in PASS else 1)
 
 
+@pytest.mark.parametrize(
+    ("words", "record"),
+    [
+        (("plan.json", "--results", "done here", "--org"), "done here/000000000001/record-a-b-1.jsonl"),
+        (("plan.json", "--results=done"), "done/record-a-b-1.jsonl"),
+        (("plan.json",), "plan-results/record-a-b-1.jsonl"),
+    ],
+)
+def test_worker_sh_counts_from_the_last_progress(
+    words: tuple[str, ...], record: str, shell: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """The worker records a user each time until the fifth, and then fails three times in a row."""
+    (tmp_path / record).parent.mkdir(parents=True)
+    progress = f'[ "$(wc -l <starts)" -gt 5 ] || echo {{}} >>"{record}"'
+    worker = shell(f"echo >>starts; {progress}; exit 5", *words)
+    _, err = worker.communicate(timeout=120)
+    assert worker.returncode == errors.IntegrityFault.exit_code
+    assert len((tmp_path / "starts").read_text()) == 5 + 2
+    assert "again without progress" in err.splitlines()[-1]
+
+
 def test_worker_sh_starts_a_killed_worker_again(shell: Callable[..., subprocess.Popen[str]]) -> None:
     worker = shell("if [ -e killed ]; then exit 0; fi; touch killed; kill -9 $$")
     _, err = worker.communicate(timeout=120)
