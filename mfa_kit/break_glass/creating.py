@@ -7,22 +7,57 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from mfa_kit.break_glass.custodians import Custodian, CustodianSet, Group, Manifest, RecoveryKey
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, NewLetter, V
 from mfa_kit.break_glass.uses import is_unfinished
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.letter import fill_template
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import RecoveryKeyAction
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.text import is_private_key, iso_time
-from mfa_kit.letters.sheet import NewCustodian, RecoveryKeyFacts, confirm_secret, custodian_letter
+from mfa_kit.core.text import count_of, is_private_key, iso_time
+from mfa_kit.letters.sheet import LINE, PrintedSecret, Sheet, confirm_secret
 
+MEMORY = "/dev/shm"  # noqa: S108 - the letter says that it is in memory
 # A function that takes the manifest and the folder of a new identity, and returns a context. At its start, the context
 # writes the letters to the custodians. In the context, the caller writes the folder. If the context ends with an error
 # and the folder does not exist, the context removes the letters.
 WriteLetters = Callable[[Manifest, Path], AbstractContextManager[None]]
 NO_LETTERS: WriteLetters = lambda _manifest, _folder: nullcontext()  # noqa: E731 - all custodians have keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCustodian:
+    """A custodian whose new key is printed in a letter. `identity` is the private key, and `key` the public key."""
+
+    name: str
+    key: str
+    identity: Secret[str]
+
+
+def custodian_letter(custodian: NewCustodian, manifest: Manifest, *, text: str, date: str) -> Sheet:
+    """Return the letter with the identity of a new custodian. `date` is the date on which it was made."""
+    group = manifest.group
+    others = [name for name in group.names if name != custodian.name][: group.threshold - 1]
+    order = [name for name in group.names if name in {custodian.name, *others}]
+    set_file = quote(f"set-NN-{'-'.join(order)}.age")
+    first, *later_commands = [f"age -d -i {quote(f'{MEMORY}/{name}.txt')}" for name in order]
+    values = {
+        "custodian": custodian.name,
+        "key": custodian.key,
+        "recipient": manifest.recipient,
+        "needed": group.needed,
+        "date": date,
+        "alone": "" if group.threshold > 1 else "yes",
+        "meeting": count_of(group.threshold, "custodian"),
+        "file": quote(f"{MEMORY}/{custodian.name}.txt"),
+        "width": str(LINE),
+        "pipe": " | ".join([f"{first} {set_file}", *later_commands]),
+    }
+    secret = PrintedSecret(label="Private key (age identity)", text=custodian.identity, scanned=True)
+    return Sheet(letter=fill_template(text, values), secret=secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +91,7 @@ class NewGroup:
             date = iso_time(ports.now())[:10]
             try:
                 for custodian, file in zip(self.new, files, strict=True):
-                    pdf = file.draw(custodian_letter(custodian, facts_of(manifest), text=text, date=date))
+                    pdf = file.draw(custodian_letter(custodian, manifest, text=text, date=date))
                     written.append((file, pdf))
                     file.store(pdf)
                 yield
@@ -68,12 +103,6 @@ class NewGroup:
                 raise
 
         return write
-
-
-def facts_of(manifest: Manifest) -> RecoveryKeyFacts:
-    """Return the facts about an identity that letters state."""
-    group = manifest.group
-    return RecoveryKeyFacts(recipient=manifest.recipient, threshold=group.threshold, custodians=group.names)
 
 
 def group_of(

@@ -88,6 +88,11 @@ class Group:
         """The names of the custodians, in the order in which they decrypt."""
         return tuple(custodian.name for custodian in self.custodians)
 
+    @property
+    def needed(self) -> str:
+        """How many custodians are needed, and the names of all."""
+        return f"{self.threshold} of {len(self.custodians)}: {', '.join(self.names)}"
+
     def key_of(self, name: str) -> str:
         """Return the public key of a custodian."""
         return next(custodian.key for custodian in self.custodians if custodian.name == name)

@@ -6,17 +6,19 @@ their phones.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mfa_kit.backups.contents import Opened, device_and_account
 from mfa_kit.backups.drill import Drill, judge_typed
 from mfa_kit.backups.rekeying import KnownRecipients
-from mfa_kit.break_glass.custodians import RecoveryKey
+from mfa_kit.break_glass.custodians import Manifest, RecoveryKey
 from mfa_kit.break_glass.meeting import OpenRecoveryKey
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
 from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.letter import LetterSection, LetterStep, fill_template
 from mfa_kit.core.models import BackupLocation, RecoveryKeyAction
+from mfa_kit.letters.sheet import Sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +167,25 @@ def drill(
     action = RecoveryKeyAction.DRILLED if result.passed else RecoveryKeyAction.FAILED
     ports.record(recovery_key.manifest, action, opened.names, backups=result.good)
     return result
+
+
+def drill_protocol(result: DrillResult, names: Sequence[str], manifest: Manifest, *, text: str, date: str) -> Sheet:
+    """Return the record of a drill, for the custodians in `names` to sign. It contains no secret.
+
+    `names` are the custodians who opened the identity.
+    """
+    values = {
+        "held": date,
+        "result": "passed" if result.passed else "failed",
+        "recipient": manifest.recipient,
+        "needed": manifest.group.needed,
+        "present": ", ".join(names),
+        "opened": str(result.good),
+        "backups": str(len(result.tested)),
+        "compared": ", ".join(result.compared),
+    }
+    letter = fill_template(text, values)
+    if result.faults:
+        faults = LetterSection(title="What was wrong", steps=tuple(LetterStep(text=fault) for fault in result.faults))
+        letter = replace(letter, sections=(faults, *letter.sections))
+    return Sheet(letter=letter, signers=tuple(names))

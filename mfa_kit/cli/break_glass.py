@@ -10,9 +10,9 @@ import click
 from mfa_kit import wiring
 from mfa_kit.backups.contents import device_and_account
 from mfa_kit.break_glass import creating, drilling, meeting, rotating, showing
-from mfa_kit.break_glass.creating import NewGroup, WriteLetters, facts_of, group_of, plan, reseal
+from mfa_kit.break_glass.creating import NewGroup, WriteLetters, group_of, plan, reseal
 from mfa_kit.break_glass.custodians import CustodianSet, RecoveryKey
-from mfa_kit.break_glass.drilling import check_users, concerned
+from mfa_kit.break_glass.drilling import check_users, concerned, drill_protocol
 from mfa_kit.break_glass.meeting import OwnLayer, meet
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.break_glass.proof import find, find_for_backup, locate, prove
@@ -30,7 +30,7 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses, suggest
 from mfa_kit.core.models import BackupLocation, RecoveryKeyAction
 from mfa_kit.core.text import iso_time
-from mfa_kit.letters.sheet import DrillFacts, Paper, drill_protocol
+from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.settings import Settings
 
 RECOVERY_KEY_DIR = click.option(
@@ -70,17 +70,17 @@ def _new_group(threshold: int, custodians: tuple[str, ...], *, letters: bool) ->
         custodians,
         letters=letters,
         parse_key=lambda key, source: wiring.age_keys.read_recipients([key], source=source)[0].text,
-        new_key=wiring.letters.new_custodian,
+        new_key=wiring.break_glass.new_custodian,
     )
 
 
 def _confirm_letters(chosen: NewGroup, folder: Path | None, paper: str, ports: "BreakGlassPorts[K, V]") -> WriteLetters:
     """Return the function that writes letters into a folder. Raise the errors of `NewGroup.confirm_letters`."""
 
-    def file_of(name: str) -> "wiring.letters.LetterFile":
-        return wiring.letters.LetterFile(path=(folder or Path()) / f"break-glass-{name}.pdf", paper=Paper(paper))
+    def file_of(name: str) -> "wiring.files.LetterFile":
+        return wiring.files.LetterFile(path=(folder or Path()) / f"break-glass-{name}.pdf", paper=Paper(paper))
 
-    return chosen.confirm_letters(ports, file_of, text=wiring.files.packaged_text("letters/custodian.md"))
+    return chosen.confirm_letters(ports, file_of, text=wiring.files.packaged_text("break_glass/custodian_letter.md"))
 
 
 def _print_plan(sizes: Mapping[CustodianSet, int], output: Output) -> None:
@@ -342,7 +342,7 @@ def drill(
     if settings.dry_run:
         output.one("break-glass-drill", {"outcome": "planned", **row, "backups": len(known)})
         return 0
-    letter = wiring.letters.LetterFile(path=protocol, paper=Paper(paper)) if protocol else None
+    letter = wiring.files.LetterFile(path=protocol, paper=Paper(paper)) if protocol else None
     if letter:
         letter.check()
     opened = meet(recovery_key, keys, ports)
@@ -356,16 +356,8 @@ def drill(
         counted=partial(messages.counted, progress=settings.progress, doing="testing backups"),
     )
     if letter:
-        facts = DrillFacts(
-            held=iso_time(time.time()),
-            present=opened.names,
-            backups=len(result.tested),
-            opened=result.good,
-            compared=result.compared,
-            faults=result.faults,
-        )
-        text = wiring.files.packaged_text("letters/drill.md")
-        letter.write(drill_protocol(facts, facts_of(recovery_key.manifest), text=text))
+        text, date = wiring.files.packaged_text("break_glass/drill_protocol.md"), iso_time(time.time())
+        letter.write(drill_protocol(result, opened.names, recovery_key.manifest, text=text, date=date))
     output.one(
         "break-glass-drill",
         {

@@ -120,7 +120,13 @@ def card(*, command: tuple[str, ...], readers: tuple[str, ...], serial: int, tou
     if not box:
         return wiring.lab.plug_in_cards(click.echo, command, readers=readers, serial=serial, touch_delay=touch_delay)
     wiring.lab.open_box(
-        click.echo, count=box, readers=readers, serial=serial, touch_delay=touch_delay, progress=StderrProgress()
+        click.echo,
+        sys.stdin,
+        count=box,
+        readers=readers,
+        serial=serial,
+        touch_delay=touch_delay,
+        note=StderrProgress().note,
     )
     return 0
 

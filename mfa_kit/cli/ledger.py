@@ -68,7 +68,7 @@ def export(*, user: str | None, since: float, settings: Settings, output: Output
 @click.command("status", cls=Verb)
 def ledger_status(*, settings: Settings, output: Output) -> None:
     """Show the state of the ledger in PostgreSQL, and your database role."""
-    state = wiring.ledger.ledger_state(settings)
+    state = wiring.ledger.owned_ledger(settings).state()
     output.one("ledger-status", {**asdict(state), "now": iso_time(state.now)})
 
 
@@ -84,13 +84,13 @@ def init_ledger(*, grace: float | None, settings: Settings, output: Output) -> N
 
     If the ledger exists, it is brought up to date.
     """
-    output.one("ledger-init", {"applied": wiring.ledger.create_ledger(settings, grace=grace)})
+    output.one("ledger-init", {"applied": wiring.ledger.owned_ledger(settings).create(grace=grace)})
 
 
 @click.command(cls=Verb, acts_at_once=True)
 def migrate(*, settings: Settings, output: Output) -> None:
     """Bring the ledger in PostgreSQL up to date with this version of mfa-kit. Only the ledger's owner can do this."""
-    output.one("ledger-migrate", {"applied": wiring.ledger.migrate_ledger(settings)})
+    output.one("ledger-migrate", {"applied": wiring.ledger.owned_ledger(settings).migrate()})
 
 
 @click.command("copy", cls=Verb, acts_at_once=True)
@@ -130,7 +130,7 @@ def grants(*, desks: tuple[str, ...], auditors: tuple[str, ...], owner: str | No
         raise UsageFault("--auditor does not name a role", "write --auditor ROLE")
     if owner == "":
         raise UsageFault("--owner does not name a role", "write --owner ROLE")
-    text = wiring.ledger.grants_of(teams, auditors, owner=owner)
+    text = wiring.ledger.grants(teams, auditors, owner=owner)
     if output.form == "table":
         output.text(text)
     else:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mfa_kit.wiring import files as files
     from mfa_kit.wiring import lab as lab
     from mfa_kit.wiring import ledger as ledger
-    from mfa_kit.wiring import letters as letters
     from mfa_kit.wiring import oath_keys as oath_keys
     from mfa_kit.wiring import organization as organization
     from mfa_kit.wiring import ports as ports

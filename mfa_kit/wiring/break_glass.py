@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files.identities import NewIdentity
 from mfa_kit.adapters.files.layers import (
     RecoveryIdentity,
     RecoveryKeyFolders,
@@ -20,6 +21,7 @@ from mfa_kit.adapters.files.plugins import count_recipients
 from mfa_kit.adapters.ledger.records import BreakGlassRecords
 from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.backups.rekeying import KnownRecipients, Rekeyed
+from mfa_kit.break_glass.creating import NewCustodian
 from mfa_kit.break_glass.custodians import FILE
 from mfa_kit.break_glass.drilling import DrilledBackups
 from mfa_kit.break_glass.ports import BreakGlassPorts
@@ -70,6 +72,13 @@ def open_ports(settings: Settings) -> "BreakGlassPorts[Secret[list[Identity]], R
 def _new_identity() -> RecoveryIdentity:
     harden()
     return RecoveryIdentity.new()
+
+
+def new_custodian(name: str) -> NewCustodian:
+    """Make a private key for a custodian."""
+    harden()
+    identity = NewIdentity()
+    return NewCustodian(name=name, key=identity.recipient, identity=identity.text)
 
 
 def _read_keys(file: Path, person: Interaction) -> "Secret[list[Identity]]":

@@ -81,7 +81,7 @@ def _facts(path: Path) -> FileFacts:
 def _ledger(settings: Settings) -> Iterator[Diagnosis]:
     if settings.ledger is not None:
         try:
-            state, conditions = ledger.examine_ledger(settings)
+            state, conditions = ledger.owned_ledger(settings).examine()
         except MfaKitError as error:
             yield bad("ledger", str(error), error.hint)
         else:

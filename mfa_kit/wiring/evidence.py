@@ -1,7 +1,6 @@
 """Writes an evidence export: reads the account, makes the files, and signs the list of their hashes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit import __version__
@@ -20,50 +19,45 @@ from mfa_kit.evidence.evidence_files import (
 from mfa_kit.evidence.pseudonyms import hiding
 from mfa_kit.letters.sheet import Paper
 from mfa_kit.wiring.audit import SnapshotSource, take_snapshot
-from mfa_kit.wiring.files import check_new
-from mfa_kit.wiring.letters import letter_printer
+from mfa_kit.wiring.files import check_new, letter_printer
 from mfa_kit.wiring.organization import open_organization, root_of
 from mfa_kit.wiring.settings import Settings, harden
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.json.sig"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvidenceOptions:
-    """What to export, and the files to use.
+def export(
+    settings: Settings,
+    file: Path,
+    *,
+    key: Path,
+    pseudonyms: Path | None,
+    max_age: float,
+    backup_dir: BackupLocation | None,
+    pdf: bool,
+) -> tuple[Snapshot, Mapping[str, str]]:
+    """Read the account, and write the archive `file`. Return the snapshot, and the SHA-256 of each file by its name.
 
-    `file` is the new archive, and `key` the file of the SSH key that signs the manifest. `pseudonyms` is a file with a
-    secret, from which pseudonyms are made, or None to keep the names. `max_age` and `backup_dir` are as in
-    SnapshotSource. With `pdf`, the archive also has a summary as a PDF file.
-    """
-
-    file: Path
-    key: Path
-    pseudonyms: Path | None
-    max_age: float
-    backup_dir: BackupLocation | None
-    pdf: bool
-
-
-def export(settings: Settings, request: EvidenceOptions) -> tuple[Snapshot, Mapping[str, str]]:
-    """Read the account, and write the archive. Return the snapshot, and the SHA-256 of each file by its name.
+    `key` is the file of the SSH key that signs the manifest. `pseudonyms` is a file with a secret, from which
+    pseudonyms are made, or None to keep the names. `max_age` and `backup_dir` are as in SnapshotSource. With `pdf`, the
+    archive also has a summary as a PDF file.
 
     With `dry_run` in the settings, nothing is signed and no archive is written. Raise UsageFault or IntegrityFault if
     the archive cannot be written, if the manifest cannot be signed, or if the secret for pseudonyms cannot be used.
     Also raise the errors of `open_organization`.
     """
-    if str(request.file) == "-":
+    if str(file) == "-":
         raise UsageFault("the archive cannot be written to stdout", "give a new file: -o FILE.zip")
     harden()
-    check_new(request.file)
-    check_signing_key(request.key)
-    secret = read_secret(request.pseudonyms) if request.pseudonyms else None
-    draw = letter_printer(Paper.A4) if request.pdf else None
+    check_new(file)
+    check_signing_key(key)
+    secret = read_secret(pseudonyms) if pseudonyms else None
+    draw = letter_printer(Paper.A4) if pdf else None
     calls: list[ReadCall] = []
     source = SnapshotSource(
         file=None,
-        max_age=request.max_age,
-        backup_dir=request.backup_dir,
+        max_age=max_age,
+        backup_dir=backup_dir,
         afresh=lambda user: user.mfa is not False,
         observe=lambda operation, request, user: calls.append(ReadCall(operation, request, user)),
     )
@@ -77,5 +71,5 @@ def export(settings: Settings, request: EvidenceOptions) -> tuple[Snapshot, Mapp
     hashes = hashes_of(contents)
     if not settings.dry_run:
         manifest = manifest_of(hashes)
-        write_archive(request.file, {**contents, MANIFEST: manifest, SIGNATURE: sign(manifest, request.key)})
+        write_archive(file, {**contents, MANIFEST: manifest, SIGNATURE: sign(manifest, key)})
     return snapshot, hashes

@@ -1,14 +1,21 @@
-"""Files named on a command line: input files that contain a secret, and new output files. And the package's texts."""
+"""Files named on a command line: inputs with a secret, new files, and letters as PDF. And the package's texts."""
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk.files import write_new
+from mfa_kit.wiring.settings import command_for_extra
+
+if TYPE_CHECKING:
+    from mfa_kit.core.letter import Letter
+    from mfa_kit.letters.sheet import Paper, Sheet
 
 # The maximum length of a line with a secret, in octets. The rest of a longer line is not read.
 LONGEST_SECRET = 4096
@@ -86,3 +93,58 @@ def write_pages(folder: Path, pages: Mapping[str, str]) -> None:
             (folder / name).write_text(page, "utf-8")
     except OSError as error:
         raise UsageFault(f"{folder} cannot be written to: {error.strerror}", "name another folder: --dir DIR") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterFile:
+    """The path of a new PDF file for a letter, and the size of its paper."""
+
+    path: Path
+    paper: "Paper"
+
+    def check(self) -> None:
+        """Raise UsageFault if letters cannot be drawn on this computer, and the errors of `check_new` for the path.
+
+        Call this before long work.
+        """
+        need_letters()
+        check_new(self.path)
+
+    def write(self, sheet: "Sheet") -> None:
+        """Draw a letter, and write the file with mode 0600. Never overwrite a file. Raise the errors of `check`."""
+        self.store(self.draw(sheet))
+
+    def draw(self, sheet: "Sheet") -> Secret[bytes]:
+        """Return the PDF of a letter. Raise UsageFault if letters cannot be drawn on this computer."""
+        need_letters()
+        from mfa_kit.adapters.printing.pdf import draw_pdf
+
+        return draw_pdf(sheet, self.paper)
+
+    def store(self, pdf: Secret[bytes]) -> None:
+        """Write the file with mode 0600. Never overwrite a file. Raise UsageFault or IntegrityFault if that fails."""
+        write_new_file(self.path, pdf)
+
+    def remove(self, pdf: Secret[bytes]) -> None:
+        """Remove the file if its content is `pdf`. Otherwise another process wrote it, and it is kept."""
+        if self.path.is_file() and Secret(self.path.read_bytes()) == pdf:
+            self.path.unlink()
+
+
+def letter_printer(paper: "Paper") -> "Callable[[Letter], bytes]":
+    """Return a function that draws a letter without a secret as a PDF. Raise the errors of `need_letters`."""
+    need_letters()
+    from mfa_kit.adapters.printing.pdf import draw_letter
+
+    return lambda letter: draw_letter(letter, paper)
+
+
+def need_letters() -> None:
+    """Raise UsageFault if the extra `letters` or its fonts are not installed."""
+    try:
+        from mfa_kit.adapters.printing.pdf import load_fonts
+    except ImportError:
+        raise UsageFault(
+            "letters need the 'letters' extra, which is not installed", command_for_extra("letters")
+        ) from None
+    load_fonts()

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
-from mfa_kit.lab import child, plugged
+from mfa_kit.lab import child
+from mfa_kit.lab.plugged import open_box as open_box  # noqa: PLC0414 - commands call these as wiring.lab.open_box
+from mfa_kit.lab.plugged import plug_in_cards as plug_in_cards  # noqa: PLC0414
+from mfa_kit.lab.plugged import plug_in_key as plug_in_key  # noqa: PLC0414
 from mfa_kit.posix.signals import wait_for_signal
 from mfa_kit.wiring.settings import command_for_extra
 
@@ -78,49 +81,6 @@ def register_fido_key(user: str, name: str) -> str:
     from mfa_kit.lab import remote
 
     return str(remote.ask_lab("POST", "fido", {"user": user, "name": name}, env=os.environ)["SerialNumber"])
-
-
-def plug_in_cards(
-    tell: Print, command: Sequence[str], *, readers: Sequence[str], serial: int, touch_delay: float
-) -> int:
-    """Plug a simulated OATH key into each reader while a command runs, and return the command's exit status.
-
-    Without a command, the keys stay plugged in until Ctrl-C. `touch_delay` is in seconds.
-    """
-    return plugged.plug_in_cards(tell, command, readers=readers, serial=serial, touch_delay=touch_delay)
-
-
-def open_box(
-    tell: Print, *, count: int, readers: Sequence[str], serial: int, touch_delay: float, progress: Progress
-) -> None:
-    """Simulate a box of `count` OATH keys, and readers for them, until Ctrl-C or the end of stdin.
-
-    Each line of stdin is the number of a key to plug in, or to remove if it is already plugged in. `touch_delay` is in
-    seconds.
-    """
-    plugged.open_box(
-        tell, sys.stdin, count=count, readers=readers, serial=serial, touch_delay=touch_delay, note=progress.note
-    )
-
-
-def plug_in_key(
-    tell: Print,
-    command: Sequence[str],
-    *,
-    attestation: str,
-    touch: float | None,
-    u2f: bool,
-    pin: str | None,
-    reader: bool,
-    publish: Path | None,
-) -> int:
-    """Plug in a simulated security key while a command runs, and return the command's exit status.
-
-    Without a command, the key stays plugged in until Ctrl-C.
-    """
-    return plugged.plug_in_key(
-        tell, command, attestation=attestation, touch=touch, u2f=u2f, pin=pin, reader=reader, publish=publish
-    )
 
 
 @contextmanager

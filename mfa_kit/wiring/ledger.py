@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.ledger.postgresql.grants import grants
+from mfa_kit.adapters.ledger.postgresql.grants import grants as grants  # noqa: PLC0414 - a command calls it
 from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.rollout_runs import Computers, HeldKey
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
@@ -15,7 +15,6 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.disk import files
-from mfa_kit.doctor.diagnosis import LedgerConditions, LedgerState
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.tokens.seeds import SeededToken, Sighting, StockCounts, StockedToken, Token
 from mfa_kit.wiring.settings import Settings, command_for_extra, home
@@ -87,7 +86,7 @@ def history(settings: Settings, user: str | None, since: float) -> "list[LogLine
         return ledger.history(user=user, since=since)
 
 
-def _owned(settings: Settings) -> "OwnedLedger":
+def owned_ledger(settings: Settings) -> "OwnedLedger":
     """Return the ledger in PostgreSQL.
 
     Raise UsageFault if the settings name none, or if the extra `postgres` is not installed.
@@ -102,55 +101,15 @@ def _owned(settings: Settings) -> "OwnedLedger":
     return OwnedLedger(settings.ledger)
 
 
-def create_ledger(settings: Settings, *, grace: float | None) -> int:
-    """Create the ledger in PostgreSQL, or bring its schema up to date. Return how many migrations were applied.
-
-    `grace` is how many seconds a run stays reserved for its process after the server was restarted. None keeps the
-    present value.
-    """
-    return _owned(settings).create(grace=grace)
-
-
-def migrate_ledger(settings: Settings) -> int:
-    """Bring the schema of the ledger in PostgreSQL up to date. Return how many migrations were applied.
-
-    Raise UsageFault if the ledger does not exist.
-    """
-    return _owned(settings).migrate()
-
-
 def copy_ledger(settings: Settings, folder: Path | None) -> dict[str, int]:
     """Copy the ledger in a folder, by default this computer's, to PostgreSQL.
 
     Return the number of copied rows by the name of the table. If no computer has recorded a key for the fingerprints of
     seeds, the folder's key becomes the key that all computers must use.
     """
-    copied = _owned(settings).copy_from(folder or home())
+    copied = owned_ledger(settings).copy_from(folder or home())
     share_fingerprint_key(settings, folder or home())
     return copied
-
-
-def ledger_state(settings: Settings) -> LedgerState:
-    """Return the state of the ledger in PostgreSQL. Raise UsageFault if none is configured."""
-    return _owned(settings).state()
-
-
-def examine_ledger(settings: Settings) -> tuple[LedgerState, LedgerConditions]:
-    """Return the state of the ledger in PostgreSQL and the conditions of its use.
-
-    Raise UsageFault if none is configured, and IntegrityFault if it cannot be used.
-    """
-    return _owned(settings).examine()
-
-
-def grants_of(desks: Mapping[str, str], auditors: Sequence[str], *, owner: str | None = None) -> str:
-    """Return the SQL that gives roles of PostgreSQL their privileges on the ledger.
-
-    `desks` has the team of each role that may write, by the role's name. `auditors` are the names of roles that may
-    only read, and see the records of all teams. `owner` is the name of the role that becomes the ledger's owner; if it
-    is None, the owner does not change.
-    """
-    return grants(desks, auditors, owner=owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -568,8 +568,3 @@ def recipients_before(settings: Settings) -> Mapping[str, Mapping[str, str]]:
     """Return the latest recipient of each user's own copies, by user name in lower case and then by account."""
     with open_ledger(settings) as ledger:
         return by_lower_name(ledger.recipients_by_user().items())
-
-
-def now() -> float:
-    """Return the time of this computer in Unix seconds."""
-    return time.time()

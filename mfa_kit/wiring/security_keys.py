@@ -34,8 +34,7 @@ from mfa_kit.security_keys.pin import (
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.age_keys import open_plugins
-from mfa_kit.wiring.files import check_new, packaged_text, read_secret_line
-from mfa_kit.wiring.letters import LetterFile
+from mfa_kit.wiring.files import LetterFile, check_new, packaged_text, read_secret_line
 from mfa_kit.wiring.settings import Settings, harden, home
 
 if TYPE_CHECKING:

@@ -76,13 +76,8 @@ def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
 
 def open_codes(settings: Settings, *, codes_stdin: bool) -> CodeSource:
     """Return the source of codes: standard input with `codes_stdin`, otherwise the user."""
-    return CodeSource(interaction=settings.interaction, now=now, piped=_read_codes if codes_stdin else None)
+    return CodeSource(interaction=settings.interaction, now=time.time, piped=_read_codes if codes_stdin else None)
 
 
 def _read_codes() -> list[str]:
     return [line.strip() for line in sys.stdin.read(LONGEST_SECRET).splitlines() if line.strip()]
-
-
-def now() -> float:
-    """Return this computer's time in Unix seconds. The clocks of tokens are compared with it."""
-    return time.time()

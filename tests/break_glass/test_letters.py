@@ -14,7 +14,6 @@ import pytest
 from mfa_kit.adapters.files import layers
 from mfa_kit.break_glass import creating
 from mfa_kit.cli import terminal
-from mfa_kit.letters import sheet
 from tests.backups.conftest import SEED
 from tests.break_glass.conftest import Desk, peel, seed_in
 from tests.break_glass.test_faults import ACTS, Counter, another, cases, kill, run
@@ -140,7 +139,7 @@ def test_an_existing_letter_is_never_overwritten(desk: Desk, agrees: list[str]) 
 @pytest.mark.usefixtures("agrees")
 def test_letters_and_folder_are_complete_or_not_there(desk: Desk, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """A folder without its letters would need a key that no one has. If the folder is there, the letters stay."""
-    real, drawn = layers.RecoveryKeyFolders.write, sheet.custodian_letter
+    real, drawn = layers.RecoveryKeyFolders.write, creating.custodian_letter
 
     def folder(*args: Any) -> None:
         if step == "after the folder":

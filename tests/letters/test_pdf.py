@@ -13,29 +13,22 @@ from PIL import Image
 
 from mfa_kit.adapters.printing import pdf
 from mfa_kit.adapters.printing.pdf import break_lines, draw_pdf, load_fonts
+from mfa_kit.break_glass import drilling
+from mfa_kit.break_glass.creating import NewCustodian, custodian_letter
+from mfa_kit.break_glass.custodians import Custodian, Group, Manifest
+from mfa_kit.break_glass.drilling import DrillResult, drill_protocol
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.letter import Letter, LetterSection, LetterStep
 from mfa_kit.core.otp import Secret
-from mfa_kit.letters.sheet import (
-    DrillFacts,
-    NewCustodian,
-    Paper,
-    PrintedSecret,
-    RecoveryKeyFacts,
-    Sheet,
-    custodian_letter,
-    drill_protocol,
-    grouped_lines,
-    pin_letter,
-)
+from mfa_kit.letters.sheet import Paper, PrintedSecret, Sheet, grouped_lines, pin_letter
 from mfa_kit.wiring.files import packaged_text
 from tests.conftest import judge
 from tests.letters.judges import codes_in, pictures_of, size_of, text_of, words_of
 
-RECOVERY_KEY = RecoveryKeyFacts(
-    recipient=f"age1{'q' * 58}", threshold=3, custodians=("alice", "bob", "carol", "dave", "erin")
-)
-CUSTODIAN, PIN, DRILL = (packaged_text(f"letters/{name}.md") for name in ("custodian", "pin", "drill"))
+CUSTODIANS = tuple(Custodian(name, f"age1{name}") for name in ("alice", "bob", "carol", "dave", "erin"))
+RECOVERY_KEY = Manifest(recipient=f"age1{'q' * 58}", made=0, group=Group(3, CUSTODIANS))
+CUSTODIAN, DRILL = packaged_text("break_glass/custodian_letter.md"), packaged_text("break_glass/drill_protocol.md")
+PIN = packaged_text("letters/pin.md")
 MARGIN = 19 / 216  # a little less than 20 mm on the wider paper
 
 
@@ -104,7 +97,7 @@ def test_the_layers_in_a_letter_are_those_of_a_set() -> None:
         " | age -d -i /dev/shm/bob.txt | age -d -i /dev/shm/erin.txt"
     )
     assert without.steps[0].commands == ("umask 077", f"{pipe} > /dev/shm/identity.txt")
-    alone = replace(RECOVERY_KEY, threshold=1)
+    alone = replace(RECOVERY_KEY, group=Group(1, CUSTODIANS))
     letter = custodian_letter(new_custodian("erin"), alone, text=CUSTODIAN, date="").letter
     assert letter.sections[2].steps[0].commands[1].startswith("age -d -i /dev/shm/erin.txt set-NN-erin.age >")
     assert "This key alone is enough" in letter.paragraphs[1]
@@ -119,18 +112,23 @@ def test_a_pin_is_in_groups_of_four(tmp_path: Path) -> None:
 
 
 def test_a_protocol_has_a_line_to_sign_for_each_custodian(tmp_path: Path) -> None:
-    """A failed drill names the faults."""
-    facts = DrillFacts(held="2026-11-27", present=("alice", "bob", "carol"), backups=3, opened=3)
-    file = drawn(drill_protocol(facts, RECOVERY_KEY, text=DRILL), tmp_path)
+    """A failed drill names the faults. A drill in which no backup was opened failed too."""
+    names, opened = ("alice", "bob", "carol"), [drilling.Tested(Path("/b/x.png.age"))] * 3
+    result = DrillResult(tested=opened, compared=(), faults=())
+    file = drawn(drill_protocol(result, names, RECOVERY_KEY, text=DRILL, date="2026-11-27"), tmp_path)
     text = text_of(file)
     assert "passed" in text
     assert text.count("date") == 3
     signed = [line.split()[0] for line in text.splitlines() if line.endswith("date")]
     assert signed == ["alice", "bob", "carol"]
-    failed = replace(facts, opened=2, faults=("/b/x.png.age is damaged",), compared=("root",))
-    text = text_of(drawn(drill_protocol(failed, RECOVERY_KEY, text=DRILL), tmp_path))
+    fault = "/b/x.png.age is damaged"
+    failed = DrillResult(tested=[*opened[:2], replace(opened[2], fault=fault)], compared=("root",), faults=[fault])
+    text = text_of(drawn(drill_protocol(failed, names, RECOVERY_KEY, text=DRILL, date="2026-11-27"), tmp_path))
     for said in ("failed", "2 of 3 opened", "1.", "/b/x.png.age is damaged", "root"):
         assert said in text
+    nothing = DrillResult(tested=[], compared=(), faults=())
+    letter = drill_protocol(nothing, names, RECOVERY_KEY, text=DRILL, date="2026-11-27").letter
+    assert dict(letter.facts)["Result"] == "failed"
 
 
 LONG = "Anne-Marie" * 12

@@ -48,10 +48,9 @@ def export_evidence(
 
     mfa-kit changes nothing in the account. The archive contains no secret.
     """
-    request = wiring.evidence.EvidenceOptions(
-        file=file, key=key, pseudonyms=pseudonyms, max_age=max_age, backup_dir=backup_dir, pdf=pdf
+    snapshot, hashes = wiring.evidence.export(
+        settings, file, key=key, pseudonyms=pseudonyms, max_age=max_age, backup_dir=backup_dir, pdf=pdf
     )
-    snapshot, hashes = wiring.evidence.export(settings, request)
     for hole in snapshot.holes:
         settings.progress.alert(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
     if settings.dry_run:

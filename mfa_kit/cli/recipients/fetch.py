@@ -1,6 +1,7 @@
 """`mfa-kit recipients fetch`: copy a roster, and add the users' public keys from a forge or a file to the copy."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def fetch(
     before = wiring.rollout.recipients_before(settings)
     results = [_choose(row, _name(row, named), keys_by_name, before, source=str(file or base_url)) for row in rows]
     if not settings.dry_run:
-        wiring.rollout.write_file(new, _roster(results, named, fetched_at=iso_time(wiring.rollout.now())))
+        wiring.rollout.write_file(new, _roster(results, named, fetched_at=iso_time(time.time())))
     _report(results, settings)
     _show(results, new, output, dry=settings.dry_run)
     return int(any(result.chosen.state is FetchState.NONE for result in results))

@@ -242,7 +242,7 @@ def prepare_letters(
         company=settings.config.company or "",
         contact=settings.config.contact or "",
         deadline=deadline or "",
-        printer=wiring.letters.letter_printer(Paper(paper)) if pdf else None,
+        printer=wiring.files.letter_printer(Paper(paper)) if pdf else None,
         by_account=by_account,
     )
 
