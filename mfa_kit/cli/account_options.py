@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import click
 
 from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli import options
-from mfa_kit.cli.environment import command_line, given
+from mfa_kit.cli.environment import command_line, given, long_name
+from mfa_kit.cli.options import F
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message
 from mfa_kit.organization.accounts import AUDIT_ROLE, EXTERNAL_ID, ROLE_NAME, SOURCE_IDENTITY, WORKERS, AccountsChoice
 
-F = TypeVar("F", bound=Callable[..., Any])
 TITLE = "Options for many accounts"
 # The ID of an organization's root or of an organizational unit (Organizations API reference, ListAccountsForParent).
 UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
@@ -129,11 +129,7 @@ def account_options(
             with _name_next_command(accounts):
                 return function(accounts=accounts, **values)
 
-        verb: Any = parse_choice
-        for option in reversed(added):
-            verb = option(verb)
-        command: F = verb
-        return command
+        return cast("F", options.add_options(*added)(parse_choice))
 
     return add
 
@@ -165,20 +161,10 @@ def _name_next_command(choice: AccountsChoice | None) -> Iterator[None]:
         raise
 
 
-# Maps the names of parameters to the options of the command line that set them.
-NAMES: Mapping[str, str] = {
-    "in_file": "--accounts",
-    "in_org": "--org",
-    "ou": "--ou",
-    "include": "--include",
-    "exclude": "--exclude",
-    "account_tags": "--account-tag",
-    "role_name": "--role-name",
-    "external_id": "--external-id",
-    "source_identity": "--source-identity",
-    "parallel": "--workers",
-    "resume": "--resume",
-    "output_dir": "--output-dir",
+# The parameters that these options set, and the fields of AccountsChoice that they become.
+FIELDS = ("ou", "include", "exclude", "role_name", "external_id", "source_identity", "resume", "output_dir")
+NAMES = {"in_file": "file", "in_org": "org", "account_tags": "tags", "parallel": "workers"} | {
+    name: name for name in FIELDS
 }
 
 
@@ -188,32 +174,20 @@ def choose(values: Mapping[str, Any], *, role: str | None) -> AccountsChoice | N
     `values` maps the names of parameters to values, and `role` is the default role. Raise UsageFault for options that
     cannot be used together, or if no role is named for --org.
     """
-    file, org = values.get("in_file"), values.get("in_org")
-    if not file and not org:
-        if misplaced_option := next((option for name, option in NAMES.items() if values.get(name)), None):
+    chosen = {NAMES[name]: value for name, value in values.items() if value}
+    org = chosen.pop("org", False)
+    if not org and "file" not in chosen:
+        params = click.get_current_context().command.params
+        if misplaced_option := next((long_name(param) for param in params if values.get(param.name or "")), None):
             raise UsageFault(
                 f"{misplaced_option} can be used only with several accounts",
                 "add --org or --accounts FILE, or omit the option",
             )
         return None
     _check_together(values)
-    named = values.get("role_name")
-    if org and not (named or role):
+    if org and not (role or "role_name" in chosen):
         raise UsageFault("--role-name is missing", "name the role to assume in each account: --role-name NAME")
-    return AccountsChoice(
-        file=file,
-        ou=values.get("ou"),
-        include=values.get("include", ()),
-        exclude=values.get("exclude", ()),
-        tags=values.get("account_tags", ()),
-        role_name=named or role,
-        replaces_roles=named is not None,
-        external_id=values.get("external_id"),
-        source_identity=values.get("source_identity"),
-        workers=values.get("parallel") or WORKERS,
-        resume=bool(values.get("resume")),
-        output_dir=values.get("output_dir"),
-    )
+    return AccountsChoice(**{"role_name": role, **chosen}, replaces_roles="role_name" in chosen)
 
 
 def _check_together(values: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ In many accounts, it prints a row for each account, and can write a folder for e
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,7 +40,7 @@ from mfa_kit.cli.results import VERSION, ResultRow
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.text import age_text
+from mfa_kit.core.text import age_text, count_of, counts_of
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import UNREAD, AccountFolders, Visit, VisitState
 from mfa_kit.wiring.settings import Settings
@@ -129,10 +128,17 @@ def audit(
     )
     with wiring.audit.open_snapshots(settings, source, accounts) as snapshots:
         if accounts and snapshots.organization:
-            visits = audit_organization(
-                snapshots, snapshots.organization, options, accounts, settings=settings, output=output
-            )
-            return _finish(visits, options, baseline, settings)
+            with wiring.audit.open_folders(accounts.output_dir) as folders:
+                many = OrganizationAudit(
+                    snapshots=snapshots,
+                    organization=snapshots.organization,
+                    options=options,
+                    choice=accounts,
+                    folders=folders,
+                    settings=settings,
+                    output=output,
+                )
+                return _finish(many.run(), options, baseline, settings)
         (account,) = snapshots.selection.chosen
         account_audit = audit_account(snapshots.take(account), options)
         past = wiring.audit.compare_with_ledger(settings, snapshots.organization, account_audit)
@@ -187,7 +193,7 @@ def _chosen_rules(names: Sequence[str], framework: Framework | None, output: Out
         return choose_rules(names)
     if names:
         raise UsageFault("--rule cannot be used with --framework", "leave one of them out")
-    if output.form in (HTML, ASFF, OCSF):
+    if output.form in {HTML, *RECORDS}:
         raise UsageFault(
             f"the verdicts of a framework cannot be printed as {output.form}",
             "leave --output out, or use json, jsonl or csv",
@@ -196,11 +202,9 @@ def _chosen_rules(names: Sequence[str], framework: Framework | None, output: Out
 
 
 def _note_totals(snapshot: Snapshot, answers: Sequence[RuleAnswer], settings: Settings, output: Output) -> None:
-    counts = Counter(answer.result for answer in answers)
-    totals = ", ".join(f"{counts[result]} {result}" for result in RuleResult if counts[result])
-    rules_ = f"{len(answers)} rule{'' if len(answers) == 1 else 's'}"
-    settings.progress.note(f"{rules_}: {totals}; {_report_age(snapshot)}")
-    if output.form == "table" and counts[RuleResult.FAIL]:
+    totals = counts_of(RuleResult, (answer.result for answer in answers))
+    settings.progress.note(f"{count_of(len(answers), 'rule')}: {totals}; {_report_age(snapshot)}")
+    if output.form == "table" and any(answer.result is RuleResult.FAIL for answer in answers):
         settings.progress.note(f"for a report that you can send, add: --output {HTML} > audit.html")
 
 
@@ -212,7 +216,7 @@ def _report_age(snapshot: Snapshot) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationAudit:
-    """The audit of many accounts. `folders` is the folder for results, if there is one, and `form` the output form."""
+    """The audit of many accounts. `folders` is the folder for results, if there is one."""
 
     snapshots: "wiring.audit.AccountSnapshots"
     organization: "wiring.organization.Organization"
@@ -220,9 +224,23 @@ class OrganizationAudit:
     choice: AccountsChoice
     folders: AccountFolders | None
     settings: Settings
-    form: str
+    output: Output
 
-    def visits(self) -> list[Visit[Audited]]:
+    def run(self) -> list[Visit[Audited]]:
+        """Audit the accounts, and print the results. Return a Visit for each account."""
+        visits = self._visits()
+        roots = self._roots_of_unread(visits)
+        rows = [_row(visit, roots) for visit in visits]
+        self._write_files(visits, rows)
+        # An account whose root user was read is worth a row, even if no account could be read, which is an error.
+        if not roots:
+            shared.report_unread(visits, self.settings.progress, home=self.organization.home_account)
+        self._print(visits, rows)
+        if roots:
+            shared.report_unread(visits, self.settings.progress, home=self.organization.home_account)
+        return visits
+
+    def _visits(self) -> list[Visit[Audited]]:
         """Audit the accounts. Return a Visit for each selected account, in the order of the accounts' names.
 
         It has the audit, or the reason why there is none. With `folders`, the folder of an account is written as soon
@@ -276,7 +294,7 @@ class OrganizationAudit:
         For the forms in RECORDS, the audit is compared with the ledger, and with `is_new` recorded there. One thread
         makes all calls of this function, each as soon as an account's audit is complete.
         """
-        keeps, document = self.form in {"json", "jsonl"}, None
+        keeps, document = self.output.form in {"json", "jsonl"}, None
         records: tuple[FindingRecord, ...] = ()
         if self.folders or keeps:
             rules = [rule_row(answer, account=account.id) for answer in audit.answers]
@@ -285,7 +303,7 @@ class OrganizationAudit:
             whole = {"schema": "mfa-kit/audit", "version": VERSION, **(document or {})}
             files = {**wiring.audit.snapshot_file(audit.snapshot), AUDIT_FILE: json.dumps(whole) + "\n"}
             self.folders.write(account.id, files)
-        if self.form in RECORDS:
+        if self.output.form in RECORDS:
             before = wiring.audit.compare_with_ledger(self.settings, self.organization, audit, records=is_new)
             records = tuple(finding_records(audit.snapshot, audit.answers, before.since))
         return Audited(
@@ -296,7 +314,7 @@ class OrganizationAudit:
             records=records,
         )
 
-    def roots_of_unread(self, visits: Sequence[Visit[Audited]]) -> dict[str, RootVerdict]:
+    def _roots_of_unread(self, visits: Sequence[Visit[Audited]]) -> dict[str, RootVerdict]:
         """Return the known verdicts on the root users of accounts that could not be read, by account ID.
 
         mfa-kit reads the state of a root user in a root session, which needs no role in the account.
@@ -309,63 +327,26 @@ class OrganizationAudit:
         postures = self.organization.each(lambda account: (account.id, root().posture(account.id)), readable)
         return {account: posture.verdict for account, posture in postures if posture}
 
-    def write_files(self, visits: Sequence[Visit[Audited]], roots: Mapping[str, RootVerdict]) -> None:
+    def _write_files(self, visits: Sequence[Visit[Audited]], rows: Sequence[ResultRow]) -> None:
         """Write the files organization.json and audit.html into the folder for results, if there is one."""
         if self.folders:
-            rows = [_row(visit, roots) for visit in visits]
             summary = {"schema": "mfa-kit/audit-account", "version": VERSION, "rows": rows}
             self.folders.write_file("organization.json", json.dumps(summary) + "\n")
             self.folders.write_file("audit.html", organization_page(visits, caller=self.organization.caller))
 
-    def print(self, visits: Sequence[Visit[Audited]], roots: Mapping[str, RootVerdict], output: Output) -> None:
-        """Print the audit in its form. `roots` maps the ID of each unread account to the verdict on its root user."""
-        match output.form:
-            case "asff" | "ocsf":
-                records = [record for visit in visits if visit.found for record in visit.found.records]
-                partition = self.organization.caller.partition
-                print_records(records, output, settings=self.settings, partition=partition)
-            case "html":
-                output.text(organization_page(visits, caller=self.organization.caller))
-            case "json" | "jsonl":
+    def _print(self, visits: Sequence[Visit[Audited]], rows: Sequence[ResultRow]) -> None:
+        """Print the audit in its form. `rows` has the row of each account."""
+        caller, form = self.organization.caller, self.output.form
+        if form in RECORDS:
+            records = [record for visit in visits if visit.found for record in visit.found.records]
+            print_records(records, self.output, settings=self.settings, partition=caller.partition)
+        elif form == HTML:
+            self.output.text(organization_page(visits, caller=caller))
+        else:
+            if form in {"json", "jsonl"}:
                 documents = [visit.found.document if visit.found else None for visit in visits]
-                rows = [
-                    {**_row(visit, roots), "audit": document} for visit, document in zip(visits, documents, strict=True)
-                ]
-                output.many("audit-account", rows, empty="")
-            case _:
-                output.many("audit-account", [_row(visit, roots) for visit in visits], empty="", narrow=NARROW)
-
-
-def audit_organization(
-    snapshots: "wiring.audit.AccountSnapshots",
-    organization: "wiring.organization.Organization",
-    options: AuditOptions,
-    choice: AccountsChoice,
-    *,
-    settings: Settings,
-    output: Output,
-) -> list[Visit[Audited]]:
-    """Audit many accounts, and print the results. Return a Visit for each account."""
-    with wiring.audit.open_folders(choice.output_dir) as folders:
-        audit = OrganizationAudit(
-            snapshots=snapshots,
-            organization=organization,
-            options=options,
-            choice=choice,
-            folders=folders,
-            settings=settings,
-            form=output.form,
-        )
-        visits = audit.visits()
-        roots = audit.roots_of_unread(visits)
-        audit.write_files(visits, roots)
-        # An account whose root user was read is worth a row, even if no account could be read, which is an error.
-        if not roots:
-            shared.report_unread(visits, settings.progress, home=organization.home_account)
-        audit.print(visits, roots, output)
-        if roots:
-            shared.report_unread(visits, settings.progress, home=organization.home_account)
-    return visits
+                rows = [{**row, "audit": document} for row, document in zip(rows, documents, strict=True)]
+            self.output.many("audit-account", rows, empty="", narrow=NARROW)
 
 
 def _row(visit: Visit[Audited], roots: Mapping[str, RootVerdict]) -> ResultRow:

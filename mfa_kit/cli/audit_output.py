@@ -19,7 +19,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import Caller
-from mfa_kit.core.text import count_of, iso_time
+from mfa_kit.core.text import count_of, counts_of, iso_time
 from mfa_kit.organization.accounts import OrgAccount, by_reason, in_account
 from mfa_kit.organization.across import UNREAD, Visit, VisitState
 from mfa_kit.wiring.settings import Settings, command_for_extra
@@ -294,35 +294,26 @@ def print_controls(snapshot: Snapshot, framework: Framework, controls: Sequence[
     The form `table` has a paragraph per control: the verdict, then the findings. JSON is one document. JSON Lines and
     CSV have a line per control.
     """
+    rows = [control_row(control) for control in controls]
     match output.form:
         case "table":
             names = max(len(control.control.id) for control in controls)
             for control in controls:
                 _print_control(control, output, names)
         case "json":
-            answers = {answer.rule.id: answer for control in controls for answer in control.answers}
-            document = {
-                **audit_head(snapshot),
-                "framework": framework_row(framework),
-                "controls": [control_row(control) for control in controls],
-                "rules": [rule_row(answer) for answer in answers.values()],
+            answers = {answer.rule.id: rule_row(answer) for control in controls for answer in control.answers}
+            source = {
+                "id": framework.id,
+                "name": framework.name,
+                "version": framework.version,
+                "scope": framework.scope,
+                "source": framework.source,
+                "read": framework.read,
             }
-            output.one("audit-framework", document)
+            document: ResultRow = {"framework": source, "controls": rows, "rules": [*answers.values()]}
+            output.one("audit-framework", {**audit_head(snapshot), **document})
         case _:
-            rows = [{"framework": framework.id, **control_row(control)} for control in controls]
-            output.many("audit-control", rows, empty="")
-
-
-def framework_row(framework: Framework) -> ResultRow:
-    """Return the row of a framework: its name and version, and the source of its control IDs."""
-    return {
-        "id": framework.id,
-        "name": framework.name,
-        "version": framework.version,
-        "scope": framework.scope,
-        "source": framework.source,
-        "read": framework.read,
-    }
+            output.many("audit-control", [{"framework": framework.id, **row} for row in rows], empty="")
 
 
 def control_row(answer: ControlAnswer) -> ResultRow:
@@ -341,8 +332,7 @@ def control_row(answer: ControlAnswer) -> ResultRow:
 
 def control_totals(framework: Framework, controls: Sequence[ControlAnswer]) -> str:
     """Return a line with the framework, its number of controls, and the number of controls with each verdict."""
-    counts = Counter(control.result for control in controls)
-    totals = ", ".join(f"{counts[result]} {result}" for result in ControlResult if counts[result])
+    totals = counts_of(ControlResult, (control.result for control in controls))
     return f"{framework.name} {framework.version}, {framework.scope}: {len(controls)} controls: {totals}"
 
 

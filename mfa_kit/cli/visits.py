@@ -13,7 +13,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import AwsFault, Declined
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, counts_of
 from mfa_kit.organization.accounts import ACCOUNT, OrgAccount, accounts_in_words, by_reason, in_account
 from mfa_kit.organization.across import UNREAD, Visit, VisitState, all_denied, skipped, visit_accounts
 
@@ -173,10 +173,8 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
             "permissions or the role's name"
         )
     _alert_failed(failed, progress)
-    totals = Counter[str](state_of(visit) for visit in visits)
     states = dict.fromkeys([*(state for state in VisitState if state not in UNREAD), UNKNOWN])
-    shown = ", ".join(f"{totals[state]} {state}" for state in states if totals[state])
-    progress.note(f"{count_of(len(visits), 'account')}: {shown}")
+    progress.note(f"{count_of(len(visits), 'account')}: {counts_of(states, map(state_of, visits))}")
 
 
 def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:

@@ -2,7 +2,8 @@
 
 import codecs
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 
@@ -47,6 +48,12 @@ def is_private_key(text: str) -> bool:
 def count_of(number: int, noun: str, plural: str = "") -> str:
     """Return the number and the noun, such as `1 user` or `2 users`. Without `plural`, the plural ends with an s."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def counts_of(names: Iterable[str], entries: Iterable[str]) -> str:
+    """Return how often each of the names is in `entries`, such as `3 pass, 1 fail`. Names that are not are left out."""
+    counts = Counter(entries)
+    return ", ".join(f"{counts[name]} {name}" for name in names if counts[name])
 
 
 def few(names: Sequence[str], most: int = 5, separator: str = ", ") -> str:
