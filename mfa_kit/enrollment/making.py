@@ -91,7 +91,7 @@ def create_device(entry: JournalEntry, *, ports: EnrollmentPorts) -> Created:
             if isinstance(refused, AccessDenied) and tags:
                 tags = {}  # tags need a separate permission, which minimal policies omit
             elif lost is None:
-                raise (_name_taken(spec, ports=ports) if isinstance(refused, AlreadyExists) else refused) from None
+                raise _explain_refusal(refused, spec, ports=ports) from None
             elif not (isinstance(refused, AlreadyExists) and _free_name(entry, ports=ports)):
                 raise lost from None
     raise lost or AwsFault(f"IAM did not create {spec.serial}", "try again")
@@ -110,6 +110,11 @@ def _tags(entry: JournalEntry) -> dict[str, str]:
         *spec.tags,
     )
     return {key: value for key, value in tags if value and TAG_VALUE.fullmatch(value)}
+
+
+def _explain_refusal(refused: AwsFault | Throttled, spec: DeviceSpec, *, ports: EnrollmentPorts) -> MfaKitError:
+    """Return the error to raise: `refused`, or if the device's name is taken, an error about the existing device."""
+    return _name_taken(spec, ports=ports) if isinstance(refused, AlreadyExists) else refused
 
 
 def _name_taken(spec: DeviceSpec, *, ports: EnrollmentPorts) -> AlreadyExists:

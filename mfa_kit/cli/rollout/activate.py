@@ -172,7 +172,7 @@ def activate(
     prompt: str | None,
     accept_unknown: bool,
     groups: tuple[str, ...],
-    only: str | None,
+    only: tuple[str, ...],
     keys: tuple[Path, ...],
     backup_dir: BackupLocation | None,
     workers: int,
@@ -190,7 +190,7 @@ def activate(
         )
     required = read_required(proofs, prompt, accept_unknown=accept_unknown, selects=bool(groups or only))
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    named = {name.lower() for name in options.split_names(only)}
+    named = {name.lower() for name in only}
     with (
         name_next_command(),
         wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers) as rollouts,

@@ -172,17 +172,16 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
         name_next_command(),
         wiring.rollout.open_rollouts(settings, choice, store=store, workers=options.workers) as rollouts,
     ):
-        planned = planned_works(files, rollouts, choice)
+        works = planned_works(files, rollouts, choice)
         check_file(files.label, files.index, rollouts.selection, choice)
-        _check_all(planned, options, store, writes=not dry or choice is not None)
+        _check_all(works, options, store, writes=not dry or choice is not None)
         unplanned = report_without_plan(files.label, files.index, rollouts.selection, choice, progress)
-        folders = _results_folders(planned, files.files, options, dry=dry)
-        by_account = {planned_work.planned.id: planned_work for planned_work in planned}
-        works = [planned_work.work for planned_work in planned]
+        folders = _results_folders(works, files.files, options, dry=dry)
+        by_account = {work.account.id: work for work in works}
         runner = Runner(
             schemas=Schemas("rollout-apply", "rollout-apply-index", "rollout-apply-account"),
             works=works,
-            scheduler=_scheduler(planned, rollouts, None if dry else options.at_once, progress),
+            scheduler=_scheduler(works, rollouts, None if dry else options.at_once, progress),
             enter=rollouts.enter,
             accounts=options.at_once,
             workers=options.workers,
@@ -192,12 +191,12 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
         )
 
         def act(opened: OpenWork) -> None:
-            planned_work = by_account[opened.work.account.id]
-            check_account(planned_work.plan, opened.ports.caller)
+            work = by_account[opened.work.account.id]
+            check_account(work.plan, opened.ports.caller)
             if dry:
-                _foresee(planned_work, opened)
+                _foresee(work.plan, opened)
             else:
-                _apply_in(planned_work, opened, options, files.files[planned_work.planned.id])
+                _apply_in(work, opened, options, files.files[work.account.id])
 
         def head() -> dict[str, str | None]:
             if choice is None:
@@ -210,7 +209,7 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
         if dry:
             return 0
         code = max(exit_code(works, asked=asked), int(unplanned))
-        progress.note(_next_step(planned, folders, files.files))
+        progress.note(_next_step(works, folders, files.files))
         return code
 
 
@@ -219,7 +218,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _results_folders(
-    planned: list[PlannedWork], sources: Mapping[str, Path], options: ApplyOptions, *, dry: bool
+    works: Sequence[PlannedWork], sources: Mapping[str, Path], options: ApplyOptions, *, dry: bool
 ) -> dict[Path, Path]:
     """Return a mapping from each file on the command line to its folder for results. Create the folders, unless `dry`.
 
@@ -227,52 +226,45 @@ def _results_folders(
     another file.
     """
     bases = {path: wiring.rollout.results_folder(options.results, path) for path in options.plan_files}
-    for planned_work in planned:
-        path = sources[planned_work.planned.id]
-        if not planned_work.work.alone:
-            wiring.rollout.check_results(bases[path] / planned_work.planned.id, path)
+    for work in works:
+        path = sources[work.account.id]
+        if not work.alone:
+            wiring.rollout.check_results(bases[path] / work.account.id, path)
     for path, base in bases.items():
         if not dry:
             wiring.rollout.open_results_folder(base, path)
     return bases
 
 
-def _check_all(planned: list[PlannedWork], options: ApplyOptions, store: BackupStore, *, writes: bool) -> None:
+def _check_all(works: Sequence[PlannedWork], options: ApplyOptions, store: BackupStore, *, writes: bool) -> None:
     """Raise Lockout or UsageFault if the rollout must not start.
 
     Raise Lockout if users would be locked out because they would get no copy of their secret, unless --accept-lockout
     was given. Raise UsageFault if no one could decrypt a user's backup, if only the user could decrypt the backup of a
     staged device, or if `writes` is true and backups cannot be written.
     """
-    usable = [planned_work for planned_work in planned if not planned_work.work.why]
+    usable = [work for work in works if not work.why]
     check_copies(
-        [planned_work.work.name(user) for planned_work in usable for user in planned_work.plan.shut_out],
+        [work.name(user) for work in usable for user in work.plan.shut_out],
         staged=options.staged,
         accept_lockout=options.accept_lockout,
         sealed=bool(store.recipients()),
     )
     if writes:
-        check_backup_folder(store, [step for planned_work in usable for step in planned_work.plan.steps])
+        check_backup_folder(store, [step for work in usable for step in work.plan.steps])
 
 
 def _scheduler(
-    planned: list[PlannedWork],
+    works: Sequence[PlannedWork],
     rollouts: "wiring.rollout.Rollouts",
     at_once: int | None,
     progress: Progress,
 ) -> AccountScheduler:
     """Return SharedTurns for a worker, or OneByOne if `at_once` is None, as for `rollout apply` and in a dry run."""
-    works = [planned_work.work for planned_work in planned]
     if at_once is None:
         return OneByOne(works)
     began = rollouts.now()
-    plans: Mapping[str, tuple[Plan, PlanRecords]] = {
-        planned_work.planned.id: (
-            planned_work.plan,
-            wiring.rollout.plan_records(rollouts.ledger, planned_work.planned.sha256),
-        )
-        for planned_work in planned
-    }
+    plans = {work.account.id: (work.plan, wiring.rollout.plan_records(rollouts.ledger, work.sha256)) for work in works}
 
     def claim(work: AccountWork) -> AbstractContextManager[bool]:
         plan, records = plans[work.account.id]
@@ -282,7 +274,7 @@ def _scheduler(
         plan, records = plans[work.account.id]
         return None if work.alone else records.done_by_others(plan, since=began)
 
-    claims = [claim_of(planned_work.planned.sha256, planned_work.planned.id) for planned_work in planned]
+    claims = [claim_of(work.sha256, work.account.id) for work in works]
     return SharedTurns(
         works=works,
         claim=claim,
@@ -292,10 +284,10 @@ def _scheduler(
     )
 
 
-def _foresee(planned_work: PlannedWork, opened: OpenWork) -> None:
+def _foresee(plan: Plan, opened: OpenWork) -> None:
     """For --dry-run, look up the state of each user, and add the state to the results of `opened`. Change nothing."""
     results = look_up_status(
-        planned_work.plan,
+        plan,
         holders=opened.execution.list_holders(),
         look=lambda _: {},
         failures={},
@@ -304,24 +296,24 @@ def _foresee(planned_work: PlannedWork, opened: OpenWork) -> None:
     opened.take_all((result for result in results), opened.tally.take)
 
 
-def _apply_in(planned_work: PlannedWork, opened: OpenWork, options: ApplyOptions, source: Path) -> None:
+def _apply_in(work: PlannedWork, opened: OpenWork, options: ApplyOptions, source: Path) -> None:
     """Carry out the plan of an account, and write the results.
 
     `source` is the path of the index or the plan on the command line.
     """
     folder = wiring.rollout.results_folder(options.results, source)
-    folder = folder if planned_work.work.alone else folder / planned_work.planned.id
+    folder = folder if work.alone else folder / work.account.id
     wiring.rollout.open_results_folder(folder, source)
     run = PlanRun(
         run=wiring.ports.new_run_id(opened.ports.ports.iam_reader),
-        plan=planned_work.plan,
-        records=opened.ports.records(planned_work.planned.sha256),
+        plan=work.plan,
+        records=opened.ports.records(work.sha256),
         opened=opened,
         folder=folder,
         source=source.name,
     )
     run.begin()
-    planned_work.work.run = run.run
+    work.run = run.run
     opened.tally.progress.note(f"run {run.run}")
     try:
         opened.take_all(
@@ -332,7 +324,7 @@ def _apply_in(planned_work: PlannedWork, opened: OpenWork, options: ApplyOptions
         )
         run.end()
     finally:
-        planned_work.work.results = run.finish()
+        work.results = run.finish()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,18 +399,16 @@ class PlanRun:
                     self.opened.tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, INTERRUPTED))
 
 
-def _next_step(planned: list[PlannedWork], bases: Mapping[Path, Path], sources: Mapping[str, Path]) -> str:
+def _next_step(works: Sequence[PlannedWork], bases: Mapping[Path, Path], sources: Mapping[str, Path]) -> str:
     """Return the message that says what to do next. If users failed, it names the first file with such a user.
 
     `bases` maps each file on the command line to its folder for results, and `sources` maps each account ID to the file
     with the account's plan.
     """
-    results = [result for planned_work in planned for result in planned_work.work.found]
-    failed = [
-        planned_work for planned_work in planned if any(result.outcome in UNDONE for result in planned_work.work.found)
-    ]
-    file, plans = sources[(failed or planned)[0].planned.id], [planned_work.plan for planned_work in planned]
-    if planned[0].work.alone:
+    results = [result for work in works for result in work.found]
+    failed = [work for work in works if any(result.outcome in UNDONE for result in work.found)]
+    file, plans = sources[(failed or works)[0].account.id], [work.plan for work in works]
+    if works[0].alone:
         return next_step(results, plans=plans, plan=str(file), folder=str(bases[file]))
     plan = wiring.rollout.plans_folder(file) / "FILE"  # in printed commands, FILE stands for an account's plan
     return next_step(results, plans=plans, plan=str(plan), index=str(file), folder=f"{bases[file]}/ACCOUNT")

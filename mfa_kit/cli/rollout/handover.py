@@ -1,7 +1,8 @@
 """`mfa-kit rollout handover`: write a folder for each user, with their encrypted file and a letter."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +30,7 @@ from mfa_kit.letters.sheet import Paper
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
 from mfa_kit.rollout.handover_letter import letter_values
-from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.plan import PlanFiles
 from mfa_kit.rollout.records import entries_of_run
 from mfa_kit.rollout.roster import ACCOUNT, csv_table
 from mfa_kit.rollout.row_status import entries_by_serial
@@ -91,11 +92,11 @@ class Letters:
         """The columns of the table."""
         return (ACCOUNT, *COLUMNS) if self.by_account else COLUMNS
 
-    def row(self, handover: Handover) -> dict[str, str]:
+    def row(self, handover: Handover, only: Collection[str] = (ACCOUNT, *COLUMNS)) -> dict[str, str]:
         """Return the row of a user in the table."""
         below = self.folder / self._folder(handover)
-        return {
-            **({ACCOUNT: handover.entry.spec.account} if self.by_account else {}),
+        cells = {
+            ACCOUNT: handover.entry.spec.account,
             "user": handover.user,
             "email": handover.email,
             "file": str(below / handover.file),
@@ -103,6 +104,7 @@ class Letters:
             "device": handover.entry.spec.serial,
             "state": handover.state.value,
         }
+        return {name: cells[name] for name in self.columns if name in only}
 
     def _folder(self, handover: Handover) -> str:
         return f"{handover.entry.spec.account}/{handover.folder}" if self.by_account else handover.folder
@@ -141,7 +143,7 @@ def handover(
     *,
     plan_or_run: str,
     folder: Path,
-    only: str | None,
+    only: tuple[str, ...],
     deadline: str | None,
     template: Path | None,
     pdf: bool,
@@ -161,81 +163,8 @@ def handover(
             f"{plan_or_run} is a run, and a run belongs to one account",
             "give the index, or leave out the options for many accounts, such as --org",
         )
-    letters = prepare_letters(
-        folder,
-        deadline=deadline,
-        template=template,
-        pdf=pdf,
-        paper=paper,
-        settings=settings,
-        by_account=accounts is not None,
-    )
-    store = wiring.stores.open_backup_store(settings, backup_dir)
-    copy_of = finder_of_copies(store if backup_dir else None)
-    files = None if is_run else read_files([Path(plan_or_run)], accounts)
-    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=1) as rollouts:
-        if files is None:
-            handovers, left_out = _find_in_run(plan_or_run, rollouts, copy_of, settings.progress)
-            unread = 0
-        else:
-            reading = read_accounts(files, _reader(copy_of), rollouts, accounts, progress=settings.progress)
-            handovers, left_out = _join([visit.found for visit in reading.visits if visit.found is not None])
-            unread = reading.exit_code
-    code = write_letters(
-        letters, handovers, left_out, only=only, plan_or_run=plan_or_run, settings=settings, output=output
-    )
-    return code or unread
-
-
-def _join(parts: Sequence[tuple[list[Handover], list[LeftOut]]]) -> tuple[list[Handover], list[LeftOut]]:
-    return [handover for part, _ in parts for handover in part], [omission for _, part in parts for omission in part]
-
-
-def _reader(
-    copy_of: Callable[[JournalEntry], BackupLocation | None],
-) -> "Callable[[wiring.rollout.RolloutPorts, PlannedWork, LiveProgress], tuple[list[Handover], list[LeftOut]]]":
-    """Return a function that finds the users of a plan who get a file, and those who get none."""
-
-    def look(
-        ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, _: LiveProgress
-    ) -> tuple[list[Handover], list[LeftOut]]:
-        handovers, left_out = find_in_plan(planned_work.plan, ports, copy_of)
-        account = "" if planned_work.work.alone else planned_work.planned.id
-        return handovers, [replace(omission, account=account) for omission in left_out]
-
-    return look
-
-
-def _find_in_run(
-    run: str,
-    rollouts: "wiring.rollout.Rollouts",
-    copy_of: Callable[[JournalEntry], BackupLocation | None],
-    progress: LiveProgress,
-) -> tuple[list[Handover], list[LeftOut]]:
-    """Return the users of a run in the caller's account who get a file, and those who get none."""
-    with progress.showing("reading devices"):
-        ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
-        entries = entries_of_run(run, account=ports.caller.account, journal=ports.ports.journal)
-        return find_handovers(entries, holders=ports.execution(workers=1).list_holders(), emails={}, copy_of=copy_of)
-
-
-def prepare_letters(
-    folder: Path,
-    *,
-    deadline: str | None,
-    template: Path | None,
-    pdf: bool,
-    paper: str,
-    settings: Settings,
-    by_account: bool = False,
-) -> Letters:
-    """Return the object that makes the users' folders.
-
-    Raise UsageFault if `folder` exists, if the template cannot be read or has errors, or if the software for `pdf` is
-    not installed.
-    """
     wiring.rollout.check_handover(folder)
-    return Letters(
+    letters = Letters(
         folder=folder.absolute(),
         template=wiring.rollout.read_template(settings, template),
         files=wiring.rollout.sealed_files(settings),
@@ -243,8 +172,50 @@ def prepare_letters(
         contact=settings.config.contact or "",
         deadline=deadline or "",
         printer=wiring.files.letter_printer(Paper(paper)) if pdf else None,
-        by_account=by_account,
+        by_account=accounts is not None,
     )
+    store = wiring.stores.open_backup_store(settings, backup_dir)
+    copy_of = finder_of_copies(store if backup_dir else None)
+    find = partial(_find_in_run, plan_or_run)
+    if not is_run:
+        find = partial(_find_in_plans, read_files([Path(plan_or_run)], accounts))
+    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=1) as rollouts:
+        handovers, left_out, unread = find(rollouts, accounts, copy_of, settings.progress)
+    code = write_letters(
+        letters, handovers, left_out, only=only, plan_or_run=plan_or_run, settings=settings, output=output
+    )
+    return code or unread
+
+
+def _find_in_plans(
+    files: PlanFiles,
+    rollouts: "wiring.rollout.Rollouts",
+    choice: AccountsChoice | None,
+    copy_of: Callable[[JournalEntry], BackupLocation | None],
+    progress: LiveProgress,
+) -> tuple[list[Handover], list[LeftOut], int]:
+    """Return the users of plans who get a file, those who get none, and the exit code."""
+    reading = read_accounts(
+        files, lambda ports, work, _: find_in_plan(work, ports, copy_of), rollouts, choice, progress=progress
+    )
+    parts = [visit.found for visit in reading.visits if visit.found is not None]
+    handovers = [handover for part, _ in parts for handover in part]
+    return handovers, [omission for _, part in parts for omission in part], reading.exit_code
+
+
+def _find_in_run(
+    run: str,
+    rollouts: "wiring.rollout.Rollouts",
+    _: AccountsChoice | None,
+    copy_of: Callable[[JournalEntry], BackupLocation | None],
+    progress: LiveProgress,
+) -> tuple[list[Handover], list[LeftOut], int]:
+    """Return the users of a run in the caller's account who get a file, those who get none, and the exit code."""
+    with progress.showing("reading devices"):
+        ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
+        entries = entries_of_run(run, account=ports.caller.account, journal=ports.ports.journal)
+        holders = ports.execution(workers=1).list_holders()
+    return *find_handovers(entries, holders=holders, emails={}, copy_of=copy_of), 0
 
 
 def write_letters(
@@ -252,7 +223,7 @@ def write_letters(
     handovers: list[Handover],
     left_out: list[LeftOut],
     *,
-    only: str | None,
+    only: tuple[str, ...],
     plan_or_run: str,
     settings: Settings,
     output: Output,
@@ -262,11 +233,13 @@ def write_letters(
     `left_out` are users without a file. `plan_or_run` is the plan or the run on the command line. In a dry run, write
     nothing.
     """
-    handovers, left_out = _keep(handovers, only), _keep(left_out, only)
-    if unknown := _not_among([*handovers, *left_out], only):
+    named = dict.fromkeys(name.lower() for name in only)
+    handovers, left_out = _keep(handovers, named), _keep(left_out, named)
+    known = {handover.user.lower() for handover in handovers} | {omission.user.lower() for omission in left_out}
+    if unknown := [name for name in named if name not in known]:
         settings.progress.alert(f"no user of {plan_or_run} is named {', '.join(unknown)}")
     if settings.dry_run:
-        letters.rows = [_outline(letters.row(handover)) for handover in handovers]
+        letters.rows = [letters.row(handover, only={ACCOUNT, "user", "state"}) for handover in handovers]
     elif handovers:
         with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(handovers)} letters"):
             wiring.rollout.write_handover(letters.folder, letters.folders(handovers))
@@ -275,33 +248,22 @@ def write_letters(
     return int(bool(letters.failed) or not letters.rows)
 
 
-def _outline(row: dict[str, str]) -> dict[str, str]:
-    """Return the cells of a row that a dry run shows."""
-    return {name: cell for name, cell in row.items() if name in {ACCOUNT, "user", "state"}}
-
-
-def _keep(users: list[T], only: str | None) -> list[T]:
-    """Return the users whose names are in `--only A,B`, or all users if the option was not given."""
-    named = {name.lower() for name in options.split_names(only)}
+def _keep(users: list[T], named: Collection[str]) -> list[T]:
+    """Return the users whose names are in `named`, in lower case, or all users if it is empty."""
     return [person for person in users if person.user.lower() in named] if named else users
 
 
-def _not_among(users: Sequence[Handover | LeftOut], only: str | None) -> list[str]:
-    """Return, in lower case, the names in `--only A,B` that are not names of these users."""
-    named = dict.fromkeys(name.lower() for name in options.split_names(only))
-    known = {person.user.lower() for person in users}
-    return [name for name in named if name not in known]
-
-
 def find_in_plan(
-    plan: Plan, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[JournalEntry], BackupLocation | None]
+    work: PlannedWork, ports: "wiring.rollout.RolloutPorts", copy_of: Callable[[JournalEntry], BackupLocation | None]
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users of a plan who get a file, and those who get none."""
+    plan = work.plan
     entries, left_out = devices_of_plan(plan, entries_by_serial(plan.account, ports=ports.ports))
     emails = {step.user: step.row.email or "" for step in plan.steps}
     holders = ports.execution(workers=1).list_holders()
     handovers, others = find_handovers(entries, holders=holders, emails=emails, copy_of=copy_of)
-    return handovers, [*others, *left_out]
+    account = "" if work.alone else plan.account
+    return handovers, [replace(omission, account=account) for omission in (*others, *left_out)]
 
 
 def finder_of_copies(store: BackupStore | None) -> Callable[[JournalEntry], BackupLocation | None]:
@@ -358,11 +320,5 @@ def _show(letters: Letters, left_out: Sequence[LeftOut], output: Output, *, dry:
 
 
 def _left_out_rows(left_out: Sequence[LeftOut], *, by_account: bool) -> list[ResultRow]:
-    return [
-        {
-            **({ACCOUNT: omission.account} if by_account else {}),
-            "user": omission.user,
-            "reason": omission.reason,
-        }
-        for omission in left_out
-    ]
+    names = (ACCOUNT, "user", "reason") if by_account else ("user", "reason")
+    return [{name: getattr(omission, name) for name in names} for omission in left_out]

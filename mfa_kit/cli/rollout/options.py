@@ -24,11 +24,11 @@ EXPECTED = click.option(
     metavar="HEX",
     help="Refuse PLAN if the SHA-256 of its file is not HEX.",
 )
-ONLY = click.option("--only", metavar="A,B", help="Only these users.")
+ONLY = click.option(
+    "--only",
+    metavar="A,B",
+    callback=lambda _ctx, _param, text: tuple(name.strip() for name in (text or "").split(",") if name.strip()),
+    help="Only these users.",
+)
 GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Only users in this IAM group.")
 RECIPIENT = recipient("Encrypt each backup to this age or SSH public key too.")
-
-
-def split_names(only: str | None) -> list[str]:
-    """Return the user names in `--only A,B`, or an empty list if the option was not given."""
-    return [name.strip() for name in (only or "").split(",") if name.strip()]

@@ -216,19 +216,7 @@ def _skip_faulty_rows(faults: Sequence[CellFault], file: Path, settings: Setting
             settings.progress.alert(str(fault))
 
 
-def read_selection(
-    *, groups: tuple[str, ...], path_prefix: str | None, tags: tuple[str, ...], without_mfa: bool
-) -> UserSelection:
-    """Return the selection of users that the options describe. Raise UsageFault for a malformed path or tag."""
-    return UserSelection(
-        groups=groups,
-        path_prefix=_parse_prefix(path_prefix),
-        tags=tuple(map(_parse_tag, tags)),
-        without_mfa=without_mfa,
-    )
-
-
-def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, selects: bool, only: str | None) -> None:
+def check_files(roster: Path | None, out: Path, skip_bad: Path | None, *, selects: bool, only: Sequence[str]) -> None:
     """Raise click.UsageError if the options give neither a roster nor a selection of users, or both.
 
     `selects` says whether an option other than --only selects users. --only (`only`) restricts the roster or the
@@ -290,7 +278,7 @@ def plan(
     path_prefix: str | None,
     tags: tuple[str, ...],
     without_mfa: bool,
-    only: str | None,
+    only: tuple[str, ...],
     skip_bad: Path | None,
     trust_report: bool,
     workers: int,
@@ -302,13 +290,17 @@ def plan(
 
     With --accounts or --org, write a plan for each account, and an index of all plans to FILE.
     """
-    selection = read_selection(groups=groups, path_prefix=path_prefix, tags=tags, without_mfa=without_mfa)
     check_files(roster, out, skip_bad, selects=any([groups, tags, without_mfa, path_prefix]), only=only)
     alone, progress = accounts is None, settings.progress
     request = PlanOptions(
         rows=read_roster_rows(roster, skip_bad, settings=settings) if roster and alone else None,
-        selection=selection,
-        only=options.split_names(only),
+        selection=UserSelection(
+            groups=groups,
+            path_prefix=_parse_prefix(path_prefix),
+            tags=tuple(map(_parse_tag, tags)),
+            without_mfa=without_mfa,
+        ),
+        only=only,
         trust_report=trust_report,
         workers=workers,
         several=not alone,
@@ -350,20 +342,6 @@ def _write_plan(new_plan: Plan, out: Path, *, settings: Settings, output: Output
 ACTIONS = tuple(action.value for action in Action)
 SUMMARY = ("no_own_copy", "no_admin_backup", "keys_changed", "report_age_s", "api_calls", "estimated_s")
 NARROW = ("state", *ACTIONS, "no_own_copy")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _WrittenPlan:
-    """The plan of an account, its text and the SHA-256 of the text.
-
-    `name` is the name of the plan's file, and `place` the path of this file relative to the index's folder.
-    """
-
-    plan: Plan
-    text: str
-    digest: str
-    name: str
-    place: str
 
 
 def _plan_accounts(
@@ -445,18 +423,18 @@ def _write_index(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings:
 
     Raise UsageFault if no plan has rows.
     """
-    written = _plans_with_rows(visits, folder=wiring.rollout.plans_folder(out).name)
-    if not written:
+    plans = [visit.found for visit in visits if visit.found and visit.found.steps]
+    if not plans:
         raise UsageFault(
             "no account has users to plan for, so there is no index",
             "check the roster, or the options that select users",
         )
-    index = _index(visits, written, by=by)
+    texts = {plan.account: plan_text(plan) for plan in plans}
+    index = _index(visits, texts, folder=wiring.rollout.plans_folder(out).name, by=by)
     text = index_text(index)
     if not settings.dry_run:
-        wiring.rollout.write_index(
-            out, text, {written_plan.name: written_plan.text for written_plan in written.values()}
-        )
+        files = {Path(account.plan).name: texts[account.id] for account in index.accounts}
+        wiring.rollout.write_index(out, text, files)
     for visit in visits:
         if visit.found:
             account = visit.account
@@ -466,22 +444,8 @@ def _write_index(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings:
     head: ResultRow = {"index": str(out), "sha256": plan_digest(text), "accounts": len(index.accounts), **index.counts}
     full_lists = output.form in {"json", "jsonl"}
     if not full_lists:
-        head = {**head, **_backups([written_plan.plan for written_plan in written.values()])}
-    _show(head, [_row(visit, written.get(visit.account.id), full_lists=full_lists) for visit in visits], output=output)
-
-
-def _plans_with_rows(visits: Sequence[Visit[Plan]], *, folder: str) -> dict[str, _WrittenPlan]:
-    """Return the plans that have rows, by account ID. `folder` is the name of the folder for the plans."""
-    written: dict[str, _WrittenPlan] = {}
-    for visit in visits:
-        if visit.found and visit.found.steps:
-            text = plan_text(visit.found)
-            digest = plan_digest(text)
-            name = plan_file_name(visit.account.id, digest)
-            written[visit.account.id] = _WrittenPlan(
-                plan=visit.found, text=text, digest=digest, name=name, place=f"{folder}/{name}"
-            )
-    return written
+        head = {**head, **_backups(plans)}
+    _show(head, [_row(visit, index.find(visit.account.id), full_lists=full_lists) for visit in visits], output=output)
 
 
 def _backups(plans: Sequence[Plan]) -> ResultRow:
@@ -496,29 +460,30 @@ def _backups(plans: Sequence[Plan]) -> ResultRow:
     }
 
 
-def _index(visits: Sequence[Visit[Plan]], written: Mapping[str, _WrittenPlan], *, by: str) -> RolloutIndex:
-    plans = [visit.found for visit in visits if visit.found]
+def _index(visits: Sequence[Visit[Plan]], texts: Mapping[str, str], *, folder: str, by: str) -> RolloutIndex:
+    """Return the index of the plans whose texts are in `texts`, by account ID, in the folder with this name."""
     accounts = [
         PlannedAccount(
             id=visit.account.id,
             name=visit.account.name,
-            plan=written_plan.place,
-            sha256=written_plan.digest,
-            counts=written_plan.plan.counts,
+            plan=f"{folder}/{plan_file_name(visit.account.id, digest)}",
+            sha256=digest,
+            counts=visit.found.counts,
         )
         for visit in visits
-        if (written_plan := written.get(visit.account.id))
+        if visit.found and visit.account.id in texts
+        for digest in [plan_digest(texts[visit.account.id])]
     ]
     unplanned = [
         UnplannedAccount(id=visit.account.id, name=visit.account.name, why=visit.why)
         for visit in visits
         if visit.found is None
     ]
-    planned_at = max((plan.planned_at for plan in plans), default=0.0)
+    planned_at = max((visit.found.planned_at for visit in visits if visit.found), default=0.0)
     return RolloutIndex(by=by, planned_at=planned_at, accounts=accounts, unplanned=unplanned)
 
 
-def _row(visit: Visit[Plan], written: _WrittenPlan | None, *, full_lists: bool) -> ResultRow:
+def _row(visit: Visit[Plan], planned: PlannedAccount | None, *, full_lists: bool) -> ResultRow:
     """Return the row of an account. If the account has no plan, the cells about the plan are None."""
     plan = visit.found
     counts = plan.counts if plan else {}
@@ -527,8 +492,8 @@ def _row(visit: Visit[Plan], written: _WrittenPlan | None, *, full_lists: bool) 
         **account_cells(visit),
         "state": "planned" if visit.state is VisitState.READ else state_of(visit),
         "why": visit.why or None,
-        "plan": written.place if written else None,
-        "sha256": written.digest if written else None,
+        "plan": planned.plan if planned else None,
+        "sha256": planned.sha256 if planned else None,
         **{name: counts.get(name) for name in ACTIONS},
         **{name: summary.get(name) for name in SUMMARY},
     }

@@ -1,6 +1,6 @@
 """Finds the accounts for which a command has a plan, and reads in each of them that it can use."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -34,13 +34,12 @@ from mfa_kit.rollout.plan import Plan, PlanFiles, PlannedAccount, RolloutIndex, 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedWork:
-    """An account of a rollout, its plan, and the work in this account."""
+@dataclass(slots=True, kw_only=True)
+class PlannedWork(AccountWork):
+    """The work in one account that a plan describes. `sha256` is the SHA-256 of the plan's file in hex."""
 
-    planned: PlannedAccount
     plan: Plan
-    work: AccountWork
+    sha256: str
 
 
 def read_files(
@@ -64,22 +63,24 @@ def planned_works(
     """
     if choice is None:
         [planned], [account] = files.index.accounts, rollouts.selection.chosen
-        plan = files.plans[planned.id]
-        check_account(plan, rollouts.caller)
-        pairs = [(planned, AccountWork(account=account, total=0, alone=True))]
+        check_account(files.plans[planned.id], rollouts.caller)
+        accounts = [(planned, account, "")]
     else:
-        pairs = chosen_works(files.label, files.index, rollouts.selection, choice)
-    for planned, work in pairs:
-        work.total = len(files.plans[planned.id].steps)
-    return [PlannedWork(planned=planned, plan=files.plans[planned.id], work=work) for planned, work in pairs]
+        accounts = planned_accounts(files.label, files.index, rollouts.selection, choice)
+    return [
+        PlannedWork(
+            account=account, total=len(plan.steps), why=why, alone=choice is None, plan=plan, sha256=planned.sha256
+        )
+        for planned, account, why in accounts
+        for plan in [files.plans[planned.id]]
+    ]
 
 
-def chosen_works(
+def planned_accounts(
     path: Path | str, index: RolloutIndex, selection: AccountSelection, choice: AccountsChoice
-) -> list[tuple[PlannedAccount, AccountWork]]:
-    """Return the chosen accounts of an index.
+) -> list[tuple[PlannedAccount, OrgAccount, str]]:
+    """Return the chosen accounts of an index, each with the reason why it cannot be used, or "".
 
-    If an account cannot be used, `work.why` is the reason, otherwise "". `work.total` is 0; the caller has to set it.
     Raise UsageFault if --include names an account without a plan in the index, or if no chosen account that can be used
     has a plan.
     """
@@ -87,16 +88,16 @@ def chosen_works(
     if choice.include:
         _refuse(path, [account for account in selected.values() if index.find(account.id) is None])
     usable = {account.id for account in selection.chosen}
-    works = [
-        (planned, AccountWork(account=account, total=0, why=_why_not(account, usable)))
+    accounts = [
+        (planned, account, _why_not(account, usable))
         for planned, account in _pairs(index, selected, narrowed=is_narrowed(choice))
     ]
-    if not any(planned.id in usable for planned, _ in works):
+    if all(why for _, _, why in accounts):
         raise UsageFault(
             f"{path} has no plan for any chosen account that is active and still listed",
             "choose other accounts, or plan again",
         )
-    return works
+    return accounts
 
 
 def check_file(
@@ -179,7 +180,7 @@ class Reading(Generic[T]):
     says whether a chosen account is no longer listed in Organizations or in the accounts file.
     """
 
-    works: dict[str, AccountWork]
+    works: Mapping[str, AccountWork]
     visits: Sequence[Visit[T]]
     missing: bool = False
 
@@ -224,12 +225,11 @@ def read_accounts(
 
     Raise AwsFault if no account can be read. Without a choice, raise the errors of the only account.
     """
-    planned = {planned_work.planned.id: planned_work for planned_work in planned_works(files, rollouts, choice)}
-    works = {number: planned_work.work for number, planned_work in planned.items()}
+    works = {work.account.id: work for work in planned_works(files, rollouts, choice)}
 
     def enter(account: OrgAccount) -> T:
         of_account = works[account.id].progress(progress)
-        return look(rollouts.enter(account, progress=of_account), planned[account.id], of_account)
+        return look(rollouts.enter(account, progress=of_account), works[account.id], of_account)
 
     if rollouts.organization is None:
         [account] = rollouts.selection.chosen
@@ -238,7 +238,7 @@ def read_accounts(
     report_without_plan(files.label, files.index, rollouts.selection, choice, progress)
     ready = [work.account for work in works.values() if not work.why]
     with visiting(rollouts.organization, enter, progress=progress, accounts=ready) as unordered_visits:
-        visits = in_order(visit for visit in unordered_visits if visit.account.id in planned)
+        visits = in_order(visit for visit in unordered_visits if visit.account.id in works)
     report_unread(visits, progress)
     missing = [work for work in works.values() if work.why and work.account.state is None]
     for gone, why in by_reason((work.account, work.why) for work in missing):

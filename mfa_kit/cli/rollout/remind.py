@@ -44,12 +44,10 @@ def remind(
     """
     files = read_files([plan_file], accounts)
 
-    def look(
-        ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, progress: LiveProgress
-    ) -> Sequence[ResultRow]:
-        plan, records = planned_work.plan, ports.records(planned_work.planned.sha256)
-        results = look_up_results(plan, records, ports, workers=workers, progress=progress)
-        return _rows(find_reminders(plan, results), now=ports.ports.iam_reader.now())
+    def look(ports: "wiring.rollout.RolloutPorts", work: PlannedWork, progress: LiveProgress) -> Sequence[ResultRow]:
+        records = ports.records(work.sha256)
+        results = look_up_results(work.plan, records, ports, workers=workers, progress=progress)
+        return _rows(find_reminders(work.plan, results), now=ports.ports.iam_reader.now())
 
     store = wiring.stores.open_backup_store(settings, backup_dir)
     with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers) as rollouts:

@@ -102,7 +102,7 @@ def station(
     *,
     plan_file: Path,
     kinds: tuple[str, ...],
-    only: str | None,
+    only: tuple[str, ...],
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: BackupLocation | None,
@@ -237,11 +237,9 @@ bench = copy.copy(station)
 bench.name, bench.hidden = "bench", True
 
 
-def _users(plan: Plan, only: str | None) -> set[str]:
+def _users(plan: Plan, only: Sequence[str]) -> set[str]:
     rows = [step.row for step in plan.steps]
-    if only:
-        rows = keep_users(rows, options.split_names(only))
-    return {row.user for row in rows}
+    return {row.user for row in (keep_users(rows, only) if only else rows)}
 
 
 def _look_up_results(

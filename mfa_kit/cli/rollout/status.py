@@ -227,11 +227,9 @@ def status(
         return watch_rollout(files, settings=settings, output=output)
     files = read_files([plan_file], accounts)
 
-    def look(
-        ports: "wiring.rollout.RolloutPorts", planned_work: PlannedWork, progress: LiveProgress
-    ) -> list[RowResult]:
-        records = ports.records(planned_work.planned.sha256)
-        results = look_up_results(planned_work.plan, records, ports, workers=workers, progress=progress)
+    def look(ports: "wiring.rollout.RolloutPorts", work: PlannedWork, progress: LiveProgress) -> list[RowResult]:
+        records = ports.records(work.sha256)
+        results = look_up_results(work.plan, records, ports, workers=workers, progress=progress)
         return records.with_computers(results)
 
     store = wiring.stores.open_backup_store(settings, backup_dir)

@@ -11,7 +11,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
-from mfa_kit.cli.rollout.plans import chosen_works, report_without_plan
+from mfa_kit.cli.rollout.plans import planned_accounts, report_without_plan
 from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code, is_alone
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, name_next_command
 from mfa_kit.core.errors import UsageFault
@@ -108,14 +108,13 @@ def _devices_of_index(
     of the plans, and the ledger has the hash of each run's plan. The plans themselves are therefore not read. Raise
     UsageFault if the ledger has no such device.
     """
-    works = chosen_works(path, index, rollouts.selection, choice)
+    accounts = planned_accounts(path, index, rollouts.selection, choice)
     report_without_plan(path, index, rollouts.selection, choice, progress)
-    chosen = []
-    for planned, work in works:
-        entries = wiring.rollout.plan_records(rollouts.ledger, planned.sha256).devices(planned.id)
-        work.total = len(entries)
-        if entries:
-            chosen.append((work, entries))
+    chosen = [
+        (AccountWork(account=account, total=len(entries), why=why), entries)
+        for planned, account, why in accounts
+        if (entries := wiring.rollout.plan_records(rollouts.ledger, planned.sha256).devices(planned.id))
+    ]
     if not chosen:
         raise UsageFault(
             f"the ledger has no device in these accounts that a run of {path} created",
