@@ -19,10 +19,12 @@ MfaKitError
 │       └── Unlisted     the device is assigned, but IAM does not list it among its user's devices yet
 ├── IntegrityFault (5)   a file or the ledger is damaged, or cannot be read or written
 │   ├── WrongIdentityError  the backup is intact, but none of the given identities (private keys) decrypts it
+│   ├── BackupDenied     S3 denies access to one backup, or a lock protects it
 │   ├── WrongPlace       a backup has the path of another device or user than its label or the ledger says
 │   └── Unrecorded       this computer's records do not prove a break-glass folder; a person may accept it
 ├── Lockout (6)          the request would lock a user out
 ├── Throttled (7)        AWS is throttling requests; try again later
+│   └── StoreThrottled   S3 is throttling requests; what was changed in IAM before stays changed
 ├── Declined (8)         the user declined, or there is no terminal to prompt on
 └── InternalError (70)   an unexpected exception, which is a bug
 
@@ -150,6 +152,10 @@ class WrongIdentityError(IntegrityFault):
     """The backup is intact, but none of the given identities (private keys) decrypts it."""
 
 
+class BackupDenied(IntegrityFault):
+    """S3 denies access to one backup, or a lock protects it. Other backups may be accessible."""
+
+
 class WrongPlace(IntegrityFault):
     """The path of a backup names another device or user than the label in the backup, or than the ledger."""
 
@@ -168,6 +174,10 @@ class Throttled(MfaKitError):
     """AWS is throttling requests of this kind. The request had no effect."""
 
     exit_code = 7
+
+
+class StoreThrottled(Throttled):
+    """S3 is throttling requests for backups. What was changed in IAM before stays changed."""
 
 
 class Declined(MfaKitError):

@@ -2,7 +2,7 @@
 
 Both implement `CallPolicy`: they decide when to send a request, and retry it if IAM refused it for the moment. They
 never repeat a request with an unclear result, because the request may have taken effect. Codes are computed within the
-attempt, so they are fresh when they are sent.
+attempt, so they are fresh when they are sent. Another RateLimiter is for the calls to S3.
 """
 
 import threading
@@ -109,7 +109,7 @@ class RateLimiter:
     The rate grows while IAM accepts the calls, and falls when IAM throttles one. At most `at_once` calls are in
     progress at any time. When credentials that worked before expire, all workers wait while one of them calls `renew`,
     again and again, until `renew` raises no error. After `stop`, expired credentials are an error instead. After
-    `break_off`, every call raises KeyboardInterrupt. `break_off` also calls `on_break`.
+    `break_off`, every call raises KeyboardInterrupt. `break_off` also calls `on_break`. `rate` is the rate at first.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class RateLimiter:
         renew: Callable[[], object],
         at_once: int,
         on_break: Callable[[], object] = lambda: None,
+        rate: float = FIRST_RATE,
     ) -> None:
         self._on_break = on_break
         self._out = threading.Semaphore(at_once)
@@ -129,7 +130,7 @@ class RateLimiter:
         self._slot = self._grew = self._cut = self._accepted = self._signed_in = clock()
         self._asked = self._slot
         self._found = self._stopped = self._broken = self._ever = False
-        self.rate = self._sound = FIRST_RATE
+        self.rate = self._sound = rate
         self.paused = False
 
     def stop(self) -> None:
@@ -245,7 +246,7 @@ class RateLimiter:
         Raise `error` at once if no call ever succeeded, or if `stop` was called. `began` is when the failed call began.
         """
         with self._signing_in:
-            if not self._ever:
+            if not self._ever or self._stopped:
                 raise error
             if self._signed_in > began:
                 return

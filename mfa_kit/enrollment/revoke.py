@@ -14,6 +14,7 @@ from mfa_kit.core.errors import (
     Lockout,
     MfaKitError,
     OutcomeUnknownError,
+    StoreThrottled,
     Throttled,
     Unreachable,
     Unsettled,
@@ -228,7 +229,8 @@ def retire(entry: JournalEntry, *, purpose: RunKind, ports: EnrollmentPorts, may
     except (OutcomeUnknownError, Unsettled):
         raise
     except (Unreachable, AwsFault, Throttled) as refused:
-        listed = is_listed(entry.spec, ports=ports)
+        # The backup is removed after the device, which IAM may still list.
+        listed = not isinstance(refused, StoreThrottled) and is_listed(entry.spec, ports=ports)
         if may_stay and listed:
             ports.journal.record(before)
         else:

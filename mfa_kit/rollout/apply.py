@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from mfa_kit.core.errors import AlreadyExists, AwsFault, Lockout, MfaKitError, UsageFault
+from mfa_kit.core.errors import AlreadyExists, AwsFault, BackupDenied, Lockout, MfaKitError, UsageFault
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, JournalState
 from mfa_kit.core.text import count_of, few
@@ -74,7 +74,10 @@ def apply_plan(
     making.enabled += _unconfirmed(ours.values(), ports=ports)
     todo: list[PlanStep] = []
     for step in plan.steps:
-        result = result_without_work(step, plan, has.get(step.user, ()), ours, ports=ports)
+        try:
+            result = result_without_work(step, plan, has.get(step.user, ()), ours, ports=ports)
+        except BackupDenied as denied:
+            result = RowResult.of_error(plan.intent_of(step.row), denied, run=run)
         if result is None:
             todo.append(step)
         else:

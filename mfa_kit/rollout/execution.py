@@ -2,7 +2,7 @@
 
 If one user cannot be processed, the error becomes that user's result, and the run continues with the other users. Only
 a few errors end a run: AWS keeps throttling, or the credentials expire. Apply and undo also end if a file or the ledger
-is damaged, or cannot be read or written.
+is damaged, or cannot be read or written, but not if S3 denies access to one backup.
 """
 
 import threading
@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from mfa_kit.core.errors import (
+    BackupDenied,
     Expired,
     IntegrityFault,
     Lockout,
@@ -158,6 +159,11 @@ class Workers(Generic[T, R]):
 FATAL = (IntegrityFault, Throttled, Expired)
 
 
+def ends_rollout(error: MfaKitError, fatal: tuple[type[MfaKitError], ...] = FATAL) -> bool:
+    """Return whether an error is in `fatal`. A denied backup concerns only one row, although it is in FATAL."""
+    return isinstance(error, fatal) and not isinstance(error, BackupDenied)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """How a rollout processes its users: with `workers` threads, until `stop` is set.
@@ -205,9 +211,9 @@ def run_row(
     try:
         with only_our_errors():
             return act()
-    except fatal:
-        raise
     except MfaKitError as error:
+        if ends_rollout(error, fatal):
+            raise
         return RowResult.of_error(spec, error, run=run)
 
 

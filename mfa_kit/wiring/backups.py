@@ -89,7 +89,7 @@ def open_created(settings: Settings, file: BackupLocation, identities: Identitie
 
 def backup_reader(settings: Settings) -> Callable[[BackupLocation], bytes]:
     """Return a function that returns the encrypted content of a backup, on this computer or in a bucket."""
-    return partial(read_backup, file_store=AnyFileStore(settings.profile))
+    return partial(read_backup, file_store=AnyFileStore(settings))
 
 
 def _opener(

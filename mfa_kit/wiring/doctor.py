@@ -13,14 +13,15 @@ from mfa_kit import __version__
 from mfa_kit.adapters.fido import hidraw
 from mfa_kit.adapters.ledger import sqlite_database
 from mfa_kit.adapters.udev import rule as udev_rule
-from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.errors import MfaKitError, notes_of
+from mfa_kit.core.message import clauses
 from mfa_kit.doctor import computer, services
 from mfa_kit.doctor.diagnosis import Diagnosis, FileFacts, bad, good, noted
 from mfa_kit.posix.processes import group_name, user_and_groups, user_id
 from mfa_kit.wiring import aws, ledger
 from mfa_kit.wiring.age_keys import configured_recipients
 from mfa_kit.wiring.settings import Settings, backup_dir, command_for_extra, config_path, home
-from mfa_kit.wiring.stores import examine_bucket
+from mfa_kit.wiring.stores import check_other_server, examine_bucket, open_s3_calls
 
 # The extras of the package, each with a module that it installs.
 EXTRAS = {
@@ -106,13 +107,21 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
         shared = settings.ledger is not None
         yield computer.diagnose_backup_folder(_facts(place), user=user_id(), shared_ledger=shared)
         return
+    calls = open_s3_calls(settings)
     try:
-        state = examine_bucket(place, settings.profile)
+        state = examine_bucket(place, calls)
     except MfaKitError as error:
         yield bad("backup bucket", f"{place}: {error}", error.hint)
         return
     yield good("backup bucket", str(place))
     yield from services.diagnose_bucket(state)
+    if settings.dry_run or state.public or state.lock == services.COMPLIANCE:
+        return
+    try:
+        if server := check_other_server(place, calls):
+            yield good("S3 server", f"{server} overwrites nothing, and removes all versions")
+    except MfaKitError as error:
+        yield bad("S3 server", str(error), clauses([error.hint, *notes_of(error)]))
 
 
 def _host(url: str) -> str:

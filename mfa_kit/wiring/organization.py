@@ -182,7 +182,7 @@ def open_organization(settings: Settings, choice: AccountsChoice | None) -> Iter
 @contextmanager
 def _open_caller(settings: Settings) -> Iterator[Organization]:
     """Yield the Organization of a command that works in the caller's account. After any error, its threads stop."""
-    stop = Stop()
+    stop = settings.stop
     with (
         connect(settings, stop=stop) as (iam, ledger, caller),
         ThreadPoolExecutor(AT_ONCE) as pool,
@@ -204,7 +204,7 @@ def _open_selected(settings: Settings, choice: AccountsChoice) -> Iterator[Organ
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
 
     opened: list[MemberSessions] = []
-    stop = Stop()
+    stop = settings.stop
 
     def open_hub(connection: Connection) -> Clients:
         opened.append(MemberSessions(connection, source_identity=choice.source_identity, stop=stop))

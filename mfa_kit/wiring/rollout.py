@@ -177,7 +177,7 @@ def open_rollouts(
     """
     entrance = _Entrance(settings=settings, store=store, workers=workers, oath_keys=oath_keys)
     if choice is None:
-        stop, progress = Stop(), settings.progress
+        stop, progress = settings.stop, settings.progress
         pace = entrance.pace(lambda: iam.renew(caller.account), progress, stop, stop.sleep)
         with connect(settings, workers=workers, turn=pace, stop=stop) as (iam, ledger, caller):
             ports = entrance.ports(iam, caller, ledger, pace=pace, progress=progress, stop=stop)
@@ -451,7 +451,7 @@ def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
 
 def sealed_files(settings: Settings) -> ReadAhead:
     """Return an object that reads encrypted files, from a folder or a bucket."""
-    return ReadAhead(_checked(AnyFileStore(settings.profile)))
+    return ReadAhead(_checked(AnyFileStore(settings)))
 
 
 def _checked(file_store: AnyFileStore) -> Callable[[BackupLocation], bytes]:

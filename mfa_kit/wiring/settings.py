@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +18,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction, LiveProgress
 from mfa_kit.core.message import Command, Message, command
 from mfa_kit.core.models import ACCOUNT_ID, BackupLocation, parse_location
+from mfa_kit.core.stopping import Stop
 from mfa_kit.disk.files import fault_of_owner
 from mfa_kit.posix.open_files import NO_WAIT
 from mfa_kit.posix.processes import harden as harden  # noqa: PLC0414 - other modules import it from here
@@ -169,7 +170,8 @@ class Settings:
     of seconds and shows a countdown. `end` reports a fault and ends the process; it is called if the session that holds
     the locks of runs in PostgreSQL is lost. `account` is the ID that the caller's account must have. `ledger` is the
     URL of the ledger (mfa-kit's own records) in PostgreSQL, or None if it is a file on this computer. With
-    `whole_names`, messages contain the caller's ARN instead of the caller's name.
+    `whole_names`, messages contain the caller's ARN instead of the caller's name. When `stop` is set, pauses and
+    requests of the command end in all its threads.
     """
 
     interaction: Interaction
@@ -189,6 +191,7 @@ class Settings:
     quiet: bool = False
     debug: bool = False
     whole_names: bool = True
+    stop: Stop = field(default_factory=Stop)
 
     @property
     def still(self) -> bool:

@@ -4,18 +4,22 @@ The client for S3 is loaded and created when the first bucket is used, so comman
 load it.
 """
 
-from collections.abc import Sequence
-from functools import cached_property, partial
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, TypeVar
+from urllib.parse import quote
 
 from mfa_kit.adapters.files.local_store import LOCAL, LocalFileStore, find_backups
 from mfa_kit.backups.contents import check_shared
 from mfa_kit.backups.new_passphrase import can_ask_passphrase
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import IntegrityFault, OutcomeUnknownError, Throttled, UsageFault
 from mfa_kit.core.models import OWN, Backup, BackupLocation, S3Url
-from mfa_kit.core.stopping import sleep
+from mfa_kit.disk.files import write_new
 from mfa_kit.doctor.diagnosis import BucketState
+from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.wiring.age_keys import configured_recipients, open_plugins, own_recipient, read_recipients
 from mfa_kit.wiring.settings import ACCOUNTS, Settings, backup_dir, home, load_boto3, load_config
@@ -29,17 +33,14 @@ if TYPE_CHECKING:
 
 
 class AnyFileStore:
-    """Opens backups and folders of backups, on this computer and in S3 buckets.
+    """Opens backups and folders of backups, on this computer and in S3 buckets."""
 
-    `profile` is the AWS profile for buckets. It is not used if the configuration file has `backup-profile`.
-    """
-
-    def __init__(self, profile: str | None) -> None:
-        self._profile = profile
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     @cached_property
     def _s3(self) -> "S3FileStore":
-        return open_s3_store(self._profile)
+        return open_s3_store(self._settings)
 
     def folder(self, place: BackupLocation) -> "StoredFolder":
         """Return the folder with this path or S3 URL. Nothing is read yet."""
@@ -92,7 +93,7 @@ def open_age_files(
     return AgeFiles(
         place,
         list(recipients),
-        AnyFileStore(settings.profile),
+        AnyFileStore(settings),
         accept=partial(check_shared, ledger_is_shared=is_shared, place=place, local_backups=local_backups),
         plugins=open_plugins(settings.interaction),
     )
@@ -105,7 +106,7 @@ def stored_backups(settings: Settings, folder: BackupLocation | None, *, own: bo
     not exist; for the default folder, return an empty list instead.
     """
     place = backup_dir(folder)
-    file_store = AnyFileStore(settings.profile)
+    file_store = AnyFileStore(settings)
     if place != home() / "backups" and not file_store.folder(place).is_there():
         raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir DIR")
     return [*find_backups(place, file_store), *(find_backups(place / OWN, file_store) if own else ())]
@@ -144,45 +145,96 @@ def open_store_for_device(settings: Settings, options: NewBackupOptions, *, alon
 
 # The number of calls to S3 that may be in progress at a time.
 CONNECTIONS = 32
+# The rate of calls to S3 at first, in calls per second. AWS promises at least 3,500 writes per second.
+S3_RATE = 200.0
+# The folder in `home()` with an empty file for each bucket whose server was tested and is not AWS's.
+TESTED = "tested-buckets"
+T = TypeVar("T")
 
 
-def open_s3_store(profile: str | None) -> "S3FileStore":
-    """Return an object that opens folders and files in S3 buckets. `profile` is as in `open_s3_calls`."""
+def open_s3_store(settings: Settings) -> "S3FileStore":
+    """Return an object that opens folders and files in S3 buckets. `settings` are as in `open_s3_calls`."""
     from mfa_kit.adapters.aws import s3_store
 
-    calls = open_s3_calls(profile)
-    return s3_store.S3FileStore(calls, lambda bucket: s3_store.check_bucket(bucket, calls))
+    calls = open_s3_calls(settings)
+
+    def check(folder: S3Url) -> None:
+        s3_store.check_bucket(folder.bucket, calls)
+        if not settings.dry_run:
+            check_other_server(folder, calls)
+
+    return s3_store.S3FileStore(calls, check)
 
 
-def open_s3_calls(profile: str | None) -> "S3Calls":
+def check_other_server(folder: S3Url, calls: "S3Calls") -> str | None:
+    """Check the server of a bucket as `check_server` does, and record its success on this computer.
+
+    Return the URL of the server. Without a check, return None if it is AWS's own, and the URL if it has passed before.
+    """
+    from mfa_kit.adapters.aws import s3_store
+
+    if server := calls.other_server:
+        record = home().absolute() / TESTED / quote(f"{server}/{folder.bucket}", safe="")
+        if not record.exists():
+            s3_store.check_server(folder, calls)
+            with suppress(IntegrityFault):  # without the record, the next command checks the server again
+                write_new(record, b"", folders=True)
+    return server
+
+
+def open_s3_calls(settings: Settings) -> "S3Calls":
     """Return an object that calls S3 with the settings of the configuration file.
 
-    The AWS profile is the configured `backup-profile`, else the argument `profile`. The owner of the bucket is the
-    configured `bucket-owner`, else the account of the AWS profile, if this process knows it.
+    The AWS profile is the configured `backup-profile`, else that of `settings`. The owner of the bucket is the
+    configured `bucket-owner`, else the account of the AWS profile, if this process knows it. One RateLimiter limits the
+    rate of all calls, and retries those that are throttled.
     """
     from mfa_kit.adapters.aws import clients, s3_calls
+    from mfa_kit.adapters.aws.refusals import ended_by
 
     configuration = load_config()
     connection = clients.Connection(
-        profile=configuration.backup_profile or profile,
+        profile=configuration.backup_profile or settings.profile,
         region=configuration.backup_region,
         endpoint_url=configuration.backup_endpoint_url,
         workers=CONNECTIONS,
     )
     key = configuration.backup_kms_key
     encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+    pace = RateLimiter(
+        clock=time.monotonic,
+        sleep=settings.stop.sleep,
+        progress=settings.progress,
+        renew=lambda: None,
+        at_once=CONNECTIONS,
+        rate=S3_RATE,
+    )
+    pace.stop()  # makes expired credentials an error at once
+    say_once = cache(settings.progress.note)
+
+    def turn(act: Callable[[], T]) -> T:
+        def attempt() -> T:
+            try:
+                return act()
+            except (OutcomeUnknownError, Throttled) as error:
+                say_once(f"{error}; trying again for some minutes")
+                raise
+
+        with ended_by(settings.stop):
+            return pace(attempt)
+
     return s3_calls.S3Calls(
         lambda: clients.open_s3(connection),
-        sleep=sleep,
+        sleep=settings.stop.sleep,
         encryption=encryption,
+        turn=turn,
         owner=lambda: configuration.bucket_owner or ACCOUNTS.get(connection.profile),
     )
 
 
-def examine_bucket(place: S3Url, profile: str | None) -> BucketState:
+def examine_bucket(place: S3Url, calls: "S3Calls") -> BucketState:
     """List the bucket of backups, and return its properties. Raise AwsFault if it cannot be listed."""
     from mfa_kit.adapters.aws import s3_store
 
-    calls = open_s3_calls(profile)
     calls.ask("list_objects_v2", Bucket=place.bucket, Prefix=place.key, MaxKeys=1)
     return s3_store.read_bucket(place.bucket, calls)

@@ -22,15 +22,18 @@ from urllib3.exceptions import SSLError
 
 from mfa_kit.adapters.aws.clients import Connection, is_aws, open_s3
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.aws.s3_calls import WRITE_PAUSES, S3Calls
+from mfa_kit.adapters.aws.reads import READ_PAUSES
+from mfa_kit.adapters.aws.s3_calls import S3Calls
 from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3FileStore, check_bucket, read_bucket
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.adapters.files.local_store import find_backups, read_backup
 from mfa_kit.adapters.files.plugins import Identity
-from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongIdentityError
+from mfa_kit.cli.messages import StderrProgress
+from mfa_kit.core.errors import IntegrityFault, Throttled, UsageFault, WrongIdentityError
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, S3Url
 from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.enrollment.pacing import BUSY, THROTTLED, Backoff
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import settings as wiring_settings
@@ -38,6 +41,7 @@ from mfa_kit.wiring.aws import identify
 from mfa_kit.wiring.settings import Config
 from mfa_kit.wiring.stores import open_s3_calls
 from tests.conftest import COUNTED
+from tests.plain_settings import plain_settings
 from tests.sizes import size
 
 RUN = "20261125T000000Z-0a1b2c3d"
@@ -48,7 +52,7 @@ names = count()
 
 def stores_of(calls: S3Calls) -> S3FileStore:
     """Return the stores that use these calls, with the check of buckets."""
-    return S3FileStore(calls, lambda bucket: check_bucket(bucket, calls))
+    return S3FileStore(calls, lambda folder: check_bucket(folder.bucket, calls))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +104,8 @@ def slept() -> list[float]:
 @pytest.fixture
 def calls(shared: dict[str, Any], slept: list[float]) -> S3Calls:
     client = shared.get("kit") or shared.setdefault("kit", open_s3(Connection(workers=16)))
-    return S3Calls(lambda: client, sleep=slept.append, encryption={})
+    turn = Backoff(sleep=slept.append, progress=StderrProgress(quiet=True))
+    return S3Calls(lambda: client, sleep=slept.append, encryption={}, turn=turn)
 
 
 @pytest.fixture
@@ -167,7 +172,7 @@ def test_a_write_survives_each_unclear_or_refused_answer(
     file.create(b"sealed")
     assert content(client, url(bucket)) == b"sealed"
     assert len(keys(client, bucket)) == 1
-    assert slept == [WRITE_PAUSES[0]]
+    assert slept == [{"throttle": THROTTLED, "busy": BUSY}.get(fault, READ_PAUSES)[0]]
 
 
 def test_equal_octets_after_a_lost_answer_are_ours(file: S3File, lab: Lab) -> None:
@@ -180,9 +185,10 @@ def test_equal_octets_after_a_lost_answer_are_ours(file: S3File, lab: Lab) -> No
 
 def test_a_write_that_never_succeeds_is_a_fault(file: S3File, lab: Lab, slept: list[float]) -> None:
     lab.faults.add("PutObject", "throttle", at="every")
-    with pytest.raises(IntegrityFault, match="cannot be written: S3 answers SlowDown"):
+    with pytest.raises(Throttled, match="cannot be written: S3 answers SlowDown") as caught:
         file.create(b"sealed")
-    assert slept == list(WRITE_PAUSES)
+    assert caught.value.exit_code == 7
+    assert slept == list(THROTTLED)
 
 
 @pytest.mark.parametrize("fault", ["lost-before", "throttle", "error-before"])
@@ -664,7 +670,7 @@ def test_the_owner_is_configured_or_that_of_the_buckets_credentials(
     """The account of other credentials is never used. No request is made to find the account."""
     monkeypatch.setattr("mfa_kit.wiring.stores.load_config", lambda: parse_config(config))
     monkeypatch.setattr("mfa_kit.adapters.aws.clients.open_s3", lambda _: open_s3(Connection(region="us-east-1")))
-    calls = open_s3_calls(profile)
+    calls = open_s3_calls(plain_settings(profile=profile))
     requests = answered(calls)
     monkeypatch.setattr("mfa_kit.wiring.aws.ACCOUNTS", asked)
     monkeypatch.setattr("mfa_kit.wiring.stores.ACCOUNTS", asked)  # asked after the calls were opened

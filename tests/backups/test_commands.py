@@ -6,7 +6,6 @@ import os
 import random
 import re
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,14 @@ from PIL import Image
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
-from mfa_kit.cli.messages import StderrProgress
-from mfa_kit.cli.shutdown import end_at_once
-from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import backups as kit
 from mfa_kit.wiring.age_keys import Identities
-from mfa_kit.wiring.settings import Config, Settings
 from tests.backups.conftest import RUN, SEED, Pair, own, sealed
 from tests.conftest import ACCOUNT, MfaKit, judge, local
+from tests.plain_settings import plain_settings
 
 
 def rows(desk: MfaKit, *words: str | Path) -> list[dict[str, Any]]:
@@ -421,11 +417,8 @@ def test_a_file_without_a_device_does_not_stop_a_drill(desk: MfaKit, old: Pair, 
 def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
     """The backup is recognized by its file name in the ledger, also after the file was renamed."""
     backup = sealed(desk, "alice", old.recipient)
-    person = Nobody("this is a test")
-    settings = Settings(
-        interaction=person, progress=StderrProgress(), sleep=time.sleep, end=end_at_once, config=Config()
-    )
-    identities = Identities([old.file], passphrase_fd=None, person=person)
+    settings = plain_settings()
+    identities = Identities([old.file], passphrase_fd=None, person=settings.interaction)
     spec, _ = kit.open_restorable(settings, local(backup), identities)
     assert (spec.account, spec.user, spec.name) == (ACCOUNT, "alice", "alice")
     revoked(desk, backup, RunKind.LOST)

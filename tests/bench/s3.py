@@ -23,6 +23,7 @@ from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring.stores import AnyFileStore
 from tests.bench.backups import pair
 from tests.bench.table import Row, cpu, show
+from tests.plain_settings import plain_settings
 
 LISTED, VERIFIED = 10_000, 1_000
 ACCOUNT = "000000000000"
@@ -45,7 +46,7 @@ def fill() -> None:
 def seal(to: str) -> None:
     """Encrypt backups for many users into a bucket."""
     boto3.Session().client("s3").create_bucket(Bucket="verified")
-    store = AgeFiles(S3Url("verified", "pre"), parse_recipients([to]), AnyFileStore(None))
+    store = AgeFiles(S3Url("verified", "pre"), parse_recipients([to]), AnyFileStore(plain_settings()))
 
     def one(number: int) -> None:
         name = f"user{number:04}"

@@ -28,6 +28,7 @@ from tests.conftest import COUNTED, LOST, ROOT, bare, users_of
 from tests.faults.broken_disk import library
 from tests.faults.worker import ADDRESS
 from tests.ledgers import KINDS
+from tests.plain_settings import plain_settings
 from tests.postgresql import Server
 
 
@@ -172,7 +173,7 @@ class Judge:
         seeds = {}
         for backup in backups:
             opened = open_backup(
-                backup.path, Secret([self.identity]), partial(read_backup, file_store=AnyFileStore(None))
+                backup.path, Secret([self.identity]), partial(read_backup, file_store=AnyFileStore(plain_settings()))
             )
             seeds[f"arn:aws:iam::000000000000:mfa/{backup.device}"] = key_uri.seed_of(symbol.read(opened))
         assert seeds == {serial: Seed(self.lab.seed(serial)) for serial in serials}, "a backup that is not its device's"

@@ -38,6 +38,7 @@ from mfa_kit.enrollment.ports import BackupStore, DeviceBackend, EnrollmentPorts
 from mfa_kit.wiring.ledger import recorded
 from mfa_kit.wiring.methods import registry
 from mfa_kit.wiring.stores import AnyFileStore
+from tests.plain_settings import plain_settings
 
 PORTS = ("iam_reader", "device_writer", "store", "journal")
 # These calls neither request nor change anything, so they do not count as steps.
@@ -179,7 +180,8 @@ def at_desk(
     with ledger_of(home) as ledger:
         iam, observer = shared
         observer.to, observer.before = ledger.called, ledger.check
-        store: BackupStore = AgeFiles(place or home / "backups", parse_recipients([recipient]), AnyFileStore(None))
+        stores = AnyFileStore(plain_settings())
+        store: BackupStore = AgeFiles(place or home / "backups", parse_recipients([recipient]), stores)
         if (home / ADDRESS).exists():  # as commands do; without its session, a process writes no backup
             store = recorded(store, ledger)
 

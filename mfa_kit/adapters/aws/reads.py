@@ -4,7 +4,7 @@ Each call can be reported with its request ID, under which CloudTrail lists it.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, TypeVar
 
@@ -23,18 +23,25 @@ class Retry(Protocol):
     def __call__(self, act: Callable[[], T]) -> T: ...
 
 
-def read(attempt: Callable[[], T], *, sleep: Callable[[float], None], turn: Retry | None = None) -> T:
+def read(
+    attempt: Callable[[], T],
+    *,
+    sleep: Callable[[float], None],
+    turn: Retry | None = None,
+    pauses: Sequence[float] = READ_PAUSES,
+) -> T:
     """Call `attempt`, which makes one read call, and return its result.
 
-    If `attempt` raises Throttled or OutcomeUnknownError (no response, or a server error), it is called again after a
-    pause, because reading twice is harmless. TooSlow is raised at once. The error of the last attempt is raised.
-    `turn`, if given, makes every attempt. It may wait before the attempt, and it retries throttled attempts itself.
+    If `attempt` raises Throttled or OutcomeUnknownError (no response, or a server error), it is called again after each
+    of the `pauses` in seconds, because reading twice is harmless. TooSlow is raised at once. The error of the last
+    attempt is raised. `turn`, if given, makes every attempt. It may wait before the attempt, and it retries throttled
+    attempts itself.
     """
 
     def once() -> T:
         return turn(attempt) if turn else attempt()
 
-    for pause in READ_PAUSES:
+    for pause in pauses:
         try:
             return once()
         except TooSlow:

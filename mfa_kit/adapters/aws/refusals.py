@@ -260,7 +260,7 @@ def _lacking(error: KeyError) -> Exception:
 def _no_answer(error: Exception) -> OutcomeUnknownError:
     """Convert an error to OutcomeUnknownError, because it is unknown whether the request took effect."""
     if isinstance(error, ResponseParserError):
-        return OutcomeUnknownError("the response cannot be parsed, so it is not from IAM", NOT_IAM)
+        return OutcomeUnknownError("the response cannot be parsed, so it is not from AWS", NOT_IAM)
     cause = error.__context__
     while cause is not None:
         if isinstance(cause, SlowResponse):

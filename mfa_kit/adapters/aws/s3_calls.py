@@ -3,22 +3,23 @@
 Error responses that callers handle specially, such as for a missing object, are raised as this module's own error
 classes.
 
-Reads are retried, as for other services. Unlike writes to IAM, a PutObject is retried too. It is conditional, and a
-retry sends the same octets, so a retry is harmless whether or not an earlier attempt took effect. Retrying a deletion
-is harmless too: it deletes only one version, or only an object that still has the expected entity tag.
+All calls are retried. Unlike writes to IAM, a PutObject is retried too. It is conditional, and a retry sends the same
+octets, so a retry is harmless whether or not an earlier attempt took effect. Retrying a deletion is harmless too: it
+deletes only one version, or only an object that still has the expected entity tag.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError
 from urllib3.exceptions import SSLError
 
 from mfa_kit.adapters.aws.clients import is_aws
-from mfa_kit.adapters.aws.reads import READ_PAUSES, read
-from mfa_kit.adapters.aws.refusals import our_errors
+from mfa_kit.adapters.aws.reads import READ_PAUSES, Retry, read
+from mfa_kit.adapters.aws.refusals import NOT_SENT, our_errors
 from mfa_kit.core.errors import (
     AccessDenied,
     AwsFault,
@@ -27,22 +28,46 @@ from mfa_kit.core.errors import (
     NoSuchEntity,
     OutcomeUnknownError,
     Throttled,
-    TooSlow,
 )
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import S3Url
+from mfa_kit.core.text import one_line
 
 T = TypeVar("T")
 
-# Seconds between the attempts of a write.
-WRITE_PAUSES = READ_PAUSES
+# Seconds between the attempts after a server that has answered before stops answering: three minutes in total.
+OUTAGE_PAUSES = (*READ_PAUSES, 15, 30, 60, 60)
 ABSENT = {"NoSuchKey", "NoSuchVersion", "404"}
 TAKEN = {"PreconditionFailed", "412"}
 # The error codes of a request that was not carried out and may be repeated (Amazon S3 API reference, "Error
 # responses").
 CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
 SLOW = {"SlowDown", "ServiceUnavailable", "RequestLimitExceeded"}
-SLOW_STATUS = 503
+SLOW_STATUSES = {429, 503}
+REGION = "set backup-region in the configuration file to the region of the bucket"
+OTHER_SERVER = (
+    "check backup-endpoint-url: this server lacks an operation of S3; docs/backups-in-s3.md says what it needs"
+)
+HINTS = {
+    "AuthorizationHeaderMalformed": REGION,
+    "IllegalLocationConstraintException": REGION,
+    "InvalidAccessKeyId": "check the access key of backup-profile, and backup-endpoint-url",
+    "InvalidBucketName": "correct the name of the bucket: --backup-dir s3://BUCKET/PREFIX",
+    "KMS.DisabledException": "enable the KMS key, or set another backup-kms-key",
+    "KMS.NotFoundException": "correct backup-kms-key in the configuration file",
+    "MethodNotAllowed": OTHER_SERVER,
+    "NotImplemented": OTHER_SERVER,
+    "PermanentRedirect": REGION,
+}
+# The words in hints about IAM, and those that replace them in hints about S3.
+WORDS = {
+    "--endpoint-url": "backup-endpoint-url",
+    "--profile": "backup-profile",
+    "--region": "backup-region",
+    "IAM API reference": "S3 API reference",
+    "https://iam.": "https://s3.",
+    "docs/permissions.md": "docs/permissions.md#backups-in-s3",
+}
 # The maximum number of pages of a list. A page has up to 1,000 objects.
 MOST_PAGES = 10_000
 
@@ -91,9 +116,11 @@ class Found:
 class S3Calls:
     """Makes the calls to S3 that backups need. Each method raises MfaKitError if it fails.
 
-    `client` creates the client when it is first needed. `encryption` has the arguments of PutObject that choose the
-    encryption at rest. `owner` returns the account that must own the bucket, or None if it is unknown. S3 denies each
-    request to a bucket of another account. Servers other than AWS do not get the owner.
+    `client` creates the client when it is first needed. `turn`, if given, makes each attempt. It may wait before the
+    attempt, and it retries attempts that are throttled or that S3 refused because of another write. `encryption` has
+    the arguments of PutObject that choose the encryption at rest. `owner` returns the account that must own the bucket,
+    or None if it is unknown. S3 denies each request to a bucket of another account. Servers other than AWS do not get
+    the owner.
     """
 
     def __init__(
@@ -102,10 +129,11 @@ class S3Calls:
         *,
         sleep: Callable[[float], None],
         encryption: Mapping[str, str],
+        turn: Retry | None = None,
         owner: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._create, self._sleep, self._encryption, self._owner = client, sleep, encryption, owner
-        self._creating = threading.Lock()
+        self._create, self._sleep, self._turn, self._encryption, self._owner = client, sleep, turn, encryption, owner
+        self._creating, self._has_answered = threading.Lock(), False
         self._client: Any = None
 
     @property
@@ -121,24 +149,47 @@ class S3Calls:
         if owner := self._expected():
             params["ExpectedBucketOwner"] = owner
 
+    @property
+    def other_server(self) -> str | None:
+        """The URL of the server, or None if it is AWS's own."""
+        url = str(self.client.meta.endpoint_url)
+        return None if is_aws(url) else url
+
     def _expected(self) -> str | None:
-        return self._owner() if is_aws(self.client.meta.endpoint_url) else None
+        return None if self.other_server else self._owner()
 
     def _attempt(self, act: Callable[[], T]) -> T:
-        """Call `act` as `_attempt` does. The hint of a denial says if the bucket may have another owner."""
+        """Call `act` as `_attempt` does, and give its errors hints about S3.
+
+        The hint of a denial says if the bucket may have another owner.
+        """
         try:
-            return _attempt(act)
-        except AccessDenied as denied:
-            if owner := self._expected():
-                denied.hint = (
+            result = _attempt(act, has_answered=self._has_answered)
+        except MfaKitError as error:
+            if not isinstance(error.hint, Message):
+                for about_iam, about_s3 in WORDS.items():
+                    error.hint = error.hint.replace(about_iam, about_s3)
+            if isinstance(error, AccessDenied) and (owner := self._expected()):
+                error.hint = (
                     f"if the bucket does not belong to account {owner}, set bucket-owner in the configuration file; "
-                    f"otherwise {denied.hint}"
+                    f"otherwise {error.hint}"
                 )
             raise
+        self._has_answered = True
+        return result
 
     def ask(self, operation: str, **arguments: Any) -> Any:
         """Make a read call, with retries, and return the response. `operation` is a method of boto3's client."""
-        return read(lambda: self._attempt(lambda: getattr(self.client, operation)(**arguments)), sleep=self._sleep)
+        act = partial(self._call, operation, **arguments)
+        return read(partial(self._attempt, act), sleep=self._sleep, turn=self._turn)
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        return getattr(self.client, operation)(**arguments)
+
+    def _repeat(self, act: Callable[[], T]) -> T:
+        """Make a call about objects, with the retries of `ask`. During an outage, retry it for minutes."""
+        pauses = OUTAGE_PAUSES if self._has_answered else READ_PAUSES
+        return read(partial(self._attempt, act), sleep=self._sleep, turn=self._turn, pauses=pauses)
 
     def get(self, url: S3Url, *, most: int, version: str | None = None) -> Found:
         """Read at most `most` octets of an object, or of one version of it. Raise Absent if it does not exist."""
@@ -154,7 +205,7 @@ class S3Calls:
                 body.close()
             return Found(content, answer.get("VersionId"), answer["ETag"])
 
-        return read(lambda: self._attempt(attempt), sleep=self._sleep)
+        return self._repeat(attempt)
 
     def put(self, url: S3Url, content: bytes) -> str | None:
         """Create an object. Return its version ID, or None if the bucket has no versioning.
@@ -170,28 +221,18 @@ class S3Calls:
             version: str | None = answer.get("VersionId")
             return version
 
-        return self._write(attempt)
+        return self._repeat(attempt)
 
     def delete(self, url: S3Url, *, version: str, unlock: bool = False) -> None:
         """Remove a version permanently, if it exists. With `unlock`, override a lock in governance mode."""
         bypass = {"BypassGovernanceRetention": True} if unlock else {}
-        self._write(
+        self._repeat(
             lambda: self.client.delete_object(Bucket=url.bucket, Key=url.key, VersionId=version, **bypass) and None
         )
 
     def delete_unversioned(self, url: S3Url, *, etag: str) -> None:
         """Remove an object from a bucket without versioning. Raise Taken if it has another entity tag."""
-        self._write(lambda: self.client.delete_object(Bucket=url.bucket, Key=url.key, IfMatch=etag) and None)
-
-    def _write(self, attempt: Callable[[], T]) -> T:
-        for pause in WRITE_PAUSES:
-            try:
-                return self._attempt(attempt)
-            except TooSlow:
-                raise
-            except (Throttled, BusyError, OutcomeUnknownError):
-                self._sleep(pause)
-        return self._attempt(attempt)
+        self._repeat(lambda: self.client.delete_object(Bucket=url.bucket, Key=url.key, IfMatch=etag) and None)
 
     def keys(self, url: S3Url) -> Iterator[S3Url]:
         """Yield the URLs of the bucket's objects whose keys begin with `url.key`, sorted by key."""
@@ -220,7 +261,7 @@ class S3Calls:
         """
         used_tokens: list[dict[str, str]] = [{}]
         while True:
-            page = self.ask(operation, Bucket=url.bucket, Prefix=url.key, **used_tokens[-1])
+            page = self._repeat(partial(self._call, operation, Bucket=url.bucket, Prefix=url.key, **used_tokens[-1]))
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -230,14 +271,23 @@ class S3Calls:
             used_tokens.append(token)
 
 
-def _attempt(act: Callable[[], T]) -> T:
-    """Call `act`, which makes one request, and return its result. Convert its errors to mfa-kit's."""
+def _attempt(act: Callable[[], T], *, has_answered: bool) -> T:
+    """Call `act`, which makes one request, and return its result. Convert its errors to mfa-kit's.
+
+    If the server `has_answered` before, a failed connection is OutcomeUnknownError, because a retry may succeed.
+    """
     with our_errors():
         try:
             return act()
         except ClientError as error:
-            if fault := _meaning(error):
+            if fault := _meaning(error) or _with_hint(error):
                 raise fault from None
+            raise
+        except NOT_SENT as error:
+            if has_answered:
+                raise OutcomeUnknownError(
+                    f"S3 cannot be reached: {error}", "check the network and the server"
+                ) from None
             raise
         except (FlexibleChecksumError, IncompleteReadError) as error:
             raise DamagedError(f"S3's response is damaged ({type(error).__name__})", "try again") from None
@@ -259,6 +309,13 @@ def _meaning(error: ClientError) -> MfaKitError | None:
         return NoBucket("there is no such bucket", "name a bucket that exists: --backup-dir s3://BUCKET/PREFIX")
     if code in CONFLICTS:
         return BusyError(f"S3 answers {code}", "try again")
-    if code in SLOW or status == SLOW_STATUS:
+    if code in SLOW or status in SLOW_STATUSES:
         return Throttled(f"S3 answers {code}", "try again later")
     return None
+
+
+def _with_hint(error: ClientError) -> MfaKitError | None:
+    """Return the error for a response whose code is in HINTS, or None for other responses."""
+    answer = error.response.get("Error", {})
+    code, message = str(answer.get("Code", "")), one_line(answer.get("Message") or "").rstrip(". ")
+    return AwsFault(f"S3 answers {code}: {message or '(no message)'}", HINTS[code]) if code in HINTS else None

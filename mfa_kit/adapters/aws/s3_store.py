@@ -8,7 +8,8 @@ S3 cannot rename an object. So an object is replaced in these steps: write the n
 moment, the object or a complete copy exists. If a process is killed in between, the next process that replaces the
 object finishes the earlier replacement first.
 
-Before backups are written to a bucket, its properties are read and checked.
+Before backups are written to a bucket, its properties are read and checked. A server other than AWS's is tested with an
+object, because some ignore the condition, or cannot list or remove versions.
 """
 
 import secrets
@@ -20,9 +21,18 @@ from typing import Any
 
 from mfa_kit.adapters.aws.refusals import our_errors
 from mfa_kit.adapters.aws.s3_calls import AbsentError, DamagedError, Found, NoBucket, ObjectVersion, S3Calls, TakenError
-from mfa_kit.core.errors import AccessDenied, IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.core.errors import (
+    AccessDenied,
+    BackupDenied,
+    IntegrityFault,
+    MfaKitError,
+    StoreThrottled,
+    Throttled,
+    UsageFault,
+)
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, S3Url
+from mfa_kit.core.notes import Note
 from mfa_kit.doctor.diagnosis import BucketState
 
 COPY = ".rekey-"
@@ -34,15 +44,18 @@ COMPLIANCE = "COMPLIANCE"
 class S3Folder:
     """A folder of backups in a bucket: the objects whose keys begin with a prefix.
 
-    `check_bucket` takes the name of the bucket, and raises UsageFault if the bucket is unsuitable for backups.
+    `check` takes the URL of the folder, and raises UsageFault if the bucket is unsuitable for backups.
     """
 
-    def __init__(self, url: S3Url, calls: S3Calls, check_bucket: Callable[[str], None]) -> None:
-        self._url, self._calls, self._check_bucket = url, calls, check_bucket
+    def __init__(self, url: S3Url, calls: S3Calls, check: Callable[[S3Url], None]) -> None:
+        self._url, self._calls, self._check = url, calls, check
 
     def check(self) -> None:
-        """Raise UsageFault for a bucket that does not exist, is public, or locks new objects in compliance mode."""
-        self._check_bucket(self._url.bucket)
+        """Raise UsageFault for a bucket that does not exist, is public, or locks new objects in compliance mode.
+
+        Also raise it if the server overwrites objects or cannot remove versions.
+        """
+        self._check(self._url)
 
     def is_there(self) -> bool:
         """Return True, because a prefix needs no creation.
@@ -247,7 +260,7 @@ class S3File:
     def _delete_version(self, version: ObjectVersion) -> None:
         """Delete a version. If it is locked in governance mode, override the lock.
 
-        Raise IntegrityFault if the lock is in compliance mode, or if the caller has no permission to override it.
+        Raise BackupDenied if the lock is in compliance mode, or if the caller has no permission to override it.
         """
         try:
             self._calls.delete(version.url, version=version.id)
@@ -256,14 +269,14 @@ class S3File:
             if mode is None:
                 raise
             if mode == COMPLIANCE:
-                raise IntegrityFault(
+                raise BackupDenied(
                     f"{version.url} is locked in compliance mode until {until}, so it cannot be removed before then",
                     "repeat the command after the lock ends; docs/backups-in-s3.md says which backups to lock",
                 ) from None
             try:
                 self._calls.delete(version.url, version=version.id, unlock=True)
             except AccessDenied:
-                raise IntegrityFault(
+                raise BackupDenied(
                     f"{version.url} is locked in governance mode until {until}: {denied}",
                     "ask for the permission s3:BypassGovernanceRetention, or repeat the command after the lock ends",
                 ) from None
@@ -279,31 +292,34 @@ class S3File:
 
     @contextmanager
     def _faults(self, participle: str) -> Iterator[None]:
-        """Convert all errors of mfa-kit in the `with` block to IntegrityFault, as for local backups.
+        """Convert the errors of mfa-kit in the `with` block to IntegrityFault, as for local backups.
 
-        The message says that the object cannot be `participle`, such as "read".
+        AccessDenied becomes BackupDenied, and Throttled becomes StoreThrottled. The message says that the object cannot
+        be `participle`, such as "read".
         """
         try:
             yield
         except IntegrityFault:
             raise
         except MfaKitError as error:
-            raise IntegrityFault(f"{self._url} cannot be {participle}: {error}", error.hint) from None
+            classes = {AccessDenied: BackupDenied, Throttled: StoreThrottled}
+            kind: type[MfaKitError] = classes.get(type(error), IntegrityFault)
+            raise kind(f"{self._url} cannot be {participle}: {error}", error.hint) from None
 
 
 class S3FileStore:
     """Returns folders of backups, and backups, in buckets.
 
-    `check_bucket` takes the name of a bucket, and raises UsageFault if the bucket is unsuitable for backups. A bucket
-    that passed the check is not checked again.
+    `check` takes the URL of a folder, and raises UsageFault if the bucket is unsuitable for backups. A folder that
+    passed the check is not checked again.
     """
 
-    def __init__(self, calls: S3Calls, check_bucket: Callable[[str], None]) -> None:
-        self._calls, self._check_bucket = calls, cache(check_bucket)
+    def __init__(self, calls: S3Calls, check: Callable[[S3Url], None]) -> None:
+        self._calls, self._check = calls, cache(check)
 
     def folder(self, place: BackupLocation) -> S3Folder:
         """Return the folder at a URL. Nothing is read yet. Raise UsageFault if `place` is a path and not a URL."""
-        return S3Folder(_url(place), self._calls, self._check_bucket)
+        return S3Folder(_url(place), self._calls, self._check)
 
     def file(self, place: BackupLocation, folder: BackupLocation | None = None) -> S3File:
         """Return the object at a URL. Nothing is read yet. Raise UsageFault if `place` is a path and not a URL."""
@@ -363,14 +379,70 @@ def check_bucket(bucket: str, calls: S3Calls) -> None:
         )
 
 
+def check_server(folder: S3Url, calls: S3Calls) -> None:
+    """Write an object twice below a folder, and remove it, as backups are.
+
+    Raise UsageFault if the second write is not refused, or if the object is not removed with all its versions. Raise
+    the error of a call that failed for another reason. A note of the error names the object if it may still exist.
+    """
+    url = folder / f"mfa-kit-test-{secrets.token_hex(8)}"
+    server = f"the S3 server of the bucket {url.bucket}"
+    needs = "use a server with conditional writes and ListObjectVersions; see docs/backups-in-s3.md"
+    try:
+        if not _refuses_second_write(url, calls):
+            raise UsageFault(f"{server} overwrites objects, because it ignores If-None-Match", needs)
+        try:
+            S3File(url, calls).remove(sealed=True)
+            removed = not _remains(url, calls)
+        except (BackupDenied, Throttled):
+            raise
+        except MfaKitError as error:
+            raise UsageFault(f"{server} removes no versions: {error}", needs) from None
+        if not removed:
+            raise UsageFault(f"{server} removes no versions: {url} is still there", needs)
+    except (MfaKitError, KeyboardInterrupt) as error:
+        if not _is_removed_somehow(url, calls):
+            error.add_note(Note(f"remove {url} if it exists"))
+        raise
+
+
+def _remains(url: S3Url, calls: S3Calls) -> bool:
+    return S3File(url, calls).is_there() or any(version.url == url for version in calls.versions(url))
+
+
+def _is_removed_somehow(url: S3Url, calls: S3Calls) -> bool:
+    """Remove an object as backups are, or as servers without versions do. Return whether it is known to be gone."""
+    file = S3File(url, calls)
+    removals: tuple[Callable[[], None], ...] = (
+        lambda: file.remove(sealed=True),
+        lambda: calls.delete(url, version="null"),
+    )
+    for remove in removals:
+        with suppress(MfaKitError):
+            remove()
+            return not file.is_there()
+    return False
+
+
+def _refuses_second_write(url: S3Url, calls: S3Calls) -> bool:
+    """Write two objects with the same key, and return whether the server refused one of them."""
+    try:
+        for content in (b"1", b"2"):
+            calls.put(url, content)
+    except TakenError:
+        return True
+    return False
+
+
 def _ask(calls: S3Calls, operation: str, bucket: str, *, otherwise: str = "") -> Mapping[str, Any] | None:
     """Make a read call about a bucket and return its response. Raise NoBucket if the bucket does not exist.
 
-    Return {} if the call fails with the error code `otherwise`, and None if it fails with any other error.
+    Return {} if the call fails with the error code `otherwise`, and None if it fails with any other error. Raise
+    Throttled if S3 keeps throttling the call.
     """
     try:
         response: Mapping[str, Any] = calls.ask(operation, Bucket=bucket)
-    except NoBucket:
+    except (NoBucket, Throttled):
         raise
     except MfaKitError as error:
         return {} if otherwise and otherwise in str(error) else None

@@ -13,7 +13,7 @@ from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.planning import look_up_serials
 from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.rollout.execution import FATAL, RowOutcome, RowResult
+from mfa_kit.rollout.execution import RowOutcome, RowResult, ends_rollout
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow
@@ -165,9 +165,9 @@ class StationSession:
                 if key and watch and not self._claim(key, watch, spec):
                     return
                 outcome = self._enroll(step, spec, key)
-        except FATAL:
-            raise
         except MfaKitError as error:
+            if ends_rollout(error):
+                raise
             self.runs.keep_left(spec, ports=ports)
             self._fail(step, error)
         except KeyboardInterrupt as stop:
