@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -97,7 +97,8 @@ def running_server(*more: str, within: Path | None = None) -> Iterator[Server]:
             session.close()
             yield server
         finally:
-            server.control("stop", "-m", "immediate")
+            with suppress(subprocess.CalledProcessError):  # a test may have stopped it
+                server.control("stop", "-m", "immediate")
             shutil.rmtree(server.folder / "data", ignore_errors=True)
 
 

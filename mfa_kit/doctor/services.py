@@ -219,6 +219,9 @@ def _durability(conditions: LedgerConditions) -> Diagnosis:
 def _failover(conditions: LedgerConditions) -> Diagnosis:
     """Return the line that says whether each acknowledged record is on a standby too."""
     subject, settings = "ledger failover", conditions.settings
+    if settings.get("in_hot_standby") == "on":
+        hint = "give the address of the server that takes records, or promote this one"
+        return bad(subject, "this server is a standby, which takes no records", hint)
     if settings.get("synchronous_standby_names") and settings.get("synchronous_commit") in {"on", "remote_apply"}:
         return good(subject, "an acknowledged record is on a synchronous standby too")
     finding = "no standby is synchronous, so a standby that takes over may lack the last records"

@@ -484,10 +484,7 @@ def failing_over(server: Server) -> Iterator[Callable[[], Server]]:
             standby.control("promote")
             return standby
 
-        try:
-            yield promote
-        finally:
-            server.control("restart", "-m", "immediate")
+        yield promote
 
 
 def accepts(server: Server) -> bool:

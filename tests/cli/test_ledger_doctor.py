@@ -8,10 +8,13 @@ import pytest
 
 from mfa_kit.adapters.ledger.postgresql.address import SERVER
 from mfa_kit.adapters.ledger.postgresql.grants import grants
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.doctor.diagnosis import Health, LedgerConditions, LedgerState
 from mfa_kit.doctor.services import diagnose_ledger
 from tests.conftest import MfaKit
-from tests.postgresql import Server, running_server
+from tests.ledgers import open_at
+from tests.postgresql import Server, running_server, standby_of
 
 STATE = LedgerState(
     address="postgresql://db/mfa",
@@ -158,12 +161,18 @@ def test_only_a_commit_that_waits_for_a_standby_survives_a_failover(changed: dic
 
 @pytest.mark.slow
 def test_a_server_with_a_synchronous_standby(mfa_kit: MfaKit) -> None:
-    """It need not be connected: then no commit ends. `doctor` writes nothing."""
+    """The standby takes no records, and a command says so before it writes to IAM."""
     with running_server() as server:
-        address = server.address(server.new_database())
-        server.execute("alter system set synchronous_standby_names = 'standby'")
-        server.execute("select pg_reload_conf()")
-        assert lines(mfa_kit, address)["ledger failover"]["state"] == "ok"
+        database = server.new_database()
+        with standby_of(server) as standby:
+            server.execute("alter system set synchronous_standby_names = '*'")
+            server.execute("select pg_reload_conf()")
+            assert lines(mfa_kit, server.address(database))["ledger failover"]["state"] == "ok"
+            assert lines(mfa_kit, standby.address(database))["ledger failover"]["state"] == "wrong"
+            spec = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
+            entry = JournalEntry(run="20261125T000000Z-00000000", spec=spec)
+            with open_at(standby.address(database)) as ledger, pytest.raises(IntegrityFault, match="is a standby"):
+                ledger.record(entry)
 
 
 def test_a_folder_of_backups_that_other_computers_cannot_read_is_reported(

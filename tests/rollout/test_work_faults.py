@@ -22,7 +22,7 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import MfaKit, without
 from tests.ledgers import Place
-from tests.postgresql import BIN, Server, running_server
+from tests.postgresql import BIN, Server, running_server, standby_of
 from tests.proxy import Proxy
 from tests.rollout.team import ACCOUNTS, CREATE, ENABLE, USERS, Team, end
 from tests.sizes import size
@@ -98,6 +98,25 @@ def test_other_accounts_go_on_while_one_waits_for_its_grace_period(server: Serve
     assert done.code == 0, done.err
     shared.is_done()
     shared.enabled_once()
+
+
+def test_workers_complete_on_a_synchronous_standby_that_took_over(server: Server, shared: Team) -> None:
+    """It has every acknowledged record. The ledger has another address then, because each server has its own socket."""
+    with standby_of(server) as standby:
+        server.execute("alter system set synchronous_standby_names = '*'")
+        server.execute("select pg_reload_conf()")
+        shared.plan()
+        workers = [shared.work(number) for number in range(2)]
+        shared.wait(lambda: len(shared.enabled()) >= 2)
+        server.control("stop", "-m", "immediate")
+        for done in map(end, workers):
+            assert done.code == IntegrityFault.exit_code, done.err
+        standby.control("promote")
+        after = replace(shared, place=Place("postgresql", standby.address(shared.place.at.rpartition("=")[2])))
+        done = end(after.work(0))
+        assert done.code == 0, done.err
+        after.is_done()
+        after.enabled_once()
 
 
 def test_workers_end_when_the_disk_of_the_database_is_full_and_complete_afterward(

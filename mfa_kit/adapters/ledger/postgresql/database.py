@@ -386,6 +386,11 @@ class PostgresqlDatabase:
             raise IntegrityFault(
                 message, suggest("ask the owner to grant the privileges", "ledger grants --help")
             ) from None
+        except errors.ReadOnlySqlTransaction:
+            raise IntegrityFault(
+                f"the server of the ledger {self._address.label} is a standby, or was made read-only",
+                "give the address of the server that takes records, or promote this one; see docs/shared-state.md",
+            ) from None
         except psycopg.Error as error:
             message = f"the ledger {self._address.label} cannot be used: {describe(error)}"
             raise IntegrityFault(message, "report this" if error.sqlstate == NO_RUN else advice) from None

@@ -148,7 +148,7 @@ MAY_READ_GRACE = "select has_column_privilege('settings', 'grace', 'select')"
 OWNS, HAS_TEAM = "select is_owner()", "select my_team() <> '' or not exists(select from members where not auditor)"
 SETTING = "select name, setting from pg_settings where name = any($1)"
 SETTINGS = (
-    *("fsync", "synchronous_commit", "synchronous_standby_names"),
+    *("fsync", "synchronous_commit", "synchronous_standby_names", "in_hot_standby"),
     *("statement_timeout", "transaction_timeout", "idle_session_timeout"),
     *("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"),
 )
