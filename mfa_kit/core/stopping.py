@@ -174,6 +174,14 @@ def await_result(future: Future[T]) -> T:
     return take(ended).result()
 
 
+def put_outcome(call: Callable[[], T], future: Future[T]) -> None:
+    """Make a call, and give its result or its error to the thread that waits for the future."""
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
+        future.set_exception(error)
+
+
 def map_in(pool: Executor, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
     """Call `function` with each item in threads, and return an iterator over the results, as `pool.map` does.
 

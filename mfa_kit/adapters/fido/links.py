@@ -5,15 +5,15 @@ device can report any name and serial number.
 """
 
 import math
-import queue
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -29,7 +29,7 @@ from mfa_kit.adapters.fido import hidraw
 from mfa_kit.core.errors import DeviceFault, InUse, LostError
 from mfa_kit.core.firmware import Version
 from mfa_kit.core.message import Message, ShellText, command, suggest
-from mfa_kit.core.stopping import INTERRUPTS
+from mfa_kit.core.stopping import INTERRUPTS, put_outcome
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.card_readers import card_readers, is_empty, opened, readers_in_use
 from mfa_kit.posix.processes import process_names
@@ -240,36 +240,19 @@ class Deadline:
         self.tick()
         if self.mute or time.monotonic() >= self._end:
             raise self._lost()
-        answer: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
-        threading.Thread(target=_put_outcome, args=(call, answer), daemon=True).start()
+        answer = Future[T]()
+        threading.Thread(target=put_outcome, args=(call, answer), daemon=True).start()
         while True:
             INTERRUPTS.check()
-            try:
-                outcome = answer.get(timeout=max(0.0, min(TICK, self._end - time.monotonic())))
-            except queue.Empty:
-                self.tick()
-                if time.monotonic() >= self._end:
-                    self.mute = True
-                    raise self._lost() from None
-            else:
-                return outcome()
+            if wait([answer], max(0.0, min(TICK, self._end - time.monotonic()))).done:
+                return answer.result()
+            self.tick()
+            if time.monotonic() >= self._end:
+                self.mute = True
+                raise self._lost()
 
     def _lost(self) -> DeviceFault:
         return LostError("the key does not answer", "unplug it, plug it in again and repeat the command")
-
-
-def _put_outcome(call: Callable[[], T], answer: queue.SimpleQueue[Callable[[], T]]) -> None:
-    """Make the call, and put into `answer` a function that returns the call's result or raises its error."""
-    try:
-        value = call()
-    except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
-        answer.put(partial(_raise, error))
-    else:
-        answer.put(lambda: value)
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error
 
 
 class _Packets(CtapHidConnection):
@@ -326,7 +309,7 @@ class CardConnection(Protocol):
         ...
 
 
-class CardReader(Protocol):
+class PcscReader(Protocol):
     """The part of pyscard's reader that is used here. str() of a reader is its name."""
 
     def createConnection(self) -> CardConnection:  # noqa: N802 - pyscard's name
@@ -500,27 +483,33 @@ class FoundKey:
 
 def _found(reader_name: str | None) -> tuple[list[FoundKey], list[DeviceFault]]:
     usb = [_on_usb(descriptor) for descriptor in hid.list_descriptors()]  # type: ignore[no-untyped-call]
-    # A key on USB may also appear as a reader whose name begins with the key's product name. So one such reader is
-    # skipped for each key on USB.
-    names = [key.place.product for key in usb if key.place.product]
     cards, wrong = [], []
     readers = _readers()
     named = [reader for reader in readers if str(reader) == reader_name]
     busy = ask_readers(readers_in_use) if readers and not named else []
-    for reader in named or readers:
-        own = next(filter(str(reader).startswith, names), None)
-        if own:
-            names.remove(own)
-            continue
-        if str(reader) in busy:
-            wrong.append(_in_use(str(reader)))
-            continue
+    for reader in _without_usb_keys(named or readers, usb):
         try:
-            if _speaks_fido(reader):
+            if str(reader) in busy:
+                wrong.append(_in_use(str(reader)))
+            elif _speaks_fido(reader):
                 cards.append(FoundKey(PluggedKey(where=str(reader), link=Link.PCSC), partial(_open_reader, reader)))
         except DeviceFault as fault:
             wrong.append(DeviceFault(f"{reader}: {fault}", fault.hint))
     return sorted(usb, key=lambda key: key.place.where) + cards, wrong
+
+
+def _without_usb_keys(readers: Sequence[PcscReader], usb: Sequence[FoundKey]) -> Iterator[PcscReader]:
+    """Yield the readers that are not keys on USB.
+
+    A key on USB may also appear as a reader whose name begins with the key's product name. So one such reader is
+    skipped for each key on USB.
+    """
+    names = [key.place.product for key in usb if key.place.product]
+    for reader in readers:
+        if own := next(filter(str(reader).startswith, names), None):
+            names.remove(own)
+        else:
+            yield reader
 
 
 def _in_use(reader: str) -> DeviceFault:
@@ -540,12 +529,12 @@ def _on_usb(descriptor: HidDescriptor) -> FoundKey:
     return FoundKey(place, partial(_open_usb, descriptor))
 
 
-def _readers() -> list[CardReader]:
+def _readers() -> list[PcscReader]:
     # pyscard cannot open readers whose names have non-ASCII characters.
     return [reader for reader in ask_readers(System.readers) if str(reader).isascii()] if CARD_ERRORS else []
 
 
-def _speaks_fido(reader: CardReader) -> bool:
+def _speaks_fido(reader: PcscReader) -> bool:
     """Return whether the card in a reader is a FIDO key.
 
     Raise DeviceFault if the card does not respond or another program is using it.
@@ -596,7 +585,7 @@ def _open_usb(descriptor: HidDescriptor, deadline: Deadline) -> CtapDevice:
         raise
 
 
-def _open_reader(reader: CardReader, deadline: Deadline) -> CtapDevice:
+def _open_reader(reader: PcscReader, deadline: Deadline) -> CtapDevice:
     deadline.start(PROMPT)
     card = _Card(reader.createConnection(), str(reader), deadline)
     try:

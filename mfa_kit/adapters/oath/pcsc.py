@@ -10,10 +10,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from functools import partial
-from queue import Empty, SimpleQueue
-from typing import ClassVar, NoReturn, TypeVar
+from queue import SimpleQueue
+from typing import ClassVar, TypeVar
 
 from smartcard import scard
 from smartcard.CardConnection import CardConnection
@@ -26,7 +27,7 @@ from yubikit.core.smartcard import ApduError, SmartCardConnection
 
 from mfa_kit.core.errors import DeviceFault, InUse, NoApplet
 from mfa_kit.core.message import Message, ShellText, command
-from mfa_kit.core.stopping import INTERRUPTS
+from mfa_kit.core.stopping import INTERRUPTS, put_outcome
 from mfa_kit.core.text import without_controls
 from mfa_kit.posix.card_readers import CardReader, card_readers, opened, readers_in_use
 from mfa_kit.posix.open_files import listens
@@ -62,19 +63,16 @@ class DeadlineThread:
 
         Raise TimeoutError after `seconds` seconds. `tick` is called once per second with the remaining seconds.
         """
-        answer: SimpleQueue[Callable[[], T]] = SimpleQueue()
-        self._jobs.put(partial(_put_outcome, act, answer))
+        answer = Future[T]()
+        self._jobs.put(partial(put_outcome, act, answer))
         until = self._until = time.monotonic() + seconds
         self._busy = True
         while (remaining_seconds := until - time.monotonic()) > 0:
             INTERRUPTS.check()
-            try:
-                outcome = answer.get(timeout=min(remaining_seconds, 1))
-            except Empty:
-                tick(until - time.monotonic())
-                continue
-            self._busy = False
-            return outcome()
+            if wait([answer], min(remaining_seconds, 1)).done:
+                self._busy = False
+                return answer.result()
+            tick(until - time.monotonic())
         self._mute = True
         raise TimeoutError
 
@@ -85,26 +83,12 @@ class DeadlineThread:
 
     def close(self, act: Callable[[], None]) -> None:
         """End the thread after a last call, `act`. Wait up to LAST seconds, unless an earlier call hangs."""
-        self._jobs.put(partial(_put_outcome, act, SimpleQueue()))
+        self._jobs.put(partial(put_outcome, act, Future[None]()))
         self._jobs.put(None)
         if not self._busy:
             self.thread.join(LAST)
         elif not self._mute:
             DeadlineThread.stuck.append(self)
-
-
-def _put_outcome(act: Callable[[], T], answer: SimpleQueue[Callable[[], T]]) -> None:
-    """Call `act`, and put into `answer` a function that returns its result or raises its error."""
-    try:
-        value = act()
-    except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
-        answer.put(partial(_raise, error))
-    else:
-        answer.put(lambda: value)
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error
 
 
 # The time limit, in seconds, for one command with all parts of its response.

@@ -7,6 +7,7 @@ subclasses.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from botocore.model import OperationNotFoundError
 from moto.core.common_types import TYPE_RESPONSE
 from moto.core.exceptions import ServiceException
 from moto.core.request import Request
-from moto.core.responses import BaseResponse
+from moto.core.responses import ActionResult, BaseResponse
 from moto.core.utils import camelcase_to_underscores, get_service_model
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Request as WsgiRequest
@@ -78,12 +79,17 @@ class AuthorizedResponse(BaseResponse):
 
     def _act(self) -> TYPE_RESPONSE:
         """Run the operation. The header and the body of its response get the same request ID."""
-        result = getattr(self, camelcase_to_underscores(self.operation.action))()
+        result = self._method(camelcase_to_underscores(self.operation.action))()
         status, headers, body = self.serialized(result)
         request_id = wire.new_request_id()
         headers["x-amzn-RequestId"] = request_id
         text = FRACTION.sub(r"\1Z<", str(body))
         return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", request_id, text)
+
+    def _method(self, name: str) -> Callable[[], ActionResult]:
+        """Return the method that answers an operation. `name` is the name of the operation in snake case."""
+        method: Callable[[], ActionResult] = getattr(self, name)
+        return method
 
     def _check_operation(self, request: Request) -> None:
         """Raise IamError if the operation of a request is not available.

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 
 from moto.core.exceptions import ServiceException
-from moto.iam.models import AccessKey, AccessKeyLastUsed, Group, Role
+from moto.iam.models import AccessKeyLastUsed, Group, Role
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.account import ADMIN, ADMINISTRATOR, LabAccount
@@ -19,14 +19,12 @@ from mfa_kit.lab.aws.description import (
     DOCUMENT,
     FORM,
     OF_THE_FILE,
+    PASSWORD_POLICY,
     CheckedRow,
-    DescribedAccount,
-    DescribedDevice,
-    DescribedEntity,
-    DescribedKey,
     DescribedRoot,
-    DescribedUser,
-    parse_description,
+    PasswordPolicy,
+    checked_text,
+    parse_root,
 )
 from mfa_kit.lab.aws.mfa_devices import (
     Binding,
@@ -50,142 +48,157 @@ def build_account(account: LabAccount, description: Mapping[str, object]) -> Non
     Raise UsageFault for invalid values.
     """
     try:
-        _add_all(account, parse_description(description))
+        _add_all(account, CheckedRow("", dict(description)))
     except (IamError, ServiceException, ValueError, AttributeError, LookupError, TypeError) as error:
         message = getattr(error, "message", str(error))
         raise UsageFault(f"the description of the account is not valid: {message}", f"correct it; {FORM}") from None
 
 
-def _add_all(account: LabAccount, described: DescribedAccount) -> None:
-    backend = account.backend
-    if described.alias is not None:
-        backend.create_account_alias(described.alias)
-    account.root = described.root
-    _add_policies(account, described)
-    for user in described.users:
+def _add_all(account: LabAccount, row: CheckedRow) -> None:
+    if (alias := row.optional("alias")) is not None:
+        account.backend.create_account_alias(alias)
+    account.root = parse_root(CheckedRow("root", row.get("root", dict, {})))
+    _add_policies(account, row)
+    for user in row.rows("users"):
         _add_user(account, user)
-    for device in (*described.devices, *described.tokens):
-        _add_device(account, None, device)
-    for serial, rows in described.bindings.items():
-        account.sts_codes.bindings[serial] = [Binding(*row) for row in rows]
-    if described.password_policy is not None:
-        backend.update_account_password_policy(**described.password_policy)
+    for device in row.rows("devices"):
+        _add_device(account, None, device, kind=device.get("kind", str, "virtual"))
+    for token in row.rows("tokens"):
+        _add_device(account, None, token, kind="token")
+    for serial, bindings in row.get("bindings", dict, {}).items():
+        account.sts_codes.bindings[checked_text(serial)] = [_binding(binding) for binding in bindings]
+    if row.has("password_policy"):
+        account.backend.update_account_password_policy(**_password_policy(row.get("password_policy", dict, {})))
 
 
-def _add_policies(account: LabAccount, described: DescribedAccount) -> None:
+def _binding(row: object) -> Binding:
+    match row:
+        case [int() | float() as at, str() | None as user, str() as seed, int() as skew]:
+            return Binding(at, user, seed, skew)
+        case _:
+            raise TypeError(f"{row!r} does not consist of a time, a user, a seed and a skew")
+
+
+def _password_policy(row: PasswordPolicy) -> PasswordPolicy:
+    unknown = sorted(set(row) - set(PASSWORD_POLICY))
+    if unknown:
+        raise UsageFault(
+            f"password_policy: unknown field {unknown[0]!r}",
+            f"remove it, or use one of {', '.join(PASSWORD_POLICY)}",
+        )
+    return {**PASSWORD_POLICY, **row}
+
+
+def _add_policies(account: LabAccount, row: CheckedRow) -> None:
     """Add the managed policies, server certificates, groups and roles.
 
     The managed policies come first, because groups and roles may have them attached.
     """
     backend = account.backend
-    for policy in described.policies:
-        backend.create_policy("", policy.path, policy.document, policy.name, [])
-    for certificate in described.certificates:
-        dates = (certificate.uploaded or account.today(), certificate.expires or account.today() + VALID)
+    for policy in row.rows("policies"):
+        document = json.dumps(policy.get("document", dict, {}))
+        backend.create_policy("", policy.path, document, policy.name, [])
+    for certificate in row.rows("certificates"):
+        dates = (
+            certificate.date("uploaded") or account.today(),
+            certificate.date("expires") or account.today() + VALID,
+        )
         lab_certificate = LabCertificate(
             account.id, account.region, name=certificate.name, path=certificate.path, dates=dates
         )
         backend.certificates[new_id("ASCA")] = lab_certificate
-    for entity in described.groups:
-        group = backend.create_group(entity.name, entity.path)
-        _give_policies(backend.attach_group_policy, group, entity)
-    for described_role in described.roles:
-        longest = str(described_role.max_session_duration)
-        role = backend.create_role(
-            described_role.entity.name,
-            described_role.trust,
-            described_role.entity.path,
-            backend.checked_boundary(described_role.boundary),
-            "",
-            [],
-            longest,
-        )
-        _give_policies(backend.attach_role_policy, role, described_role.entity)
+    for described in row.rows("groups"):
+        _give_policies(backend.attach_group_policy, backend.create_group(described.name, described.path), described)
+    for described in row.rows("roles"):
+        trust, longest = json.dumps(described.get("trust", dict, {})), described.get("max_session_duration", int, 3600)
+        boundary = backend.checked_boundary(described.optional("boundary"))
+        role = backend.create_role(described.name, trust, described.path, boundary, "", [], str(longest))
+        _give_policies(backend.attach_role_policy, role, described)
 
 
-def _give_policies(
-    attach: Callable[[str, str], None], entity: LabUser | Group | Role, described: DescribedEntity
-) -> None:
-    entity.policies.update(described.policies)
-    for arn in described.attached:
+def _give_policies(attach: Callable[[str, str], None], entity: LabUser | Group | Role, row: CheckedRow) -> None:
+    policies = row.get("policies", dict, {})
+    entity.policies.update({checked_text(name): json.dumps(document) for name, document in policies.items()})
+    for arn in row.texts("attached"):
         attach(arn, entity.name)
 
 
-def _add_user(account: LabAccount, described: DescribedUser) -> None:
+def _add_user(account: LabAccount, row: CheckedRow) -> None:
     """Add a user. If the name is lab-admin, the user replaces the account's own lab-admin."""
     backend = account.backend
-    name = described.entity.name
-    if name == ADMIN and name in backend.users:
+    if row.name == ADMIN and ADMIN in backend.users:
         backend.access_keys.clear()
         del backend.users[ADMIN]
-    tags = [{"Key": key, "Value": value} for key, value in described.tags.items()]
-    user = backend.create_user(account.region, name, described.entity.path, tags)
-    user.sign_in_session = described.sign_in_session or None
-    user.permissions_boundary_arn = backend.checked_boundary(described.boundary)
-    user.id = user.id if described.id is None else described.id
-    user.create_date = described.created or user.create_date
-    _set_password(user, described)
-    _give_policies(backend.attach_user_policy, user, described.entity)
-    for group in described.groups:
-        backend.add_user_to_group(group, name)
-    for key in described.keys:
-        _set_key(account, backend.create_access_key(name, status=key.status), key)
-    for device in described.devices:
-        _add_device(account, user, device)
+    tags = [{"Key": key, "Value": value} for key, value in row.pairs("tags").items()]
+    user = backend.create_user(account.region, row.name, row.path, tags)
+    user.sign_in_session = row.get("sign_in_session", int, 0) or None
+    user.permissions_boundary_arn = backend.checked_boundary(row.optional("boundary"))
+    user.id = row.get("id", str, user.id)
+    user.create_date = row.date("created") or user.create_date
+    user.password = "set" if row.get("password", bool, default=False) else None
+    user.password_changed = row.date("password_changed") or (user.create_date if user.password else None)
+    user.password_last_used = row.date("password_last_used")
+    user.password_reset_required = row.get("password_reset_required", bool, default=False)
+    _give_policies(backend.attach_user_policy, user, row)
+    for group in row.texts("groups"):
+        backend.add_user_to_group(group, row.name)
+    for key in row.rows("keys"):
+        _add_key(account, user, key)
+    for device in row.rows("devices"):
+        _add_device(account, user, device, kind=device.get("kind", str, "virtual"))
 
 
-def _set_password(user: LabUser, described: DescribedUser) -> None:
-    user.password = "set" if described.password else None
-    user.password_changed = described.password_changed or (user.create_date if user.password else None)
-    user.password_last_used = described.password_last_used
-    user.password_reset_required = described.password_reset_required
-
-
-def _set_key(account: LabAccount, key: AccessKey, described: DescribedKey) -> None:
-    """Give a new key the ID, secret and dates from the description."""
+def _add_key(account: LabAccount, user: LabUser, row: CheckedRow) -> None:
+    """Add an access key with the ID, secret and dates from the description, or with new ones."""
+    key = account.backend.create_access_key(user.name, status=row.get("status", str, "Active"))
     del account.backend.access_keys[key.access_key_id]
-    key.access_key_id = key.access_key_id if described.id is None else described.id
-    key.secret_access_key = key.secret_access_key if described.secret is None else described.secret
-    key.create_date = described.created or key.create_date
+    key.access_key_id = row.get("id", str, key.access_key_id)
+    key.secret_access_key = row.get("secret", str, key.secret_access_key)
+    key.create_date = row.date("created") or key.create_date
     account.backend.access_keys[key.access_key_id] = key
-    if described.last_used is not None:
-        key.last_used = AccessKeyLastUsed(described.last_used, described.service, account.region)
+    if (used := row.date("last_used")) is not None:
+        key.last_used = AccessKeyLastUsed(used, row.get("service", str, "iam"), account.region)
 
 
-def _add_device(account: LabAccount, user: LabUser | None, described: DescribedDevice) -> None:
+def _add_device(account: LabAccount, user: LabUser | None, row: CheckedRow, *, kind: str) -> None:
     """Add a device. If no user is given, the device stays unassigned.
 
-    Raise UsageFault for an unknown kind of device, or a security key without a user.
+    The lab chooses the serial of a security key and the seed of any other device if the row has none. Raise UsageFault
+    for an unknown kind of device, or a security key without a user.
     """
-    enabled = described.enabled or account.today()
-    if described.kind == "fido" and user is not None:
-        _add_fido(account, user, described, enabled=enabled)
+    enabled = row.date("enabled") or account.today()
+    tags, certifications = row.pairs("tags"), row.pairs("certifications")
+    if kind == "fido" and user is not None:
+        _add_fido(account, user, row, certifications, enabled=enabled)
         return
-    codes = DeviceCodes(described.seed or new_base32_seed(), described.skew, described.last)
-    if described.kind == "token":
-        serial = described.serial
+    codes = DeviceCodes(
+        row.get("seed", str, "") or new_base32_seed(), row.get("skew", int, 0), row.get("last", int, -1)
+    )
+    if kind == "token":
+        serial = row.get("serial", str, "")
         account.backend.tokens[serial] = HardwareToken(serial, codes)
-    elif described.kind == "virtual":
-        device = VirtualDevice(account.id, account.region, path=described.path, name=described.name)
-        device.codes, device.base32_string_seed, device.tags = codes, codes.secret, dict(described.tags)
+    elif kind == "virtual":
+        device = VirtualDevice(account.id, account.region, path=row.path, name=row.name)
+        device.codes, device.base32_string_seed, device.tags = codes, codes.secret, tags
         serial = device.serial_number
         account.backend.virtual_mfa_devices[serial] = device
         if user is not None:
             device.user, device.enable_date = user, enabled
     else:
-        raise UsageFault(
-            f"unknown kind of device: {described.kind!r}", "use virtual or token, or fido for a device of a user"
-        )
+        raise UsageFault(f"unknown kind of device: {kind!r}", "use virtual or token, or fido for a device of a user")
     if user is not None:
         user.mfa_devices[serial] = assigned_entry(serial, enabled)
         account.sts_codes.bind(serial, user.id, codes, now=enabled.timestamp())
 
 
-def _add_fido(account: LabAccount, user: LabUser, described: DescribedDevice, *, enabled: datetime) -> None:
-    if not described.serial and not described.name:
+def _add_fido(
+    account: LabAccount, user: LabUser, row: CheckedRow, certifications: dict[str, str], *, enabled: datetime
+) -> None:
+    serial = row.get("serial", str, "")
+    if not serial and not row.name:
         raise UsageFault("devices: a fido device has no name", "add the field 'name'")
-    serial = described.serial or u2f_serial(account.partition, account.id, user=user.name, name=described.name)
-    key = FidoDevice(serial, dict(described.certifications))
+    serial = serial or u2f_serial(account.partition, account.id, user=user.name, name=row.name)
+    key = FidoDevice(serial, certifications)
     key.enable_date = enabled
     user.mfa_devices[serial] = key
 

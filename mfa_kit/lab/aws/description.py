@@ -1,15 +1,14 @@
 """Parses the description of an account, a JSON or TOML file, and checks each row of its tables.
 
 `mfa-kit lab run --from` reads a description, and `--state` stores the account as a description between runs. builder.py
-makes an account from the parsed values, and state.py writes an account as a description.
-To add a field, add it to its table in `TABLES` and to its class, use it in builder.py and state.py, and document it in
+makes an account from the checked rows, and state.py writes an account as a description.
+To add a field, add it to its table in `TABLES`, use it in builder.py and state.py, and document it in
 docs/lab-reference.md.
 """
 
-import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,6 +151,16 @@ class CheckedRow:
                 )
         self._row: Mapping[str, object] = row
 
+    @property
+    def name(self) -> str:
+        """The name of the entity, or "" if the row omits it."""
+        return self.get("name", str, "")
+
+    @property
+    def path(self) -> str:
+        """The path of the entity, by default `/`."""
+        return self.get("path", str, "/")
+
     def get(self, name: str, kind: type[T], default: T) -> T:
         """Return the value of a field, or the default if the row omits it.
 
@@ -178,10 +187,6 @@ class CheckedRow:
     def pairs(self, name: str) -> dict[str, str]:
         """Return a mapping of names to strings. Raise TypeError for anything else."""
         return {checked_text(key): checked_text(value) for key, value in self.get(name, dict, {}).items()}
-
-    def documents(self, name: str) -> dict[str, str]:
-        """Return a mapping of names to policy documents, as JSON."""
-        return {checked_text(key): json.dumps(value) for key, value in self.get(name, dict, {}).items()}
 
     def rows(self, kind: str, *, table: str = "") -> "Iterator[CheckedRow]":
         """Yield the rows of a list. Check the types of their fields, their names and their required fields.
@@ -278,139 +283,6 @@ class DescribedRoot:
         return [RootDevice(kind="virtual" if self.virtual else "token")] if self.mfa else []
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedEntity:
-    """The fields that users, groups and roles share.
-
-    `policies` maps the names of inline policies to JSON. `attached` has the ARNs of managed policies.
-    """
-
-    name: str
-    path: str
-    policies: Mapping[str, str]
-    attached: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedPolicy:
-    """A managed policy; `document` is JSON."""
-
-    name: str
-    path: str
-    document: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedCertificate:
-    """A server certificate.
-
-    If `uploaded` is None, it is the time when the lab builds the account. If `expires` is None, it is one year after
-    that time.
-    """
-
-    name: str
-    path: str
-    uploaded: datetime | None
-    expires: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedKey:
-    """An access key.
-
-    The lab chooses `id`, `secret` and `created` if they are None. If `last_used` is None, the key was never used.
-    `service` is the service that the key was last used with.
-    """
-
-    id: str | None
-    secret: str | None
-    status: str
-    created: datetime | None
-    last_used: datetime | None
-    service: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedDevice:
-    """An MFA device.
-
-    `kind` is virtual, token or fido. The ARN of a virtual device contains `path` and `name`. The lab chooses
-    the serial of a FIDO key and the seed of any other device if they are "". It uses the current time if `enabled` is
-    None. `skew` and `last` are those of DeviceCodes.
-    """
-
-    kind: str
-    name: str
-    path: str
-    serial: str
-    seed: str
-    skew: int
-    last: int
-    tags: Mapping[str, str]
-    enabled: datetime | None
-    certifications: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedUser:
-    """A user, with the user's permissions, password, access keys and MFA devices.
-
-    `boundary` is the ARN of the permissions boundary. `sign_in_session` is the longest sign-in session in seconds, or 0
-    if it is not set. `password` is True if the user has a password. The lab chooses `id` and `created` if they are
-    None. If `password_changed` is None, the password was set when the user was created. If `password_last_used` is
-    None, the password was never used.
-    """
-
-    entity: DescribedEntity
-    boundary: str | None
-    sign_in_session: int
-    id: str | None
-    created: datetime | None
-    groups: Sequence[str]
-    tags: Mapping[str, str]
-    password: bool
-    password_changed: datetime | None
-    password_last_used: datetime | None
-    password_reset_required: bool
-    keys: Sequence[DescribedKey]
-    devices: Sequence[DescribedDevice]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedRole:
-    """A role.
-
-    `boundary` is the ARN of its permissions boundary, `trust` its trust policy, as JSON. `max_session_duration` is in
-    seconds.
-    """
-
-    entity: DescribedEntity
-    boundary: str | None
-    trust: str
-    max_session_duration: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DescribedAccount:
-    """A whole account.
-
-    `devices` and `tokens` are the unassigned devices; `tokens` has only hardware tokens. `bindings` maps serials to the
-    bindings in StsCodes. Each binding has a Unix time, a user ID (None for an unassigned device), a secret and a skew.
-    """
-
-    alias: str | None
-    root: DescribedRoot
-    password_policy: PasswordPolicy | None
-    policies: Sequence[DescribedPolicy]
-    certificates: Sequence[DescribedCertificate]
-    groups: Sequence[DescribedEntity]
-    roles: Sequence[DescribedRole]
-    users: Sequence[DescribedUser]
-    devices: Sequence[DescribedDevice]
-    tokens: Sequence[DescribedDevice]
-    bindings: Mapping[str, Sequence[tuple[float, str | None, str, int]]]
-
-
 def read_description(file: Path) -> dict[str, object]:
     """Read a description from a file.
 
@@ -434,44 +306,8 @@ def read_description(file: Path) -> dict[str, object]:
     return dict(description)
 
 
-def parse_description(description: Mapping[str, object]) -> DescribedAccount:
-    """Parse a description.
-
-    Raise UsageFault for a field that is unknown, missing or of the wrong type, for an invalid name, and for an unknown
-    kind of root device. Raise ValueError or TypeError for any other invalid value.
-    """
-    row = CheckedRow("", dict(description))
-    return DescribedAccount(
-        alias=row.optional("alias"),
-        root=_root(CheckedRow("root", row.get("root", dict, {}))),
-        policies=[
-            DescribedPolicy(
-                name=policy.get("name", str, ""),
-                path=policy.get("path", str, "/"),
-                document=json.dumps(policy.get("document", dict, {})),
-            )
-            for policy in row.rows("policies")
-        ],
-        certificates=[
-            DescribedCertificate(
-                name=certificate.get("name", str, ""),
-                path=certificate.get("path", str, "/"),
-                uploaded=certificate.date("uploaded"),
-                expires=certificate.date("expires"),
-            )
-            for certificate in row.rows("certificates")
-        ],
-        groups=[_entity(group) for group in row.rows("groups")],
-        roles=[_role(role) for role in row.rows("roles")],
-        users=[_user(user) for user in row.rows("users")],
-        devices=[_device(device) for device in row.rows("devices")],
-        tokens=[replace(_device(token), kind="token") for token in row.rows("tokens")],
-        bindings=_bindings(row),
-        password_policy=_password_policy(row.get("password_policy", dict, {})) if row.has("password_policy") else None,
-    )
-
-
-def _root(row: CheckedRow) -> DescribedRoot:
+def parse_root(row: CheckedRow) -> DescribedRoot:
+    """Return the root user of a description. Raise UsageFault for an unknown kind of device."""
     root = DescribedRoot()
     if row.has("devices"):
         root.devices = [_root_device(device) for device in row.rows("devices", table="root_devices")]
@@ -487,90 +323,3 @@ def _root_device(row: CheckedRow) -> RootDevice:
     if kind not in ROOT_KINDS:
         raise UsageFault(f"unknown kind of device of root: {kind!r}", f"use {', '.join(ROOT_KINDS)}")
     return RootDevice(kind=kind, serial=row.get("serial", str, ""), enabled=row.date("enabled"))
-
-
-def _entity(row: CheckedRow) -> DescribedEntity:
-    return DescribedEntity(
-        name=row.get("name", str, ""),
-        path=row.get("path", str, "/"),
-        policies=row.documents("policies"),
-        attached=row.texts("attached"),
-    )
-
-
-def _role(row: CheckedRow) -> DescribedRole:
-    return DescribedRole(
-        entity=_entity(row),
-        boundary=row.optional("boundary"),
-        trust=json.dumps(row.get("trust", dict, {})),
-        max_session_duration=row.get("max_session_duration", int, 3600),
-    )
-
-
-def _user(row: CheckedRow) -> DescribedUser:
-    return DescribedUser(
-        entity=_entity(row),
-        boundary=row.optional("boundary"),
-        sign_in_session=row.get("sign_in_session", int, 0),
-        id=row.optional("id"),
-        created=row.date("created"),
-        groups=row.texts("groups"),
-        tags=row.pairs("tags"),
-        password=row.get("password", bool, default=False),
-        password_changed=row.date("password_changed"),
-        password_last_used=row.date("password_last_used"),
-        password_reset_required=row.get("password_reset_required", bool, default=False),
-        keys=[_key(key) for key in row.rows("keys")],
-        devices=[_device(device) for device in row.rows("devices")],
-    )
-
-
-def _key(row: CheckedRow) -> DescribedKey:
-    return DescribedKey(
-        id=row.optional("id"),
-        secret=row.optional("secret"),
-        status=row.get("status", str, "Active"),
-        created=row.date("created"),
-        last_used=row.date("last_used"),
-        service=row.get("service", str, "iam"),
-    )
-
-
-def _device(row: CheckedRow) -> DescribedDevice:
-    return DescribedDevice(
-        kind=row.get("kind", str, "virtual"),
-        name=row.get("name", str, ""),
-        path=row.get("path", str, "/"),
-        serial=row.get("serial", str, ""),
-        seed=row.get("seed", str, ""),
-        skew=row.get("skew", int, 0),
-        last=row.get("last", int, -1),
-        tags=row.pairs("tags"),
-        enabled=row.date("enabled"),
-        certifications=row.pairs("certifications"),
-    )
-
-
-def _bindings(row: CheckedRow) -> dict[str, list[tuple[float, str | None, str, int]]]:
-    return {
-        checked_text(serial): [_binding(binding) for binding in bindings]
-        for serial, bindings in row.get("bindings", dict, {}).items()
-    }
-
-
-def _binding(row: object) -> tuple[float, str | None, str, int]:
-    match row:
-        case [int() | float() as at, str() | None as user, str() as seed, int() as skew]:
-            return at, user, seed, skew
-        case _:
-            raise TypeError(f"{row!r} does not consist of a time, a user, a seed and a skew")
-
-
-def _password_policy(row: PasswordPolicy) -> PasswordPolicy:
-    unknown = sorted(set(row) - set(PASSWORD_POLICY))
-    if unknown:
-        raise UsageFault(
-            f"password_policy: unknown field {unknown[0]!r}",
-            f"remove it, or use one of {', '.join(PASSWORD_POLICY)}",
-        )
-    return {**PASSWORD_POLICY, **row}

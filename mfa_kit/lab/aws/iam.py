@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -127,8 +127,12 @@ DETAILS = (
 )
 
 
-class Directory(auth.AuthorizedResponse, IamResponse):
-    """Operations on a whole account, as an extension of moto's response class."""
+# The maximum number of tags of a device (API TagMFADevice).
+TAGS = 50
+
+
+class LabIam(auth.AuthorizedResponse, IamResponse):
+    """IAM's operations, as an extension of moto's response class."""
 
     def __init__(self, account: LabAccount, organization: LabOrganization) -> None:
         IamResponse.__init__(self)
@@ -150,6 +154,11 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         if not name:
             raise IamError("ValidationError", "Must specify userName when calling with non-User credentials")
         return self.backend.get_user(name)
+
+    def _page(self, title: str, rows: Sequence[Mapping[str, object]], *, key: str) -> ActionResult:
+        """Return a response with one page of rows, sorted by the field `key`, under a title."""
+        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row[key]))
+        return ActionResult({title: shown, "IsTruncated": marker is not None, "Marker": marker})
 
     def list_users(self) -> ActionResult:
         """Answer ListUsers, in pages sorted by name regardless of case."""
@@ -392,48 +401,6 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         generated_at = datetime.fromtimestamp(int(report[0]), UTC)
         return ActionResult({"Content": report[1], "ReportFormat": "text/csv", "GeneratedTime": generated_at})
 
-
-def _login_profile(user: LabUser) -> ActionResult:
-    """Return a user's login profile. The longest sign-in session is left out if it is not set (API LoginProfile)."""
-    profile = {
-        "UserName": user.name,
-        "CreateDate": user.password_changed,
-        "PasswordResetRequired": user.password_reset_required,
-        "MaxSigninSessionDuration": user.sign_in_session,
-    }
-    return ActionResult({"LoginProfile": {name: value for name, value in profile.items() if value is not None}})
-
-
-def _decision(
-    documents: Sequence[str], boundaries: Sequence[str], action: str, resource: str, *, context: Context
-) -> EvalDecision:
-    """Return the decision of policies within a permissions boundary. An explicit deny in the boundary counts too."""
-    decision = decide(documents, action, resource, context)
-    limit = decide(boundaries, action, resource, context) if boundaries else EvalDecision.ALLOW
-    if EvalDecision.EXPLICIT in (decision, limit):
-        return EvalDecision.EXPLICIT
-    return decision if limit is EvalDecision.ALLOW else EvalDecision.IMPLICIT
-
-
-def _policy(policy: ManagedPolicy) -> dict[str, object]:
-    """Return a managed policy as GetAccountAuthorizationDetails lists it. moto's serializer would omit the name."""
-    return {
-        "PolicyName": policy.name,
-        "PolicyId": policy.id,
-        "Arn": policy.arn,
-        "Path": policy.path,
-        "DefaultVersionId": policy.default_version_id,
-        "AttachmentCount": policy.attachment_count,
-        "IsAttachable": policy.is_attachable,
-        "CreateDate": policy.create_date,
-        "UpdateDate": policy.update_date,
-        "PolicyVersionList": policy.policy_version_list,
-    }
-
-
-class ServerCertificates(auth.AuthorizedResponse):
-    """Operations on server certificates."""
-
     def list_server_certificates(self) -> ActionResult:
         """Answer ListServerCertificates, in pages sorted by name."""
         now = datetime.fromtimestamp(int(self.account.now()), UTC)
@@ -454,18 +421,7 @@ class ServerCertificates(auth.AuthorizedResponse):
                     "Expiration": dates[1],
                 }
             )
-        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row["ServerCertificateName"]))
-        return ActionResult(
-            {"ServerCertificateMetadataList": shown, "IsTruncated": marker is not None, "Marker": marker}
-        )
-
-
-# The maximum number of tags of a device (API TagMFADevice).
-TAGS = 50
-
-
-class LabIam(ServerCertificates, Directory):
-    """IAM's operations on MFA devices."""
+        return self._page("ServerCertificateMetadataList", rows, key="ServerCertificateName")
 
     def _tags(self) -> dict[str, str]:
         """Return the request's tags. Raise IamError with the code InvalidInput if two keys are equal, ignoring case."""
@@ -509,8 +465,7 @@ class LabIam(ServerCertificates, Directory):
         rows = [
             row for row in self.account.virtual_rows() if status == "Any" or ("User" in row) == (status == "Assigned")
         ]
-        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row["SerialNumber"]))
-        return ActionResult({"VirtualMFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
+        return self._page("VirtualMFADevices", rows, key="SerialNumber")
 
     # The operations that assign devices to users.
 
@@ -552,8 +507,7 @@ class LabIam(ServerCertificates, Directory):
             {"UserName": user.name, "SerialNumber": serial, "EnableDate": enable_date}
             for serial, enable_date in self.account.devices_of(user).items()
         ]
-        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row["SerialNumber"]))
-        return ActionResult({"MFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
+        return self._page("MFADevices", rows, key="SerialNumber")
 
     def _assignable(self, user: LabUser, serial: str) -> DeviceCodes:
         """Return the DeviceCodes of a device. Raise IamError if the device cannot be assigned to the user."""
@@ -607,5 +561,42 @@ class LabIam(ServerCertificates, Directory):
         """Answer ListMFADeviceTags, in pages sorted by key."""
         device = self.backend.device(self.operation.text("SerialNumber"))
         rows = [{"Key": key, "Value": value} for key, value in device.tags.items()]
-        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: row["Key"])
-        return ActionResult({"Tags": shown, "IsTruncated": marker is not None, "Marker": marker})
+        return self._page("Tags", rows, key="Key")
+
+
+def _login_profile(user: LabUser) -> ActionResult:
+    """Return a user's login profile. The longest sign-in session is left out if it is not set (API LoginProfile)."""
+    profile = {
+        "UserName": user.name,
+        "CreateDate": user.password_changed,
+        "PasswordResetRequired": user.password_reset_required,
+        "MaxSigninSessionDuration": user.sign_in_session,
+    }
+    return ActionResult({"LoginProfile": {name: value for name, value in profile.items() if value is not None}})
+
+
+def _decision(
+    documents: Sequence[str], boundaries: Sequence[str], action: str, resource: str, *, context: Context
+) -> EvalDecision:
+    """Return the decision of policies within a permissions boundary. An explicit deny in the boundary counts too."""
+    decision = decide(documents, action, resource, context)
+    limit = decide(boundaries, action, resource, context) if boundaries else EvalDecision.ALLOW
+    if EvalDecision.EXPLICIT in (decision, limit):
+        return EvalDecision.EXPLICIT
+    return decision if limit is EvalDecision.ALLOW else EvalDecision.IMPLICIT
+
+
+def _policy(policy: ManagedPolicy) -> dict[str, object]:
+    """Return a managed policy as GetAccountAuthorizationDetails lists it. moto's serializer would omit the name."""
+    return {
+        "PolicyName": policy.name,
+        "PolicyId": policy.id,
+        "Arn": policy.arn,
+        "Path": policy.path,
+        "DefaultVersionId": policy.default_version_id,
+        "AttachmentCount": policy.attachment_count,
+        "IsAttachable": policy.is_attachable,
+        "CreateDate": policy.create_date,
+        "UpdateDate": policy.update_date,
+        "PolicyVersionList": policy.policy_version_list,
+    }

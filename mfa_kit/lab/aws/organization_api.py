@@ -289,7 +289,7 @@ OPERATIONS: Mapping[str, Callable[[LabOrganization, OperationRequest], Answer]] 
 class RootAccess(AuthorizedResponse, IamResponse):
     """A mixin for centralized root access: its features, and the calls of AssumeRoot sessions about the root user.
 
-    The next class in the method resolution order, which is LabIam, answers all other calls.
+    The methods that begin with `root_` answer the latter. LabIam answers all other calls.
     """
 
     # The operations on the features of centralized root access.
@@ -345,22 +345,21 @@ class RootAccess(AuthorizedResponse, IamResponse):
 
     # The operations on the credentials of the root user.
 
-    @property
-    def _about_root(self) -> bool:
-        """Whether the request is about the root user: an AssumeRoot session sent it, and it names no user."""
-        return self.caller.kind == "root" and "UserName" not in self.operation.params
+    def _method(self, name: str) -> Callable[[], ActionResult]:
+        """Return the method for an operation.
 
-    def list_mfa_devices(self) -> ActionResult:
-        """Answer ListMFADevices. If an AssumeRoot session names no user, list root's devices."""
-        if not self._about_root:
-            return super().list_mfa_devices()
+        If an AssumeRoot session sent the request, and it names no user, it is about the root user.
+        """
+        about_root = self.caller.kind == "root" and "UserName" not in self.operation.params
+        return super()._method(f"root_{name}" if about_root and hasattr(self, f"root_{name}") else name)
+
+    def root_list_mfa_devices(self) -> ActionResult:
+        """Answer ListMFADevices with root's devices."""
         rows = [{"SerialNumber": device.serial, "EnableDate": device.enabled} for device in self.account.root_devices()]
         return ActionResult({"MFADevices": rows, "IsTruncated": False})
 
-    def list_access_keys(self) -> ActionResult:
-        """Answer ListAccessKeys. If an AssumeRoot session names no user, list root's keys."""
-        if not self._about_root:
-            return super().list_access_keys()
+    def root_list_access_keys(self) -> ActionResult:
+        """Answer ListAccessKeys with root's keys."""
         created = self.account.root.created
         rows = [
             {"AccessKeyId": f"AKIA{self.account.id}ROO{number}", "Status": "Active", "CreateDate": created}
@@ -368,32 +367,24 @@ class RootAccess(AuthorizedResponse, IamResponse):
         ]
         return ActionResult({"AccessKeyMetadata": rows, "IsTruncated": False})
 
-    def get_login_profile(self) -> ActionResult:
-        """Answer GetLoginProfile. If an AssumeRoot session names no user, return root's login profile."""
-        if not self._about_root:
-            return super().get_login_profile()
+    def root_get_login_profile(self) -> ActionResult:
+        """Answer GetLoginProfile with root's login profile."""
         if not self.account.root.password:
             raise IamError("NoSuchEntity", "Login Profile for User root cannot be found.")
         return ActionResult({"LoginProfile": {"UserName": "root", "CreateDate": self.account.root.created}})
 
-    def get_user(self) -> ActionResult:
-        """Answer GetUser. If an AssumeRoot session names no user, return the root user."""
-        if not self._about_root:
-            return super().get_user()
+    def root_get_user(self) -> ActionResult:
+        """Answer GetUser with the root user."""
         root = self.account.root
         shown = {"UserId": self.account.id, "Arn": self.caller.arn, "CreateDate": root.created}
         return ActionResult({"User": {**shown, "PasswordLastUsed": root.password_last_used}})
 
-    def list_signing_certificates(self) -> ActionResult:
+    def root_list_signing_certificates(self) -> ActionResult:
         """Answer ListSigningCertificates. In the lab, root has no signing certificates."""
-        if not self._about_root:
-            return super().list_signing_certificates()
         return ActionResult({"Certificates": [], "IsTruncated": False})
 
-    def deactivate_mfa_device(self) -> ActionResult:
-        """Answer DeactivateMFADevice. If an AssumeRoot session names no user, remove the device from root."""
-        if not self._about_root:
-            return super().deactivate_mfa_device()
+    def root_deactivate_mfa_device(self) -> ActionResult:
+        """Answer DeactivateMFADevice: remove the device from root."""
         devices = self.account.root_devices()
         remaining_devices = [device for device in devices if device.serial != self.operation.text("SerialNumber")]
         if len(remaining_devices) == len(devices):
@@ -401,35 +392,25 @@ class RootAccess(AuthorizedResponse, IamResponse):
         self.account.root.devices = remaining_devices
         return EmptyResult()
 
-    def delete_access_key(self) -> ActionResult:
-        """Answer DeleteAccessKey.
-
-        If an AssumeRoot session names no user, delete one of root's keys. The lab ignores the key ID in the request.
-        """
-        if not self._about_root:
-            return super().delete_access_key()
+    def root_delete_access_key(self) -> ActionResult:
+        """Answer DeleteAccessKey: delete one of root's keys. The lab ignores the key ID in the request."""
         if not self.account.root.keys:
             raise IamError("NoSuchEntity", f"The Access Key with id {self._get_param('AccessKeyId')} cannot be found.")
         self.account.root.keys -= 1
         return EmptyResult()
 
-    def create_login_profile(self) -> ActionResult:
-        """Answer CreateLoginProfile.
+    def root_create_login_profile(self) -> ActionResult:
+        """Answer CreateLoginProfile: root gets a password.
 
-        If an AssumeRoot session names no user, root gets a password. In AWS, the call only allows root to recover its
-        password.
+        In AWS, the call only allows root to recover its password.
         """
-        if not self._about_root:
-            return super().create_login_profile()
         if self.account.root.password:
             raise IamError("EntityAlreadyExists", "Login Profile for user root already exists.")
         self.account.root.password = True
-        return self.get_login_profile()
+        return self.root_get_login_profile()
 
-    def delete_login_profile(self) -> ActionResult:
-        """Answer DeleteLoginProfile. If an AssumeRoot session names no user, delete root's password."""
-        if not self._about_root:
-            return super().delete_login_profile()
-        self.get_login_profile()
+    def root_delete_login_profile(self) -> ActionResult:
+        """Answer DeleteLoginProfile: delete root's password."""
+        self.root_get_login_profile()
         self.account.root.password = False
         return EmptyResult()

@@ -11,9 +11,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -28,12 +29,12 @@ from werkzeug.wrappers import Request as WsgiRequest
 
 from mfa_kit.core import lab_environment
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.aws import control, faults, s3, signin, wire
+from mfa_kit.lab.aws import control, s3, signin, wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.auth import AuthorizedResponse
 from mfa_kit.lab.aws.builder import add_members, build_account, build_organization
 from mfa_kit.lab.aws.control import register_fido
-from mfa_kit.lab.aws.faults import Faults
+from mfa_kit.lab.aws.faults import FAILED, FaultRule, Faults, play
 from mfa_kit.lab.aws.iam import LabIam
 from mfa_kit.lab.aws.mfa_devices import DeviceCodes, HardwareToken, LabSettings
 from mfa_kit.lab.aws.organization import LabOrganization, new_organization
@@ -52,22 +53,16 @@ ORGANIZATIONS, TARGET = "organizations", "AWSOrganizations"
 # The name of the threads that carry out delayed calls.
 LATE_CALL = "late call of the lab"
 
-# A function that takes the caller's account and the lab's organization, and returns the object that answers one request
-# to IAM or STS.
-LabService = Callable[[LabAccount, LabOrganization], AuthorizedResponse]
-# A function that takes the caller's account and the lab's organization, and returns the object that answers one request
-# to Organizations.
-OrganizationsService = Callable[[LabAccount, LabOrganization], "JsonService"]
 # A function that answers a request without applying faults.
 Inner = Callable[[WSGIEnvironment], HttpResponse]
 
 
-class JsonService(Protocol):
-    """A service that uses the JSON protocol."""
+class WholeIam(RootAccess, LabIam):
+    """All operations of IAM in the lab."""
 
-    def answer(self, request: WsgiRequest, /) -> HttpResponse:
-        """Answer one request."""
-        ...
+
+# The services, apart from Organizations, whose requests the lab itself answers, by botocore name.
+SERVICES: Mapping[str, Callable[[LabAccount, LabOrganization], AuthorizedResponse]] = {"iam": WholeIam, "sts": LabSts}
 
 
 class LabRequestHandler(MotoRequestHandler):
@@ -94,76 +89,51 @@ class CachingDispatcher(DomainDispatcherApplication):
         return self._known[host]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
-    """A call to a service. `inner` answers the call without applying faults."""
+    """A call to a service. `inner` answers the call without applying faults, and `rules` are the faults to apply."""
 
-    def __init__(self, environ: WSGIEnvironment, service: str, *, inner: Inner) -> None:
-        self._environ, self._service, self._inner = environ, service, inner
+    environ: WSGIEnvironment
+    service: str
+    inner: Inner
+    faults: Faults
+    rules: Sequence[FaultRule]
 
     def act(self) -> HttpResponse:
-        """Let the service answer. If a fault denies a call to S3, return the error here, because moto ignores it."""
-        if self._service == s3.SERVICE and "lab.denied" in self._environ:
+        """Answer the call. The last rule is the outermost, so it is applied first; after all rules, the service acts.
+
+        If a fault denies a call to S3, return the error here, because moto ignores it.
+        """
+        if self.rules:
+            return play(self.rules[-1], replace(self, rules=self.rules[:-1]))
+        if self.service == s3.SERVICE and "lab.denied" in self.environ:
             return s3.s3_error("AccessDenied", "Access Denied")
-        return self._inner(self._environ)
-
-    def refuse(self, code: str, message: str) -> HttpResponse:
-        """Return an error response in the wire format of the service that was called."""
-        return _error(self._service, code, message)
-
-    def deny(self) -> None:
-        """Make the service deny the call. auth.py writes the message, because it knows the caller and the resource."""
-        self._environ["lab.denied"] = True
-
-
-class _FaultedCall:
-    """A call to which fault rules apply. `act` applies the next rule; after the last rule, the service answers."""
-
-    def __init__(self, call: _Call, rules: Sequence[faults.FaultRule], *, faults: Faults) -> None:
-        self._call, self._rules, self._faults = call, rules, faults
-
-    def answer(self) -> HttpResponse:
-        """Answer the call. The last rule of the list is the outermost, so it is applied first."""
-        if not self._rules:
-            return self._call.act()
-        inner = _FaultedCall(self._call, self._rules[:-1], faults=self._faults)
-        return faults.play(self._rules[-1], inner)
-
-    def act(self) -> HttpResponse:
-        """Answer the call with the remaining rules applied."""
-        return self.answer()
+        return self.inner(self.environ)
 
     def act_later(self, seconds: float, *, listings: float) -> None:
         """Answer the call in another thread, after `seconds` seconds and `listings` more calls that list devices."""
 
         def later() -> None:
-            self._faults.wait(seconds, listings)
-            self.answer()
+            self.faults.wait(seconds, listings)
+            self.act()
 
         threading.Thread(target=later, daemon=True, name=LATE_CALL).start()
 
     def refuse(self, code: str, message: str) -> HttpResponse:
         """Return an error response in the wire format of the service that was called."""
-        return self._call.refuse(code, message)
+        return _error(self.service, code, message)
 
     def deny(self) -> None:
-        """Make the service deny the call."""
-        self._call.deny()
+        """Make the service deny the call. auth.py writes the message, because it knows the caller and the resource."""
+        self.environ["lab.denied"] = True
 
 
 class LabApplication:
     """The lab's WSGI application. It applies the due faults to each request, sends a response, and logs the call."""
 
-    def __init__(
-        self,
-        organization: LabOrganization,
-        faults: Faults,
-        *,
-        services: Mapping[str, LabService],
-        organizations: OrganizationsService,
-    ) -> None:
-        """Serve `services` (by botocore name), Organizations, and moto's S3. Other services answer NotImplemented."""
-        self.account, self.organization = organization.management, organization
-        self.faults, self.services, self.organizations = faults, services, organizations
+    def __init__(self, organization: LabOrganization, faults: Faults) -> None:
+        """Serve SERVICES, Organizations, and moto's S3. Other services answer NotImplemented."""
+        self.account, self.organization, self.faults = organization.management, organization, faults
         self.calls: list[LoggedCall] = []
         self.signin = signin.SigninEndpoint(organization)
         self.control = control.LabControl(organization, faults, self.calls)
@@ -177,9 +147,9 @@ class LabApplication:
             return flask
 
         def answer(request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
-            if service in self.services:
+            if service in SERVICES:
                 account: LabAccount = request.environ["lab.account"]
-                return self.services[service](account, self.organization).answer(request, full_url, headers)
+                return SERVICES[service](account, self.organization).answer(request, full_url, headers)
             return _view_error("NotImplemented", f"The lab does not support {service}.")
 
         for endpoint in flask.view_functions:
@@ -193,7 +163,7 @@ class LabApplication:
 
     def _organizations(self, environ: WSGIEnvironment) -> HttpResponse:
         """Answer a call to Organizations."""
-        return self.organizations(environ["lab.account"], self.organization).answer(WsgiRequest(environ))
+        return LabOrganizations(environ["lab.account"], self.organization).answer(WsgiRequest(environ))
 
     def _moto(self, environ: WSGIEnvironment) -> HttpResponse:
         """Let moto's dispatcher answer. Turn an exception in moto into InternalFailure, and print its traceback."""
@@ -207,7 +177,7 @@ class LabApplication:
             body = b"".join(self.inner(environ | {"wsgi.input": io.BytesIO(environ["lab.body"])}, keep))
         except Exception:  # noqa: BLE001 - a failure within moto is a 500 to the client, as it is in IAM
             traceback.print_exc()
-            return _error("iam", "InternalFailure", faults.FAILED)
+            return _error("iam", "InternalFailure", FAILED)
         [(status, headers)] = responses
         if s3.speaks_s3(environ):
             return HttpResponse(
@@ -238,31 +208,31 @@ class LabApplication:
             caller = self.organization.account_of(key)
         account = environ["lab.account"] = caller or self.account
         number = caller.id if caller else ""
-        call, operation = self._call(environ, body, known=caller is not None)
+        service, operation, inner = self._target(environ, body, known=caller is not None)
         account.apply(self.faults.conditions(number))
-        response = _FaultedCall(call, self.faults.due(operation, number), faults=self.faults).answer()
+        rules = self.faults.due(operation, number)
+        response = _Call(environ=environ, service=service, inner=inner, faults=self.faults, rules=rules).act()
         error = "lost" if response is LOST else _error_code(response)
         self.calls.append(LoggedCall(operation, key, error, time.monotonic() - began, number))
         self.faults.note_listing(operation)
         return response
 
-    def _call(self, environ: WSGIEnvironment, body: bytes, *, known: bool) -> tuple[_Call, str]:
-        """Return the call that a request makes, and the name of its operation.
+    def _target(self, environ: WSGIEnvironment, body: bytes, *, known: bool) -> tuple[str, str, Inner]:
+        """Return the service and the operation that a request calls, and the function that answers the request.
 
         `known` says whether the access key exists in an account of the lab. Only S3 needs `known`, because the other
         services check the key themselves.
         """
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")
         if service.startswith(TARGET):
-            return _Call(environ, ORGANIZATIONS, inner=self._organizations), operation
+            return ORGANIZATIONS, operation, self._organizations
         if s3.speaks_s3(environ):
-            inner = self._s3 if known else s3.refuse_unknown_key
-            return _Call(environ, s3.SERVICE, inner=inner), s3.s3_operation(environ)
+            return s3.SERVICE, s3.s3_operation(environ), self._s3 if known else s3.refuse_unknown_key
         fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
         operation = fields.get("Action", [""])[0]
         # moto would treat an unsigned request as a request to S3, and answer it.
         inner = self._moto if "HTTP_AUTHORIZATION" in environ else _refuse_unsigned
-        return _Call(environ, "sts" if operation in STS else "iam", inner=inner), operation
+        return "sts" if operation in STS else "iam", operation, inner
 
 
 def _send(response: HttpResponse, start: StartResponse) -> Iterable[bytes]:
@@ -322,10 +292,6 @@ def _listening(port: int) -> socket.socket:
     return ours
 
 
-class WholeIam(RootAccess, LabIam):
-    """All operations of IAM in the lab."""
-
-
 class Lab:
     """A lab (a local simulator of AWS), which listens on 127.0.0.1 until the context ends.
 
@@ -361,12 +327,7 @@ class Lab:
             self.organization = new_organization(self.account)
             add_members(self.organization, accounts, users=user_names(users_per_account))
         self.admin = self.account.admin_key()
-        self.application = LabApplication(
-            self.organization,
-            self.faults,
-            services={"iam": WholeIam, "sts": LabSts},
-            organizations=LabOrganizations,
-        )
+        self.application = LabApplication(self.organization, self.faults)
         with _listening(port) as ours:
             self.url = f"http://{HOST}:{ours.getsockname()[1]}"
             self.server = make_server(
