@@ -34,6 +34,7 @@ REVEALS = {
     ("adapters/files/plugins.py", "without_armor"),
     ("adapters/files/agefile.py", "_decrypted"),
     ("adapters/files/plugins.py", "count_recipients"),
+    ("adapters/files/plugins.py", "decrypt_file"),
     ("adapters/files/layers.py", "RecoveryIdentity.__init__"),
     ("adapters/files/layers.py", "RecoveryIdentity.hmac_of"),
     ("adapters/files/layers.py", "RecoveryIdentity.keys"),

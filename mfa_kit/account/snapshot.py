@@ -5,7 +5,7 @@ comes from several parts, and from the organization if the account is a member.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from mfa_kit.core.models import REPORTED_ROOT, ROOTLESS, Device, DeviceType
@@ -143,16 +143,8 @@ class RootPosture:
 
     def completed_by(self, other: "RootPosture") -> "RootPosture":
         """Return a copy whose missing facts are taken from another posture of the same account."""
-        return RootPosture(
-            account=self.account,
-            password=other.password if self.password is None else self.password,
-            mfa=other.mfa if self.mfa is None else self.mfa,
-            access_keys=other.access_keys if self.access_keys is None else self.access_keys,
-            certificates=other.certificates if self.certificates is None else self.certificates,
-            devices=other.devices if self.devices is None else self.devices,
-            virtual=other.virtual if self.virtual is None else self.virtual,
-            unread=(*self.unread, *other.unread),
-        )
+        missing = {fact.name: getattr(other, fact.name) for fact in fields(self) if getattr(self, fact.name) is None}
+        return replace(self, **missing, unread=(*self.unread, *other.unread))
 
     @property
     def needs_session(self) -> bool:

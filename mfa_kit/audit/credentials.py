@@ -66,12 +66,7 @@ def users_two_keys(context: RuleContext) -> Iterator[Observation]:
             )
 
 
-@audit_rule(
-    "users.unused",
-    Severity.MEDIUM,
-    "Passwords and access keys are in use",
-    needs=(SnapshotPart.REPORT,),
-)
+@audit_rule("users.unused", Severity.MEDIUM, "Passwords and access keys are in use", needs=(SnapshotPart.REPORT,))
 def users_unused(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each console password or active access key not used in the last `limits.unused` days."""
     yield from unused_credentials(context, context.limits.unused)
@@ -119,12 +114,7 @@ def deactivate_keys(user: AccountUser) -> tuple[str, ...]:
     )
 
 
-@audit_rule(
-    "users.old-keys",
-    Severity.MEDIUM,
-    "Access keys are rotated",
-    needs=(SnapshotPart.REPORT,),
-)
+@audit_rule("users.old-keys", Severity.MEDIUM, "Access keys are rotated", needs=(SnapshotPart.REPORT,))
 def users_old_keys(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each active access key that is at least `limits.rotated` days old."""
     for user in context.users:

@@ -74,10 +74,7 @@ def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
 
 
 @audit_rule(
-    "roles.trust",
-    Severity.MEDIUM,
-    "Roles for users of this account require MFA",
-    needs=(SnapshotPart.DETAILS,),
+    "roles.trust", Severity.MEDIUM, "Roles for users of this account require MFA", needs=(SnapshotPart.DETAILS,)
 )
 def roles_trust(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each role that users of this account may assume without MFA.

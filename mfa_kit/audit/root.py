@@ -74,12 +74,7 @@ def _has_keys(context: RuleContext) -> bool | None:
     return None
 
 
-@audit_rule(
-    "root.mfa",
-    Severity.CRITICAL,
-    "Root signs in with MFA",
-    needs=(),
-)
+@audit_rule("root.mfa", Severity.CRITICAL, "Root signs in with MFA", needs=())
 def root_mfa(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if root has no MFA device, or an UnknownSubject if that could not be read."""
     if why := _why_no_root(context):
@@ -97,10 +92,7 @@ def root_mfa(context: RuleContext) -> Iterator[Observation]:
 
 
 @audit_rule(
-    "root.hardware",
-    Severity.HIGH,
-    "Root's MFA is a security key or a hardware token",
-    needs=(SnapshotPart.VIRTUAL,),
+    "root.hardware", Severity.HIGH, "Root's MFA is a security key or a hardware token", needs=(SnapshotPart.VIRTUAL,)
 )
 def root_hardware(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding unless root has a security key or a hardware token.
@@ -135,12 +127,7 @@ def root_hardware(context: RuleContext) -> Iterator[Observation]:
             )
 
 
-@audit_rule(
-    "root.keys",
-    Severity.CRITICAL,
-    "Root has no access keys",
-    needs=(),
-)
+@audit_rule("root.keys", Severity.CRITICAL, "Root has no access keys", needs=())
 def root_keys(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if root has access keys, or an UnknownSubject if that could not be read.
 
@@ -160,12 +147,7 @@ def root_keys(context: RuleContext) -> Iterator[Observation]:
         )
 
 
-@audit_rule(
-    "root.use",
-    Severity.HIGH,
-    "Root is not used for daily work",
-    needs=(SnapshotPart.REPORT,),
-)
+@audit_rule("root.use", Severity.HIGH, "Root is not used for daily work", needs=(SnapshotPart.REPORT,))
 def root_use(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each credential of root that was used in the last `limits.root_used` days.
 

@@ -99,12 +99,7 @@ def _lets_people_administer(role: Entity, context: RuleContext) -> tuple[bool | 
     return (None if flaw and admin else admin), flaw or entity_policies(role, context.snapshot.policies).why or UNJUDGED
 
 
-@audit_rule(
-    "admins.mfa",
-    Severity.CRITICAL,
-    "Every administrator has MFA",
-    needs=KNOWN,
-)
+@audit_rule("admins.mfa", Severity.CRITICAL, "Every administrator has MFA", needs=KNOWN)
 def admins_mfa(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each administrator without an MFA device, and an UnknownSubject where that is unknown."""
     for admin in _admins(context):
@@ -120,12 +115,7 @@ def admins_mfa(context: RuleContext) -> Iterator[Observation]:
             )
 
 
-@audit_rule(
-    "admins.phishing",
-    Severity.MEDIUM,
-    "Every administrator has a phishing-resistant device",
-    needs=KNOWN,
-)
+@audit_rule("admins.phishing", Severity.MEDIUM, "Every administrator has a phishing-resistant device", needs=KNOWN)
 def admins_phishing(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each administrator without a security key or passkey, or an UnknownSubject.
 
@@ -172,12 +162,7 @@ def admins_spare(context: RuleContext) -> Iterator[Observation]:
             )
 
 
-@audit_rule(
-    "users.mfa",
-    Severity.HIGH,
-    "Every user with a console password has MFA",
-    needs=KNOWN,
-)
+@audit_rule("users.mfa", Severity.HIGH, "Every user with a console password has MFA", needs=KNOWN)
 def users_mfa(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user with a console password and no MFA device.
 
@@ -194,12 +179,7 @@ def users_mfa(context: RuleContext) -> Iterator[Observation]:
             yield Finding(subject=user.name, evidence="a console password and no MFA device", remedy=_enroll(user))
 
 
-@audit_rule(
-    "users.sms",
-    Severity.HIGH,
-    "No user relies on text messages",
-    needs=KNOWN,
-)
+@audit_rule("users.sms", Severity.HIGH, "No user relies on text messages", needs=KNOWN)
 def users_sms(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user whose only MFA device is a phone number, or an UnknownSubject."""
     for user in context.users:
@@ -232,12 +212,7 @@ def users_fido_keys(context: RuleContext) -> Iterator[Observation]:
             yield UnknownSubject(user.name, UNTOLD)
 
 
-@audit_rule(
-    "users.service",
-    Severity.MEDIUM,
-    "Users that are programs have no password",
-    needs=(SnapshotPart.REPORT,),
-)
+@audit_rule("users.service", Severity.MEDIUM, "Users that are programs have no password", needs=(SnapshotPart.REPORT,))
 def users_service(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each program that has a password.
 
@@ -253,12 +228,7 @@ def users_service(context: RuleContext) -> Iterator[Observation]:
             )
 
 
-@audit_rule(
-    "users.direct",
-    Severity.LOW,
-    "Permissions come through groups",
-    needs=(SnapshotPart.DETAILS,),
-)
+@audit_rule("users.direct", Severity.LOW, "Permissions come through groups", needs=(SnapshotPart.DETAILS,))
 def users_direct(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user with a policy of their own, inline or attached."""
     for user in context.users:
@@ -281,12 +251,7 @@ def users_direct(context: RuleContext) -> Iterator[Observation]:
             )
 
 
-@audit_rule(
-    "users.groupless",
-    Severity.LOW,
-    "Every user is in a group",
-    needs=(SnapshotPart.DETAILS,),
-)
+@audit_rule("users.groupless", Severity.LOW, "Every user is in a group", needs=(SnapshotPart.DETAILS,))
 def users_groupless(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user who is in no group."""
     if not context.users and not context.snapshot.hole(SnapshotPart.DETAILS):

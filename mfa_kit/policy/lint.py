@@ -1,12 +1,13 @@
 """Finds traps in policies about MFA: statements that do not do what their author expects.
 
-Each kind of trap has its own function, which looks at the statements of one policy.
+Each kind of trap has its own function, which looks at one statement of a policy.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from mfa_kit.account.evaluator import (
     MFA,
@@ -125,88 +126,53 @@ def _stopped(statement: IamStatement, read: ReadPolicy, context: RequestContext)
     )
 
 
-def _bool(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.forcing:
-        if not _reach(statement).keys and not _stopped(statement, read, PLAIN_KEYS):
-            yield Trap(
-                name="bool",
-                statement=name,
-                what="requests with plain access keys lack aws:MultiFactorAuthPresent, so Bool does not deny them",
-                instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
-            )
+# What goes wrong in a statement, and what to write instead.
+Advice = tuple[str, str]
+DENY_WITHOUT = '"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}'
+ALLOW_WITH = '"Bool": {"aws:MultiFactorAuthPresent": "true"}'
 
 
-def _null(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.forcing:
-        if not _reach(statement).console and not _stopped(statement, read, NO_MFA):
-            yield Trap(
-                name="null",
-                statement=name,
-                what="console sessions have aws:MultiFactorAuthPresent even without MFA, so Null does not deny them",
-                instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
-            )
+def _bool(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    if not _reach(statement).keys and not _stopped(statement, read, PLAIN_KEYS):
+        what = "requests with plain access keys lack aws:MultiFactorAuthPresent, so Bool does not deny them"
+        yield what, DENY_WITHOUT
 
 
-def _inverted(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.statements:
-        reach = _reach(statement)
-        if not statement.allow and reach.fresh and not (reach.keys and reach.console):
-            yield Trap(
-                name="inverted",
-                statement=name,
-                what="it denies requests with MFA, and does not deny all requests without MFA",
-                instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
-            )
-        if statement.allow and (reach.keys or reach.console) and not reach.fresh:
-            yield Trap(
-                name="inverted",
-                statement=name,
-                what="it allows requests without MFA, but not requests with MFA",
-                instead='"Bool": {"aws:MultiFactorAuthPresent": "true"}',
-            )
+def _null(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    if not _reach(statement).console and not _stopped(statement, read, NO_MFA):
+        what = "console sessions have aws:MultiFactorAuthPresent even without MFA, so Null does not deny them"
+        yield what, DENY_WITHOUT
 
 
-def _age(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.statements:
-        reach = _reach(statement)
-        if (
-            not statement.allow
-            and reach.old
-            and not (reach.fresh or reach.keys)
-            and not _stopped(statement, read, PLAIN_KEYS)
-        ):
-            yield Trap(
-                name="age",
-                statement=name,
-                what="requests without MFA lack aws:MultiFactorAuthAge, so this operator does not deny them",
-                instead='"NumericGreaterThanIfExists": {"aws:MultiFactorAuthAge": "3600"}',
-            )
+def _inverted(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    reach = _reach(statement)
+    if not statement.allow and reach.fresh and not (reach.keys and reach.console):
+        yield "it denies requests with MFA, and does not deny all requests without MFA", DENY_WITHOUT
+    if statement.allow and (reach.keys or reach.console) and not reach.fresh:
+        yield "it allows requests without MFA, but not requests with MFA", ALLOW_WITH
 
 
-def _if_exists(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.statements:
-        reach = _reach(statement)
-        operators = [*_operators(statement, MFA), *_operators(statement, MFA_AGE)]
-        if statement.allow and operators and reach.fresh and (reach.keys or reach.console):
-            who = "requests with plain access keys" if reach.keys else "console sessions without MFA"
-            yield Trap(
-                name="if-exists",
-                statement=name,
-                what=f"{operators[0]} allows {who} too",
-                instead='"Bool": {"aws:MultiFactorAuthPresent": "true"}',
-            )
+def _age(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    reach = _reach(statement)
+    denies_only_old = not statement.allow and reach.old and not (reach.fresh or reach.keys)
+    if denies_only_old and not _stopped(statement, read, PLAIN_KEYS):
+        what = "requests without MFA lack aws:MultiFactorAuthAge, so this operator does not deny them"
+        yield what, '"NumericGreaterThanIfExists": {"aws:MultiFactorAuthAge": "3600"}'
 
 
-def _operator(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.statements:
-        for operator in _operators(statement, MFA):
-            if operator not in {"Bool", "BoolIfExists", "Null"}:
-                yield Trap(
-                    name="operator",
-                    statement=name,
-                    what=f"{operator} is the wrong operator for a condition key with a single Boolean value",
-                    instead="Bool to allow requests with MFA, or BoolIfExists to deny requests without MFA",
-                )
+def _if_exists(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    reach = _reach(statement)
+    operators = [*_operators(statement, MFA), *_operators(statement, MFA_AGE)]
+    if statement.allow and operators and reach.fresh and (reach.keys or reach.console):
+        who = "requests with plain access keys" if reach.keys else "console sessions without MFA"
+        yield f"{operators[0]} allows {who} too", ALLOW_WITH
+
+
+def _operator(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    for operator in _operators(statement, MFA):
+        if operator not in {"Bool", "BoolIfExists", "Null"}:
+            what = f"{operator} is the wrong operator for a condition key with a single Boolean value"
+            yield what, "Bool to allow requests with MFA, or BoolIfExists to deny requests without MFA"
 
 
 # Statements that name resources are evaluated for an example user, zoe. ACCOUNT is the start of all IAM ARNs in
@@ -234,32 +200,22 @@ def _covers(statement: IamStatement, action: str) -> bool:
     return covers_action(example, action) and covers_resource(example, resource, OF_SOMEBODY) is not False
 
 
-def _removal(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.forcing:
-        for action in ("iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"):
-            if (statement.but_actions or statement.but_resources) and not _covers(statement, action):
-                where = "NotAction" if not covers_action(statement, action) else "NotResource"
-                yield Trap(
-                    name="removal",
-                    statement=name,
-                    what=f"{action} is not denied without MFA: a stolen password is enough to remove the device",
-                    instead=f"remove {action} from NotAction" if where == "NotAction" else 'use "Resource": "*"',
-                )
+def _removal(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    for action in ("iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"):
+        if (statement.but_actions or statement.but_resources) and not _covers(statement, action):
+            what = f"{action} is not denied without MFA: a stolen password is enough to remove the device"
+            listed = not covers_action(statement, action)
+            yield what, f"remove {action} from NotAction" if listed else 'use "Resource": "*"'
 
 
-def _session(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.forcing:
-        if _covers(statement, "sts:GetSessionToken"):
-            yield Trap(
-                name="session",
-                statement=name,
-                what="sts:GetSessionToken is denied without MFA: access keys can never get a session with MFA",
-                instead="add sts:GetSessionToken to NotAction",
-            )
+def _session(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    if _covers(statement, "sts:GetSessionToken"):
+        what = "sts:GetSessionToken is denied without MFA: access keys can never get a session with MFA"
+        yield what, "add sts:GetSessionToken to NotAction"
 
 
-def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
-    """Yield a trap for each statement that denies an enrollment action to users who have no device yet.
+def _enrolling(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    """Yield a trap if the statement denies an enrollment action to users who have no device yet.
 
     Only actions that the policy itself allows are considered. If it allows them only with a general pattern, such as
     `iam:*`, there is no trap, because the author may not expect users to enroll themselves.
@@ -267,15 +223,10 @@ def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
     allowed = [
         action for action in ENROLL if any(row.allow and covers_action(row, action) for _, row in read.statements)
     ]
-    for name, statement in read.forcing:
-        denied = [action for action in allowed if _covers(statement, action)]
-        if denied and any(_names(row, action) for _, row in read.statements for action in denied):
-            yield Trap(
-                name="enrolling",
-                statement=name,
-                what=f"{denied[0]} is allowed but denied without MFA: users cannot enroll a first device",
-                instead=f"add {' and '.join(denied)} to NotAction, or do not allow them",
-            )
+    denied = [action for action in allowed if _covers(statement, action)]
+    if denied and any(_names(row, action) for _, row in read.statements for action in denied):
+        what = f"{denied[0]} is allowed but denied without MFA: users cannot enroll a first device"
+        yield what, f"add {' and '.join(denied)} to NotAction, or do not allow them"
 
 
 def _names(statement: IamStatement, action: str) -> bool:
@@ -285,81 +236,62 @@ def _names(statement: IamStatement, action: str) -> bool:
     )
 
 
-def _password(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.forcing:
-        if _covers(statement, "iam:ChangePassword"):
-            yield Trap(
-                name="password",
-                statement=name,
-                what="iam:ChangePassword is denied without MFA: users with an initial password cannot sign in",
-                instead=suggest("enroll a device before the first sign-in, or", "policy show --first-sign-in"),
-            )
+def _password(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    if _covers(statement, "iam:ChangePassword"):
+        what = "iam:ChangePassword is denied without MFA: users with an initial password cannot sign in"
+        yield what, suggest("enroll a device before the first sign-in, or", "policy show --first-sign-in")
 
 
-def _paths(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.statements:
-        own = [resource for resource in statement.resources if resource.endswith(":user/${aws:username}")]
-        if own and not any(resource.endswith("/*/${aws:username}") for resource in statement.resources):
-            yield Trap(
-                name="paths",
-                statement=name,
-                what="user/${aws:username} does not match users with a path, such as user/team/zoe",
-                instead=suggest("if users have paths", "policy show --user-paths"),
-            )
+def _paths(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    own = any(resource.endswith(":user/${aws:username}") for resource in statement.resources)
+    if own and not any(resource.endswith("/*/${aws:username}") for resource in statement.resources):
+        what = "user/${aws:username} does not match users with a path, such as user/team/zoe"
+        yield what, suggest("if users have paths", "policy show --user-paths")
 
 
-def _version(read: ReadPolicy) -> Iterator[Trap]:
-    if read.version != "2012-10-17":
-        for name, statement in read.statements:
-            if any("${" in resource for resource in (*statement.resources, *statement.but_resources)):
-                yield Trap(
-                    name="version",
-                    statement=name,
-                    what="without Version 2012-10-17 a policy variable is taken literally",
-                    instead='"Version": "2012-10-17"',
-                )
+def _version(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    resources = (*statement.resources, *statement.but_resources)
+    if read.version != "2012-10-17" and any("${" in resource for resource in resources):
+        yield "without Version 2012-10-17 a policy variable is taken literally", '"Version": "2012-10-17"'
 
 
-def _role(read: ReadPolicy) -> Iterator[Trap]:
+def _role(_: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
     if read.on is Holder.ROLE:
-        for name, _ in read.forcing:
-            yield Trap(
-                name="role",
-                statement=name,
-                what="role sessions never have MFA, so the role can no longer do anything",
-                instead="require MFA in the role's trust policy",
-            )
+        what = "role sessions never have MFA, so the role can no longer do anything"
+        yield what, "require MFA in the role's trust policy"
 
 
-def _partition(read: ReadPolicy) -> Iterator[Trap]:
-    for name, statement in read.statements:
-        for resource in (*statement.resources, *statement.but_resources):
-            start = resource.split(":")[:2]
-            if read.partition and start[0] == "arn" and start[1:] not in ([read.partition], ["*"]):
-                yield Trap(
-                    name="partition",
-                    statement=name,
-                    what=f"{resource} belongs to another partition and matches nothing here",
-                    instead=f"arn:{read.partition}:...",
-                )
+def _partition(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    for resource in (*statement.resources, *statement.but_resources):
+        start = resource.split(":")[:2]
+        if read.partition and start[0] == "arn" and start[1:] not in ([read.partition], ["*"]):
+            what = f"{resource} belongs to another partition and matches nothing here"
+            yield what, f"arn:{read.partition}:..."
 
 
-TRAPS: tuple[Callable[[ReadPolicy], Iterator[Trap]], ...] = (
-    _bool,
-    _null,
-    _inverted,
-    _age,
-    _if_exists,
-    _operator,
-    _removal,
-    _session,
-    _enrolling,
-    _password,
-    _paths,
-    _version,
-    _role,
-    _partition,
-)
+class TrapKind(NamedTuple):
+    """The function that looks for a kind of trap in a statement. With `forcing`, it gets only `ReadPolicy.forcing`."""
+
+    look: Callable[[IamStatement, ReadPolicy], Iterator[Advice]]
+    forcing: bool = False
+
+
+TRAPS: Mapping[str, TrapKind] = {
+    "bool": TrapKind(_bool, forcing=True),
+    "null": TrapKind(_null, forcing=True),
+    "inverted": TrapKind(_inverted),
+    "age": TrapKind(_age),
+    "if-exists": TrapKind(_if_exists),
+    "operator": TrapKind(_operator),
+    "removal": TrapKind(_removal, forcing=True),
+    "session": TrapKind(_session, forcing=True),
+    "enrolling": TrapKind(_enrolling, forcing=True),
+    "password": TrapKind(_password, forcing=True),
+    "paths": TrapKind(_paths),
+    "version": TrapKind(_version),
+    "role": TrapKind(_role, forcing=True),
+    "partition": TrapKind(_partition),
+}
 
 
 def find_traps(document: str, *, on: Holder | None = None, partition: str | None = None) -> list[Trap]:
@@ -375,7 +307,12 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
         on=on,
         partition=partition,
     )
-    return [trap for look in TRAPS for trap in look(read)]
+    return [
+        Trap(name=name, statement=statement_name, what=what, instead=instead)
+        for name, kind in TRAPS.items()
+        for statement_name, statement in (read.forcing if kind.forcing else read.statements)
+        for what, instead in kind.look(statement, read)
+    ]
 
 
 def account_traps(snapshot: Snapshot) -> list[tuple[str, list[Trap]]]:

@@ -83,6 +83,11 @@ def _create_user(user: str, group: str) -> tuple[str, str]:
     )
 
 
+def _existing(snapshot: Snapshot, name: str) -> AccountUser | None:
+    """Return the user with this name, or None. IAM ignores the case of names."""
+    return next((user for user in account_users(snapshot) if user.name.lower() == name.lower()), None)
+
+
 def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep]:
     """Return the steps for the new user `user` in the group `group`.
 
@@ -95,9 +100,7 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
             f"there is no group {group!r}",
             Message("list the groups", command("aws iam list-groups"), "to create some", mfa_kit("policy onboard")),
         )
-    existing_user = next(
-        (candidate for candidate in account_users(snapshot) if candidate.name.lower() == user.lower()), None
-    )
+    existing_user = _existing(snapshot, user)
     create, join = _create_user(user, group)
     return [
         SetupStep(
@@ -141,15 +144,17 @@ def account_steps(snapshot: Snapshot, *, admin: str) -> list[SetupStep]:
     check_user(admin)
     everybody = account_users(snapshot)
     known = snapshot.hole(SnapshotPart.DETAILS) is None
+    administering = _administering(everybody, snapshot)
     return [
         *_root(snapshot),
         _passwords(snapshot),
-        *_administrator(everybody, snapshot, admin=admin, known=known),
+        _group_of_administrators(administering, snapshot, known=known),
+        _first_administrator(everybody, administering or ADMINISTRATORS, admin=admin, known=known),
         _people(snapshot, known=known),
         _role(snapshot, known=known),
         _support(snapshot, known=known),
-        *_devices(everybody, snapshot),
-        *_enforced(everybody, known=known),
+        _devices(everybody, snapshot),
+        _enforced(everybody, known=known),
         _rest(),
     ]
 
@@ -210,14 +215,6 @@ def _administering(everybody: Sequence[AccountUser], snapshot: Snapshot) -> str 
     candidates = (groups[name] for name in names if name in groups)
     able = (group.name for group in candidates if administers(somebody, entity_policies(group, snapshot.policies)))
     return next(able, None)
-
-
-def _administrator(everybody: Sequence[AccountUser], snapshot: Snapshot, *, admin: str, known: bool) -> list[SetupStep]:
-    administering = _administering(everybody, snapshot)
-    return [
-        _group_of_administrators(administering, snapshot, known=known),
-        _first_administrator(everybody, administering or ADMINISTRATORS, admin=admin, known=known),
-    ]
 
 
 def _group_of_administrators(administering: str | None, snapshot: Snapshot, *, known: bool) -> SetupStep:
@@ -315,24 +312,22 @@ def _support(snapshot: Snapshot, *, known: bool) -> SetupStep:
     )
 
 
-def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[SetupStep]:
-    """Return a list with exactly one step: enroll the users who have a password but no device."""
+def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> SetupStep:
+    """Return the step that enrolls the users who have a password but no device."""
     bare = [user for user in everybody if user.password and user.mfa is False]
     unknown = any(user.mfa is None or user.credentials is None for user in everybody) or snapshot.hole(
         SnapshotPart.REPORT
     )
-    return [
-        SetupStep(
-            what=f"a device for each user with a password (users without a device: {len(bare)})",
-            why="users need a device before a policy requires MFA",
-            state=StepState.UNKNOWN if unknown and not bare else _state(done=not bare),
-            commands=tuple(mfa_kit("enroll {} --with virtual", user.name) for user in bare),
-        )
-    ]
+    return SetupStep(
+        what=f"a device for each user with a password (users without a device: {len(bare)})",
+        why="users need a device before a policy requires MFA",
+        state=StepState.UNKNOWN if unknown and not bare else _state(done=not bare),
+        commands=tuple(mfa_kit("enroll {} --with virtual", user.name) for user in bare),
+    )
 
 
-def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupStep]:
-    """Return a list with exactly one step: attach the policy to the groups that `_groups_without_mfa` returns.
+def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> SetupStep:
+    """Return the step that attaches the policy to the groups that `_groups_without_mfa` returns.
 
     The commands of the step attach the policy to a group only if none of its users would be locked out.
     """
@@ -340,14 +335,12 @@ def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupSte
     show = ["mfa-kit", "policy", "show", *(["--user-paths"] if any(user.has_path for user in everybody) else [])]
     commands = [f"{shlex.join(show)} > force-mfa.json"] if groups else []
     commands += [_check_and_put(group) for group in groups]
-    return [
-        SetupStep(
-            what="require MFA for every group with console users, as the last step",
-            why="if a user would be locked out, lockout exits with 6 and the policy is not attached",
-            state=_state(done=not groups, known=known),
-            commands=tuple(commands),
-        )
-    ]
+    return SetupStep(
+        what="require MFA for every group with console users, as the last step",
+        why="if a user would be locked out, lockout exits with 6 and the policy is not attached",
+        state=_state(done=not groups, known=known),
+        commands=tuple(commands),
+    )
 
 
 def _groups_without_mfa(everybody: Sequence[AccountUser]) -> list[str]:
@@ -393,9 +386,7 @@ def offboard_steps(snapshot: Snapshot, user: str) -> list[SetupStep]:
     Raise UsageFault for a name that IAM would refuse, or if there is no such user.
     """
     check_user(user)
-    account_user = next(
-        (candidate for candidate in account_users(snapshot) if candidate.name.lower() == user.lower()), None
-    )
+    account_user = _existing(snapshot, user)
     if account_user is None and snapshot.hole(SnapshotPart.DETAILS) is None:
         raise UsageFault(f"there is no user {user!r}", suggest("list the users", "status"))
     name = account_user.name if account_user else user
@@ -409,9 +400,7 @@ def offboard_steps(snapshot: Snapshot, user: str) -> list[SetupStep]:
 
 def _state_of_removal(*, present: bool | None) -> StepState:
     """Return the state of a step that removes something: done if it is not present, unknown if `present` is None."""
-    if present is None:
-        return StepState.UNKNOWN
-    return StepState.TO_DO if present else StepState.DONE
+    return _state(done=None if present is None else not present)
 
 
 def _sign_in(name: str, account_user: AccountUser | None) -> Iterator[SetupStep]:

@@ -9,17 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-import pyrage
-
 from mfa_kit.adapters.files.identities import Recipient, parse_recipients, recipients_of, split_by_recipients
 from mfa_kit.adapters.files.local_store import LOCAL, FileStore, backup_at, find_backups, new_backup, read_backup
 from mfa_kit.adapters.files.plugins import (
     NO_PLUGINS,
-    NOT_FOR_US,
     Identity,
     Plugins,
-    contain_panics,
-    decrypt,
+    decrypt_file,
     encrypt,
     without_armor,
 )
@@ -55,19 +51,10 @@ def open_backup(
 
 
 def _decrypted(path: BackupLocation, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
-    sealed = without_armor(Secret(sealed)).reveal()
-    if len(sealed) > LARGEST or not sealed.startswith(MAGIC):
+    content = without_armor(Secret(sealed))
+    if len(content.reveal()) > LARGEST or not content.reveal().startswith(MAGIC):
         raise IntegrityFault(f"{path} is not a backup: it is not an age file", suggest("see", "backup list"))
-    damaged = IntegrityFault(f"{path} is damaged and cannot be decrypted", "use another copy")
-    try:
-        with contain_panics(damaged):
-            return Png(decrypt(sealed, keys.reveal()))
-    except pyrage.DecryptError as error:
-        if NOT_FOR_US in str(error):
-            raise WrongIdentityError(
-                f"{path} was encrypted to a different key", "give another identity with -i"
-            ) from None
-        raise damaged from None
+    return Png(decrypt_file(content, keys, where=str(path), hint="give another identity with -i").reveal())
 
 
 class AgeFiles:

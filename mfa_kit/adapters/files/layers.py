@@ -17,17 +17,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.adapters.files.plugins import (
     NO_PLUGINS,
-    NOT_FOR_US,
     Identity,
     Plugins,
     PublicKey,
     contain_panics,
-    decrypt,
+    decrypt_file,
     encrypt,
     without_armor,
 )
 from mfa_kit.break_glass.custodians import FILE, Custodian, CustodianSet, Manifest, RecoveryKey, parse_manifest
-from mfa_kit.core.errors import IntegrityFault, WrongIdentityError
+from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN, run_id, run_time
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk import files
@@ -170,20 +169,11 @@ def remove_layer(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: 
     Raise WrongIdentityError if no private key in `keys` decrypts the file, and IntegrityFault if the file is damaged.
     `where` names the file in errors.
     """
-    damaged = IntegrityFault(f"{where} is damaged and cannot be decrypted", "use another copy")
     layer = without_armor(sealed)
     if len(layer.reveal()) > LARGEST or not layer.reveal().startswith(MAGIC):
-        raise damaged
-    try:
-        with contain_panics(damaged):
-            return Secret(decrypt(layer.reveal(), keys.reveal()))
-    except pyrage.DecryptError as error:
-        if NOT_FOR_US in str(error):
-            raise WrongIdentityError(
-                f"{where} was encrypted to a different key",
-                "check that this is the right file, and that the custodians before you have removed their layers",
-            ) from None
-        raise damaged from None
+        raise IntegrityFault(f"{where} is damaged and cannot be decrypted", "use another copy")
+    hint = "check that this is the right file, and that the custodians before you have removed their layers"
+    return decrypt_file(layer, keys, where=where, hint=hint)
 
 
 def remove_outer_layer(sealed: bytes, keys: Secret[list[Identity]], *, where: str) -> bytes:

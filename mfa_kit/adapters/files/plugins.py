@@ -20,7 +20,7 @@ from typing import Protocol, TypeVar
 
 import pyrage
 
-from mfa_kit.core.errors import Declined, DeviceFault, MfaKitError, UsageFault
+from mfa_kit.core.errors import Declined, DeviceFault, IntegrityFault, MfaKitError, UsageFault, WrongIdentityError
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import one_line, without_controls
 from mfa_kit.disk.files import fault_of_owner
@@ -327,6 +327,22 @@ def decrypt(sealed: bytes, keys: Sequence[Identity]) -> bytes:
         if ISOLATED.search(str(error)) or NONSENSE in str(error):
             raise _fault(str(error), "decrypt") from None
         raise
+
+
+def decrypt_file(sealed: Secret[bytes], keys: Secret[list[Identity]], *, where: str, hint: str) -> Secret[bytes]:
+    """Decrypt the content of an age file, which is not armored. `where` names the file in errors.
+
+    Raise WrongIdentityError with `hint` if no identity in `keys` can decrypt it, IntegrityFault if it is damaged, and
+    the errors of `decrypt`.
+    """
+    damaged = IntegrityFault(f"{where} is damaged and cannot be decrypted", "use another copy")
+    try:
+        with contain_panics(damaged):
+            return Secret(decrypt(sealed.reveal(), keys.reveal()))
+    except pyrage.DecryptError as error:
+        if NOT_FOR_US in str(error):
+            raise WrongIdentityError(f"{where} was encrypted to a different key", hint) from None
+        raise damaged from None
 
 
 @contextmanager

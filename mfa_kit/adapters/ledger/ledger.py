@@ -67,12 +67,12 @@ WORDS: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LogLine:
     """One line of the log as it is shown: a call, or the state that a run reached with a device.
 
-    `at` is in Unix seconds. `reference` is a request ID or a run ID. `computer` is the computer that recorded the call
-    or state, or None if the ledger is not shared.
+    The fields are the columns of HISTORY. `at` is in Unix seconds. `reference` is a request ID or a run ID. `computer`
+    is the computer that recorded the call or state, or None if the ledger is not shared.
     """
 
     at: float
@@ -90,19 +90,7 @@ def log_lines(rows: Iterable[SqlRow]) -> list[LogLine]:
 
     A code that is not in WORDS, such as the name of an IAM operation, is not changed.
     """
-    return [
-        LogLine(
-            at=recorded_at,
-            what=_word(event),
-            answer=_word(answer),
-            user=user,
-            device=device,
-            file=file,
-            reference=reference,
-            computer=computer,
-        )
-        for recorded_at, event, answer, user, device, file, reference, computer in rows
-    ]
+    return [LogLine(recorded_at, _word(what), _word(answer), *others) for recorded_at, what, answer, *others in rows]
 
 
 def _word(code: str) -> str:
