@@ -19,7 +19,7 @@ from mfa_kit.lab.devices.ctaphid import CtapHid
 from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.lab.devices.reader import NOTICED, Readers
-from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey
+from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.posix import signals
 
 READER = "mfa-kit lab reader"
@@ -50,15 +50,9 @@ def plug_in_key(
     """
     maker = AttestationCa(now=time.time())
     model = KeyModel(aaguid=None, versions=("U2F_V2",)) if u2f else KeyModel()
-    issued = maker.certificate(model.aaguid, firmware=model.firmware)
-    key = SimulatedKey(
-        issued,
-        model=model,
-        behavior=KeyBehavior(attestation=attestation, touch=touch),
-        pin=pin,
-    )
+    key = lab_key(maker, model=model, behavior=KeyBehavior(attestation=attestation, touch=touch), pin=pin)
     if publish:
-        _publish(maker, key, issued.identifier, publish)
+        _publish(maker, key, publish)
     if reader:
         return _in_reader(key, tell, command)
     try:
@@ -70,16 +64,16 @@ def plug_in_key(
             raise DeviceFault(f"{fault}; and {other}", f"{fault.hint}, or: {other.hint}") from None
 
 
-def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: Path) -> None:
+def _publish(maker: AttestationCa, key: SimulatedKey, folder: Path) -> None:
     """Write blob.jwt (FIDO metadata that lists the key) and root.der (its manufacturer's root certificate) to a folder.
 
-    `procedure` is the simulated manufacturer. `identifier` is the key identifier of the attestation certificate; the
-    metadata entry of a U2F key has this identifier instead of an AAGUID. Raise UsageFault if the folder cannot be
-    written, or if it already contains files of these names that a lab did not write.
+    `maker` is the simulated manufacturer. The metadata entry of a U2F key has the key identifier of its attestation
+    certificate instead of an AAGUID. Raise UsageFault if the folder cannot be written, or if it already contains files
+    of these names that a lab did not write.
     """
     aaguid = key.model.aaguid.hex() if key.model.aaguid else ""
     dashed = "-".join((aaguid[:8], aaguid[8:12], aaguid[12:16], aaguid[16:20], aaguid[20:]))
-    entry = maker.entry(MODEL, aaguid=dashed) if aaguid else maker.entry(MODEL, identifiers=[identifier])
+    entry = maker.entry(MODEL, aaguid=dashed) if aaguid else maker.entry(MODEL, identifiers=[key.issued.identifier])
     due = datetime.now(UTC).date() + CURRENT
     blob, root = folder / "blob.jwt", folder / "root.der"
     try:

@@ -1,13 +1,13 @@
 """Checks whether a security key is genuine and suitable, with one registration, one assertion and a policy.
 
-Each rule is a function that takes the evidence and the policy, and returns one line of a table. What a key reports
-about itself never proves its model. A key without attestation, with self-attestation, or with a certificate that does
-not chain to a listed root certificate does not count as genuine.
+Each rule is a function that takes the evidence and the policy, and returns the verdict for one line of a table. What a
+key reports about itself never proves its model. A key without attestation, with self-attestation, or with a certificate
+that does not chain to a listed root certificate does not count as genuine.
 
 A single key is examined, or many keys one after the other, such as a box of new ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -105,7 +105,9 @@ class SeenBefore:
     info: KeyInfo
 
 
-Rule = Callable[[Evidence, KeyPolicy], Check]
+# The result of a rule, what it says, and the publication that states it, if there is one.
+Verdict = tuple[Value, str] | tuple[Value, str, str]
+Rule = Callable[[Evidence, KeyPolicy], Verdict]
 
 
 def examine(
@@ -143,15 +145,16 @@ def examine(
         at=now,
         verify=always,
     )
-    return Examined(answer=judged(_strictest(rule, evidence, policy) for rule in RULES), evidence=evidence)
+    checks = [_check(name, rule, evidence, policy) for name, rule in RULES.items()]
+    return Examined(answer=judged(checks), evidence=evidence)
 
 
-def _strictest(rule: Rule, evidence: Evidence, policy: KeyPolicy) -> Check:
+def _check(name: str, rule: Rule, evidence: Evidence, policy: KeyPolicy) -> Check:
     """Apply a rule once for each metadata entry that matches the key, and return the worst result."""
     trust = evidence.trust
     entries = [trust, *(replace(trust, model=other) for other in trust.others)]
-    checks = [rule(replace(evidence, trust=entry), policy) for entry in entries]
-    return max(checks, key=lambda check: SEVERITY.index(check.value))
+    verdicts = [rule(replace(evidence, trust=entry), policy) for entry in entries]
+    return Check(name, *max(verdicts, key=lambda verdict: SEVERITY.index(verdict[0])))
 
 
 def _published_of(
@@ -174,39 +177,41 @@ def _can_verify(info: KeyInfo) -> bool:
     return False
 
 
-def _attestation(evidence: Evidence, _: KeyPolicy) -> Check:
+NOT_REQUIRED = (Value.NOT_APPLICABLE, "not required")
+
+
+def _attestation(evidence: Evidence, _: KeyPolicy) -> Verdict:
     registration = evidence.registration
-    name = "attestation"
     match registration.statement:
         case StatementKind.CHAIN:
             if registration.remark:
-                return Check(name, Value.WARN, f"{registration.format}: {registration.remark}")
-            return Check(name, Value.PASS, f"{registration.format}, {registration.statement}")
+                return Value.WARN, f"{registration.format}: {registration.remark}"
+            return Value.PASS, f"{registration.format}, {registration.statement}"
         case StatementKind.SELF | StatementKind.NONE:
-            return Check(name, Value.WARN, f"{registration.statement}: proves nothing about the manufacturer")
+            return Value.WARN, f"{registration.statement}: proves nothing about the manufacturer"
         case StatementKind.PLATFORM:
             detail = f"{registration.format} is an attestation of computers and phones, not of security keys"
-            return Check(name, Value.NOT_APPLICABLE, detail)
+            return Value.NOT_APPLICABLE, detail
         case StatementKind.BROKEN:
-            return Check(name, Value.FAIL, f"{registration.format}: {registration.flaw}")
+            return Value.FAIL, f"{registration.format}: {registration.flaw}"
         case _:
             assert_never(registration.statement)
 
 
-def _genuine(evidence: Evidence, _: KeyPolicy) -> Check:
+def _genuine(evidence: Evidence, _: KeyPolicy) -> Verdict:
     match evidence.trust:
         case Trusted(model=model):
-            return Check("genuine", Value.PASS, model.name)
+            return Value.PASS, model.name
         case Untrusted(reason=reason):
-            return Check("genuine", Value.FAIL, reason)
+            return Value.FAIL, reason
         case _:
             assert_never(evidence.trust)
 
 
-def _metadata(evidence: Evidence, policy: KeyPolicy) -> Check:
+def _metadata(evidence: Evidence, policy: KeyPolicy) -> Verdict:
     source = evidence.source
     if source is None:
-        return Check("metadata", Value.NOT_APPLICABLE, "there is no metadata")
+        return Value.NOT_APPLICABLE, "there is no metadata"
     stale = source.next_update < datetime.fromtimestamp(evidence.at, UTC).date()
     faults = [
         *(["unsigned"] if source.root is None else []),
@@ -215,26 +220,22 @@ def _metadata(evidence: Evidence, policy: KeyPolicy) -> Check:
     bad = Value.FAIL if policy.signed_metadata else Value.WARN
     skipped = f", {source.passed_over} unreadable entries skipped" if source.passed_over else ""
     detail = f"{source.name} no. {source.number}: {', '.join(faults) or 'signed and current'}{skipped}"
-    return Check("metadata", bad if faults else Value.PASS, detail)
+    return (bad if faults else Value.PASS, detail)
 
 
-def _status(evidence: Evidence, _: KeyPolicy) -> Check:
+def _status(evidence: Evidence, _: KeyPolicy) -> Verdict:
     # The published status of a model counts even for a key whose claim to be that model is not proven.
     model = evidence.trust.model
     if model is None:
-        return Check("status", Value.NOT_APPLICABLE, "there is no metadata about this key's model")
+        return Value.NOT_APPLICABLE, "there is no metadata about this key's model"
     statuses = set(_in_effect(model, evidence.at))
     for names, value in ((FATAL, Value.FAIL), (DOUBTFUL, Value.WARN)):
         if statuses & names:
-            return Check("status", value, f"{model.name}: {', '.join(sorted(statuses & names))}")
+            return value, f"{model.name}: {', '.join(sorted(statuses & names))}"
     if evidence.model is None:
-        return Check(
-            "status",
-            Value.NOT_APPLICABLE,
-            f"the model is not proven; no security problem is published for {model.name}",
-        )
+        return Value.NOT_APPLICABLE, f"the model is not proven; no security problem is published for {model.name}"
     later = [f"{report.status} from {report.since}" for report in model.statuses if report.status in FATAL - statuses]
-    return Check("status", Value.PASS, ", ".join(later) or "no security problem is published for this model")
+    return Value.PASS, ", ".join(later) or "no security problem is published for this model"
 
 
 def _in_effect(model: Model, time: float) -> list[str]:
@@ -249,145 +250,139 @@ def _in_effect(model: Model, time: float) -> list[str]:
     return [status for number, status in enumerate(statuses) if number >= ended or status not in LEVELS]
 
 
-def _model(evidence: Evidence, policy: KeyPolicy) -> Check:
+def _model(evidence: Evidence, policy: KeyPolicy) -> Verdict:
     if not policy.models:
-        return _not_asked("model")
+        return NOT_REQUIRED
     model = evidence.model
     if model is None:
-        return Check("model", Value.FAIL, "the model is not proven, so it cannot be on the policy's list")
+        return Value.FAIL, "the model is not proven, so it cannot be on the policy's list"
     listed = {model.aaguid, *model.identifiers} & set(policy.models)
-    return Check(
-        "model", Value.PASS if listed else Value.FAIL, f"{model.name} is {'' if listed else 'not '}on the policy's list"
-    )
+    return (Value.PASS if listed else Value.FAIL, f"{model.name} is {'' if listed else 'not '}on the policy's list")
 
 
-def _certification(evidence: Evidence, policy: KeyPolicy) -> Check:
-    return _ranked(evidence, "certification", required=policy.certification, ranks=LEVELS)
+def _certification(evidence: Evidence, policy: KeyPolicy) -> Verdict:
+    return _ranked(evidence, required=policy.certification, ranks=LEVELS)
 
 
-def _fips(evidence: Evidence, policy: KeyPolicy) -> Check:
-    return _ranked(evidence, "fips", required=FIPS[policy.fips - 1] if policy.fips else None, ranks=FIPS)
+def _fips(evidence: Evidence, policy: KeyPolicy) -> Verdict:
+    return _ranked(evidence, required=FIPS[policy.fips - 1] if policy.fips else None, ranks=FIPS)
 
 
-def _ranked(evidence: Evidence, name: str, *, required: str | None, ranks: Sequence[str]) -> Check:
+def _ranked(evidence: Evidence, *, required: str | None, ranks: Sequence[str]) -> Verdict:
     """Compare the model's best certification in the metadata with the required one, and return the result.
 
-    `name` is the name of the check. `ranks` has the certifications from low to high.
+    `ranks` has the certifications from low to high.
     """
     model = evidence.model
     statuses = _in_effect(model, evidence.at) if model else []
     has = max((ranks.index(status) for status in statuses if status in ranks), default=-1)
     best = ranks[has] if has >= 0 else "none in the metadata"
     if required is None:
-        return Check(name, Value.NOT_APPLICABLE, f"{best}; not required")
+        return Value.NOT_APPLICABLE, f"{best}; not required"
     passed = has >= ranks.index(required)
-    return Check(name, Value.PASS if passed else Value.FAIL, f"{best}; required: {required}")
+    return (Value.PASS if passed else Value.FAIL, f"{best}; required: {required}")
 
 
-def _firmware(evidence: Evidence, policy: KeyPolicy) -> Check:
+def _firmware(evidence: Evidence, policy: KeyPolicy) -> Verdict:
     has, required = evidence.firmware_at_least, policy.firmware
     later = "" if evidence.firmware else " or later"
     whose = "" if evidence.registration.firmware or not evidence.firmware else ", as the key reports"
     description = f"{has}{later}{whose}"
     if required is None:
-        return Check("firmware", Value.NOT_APPLICABLE, f"{description if has else 'unknown'}; not required")
+        return Value.NOT_APPLICABLE, f"{description if has else 'unknown'}; not required"
     if has is None:
-        return Check("firmware", Value.FAIL, f"unknown; required: {required}")
-    return Check("firmware", Value.PASS if has >= required else Value.FAIL, f"{description}; required: {required}")
+        return Value.FAIL, f"unknown; required: {required}"
+    return (Value.PASS if has >= required else Value.FAIL, f"{description}; required: {required}")
 
 
-def _advisories(evidence: Evidence, policy: KeyPolicy) -> Check:
-    name, model = "advisories", evidence.model
+def _advisories(evidence: Evidence, policy: KeyPolicy) -> Verdict:
+    model = evidence.model
     if model is None:
-        return Check(name, Value.NOT_APPLICABLE, "the model is not proven")
+        return Value.NOT_APPLICABLE, "the model is not proven"
     has = evidence.firmware_at_least
     first = next((advisory for advisory in ADVISORIES if advisory.about(model.name)), None)
     if not has and first:
         value = Value.FAIL if policy.no_advisories else Value.WARN
-        return Check(name, value, f"the firmware is unknown, so {first.name} may apply", first.source)
+        return value, f"the firmware is unknown, so {first.name} may apply", first.source
     for advisory in advisories(model.name, has) if has else ():
         value = Value.FAIL if policy.no_advisories or advisory.unfit else Value.WARN
-        return Check(name, value, f"{advisory.name}: firmware {has}: {advisory.what}", advisory.source)
-    return Check(name, Value.PASS, "no known advisory applies")
+        return value, f"{advisory.name}: firmware {has}: {advisory.what}", advisory.source
+    return Value.PASS, "no known advisory applies"
 
 
-def _pin(evidence: Evidence, policy: KeyPolicy) -> Check:
+def _pin(evidence: Evidence, policy: KeyPolicy) -> Verdict:
     info = evidence.before
     if info.pin_locked:
-        return Check("pin", Value.FAIL if policy.pin else Value.WARN, suggest(f"locked; {RESET_COST}", "key reset"))
+        return (Value.FAIL if policy.pin else Value.WARN, suggest(f"locked; {RESET_COST}", "key reset"))
     if info.pin_set:
         tries = "" if info.pin_retries is None else f"; {count_of(info.pin_retries, 'try', 'tries')} left"
-        return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set{tries}")
+        return (Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set{tries}")
     detail = "not set: set a PIN first" if info.pin_set is False else "this key does not support a PIN"
-    return Check("pin", Value.FAIL, detail) if policy.pin else Check("pin", Value.NOT_APPLICABLE, detail)
+    return Value.FAIL if policy.pin else Value.NOT_APPLICABLE, detail
 
 
-def _presence(evidence: Evidence, _: KeyPolicy) -> Check:
+def _presence(evidence: Evidence, _: KeyPolicy) -> Verdict:
     present = evidence.registration.present and evidence.assertion.present
-    return Check("user presence", *_flag(present, "in both responses", "missing in a response"))
+    return _flag(present, "in both responses", "missing in a response")
 
 
-def _verification(evidence: Evidence, _: KeyPolicy) -> Check:
+def _verification(evidence: Evidence, _: KeyPolicy) -> Verdict:
     if not evidence.verify:
-        return _not_asked("user verification")
+        return NOT_REQUIRED
     verified = evidence.registration.verified and evidence.assertion.verified
-    return Check("user verification", *_flag(verified, "in both responses", "the key did not verify its user"))
+    return _flag(verified, "in both responses", "the key did not verify its user")
 
 
-def _assertion(evidence: Evidence, _: KeyPolicy) -> Check:
+def _assertion(evidence: Evidence, _: KeyPolicy) -> Verdict:
     flaw = evidence.assertion.flaw
-    return Check("assertion", *_flag(not flaw, "signed with the registered key", str(flaw)))
+    return _flag(not flaw, "signed with the registered key", str(flaw))
 
 
-def _counter(evidence: Evidence, _: KeyPolicy) -> Check:
+def _counter(evidence: Evidence, _: KeyPolicy) -> Verdict:
     first, then = evidence.registration.counter, evidence.assertion.counter
     if not first and not then:
-        return Check("counter", Value.NOT_APPLICABLE, "this key does not count its signatures")
-    return Check("counter", *_flag(then > first, f"{first}, then {then}", f"{first}, then {then}: it must increase"))
+        return Value.NOT_APPLICABLE, "this key does not count its signatures"
+    return _flag(then > first, f"{first}, then {then}", f"{first}, then {then}: it must increase")
 
 
-def _transports(evidence: Evidence, policy: KeyPolicy) -> Check:
+def _transports(evidence: Evidence, policy: KeyPolicy) -> Verdict:
     has = evidence.before.transports or (evidence.model.transports if evidence.model else ())
     description = ", ".join(has) or "unknown"
     if not policy.transports:
-        return Check("transports", Value.NOT_APPLICABLE, f"{description}; not required")
+        return Value.NOT_APPLICABLE, f"{description}; not required"
     missing = [transport for transport in policy.transports if transport not in has]
-    return Check("transports", *_flag(not missing, description, f"{description}; required: {', '.join(missing)}"))
+    return _flag(not missing, description, f"{description}; required: {', '.join(missing)}")
 
 
-def _nothing_left(evidence: Evidence, _: KeyPolicy) -> Check:
+def _nothing_left(evidence: Evidence, _: KeyPolicy) -> Verdict:
     before, after = evidence.before.resident_free, evidence.after.resident_free
     if before is None or after is None:
-        return Check("leaves nothing", Value.NOT_APPLICABLE, "the key does not report its free space")
-    return Check("leaves nothing", *_flag(after >= before, "as much free space as before", "the key kept a credential"))
+        return Value.NOT_APPLICABLE, "the key does not report its free space"
+    return _flag(after >= before, "as much free space as before", "the key kept a credential")
 
 
-def _flag(passed: bool, good: str, bad: str) -> tuple[Value, str]:
+def _flag(passed: bool, good: str, bad: str) -> Verdict:
     return (Value.PASS, good) if passed else (Value.FAIL, bad)
 
 
-def _not_asked(name: str) -> Check:
-    return Check(name, Value.NOT_APPLICABLE, "not required")
-
-
-RULES: tuple[Rule, ...] = (
-    _attestation,
-    _genuine,
-    _metadata,
-    _status,
-    _model,
-    _certification,
-    _fips,
-    _firmware,
-    _advisories,
-    _pin,
-    _presence,
-    _verification,
-    _assertion,
-    _counter,
-    _transports,
-    _nothing_left,
-)
+RULES: Mapping[str, Rule] = {
+    "attestation": _attestation,
+    "genuine": _genuine,
+    "metadata": _metadata,
+    "status": _status,
+    "model": _model,
+    "certification": _certification,
+    "fips": _fips,
+    "firmware": _firmware,
+    "advisories": _advisories,
+    "pin": _pin,
+    "user presence": _presence,
+    "user verification": _verification,
+    "assertion": _assertion,
+    "counter": _counter,
+    "transports": _transports,
+    "leaves nothing": _nothing_left,
+}
 
 
 def _published(number: int) -> Version | None:

@@ -146,7 +146,7 @@ class SimulatedKey:
         self._powered = time.monotonic()
         self.resident: list[tuple[str, bytes]] = []
         self.registered = 0
-        self._issued = issued
+        self.issued = issued
         self._x5c = [issued.der, *(certificate.der for certificate in chain)]
         self._secret = CredentialSecret()
         self.counter = 0
@@ -251,14 +251,14 @@ class SimulatedKey:
         signed = data + client_data_hash
         match self.behavior.attestation:
             case "packed":
-                return "packed", {"alg": ES256, "sig": sign(self._issued.key, signed), "x5c": self._x5c}
+                return "packed", {"alg": ES256, "sig": sign(self.issued.key, signed), "x5c": self._x5c}
             case "self":
                 return "packed", {"alg": ES256, "sig": sign(private, signed)}
             case "none":
                 return "none", {}
             case "fido-u2f":
                 message = b"\0" + data[:32] + client_data_hash + credential + public_point(private)
-                return "fido-u2f", {"sig": sign(self._issued.key, message), "x5c": self._x5c[:1]}
+                return "fido-u2f", {"sig": sign(self.issued.key, message), "x5c": self._x5c[:1]}
             case other:
                 return other, {"alg": ES256, "sig": b"", "x5c": self._x5c}
 
@@ -367,8 +367,8 @@ class SimulatedKey:
             return b"", StatusWord.CONDITIONS_NOT_SATISFIED
         handle, private = self._new_credential(application)
         point = public_point(private)
-        signature = sign(self._issued.key, b"\0" + application + challenge + handle + point)
-        return b"\x05" + point + bytes([len(handle)]) + handle + self._issued.der + signature, StatusWord.OK
+        signature = sign(self.issued.key, b"\0" + application + challenge + handle + point)
+        return b"\x05" + point + bytes([len(handle)]) + handle + self.issued.der + signature, StatusWord.OK
 
     def _u2f_authenticate(self, p1: int, data: bytes, touch: Touch) -> tuple[bytes, StatusWord]:
         challenge, application, handle = data[:32], data[32:64], data[65 : 65 + data[64]]
