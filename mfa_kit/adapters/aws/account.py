@@ -3,9 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mfa_kit.account.evaluator import Decision, RequestContext
 from mfa_kit.account.snapshot import (
@@ -27,15 +27,9 @@ from mfa_kit.rollout.roster import ListedUser
 if TYPE_CHECKING:
     from mypy_boto3_iam.literals import ContextKeyTypeEnumType, EntityTypeType
     from mypy_boto3_iam.type_defs import (
-        AttachedPolicyTypeDef,
         GetCredentialReportResponseTypeDef,
-        GroupDetailTypeDef,
         LoginProfileTypeDef,
-        PolicyDetailTypeDef,
         PolicyDocumentTypeDef,
-        RoleDetailTypeDef,
-        TagTypeDef,
-        UserDetailTypeDef,
         VirtualMFADeviceTypeDef,
     )
 
@@ -143,9 +137,9 @@ class AccountReader:
             lambda iam, start: iam.get_account_authorization_details(MaxItems=PAGE, Filter=DETAILS, **start),
         ):
             yield Details(
-                users=tuple(_user(row) for row in page.get("UserDetailList", ())),
-                groups=tuple(_group(row) for row in page.get("GroupDetailList", ())),
-                roles=tuple(_role(row) for row in page.get("RoleDetailList", ())),
+                users=tuple(_entity(row, "User") for row in page.get("UserDetailList", ())),
+                groups=tuple(_entity(row, "Group") for row in page.get("GroupDetailList", ())),
+                roles=tuple(_entity(row, "Role") for row in page.get("RoleDetailList", ())),
                 policies={
                     row["Arn"]: _text(version["Document"])
                     for row in page.get("Policies", ())
@@ -270,57 +264,20 @@ def _text(document: "PolicyDocumentTypeDef") -> str:
     return document if isinstance(document, str) else json.dumps(document)
 
 
-def _inline(rows: "Sequence[PolicyDetailTypeDef]") -> dict[str, str]:
-    return {row["PolicyName"]: _text(row["PolicyDocument"]) for row in rows}
-
-
-def _attached(rows: "Sequence[AttachedPolicyTypeDef]") -> tuple[str, ...]:
-    return tuple(row["PolicyArn"] for row in rows)
-
-
-def _boundary(row: "UserDetailTypeDef | RoleDetailTypeDef") -> str | None:
-    return row.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
-
-
-def _user(row: "UserDetailTypeDef") -> Entity:
-    return Entity(
-        name=row["UserName"],
-        arn=row["Arn"],
-        created=_seconds(row.get("CreateDate")),
-        inline=_inline(row.get("UserPolicyList", ())),
-        attached=_attached(row.get("AttachedManagedPolicies", ())),
-        groups=tuple(row.get("GroupList", ())),
-        boundary=_boundary(row),
-        tags=_tags(row.get("Tags", ())),
-    )
-
-
-def _group(row: "GroupDetailTypeDef") -> Entity:
-    return Entity(
-        name=row["GroupName"],
-        arn=row["Arn"],
-        created=_seconds(row.get("CreateDate")),
-        inline=_inline(row.get("GroupPolicyList", ())),
-        attached=_attached(row.get("AttachedManagedPolicies", ())),
-    )
-
-
-def _role(row: "RoleDetailTypeDef") -> Entity:
+def _entity(row: Mapping[str, Any], kind: str) -> Entity:
+    """Return the user, group or role in a row. `kind` is the word for it in IAM's names of fields, such as `User`."""
     trust = row.get("AssumeRolePolicyDocument")
     return Entity(
-        name=row["RoleName"],
+        name=row[f"{kind}Name"],
         arn=row["Arn"],
         created=_seconds(row.get("CreateDate")),
-        inline=_inline(row.get("RolePolicyList", ())),
-        attached=_attached(row.get("AttachedManagedPolicies", ())),
-        boundary=_boundary(row),
+        inline={policy["PolicyName"]: _text(policy["PolicyDocument"]) for policy in row.get(f"{kind}PolicyList", ())},
+        attached=tuple(policy["PolicyArn"] for policy in row.get("AttachedManagedPolicies", ())),
+        groups=tuple(row.get("GroupList", ())),
+        boundary=row.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
         trust=None if trust is None else _text(trust),
-        tags=_tags(row.get("Tags", ())),
+        tags={tag["Key"]: tag["Value"] for tag in row.get("Tags", ())},
     )
-
-
-def _tags(rows: "Iterable[TagTypeDef]") -> dict[str, str]:
-    return {row["Key"]: row["Value"] for row in rows}
 
 
 def _report(content: bytes, *, generated_at: float) -> CredentialReport:

@@ -443,28 +443,21 @@ class Iam:
 
         `codes` returns two consecutive codes, and is called just before the request is sent.
         """
-        pair = codes()
-        with self._write("EnableMFADevice", user=spec.user, serial=spec.serial):
-            self._clients.iam.enable_mfa_device(
-                UserName=spec.user,
-                SerialNumber=spec.serial,
-                AuthenticationCode1=pair.first,
-                AuthenticationCode2=pair.second,
-            )
+        self._send_codes("EnableMFADevice", self._clients.iam.enable_mfa_device, spec.user, spec.serial, codes)
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
         """Have IAM measure the clock offset of a device again (ResyncMFADevice).
 
         `codes` returns two consecutive codes, and is called just before the request is sent.
         """
+        self._send_codes("ResyncMFADevice", self._clients.iam.resync_mfa_device, user, serial, codes)
+
+    def _send_codes(
+        self, operation: str, send: Callable[..., object], user: str, serial: str, codes: Callable[[], Pair]
+    ) -> None:
         pair = codes()
-        with self._write("ResyncMFADevice", user=user, serial=serial):
-            self._clients.iam.resync_mfa_device(
-                UserName=user,
-                SerialNumber=serial,
-                AuthenticationCode1=pair.first,
-                AuthenticationCode2=pair.second,
-            )
+        with self._write(operation, user=user, serial=serial):
+            send(UserName=user, SerialNumber=serial, AuthenticationCode1=pair.first, AuthenticationCode2=pair.second)
 
     def deactivate(self, user: str, serial: str) -> None:
         """Remove a device from its user (DeactivateMFADevice)."""
