@@ -287,17 +287,15 @@ def _parse_identities(
             text = unlock_ssh(text, None) or text
         if b"PRIVATE KEY-----" in text.reveal():
             return [pyrage.ssh.Identity.from_buffer(text.reveal())]
-        lines = [
-            Secret(line.reveal().strip())
-            for line in map(Secret, text.reveal().decode().splitlines())
-            if line.reveal().strip() and not line.reveal().startswith("#")
-        ]
-        of_plugins = [line for line in lines if line.reveal().startswith(OF_PLUGIN)]
-        of_age = [line for line in lines if not line.reveal().startswith(OF_PLUGIN)]
-        return [
-            *(pyrage.x25519.Identity.from_str(line.reveal()) for line in of_age),
-            *plugins.identities(of_plugins, where=f"the identity in {file}"),
-        ]
+        of_age: list[Identity] = []
+        of_plugins: list[Secret[str]] = []
+        for line in map(Secret, text.reveal().decode().splitlines()):
+            bare = Secret(line.reveal().strip())
+            if bare.reveal().startswith(OF_PLUGIN):
+                of_plugins.append(bare)
+            elif bare.reveal() and not line.reveal().startswith("#"):
+                of_age.append(pyrage.x25519.Identity.from_str(bare.reveal()))
+        return [*of_age, *plugins.identities(of_plugins, where=f"the identity in {file}")]
     except (pyrage.IdentityError, UnicodeDecodeError):
         return []
 
