@@ -135,10 +135,7 @@ def _add_user(account: LabAccount, row: CheckedRow) -> None:
     user.permissions_boundary_arn = backend.checked_boundary(row.optional("boundary"))
     user.id = row.get("id", str, user.id)
     user.create_date = row.date("created") or user.create_date
-    user.password = "set" if row.get("password", bool, default=False) else None
-    user.password_changed = row.date("password_changed") or (user.create_date if user.password else None)
-    user.password_last_used = row.date("password_last_used")
-    user.password_reset_required = row.get("password_reset_required", bool, default=False)
+    _set_password(user, row)
     _give_policies(backend.attach_user_policy, user, row)
     for group in row.texts("groups"):
         backend.add_user_to_group(group, row.name)
@@ -146,6 +143,13 @@ def _add_user(account: LabAccount, row: CheckedRow) -> None:
         _add_key(account, user, key)
     for device in row.rows("devices"):
         _add_device(account, user, device, kind=device.get("kind", str, "virtual"))
+
+
+def _set_password(user: LabUser, row: CheckedRow) -> None:
+    user.password = "set" if row.get("password", bool, default=False) else None
+    user.password_changed = row.date("password_changed") or (user.create_date if user.password else None)
+    user.password_last_used = row.date("password_last_used")
+    user.password_reset_required = row.get("password_reset_required", bool, default=False)
 
 
 def _add_key(account: LabAccount, user: LabUser, row: CheckedRow) -> None:
