@@ -76,11 +76,6 @@ def seed_of(uri: KeyUri) -> Seed:
     return parse(uri).seed
 
 
-def label_of(uri: KeyUri) -> str:
-    """Return the label of a key URI, `issuer:device@account`. Raise IntegrityFault in the same cases as `parse`."""
-    return parse(uri).label
-
-
 def _kind(scheme: str, kind: str) -> str:
     """Return the type of a key URI, `totp` or `hotp`. Raise ValueError for any other URI."""
     if scheme != "otpauth" or kind.lower() not in {"totp", "hotp"}:

@@ -108,7 +108,7 @@ def test_the_uri_is_the_one_in_the_picture_that_aws_sends(desk: Desk, user: str)
     """It contains AWS's own label."""
     created = made(desk, user)
     assert key_uri.seed_of(created.uri) == created.seed
-    assert key_uri.label_of(created.uri) == f"Amazon Web Services:{user}@000000000000"
+    assert key_uri.parse(created.uri).label == f"Amazon Web Services:{user}@000000000000"
 
 
 def test_a_picture_of_another_seed_is_refused(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:

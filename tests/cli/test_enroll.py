@@ -249,7 +249,7 @@ def test_recipients_can_come_from_a_file(
     assert path.is_relative_to(tmp_path / "safe")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     uri = symbol.read(open_backup(path, read_identities([identity_file])))
-    assert key_uri.label_of(uri) == f"Amazon Web Services:{user}@{ACCOUNT}"
+    assert key_uri.parse(uri).label == f"Amazon Web Services:{user}@{ACCOUNT}"
 
 
 @pytest.mark.slow

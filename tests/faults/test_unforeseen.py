@@ -134,7 +134,7 @@ NOT_RAISED: dict[str, Sequence[str]] = {
     "it is inside the lab, which has no secret of an account": (
         *("FaultyCall.act", "FaultyCall.act_later", "FaultyCall.deny", "FaultyCall.refuse", "PacketWire.receive"),
         "JsonService.answer",
-        *("Membership.control_policies", "Membership.is_open", "Membership.management_id", "Membership.path"),
+        *("Membership.control_policies", "Membership.is_open", "Membership.path"),
         *(
             "Membership.organization_id",
             "PacketWire.send",

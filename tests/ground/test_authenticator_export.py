@@ -99,7 +99,7 @@ def test_the_uri_is_as_aws_writes_it() -> None:
     [moved], _ = reading.read_export(uri(b"\x0a" + bytes([len(account)]) + account))
     made = reading.uri_of(moved)
     assert key_uri.seed_of(made) == Seed(bytes(range(40)))
-    assert key_uri.label_of(made) == "Amazon Web Services:alice@000000000000"
+    assert key_uri.parse(made).label == "Amazon Web Services:alice@000000000000"
 
 
 @pytest.mark.parametrize(

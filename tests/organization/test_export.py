@@ -282,8 +282,8 @@ def test_an_account_without_an_organization_gets_an_error(mfa_kit: MfaKit, tmp_p
 
 
 def test_the_management_account_is_named(organization: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader returns the ID of the management account."""
+    """DescribeOrganization returns the ID of the management account."""
     for name, value in organization.env.items():
         monkeypatch.setenv(name, value)
-    reader = OrganizationReader(Iam(observe=lambda _: None).ask_organizations)
-    assert reader.management_account() == ACCOUNT
+    described = Iam(observe=lambda _: None).ask_organizations(lambda client: client.describe_organization())
+    assert described["Organization"]["MasterAccountId"] == ACCOUNT

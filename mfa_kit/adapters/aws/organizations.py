@@ -76,11 +76,6 @@ class OrganizationReader:
                 account = replace(account, tags=tuple(f"{key}:{value}" for key, value in self._tags(account.id)))
             yield account
 
-    def management_account(self) -> str:
-        """Return the ID of the management account (organizations:DescribeOrganization)."""
-        organization = self._read(lambda client: client.describe_organization()["Organization"])
-        return _checked_id(organization.get("MasterAccountId"))
-
     def _all(self) -> Iterator["AccountTypeDef"]:
         for page in self._pages(lambda client, start: client.list_accounts(MaxResults=PAGE, **start)):
             yield from page["Accounts"]

@@ -38,11 +38,6 @@ class Membership(Protocol):
         ...
 
     @property
-    def management_id(self) -> str:
-        """The ID of the management account."""
-        ...
-
-    @property
     def path(self) -> str:
         """The path of the root or OU that the account is in, as in aws:PrincipalOrgPaths."""
         ...

@@ -212,11 +212,6 @@ class _Membership:
         return self.organization.id
 
     @property
-    def management_id(self) -> str:
-        """The ID of the management account."""
-        return self.organization.management.id
-
-    @property
     def path(self) -> str:
         """The path of the account's parent, for aws:PrincipalOrgPaths."""
         return self.organization.path(self.record.parent)

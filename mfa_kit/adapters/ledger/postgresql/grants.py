@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 DESK, AUDITOR = "mfa_kit_desk", "mfa_kit_auditor"
-STAMPED = {"team", "role", "computer", "recorded", "id"}
 # The columns that a desk (a role that may write to the ledger) may insert. The database fills in the other columns.
 INSERTED: Mapping[str, str] = {
     "transitions": "run, serial, verb, reached, intent, backup, at, since, sealed",
