@@ -283,20 +283,28 @@ class DescribedRoot:
         return [RootDevice(kind="virtual" if self.virtual else "token")] if self.mfa else []
 
 
+def read_document(file: Path, *, instead: str, fault: str) -> object:
+    """Return the content of a JSON file, or of a TOML file if its name ends in `.toml`.
+
+    Raise UsageFault if it cannot be read, with the hint `instead`, or if it is neither, with the predicate `fault`.
+    """
+    try:
+        text = file.read_text("utf-8")
+        return tomllib.loads(text) if file.suffix == ".toml" else read_json(text)
+    except OSError as error:
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", instead) from None
+    except (ValueError, RecursionError) as error:
+        raise UsageFault(f"{file} {fault}: {error}", FORM) from None
+
+
 def read_description(file: Path) -> dict[str, object]:
     """Read a description from a file.
 
     Raise UsageFault if the file cannot be read, is neither JSON nor TOML, or does not have the version VERSION.
     """
-    try:
-        text = file.read_text("utf-8")
-        description = tomllib.loads(text) if file.suffix == ".toml" else read_json(text)
-    except OSError as error:
-        raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file that describes an account") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageFault(f"{file} is neither JSON nor TOML: {error}", FORM) from None
+    description = read_document(file, instead="give a file that describes an account", fault="is neither JSON nor TOML")
     version = description.get("version") if isinstance(description, dict) else None
-    if version is None:
+    if not isinstance(description, dict) or version is None:
         raise UsageFault(f"{file} has no version", f"add version = {VERSION} at the top; {FORM}")
     if version != VERSION:
         raise UsageFault(

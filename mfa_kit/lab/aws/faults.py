@@ -12,7 +12,6 @@ is removed. Finally, add the fault to the table in docs/lab-reference.md.
 import re
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,12 +21,11 @@ from typing import NamedTuple, Protocol
 from moto.core.utils import get_service_model
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.file_formats import read_json
+from mfa_kit.lab.aws.description import FORM, read_document
 from mfa_kit.lab.aws.wire import LOST, HttpResponse
 
 # The largest value of a parameter. In seconds, it is about 30 years.
 MOST = 1e9
-FORM = "see docs/lab-reference.md for the form"
 # The fields of a rule in a file that are not parameters of its fault.
 RULE = ("operation", "fault", "at", "account")
 ACCOUNT_ID = re.compile(r"\d{12}", re.ASCII)
@@ -207,13 +205,9 @@ FAULTS: Mapping[str, Fault] = {
 
 def read_rules(file: Path) -> list[object]:
     """Read a file of rules: a JSON list, or TOML tables named `rule`. Raise UsageFault for any other file."""
-    try:
-        text = file.read_text("utf-8")
-        rules = tomllib.loads(text).get("rule") if file.suffix == ".toml" else read_json(text)
-    except OSError as error:
-        raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file of rules") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageFault(f"{file} is not a file of rules: {error}", FORM) from None
+    rules = read_document(file, instead="give a file of rules", fault="is not a file of rules")
+    if file.suffix == ".toml" and isinstance(rules, dict):
+        rules = rules.get("rule")
     if not isinstance(rules, list):
         raise UsageFault(f"{file} contains no list of rules", FORM)
     return rules
