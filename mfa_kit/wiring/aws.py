@@ -51,18 +51,20 @@ def open_iam(
     boto3's clients, for commands that also open sessions in other accounts. When `stop` is set, pauses, prompts and
     requests end in all threads.
     """
-    from mfa_kit.adapters.aws.clients import open_clients
+    from mfa_kit.adapters.aws.clients import Connection, open_clients
     from mfa_kit.adapters.aws.iam import Iam
 
     stop = stop or Stop()
     return Iam(
         observe=observe,
         check=check,
-        profile=settings.profile,
-        region=settings.region,
-        endpoint_url=settings.endpoint_url,
-        ask_code=lambda serial: _ask_session_code(serial, settings, stop),
-        workers=workers,
+        connection=Connection(
+            profile=settings.profile,
+            region=settings.region,
+            endpoint_url=settings.endpoint_url,
+            ask_code=lambda serial: _ask_session_code(serial, settings, stop),
+            workers=workers,
+        ),
         sleep=stop.sleep,
         turn=turn,
         clients=clients or open_clients,

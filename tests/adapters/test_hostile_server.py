@@ -74,7 +74,7 @@ def send(
 
 
 def open_iam(address: str) -> Iam:
-    return Iam(observe=lambda _: None, sleep=lambda _: None, endpoint_url=address)
+    return Iam(observe=lambda _: None, sleep=lambda _: None, connection=Connection(endpoint_url=address))
 
 
 def open_bucket(address: str) -> S3Calls:

@@ -18,7 +18,7 @@ from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
 from mfa_kit.adapters.aws import iam as module
-from mfa_kit.adapters.aws.clients import moment
+from mfa_kit.adapters.aws.clients import Connection, moment
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.reads import pages
 from mfa_kit.adapters.aws.refusals import CODES, our_errors
@@ -48,7 +48,7 @@ class Desk:
     def __init__(self, **how: Any) -> None:
         self.calls: list[Call] = []
         self.slept: list[float] = []
-        self.iam = Iam(observe=self.calls.append, sleep=self.slept.append, **how)
+        self.iam = Iam(observe=self.calls.append, sleep=self.slept.append, connection=Connection(**how))
 
 
 @pytest.fixture

@@ -686,7 +686,7 @@ def test_the_account_is_noted_if_aws_said_it(server: str, monkeypatch: pytest.Mo
     monkeypatch.setattr("mfa_kit.wiring.aws.ACCOUNTS", noted)
     if server != "aws":
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
-    iam = Iam(observe=lambda _: None, region="us-east-1")
+    iam = Iam(observe=lambda _: None, connection=Connection(region="us-east-1"))
     monkeypatch.setattr(iam, "caller", lambda: Caller(OWNER, f"arn:aws:iam::{OWNER}:user/ada"))
     assert identify(iam, "desk").account == OWNER
     assert noted == ({"desk": OWNER} if server == "aws" else {})

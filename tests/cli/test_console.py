@@ -20,6 +20,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mfa_kit.adapters.aws import signin
+from mfa_kit.adapters.aws.clients import Connection
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.redirect_page import write_page
 from mfa_kit.cli.messages import StderrProgress
@@ -241,7 +242,7 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
     user: str, at_lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The instructions name no address, because other partitions have other ways to sign in."""
-    iam = Iam(observe=lambda _: None, endpoint_url="https://iam.example.org")
+    iam = Iam(observe=lambda _: None, connection=Connection(endpoint_url="https://iam.example.org"))
     spec = DeviceSpec(user=user, name=user, account="000000000000", partition="aws-iso", method=FIDO2)
     before = len(at_lab.calls)
     with kit.open_console_page(spec, iam_reader=iam, progress=StderrProgress(), signed_in=True, role=None):

@@ -88,7 +88,7 @@ WAITS = {
     "a response of AWS": """
         import botocore.client, mfa_kit.adapters.aws.iam as aws
         server = Answers()
-        iam = aws.Iam(observe=print, endpoint_url=server.url, read_timeout=LASTS)
+        iam = aws.Iam(observe=print, connection=aws.Connection(endpoint_url=server.url, read_timeout=LASTS))
         call = botocore.client.BaseClient._make_request
         def make_request(*words):
             lose()

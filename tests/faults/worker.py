@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import psycopg
 
+from mfa_kit.adapters.aws.clients import Connection
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.identities import parse_recipients
@@ -147,7 +148,7 @@ Shared = tuple[Iam, Observer]
 def shared_iam(**how: Any) -> Shared:
     """Make the pair of client and observer that `at_desk` takes."""
     observer = Observer()
-    return Iam(observe=observer, check=observer.check, sleep=lambda _: None, **how), observer
+    return Iam(observe=observer, check=observer.check, sleep=lambda _: None, connection=Connection(**how)), observer
 
 
 def ledger_of(home: Path) -> Ledger:

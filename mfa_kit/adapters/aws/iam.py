@@ -19,7 +19,6 @@ from botocore.model import OperationModel
 from botocore.parsers import ResponseParserError
 
 from mfa_kit.adapters.aws.clients import (
-    AskCode,
     Clients,
     Connection,
     identify,
@@ -88,12 +87,11 @@ MFA_PRESENT: "ContextEntryTypeDef" = {
 class Iam:
     """Implements IamReader and DeviceWriter for one account.
 
-    One IAM client and one STS client serve up to `workers` threads. `check` is called before each write, and `observe`
-    after it, even if the write failed. `read_timeout` is how many seconds to wait for a response. If the credentials
-    require a code, `ask_code` asks the user for it. Its argument is the serial of the MFA device. `turn`, if given,
-    performs each attempt of a read. It may wait before the attempt and retry it, so that a command for many users can
-    limit the rate of its requests. `clients` creates the two clients, and creates them again after credentials have
-    expired. After `stop` is set, a thread that waits for a response raises KeyboardInterrupt.
+    One IAM client and one STS client serve up to `connection.workers` threads. `check` is called before each write, and
+    `observe` after it, even if the write failed. `turn`, if given, performs each attempt of a read. It may wait before
+    the attempt and retry it, so that a command for many users can limit the rate of its requests. `clients` creates the
+    two clients, and creates them again after credentials have expired. After `stop` is set, a thread that waits for a
+    response raises KeyboardInterrupt.
     """
 
     def __init__(
@@ -101,12 +99,7 @@ class Iam:
         *,
         observe: Callable[[Call], None],
         check: Callable[[], None] = lambda: None,
-        profile: str | None = None,
-        region: str | None = None,
-        endpoint_url: str | None = None,
-        ask_code: AskCode | None = None,
-        workers: int = 1,
-        read_timeout: float = 30,
+        connection: Connection | None = None,
         sleep: Callable[[float], None] = sleep,
         turn: Retry | None = None,
         clients: Callable[[Connection], Clients] = open_clients,
@@ -116,14 +109,7 @@ class Iam:
         self._stop = stop or Stop()
         self._offset = 0.0
         self._last = threading.local()
-        self._wanted = Connection(
-            profile=profile,
-            region=region,
-            endpoint_url=endpoint_url,
-            ask_code=ask_code,
-            workers=workers,
-            read_timeout=read_timeout,
-        )
+        self._wanted = connection or Connection()
         self._connect = clients
         self._clients = self._open()
         self._organizations: OrganizationsClient | None = None
