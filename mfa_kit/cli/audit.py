@@ -14,12 +14,11 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.account.snapshot import RootVerdict, Snapshot
-from mfa_kit.audit.auditing import AccountAudit, AuditOptions, audit_account, unused_in_all
 from mfa_kit.audit.baseline import overview_of
 from mfa_kit.audit.finding import DAY, AuditRule, Framework, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.frameworks import FRAMEWORKS, answer_controls, choose_framework, framework_rules
 from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
-from mfa_kit.audit.registry import ALL_RULES, choose_rules
+from mfa_kit.audit.registry import ALL_RULES, AccountAudit, AuditOptions, audit_account, choose_rules, unused_in_all
 from mfa_kit.cli import visits as shared
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
 from mfa_kit.cli.audit_forms import ASFF, OCSF

@@ -18,12 +18,12 @@ from mfa_kit.adapters.files import snapshots
 from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.files.snapshots import SNAPSHOT_FILE, account_folders, read_baseline
 from mfa_kit.adapters.ledger.records import AuditRecords, BreakGlassRecords
-from mfa_kit.audit.auditing import AccountAudit
 from mfa_kit.audit.finding import AuditRule
 from mfa_kit.audit.records import (
     EarlierAudits,
     compare_audits,
 )
+from mfa_kit.audit.registry import AccountAudit
 from mfa_kit.break_glass.uses import identities_in_use
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import BackupLocation
