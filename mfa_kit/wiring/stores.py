@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 from urllib.parse import quote
 
-from mfa_kit.adapters.files.local_store import LOCAL, LocalFileStore, find_backups
+from mfa_kit.adapters.files.local_store import LOCAL, NAME_MAX, LocalFileStore, find_backups
 from mfa_kit.backups.contents import check_shared
 from mfa_kit.backups.new_passphrase import can_ask_passphrase
-from mfa_kit.core.errors import IntegrityFault, OutcomeUnknownError, Throttled, UsageFault
+from mfa_kit.core.errors import IntegrityFault, OutcomeUnknownError, Throttled, TooSlow, UsageFault
 from mfa_kit.core.models import OWN, Backup, BackupLocation, S3Url
 from mfa_kit.disk.files import write_new
 from mfa_kit.doctor.diagnosis import BucketState
@@ -174,7 +174,7 @@ def check_other_server(folder: S3Url, calls: "S3Calls") -> str | None:
     from mfa_kit.adapters.aws import s3_store
 
     if server := calls.other_server:
-        record = home().absolute() / TESTED / quote(f"{server}/{folder.bucket}", safe="")
+        record = home().absolute() / TESTED / quote(f"{server}/{folder.bucket}", safe="")[-NAME_MAX:]
         if not record.exists():
             s3_store.check_server(folder, calls)
             with suppress(IntegrityFault):  # without the record, the next command checks the server again
@@ -217,7 +217,8 @@ def open_s3_calls(settings: Settings) -> "S3Calls":
             try:
                 return act()
             except (OutcomeUnknownError, Throttled) as error:
-                say_once(f"{error}; trying again for some minutes")
+                if not isinstance(error, TooSlow):  # which is not repeated
+                    say_once(f"{error}; trying again")
                 raise
 
         with ended_by(settings.stop):

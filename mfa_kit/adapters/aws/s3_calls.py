@@ -50,10 +50,8 @@ OTHER_SERVER = (
 )
 HINTS = {
     "AuthorizationHeaderMalformed": REGION,
-    "IllegalLocationConstraintException": REGION,
     "InvalidAccessKeyId": "check the access key of backup-profile, and backup-endpoint-url",
     "InvalidBucketName": "correct the name of the bucket: --backup-dir s3://BUCKET/PREFIX",
-    "KMS.DisabledException": "enable the KMS key, or set another backup-kms-key",
     "KMS.NotFoundException": "correct backup-kms-key in the configuration file",
     "MethodNotAllowed": OTHER_SERVER,
     "NotImplemented": OTHER_SERVER,
@@ -285,9 +283,7 @@ def _attempt(act: Callable[[], T], *, has_answered: bool) -> T:
             raise
         except NOT_SENT as error:
             if has_answered:
-                raise OutcomeUnknownError(
-                    f"S3 cannot be reached: {error}", "check the network and the server"
-                ) from None
+                raise OutcomeUnknownError(f"S3 cannot be reached: {error}", "check the network") from None
             raise
         except (FlexibleChecksumError, IncompleteReadError) as error:
             raise DamagedError(f"S3's response is damaged ({type(error).__name__})", "try again") from None

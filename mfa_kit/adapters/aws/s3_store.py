@@ -393,34 +393,29 @@ def check_server(folder: S3Url, calls: S3Calls) -> None:
             raise UsageFault(f"{server} overwrites objects, because it ignores If-None-Match", needs)
         try:
             S3File(url, calls).remove(sealed=True)
-            removed = not _remains(url, calls)
+            left = S3File(url, calls).is_there() or any(version.url == url for version in calls.versions(url))
+            fault = f"{url} is still there" if left else ""
         except (BackupDenied, Throttled):
             raise
         except MfaKitError as error:
-            raise UsageFault(f"{server} removes no versions: {error}", needs) from None
-        if not removed:
-            raise UsageFault(f"{server} removes no versions: {url} is still there", needs)
+            fault = str(error)
+        if fault:
+            raise UsageFault(f"{server} removes no versions: {fault}", needs)
     except (MfaKitError, KeyboardInterrupt) as error:
         if not _is_removed_somehow(url, calls):
             error.add_note(Note(f"remove {url} if it exists"))
         raise
 
 
-def _remains(url: S3Url, calls: S3Calls) -> bool:
-    return S3File(url, calls).is_there() or any(version.url == url for version in calls.versions(url))
-
-
 def _is_removed_somehow(url: S3Url, calls: S3Calls) -> bool:
     """Remove an object as backups are, or as servers without versions do. Return whether it is known to be gone."""
     file = S3File(url, calls)
-    removals: tuple[Callable[[], None], ...] = (
-        lambda: file.remove(sealed=True),
-        lambda: calls.delete(url, version="null"),
-    )
-    for remove in removals:
-        with suppress(MfaKitError):
-            remove()
-            return not file.is_there()
+    with suppress(MfaKitError):
+        file.remove(sealed=True)
+        return not file.is_there()
+    with suppress(MfaKitError):
+        calls.delete(url, version="null")
+        return not file.is_there()
     return False
 
 
