@@ -216,33 +216,6 @@ class Rekeyed:
 RekeyResult = tuple[Backup, Resealed | AlreadyDone | IntegrityFault]
 
 
-def rekey_one(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> RekeyResult:
-    """Re-encrypt one backup to the new recipients unless an earlier run did so. Return the result."""
-    try:
-        try:
-            return backup, Resealed(resealer.reseal(backup))
-        except WrongIdentityError:
-            return backup, _rekey_again(backup, resealer=resealer, on_record=on_record)
-    except IntegrityFault as fault:
-        return backup, fault
-
-
-def _rekey_again(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> Resealed | AlreadyDone:
-    """Return the result for a backup that no identity (private key) of the old recipients can decrypt.
-
-    The result is AlreadyDone if an earlier run re-encrypted the backup. Otherwise, decrypt the backup with an identity
-    of a new recipient, and re-encrypt it. Raise WrongIdentityError if neither is possible.
-    """
-    if not resealer.has_new_identity:
-        if backup.name not in on_record.done | on_record.begun:
-            raise WrongIdentityError(f"{backup.path} was encrypted to a different key", "give another identity with -i")
-    elif backup.name in on_record.done:
-        resealer.check_opens(backup)
-    else:
-        return Resealed(resealer.reseal_with_new(backup))
-    return AlreadyDone()
-
-
 @dataclass(slots=True, kw_only=True)
 class Rekeying:
     """Re-encrypts backups in batches.
@@ -278,7 +251,7 @@ class Rekeying:
             with stoppable():
                 # Not strict, because after Ctrl-C there are fewer results than backups.
                 for _, (backup, result) in zip(
-                    counted(backups), run_each(self._act, self._recorded(backups)), strict=False
+                    counted(backups), run_each(self._rekey, self._recorded(backups)), strict=False
                 ):
                     self._take(backup, result)
         except BaseException:  # backups without a result may be re-encrypted already, so their records stay
@@ -291,8 +264,32 @@ class Rekeying:
         if self.done.finished < len(backups):
             raise KeyboardInterrupt
 
-    def _act(self, backup: Backup) -> RekeyResult:
-        return rekey_one(backup, resealer=self.resealer, on_record=self.on_record)
+    def _rekey(self, backup: Backup) -> RekeyResult:
+        """Re-encrypt one backup to the new recipients unless an earlier run did so. Return the result."""
+        try:
+            try:
+                return backup, Resealed(self.resealer.reseal(backup))
+            except WrongIdentityError:
+                return backup, self._rekey_again(backup)
+        except IntegrityFault as fault:
+            return backup, fault
+
+    def _rekey_again(self, backup: Backup) -> Resealed | AlreadyDone:
+        """Return the result for a backup that no identity (private key) of the old recipients can decrypt.
+
+        The result is AlreadyDone if an earlier run re-encrypted the backup. Otherwise, decrypt the backup with an
+        identity of a new recipient, and re-encrypt it. Raise WrongIdentityError if neither is possible.
+        """
+        if not self.resealer.has_new_identity:
+            if backup.name not in self.on_record.done | self.on_record.begun:
+                raise WrongIdentityError(
+                    f"{backup.path} was encrypted to a different key", "give another identity with -i"
+                )
+        elif backup.name in self.on_record.done:
+            self.resealer.check_opens(backup)
+        else:
+            return Resealed(self.resealer.reseal_with_new(backup))
+        return AlreadyDone()
 
     def _recorded(self, backups: Sequence[Backup]) -> Iterator[Backup]:
         """Yield the backups. Before each batch, record that the new recipients can decrypt the backups of the batch."""

@@ -6,6 +6,7 @@ from mfa_kit import wiring
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.core.message import Message, command
+from mfa_kit.doctor.diagnosis import RuleState
 from mfa_kit.wiring.settings import Settings
 
 
@@ -20,7 +21,7 @@ def status(*, output: Output) -> int:
     return print_state(wiring.udev.rule_state(), output)
 
 
-def print_state(state: "wiring.udev.RuleState", output: Output) -> int:
+def print_state(state: RuleState, output: Output) -> int:
     """Print the state of the rule. Return the exit code."""
     output.one(
         "udev-status",
@@ -57,13 +58,10 @@ def install(*, settings: Settings, output: Output) -> int:
 @click.command("remove", cls=Verb)
 def remove(*, settings: Settings, output: Output) -> None:
     """Remove the udev rule for security keys from /etc, as root, and the group mfa-kit if it has no members."""
-    if settings.dry_run:
-        state = wiring.udev.rule_state()
-        removed = wiring.udev.Removed(rule=bool(state.rule), group=state.members == [], members=state.members or [])
-    else:
-        removed = wiring.udev.remove_rule()
-    if removed.members:
+    state = wiring.udev.rule_state()
+    removed = bool(state.rule) if settings.dry_run else wiring.udev.remove_rule()
+    if state.members:
         settings.progress.note(
             Message("the group mfa-kit has members and is kept; to delete it", command("sudo groupdel mfa-kit"))
         )
-    output.one("udev-remove", {"rule": removed.rule, "group": removed.group, "members": removed.members})
+    output.one("udev-remove", {"rule": removed, "group": state.members == [], "members": state.members or []})

@@ -104,6 +104,10 @@ class LedgerState:
     grace: float | None
 
 
+# The mode of a lock that nobody can remove before it ends.
+COMPLIANCE = "COMPLIANCE"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketState:
     """The properties of a bucket. A property is None if it could not be read, usually for lack of a permission.
@@ -117,3 +121,24 @@ class BucketState:
     public: bool | None
     versioning: bool | None
     lock: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """The state of the udev rule: its path ("" if it is not installed), the members of its group, and the keys.
+
+    `current` says whether the installed rule is that of this version of mfa-kit. `members` is None if the group does
+    not exist. `keys` has the device nodes of the connected keys to which the rule gave its group and mode. `other_keys`
+    has those of the other connected keys.
+    """
+
+    rule: str
+    current: bool
+    members: list[str] | None
+    keys: list[str]
+    other_keys: list[str]
+
+    @property
+    def works(self) -> bool:
+        """Whether the installed rule is current and was applied to all connected keys, and its group exists."""
+        return self.current and self.members is not None and not self.other_keys

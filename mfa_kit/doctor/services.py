@@ -9,6 +9,7 @@ from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import Caller
 from mfa_kit.core.text import clock_difference
 from mfa_kit.doctor.diagnosis import (
+    COMPLIANCE,
     BucketState,
     Diagnosis,
     Health,
@@ -37,7 +38,6 @@ RELEASE = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_cou
 LEDGER_PAGE = "docs/shared-state.md"
 BUCKET_PAGE = "docs/backups-in-s3.md"
 WITHOUT = "unknown without the permission {}"
-COMPLIANCE = "COMPLIANCE"
 
 
 def diagnose_endpoint(url: str) -> Diagnosis:

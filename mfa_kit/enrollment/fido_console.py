@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, OutcomeUnknownError, Throttled, UsageFault
+from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.message import END_WAIT, Message, Note, UserAction, mfa_kit, suggest
 from mfa_kit.core.models import (
     ROOT,
@@ -52,6 +53,17 @@ HOSTS = {
     "aws-us-gov": Hosts("signin.amazonaws-us-gov.com", "console.amazonaws-us-gov.com"),
     "aws-cn": Hosts("signin.amazonaws.cn", "console.amazonaws.cn"),
 }
+
+
+def hosts_of(partition: str, *, endpoint: str) -> Hosts | None:
+    """Return the URLs of a partition's federation endpoint and console, or None if they are unknown.
+
+    `endpoint` is the URL of IAM. If it is on this computer, it is a lab's, which has both.
+    """
+    if is_loopback(endpoint):
+        return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
+    hosts = HOSTS.get(partition)
+    return hosts and Hosts(f"https://{hosts.signin}/federation", f"https://{hosts.console}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,18 +38,6 @@ class ReadCall:
     user: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class EvidenceAnswers:
-    """The results of rules.
-
-    `audit` has the results of the rules that `mfa-kit audit` checks. `all` also has the results of the rules that only
-    frameworks use.
-    """
-
-    audit: Sequence[RuleAnswer]
-    all: Sequence[RuleAnswer]
-
-
 def evidence_contents(
     snapshot: Snapshot,
     calls: Sequence[ReadCall],
@@ -64,8 +52,7 @@ def evidence_contents(
     `findings` has the open findings in the ledger by ID. `program` and `hide` are as in `evidence_files`. `draw` makes
     a PDF file of the summary; without it, there is no summary.
     """
-    all_answers = audit_snapshot(snapshot, ALL_RULES, Limits())
-    answers = EvidenceAnswers([answer for answer in all_answers if answer.rule in RULES], all_answers)
+    answers = audit_snapshot(snapshot, ALL_RULES, Limits())
     first_seen = {number: finding.since for number, finding in findings.items()}
     files = evidence_files(snapshot, answers, calls, first_seen, program=program, hide=hide)
     contents = {name: text.encode() for name, text in files.items()}
@@ -88,7 +75,7 @@ def manifest_of(hashes: Mapping[str, str]) -> bytes:
 
 def evidence_files(
     snapshot: Snapshot,
-    answers: EvidenceAnswers,
+    answers: Sequence[RuleAnswer],
     calls: Sequence[ReadCall],
     first_seen: Mapping[str, float],
     *,
@@ -104,8 +91,8 @@ def evidence_files(
     return {
         "account.json": _json(_account(snapshot, program, hide)),
         "devices.csv": _table(DEVICE_COLUMNS, hide.order(_device_rows(snapshot, calls, hide))),
-        "findings.csv": _table(FINDING_COLUMNS, hide.order(_finding_rows(snapshot, answers.audit, first_seen, hide))),
-        "controls.csv": _table(CONTROL_COLUMNS, _control_rows(answers.all, hide)),
+        "findings.csv": _table(FINDING_COLUMNS, hide.order(_finding_rows(snapshot, answers, first_seen, hide))),
+        "controls.csv": _table(CONTROL_COLUMNS, _control_rows(answers, hide)),
         "policies.csv": _table(POLICY_COLUMNS, [row for row, _, _ in policies]),
         **{file: text for _, file, text in policies},
         "sources.csv": _table(CALL_COLUMNS, hide.order(_call_rows(calls, hide))),
@@ -227,7 +214,8 @@ def _finding_rows(
 ) -> list[Row]:
     counts = Counter[tuple[str, str]]()
     rows = []
-    for record in finding_records(snapshot, answers, first_seen):
+    audited = [answer for answer in answers if answer.rule in RULES]
+    for record in finding_records(snapshot, audited, first_seen):
         rule, subject = record.rule, hide.text(record.subject)
         # The ID of a finding is a hash. It is computed with the pseudonym, because a hash of the name would let a
         # reader test guesses of the name.
@@ -272,7 +260,9 @@ def _policies(snapshot: Snapshot, hide: Hiding) -> Iterator[tuple[Row, str, str]
         yield row, file, hide.policy(text) + "\n"
 
 
-def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[str, str], *, hide: Hiding) -> Letter:
+def summary_letter(
+    snapshot: Snapshot, answers: Sequence[RuleAnswer], files: Mapping[str, str], *, hide: Hiding
+) -> Letter:
     """Return the summary of an export, a document of a page or two.
 
     `hide` replaces names with pseudonyms, or keeps the names.
@@ -298,7 +288,7 @@ def summary_letter(snapshot: Snapshot, answers: EvidenceAnswers, files: Mapping[
         sections=tuple(
             LetterSection(
                 title=f"{framework.name} {framework.version}",
-                paragraphs=tuple(_verdicts(answer_controls(framework, answers.all))),
+                paragraphs=tuple(_verdicts(answer_controls(framework, answers))),
             )
             for framework in FRAMEWORKS.values()
         ),

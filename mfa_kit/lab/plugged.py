@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography import x509
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.message import Message, clauses
 from mfa_kit.lab import child
 from mfa_kit.lab.devices import uhid
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
@@ -61,7 +62,7 @@ def plug_in_key(
         try:
             return _in_reader(key, tell, command)
         except DeviceFault as other:
-            raise DeviceFault(f"{fault}; and {other}", f"{fault.hint}, or: {other.hint}") from None
+            raise DeviceFault(f"{fault}; and {other}", clauses([fault.hint, Message("or: ", other.hint)])) from None
 
 
 def _publish(maker: AttestationCa, key: SimulatedKey, folder: Path) -> None:

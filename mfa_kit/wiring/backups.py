@@ -27,7 +27,6 @@ from mfa_kit.core.otp import Created, Png, Secret, Seed, Symbol
 from mfa_kit.enrollment.backends import SECRET
 from mfa_kit.rollout.execution import Workers
 from mfa_kit.wiring.age_keys import Identities, read_recipients
-from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.ledger import backup_records, open_ledger
 from mfa_kit.wiring.qr_codes import draw
 from mfa_kit.wiring.settings import Settings
@@ -102,20 +101,6 @@ def _opener(
     from mfa_kit.adapters.files.agefile import BackupOpener
 
     return BackupOpener(log, secrets, read or backup_reader(settings), check_path)
-
-
-def show_backup(
-    settings: Settings, file: BackupLocation, identities: Identities, out: Path, *, accept_label: bool
-) -> None:
-    """Decrypt a backup and write its QR code as a PNG to the new file `out`, mode 0600, in an existing folder.
-
-    `accept_label` is as in PathCheck. If the backup cannot be decrypted, has no QR code of a device or is in a wrong
-    place, write nothing and raise IntegrityFault. Raise the errors of `check_new` if the file cannot be written.
-    """
-    check_new(out)
-    with open_opener(settings, identities.read(), accept_label=accept_label) as (opener_, _):
-        opened = open_and_note(settings, opener_, file)
-    write_new_file(out, opened.picture)
 
 
 def verify_backups(

@@ -12,7 +12,6 @@ from urllib.parse import quote
 from mfa_kit.adapters.files.redirect_page import write_page
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Caller, DeviceSpec, Skipped
 from mfa_kit.core.otp import Secret
@@ -32,7 +31,7 @@ def open_console_page(
     context ends. `role` is the ARN of the role to assume for the console session. If `role` is None, the session
     is created with the caller's access keys.
     """
-    hosts = _hosts(iam_reader, spec.partition)
+    hosts = fido_console.hosts_of(spec.partition, endpoint=_console(iam_reader).endpoint_url)
     address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(spec.user)}?section=security_credentials"
     for line in fido_console.click_instructions(spec, address=address):
         progress.alert(line)
@@ -87,15 +86,6 @@ def _console(iam_reader: IamReader) -> ConsoleSource:
     return iam_reader
 
 
-def _hosts(iam_reader: IamReader, partition: str) -> Hosts | None:
-    """Return the URLs of a partition's federation endpoint and console, or of the lab's. None if they are unknown."""
-    endpoint = _console(iam_reader).endpoint_url
-    if is_loopback(endpoint):
-        return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
-    hosts = fido_console.HOSTS.get(partition)
-    return hosts and Hosts(f"https://{hosts.signin}/federation", f"https://{hosts.console}")
-
-
 @contextmanager
 def _open_signed_in(
     spec: DeviceSpec, iam_reader: IamReader, *, role: str | None, hosts: Hosts | None, destination: str | None
@@ -130,7 +120,7 @@ def enroll_root(
     Return Skipped if root already has MFA, unless the caller is root and `add` is set. Raise UsageFault if the
     partition has no root users, and AwsFault if root has no new key after `seconds`.
     """
-    hosts = _hosts(ports.iam_reader, caller.partition)
+    hosts = fido_console.hosts_of(caller.partition, endpoint=_console(ports.iam_reader).endpoint_url)
     return fido_console.enroll_root(
         name,
         address=hosts and f"{hosts.console}/iam/home#/security_credentials",

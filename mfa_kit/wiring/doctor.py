@@ -16,7 +16,7 @@ from mfa_kit.adapters.udev import rule as udev_rule
 from mfa_kit.core.errors import MfaKitError, notes_of
 from mfa_kit.core.message import clauses
 from mfa_kit.doctor import computer, services
-from mfa_kit.doctor.diagnosis import Diagnosis, FileFacts, bad, good, noted
+from mfa_kit.doctor.diagnosis import COMPLIANCE, Diagnosis, FileFacts, bad, good, noted
 from mfa_kit.posix.processes import group_name, user_and_groups, user_id
 from mfa_kit.wiring import aws, ledger
 from mfa_kit.wiring.age_keys import configured_recipients
@@ -115,7 +115,7 @@ def _backups(settings: Settings) -> Iterator[Diagnosis]:
         return
     yield good("backup bucket", str(place))
     yield from services.diagnose_bucket(state)
-    if settings.dry_run or state.public or state.lock == services.COMPLIANCE:
+    if settings.dry_run or state.public or state.lock == COMPLIANCE:
         return
     try:
         if server := check_other_server(place, calls):

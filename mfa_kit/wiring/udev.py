@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit.adapters.fido import hidraw
@@ -11,37 +10,8 @@ from mfa_kit.adapters.udev import system
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import ShellText, command
 from mfa_kit.core.text import without_controls
+from mfa_kit.doctor.diagnosis import RuleState
 from mfa_kit.posix.processes import group_members, is_root
-
-
-@dataclass(frozen=True, slots=True)
-class RuleState:
-    """The state of the rule: its path ("" if it is not installed), the members of its group, and the keys.
-
-    `current` says whether the installed rule is that of this version of mfa-kit. `members` is None if the group does
-    not exist. `keys` has the device nodes of the connected keys to which the rule gave its group and mode. `other_keys`
-    has those of the other connected keys.
-    """
-
-    rule: str
-    current: bool
-    members: list[str] | None
-    keys: list[str]
-    other_keys: list[str]
-
-    @property
-    def works(self) -> bool:
-        """Whether the installed rule is current and was applied to all connected keys, and its group exists."""
-        return self.current and self.members is not None and not self.other_keys
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """Whether the rule and its group were removed. A group that has `members` is kept."""
-
-    rule: bool
-    group: bool
-    members: list[str]
 
 
 def rule_state() -> RuleState:
@@ -68,8 +38,8 @@ def install_rule() -> RuleState:
     return rule_state()
 
 
-def remove_rule() -> Removed:
-    """Remove the rule, and its group if it has no members.
+def remove_rule() -> bool:
+    """Remove the rule, and its group if it has no members. Return whether the rule was there.
 
     Raise UsageFault if the user is not root or this is not Linux, and DeviceFault if a step fails.
     """
@@ -77,10 +47,9 @@ def remove_rule() -> Removed:
     removed = udev_rule.remove_rule()
     if removed:
         system.reload_rules()
-    members = group_members(system.GROUP)
-    if members == []:
+    if group_members(system.GROUP) == []:
         system.delete_group()
-    return Removed(rule=removed, group=members == [], members=members or [])
+    return removed
 
 
 def person_at_terminal() -> str:

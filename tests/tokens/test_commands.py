@@ -37,6 +37,7 @@ NOW = 1_800_000_012.0
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the clock of this computer. AWS's clock continues."""
     monkeypatch.setattr("mfa_kit.wiring.seed_files.time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr("mfa_kit.cli.token.time", SimpleNamespace(time=lambda: NOW))
 
 
 @pytest.fixture

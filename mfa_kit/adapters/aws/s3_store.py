@@ -30,15 +30,13 @@ from mfa_kit.core.errors import (
     Throttled,
     UsageFault,
 )
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import Note, suggest
 from mfa_kit.core.models import BackupLocation, S3Url
-from mfa_kit.core.notes import Note
-from mfa_kit.doctor.diagnosis import BucketState
+from mfa_kit.doctor.diagnosis import COMPLIANCE, BucketState
 
 COPY = ".rekey-"
 # The number of parts of ACCOUNT/USER/FILE.
 DEPTH = 3
-COMPLIANCE = "COMPLIANCE"
 
 
 class S3Folder:

@@ -130,12 +130,9 @@ def show_backup(
     """Decrypt FILE and write its QR code, unencrypted, to a new file."""
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to stdout", "name a new file: -o qr.png")
-    wiring.backups.show_backup(
-        settings,
-        file,
-        wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
-        out,
-        accept_label=accept_label,
-    )
+    wiring.files.check_new(out)
+    identities = wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+    opened = wiring.backups.open_with(settings, file, identities.read(), accept_label=accept_label)
+    wiring.files.write_new_file(out, opened.picture)
     settings.progress.alert(f"{out} contains the secret unencrypted; delete it after scanning")
     output.one("backup-show", {"backup": str(file), "picture": str(out)})
