@@ -165,8 +165,7 @@ def sessions_duration(context: RuleContext) -> Iterator[Observation]:
     unread = [hole for hole in context.snapshot.holes if hole.part is SnapshotPart.SESSIONS]
     if not sessions and not unread:
         unchecked = suggest("not checked; a check makes one request per console user", "audit --max-session 12h")
-        may_sign_in = context.snapshot.hole(SnapshotPart.REPORT) or any(user.password for user in context.users)
-        yield NotApplicable(unchecked if may_sign_in else "no user has a console password")
+        yield NotApplicable(unchecked if _may_have_password(context) else "no user has a console password")
     for name, seconds in sessions.items():
         if seconds > context.limits.session:
             yield Finding(
@@ -180,3 +179,7 @@ def sessions_duration(context: RuleContext) -> Iterator[Observation]:
             )
     for hole in unread:
         yield UnknownSubject(hole.about or "sign-in sessions", hole.why)
+
+
+def _may_have_password(context: RuleContext) -> bool:
+    return bool(context.snapshot.hole(SnapshotPart.REPORT)) or any(user.password for user in context.users)

@@ -15,7 +15,7 @@ import click
 from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli import options
 from mfa_kit.cli.environment import command_line, given, long_name
-from mfa_kit.cli.options import F
+from mfa_kit.cli.options import F, Matching
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
@@ -25,24 +25,6 @@ from mfa_kit.organization.accounts import AUDIT_ROLE, EXTERNAL_ID, ROLE_NAME, SO
 TITLE = "Options for many accounts"
 # The ID of an organization's root or of an organizational unit (Organizations API reference, ListAccountsForParent).
 UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
-
-
-class Matching(click.ParamType[str]):
-    """A parameter type: text that must match a pattern from its first to its last character.
-
-    `meaning` says what the text should be, such as "the name of a role". It appears in the error for any other text.
-    """
-
-    name = "text"
-
-    def __init__(self, pattern: re.Pattern[str], meaning: str, hint: str) -> None:
-        self.pattern, self.meaning, self.hint = pattern, meaning, hint
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text. Raise UsageFault if the pattern does not match the whole text."""
-        if not self.pattern.fullmatch(value):
-            raise UsageFault(f"{value[:80]!a} is not {self.meaning}", self.hint)
-        return value
 
 
 def many_option(*names: str, **how: Any) -> Callable[[F], F]:

@@ -21,8 +21,9 @@ from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
 from mfa_kit.audit.registry import ALL_RULES, AccountAudit, AuditOptions, audit_account, choose_rules, unused_in_all
 from mfa_kit.cli import visits as shared
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
-from mfa_kit.cli.audit_forms import ASFF, OCSF
 from mfa_kit.cli.audit_output import (
+    ASFF,
+    OCSF,
     Audited,
     audit_head,
     control_totals,

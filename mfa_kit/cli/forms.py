@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import TypedDict
 
@@ -139,10 +139,15 @@ def _table(rows: Sequence[Mapping[str, str]], results: Results, width: int) -> S
     lines = aligned([list(map(heading, names)), *([row[name] for name in names] for row in rows)])
     if max(map(len, lines)) <= width:
         return lines
-    below = [name for name in names if name in results.below]
-    columns = [name for name in names if name in results.narrow] or [name for name in names if name not in below]
+    below = _of(names, results.below)
+    columns = _of(names, results.narrow) or _of(names, set(names).difference(below))
     heads, *blocks = fitted_rows(rows, columns, width)
     return [*heads, *chain(*(block + _below(row, below, width) for row, block in zip(rows, blocks, strict=True)))]
+
+
+def _of(names: Sequence[str], others: Collection[str]) -> list[str]:
+    """Return the names that are also in `others`."""
+    return [name for name in names if name in others]
 
 
 def _below(row: Mapping[str, str], names: Sequence[str], width: int) -> list[str]:

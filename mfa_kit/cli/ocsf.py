@@ -19,16 +19,10 @@ from py_ocsf_models.objects.remediation import Remediation
 from py_ocsf_models.objects.resource_details import ResourceDetails
 
 from mfa_kit import __version__
-from mfa_kit.audit.finding import RuleResult, Severity
+from mfa_kit.audit.finding import RuleResult
 from mfa_kit.audit.frameworks import standards
 from mfa_kit.audit.records import FindingRecord
 
-SEVERITIES = {
-    Severity.CRITICAL: SeverityID.Critical,
-    Severity.HIGH: SeverityID.High,
-    Severity.MEDIUM: SeverityID.Medium,
-    Severity.LOW: SeverityID.Low,
-}
 STATUSES = {
     RuleResult.FAIL: ComplianceStatus.Fail,
     RuleResult.UNKNOWN: ComplianceStatus.Warning,
@@ -81,7 +75,9 @@ def ocsf_line(record: FindingRecord) -> str:
                 type=record.resource.rpartition(":")[2].partition("/")[0],
             )
         ],
-        severity_id=SEVERITIES[record.rule.severity] if record.result in WRONG else SeverityID.Informational,
+        severity_id=SeverityID[record.rule.severity.capitalize()]
+        if record.result in WRONG
+        else SeverityID.Informational,
         status_id=EVENT_STATUSES.get(record.result, StatusID.Resolved),
         status_detail=str(record.result),
         time=int(1000 * record.last_seen),

@@ -13,20 +13,30 @@ from mfa_kit.cli import environment
 from mfa_kit.cli.environment import ARGUMENTS, Flags, given
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import ACCOUNT_ID
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class AccountId(click.ParamType[str]):
-    """A parameter type: the ID of an AWS account."""
+class Matching(click.ParamType[str]):
+    """A parameter type: text that must match a pattern from its first to its last character.
 
-    name = "account ID"
+    `meaning` says what the text should be, such as "the name of a role". It appears in the error for any other text.
+    """
+
+    name = "text"
+
+    def __init__(self, pattern: re.Pattern[str], meaning: str, hint: str) -> None:
+        self.pattern, self.meaning, self.hint = pattern, meaning, hint
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the ID. Raise UsageFault unless the ID has 12 digits."""
-        if not re.fullmatch("[0-9]{12}", value):
-            raise UsageFault(f"{value!r} is not an AWS account ID", "write the 12 digits of the ID, without dashes")
+        """Return the text. Raise UsageFault if the pattern does not match the whole text."""
+        if not self.pattern.fullmatch(value):
+            raise UsageFault(f"{value[:80]!a} is not {self.meaning}", self.hint)
         return value
+
+
+ACCOUNT = Matching(ACCOUNT_ID, "an AWS account ID", "write the 12 digits of the ID, without dashes")
 
 
 class TitledOption(click.Option):
@@ -79,7 +89,7 @@ def _common(*forms: str) -> list[click.Parameter]:
         option("--profile", metavar="NAME", help="AWS profile."),
         option("--region", metavar="NAME", help="AWS region. It also selects the partition."),
         option("--endpoint-url", metavar="URL", help="Override the IAM endpoint (for example the lab's)."),
-        option("--account", type=AccountId(), metavar="ID", help="Refuse to work in any other account."),
+        option("--account", type=ACCOUNT, metavar="ID", help="Refuse to work in any other account."),
         option("--dry-run", is_flag=True, help="Show what would be done; change and ask nothing."),
         option("--yes", is_flag=True, help="Do not ask for confirmation."),
         option("--no-input", is_flag=True, help="Never prompt."),

@@ -21,7 +21,6 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.letter import Letter
 from mfa_kit.core.message import suggest
 from mfa_kit.core.text import count_of, printable
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, in_account
@@ -372,39 +371,36 @@ def onboard(
     source = wiring.audit.SnapshotSource(file=file, max_age=max_age, central_root=root_ceremony)
     snapshot = wiring.audit.snapshot_of_account(settings, source)
     if root_ceremony:
-        _print_ceremony(ceremony(snapshot, text=wiring.files.packaged_text("policy/root_ceremony.md")), output)
+        letter = ceremony(snapshot, text=wiring.files.packaged_text("policy/root_ceremony.md"))
+        todo = [
+            SetupStep(what=step.text, why=section.title, state=StepState.TO_DO, commands=step.commands)
+            for section in letter.sections
+            for step in section.steps
+        ]
+        _print_steps("policy-onboard", todo, letter_text(letter), output)
         return
     if user is not None and group is not None:
         steps = colleague_steps(snapshot, user, group)
     else:
         steps = account_steps(snapshot, admin=admin)
     note_unread_users(snapshot, settings.progress)
-    print_steps("policy-onboard", steps, output)
+    _print_steps("policy-onboard", steps, _script(steps), output)
 
 
-def print_steps(schema: str, steps: Sequence[SetupStep], output: Output) -> None:
-    """Print steps as a shell script. If the output form is not a table, print a row for each step."""
+def _script(steps: Sequence[SetupStep]) -> str:
+    return printable(shell_script(steps)) + "\n"
+
+
+def _print_steps(schema: str, steps: Sequence[SetupStep], text: str, output: Output) -> None:
+    """Print the text of the steps. If the output form is not a table, print a row for each step."""
     if output.form == "table":
-        output.text(printable(shell_script(steps)) + "\n")
+        output.text(text)
         return
     rows: list[ResultRow] = [
         {"step": number, "what": step.what, "why": step.why, "state": step.state, "commands": step.commands}
         for number, step in enumerate(steps, 1)
     ]
     output.many(schema, rows, empty="")
-
-
-def _print_ceremony(text: Letter, output: Output) -> None:
-    """Print the root ceremony as text. If the output form is not a table, print the ceremony's steps as rows."""
-    if output.form == "table":
-        output.text(letter_text(text))
-        return
-    steps = [(section.title, step) for section in text.sections for step in section.steps]
-    rows: list[ResultRow] = [
-        {"step": number, "what": step.text, "why": title, "state": StepState.TO_DO, "commands": step.commands}
-        for number, (title, step) in enumerate(steps, 1)
-    ]
-    output.many("policy-onboard", rows, empty="")
 
 
 @click.command(cls=Verb)
@@ -419,4 +415,4 @@ def offboard(*, user: str, file: Path | None, max_age: float, settings: Settings
     snapshot = wiring.audit.snapshot_of_account(settings, source)
     steps = offboard_steps(snapshot, user)
     note_unread_users(snapshot, settings.progress)
-    print_steps("policy-offboard", steps, output)
+    _print_steps("policy-offboard", steps, _script(steps), output)

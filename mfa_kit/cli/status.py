@@ -4,12 +4,11 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
 from mfa_kit import wiring
-from mfa_kit.account.reading import read_user_devices
+from mfa_kit.account.reading import AccountSource, read_user_devices
 from mfa_kit.account.snapshot import SnapshotPart, unread_parts
 from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.backups.drill import drill_due
@@ -22,7 +21,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import BackupLocation, Recorders, backup_name
+from mfa_kit.core.models import BackupLocation, Caller, Device, Recorders, backup_name
 from mfa_kit.core.text import age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.planning import resolve_user
@@ -38,18 +37,6 @@ FORM = RowsForm(
     narrow_in_many=("user", "kind", "device", "since"),
     empty="these accounts have no users",
 )
-
-
-class StatusOptions(NamedTuple):
-    """The users to read in one account, and how: `user` is a single user, and None means all users.
-
-    With `each_user`, IAM is asked about each user. Otherwise its lists are used, and a credential report of at most
-    `max_age` seconds.
-    """
-
-    user: str | None
-    each_user: bool
-    max_age: float
 
 
 @click.command(cls=options.Verb)
@@ -88,8 +75,14 @@ def status(
                 return AccountRows(rows, unread_parts(snapshot, SnapshotPart.DETAILS))
             opened, store = organization.enter(account), wiring.stores.open_backup_store(settings, backup_dir)
             ports = wiring.ports.enrollment_ports(settings, iam=opened.iam, ledger=organization.ledger, store=store)
-            asked = StatusOptions(user, each_user, max_age)
-            statuses = _read_statuses(asked, opened, organization, ports, progress=settings.progress)
+            if user:
+                name = resolve_user(user, caller=opened.caller, iam_reader=ports.iam_reader)
+                statuses = use_case.read_status(name, caller=opened.caller, ports=ports)
+            elif each_user:
+                statuses = _ask_each_user(opened.caller, organization, ports, settings.progress)
+            else:
+                account_source = wiring.audit.account_source(opened.iam)
+                statuses = _read_lists(account_source, organization, ports, settings.progress, max_age=max_age)
             return AccountRows(_backup_rows(statuses, organization, settings, drilled_within=drilled_within))
 
         empty = FORM.empty if accounts else f"account {organization.home_account} has no users"
@@ -98,59 +91,51 @@ def status(
     return exit_code(visits, findings=any(visit.state is VisitState.PARTLY for visit in visits))
 
 
-def _user_rows(account_user: AccountUser) -> list[ResultRow]:
+def _device_cells(user: str, device: Device | None, *, without: str = "none") -> ResultRow:
+    """Return the cells of a device, or those of a user without a device. `without` is then the kind."""
+    return {
+        "user": user,
+        "kind": device.type if device else without,
+        "device": device.serial if device else None,
+        "since": iso_time(device.since) if device and device.since else None,
+    }
+
+
+def _user_rows(user: AccountUser) -> list[ResultRow]:
     """Return a row for each device of a user, or one row if the user has no device or the devices are unknown."""
-    without = "none" if account_user.mfa is False else "unknown"
-    return [
-        {
-            "user": account_user.name,
-            "kind": device.type if device else without,
-            "device": device.serial if device else None,
-            "since": iso_time(device.since) if device and device.since else None,
-        }
-        for device in account_user.devices or [None]
-    ]
+    without = "none" if user.mfa is False else "unknown"
+    return [_device_cells(user.name, device, without=without) for device in user.devices or [None]]
 
 
-def _read_statuses(
-    asked: StatusOptions,
-    opened: "wiring.organization.OpenAccount",
-    organization: "wiring.organization.Organization",
-    ports: EnrollmentPorts,
-    *,
-    progress: LiveProgress,
-) -> list[use_case.DeviceStatus]:
-    """Return the status of each device of the user or users."""
-    caller = opened.caller
-    if asked.user:
-        name = resolve_user(asked.user, caller=caller, iam_reader=ports.iam_reader)
-        return use_case.read_status(name, caller=caller, ports=ports)
+def _list_users(ports: EnrollmentPorts, progress: LiveProgress) -> Sequence[str]:
     with progress.showing("listing users"):
-        names = ports.iam_reader.users()
-    if asked.each_user:
-        looked = organization.within(
-            lambda name: use_case.read_status_while_there(name, caller=caller, ports=ports), names
-        )
-        with counting(progress, "reading users", looked, len(names)) as counted:
-            return list(chain.from_iterable(counted))
-    return _read_lists(names, opened, organization, ports, progress=progress, max_age=asked.max_age)
+        return ports.iam_reader.users()
+
+
+def _ask_each_user(
+    caller: Caller, organization: "wiring.organization.Organization", ports: EnrollmentPorts, progress: LiveProgress
+) -> list[use_case.DeviceStatus]:
+    """Ask IAM about each user, and return the status of each device."""
+    names = _list_users(ports, progress)
+    looked = organization.within(lambda name: use_case.read_status_while_there(name, caller=caller, ports=ports), names)
+    with counting(progress, "reading users", looked, len(names)) as counted:
+        return list(chain.from_iterable(counted))
 
 
 def _read_lists(
-    names: Sequence[str],
-    opened: "wiring.organization.OpenAccount",
+    account: AccountSource,
     organization: "wiring.organization.Organization",
     ports: EnrollmentPorts,
-    *,
     progress: LiveProgress,
+    *,
     max_age: float,
 ) -> list[use_case.DeviceStatus]:
     """Return the status of devices from IAM's list of virtual devices and the credential report.
 
     Ask IAM about each user who has no virtual device and who, according to the report, has MFA or may have it. For a
-    user with a virtual device, devices of other types are left out.
+    user with a virtual device, devices of other types are left out. `max_age` is that of the report in seconds.
     """
-    account = wiring.audit.account_source(opened.iam)
+    names = _list_users(ports, progress)
     with progress.showing("reading devices"):
         user_devices = read_user_devices(
             ports.iam_reader, account, names, max_age=max_age, map_each=organization.within
@@ -159,12 +144,8 @@ def _read_lists(
         progress.alert(f"more users are looked up one by one, because a list cannot be read: {why}")
     if user_devices.report is not None:
         age = age_text(ports.iam_reader.now() - user_devices.report.made)
-        progress.note(
-            suggest(
-                f"from IAM's lists and the credential report, which is {age} old; to ask IAM about each user",
-                "status --each-user",
-            )
-        )
+        source = f"from IAM's lists and the credential report, which is {age} old"
+        progress.note(suggest(f"{source}; to ask IAM about each user", "status --each-user"))
     return [
         device_status
         for name, devices in user_devices.devices.items()
@@ -185,13 +166,7 @@ def _backup_rows(
     """
     records = wiring.ledger.backup_records(organization.ledger)
     drills, recorders, since = records.drills(), records.computers.recorders(), time.time() - drilled_within
-    rows: list[ResultRow] = [
-        {
-            **_row(device_status, drills, since=since),
-            **(_computer_cells(device_status, recorders) if recorders else {}),
-        }
-        for device_status in statuses
-    ]
+    rows = [_backup_row(device_status, drills, recorders, since=since) for device_status in statuses]
     if due := sum(bool(row["drill_due"]) for row in rows):
         days = f"{drilled_within / 86400:g} days"
         settings.progress.note(
@@ -200,33 +175,27 @@ def _backup_rows(
     return rows
 
 
-def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: float) -> ResultRow:
+def _backup_row(
+    has: use_case.DeviceStatus, drills: Mapping[str, float], recorders: Recorders | None, *, since: float
+) -> ResultRow:
     """Return the row of one device, or of a user without devices.
 
     `drills` has the time of the last passed test of each backup, by the backup's name. A test is due if the backup
-    was made before `since` and has passed no test since then. Times are Unix seconds.
+    was made before `since` and has passed no test since then. Times are Unix seconds. With `recorders`, other computers
+    share the ledger, and the row says which computers made the device and tested its backup.
     """
-    device, backup = has.device, None
-    if has.backup:
-        backup = next(iter(wiring.backups.backups_named([backup_name(Path(has.backup))])), None)
+    name = backup_name(Path(has.backup)) if has.backup else ""
+    backup = next(iter(wiring.backups.backups_named([name])), None) if name else None
     drilled = drills.get(backup.name) if backup else None
+    computers: ResultRow = {}
+    if recorders:
+        computers = {"computer": has.maker(recorders), "drilled_on": recorders.drills.get(name)}
     return {
-        "user": has.user,
-        "kind": device.type if device else "none",
-        "device": device.serial if device else None,
-        "since": iso_time(device.since) if device and device.since else None,
-        "made": has.made,
+        **_device_cells(has.user, has.device),
+        "made": has.made_for(recorders) if recorders else has.made,
         "backup": has.backup,
         "drilled": iso_time(drilled) if drilled else None,
         "drill_due": drill_due(backup, drills, since=since) if backup else None,
         "certifications": has.certifications,
-    }
-
-
-def _computer_cells(has: use_case.DeviceStatus, recorders: Recorders) -> ResultRow:
-    """Return the cells that depend on a shared ledger: which computers made the device and tested its backup."""
-    return {
-        "made": has.made_for(recorders),
-        "computer": has.maker(recorders),
-        "drilled_on": recorders.drills.get(backup_name(Path(has.backup))) if has.backup else None,
+        **computers,
     }

@@ -4,10 +4,9 @@ import threading
 
 import pytest
 
-from mfa_kit.cli.browser.opened import PageViews
+from mfa_kit.cli.browser.opened import PageViews, view_parts
 from mfa_kit.cli.browser.page_state import SHOWN, Asks, PageState, Question, Role
 from mfa_kit.cli.browser.person import PageProgress
-from mfa_kit.cli.browser.views import view_parts
 from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.rollout.session import STOPPED
 from mfa_kit.core.message import ENTER, STOP, Message, UserAction, Wording

@@ -1,18 +1,71 @@
-"""Opens the page of a command with `--page`, and closes it with the command."""
+"""Opens the page of a command with `--page`, fills its two views, and closes it with the command.
+
+The admin's view has all questions and messages, and the queue. The colleague's view has only what the current user
+needs. Only the colleague's view shows the QR code.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from mfa_kit import wiring
-from mfa_kit.cli.browser.page_state import Ending, PageState, Role
+from mfa_kit.cli.browser.page_state import SHOWN, Ending, PageState, Role
 from mfa_kit.cli.browser.person import PageProgress, PersonAtPage
-from mfa_kit.cli.browser.views import document, entrance, view_parts
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import LiveProgress
-from mfa_kit.core.message import clauses
+from mfa_kit.core.message import UserAction, action_of, clauses
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.text import one_line
 from mfa_kit.wiring.settings import Settings
+
+# The characters that draw a QR code. Each draws two modules, one above the other. True means that a module is dark.
+MODULES = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
+# The parts of each view, without the QR code: the blocks of view_parts.html.
+PARTS = {
+    Role.ADMIN: ("title", "said", "form", "controls", "stopping", "keys", "windows", "queue", "log", "end"),
+    Role.COLLEAGUE: ("title", "calls", "said", "form", "end"),
+}
+
+
+def view_parts(state: PageState, role: Role) -> Mapping[str, Secret[str]]:
+    """Return the parts of a view as HTML, by ID. The part `qr` contains the secret of a device."""
+    with state.changed:
+        action = action_of(state.question.text) if state.question else None
+        parts = wiring.files.html_blocks(
+            "view_parts.html",
+            PARTS[role],
+            state=state,
+            role=role,
+            sentence=lambda text: sentence(role.words(text)),
+            pair=action in {UserAction.FIRST_CODE, UserAction.SECOND_CODE},
+        )
+        shown = {"qr": _qr(state)} if role is Role.COLLEAGUE else {}
+        return {name: Secret(part) for name, part in parts.items()} | shown
+
+
+def sentence(text: str) -> str:
+    """Return a message with a capital letter and a final period.
+
+    A message that ends with a question mark, exclamation mark or colon keeps it.
+    """
+    plain = one_line(text).strip()
+    message = plain[:1].upper() + plain[1:]
+    return message if not message or message.endswith((".", "?", "!", ":")) else f"{message}."
+
+
+def _qr(state: PageState) -> Secret[str]:
+    """Return the QR code, with its quiet zone, and the secrets as text."""
+    lines = Secret(state.symbol.reveal().splitlines() if state.symbol else [])
+    return Secret(
+        wiring.files.html_page(
+            "qr.html",
+            expired=state.expired,
+            seconds=int(SHOWN),
+            rows=[row for line in lines.reveal() for row in zip(*map(MODULES.__getitem__, line), strict=True)],
+            texts=[text.reveal() for text in state.texts],
+        ).strip()
+    )
+
 
 STOPPED = "The enrollment was stopped. Please ask the admin."
 FAILED = "Something went wrong. Please ask the admin."
@@ -55,12 +108,15 @@ class PageViews:
         return self._state.ending is not None
 
     def document(self, role: str, *, nonce: str) -> str:
-        """Return the HTML document of a view."""
-        return document(Role(role), nonce=nonce)
+        """Return the HTML document of a view. Its parts are empty; the script fills them."""
+        return wiring.files.html_page("view.html", role=Role(role), nonce=nonce)
 
     def entrance(self, role: str, *, nonce: str, key: Secret[str], proof: Secret[str]) -> Secret[str]:
-        """Return the page at a one-time address of a view."""
-        return entrance(Role(role), nonce=nonce, key=key, proof=proof)
+        """Return the page at a one-time address, which gives its window the key and the proof of a session."""
+        page = wiring.files.html_page(
+            "enter.html", role=Role(role), nonce=nonce, key=key.reveal(), proof=proof.reveal()
+        )
+        return Secret(page)
 
     def parts(self, role: str) -> Mapping[str, Secret[str]]:
         """Return the parts of a view as HTML, by ID."""

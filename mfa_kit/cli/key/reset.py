@@ -134,8 +134,15 @@ def _find_oath_half(plugged: PluggedKey, fido: "wiring.security_keys.SecurityKey
     if same := [key for row, key in rows if plugged.where in row.where]:
         return OathHalf(same)
     keys = [key for row, key in rows if len(row.details) == 1 or key.serial in {plugged.serial} - {None}]
-    doubts = [str(fault) for fault in faults if not isinstance(fault, NoApplet)]
-    doubts += [f"the OATH key in {key.where} may be the same device" for key in keys]
+    doubts = _doubts(keys, faults)
     if not (faults or doubts) and fido.has_card_interface(plugged):
-        doubts.append("PC/SC does not list the key as a smart card reader")
+        doubts = ["PC/SC does not list the key as a smart card reader"]
     return OathHalf(keys, doubts)
+
+
+def _doubts(keys: Sequence[OathKey], faults: Sequence[MfaKitError]) -> list[str]:
+    """Return a doubt for each of these keys and errors, except for cards that are no OATH keys."""
+    return [
+        *(str(fault) for fault in faults if not isinstance(fault, NoApplet)),
+        *(f"the OATH key in {key.where} may be the same device" for key in keys),
+    ]
