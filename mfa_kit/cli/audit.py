@@ -13,7 +13,7 @@ from typing import TypeVar
 import click
 
 from mfa_kit import wiring
-from mfa_kit.account.snapshot import RootVerdict, Snapshot
+from mfa_kit.account.snapshot import RootVerdict, Snapshot, SnapshotPart, unread_parts
 from mfa_kit.audit.baseline import overview_of
 from mfa_kit.audit.finding import DAY, AuditRule, Framework, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.frameworks import FRAMEWORKS, answer_controls, choose_framework, framework_rules
@@ -235,6 +235,8 @@ class OrganizationAudit:
         # An account whose root user was read is worth a row, even if no account could be read, which is an error.
         if not roots:
             shared.report_unread(visits, self.settings.progress, home=self.organization.home_account)
+        gaps = ((visit.account, visit.found.unread) for visit in visits if visit.found)
+        shared.report_gaps(gaps, self.settings.progress)
         self._print(visits, rows)
         if roots:
             shared.report_unread(visits, self.settings.progress, home=self.organization.home_account)
@@ -312,6 +314,7 @@ class OrganizationAudit:
             failed=audit.failed,
             unused=audit.unused,
             records=records,
+            unread=unread_parts(audit.snapshot, *SnapshotPart),
         )
 
     def _roots_of_unread(self, visits: Sequence[Visit[Audited]]) -> dict[str, RootVerdict]:
@@ -355,6 +358,7 @@ def _row(visit: Visit[Audited], roots: Mapping[str, RootVerdict]) -> ResultRow:
     If the account was not read, the numbers are None.
     """
     overview = visit.found.overview if visit.found else None
+    unread = "; ".join(visit.found.unread) if visit.found else ""
     return {
         **shared.account_cells(visit),
         "state": shared.state_of(visit),
@@ -364,5 +368,5 @@ def _row(visit: Visit[Audited], roots: Mapping[str, RootVerdict]) -> ResultRow:
         "passwords": overview.passwords if overview else None,
         "without_mfa": overview.without_mfa if overview else None,
         "root": overview.root if overview else roots.get(visit.account.id),
-        "why": visit.why or None,
+        "why": f"not read: {unread}" if unread else visit.why or None,
     }

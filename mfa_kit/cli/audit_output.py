@@ -134,7 +134,7 @@ class Audited:
     is None if only the figures are needed. If `failed` is true for any account, the command exits with 1. `unused` has
     the entries of the baseline whose findings this account no longer has. `answers` has the answers of the rules
     before the baseline is applied, and `records` has the findings for other programs. Both are empty if the output form
-    is neither `asff` nor `ocsf`.
+    is neither `asff` nor `ocsf`. `unread` names the parts of the account that could not be read, with the reasons.
     """
 
     overview: AuditOverview
@@ -143,6 +143,7 @@ class Audited:
     unused: tuple[Acceptance, ...] = ()
     answers: tuple[RuleAnswer, ...] = ()
     records: tuple[FindingRecord, ...] = ()
+    unread: Sequence[str] = ()
 
 
 def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer], before: EarlierAudits | None = None) -> str:

@@ -17,9 +17,10 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import Age, Moment
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, Device, DeviceType, RunTag
 from mfa_kit.core.stopping import Stop, map_in
-from mfa_kit.core.text import iso_time
+from mfa_kit.core.text import age_text, iso_time
 from mfa_kit.enrollment.ports import IamReader
 from mfa_kit.wiring.settings import Settings
 
@@ -65,11 +66,37 @@ def export(*, user: str | None, since: float, settings: Settings, output: Output
     output._replace(form="jsonl").many("ledger", history_rows(settings, user, since), empty="")
 
 
+class UnfinishedFor(click.ParamType[float]):
+    """A parameter type: `unfinished=AGE`, converted to the age in seconds."""
+
+    name = "condition"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the age. Raise UsageFault for any other text."""
+        condition, _, age = value.partition("=")
+        if condition != "unfinished":
+            raise UsageFault(f"{value!r} is not a condition", "write unfinished=1h")
+        return Age().convert(age, param, ctx)
+
+
 @click.command("status", cls=Verb)
-def ledger_status(*, settings: Settings, output: Output) -> None:
-    """Show the state of the ledger in PostgreSQL, and your database role."""
-    state = wiring.ledger.owned_ledger(settings).state()
-    output.one("ledger-status", {**asdict(state), "now": iso_time(state.now)})
+@click.option(
+    "--fail-on",
+    type=UnfinishedFor(),
+    metavar="unfinished=AGE",
+    help="Exit with 1 if an unfinished run has not advanced for this long, such as unfinished=1h.",
+)
+def ledger_status(*, fail_on: float | None, settings: Settings, output: Output) -> int:
+    """Show the state of the ledger. In PostgreSQL, also show the server and your database role."""
+    state = wiring.ledger.ledger_state(settings)
+    age = state.oldest_unfinished_s
+    shown = None if age is None else int(age)
+    output.one("ledger-status", {**asdict(state), "now": iso_time(state.now), "oldest_unfinished_s": shown})
+    if age is None or fail_on is None or age < fail_on:
+        return 0
+    settings.progress.alert(f"an unfinished run has not advanced for {age_text(age)}")
+    settings.progress.alert(suggest("  try: see it, and settle it if its process has ended", "orphans list"))
+    return 1
 
 
 @click.command("init", cls=Verb, acts_at_once=True)

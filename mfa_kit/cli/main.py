@@ -173,7 +173,7 @@ COMMANDS: Rows = {
             "migrate": Row("Bring the ledger in PostgreSQL up to date.", "mfa_kit.cli.ledger:migrate"),
             "reconcile": Row("Compare the ledger with IAM and the backups.", "mfa_kit.cli.ledger:reconcile_ledger"),
             "show": Row("Show calls to AWS, uses of backups, and runs.", "mfa_kit.cli.ledger:show_ledger"),
-            "status": Row("Show the state of the ledger in PostgreSQL.", "mfa_kit.cli.ledger:ledger_status"),
+            "status": Row("Show the state of the ledger.", "mfa_kit.cli.ledger:ledger_status"),
         },
         "Show what mfa-kit did on this computer, or share the ledger among computers in PostgreSQL.",
     ),

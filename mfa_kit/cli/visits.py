@@ -105,9 +105,7 @@ def print_rows(
         output.many(form.schema, account_rows.rows, empty=form.empty, narrow=form.narrow, below=form.below)
         return done
     report_unread(done, progress, home=organization.home_account)
-    gaps = ((visit.account, "; ".join(visit.found.unread)) for visit in done if visit.found and visit.found.unread)
-    for accounts, unread in by_reason(gaps):
-        progress.alert(f"{VisitState.PARTLY}: {accounts_in_words(accounts)}: {unread}")
+    report_gaps(((visit.account, visit.found.unread) for visit in done if visit.found), progress)
     rows = [row for visit in done for row in _rows(visit, form.fields)]
     narrow = (*account_columns(rows), *form.narrow_in_many, "state")
     output.many(form.schema, rows, empty=form.empty, narrow=narrow, in_accounts=True)
@@ -175,6 +173,12 @@ def report_unread(visits: Sequence[Visit[T]], progress: Progress, *, home: str |
     _alert_failed(failed, progress)
     states = dict.fromkeys([*(state for state in VisitState if state not in UNREAD), UNKNOWN])
     progress.note(f"{count_of(len(visits), 'account')}: {counts_of(states, map(state_of, visits))}")
+
+
+def report_gaps(gaps: Iterable[tuple[OrgAccount, Sequence[str]]], progress: Progress) -> None:
+    """Print which parts of accounts could not be read. Parts that are unread in several accounts are printed once."""
+    for accounts, unread in by_reason((account, "; ".join(texts)) for account, texts in gaps if texts):
+        progress.alert(f"{VisitState.PARTLY}: {accounts_in_words(accounts)}: {unread}")
 
 
 def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:

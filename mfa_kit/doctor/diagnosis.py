@@ -81,13 +81,27 @@ class LedgerConditions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalLedgerState:
+    """The state of a ledger in a file. `address` is its path, and `now` this computer's Unix time.
+
+    The other fields are as in LedgerState.
+    """
+
+    address: str
+    now: float
+    unfinished: int
+    oldest_unfinished_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerState:
     """The state of a ledger in PostgreSQL, as the role of the session sees it.
 
     `sees_all` says whether the role is exempt from row level security, and so sees the rows of all teams. `now` is the
-    server's Unix time. `unfinished` is the number of unfinished journal entries, and `sessions` the number of sessions
-    of mfa-kit with this database. `grace` is how many seconds a run stays reserved for its process after a restart of
-    the server, or None if the role may not read this setting.
+    server's Unix time. `unfinished` is the number of unfinished journal entries, and `oldest_unfinished_s` the seconds
+    since the oldest of them advanced (None without one). `sessions` is the number of sessions of mfa-kit with this
+    database. `grace` is how many seconds a run stays reserved for its process after a restart of the server, or None if
+    the role may not read this setting.
     """
 
     address: str
@@ -102,6 +116,7 @@ class LedgerState:
     unfinished: int
     sessions: int
     grace: float | None
+    oldest_unfinished_s: float | None
 
 
 # The mode of a lock that nobody can remove before it ends.

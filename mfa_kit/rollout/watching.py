@@ -31,11 +31,13 @@ class PlanProgress:
     """What the ledger has about a plan: how many devices its runs made, and for how many users they failed.
 
     `complete` says whether the plan's last run has a result for each user, including users who enroll themselves.
+    `unfinished_since` is the Unix time since which the oldest unfinished device has not advanced, or None.
     """
 
     made: int = 0
     failed: int = 0
     complete: bool = False
+    unfinished_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutProgress:
-    """The progress of a rollout: numbers of users and accounts, and each worker by its account's label."""
+    """The progress of a rollout: numbers of users and accounts, and each worker by its account's label.
+
+    `causes` has the number of failed users by cause. `unfinished_since` is as in PlanProgress, of all plans.
+    """
 
     users: int
     done: int
@@ -60,10 +65,17 @@ class RolloutProgress:
     accounts: int
     complete: int
     workers: Mapping[str, HeldWork]
+    causes: Mapping[str, int]
+    unfinished_since: float | None
 
     @classmethod
     def of(
-        cls, works: Sequence[WatchedWork], *, plans: Mapping[str, PlanProgress], claims: Sequence[HeldWork]
+        cls,
+        works: Sequence[WatchedWork],
+        *,
+        plans: Mapping[str, PlanProgress],
+        claims: Sequence[HeldWork],
+        causes: Mapping[str, int],
     ) -> "RolloutProgress":
         """Add up the progress of all accounts. `plans` has the progress of each plan that was begun, by digest.
 
@@ -81,6 +93,10 @@ class RolloutProgress:
             accounts=len(works),
             complete=len(ended),
             workers={work.label: by_work[work.claim] for work in works if work.claim in by_work},
+            causes=causes,
+            unfinished_since=min(
+                (plan.unfinished_since for plan in plans.values() if plan.unfinished_since), default=None
+            ),
         )
 
     @property

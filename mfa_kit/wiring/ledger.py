@@ -15,6 +15,7 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.disk import files
+from mfa_kit.doctor.diagnosis import LedgerState, LocalLedgerState
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.tokens.seeds import SeededToken, Sighting, StockCounts, StockedToken, Token
 from mfa_kit.wiring.settings import Settings, command_for_extra, home
@@ -110,6 +111,17 @@ def copy_ledger(settings: Settings, folder: Path | None) -> dict[str, int]:
     copied = owned_ledger(settings).copy_from(folder or home())
     share_fingerprint_key(settings, folder or home())
     return copied
+
+
+def ledger_state(settings: Settings) -> LedgerState | LocalLedgerState:
+    """Return the state of the ledger. Raise IntegrityFault if the ledger cannot be used."""
+    if settings.ledger is not None:
+        return owned_ledger(settings).state()
+    from mfa_kit.adapters.ledger.sqlite_database import FILE, sqlite_ledger
+
+    with sqlite_ledger(home()) as ledger:
+        number, oldest = ledger.unfinished()
+    return LocalLedgerState(address=str(home() / FILE), now=time.time(), unfinished=number, oldest_unfinished_s=oldest)
 
 
 @dataclass(frozen=True, slots=True)

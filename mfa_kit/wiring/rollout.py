@@ -18,7 +18,14 @@ from mfa_kit.adapters.aws.refusals import ended_by
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.forge import public_keys
-from mfa_kit.adapters.ledger.rollout_runs import Computers, Failures, RolloutRuns, progress_of_plans
+from mfa_kit.adapters.ledger.rollout_runs import (
+    Computers,
+    Failures,
+    RolloutRuns,
+    causes_of_failures,
+    created_since,
+    progress_of_plans,
+)
 from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
@@ -125,11 +132,18 @@ def plan_records(ledger: "Ledger", digest: str) -> PlanRecords:
 
 def progress_of_works(ledger: "Ledger", works: Sequence[WatchedWork]) -> RolloutProgress:
     """Return the progress of several plans, and the workers that work on them now, from the ledger only."""
+    digests = [work.digest for work in works]
     return RolloutProgress.of(
         works,
-        plans=progress_of_plans(ledger, [work.digest for work in works]),
+        plans=progress_of_plans(ledger, digests),
         claims=ledger.workers([work.claim for work in works]),
+        causes=causes_of_failures(ledger, digests),
     )
+
+
+def recent_rate(ledger: "Ledger", works: Sequence[WatchedWork], *, seconds: float) -> float:
+    """Return how many devices per second the runs of several plans created in the last `seconds`."""
+    return created_since(ledger, [work.digest for work in works], time.time() - seconds) / seconds
 
 
 def unseen_runs(ledger: "Ledger", digests: Sequence[str]) -> str | None:

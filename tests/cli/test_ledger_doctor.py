@@ -29,6 +29,7 @@ STATE = LedgerState(
     unfinished=0,
     sessions=1,
     grace=60.0,
+    oldest_unfinished_s=None,
 )
 CONDITIONS = LedgerConditions(
     owner=False,

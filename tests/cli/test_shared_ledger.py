@@ -20,7 +20,7 @@ from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState, Ru
 from mfa_kit.lab.aws.server import Lab
 from tests.adapters.test_ledger_roles import MALFORMED
 from tests.conftest import ROOT, MfaKit, bare
-from tests.ledgers import Place, open_at
+from tests.ledgers import KINDS, Place, open_at
 from tests.postgresql import BIN, OWNER, Server
 
 RUN = "20261125T000000Z-00000001"
@@ -127,9 +127,27 @@ def test_the_ledger_is_created_and_described(mfa_kit: MfaKit, postgresql: Server
     assert "PostgreSQL 17" in row["found"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_does_not_advance_fails_the_status(kind: str, mfa_kit: MfaKit, address: str) -> None:
+    """The age is that since its last step. A ledger in a file has a status too."""
+    status = ("ledger", "status", "--output", "json", *(("--ledger", address) if kind == "postgresql" else ()))
+    done = mfa_kit.run(*status, "--fail-on", "unfinished=0s")
+    assert (done.code, json.loads(done.out)["oldest_unfinished_s"]) == (0, None), done.err
+    with open_at(address if kind == "postgresql" else str(mfa_kit.home)) as ledger:
+        ledger.record(ENTRY)
+    for age, code in (("unfinished=1h", 0), ("unfinished=0s", 1)):
+        done = mfa_kit.run(*status, "--fail-on", age)
+        state = json.loads(done.out)
+        assert (done.code, state["unfinished"]) == (code, 1), done.err
+        assert 0 <= state["oldest_unfinished_s"] < 60
+        assert ("orphans list" in done.err) is bool(code)
+    for wrong in ("1h", "unfinished=soon", "finished=1h"):
+        assert mfa_kit.run(*status, "--fail-on", wrong).code == UsageFault.exit_code
+
+
 def test_commands_for_a_shared_ledger_need_one(mfa_kit: MfaKit) -> None:
     """The hint shows the option."""
-    for verb in ("init", "migrate", "copy", "status"):
+    for verb in ("init", "migrate", "copy"):
         done = mfa_kit.run("ledger", verb)
         assert (done.code, "no ledger in PostgreSQL is configured" in done.err) == (UsageFault.exit_code, True)
     assert mfa_kit.run("ledger", "grants", "--desk", "berlin").code == UsageFault.exit_code

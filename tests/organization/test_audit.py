@@ -164,6 +164,21 @@ def test_users_who_cannot_be_listed_are_unknown(
     assert ("partly read" in done.out, "no user" in done.out) == (True, False)
 
 
+def test_an_audit_says_what_an_account_did_not_let_it_read(org_kit: MfaKit, org_lab: Lab, tmp_path: Path) -> None:
+    """The reason names the part and the action, on stderr, and in the row of the account and its file."""
+    org_lab.faults.add("GetAccountPasswordPolicy", "denied", at="every")
+    done = org_kit.run("audit", "--org", "--output", "json", "--output-dir", tmp_path / "out")
+    org_lab.faults.clear()
+    unread = "the password policy: AWS answers AccessDenied"
+    lines = [line for line in done.err.splitlines() if unread in line]
+    assert [line.startswith("partly read: ") for line in lines] == [True, True]  # the caller's own account, and members
+    assert f"partly read: {len(MEMBERS)} accounts" in lines[1]
+    assert all("iam:GetAccountPasswordPolicy" in line for line in lines)
+    found = json.loads(done.out)["rows"]
+    assert {(row["state"], row["why"].startswith(f"not read: {unread}")) for row in found} == {("partly read", True)}
+    assert json.loads((tmp_path / "out/organization.json").read_text())["rows"][0]["why"] == found[0]["why"]
+
+
 @pytest.mark.parametrize("command", [("policy", "lockout", "--all"), ("orphans", "list"), ("doctor",)])
 def test_the_other_reports_have_the_account_too(command: tuple[str, ...], org_kit: MfaKit) -> None:
     """Each row of the other reports for many accounts begins with the account."""

@@ -553,6 +553,12 @@ def test_the_status_distinguishes_all_states(rollout: Rollout, people: People, m
         has: "skipped",
         "ghost": "blocked",
     }
+    unfinished = mfa_kit.run(*status, "json", "--unfinished")
+    assert {row["user"] for row in json.loads(unfinished.out)["rows"]} == {failed, left, "ghost"}
+    *_, totals, following = unfinished.err.splitlines()
+    assert totals == "2 of 5 enrolled, 1 blocked, 1 failed, 1 not started"
+    again = f"mfa-kit rollout apply {rollout.file}"
+    assert following == f"next: 3 users not enrolled; read the reasons, then: {again}"
     page = mfa_kit.run(*status, "html").out
     assert page.count('<ul class="bars">') == 1
     assert "2 of 5 users have an MFA device" in page
@@ -562,6 +568,17 @@ def test_the_status_distinguishes_all_states(rollout: Rollout, people: People, m
         rows.index(f">{user}</td>") for user in (failed, "ghost", left)
     )
     assert "(20 %)" in page
+
+
+def test_the_status_of_a_finished_rollout_names_the_next_command(rollout: Rollout, people: People) -> None:
+    """It is the one that `apply` printed. All users count, also those who had a device before."""
+    first, second = people(2)
+    rollout.plan(*rollout.own([first]), second)
+    applied = rollout.apply("--accept-lockout")
+    done = rollout.desk.run("rollout", "status", rollout.file, "--unfinished")
+    assert (done.code, done.out) == (0, "the plan is finished\n")
+    assert done.err.splitlines()[-2:] == ["2 of 2 enrolled", applied.err.splitlines()[-1]]
+    assert f"mfa-kit rollout handover {rollout.file} -o DIR" in done.err
 
 
 def test_a_page_escapes_the_texts_of_a_plan(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:

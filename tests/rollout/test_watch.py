@@ -4,19 +4,21 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from mfa_kit.adapters.ledger.postgresql.grants import grants
-from mfa_kit.core.models import HeldWork
+from mfa_kit.core.models import HeldWork, JournalState
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout.watching import PlanProgress, RolloutProgress, WatchedWork, users_per_second
-from tests.conftest import bare
+from tests.conftest import ACCOUNT, bare
 from tests.ledgers import Place
 from tests.postgresql import Server
 from tests.rollout.conftest import Rollout
@@ -37,16 +39,16 @@ def claim(number: int) -> HeldWork:
 def test_users_who_enrolled_themselves_count_when_the_run_has_ended() -> None:
     """The ledger has no row for them. While a worker has the account, its last run has not ended."""
     progress = PlanProgress(made=1, failed=1, complete=True)
-    ended = RolloutProgress.of([work(1)], plans={HASH: progress}, claims=[])
+    ended = RolloutProgress.of([work(1)], plans={HASH: progress}, claims=[], causes={})
     assert (ended.done, ended.users, ended.complete, ended.is_complete) == (4, 4, 1, True)
-    again = RolloutProgress.of([work(1)], plans={HASH: progress}, claims=[claim(1)])
+    again = RolloutProgress.of([work(1)], plans={HASH: progress}, claims=[claim(1)], causes={})
     assert (again.done, again.complete, again.is_complete) == (2, 0, False)
     assert [*again.workers] == [work(1).label]
 
 
 def test_an_account_that_nobody_began_is_left() -> None:
     """The ledger has nothing about it."""
-    found = RolloutProgress.of([work(1)], plans={}, claims=[])
+    found = RolloutProgress.of([work(1)], plans={}, claims=[], causes={})
     assert (found.done, found.complete, found.is_complete) == (0, 0, False)
 
 
@@ -65,6 +67,35 @@ def test_a_plan_that_was_carried_out_ends_the_watch(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     done = rollout.desk.run("rollout", "status", rollout.file, "--watch")
     assert (done.code, done.out) == (0, "1 of 1 users, 1 of 1 accounts, 0 failed, 0.0 users/s, workers: 0\n")
+
+
+def test_one_look_says_what_failed_how_fast_it_goes_and_what_is_unfinished(
+    rollout: Rollout, people: Callable[[int], list[str]]
+) -> None:
+    """The rate is that of the last minute. The oldest unfinished device is one of this plan's runs."""
+    first, second, third = people(3)
+    rollout.plan(*rollout.own([first, second, third]))
+    rollout.lab.faults.add(ENABLE, "denied", at=1)
+    assert rollout.apply("--workers", "1").code == 1
+    look = ("rollout", "status", rollout.file, "--watch", "--once", "--output", "json")
+    found = json.loads(rollout.desk.run(*look).out)
+    assert (found["done"], found["failed"], found["causes"]) == (3, 1, {"AccessDenied": 1})
+    assert (found["rate"], found["seconds_left"], found["workers"], found["oldest_unfinished_s"]) == (0.1, 0, [], None)
+    with Place("sqlite", str(rollout.desk.home)).open(clock=lambda: time.time() - 7000) as ledger:
+        entry = next(entry for entry in ledger.made(ACCOUNT) if entry.spec.user == third)
+        ledger.record(replace(entry, reached=JournalState.CREATED))
+        other = replace(entry, run="20261125T000000Z-00000001", reached=JournalState.INTENT)
+        ledger.record(other)
+    found = json.loads(rollout.desk.run(*look).out)
+    assert 7000 <= found["oldest_unfinished_s"] < 7100
+    done = rollout.desk.run(*look[:-2])
+    assert (done.code, done.out.count("\n")) == (0, 1)
+
+
+def test_a_look_needs_watch(rollout: Rollout) -> None:
+    """`--once` alone is refused, and so is `--unfinished` with something that has no rows."""
+    for words in (["--once"], ["--watch", "--unfinished"], ["--unfinished", "--output", "html"]):
+        assert rollout.desk.run("rollout", "status", rollout.file, *words).code == 2
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "html"])

@@ -6,6 +6,7 @@ Only a shared ledger also says which computer recorded which row.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from mfa_kit.adapters.ledger.ledger import OPEN
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
 from mfa_kit.core.models import Recorders
 from mfa_kit.rollout.watching import Failure, PlanProgress
@@ -13,13 +14,21 @@ from mfa_kit.rollout.watching import Failure, PlanProgress
 BEGUN = "insert into rollout_runs (plan, run, at) values ($1, $2, $3)"
 ENDED = "update rollout_runs set ended = $3 where plan = $1 and run = $2"
 # Selects for each plan when its last incomplete run and its last complete run began, how many devices its runs staged
-# or enabled, and how many users failed. `{}` stands for the list of plans.
-PROGRESS = """
+# or enabled, how many users failed, and since when its oldest unfinished device has not advanced. In this statement and
+# the next two, `{}` stands for the list of plans.
+PROGRESS = f"""
     select r.plan, max(case when r.ended is null then r.at end), max(case when r.ended is not null then r.at end),
         (select count(*) from journal j join rollout_runs m on m.run = j.run
             where m.plan = r.plan and j.verb = 'enroll' and j.reached in ('staged', 'enabled', 'confirmed')),
-        (select count(*) from failures f where f.plan = r.plan and f.cause <> '')
-    from rollout_runs r where r.plan in ({}) group by r.plan
+        (select count(*) from failures f where f.plan = r.plan and f.cause <> ''),
+        (select min(j.at) from journal j join rollout_runs m on m.run = j.run where m.plan = r.plan and j.{OPEN})
+    from rollout_runs r where r.plan in ({{}}) group by r.plan
+"""  # noqa: S608 - our own names
+CAUSES = "select cause, count(*) from failures where cause <> '' and plan in ({}) group by cause order by 2 desc, 1"
+# Selects how many devices the runs of the plans created since a Unix time, which is the first parameter.
+CREATED = """
+    select count(*) from events where operation = 'CreateVirtualMFADevice' and answer = 'OK' and at >= $1
+        and serial in (select j.serial from journal j join rollout_runs m on m.run = j.run where m.plan in ({}))
 """
 
 
@@ -49,14 +58,32 @@ def progress_of_plans(tables: Tables, plans: Sequence[str]) -> dict[str, PlanPro
     """Return the progress of each plan that has a run in the ledger. `plans` are digests of the plans' files."""
     if not plans:
         return {}
-    sql = PROGRESS.format(", ".join(f"${number}" for number in range(1, len(plans) + 1)))
-    rows = tables.select(sql, plans, types="text time? time? integer integer")
+    rows = tables.select(_of_plans(PROGRESS, plans), plans, types="text time? time? integer integer time?")
     return {
         plan: PlanProgress(
-            made=device_count, failed=failed, complete=ended is not None and (unfinished_at or 0.0) <= ended
+            made=device_count,
+            failed=failed,
+            complete=ended is not None and (incomplete_at or 0.0) <= ended,
+            unfinished_since=unfinished_since,
         )
-        for plan, unfinished_at, ended, device_count, failed in rows
+        for plan, incomplete_at, ended, device_count, failed, unfinished_since in rows
     }
+
+
+def causes_of_failures(tables: Tables, plans: Sequence[str]) -> dict[str, int]:
+    """Return for how many users of these plans each cause is the last failure, the most frequent cause first."""
+    return dict(tables.select(_of_plans(CAUSES, plans), plans, types="text integer")) if plans else {}
+
+
+def created_since(tables: Tables, plans: Sequence[str], since: float) -> int:
+    """Return how many devices the runs of these plans created since a Unix time."""
+    [(number,)] = tables.select(_of_plans(CREATED, plans, first=2), (since, *plans), types="integer")
+    return int(number)
+
+
+def _of_plans(sql: str, plans: Sequence[str], *, first: int = 1) -> str:
+    """Return a statement with a parameter for each plan. `first` is the number of the first of these parameters."""
+    return sql.format(", ".join(f"${number}" for number in range(first, len(plans) + first)))
 
 
 FAILED = """

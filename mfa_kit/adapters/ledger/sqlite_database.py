@@ -28,6 +28,7 @@ from mfa_kit.core.stopping import sleep
 from mfa_kit.disk.files import fault_of_owner
 from mfa_kit.posix.open_files import NO_LINK, check_unlocked, try_to_lock
 
+FILE = "ledger.sqlite"
 # Tables that exist in every version of the ledger.
 TABLES = {"journal", "events"}
 # How many seconds to wait for a program that is writing to the file.
@@ -417,7 +418,7 @@ class SqliteDatabase:
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
-        self._path, runs = folder / "ledger.sqlite", folder / "runs"
+        self._path, runs = folder / FILE, folder / "runs"
         self._locks = RunLocks(runs)
         self._light = False
         with self.faults():

@@ -414,13 +414,19 @@ def _next_step(works: Sequence[PlannedWork], bases: Mapping[Path, Path], sources
     return next_step(results, plans=plans, plan=str(plan), index=str(file), folder=f"{bases[file]}/ACCOUNT")
 
 
-def next_step(results: Sequence[RowResult], *, plans: Collection[Plan], plan: str, folder: str, index: str = "") -> str:
+def next_step(
+    results: Sequence[RowResult], *, plans: Collection[Plan], plan: str, folder: str = "", index: str = ""
+) -> str:
     """Return one sentence that says what to do after a run with these results.
 
-    `plans` are the plans that were carried out. `plan` is the plan file to name in commands, and `folder` the folder
-    with the files of results. If the plans are from an index, `index` is the file of the index.
+    `plans` are the plans that were carried out. `plan` is the plan file to name in commands. `folder` is the folder
+    with the files of results after a run, and "" for a command that only reads. If the plans are from an index, `index`
+    is the file of the index.
     """
     failed = [result for result in results if result.outcome in UNDONE]
+    if failed and not folder:
+        words, again = f"next: {count_of(len(failed), 'user')} not enrolled; read the reasons, then", index or plan
+        return Message(words, mfa_kit("rollout apply {}", again), OPTIONS if index else "")
     if failed:
         again = f"read the reasons in {folder}/results.csv, then run this command again"
         return f"next: {count_of(len(failed), 'user')} not enrolled: {again}"

@@ -20,7 +20,8 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
-from mfa_kit.cli.rollout.plans import PlannedWork, is_narrowed, read_accounts, read_files
+from mfa_kit.cli.rollout.apply import next_step
+from mfa_kit.cli.rollout.plans import PlannedWork, Reading, is_narrowed, read_accounts, read_files
 from mfa_kit.cli.rollout.results import AccountWork, columns_of, result_row
 from mfa_kit.cli.rollout.running import look_up_results
 from mfa_kit.cli.visits import state_of
@@ -30,7 +31,7 @@ from mfa_kit.core.models import BackupLocation
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import count_of, iso_time
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
-from mfa_kit.organization.across import Visit
+from mfa_kit.organization.across import UNREAD, Visit
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import PlanFiles, RolloutIndex
 from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, users_per_second
@@ -99,18 +100,21 @@ def _urgency(result: RowResult) -> int:
 
 # Seconds between two reads of the ledger, and the number of latest reads from which the users per second are computed.
 EACH, LOOKS = 1.0, 60
+# With --once, the seconds before now from which the users per second are computed.
+RECENT = 60.0
 WATCHED = ("account", "computer", "process", "since")
 
 
-def watch_rollout(read: PlanFiles, *, settings: Settings, output: Output) -> int:
+def watch_rollout(read: PlanFiles, *, once: bool, settings: Settings, output: Output) -> int:
     """Show the progress of all accounts of the plans, from the ledger only. When all are complete, return 0.
 
-    A table at a terminal is redrawn each second. Otherwise a line is printed for each change. Raise UsageFault for an
-    output form other than table and jsonl.
+    A table at a terminal is redrawn each second. Otherwise a line is printed for each change. With `once`, show the
+    present state only, with the rate of the last minute. Raise UsageFault for an output form that cannot show this.
     """
-    if output.form not in {"table", "jsonl"}:
+    if output.form not in ({"table", "json", "jsonl"} if once else {"table", "jsonl"}):
         raise UsageFault(
-            "--watch prints one result after another, which this output form cannot show", "use --output table or jsonl"
+            "--watch prints one result after another, which this output form cannot show",
+            "use --output table or jsonl, or with --once also json",
         )
     works = _works_of(read)
     redrawn = Redrawn() if output.form == "table" and sys.stdout.isatty() and not settings.still else None
@@ -119,6 +123,10 @@ def watch_rollout(read: PlanFiles, *, settings: Settings, output: Output) -> int
     with wiring.ledger.open_ledger(settings) as ledger:
         if unseen := wiring.rollout.unseen_runs(ledger, [work.digest for work in works]):
             settings.progress.note(unseen)
+        if once:
+            rate = wiring.rollout.recent_rate(ledger, works, seconds=RECENT)
+            _print_progress(wiring.rollout.progress_of_works(ledger, works), rate, output)
+            return 0
         while True:
             progress = wiring.rollout.progress_of_works(ledger, works)
             looks.append((time.monotonic(), progress.done))
@@ -146,10 +154,10 @@ def _works_of(read: PlanFiles) -> list[WatchedWork]:
 
 
 def _print_progress(progress: RolloutProgress, rate: float, output: Output) -> None:
-    if output.form == "jsonl":
-        output.one("rollout-watch", _row(progress, rate))
-    else:
+    if output.form == "table":
         output.text(f"{_line(progress, rate)}\n")
+    else:
+        output.one("rollout-watch", _row(progress, rate))
     sys.stdout.flush()
 
 
@@ -184,14 +192,17 @@ def _row(progress: RolloutProgress, rate: float) -> ResultRow:
         for claim in progress.workers.values()
         for since in [iso_time(claim.since)]
     ]
+    since = progress.unfinished_since
     return {
         "users": progress.users,
         "done": progress.done,
         "failed": progress.failed,
+        "causes": dict(progress.causes),
         "accounts": progress.accounts,
         "complete": progress.complete,
         "rate": round(rate, 1),
         "seconds_left": round((progress.users - progress.done) / rate) if rate else None,
+        "oldest_unfinished_s": None if since is None else max(round(time.time() - since), 0),
         "workers": workers,
     }
 
@@ -205,6 +216,8 @@ def _row(progress: RolloutProgress, rate: float) -> ResultRow:
     is_flag=True,
     help="Show the progress of all workers, until all accounts are complete. This reads only the ledger.",
 )
+@click.option("--once", is_flag=True, help="With --watch: show the present state only, for example for monitoring.")
+@click.option("--unfinished", is_flag=True, help="Only show users who have no device yet.")
 @account_options(workers=False, results=False)
 def status(
     *,
@@ -212,11 +225,14 @@ def status(
     backup_dir: BackupLocation | None,
     workers: int,
     watch: bool,
+    once: bool,
+    unfinished: bool,
     accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
     """Show the state of each user of PLAN, or of an index of plans, from the ledger and IAM."""
+    _check_options(watch=watch, once=once, unfinished=unfinished, output=output)
     if watch:
         if is_narrowed(accounts):
             raise UsageFault(
@@ -224,7 +240,7 @@ def status(
                 "leave out --include, --exclude, --account-tag and --ou",
             )
         files = wiring.rollout.read_plan_files([plan_file], expected=())
-        return watch_rollout(files, settings=settings, output=output)
+        return watch_rollout(files, once=once, settings=settings, output=output)
     files = read_files([plan_file], accounts)
 
     def look(ports: "wiring.rollout.RolloutPorts", work: PlannedWork, progress: LiveProgress) -> list[RowResult]:
@@ -242,20 +258,66 @@ def status(
         pages = [AccountStatus(account=visit.account, results=visit.found, why=visit.why) for visit in reading.visits]
         output.text(status_page(files.index, pages, read_at=read_at, lab=lab, alone=accounts is None))
         return reading.exit_code
-    rows = reading.rows(partial(_rows, shared=shared), unread=partial(_unread_row, shared=shared))
+    rows = reading.rows(
+        partial(_rows, shared=shared, unfinished=unfinished), unread=partial(_unread_row, shared=shared)
+    )
     output.many(
         "rollout-status",
         rows,
-        empty="the plans are empty" if accounts else "the plan is empty",
+        empty=f"{'the plans are' if accounts else 'the plan is'} {'finished' if unfinished else 'empty'}",
         narrow=reading.narrow(rows, "user", "outcome", "cause", "reason", "computer"),
         in_accounts=accounts is not None,
     )
+    settings.progress.note(_totals(reading))
+    settings.progress.note(_next_step(reading, files, plan_file, in_accounts=accounts is not None))
     return reading.exit_code
 
 
-def _rows(results: Sequence[RowResult], work: AccountWork, *, shared: bool) -> Sequence[ResultRow]:
-    """Return the rows of an account's users. If the ledger is `shared`, each row also has the cell `computer`."""
-    return [{**result_row(result, shared=shared), "reason": work.in_words(result.reason) or None} for result in results]
+def _check_options(*, watch: bool, once: bool, unfinished: bool, output: Output) -> None:
+    """Raise UsageFault for options that cannot be used together."""
+    if once and not watch:
+        raise UsageFault("--once is only for --watch", "add --watch, or leave out --once")
+    if unfinished and (watch or output.is_html):
+        raise UsageFault(
+            "--unfinished selects rows, which neither --watch nor the HTML page has to leave out",
+            "leave out --unfinished",
+        )
+
+
+def _totals(reading: Reading[list[RowResult]]) -> str:
+    """Return the totals, such as `298 of 300 enrolled, 2 failed`. Users who had a device before count as enrolled."""
+    results = [result for visit in reading.visits for result in visit.found or ()]
+    counts = Counter(result.outcome for result in results if result.outcome not in DONE)
+    unread = sum(visit.state in UNREAD for visit in reading.visits)
+    return ", ".join(
+        [
+            f"{len(results) - counts.total()} of {len(results)} enrolled",
+            *(f"{counts[outcome]} {outcome}" for outcome in RowOutcome if counts[outcome]),
+            *([f"{count_of(unread, 'account')} not read"] if unread else ()),
+        ]
+    )
+
+
+def _next_step(reading: Reading[list[RowResult]], files: PlanFiles, plan_file: Path, *, in_accounts: bool) -> str:
+    """Return the sentence that says what to do next, as `rollout apply` does."""
+    if any(visit.state in UNREAD for visit in reading.visits):
+        return "next: read why some accounts were not read, then run this command again"
+    read = {visit.account.id: visit.found for visit in reading.visits if visit.found is not None}
+    return next_step(
+        [result for results in read.values() for result in results],
+        plans=[files.plans[account] for account in read],
+        plan=str(wiring.rollout.plans_folder(plan_file) / "FILE" if in_accounts else plan_file),
+        index=str(plan_file) if in_accounts else "",
+    )
+
+
+def _rows(results: Sequence[RowResult], work: AccountWork, *, shared: bool, unfinished: bool) -> Sequence[ResultRow]:
+    """Return the rows of an account's users, or with `unfinished` of those who have no device.
+
+    If the ledger is `shared`, each row also has the cell `computer`.
+    """
+    shown = [result for result in results if not unfinished or result.outcome not in DONE]
+    return [{**result_row(result, shared=shared), "reason": work.in_words(result.reason) or None} for result in shown]
 
 
 def _unread_row(visit: Visit[list[RowResult]], *, shared: bool) -> ResultRow:

@@ -127,9 +127,10 @@ STATE = f"""
         coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false),
         extract(epoch from clock_timestamp())::double precision,
         (select count(*) from journal where {OPEN}),
+        (select extract(epoch from clock_timestamp() - min(recorded))::double precision from journal where {OPEN}),
         (select count(*) from pg_stat_activity where datname = current_database() and application_name like 'mfa-kit@%')
 """  # noqa: S608 - our own names
-STATE_TYPES = "text text text boolean boolean boolean time integer integer"
+STATE_TYPES = "text text text boolean boolean boolean time integer time? integer"
 
 # Selects what `mfa-kit doctor` checks besides settings: the privileges of the role, whether the session uses a Unix
 # socket, and the server's clock.
@@ -230,7 +231,7 @@ class OwnedLedger:
                 accuracy=(received - sent) / 2,
             )
             state_row = session.row(STATE, types=STATE_TYPES)
-            server, role, team, auditor, sees_all, tls, now, unfinished, sessions = state_row
+            server, role, team, auditor, sees_all, tls, now, unfinished, oldest, sessions = state_row
             [may_read_grace] = session.row(MAY_READ_GRACE, types="boolean")
             state = LedgerState(
                 address=address.label,
@@ -243,6 +244,7 @@ class OwnedLedger:
                 tls=tls,
                 now=now,
                 unfinished=unfinished,
+                oldest_unfinished_s=oldest,
                 sessions=sessions,
                 grace=session.row(GRACE, types="time")[0] if may_read_grace else None,
             )
