@@ -5,8 +5,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -217,11 +217,56 @@ def test_a_worker_that_wakes_up_finds_its_account_taken(shared: Team) -> None:
     shared.enabled_once()
 
 
-def test_a_restored_old_database_loses_nobody(server: Server, tmp_path: Path, identity: pyrage.x25519.Identity) -> None:
-    """It was dumped before the rollout, and restored after a kill in the middle, so it has forgotten these runs."""
+@contextmanager
+def restoring(server: Server, database: str) -> Iterator[tuple[Callable[[], None], Callable[[], Server]]]:
+    """Dump the database before the rollout, and restore it afterward. Nothing is cut."""
+    dump = subprocess.run(
+        [BIN / "pg_dump", "--create", "--clean", "-d", server.address(database, role="postgres")],
+        capture_output=True,
+        check=True,
+    ).stdout
+
+    def restore() -> Server:
+        subprocess.run(
+            [BIN / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", server.address("postgres", role="postgres")],
+            input=dump,
+            capture_output=True,
+            check=True,
+        )
+        return server
+
+    yield lambda: None, restore
+
+
+@contextmanager
+def failing_over(server: Server, _: str) -> Iterator[tuple[Callable[[], None], Callable[[], Server]]]:
+    """Start an asynchronous standby, which can be cut off from the server, and promoted without the last records."""
+    with standby_of(server) as standby:
+
+        def cut() -> None:
+            standby.execute("alter system set primary_conninfo = ''")
+            standby.execute("select pg_reload_conf()")
+
+        def promote() -> Server:
+            server.control("stop", "-m", "immediate")
+            standby.control("promote")
+            return standby
+
+        yield cut, promote
+
+
+@pytest.mark.parametrize("losing", [restoring, failing_over])
+def test_a_database_that_went_back_in_time_loses_nobody(
+    losing: Callable[[Server, str], AbstractContextManager[tuple[Callable[[], None], Callable[[], Server]]]],
+    server: Server,
+    tmp_path: Path,
+    identity: pyrage.x25519.Identity,
+) -> None:
+    """It has forgotten runs, or the second half of one, after a kill in the middle."""
     users = [f"user{number:02}" for number in range(24)]
     database = server.new_database()
-    with Lab(users=users, settings=LabSettings(propagation=0)) as lab:
+    OwnedLedger(server.address(database)).create(grace=2.0)
+    with losing(server, database) as (cut, lose), Lab(users=users, settings=LabSettings(propagation=0)) as lab:
         kit = MfaKit(tmp_path / "home", dict(lab.env))
         ledger = ("--ledger", server.address(database))
         backups = ("--backup-dir", tmp_path / "backups", "--local-backups")
@@ -229,29 +274,21 @@ def test_a_restored_old_database_loses_nobody(server: Server, tmp_path: Path, id
         (tmp_path / "roster.csv").write_text("user\n" + "\n".join(users) + "\n")
         plan = tmp_path / "plan.json"
         assert kit.process("rollout", "plan", tmp_path / "roster.csv", "-o", plan, *ledger).code == 0
-        dump = subprocess.run(
-            [BIN / "pg_dump", "--create", "--clean", "-d", server.address(database, role="postgres")],
-            capture_output=True,
-            check=True,
-        ).stdout
-        work = ("rollout", "work", plan, "-r", recipient, "--accept-lockout", "--workers", "4", *backups, *ledger)
+        work = ("rollout", "work", plan, "-r", recipient, "--accept-lockout", "--workers", "4", *backups)
         lab.faults.add(ENABLE, "latency", at="every", seconds=LATENCY)
-        killed = kit.start(*work)
-        while sum(call.operation == ENABLE for call in lab.calls) < len(users) // 2:
-            time.sleep(0.01)
+        killed = kit.start(*work, *ledger)
+        for enabled in (len(users) // 4, len(users) // 2):
+            while sum(call.operation == ENABLE for call in lab.calls) < enabled:
+                time.sleep(0.01)
+            cut()
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate()
         before = {serial: lab.assigned(serial) for serial in lab.serials()}
-        subprocess.run(
-            [BIN / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", server.address("postgres", role="postgres")],
-            input=dump,
-            capture_output=True,
-            check=True,
-        )
-        kit.process(*work)
+        ledger = ("--ledger", lose().address(database))
+        kit.process(*work, *ledger)
         cleaned = kit.process("orphans", "clean", "--yes", "--older-than", "0d", *ledger)
         assert cleaned.code == 0, cleaned.err
-        done = kit.process(*work)
+        done = kit.process(*work, *ledger)
         assert done.code == 0, done.err
         assert {lab.assigned(serial) for serial in lab.serials()} == {*users}
         assert len(lab.serials()) == len(users)

@@ -587,7 +587,7 @@ class PostgresqlDatabase:
             [holder] = session.row("select holder($1)", (run,), types="text?")
         if holder is None:
             return IntegrityFault(
-                f"the server was restarted, and the process that {doing} could still be running",
+                f"the server was restarted or failed over, and the process that {doing} could still be running",
                 "wait for a minute, then run this again",
             )
         return IntegrityFault(f"{holder} {doing}", "wait until it ends, or end it; then run this again")
