@@ -247,10 +247,6 @@ def _like_arn(pattern: str, value: str) -> bool:
     return len(patterns) == len(parts) and all(map(like, patterns, parts))
 
 
-def _number(test: Callable[[float, float], bool]) -> Callable[[str, str], bool]:
-    return lambda policy_value, value: test(float(value), float(policy_value))
-
-
 TESTS: Mapping[str, Callable[[str, str], bool]] = {
     "StringEquals": lambda policy_value, value: policy_value == value,
     "StringEqualsIgnoreCase": lambda policy_value, value: policy_value.lower() == value.lower(),
@@ -258,11 +254,11 @@ TESTS: Mapping[str, Callable[[str, str], bool]] = {
     "ArnEquals": _like_arn,
     "ArnLike": _like_arn,
     "Bool": lambda policy_value, value: policy_value.lower() == value.lower(),
-    "NumericEquals": _number(float.__eq__),
-    "NumericLessThan": _number(float.__lt__),
-    "NumericLessThanEquals": _number(float.__le__),
-    "NumericGreaterThan": _number(float.__gt__),
-    "NumericGreaterThanEquals": _number(float.__ge__),
+    "NumericEquals": lambda policy_value, value: float(value) == float(policy_value),
+    "NumericLessThan": lambda policy_value, value: float(value) < float(policy_value),
+    "NumericLessThanEquals": lambda policy_value, value: float(value) <= float(policy_value),
+    "NumericGreaterThan": lambda policy_value, value: float(value) > float(policy_value),
+    "NumericGreaterThanEquals": lambda policy_value, value: float(value) >= float(policy_value),
 }
 NEGATED: Mapping[str, str] = {
     "StringNotEquals": "StringEquals",

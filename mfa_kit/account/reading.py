@@ -29,7 +29,8 @@ from mfa_kit.account.snapshot import (
 )
 from mfa_kit.account.users import AccountUser, account_users, flaws_of
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity, Outdated
-from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, is_root
+from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, devices_by_user, is_root
+from mfa_kit.enrollment.planning import devices_while_there
 from mfa_kit.enrollment.ports import IamReader
 
 
@@ -441,39 +442,30 @@ def read_user_devices(
     about more users, with one request per user.
     """
     denied: list[str] = []
-    virtual: dict[str, list[Device]] = {}
+    virtual: Mapping[str, Sequence[Device]] = {}
     try:
-        for device in account.virtual():
-            if device.user is not None:
-                virtual.setdefault(device.user, []).append(device)
+        virtual = devices_by_user(account.virtual())
     except AccessDenied as error:
         denied.append(str(error))
-        virtual = {}
     report = None
     try:
         report = account.report(max_age=max_age)
     except (AccessDenied, Outdated) as error:
         denied.append(str(error))
     asked = [name for name in names if name not in virtual and _may_have_device(name, report)]
-    listed = dict(zip(asked, map_each(lambda name: devices_while_there(iam_reader, name), asked), strict=True))
-    devices_by_user = {name: listed.get(name, virtual.get(name, ())) for name in names}
+    listed = dict(
+        zip(asked, map_each(lambda name: devices_while_there(name, iam_reader=iam_reader), asked), strict=True)
+    )
+    devices_of = {name: listed.get(name, virtual.get(name, ())) for name in names}
     return UserDevices(
         devices={
             name: [replace(device, user=name) for device in devices]
-            for name, devices in devices_by_user.items()
+            for name, devices in devices_of.items()
             if devices is not None
         },
         report=report,
         denied=tuple(denied),
     )
-
-
-def devices_while_there(iam_reader: IamReader, name: str) -> Sequence[Device] | None:
-    """Return the devices that IAM lists for a user, or None if the user does not exist any more."""
-    try:
-        return iam_reader.devices(name)
-    except NoSuchEntity:
-        return None
 
 
 def _may_have_device(name: str, report: CredentialReport | None) -> bool:

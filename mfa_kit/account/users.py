@@ -11,7 +11,7 @@ administrator whose policies demand MFA is still an administrator.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -32,7 +32,7 @@ from mfa_kit.account.evaluator import (
     statements,
 )
 from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
-from mfa_kit.core.models import Device, DeviceType
+from mfa_kit.core.models import Device, DeviceType, devices_by_user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -686,7 +686,7 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
     """
     groups = {group.name: group for group in snapshot.groups}
     administration_of = administrations(snapshot) if administered is None else administered
-    virtual = _devices_by_user(snapshot.virtual)
+    virtual = devices_by_user(snapshot.virtual)
 
     def account_user(user: Entity) -> AccountUser:
         row = snapshot.report.users.get(user.name) if snapshot.report else None
@@ -704,14 +704,6 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
         )
 
     return [account_user(user) for user in snapshot.users]
-
-
-def _devices_by_user(devices: Iterable[Device]) -> dict[str, list[Device]]:
-    devices_by_user: dict[str, list[Device]] = {}
-    for device in devices:
-        if device.user is not None:
-            devices_by_user.setdefault(device.user, []).append(device)
-    return devices_by_user
 
 
 def _has_mfa(row: Credentials | None, devices: tuple[Device, ...], *, complete: bool) -> bool | None:

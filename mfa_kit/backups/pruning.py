@@ -5,9 +5,9 @@ from enum import StrEnum
 from functools import cache, partial
 
 from mfa_kit.backups.contents import backup_call
-from mfa_kit.core.errors import IntegrityFault, NoSuchEntity
-from mfa_kit.core.models import ROOT, Backup, BackupLocation, Call, RunTag
-from mfa_kit.enrollment.planning import look_up_serials
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import ROOT, Backup, BackupLocation, Call, Device, RunTag
+from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import IamReader
 
 # Backups younger than this many seconds are kept, because IAM may take a while to list a new device.
@@ -34,15 +34,15 @@ def find_prunable(
     now, users = iam_reader.now(), {name.lower() for name in iam_reader.users()}
     unassigned = iam_reader.unassigned()
 
-    serials_of = cache(partial(_serials, iam_reader=iam_reader))
+    devices_of = cache(partial(devices_while_there, iam_reader=iam_reader))
     for backup in backups:
         age = now - backup.made
         if not _may_go(backup, account=account, age=age) or (older is None and backup.user.lower() in users):
             continue
-        serials = serials_of(backup.user)
-        if _exists(backup, serials, unassigned, iam_reader=iam_reader):
+        devices = devices_of(backup.user)
+        if _exists(backup, devices, unassigned, iam_reader=iam_reader):
             continue
-        if serials is None:
+        if devices is None:
             yield backup, Why.LEFT
         elif older is not None and age >= older:
             yield backup, Why.GONE
@@ -52,21 +52,15 @@ def _may_go(backup: Backup, *, account: str, age: float) -> bool:
     return backup.account == account and backup.user != ROOT and age >= YOUNG
 
 
-def _serials(user: str, *, iam_reader: IamReader) -> tuple[str, ...] | None:
-    """Return the serials of a user's devices, or None if IAM has no such user."""
-    try:
-        return look_up_serials(user, iam_reader=iam_reader)
-    except NoSuchEntity:
-        return None
-
-
-def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[str], *, iam_reader: IamReader) -> bool:
+def _exists(
+    backup: Backup, devices: Sequence[Device] | None, unassigned: Sequence[str], *, iam_reader: IamReader
+) -> bool:
     """Return whether the device of a backup still exists or may still exist.
 
-    The device is looked for among the user's devices (`serials`) and the unassigned devices (`unassigned`). An untagged
+    The device is looked for among the user's `devices` and the unassigned devices (`unassigned`). An untagged
     device of the same name may be the device of the backup.
     """
-    everything = (*(serials or ()), *unassigned)
+    everything = (*serials_of(devices or ()), *unassigned)
     of_its_name = [serial for serial in everything if serial.rpartition("/")[2].lower() == backup.device.lower()]
     return any(iam_reader.run_of(serial) in {backup.run, RunTag.UNTAGGED} for serial in of_its_name)
 

@@ -1,7 +1,7 @@
 """Domain values: immutable, without secrets, and without I/O."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum, auto
@@ -262,6 +262,15 @@ class Registered:
     def levels(self) -> tuple[str, ...]:
         """The certifications with their levels, such as `FIDO L1`."""
         return tuple(f"{name} {level}" for name, level in sorted(self.certifications.items()))
+
+
+def devices_by_user(devices: Iterable[Device]) -> dict[str, list[Device]]:
+    """Return the devices of each user by user name, in order. Unassigned devices are left out."""
+    of_user: dict[str, list[Device]] = {}
+    for device in devices:
+        if device.user is not None:
+            of_user.setdefault(device.user, []).append(device)
+    return of_user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, OutcomeUnknownError, Throttled, UsageFault
-from mfa_kit.core.loopback import is_loopback
+from mfa_kit.core.local_servers import is_loopback
 from mfa_kit.core.message import END_WAIT, Message, Note, UserAction, mfa_kit, suggest
 from mfa_kit.core.models import (
     ROOT,
@@ -269,12 +269,11 @@ def click_instructions(spec: DeviceSpec, *, address: str | None) -> list[str]:
     `address` is the URL of the user's page in the console; None if it is not known.
     """
     first_step = f"open {address}" if address else f"open IAM, Users, {spec.user} in the console of {spec.partition},"
-    return [
-        f"1  {first_step} as a user who may change {spec.user}'s MFA",
-        f"2  on {spec.user}'s page, Security credentials, choose Assign MFA device",
-        f"3  name it {spec.name}, choose Passkey or security key, then Next",
-        "4  connect the key, choose the security key when the browser asks, and touch it",
-    ]
+    return _instructions(
+        f"{first_step} as a user who may change {spec.user}'s MFA",
+        f"on {spec.user}'s page, Security credentials, choose Assign MFA device",
+        name=spec.name,
+    )
 
 
 def root_click_instructions(name: str, *, address: str | None) -> list[str]:
@@ -283,9 +282,17 @@ def root_click_instructions(name: str, *, address: str | None) -> list[str]:
     `address` is the URL of root's page in the console; None if it is not known.
     """
     first_step = f"open {address}" if address else "open My security credentials in the console,"
+    return _instructions(
+        f"{first_step} signed in as root, with its email address and password",
+        "under Multi-factor authentication (MFA) choose Assign MFA device",
+        name=name,
+    )
+
+
+def _instructions(first: str, second: str, *, name: str) -> list[str]:
     return [
-        f"1  {first_step} signed in as root, with its email address and password",
-        "2  under Multi-factor authentication (MFA) choose Assign MFA device",
+        f"1  {first}",
+        f"2  {second}",
         f"3  name it {name}, choose Passkey or security key, then Next",
         "4  connect the key, choose the security key when the browser asks, and touch it",
     ]

@@ -10,7 +10,7 @@ error is raised.
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from mfa_kit.core.errors import (
@@ -340,9 +340,7 @@ def make_reserved(
     Raise UsageFault if another process has reserved the token, and the errors of the maker.
     """
     serial = _token_of(spec)
-    if serial is None:
-        return procedure.make(spec, backend, ports=ports, run=run)
-    with _reserved(serial, ports=ports):
+    with _reserved(serial, ports=ports) if serial else nullcontext():
         return procedure.make(spec, backend, ports=ports, run=run)
 
 

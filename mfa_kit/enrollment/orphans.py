@@ -138,10 +138,9 @@ def _remove(orphan: Orphan, *, ports: EnrollmentPorts) -> Cleaned:
         return Cleaned(serial=orphan.serial, ended="already deleted")
     except Conflict:
         return Cleaned(serial=orphan.serial, ended="assigned in the meantime; kept")
-    except AccessDenied as error:
-        error.hint = Message("ask an administrator to run", delete_command(orphan.serial))
-        return Cleaned(serial=orphan.serial, ended="still exists", error=error)
     except MfaKitError as error:
+        if isinstance(error, AccessDenied):
+            error.hint = Message("ask an administrator to run", delete_command(orphan.serial))
         return Cleaned(serial=orphan.serial, ended="still exists", error=error)
     return Cleaned(serial=orphan.serial, ended="deleted")
 

@@ -38,6 +38,14 @@ def look_up_serials(user: str, *, iam_reader: IamReader) -> tuple[str, ...]:
     return serials_of(iam_reader.devices(user))
 
 
+def devices_while_there(user: str, *, iam_reader: IamReader) -> Sequence[Device] | None:
+    """Return the devices that IAM lists for a user, or None if the user does not exist any more."""
+    try:
+        return iam_reader.devices(user)
+    except NoSuchEntity:
+        return None
+
+
 def device_names(device: Device) -> set[str]:
     """Return the values of `--mfa-device` that select a device: serial or ARN, last part of the ARN, and name."""
     return {device.serial, device.serial.rpartition("/")[2], device.name}

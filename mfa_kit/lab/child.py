@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.lab_environment import is_lab
+from mfa_kit.core.local_servers import is_lab
 from mfa_kit.posix import signals
 
 # Prefixes of the variables that AWS clients (botocore and boto2) read, and of those that mfa-kit reads.

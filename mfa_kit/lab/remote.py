@@ -8,7 +8,7 @@ from typing import Any
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import read_json
-from mfa_kit.core.lab_environment import token_in
+from mfa_kit.core.local_servers import token_in
 
 LONGEST = 1 << 20
 HINT = "run the command under `mfa-kit lab run`, or export the variables that `mfa-kit lab serve` prints"

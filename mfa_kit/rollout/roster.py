@@ -152,11 +152,16 @@ def read_whole_rows(text: str, *, also: Collection[str], name: str) -> list[Read
     rows = read_rows(text, also=also).rows
     faults = [row for row in rows if isinstance(row, CellFault)]
     if faults:
-        error = UsageFault(f"{name} has {count_of(len(faults), 'error')}", "correct these rows")
-        for fault in faults:
-            error.add_note(str(fault))
-        raise error
+        raise error_of_faults(name, faults, "correct these rows")
     return [row for row in rows if isinstance(row, ReadRow)]
+
+
+def error_of_faults(name: str, faults: Sequence[CellFault], hint: str) -> UsageFault:
+    """Return the error for the faults of the roster in the file `name`, with a note for each fault."""
+    error = UsageFault(f"{name} has {count_of(len(faults), 'error')}", hint)
+    for fault in faults:
+        error.add_note(str(fault))
+    return error
 
 
 def _check_name(names: Collection[str]) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Event
 
-from mfa_kit.core.errors import NoSuchEntity
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
-from mfa_kit.enrollment.planning import look_up_serials
+from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import RowOutcome, RowResult, Workers
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_by_user
@@ -30,10 +29,7 @@ def look_up_devices(users: Iterable[str], *, ports: EnrollmentPorts, workers: in
     """
 
     def look_up(user: str) -> tuple[str, tuple[str, ...]]:
-        try:
-            return user, look_up_serials(user, iam_reader=ports.iam_reader)
-        except NoSuchEntity:
-            return user, ()
+        return user, serials_of(devices_while_there(user, iam_reader=ports.iam_reader) or ())
 
     return dict(Workers(act=look_up, number=workers, stop=Event()).work_through(users))
 

@@ -1,12 +1,11 @@
 """Removes the devices that a run made."""
 
 from collections.abc import Generator, Sequence
-from contextlib import suppress
 
-from mfa_kit.core.errors import Lockout, NoSuchEntity
+from mfa_kit.core.errors import Lockout
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import JournalEntry, RunKind
-from mfa_kit.enrollment.planning import look_up_serials
+from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, take_over_runs
@@ -23,8 +22,10 @@ def undo_devices(
     take_over_runs(entries, ports=ports)
 
     def undo(entry: JournalEntry) -> RowResult:
-        if _is_last(entry, ports=ports) and not leave_without_mfa:
-            user = entry.spec.user
+        user = entry.spec.user
+        # A deleted user has no device, but a staged device, which is not assigned, may still exist.
+        devices = devices_while_there(user, iam_reader=ports.iam_reader) or ()
+        if serials_of(devices) == (entry.spec.serial,) and not leave_without_mfa:
             raise Lockout(
                 f"{entry.spec.serial} is the last MFA device of {user}",
                 Message("enroll another device first", mfa_kit("enroll {} --add", user), "or add --leave-without-mfa"),
@@ -33,13 +34,3 @@ def undo_devices(
         return RowResult.of_entry(entry, RowOutcome.REVOKED)
 
     yield from execution.process_devices(entries, undo)
-
-
-def _is_last(entry: JournalEntry, *, ports: EnrollmentPorts) -> bool:
-    """Return whether an entry's device is the only device of its user.
-
-    Return False for a deleted user, whose staged (not assigned) device may still exist.
-    """
-    with suppress(NoSuchEntity):
-        return look_up_serials(entry.spec.user, iam_reader=ports.iam_reader) == (entry.spec.serial,)
-    return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.lab_environment import speaks_to_lab
+from mfa_kit.core.local_servers import speaks_to_lab
 from mfa_kit.core.models import Call, Caller
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import clock_difference, one_line

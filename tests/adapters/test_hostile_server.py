@@ -17,7 +17,7 @@ from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.s3_calls import S3Calls
 from mfa_kit.adapters.aws.s3_store import S3File, check_bucket
 from mfa_kit.core.errors import AwsFault, IntegrityFault, OutcomeUnknownError, UsageFault
-from mfa_kit.core.loopback import is_loopback
+from mfa_kit.core.local_servers import is_loopback
 from mfa_kit.core.models import S3Url
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.aws.server import Lab

@@ -20,7 +20,7 @@ import pyrage
 import pytest
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.lab_environment import is_lab, lab_token, lab_variable
+from mfa_kit.core.local_servers import is_lab, lab_token, lab_variable
 from mfa_kit.lab import child
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring import lab as lab_wiring

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.lab_environment import VARIABLE, lab_variable
+from mfa_kit.core.local_servers import VARIABLE, lab_variable
 from mfa_kit.lab import remote
 from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, refused

@@ -21,7 +21,7 @@ from botocore.utils import JSONFileCache, parse_timestamp
 
 from mfa_kit.adapters.aws.refusals import bound_answers, our_errors
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.loopback import is_loopback
+from mfa_kit.core.local_servers import is_loopback
 from mfa_kit.core.otp import Secret
 
 if TYPE_CHECKING:

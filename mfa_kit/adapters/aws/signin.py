@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from mfa_kit.adapters.aws.refusals import BoundedResponse
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.core.file_formats import read_json
-from mfa_kit.core.loopback import is_loopback
+from mfa_kit.core.local_servers import is_loopback
 from mfa_kit.core.otp import Secret
 
 SECONDS = 20

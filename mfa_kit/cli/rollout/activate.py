@@ -117,20 +117,6 @@ class RequiredProofs:
         skew = backends.prove(created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE)
         self.read[spec.serial] = AppProof(skew * PERIOD, skew)
 
-    def rows_without_device(
-        self, entries: Sequence[JournalEntry], *, selected: set[str] | None, made: Sequence[JournalEntry]
-    ) -> list[RowResult]:
-        """Return the results of the users in the file of proofs who have no staged device.
-
-        `entries` are the staged devices, and `made` all devices in the account. If `selected` is not None,
-        leave out users whose names are not in it.
-        """
-        lines = {
-            user: user_lines for user, user_lines in (self.lines or {}).items() if selected is None or user in selected
-        }
-        staged = _users(entries)
-        return list(results_without_device(lines, staged=staged, ours=made))
-
 
 def _users(entries: Iterable[JournalEntry]) -> set[str]:
     """Return the names of the users in lower case."""
@@ -269,7 +255,12 @@ class _Activation:
         entries = staged_entries(self.staged(account), selected)
         without: Sequence[RowResult] = ()
         if opened.work.alone:
-            without = self.required.rows_without_device(entries, selected=selected, made=self.made[account])
+            sent = {
+                user: lines
+                for user, lines in (self.required.lines or {}).items()
+                if selected is None or user in selected
+            }
+            without = list(results_without_device(sent, staged=_users(entries), ours=self.made[account]))
             self._report_not_staged(entries)
         opened.work.total = tally.total = len(entries) + len(without)
         for result in without:

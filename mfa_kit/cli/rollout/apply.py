@@ -312,7 +312,7 @@ def _apply_in(work: PlannedWork, opened: OpenWork, options: ApplyOptions, source
         folder=folder,
         source=source.name,
     )
-    run.begin()
+    run.records.begin(run.run, now=run.now())
     work.run = run.run
     opened.tally.progress.note(f"run {run.run}")
     try:
@@ -361,10 +361,6 @@ class PlanRun:
         elif result.user in self.failed_before and result.outcome in MADE:
             self.records.forget(result.user)
         self.opened.tally.take(result)
-
-    def begin(self) -> None:
-        """Record in the ledger that this run begins."""
-        self.records.begin(self.run, now=self.now())
 
     def end(self) -> None:
         """If each user has a result, record in the ledger that the run is complete, for `rollout status --watch`."""

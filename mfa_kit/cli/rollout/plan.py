@@ -53,6 +53,7 @@ from mfa_kit.rollout.roster import (
     RosterAccounts,
     RosterRow,
     UserSelection,
+    error_of_faults,
     faults_table,
     keep_users,
     key_fingerprint,
@@ -197,10 +198,7 @@ def read_roster_rows(
         _skip_faulty_rows(roster.faults, skip_bad, settings)
     elif roster.faults:
         skip = "fix the error, or skip the row" if len(roster.faults) == 1 else "fix the errors, or skip these rows"
-        error = UsageFault(f"{file} has {count_of(len(roster.faults), 'error')}", f"{skip} with --skip-bad FILE")
-        for fault in roster.faults:
-            error.add_note(str(fault))
-        raise error
+        raise error_of_faults(str(file), roster.faults, f"{skip} with --skip-bad FILE")
     return list(roster.rows)
 
 

@@ -2,7 +2,7 @@
 
 It adds, lists and removes fault rules, lists calls, and registers security keys and hardware tokens.
 
-Each request has a custom header with lab-admin's secret access key, or with the token that `core/lab_environment.py`
+Each request has a custom header with lab-admin's secret access key, or with the token that `core/local_servers.py`
 derives from that key. A web page cannot send a custom header without CORS permission, which the lab does not give.
 """
 
@@ -19,7 +19,7 @@ from moto.core.exceptions import ServiceException
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import read_json
-from mfa_kit.core.lab_environment import lab_token
+from mfa_kit.core.local_servers import lab_token
 from mfa_kit.lab.aws.description import NAME
 from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.mfa_devices import DeviceCodes, FidoDevice, HardwareToken, u2f_serial

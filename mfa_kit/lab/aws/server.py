@@ -27,7 +27,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request as WsgiRequest
 
-from mfa_kit.core import lab_environment
+from mfa_kit.core import local_servers
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws import control, s3, signin, wire
 from mfa_kit.lab.aws.account import LabAccount
@@ -358,7 +358,7 @@ class Lab:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": self.admin.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.admin.secret_access_key,
-            lab_environment.VARIABLE: lab_environment.lab_variable(self.url, self.admin.secret_access_key),
+            local_servers.VARIABLE: local_servers.lab_variable(self.url, self.admin.secret_access_key),
             "AWS_DEFAULT_REGION": self.account.region,
             "AWS_REGION": self.account.region,
             "AWS_CONFIG_FILE": os.devnull,

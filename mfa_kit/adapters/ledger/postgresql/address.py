@@ -11,7 +11,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.loopback import is_loopback
+from mfa_kit.core.local_servers import is_loopback
 
 # The parameters that libpq marks as secret (PostgreSQL 17, "Connection Control Functions", `dispchar`).
 PASSWORDS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*")

@@ -1,13 +1,24 @@
-"""Recognizes a lab by an environment variable, which has the lab's loopback endpoint and a token that only labs have.
+"""Recognizes URLs of servers on this computer's loopback interface, which no other machine can impersonate, and a lab.
 
-The account number does not identify a lab, because other simulators use the same number. Credentials do not identify a
-lab either, because each user of a lab has different credentials.
+A lab has an environment variable with its loopback endpoint and a token that only labs have. The account number does
+not identify a lab, because other simulators use the same number. Credentials do not identify a lab either, because each
+user of a lab has different credentials.
 """
 
 import re
 from collections.abc import Mapping
 
-from mfa_kit.core.loopback import is_loopback
+# Matches the URL of a server on the loopback interface. URL parsers disagree about backslashes, user names and unusual
+# spellings, so only this form, on which all agree, is recognized.
+LOOPBACK = re.compile(
+    r"https?://(localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(:\d{1,5})?(/[^\s\\@]*)?", re.ASCII | re.IGNORECASE
+)
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address is an http or https URL whose host is `localhost`, `[::1]` or in 127.0.0.0/8."""
+    return LOOPBACK.fullmatch(address) is not None
+
 
 # The variable in a lab's environment: the token, `@`, and the endpoint.
 VARIABLE = "MFA_KIT_LAB"
