@@ -16,6 +16,7 @@ import boto3
 import pyrage
 import pytest
 from botocore.awsrequest import AWSResponse, HTTPHeaders
+from botocore.exceptions import EndpointConnectionError
 from botocore.response import StreamingBody
 from botocore.session import get_session
 from urllib3.exceptions import SSLError
@@ -23,14 +24,14 @@ from urllib3.exceptions import SSLError
 from mfa_kit.adapters.aws.clients import Connection, is_aws, open_s3
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.reads import READ_PAUSES
-from mfa_kit.adapters.aws.s3_calls import S3Calls
-from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3FileStore, check_bucket, read_bucket
+from mfa_kit.adapters.aws.s3_calls import OUTAGE_PAUSES, S3Calls
+from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3FileStore, check_bucket, check_server, read_bucket
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.identities import parse_recipients
 from mfa_kit.adapters.files.local_store import find_backups, read_backup
 from mfa_kit.adapters.files.plugins import Identity
 from mfa_kit.cli.messages import StderrProgress
-from mfa_kit.core.errors import IntegrityFault, Throttled, UsageFault, WrongIdentityError
+from mfa_kit.core.errors import IntegrityFault, MfaKitError, StoreThrottled, Throttled, UsageFault, WrongIdentityError
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, S3Url
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.enrollment.pacing import BUSY, THROTTLED, Backoff
@@ -39,7 +40,7 @@ from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import settings as wiring_settings
 from mfa_kit.wiring.aws import identify
 from mfa_kit.wiring.settings import Config
-from mfa_kit.wiring.stores import open_s3_calls
+from mfa_kit.wiring.stores import check_other_server, open_s3_calls
 from tests.conftest import COUNTED
 from tests.plain_settings import plain_settings
 from tests.sizes import size
@@ -196,6 +197,55 @@ def test_a_read_is_repeated(fault: str, file: S3File, lab: Lab) -> None:
     file.create(b"sealed")
     lab.faults.add("GetObject", fault)
     assert file.read(MOST) == b"sealed"
+
+
+def test_an_outage_of_a_server_that_answered_before_is_waited_for(
+    file: S3File, calls: S3Calls, lab: Lab, slept: list[float]
+) -> None:
+    """Three minutes, for lost answers and for failed connections."""
+    file.create(b"sealed")
+    lab.faults.add("GetObject", "lost-before", at="every")
+    with pytest.raises(IntegrityFault, match="cannot be read: no answer from AWS"):
+        file.read(MOST)
+    assert slept == list(OUTAGE_PAUSES)
+    assert 180 < sum(slept) < 200
+    slept.clear()
+    refuse_connections(calls.client, 2)
+    assert file.is_there()
+    assert slept == list(OUTAGE_PAUSES[:2])
+
+
+def refuse_connections(client: Any, number: int) -> None:
+    """Let so many connections fail as if no server listened."""
+    left = iter(range(number))
+
+    def fail(**_: Any) -> None:
+        if next(left, None) is not None:
+            raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+
+    client.meta.events.register("before-send.s3", fail)
+
+
+def test_a_server_that_never_answered_is_not_waited_for(bucket: str, harmed: S3Calls) -> None:
+    """A wrong address is reported at once."""
+    refuse_connections(harmed.client, 1)
+    with pytest.raises(IntegrityFault, match="AWS cannot be reached") as caught:
+        S3File(url(bucket), harmed).read(MOST)
+    assert "check the network, the proxy and backup-endpoint-url" in caught.value.hint
+
+
+def test_ctrl_c_in_the_test_of_a_server_leaves_no_object(bucket: str, client: Any, harmed: S3Calls) -> None:
+    puts = count()
+
+    def interrupt(**_: Any) -> None:
+        if next(puts) == 1:
+            raise KeyboardInterrupt
+
+    harmed.client.meta.events.register("before-send.s3.PutObject", interrupt)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        check_server(S3Url(bucket, "pre"), harmed)
+    assert not getattr(caught.value, "__notes__", [])
+    assert keys(client, bucket) == []
 
 
 def test_a_denied_write_says_so(file: S3File, lab: Lab) -> None:
@@ -635,6 +685,51 @@ def test_the_endpoints_of_aws_are_those_of_all_partitions() -> None:
             assert is_aws(f"https://s3.region.{suffix}")
             assert not is_aws(f"https://s3.region.{suffix}.example.com")
             assert not is_aws(f"https://example{suffix}")
+
+
+@pytest.mark.usefixtures("at_aws")
+@pytest.mark.parametrize(
+    ("code", "status", "hint"),
+    [
+        ("AuthorizationHeaderMalformed", 400, "set backup-region in the configuration file"),
+        ("ExpiredToken", 400, "sign in again, or choose another backup-profile"),
+        ("InvalidAccessKeyId", 403, "check the access key of backup-profile, and backup-endpoint-url"),
+        ("KMS.NotFoundException", 400, "correct backup-kms-key"),
+        ("MethodNotAllowed", 405, "check backup-endpoint-url: this server lacks an operation of S3"),
+        ("NotImplemented", 501, "check backup-endpoint-url: this server lacks an operation of S3"),
+        ("QuotaExceeded", 403, "look up this error code in the S3 API reference"),
+        ("AccessDenied", 403, "docs/permissions.md#backups-in-s3 lists what is needed"),
+        ("", 400, "check the proxy, the network and backup-endpoint-url"),
+    ],
+)
+def test_the_hint_of_an_error_is_about_s3(code: str, status: int, hint: str) -> None:
+    """It names the settings for the bucket, and not those for IAM."""
+    calls = owned_calls(None)
+    answered(calls, status, f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode() if code else b"<html>")
+    with pytest.raises(MfaKitError) as caught:
+        calls.put(url("b"), b"sealed")
+    assert hint in caught.value.hint
+    assert "--" not in caught.value.hint
+
+
+@pytest.mark.usefixtures("at_aws")
+def test_aws_itself_is_not_tested() -> None:
+    calls = owned_calls(None)
+    requests = answered(calls)
+    assert check_other_server(S3Url("b"), calls) is None
+    assert requests == []
+
+
+@pytest.mark.usefixtures("at_aws")
+@pytest.mark.parametrize(("code", "status"), [("SlowDown", 503), ("RequestLimitExceeded", 400), ("TooMany", 429)])
+def test_throttling_is_an_error_of_its_own(code: str, status: int) -> None:
+    """As the whole call, and as that of a backup."""
+    calls = owned_calls(None)
+    answered(calls, status, f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode())
+    with pytest.raises(Throttled, match=f"S3 answers {code}"):
+        check_bucket("b", calls)
+    with pytest.raises(StoreThrottled, match=f"s3://b/.* cannot be read: S3 answers {code}"):
+        S3File(url("b"), calls).read(MOST)
 
 
 @pytest.mark.usefixtures("at_aws")

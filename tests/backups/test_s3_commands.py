@@ -13,6 +13,7 @@ import pytest
 from mfa_kit.backups.contents import check_shared
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import S3Url, parse_location
+from mfa_kit.enrollment import pacing
 from mfa_kit.lab.aws.server import Lab
 from tests.backups.conftest import Pair
 from tests.conftest import ACCOUNT, MfaKit
@@ -94,6 +95,32 @@ def test_the_backups_of_deleted_users_are_removed_from_a_bucket(
     assert (row["outcome"], row["file"]) == ("removed", f"s3://{bucket}/{gone}")
     assert keys(client, bucket) == [kept]
     assert mfa_kit.run(*prune).out == "nothing to remove\n"
+
+
+@pytest.mark.slow
+def test_one_denied_backup_is_a_fault_and_endless_throttling_exits_with_7(
+    mfa_kit: MfaKit,
+    users: Callable[[], str],
+    bucket: str,
+    old: Pair,
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each command for many backups goes on after a denial, and ends if S3 keeps throttling."""
+    place = f"s3://{bucket}"
+    for _ in range(2):
+        enroll(mfa_kit, users(), place, old)
+    monkeypatch.setattr(pacing, "GIVE_UP", -1.0)
+    for words in (("verify", "--all", "-i", old.file), ("rekey", "-i", old.file, "-r", old.recipient)):
+        lab.faults.add("GetObject", "denied")
+        done = mfa_kit.run("backup", *words, "--backup-dir", place)
+        assert done.code == 5
+        assert "AccessDenied" in done.out + done.err
+        lab.faults.clear()
+        lab.faults.add("GetObject", "throttle", at="every")
+        assert mfa_kit.run("backup", *words, "--backup-dir", place).code == 7
+        lab.faults.clear()
+        assert mfa_kit.run("backup", *words, "--backup-dir", place).code == 0
 
 
 def test_the_place_can_be_configured(mfa_kit: MfaKit, user: str, bucket: str, client: Any, old: Pair) -> None:

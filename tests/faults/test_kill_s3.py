@@ -1,6 +1,7 @@
-"""SIGKILL at steps of a verb whose backups are in a bucket; then the command again, and a clean."""
+"""Kills and faults at steps of a verb whose backups are in a bucket; then the command again."""
 
 import signal
+from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -9,7 +10,9 @@ import boto3
 import pytest
 
 from mfa_kit.core.models import S3Url
+from mfa_kit.core.stopping import Stop
 from mfa_kit.lab.aws.server import Lab
+from tests.conftest import MfaKit
 from tests.faults.conftest import Judge, Nursery
 from tests.faults.test_kill import AFTER, BEFORE
 from tests.faults.worker import ADDRESS
@@ -60,3 +63,66 @@ def test_a_kill_at_any_step_is_repaired_and_the_bucket_too(
         devices = judge.works(user, home, place)
         assert len(devices) == AFTER[verb], (at, steps[at - 1], devices)
         tried(f"kills in {verb} with backups in S3", 1)
+
+
+FAULTS = ("throttle", "error-before", "error-after", "lost-before", "lost-after", "denied", "expired")
+
+
+def s3_calls(lab: Lab, since: int) -> list[tuple[str, int]]:
+    """Return the calls to S3 since a number of calls, each with its number among those of the same operation."""
+    numbered, calls = Counter[str](), []
+    for call in lab.calls[since:]:
+        if "Object" in call.operation or "Bucket" in call.operation:
+            numbered[call.operation] += 1
+            calls.append((call.operation, numbered[call.operation]))
+    return calls
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_fault_at_any_call_to_s3_is_repaired_by_the_same_command(
+    lab: Lab,
+    users: Callable[[], str],
+    bucket: str,
+    mfa_kit: MfaKit,
+    recipient: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tried: Callable[[str, int], None],
+) -> None:
+    """The calls include the test of the server. What may be left of it is named, and nothing else is left."""
+    monkeypatch.setattr(Stop, "sleep", lambda *_: None)
+    client = boto3.Session().client("s3")
+    homes = count()
+
+    def enroll(user: str) -> tuple[int, str]:
+        words = ("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
+        done = mfa_kit.run(*words, "--backup-dir", f"s3://{bucket}")
+        return done.code, done.err
+
+    def objects() -> set[str]:
+        listed = client.list_object_versions(Bucket=bucket)
+        return {row["Key"] for kind in ("Versions", "DeleteMarkers") for row in listed.get(kind, ())}
+
+    def move() -> None:
+        monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / f"home{next(homes)}"))
+
+    move()
+    since = len(lab.calls)
+    assert enroll(users())[0] == 0
+    calls = s3_calls(lab, since)
+    assert len([operation for operation, _ in calls if operation == "PutObject"]) == 3
+    for (operation, number), fault in sample([(call, fault) for call in calls for fault in FAULTS], 16):
+        before, user = objects(), users()
+        move()
+        lab.faults.add(operation, fault, at=number)
+        code, err = enroll(user)
+        lab.faults.clear()
+        if code:
+            assert enroll(user)[0] == 0, (operation, number, fault, err)
+        assert lab.assigned(f"arn:aws:iam::000000000000:mfa/{user}") == user
+        new = objects() - before
+        assert [key for key in new if f"/{user}/" in key] == [key for key in new if "mfa-kit-test-" not in key]
+        assert len([key for key in new if f"/{user}/" in key]) == 1
+        assert all(key in err for key in new if "mfa-kit-test-" in key), (operation, number, fault, err)
+        tried("faults in calls to S3", 1)

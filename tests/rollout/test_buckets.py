@@ -10,8 +10,10 @@ from typing import Any
 import boto3
 import pytest
 
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.core.models import JournalState
 from mfa_kit.enrollment import pacing
-from tests.conftest import Result
+from tests.conftest import ACCOUNT, Result
 from tests.rollout.conftest import Rollout
 
 People = Callable[[int], list[str]]
@@ -122,7 +124,10 @@ def test_endless_throttling_of_s3_exits_with_7(rollout: Rollout, people: People,
     assert done.code == 0
     undo = ("rollout", "undo", json.loads(done.out)["run"], "--yes", "--leave-without-mfa")
     rollout.lab.faults.add("DeleteObject", "throttle", at="every")
+    rollout.lab.faults.add("*", "lag", seconds=0.5)  # IAM may list a device that was just removed
     assert rollout.desk.run(*undo).code == 7
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        assert {entry.reached for entry in ledger.dead(ACCOUNT)} == {JournalState.REVOKING}
     rollout.lab.faults.clear()
     assert rollout.desk.run(*undo).code == 0
     assert not devices(rollout, users)

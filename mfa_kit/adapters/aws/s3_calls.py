@@ -283,7 +283,9 @@ def _attempt(act: Callable[[], T], *, has_answered: bool) -> T:
             raise
         except NOT_SENT as error:
             if has_answered:
-                raise OutcomeUnknownError(f"S3 cannot be reached: {error}", "check the network") from None
+                raise OutcomeUnknownError(
+                    f"S3 cannot be reached ({type(error).__name__})", "check the network"
+                ) from None
             raise
         except (FlexibleChecksumError, IncompleteReadError) as error:
             raise DamagedError(f"S3's response is damaged ({type(error).__name__})", "try again") from None
