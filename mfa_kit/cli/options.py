@@ -13,7 +13,6 @@ from mfa_kit.cli import environment
 from mfa_kit.cli.environment import ARGUMENTS, Flags, given
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import ACCOUNT_ID
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +35,7 @@ class Matching(click.ParamType[str]):
         return value
 
 
-ACCOUNT = Matching(ACCOUNT_ID, "an AWS account ID", "write the 12 digits of the ID, without dashes")
+ACCOUNT = Matching(re.compile("[0-9]{12}"), "an AWS account ID", "write the 12 digits of the ID, without dashes")
 
 
 class TitledOption(click.Option):
