@@ -119,8 +119,7 @@ def _explain_refusal(refused: AwsFault | Throttled, spec: DeviceSpec, *, ports: 
 def _name_taken(spec: DeviceSpec, *, ports: EnrollmentPorts) -> AlreadyExists:
     """Return the error for a device name that is taken, with what is known about the existing device.
 
-    If a run in the ledger made that device for the user, or is making it now, the hint contains no command to delete
-    that device.
+    If a run made that device, or is making it now, the hint contains no command to delete that device.
     """
     run = ports.iam_reader.run_of(spec.serial)
     entry = ports.journal.find(spec.serial, run=run) if isinstance(run, str) else None
@@ -137,6 +136,16 @@ def _name_taken(spec: DeviceSpec, *, ports: EnrollmentPorts) -> AlreadyExists:
             Message(
                 "see the user's devices",
                 mfa_kit("status {}", entry.spec.user),
+                "to see unassigned devices",
+                mfa_kit("orphans list"),
+            ),
+        )
+    if isinstance(run, str) and entry is None:  # that run may still be at work, on a computer with another ledger
+        return AlreadyExists(
+            f"an MFA device named {spec.name} already exists: run {run} made it, which is not in this ledger",
+            Message(
+                "choose another --name, or let that run finish and see what it left",
+                mfa_kit("status {}", spec.user),
                 "to see unassigned devices",
                 mfa_kit("orphans list"),
             ),

@@ -215,14 +215,21 @@ class RecordSealed(Protocol):
     """Records in the ledger who can decrypt a backup. It is called before the backup is written."""
 
     def __call__(
-        self, backup: str, recipients: Sequence[str], *, own: str | None, hashes: Mapping[str, str], in_run: bool
+        self,
+        backup: str,
+        recipients: Sequence[str],
+        *,
+        own: str | None,
+        hashes: Mapping[str, str],
+        entry: JournalEntry | None,
     ) -> None:
         """Record the recipients of the backup with this name.
 
         `own` is the user's public key if the user gets a copy that is encrypted to this key. `hashes` has the SHA-256
-        of each encrypted file, by its `recorded_name`. With `in_run`, the record becomes durable only when the progress
-        of its run is recorded next. If the process is killed before that, the record may be lost. This does no harm,
-        because the next run removes the device.
+        of each encrypted file, by its `recorded_name`. `entry` is the journal entry of the device that a run makes, or
+        None for an existing device. With it, the record becomes durable only when the progress of its run is recorded
+        next. If the process is killed before that, the record may be lost. This does no harm, because the next run
+        removes the device.
         """
         ...
 
@@ -306,6 +313,10 @@ class Journal(Protocol):
 
     def lives(self, run: str) -> bool:
         """Return whether the run is alive, which means that a process holds the lock of the run."""
+        ...
+
+    def end(self, run: str) -> None:
+        """Release the run's lock if this process holds it. Afterward, other processes can settle the run."""
         ...
 
     def claimed(self, work: str) -> AbstractContextManager[bool]:

@@ -73,7 +73,7 @@ def results_without_device(
         if user in staged:
             continue
         if entry := enabled.get(user):
-            yield RowResult.of_entry(entry, reason=f"by run {entry.run}")
+            yield RowResult.of_earlier(entry)
             continue
         where = ", ".join(f"line {line.number}" for line in user_lines)
         fault = "; ".join(filter(None, (line.fault for line in user_lines if not user)))

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from mfa_kit.core.errors import AlreadyExists, AwsFault, BackupDenied, Lockout, MfaKitError, UsageFault
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, JournalState
+from mfa_kit.core.run_record import NO_RECORDS, RecordedRun, RunRecords
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.making import create_and_enable, stage_device
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import is_listed, settle_each
 from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, confirm_devices, run_row
 from mfa_kit.rollout.plan import Plan, PlanStep, check_account, devices_by_user
+from mfa_kit.rollout.proven_devices import REMOVE_UNPROVEN, lost_lines, prove_devices, record_adopted
 from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result_without_work
 
 # The largest number of names that a message lists. More names do not fit on one line.
@@ -56,15 +58,25 @@ def check_copies(shut_out: Sequence[str], *, staged: bool, accept_lockout: bool,
 
 
 def apply_plan(
-    plan: Plan, *, ports: EnrollmentPorts, run: str, execution: Execution, staged: bool = False
+    plan: Plan,
+    *,
+    ports: EnrollmentPorts,
+    run: str,
+    execution: Execution,
+    staged: bool = False,
+    record: RunRecords = NO_RECORDS,
+    lost_runs: Sequence[RecordedRun] = (),
 ) -> Generator[RowResult, None, None]:
     """Settle (finish or undo) interrupted runs, then make the plan's devices for users who do not have one yet.
 
     Yield one result for each user of the plan, also for users for whom no device is made. If `staged` is true, the
-    devices are created, but not enabled. After an interruption, a second call continues with the remaining users. At
-    the end, the enabled devices are looked up in IAM's list of virtual devices. A warning is printed for each device
-    that is not in the list.
+    devices are created, but not enabled. Devices in `record`, the records of runs, that the ledger lacks are first
+    written into the ledger. `lost_runs` are the recorded runs that the ledger lacks. After an interruption, a second
+    call continues with the remaining users. At the end, the enabled devices are looked up in IAM's list of virtual
+    devices. A warning is printed for each device that is not in the list.
     """
+    if lost_runs or lost_lines(plan.account, record, journal=ports.journal):
+        _adopt(plan, record, ports=ports, execution=execution)
     unsettled = _settle_dead_runs(plan, ports=ports)
     # Read the journal after IAM's list, so that it has an entry for each listed device of this computer.
     holders = execution.list_holders()
@@ -88,6 +100,22 @@ def apply_plan(
         for note in _settle_dead_runs(plan, ports=ports) if unsettled else ():
             ports.progress.alert(note)
         confirm_devices(making.enabled, ports=ports, execution=execution)
+
+
+def _adopt(plan: Plan, record: RunRecords, *, ports: EnrollmentPorts, execution: Execution) -> None:
+    """Write what the record proves, but the ledger lacks, into the ledger.
+
+    A run can be killed after it created a device, and before it recorded the device. The device's tags then name a
+    recorded run that is not in progress, so the device is settled like any other half-made device.
+    """
+    proven = prove_devices(plan.account, holders=execution.list_holders(), record=record, ports=ports)
+    entries = [proven.entries[serial] for serial in proven.adopted]
+    for spec in (plan.intent_of(step.row) for step in plan.steps):
+        if spec.serial in proven.unassigned:
+            run = ports.iam_reader.run_of(spec.serial)
+            if isinstance(run, str) and run in record.runs and not record.runs[run].in_progress:
+                entries.append(JournalEntry(run=run, spec=spec, reached=JournalState.CREATED))
+    record_adopted(entries, journal=ports.journal)
 
 
 def _settle_dead_runs(plan: Plan, *, ports: EnrollmentPorts) -> list[str]:
@@ -151,9 +179,11 @@ class _Making:
             entry = create_and_enable(spec, backend, ports=ports, run=run)
             self.enabled.append(ports.journal.record(entry.at(JournalState.ENABLED)))
             return RowResult.of_entry(entry)
-        except AlreadyExists:
+        except AlreadyExists as error:
             if self._is_enrolled(spec):
                 return self._result_of_other(spec)
+            if ports.journal.find(spec.serial) is None:
+                raise AlreadyExists(str(error), REMOVE_UNPROVEN) from None
             raise
         finally:
             backend.remove(JournalEntry(run=run, spec=spec))

@@ -7,7 +7,7 @@ is damaged, or cannot be read or written, but not if S3 denies access to one bac
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -61,7 +61,7 @@ class RowResult:
     the path or URL of the file for administrators; each is None if there is no such file. `backup` is one of these two,
     or None without a backup. `computer` is the computer on which the device was made or the row failed; None if the
     ledger is not shared or does not record the computer. `clock_offset` is how many seconds the phone's clock is ahead;
-    None if no proof has shown this number.
+    None if no proof has shown this number. `earlier` means that an earlier run enabled the device.
     """
 
     user: str
@@ -75,6 +75,7 @@ class RowResult:
     run: str | None = None
     computer: str | None = None
     clock_offset: int | None = None
+    earlier: bool = False
 
     @classmethod
     def of_error(cls, spec: DeviceSpec, error: MfaKitError, *, run: str | None = None) -> "RowResult":
@@ -82,6 +83,11 @@ class RowResult:
         reason = clauses([str(error), error.hint, *notes_of(error)])
         outcome = RowOutcome.REFUSED if isinstance(error, Lockout) else RowOutcome.FAILED
         return cls(user=spec.user, outcome=outcome, cause=name_in_ledgers(error), reason=reason, run=run)
+
+    @classmethod
+    def of_earlier(cls, entry: JournalEntry) -> "RowResult":
+        """Return the result of a row whose device an earlier run enabled."""
+        return replace(cls.of_entry(entry, reason=f"by run {entry.run}"), earlier=True)
 
     @classmethod
     def of_entry(cls, entry: JournalEntry, outcome: RowOutcome = RowOutcome.ENROLLED, reason: str = "") -> "RowResult":

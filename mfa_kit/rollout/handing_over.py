@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import VIRTUAL, BackupLocation, JournalEntry, JournalState, run_time
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, Plan
+from mfa_kit.rollout.proven_devices import UNRECORDED, ProvenDevices
 from mfa_kit.rollout.row_status import STANDS
 
 
@@ -52,26 +53,39 @@ class Handover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A user who gets no file, and why. `account` is "" unless the hand-over is for several accounts."""
+    """A user who gets no file, and why. `account` is "" unless the hand-over is for several accounts.
+
+    `unproven` means that IAM has a device for the user that must not be handed over, because no record proves it.
+    """
 
     user: str
     reason: str
     account: str = ""
+    unproven: bool = False
 
 
-def devices_of_plan(plan: Plan, ours: Mapping[str, JournalEntry]) -> tuple[list[JournalEntry], list[LeftOut]]:
+def devices_of_plan(
+    plan: Plan, proven: ProvenDevices, holders: Mapping[str, str | None]
+) -> tuple[list[JournalEntry], list[LeftOut]]:
     """Return the journal entries of the devices of a plan, and the users of the plan who have no such device.
 
-    `ours` are the journal entries of the account by serial.
+    `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device.
     """
     entries, left_out = [], []
     for step in plan.steps:
-        entry = ours.get(plan.intent_of(step.row).serial)
+        spec = plan.intent_of(step.row)
+        entry, in_iam = proven.entries.get(spec.serial), holders.get(spec.serial, "") in {None, step.user}
         if entry is not None and entry.spec.user == step.user:
             entries.append(entry)
+        elif step.action is Action.SELF:
+            left_out.append(LeftOut(user=step.user, reason="they enroll themselves"))
+        elif in_iam and step.by_apply:
+            why = proven.refused.get(spec.serial, UNRECORDED)
+            left_out.append(
+                LeftOut(user=step.user, reason=Message("IAM has a device for them, but ", why), unproven=True)
+            )
         else:
-            own = step.action is Action.SELF
-            reason = "they enroll themselves" if own else "mfa-kit has made no device for them with this plan"
+            reason = "mfa-kit has made no device for them with this plan"
             left_out.append(LeftOut(user=step.user, reason=reason))
     return entries, left_out
 

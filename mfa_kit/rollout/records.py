@@ -1,17 +1,23 @@
 """What the ledger records about a plan: its runs, their devices, and the users who failed."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import JournalEntry, JournalState, RunKind
+from mfa_kit.core.run_record import RecordedRun, RunRecords
 from mfa_kit.enrollment.ports import Journal
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.row_status import results_of_others
 from mfa_kit.rollout.watching import Failure, claim_of
+
+SEE_RUNS = Message(
+    "see the runs in the ledger",
+    mfa_kit("ledger show"),
+    "or name the results of the computer that made the devices: --record DIR",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +28,7 @@ class PlanRecords:
     record a user's failure, or that the user has succeeded since. The keyword argument `now` is the current Unix time
     by AWS's clock. `runs` returns the IDs of the plan's runs, and `failures` the last failure of each user. With the
     keyword argument `since`, they leave out what is older than this Unix time. `release` releases the lock of a run.
+    `runs_of_all_plans` returns the IDs of the runs of all plans, and `adopt_run` records a run that the ledger lacks.
     `devices_made_on` returns the computer on which each device of some runs was made, by run and serial, and
     `failed_on` the computer on which each user failed. Both are empty if the ledger is not shared.
     """
@@ -35,6 +42,8 @@ class PlanRecords:
     fail: Callable[..., None]
     forget: Callable[[str], None]
     failures: Callable[..., Mapping[str, Failure]]
+    runs_of_all_plans: Callable[[], set[str]]
+    adopt_run: Callable[[RecordedRun], None]
     devices_made_on: Callable[[set[str]], Mapping[tuple[str, str], str]]
     failed_on: Callable[[], Mapping[str, str]]
 
@@ -57,6 +66,16 @@ class PlanRecords:
                 for run in self.runs():
                     self.release(run)
 
+    def lost_runs(self, record: RunRecords) -> list[RecordedRun]:
+        """Return the recorded runs that the ledger lacks and that have ended. The ledger has them afterward."""
+        if not record.runs:
+            return []
+        known = self.runs_of_all_plans()
+        lost = [run for run in record.runs.values() if run.id not in known and not run.in_progress]
+        for run in lost:
+            self.adopt_run(run)
+        return lost
+
     def done_by_others(self, plan: Plan, *, since: float) -> Sequence[RowResult] | None:
         """Return the results of all users of the plan, if other workers have completed it since a Unix time.
 
@@ -72,7 +91,7 @@ class PlanRecords:
         Devices whose removal was interrupted are included.
         """
         runs = self.runs()
-        return entries_of_runs(runs, account=account, journal=self.journal) if runs else []
+        return entries_of_runs(runs, self.journal.made(account), account=account, journal=self.journal) if runs else []
 
     def with_computers(self, results: Sequence[RowResult]) -> list[RowResult]:
         """Return the results, each with the computer that the shared ledger recorded for it.
@@ -92,26 +111,10 @@ class PlanRecords:
         ]
 
 
-def entries_of_run(run: str, *, account: str, journal: Journal) -> list[JournalEntry]:
-    """Return the entries of devices that a run made, including devices whose removal was interrupted.
-
-    Raise UsageFault if this computer's ledger has no such device.
-    """
-    entries = entries_of_runs({run}, account=account, journal=journal)
-    if not entries:
-        raise UsageFault(
-            f"the ledger of this computer has no device of run {run}",
-            Message(
-                "see this ledger's runs",
-                mfa_kit("ledger show"),
-                "if another computer made the run, use that computer's ledger",
-            ),
-        )
-    return entries
-
-
-def entries_of_runs(runs: Container[str], *, account: str, journal: Journal) -> list[JournalEntry]:
-    """Return the entries of devices that these runs made, including devices whose removal was interrupted."""
+def entries_of_runs(
+    runs: Container[str], made: Iterable[JournalEntry], *, account: str, journal: Journal
+) -> list[JournalEntry]:
+    """Return the entries of these runs in `made`, and the entries of their devices whose removal was interrupted."""
     dead = journal.dead(account)
     leaving = (entry for entry in dead if (entry.purpose, entry.reached) == (RunKind.REVOKE, JournalState.REVOKING))
-    return [entry for entry in (*journal.made(account), *leaving) if entry.run in runs]
+    return [entry for entry in (*made, *leaving) if entry.run in runs]

@@ -5,10 +5,12 @@ from threading import Event
 
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
+from mfa_kit.core.run_record import RunRecords
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import RowOutcome, RowResult, Workers
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_by_user
+from mfa_kit.rollout.proven_devices import ProvenDevices, prove_devices
 from mfa_kit.rollout.watching import Failure
 
 STANDS = {JournalState.ENABLED, JournalState.CONFIRMED}
@@ -83,14 +85,16 @@ def result_of_devices(
     for serial in has:
         entry = ours.get(serial)
         if entry and _is_restorable(entry, step.user, ports=ports):
-            return RowResult.of_entry(entry, reason=f"by run {entry.run}")
+            return RowResult.of_earlier(entry)
         if entry and entry.is_half_made and entry.spec.user == step.user:
             unfinished = f"run {entry.run} has not finished the user's device yet; for the result"
             return RowResult.of_entry(entry, RowOutcome.SKIPPED, suggest(unfinished, "rollout status"))
     if step.action is Action.SELF:
         return RowResult(user=step.user, outcome=RowOutcome.ENROLLED, reason="enrolled themselves", device=has[0])
     seeded = any(DeviceType.of(serial) is DeviceType.VIRTUAL for serial in has)
-    reason = f"has {', '.join(has)}{', of which this computer has no backup' if seeded else ''}"
+    reason = (
+        f"has {', '.join(has)}{', of which neither the ledger nor a record of a run has a backup' if seeded else ''}"
+    )
     return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=reason, device=has[0])
 
 
@@ -109,18 +113,19 @@ def look_up_status(
     holders: Mapping[str, str | None],
     look: DeviceLookup,
     failures: Mapping[str, Failure],
+    record: RunRecords,
     ports: EnrollmentPorts,
 ) -> list[RowResult]:
     """Return the status of every row, in the plan's order.
 
     `holders` has the user of each virtual device by serial. `look` looks up the devices of users without a virtual
-    device. `failures` has each user's last failure, by user name.
+    device. `failures` has each user's last failure, by user name. `record` are the lines of the records of runs.
     """
     has = devices_by_user(holders)
     has |= look([step.user for step in plan.steps if step.user not in has and step.action is not Action.BLOCKED])
-    ours = entries_by_serial(plan.account, ports=ports)
+    proven = prove_devices(plan.account, holders=holders, record=record, ports=ports)
     return [
-        _row_status(step, plan, has.get(step.user, ()), ours, failures.get(step.user), ports=ports)
+        _row_status(step, plan, has.get(step.user, ()), proven, failures.get(step.user), ports=ports)
         for step in plan.steps
     ]
 
@@ -129,12 +134,15 @@ def _row_status(
     step: PlanStep,
     plan: Plan,
     has: tuple[str, ...],
-    ours: Mapping[str, JournalEntry],
+    proven: ProvenDevices,
     failure: Failure | None,
     *,
     ports: EnrollmentPorts,
 ) -> RowResult:
-    making = _half_made(ours.get(plan.intent_of(step.row).serial))
+    spec, ours = plan.intent_of(step.row), proven.entries
+    if step.open and not has and (refusal := proven.refusal(spec)):
+        return refusal
+    making = _half_made(ours.get(spec.serial))
     # A run may have assigned the device to its user already, although the run is not finished.
     on_its_user = making is not None and making.spec.serial in has
     result = None if on_its_user else result_without_work(step, plan, has, ours, ports=ports)
@@ -173,7 +181,7 @@ def results_of_others(
 
 def _result_of(step: PlanStep, entry: JournalEntry | None, failure: Failure | None) -> RowResult | None:
     if entry and entry.reached in STANDS:
-        return RowResult.of_entry(entry, reason=f"by run {entry.run}")
+        return RowResult.of_earlier(entry)
     if entry and entry.reached is JournalState.STAGED:
         return RowResult.of_entry(entry, RowOutcome.STAGED)
     if failure:

@@ -1,14 +1,21 @@
 """Removes the devices that a run made."""
 
 from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from threading import Event
 
-from mfa_kit.core.errors import Lockout
+from mfa_kit.core.errors import Lockout, NoSuchEntity
 from mfa_kit.core.message import Message, mfa_kit
-from mfa_kit.core.models import JournalEntry, RunKind
+from mfa_kit.core.models import RUN, RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
-from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, take_over_runs
+from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult, Workers, take_over_runs
+from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.proven_devices import ProvenDevices
+
+KEEPS_LAST = Message("enroll another device first", mfa_kit("enroll USER --add"), "or add --leave-without-mfa")
 
 
 def undo_devices(
@@ -22,15 +29,32 @@ def undo_devices(
     take_over_runs(entries, ports=ports)
 
     def undo(entry: JournalEntry) -> RowResult:
-        user = entry.spec.user
         # A deleted user has no device, but a staged device, which is not assigned, may still exist.
-        devices = devices_while_there(user, iam_reader=ports.iam_reader) or ()
+        devices = devices_while_there(entry.spec.user, iam_reader=ports.iam_reader) or ()
         if serials_of(devices) == (entry.spec.serial,) and not leave_without_mfa:
-            raise Lockout(
-                f"{entry.spec.serial} is the last MFA device of {user}",
-                Message("enroll another device first", mfa_kit("enroll {} --add", user), "or add --leave-without-mfa"),
-            )
+            raise Lockout("it is the user's last MFA device", KEEPS_LAST)
         retire(entry, purpose=RunKind.REVOKE, ports=ports)
         return RowResult.of_entry(entry, RowOutcome.REVOKED)
 
     yield from execution.process_devices(entries, undo)
+
+
+def find_unrecorded(plan: Plan, proven: ProvenDevices, *, ports: EnrollmentPorts, workers: int) -> list[JournalEntry]:
+    """Return the staged devices of a plan that nothing proves, as journal entries.
+
+    Such a device has no user, and its tags say that a run staged it for the plan's user. Each takes one
+    ListMFADeviceTags. Their backups are found by name.
+    """
+    specs = [plan.intent_of(step.row, staged=True) for step in plan.steps]
+
+    def look(spec: DeviceSpec) -> JournalEntry | None:
+        with suppress(NoSuchEntity):
+            tags = ports.iam_reader.tags(spec.serial)
+            run = tags.get(RUN_TAG, "")
+            if RUN.fullmatch(run) and (tags.get(USER_TAG), tags.get(STAGED_TAG)) == (spec.user, "yes"):
+                entry = JournalEntry(run=run, spec=spec, reached=JournalState.STAGED)
+                return replace(entry, backup=ports.store.find(entry))
+        return None
+
+    unassigned = [spec for spec in specs if spec.serial in proven.unassigned]
+    return [entry for entry in Workers(act=look, number=workers, stop=Event()).work_through(unassigned) if entry]

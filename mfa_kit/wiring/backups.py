@@ -68,13 +68,16 @@ def open_and_note(settings: Settings, opener: "BackupOpener", file: BackupLocati
 
 
 def opener(
-    settings: Settings, identities: Identities, log: Callable[[Call], None]
+    settings: Settings,
+    identities: Identities,
+    log: Callable[[Call], None],
+    read: Callable[[BackupLocation], bytes] | None = None,
 ) -> Callable[[BackupLocation], Created]:
     """Read the identities, and return a function that decrypts the backup with a given path or S3 URL.
 
     The function returns the device's secret and key URI, as `open_created` does. It calls `log` for each decryption.
     """
-    return _opener(settings, log, identities.read(), None, PathCheck()).created
+    return _opener(settings, log, identities.read(), read, PathCheck()).created
 
 
 def open_created(settings: Settings, file: BackupLocation, identities: Identities) -> Created:

@@ -1,7 +1,7 @@
 """Opens the ledger, on this computer or shared by several in PostgreSQL, and what it records of keys and tokens."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from mfa_kit.adapters.ledger.rollout_runs import Computers, HeldKey
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import JournalEntry
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.disk import files
 from mfa_kit.doctor.diagnosis import LedgerState, LocalLedgerState
@@ -46,18 +47,32 @@ def backup_records(ledger: "Ledger") -> BackupRecords:
     return BackupRecords(ledger, now=time.time())
 
 
-def recorded(store: BackupStore, ledger: "Ledger") -> BackupStore:
+def recorded(
+    store: BackupStore,
+    ledger: "Ledger",
+    also: Callable[[JournalEntry, Sequence[str], Mapping[str, str]], None] = lambda *_: None,
+) -> BackupStore:
     """Return a BackupStore that records the recipients of each backup in the ledger, before it writes the backup.
+
+    For the backup of a device that a run makes, it also calls `also` with the device's journal entry, the recipients,
+    and the SHA-256 of each file by its `recorded_name`.
 
     End this process if it no longer holds the lock of its run. Another process may then have settled (completed or
     undone) the run, and would not know of a backup that this process writes later.
     """
 
     def record(
-        backup: str, recipients: Sequence[str], *, own: str | None, hashes: Mapping[str, str], in_run: bool
+        backup: str,
+        recipients: Sequence[str],
+        *,
+        own: str | None,
+        hashes: Mapping[str, str],
+        entry: JournalEntry | None,
     ) -> None:
+        in_run = entry is not None
         backup_records(ledger).record_sealed([backup], recipients, own=own, hashes=hashes, in_run=in_run)
-        if in_run:
+        if entry is not None:
+            also(entry, recipients, hashes)
             ledger.check()
 
     return store.recorded_by(record)

@@ -3,6 +3,7 @@
 These are rosters, plans and their indexes, proofs, results, and letters.
 """
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mfa_kit.adapters.aws.account import People
 from mfa_kit.adapters.aws.refusals import ended_by
-from mfa_kit.adapters.files import rollout_files
+from mfa_kit.adapters.files import rollout_files, run_records
 from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.forge import public_keys
 from mfa_kit.adapters.ledger.rollout_runs import (
@@ -25,14 +26,16 @@ from mfa_kit.adapters.ledger.rollout_runs import (
     causes_of_failures,
     created_since,
     progress_of_plans,
+    runs_of_all_plans,
 )
-from mfa_kit.backups.opening import ReadAhead
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.letter import LetterTemplate, parse_template
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import BackupLocation, Caller
+from mfa_kit.core.models import BackupLocation, Caller, JournalEntry, recorded_name, run_time
+from mfa_kit.core.run_record import NO_RECORDS, RecordedDevice, RecordedRun, RunRecords, backups_of
 from mfa_kit.core.stopping import Stop
+from mfa_kit.core.text import few
 from mfa_kit.disk.files import MAGIC, create_whole_tree
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.pacing import RateLimiter
@@ -55,6 +58,7 @@ from mfa_kit.rollout.plan import (
     plan_digest,
 )
 from mfa_kit.rollout.proofs import ProofLine, read_proofs
+from mfa_kit.rollout.proven_devices import ProvenDevices, lost_lines, prove_devices
 from mfa_kit.rollout.recipient_choice import FoundKeys, by_lower_name, check_keys, parse_keys
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.roster import ReadRow, Roster, RosterAccounts, parse_roster, read_whole_rows
@@ -62,7 +66,7 @@ from mfa_kit.rollout.watching import RolloutProgress, WatchedWork, why_unseen
 from mfa_kit.wiring.age_keys import read_recipients
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.files import packaged_text
-from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.ledger import backup_records, open_ledger, recorded
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.organization import Organization, open_organization
@@ -85,7 +89,10 @@ THROTTLED = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPorts:
-    """The ports of a command that processes many users. `pace` limits the rate of all AWS calls of `ports`."""
+    """The ports of a command that processes many users. `pace` limits the rate of all AWS calls of `ports`.
+
+    `record` is what the records of runs say.
+    """
 
     ports: EnrollmentPorts
     caller: Caller
@@ -93,10 +100,44 @@ class RolloutPorts:
     account: "AccountReader"
     pace: RateLimiter
     ledger: "Ledger"
+    record: RunRecords = NO_RECORDS
 
     def records(self, digest: str) -> PlanRecords:
         """Return the ledger's records of a plan. `digest` is the SHA-256 of the plan's file in hex."""
         return plan_records(self.ledger, digest)
+
+    def prove(self, holders: Mapping[str, str | None] | None = None) -> ProvenDevices:
+        """Return the devices of the account that the ledger or the record of runs proves.
+
+        `holders` has the user of each virtual device by serial. If it is None, IAM's list is read, but only if the
+        ledger lacks lines of the record.
+        """
+        account, record = self.caller.account, self.record
+        if holders is None and lost_lines(account, record, journal=self.ports.journal):
+            holders = self.execution(workers=1).list_holders()
+        return prove_devices(account, holders=holders or {}, record=record, ports=self.ports)
+
+    @contextmanager
+    def recording(self, folder: Path, *, plan: str) -> Iterator["Recording"]:
+        """Yield a Recording of this process's runs, in the folder for results.
+
+        `plan` is the SHA-256 of the plan's file in hex.
+        """
+        files, computer = run_records.RecordFiles(folder), socket.gethostname()
+        runs: dict[str, RecordedRun] = {}
+
+        def begin(run: str) -> None:
+            files.begin(runs.setdefault(run, RecordedRun(id=run, plan=plan, computer=computer)))
+
+        def add(entry: JournalEntry, to: Sequence[str] = (), hashes: Mapping[str, str] | None = None) -> None:
+            backups, now = backups_of(entry, hashes) if hashes else {}, self.ports.iam_reader.now()
+            files.add(RecordedDevice(run=runs[entry.run], at=now, spec=entry.spec, to=to, backups=backups))
+
+        store = recorded(self.ports.store, self.ledger, also=add)
+        try:
+            yield Recording(ports=replace(self.ports, store=store), begin=begin, add=add)
+        finally:
+            files.close()
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
         """Return an Execution with `workers` threads, plus some threads that encrypt while others wait for AWS.
@@ -112,6 +153,18 @@ class RolloutPorts:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """Writes records of runs. `ports` have a store that writes each device into the record before its backup.
+
+    `begin` must be called with the ID of a run before the run creates a device. `add` writes a device without a backup.
+    """
+
+    ports: EnrollmentPorts
+    begin: Callable[[str], None]
+    add: Callable[[JournalEntry], None]
+
+
 def plan_records(ledger: "Ledger", digest: str) -> PlanRecords:
     """Return the ledger's records of a plan. `digest` is the SHA-256 of the plan's file in hex."""
     runs, failures, computers = RolloutRuns(ledger, plan=digest), Failures(ledger, plan=digest), Computers(ledger)
@@ -125,6 +178,8 @@ def plan_records(ledger: "Ledger", digest: str) -> PlanRecords:
         fail=failures.record,
         forget=failures.forget,
         failures=failures.by_user,
+        runs_of_all_plans=lambda: runs_of_all_plans(ledger),
+        adopt_run=lambda run: RolloutRuns(ledger, plan=run.plan).record(run.id, now=run_time(run.id)),
         devices_made_on=computers.of_devices,
         failed_on=lambda: computers.of_failures(digest),
     )
@@ -173,6 +228,29 @@ class Rollouts:
     now: Callable[[], float]
     enter: EnterAccount
     organization: Organization | None
+    record: RunRecords
+
+    def runs_of(self, digest: str) -> set[str]:
+        """Return the runs of a plan, according to the ledger and the records. `digest` is the SHA-256 of its file."""
+        recorded_runs = {run.id for run in self.record.runs.values() if run.plan == digest}
+        return plan_records(self.ledger, digest).runs() | recorded_runs
+
+    def report_computers(self, entries: Iterable[JournalEntry], progress: Progress) -> None:
+        """Print the other computers that made these devices, according to the shared ledger."""
+        if recorders := Computers(self.ledger).recorders():
+            here, made_on = recorders.here, recorders.devices
+            others = {made_on.get((entry.run, entry.spec.serial), here) for entry in entries} - {here}
+            if others:
+                progress.note(f"according to the shared ledger, devices were made on {few(sorted(others))}")
+
+    def made(self, account: OrgAccount, *, progress: Progress) -> list[JournalEntry]:
+        """Return the entries of the devices in an account that the ledger or the record of runs proves.
+
+        The account is opened only if the ledger lacks lines of the record.
+        """
+        if not lost_lines(account.id, self.record, journal=self.ledger):
+            return self.ledger.made(account.id)
+        return [*self.enter(account, progress=progress).prove().entries.values()]
 
 
 @contextmanager
@@ -183,13 +261,15 @@ def open_rollouts(
     store: BackupStore,
     workers: int,
     oath_keys: OathKeys | None = None,
+    record: RunRecords = NO_RECORDS,
 ) -> Iterator[Rollouts]:
     """Open the caller's account and the ledger, and yield the accounts of `choice`, or the caller's if it is None.
 
-    In each account, up to `workers` calls are in progress at a time, at a rate that one RateLimiter limits. Raise
-    UsageFault if no account is selected, and the errors of `connect`.
+    In each account, up to `workers` calls are in progress at a time, at a rate that one RateLimiter limits.
+    `record` is what the records of runs say. Raise UsageFault if no account is selected, and the errors of
+    `connect`.
     """
-    entrance = _Entrance(settings=settings, store=store, workers=workers, oath_keys=oath_keys)
+    entrance = _Entrance(settings=settings, store=store, workers=workers, oath_keys=oath_keys, record=record)
     if choice is None:
         stop, progress = settings.stop, settings.progress
         pace = entrance.pace(lambda: iam.renew(caller.account), progress, stop, stop.sleep)
@@ -202,6 +282,7 @@ def open_rollouts(
                 now=iam.now,
                 enter=lambda *_, **__: ports,
                 organization=None,
+                record=record,
             )
         return
     with open_organization(settings, replace(choice, workers=ACCOUNTS * workers)) as organization:
@@ -212,6 +293,7 @@ def open_rollouts(
             now=organization.home.now,
             enter=partial(entrance.enter, organization),
             organization=replace(organization, workers=ACCOUNTS),
+            record=record,
         )
 
 
@@ -223,6 +305,7 @@ class _Entrance:
     store: BackupStore
     workers: int
     oath_keys: OathKeys | None
+    record: RunRecords
 
     def enter(
         self, organization: Organization, account: OrgAccount, *, progress: Progress, entering: Stop | None = None
@@ -287,7 +370,13 @@ class _Entrance:
         )
         account = AccountReader(iam.ask, now=iam.now)
         return RolloutPorts(
-            ports=ports, caller=caller, people=People(iam.ask), account=account, pace=pace, ledger=ledger
+            ports=ports,
+            caller=caller,
+            people=People(iam.ask),
+            account=account,
+            pace=pace,
+            ledger=ledger,
+            record=self.record,
         )
 
 
@@ -463,21 +552,45 @@ def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
     return parse_template(text, names=NAMES, source=str(file))
 
 
-def sealed_files(settings: Settings) -> ReadAhead:
-    """Return an object that reads encrypted files, from a folder or a bucket."""
-    return ReadAhead(_checked(AnyFileStore(settings)))
+def read_run_records(folders: Iterable[Path], more: Iterable[Path] = ()) -> RunRecords:
+    """Return what the records of runs say in folders for results, of which some may not exist.
 
-
-def _checked(file_store: AnyFileStore) -> Callable[[BackupLocation], bytes]:
-    """Return a function that reads an encrypted file.
-
-    The function raises IntegrityFault if the file is not an age file, so that nothing unencrypted is handed over.
+    `more` are the folders that --record names. Raise UsageFault if one of them has no record, and IntegrityFault if a
+    record is damaged, or could have been changed by other users.
     """
+    folders = [*folders, *map(run_records.check_folder, more)]
+    return run_records.read_records(folders, computer=socket.gethostname())
+
+
+def known_hashes(ledger: "Ledger", record: RunRecords) -> Mapping[str, Collection[str]]:
+    """Return the SHA-256 values that each file of a backup may have, by its `recorded_name`."""
+    hashes: dict[str, set[str]] = backup_records(ledger).hashes()
+    for line in record.devices:
+        for name, sha256 in line.hashes.items():
+            hashes.setdefault(name, set()).add(sha256)
+    return hashes
+
+
+def checked_reader(settings: Settings, hashes: Mapping[str, Collection[str]]) -> Callable[[BackupLocation], bytes]:
+    """Return a function that reads an encrypted file, from a folder or a bucket.
+
+    The function raises IntegrityFault if the file is not an age file, so that nothing unencrypted is handed over, or if
+    its SHA-256 is not among the `hashes` of its name, because somebody else may then have written it.
+    """
+    import hashlib
+
+    file_store = AnyFileStore(settings)
 
     def read(place: BackupLocation) -> bytes:
         sealed = read_backup(place, file_store)
         if not sealed.startswith(MAGIC):
             raise IntegrityFault(f"{place} is not an age file", suggest("see", "backup verify"))
+        known = hashes.get(recorded_name(place))
+        if known and hashlib.sha256(sealed).hexdigest() not in known:
+            raise IntegrityFault(
+                f"{place} is not the file that mfa-kit wrote: its SHA-256 is another",
+                "find out who replaced it; to give the user a device with a backup of your own, use mfa-kit replace",
+            )
         return sealed
 
     return read

@@ -1,5 +1,6 @@
 """Fixtures for a rollout in the lab: rosters and plans in a folder, and checks of IAM, the journal and the backups."""
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,12 @@ class Rollout:
 
     def apply(self, *more: str | Path) -> Result:
         return self.desk.run("rollout", "apply", self.file, "-r", self.recipient, *more)
+
+    def lose_ledger(self) -> None:
+        """Remove the ledger and its locks. The backups stay."""
+        for path in self.desk.home.iterdir():
+            if path.name != "backups":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def asked(self, since: int) -> list[str]:
         """Return the operations after the first `since` calls.

@@ -319,12 +319,12 @@ def test_a_plan_never_replaces_a_pipe_or_a_link(rollout: Rollout, make: Callable
     ("more", "said"),
     [((), "for these users"), (("--only", "Typo,"), "staged on this computer for typo\n")],
 )
-def test_activate_without_staged_devices_is_no_error(
+def test_activate_that_finds_nothing_exits_with_1(
     rollout: Rollout, identity_file: Path, more: tuple[str, ...], said: str
 ) -> None:
     """A message says that no device is staged."""
     done = rollout.desk.run("rollout", "activate", "-i", identity_file, *more)
-    assert (done.code, done.out.split(), said in done.err) == (0, ["users", "0"], True)
+    assert (done.code, done.out.split(), said in done.err) == (1, ["users", "0"], True)
 
 
 def test_each_staged_device_of_a_user_has_a_row(rollout: Rollout, people: People, identity_file: Path) -> None:

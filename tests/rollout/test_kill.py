@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.lab.aws.server import Lab
-from tests.conftest import MfaKit
+from tests.conftest import ACCOUNT, MfaKit
 from tests.ledgers import Place
-from tests.rollout.conftest import Rollout
+from tests.rollout.conftest import Rollout, key_file
 from tests.sizes import size
 
 # How many users there are and how often a rollout is killed, by the kind of the ledger.
@@ -95,3 +95,48 @@ def test_two_computers_share_a_plan_and_one_is_killed(rollout: Rollout, people: 
             users
         )
     assert last.out.count('"outcome": "enrolled"') + again.out.count('"outcome": "enrolled"') == len(users)
+
+
+LOST_USERS, LOST_KILLS = size(20, 60), size(3, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("staged", [False, True], ids=["enabled", "staged"])
+def test_a_ledger_that_is_lost_with_each_kill(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path, staged: bool
+) -> None:
+    """SIGKILL, and the ledger is gone: the records suffice to settle, hand over, enable and undo everything."""
+    users = people(LOST_USERS)
+    rollout.plan(*rollout.own(users))
+    command: tuple[str | Path, ...] = ("rollout", "apply", rollout.file, "-r", rollout.recipient)
+    command += ("--stage",) if staged else ()
+    arn = f"arn:aws:iam::{ACCOUNT}:mfa/"
+    serials = {arn + user for user in users}
+    for number in range(LOST_KILLS):
+        goal = LOST_USERS * number // LOST_KILLS
+        process = rollout.desk.start(*command, "--workers", "2", stdout=None, stderr=None)
+        while len(serials & rollout.lab.serials()) <= goal and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(random.random() / 50)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        rollout.lose_ledger()
+    done = rollout.desk.process(*command)
+    assert done.code == 0, done.err
+    rollout.lose_ledger()
+    letters = tmp_path / "letters"
+    done = rollout.desk.process("rollout", "handover", rollout.file, "-o", letters)
+    assert (done.code, len([*letters.glob("*/letter.txt")])) == (0, LOST_USERS), done.err
+    if staged:
+        activate = ("-i", key_file(rollout.identity, tmp_path), "--record", rollout.results)
+        done = rollout.desk.process("rollout", "activate", *activate)
+        assert done.code == 0, done.err
+    else:
+        assert rollout.desk.process(*command).code == 0  # the ledger of `works` has the devices again
+    rollout.works(users)
+    rollout.lose_ledger()
+    done = rollout.desk.process("rollout", "undo", rollout.file, "--yes", "--leave-without-mfa")
+    assert done.code == 0, done.err
+    assert not serials & rollout.lab.serials()
+    assert not [path for path in (rollout.desk.home / "backups").rglob("*") if path.is_file()]

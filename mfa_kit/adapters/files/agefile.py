@@ -149,19 +149,24 @@ class AgeFiles:
         if spec.recipient:
             sealed = _encrypted(picture, self._recipients_of(spec.recipient))
             files.append((own_copy(path), self._folder / OWN, sealed))
-        self._write(files, backup_name(path), own=spec.recipient, in_run=True)
+        self._write(files, backup_name(path), own=spec.recipient, entry=entry)
 
     def store_existing(self, backup: Backup, uri: KeyUri) -> None:
         """Write a key URI to a backup. Raise IntegrityFault if the file exists or cannot be written."""
         sealed = _encrypted(symbol.png(uri, caption=_caption(backup)), self._to)
-        self._write([(backup.path, self._folder, sealed)], backup.name, own=None, in_run=False)
+        self._write([(backup.path, self._folder, sealed)], backup.name, own=None, entry=None)
 
     def _write(
-        self, files: Sequence[tuple[BackupLocation, BackupLocation, bytes]], name: str, *, own: str | None, in_run: bool
+        self,
+        files: Sequence[tuple[BackupLocation, BackupLocation, bytes]],
+        name: str,
+        *,
+        own: str | None,
+        entry: JournalEntry | None,
     ) -> None:
         """Record the recipients of a backup, then write the encrypted content of each file below its folder."""
         hashes = {recorded_name(path): sha256_of(sealed) for path, _, sealed in files}
-        self._record(name, self.recipients(), own=own, hashes=hashes, in_run=in_run)
+        self._record(name, self.recipients(), own=own, hashes=hashes, entry=entry)
         for path, folder, sealed in files:
             self._file_store.file(path, folder).create(sealed)
 

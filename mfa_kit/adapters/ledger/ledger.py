@@ -5,26 +5,23 @@ released when the process of the run ends, even if the process is killed. The ty
 read, because SQLite stores any value in any column.
 """
 
-import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from typing import Self, TypeGuard
+from typing import Self
 
 from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import JsonError, list_of, object_of, read_json
+from mfa_kit.core.intents import intent_json, is_time, optional_text, optional_time, parse_intent, text_of
 from mfa_kit.core.models import (
     RUN,
     Call,
-    DeviceSpec,
-    DeviceType,
     HeldWork,
     JournalEntry,
     JournalState,
-    Method,
     RecoveryKeyAction,
     RunKind,
     run_time,
@@ -99,10 +96,6 @@ def _word(code: str) -> str:
 
 # The columns of an entry, in the order that `entry_of` expects.
 COLUMNS = "run, intent, verb, reached, backup, since, sealed"
-# The fields of an intent that are stored unchanged (UNCHANGED), and all keys that its JSON object may have (FIELDS).
-# The name of the enrollment method is stored under the key `kind`.
-UNCHANGED = tuple(field.name for field in fields(DeviceSpec) if field.name != "method")
-FIELDS = {*UNCHANGED, "kind"}
 
 
 def entry_of(row: SqlRow) -> JournalEntry:
@@ -112,78 +105,18 @@ def entry_of(row: SqlRow) -> JournalEntry:
     """
     try:
         run, spec, verb, reached, backup, since, sealed = row
-        run_time(_name(run))
+        run_time(text_of(run))
         return JournalEntry(
             run=run,
-            spec=_intent(read_json(spec)),
+            spec=parse_intent(read_json(spec)),
             purpose=RunKind(verb),
             reached=JournalState(reached),
-            backup=_text(backup),
-            since=_moment(since),
+            backup=optional_text(backup),
+            since=optional_time(since),
             sealed=bool(sealed),
         )
     except (KeyError, TypeError, ValueError, UsageFault):
         raise DamagedRow("a row of the journal was changed or damaged") from None
-
-
-def intent_json(spec: DeviceSpec) -> str:
-    """Return an intent as JSON.
-
-    The enrollment method is stored as its name, under the key `kind`. The device type is not stored, because it follows
-    from the serial.
-    """
-    written = {name: getattr(spec, name) for name in UNCHANGED}
-    return json.dumps({**written, "kind": spec.method.name})
-
-
-def _intent(document: object) -> DeviceSpec:
-    """Parse an intent from the JSON of `intent_json`.
-
-    An intent without `known_serial` is for a virtual device: the device's serial is its ARN, which follows from the
-    other fields. Raise KeyError, TypeError, ValueError or UsageFault for other JSON.
-    """
-    if not isinstance(document, dict) or not document.keys() <= FIELDS:
-        raise TypeError("these are not the fields of an intent")
-    serial = _text(document.get("known_serial"))
-    return DeviceSpec(
-        account=_name(document["account"]),
-        partition=_name(document["partition"]),
-        user=_name(document["user"]),
-        name=_name(document["name"]),
-        method=Method(_name(document["kind"]), DeviceType.of(serial) if serial else DeviceType.VIRTUAL),
-        path=_name(document.get("path", "/")),
-        known_serial=serial,
-        hardware=_text(document.get("hardware")),
-        card=_text(document.get("card")),
-        replaces=_text(document.get("replaces")),
-        replaces_run=_text(document.get("replaces_run")),
-        replaces_since=_moment(document.get("replaces_since")),
-        recipient=_text(document.get("recipient")),
-        tags=tuple((_name(key), _name(value)) for key, value in document.get("tags", ())),
-        staged=bool(document.get("staged")),
-    )
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise TypeError("a name is not text")
-    value.encode()  # raises UnicodeEncodeError, which is a ValueError, for half of a surrogate pair
-    return value
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else _name(value)
-
-
-def _moment(value: object) -> float | None:
-    if value is not None and not is_time(value):
-        raise TypeError("this is not a time")
-    return value
-
-
-def is_time(value: object) -> TypeGuard[float]:
-    """Return whether a value is a Unix time in the years 1970 to 9999."""
-    return isinstance(value, int | float) and 0 <= value < LAST_TIME
 
 
 def _is_object_of(kind: type, value: object) -> bool:
@@ -204,7 +137,6 @@ def _is_strings(value: object) -> bool:
         return False
 
 
-LAST_TIME = 253402300800.0
 TYPES: Mapping[str, Callable[[object], bool]] = {
     "text": lambda value: isinstance(value, str),
     "integer": lambda value: isinstance(value, int),

@@ -54,6 +54,11 @@ class RolloutRuns:
         return {run for (run,) in rows}
 
 
+def runs_of_all_plans(tables: Tables) -> set[str]:
+    """Return the IDs of the runs of all plans."""
+    return {run for (run,) in tables.select("select run from rollout_runs", types="run")}
+
+
 def progress_of_plans(tables: Tables, plans: Sequence[str]) -> dict[str, PlanProgress]:
     """Return the progress of each plan that has a run in the ledger. `plans` are digests of the plans' files."""
     if not plans:

@@ -16,9 +16,10 @@ from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, name_next_command
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.message import suggest
+from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
 from mfa_kit.core.otp import PERIOD, Created
+from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment import backends
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
@@ -49,6 +50,7 @@ ADVICE = (
     "automatically. To stop, press Ctrl-C; the device stays staged"
 )
 INSTEAD = "--proofs FILE"
+RECORD_DIR = mfa_kit("rollout activate --record DIR -i IDENTITY")
 NONE_STAGED = "no device is staged on this computer"
 
 
@@ -118,6 +120,12 @@ class RequiredProofs:
         self.read[spec.serial] = AppProof(skew * PERIOD, skew)
 
 
+def _unassigned(opened: OpenWork) -> list[str]:
+    """Return the names of the virtual devices without a user that neither the ledger nor a record has."""
+    proven = opened.ports.prove(opened.execution.list_holders())
+    return sorted(serial.rpartition("/")[2] for serial in proven.unassigned)
+
+
 def _users(entries: Iterable[JournalEntry]) -> set[str]:
     """Return the names of the users in lower case."""
     return {entry.spec.user.lower() for entry in entries}
@@ -150,6 +158,7 @@ def read_required(proofs: Path | None, prompt: str | None, *, accept_unknown: bo
 @options.ONLY
 @identity(required=True)
 @BACKUP_DIR
+@options.RECORD
 @options.WORKERS
 @account_options(role=None, workers=False, results=False)
 def activate(
@@ -161,6 +170,7 @@ def activate(
     only: tuple[str, ...],
     keys: tuple[Path, ...],
     backup_dir: BackupLocation | None,
+    records: tuple[Path, ...],
     workers: int,
     accounts: AccountsChoice | None,
     settings: Settings,
@@ -177,15 +187,19 @@ def activate(
     required = read_required(proofs, prompt, accept_unknown=accept_unknown, selects=bool(groups or only))
     store = wiring.stores.open_backup_store(settings, backup_dir)
     named = {name.lower() for name in only}
+    record = wiring.rollout.read_run_records([], records)
     with (
         name_next_command(),
-        wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers) as rollouts,
+        wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts,
     ):
         identities = wiring.age_keys.Identities(keys, passphrase_fd=None, person=settings.interaction)
-        opened_by = wiring.backups.opener(settings, identities, rollouts.ledger.called)
+        read = wiring.rollout.checked_reader(settings, wiring.rollout.known_hashes(rollouts.ledger, record))
+        opened_by = wiring.backups.opener(settings, identities, rollouts.ledger.called, read)
 
         activation = _Activation(
-            made={account.id: rollouts.ledger.made(account.id) for account in rollouts.selection.chosen},
+            made={
+                account.id: rollouts.made(account, progress=settings.progress) for account in rollouts.selection.chosen
+            },
             required=required,
             groups=groups,
             named=named,
@@ -193,6 +207,8 @@ def activate(
             open_backup=opened_by,
             settings=settings,
         )
+        chosen = [entry for account in activation.made for entry in activation.staged(account)]
+        rollouts.report_computers(chosen, settings.progress)
         works = activation.works(rollouts.selection.chosen, alone=accounts is None)
         missing = accounts is not None and activation.report_missing()
         if prompt is not None and not settings.dry_run:
@@ -209,7 +225,7 @@ def activate(
             more=() if required.users is None else ("clock_offset",),
         )
         asked = runner.run(activation.activate)
-        return max(exit_code(works, asked=asked), int(missing))
+        return max(exit_code(works, asked=asked), int(missing or activation.is_empty))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +277,7 @@ class _Activation:
                 if selected is None or user in selected
             }
             without = list(results_without_device(sent, staged=_users(entries), ours=self.made[account]))
-            self._report_not_staged(entries)
+            self._report_not_staged(entries, opened)
         opened.work.total = tally.total = len(entries) + len(without)
         for result in without:
             tally.take(result)
@@ -269,12 +285,30 @@ class _Activation:
         outcomes = outcomes_of(entries, self.created, self.required, opened.execution, ports=opened.ports, dry=dry)
         opened.take_all(outcomes, tally.take)
 
-    def _report_not_staged(self, entries: Sequence[JournalEntry]) -> None:
-        """Print the named users who have no staged device in the only account, or that no user has one."""
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither the ledger nor a record has a device that is staged, or that was enabled already."""
+        return not any(self.staged(account) or self._enabled(account) for account in self.made)
+
+    def _enabled(self, account: str) -> list[JournalEntry]:
+        return [entry for entry in self.made[account] if entry.reached in STANDS]
+
+    def _report_not_staged(self, entries: Sequence[JournalEntry], opened: OpenWork) -> None:
+        """Print the named users who have no staged device in the only account, or that no user has one.
+
+        If nothing is known of any device, also print the unassigned devices in IAM. They are not enabled, because
+        nothing proves whose seed they have.
+        """
         if missing := self.named - _users(entries):
             self.settings.progress.alert(f"{NONE_STAGED} for {', '.join(sorted(missing))}")
         elif not entries and self.required.users is None:
             self.settings.progress.alert(f"{NONE_STAGED} for these users")
+        if self.is_empty and (unassigned := _unassigned(opened)):
+            devices = count_of(len(unassigned), "unassigned device")
+            self.settings.progress.alert(
+                f"IAM has {devices} that neither the ledger nor a record has: {few(unassigned)}"
+            )
+            self.settings.progress.alert(Message("  try: name the results of the run that staged them: ", RECORD_DIR))
 
     def report_missing(self) -> bool:
         """Print the users who should have a staged device, but have none. Return whether any of them sent proofs.
@@ -285,7 +319,7 @@ class _Activation:
         a file of proofs can be used again.
         """
         staged = _users(chain(*map(self.staged, self.made)))
-        enabled = _users(entry for entry in chain(*self.made.values()) if entry.reached in STANDS)
+        enabled = _users(chain(*map(self._enabled, self.made)))
         sent, named = self.required.users or set(), self.named
         lacking = sorted(((sent & named if named and sent else sent or named) - staged) - enabled)
         if lacking:

@@ -82,6 +82,7 @@ APPLY_OPTIONS = (
     MAX_FAILURES,
     shared.EXPECTED,
     shared.RESULTS,
+    shared.RECORD,
     shared.WORKERS,
 )
 
@@ -92,9 +93,10 @@ class ApplyOptions:
 
     `plan_files` has one plan or index; a worker can have several. `to`, `to_files`, `backup_dir` and `local_backups`
     are as in `open_backup_store`. `results` is the folder for the files of results; for an index, each account gets a
-    subfolder. `workers` is not a number of processes, but the maximum number of calls to AWS in progress at a time in
-    each account. `at_once` is the number of accounts in which a worker works at the same time. It is None for `apply`,
-    which does not wait until other processes have left an account.
+    subfolder. `records` are further folders with records of runs. `workers` is not a number of processes, but the
+    maximum number of calls to AWS in progress at a time in each account. `at_once` is the number of accounts in which a
+    worker works at the same time. It is None for `apply`, which does not wait until other processes have left an
+    account.
     """
 
     plan_files: tuple[Path, ...]
@@ -107,6 +109,7 @@ class ApplyOptions:
     max_failures: int | None
     expected: tuple[str, ...]
     results: Path | None
+    records: tuple[Path, ...]
     workers: int
     at_once: int | None = None
 
@@ -168,9 +171,12 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
         settings, options.backup_dir, to=options.to, to_files=options.to_files, local_backups=options.local_backups
     )
     files = read_files(options.plan_files, choice, expected=options.expected, plans_too=options.at_once is not None)
+    record = wiring.rollout.read_run_records(
+        [wiring.rollout.results_folder(options.results, path) for path in options.plan_files], options.records
+    )
     with (
         name_next_command(),
-        wiring.rollout.open_rollouts(settings, choice, store=store, workers=options.workers) as rollouts,
+        wiring.rollout.open_rollouts(settings, choice, store=store, workers=options.workers, record=record) as rollouts,
     ):
         works = planned_works(files, rollouts, choice)
         check_file(files.label, files.index, rollouts.selection, choice)
@@ -291,6 +297,7 @@ def _foresee(plan: Plan, opened: OpenWork) -> None:
         holders=opened.execution.list_holders(),
         look=lambda _: {},
         failures={},
+        record=opened.ports.record,
         ports=opened.ports.ports,
     )
     opened.take_all((result for result in results), opened.tally.take)
@@ -312,16 +319,26 @@ def _apply_in(work: PlannedWork, opened: OpenWork, options: ApplyOptions, source
         folder=folder,
         source=source.name,
     )
+    record = opened.ports.record
+    lost = run.records.lost_runs(record)
     run.records.begin(run.run, now=run.now())
     work.run = run.run
     opened.tally.progress.note(f"run {run.run}")
     try:
-        opened.take_all(
-            apply_plan(
-                run.plan, ports=opened.ports.ports, run=run.run, execution=opened.execution, staged=options.staged
-            ),
-            run.take,
-        )
+        with opened.ports.recording(folder, plan=work.sha256) as recording:
+            recording.begin(run.run)
+            opened.take_all(
+                apply_plan(
+                    run.plan,
+                    ports=recording.ports,
+                    run=run.run,
+                    execution=opened.execution,
+                    staged=options.staged,
+                    record=record,
+                    lost_runs=lost,
+                ),
+                run.take,
+            )
         run.end()
     finally:
         work.results = run.finish()

@@ -31,9 +31,8 @@ from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.handing_over import Handover, HandoverState, LeftOut, devices_of_plan, find_handovers
 from mfa_kit.rollout.handover_letter import letter_values
 from mfa_kit.rollout.plan import PlanFiles
-from mfa_kit.rollout.records import entries_of_run
+from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
 from mfa_kit.rollout.roster import ACCOUNT, csv_table
-from mfa_kit.rollout.row_status import entries_by_serial
 from mfa_kit.wiring.settings import Settings
 
 T = TypeVar("T", Handover, LeftOut)
@@ -49,13 +48,12 @@ PDF = "letter.pdf"
 class Letters:
     """Makes the folders of the users, one after another, and adds each result to `rows` or `failed`.
 
-    `printer` returns the PDF of a letter. If it is None, no PDF is made. With `by_account`, each account has a
-    folder that contains the folders of its users, and the table has a column for the account.
+    `printer` returns the PDF of a letter. If it is None, no PDF is made. With `by_account`, each account has a folder
+    that contains the folders of its users, and the table has a column for the account.
     """
 
     folder: Path
     template: LetterTemplate
-    files: ReadAhead
     company: str
     contact: str
     deadline: str
@@ -64,18 +62,18 @@ class Letters:
     rows: list[dict[str, str]] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
 
-    def folders(self, handovers: Sequence[Handover]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def folders(self, handovers: Sequence[Handover], files: ReadAhead) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """Yield the path of each user's folder, relative to `folder`, with the contents of the user's files by name.
 
         With `by_account`, the empty folders of the accounts come first. A user whose file cannot be read is added to
-        `failed` and gets no folder. The last path is "", with the table of all users.
+        `failed` and gets no folder. `files` reads the users' files. The last path is "", with the table of all users.
         """
         by_copy = {handover.copy: handover for handover in handovers}
         if self.by_account:
             yield from ((account, {}) for account in sorted({handover.entry.spec.account for handover in handovers}))
-        for handover in (by_copy[copy] for copy in self.files.prefetch(by_copy)):
+        for handover in (by_copy[copy] for copy in files.prefetch(by_copy)):
             try:
-                sealed = self.files.read(handover.copy)
+                sealed = files.read(handover.copy)
             except IntegrityFault as error:
                 account = handover.entry.spec.account if self.by_account else ""
                 self.failed.append(
@@ -138,6 +136,7 @@ class Letters:
 @click.option("--pdf", is_flag=True, help="Also write each letter as a PDF file.")
 @PAPER
 @BACKUP_DIR
+@options.RECORD
 @account_options(workers=False, results=False)
 def handover(
     *,
@@ -149,6 +148,7 @@ def handover(
     pdf: bool,
     paper: str,
     backup_dir: BackupLocation | None,
+    records: tuple[Path, ...],
     accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
@@ -167,7 +167,6 @@ def handover(
     letters = Letters(
         folder=folder.absolute(),
         template=wiring.rollout.read_template(settings, template),
-        files=wiring.rollout.sealed_files(settings),
         company=settings.config.company or "",
         contact=settings.config.contact or "",
         deadline=deadline or "",
@@ -179,10 +178,15 @@ def handover(
     find = partial(_find_in_run, plan_or_run)
     if not is_run:
         find = partial(_find_in_plans, read_files([Path(plan_or_run)], accounts))
-    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=1) as rollouts:
+    folders = [] if is_run else [wiring.rollout.results_folder(None, Path(plan_or_run))]
+    record = wiring.rollout.read_run_records(folders, records)
+    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=1, record=record) as rollouts:
         handovers, left_out, unread = find(rollouts, accounts, copy_of, settings.progress)
+        hashes = wiring.rollout.known_hashes(rollouts.ledger, record)
+        rollouts.report_computers([handover.entry for handover in handovers], settings.progress)
+    files = ReadAhead(wiring.rollout.checked_reader(settings, hashes))
     code = write_letters(
-        letters, handovers, left_out, only=only, plan_or_run=plan_or_run, settings=settings, output=output
+        letters, handovers, left_out, files, only=only, plan_or_run=plan_or_run, settings=settings, output=output
     )
     return code or unread
 
@@ -213,8 +217,12 @@ def _find_in_run(
     """Return the users of a run in the caller's account who get a file, those who get none, and the exit code."""
     with progress.showing("reading devices"):
         ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
-        entries = entries_of_run(run, account=ports.caller.account, journal=ports.ports.journal)
         holders = ports.execution(workers=1).list_holders()
+        made = ports.prove(holders).entries.values()
+        entries = entries_of_runs({run}, made, account=ports.caller.account, journal=ports.ports.journal)
+        if not entries:
+            progress.alert(f"neither the ledger nor a record has a device of run {run}")
+            progress.alert(Message("  try: ", SEE_RUNS))
     return *find_handovers(entries, holders=holders, emails={}, copy_of=copy_of), 0
 
 
@@ -222,6 +230,7 @@ def write_letters(
     letters: Letters,
     handovers: list[Handover],
     left_out: list[LeftOut],
+    files: ReadAhead,
     *,
     only: tuple[str, ...],
     plan_or_run: str,
@@ -242,10 +251,11 @@ def write_letters(
         letters.rows = [letters.row(handover, only={ACCOUNT, "user", "state"}) for handover in handovers]
     elif handovers:
         with settings.progress.showing(lambda: f"{len(letters.rows)} of {len(handovers)} letters"):
-            wiring.rollout.write_handover(letters.folder, letters.folders(handovers))
+            wiring.rollout.write_handover(letters.folder, letters.folders(handovers, files))
     _report(left_out, letters.failed, settings)
     _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
-    return int(bool(letters.failed) or not letters.rows)
+    unproven = any(omission.unproven for omission in left_out)
+    return int(bool(letters.failed) or unproven or not letters.rows)
 
 
 def _keep(users: list[T], named: Collection[str]) -> list[T]:
@@ -258,9 +268,9 @@ def find_in_plan(
 ) -> tuple[list[Handover], list[LeftOut]]:
     """Return the users of a plan who get a file, and those who get none."""
     plan = work.plan
-    entries, left_out = devices_of_plan(plan, entries_by_serial(plan.account, ports=ports.ports))
-    emails = {step.user: step.row.email or "" for step in plan.steps}
     holders = ports.execution(workers=1).list_holders()
+    entries, left_out = devices_of_plan(plan, ports.prove(holders), holders)
+    emails = {step.user: step.row.email or "" for step in plan.steps}
     handovers, others = find_handovers(entries, holders=holders, emails=emails, copy_of=copy_of)
     account = "" if work.alone else plan.account
     return handovers, [replace(omission, account=account) for omission in (*others, *left_out)]

@@ -24,6 +24,14 @@ EXPECTED = click.option(
     metavar="HEX",
     help="Refuse PLAN if the SHA-256 of its file is not HEX.",
 )
+RECORD = click.option(
+    "--record",
+    "records",
+    multiple=True,
+    type=Path,
+    metavar="DIR",
+    help="Also read the records of runs in DIR, such as the results of another computer. Repeatable.",
+)
 ONLY = click.option(
     "--only",
     metavar="A,B",

@@ -27,12 +27,14 @@ DAY = 24 * 60 * 60
 @click.command(cls=Verb)
 @options.PLAN_FILE
 @BACKUP_DIR
+@options.RECORD
 @options.WORKERS
 @account_options(workers=False, results=False)
 def remind(
     *,
     plan_file: Path,
     backup_dir: BackupLocation | None,
+    records: tuple[Path, ...],
     workers: int,
     accounts: AccountsChoice | None,
     settings: Settings,
@@ -45,12 +47,13 @@ def remind(
     files = read_files([plan_file], accounts)
 
     def look(ports: "wiring.rollout.RolloutPorts", work: PlannedWork, progress: LiveProgress) -> Sequence[ResultRow]:
-        records = ports.records(work.sha256)
-        results = look_up_results(work.plan, records, ports, workers=workers, progress=progress)
+        ledger = ports.records(work.sha256)
+        results = look_up_results(work.plan, ledger, ports, workers=workers, progress=progress)
         return _rows(find_reminders(work.plan, results), now=ports.ports.iam_reader.now())
 
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers) as rollouts:
+    record = wiring.rollout.read_run_records([wiring.rollout.results_folder(None, plan_file)], records)
+    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts:
         reading = read_accounts(files, look, rollouts, accounts, progress=settings.progress)
     rows = reading.rows(lambda reminders, _: reminders)
     output.many(

@@ -16,7 +16,7 @@ from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.core.errors import AwsFault, IntegrityFault, InternalError, Lockout, MfaKitError
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, clauses
-from mfa_kit.core.text import count_of
+from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import OrgAccount, accounts_in_words, by_reason, in_account
@@ -92,14 +92,30 @@ class Tally:
         """Count a result, and show it on stderr.
 
         A result that needs attention is printed on a separate line. Other results only change the status line, or are
-        printed if there is no status line. In JSON Lines, no result is printed on stderr.
+        printed if there is no status line. Refusals, and users whom an earlier run enrolled, are printed together at
+        the end, by `report_together`. In JSON Lines, no result is printed on stderr.
         """
         self.keep(result)
+        if result.earlier or result.outcome is RowOutcome.REFUSED:
+            return
         wrong = result.outcome in TO_RETRY
         counted = isinstance(self.progress, Redrawable) and self.progress.refresh()
         if (wrong or not counted) and self.output.form != "jsonl":
             show = self.progress.alert if wrong else self.progress.note
             show(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
+
+    def report_together(self) -> None:
+        """Print the refusals, each reason once with its users, and how many users an earlier run enrolled."""
+        if self.output.form == "jsonl":
+            return
+        refused: dict[str, list[str]] = {}
+        for result in self.results:
+            if result.outcome is RowOutcome.REFUSED:
+                refused.setdefault(result.reason, []).append(result.user)
+        for reason, users in refused.items():
+            self.progress.alert(Message(f"{few(users)}: {RowOutcome.REFUSED}: ", reason))
+        if earlier := sum(result.earlier for result in self.results):
+            self.progress.note(f"{count_of(earlier, 'user')} enrolled by earlier runs")
 
     def line(self) -> str:
         """Return the status line: the number of results and failures, the rate, and the estimated time left."""

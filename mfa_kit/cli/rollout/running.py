@@ -229,6 +229,7 @@ def look_up_results(
         holders=ports.execution(workers=workers).list_holders(),
         look=look,
         failures=records.failures(),
+        record=ports.record,
         ports=ports.ports,
     )
 
@@ -340,6 +341,9 @@ class Runner:
                     for _ in AccountSlots(work_in, number=number, stopped=self._stop.is_set).work_through(todo):
                         pass
         finally:
+            for work in self.works:
+                if work.tally:
+                    work.tally.report_together()
             show_results(self.schemas, self.works, output=self.output, head=head())
         report_failed(self.works, self.progress)
         self._report_denied()

@@ -36,11 +36,12 @@ SHOWN = 5
 class StationSession:
     """A session at the station, where users are enrolled in person. One person works through the queue of users.
 
-    `holders` finds out which user a key already belongs to. `watches` has, by name of the enrollment method, the object
-    that waits for inserted keys, or None if the method uses no keys. `reasons` says, by user name, why a step was
-    skipped or interrupted. With --page, `show_error` shows an error on the page. Its arguments are what happened, what
-    to try, and a sentence that tells the user what to do, or "" if the user can do nothing. `lacking` is true if an
-    enrolled key lacks a certification that the key policy requires.
+    `record_device` writes a device without a backup into the record of its run. `holders` finds out which user a key
+    already belongs to. `watches` has, by name of the enrollment method, the object that waits for inserted keys, or
+    None if the method uses no keys. `reasons` says, by user name, why a step was skipped or interrupted. With --page,
+    `show_error` shows an error on the page. Its arguments are what happened, what to try, and a sentence that tells the
+    user what to do, or "" if the user can do nothing. `lacking` is true if an enrolled key lacks a certification that
+    the key policy requires.
     """
 
     plan: Plan
@@ -50,6 +51,7 @@ class StationSession:
     caller: Caller
     tally: Tally
     record_failure: Callable[[Failure], None]
+    record_device: Callable[[JournalEntry], None]
     person: Interaction
     holders: KeyHolders
     runs: StationRuns
@@ -213,6 +215,8 @@ class StationSession:
             lacks = "; ".join(outcome.registered.missing) if outcome.registered else ""
             self.lacking = self.lacking or bool(lacks)
             entry = JournalEntry(run=outcome.run, spec=outcome.spec, backup=outcome.backup)
+            if entry.backup is None:  # the store of backups has recorded the others
+                self.record_device(entry)
             self._end(RowResult.of_entry(entry, reason=lacks))
         else:
             self._end(self._result_of(step, outcome.serials))

@@ -97,6 +97,7 @@ class StationVerb(Verb):
 @LOCAL_BACKUPS
 @options.EXPECTED
 @options.RESULTS
+@options.RECORD
 @page_options
 def station(
     *,
@@ -109,6 +110,7 @@ def station(
     local_backups: bool,
     expected: tuple[str, ...],
     results: Path | None,
+    records: tuple[Path, ...],
     page: bool,
     no_browser: bool,
     settings: Settings,
@@ -133,13 +135,15 @@ def station(
         wiring.settings.harden()
         oath_keys = wiring.oath_keys.OathKeys(settings)
         progress = settings.progress
+        folder = wiring.rollout.results_folder(results, plan_file)
+        record = wiring.rollout.read_run_records([folder], records)
         with wiring.rollout.open_rollouts(
-            settings, None, store=store, workers=WORKERS, oath_keys=oath_keys
+            settings, None, store=store, workers=WORKERS, oath_keys=oath_keys, record=record
         ) as rollouts:
             ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
             check_account(plan, ports.caller)
-            records = ports.records(digest)
-            before = _look_up_results(plan, steps, records, ports, progress=progress)
+            ledger = ports.records(digest)
+            before = _look_up_results(plan, steps, ledger, ports, progress=progress)
             tally = Tally(SCHEMAS.one, total=len(steps), progress=progress, output=output, pace=ports.pace)
             work = AccountWork(account=OrgAccount(id=plan.account), total=len(steps), alone=True, tally=tally)
             queue = _queue_of(steps, before)
@@ -147,35 +151,47 @@ def station(
             if settings.dry_run:
                 show_results(SCHEMAS, [work], output=output, head={})
                 return 0
-            folder = wiring.rollout.open_results_folder(results, plan_file)
-            _greet(queue, progress)
-            session = StationSession(
-                plan=plan,
-                queue=queue,
-                methods=_Methods(of_methods, wiring.ports.method_context(settings, ports.ports.iam_reader, oath_keys)),
-                ports=ports.ports,
-                caller=ports.caller,
-                tally=tally,
-                record_failure=lambda failure: records.fail(failure, now=ports.ports.iam_reader.now()),
-                person=settings.interaction,
-                holders=KeyHolders(
-                    ports=ports.ports, virtual=ports.account.virtual, users={step.user for step in steps}
-                ),
-                runs=StationRuns(new_id=lambda: wiring.ports.new_run_id(ports.ports.iam_reader)),
-            )
-            _show_on_page(session, place)
-            try:
-                session.work()
-            finally:
-                session.close()
-                run = session.runs.ids[0] if session.runs.ids else None
-                called = {step.user for step in steps}
-                wiring.rollout.write_files(
-                    folder, result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called)
+            wiring.rollout.open_results_folder(results, plan_file)
+            with ports.recording(folder, plan=digest) as recording:
+                _greet(queue, progress)
+                session = StationSession(
+                    plan=plan,
+                    queue=queue,
+                    methods=_Methods(
+                        of_methods, wiring.ports.method_context(settings, ports.ports.iam_reader, oath_keys)
+                    ),
+                    ports=recording.ports,
+                    caller=ports.caller,
+                    tally=tally,
+                    record_failure=lambda failure: ledger.fail(failure, now=ports.ports.iam_reader.now()),
+                    record_device=recording.add,
+                    person=settings.interaction,
+                    holders=KeyHolders(
+                        ports=ports.ports, virtual=ports.account.virtual, users={step.user for step in steps}
+                    ),
+                    runs=StationRuns(new_id=lambda: _begin_run(ports, recording)),
                 )
-                show_results(SCHEMAS, [work], output=output, head={"run": run, "results": str(folder)})
+                _show_on_page(session, place)
+                try:
+                    session.work()
+                finally:
+                    session.close()
+                    run = session.runs.ids[0] if session.runs.ids else None
+                    called = {step.user for step in steps}
+                    wiring.rollout.write_files(
+                        folder,
+                        result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called),
+                    )
+                    show_results(SCHEMAS, [work], output=output, head={"run": run, "results": str(folder)})
             place.finish(_ending(queue))
             return exit_code([work], asked=False) or int(session.lacking)
+
+
+def _begin_run(ports: "wiring.rollout.RolloutPorts", recording: "wiring.rollout.Recording") -> str:
+    """Begin the record of a new run, and return the run's ID."""
+    run = wiring.ports.new_run_id(ports.ports.iam_reader)
+    recording.begin(run)
+    return run
 
 
 def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> None:

@@ -210,6 +210,7 @@ def _row(progress: RolloutProgress, rate: float) -> ResultRow:
 @click.command(cls=Verb, html=True)
 @options.PLAN_FILE
 @BACKUP_DIR
+@options.RECORD
 @options.WORKERS
 @click.option(
     "--watch",
@@ -223,6 +224,7 @@ def status(
     *,
     plan_file: Path,
     backup_dir: BackupLocation | None,
+    records: tuple[Path, ...],
     workers: int,
     watch: bool,
     once: bool,
@@ -244,12 +246,13 @@ def status(
     files = read_files([plan_file], accounts)
 
     def look(ports: "wiring.rollout.RolloutPorts", work: PlannedWork, progress: LiveProgress) -> list[RowResult]:
-        records = ports.records(work.sha256)
-        results = look_up_results(work.plan, records, ports, workers=workers, progress=progress)
-        return records.with_computers(results)
+        ledger = ports.records(work.sha256)
+        results = look_up_results(work.plan, ledger, ports, workers=workers, progress=progress)
+        return ledger.with_computers(results)
 
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers) as rollouts:
+    record = wiring.rollout.read_run_records([wiring.rollout.results_folder(None, plan_file)], records)
+    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts:
         reading = read_accounts(files, look, rollouts, accounts, progress=settings.progress)
         if unseen := wiring.rollout.unseen_runs(rollouts.ledger, [account.sha256 for account in files.index.accounts]):
             settings.progress.note(unseen)

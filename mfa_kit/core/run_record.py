@@ -1,0 +1,129 @@
+"""The record of a run: a line for the run, and one for each device that it makes, with the SHA-256 of its backups.
+
+docs/formats.md describes the file. It proves what tags and backups alone do not: whoever may create devices and write
+to the bucket can forge both.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.file_formats import list_of, object_of, read_json
+from mfa_kit.core.intents import intent_object, is_time, parse_intent, text_of
+from mfa_kit.core.models import (
+    DeviceSpec,
+    JournalEntry,
+    JournalState,
+    copies_of,
+    recorded_location,
+    recorded_name,
+    run_time,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRun:
+    """The first line of a record: the run with this `id`.
+
+    `plan` is the SHA-256 of the plan's file in hex. `in_progress` says whether the run may still be at work.
+    """
+
+    id: str
+    plan: str
+    computer: str
+    in_progress: bool = False
+
+    @property
+    def line(self) -> str:
+        """The line as JSON."""
+        return json.dumps({"run": self.id, "plan": self.plan, "computer": self.computer})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedDevice:
+    """Another line of a record: a device that the run made, or was about to enable or stage.
+
+    `at` is the Unix time of the line, by AWS's clock. `to` are the recipients of the administrators' file. `backups`
+    has the SHA-256 of each file of the backup in hex, by its path or S3 URL; {} for a device without a backup.
+    """
+
+    run: RecordedRun
+    at: float
+    spec: DeviceSpec
+    to: Sequence[str] = ()
+    backups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """The line as JSON."""
+        backups = [{"path": path, "sha256": sha256} for path, sha256 in self.backups.items()]
+        return json.dumps(
+            {
+                "run": self.run.id,
+                "user": self.spec.user,
+                "device": self.spec.serial,
+                "backups": backups,
+                "at": self.at,
+                "recipients": [*self.to],
+                "intent": intent_object(self.spec),
+            }
+        )
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of each file of the backup in hex, by its `recorded_name`."""
+        return {recorded_name(recorded_location(path)): sha256 for path, sha256 in self.backups.items()}
+
+    def entry(self, reached: JournalState) -> JournalEntry:
+        """Return the journal entry of the device."""
+        backup = next(iter(self.backups), None)
+        return JournalEntry(run=self.run.id, spec=self.spec, reached=reached, backup=backup, sealed=backup is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecords:
+    """What several records say: their runs by ID, and the devices of these runs, oldest run first."""
+
+    runs: Mapping[str, RecordedRun] = field(default_factory=dict)
+    devices: Sequence[RecordedDevice] = ()
+
+
+NO_RECORDS = RunRecords()
+
+
+def backups_of(entry: JournalEntry, hashes: Mapping[str, str]) -> dict[str, str]:
+    """Return the SHA-256 of each file of an entry's backup, by its path. `hashes` has them by `recorded_name`."""
+    paths = [path for path in copies_of(entry) if path is not None]
+    return {path: hashes[recorded_name(recorded_location(path))] for path in paths}
+
+
+def parse_run(text: str, *, in_progress: bool) -> RecordedRun:
+    """Parse the first line of a record. Raise ValueError if it is not such a line."""
+    try:
+        line = object_of(read_json(text))
+        run = text_of(line["run"])
+        run_time(run)
+        plan, computer = text_of(line["plan"]), text_of(line["computer"])
+        return RecordedRun(id=run, plan=plan, computer=computer, in_progress=in_progress)
+    except (KeyError, TypeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def parse_device(text: str, run: RecordedRun) -> RecordedDevice:
+    """Parse another line of the record of `run`. Raise ValueError if it is not such a line."""
+    try:
+        line = object_of(read_json(text))
+        spec, at = parse_intent(line["intent"]), line["at"]
+        if (line["run"], line["user"], line["device"]) != (run.id, spec.user, spec.serial) or not is_time(at):
+            raise ValueError("its parts contradict each other")
+        backups = [object_of(backup) for backup in list_of(line["backups"])]
+        return RecordedDevice(
+            run=run,
+            at=at,
+            spec=spec,
+            to=tuple(text_of(recipient) for recipient in list_of(line["recipients"])),
+            backups={text_of(backup["path"]): text_of(backup["sha256"]) for backup in backups},
+        )
+    except (KeyError, TypeError, UsageFault) as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,135 @@
+"""Which devices of a rollout are proven: by the ledger, or by the record of a run that the ledger lacks.
+
+The ledger can be lost, or be older than the account. Tags and backups alone prove nothing, so a device without a record
+is given to no one.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from mfa_kit.core.errors import AlreadyExists
+from mfa_kit.core.message import Message, mfa_kit
+from mfa_kit.core.models import DeviceSpec, DeviceType, JournalEntry, JournalState
+from mfa_kit.core.run_record import RecordedDevice, RunRecords
+from mfa_kit.enrollment.ports import EnrollmentPorts, Journal
+from mfa_kit.rollout.execution import RowOutcome, RowResult
+
+UNRECORDED = "neither the ledger nor a record of a run has it"
+REMOVE_UNPROVEN = Message(
+    "if another computer made it, name the folder with that computer's results: --record DIR; if no run is at work, "
+    "remove it",
+    mfa_kit("rollout undo PLAN --adopt-unrecorded"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenDevices:
+    """The devices of an account that mfa-kit made, according to the ledger or to a record.
+
+    `entries` has their journal entries by serial, with the state that IAM shows. `adopted` has the lines of the record
+    that the ledger lacks, by serial, and `refused` the reason for each device with lines that cannot be adopted.
+    `unassigned` has the serials of virtual devices that are assigned to no user and that nothing proves.
+    """
+
+    entries: Mapping[str, JournalEntry]
+    adopted: Mapping[str, RecordedDevice]
+    refused: Mapping[str, str]
+    unassigned: Collection[str]
+
+    def refusal(self, spec: DeviceSpec) -> RowResult | None:
+        """Return the result for a row whose device has a name that an unassigned, unproven device has. None otherwise.
+
+        Nothing proves which seed such a device has, so it is given to no one.
+        """
+        if spec.serial not in self.unassigned:
+            return None
+        why = self.refused.get(spec.serial, UNRECORDED)
+        reason = Message(f"an unassigned device has the name {spec.name}, but {why}; ", REMOVE_UNPROVEN)
+        cause = AlreadyExists.__name__
+        return RowResult(user=spec.user, outcome=RowOutcome.FAILED, cause=cause, reason=reason, device=spec.serial)
+
+
+def prove_devices(
+    account: str, *, holders: Mapping[str, str | None], record: RunRecords, ports: EnrollmentPorts
+) -> ProvenDevices:
+    """Return which devices of an account the ledger or the record proves.
+
+    `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device. It may be
+    empty if `lost_lines` has none. A line of the record counts if the ledger does not have its run and device. If
+    several runs could have made a device, the one whose backup exists counts; if several have one, none counts.
+    """
+    ours = {entry.spec.serial: entry for entry in ports.journal.made(account)}
+    lost = lost_lines(account, record, journal=ports.journal)
+    entries = {serial: _as_in_iam(entry, holders) for serial, entry in ours.items()}
+    adopted: dict[str, RecordedDevice] = {}
+    refused: dict[str, str] = {}
+    for serial, lines in lost.items():
+        if DeviceType.of(serial) is DeviceType.VIRTUAL and serial not in holders:
+            continue  # the device was removed
+        try:
+            line = _only_line(lines, ours.get(serial), ports=ports)
+            if line is not None:
+                entries[serial] = line.entry(_state_in_iam(line, holders))
+                if not (line.run.in_progress and entries[serial].is_half_made):
+                    adopted[serial] = line
+        except LookupError as error:
+            refused[serial] = str(error)
+            entries.pop(serial, None)
+    unassigned = {serial for serial, user in holders.items() if user is None and serial not in entries}
+    return ProvenDevices(entries=entries, adopted=adopted, refused=refused, unassigned=unassigned)
+
+
+def _only_line(
+    lines: Sequence[RecordedDevice], ours: JournalEntry | None, *, ports: EnrollmentPorts
+) -> RecordedDevice | None:
+    """Return the line of the run that made a device, or None if `ours`, the ledger's entry, is about the device.
+
+    Raise LookupError if several runs could have made the device.
+    """
+    rivals = [*(line.entry(JournalState.CREATED) for line in lines), *filter(None, [ours])]
+    if len(rivals) > 1 and any(rival.backup for rival in rivals):
+        runs = {rival.run for rival in rivals if ports.store.find(rival)}
+        if len(runs) != 1:
+            raise LookupError(f"{len(runs) or 'none'} of the runs that may have made it have a backup")
+        lines = [line for line in lines if line.run.id in runs]
+    return lines[-1] if lines else None
+
+
+def lost_lines(account: str, record: RunRecords, *, journal: Journal) -> dict[str, list[RecordedDevice]]:
+    """Return the lines of an account that the ledger lacks, by the device's serial."""
+    known = {(entry.run, entry.spec.serial) for entry in journal.made(account)} if record.devices else {*()}
+    lines = {
+        (line.run.id, line.spec.serial): line
+        for line in record.devices
+        if line.spec.account == account and (line.run.id, line.spec.serial) not in known
+    }
+    if lines:  # runs whose devices were removed are only among all entries
+        known = {(entry.run, entry.spec.serial) for entry in journal.entries(account)}
+    lost: dict[str, list[RecordedDevice]] = {}
+    for (run, serial), line in lines.items():
+        if (run, serial) not in known:
+            lost.setdefault(serial, []).append(line)
+    return lost
+
+
+def _as_in_iam(entry: JournalEntry, holders: Mapping[str, str | None]) -> JournalEntry:
+    """Return an entry as enabled if the ledger has it as staged, but IAM lists it for its user."""
+    enabled = entry.reached is JournalState.STAGED and holders.get(entry.spec.serial) == entry.spec.user
+    return entry.at(JournalState.CONFIRMED) if enabled else entry
+
+
+def _state_in_iam(line: RecordedDevice, holders: Mapping[str, str | None]) -> JournalState:
+    """Return the state of a recorded device. Raise LookupError if it belongs to another user than the line's."""
+    holder = holders.get(line.spec.serial, line.spec.user)
+    if holder is None:
+        return JournalState.STAGED if line.spec.staged else JournalState.CREATED
+    if holder != line.spec.user:
+        raise LookupError(f"it belongs to {holder}, and run {line.run.id} made it for {line.spec.user}")
+    return JournalState.CONFIRMED
+
+
+def record_adopted(entries: Sequence[JournalEntry], *, journal: Journal) -> None:
+    """Write the entries of adopted devices into the journal. Afterward, other processes can settle their runs."""
+    journal.record_all(entries)
+    for run in {entry.run for entry in entries}:
+        journal.end(run)

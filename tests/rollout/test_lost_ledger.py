@@ -1,0 +1,227 @@
+"""A ledger that is lost or old: the records of the runs, and nothing else, prove which devices a rollout made."""
+
+import base64
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyrage
+import pytest
+
+from mfa_kit.adapters.files.run_records import RecordFiles, read_records
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec
+from mfa_kit.core.otp import KeyUri
+from mfa_kit.core.run_record import RecordedDevice, RecordedRun
+from mfa_kit.qr_codes import symbol
+from tests.conftest import ACCOUNT, Result
+from tests.rollout.conftest import Rollout, key_file
+from tests.tokens.person import Person
+
+ARN = f"arn:aws:iam::{ACCOUNT}:mfa/"
+
+
+def command(rollout: Rollout, verb: str, *more: str | Path) -> Result:
+    return rollout.desk.run("rollout", verb, *more)
+
+
+def status(rollout: Rollout, *more: str | Path) -> dict[str, tuple[str, str]]:
+    """Return the outcome and the reason of each user."""
+    done = command(rollout, "status", rollout.file, "--output", "json", *more)
+    assert done.code == 0, done.err
+    return {row["user"]: (row["outcome"], row["reason"] or "") for row in json.loads(done.out)["rows"]}
+
+
+def letters(rollout: Rollout, *more: str | Path) -> tuple[int, int, str]:
+    """Hand over to a new folder. Return the exit code, the number of letters, and the messages."""
+    folder = rollout.folder / f"letters-{time.monotonic_ns()}"
+    done = command(rollout, "handover", rollout.file, "-o", folder, *more)
+    return done.code, len([*folder.glob("*/letter.txt")]), done.err
+
+
+def test_a_lost_ledger_between_stage_and_activate(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """The record has everything: each user gets a letter, and each device is enabled, and undone twice."""
+    users = people(3)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply("--stage").code == 0
+    rollout.lose_ledger()
+    assert {outcome for outcome, _ in status(rollout).values()} == {"staged"}
+    assert letters(rollout)[:2] == (0, 3)
+    again = rollout.apply("--stage")
+    assert (again.code, "delete-virtual-mfa-device" in again.err) == (0, False), again.err
+    rollout.lose_ledger()
+    activate = ("-i", key_file(rollout.identity, tmp_path))
+    none = command(rollout, "activate", *activate)
+    assert (none.code, f"{users[0]}" in none.err, "--record DIR" in none.err) == (1, True, True), none.err
+    done = command(rollout, "activate", *activate, "--record", rollout.results)
+    assert done.code == 0, done.err
+    rollout.works(users)
+    rollout.lose_ledger()
+    undo = ("undo", rollout.file, "--yes", "--leave-without-mfa")
+    assert command(rollout, *undo).code == 0
+    assert not {ARN + user for user in users} & {*rollout.lab.serials()}
+    assert not [path for path in (rollout.desk.home / "backups").rglob("*") if path.is_file()]
+    twice = command(rollout, *undo)
+    assert (twice.code, "is already undone" in twice.err) == (0, True), twice.err
+    rollout.lose_ledger()
+    twice = command(rollout, *undo)
+    assert (twice.code, "is already undone" in twice.err) == (0, True), twice.err
+
+
+def test_an_old_ledger(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
+    """A dump from the middle lacks the second half, and has the first half as staged."""
+    users = people(4)
+    rollout.plan(*rollout.own(users[:2]))
+    assert rollout.apply("--stage").code == 0
+    shutil.copytree(rollout.desk.home, rollout.folder / "dump")
+    identity = key_file(rollout.identity, rollout.folder)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply().code == 0
+    assert command(rollout, "activate", "-i", identity).code == 0
+    rollout.lose_ledger()
+    shutil.copytree(rollout.folder / "dump", rollout.desk.home, dirs_exist_ok=True)
+    assert {outcome for outcome, _ in status(rollout).values()} == {"enrolled"}
+    assert letters(rollout)[:2] == (0, 4)
+    assert rollout.apply().code == 0
+    rollout.works(users[2:])
+
+
+def test_without_a_record_nothing_is_adopted(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tags and backups prove nothing. `undo --adopt-unrecorded` removes the devices, and they can be staged again."""
+    users = people(3)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply("--stage").code == 0
+    rollout.lose_ledger()
+    shutil.rmtree(rollout.results)
+    for outcome, reason in status(rollout).values():
+        assert (outcome, "neither the ledger nor a record of a run has it" in reason) == ("failed", True)
+    code, number, said = letters(rollout)
+    assert (code, number, "IAM has a device for them" in said) == (1, 0, True), said
+    refused = rollout.apply("--stage")
+    assert (refused.code, "delete-virtual-mfa-device" in refused.err) == (1, False), refused.err
+    assert command(rollout, "undo", rollout.file, "--yes").code == 1
+    undo = ("undo", rollout.file, "--adopt-unrecorded", "--yes")
+    assert command(rollout, *undo).code == 8  # --yes does not answer the question
+    dry = command(rollout, *undo, "--dry-run")
+    assert (dry.code, "3 devices" in dry.err) == (0, True), dry.err
+    monkeypatch.setattr("mfa_kit.cli.terminal.find_person", lambda *_, **__: Person(["3"]))
+    done = command(rollout, *undo)
+    assert done.code == 0, done.err
+    assert not {ARN + user for user in users} & {*rollout.lab.serials()}
+    assert not [path for path in (rollout.desk.home / "backups").rglob("*") if path.is_file()]
+    assert rollout.apply("--stage").code == 0
+    done = command(rollout, "activate", "-i", key_file(rollout.identity, tmp_path))
+    assert done.code == 0, done.err
+    rollout.works(users)
+
+
+def plant(rollout: Rollout, iam: Any, user: str, run: str) -> None:
+    """Replace a user's staged device and backup by others with the same tags, and a seed that the attacker knows."""
+    iam.delete_virtual_mfa_device(SerialNumber=ARN + user)
+    tags = {RUN_TAG: run, USER_TAG: user, STAGED_TAG: "yes"}
+    iam.create_virtual_mfa_device(
+        VirtualMFADeviceName=user, Tags=[{"Key": key, "Value": value} for key, value in tags.items()]
+    )
+    for file in (rollout.desk.home / "backups").rglob(f"{user}-*"):
+        secret = base64.b32encode(rollout.lab.seed(ARN + user)).decode()
+        uri = KeyUri(f"otpauth://totp/AWS:{user}@{ACCOUNT}?secret={secret}&issuer=AWS")
+        file.write_bytes(pyrage.encrypt(symbol.png(uri, caption="").reveal(), [rollout.identity.to_public()]))
+
+
+@pytest.mark.parametrize("left", ["both", "record", "ledger", "none"])
+def test_a_planted_device_is_refused(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path, left: str
+) -> None:
+    """Tags, device and backup agree with each other, and still nobody gets the device."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    assert rollout.apply("--stage").code == 0
+    (run,) = read_records([rollout.results], computer="").runs
+    iam = boto3.client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
+    plant(rollout, iam, user, run)
+    if left in {"record", "none"}:
+        rollout.lose_ledger()
+    if left in {"ledger", "none"}:
+        shutil.rmtree(rollout.results)
+    record = ("--record", rollout.results) if left in {"both", "record"} else ()
+    done = command(rollout, "activate", "-i", key_file(rollout.identity, tmp_path), *record)
+    assert (done.code, rollout.lab.assigned(ARN + user)) == (1, None), done.err
+    assert left == "none" or "is not the file that mfa-kit wrote" in done.err
+    code, number, said = letters(rollout)
+    assert (code, number) == (1, 0), said
+    assert rollout.lab.assigned(ARN + user) is None
+
+
+RUN = RecordedRun(id="20261130T120000Z-0123abcd", plan="0" * 64, computer="here")
+
+
+def record(folder: Path) -> RecordFiles:
+    """Record one device of a run."""
+    files = RecordFiles(folder)
+    files.begin(RUN)
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user="alice", name="alice")
+    files.add(RecordedDevice(run=RUN, at=time.time(), spec=spec))
+    return files
+
+
+def test_a_torn_last_line_is_ignored(tmp_path: Path) -> None:
+    """A power cut can leave it. Any other damaged line is an error."""
+    record(tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    assert file.name == f"record-{RUN.id}-here-{os.getpid()}.jsonl"
+    assert file.stat().st_mode & 0o777 == 0o600
+    for cut in (whole[:20], whole[:-1], whole + whole[:50]):
+        file.write_bytes(cut)
+        devices = read_records([tmp_path], computer="here").devices
+        assert [device.spec.user for device in devices] == ["alice"] * cut.startswith(whole)
+    head, _, rest = whole.partition(b"\n")
+    file.write_bytes(head + b"\n" + rest[:50] + b"\n" + rest)
+    with pytest.raises(IntegrityFault, match=r"line 2 of .* is not a line of a run's record"):
+        read_records([tmp_path], computer="here")
+
+
+def test_a_record_that_others_can_write_proves_nothing(tmp_path: Path) -> None:
+    record(tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.chmod(0o620)
+    with pytest.raises(IntegrityFault, match="can be written by other users"):
+        read_records([tmp_path], computer="here")
+
+
+def test_a_run_is_in_progress_while_its_process_is_alive(tmp_path: Path) -> None:
+    """The process keeps the file locked. A run of another computer counts for 15 minutes after its last line."""
+    files = record(tmp_path)
+    (file,) = tmp_path.iterdir()
+
+    def in_progress(computer: str) -> bool:
+        (run,) = read_records([tmp_path], computer=computer).runs.values()
+        return run.in_progress
+
+    assert in_progress("here")
+    files.close()
+    assert (in_progress("here"), in_progress("there")) == (False, True)
+    os.utime(file, (0, time.time() - 901))
+    assert not in_progress("there")
+
+
+def test_undo_refuses_before_it_asks(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
+    """If each device is the last of its user, no question is asked. Otherwise, one reason is printed once."""
+    users = people(8)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply().code == 0
+    done = command(rollout, "undo", rollout.file)
+    assert (done.code, "all 8 devices are the last MFA device of their user" in done.err) == (6, True), done.err
+    rollout.lab.register_fido(users[0], "key")
+    done = command(rollout, "undo", rollout.file, "--yes")
+    assert (done.code, done.err.count("it is the user's last MFA device")) == (6, 1), done.err
+    assert "and 2 more: refused" in done.err
