@@ -15,8 +15,8 @@ import click
 from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.cli import options
 from mfa_kit.cli.environment import command_line, given, long_name
-from mfa_kit.cli.options import F, Matching
-from mfa_kit.cli.value_types import Age
+from mfa_kit.cli.options import Matching
+from mfa_kit.cli.value_types import Age, F, add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message
@@ -111,7 +111,7 @@ def account_options(
             with _name_next_command(accounts):
                 return function(accounts=accounts, **values)
 
-        return cast("F", options.add_options(*added)(parse_choice))
+        return cast("F", add_options(*added)(parse_choice))
 
     return add
 

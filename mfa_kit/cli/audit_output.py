@@ -132,16 +132,15 @@ class Audited:
 
     `overview` has the figures that are compared between accounts. `document` is the complete result. To save memory, it
     is None if only the figures are needed. If `failed` is true for any account, the command exits with 1. `unused` has
-    the entries of the baseline whose findings this account no longer has. `answers` has the answers of the rules
-    before the baseline is applied, and `records` has the findings for other programs. Both are empty if the output form
-    is neither `asff` nor `ocsf`. `unread` names the parts of the account that could not be read, with the reasons.
+    the entries of the baseline whose findings this account no longer has. `records` has the findings for other
+    programs; it is empty if the output form is neither `asff` nor `ocsf`. `unread` names the parts of
+    the account that could not be read, with the reasons.
     """
 
     overview: AuditOverview
     document: "ResultRow | None"
     failed: bool
     unused: tuple[Acceptance, ...] = ()
-    answers: tuple[RuleAnswer, ...] = ()
     records: tuple[FindingRecord, ...] = ()
     unread: Sequence[str] = ()
 

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli import options
-from mfa_kit.cli.options import F
-from mfa_kit.cli.value_types import Age, PlaceType
+from mfa_kit.cli.value_types import Age, F, PlaceType, add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, BackupLocation
 
@@ -57,9 +55,7 @@ LOCAL_BACKUPS = click.option(
 )
 RECIPIENT = recipient("Encrypt the backup to this age or SSH public key.")
 # The options of a command that makes a device, as in wiring.stores.NewBackupOptions.
-new_backup_options = options.add_options(
-    RECIPIENT, RECIPIENTS_FILE, PASSPHRASE, PASSPHRASE_FD, BACKUP_DIR, LOCAL_BACKUPS
-)
+new_backup_options = add_options(RECIPIENT, RECIPIENTS_FILE, PASSPHRASE, PASSPHRASE_FD, BACKUP_DIR, LOCAL_BACKUPS)
 
 ACCEPT_LABEL = click.option(
     "--accept-label",
@@ -94,7 +90,7 @@ MDS_ROOT = click.option(
 ALLOW_OLDER = click.option(
     "--allow-older", is_flag=True, help="Accept metadata that is older than metadata used before."
 )
-metadata_options = options.add_options(MDS, MDS_ROOT, ALLOW_OLDER)
+metadata_options = add_options(MDS, MDS_ROOT, ALLOW_OLDER)
 PIN_STDIN = click.option("--pin-stdin", is_flag=True, help="Read the key's PIN from stdin, one line.")
 PASSWORD_STDIN = click.option(
     "--password-stdin",

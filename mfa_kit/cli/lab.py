@@ -11,9 +11,9 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.messages import StderrProgress
-from mfa_kit.cli.options import Verb, add_options
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.cli.value_types import Number
+from mfa_kit.cli.value_types import Number, add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring.settings import Settings
 

@@ -12,6 +12,7 @@ import click
 from mfa_kit.cli import environment, options
 from mfa_kit.cli.backup_options import new_backup_options
 from mfa_kit.cli.usage import nearest
+from mfa_kit.cli.value_types import add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.wiring.methods.method import OPTION, EnrollmentMethod, Option, Options
@@ -192,7 +193,7 @@ def _fault_of(error: click.NoSuchOption) -> Exception:
 
 
 # The argument USER, and the options that all commands that make a device have in common.
-device_options = options.add_options(
+device_options = add_options(
     click.argument("user"),
     click.option("--with", "method", type=click.Choice(list(METHODS)), help="Kind of device."),
     click.option("--name", help="Name of the device in IAM [default: USER, then USER-2 and so on]."),

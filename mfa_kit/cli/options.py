@@ -2,10 +2,10 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import click
 
@@ -13,8 +13,6 @@ from mfa_kit.cli import environment
 from mfa_kit.cli.environment import ARGUMENTS, Flags, given
 from mfa_kit.cli.output import FORMS, HTML, Output, load_place
 from mfa_kit.core.errors import UsageFault
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Matching(click.ParamType[str]):
@@ -44,17 +42,6 @@ class TitledOption(click.Option):
     def __init__(self, *args: Any, title: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.title = title
-
-
-def add_options(*added: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Return a decorator that adds options and arguments to the function of a command, in this order."""
-
-    def add(function: F) -> F:
-        for decorate in reversed(added):
-            function = decorate(function)
-        return function
-
-    return add
 
 
 DEVICE = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="The device, if the user has several.")

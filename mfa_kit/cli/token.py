@@ -13,10 +13,10 @@ from typing import Unpack
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.options import Verb, add_options
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.value_types import Age
+from mfa_kit.cli.value_types import Age, add_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import suggest

@@ -1,15 +1,18 @@
-"""Types of option values: numbers, lengths of time, points in time, dates, and places of backups."""
+"""Types of option values, such as lengths of time and places of backups, and a decorator that adds several options."""
 
 import math
 import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation, parse_location
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -95,3 +98,14 @@ class PlaceType(click.ParamType[BackupLocation]):
         if not isinstance(place, Path) or ".." not in place.parts:
             return place
         return place.resolve() if place.name == ".." else place.parent.resolve() / place.name
+
+
+def add_options(*added: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Return a decorator that adds options and arguments to the function of a command, in this order."""
+
+    def add(function: F) -> F:
+        for decorate in reversed(added):
+            function = decorate(function)
+        return function
+
+    return add

@@ -201,10 +201,6 @@ def _alert_failed(failed: Sequence[Visit[T]], progress: Progress) -> None:
         progress.alert(Message("  try: ", hint))
 
 
-def _hint(visit: Visit[T]) -> str:
-    return in_account(visit.hint, visit.account.id)
-
-
 def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
     first = failed[0]
     (accounts, why), *others = by_reason((visit.account, visit.why) for visit in failed)
@@ -212,7 +208,7 @@ def _none_read(failed: Sequence[Visit[T]]) -> AwsFault:
         message = f"access was denied in every account, so the cause is most likely the caller's permissions: {why}"
     else:
         message = f"none of the accounts could be read; {accounts_in_words(accounts)}: {why}"
-    error = AwsFault(message, _hint(first))
+    error = AwsFault(message, in_account(first.hint, first.account.id))
     if {visit.code for visit in failed} == {Declined.exit_code}:
         error.exit_code = Declined.exit_code
     for accounts, why in others:

@@ -1,4 +1,4 @@
-"""JSON and CSV from outside this process, and CSV that people open in a spreadsheet.
+"""JSON and CSV from outside this process, CSV that people open in a spreadsheet, and the faults in a file.
 
 JSON that parsers read differently, such as repeated keys, is rejected. Written CSV has an apostrophe before each
 formula, so that spreadsheets do not evaluate it. CSV that spreadsheets wrote has cells that they keep as text, numbers
@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mfa_kit.core.text import one_line
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import count_of, one_line
 
 # The maximum number of characters of an integer: 39 digits for 128 bits, and a sign. The limit also ensures that code
 # can convert the integer to a float, which Python cannot do with more than 309 digits.
@@ -130,3 +131,11 @@ def plain_cell(cell: str) -> str:
     if text := EXCEL_TEXT.fullmatch(cell):
         return text[2] or text[1].replace('""', '"').strip()
     return original_cell(cell)
+
+
+def error_of_faults(name: str, faults: Sequence[object], hint: str) -> UsageFault:
+    """Return the error for the faults in the file `name`, with a note for each fault."""
+    error = UsageFault(f"{name} has {count_of(len(faults), 'error')}", hint)
+    for fault in faults:
+        error.add_note(str(fault))
+    return error

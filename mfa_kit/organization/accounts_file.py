@@ -73,14 +73,12 @@ def parse_accounts(document: object, *, locate: Locate = number_accounts) -> Par
     for index, item in enumerate(items):
         entry = _Item(index=index, value=item, shared=shared, locate=locate)
         account = entry.parse()
-        faults += entry.faults
-        if account is None:
-            continue
-        if account.id in first:
-            faults.append(entry.fault("account_id", f"{account.id} is a duplicate of {first[account.id]}"))
-        else:
+        if account and account.id in first:
+            entry.reject("account_id", f"{account.id} is a duplicate of {first[account.id]}")
+        elif account:
             first[account.id] = locate(index, None)
             accounts.append(account)
+        faults += entry.faults
     return ParsedAccounts(accounts, faults)
 
 
@@ -118,76 +116,70 @@ class _Item:
     value: object
     shared: Mapping[str, object]
     locate: Locate
+    members: Mapping[object, object] = field(default_factory=dict)
     faults: list[AccountFault] = field(default_factory=list)
 
     def parse(self) -> OrgAccount | None:
         """Return the account, or None if it has an error."""
         if not isinstance(self.value, dict):
-            self.faults.append(self.fault(None, "the account is not an object with account_id"))
+            self.reject(None, "the account is not an object with account_id")
             return None
-        members: dict[object, object] = self.value
-        self._check_keys(members)
+        self.members = self.value
+        self._check_keys()
         account = OrgAccount(
-            id=self._parse(members, "account_id", _account_id, required=True) or "",
-            name=self._name(members),
-            email=self._parse(members, "email", _text),
-            roles=self._parse(members, "role", _roles) or (),
-            profile=self._parse(members, "profile", _text),
-            external_id=self._parse(members, "external_id", _external_id),
-            tags=self._parse(members, "tags", _tags) or (),
-            variables={**self.shared, **(self._parse(members, "vars", _variables) or {})},
+            id=self._parse("account_id", _account_id, required=True) or "",
+            name=self._name(),
+            email=self._parse("email", _text),
+            roles=self._parse("role", _roles) or (),
+            profile=self._parse("profile", _text),
+            external_id=self._parse("external_id", _external_id),
+            tags=self._parse("tags", _tags) or (),
+            variables={**self.shared, **(self._parse("vars", _variables) or {})},
         )
         self._check_role(account)
         return None if self.faults else account
 
-    def fault(self, key: str | None, message: str) -> AccountFault:
-        return AccountFault(place=self.locate(self.index, key), key=key, what=message)
+    def reject(self, key: str | None, message: str) -> None:
+        """Record an error in a key, or in the whole account if `key` is None."""
+        self.faults.append(AccountFault(place=self.locate(self.index, key), key=key, what=message))
 
-    def _check_keys(self, members: Mapping[object, object]) -> None:
+    def _check_keys(self) -> None:
         """Record an error for each unknown key, because otherwise a misspelled `role` would go unnoticed."""
-        for key in members:
+        for key in self.members:
             if key not in {*KEYS, *IGNORED}:
                 close = get_close_matches(str(key), KEYS, n=1)
                 advice = f"did you mean {close[0]!r}?" if close else "remove it, or move it to vars"
-                name = key if isinstance(key, str) else None
-                self.faults.append(
-                    AccountFault(
-                        place=self.locate(self.index, name), key=None, what=f"unknown key {_quoted(key)}; {advice}"
-                    )
-                )
+                place = self.locate(self.index, key if isinstance(key, str) else None)
+                self.faults.append(AccountFault(place=place, key=None, what=f"unknown key {_quoted(key)}; {advice}"))
 
-    def _parse(
-        self, members: Mapping[object, object], key: str, parse: Callable[[object], T], *, required: bool = False
-    ) -> T | None:
+    def _parse(self, key: str, parse: Callable[[object], T], *, required: bool = False) -> T | None:
         """Return the parsed value of a key, or None if it is missing, null or invalid.
 
         Record an error if the value is invalid, or if it is required and missing.
         """
-        value = members.get(key)
+        value = self.members.get(key)
         if value is None:
             if required:
-                self.faults.append(self.fault(key if key in members else None, f"the account has no {key}"))
+                self.reject(key if key in self.members else None, f"the account has no {key}")
             return None
         try:
             return parse(value)
         except UsageFault as error:
-            self.faults.append(self.fault(key, clauses([str(error), error.hint])))
+            self.reject(key, clauses([str(error), error.hint]))
             return None
 
-    def _name(self, members: Mapping[object, object]) -> str:
-        names = [self._parse(members, key, _text) for key in ("name", "display_name")]
+    def _name(self) -> str:
+        names = [self._parse(key, _text) for key in ("name", "display_name")]
         return names[0] or names[1] or ""
 
     def _check_role(self, account: OrgAccount) -> None:
         """Record an error if the account has a role and a profile, or if its last role belongs to another account."""
         if account.roles and account.profile is not None:
-            self.faults.append(self.fault("profile", "the account also has a role; remove one of the two"))
+            self.reject("profile", "the account also has a role; remove one of the two")
         arn = ROLE_ARN.fullmatch(account.roles[-1]) if account.roles else None
         if arn and account.id and arn["account"] != account.id:
-            message = (
-                f"the last role is in account {arn['account']}, not in {account.id}; correct the role or the account ID"
-            )
-            self.faults.append(self.fault("role", message))
+            where = f"in account {arn['account']}, not in {account.id}"
+            self.reject("role", f"the last role is {where}; correct the role or the account ID")
 
 
 def _quoted(value: object) -> str:

@@ -17,10 +17,18 @@ from typing import Protocol, TypeVar
 
 from mfa_kit.core import models
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.file_formats import EXCEL_SEPARATOR, ROUNDED, JsonError, csv_lines, plain_cell, read_json
+from mfa_kit.core.file_formats import (
+    EXCEL_SEPARATOR,
+    ROUNDED,
+    JsonError,
+    csv_lines,
+    error_of_faults,
+    plain_cell,
+    read_json,
+)
 from mfa_kit.core.message import Message, clauses, command, suggest
 from mfa_kit.core.models import ACCOUNT_ID, REPORTED_ROOT, USER_NAME, DeviceSpec, Method, check_label, check_user
-from mfa_kit.core.text import count_of, few, one_line
+from mfa_kit.core.text import few, one_line
 
 DEVICE_NAME = "device_name"
 COLUMNS = ("user", "kind", DEVICE_NAME, "path", "recipient", "serial", "asset", "tags", "email")
@@ -154,14 +162,6 @@ def read_whole_rows(text: str, *, also: Collection[str], name: str) -> list[Read
     if faults:
         raise error_of_faults(name, faults, "correct these rows")
     return [row for row in rows if isinstance(row, ReadRow)]
-
-
-def error_of_faults(name: str, faults: Sequence[CellFault], hint: str) -> UsageFault:
-    """Return the error for the faults of the roster in the file `name`, with a note for each fault."""
-    error = UsageFault(f"{name} has {count_of(len(faults), 'error')}", hint)
-    for fault in faults:
-        error.add_note(str(fault))
-    return error
 
 
 def _check_name(names: Collection[str]) -> None:

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.file_formats import JsonError, read_json
+from mfa_kit.core.file_formats import JsonError, error_of_faults, read_json
 from mfa_kit.core.message import suggest
-from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import OrgAccount
 from mfa_kit.organization.accounts_file import Locate, number_accounts, parse_accounts
 
@@ -32,12 +31,7 @@ def read_accounts_file(path: Path, *, parse_yaml: ParseYaml) -> Sequence[OrgAcco
         raise UsageFault(f"{path}: {wrong}", wrong.hint) from None
     if parsed_accounts.faults:
         them = "it" if len(parsed_accounts.faults) == 1 else "them"
-        error = UsageFault(
-            f"{path} has {count_of(len(parsed_accounts.faults), 'error')}", f"correct {them}, and try again"
-        )
-        for fault in parsed_accounts.faults:
-            error.add_note(str(fault))
-        raise error
+        raise error_of_faults(str(path), parsed_accounts.faults, f"correct {them}, and try again")
     return parsed_accounts.accounts
 
 

@@ -28,6 +28,7 @@ from mfa_kit.cli.visits import (
     visiting,
 )
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.file_formats import error_of_faults
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.text import count_of, few
@@ -53,7 +54,6 @@ from mfa_kit.rollout.roster import (
     RosterAccounts,
     RosterRow,
     UserSelection,
-    error_of_faults,
     faults_table,
     keep_users,
     key_fingerprint,

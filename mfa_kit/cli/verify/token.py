@@ -79,17 +79,10 @@ def verify_token(
             "omit --seeds or --probe-user",
         )
     seed_file = wiring.seed_files.open_seed_file(file, opening, settings=settings)
-    records = wiring.ledger.TokenRecords(settings)
     if serial is None:
         return _find_token(seed_file, codes=codes, window=window, output=output)
     _check_listed(seed_file, serial, file=file)
-    count = 2 if two or len(seed_file.readings) > 1 else 1
-    typed, answer = codes.read(
-        lambda typed: _judged(seed_file, serial, typed, records=records, window=window), count=count
-    )
-    return _keep_and_print(
-        serial, answer, displayed_at=typed.at, records=records, keep=not settings.dry_run, output=output
-    )
+    return _verify_with_seed(serial, seed_file, codes=codes, two=two, window=window, settings=settings, output=output)
 
 
 def _check_listed(seed_file: SeedFile, serial: str, *, file: Path) -> None:
@@ -163,28 +156,23 @@ def _judged(
     return verdict if isinstance(verdict, Undecided) else (key, verdict)
 
 
-def _keep_and_print(
-    serial: str,
-    answer: tuple[SeededToken, Match | Mismatch] | Undecided,
-    *,
-    displayed_at: float,
-    records: "wiring.ledger.TokenRecords",
-    keep: bool,
-    output: Output,
+def _verify_with_seed(
+    serial: str, file: SeedFile, *, codes: CodeSource, two: bool, window: int, settings: Settings, output: Output
 ) -> int:
-    """Print whether the codes match the seed, and return the exit code.
-
-    `displayed_at` is the Unix time at which the last code was displayed. With `keep`, record the result first.
-    """
+    """Check codes of a token against its seed, record the result except in a dry run, and return the exit code."""
+    records = wiring.ledger.TokenRecords(settings)
+    typed, answer = codes.read(
+        lambda typed: _judged(file, serial, typed, records=records, window=window),
+        count=2 if two or len(file.readings) > 1 else 1,
+    )
     if isinstance(answer, Undecided):
         return _print(serial, answer, output=output)
     key, verdict = answer
-    serial = key.token.serial
-    sighting = matching.sighting_of(serial, verdict, time=displayed_at)
+    sighting = matching.sighting_of(key.token.serial, verdict, time=typed.at)
     sightings = [*records.sightings_of(key), sighting]
-    stored = keep and records.keep(key.token, key.seed, sighting)
+    stored = not settings.dry_run and records.keep(key.token, key.seed, sighting)
     clock = _clock(verdict, sightings, records) if isinstance(verdict, Match) else None
-    return _print(serial, verdict, clock=clock, stored=stored, output=output)
+    return _print(key.token.serial, verdict, clock=clock, stored=stored, output=output)
 
 
 def _print(
@@ -203,10 +191,9 @@ def _print(
     match verdict:
         case Match():
             row: ResultRow = {"outcome": "proved", **named, **(clock or {})}
-        case Mismatch():
-            row = {"outcome": "refused", **named, "reason": verdict.what, "try": verdict.hint}
-        case Undecided():
-            row = {"outcome": "undecided", **named, "reason": verdict.what, "try": verdict.hint}
+        case Mismatch() | Undecided():
+            outcome = "refused" if isinstance(verdict, Mismatch) else "undecided"
+            row = {"outcome": outcome, **named, "reason": verdict.what, "try": verdict.hint}
         case None:
             row = {
                 "outcome": "display-only",
