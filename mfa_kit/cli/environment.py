@@ -30,7 +30,7 @@ ALLOWED = frozenset(
         *("--only", "--own-names", "--partition", "--password-profile", "--path-prefix", "--plan", "--policy"),
         *("--port", "--publish", "--rate", "--require", "--results", "--seed-encoding", "--serial", "--set"),
         *("--since", "--snapshot", "--state", "--tag", "--timeout", "--touch-delay", "--two", "--u2f", "--user"),
-        *("--once", "--unfinished"),
+        *("--once", "--unfinished", "--log"),
         *("--user-paths", "--users", "--variant", "--verdict", "--wait", "--watch", "--without-mfa", "--workers"),
         *("--admin", "--ask-iam", "--framework", "--maker", "--max-session", "--no-browser", "--output-dir"),
         *("--paper", "--pdf"),

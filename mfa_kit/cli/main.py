@@ -13,7 +13,16 @@ import click
 from mfa_kit import __version__
 from mfa_kit.cli import environment, messages
 from mfa_kit.cli.options import Noun, Row, Rows
-from mfa_kit.core.errors import STOPS, IntegrityFault, InternalError, MfaKitError, UsageFault, innermost, notes_of
+from mfa_kit.core.errors import (
+    STOPS,
+    IntegrityFault,
+    InternalError,
+    MfaKitError,
+    UsageFault,
+    innermost,
+    name_in_ledgers,
+    notes_of,
+)
 from mfa_kit.core.message import suggest
 from mfa_kit.core.stopping import INTERRUPTS
 
@@ -220,6 +229,10 @@ class Program(Noun):
         """
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            if messages.EVENTS.on:  # click would write an empty line to the log
+                raise click.Abort from interrupt
+            raise
         except (EOFError, OSError) as error:
             if _echoing(error):
                 raise
@@ -234,6 +247,7 @@ def cli() -> None:
 
 def run(args: list[str] | None = None) -> int:
     """Run a command line and return its exit code. An error is printed on stderr as a message and a hint."""
+    messages.EVENTS.on = False
     try:
         _refuse_windows()
         try:
@@ -249,7 +263,8 @@ def run(args: list[str] | None = None) -> int:
         return _failed(usage.usage_fault(error))
     # on Ctrl-C, click raises Abort with the KeyboardInterrupt as its cause, and only the cause has the notes
     except (click.Abort, KeyboardInterrupt) as error:
-        messages.print_error("interrupted", notes=getattr(error.__cause__ or error, "__notes__", []))
+        notes = getattr(error.__cause__ or error, "__notes__", [])
+        messages.print_error("interrupted", notes=notes, cause="Interrupted")
         return INTERRUPTED
     except MfaKitError as error:
         return _failed(error)
@@ -276,7 +291,7 @@ def _unforeseen(error: BaseException, args: list[str]) -> int:
 
 
 def _failed(error: MfaKitError) -> int:
-    messages.print_error(str(error), hint=error.hint, notes=notes_of(error))
+    messages.print_error(str(error), hint=error.hint, notes=notes_of(error), cause=name_in_ledgers(error))
     return error.exit_code
 
 
@@ -309,7 +324,9 @@ def _unwritten(error: OSError) -> int:
     """
     messages.discard(sys.stdout)
     messages.print_error(
-        f"the result cannot be written: {error.strerror}", hint=suggest("see what was done", "ledger show")
+        f"the result cannot be written: {error.strerror}",
+        hint=suggest("see what was done", "ledger show"),
+        cause=IntegrityFault.__name__,
     )
     return IntegrityFault.exit_code
 
@@ -324,7 +341,7 @@ def _report_unraised(happened: Any) -> None:
 
 def _report_lost(error: BaseException | None) -> None:
     if error is not None and not isinstance(error, STOPS):
-        messages.print_error(str(InternalError.of(error)))
+        messages.print_error(str(InternalError.of(error)), cause=InternalError.__name__)
 
 
 def main() -> None:

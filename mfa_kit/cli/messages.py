@@ -18,7 +18,7 @@ import click
 from mfa_kit.cli.fitting import hanging, on_one_line, window_width
 from mfa_kit.core.message import Message
 from mfa_kit.core.stopping import sleep
-from mfa_kit.core.text import one_line
+from mfa_kit.core.text import iso_time, one_line
 
 if TYPE_CHECKING:
     from mfa_kit.core.interaction import LiveProgress
@@ -35,8 +35,56 @@ EACH = 0.5
 LONG = 3.0
 
 
-def print_error(message: str, *, hint: str = "", notes: Sequence[str] = ()) -> None:
-    """Print what happened, then what to try, then notes, each on its own line."""
+class EventLog:
+    """The Progress of a worker that writes events to stderr instead of messages, each as JSON on a line of its own.
+
+    An event has no text of a message, and no name of a user, device or file. `cause` is the name of an error's class.
+    Until `on` is true, nothing is written.
+    """
+
+    on = False
+
+    def line(self, event: str, *, account: str | None = None, run: str | None = None, cause: str | None = None) -> str:
+        """Return the line of an event in the account with this ID, and in the run with this ID."""
+        import json
+        import socket
+
+        who = {"time": iso_time(time.time()), "computer": socket.gethostname(), "worker": str(os.getpid())}
+        return json.dumps({**who, "account": account, "run": run, "event": event, "cause": cause}) + "\n"
+
+    def write(self, event: str, **cells: str | None) -> None:
+        """Write an event, if the log is on. `cells` are as in `line`. A failed write is ignored."""
+        if self.on:
+            try:
+                click.echo(self.line(event, **cells), err=True, nl=False)
+            except OSError:
+                discard(sys.stderr)
+
+    def note(self, text: str) -> None:
+        """Write nothing, because a note needs no attention."""
+
+    def alert(self, text: str) -> None:
+        """Write an event that says that there was a message. A hint, which is indented, belongs to the last message."""
+        if not text.startswith(" "):
+            self.write("warning")
+
+    def showing(self, text: str | Callable[[], str]) -> AbstractContextManager[None]:
+        """Show nothing."""
+        return nullcontext()
+
+
+# The log of this process. A process has only one stderr.
+EVENTS = EventLog()
+
+
+def print_error(message: str, *, hint: str = "", notes: Sequence[str] = (), cause: str = "") -> None:
+    """Print what happened, then what to try, then notes, each on its own line.
+
+    If the log of events is on, write only an event with the `cause`.
+    """
+    if EVENTS.on:
+        EVENTS.write("error", cause=cause)
+        return
     _print_line(Message("mfa-kit: ", message))
     if hint:
         _print_line(Message("  try: ", hint))

@@ -12,8 +12,8 @@ from threading import Event, Lock, Timer
 from types import FrameType
 from typing import NoReturn
 
-from mfa_kit.cli.messages import BACK, print_error
-from mfa_kit.core.errors import MfaKitError
+from mfa_kit.cli.messages import BACK, EVENTS, print_error
+from mfa_kit.core.errors import MfaKitError, name_in_ledgers
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.posix.signals import not_ignored
 
@@ -37,7 +37,7 @@ def end_at_once(fault: MfaKitError) -> NoReturn:
     with _ENDED:  # several threads can notice that the ledger's session is lost, but only one of them reports the fault
         with suppress(OSError), Path("/dev/tty").open("wb", buffering=0) as tty:
             tty.write(BACK.encode())  # leave the alternate screen, which may show a secret
-        print_error(str(fault), hint=fault.hint)
+        print_error(str(fault), hint=fault.hint, cause=name_in_ledgers(fault))
         os._exit(fault.exit_code)
 
 
@@ -62,11 +62,11 @@ def stop_on_signals(
             break_off()
             INTERRUPTS.arrive(number, frame)
             return
-        ending = ENDING.format(waits_for() or "what is in progress")
+        ending = ENDING.format(waits_for() or "what is in progress") + "\n"
         asked.set()
         stop.set()
         with suppress(OSError):  # the signal may interrupt a write to sys.stderr, so write to its descriptor
-            os.write(2, f"{chr(10) * os.isatty(2)}{ending}\n".encode())
+            os.write(2, f"{chr(10) * os.isatty(2)}{EVENTS.line('stopping') if EVENTS.on else ending}".encode())
         for act in also:
             act()
 

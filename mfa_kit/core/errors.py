@@ -199,7 +199,7 @@ NAMES_IN_LEDGERS = {
 }
 
 
-def name_in_ledgers(error: MfaKitError) -> str:
+def name_in_ledgers(error: BaseException) -> str:
     """Return the name under which ledgers and JSON output have the class of this error."""
     name = type(error).__name__
     return NAMES_IN_LEDGERS.get(name, name)

@@ -650,6 +650,20 @@ def write_keys(file: Path, key: Any) -> None:
     )
 
 
+@pytest.mark.slow
+def test_the_log_of_events_names_the_account_that_failed(accounts: Accounts) -> None:
+    """The message of IAM, which has the ARN of the role, is not in the log."""
+    assert accounts.plan().code == 0
+    accounts.lab.faults.add("ListVirtualMFADevices", "denied", at="every", account=accounts.ids[0])
+    done = accounts.apply("--log", "json")
+    accounts.lab.faults.clear()
+    rows = [json.loads(line) for line in done.err.splitlines()]
+    failed = [(row["account"], row["cause"]) for row in rows if row["event"] == "account failed"]
+    assert failed == [(accounts.ids[0], "AccessDenied")]
+    assert Counter(row["event"] for row in rows)["enrolled"] == USERS * (len(accounts.ids) - 1)
+    assert "arn:" not in done.err
+
+
 # Status and undo
 
 

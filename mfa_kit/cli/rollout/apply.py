@@ -1,8 +1,9 @@
 """`mfa-kit rollout apply` and `work`: enroll the users of plans, and write a result for each user."""
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
 from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, RECIPIENTS_FILE
+from mfa_kit.cli.messages import EVENTS, countdown_sleep
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options as shared
@@ -27,7 +29,7 @@ from mfa_kit.cli.rollout.results import (
     result_files,
 )
 from mfa_kit.cli.rollout.running import AccountScheduler, OneByOne, OpenWork, Runner, SharedTurns, name_next_command
-from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault, name_in_ledgers
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import BackupLocation
@@ -64,6 +66,11 @@ ACCEPT_LOCKOUT = click.option(
 MAX_FAILURES = click.option(
     "--max-failures", type=click.IntRange(0), metavar="N", help="Stop when more than N users have failed."
 )
+LOG = click.option(
+    "--log",
+    type=click.Choice(["json"]),
+    help="Print events instead of messages on stderr, as JSON Lines. They name no user and no device.",
+)
 AT_ONCE = click.option(
     "--at-once",
     type=click.IntRange(1, 32),
@@ -84,6 +91,7 @@ APPLY_OPTIONS = (
     shared.RESULTS,
     shared.RECORD,
     shared.WORKERS,
+    LOG,
 )
 
 
@@ -94,9 +102,9 @@ class ApplyOptions:
     `plan_files` has one plan or index; a worker can have several. `to`, `to_files`, `backup_dir` and `local_backups`
     are as in `open_backup_store`. `results` is the folder for the files of results; for an index, each account gets a
     subfolder. `records` are further folders with records of runs. `workers` is not a number of processes, but the
-    maximum number of calls to AWS in progress at a time in each account. `at_once` is the number of accounts in which a
-    worker works at the same time. It is None for `apply`, which does not wait until other processes have left an
-    account.
+    maximum number of calls to AWS in progress at a time in each account. `log` is the form of the log on stderr, or
+    None for messages. `at_once` is the number of accounts in which a worker works at the same time. It is None for
+    `apply`, which does not wait until other processes have left an account.
     """
 
     plan_files: tuple[Path, ...]
@@ -111,6 +119,7 @@ class ApplyOptions:
     results: Path | None
     records: tuple[Path, ...]
     workers: int
+    log: str | None
     at_once: int | None = None
 
 
@@ -166,6 +175,8 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
     out. If a chosen account could not be read when the index was made, the exit code is at least 1, except in a dry
     run.
     """
+    if options.log is not None:
+        settings = _with_event_log(settings)
     progress, dry = settings.progress, settings.dry_run
     store = wiring.stores.open_backup_store(
         settings, options.backup_dir, to=options.to, to_files=options.to_files, local_backups=options.local_backups
@@ -216,7 +227,17 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
             return 0
         code = max(exit_code(works, asked=asked), int(unplanned))
         progress.note(_next_step(works, folders, files.files))
+        EVENTS.write("ended")
         return code
+
+
+def _with_event_log(settings: Settings) -> Settings:
+    """Turn on the log of events, and return settings that use it. Raise UsageFault if calls are to be printed too."""
+    if settings.debug:
+        raise UsageFault("--log json prints no text, but --verbose prints each call to AWS", "leave out --verbose")
+    EVENTS.on = True
+    EVENTS.write("started")
+    return replace(settings, progress=EVENTS, sleep=countdown_sleep(plain=True))
 
 
 def _text(path: Path | None) -> str | None:
@@ -324,6 +345,7 @@ def _apply_in(work: PlannedWork, opened: OpenWork, options: ApplyOptions, source
     run.records.begin(run.run, now=run.now())
     work.run = run.run
     opened.tally.progress.note(f"run {run.run}")
+    run.log("run began")
     try:
         with opened.ports.recording(folder, plan=work.sha256) as recording:
             recording.begin(run.run)
@@ -377,7 +399,13 @@ class PlanRun:
             self.records.fail(result.failure, now=self.now())
         elif result.user in self.failed_before and result.outcome in MADE:
             self.records.forget(result.user)
+        if result.outcome in TO_RETRY or (result.outcome in MADE and not result.reason):
+            self.log(result.outcome, cause=result.cause or None)
         self.opened.tally.take(result)
+
+    def log(self, event: str, *, cause: str | None = None) -> None:
+        """Write an event of this run to the log of events, if it is on."""
+        EVENTS.write(event, account=self.plan.account, run=self.run, cause=cause)
 
     def end(self) -> None:
         """If each user has a result, record in the ledger that the run is complete, for `rollout status --watch`."""
@@ -390,6 +418,8 @@ class PlanRun:
         If this run has no results, but an earlier run wrote files to the folder, keep those files and return None.
         Raise UsageFault or IntegrityFault if the files cannot be written.
         """
+        error = sys.exception()
+        self.log("run ended", cause=name_in_ledgers(error) if error else None)
         self._keep_broken_off()
         if not self.opened.tally.results and (self.folder / "results.csv").exists():
             return None

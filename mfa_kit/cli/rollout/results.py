@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mfa_kit.cli.forms import json_document
-from mfa_kit.cli.messages import Redrawable
+from mfa_kit.cli.messages import EVENTS, Redrawable
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.core.errors import AwsFault, IntegrityFault, InternalError, Lockout, MfaKitError
@@ -100,7 +100,7 @@ class Tally:
             return
         wrong = result.outcome in TO_RETRY
         counted = isinstance(self.progress, Redrawable) and self.progress.refresh()
-        if (wrong or not counted) and self.output.form != "jsonl":
+        if (wrong or not counted) and self.output.form != "jsonl" and not EVENTS.on:
             show = self.progress.alert if wrong else self.progress.note
             show(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
 

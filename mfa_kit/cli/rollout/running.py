@@ -14,12 +14,20 @@ from typing import Protocol
 
 from mfa_kit import wiring
 from mfa_kit.cli.environment import command_line
-from mfa_kit.cli.messages import counting
+from mfa_kit.cli.messages import EVENTS, counting
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.results import AccountWork, Schemas, Tally, is_alone, report_failed, show_results
 from mfa_kit.cli.shutdown import stop_on_signals
-from mfa_kit.core.errors import AccessDenied, Expired, IntegrityFault, MfaKitError, Throttled, only_our_errors
+from mfa_kit.core.errors import (
+    AccessDenied,
+    Expired,
+    IntegrityFault,
+    MfaKitError,
+    Throttled,
+    name_in_ledgers,
+    only_our_errors,
+)
 from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message
 from mfa_kit.core.stopping import Stop, sleep
@@ -382,6 +390,7 @@ class Runner:
                 self._begin(work, act)
         except MfaKitError as error:
             work.error = error
+            EVENTS.write("account failed", account=work.account.id, cause=name_in_ledgers(error))
             if isinstance(error, IntegrityFault):
                 self._stop_all()
         except KeyboardInterrupt:
