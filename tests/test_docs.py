@@ -40,7 +40,7 @@ RUN = re.compile(r"(?:bash|console)(?P<lab> lab(?: accounts=(?P<accounts>\d+))?)
 REFUSED = re.compile(r"(bash|console) no: \S.*")
 FORMATS = PAGES["docs/formats.md"]
 # Functions and classes that get the names of results. With one of IN_ACCOUNTS, the name also ends with `-account`.
-PRINTS = {"Results", "RowsForm", "Schemas", "Tally", "many", "one", "print_answer", "print_steps"}
+PRINTS = {"Results", "RowsForm", "Schemas", "Tally", "many", "one", "_print_steps", "print_answer"}
 IN_ACCOUNTS = {"in_accounts", "narrow_in_many"}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
