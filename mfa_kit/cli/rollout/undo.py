@@ -1,6 +1,7 @@
 """`mfa-kit rollout undo`: remove the devices that one run made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from mfa_kit.cli.rollout.plans import planned_accounts, read_files, report_witho
 from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code, is_alone
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, look_up_counted, name_next_command
 from mfa_kit.core.errors import Lockout, UsageFault
-from mfa_kit.core.interaction import LiveProgress, Progress
+from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, JournalState
 from mfa_kit.core.text import count_of
@@ -52,45 +53,23 @@ def undo(
     output: Output,
 ) -> int:
     """Remove the devices that RUN, or all runs of PLAN, created. PLAN may be an index of plans."""
-    path = None if RUN.fullmatch(plan_or_run) and not accounts else Path(plan_or_run)
-    if adopt_unrecorded and path is None:
-        raise UsageFault("--adopt-unrecorded needs the plan, which names the devices", "give PLAN instead of RUN")
+    target = _read_target(plan_or_run, accounts, adopt_unrecorded=adopt_unrecorded)
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    files = read_files([path], accounts) if path and (adopt_unrecorded or not accounts) else None
-    index = files.index if files else wiring.rollout.read_index(path, expected=()) if path else None
-    record = wiring.rollout.read_run_records([wiring.rollout.results_folder(None, path)] if path else [], records)
+    folders = [wiring.rollout.results_folder(None, Path(plan_or_run))] if target.index else []
+    record = wiring.rollout.read_run_records(folders, records)
     with (
         name_next_command(),
         wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts,
     ):
-        if index is None:
-            [account] = rollouts.selection.chosen
-            chosen = [(AccountWork(account=account, total=0, alone=True), {plan_or_run})]
-        else:
-            chosen = _works_of(plan_or_run, index, rollouts, accounts, settings.progress)
-        found = []
-        for work, runs in chosen:
-            if adopt_unrecorded and files:
-                entries = _unrecorded(
-                    work, files.plans[work.account.id], rollouts, workers=workers, progress=settings.progress
-                )
-            else:
-                made = (
-                    rollouts.ledger.made(work.account.id)
-                    if work.why
-                    else rollouts.made(work.account, progress=settings.progress)
-                )
-                entries = entries_of_runs(runs, made, account=work.account.id, journal=rollouts.ledger)
-            work.total = len(entries)
-            if entries:
-                found.append((work, entries))
+        removal = _Removal(target=target, rollouts=rollouts, choice=accounts, settings=settings, workers=workers)
+        chosen = removal.choose()
+        found = removal.find(chosen, unrecorded=adopt_unrecorded)
         if not found:
-            return _report_none(plan_or_run, chosen, rollouts, settings.progress)
-        works = [work for work, _ in found]
+            return removal.report_none(chosen)
         rollouts.report_computers([entry for _, entries in found for entry in entries], settings.progress)
-        last = 0
-        if not (leave_without_mfa or adopt_unrecorded or settings.yes or settings.dry_run):
-            last = sum(_count_last(work, entries, rollouts, workers, settings.progress) for work, entries in found)
+        asks = not (leave_without_mfa or adopt_unrecorded or settings.yes or settings.dry_run)
+        works = [work for work, _ in found]
+        last = removal.count_last(found) if asks else 0
         _confirm(plan_or_run, works, last=last, settings=settings, always=adopt_unrecorded)
         runner = Runner(
             schemas=Schemas("rollout-undo", "rollout-undo-index", "rollout-undo-account"),
@@ -121,81 +100,130 @@ def undo(
         return 0 if settings.dry_run else exit_code(works, asked=asked)
 
 
-def _works_of(
-    path: str,
-    index: RolloutIndex,
-    rollouts: "wiring.rollout.Rollouts",
-    choice: AccountsChoice | None,
-    progress: Progress,
-) -> list[tuple[AccountWork, set[str]]]:
-    """Return the chosen accounts of an index or a plan, and the runs in each, according to the ledger and the records.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """What to undo: the run `name`, or all runs of the plan or index in the file `name`.
 
-    In a shared ledger, these include the runs on other computers of the team. The index contains the hashes of the
-    plans, and the ledger and the records have the hash of each run's plan. The plans themselves are therefore not read.
+    `index` is None for a run. `plans` has the plans by account ID, as far as they were read.
     """
-    if choice is None:
-        [account], [planned] = rollouts.selection.chosen, index.accounts
-        if planned.id != account.id:
-            raise UsageFault(
-                f"{path} is for account {planned.id}, and these credentials are for account {account.id}",
-                "use the credentials of the plan's account",
-            )
-        return [(AccountWork(account=account, total=0, alone=True), rollouts.runs_of(planned.sha256))]
-    accounts = planned_accounts(path, index, rollouts.selection, choice)
-    report_without_plan(path, index, rollouts.selection, choice, progress)
-    return [
-        (AccountWork(account=account, total=0, why=why), rollouts.runs_of(planned.sha256))
-        for planned, account, why in accounts
-    ]
+
+    name: str
+    index: RolloutIndex | None
+    plans: Mapping[str, Plan]
 
 
-def _unrecorded(
-    work: AccountWork, plan: Plan, rollouts: "wiring.rollout.Rollouts", *, workers: int, progress: LiveProgress
-) -> list[JournalEntry]:
-    """Return the staged devices of a plan that nothing proves, as `find_unrecorded` does."""
-    if work.why:
-        return []
-    with progress.showing("reading devices and their tags"):
-        opened = rollouts.enter(work.account, progress=progress)
-        return find_unrecorded(
-            plan, opened.prove(opened.execution(workers=1).list_holders()), ports=opened.ports, workers=workers
-        )
+def _read_target(name: str, choice: AccountsChoice | None, *, adopt_unrecorded: bool) -> _Target:
+    """Read the file that the command line names, unless it names a run.
+
+    The plans of an index are read only for --adopt-unrecorded, because the index has their hashes, and the ledger and
+    the records have the hash of each run's plan. Raise UsageFault if the file cannot be read.
+    """
+    is_run = RUN.fullmatch(name) is not None and choice is None
+    if adopt_unrecorded and is_run:
+        raise UsageFault("--adopt-unrecorded needs the plan, which names the devices", "give PLAN instead of RUN")
+    if is_run:
+        return _Target(name=name, index=None, plans={})
+    if choice is not None and not adopt_unrecorded:
+        return _Target(name=name, index=wiring.rollout.read_index(Path(name), expected=()), plans={})
+    files = read_files([Path(name)], choice)
+    return _Target(name=name, index=files.index, plans=files.plans)
 
 
-def _count_last(
-    work: AccountWork,
-    entries: Sequence[JournalEntry],
-    rollouts: "wiring.rollout.Rollouts",
-    workers: int,
-    progress: LiveProgress,
-) -> int:
-    """Return how many of these devices are the only device of their user. They will be refused."""
-    if work.why:
-        return 0
-    ports = rollouts.enter(work.account, progress=progress).ports
-    users = {entry.spec.user: None for entry in entries}
-    has = look_up_counted([*users], ports, workers=workers, progress=progress)
-    return sum(has[entry.spec.user] == (entry.spec.serial,) for entry in entries)
+Chosen = Sequence[tuple[AccountWork, set[str]]]
+Found = list[tuple[AccountWork, list[JournalEntry]]]
 
 
-def _report_none(
-    path: str,
-    chosen: Sequence[tuple[AccountWork, set[str]]],
-    rollouts: "wiring.rollout.Rollouts",
-    progress: Progress,
-) -> int:
-    """Print why there is nothing to remove. Return 0 if the runs are undone already, otherwise 1."""
-    if any(
-        entry.run in runs and entry.reached is JournalState.REVOKED
-        for work, runs in chosen
-        for entry in rollouts.ledger.entries(work.account.id)
-    ) or any(line.run.id in runs for _, runs in chosen for line in rollouts.record.devices):
-        progress.note(f"{path} is already undone")
-        return 0
-    accounts = accounts_in_words([work.account for work, _ in chosen])
-    progress.alert(f"neither the ledger nor a record has a device of {path} in {accounts}")
-    progress.alert(Message("  try: ", SEE_RUNS))
-    return 1
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Removal:
+    """Finds the devices to remove. `workers` is the number of requests that are in progress at a time."""
+
+    target: _Target
+    rollouts: "wiring.rollout.Rollouts"
+    choice: AccountsChoice | None
+    settings: Settings
+    workers: int
+
+    def choose(self) -> Chosen:
+        """Return the chosen accounts with the runs in each, according to the ledger and the records.
+
+        In a shared ledger, these include the runs on other computers of the team.
+        """
+        target, rollouts, progress = self.target, self.rollouts, self.settings.progress
+        if self.choice is None or target.index is None:
+            [account] = rollouts.selection.chosen
+            work = AccountWork(account=account, total=0, alone=True)
+            if target.index is None:
+                return [(work, {target.name})]
+            [planned] = target.index.accounts
+            if planned.id != account.id:
+                raise UsageFault(
+                    f"{target.name} is for account {planned.id}, and these credentials are for account {account.id}",
+                    "use the credentials of the plan's account",
+                )
+            return [(work, rollouts.runs_of(planned.sha256))]
+        accounts = planned_accounts(target.name, target.index, rollouts.selection, self.choice)
+        report_without_plan(target.name, target.index, rollouts.selection, self.choice, progress)
+        return [
+            (AccountWork(account=account, total=0, why=why), rollouts.runs_of(planned.sha256))
+            for planned, account, why in accounts
+        ]
+
+    def find(self, chosen: Chosen, *, unrecorded: bool) -> Found:
+        """Return the accounts that have devices to remove, with the devices.
+
+        With `unrecorded`, these are the staged devices that nothing proves, as `find_unrecorded` returns them.
+        """
+        found: Found = []
+        for work, runs in chosen:
+            entries = self._find_unrecorded(work) if unrecorded else self._entries(work, runs)
+            work.total = len(entries)
+            if entries:
+                found.append((work, entries))
+        return found
+
+    def _entries(self, work: AccountWork, runs: set[str]) -> list[JournalEntry]:
+        ledger, progress = self.rollouts.ledger, self.settings.progress
+        made = ledger.made(work.account.id) if work.why else self.rollouts.made(work.account, progress=progress)
+        return entries_of_runs(runs, made, account=work.account.id, journal=ledger)
+
+    def _find_unrecorded(self, work: AccountWork) -> list[JournalEntry]:
+        if work.why:
+            return []
+        progress = self.settings.progress
+        with progress.showing("reading devices and their tags"):
+            opened = self.rollouts.enter(work.account, progress=progress)
+            proven = opened.prove(opened.execution(workers=1).list_holders())
+            plan = self.target.plans[work.account.id]
+            return find_unrecorded(plan, proven, ports=opened.ports, workers=self.workers)
+
+    def count_last(self, found: Found) -> int:
+        """Return how many of the devices are the only device of their user. They will be refused."""
+        last, progress = 0, self.settings.progress
+        for work, entries in found:
+            if not work.why:
+                ports = self.rollouts.enter(work.account, progress=progress).ports
+                users = {entry.spec.user: None for entry in entries}
+                has = look_up_counted([*users], ports, workers=self.workers, progress=progress)
+                last += sum(has[entry.spec.user] == (entry.spec.serial,) for entry in entries)
+        return last
+
+    def report_none(self, chosen: Chosen) -> int:
+        """Print why there is nothing to remove. Return 0 if the runs are undone already, otherwise 1."""
+        name, progress = self.target.name, self.settings.progress
+        recorded = {line.run.id for line in self.rollouts.record.devices}
+        revoked = {
+            entry.run
+            for work, _ in chosen
+            for entry in self.rollouts.ledger.entries(work.account.id)
+            if entry.reached is JournalState.REVOKED
+        }
+        if any(runs & (recorded | revoked) for _, runs in chosen):
+            progress.note(f"{name} is already undone")
+            return 0
+        accounts = accounts_in_words([work.account for work, _ in chosen])
+        progress.alert(f"neither the ledger nor a record has a device of {name} in {accounts}")
+        progress.alert(Message("  try: ", SEE_RUNS))
+        return 1
 
 
 def _confirm(run: str, works: Sequence[AccountWork], *, last: int, settings: Settings, always: bool) -> None:
@@ -207,10 +235,7 @@ def _confirm(run: str, works: Sequence[AccountWork], *, last: int, settings: Set
     UsageFault if no account can be used, Lockout if each device is the last of its user, and Declined if the removal is
     not confirmed.
     """
-    unusable_works = [work for work in works if work.why]
-    for accounts, why in by_reason((work.account, work.why) for work in unusable_works):
-        devices = count_of(sum(work.total for work in unusable_works if work.account in accounts), "device")
-        settings.progress.alert(Message(f"will not be removed: {devices} in {accounts_in_words(accounts)}: ", why))
+    _report_unusable(works, settings.progress)
     usable = [work.total for work in works if not work.why]
     if not usable:
         raise UsageFault(
@@ -225,3 +250,10 @@ def _confirm(run: str, works: Sequence[AccountWork], *, last: int, settings: Set
     elif always or not settings.yes:
         stay = f", and {last} will stay, because they are the last device of their user" if last else ""
         settings.interaction.confirm(f"{devices} will be removed{stay}", typed=str(sum(usable) - last))
+
+
+def _report_unusable(works: Sequence[AccountWork], progress: Progress) -> None:
+    unusable_works = [work for work in works if work.why]
+    for accounts, why in by_reason((work.account, work.why) for work in unusable_works):
+        devices = count_of(sum(work.total for work in unusable_works if work.account in accounts), "device")
+        progress.alert(Message(f"will not be removed: {devices} in {accounts_in_words(accounts)}: ", why))
