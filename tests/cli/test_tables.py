@@ -150,13 +150,27 @@ def lists() -> Iterator[tuple[str, tuple[str, ...], Path]]:
 
 
 def literals(folder: Path) -> set[tuple[str, ...]]:
-    """Return the names in each literal mapping in the files of a folder, without what `**` adds to it."""
-    return {
-        tuple(str(key.value) for key in node.keys if isinstance(key, ast.Constant))
-        for file in folder.glob("*.py")
-        for node in ast.walk(ast.parse(file.read_text("utf-8")))
-        if isinstance(node, ast.Dict)
-    }
+    """Return the names in each literal mapping in the files of a folder, without what `**` adds to it.
+
+    If the mapping is the beginning of a row, each call that passes the row's other columns by name is also one.
+    """
+    names = set()
+    for file in folder.glob("*.py"):
+        nodes = list(ast.walk(ast.parse(file.read_text("utf-8"))))
+        names |= {_keys(node) for node in nodes if isinstance(node, ast.Dict)}
+        begins = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.args.kwarg]
+        for function in begins:
+            begin = next((_keys(node) for node in ast.walk(function) if isinstance(node, ast.Dict)), ())
+            names |= {
+                (*begin, *(str(keyword.arg) for keyword in node.keywords))
+                for node in nodes
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == function.name
+            }
+    return names
+
+
+def _keys(node: ast.Dict) -> tuple[str, ...]:
+    return tuple(str(key.value) for key in node.keys if isinstance(key, ast.Constant))
 
 
 def consists_of(names: tuple[str, ...], parts: AbstractSet[tuple[str, ...]]) -> bool:
