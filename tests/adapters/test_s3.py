@@ -697,6 +697,7 @@ def test_the_endpoints_of_aws_are_those_of_all_partitions() -> None:
         ("KMS.NotFoundException", 400, "correct backup-kms-key"),
         ("MethodNotAllowed", 405, "check backup-endpoint-url: this server lacks an operation of S3"),
         ("NotImplemented", 501, "check backup-endpoint-url: this server lacks an operation of S3"),
+        ("PermanentRedirect", 301, "set backup-region in the configuration file"),
         ("QuotaExceeded", 403, "look up this error code in the S3 API reference"),
         ("AccessDenied", 403, "docs/permissions.md#backups-in-s3 lists what is needed"),
         ("", 400, "check the proxy, the network and backup-endpoint-url"),

@@ -110,6 +110,7 @@ def test_an_object_that_cannot_be_removed_is_named(
     assert f"note: remove s3://{bucket}/{key} if it exists" in done.err
 
 
+@pytest.mark.slow
 def test_a_good_server_is_tested_once_for_each_bucket_and_computer(
     mfa_kit: MfaKit,
     users: Callable[[], str],

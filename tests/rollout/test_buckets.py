@@ -94,6 +94,7 @@ def test_a_backup_that_may_not_be_listed_fails_its_row_when_a_run_continues(
     assert (done.code, json.loads(done.out)["counts"]) == (1, {"enrolled": 2, "failed": 1})
 
 
+@pytest.mark.slow
 def test_a_denied_backup_fails_one_row_of_undo(rollout: Rollout, people: People, bucket: str, client: Any) -> None:
     users = people(3)
     rollout.plan(*rollout.own(users))
@@ -107,6 +108,7 @@ def test_a_denied_backup_fails_one_row_of_undo(rollout: Rollout, people: People,
     assert versions(client, bucket) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_endless_throttling_of_s3_exits_with_7(rollout: Rollout, people: People, bucket: str, client: Any) -> None:
     """No user is marked as failed and nothing is left half-made. A second run continues, also of `undo`."""

@@ -51,7 +51,6 @@ OTHER_SERVER = (
 HINTS = {
     "AuthorizationHeaderMalformed": REGION,
     "InvalidAccessKeyId": "check the access key of backup-profile, and backup-endpoint-url",
-    "InvalidBucketName": "correct the name of the bucket: --backup-dir s3://BUCKET/PREFIX",
     "KMS.NotFoundException": "correct backup-kms-key in the configuration file",
     "MethodNotAllowed": OTHER_SERVER,
     "NotImplemented": OTHER_SERVER,
@@ -287,6 +286,8 @@ def _attempt(act: Callable[[], T], *, has_answered: bool) -> T:
                     f"S3 cannot be reached ({type(error).__name__})", "check the network"
                 ) from None
             raise
+        except RecursionError:  # botocore follows redirects to other regions without limit
+            raise AwsFault("S3 redirects each request", REGION) from None
         except (FlexibleChecksumError, IncompleteReadError) as error:
             raise DamagedError(f"S3's response is damaged ({type(error).__name__})", "try again") from None
         except SSLError:  # the connection ended early; botocore does not convert this error of urllib3
