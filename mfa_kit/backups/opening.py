@@ -9,7 +9,7 @@ from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_a
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPlace
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec, S3Url, recorded_name
-from mfa_kit.core.stopping import await_result
+from mfa_kit.core.stopping import Stop, await_result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,17 +140,17 @@ class ReadAhead:
     """Reads backups from buckets in threads, before the caller asks for their content with the method `read`.
 
     Backups on this computer are read when the caller asks for them. The argument `read` is a function that returns the
-    encrypted content of a backup.
+    encrypted content of a backup. After an error, `stop` is set, so that no thread waits for a bucket any more.
     """
 
-    def __init__(self, read: Callable[[BackupLocation], bytes]) -> None:
-        self._read = read
+    def __init__(self, read: Callable[[BackupLocation], bytes], stop: Stop) -> None:
+        self._read, self._stop = read, stop
         self._reading: dict[BackupLocation, Future[bytes]] = {}
 
     def prefetch(self, files: Iterable[BackupLocation]) -> Iterator[BackupLocation]:
         """Yield `files` unchanged. Before each batch of BATCH files, start to read its files that are in buckets."""
         remaining_files = iter(files)
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool:
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool, self._stop.after_error():
             while batch := list(islice(remaining_files, BATCH)):
                 self._reading = {place: pool.submit(self._read, place) for place in batch if isinstance(place, S3Url)}
                 yield from batch

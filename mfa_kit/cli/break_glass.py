@@ -467,7 +467,7 @@ def rotate(
             wiring.break_glass.open_rotated,
             settings,
             backup_dir,
-            until=stop_on_signals,
+            until=partial(stop_on_signals, break_off=settings.stop.set),
             counted=partial(messages.counted, progress=settings.progress, doing="encrypting backups"),
         ),
     )

@@ -110,7 +110,7 @@ def verify_backups(
     settings: Settings, files: Iterable[BackupLocation], identities: Identities, *, accept_label: bool
 ) -> list[Verified]:
     """Decrypt each file, and return one result per file: the label of its device, or why the file cannot be used."""
-    ahead = ReadAhead(backup_reader(settings))
+    ahead = ReadAhead(backup_reader(settings), settings.stop)
     opening_ = open_opener(settings, identities.read(), read=ahead.read, accept_label=accept_label)
     with opening_ as (opener_, ledger), ledger.without_fsync():
         return list(opening.verify_files(ahead.prefetch(files), opener_.open, hashes=backup_records(ledger).hashes()))

@@ -104,7 +104,7 @@ def folder_beside(file: Path) -> Path | None:
 @contextmanager
 def open_drilled(settings: Settings, identity: RecoveryIdentity) -> Iterator[DrilledBackups]:
     """Yield the backups that a drill opens with an identity."""
-    ahead = ReadAhead(backup_reader(settings))
+    ahead = ReadAhead(backup_reader(settings), settings.stop)
     with open_opener(settings, identity.keys, read=ahead.read) as (opener, ledger), ledger.without_fsync():
         yield DrilledBackups(
             open=opener.open,

@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -240,3 +242,27 @@ def test_a_shared_ledger_needs_a_shared_place(tmp_path: Path) -> None:
     check_shared(ledger_is_shared=True, place=tmp_path, local_backups=True)
     with pytest.raises(UsageFault, match="other computers use this ledger"):
         check_shared(ledger_is_shared=True, place=tmp_path, local_backups=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("verb", "signals"), [("verify", 1), ("rekey", 2)])
+def test_ctrl_c_ends_a_wait_for_s3(
+    verb: str, signals: int, mfa_kit: MfaKit, users: Callable[[], str], bucket: str, old: Pair, lab: Lab
+) -> None:
+    """The wait for a throttle would last ten minutes or more. `rekey` first finishes what is in progress."""
+    place = f"s3://{bucket}"
+    for _ in range(2):
+        enroll(mfa_kit, users(), place, old)
+    lab.faults.add("GetObject", "throttle", at="every")
+    since = len(lab.calls)
+    more = ("--all",) if verb == "verify" else ("-r", old.recipient)
+    process = mfa_kit.start("backup", verb, *more, "-i", old.file, "--backup-dir", place)
+    while not any(call.error == "SlowDown" for call in lab.calls[since:]):
+        time.sleep(0.01)
+    assert process.stderr
+    for number in range(signals):
+        process.send_signal(signal.SIGINT)
+        if number + 1 < signals:
+            assert any("Press Ctrl-C again to stop now" in line for line in process.stderr)
+    process.communicate(timeout=30)
+    assert process.returncode == 130

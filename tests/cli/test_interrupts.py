@@ -151,7 +151,8 @@ WAITS = {
         go_on()""",
     "a backup in a bucket": """
         from mfa_kit.backups.opening import ReadAhead
-        ahead = ReadAhead(print)
+        from mfa_kit.core.stopping import Stop
+        ahead = ReadAhead(print, Stop())
         ahead._reading["file"] = later(LASTS / 4)
         lose()
         ahead.read("file")""",

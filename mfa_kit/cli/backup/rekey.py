@@ -72,7 +72,7 @@ def rekey(
         to_files,
         only=file,
         accept_label=accept_label,
-        until=stop_on_signals,
+        until=partial(stop_on_signals, break_off=settings.stop.set),
         counted=partial(messages.counted, progress=settings.progress, doing="encrypting backups"),
     )
     _warn(done, settings.progress)

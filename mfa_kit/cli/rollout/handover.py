@@ -184,7 +184,7 @@ def handover(
         handovers, left_out, unread = find(rollouts, accounts, copy_of, settings.progress)
         hashes = wiring.rollout.known_hashes(rollouts.ledger, record)
         rollouts.report_computers([handover.entry for handover in handovers], settings.progress)
-    files = ReadAhead(wiring.rollout.checked_reader(settings, hashes))
+    files = ReadAhead(wiring.rollout.checked_reader(settings, hashes), settings.stop)
     code = write_letters(
         letters, handovers, left_out, files, only=only, plan_or_run=plan_or_run, settings=settings, output=output
     )
