@@ -9,7 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -116,14 +116,22 @@ def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], Non
     signal. If SIGINT was ignored from the start, it stays ignored for both.
     """
     receivers = [first]
-    before = {number: signal.signal(number, lambda number, _: receivers[-1](number)) for number in PASSED_ON}
-    for number in signals.not_ignored([signal.SIGINT]):
-        before[number] = signal.signal(number, lambda _number, _frame: None)
-    try:
+    with (
+        _handling(PASSED_ON, lambda number, _: receivers[-1](number)),
+        _handling(signals.not_ignored([signal.SIGINT]), lambda _number, _frame: None),
+    ):
         yield receivers.append
+
+
+@contextmanager
+def _handling(numbers: Iterable[signal.Signals], handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Handle these signals with `handler` until the context ends."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextmanager
@@ -132,21 +140,15 @@ def unwind_on_signals() -> Iterator[None]:
 
     The exit status is 128 + n for signal n. An ignored signal stays ignored.
     """
+    numbers = signals.not_ignored(PASSED_ON)
 
     def end(number: int, _frame: object) -> None:
-        for signal_number in before:
+        for signal_number in numbers:
             signal.signal(signal_number, signal.SIG_IGN)  # a second signal would interrupt the cleanup
         raise SystemExit(KILLED + number)
 
-    before = {number: signal.getsignal(number) for number in PASSED_ON}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, end)
-    try:
+    with _handling(numbers, end):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -117,8 +117,7 @@ def _while_it_is_there(env: Mapping[str, str], tell: Callable[[str], None], comm
     if command:
         return child.run_command(command, child.device_environment(os.environ, env))
     ended = threading.Event()
-    for end in signals.not_ignored(child.ENDS):
-        signal.signal(end, lambda *_: ended.set())
+    _on_end(lambda *_: ended.set())
     tell(child.shell_exports(env, unset=()))
     ended.wait()
     return 0

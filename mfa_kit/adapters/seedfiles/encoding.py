@@ -158,23 +158,22 @@ class _DecodedRow:
 
 
 def decode_rows(
-    rows: Sequence[SeedRow],
-    dropped: Sequence[DroppedRow],
-    user_encoding: Encoding | None,
-    *,
-    fixed: Encoding | None = None,
+    rows: Iterable[SeedRow | DroppedRow], user_encoding: Encoding | None, *, fixed: Encoding | None = None
 ) -> tuple[Decoding, ...]:
-    """Decode the seeds in all rows, and return a Decoding (tokens and dropped rows) for each possible encoding.
+    """Decode the seeds in rows, and return a Decoding (tokens and dropped rows) for each possible encoding.
 
     The encoding is that of the format (`fixed`), or else the user's, or else determined from the rows. If both hex and
     base32 are possible, return a Decoding for each. Base32 with surplus blanks or bits is accepted if the user gave
     base32, or if hex is possible too, because a code of a token then shows which encoding is right. Raise
     IntegrityFault if some rows can only be hex and others only base32.
     """
-    decoded = [
-        _DecodedRow(row, decode_hex(row.text), decode_base32_leniently(row.text), decode_base32(row.text) is not None)
-        for row in rows
-    ]
+    decoded, dropped = list[_DecodedRow](), list[DroppedRow]()
+    for row in rows:
+        if isinstance(row, DroppedRow):
+            dropped.append(row)
+        else:
+            exact = decode_base32(row.text) is not None
+            decoded.append(_DecodedRow(row, decode_hex(row.text), decode_base32_leniently(row.text), exact))
     known_encoding = fixed or user_encoding
     fitting = (known_encoding,) if known_encoding else _fitting(decoded)
     exactly = fitting == (Encoding.BASE32,) and user_encoding is not Encoding.BASE32

@@ -181,14 +181,13 @@ def seed_file(layout: str, rows: Rows, encoding: Encoding | None, notes: tuple[s
     Raise IntegrityFault if no row has a seed, because the file then probably has another layout than `layout`.
     """
     parsed_rows = [row for row in rows if row is not None]
-    taken = [row for row in parsed_rows if isinstance(row, SeedRow)]
-    dropped = [row for row in parsed_rows if isinstance(row, DroppedRow)]
-    if not taken:
+    if not any(isinstance(row, SeedRow) for row in parsed_rows):
+        dropped = [row for row in parsed_rows if isinstance(row, DroppedRow)]
         raise IntegrityFault(
             f"no row of this file can be read as {layout}; {joined_reasons(dropped) or 'it has no rows'}",
             "check that this is the right file",
         )
-    return SeedFile(layout=layout, readings=decode_rows(taken, dropped, encoding), notes=notes)
+    return SeedFile(layout=layout, readings=decode_rows(parsed_rows, encoding), notes=notes)
 
 
 def _bare(line: Line) -> SeedRow | DroppedRow:

@@ -20,12 +20,8 @@ def is_uri_list(contents: Contents) -> bool:
 
 def read_uri_list(contents: Contents) -> SeedFile:
     """Return the tokens in a list of key URIs. A line that is not a usable key URI is dropped with the reason."""
-    parsed_rows = list(_rows(split_lines(contents.text)))
-    rows = [row for row in parsed_rows if isinstance(row, SeedRow)]
-    dropped = [row for row in parsed_rows if isinstance(row, DroppedRow)]
-    return SeedFile(
-        layout="list of key URIs", readings=decode_rows(rows, dropped, contents.wanted, fixed=Encoding.BASE32)
-    )
+    rows = _rows(split_lines(contents.text))
+    return SeedFile(layout="list of key URIs", readings=decode_rows(rows, contents.wanted, fixed=Encoding.BASE32))
 
 
 def _rows(lines: Sequence[str]) -> Iterator[SeedRow | DroppedRow]:

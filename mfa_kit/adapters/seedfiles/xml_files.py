@@ -428,10 +428,8 @@ def is_safenet(contents: Contents) -> bool:
 
 def read_safenet(contents: Contents) -> SeedFile:
     """Return the tokens in the file. All are HOTP tokens, because the format has no field for the type."""
-    parsed_rows = list(_rows(contents.root if contents.root is not None else ()))
-    rows = [row for row in parsed_rows if isinstance(row, SeedRow)]
-    dropped = [row for row in parsed_rows if isinstance(row, DroppedRow)]
-    return SeedFile(layout="SafeNet XML", readings=decode_rows(rows, dropped, None, fixed=Encoding.HEX))
+    rows = _rows(contents.root if contents.root is not None else ())
+    return SeedFile(layout="SafeNet XML", readings=decode_rows(rows, None, fixed=Encoding.HEX))
 
 
 def _rows(root: Iterable[Element]) -> Iterator[SeedRow | DroppedRow]:
