@@ -138,6 +138,11 @@ class LabBackend(IAMBackend):
         self.roles: CaseInsensitiveDict[Role] = CaseInsensitiveDict()
         self.tokens: dict[str, HardwareToken] = {}
 
+    @property
+    def entities(self) -> Mapping[str, Mapping[str, LabUser | Group | Role]]:
+        """The users, groups and roles, by the word for their kind in an ARN and then by name."""
+        return {"user": self.users, "group": self.groups, "role": self.roles}
+
     def create_user(
         self, region_name: str, user_name: str, path: str | None = "/", tags: list[dict[str, str]] | None = None
     ) -> LabUser:

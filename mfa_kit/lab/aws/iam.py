@@ -192,19 +192,10 @@ class LabIam(auth.AuthorizedResponse, IamResponse):
 
     def _entities(self, kind: str) -> Iterable[tuple[str, object]]:
         """Return all entities of one type, each with its sort key. `kind` is a value of the request's Filter."""
-        match kind:
-            case "User":
-                return self.backend.users.items()
-            case "Group":
-                return self.backend.groups.items()
-            case "Role":
-                return self.backend.roles.items()
-            case _:
-                aws = kind == "AWSManagedPolicy"
-                policies = self.backend.managed_policies.items()
-                return [
-                    (arn, _policy(policy)) for arn, policy in policies if isinstance(policy, AWSManagedPolicy) is aws
-                ]
+        if (entities := self.backend.entities.get(kind.lower())) is not None:
+            return entities.items()
+        aws, policies = kind == "AWSManagedPolicy", self.backend.managed_policies.items()
+        return [(arn, _policy(policy)) for arn, policy in policies if isinstance(policy, AWSManagedPolicy) is aws]
 
     def get_account_summary(self) -> ActionResult:
         """Answer GetAccountSummary. The values whose names begin with Account are about the root user."""

@@ -110,15 +110,7 @@ def _iam_resource(request: OperationRequest, account: LabAccount) -> str | None:
 
 def _arn(account: LabAccount, kind: str, name: str) -> str | None:
     """Return the ARN of an entity, or None if the entity does not exist. `kind` is user, group or role."""
-    backend = account.backend
-    entity: LabUser | Group | Role | None
-    match kind:
-        case "user":
-            entity = backend.users.get(name)
-        case "group":
-            entity = backend.groups.get(name)
-        case _:
-            entity = backend.roles.get(name)
+    entity = account.backend.entities[kind].get(name)
     return entity.arn if entity else None
 
 
