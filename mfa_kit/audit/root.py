@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.snapshot import OrganizationPlace, RootVerdict, SnapshotPart
+from mfa_kit.account.snapshot import Credentials, OrganizationPlace, RootVerdict, SnapshotPart
 from mfa_kit.audit.finding import (
     Finding,
     FindingNote,
@@ -54,24 +54,21 @@ def _why_no_root(context: RuleContext) -> str | None:
     return WITHOUT_PASSWORD[central.manages_credentials]
 
 
+def _reported(context: RuleContext) -> Credentials | None:
+    """Return root's row of the credential report, or None if there is no report or no row."""
+    return context.snapshot.report.root if context.snapshot.report else None
+
+
 def _has_mfa(context: RuleContext) -> bool | None:
     """Whether root has MFA, from the account summary or else the credential report. None if neither could be read."""
-    snapshot = context.snapshot
-    if snapshot.root.mfa is not None:
-        return snapshot.root.mfa
-    if snapshot.report and snapshot.report.root:
-        return snapshot.report.root.mfa
-    return None
+    has_mfa, row = context.snapshot.root.mfa, _reported(context)
+    return row.mfa if has_mfa is None and row else has_mfa
 
 
 def _has_keys(context: RuleContext) -> bool | None:
     """Whether root has access keys, from the account summary or else the credential report. None means unknown."""
-    snapshot = context.snapshot
-    if snapshot.root.access_keys is not None:
-        return snapshot.root.access_keys
-    if snapshot.report and snapshot.report.root:
-        return any(key.active for key in snapshot.report.root.keys)
-    return None
+    has_keys, row = context.snapshot.root.access_keys, _reported(context)
+    return any(key.active for key in row.keys) if has_keys is None and row else has_keys
 
 
 @audit_rule("root.mfa", Severity.CRITICAL, "Root signs in with MFA", needs=())
@@ -156,7 +153,7 @@ def root_use(context: RuleContext) -> Iterator[Observation]:
     if why := _why_no_root(context):
         yield NotApplicable(why)
         return
-    row = context.snapshot.report.root if context.snapshot.report else None
+    row = _reported(context)
     if row is None:
         yield UnknownSubject(SUBJECT, "the credential report could not be read or has no row for root")
         return

@@ -191,9 +191,9 @@ class TokenVerdict(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Sighting:
-    """The result of one test of a token, as the ledger stores it.
+    """The result of one test of a token, as the ledger stores it in columns of this order.
 
     `at` is the Unix time at which the last code was displayed. `offset` is how many steps or presses the token is
     ahead, and `seconds` how many seconds its clock is ahead; None means unknown. `reason` says why the token was

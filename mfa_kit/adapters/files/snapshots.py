@@ -317,10 +317,7 @@ def _acceptance(row: Mapping[str, object]) -> Acceptance:
     day = _day(row["until"]) or date.min
     end = datetime.combine(day, time(), UTC) + timedelta(days=1) if day < date.max else datetime.max.replace(tzinfo=UTC)
     return Acceptance(
-        rule=str(row["rule"]),
-        subject=str(row["subject"]),
-        owner=str(row["owner"]),
-        reason=str(row["reason"]),
+        **{name: str(row[name]) for name in FIELDS[:-1]},
         until=end.timestamp(),
         account=str(row.get("account", "")),
         day=day.isoformat(),

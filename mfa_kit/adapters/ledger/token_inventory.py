@@ -194,15 +194,7 @@ class TokenInventory:
             types="text time verdict integer? integer? text",
         )
         return [
-            Sighting(
-                serial=serial,
-                at=tested_at,
-                verdict=TokenVerdict(verdict),
-                offset=offset,
-                seconds=seconds,
-                reason=reason,
-            )
-            for serial, tested_at, verdict, offset, seconds, reason in rows
+            Sighting(serial, tested_at, TokenVerdict(verdict), *others) for serial, tested_at, verdict, *others in rows
         ]
 
     def check_free(self, serial: str, user: str) -> None:
