@@ -7,12 +7,10 @@ is given to no one.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from mfa_kit.core.errors import AlreadyExists
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import DeviceSpec, DeviceType, JournalEntry, JournalState
 from mfa_kit.core.run_record import RecordedDevice, RunRecords
 from mfa_kit.enrollment.ports import EnrollmentPorts, Journal
-from mfa_kit.rollout.execution import RowOutcome, RowResult
 
 UNRECORDED = "neither the ledger nor a record of a run has it"
 REMOVE_UNPROVEN = Message(
@@ -36,17 +34,16 @@ class ProvenDevices:
     refused: Mapping[str, str]
     unassigned: Collection[str]
 
-    def refusal(self, spec: DeviceSpec) -> RowResult | None:
-        """Return the result for a row whose device has a name that an unassigned, unproven device has. None otherwise.
 
-        Nothing proves which seed such a device has, so it is given to no one.
-        """
-        if spec.serial not in self.unassigned:
-            return None
-        why = self.refused.get(spec.serial, UNRECORDED)
-        reason = Message(f"an unassigned device has the name {spec.name}, but {why}; ", REMOVE_UNPROVEN)
-        cause = AlreadyExists.__name__
-        return RowResult(user=spec.user, outcome=RowOutcome.FAILED, cause=cause, reason=reason, device=spec.serial)
+def why_unproven(spec: DeviceSpec, proven: ProvenDevices) -> Message | None:
+    """Return why the device with the name of `spec` must be given to no one, and what to do; None if there is none.
+
+    Nothing proves which seed such a device has.
+    """
+    if spec.serial not in proven.unassigned:
+        return None
+    why = proven.refused.get(spec.serial, UNRECORDED)
+    return Message(f"an unassigned device has the name {spec.name}, but {why}; ", REMOVE_UNPROVEN)
 
 
 def prove_devices(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Event
 
+from mfa_kit.core.errors import AlreadyExists
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
 from mfa_kit.core.run_record import RunRecords
@@ -10,7 +11,7 @@ from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import RowOutcome, RowResult, Workers
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_by_user
-from mfa_kit.rollout.proven_devices import ProvenDevices, prove_devices
+from mfa_kit.rollout.proven_devices import ProvenDevices, prove_devices, why_unproven
 from mfa_kit.rollout.watching import Failure
 
 STANDS = {JournalState.ENABLED, JournalState.CONFIRMED}
@@ -140,8 +141,9 @@ def _row_status(
     ports: EnrollmentPorts,
 ) -> RowResult:
     spec, ours = plan.intent_of(step.row), proven.entries
-    if step.open and not has and (refusal := proven.refusal(spec)):
-        return refusal
+    if step.open and not has and (why := why_unproven(spec, proven)):
+        cause = AlreadyExists.__name__
+        return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=cause, reason=why, device=spec.serial)
     making = _half_made(ours.get(spec.serial))
     # A run may have assigned the device to its user already, although the run is not finished.
     on_its_user = making is not None and making.spec.serial in has

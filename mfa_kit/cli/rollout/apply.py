@@ -1,7 +1,7 @@
 """`mfa-kit rollout apply` and `work`: enroll the users of plans, and write a result for each user."""
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, wraps
@@ -19,26 +19,27 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options as shared
 from mfa_kit.cli.rollout.plans import PlannedWork, check_file, planned_works, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import (
+    NOT_DONE,
     TO_RETRY,
     AccountWork,
     Schemas,
     check_backup_folder,
     counts_of,
     exit_code,
+    next_step,
     report_blocked,
     result_files,
 )
 from mfa_kit.cli.rollout.running import AccountScheduler, OneByOne, OpenWork, Runner, SharedTurns, name_next_command
 from mfa_kit.core.errors import IntegrityFault, UsageFault, name_in_ledgers
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.message import Message, mfa_kit, suggest
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation
-from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AccountsChoice
 from mfa_kit.rollout.apply import apply_plan, check_copies
 from mfa_kit.rollout.execution import RowOutcome, RowResult
-from mfa_kit.rollout.plan import Action, Plan, check_account
+from mfa_kit.rollout.plan import Plan, check_account
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.rollout.watching import Failure, claim_of
@@ -47,9 +48,7 @@ from mfa_kit.wiring.settings import Settings
 F = TypeVar("F", bound=Callable[..., object])
 
 INTERRUPTED = suggest("interrupted; to see the result", "rollout status PLAN")
-OPTIONS = "with the options for accounts, such as --org"
 MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED}
-UNDONE = {*TO_RETRY, RowOutcome.NOT_STARTED}
 
 
 # One plan, as a tuple with one path, for commands whose code also handles the several paths of PLAN_FILES.
@@ -449,57 +448,9 @@ def _next_step(works: Sequence[PlannedWork], bases: Mapping[Path, Path], sources
     with the account's plan.
     """
     results = [result for work in works for result in work.found]
-    failed = [work for work in works if any(result.outcome in UNDONE for result in work.found)]
+    failed = [work for work in works if any(result.outcome in NOT_DONE for result in work.found)]
     file, plans = sources[(failed or works)[0].account.id], [work.plan for work in works]
     if works[0].alone:
         return next_step(results, plans=plans, plan=str(file), folder=str(bases[file]))
     plan = wiring.rollout.plans_folder(file) / "FILE"  # in printed commands, FILE stands for an account's plan
     return next_step(results, plans=plans, plan=str(plan), index=str(file), folder=f"{bases[file]}/ACCOUNT")
-
-
-def next_step(
-    results: Sequence[RowResult], *, plans: Collection[Plan], plan: str, folder: str = "", index: str = ""
-) -> str:
-    """Return one sentence that says what to do after a run with these results.
-
-    `plans` are the plans that were carried out. `plan` is the plan file to name in commands. `folder` is the folder
-    with the files of results after a run, and "" for a command that only reads. If the plans are from an index, `index`
-    is the file of the index.
-    """
-    failed = [result for result in results if result.outcome in UNDONE]
-    if failed and not folder:
-        words, again = f"next: {count_of(len(failed), 'user')} not enrolled; read the reasons, then", index or plan
-        return Message(words, mfa_kit("rollout apply {}", again), OPTIONS if index else "")
-    if failed:
-        again = f"read the reasons in {folder}/results.csv, then run this command again"
-        return f"next: {count_of(len(failed), 'user')} not enrolled: {again}"
-    successes = [result for result in results if result.outcome in MADE]
-    return _give_files(successes, plan, index) or _wait_for_users(results, plans, plan, index)
-
-
-def _give_files(successes: Sequence[RowResult], plan: str, index: str) -> str:
-    """Return the sentence that says how to give the users their secrets, or "" if there is nothing to give."""
-    options = OPTIONS if index else ""
-    if any(result.user_backup for result in successes):
-        handover = mfa_kit("rollout handover {} -o DIR", index or plan)
-        return Message("next: write a letter and a folder for each user", handover, options)
-    if any(result.outcome is RowOutcome.STAGED for result in successes):
-        activate = mfa_kit("rollout activate -i IDENTITY")
-        return Message("next: give the users their secrets, then enable the devices", activate, options)
-    if without := [result for result in successes if result.admin_backup and not result.reason]:
-        users = count_of(len(without), "user")
-        return suggest(
-            f"next: give {users} their secrets before they sign in", "backup show FILE -i IDENTITY -o FILE.png"
-        )
-    return ""
-
-
-def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str, index: str) -> str:
-    """Return the sentence that says who still has to be enrolled: users in person, users by themselves, or no one."""
-    waiting = {result.user for result in results if result.outcome is RowOutcome.WAITING}
-    if waiting & {step.user for account_plan in plans for step in account_plan.steps if step.action is Action.STATION}:
-        return suggest("next: enroll the other users in person", "rollout station {}", plan)
-    if waiting:
-        remind = mfa_kit("rollout remind {}", index or plan)
-        return Message("next: list the users that the rollout still waits for", remind, OPTIONS if index else "")
-    return "next: nothing is left to do, because every user has a device"

@@ -15,14 +15,14 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.core.errors import AwsFault, IntegrityFault, InternalError, Lockout, MfaKitError
 from mfa_kit.core.interaction import LiveProgress, Progress
-from mfa_kit.core.message import Message, clauses
+from mfa_kit.core.message import Message, clauses, mfa_kit, suggest
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import OrgAccount, accounts_in_words, by_reason, in_account
 from mfa_kit.rollout import roster
 from mfa_kit.rollout.execution import RowOutcome, RowResult
-from mfa_kit.rollout.plan import Plan, PlanStep
+from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.roster import csv_table, row_cells
 
 COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "user_backup", "admin_backup", "run")
@@ -460,3 +460,54 @@ def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
     first = works[0]
     message = f"all accounts failed; {first.account.label}: {errors[0]}" if len(works) > 1 else str(errors[0])
     raise kind(message, first.in_words(errors[0].hint))
+
+
+OPTIONS = "with the options for accounts, such as --org"
+
+
+def next_step(
+    results: Sequence[RowResult], *, plans: Collection[Plan], plan: str, folder: str = "", index: str = ""
+) -> str:
+    """Return one sentence that says what to do after a run with these results.
+
+    `plans` are the plans that were carried out. `plan` is the plan file to name in commands. `folder` is the folder
+    with the files of results after a run, and "" for a command that only reads. If the plans are from an index, `index`
+    is the file of the index.
+    """
+    failed = [result for result in results if result.outcome in NOT_DONE]
+    if failed and not folder:
+        words, again = f"next: {count_of(len(failed), 'user')} not enrolled; read the reasons, then", index or plan
+        return Message(words, mfa_kit("rollout apply {}", again), OPTIONS if index else "")
+    if failed:
+        again = f"read the reasons in {folder}/results.csv, then run this command again"
+        return f"next: {count_of(len(failed), 'user')} not enrolled: {again}"
+    successes = [result for result in results if result.outcome in MADE]
+    return _give_files(successes, plan, index) or _wait_for_users(results, plans, plan, index)
+
+
+def _give_files(successes: Sequence[RowResult], plan: str, index: str) -> str:
+    """Return the sentence that says how to give the users their secrets, or "" if there is nothing to give."""
+    options = OPTIONS if index else ""
+    if any(result.user_backup for result in successes):
+        handover = mfa_kit("rollout handover {} -o DIR", index or plan)
+        return Message("next: write a letter and a folder for each user", handover, options)
+    if any(result.outcome is RowOutcome.STAGED for result in successes):
+        activate = mfa_kit("rollout activate -i IDENTITY")
+        return Message("next: give the users their secrets, then enable the devices", activate, options)
+    if without := [result for result in successes if result.admin_backup and not result.reason]:
+        users = count_of(len(without), "user")
+        return suggest(
+            f"next: give {users} their secrets before they sign in", "backup show FILE -i IDENTITY -o FILE.png"
+        )
+    return ""
+
+
+def _wait_for_users(results: Sequence[RowResult], plans: Collection[Plan], plan: str, index: str) -> str:
+    """Return the sentence that says who still has to be enrolled: users in person, users by themselves, or no one."""
+    waiting = {result.user for result in results if result.outcome is RowOutcome.WAITING}
+    if waiting & {step.user for account_plan in plans for step in account_plan.steps if step.action is Action.STATION}:
+        return suggest("next: enroll the other users in person", "rollout station {}", plan)
+    if waiting:
+        remind = mfa_kit("rollout remind {}", index or plan)
+        return Message("next: list the users that the rollout still waits for", remind, OPTIONS if index else "")
+    return "next: nothing is left to do, because every user has a device"

@@ -20,9 +20,8 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import options
-from mfa_kit.cli.rollout.apply import next_step
 from mfa_kit.cli.rollout.plans import PlannedWork, Reading, is_narrowed, read_accounts, read_files
-from mfa_kit.cli.rollout.results import AccountWork, columns_of, result_row
+from mfa_kit.cli.rollout.results import AccountWork, columns_of, next_step, result_row
 from mfa_kit.cli.rollout.running import look_up_results
 from mfa_kit.cli.visits import state_of
 from mfa_kit.core.errors import UsageFault
