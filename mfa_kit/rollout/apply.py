@@ -109,7 +109,8 @@ def _adopt(plan: Plan, record: RunRecords, *, ports: EnrollmentPorts, execution:
     recorded run that is not in progress, so the device is settled like any other half-made device.
     """
     proven = prove_devices(plan.account, holders=execution.list_holders(), record=record, ports=ports)
-    entries = [proven.entries[serial] for serial in proven.adopted]
+    adopted = [(line.run, proven.entries[serial]) for serial, line in proven.adopted.items()]
+    entries = [entry for run, entry in adopted if not (run.in_progress and entry.is_half_made)]
     for spec in (plan.intent_of(step.row) for step in plan.steps):
         if spec.serial in proven.unassigned:
             run = ports.iam_reader.run_of(spec.serial)

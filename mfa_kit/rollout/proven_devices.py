@@ -56,24 +56,27 @@ def prove_devices(
     several runs could have made a device, the one whose backup exists counts; if several have one, none counts.
     """
     ours = {entry.spec.serial: entry for entry in ports.journal.made(account)}
-    lost = lost_lines(account, record, journal=ports.journal)
+    lines_by_serial = lost_lines(account, record, journal=ports.journal)
+    lost = {serial: lines for serial, lines in lines_by_serial.items() if _may_exist(serial, holders)}
     entries = {serial: _as_in_iam(entry, holders) for serial, entry in ours.items()}
     adopted: dict[str, RecordedDevice] = {}
     refused: dict[str, str] = {}
     for serial, lines in lost.items():
-        if DeviceType.of(serial) is DeviceType.VIRTUAL and serial not in holders:
-            continue  # the device was removed
         try:
             line = _only_line(lines, ours.get(serial), ports=ports)
             if line is not None:
                 entries[serial] = line.entry(_state_in_iam(line, holders))
-                if not (line.run.in_progress and entries[serial].is_half_made):
-                    adopted[serial] = line
+                adopted[serial] = line
         except LookupError as error:
             refused[serial] = str(error)
             entries.pop(serial, None)
     unassigned = {serial for serial, user in holders.items() if user is None and serial not in entries}
     return ProvenDevices(entries=entries, adopted=adopted, refused=refused, unassigned=unassigned)
+
+
+def _may_exist(serial: str, holders: Mapping[str, str | None]) -> bool:
+    """Return whether a device may exist. IAM's list of virtual devices has no keys and tokens."""
+    return serial in holders or DeviceType.of(serial) is not DeviceType.VIRTUAL
 
 
 def _only_line(

@@ -146,7 +146,7 @@ def _row_status(
         return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=cause, reason=why, device=spec.serial)
     making = _half_made(ours.get(spec.serial))
     # A run may have assigned the device to its user already, although the run is not finished.
-    on_its_user = making is not None and making.spec.serial in has
+    on_its_user = making is not None and spec.serial in has
     result = None if on_its_user else result_without_work(step, plan, has, ours, ports=ports)
     failed_before = failure is not None and step.open
     if result is not None and not (failed_before and result.outcome is RowOutcome.WAITING):

@@ -243,6 +243,10 @@ class Rollouts:
             if others:
                 progress.note(f"according to the shared ledger, devices were made on {few(sorted(others))}")
 
+    def made_by_account(self, *, progress: Progress) -> dict[str, list[JournalEntry]]:
+        """Return the entries of the devices in each chosen account, as `made` does, by account ID."""
+        return {account.id: self.made(account, progress=progress) for account in self.selection.chosen}
+
     def made(self, account: OrgAccount, *, progress: Progress) -> list[JournalEntry]:
         """Return the entries of the devices in an account that the ledger or the record of runs proves.
 
@@ -552,13 +556,15 @@ def read_template(settings: Settings, named: Path | None) -> LetterTemplate:
     return parse_template(text, names=NAMES, source=str(file))
 
 
-def read_run_records(folders: Iterable[Path], more: Iterable[Path] = ()) -> RunRecords:
-    """Return what the records of runs say in folders for results, of which some may not exist.
+def read_run_records(plans: Iterable[Path], more: Iterable[Path], *, results: Path | None = None) -> RunRecords:
+    """Return what the records of runs say in the folders for the results of plans, of which some may not exist.
 
-    `more` are the folders that --record names. Raise UsageFault if one of them has no record, and IntegrityFault if a
-    record is damaged, or could have been changed by other users.
+    `results` is the folder that --results names, or None for the default folders. `more` are the folders that --record
+    names. Raise UsageFault if one of them has no record, and IntegrityFault if a record is damaged, or could have been
+    changed by other users.
     """
-    folders = [*folders, *map(run_records.check_folder, more)]
+    folders = [results_folder(results, plan) for plan in plans]
+    folders += map(run_records.check_folder, more)
     return run_records.read_records(folders, computer=socket.gethostname())
 
 

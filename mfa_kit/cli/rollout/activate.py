@@ -197,9 +197,7 @@ def activate(
         opened_by = wiring.backups.opener(settings, identities, rollouts.ledger.called, read)
 
         activation = _Activation(
-            made={
-                account.id: rollouts.made(account, progress=settings.progress) for account in rollouts.selection.chosen
-            },
+            made=rollouts.made_by_account(progress=settings.progress),
             required=required,
             groups=groups,
             named=named,
@@ -207,8 +205,7 @@ def activate(
             open_backup=opened_by,
             settings=settings,
         )
-        chosen = [entry for account in activation.made for entry in activation.staged(account)]
-        rollouts.report_computers(chosen, settings.progress)
+        rollouts.report_computers(chain(*map(activation.staged, activation.made)), settings.progress)
         works = activation.works(rollouts.selection.chosen, alone=accounts is None)
         missing = accounts is not None and activation.report_missing()
         if prompt is not None and not settings.dry_run:

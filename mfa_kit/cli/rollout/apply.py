@@ -181,9 +181,7 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
         settings, options.backup_dir, to=options.to, to_files=options.to_files, local_backups=options.local_backups
     )
     files = read_files(options.plan_files, choice, expected=options.expected, plans_too=options.at_once is not None)
-    record = wiring.rollout.read_run_records(
-        [wiring.rollout.results_folder(options.results, path) for path in options.plan_files], options.records
-    )
+    record = wiring.rollout.read_run_records(options.plan_files, options.records, results=options.results)
     with (
         name_next_command(),
         wiring.rollout.open_rollouts(settings, choice, store=store, workers=options.workers, record=record) as rollouts,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -175,15 +176,13 @@ def handover(
     )
     store = wiring.stores.open_backup_store(settings, backup_dir)
     copy_of = finder_of_copies(store if backup_dir else None)
-    find = partial(_find_in_run, plan_or_run)
-    if not is_run:
-        find = partial(_find_in_plans, read_files([Path(plan_or_run)], accounts))
-    folders = [] if is_run else [wiring.rollout.results_folder(None, Path(plan_or_run))]
-    record = wiring.rollout.read_run_records(folders, records)
+    plans = [] if is_run else [Path(plan_or_run)]
+    find = partial(_find_in_run, plan_or_run) if is_run else partial(_find_in_plans, read_files(plans, accounts))
+    record = wiring.rollout.read_run_records(plans, records)
     with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=1, record=record) as rollouts:
         handovers, left_out, unread = find(rollouts, accounts, copy_of, settings.progress)
         hashes = wiring.rollout.known_hashes(rollouts.ledger, record)
-        rollouts.report_computers([handover.entry for handover in handovers], settings.progress)
+        rollouts.report_computers(map(attrgetter("entry"), handovers), settings.progress)
     files = ReadAhead(wiring.rollout.checked_reader(settings, hashes), settings.stop)
     code = write_letters(
         letters, handovers, left_out, files, only=only, plan_or_run=plan_or_run, settings=settings, output=output
@@ -244,8 +243,9 @@ def write_letters(
     """
     named = dict.fromkeys(name.lower() for name in only)
     handovers, left_out = _keep(handovers, named), _keep(left_out, named)
-    known = {handover.user.lower() for handover in handovers} | {omission.user.lower() for omission in left_out}
-    if unknown := [name for name in named if name not in known]:
+    people: list[Handover | LeftOut] = [*handovers, *left_out]
+    known = {person.user.lower() for person in people}
+    if unknown := sorted(named.keys() - known, key=[*named].index):
         settings.progress.alert(f"no user of {plan_or_run} is named {', '.join(unknown)}")
     if settings.dry_run:
         letters.rows = [letters.row(handover, only={ACCOUNT, "user", "state"}) for handover in handovers]
@@ -254,8 +254,7 @@ def write_letters(
             wiring.rollout.write_handover(letters.folder, letters.folders(handovers, files))
     _report(left_out, letters.failed, settings)
     _show(letters, [*left_out, *letters.failed], output, dry=settings.dry_run)
-    unproven = any(omission.unproven for omission in left_out)
-    return int(bool(letters.failed) or unproven or not letters.rows)
+    return int(bool(letters.failed) or not letters.rows or any(map(attrgetter("unproven"), left_out)))
 
 
 def _keep(users: list[T], named: Collection[str]) -> list[T]:

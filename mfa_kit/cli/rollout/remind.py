@@ -52,7 +52,7 @@ def remind(
         return _rows(find_reminders(work.plan, results), now=ports.ports.iam_reader.now())
 
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    record = wiring.rollout.read_run_records([wiring.rollout.results_folder(None, plan_file)], records)
+    record = wiring.rollout.read_run_records([plan_file], records)
     with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts:
         reading = read_accounts(files, look, rollouts, accounts, progress=settings.progress)
     rows = reading.rows(lambda reminders, _: reminders)

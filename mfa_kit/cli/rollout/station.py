@@ -136,7 +136,7 @@ def station(
         oath_keys = wiring.oath_keys.OathKeys(settings)
         progress = settings.progress
         folder = wiring.rollout.results_folder(results, plan_file)
-        record = wiring.rollout.read_run_records([folder], records)
+        record = wiring.rollout.read_run_records([plan_file], records, results=results)
         with wiring.rollout.open_rollouts(
             settings, None, store=store, workers=WORKERS, oath_keys=oath_keys, record=record
         ) as rollouts:

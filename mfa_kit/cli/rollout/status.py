@@ -250,7 +250,7 @@ def status(
         return ledger.with_computers(results)
 
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    record = wiring.rollout.read_run_records([wiring.rollout.results_folder(None, plan_file)], records)
+    record = wiring.rollout.read_run_records([plan_file], records)
     with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts:
         reading = read_accounts(files, look, rollouts, accounts, progress=settings.progress)
         if unseen := wiring.rollout.unseen_runs(rollouts.ledger, [account.sha256 for account in files.index.accounts]):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -55,8 +56,7 @@ def undo(
     """Remove the devices that RUN, or all runs of PLAN, created. PLAN may be an index of plans."""
     target = _read_target(plan_or_run, accounts, adopt_unrecorded=adopt_unrecorded)
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    folders = [wiring.rollout.results_folder(None, Path(plan_or_run))] if target.index else []
-    record = wiring.rollout.read_run_records(folders, records)
+    record = wiring.rollout.read_run_records([Path(plan_or_run)] if target.index else [], records)
     with (
         name_next_command(),
         wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts,
@@ -66,10 +66,10 @@ def undo(
         found = removal.find(chosen, unrecorded=adopt_unrecorded)
         if not found:
             return removal.report_none(chosen)
-        rollouts.report_computers([entry for _, entries in found for entry in entries], settings.progress)
-        asks = not (leave_without_mfa or adopt_unrecorded or settings.yes or settings.dry_run)
+        entries_by_account = {work.account.id: entries for work, entries in found}
+        rollouts.report_computers(chain(*entries_by_account.values()), settings.progress)
         works = [work for work, _ in found]
-        last = removal.count_last(found) if asks else 0
+        last = 0 if leave_without_mfa or adopt_unrecorded else removal.count_last(found)
         _confirm(plan_or_run, works, last=last, settings=settings, always=adopt_unrecorded)
         runner = Runner(
             schemas=Schemas("rollout-undo", "rollout-undo-index", "rollout-undo-account"),
@@ -80,7 +80,6 @@ def undo(
             progress=settings.progress,
             output=output,
         )
-        entries_by_account = {work.account.id: entries for work, entries in found}
 
         def act(opened: OpenWork) -> None:
             entries = entries_by_account[opened.work.account.id]
@@ -197,9 +196,12 @@ class _Removal:
             return find_unrecorded(plan, proven, ports=opened.ports, workers=self.workers)
 
     def count_last(self, found: Found) -> int:
-        """Return how many of the devices are the only device of their user. They will be refused."""
+        """Return how many of the devices are the only device of their user. They will be refused.
+
+        Return 0 if no question will be asked, because then each refusal is printed instead.
+        """
         last, progress = 0, self.settings.progress
-        for work, entries in found:
+        for work, entries in () if self.settings.yes or self.settings.dry_run else found:
             if not work.why:
                 ports = self.rollouts.enter(work.account, progress=progress).ports
                 users = {entry.spec.user: None for entry in entries}
