@@ -36,7 +36,7 @@ from mfa_kit.cli.audit_output import (
 from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import HTML, Output
-from mfa_kit.cli.results import VERSION, ResultRow
+from mfa_kit.cli.results import VERSION, Cell, ResultRow
 from mfa_kit.cli.value_types import Age
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import BackupLocation
@@ -48,6 +48,8 @@ from mfa_kit.wiring.settings import Settings
 AUDIT_FILE = "audit.json"
 # The columns that a table shows if the window has no room for all columns.
 NARROW = ("account_name", "account", "state", "critical", "high", "unknown", "without_mfa")
+# The columns of an account that are None if the account was not read.
+FIGURES = (*map(str, Severity), "unknown", "users", "passwords", "without_mfa")
 RECORDS = {ASFF, OCSF}
 A = TypeVar("A", AccountAudit, Audited)
 
@@ -357,16 +359,18 @@ def _row(visit: Visit[Audited], roots: Mapping[str, RootVerdict]) -> ResultRow:
 
     If the account was not read, the numbers are None.
     """
-    overview = visit.found.overview if visit.found else None
-    unread = "; ".join(visit.found.unread) if visit.found else ""
+    figures: dict[str, Cell] = dict.fromkeys(FIGURES)
+    root, why = roots.get(visit.account.id), visit.why
+    if visit.found:
+        overview, unread = visit.found.overview, "; ".join(visit.found.unread)
+        figures |= {severity: overview.failed.get(severity, 0) for severity in Severity}
+        figures |= {"unknown": overview.unknown, "users": overview.users}
+        figures |= {"passwords": overview.passwords, "without_mfa": overview.without_mfa}
+        root, why = overview.root, f"not read: {unread}" if unread else visit.why
     return {
         **shared.account_cells(visit),
         "state": shared.state_of(visit),
-        **{str(severity): overview.failed.get(severity, 0) if overview else None for severity in Severity},
-        "unknown": overview.unknown if overview else None,
-        "users": overview.users if overview else None,
-        "passwords": overview.passwords if overview else None,
-        "without_mfa": overview.without_mfa if overview else None,
-        "root": overview.root if overview else roots.get(visit.account.id),
-        "why": f"not read: {unread}" if unread else visit.why or None,
+        **figures,
+        "root": root,
+        "why": why or None,
     }
