@@ -1,6 +1,7 @@
 """Shared parts of the suites: a lab per worker, a HOME for each test session, new users, and independent judges."""
 
 import contextlib
+import gc
 import io
 import os
 import resource
@@ -22,14 +23,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mfa_kit.cli import fitting, terminal
-from mfa_kit.cli.main import run
+from mfa_kit.cli.main import GARBAGE_AT, run
 from mfa_kit.core.message import Command, Message, ShellText, parts_of
 from mfa_kit.core.models import Backup
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.lab.aws.server import Lab
 from tests.botocore_files import read_once
 from tests.cheap_scrypt import cheap_scrypt, seal
-from tests.fork_server import READ_ONCE, ForkServer
+from tests.fork_server import READ_ONCE, STREAMS, ForkServer
 from tests.ledgers import KINDS, Place
 from tests.limits import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414 - a hook
 from tests.postgresql import BIN, Server, running_server
@@ -57,6 +58,9 @@ settings.load_profile("steady")
 
 # Debian's ordinary users have 0o002, and mfa-kit refuses files that a group can write. `.ci/run` has this too.
 os.umask(0o022)
+
+# As a command does (docs/decisions/007): collecting garbage takes a tenth of the CPU time of the tests otherwise.
+gc.set_threshold(GARBAGE_AT)
 
 read_once()
 
@@ -201,7 +205,7 @@ def fork_server() -> ForkServer:
 def _no_fork_server_is_left(_home_of_its_own: None, _signals_are_heard: None) -> Iterator[None]:
     yield
     if fork_server.cache_info().currsize:
-        fork_server().stop()
+        fork_server().close()
         fork_server.cache_clear()
 
 
@@ -235,8 +239,7 @@ class MfaKit:
         Ctrl-C that the program has handled, if the exception passed through text that `exec` runs, as in a dataclass.
         """
         python, before = how.pop("python", sys.executable), how.pop("before", ())
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        how = {"start_new_session": True, **pipes, **how}
+        how = {"start_new_session": True, **STREAMS, **how}
         return subprocess.Popen(
             [*before, python, "-c", "from mfa_kit.cli.main import main; main()", *map(str, args)],
             env={**bare(), "MFA_KIT_HOME": str(self.home), **self.env, **(env or {})},
@@ -244,14 +247,22 @@ class MfaKit:
             **how,
         )
 
+    def fork(self, *args: str | Path, **how: Any) -> subprocess.Popen[str]:
+        """Start a fork of a process that has imported mfa-kit, or a real one if the test asks for more.
+
+        A full check has real ones only.
+        """
+        plain = type(self).start is MfaKit.start and how.keys() <= {"start_new_session", *STREAMS} and not FULL
+        if not plain or any(name.startswith(READ_ONCE) for name in self.env):
+            return self.start(*args, **how)
+        how.pop("start_new_session", None)
+        env = {**bare(), "MFA_KIT_HOME": str(self.home), **self.env}
+        return fork_server().start([*map(str, args)], env=env, **{**STREAMS, **how})
+
     def process(self, *args: str | Path, **how: Any) -> Result:
-        """Run a process to its end: a fork of one that has imported mfa-kit, if the test does not ask for more."""
+        """Run a process to its end, as `fork` does."""
         timeout = how.pop("timeout", 150)
-        plain = type(self).start is MfaKit.start and how.keys() <= {"start_new_session"} and not FULL
-        if plain and not any(name.startswith(READ_ONCE) for name in self.env):
-            env = {**bare(), "MFA_KIT_HOME": str(self.home), **self.env}
-            return Result(*fork_server().run([*map(str, args)], env, timeout=timeout))
-        process = self.start(*args, **how)
+        process = self.fork(*args, **how)
         out, err = process.communicate(timeout=timeout)
         return Result(process.returncode, out or "", err or "")
 

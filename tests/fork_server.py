@@ -36,8 +36,11 @@ ROOT = Path(__file__).parents[1]
 LONGEST, FILES = 200_000, 64
 # Received files are moved above this number, before they get the numbers that they have in the caller.
 ABOVE = 500
-# Variables that an interpreter or a library reads once, when it starts or is imported.
-READ_ONCE = ("PYTHON", "LD_", "LC_", "LANG", "PCSC", "SSL_", "TZ", "MFA_KIT_TEST")
+# The streams of a command, if a test does not say otherwise.
+STREAMS = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+# Variables that an interpreter or a library reads once, when it starts or is imported. A command imports the library of
+# card readers itself, so PCSCLITE_CSOCK_NAME is not one of them.
+READ_ONCE = ("PYTHON", "LD_", "LC_", "LANG", "SSL_", "TZ", "MFA_KIT_TEST")
 # What most commands import.
 USUAL = (
     "mfa_kit.adapters.aws.iam",
@@ -58,6 +61,10 @@ USUAL = (
     "PIL.Image",
     "pyrage",
 )
+# What many commands import if the extras are installed.
+WITH_EXTRAS = ("mfa_kit.adapters.ledger.postgresql.database", "mfa_kit.adapters.web.app", "mfa_kit.adapters.web.server")
+# What the commands of the lab import, which others do not need.
+LAB = "mfa_kit.lab.aws.server"
 CLIENT = """#!{python} -ISE
 import json, os, signal, socket, sys
 
@@ -86,16 +93,16 @@ sys.exit(code)
 
 
 class ForkServer:
-    """A server, and its client."""
+    """A server, and its client. The server is that Python, which has those variables too."""
 
-    def __init__(self) -> None:
+    def __init__(self, python: Sequence[str] = (sys.executable,), **env: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="mfa-kit-forks-")
         self.address = f"{self._folder.name}/socket"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fork_server", self.address],
+            [*python, "-m", "tests.fork_server", self.address],
             cwd=ROOT,
-            env={**kept, **cheap_scrypt()},
+            env={**kept, **cheap_scrypt(), **env},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -103,51 +110,79 @@ class ForkServer:
         assert self._process.stdout
         assert self._process.stdout.readline(), "the server did not start"
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self._process.communicate()
         self._folder.cleanup()
 
-    def run(self, args: Sequence[str], env: Mapping[str, str], *, timeout: float) -> tuple[int, str, str]:
+    def run(self, args: Sequence[str], env: Mapping[str, str], *, timeout: float, **how: Any) -> tuple[int, str, str]:
         """Run a command without input. Return its exit code, and what it printed on stdout and stderr.
 
         Raise TimeoutExpired after that many seconds.
         """
-        with (
-            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server,
-            tempfile.TemporaryFile() as out,
-            tempfile.TemporaryFile() as err,
-            Path(os.devnull).open() as nothing,
-        ):
-            server.connect(self.address)
-            server.settimeout(timeout)
-            job = {"argv": ["-c", *args], "env": dict(env), "folder": str(Path.cwd()), "umask": 0o022}
-            files = [nothing.fileno(), out.fileno(), err.fileno()]
-            socket.send_fds(server, [json.dumps({**job, "files": [0, 1, 2]}).encode()], files)
+        with self.start(args, env=dict(env), **STREAMS, **how) as process:
             try:
-                server.recv(100)
-                code = int(server.recv(100))
-            except TimeoutError:
-                raise subprocess.TimeoutExpired(list(args), timeout) from None
-            said = []
-            for file in (out, err):
-                file.seek(0)
-                said.append(file.read().decode().replace("\r\n", "\n"))
-            return code, said[0], said[1]
+                out, err = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+            return process.returncode, out, err
+
+    def start(self, args: Sequence[str], **how: Any) -> "Fork":
+        """Start a command. The options are those of Popen: `env`, `cwd`, `pass_fds`, and those of its streams."""
+        return Fork(self.address, args, text=True, **how)
+
+    def program(self) -> str:
+        """Return the text of a program that a shell can call in place of `mfa-kit`."""
+        return CLIENT.format(python=sys.executable, address=self.address)
 
     def client(self, folder: Path) -> Path:
         """Write the program `mfa-kit` into a folder, and return the folder."""
         folder.mkdir()
         program = folder / "mfa-kit"
-        program.write_text(CLIENT.format(python=sys.executable, address=self.address), "utf-8")
+        program.write_text(self.program(), "utf-8")
         program.chmod(0o755)
         return folder
+
+
+class Fork(subprocess.Popen[str]):
+    """A running command. Its exit code comes from the server, whose child it is."""
+
+    def __init__(self, address: str, args: Sequence[str], **how: Any) -> None:
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._server.connect(address)
+        super().__init__(args, **how)
+
+    def _execute_child(self, args: Any, *how: Any) -> None:
+        _, _, _, passed, folder, env, _, _, _, stdin, ours_in, ours_out, stdout, ours_err, stderr, *_ = how
+        streams = [own if file == -1 else file for own, file in enumerate((stdin, stdout, stderr))]
+        job = {"argv": ["-c", *args], "env": env, "folder": str(folder or Path.cwd()), "umask": 0o022}
+        message = json.dumps({**job, "files": [0, 1, 2, *passed]}).encode()
+        try:
+            socket.send_fds(self._server, [message], [*streams, *passed])
+            self.pid = int(self._server.recv(100))
+            self._child_created = True
+        finally:
+            self._close_pipe_fds(stdin, ours_in, ours_out, stdout, ours_err, stderr)  # type: ignore[attr-defined]
+
+    def _internal_poll(self, *_: Any, **__: Any) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            self._wait(0)
+        return self.returncode
+
+    def _wait(self, timeout: float | None) -> int:
+        if self.returncode is None:
+            if not select.select([self._server], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self._server.recv(100))
+            self._server.close()
+        return self.returncode
 
 
 def serve(address: str) -> None:
     """Run the command of each connection, until stdin ends."""
     from mfa_kit.cli.main import main  # noqa: PLC0415
 
-    for name in USUAL:
+    for name in (*USUAL, *(() if sys.flags.no_site else WITH_EXTRAS)):
         import_module(name)
     # Imports and reads what botocore loads when it makes a client.
     read_once()
@@ -169,19 +204,23 @@ def serve(address: str) -> None:
                 break
             if listener.fileno() in ready:
                 connection, _ = listener.accept()
+                text, files, _, _ = socket.recv_fds(connection, LONGEST, FILES)
+                job = json.loads(text)
+                if job["argv"][1:2] == ["lab"] and not sys.flags.no_site:
+                    import_module(LAB)
                 if (pid := os.fork()) == 0:
                     listener.close()
-                    os._exit(end(main) if attend(connection) else 0)
+                    os._exit(end(main) if attend(connection, job, files) else 0)
                 running.add(pid)
                 connection.close()
+                for file in files:
+                    os.close(file)
         for pid in running:
             os.waitpid(pid, 0)
 
 
-def attend(connection: socket.socket) -> bool:
+def attend(connection: socket.socket, job: Mapping[str, Any], files: Sequence[int]) -> bool:
     """Fork the command of a connection, wait for it, and tell its exit code. Return true in the command's process."""
-    text, files, _, _ = socket.recv_fds(connection, LONGEST, FILES)
-    job = json.loads(text)
     if (pid := os.fork()) == 0:
         connection.close()
         become(job, files)

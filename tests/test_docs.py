@@ -131,14 +131,17 @@ def test_every_block_is_run_or_has_a_reason_not_to_be_run() -> None:
     assert unknown == refused
 
 
-def in_lab(shown: Sequence[Block]) -> list[str]:
-    """Return the command that runs another command in the lab of a page, or nothing if the page needs no lab."""
+def in_lab(shown: Sequence[Block], program: Path) -> list[str]:
+    """Return the command that runs another command in the lab of a page, or nothing if the page needs no lab.
+
+    `program` is mfa-kit.
+    """
     labs = [block.run for block in shown if block.run and block.run["lab"]]
     if not labs:
         return []
     assert not any(each["accounts"] for each in labs[1:]), "only the first block of a page sets the accounts of its lab"
     accounts = ["--accounts", labs[0]["accounts"]] if labs[0]["accounts"] else []
-    return [sys.executable, "-m", "mfa_kit", "lab", "run", *accounts, "--"]
+    return [str(program), "lab", "run", *accounts, "--"]
 
 
 @pytest.mark.slow
@@ -163,7 +166,7 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
     if not FULL:
         programs.insert(0, fork_server().client(tmp_path / "bin"))
     done = subprocess.run(
-        [*in_lab(shown), "bash", script],
+        [*in_lab(shown, programs[0] / "mfa-kit"), "bash", script],
         cwd=here,
         env={
             **bare(),

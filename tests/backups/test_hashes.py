@@ -119,7 +119,7 @@ def test_a_killed_rekey_leaves_only_files_with_a_recorded_hash(desk: MfaKit, old
     files = kept(desk, old.recipient, *(f"u{number:03}" for number in range(250)))
     before = {file: file.read_bytes() for file in files}
     for after in (1, 150):
-        process = desk.start("backup", "rekey", "-i", old.file, "-r", new.recipient)
+        process = desk.fork("backup", "rekey", "-i", old.file, "-r", new.recipient)
         while process.poll() is None and sum(file.read_bytes() != before[file] for file in files) < after:
             pass
         process.send_signal(signal.SIGKILL)

@@ -248,7 +248,7 @@ def test_a_killed_rekey_is_finished_by_the_next_run(desk: MfaKit, old: Pair, new
     keys = read_identities([old.file]), read_identities([new.file])
     inodes = {local(each): local(each).stat().st_ino for each in files}
     for after in (1, 99, 150, 230):
-        process = desk.start("backup", "rekey", "-i", old.file, "-r", new.recipient)
+        process = desk.fork("backup", "rekey", "-i", old.file, "-r", new.recipient)
         while process.poll() is None and sum(path.stat().st_ino != inode for path, inode in inodes.items()) < after:
             pass
         process.send_signal(signal.SIGKILL)
@@ -274,7 +274,7 @@ def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: P
     """Files in progress are finished, the others are unchanged, and the ledger shows which are which."""
     files = many(desk, old)
     inodes = {local(each): local(each).stat().st_ino for each in files}
-    process = desk.start("backup", "rekey", "-i", old.file, "-r", new.recipient)
+    process = desk.fork("backup", "rekey", "-i", old.file, "-r", new.recipient)
     while process.poll() is None and all(path.stat().st_ino == inode for path, inode in inodes.items()):
         pass
     process.send_signal(signal.SIGINT)

@@ -477,8 +477,8 @@ def test_two_meetings_at_once_do_not_interfere(desk: Desk) -> None:
     for user in ("root", "ada"):
         desk.sealed(user, row["recipient"])
     words = ("drill", "--dir", row["folder"])
-    running = [desk.start("break-glass", *words, *desk.here(name), "--output", "json") for name in ("alice", "bob")]
-    running += [desk.start("break-glass", "create", *desk.group(2, THREE), "--output", "json") for _ in range(2)]
+    running = [desk.fork("break-glass", *words, *desk.here(name), "--output", "json") for name in ("alice", "bob")]
+    running += [desk.fork("break-glass", "create", *desk.group(2, THREE), "--output", "json") for _ in range(2)]
     rows = [json.loads(process.communicate()[0]) for process in running]
     assert [each["outcome"] for each in rows] == ["passed", "passed", "created", "created"]
     assert [each["custodians"] for each in rows[:2]] == [["alice"], ["bob"]]

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,7 @@ def lists() -> Iterator[tuple[str, tuple[str, ...], Path]]:
                     pass
 
 
+@cache
 def literals(folder: Path) -> set[tuple[str, ...]]:
     """Return the names in each literal mapping in the files of a folder, without what `**` adds to it.
 
@@ -180,8 +182,9 @@ def consists_of(names: tuple[str, ...], parts: AbstractSet[tuple[str, ...]]) -> 
     )
 
 
-NARROW = {schema: narrow for schema, narrow, _ in sorted(lists(), key=lambda each: len(each[1]))}
-FOLDERS = {schema: folder for schema, _, folder in lists()}
+LISTS = list(lists())
+NARROW = {schema: narrow for schema, narrow, _ in sorted(LISTS, key=lambda each: len(each[1]))}
+FOLDERS = {schema: folder for schema, _, folder in LISTS}
 
 
 @pytest.mark.parametrize(

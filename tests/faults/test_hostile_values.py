@@ -121,7 +121,7 @@ def test_no_answer_ends_in_an_internal_error(
     done, elements = run(("", ""))
     assert done.code in {0, 1, LOCKED_OUT}, done.err
     every = [(element, value) for element in elements for value in VALUES]
-    cases = every[:: max(1, len(every) // size(8, 250))]
+    cases = every[:: max(1, len(every) // size(5, 250))]
     ends = {case: run(case)[0] for case in cases}
     assert [(case, done.err) for case, done in ends.items() if done.code == INTERNAL or "Traceback" in done.err] == []
     tried(f"impossible values in {command}", len(cases))

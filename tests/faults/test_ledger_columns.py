@@ -67,7 +67,7 @@ def test_a_value_of_another_type_in_any_column_exits_with_5(used: MfaKit) -> Non
     columns = [*_columns(file)]
     assert len({table for table, _ in columns}) >= 5
     wrong, refused = [], set()
-    for table, column, value in sample([(*each, value) for each in columns for value in VALUES], 60):
+    for table, column, value in sample([(*each, value) for each in columns for value in VALUES], 40):
         for more in ("", "-wal", "-shm"):
             file.with_name(file.name + more).unlink(missing_ok=True)
         shutil.copy(before, file)

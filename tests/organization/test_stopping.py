@@ -22,7 +22,7 @@ def test_ctrl_c_does_not_wait_for_a_throttled_account(
 ) -> None:
     """The reads of all accounts end in their pauses. A note has the command that reads the remaining accounts."""
     org_lab.faults.add(operation, "throttle", at="every", account="" if operation == "AssumeRole" else MEMBERS[0])
-    process = org_kit.start("audit", "--org", "--output-dir", tmp_path / "results")
+    process = org_kit.fork("audit", "--org", "--output-dir", tmp_path / "results")
     while sum(call.error == "Throttling" for call in org_lab.calls) < 3:
         time.sleep(0.05)
     before = len(org_lab.calls)
@@ -39,7 +39,7 @@ def test_ctrl_c_does_not_wait_for_a_response(org_kit: MfaKit, org_lab: Lab, tmp_
     """A request that hangs is given up, although its response would be awaited for 30 seconds."""
     org_lab.faults.add("GetAccountPasswordPolicy", "latency", at="every", account=MEMBERS[0], seconds=90)
     results = tmp_path / "results"
-    process = org_kit.start("audit", "--org", "--output-dir", results)
+    process = org_kit.fork("audit", "--org", "--output-dir", results)
     while len([*results.glob("0*")]) < len(MEMBERS):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -57,7 +57,7 @@ def test_ctrl_c_in_a_single_account_does_not_wait_for_a_response(org_kit: MfaKit
     org_lab.add_user("newcomer")
     del org_lab.calls[:]
     org_lab.faults.add("ListMFADevices", "latency", at="every", seconds=90)
-    process = org_kit.start("audit")
+    process = org_kit.fork("audit")
     while not any(call.operation == "ListAccessKeys" for call in org_lab.calls):
         time.sleep(0.05)
     time.sleep(1)
@@ -73,7 +73,7 @@ def test_ctrl_c_in_a_single_account_does_not_wait_for_a_response(org_kit: MfaKit
 def test_ctrl_c_during_a_status_does_not_wait_for_a_response(org_kit: MfaKit, org_lab: Lab) -> None:
     """The threads that list the devices of users give up."""
     org_lab.faults.add("ListMFADevices", "latency", at="every", seconds=90)
-    process = org_kit.start("status", "--each-user")
+    process = org_kit.fork("status", "--each-user")
     while not any(call.operation == "ListUsers" for call in org_lab.calls):
         time.sleep(0.05)
     time.sleep(2)
@@ -91,7 +91,7 @@ def test_throttled_accounts_do_not_hold_up_the_others(org_kit: MfaKit, org_lab: 
     for number in MEMBERS[:3]:
         org_lab.faults.add("*", "throttle", at="every", account=number)
     results = tmp_path / "results"
-    process = org_kit.start("audit", "--org", "--workers", "1", "--output-dir", results)
+    process = org_kit.fork("audit", "--org", "--workers", "1", "--output-dir", results)
     try:
         while len([*results.glob("0*")]) < len(MEMBERS) + 1 - 3:
             assert sum(call.error == "Throttling" for call in org_lab.calls) < 20

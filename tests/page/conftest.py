@@ -84,7 +84,7 @@ Start = Callable[..., Command]
 @contextmanager
 def started(mfa_kit: MfaKit, *args: str | Path, **how: Any) -> Iterator[Command]:
     """Run a command, and kill it at the end if it still runs."""
-    process = mfa_kit.start(*args, **how)
+    process = mfa_kit.fork(*args, **how)
     try:
         yield Command(process)
     finally:

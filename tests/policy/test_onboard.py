@@ -29,7 +29,8 @@ from mfa_kit.policy.onboard import SetupStep, StepState, account_steps, colleagu
 from mfa_kit.policy.texts import force_mfa
 from tests.audit.conftest import ADMINISTRATOR, ago, changed, sound, taken
 from tests.audit.test_rules import passwords, user
-from tests.conftest import ROOT, bare
+from tests.conftest import ROOT, bare, fork_server
+from tests.sizes import FULL
 
 MODEL = botocore.session.get_session().get_service_model("iam")
 # A minimal AWS CLI for these commands: flags are members of the operation's input, and file:// reads a value.
@@ -235,7 +236,8 @@ def test_an_existing_colleague_is_not_created_again() -> None:
 @pytest.fixture
 def shell(tmp_path: Path) -> dict[str, str]:
     """Return an environment with `aws` and `mfa-kit` on its path."""
-    for name, text in {"aws": AWS, "mfa-kit": f'#!/bin/sh\nexec {sys.executable} -m mfa_kit "$@"\n'}.items():
+    real = f'#!/bin/sh\nexec {sys.executable} -m mfa_kit "$@"\n'
+    for name, text in {"aws": AWS, "mfa-kit": real if FULL else fork_server().program()}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     return {**bare(), "PATH": f"{tmp_path}:{os.environ['PATH']}", "MFA_KIT_HOME": str(tmp_path / "desk")}

@@ -68,7 +68,7 @@ class Team:
 
     def work(self, number: int, *more: str | Path, plans: Sequence[Path] = ()) -> subprocess.Popen[str]:
         """Start a worker."""
-        return self.kit(number).start(*self.command("work", number, plans), *more)
+        return self.kit(number).fork(*self.command("work", number, plans), *more)
 
     def command(self, verb: str, number: int, plans: Sequence[Path] = ()) -> list[str | Path]:
         backups: list[str | Path] = (

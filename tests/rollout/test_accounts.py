@@ -524,7 +524,7 @@ def test_a_throttled_account_does_not_slow_other_accounts(accounts: Accounts) ->
     assert accounts.plan().code == 0
     slow, others = accounts.ids[0], accounts.ids[1:]
     accounts.lab.faults.add("CreateVirtualMFADevice", "throttle", at="every", account=slow)
-    process = accounts.desk.start(*accounts.command("apply", "-r", accounts.recipient, "--output", "jsonl"))
+    process = accounts.desk.fork(*accounts.command("apply", "-r", accounts.recipient, "--output", "jsonl"))
     assert process.stdout
     done: Counter[str] = Counter()
     while sum(done.values()) < USERS * len(others):
@@ -545,7 +545,7 @@ def test_ctrl_c_ends_all_accounts_in_order_and_the_same_command_continues(accoun
     assert accounts.plan().code == 0
     accounts.lab.faults.add("*", "latency", at="every", seconds=0.1)
     since = len(accounts.lab.calls)
-    process = accounts.desk.start(
+    process = accounts.desk.fork(
         *accounts.command("apply", "-r", accounts.recipient, "--workers", "1", "--output", "jsonl")
     )
     while not accounts.calls(since, "EnableMFADevice"):
@@ -571,7 +571,7 @@ def test_ctrl_c_ends_an_account_that_is_being_opened(accounts: Accounts) -> None
     assert accounts.plan().code == 0
     slow, since = accounts.ids[0], len(accounts.lab.calls)
     accounts.lab.faults.add("GetCallerIdentity", "throttle", at="every", account=slow)
-    process = accounts.desk.start(*accounts.command("apply", "-r", accounts.recipient, "--output", "jsonl"))
+    process = accounts.desk.fork(*accounts.command("apply", "-r", accounts.recipient, "--output", "jsonl"))
     while accounts.calls(since, "EnableMFADevice").total() < USERS * (ACCOUNTS - 1):
         time.sleep(0.01)
     assert any(call.error for call in accounts.lab.calls[since:] if call.account == slow)
@@ -596,7 +596,7 @@ def test_after_any_kill_everyone_is_enrolled_once(accounts: Accounts) -> None:
         accounts.lab.faults.clear()
         accounts.lab.faults.add("*", "latency", at="every", seconds=0.03)
         goal = (number + 1) * total // (KILLS + 1)
-        process = accounts.desk.start(*command, stdout=None, stderr=None)
+        process = accounts.desk.fork(*command, stdout=None, stderr=None)
         while accounts.calls(since, "EnableMFADevice").total() < goal and process.poll() is None:
             time.sleep(0.005)
         if process.poll() is None:
@@ -618,7 +618,7 @@ def test_credentials_that_expire_pause_all_accounts_until_a_new_sign_in(accounts
     old = lab.account.admin_key()
     write_keys(keys, old)
     env = {"AWS_SHARED_CREDENTIALS_FILE": str(keys), "AWS_PROFILE": "hub", "AWS_ACCESS_KEY_ID": ""}
-    process = accounts.desk.start(
+    process = accounts.desk.fork(
         *accounts.command("apply", "-r", accounts.recipient, "--output", "jsonl"),
         before=("env", "-u", "AWS_ACCESS_KEY_ID", "-u", "AWS_SECRET_ACCESS_KEY"),
         env=env,
@@ -943,7 +943,7 @@ def test_ctrl_c_does_not_wait_for_a_throttled_assume_role(accounts: Accounts) ->
     assert accounts.plan().code == 0
     accounts.lab.faults.add("AssumeRole", "throttle", at="every")
     since = len(accounts.lab.calls)
-    process = accounts.desk.start(*accounts.command("apply", "-r", accounts.recipient))
+    process = accounts.desk.fork(*accounts.command("apply", "-r", accounts.recipient))
     while sum(call.error == "Throttling" for call in accounts.lab.calls[since:]) < 3 * ACCOUNTS:
         time.sleep(0.05)
     before = len(accounts.lab.calls)
@@ -960,7 +960,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_response(accounts: Accounts) -> Non
     first = accounts.ids[0]
     assert accounts.plan(f"{first},alice,{accounts.recipient}").code == 0
     accounts.lab.faults.add("EnableMFADevice", "latency", at="every", seconds=90)
-    process = accounts.desk.start(*accounts.command("apply", "-r", accounts.recipient))
+    process = accounts.desk.fork(*accounts.command("apply", "-r", accounts.recipient))
     while not any(call.operation == "CreateVirtualMFADevice" for call in accounts.lab.calls):
         time.sleep(0.05)
     time.sleep(1)

@@ -340,7 +340,7 @@ def test_results_that_cannot_be_printed_end_the_run_in_order(rollout: Rollout, p
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("EnableMFADevice", "latency", seconds=0.5, at="every")
     with Path("/dev/full").open("w") as full:
-        process = rollout.desk.start(
+        process = rollout.desk.fork(
             "rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl", stdout=full
         )
         _, err = process.communicate(timeout=50)
@@ -378,7 +378,7 @@ def test_credentials_that_expire_pause_the_run_and_fail_no_row(rollout: Rollout,
     users = people(12)
     rollout.plan(*rollout.own(users))
     since = len(rollout.lab.calls)
-    process = rollout.desk.start("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
+    process = rollout.desk.fork("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
     while len(rollout.lab.calls) < since + 12:
         time.sleep(0.01)
     rollout.lab.faults.add("*", "expired", at="every")
@@ -415,7 +415,7 @@ def test_ctrl_c_finishes_users_in_progress_and_starts_no_other(
     rollout.plan(*rollout.own(users), "nobody-of-that-name")
     rollout.lab.faults.add("*", "latency", at="every", seconds=0.05)
     since = len(rollout.lab.calls)
-    process = rollout.desk.start("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
+    process = rollout.desk.fork("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
     while len(rollout.lab.calls) < since + 20:
         time.sleep(0.01)
     process.send_signal(number)
@@ -447,7 +447,7 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_run_continues(rollout: Rollo
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("EnableMFADevice", "throttle", at="every")
     since = len(rollout.lab.calls)
-    process = rollout.desk.start("rollout", "apply", rollout.file, "-r", rollout.recipient)
+    process = rollout.desk.fork("rollout", "apply", rollout.file, "-r", rollout.recipient)
     while not any(call.error == "Throttling" for call in rollout.lab.calls[since:]):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -475,7 +475,7 @@ def test_a_lower_rate_limit_in_mid_run_fails_no_user(rollout: Rollout, people: P
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("*", "bucket", rate=30, burst=10)
     since = len(rollout.lab.calls)
-    process = rollout.desk.start("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
+    process = rollout.desk.fork("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
     while len(rollout.lab.calls) < since + 20:
         time.sleep(0.01)
     rollout.lab.faults.add("*", "bucket", rate=6, burst=1)

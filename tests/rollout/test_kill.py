@@ -45,7 +45,7 @@ def test_everybody_is_enrolled_once_after_any_kills(
     command: tuple[str | Path, ...] = ("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
     command += tuple(shared)
     for number in range(number_of_kills):
-        process = rollout.desk.start(*command, stdout=None, stderr=None)
+        process = rollout.desk.fork(*command, stdout=None, stderr=None)
         # Kill within the next part of the users. Each start takes a second, and starts are not under test here.
         goal = enrolled(lab, since) + random.randint(
             0, max(1, 2 * (number_of_users - enrolled(lab, since)) // (number_of_kills - number + 1))
@@ -74,10 +74,10 @@ def test_two_computers_share_a_plan_and_one_is_killed(rollout: Rollout, people: 
     other = MfaKit(rollout.folder / "other", rollout.desk.env)
     command = ("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl", "--results")
     since = len(rollout.lab.calls)
-    killed = other.start(*command, rollout.folder / "b", stdout=None, stderr=None)
+    killed = other.fork(*command, rollout.folder / "b", stdout=None, stderr=None)
     while enrolled(rollout.lab, since) < 10:
         time.sleep(0.01)
-    one = rollout.desk.start(*command, rollout.folder / "a")
+    one = rollout.desk.fork(*command, rollout.folder / "a")
     while enrolled(rollout.lab, since) < SHARED // 2:
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)

@@ -348,7 +348,7 @@ def test_a_user_with_very_many_lines_holds_up_no_one(rollout: Rollout, people: P
         rollout, *[f"{spammer},123456,234567,{at}"] * 100_000, *[f"{user},123456,234567,{at}" for user in others] * 40
     )
     words = ("rollout", "activate", "--proofs", file, "-i", identity_file, "--output", "jsonl", "--workers", "1")
-    process = rollout.desk.start(*words)
+    process = rollout.desk.fork(*words)
     assert process.stdout
     first = json.loads(process.stdout.readline())
     process.send_signal(signal.SIGTERM)

@@ -117,7 +117,7 @@ def test_a_line_is_printed_for_each_change(team: Team) -> None:
     """The lines name the computer and the process of each worker, and the last one says that all is done."""
     team.plan()
     team.lab.faults.add(ENABLE, "latency", at="every", seconds=0.3)
-    watching = team.kit(2).start("rollout", "status", team.index, "--watch", "--output", "jsonl", *team.shared)
+    watching = team.kit(2).fork("rollout", "status", team.index, "--watch", "--output", "jsonl", *team.shared)
     workers = [team.work(number) for number in range(2)]
     done, ended = end(watching), [end(each) for each in workers]
     assert (done.code, [each.code for each in ended]) == (0, [0, 0]), done.err
@@ -179,7 +179,7 @@ def test_the_plan_of_another_team_is_not_reported_as_untouched(
         assert (done.code, f"{sentence} paris" in done.err) == (0, not sees), done.err
     done = rollout.desk.run("rollout", "status", rollout.file, "--watch", "--ledger", teams("watch_auditor"))
     assert (done.code, done.err) == (0, "")
-    watching = rollout.desk.start("rollout", "status", rollout.file, "--watch", "--ledger", teams("watch_paris"))
+    watching = rollout.desk.fork("rollout", "status", rollout.file, "--watch", "--ledger", teams("watch_paris"))
     assert watching.stdout
     assert watching.stderr
     assert watching.stdout.readline().startswith("0 of 1 users")

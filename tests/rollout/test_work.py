@@ -50,7 +50,7 @@ def test_workers_take_several_indexes_and_plans(team: Team) -> None:
     hashes += [hashlib.sha256(plan.read_bytes()).hexdigest() for plan in plans]
     expected = [word for each in hashes for word in ("--expect-sha256", each)]
     command = [word for word in team.command("work", 0, [team.index, two, *plans]) if "results" not in str(word)]
-    workers = [team.kit(number).start(*command, *expected) for number in range(2)]
+    workers = [team.kit(number).fork(*command, *expected) for number in range(2)]
     for done in map(end, workers):
         assert done.code == 0, done.err
         assert states(done) == dict.fromkeys(team.ids, "done")
@@ -146,7 +146,7 @@ def test_sigterm_ends_a_worker_that_waits_for_one_plan(rollout: Rollout, people:
     digest = hashlib.sha256(rollout.file.read_bytes()).hexdigest()
     with sqlite_ledger(rollout.desk.home) as ledger, ledger.claimed(claim_of(digest, ACCOUNT)) as ours:
         assert ours
-        waiting = rollout.desk.start("rollout", "work", rollout.file, "-r", rollout.recipient)
+        waiting = rollout.desk.fork("rollout", "work", rollout.file, "-r", rollout.recipient)
         assert waiting.stderr
         next(line for line in waiting.stderr if "another worker is working" in line)
         calls = len(rollout.lab.calls)

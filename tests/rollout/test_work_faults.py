@@ -276,7 +276,7 @@ def test_a_database_that_went_back_in_time_loses_nobody(
         assert kit.process("rollout", "plan", tmp_path / "roster.csv", "-o", plan, *ledger).code == 0
         work = ("rollout", "work", plan, "-r", recipient, "--accept-lockout", "--workers", "4", *backups)
         lab.faults.add(ENABLE, "latency", at="every", seconds=LATENCY)
-        killed = kit.start(*work, *ledger)
+        killed = kit.fork(*work, *ledger)
         for enabled in (len(users) // 4, len(users) // 2):
             while sum(call.operation == ENABLE for call in lab.calls) < enabled:
                 time.sleep(0.01)

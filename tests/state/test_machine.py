@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 PARTS = 2
 UNTAGGING = ("CreateVirtualMFADevice", "denied")
 MEMORY = Path("/dev/shm")
-SEQUENCES = size(40, 500, "MFA_KIT_SEQUENCES")
+SEQUENCES = size(30, 500, "MFA_KIT_SEQUENCES")
 # The number of sequences with ledgers in PostgreSQL.
 IN_POSTGRESQL = size(2, 50)
 VERBS = ("enroll", "replace", "replace-lost", "revoke")
