@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.conftest import judge
+from tests.limits import wait_until
 
 PHONE, DESKTOP = 390, 1280
 # Seconds to wait until something happens in a page. A slow computer that runs much else may need most of them.
@@ -73,10 +73,7 @@ class Browser:
 
     def opened(self, before: set[str]) -> "Browser":
         """Return a tab that is not one of those before. Wait until there is one."""
-        until = time.monotonic() + WAIT
-        while not (new := self.tabs() - before):
-            assert time.monotonic() < until, "no tab was opened"
-            time.sleep(0.05)
+        new = wait_until(lambda: self.tabs() - before, seconds=WAIT, said=lambda: "no tab was opened", pause=0.05)
         return Browser(self._wire, new.pop())
 
     def new_tab(self) -> "Browser":
@@ -108,13 +105,14 @@ class Browser:
 
     def see(self, script: str, *, seconds: float = WAIT) -> Any:
         """Wait until a JavaScript expression in the page is true, and return its value."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+
+        def ask() -> Any:
             with suppress(Refused):
-                if value := self.ask(SEEN.format(script=script)):
-                    return value
-            time.sleep(0.02)
-        raise AssertionError(f"{script} is not true in: {self.ask('document.body.innerText')}")
+                return self.ask(SEEN.format(script=script))
+
+        return wait_until(
+            ask, seconds=seconds, said=lambda: f"{script} is not true in: {self.ask('document.body.innerText')}"
+        )
 
     def press(self, key: str, *, code: int, text: str = "") -> None:
         """Press a key, as on a keyboard."""

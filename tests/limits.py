@@ -3,11 +3,32 @@
 mfa-kit turns any exception into an error of its own, also that of pytest-timeout, so a test may not show it.
 """
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
+from typing import NoReturn, TypeVar
 
 import pytest
 
+Result = TypeVar("Result")
+
 BEGAN = pytest.StashKey[float]()
+
+
+def never_came(seconds: float, text: object) -> NoReturn:
+    """Fail because something did not happen within that many seconds, in the words that `.ci/run` looks for."""
+    pytest.fail(f"Timeout (>{seconds}s): {text}")
+
+
+def wait_until(
+    reached: Callable[[], Result], *, seconds: float, said: Callable[[], object], pause: float = 0.02
+) -> Result:
+    """Wait until something is true, and return it. `said` is asked for the text if it does not come true in time."""
+    until = time.monotonic() + seconds
+    while not (result := reached()):
+        if time.monotonic() > until:
+            never_came(seconds, said())
+        time.sleep(pause)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

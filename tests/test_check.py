@@ -32,6 +32,11 @@ CASES = {
         "with only_our_errors(): time.sleep(60)",
         1,
     ),
+    "a wait in vain": (
+        "from tests.limits import wait_until",
+        "wait_until(lambda: False, seconds=0.5, said=lambda: 'nothing')",
+        1,
+    ),
     "a command that hangs": ("", "subprocess.run(['sleep', '60'], timeout=0.5)", 1),
     "a terminal that hangs": ("import pexpect", "pexpect.spawn('sleep', ['60'], timeout=0.5).expect('x')", 1),
 }

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser, chromium
 from tests.conftest import ACCOUNT, MfaKit
+from tests.limits import never_came, wait_until
 from tests.sizes import FULL
 
 ADDRESS = re.compile(r"^(http://127\.0\.0\.1:(\d+)/open/(\S+))$", re.MULTILINE)
@@ -53,8 +53,8 @@ class Command:
     def see(self, pattern: str, *, times: int = 1) -> None:
         """Wait until stderr has a text, that many times."""
         with self.more:
-            found = self.more.wait_for(lambda: len(re.findall(pattern, self.err, re.MULTILINE)) >= times, WAIT)
-        assert found, self.err
+            if not self.more.wait_for(lambda: len(re.findall(pattern, self.err, re.MULTILINE)) >= times, WAIT):
+                never_came(WAIT, f"{pattern!r} in {self.err}")
 
     def address(self, number: int = 0) -> str:
         """Return one of the one-time addresses that the command has printed."""
@@ -172,17 +172,11 @@ class SlowEnable:
 
     def wait_for_request(self) -> None:
         """Wait until a request has come, on which IAM has not acted yet."""
-        self._wait(lambda: self._rule.seen > 0)
+        wait_until(lambda: self._rule.seen > 0, seconds=WAIT, said=lambda: "no request")
 
     def wait_for_answer(self) -> None:
         """Wait until IAM has acted on each request that came, also if the command that sent it was killed."""
-        self._wait(lambda: self._acted >= self._rule.seen)
-
-    def _wait(self, reached: Callable[[], bool]) -> None:
-        until = time.monotonic() + WAIT
-        while not reached():
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        wait_until(lambda: self._acted >= self._rule.seen, seconds=WAIT, said=lambda: "no answer")
 
 
 def nothing_is_half_made(mfa_kit: MfaKit) -> None:

@@ -19,6 +19,7 @@ from mfa_kit.adapters.web import server
 from mfa_kit.adapters.web.guard import LONGEST
 from mfa_kit.adapters.web.server import MOST
 from mfa_kit.cli.browser.page_state import SHOWN, Asks, Question, Role
+from tests.limits import wait_until
 from tests.page.served import CODE, LINES, USER, Answer, Page, Window, served_page
 
 
@@ -298,12 +299,13 @@ def test_a_connection_that_sends_no_request_is_closed(
     monkeypatch.setattr(server, "SLOW", 0.5)
     with idle(page, 1, first)[0] as link:
         assert not is_closed(link)
-        until = time.monotonic() + 120
-        while not is_closed(link) and time.monotonic() < until:
+
+        def send() -> bool:
             with suppress(OSError):
                 link.send(b"x" if first else b"")
-            time.sleep(0.1)
-        assert time.monotonic() < until
+            return is_closed(link)
+
+        wait_until(send, seconds=120, said=lambda: "the connection is still open", pause=0.1)
 
 
 def test_an_open_window_is_no_slow_connection(page: Page, colleague: Window, monkeypatch: pytest.MonkeyPatch) -> None:

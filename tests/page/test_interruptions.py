@@ -18,6 +18,7 @@ import pytest
 from mfa_kit.lab.aws.server import Lab
 from tests.chromium import Browser
 from tests.conftest import ACCOUNT, MfaKit, Result
+from tests.limits import wait_until
 from tests.page.conftest import (
     LIMIT,
     WAIT,
@@ -319,10 +320,8 @@ def test_an_impostor_on_the_port_gets_nothing(desk: Desk) -> None:
     with HTTPServer(("127.0.0.1", port), Impostor) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         forgets(desk)
-        for path in ("/admin/news", "/colleague/news"):
-            until = time.monotonic() + WAIT
-            while path not in Impostor.got and time.monotonic() < until:
-                time.sleep(0.05)
+        asked = {"/admin/news", "/colleague/news"}
+        wait_until(lambda: asked <= {*Impostor.got}, seconds=WAIT, said=lambda: Impostor.got)
         desk.admin.click("#open")
         desk.admin.click("#stop")
         time.sleep(2)
