@@ -58,7 +58,7 @@ REVEALS = {
     ("adapters/files/plugins.py", "Plugins.identities"),
     ("adapters/files/plugins.py", "encrypt"),
     ("adapters/files/plugins.py", "_Callbacks.request_passphrase"),
-    ("backups/new_passphrase.py", "fault_of_passphrase"),
+    ("backups/own_identity.py", "fault_of_passphrase"),
     ("adapters/files/identities.py", "recipients_of"),
     ("adapters/files/identities.py", "split_by_recipients"),
     ("disk/files.py", "_written_beside"),

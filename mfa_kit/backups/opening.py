@@ -9,6 +9,7 @@ from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_a
 from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPlace
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec, S3Url, recorded_name
+from mfa_kit.core.otp import Png
 from mfa_kit.core.stopping import Stop, await_result
 
 
@@ -61,6 +62,24 @@ class PathCheck:
             f"{file} is not the backup of {named.device} of {named.user} in account {named.account}: {difference}",
             "move it to the right folder and name; if you are sure of this file, name it alone: --accept-label",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCheck:
+    """Checks the picture in a backup before it is encrypted again: its label must belong to the path of the backup.
+
+    `label_of` returns the label of a picture. `note` prints what was not compared, unless it is None.
+    """
+
+    check_path: PathCheck
+    label_of: Callable[[Png], str]
+    note: Callable[[str], None] | None
+
+    def __call__(self, backup: Backup, picture: Png) -> None:
+        """Check a picture. Raise WrongPlace if its label or the ledger names another device, account or user."""
+        remark = self.check_path(backup.path, backup, self.label_of(picture))
+        if remark and self.note:
+            self.note(f"note: {backup.path}: {remark}")
 
 
 def verify_files(

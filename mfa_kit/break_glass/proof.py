@@ -12,7 +12,6 @@ from mfa_kit.break_glass.custodians import FILE, Manifest, RecoveryKey
 from mfa_kit.break_glass.ports import BreakGlassPorts, K, V
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.errors import IntegrityFault, Unrecorded, UsageFault
-from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, RecoveryKeyAction, Seal, backup_name
 from mfa_kit.core.otp import Secret
@@ -171,26 +170,16 @@ def prove(recovery_key: RecoveryKey, ports: BreakGlassPorts[K, V], *, accept: bo
 
 
 def accept_one(doubts: Sequence[Doubt], ports: BreakGlassPorts[K, V], *, accept: bool) -> RecoveryKey:
-    """Let a person accept one of the folders, and record its custodians in the ledger. Return the folder.
+    """Ask for the whole recipient of a folder, which is not shown. Return the folder with this recipient.
 
-    Raise the error of the first doubt if not `accept`, or in a dry run. Also raise the errors of `accept_folder`.
-    """
-    if not accept or ports.dry_run:
-        raise doubts[0].fault
-    recovery_key = accept_folder(doubts, ports.person)
-    ports.record(recovery_key.manifest, RecoveryKeyAction.SEALED, recovery_key.manifest.group.names)
-    return recovery_key
-
-
-def accept_folder(doubts: Sequence[Doubt], person: Interaction) -> RecoveryKey:
-    """Ask for the whole recipient of a folder, which is not shown, and return the folder with this recipient.
-
-    Raise the error of the first doubt if none of the folders can be accepted. Raise IntegrityFault if the answer is not
-    the recipient of such a folder, and Declined if there is no terminal.
+    The ledger then records its custodians. Raise the error of the first doubt if not `accept`, in a dry run, or if none
+    of the folders can be accepted. Raise IntegrityFault if the answer is not the recipient of such a folder, and
+    Declined if there is no terminal.
     """
     acceptable = [doubt for doubt in doubts if isinstance(doubt.fault, Unrecorded)]
-    if not acceptable:
+    if not (accept and acceptable) or ports.dry_run:
         raise doubts[0].fault
+    person = ports.person
     for doubt in acceptable:
         group = doubt.recovery_key.manifest.group
         keys = ", ".join(f"{custodian.name} {custodian.fingerprint}" for custodian in group.custodians)
@@ -199,6 +188,8 @@ def accept_folder(doubts: Sequence[Doubt], person: Interaction) -> RecoveryKey:
     person.say(READ)
     answer = person.ask_code("the whole recipient", instead="a terminal; no option answers this question")
     for doubt in acceptable:
-        if answer == doubt.recovery_key.manifest.recipient:
+        manifest = doubt.recovery_key.manifest
+        if answer == manifest.recipient:
+            ports.record(manifest, RecoveryKeyAction.SEALED, manifest.group.names)
             return doubt.recovery_key
     raise IntegrityFault(f"that is not the recipient of {acceptable[0].recovery_key.folder}", acceptable[0].fault.hint)

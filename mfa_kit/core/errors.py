@@ -55,6 +55,10 @@ class UsageFault(MfaKitError):
     exit_code = 2
 
 
+class WrongPassphrase(UsageFault):
+    """The passphrase does not decrypt the file."""
+
+
 class DeviceFault(MfaKitError):
     """A problem with a key, a card or a token."""
 

@@ -6,17 +6,17 @@ IDENTITY BACKUP` decrypts a backup too, and asks for the passphrase.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files import identities
 from mfa_kit.adapters.files.identities import Recipient
 from mfa_kit.adapters.files.plugins import Plugins, Unattended, check_program
-from mfa_kit.backups.new_passphrase import ask_new_passphrase, fault_of_passphrase
+from mfa_kit.backups import own_identity
+from mfa_kit.backups.own_identity import TRIES, UNLOCKING, IdentityFiles
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.message import suggest
 from mfa_kit.core.otp import Secret
 from mfa_kit.disk.files import wait_and_hold
 from mfa_kit.wiring.files import read_secret
@@ -74,9 +74,6 @@ def check_configured_plugins() -> int:
     return len(programs)
 
 
-TRIES = 3
-# Printed before a passphrase is tried, because scrypt takes seconds by design.
-UNLOCKING = "unlocking the identity ..."
 INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
 
 
@@ -145,135 +142,62 @@ def recipient_text(text: str) -> str:
 
 
 WAITS = "waiting for another mfa-kit process, which creates this computer's identity or changes its passphrase"
-WHY_ASKED = (
-    "the backup will be encrypted to this computer's identity; mfa-kit checks once that your passphrase decrypts the "
-    "identity"
-)
-PROTECTING = "protecting the identity with your passphrase ..."
-FROM_DESCRIPTOR = "--passphrase-fd N"
+
+
+def _own_files() -> IdentityFiles:
+    folder = home().absolute()
+    return IdentityFiles(
+        home=folder,
+        find=partial(identities.own_identities, folder),
+        create=partial(identities.create_own_identity, folder),
+        recipient_in_name=identities.recipient_in_name,
+        unused_recipient=identities.unused_recipient,
+        proven_recipient=identities.proven_recipient,
+        prove=identities.prove,
+    )
 
 
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
-    """Return the recipient (public key) of this computer's identity, which is created on first use.
+    """Return the recipient (public key) of this computer's identity, as the use case of this name does.
 
-    In a dry run, the user is not asked and nothing is stored. If there is no identity, a dry run returns a recipient
-    that is never used.
-
-    Before an identity file is used for the first time, the user is asked for the passphrase, to check that the
-    passphrase decrypts the file and that the identity in it belongs to the recipient. A passphrase from `passphrase_fd`
-    is checked each time. Raise UsageFault if the passphrase is wrong or if there are several identities, and Declined
-    if there is no terminal on which to ask.
+    In a dry run, the user is not asked and nothing is stored.
     """
-    folder = home().absolute()
+    import secrets
+
+    files = _own_files()
     if settings.dry_run:
-        return (
-            identities.recipient_in_name(identity_file)
-            if (identity_file := _only_identity(folder))
-            else identities.unused_recipient()
-        )
-    with wait_and_hold(folder, waiting=lambda: settings.progress.note(WAITS)):
+        return own_identity.planned_recipient(files)
+    with wait_and_hold(files.home, waiting=lambda: settings.progress.note(WAITS)):
         harden()
-        if (file := _only_identity(folder)) is None:
-            passphrase = _new_passphrase(settings.interaction, passphrase_fd)
-            settings.interaction.say(PROTECTING)
-            file, recipient = identities.create_own_identity(folder, passphrase)
-            settings.progress.alert(
-                f"{file} is this computer's identity, protected by your passphrase; "
-                "keep a copy of this file, because you need the file and the passphrase to open a backup"
-            )
-            return recipient
-        recipient = _proven(file, settings.interaction, passphrase_fd)
-    settings.progress.note(f"the backup can be opened with your passphrase and {file}")
-    return recipient
-
-
-def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
-    """Return the recipient of an identity file, after checking its passphrase.
-
-    A passphrase from the file descriptor `descriptor` is always checked. If `descriptor` is None, the user is asked for
-    the passphrase, but only if no run has checked the file before.
-    """
-    known = identities.proven_recipient(file)
-    if descriptor is not None:
-        passphrase = _passphrase_on(descriptor)
-        person.say(UNLOCKING)
-        return identities.prove(file, passphrase)
-    if known is not None:
-        return known
-    person.say(WHY_ASKED)
-    passphrase = person.ask_secret(f"passphrase of {file}", instead=FROM_DESCRIPTOR)
-    person.say(UNLOCKING)
-    return identities.prove(file, passphrase)
-
-
-def _only_identity(home: Path) -> Path | None:
-    """Return this computer's identity file, or None. Raise UsageFault if there are several."""
-    files = identities.own_identities(home)
-    if len(files) > 1:
-        raise UsageFault(
-            f"there are {len(files)} identities with a passphrase in {home}",
-            "move all except one to another folder, or name recipients with -r",
+        return own_identity.own_recipient(
+            files,
+            descriptor=passphrase_fd,
+            read_secret=read_secret,
+            random_bits=secrets.randbits,
+            person=settings.interaction,
+            progress=settings.progress,
         )
-    return files[0] if files else None
-
-
-def _new_passphrase(person: Interaction, descriptor: int | None) -> Secret[str]:
-    """Return a new passphrase: the first line of a file descriptor or, if it is None, what the user chooses."""
-    if descriptor is None:
-        return new_passphrase(person)
-    line = _passphrase_on(descriptor)
-    if fault := fault_of_passphrase(line):
-        raise UsageFault(f"the passphrase on file descriptor {descriptor} {fault}", "choose a longer one")
-    return line
-
-
-def _passphrase_on(descriptor: int) -> Secret[str]:
-    if (line := read_secret(descriptor)) == Secret(""):
-        raise UsageFault(
-            f"there is no passphrase on file descriptor {descriptor}", "write the passphrase as the first line"
-        )
-    return line
 
 
 def new_passphrase(person: Interaction) -> Secret[str]:
     """Let the user choose a passphrase, and return it. Raise Declined if there is no terminal."""
     import secrets
 
-    return ask_new_passphrase(person, random_bits=secrets.randbits)
+    return own_identity.ask_new_passphrase(person, random_bits=secrets.randbits)
 
 
-def own_identity(file: Path | None) -> Path:
+def existing_identity(file: Path | None) -> Path:
     """Return `file`, the identity file from the command line. If it is None, return this computer's identity file.
 
-    Raise UsageFault if `file` does not exist, or if it is None and this computer does not have exactly one identity.
+    Raise UsageFault if `file` does not exist, or the error of the use case of this name.
     """
-    if file is not None:
-        if not file.is_file():
-            raise UsageFault(f"there is no file {file}", "name the identity file that your passphrase decrypts")
-        return file.absolute()
-    files = identities.own_identities(home().absolute())
-    if len(files) == 1:
-        return files[0]
-    raise UsageFault(
-        f"there are {len(files)} identities with a passphrase in {home()}",
-        suggest("name the file", "backup passphrase FILE")
-        if files
-        else suggest("to create one, enroll a user with --passphrase", "enroll USER --with virtual --passphrase"),
-    )
+    if file is None:
+        return own_identity.existing_identity(_own_files())
+    if not file.is_file():
+        raise UsageFault(f"there is no file {file}", "name the identity file that your passphrase decrypts")
+    return file.absolute()
 
 
 def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
-    """Ask for an identity's passphrase, and return the decrypted identity.
-
-    Raise UsageFault after three wrong passphrases, and Declined if there is no terminal.
-    """
-    for tries_left in reversed(range(TRIES)):
-        passphrase = person.ask_secret(f"current passphrase of {file}", instead="a terminal")
-        person.say(UNLOCKING)
-        try:
-            return identities.unlock_identity(file, passphrase)
-        except identities.WrongPassphrase as wrong:
-            if not tries_left:
-                raise
-            person.say(str(wrong))
-    raise AssertionError("not reached, because the last attempt returns the identity or raises WrongPassphrase")
+    """Ask for an identity's passphrase, and return the decrypted identity. Raise the errors of the use case."""
+    return own_identity.unlock(file, identities.unlock_identity, person)

@@ -39,6 +39,8 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import open_backup_store, stored_backups
 
 if TYPE_CHECKING:
+    from botocore.session import Session
+
     from mfa_kit.account.reading import AccountSource
     from mfa_kit.account.users import AccountUser
     from mfa_kit.adapters.aws.iam import Iam
@@ -223,16 +225,19 @@ def security_hub_region(region: str | None, profile: str | None, partition: str)
 
     Raise UsageFault if the profile does not exist.
     """
-    if region:
-        return region
+    return region or _configured_region(profile)[1] or REGIONS.get(partition, REGION)
+
+
+def _configured_region(profile: str | None) -> tuple[Session, str | None]:
+    """Return a session of botocore, and the region of the profile or the environment."""
     import botocore.exceptions
     import botocore.session
 
+    session = botocore.session.Session(profile=profile)
     try:
-        configured_region = botocore.session.Session(profile=profile).get_config_variable("region")
+        return session, session.get_config_variable("region")
     except botocore.exceptions.ProfileNotFound as error:
         raise UsageFault(str(error), "choose a profile with --profile") from None
-    return str(configured_region or REGIONS.get(partition, REGION))
 
 
 def chosen_partition(settings: Settings, name: str | None) -> str | None:
@@ -241,22 +246,17 @@ def chosen_partition(settings: Settings, name: str | None) -> str | None:
     Return None if no region is configured either. Raise UsageFault for a partition, a region or a profile that does not
     exist.
     """
-    import botocore.exceptions
-    import botocore.session
+    from botocore.exceptions import UnknownRegionError
 
-    try:
-        session = botocore.session.Session(profile=settings.profile)
-        known = session.get_available_partitions()
-        region = settings.region or session.get_config_variable("region")
-    except botocore.exceptions.ProfileNotFound as error:
-        raise UsageFault(str(error), "choose a profile with --profile") from None
+    session, configured_region = _configured_region(settings.profile)
     if name is not None:
-        if name not in known:
+        if name not in (known := session.get_available_partitions()):
             raise UsageFault(f"there is no partition {name!r}", f"use one of {', '.join(known)}")
         return name
+    region = settings.region or configured_region
     try:
         return str(session.get_partition_for_region(region)) if region else None
-    except botocore.exceptions.UnknownRegionError:
+    except UnknownRegionError:
         raise UsageFault(f"there is no region {region!r}", "use a region such as us-east-1, or --partition") from None
 
 

@@ -12,7 +12,7 @@ from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled
-from mfa_kit.backups.opening import PathCheck, ReadAhead, Verified
+from mfa_kit.backups.opening import LabelCheck, PathCheck, ReadAhead, Verified
 from mfa_kit.backups.rekeying import (
     KnownRecipients,
     OnRecord,
@@ -239,15 +239,13 @@ def rekey(
     store = open_age_files(settings, folder, read_recipients(to, to_files))
     secrets = identities.read()
     with open_ledger(settings) as ledger, store.exclusively():
-        known = known_recipients_of(choose_backups(store.backups(), only), ledger)
-        check_path = path_check(ledger, accept_label=accept_label)
-
-        def check_label(backup: Backup, picture: Png) -> None:
-            if (remark := check_path(backup.path, backup, read_device(picture, drawn=True).label)) and only:
-                settings.progress.alert(f"note: {backup.path}: {remark}")
-
+        check_label = LabelCheck(
+            path_check(ledger, accept_label=accept_label),
+            label_of=lambda picture: read_device(picture, drawn=True).label,
+            note=settings.progress.alert if only else None,
+        )
         return reencrypt(
-            known,
+            known_recipients_of(choose_backups(store.backups(), only), ledger),
             store=store,
             secrets=secrets,
             ledger=ledger,

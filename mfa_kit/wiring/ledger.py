@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -235,19 +235,10 @@ class TokenRecords:
         return known.token.capacity if known else 0
 
     def keep(self, token: Token, seed: Seed | None, sighting: Sighting) -> bool:
-        """Add a token to the inventory if it is new, store a sighting of this token, and return True.
-
-        If the inventory has the token with another seed than `seed`, store nothing and return False.
-        """
+        """Do what `TokenInventory.keep` does, for a token with this seed."""
         with self._inventory() as inventory:
-            mark = otp.fingerprint(seed, _fingerprint_key(inventory)) if seed else ""
-            known = inventory.token(token.serial)
-            if known is None:
-                inventory.stock([(token, mark)])
-            elif known.fingerprint != mark:
-                return False
-            inventory.record(replace(sighting, serial=known.token.serial if known else token.serial))
-        return True
+            fingerprint = otp.fingerprint(seed, _fingerprint_key(inventory)) if seed else ""
+            return inventory.keep(token, fingerprint, sighting)
 
     def check_free(self, serial: str, user: str) -> None:
         """Raise UsageFault if a token was rejected by a check or belongs to another user than `user`."""

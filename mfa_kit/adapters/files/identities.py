@@ -33,7 +33,7 @@ from mfa_kit.adapters.files.plugins import (
     without_armor,
     without_stderr,
 )
-from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault, WrongPassphrase
 from mfa_kit.core.message import Message, command
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import encoding_of, is_private_key
@@ -237,10 +237,6 @@ PKCS8 = b"-----BEGIN PRIVATE KEY-----"
 # scrypt recipient type"). age itself uses 18. Each increment doubles the time and the memory. 20 takes a gigabyte.
 MOST_WORK = 20
 SCRYPT = re.compile(rb"^-> scrypt \S+ (\d+)$", re.MULTILINE)
-
-
-class WrongPassphrase(UsageFault):
-    """The passphrase does not decrypt the file."""
 
 
 def read_identities(

@@ -175,6 +175,19 @@ class TokenInventory:
             (JUDGE, [(s.serial,) for s in sightings]),
         )
 
+    def keep(self, token: Token, fingerprint: str, sighting: Sighting) -> bool:
+        """Add a token if it is new, record a sighting of it, and return True.
+
+        If the token is known with the fingerprint of another seed, record nothing and return False.
+        """
+        known = self.token(token.serial)
+        if known is None:
+            self.stock([(token, fingerprint)])
+        elif known.fingerprint != fingerprint:
+            return False
+        self.record(replace(sighting, serial=known.token.serial if known else token.serial))
+        return True
+
     def sightings(self, serial: str) -> list[Sighting]:
         """Return the sightings (results of tests) of a token with its present seed, oldest first."""
         return self._seen("serial = $1", serial)

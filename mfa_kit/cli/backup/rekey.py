@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
+from mfa_kit.backups.own_identity import PROTECTING
 from mfa_kit.backups.pruning import Why, find_prunable
 from mfa_kit.backups.rekeying import Rekeyed, choose_backups
 from mfa_kit.cli import messages
@@ -159,7 +160,7 @@ def _row(backup: Backup, why: Why, fault: str | None, *, planned: bool) -> Resul
 @click.argument("file", type=Path, required=False)
 def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None:
     """Change the passphrase of this computer's identity, or of the identity FILE. No backup is changed."""
-    identity = wiring.age_keys.own_identity(file)
+    identity = wiring.age_keys.existing_identity(file)
     person = settings.interaction
     try:
         unlocked = wiring.age_keys.unlock(identity, person)
@@ -167,7 +168,7 @@ def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None
     except Declined as declined:
         declined.hint = "run this at a terminal, where you can type the new passphrase"
         raise
-    person.say(wiring.age_keys.PROTECTING)
+    person.say(PROTECTING)
     unlocked.reencrypt(new)
     settings.progress.note(
         f"the old passphrase still decrypts older copies of {identity}; replace them with the new file"
