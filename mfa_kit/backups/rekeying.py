@@ -228,20 +228,20 @@ class Rekeying:
     on_record: OnRecord
     records: SealRecords
     log: Callable[[Sequence[Call]], None]
-    done: Rekeyed
+    done: Rekeyed = field(default_factory=Rekeyed)
     _unsettled: set[str] = field(init=False, default_factory=set)
     _settled: list[str] = field(init=False, default_factory=list)
     _calls: list[Call] = field(init=False, default_factory=list)
 
-    def prefetch(
+    def run(
         self,
         backups: Sequence[Backup],
         *,
         run_each: Callable[[Callable[[Backup], RekeyResult], Iterable[Backup]], Iterator[RekeyResult]],
         stoppable: Callable[[], AbstractContextManager[object]],
         counted: Callable[[Sequence[Backup]], Iterable[Backup]],
-    ) -> None:
-        """Re-encrypt all these backups. After Ctrl-C, start no further backup.
+    ) -> Rekeyed:
+        """Re-encrypt all these backups, and return the results. After Ctrl-C, start no further backup.
 
         The backups in progress are then finished and recorded, and KeyboardInterrupt is raised. `stoppable` returns the
         context manager in which Ctrl-C has this effect. `run_each` calls a function for every backup, in threads, and
@@ -261,8 +261,10 @@ class Rekeying:
             self._write_record()
             self.records.withdraw_sealed(self._unsettled)
         self.done.failed.sort(key=lambda failure: str(failure[0].path))
+        self.done.found = len(backups)
         if self.done.finished < len(backups):
             raise KeyboardInterrupt
+        return self.done
 
     def _rekey(self, backup: Backup) -> RekeyResult:
         """Re-encrypt one backup to the new recipients unless an earlier run did so. Return the result."""

@@ -135,6 +135,11 @@ def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGIT
         yield f"{(int.from_bytes(value[offset : offset + 4]) & 0x7FFFFFFF) % modulus:0{digits}}"
 
 
+def code_at(seed: Seed, time: float) -> str:
+    """Return the code of AWS's kind at a Unix time."""
+    return next(codes(seed, range(step(time), step(time) + 1)))
+
+
 def fingerprint(seed: Seed, key: Secret[bytes]) -> str:
     """Return a keyed fingerprint of a seed: the first 32 hex digits of an HMAC-SHA-256.
 

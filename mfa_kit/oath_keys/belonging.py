@@ -1,7 +1,6 @@
 """Checks whether an OATH key has the secret of a user's MFA device."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -13,7 +12,6 @@ from mfa_kit.core.otp import Pair, Seed
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.choosing import find_holder
-from mfa_kit.oath_keys.credential import OathKey
 
 # A function that returns whether AWS accepts a code.
 Accepts = Callable[[str], bool]
@@ -25,23 +23,6 @@ class ConsecutiveCodes(Protocol):
     def __call__(self, applet: OathApplet, label: str, *, touch: bool | None, now: Callable[[], float]) -> Pair:
         """Return the codes of the previous and the current step. `now` is called after the last touch."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """The claim to check: the credential `label` on a key has the secret of the IAM device `serial`.
-
-    `seed` is the secret from the device's backup, or None if no backup was decrypted.
-    """
-
-    serial: str
-    label: str
-    seed: Seed | None = None
-
-    def agrees(self, code: str, time: float) -> bool | None:
-        """Return whether the secret gives this code at a Unix time, or None if there is no secret."""
-        step = otp.step(time)
-        return None if self.seed is None else code == next(otp.codes(self.seed, range(step, step + 1)))
 
 
 def check_virtual(device: Device) -> None:
@@ -72,19 +53,17 @@ def verify_device(
     computes these two codes.
     """
     spec = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
-    claim, now = Claim(serial=device.serial, label=spec.label, seed=seed), ports.iam_reader.now
-    key = find_holder(keys, spec.label, key_name)
+    label, now = spec.label, ports.iam_reader.now
+    listed = Check("listed by IAM", Value.PASS, device.serial)
+    key = find_holder(keys, label, key_name)
     if key is None:
-        return judge_belonging(claim, None, None, now=now, accepts=None)
+        return judged([listed, Check("credential", Value.FAIL, f"no plugged-in key has the credential {label}")])
     with keys.open(key) as applet:
 
         def accepts_pair(_code: str) -> bool:
-            """Resync the device with two consecutive codes of the key, and return whether IAM accepts them.
-
-            `_code` is not used; `judge_belonging` passes it.
-            """
-            touch = applet.held().get(spec.label.encode(), False)
-            pair = partial(consecutive, applet, spec.label, touch=touch, now=now)
+            """Resync the device with two consecutive codes of the key, and return whether IAM accepts them."""
+            touch = applet.held().get(label.encode(), False)
+            pair = partial(consecutive, applet, label, touch=touch, now=now)
             try:
                 ports.device_writer.resync(spec.user, device.serial, pair)
             except InvalidCode:
@@ -96,43 +75,28 @@ def verify_device(
             accepts = accepts_pair
         elif caller.user == device.user:
             accepts = partial(ports.iam_reader.accepts, device.serial)
-        return judge_belonging(claim, key, applet, now=now, accepts=accepts, level="resync" if resync else "aws")
+        credential = Check("credential", Value.PASS, f"{label} is on {key.description}")
+        level = "resync" if resync else "aws"
+        return judged([listed, credential, *_codes(applet, label, seed, now=now, accepts=accepts, level=level)])
 
 
-def judge_belonging(
-    claim: Claim,
-    key: OathKey | None,
-    applet: OathApplet | None,
-    *,
-    now: Callable[[], float],
-    accepts: Accepts | None,
-    level: str = "aws",
-) -> Passed | Failed:
-    """Compute a code on the key, check it, and return the verdict. The check fails if there is no key.
-
-    If the claim has a secret, the code is compared with it. `accepts` asks AWS whether it accepts this code, or two
-    other codes of the key; None means that AWS is not asked. `level` is the name of the check by AWS in the verdict.
-    """
-    return judged(_belonging(claim, key, applet, now=now, accepts=accepts, level=level))
-
-
-def _belonging(
-    claim: Claim,
-    key: OathKey | None,
-    applet: OathApplet | None,
+def _codes(
+    applet: OathApplet,
+    label: str,
+    seed: Seed | None,
     *,
     now: Callable[[], float],
     accepts: Accepts | None,
     level: str,
 ) -> Iterator[Check]:
-    yield Check("listed by IAM", Value.PASS, claim.serial)
-    if key is None or applet is None:
-        yield Check("credential", Value.FAIL, f"no plugged-in key has the credential {claim.label}")
-        return
-    yield Check("credential", Value.PASS, f"{claim.label} is on {key.description}")
+    """Compute a code on the key, and yield the checks of it.
+
+    If there is a `seed`, the code is compared with it. `accepts` asks AWS whether it accepts this code, or two other
+    codes of the key; None means that AWS is not asked. `level` is the name of the check by AWS.
+    """
     time = now()
-    code = applet.code(claim.label, time, touch=applet.held().get(claim.label.encode(), False))
-    right = claim.agrees(code, time)
+    code = applet.code(label, time, touch=applet.held().get(label.encode(), False))
+    right = None if seed is None else code == otp.code_at(seed, time)
     if right is not None:
         yield Check(
             "backup", _passed(right), f"the code {'matches' if right else 'does not match'} the secret in the backup"

@@ -50,8 +50,11 @@ def open_opener(
 
     `read` replaces the function that returns the encrypted content of a backup. `accept_label` is as in PathCheck.
     """
+    from mfa_kit.adapters.files.agefile import BackupOpener
+
     with open_ledger(settings) as ledger:
-        yield _opener(settings, ledger.called, identities, read, path_check(ledger, accept_label=accept_label)), ledger
+        check_path = path_check(ledger, accept_label=accept_label)
+        yield BackupOpener(ledger.called, identities, read or backup_reader(settings), check_path), ledger
 
 
 def path_check(ledger: "Ledger", *, accept_label: bool) -> PathCheck:
@@ -77,7 +80,9 @@ def opener(
 
     The function returns the device's secret and key URI, as `open_created` does. It calls `log` for each decryption.
     """
-    return _opener(settings, log, identities.read(), read, PathCheck()).created
+    from mfa_kit.adapters.files.agefile import BackupOpener
+
+    return BackupOpener(log, identities.read(), read or backup_reader(settings), PathCheck()).created
 
 
 def open_created(settings: Settings, file: BackupLocation, identities: Identities) -> Created:
@@ -92,18 +97,6 @@ def open_created(settings: Settings, file: BackupLocation, identities: Identitie
 def backup_reader(settings: Settings) -> Callable[[BackupLocation], bytes]:
     """Return a function that returns the encrypted content of a backup, on this computer or in a bucket."""
     return partial(read_backup, file_store=AnyFileStore(settings))
-
-
-def _opener(
-    settings: Settings,
-    log: Callable[[Call], None],
-    secrets: "Secret[list[Identity]]",
-    read: Callable[[BackupLocation], bytes] | None,
-    check_path: PathCheck,
-) -> "BackupOpener":
-    from mfa_kit.adapters.files.agefile import BackupOpener
-
-    return BackupOpener(log, secrets, read or backup_reader(settings), check_path)
 
 
 def verify_backups(
@@ -280,12 +273,9 @@ def reencrypt(
     def each(act: Callable[[Backup], RekeyResult], backups: Iterable[Backup]) -> Iterator[RekeyResult]:
         return Workers(act=act, number=THREADS, stop=stop).work_through(backups)
 
-    run = Rekeying(
+    return Rekeying(
         resealer=resealer,
         on_record=OnRecord.of(known, store.recipients(), own_recipients=resealer.given()),
         records=records,
         log=lambda calls: ledger.called(*calls),
-        done=Rekeyed(found=len(known)),
-    )
-    run.prefetch([entry.backup for entry in known], run_each=each, stoppable=lambda: until(stop), counted=counted)
-    return run.done
+    ).run([entry.backup for entry in known], run_each=each, stoppable=lambda: until(stop), counted=counted)

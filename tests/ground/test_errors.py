@@ -6,6 +6,7 @@ from mfa_kit.core import errors
 
 TABLE = {
     errors.UsageFault: 2,
+    errors.WrongPassphrase: 2,
     errors.DeviceFault: 3,
     errors.Unreachable: 3,
     errors.LostError: 3,
