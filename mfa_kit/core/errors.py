@@ -2,6 +2,7 @@
 
 MfaKitError
 ├── UsageFault (2)       invalid arguments or input
+│   └── WrongPassphrase  the passphrase does not decrypt the file
 ├── DeviceFault (3)      hardware problem: a key, card or token
 │   ├── InUse            another program has the smart card open
 │   ├── NoApplet         the smart card lacks the selected applet, perhaps because it is another kind of key

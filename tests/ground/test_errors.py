@@ -27,6 +27,7 @@ TABLE = {
     errors.Unsettled: 4,
     errors.UnlistedError: 4,
     errors.IntegrityFault: 5,
+    errors.BackupDenied: 5,
     errors.WrongIdentityError: 5,
     errors.Unrecorded: 5,
     errors.WrongPlace: 5,
@@ -35,6 +36,7 @@ TABLE = {
     errors.Unreachable: 3,
     errors.Lockout: 6,
     errors.Throttled: 7,
+    errors.StoreThrottled: 7,
     errors.Declined: 8,
     errors.InternalError: 70,
 }
