@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mfa_kit.core.errors import only_our_errors
-from mfa_kit.core.message import Note
+from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import count_of, few, iso_time, one_line
 

@@ -215,7 +215,7 @@ STOPS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
 class OwnNote:
-    """Base class of the notes that mfa-kit adds to an exception, which have no secret. core/message.py has the notes.
+    """Base class of the notes that mfa-kit adds to an exception, which have no secret. core/notes.py has the notes.
 
     If an exception is unexpected, only these notes of it are shown.
     """

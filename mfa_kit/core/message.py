@@ -11,8 +11,6 @@ from shlex import quote
 from string import Formatter
 from typing import Self
 
-from mfa_kit.core.errors import OwnNote
-
 PROGRAM, AWS = "mfa-kit", "aws"
 
 
@@ -153,9 +151,3 @@ def clauses(texts: Iterable[str]) -> Message:
 ENTER = Wording("press Enter", admin="press Start")
 STOP = Wording("press Ctrl-C", admin="press Stop", colleague="ask the admin to press Stop")
 END_WAIT = Wording("press Ctrl-C to stop", admin="press Stop to end the wait")
-
-
-class Note(Message, OwnNote):
-    """A note of sentences and commands. It is shown even if the exception is unexpected."""
-
-    __slots__ = ()

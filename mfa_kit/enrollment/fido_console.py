@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, OutcomeUnknownError, Throttled, UsageFault
 from mfa_kit.core.local_servers import is_loopback
-from mfa_kit.core.message import END_WAIT, Message, Note, UserAction, mfa_kit, suggest
+from mfa_kit.core.message import END_WAIT, Message, UserAction, mfa_kit, suggest
 from mfa_kit.core.models import (
     ROOT,
     ROOTLESS,
@@ -26,6 +26,7 @@ from mfa_kit.core.models import (
     Skipped,
     is_root,
 )
+from mfa_kit.core.notes import Note
 from mfa_kit.enrollment.planning import look_up_serials, serials_of
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
 from mfa_kit.enrollment.settling import record_confirmed

@@ -28,7 +28,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.message import Message, Note, mfa_kit, suggest
+from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import (
     CARD_TAG,
     HARDWARE_TAG,
@@ -46,6 +46,7 @@ from mfa_kit.core.models import (
     RunTag,
     check_user,
 )
+from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure

@@ -20,7 +20,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.message import Message, Note, ShellText, command, mfa_kit, suggest
+from mfa_kit.core.message import Message, ShellText, command, mfa_kit, suggest
 from mfa_kit.core.models import (
     CARD_TAG,
     HARDWARE_TAG,
@@ -38,6 +38,7 @@ from mfa_kit.core.models import (
     check_user,
     intent_of,
 )
+from mfa_kit.core.notes import Note
 from mfa_kit.core.text import iso_time
 from mfa_kit.enrollment.making import CREATING, make_reserved
 from mfa_kit.enrollment.planning import EnrollRequest, check_room, choose_device, device_names, plan_device

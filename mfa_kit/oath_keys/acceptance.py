@@ -7,8 +7,8 @@ from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version, advisories
 from mfa_kit.core.interaction import Interaction, Progress
-from mfa_kit.core.message import Note
 from mfa_kit.core.models import DeviceSpec, intent_of
+from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Seed
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls

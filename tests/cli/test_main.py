@@ -19,7 +19,7 @@ from mfa_kit.cli import main
 from mfa_kit.cli.main import COMMANDS
 from mfa_kit.cli.options import Row
 from mfa_kit.core import errors
-from mfa_kit.core.message import Note
+from mfa_kit.core.notes import Note
 from mfa_kit.core.text import printable
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, bare

@@ -30,8 +30,9 @@ from mfa_kit.core.errors import (
     Throttled,
     UsageFault,
 )
-from mfa_kit.core.message import Note, suggest
+from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, S3Url
+from mfa_kit.core.notes import Note
 from mfa_kit.doctor.diagnosis import COMPLIANCE, BucketState
 
 COPY = ".rekey-"

@@ -10,8 +10,9 @@ from typing import Protocol
 from mfa_kit.adapters.oath.applet import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, NoApplet, Unreachable, UsageFault
-from mfa_kit.core.message import Message, Note, command, mfa_kit, suggest
+from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, RunKind
+from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import without_controls
