@@ -139,10 +139,12 @@ def bound_answers() -> None:
 
 
 SIGN_IN = "sign in again, or choose another --profile"
-# Error codes with their class and hint (IAM API reference, common errors). Any other code is an AwsFault with a general
-# hint.
+REGION = "set backup-region in the configuration file to the region of the bucket"
+# Error codes with their class and hint (IAM API reference, common errors; Amazon S3 API reference, "Error responses").
+# Any other code is an AwsFault with a general hint.
 CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
+    "AuthorizationHeaderMalformed": (AwsFault, REGION),
     "ConcurrentModification": (errors.BusyError, "wait some minutes and try again"),
     "DeleteConflict": (errors.Conflict, "deactivate the device first"),
     "EntityAlreadyExists": (
@@ -151,14 +153,17 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     ),
     "EntityTemporarilyUnmodifiable": (errors.BusyError, "wait some minutes and try again"),
     "ExpiredToken": (Expired, SIGN_IN),
+    "InvalidAccessKeyId": (AwsFault, "check the access key of --profile, and --endpoint-url"),
     "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock of the device that shows the codes"),
     "InvalidClientTokenId": (AwsFault, "check the --profile; in GovCloud and China also give the --region"),
     **dict.fromkeys(
-        ("InvalidAction", "NotImplemented", "UnknownOperation", "UnsupportedOperation"),
+        ("InvalidAction", "MethodNotAllowed", "NotImplemented", "UnknownOperation", "UnsupportedOperation"),
         (errors.NoSuchOperation, "check --endpoint-url: this server is not AWS"),
     ),
+    "KMS.NotFound": (AwsFault, "correct backup-kms-key in the configuration file"),
     "LimitExceeded": (AwsFault, "raise the quota in Service Quotas, or delete devices that are not used"),
     "NoSuchEntity": (NoSuchEntity, Message("check the name; to list the users", command("aws iam list-users"))),
+    "PermanentRedirect": (AwsFault, REGION),
     "RequestExpired": (AwsFault, "set this computer's clock"),
     "SignatureDoesNotMatch": (AwsFault, "check the secret access key and this computer's clock"),
     "Throttling": (Throttled, "try again later"),

@@ -19,7 +19,7 @@ from urllib3.exceptions import SSLError
 
 from mfa_kit.adapters.aws.clients import is_aws
 from mfa_kit.adapters.aws.reads import READ_PAUSES, Retry, read
-from mfa_kit.adapters.aws.refusals import NOT_SENT, our_errors
+from mfa_kit.adapters.aws.refusals import NOT_SENT, REGION, our_errors
 from mfa_kit.core.errors import (
     AccessDenied,
     AwsFault,
@@ -31,7 +31,6 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import S3Url
-from mfa_kit.core.text import one_line
 
 T = TypeVar("T")
 
@@ -44,18 +43,6 @@ TAKEN = {"PreconditionFailed", "412"}
 CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
 SLOW = {"SlowDown", "ServiceUnavailable", "RequestLimitExceeded"}
 SLOW_STATUSES = {429, 503}
-REGION = "set backup-region in the configuration file to the region of the bucket"
-OTHER_SERVER = (
-    "check backup-endpoint-url: this server lacks an operation of S3; docs/backups-in-s3.md says what it needs"
-)
-HINTS = {
-    "AuthorizationHeaderMalformed": REGION,
-    "InvalidAccessKeyId": "check the access key of backup-profile, and backup-endpoint-url",
-    "KMS.NotFoundException": "correct backup-kms-key in the configuration file",
-    "MethodNotAllowed": OTHER_SERVER,
-    "NotImplemented": OTHER_SERVER,
-    "PermanentRedirect": REGION,
-}
 # The words in hints about IAM, and those that replace them in hints about S3.
 WORDS = {
     "--endpoint-url": "backup-endpoint-url",
@@ -277,7 +264,7 @@ def _attempt(act: Callable[[], T], *, has_answered: bool) -> T:
         try:
             return act()
         except ClientError as error:
-            if fault := _meaning(error) or _with_hint(error):
+            if fault := _meaning(error):
                 raise fault from None
             raise
         except NOT_SENT as error:
@@ -311,10 +298,3 @@ def _meaning(error: ClientError) -> MfaKitError | None:
     if code in SLOW or status in SLOW_STATUSES:
         return Throttled(f"S3 answers {code}", "try again later")
     return None
-
-
-def _with_hint(error: ClientError) -> MfaKitError | None:
-    """Return the error for a response whose code is in HINTS, or None for other responses."""
-    answer = error.response.get("Error", {})
-    code, message = str(answer.get("Code", "")), one_line(answer.get("Message") or "").rstrip(". ")
-    return AwsFault(f"S3 answers {code}: {message or '(no message)'}", HINTS[code]) if code in HINTS else None
