@@ -22,6 +22,13 @@ from tests.rollout.team import ACCOUNTS, USERS, Team
 PAGED = {"ListUsers", "ListVirtualMFADevices"}
 
 
+def lose_ledger(home: Path) -> None:
+    """Remove the ledger and its locks. The backups stay."""
+    for path in home.iterdir():
+        if path.name != "backups":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 @dataclass
 class Rollout:
     """A folder with rosters and plans, a desk, and the identities that decrypt the backups.
@@ -68,10 +75,8 @@ class Rollout:
         return self.desk.run("rollout", "apply", self.file, "-r", self.recipient, *more)
 
     def lose_ledger(self) -> None:
-        """Remove the ledger and its locks. The backups stay."""
-        for path in self.desk.home.iterdir():
-            if path.name != "backups":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        """Remove the ledger, as `lose_ledger` does."""
+        lose_ledger(self.desk.home)
 
     def asked(self, since: int) -> list[str]:
         """Return the operations after the first `since` calls.

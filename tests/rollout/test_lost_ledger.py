@@ -20,7 +20,8 @@ from mfa_kit.core.otp import KeyUri
 from mfa_kit.core.run_record import RecordedDevice, RecordedRun
 from mfa_kit.qr_codes import symbol
 from tests.conftest import ACCOUNT, Result
-from tests.rollout.conftest import Rollout, key_file
+from tests.rollout.conftest import Rollout, key_file, lose_ledger
+from tests.rollout.test_accounts import ROLE, Accounts, accounts  # noqa: F401 - a fixture
 from tests.tokens.person import Person
 
 ARN = f"arn:aws:iam::{ACCOUNT}:mfa/"
@@ -212,6 +213,31 @@ def test_a_run_is_in_progress_while_its_process_is_alive(tmp_path: Path) -> None
     assert (in_progress("here"), in_progress("there")) == (False, True)
     os.utime(file, (0, time.time() - 901))
     assert not in_progress("there")
+
+
+def test_a_ledger_of_several_accounts_is_lost(accounts: Accounts, tmp_path: Path) -> None:  # noqa: F811
+    """Each account has its own record below the results of the index."""
+    number_of_devices = len(accounts.ids) * len(accounts.users)
+    assert accounts.plan().code == 0
+    assert accounts.apply("--stage").code == 0
+    lose_ledger(accounts.desk.home)
+    done = accounts.desk.run(*accounts.command("status", "--output", "json"))
+    assert [row["outcome"] for row in json.loads(done.out)["rows"]] == ["staged"] * number_of_devices, done.err
+    letters = tmp_path / "letters"
+    done = accounts.desk.run(*accounts.command("handover", "-o", letters))
+    assert (done.code, len([*letters.glob("*/*/letter.txt")])) == (0, number_of_devices), done.err
+    options = ("--org", "--role-name", ROLE, "-i", key_file(accounts.identity, tmp_path))
+    done = accounts.desk.run("rollout", "activate", *options)
+    assert (done.code, "no device is staged" in done.err) == (1, True), done.err
+    done = accounts.desk.run("rollout", "activate", *options, "--record", accounts.folder / "index-results")
+    assert done.code == 0, done.err
+    accounts.works()
+    lose_ledger(accounts.desk.home)
+    undo = accounts.command("undo", "--yes", "--leave-without-mfa")
+    done = accounts.desk.run(*undo)
+    assert (done.code, [accounts.enrolled(number) for number in accounts.ids]) == (0, [set()] * len(accounts.ids))
+    done = accounts.desk.run(*undo)
+    assert (done.code, "is already undone" in done.err) == (0, True), done.err
 
 
 def test_undo_refuses_before_it_asks(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
