@@ -11,6 +11,7 @@ import pytest
 from mfa_kit.lab.aws.description import read_description
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit
+from tests.rollout.conftest import lose_ledger
 from tests.sizes import size
 
 OLD = Path(__file__).parents[1] / "data" / "c7f9663"
@@ -33,30 +34,33 @@ def _places(value: object, at: Place = ()) -> Iterator[Place]:
         yield from _places(each, (*at, key))
 
 
-def _with(whole: object, at: Place, value: object) -> str:
+def _with(whole: object, at: Place, value: object) -> Any:
     changed: Any = copy.deepcopy(whole)
     inner = changed
     for step in at[:-1]:
         inner = inner[step]
     inner[at[-1]] = value
-    return json.dumps(changed)
+    return changed
 
 
 def _try(desk: MfaKit, file: Path, commands: list[list[str]], tried: Callable[[str, int], None]) -> None:
-    whole = json.loads(file.read_text())
+    lines = file.suffix == ".jsonl"
+    text = file.read_text()
+    whole = [json.loads(line) for line in text.splitlines()] if lines else json.loads(text)
     for command in commands:
         assert desk.run(*command).code in {0, 1, 6}, command
     every = [(at, value) for at in _places(whole) for value in VALUES]
     cases = every[:: max(1, len(every) // size(40, 3000))]
     wrong = []
     for at, value in cases:
-        file.write_text(_with(whole, at, value))
+        changed = _with(whole, at, value)
+        file.write_text("".join(f"{json.dumps(line)}\n" for line in changed) if lines else json.dumps(changed))
         for command in commands:
             done = desk.run(*command)
             if done.code == INTERNAL or "Traceback" in done.err:
                 wrong.append((at, str(value)[:50], command, done.err))
     assert wrong == []
-    tried(f"impossible values in {file.name}", len(cases))
+    tried(f"impossible values in {file.name.split('-')[0]}", len(cases))
 
 
 @pytest.mark.slow
@@ -90,6 +94,27 @@ def test_no_plan_ends_in_an_internal_error(
         f"rollout apply {file} --dry-run -r {recipient}",
     ]
     _try(mfa_kit, file, [verb.split() for verb in verbs], tried)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(size(900, 3600))
+def test_no_record_of_a_run_ends_in_an_internal_error(
+    mfa_kit: MfaKit, users: Callable[[], str], recipient: str, tmp_path: Path, tried: Callable[[str, int], None]
+) -> None:
+    """The ledger is lost, so that the record counts."""
+    roster, file = tmp_path / "roster.csv", tmp_path / "plan.json"
+    roster.write_text(f"user,recipient\n{users()},{recipient}\n{users()},{recipient}\n")
+    assert mfa_kit.run("rollout", "plan", roster, "-o", file).code == 0
+    assert mfa_kit.run("rollout", "apply", file, "--stage", "-r", recipient).code == 0
+    lose_ledger(mfa_kit.home)
+    (record,) = tmp_path.glob("plan-results/record-*.jsonl")
+    verbs = [
+        f"rollout status {file}",
+        f"rollout apply {file} --dry-run --stage -r {recipient}",
+        f"rollout undo {file} --dry-run",
+        f"rollout handover {file} -o {tmp_path / 'letters'} --dry-run",
+    ]
+    _try(mfa_kit, record, [verb.split() for verb in verbs], tried)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mfa_kit.core.otp import KeyUri
 from mfa_kit.core.run_record import RecordedDevice, RecordedRun
 from mfa_kit.qr_codes import symbol
 from tests.conftest import ACCOUNT, Result
+from tests.faults.test_disk import full  # noqa: F401 - a fixture
 from tests.rollout.conftest import Rollout, key_file, lose_ledger
 from tests.rollout.test_accounts import ROLE, Accounts, accounts  # noqa: F401 - a fixture
 from tests.tokens.person import Person
@@ -238,6 +240,26 @@ def test_a_ledger_of_several_accounts_is_lost(accounts: Accounts, tmp_path: Path
     assert (done.code, [accounts.enrolled(number) for number in accounts.ids]) == (0, [set()] * len(accounts.ids))
     done = accounts.desk.run(*undo)
     assert (done.code, "is already undone" in done.err) == (0, True), done.err
+
+
+def test_a_record_that_cannot_be_written_ends_the_run(
+    rollout: Rollout,
+    people: Callable[[int], list[str]],
+    full: Path,  # noqa: F811
+) -> None:
+    """The kernel raises ENOSPC. No device is made without its line, and the same command works once there is space."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    with (full / "more").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    done = rollout.apply("--results", full / "results")
+    assert (done.code, "No space left on device" in done.err) == (5, True), done.err
+    assert not {ARN + user for user in users} & {*rollout.lab.serials()}
+    for name in ("ballast", "more"):
+        (full / name).unlink()
+    assert rollout.apply("--results", full / "results").code == 0
+    rollout.works(users)
 
 
 def test_undo_refuses_before_it_asks(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
