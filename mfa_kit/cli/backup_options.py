@@ -10,11 +10,6 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, BackupLocation
 
 
-def recipient(text: str) -> Callable[[F], F]:
-    """Return a decorator that adds the option for recipients. The values are passed as `to`, and `text` is its help."""
-    return click.option("-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help=text)
-
-
 def identity(
     text: str = "age identity (with or without a passphrase) or SSH private key.", *, required: bool = False
 ) -> Callable[[F], F]:
@@ -53,7 +48,12 @@ LOCAL_BACKUPS = click.option(
     is_flag=True,
     help="Write backups to this computer, although other computers share the ledger.",
 )
-RECIPIENT = recipient("Encrypt the backup to this age or SSH public key.")
+RECIPIENT = click.option(
+    *("-r", "--recipient", "to"),
+    multiple=True,
+    metavar="RECIPIENT",
+    help="Encrypt to this age or SSH public key. Repeatable.",
+)
 # The options of a command that makes a device, as in wiring.stores.NewBackupOptions.
 new_backup_options = add_options(RECIPIENT, RECIPIENTS_FILE, PASSPHRASE, PASSPHRASE_FD, BACKUP_DIR, LOCAL_BACKUPS)
 

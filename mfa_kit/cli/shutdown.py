@@ -15,7 +15,7 @@ from typing import NoReturn
 from mfa_kit.cli.messages import BACK, EVENTS, print_error
 from mfa_kit.core.errors import MfaKitError, name_in_ledgers
 from mfa_kit.core.stopping import INTERRUPTS
-from mfa_kit.posix.signals import not_ignored
+from mfa_kit.posix.processes import not_ignored
 
 ENDING = "Stopping: finishing {}. Press Ctrl-C again to stop now."
 # The maximum number of seconds for reporting why a process ends at once. A stopped terminal or a full pipe can block

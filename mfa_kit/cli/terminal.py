@@ -26,7 +26,7 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import one_line, printable
-from mfa_kit.posix import signals
+from mfa_kit.posix import processes
 from mfa_kit.posix.open_files import NOT_OURS
 
 # The number of columns between the QR code and the messages, and the minimum number of columns for messages.
@@ -130,7 +130,7 @@ LINE_ABOVE, RETURN = "\x1b7\x1b[A\x1b[{}G", "\x1b[K\x1b8"
 # countdown cannot be redrawn in the line above.
 ANSWER = 12
 # The signals that end a process and can be caught.
-FATAL = (signals.TERMINATED, signals.HUNG_UP, signals.QUIT)
+FATAL = (processes.TERMINATED, processes.HUNG_UP, processes.QUIT)
 
 
 class Nobody:
@@ -431,7 +431,7 @@ class Terminal:
         while not select.select([self._tty], [], [], pause)[0]:
             INTERRUPTS.check()
             if self._page and self._page.window != self._window():
-                signals.discard_typed(self._tty)
+                processes.discard_typed(self._tty)
                 self._draw(self._page)
             if tick:
                 tick()
@@ -445,21 +445,21 @@ class Terminal:
 
         The keys that suspend or quit the process are disabled, because a secret would stay on the screen.
         """
-        before, mode = signals.line_mode(self._tty, echo=echo)
+        before, mode = processes.line_mode(self._tty, echo=echo)
 
         def restore_and_end(number: int, _frame: object) -> None:
             _restore_handlers(handlers)
-            signals.end_mode_at_once(self._tty, before)
+            processes.end_mode_at_once(self._tty, before)
             os.kill(os.getpid(), number)
 
         handlers = _catch_fatal_signals(restore_and_end)
         try:
-            signals.begin_mode(self._tty, mode)
+            processes.begin_mode(self._tty, mode)
             with STATUS.hidden():
                 yield
         finally:
             _restore_handlers(handlers)
-            signals.end_mode(self._tty, before)
+            processes.end_mode(self._tty, before)
 
 
 def _catch_fatal_signals(act: Callable[[int, object], None]) -> Handlers:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.local_servers import is_lab
-from mfa_kit.posix import signals
+from mfa_kit.posix import processes
 
 # Prefixes of the variables that AWS clients (botocore and boto2) read, and of those that mfa-kit reads.
 AWS_CLIENTS = ("AWS_", "BOTO")
@@ -47,7 +47,7 @@ NOWHERE = {
 }
 # Signals that may reach only this process, so this process passes them on to the child. ENDS are all the signals that
 # end a lab.
-PASSED_ON = (signals.TERMINATED, signals.HUNG_UP)
+PASSED_ON = (processes.TERMINATED, processes.HUNG_UP)
 ENDS = (signal.SIGINT, *PASSED_ON)
 # If signal n ends a command, a shell reports the exit status 128 + n.
 KILLED = 128
@@ -118,7 +118,7 @@ def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], Non
     receivers = [first]
     with (
         _handling(PASSED_ON, lambda number, _: receivers[-1](number)),
-        _handling(signals.not_ignored([signal.SIGINT]), lambda _number, _frame: None),
+        _handling(processes.not_ignored([signal.SIGINT]), lambda _number, _frame: None),
     ):
         yield receivers.append
 
@@ -140,7 +140,7 @@ def unwind_on_signals() -> Iterator[None]:
 
     The exit status is 128 + n for signal n. An ignored signal stays ignored.
     """
-    numbers = signals.not_ignored(PASSED_ON)
+    numbers = processes.not_ignored(PASSED_ON)
 
     def end(number: int, _frame: object) -> None:
         for signal_number in numbers:

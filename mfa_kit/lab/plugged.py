@@ -21,7 +21,7 @@ from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.lab.devices.reader import NOTICED, Readers
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
-from mfa_kit.posix import signals
+from mfa_kit.posix import processes
 
 READER = "mfa-kit lab reader"
 MODEL = "mfa-kit lab key"
@@ -178,7 +178,7 @@ def _on_end(act: Callable[..., object]) -> None:
 
     The signals are not blocked, because pcscd would inherit the block.
     """
-    for end in signals.not_ignored(child.ENDS):
+    for end in processes.not_ignored(child.ENDS):
         signal.signal(end, act)
 
 

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.child import held_signals
-from mfa_kit.posix import signals
+from mfa_kit.posix import processes
 
 TOOL = (sys.executable, "-m", "mfa_kit")
 PATIENCE = 20.0
@@ -112,7 +112,7 @@ STEPS: Sequence[TourStep] = (
         before=_hold_enable,
         run=("enroll", "bob", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
         kill_after="CreateVirtualMFADevice",
-        status=-signals.KILL,
+        status=-processes.KILL,
         happened="mfa-kit was killed after Create and before Enable. An unassigned device now blocks the name bob.",
         on_aws="This can happen with any tool. Without its secret, such a device is useless.",
     ),

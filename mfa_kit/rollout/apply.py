@@ -4,10 +4,10 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from mfa_kit.core.device_records import NO_RECORDS, RecordedRun, RunRecords
 from mfa_kit.core.errors import AlreadyExists, AwsFault, BackupDenied, Lockout, MfaKitError, UsageFault
 from mfa_kit.core.message import clauses
 from mfa_kit.core.models import Caller, DeviceSpec, JournalEntry, JournalState
-from mfa_kit.core.run_record import NO_RECORDS, RecordedRun, RunRecords
 from mfa_kit.core.text import count_of, few
 from mfa_kit.enrollment.making import create_and_enable, stage_device
 from mfa_kit.enrollment.ports import EnrollmentPorts

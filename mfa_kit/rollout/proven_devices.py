@@ -7,9 +7,9 @@ is given to no one.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from mfa_kit.core.device_records import RecordedDevice, RunRecords
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import DeviceSpec, DeviceType, JournalEntry, JournalState
-from mfa_kit.core.run_record import RecordedDevice, RunRecords
 from mfa_kit.enrollment.ports import EnrollmentPorts, Journal
 
 UNRECORDED = "neither the ledger nor a record of a run has it"

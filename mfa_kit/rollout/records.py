@@ -4,9 +4,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from mfa_kit.core.device_records import RecordedRun, RunRecords
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import JournalEntry, JournalState, RunKind
-from mfa_kit.core.run_record import RecordedRun, RunRecords
 from mfa_kit.enrollment.ports import Journal
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan

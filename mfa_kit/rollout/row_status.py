@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Event
 
+from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.errors import AlreadyExists
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import DeviceType, JournalEntry, JournalState
-from mfa_kit.core.run_record import RunRecords
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import RowOutcome, RowResult, Workers

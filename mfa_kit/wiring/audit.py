@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.reading import policy_holes, read_account
 from mfa_kit.account.snapshot import Acceptance, Snapshot
-from mfa_kit.adapters.aws.reads import observe_reads
+from mfa_kit.adapters.aws.answers import observe_reads
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.adapters.files.local_store import backup_at
 from mfa_kit.adapters.files.snapshots import SNAPSHOT_FILE, account_folders, read_baseline

@@ -19,9 +19,9 @@ from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.settings import ACCOUNTS, Settings, harden
 
 if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.answers import Retry
     from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.adapters.aws.iam import Iam
-    from mfa_kit.adapters.aws.reads import Retry
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 

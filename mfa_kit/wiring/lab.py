@@ -13,7 +13,7 @@ from mfa_kit.lab import child
 from mfa_kit.lab.plugged import open_box as open_box  # noqa: PLC0414 - commands call these as wiring.lab.open_box
 from mfa_kit.lab.plugged import plug_in_cards as plug_in_cards  # noqa: PLC0414
 from mfa_kit.lab.plugged import plug_in_key as plug_in_key  # noqa: PLC0414
-from mfa_kit.posix.signals import wait_for_signal
+from mfa_kit.posix.processes import wait_for_signal
 from mfa_kit.wiring.settings import command_for_extra
 
 if TYPE_CHECKING:

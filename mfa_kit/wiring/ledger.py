@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.ledger.postgresql.grants import grants as grants  # noqa: PLC0414 - a command calls it
-from mfa_kit.adapters.ledger.records import BackupRecords
-from mfa_kit.adapters.ledger.rollout_runs import Computers, HeldKey
+from mfa_kit.adapters.ledger.records import BackupRecords, Computers, HeldKey
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault

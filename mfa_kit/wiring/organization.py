@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mfa_kit.adapters.aws.reads import read
-from mfa_kit.adapters.aws.refusals import our_errors
+from mfa_kit.adapters.aws.answers import our_errors, read
 from mfa_kit.adapters.files import accounts_file
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import Caller
@@ -34,10 +33,10 @@ from mfa_kit.wiring.settings import Settings, command_for_extra, load_boto3
 
 if TYPE_CHECKING:
     from mfa_kit.account.reading import MapEach
+    from mfa_kit.adapters.aws.answers import Retry
     from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.aws.member_sessions import MemberSessions
-    from mfa_kit.adapters.aws.reads import Retry
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 S = TypeVar("S")
@@ -233,7 +232,7 @@ def list_organization(choice: AccountsChoice, iam: Iam, *, with_tags: bool = Fal
     The tags of the accounts are read only if `with_tags` is true or `choice` selects accounts by tags. `iam` is the
     client of the account that calls Organizations.
     """
-    from mfa_kit.adapters.aws.organizations import OrganizationReader
+    from mfa_kit.adapters.aws.member_sessions import OrganizationReader
 
     return OrganizationReader(iam.ask_organizations).accounts(choice.ou, with_tags=with_tags or bool(choice.tags))
 

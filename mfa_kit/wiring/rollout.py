@@ -15,11 +15,11 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from mfa_kit.adapters.aws.account import People
-from mfa_kit.adapters.aws.refusals import ended_by
-from mfa_kit.adapters.files import rollout_files, run_records
+from mfa_kit.adapters.aws.answers import ended_by
+from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.forge import public_keys
-from mfa_kit.adapters.ledger.rollout_runs import (
+from mfa_kit.adapters.ledger.records import (
     Computers,
     Failures,
     RolloutRuns,
@@ -28,12 +28,12 @@ from mfa_kit.adapters.ledger.rollout_runs import (
     progress_of_plans,
     runs_of_all_plans,
 )
+from mfa_kit.core.device_records import NO_RECORDS, RecordedDevice, RecordedRun, RunRecords, backups_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.letter import LetterTemplate, parse_template
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, Caller, JournalEntry, recorded_name, run_time
-from mfa_kit.core.run_record import NO_RECORDS, RecordedDevice, RecordedRun, RunRecords, backups_of
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import few
 from mfa_kit.disk.files import MAGIC, create_whole_tree
@@ -123,7 +123,7 @@ class RolloutPorts:
 
         `plan` is the SHA-256 of the plan's file in hex.
         """
-        files, computer = run_records.RecordFiles(folder), socket.gethostname()
+        files, computer = rollout_files.RecordFiles(folder), socket.gethostname()
         runs: dict[str, RecordedRun] = {}
 
         def begin(run: str) -> None:
@@ -564,8 +564,8 @@ def read_run_records(plans: Iterable[Path], more: Iterable[Path], *, results: Pa
     changed by other users.
     """
     folders = [results_folder(results, plan) for plan in plans]
-    folders += map(run_records.check_folder, more)
-    return run_records.read_records(folders, computer=socket.gethostname())
+    folders += map(rollout_files.check_records, more)
+    return rollout_files.read_records(folders, computer=socket.gethostname())
 
 
 def known_hashes(ledger: "Ledger", record: RunRecords) -> Mapping[str, Collection[str]]:

@@ -11,7 +11,7 @@ from itertools import count, cycle, islice
 
 import pytest
 
-from mfa_kit.adapters.aws import refusals, s3_calls, signin
+from mfa_kit.adapters.aws import answers, s3_calls, signin
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.s3_calls import S3Calls
@@ -112,7 +112,7 @@ def test_a_slow_response_ends_at_its_deadline(answer: Answer, monkeypatch: pytes
 
     The read is not repeated, because the next response could take as long.
     """
-    monkeypatch.setattr(refusals, "DEADLINE", 0.2)
+    monkeypatch.setattr(answers, "DEADLINE", 0.2)
     given_up: list[int] = []
 
     def note(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -132,7 +132,7 @@ def test_a_slow_response_ends_at_its_deadline(answer: Answer, monkeypatch: pytes
 @pytest.mark.parametrize("answer", [trickle, trickle_headers])
 def test_a_slow_sign_in_response_ends_at_its_deadline(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sign-in endpoint is not IAM, but its responses have the same limits."""
-    monkeypatch.setattr(refusals, "DEADLINE", 0.2)
+    monkeypatch.setattr(answers, "DEADLINE", 0.2)
     given_up = threading.Event()
 
     def note(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -164,7 +164,7 @@ def test_a_slow_response_of_s3_ends_at_its_deadline(call: str, answer: Answer, m
 
     The call is not repeated, because the next response could take as long.
     """
-    monkeypatch.setattr(refusals, "DEADLINE", 0.2)
+    monkeypatch.setattr(answers, "DEADLINE", 0.2)
     given_up: list[int] = []
 
     def note(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -304,7 +304,7 @@ def test_a_grant_and_a_lock_without_members_are_unknown() -> None:
 @pytest.mark.usefixtures("at_lab")
 def test_an_endless_response_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most the limit is kept in memory."""
-    monkeypatch.setattr(refusals, "LONGEST", 1 << 20)
+    monkeypatch.setattr(answers, "LONGEST", 1 << 20)
     with (
         serve(lambda handler: send(handler, 200, XML + b" " * (2 << 20))) as address,
         pytest.raises(OutcomeUnknownError, match="no answer from AWS"),

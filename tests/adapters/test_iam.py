@@ -18,10 +18,9 @@ from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
 from mfa_kit.adapters.aws import iam as module
+from mfa_kit.adapters.aws.answers import CODES, our_errors, pages
 from mfa_kit.adapters.aws.clients import Connection, moment
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.aws.reads import pages
-from mfa_kit.adapters.aws.refusals import CODES, our_errors
 from mfa_kit.core import errors, otp
 from mfa_kit.core.errors import (
     AccessDenied,

@@ -20,8 +20,8 @@ from mfa_kit.adapters.ledger import sqlite_database as module
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.adapters.ledger.sqlite_database import MIGRATIONS, find_fault, sqlite_ledger
+from mfa_kit.core.device_records import intent_json
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.intents import intent_json
 from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import NOBODY, Nobody, bare
@@ -31,7 +31,7 @@ RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mfa_kit.core.intents import intent_json
+from mfa_kit.core.device_records import intent_json
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import JournalEntry, DeviceSpec, JournalState
 intent = DeviceSpec(account="000000000000", partition="aws", user="alice", name="alice")
@@ -213,7 +213,7 @@ def test_a_hundred_and_eighty_processes_open_a_new_ledger_at_once(folder: Path) 
     script = """
 import os, sys
 from pathlib import Path
-from mfa_kit.core.intents import intent_json
+from mfa_kit.core.device_records import intent_json
 from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
 from mfa_kit.core.models import Call
 children = []

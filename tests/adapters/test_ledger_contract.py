@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.adapters.ledger.rollout_runs import Failures, RolloutRuns, progress_of_plans
+from mfa_kit.adapters.ledger.records import Failures, RolloutRuns, progress_of_plans
 from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState, Method, RunKind
 from mfa_kit.rollout.watching import Failure, PlanProgress
 from tests.conftest import bare

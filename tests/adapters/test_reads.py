@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mfa_kit.adapters.aws.reads import READ_PAUSES, T, read
+from mfa_kit.adapters.aws.answers import READ_PAUSES, T, read
 from mfa_kit.core.errors import OutcomeUnknownError
 
 

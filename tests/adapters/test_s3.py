@@ -21,9 +21,9 @@ from botocore.response import StreamingBody
 from botocore.session import get_session
 from urllib3.exceptions import SSLError
 
+from mfa_kit.adapters.aws.answers import READ_PAUSES
 from mfa_kit.adapters.aws.clients import Connection, is_aws, open_s3
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.aws.reads import READ_PAUSES
 from mfa_kit.adapters.aws.s3_calls import OUTAGE_PAUSES, S3Calls
 from mfa_kit.adapters.aws.s3_store import COPY, S3File, S3FileStore, check_bucket, check_server, read_bucket
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup

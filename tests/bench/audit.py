@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mfa_kit.adapters.aws.reads import PAGE
+from mfa_kit.adapters.aws.answers import PAGE
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import ADMINISTRATOR, ago, sound
 from tests.bench.table import Row, show

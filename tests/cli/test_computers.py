@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.adapters.ledger.rollout_runs import Computers
+from mfa_kit.adapters.ledger.records import Computers
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import DeviceSpec, JournalEntry, JournalState, Method
 from mfa_kit.lab.aws.server import Lab

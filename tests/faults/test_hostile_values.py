@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.aws import reads
+from mfa_kit.adapters.aws import answers
 from mfa_kit.enrollment import settling
 from mfa_kit.lab.aws.server import Lab
 from tests.adapters.test_hostile_server import send, serve
@@ -60,7 +60,7 @@ COMMANDS: dict[str, list[str]] = {
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try as often as usual, without waiting: these answers do not improve."""
-    monkeypatch.setattr(reads, "READ_PAUSES", tuple(0 for _ in reads.READ_PAUSES))
+    monkeypatch.setattr(answers, "READ_PAUSES", tuple(0 for _ in answers.READ_PAUSES))
     monkeypatch.setattr(settling, "PAUSES", tuple(0 for _ in settling.PAUSES))
     monkeypatch.setattr(settling, "UNCLEAR_PAUSES", tuple(0 for _ in settling.UNCLEAR_PAUSES))
 

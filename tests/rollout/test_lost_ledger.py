@@ -14,11 +14,11 @@ import boto3
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files.run_records import RecordFiles, read_records
+from mfa_kit.adapters.files.rollout_files import RecordFiles, read_records
+from mfa_kit.core.device_records import RecordedDevice, RecordedRun
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec
 from mfa_kit.core.otp import KeyUri
-from mfa_kit.core.run_record import RecordedDevice, RecordedRun
 from mfa_kit.qr_codes import symbol
 from tests.conftest import ACCOUNT, Result
 from tests.faults.test_disk import full  # noqa: F401 - a fixture

@@ -17,7 +17,7 @@ from mfa_kit.account.snapshot import (
     Entity,
     ServerCertificate,
 )
-from mfa_kit.adapters.aws.reads import PAGE, Ask, pages
+from mfa_kit.adapters.aws.answers import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity, Outdated
 from mfa_kit.core.models import REPORTED_ROOT, Device, is_root
 from mfa_kit.core.stopping import sleep

@@ -19,7 +19,7 @@ from botocore.credentials import Credentials
 from botocore.parsers import ResponseParserError
 from botocore.utils import JSONFileCache, parse_timestamp
 
-from mfa_kit.adapters.aws.refusals import bound_answers, our_errors
+from mfa_kit.adapters.aws.answers import bound_answers, our_errors
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.local_servers import is_loopback
 from mfa_kit.core.otp import Secret

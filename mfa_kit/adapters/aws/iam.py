@@ -18,6 +18,20 @@ from botocore.exceptions import ClientError
 from botocore.model import OperationModel
 from botocore.parsers import ResponseParserError
 
+from mfa_kit.adapters.aws.answers import (
+    NOT_IAM,
+    PAGE,
+    SIGN_IN,
+    Retry,
+    clock_offset,
+    ended_by,
+    is_wrong_code,
+    our_errors,
+    pages,
+    read,
+    refused_role,
+    wrong_clock,
+)
 from mfa_kit.adapters.aws.clients import (
     Clients,
     Connection,
@@ -25,17 +39,6 @@ from mfa_kit.adapters.aws.clients import (
     is_aws,
     open_clients,
     open_organizations,
-)
-from mfa_kit.adapters.aws.reads import PAGE, Retry, pages, read
-from mfa_kit.adapters.aws.refusals import (
-    NOT_IAM,
-    SIGN_IN,
-    clock_offset,
-    ended_by,
-    is_wrong_code,
-    our_errors,
-    refused_role,
-    wrong_clock,
 )
 from mfa_kit.core import otp
 from mfa_kit.core.errors import (

@@ -17,9 +17,8 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, FlexibleChecksumError, IncompleteReadError
 from urllib3.exceptions import SSLError
 
+from mfa_kit.adapters.aws.answers import NOT_SENT, READ_PAUSES, REGION, Retry, our_errors, read
 from mfa_kit.adapters.aws.clients import is_aws
-from mfa_kit.adapters.aws.reads import READ_PAUSES, Retry, read
-from mfa_kit.adapters.aws.refusals import NOT_SENT, REGION, our_errors
 from mfa_kit.core.errors import (
     AccessDenied,
     AwsFault,

@@ -19,7 +19,7 @@ from datetime import UTC
 from functools import cache
 from typing import Any
 
-from mfa_kit.adapters.aws.refusals import our_errors
+from mfa_kit.adapters.aws.answers import our_errors
 from mfa_kit.adapters.aws.s3_calls import AbsentError, DamagedError, Found, NoBucket, ObjectVersion, S3Calls, TakenError
 from mfa_kit.core.errors import (
     AccessDenied,

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlencode, urlsplit
 
-from mfa_kit.adapters.aws.refusals import BoundedResponse
+from mfa_kit.adapters.aws.answers import BoundedResponse
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.local_servers import is_loopback

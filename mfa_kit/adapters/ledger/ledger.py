@@ -13,9 +13,9 @@ from functools import partial
 from typing import Self
 
 from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
+from mfa_kit.core.device_records import intent_json, is_time, optional_text, optional_time, parse_intent, text_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import JsonError, list_of, object_of, read_json
-from mfa_kit.core.intents import intent_json, is_time, optional_text, optional_time, parse_intent, text_of
 from mfa_kit.core.models import (
     RUN,
     Call,

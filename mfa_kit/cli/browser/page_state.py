@@ -12,8 +12,7 @@ from enum import StrEnum
 from mfa_kit.core.message import Message, UserAction, Wording, action_of, parts_of
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.stopping import INTERRUPTS
-from mfa_kit.posix.processes import uptime
-from mfa_kit.posix.signals import interrupt_main_thread
+from mfa_kit.posix.processes import interrupt_main_thread, uptime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

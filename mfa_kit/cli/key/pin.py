@@ -6,7 +6,7 @@ from typing import Unpack
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.backup_options import PASSWORD_STDIN, PIN_STDIN, RECIPIENTS_FILE, WHICH, WHICH_FIDO, recipient
+from mfa_kit.cli.backup_options import PASSWORD_STDIN, PIN_STDIN, RECIPIENT, RECIPIENTS_FILE, WHICH, WHICH_FIDO
 from mfa_kit.cli.letters import PAPER
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -48,7 +48,7 @@ new_pin_options = add_options(
         is_flag=True,
         help="Generate a PIN of digits and show it once. With -r and -o, write it to an encrypted file instead.",
     ),
-    recipient("Encrypt the PIN to this age or SSH public key."),
+    RECIPIENT,
     RECIPIENTS_FILE,
     click.option(
         "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="New file for the encrypted PIN."

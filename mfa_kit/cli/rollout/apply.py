@@ -12,7 +12,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.cli.account_options import account_options
-from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, RECIPIENTS_FILE
+from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, RECIPIENT, RECIPIENTS_FILE
 from mfa_kit.cli.messages import EVENTS, countdown_sleep
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -79,7 +79,7 @@ AT_ONCE = click.option(
     help="Number of accounts in which this process works at the same time.",
 )
 APPLY_OPTIONS = (
-    shared.RECIPIENT,
+    RECIPIENT,
     RECIPIENTS_FILE,
     BACKUP_DIR,
     LOCAL_BACKUPS,

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.backup_options import recipient
-
 PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=Path)
 WORKERS = click.option(
     "--workers",
@@ -39,4 +37,3 @@ ONLY = click.option(
     help="Only these users.",
 )
 GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Only users in this IAM group.")
-RECIPIENT = recipient("Encrypt each backup to this age or SSH public key too.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mfa_kit import wiring
-from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, RECIPIENTS_FILE
+from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, RECIPIENT, RECIPIENTS_FILE
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
 from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import built, click_options, single
@@ -91,7 +91,7 @@ class StationVerb(Verb):
     help="Only rows of this kind [all except virtual]. With virtual, users enroll their phones at the station.",
 )
 @options.ONLY
-@options.RECIPIENT
+@RECIPIENT
 @RECIPIENTS_FILE
 @BACKUP_DIR
 @LOCAL_BACKUPS
