@@ -50,11 +50,21 @@ def open_opener(
 
     `read` replaces the function that returns the encrypted content of a backup. `accept_label` is as in PathCheck.
     """
-    from mfa_kit.adapters.files.agefile import BackupOpener
-
     with open_ledger(settings) as ledger:
         check_path = path_check(ledger, accept_label=accept_label)
-        yield BackupOpener(ledger.called, identities, read or backup_reader(settings), check_path), ledger
+        yield _opener(settings, ledger.called, identities, read, check_path), ledger
+
+
+def _opener(
+    settings: Settings,
+    log: Callable[[Call], None],
+    identities: "Secret[list[Identity]]",
+    read: Callable[[BackupLocation], bytes] | None,
+    check_path: PathCheck,
+) -> "BackupOpener":
+    from mfa_kit.adapters.files.agefile import BackupOpener
+
+    return BackupOpener(log, identities, read or backup_reader(settings), check_path)
 
 
 def path_check(ledger: "Ledger", *, accept_label: bool) -> PathCheck:
@@ -80,9 +90,7 @@ def opener(
 
     The function returns the device's secret and key URI, as `open_created` does. It calls `log` for each decryption.
     """
-    from mfa_kit.adapters.files.agefile import BackupOpener
-
-    return BackupOpener(log, identities.read(), read or backup_reader(settings), PathCheck()).created
+    return _opener(settings, log, identities.read(), read, PathCheck()).created
 
 
 def open_created(settings: Settings, file: BackupLocation, identities: Identities) -> Created:

@@ -131,11 +131,13 @@ def ledger_state(settings: Settings) -> LedgerState | LocalLedgerState:
     """Return the state of the ledger. Raise IntegrityFault if the ledger cannot be used."""
     if settings.ledger is not None:
         return owned_ledger(settings).state()
-    from mfa_kit.adapters.ledger.sqlite_database import FILE, sqlite_ledger
+    from mfa_kit.adapters.ledger import sqlite_database
 
-    with sqlite_ledger(home()) as ledger:
+    with sqlite_database.sqlite_ledger(home()) as ledger:
         number, oldest = ledger.unfinished()
-    return LocalLedgerState(address=str(home() / FILE), now=time.time(), unfinished=number, oldest_unfinished_s=oldest)
+    return LocalLedgerState(
+        address=str(home() / sqlite_database.FILE), now=time.time(), unfinished=number, oldest_unfinished_s=oldest
+    )
 
 
 @dataclass(frozen=True, slots=True)

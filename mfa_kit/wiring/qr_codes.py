@@ -31,16 +31,16 @@ def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred 
     If `image` is `-`, it is read from stdin, and the function is None. If the image shows several devices, the user
     chooses one. Raise UsageFault if the image cannot be read, and IntegrityFault if it has no QR code of a device.
     """
-    from mfa_kit.adapters.files.picture import load_image, read_image, shred_image
+    from mfa_kit.adapters.files import picture as image_files
     from mfa_kit.qr_codes import reading
 
     harden()
-    plain = None if image == STDIN else load_image(Path(image))
-    accounts = reading.read_accounts(plain.picture if plain else read_image(sys.stdin.buffer))
+    plain = None if image == STDIN else image_files.load_image(Path(image))
+    accounts = reading.read_accounts(plain.picture if plain else image_files.read_image(sys.stdin.buffer))
     chosen = choose_account(accounts.labels, of=accounts.total, which=accounts.picture, person=person)
     device = reading.device_in(accounts.uris[chosen])
     picture = DevicePicture(created=device.created, label=device.label, notes=device.notes)
-    return picture, partial(shred_image, plain) if plain else None
+    return picture, partial(image_files.shred_image, plain) if plain else None
 
 
 def draw(seed: Seed, device: str, account: str) -> Symbol:
