@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -66,17 +67,15 @@ def export(*, user: str | None, since: float, settings: Settings, output: Output
     output._replace(form="jsonl").many("ledger", history_rows(settings, user, since), empty="")
 
 
-class UnfinishedFor(click.ParamType[float]):
+class UnfinishedFor(Age):
     """A parameter type: `unfinished=AGE`, converted to the age in seconds."""
 
-    name = "condition"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the age. Raise UsageFault for any other text."""
-        condition, _, age = value.partition("=")
+        condition, _, age = str(value).partition("=")
         if condition != "unfinished":
             raise UsageFault(f"{value!r} is not a condition", "write unfinished=1h")
-        return Age().convert(age, param, ctx)
+        return super().convert(age, param, ctx)
 
 
 @click.command("status", cls=Verb)
@@ -90,8 +89,7 @@ def ledger_status(*, fail_on: float | None, settings: Settings, output: Output) 
     """Show the state of the ledger. In PostgreSQL, also show the server and your database role."""
     state = wiring.ledger.ledger_state(settings)
     age = state.oldest_unfinished_s
-    shown = None if age is None else int(age)
-    output.one("ledger-status", {**asdict(state), "now": iso_time(state.now), "oldest_unfinished_s": shown})
+    output.one("ledger-status", {**asdict(state), "now": iso_time(state.now)})
     if age is None or fail_on is None or age < fail_on:
         return 0
     settings.progress.alert(f"an unfinished run has not advanced for {age_text(age)}")

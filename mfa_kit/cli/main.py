@@ -323,12 +323,8 @@ def _unwritten(error: OSError) -> int:
     Errors with all other files are reported by the adapters.
     """
     messages.discard(sys.stdout)
-    messages.print_error(
-        f"the result cannot be written: {error.strerror}",
-        hint=suggest("see what was done", "ledger show"),
-        cause=IntegrityFault.__name__,
-    )
-    return IntegrityFault.exit_code
+    hint = suggest("see what was done", "ledger show")
+    return _failed(IntegrityFault(f"the result cannot be written: {error.strerror}", hint))
 
 
 def _report_unraised(happened: Any) -> None:

@@ -90,7 +90,7 @@ class LocalLedgerState:
     address: str
     now: float
     unfinished: int
-    oldest_unfinished_s: float | None
+    oldest_unfinished_s: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class LedgerState:
     unfinished: int
     sessions: int
     grace: float | None
-    oldest_unfinished_s: float | None
+    oldest_unfinished_s: int | None
 
 
 # The mode of a lock that nobody can remove before it ends.

@@ -1,7 +1,8 @@
 """The progress of a rollout that workers carry out, as their shared ledger shows it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mfa_kit.core.models import HeldWork
 
@@ -28,14 +29,14 @@ class WatchedWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanProgress:
-    """What the ledger has about a plan: how many devices its runs made, and for how many users they failed.
+    """What the ledger has about a plan: how many devices its runs made, and how many users failed, by cause.
 
     `complete` says whether the plan's last run has a result for each user, including users who enroll themselves.
     `unfinished_since` is the Unix time since which the oldest unfinished device has not advanced, or None.
     """
 
     made: int = 0
-    failed: int = 0
+    causes: Mapping[str, int] = field(default_factory=dict)
     complete: bool = False
     unfinished_since: float | None = None
 
@@ -61,21 +62,15 @@ class RolloutProgress:
 
     users: int
     done: int
-    failed: int
+    causes: Counter[str]
     accounts: int
     complete: int
     workers: Mapping[str, HeldWork]
-    causes: Mapping[str, int]
     unfinished_since: float | None
 
     @classmethod
     def of(
-        cls,
-        works: Sequence[WatchedWork],
-        *,
-        plans: Mapping[str, PlanProgress],
-        claims: Sequence[HeldWork],
-        causes: Mapping[str, int],
+        cls, works: Sequence[WatchedWork], *, plans: Mapping[str, PlanProgress], claims: Sequence[HeldWork]
     ) -> "RolloutProgress":
         """Add up the progress of all accounts. `plans` has the progress of each plan that was begun, by digest.
 
@@ -87,13 +82,13 @@ class RolloutProgress:
         return cls(
             users=sum(work.total for work in works),
             done=sum(
-                work.total if work in ended else min(plan.made + plan.failed, work.total) for work, plan in work_plans
+                work.total if work in ended else min(plan.made + sum(plan.causes.values()), work.total)
+                for work, plan in work_plans
             ),
-            failed=sum(plan.failed for _, plan in work_plans),
+            causes=sum((Counter(plan.causes) for _, plan in work_plans), Counter()),
             accounts=len(works),
             complete=len(ended),
             workers={work.label: by_work[work.claim] for work in works if work.claim in by_work},
-            causes=causes,
             unfinished_since=min(
                 (plan.unfinished_since for plan in plans.values() if plan.unfinished_since), default=None
             ),

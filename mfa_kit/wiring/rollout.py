@@ -23,7 +23,6 @@ from mfa_kit.adapters.ledger.records import (
     Computers,
     Failures,
     RolloutRuns,
-    causes_of_failures,
     created_since,
     progress_of_plans,
     runs_of_all_plans,
@@ -192,7 +191,6 @@ def progress_of_works(ledger: "Ledger", works: Sequence[WatchedWork]) -> Rollout
         works,
         plans=progress_of_plans(ledger, digests),
         claims=ledger.workers([work.claim for work in works]),
-        causes=causes_of_failures(ledger, digests),
     )
 
 

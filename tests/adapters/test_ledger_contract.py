@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.adapters.ledger.records import Failures, RolloutRuns, progress_of_plans
+from mfa_kit.adapters.ledger.records import Failures, RolloutRuns, created_since, progress_of_plans
 from mfa_kit.core.models import Call, DeviceSpec, JournalEntry, JournalState, Method, RunKind
 from mfa_kit.rollout.watching import Failure, PlanProgress
 from tests.conftest import bare
@@ -291,12 +291,33 @@ def test_a_plan_is_complete_when_its_last_run_has_ended(ledger: Ledger) -> None:
     ledger.record(first.at(JournalState.CONFIRMED))
     Failures(ledger, plan="plan").record(Failure(user="bob", cause="X", reason="y"), now=2.0)
     runs.end(first.run, now=3.0)
-    assert progress_of_plans(ledger, ["plan", "other"]) == {"plan": PlanProgress(made=1, failed=1, complete=True)}
+    progress = PlanProgress(made=1, causes={"X": 1}, complete=True)
+    assert progress_of_plans(ledger, ["plan", "other"]) == {"plan": progress}
     runs.record(second.run, now=4.0)
     ledger.record(second.at(JournalState.STAGED))
     Failures(ledger, plan="plan").forget("bob")
-    assert progress_of_plans(ledger, ["plan"]) == {"plan": PlanProgress(made=2, failed=0, complete=False)}
+    assert progress_of_plans(ledger, ["plan"]) == {"plan": PlanProgress(made=2, complete=False)}
     assert progress_of_plans(ledger, []) == {}
+    third = entry(spec=spec(user="carol", name="carol"))
+    runs.record(third.run, now=5.0)
+    ledger.record(third.at(JournalState.CREATED))
+    assert progress_of_plans(ledger, ["plan"])["plan"].unfinished_since == pytest.approx(time.time(), abs=60)
+    number, age = ledger.unfinished()
+    assert (number, age is not None and age < 60) == (1, True)
+
+
+def test_the_devices_of_the_last_seconds_are_counted(ledger: Ledger) -> None:
+    """Only those that a run of the plan created, and that IAM accepted."""
+    ours, theirs = entry(), entry(spec=spec(user="bob", name="bob"))
+    RolloutRuns(ledger, plan="plan").record(ours.run, now=1.0)
+    for device, answer in ((ours, "OK"), (ours, "Throttling"), (theirs, "OK")):
+        ledger.record(device.at(JournalState.CREATED))
+        serial = device.spec.serial
+        ledger.called(
+            Call(operation="CreateVirtualMFADevice", user="alice", serial=serial, request_id="r", answer=answer)
+        )
+    assert created_since(ledger, ["plan", "other"], time.time() - 60) == 1
+    assert created_since(ledger, ["plan"], time.time() + 60) == created_since(ledger, ["other"], 0.0) == 0
 
 
 def test_a_run_that_was_ended_can_be_settled_by_another_process(place: Place, ledger: Ledger) -> None:

@@ -38,17 +38,17 @@ def claim(number: int) -> HeldWork:
 
 def test_users_who_enrolled_themselves_count_when_the_run_has_ended() -> None:
     """The ledger has no row for them. While a worker has the account, its last run has not ended."""
-    progress = PlanProgress(made=1, failed=1, complete=True)
-    ended = RolloutProgress.of([work(1)], plans={HASH: progress}, claims=[], causes={})
+    progress = PlanProgress(made=1, causes={"Throttled": 1}, complete=True)
+    ended = RolloutProgress.of([work(1)], plans={HASH: progress}, claims=[])
     assert (ended.done, ended.users, ended.complete, ended.is_complete) == (4, 4, 1, True)
-    again = RolloutProgress.of([work(1)], plans={HASH: progress}, claims=[claim(1)], causes={})
+    again = RolloutProgress.of([work(1)], plans={HASH: progress}, claims=[claim(1)])
     assert (again.done, again.complete, again.is_complete) == (2, 0, False)
     assert [*again.workers] == [work(1).label]
 
 
 def test_an_account_that_nobody_began_is_left() -> None:
     """The ledger has nothing about it."""
-    found = RolloutProgress.of([work(1)], plans={}, claims=[], causes={})
+    found = RolloutProgress.of([work(1)], plans={}, claims=[])
     assert (found.done, found.complete, found.is_complete) == (0, 0, False)
 
 

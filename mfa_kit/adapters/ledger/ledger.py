@@ -280,10 +280,10 @@ class Ledger:
         """Return all journal entries of an account, oldest run first, including those of removed devices."""
         return [entry for entry in self._entries("true") if entry.spec.account == account]
 
-    def unfinished(self) -> tuple[int, float | None]:
+    def unfinished(self) -> tuple[int, int | None]:
         """Return the number of unfinished entries, and the seconds since the oldest advanced (None without one)."""
         [(count, oldest)] = self.select(f"select count(*), min(at) from journal where {OPEN}", types="integer time?")  # noqa: S608 - our own names
-        return count, None if oldest is None else max(self._clock() - oldest, 0.0)
+        return count, None if oldest is None else max(int(self._clock() - oldest), 0)
 
     def users_of_key(self, names: Collection[str | None]) -> list[str]:
         """Return the users whose devices are on a key, by name, in all accounts.

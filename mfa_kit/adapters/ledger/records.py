@@ -8,6 +8,7 @@ also says which computer recorded which row.
 """
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +24,16 @@ from mfa_kit.rollout.watching import Failure, PlanProgress
 BEGUN = "insert into rollout_runs (plan, run, at) values ($1, $2, $3)"
 ENDED = "update rollout_runs set ended = $3 where plan = $1 and run = $2"
 # Selects for each plan when its last incomplete run and its last complete run began, how many devices its runs staged
-# or enabled, how many users failed, and since when its oldest unfinished device has not advanced. In this statement and
-# the next two, `{}` stands for the list of plans.
+# or enabled, and since when its oldest unfinished device has not advanced. In this statement and the next two, `{}`
+# stands for the list of plans.
 PROGRESS = f"""
     select r.plan, max(case when r.ended is null then r.at end), max(case when r.ended is not null then r.at end),
         (select count(*) from journal j join rollout_runs m on m.run = j.run
             where m.plan = r.plan and j.verb = 'enroll' and j.reached in ('staged', 'enabled', 'confirmed')),
-        (select count(*) from failures f where f.plan = r.plan and f.cause <> ''),
         (select min(j.at) from journal j join rollout_runs m on m.run = j.run where m.plan = r.plan and j.{OPEN})
     from rollout_runs r where r.plan in ({{}}) group by r.plan
 """  # noqa: S608 - our own names
-CAUSES = "select cause, count(*) from failures where cause <> '' and plan in ({}) group by cause order by 2 desc, 1"
+CAUSES = "select plan, cause, count(*) from failures where cause <> '' and plan in ({}) group by plan, cause"
 # Selects how many devices the runs of the plans created since a Unix time, which is the first parameter.
 CREATED = """
     select count(*) from events where operation = 'CreateVirtualMFADevice' and answer = 'OK' and at >= $1
@@ -72,21 +72,19 @@ def progress_of_plans(tables: Tables, plans: Sequence[str]) -> dict[str, PlanPro
     """Return the progress of each plan that has a run in the ledger. `plans` are digests of the plans' files."""
     if not plans:
         return {}
-    rows = tables.select(_of_plans(PROGRESS, plans), plans, types="text time? time? integer integer time?")
+    causes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for plan, cause, number in tables.select(_of_plans(CAUSES, plans), plans, types="text text integer"):
+        causes[plan][cause] = number
+    rows = tables.select(_of_plans(PROGRESS, plans), plans, types="text time? time? integer time?")
     return {
         plan: PlanProgress(
             made=device_count,
-            failed=failed,
+            causes=causes[plan],
             complete=ended is not None and (incomplete_at or 0.0) <= ended,
             unfinished_since=unfinished_since,
         )
-        for plan, incomplete_at, ended, device_count, failed, unfinished_since in rows
+        for plan, incomplete_at, ended, device_count, unfinished_since in rows
     }
-
-
-def causes_of_failures(tables: Tables, plans: Sequence[str]) -> dict[str, int]:
-    """Return for how many users of these plans each cause is the last failure, the most frequent cause first."""
-    return dict(tables.select(_of_plans(CAUSES, plans), plans, types="text integer")) if plans else {}
 
 
 def created_since(tables: Tables, plans: Sequence[str], since: float) -> int:

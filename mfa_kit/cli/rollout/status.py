@@ -181,7 +181,7 @@ def _line(progress: RolloutProgress, rate: float) -> str:
     )
     return (
         f"{progress.done} of {progress.users} users, {progress.complete} of {progress.accounts} accounts, "
-        f"{progress.failed} failed, {rate:.1f} users/s{remaining}, workers: {len(progress.workers)}"
+        f"{progress.causes.total()} failed, {rate:.1f} users/s{remaining}, workers: {len(progress.workers)}"
     )
 
 
@@ -195,8 +195,8 @@ def _row(progress: RolloutProgress, rate: float) -> ResultRow:
     return {
         "users": progress.users,
         "done": progress.done,
-        "failed": progress.failed,
-        "causes": dict(progress.causes),
+        "failed": progress.causes.total(),
+        "causes": dict(progress.causes.most_common()),
         "accounts": progress.accounts,
         "complete": progress.complete,
         "rate": round(rate, 1),
@@ -280,24 +280,17 @@ def _check_options(*, watch: bool, once: bool, unfinished: bool, output: Output)
     if once and not watch:
         raise UsageFault("--once is only for --watch", "add --watch, or leave out --once")
     if unfinished and (watch or output.is_html):
-        raise UsageFault(
-            "--unfinished selects rows, which neither --watch nor the HTML page has to leave out",
-            "leave out --unfinished",
-        )
+        raise UsageFault("--unfinished is not for --watch and not for the HTML page", "leave out --unfinished")
 
 
 def _totals(reading: Reading[list[RowResult]]) -> str:
     """Return the totals, such as `298 of 300 enrolled, 2 failed`. Users who had a device before count as enrolled."""
     results = [result for visit in reading.visits for result in visit.found or ()]
     counts = Counter(result.outcome for result in results if result.outcome not in DONE)
-    unread = sum(visit.state in UNREAD for visit in reading.visits)
-    return ", ".join(
-        [
-            f"{len(results) - counts.total()} of {len(results)} enrolled",
-            *(f"{counts[outcome]} {outcome}" for outcome in RowOutcome if counts[outcome]),
-            *([f"{count_of(unread, 'account')} not read"] if unread else ()),
-        ]
-    )
+    totals = [f"{counts[outcome]} {outcome}" for outcome in RowOutcome if counts[outcome]]
+    if unread := sum(visit.state in UNREAD for visit in reading.visits):
+        totals.append(f"{count_of(unread, 'account')} not read")
+    return ", ".join([f"{len(results) - counts.total()} of {len(results)} enrolled", *totals])
 
 
 def _next_step(reading: Reading[list[RowResult]], files: PlanFiles, plan_file: Path, *, in_accounts: bool) -> str:

@@ -127,10 +127,10 @@ STATE = f"""
         coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false),
         extract(epoch from clock_timestamp())::double precision,
         (select count(*) from journal where {OPEN}),
-        (select extract(epoch from clock_timestamp() - min(recorded))::double precision from journal where {OPEN}),
+        (select extract(epoch from clock_timestamp() - min(recorded))::integer from journal where {OPEN}),
         (select count(*) from pg_stat_activity where datname = current_database() and application_name like 'mfa-kit@%')
 """  # noqa: S608 - our own names
-STATE_TYPES = "text text text boolean boolean boolean time integer time? integer"
+STATE_TYPES = "text text text boolean boolean boolean time integer integer? integer"
 
 # Selects what `mfa-kit doctor` checks besides settings: the privileges of the role, whether the session uses a Unix
 # socket, and the server's clock.
