@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.backups.contents import Opened
-from mfa_kit.core import otp
+from mfa_kit.core import otp, wrong_codes
 from mfa_kit.core.errors import IntegrityFault, WrongPlace
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup, BackupLocation, DeviceSpec
-from mfa_kit.core.otp import Mistake, Seed
+from mfa_kit.core.otp import Seed
+from mfa_kit.core.wrong_codes import Mistake
 
 # How far the clock of a phone may be off, in steps of 30 s. The limit is high because a test checks the secret, not the
 # clock.
@@ -104,11 +105,11 @@ def judge_typed(seed: Seed, *, now: Callable[[], float], interaction: Interactio
         typed = interaction.ask_code("code, or Enter to skip", instead=INSTEAD)
         if not typed:
             return Drill.SKIPPED
-        diagnosis = otp.diagnose(typed, seed, time=now(), within=WITHIN)
+        diagnosis = wrong_codes.diagnose(typed, seed, time=now(), within=WITHIN)
         if not isinstance(diagnosis, Mistake):
             return Drill.PROVED
         interaction.say(f"{diagnosis.what}: {diagnosis.hint}")
-        wrong += not isinstance(otp.digits(typed), Mistake)
+        wrong += not isinstance(wrong_codes.digits(typed), Mistake)
     return Drill.DIFFERS
 
 

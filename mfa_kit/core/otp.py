@@ -5,7 +5,6 @@ Functions never read the clock: the time is always a parameter.
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 PERIOD = 30
@@ -16,13 +15,6 @@ COUNTERS = 2**64
 # Accepted clock skew in steps. Responses of AWS, recorded and published by others, show that STS accepts codes up to
 # two steps off. Accepting two steps here would leave no margin.
 WITHIN = 1
-# How many steps before and after the current step to search for a code, in case the device's clock is wrong: a little
-# more than an hour, because a phone may have missed a change to daylight saving time. Each step raises the chance that
-# a typo is mistaken for a wrong clock by one in a million.
-LOOKED_FOR = 130
-# Yubico's "modhex" alphabet of 16 letters. A YubiKey types 32 or more of them when it is touched.
-MODHEX = frozenset("cbdefghijklnrtuv")
-
 T = TypeVar("T")
 
 
@@ -167,89 +159,6 @@ def pair(seed: Seed, time: float) -> Pair:
     """
     now = step(time)
     return Pair(*codes(seed, range(now - 1, now + 1)))
-
-
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """A problem with a typed code, and what to do about it."""
-
-    what: str
-    hint: str
-
-
-SAME = Mistake("that is the same code again", "wait until the next code is shown")
-
-
-def digits(typed: str) -> str | Mistake:
-    """Return the six digits of a typed code, or the mistake.
-
-    White space is ignored, because apps show two groups of digits.
-    """
-    code = "".join(typed.split())
-    if len(code) == DIGITS and code.isascii() and code.isdecimal():
-        return code
-    if len(code) > 2 * DIGITS and MODHEX.issuperset(code.lower()):
-        return Mistake("that was typed by a YubiKey when it was touched", "type the six digits yourself")
-    if not code:
-        return Mistake("nothing was typed", f"type the {DIGITS} digits that are shown")
-    return Mistake(f"that is not {DIGITS} digits", f"type the {DIGITS} digits that are shown, without letters")
-
-
-def diagnose(
-    typed: str, seed: Seed, *, time: float, after: int | None = None, shown_by: str = "the phone", within: int = WITHIN
-) -> int | Mistake:
-    """Return the time step of a typed code, or the mistake.
-
-    `time` is AWS's time in Unix seconds. A code is accepted if its step is at most `within` steps from `time`. `after`
-    is the step of the code that was typed before, or None. The code of the step that follows `after` is accepted no
-    matter how late it is typed. `shown_by` names the device in messages.
-    """
-    code = digits(typed)
-    if isinstance(code, Mistake):
-        return code
-    now = step(time)
-    drift = _drift(code, seed, now=now, after=after)
-    if drift is None:
-        return Mistake(
-            f"that code does not match this device: {shown_by} does not show it within an hour of the current time",
-            "check that it is not another device's code, then type the current code",
-        )
-    code_step = now + drift
-    if after is not None and code_step == after:
-        return SAME
-    if after is not None and code_step < after:
-        return Mistake("that code is older than the previous code", "type the current code")
-    if abs(drift) > within and code_step - 1 != after:
-        return _off(drift, shown_by)
-    return code_step
-
-
-def _drift(code: str, seed: Seed, *, now: int, after: int | None) -> int | None:
-    """Return the step of a code minus the step `now`, or None if no step within LOOKED_FOR steps of `now` has the code.
-
-    If several steps have it, the step after `after` is preferred, then the step nearest to `now`.
-    """
-    spread = range(max(now - LOOKED_FOR, 0), now + LOOKED_FOR + 1)
-    steps = [
-        step_number for step_number, candidate in zip(spread, codes(seed, spread), strict=True) if candidate == code
-    ]
-    if after is not None and code == next(codes(seed, range(after + 1, after + 2))):
-        return after + 1 - now
-    return min((step_number - now for step_number in steps), key=abs, default=None)
-
-
-def _off(drift: int, shown_by: str) -> Mistake:
-    seconds = abs(drift) * PERIOD
-    about = f"{seconds} s" if seconds < 2 * 60 else f"{round(seconds / 60)} minutes"
-    if drift < 0:
-        return Mistake(
-            f"the clock of {shown_by} is about {about} behind AWS's, or this code was typed long after it was shown",
-            "set that clock automatically (network time), and type the code as soon as it appears",
-        )
-    return Mistake(
-        f"the clock of {shown_by} is about {about} ahead of AWS's, and AWS will eventually reject its codes",
-        "set that clock automatically (network time), and type the next code",
-    )
 
 
 def grouped(seed: Seed) -> Secret[str]:

@@ -10,23 +10,16 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Protocol, TypeVar
 
-from mfa_kit.core import otp
+from mfa_kit.core import otp, wrong_codes
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.message import STOP, Message, UserAction, Wording, fill, mfa_kit
+from mfa_kit.core.message import Message, UserAction, Wording, fill, mfa_kit
 from mfa_kit.core.models import DeviceSpec, JournalEntry
-from mfa_kit.core.otp import Created, KeyUri, Mistake, Pair, Secret, Seed, Symbol
+from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
+from mfa_kit.core.wrong_codes import ADVICE, PATIENCE, Mistake
 
 T = TypeVar("T")
 
-# The advice is printed each time the user has made this many mistakes.
-PATIENCE = 3
-ADVICE = Message(
-    "three wrong codes: check that you are reading this device's entry, and that the clock is set automatically. ",
-    "To start over, ",
-    STOP,
-    "; nothing will be left in AWS",
-)
 FIRST_CODE = Message("first code", action=UserAction.FIRST_CODE)
 SECOND_CODE = Message("second code", action=UserAction.SECOND_CODE)
 # The maximum number of seconds between two codes that may be consecutive: two periods, and time to type.
@@ -45,15 +38,15 @@ def prove(
 ) -> int:
     """Ask for one code or two consecutive codes, and return the skew in steps, positive if the phone is ahead.
 
-    `typed` is the number of codes, 1 or 2. The other parameters are as in `otp.diagnose` and `ask_until`. A code that
-    is typed late makes the clock look slow. If two codes are typed, the skew is therefore that of the code with the
-    shorter delay.
+    `typed` is the number of codes, 1 or 2. The other parameters are as in `wrong_codes.diagnose` and `ask_until`. A
+    code that is typed late makes the clock look slow. If two codes are typed, the skew is therefore that of the code
+    with the shorter delay.
     """
     before: tuple[int, int] | None = None
 
     def judge(code: str) -> tuple[int, int] | Mistake:
         time = now()
-        diagnosis = otp.diagnose(code, seed, time=time, after=before[0] if before else None, shown_by=shown_by)
+        diagnosis = wrong_codes.diagnose(code, seed, time=time, after=before[0] if before else None, shown_by=shown_by)
         return diagnosis if isinstance(diagnosis, Mistake) else (diagnosis, diagnosis - otp.step(time))
 
     while True:
@@ -77,10 +70,10 @@ def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str
     before: tuple[str, float] | None = None
 
     def judge(typed: str) -> tuple[str, float] | Mistake:
-        code = otp.digits(typed)
+        code = wrong_codes.digits(typed)
         if isinstance(code, Mistake):
             return code
-        return otp.SAME if before and code == before[0] else (code, now())
+        return wrong_codes.SAME if before and code == before[0] else (code, now())
 
     while True:
         prompt = FIRST_CODE if before is None else SECOND_CODE

@@ -49,6 +49,7 @@ from mfa_kit.core.models import (
 from mfa_kit.core.notes import Note
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.core.stopping import INTERRUPTS
+from mfa_kit.core.wrong_codes import REJECTED_OF_BACKUP, REJECTED_ON_DISPLAY
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import (
     backend_of,
@@ -431,7 +432,7 @@ def _explain(error: BaseException, spec: DeviceSpec) -> BaseException:
         case InvalidCode():
             return InvalidCode(
                 f"AWS rejected the codes of {spec.serial}, or does not accept this token",
-                f"check that you are reading this token, and type each code as it is shown; {OTHER_MAKERS}",
+                f"{REJECTED_ON_DISPLAY}; {OTHER_MAKERS}",
             )
         case AwsFault() if type(error) in {AwsFault, InvalidValue}:
             error.add_note(Note(OTHER_MAKERS))
@@ -511,13 +512,7 @@ def _prove(entry: JournalEntry, backend: DeviceBackend, created: Created, *, por
             except InvalidCode:
                 raise Unsettled(
                     f"{spec.serial} is enabled, and IAM rejects the codes of this backup",
-                    suggest(
-                        "try again in two minutes, because IAM accepts no code twice; if IAM rejects the new codes "
-                        "too, the backup belongs to another device, so replace the enabled device",
-                        "replace {} --with KIND --mfa-device {}",
-                        spec.user,
-                        spec.name,
-                    ),
+                    suggest(REJECTED_OF_BACKUP, "replace {} --with KIND --mfa-device {}", spec.user, spec.name),
                 ) from None
         case _:
             raise Unsettled(

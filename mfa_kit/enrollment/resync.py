@@ -5,6 +5,7 @@ from collections.abc import Callable
 from mfa_kit.core.errors import InvalidCode, OutcomeUnknownError, UsageFault
 from mfa_kit.core.models import Device, DeviceType
 from mfa_kit.core.otp import Pair
+from mfa_kit.core.wrong_codes import REJECTED_IN_RESYNC
 from mfa_kit.enrollment.ports import EnrollmentPorts
 
 CODES = (DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP)
@@ -24,7 +25,7 @@ def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, ports
     try:
         ports.device_writer.resync(user, device.serial, codes)
     except InvalidCode as refused:
-        refused.hint = "wait a minute, then type two consecutive codes of this device: IAM accepts no code twice"
+        refused.hint = REJECTED_IN_RESYNC
         raise
     except OutcomeUnknownError as error:
         # IAM accepts a pair only once, so the same pair is never sent again.

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from mfa_kit.core import otp
+from mfa_kit.core import otp, wrong_codes
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.file_formats import plain_cell
-from mfa_kit.core.otp import PERIOD, WITHIN, Mistake, Seed, codes
+from mfa_kit.core.otp import PERIOD, WITHIN, Seed, codes
 from mfa_kit.core.text import checked_time, one_line
+from mfa_kit.core.wrong_codes import Mistake
 from mfa_kit.rollout.roster import CellFault, split_csv
 
 
@@ -137,7 +138,7 @@ def judge(line: ProofLine, seed: Seed, *, now: float, accept_unknown: bool) -> A
 
 
 def _digits(typed: str) -> str:
-    code = otp.digits(typed)
+    code = wrong_codes.digits(typed)
     if isinstance(code, Mistake):
         zero = " (a spreadsheet may have removed zeros at the beginning)" if 0 < len(typed.strip()) < otp.DIGITS else ""
         raise Lockout(f"a code is wrong: {code.what}{zero}", AGAIN)

@@ -13,13 +13,13 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.models import DEVICE_NAME, LABEL, DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Created, Pair
+from mfa_kit.core.wrong_codes import ADVICE_ON_DISPLAY
 from mfa_kit.enrollment.backends import ask_pair
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.tokens.seeds import AWS_OCTETS, sold_by_aws
 
 # A serial that IAM accepts (IAM API reference, EnableMFADevice). "GAHT12345678" is the IAM user guide's example.
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
-ADVICE = "three wrong codes: press the button of the token again, and type all digits of each code that it shows"
 INSTEAD = "a terminal: AWS needs two codes that you read from the display"
 
 
@@ -60,7 +60,7 @@ class DisplayToken:
     def codes(self, spec: DeviceSpec) -> Pair:
         """Ask a person for two consecutive codes from the display, and return them."""
         self._interaction.say(f"press the button of token {self._serial}, and type the code that it shows")
-        return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD, advice=ADVICE)
+        return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD, advice=ADVICE_ON_DISPLAY)
 
     def check_reachable(self, entry: JournalEntry) -> None:
         """Check nothing, because a removal does not need the token: nothing was written to it."""

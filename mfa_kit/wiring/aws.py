@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mfa_kit.core import otp
+from mfa_kit.core import wrong_codes
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.local_servers import speaks_to_lab
 from mfa_kit.core.models import Call, Caller
@@ -139,7 +139,7 @@ def _ask_session_code(serial: str, settings: Settings, stop: Stop) -> str:
         return time.time()
 
     return ask_until(
-        otp.digits,
+        wrong_codes.digits,
         f"code of {serial}",
         now=now,
         interaction=settings.interaction,

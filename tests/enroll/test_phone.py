@@ -8,13 +8,12 @@ from typing import Any
 import pyotp
 import pytest
 
-from mfa_kit.core import otp
+from mfa_kit.core import otp, wrong_codes
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.models import DeviceSpec, JournalEntry
 from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
 from mfa_kit.enrollment import backends
 from mfa_kit.enrollment.backends import Phone, PhoneSetup
-from mfa_kit.tokens import backends as token_backends
 from mfa_kit.tokens.backends import DisplayToken
 from tests.faults.worker import Notes
 
@@ -153,14 +152,14 @@ def test_every_third_mistake_prints_advice(mistakes: int, advices: int) -> None:
     """The question is then asked again."""
     who = person(*["nonsense"] * mistakes, -1, 0)
     drift(who)
-    assert who.said.count(backends.ADVICE) == advices
+    assert who.said.count(wrong_codes.ADVICE) == advices
 
 
 def test_a_right_code_ends_a_series_of_mistakes() -> None:
     """Two mistakes before the first code and two mistakes after it do not count as three in a row."""
     who = person("x", "x", -1, "x", "x", 0)
     drift(who)
-    assert backends.ADVICE not in who.said
+    assert wrong_codes.ADVICE not in who.said
 
 
 def test_the_pair_is_computed_just_before_the_request() -> None:
@@ -288,7 +287,7 @@ def test_the_advice_for_a_token_speaks_of_the_token() -> None:
     who = person("x", "y", "z", "111111", "222222")
     token = DisplayToken("GAHT12345678", now=who.clock, interaction=who, progress=Notes())
     assert token.codes(INTENT) == Pair("111111", "222222")
-    assert [each for each in who.said if "three wrong codes" in each] == [token_backends.ADVICE]
+    assert [each for each in who.said if "three wrong codes" in each] == [wrong_codes.ADVICE_ON_DISPLAY]
 
 
 def test_two_codes_that_are_far_apart_are_not_consecutive() -> None:

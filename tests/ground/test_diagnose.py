@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit.core import otp
-from mfa_kit.core.otp import Mistake, Seed
+from mfa_kit.core import otp, wrong_codes
+from mfa_kit.core.otp import Seed
+from mfa_kit.core.wrong_codes import Mistake
 
 SEED = Seed(b"a seed of forty octets, as AWS makes them")
 PHONE = pyotp.HOTP(base64.b32encode(SEED.reveal()).decode())
@@ -22,7 +23,7 @@ def typed(step: int) -> str:
 
 def said(code: str, *, after: int | None = None) -> str:
     """Return the message and the hint."""
-    found = otp.diagnose(code, SEED, time=AT, after=None if after is None else STEP + after)
+    found = wrong_codes.diagnose(code, SEED, time=AT, after=None if after is None else STEP + after)
     assert isinstance(found, Mistake)
     return f"{found.what}: {found.hint}"
 
@@ -31,7 +32,7 @@ def said(code: str, *, after: int | None = None) -> str:
 @pytest.mark.parametrize("form", ["{}", " {}\n", "{0[0]}{0[1]}{0[2]} {0[3]}{0[4]}{0[5]}"])
 def test_a_code_of_a_neighboring_step_is_right(step: int, form: str) -> None:
     """RFC 6238, 5.2 allows one step of delay. Spaces that apps show and people type are ignored."""
-    assert otp.diagnose(form.format(typed(step)), SEED, time=AT) == STEP + step
+    assert wrong_codes.diagnose(form.format(typed(step)), SEED, time=AT) == STEP + step
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_a_wrong_clock_is_reported_with_its_offset(step: int, about: str) -> Non
 
 def test_a_code_of_no_near_step_may_be_from_another_device() -> None:
     """A clock that is off by more than an hour, another device and a typing error cannot be told apart."""
-    assert "does not match this device: the phone does not show it" in said(typed(otp.LOOKED_FOR + 1))
+    assert "does not match this device: the phone does not show it" in said(typed(wrong_codes.LOOKED_FOR + 1))
 
 
 def test_the_first_code_again_is_not_a_second_one() -> None:
@@ -88,17 +89,17 @@ def test_a_code_older_than_the_first_is_reported() -> None:
 @pytest.mark.parametrize("late", [0, 1, 2, 40])
 def test_the_next_code_is_right_however_late(late: int) -> None:
     """The first code already proved that the clock is right."""
-    assert otp.diagnose(typed(1 - late), SEED, time=AT, after=STEP - late) == STEP + 1 - late
+    assert wrong_codes.diagnose(typed(1 - late), SEED, time=AT, after=STEP - late) == STEP + 1 - late
 
 
 def test_a_gap_between_the_codes_is_not_an_error() -> None:
     """The caller can then use this code as the first one."""
-    assert otp.diagnose(typed(1), SEED, time=AT, after=STEP - 1) == STEP + 1
+    assert wrong_codes.diagnose(typed(1), SEED, time=AT, after=STEP - 1) == STEP + 1
 
 
 def test_the_message_can_name_another_clock() -> None:
     """A token has a clock, as a phone does."""
-    found = otp.diagnose(typed(9), SEED, time=AT, shown_by="the token")
+    found = wrong_codes.diagnose(typed(9), SEED, time=AT, shown_by="the token")
     assert isinstance(found, Mistake)
     assert "the clock of the token" in found.what
 
@@ -108,7 +109,7 @@ def test_codes_of_a_phone_with_a_right_clock_are_accepted(octets: bytes, at: int
     """The test covers all times from 1970 on."""
     now = max(otp.step(at), 1)
     code = next(otp.codes(Seed(octets), range(now + step, now + step + 1)))
-    assert isinstance(otp.diagnose(code, Seed(octets), time=now * otp.PERIOD), int)
+    assert isinstance(wrong_codes.diagnose(code, Seed(octets), time=now * otp.PERIOD), int)
 
 
 def test_a_seed_is_grouped_as_people_type_it() -> None:

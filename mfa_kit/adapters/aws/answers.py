@@ -53,6 +53,7 @@ from mfa_kit.core.errors import (
 from mfa_kit.core.message import Message, command, mfa_kit
 from mfa_kit.core.stopping import INTERRUPTS, Stop
 from mfa_kit.core.text import CLOCK_LIMIT, clock_difference, one_line
+from mfa_kit.core.wrong_codes import REJECTED
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
@@ -156,7 +157,7 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "EntityTemporarilyUnmodifiable": (errors.BusyError, "wait some minutes and try again"),
     "ExpiredToken": (Expired, SIGN_IN),
     "InvalidAccessKeyId": (AwsFault, "check the access key of --profile, and --endpoint-url"),
-    "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock of the device that shows the codes"),
+    "InvalidAuthenticationCode": (errors.InvalidCode, REJECTED),
     "InvalidClientTokenId": (AwsFault, "check the --profile; in GovCloud and China also give the --region"),
     **dict.fromkeys(
         ("InvalidAction", "MethodNotAllowed", "NotImplemented", "UnknownOperation", "UnsupportedOperation"),

@@ -20,6 +20,7 @@ from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
 from mfa_kit.core.otp import PERIOD, Created
 from mfa_kit.core.text import count_of, few
+from mfa_kit.core.wrong_codes import ADVICE_IN_CALL
 from mfa_kit.enrollment import backends
 from mfa_kit.enrollment.ports import BackupStore
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
@@ -43,11 +44,6 @@ ACCEPT_UNKNOWN_CLOCK = click.option(
     "accept_unknown",
     is_flag=True,
     help="Accept two codes in --proofs even if their time is missing.",
-)
-# The advice to the admin after three wrong codes during a phone call.
-ADVICE = (
-    "three wrong codes: check that the user reads the app's entry for this device, and that the phone sets its clock "
-    "automatically. To stop, press Ctrl-C; the device stays staged"
 )
 INSTEAD = "--proofs FILE"
 RECORD_DIR = mfa_kit("rollout activate --record DIR -i IDENTITY")
@@ -116,7 +112,9 @@ class RequiredProofs:
         person.check(instead=INSTEAD)
         created = self.secrets[spec.serial] = open_backup(entry)
         person.say(f"ask {spec.user} for two consecutive codes from the app's entry {spec.name}")
-        skew = backends.prove(created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE)
+        skew = backends.prove(
+            created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE_IN_CALL
+        )
         self.read[spec.serial] = AppProof(skew * PERIOD, skew)
 
 
