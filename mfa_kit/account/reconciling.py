@@ -4,10 +4,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.core.models import Backup, Device, DeviceType, JournalEntry, JournalState, RunTag
+from mfa_kit.core.models import (
+    Backup,
+    BackupLocation,
+    Device,
+    DeviceType,
+    JournalEntry,
+    JournalState,
+    RunTag,
+    backup_name,
+    copies_of,
+    recorded_location,
+)
 
 STANDS = {JournalState.STAGED, JournalState.ENABLED, JournalState.CONFIRMED}
 OPEN = {JournalState.INTENT, JournalState.CREATED, JournalState.REVOKING}
+# The index of the folder of backups among the parents of a backup: the account and the user are between them.
+PARTS = 2
 
 
 class Difference(StrEnum):
@@ -17,6 +30,7 @@ class Difference(StrEnum):
     GONE_DEVICE = "device is not in IAM"
     UNFINISHED = "run is unfinished"
     UNKNOWN_BACKUP = "backup is not in the ledger"
+    MISSING_BACKUP = "backup is missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +70,17 @@ def reconcile(
     devices: Sequence[Device],
     tagged: Mapping[str, str | RunTag],
     backups: Iterable[Backup],
+    missing: Iterable[Backup] = (),
     lives: Callable[[str], bool],
 ) -> list[Discrepancy]:
     """Return the differences between the ledger and an account: devices first, then runs, then backups.
 
     `devices` are the account's devices in IAM, unassigned ones included. `tagged` has, by serial, the run in the tags
-    of each virtual device, or a Mark that says why there is none. `backups` are the backups of the account's devices.
-    `lives` says whether a run's process is alive. The differences of a run that is alive are left out, because the run
-    is still making changes. A virtual device without a run in its tags is not reported as missing in the ledger,
-    because nothing shows that mfa-kit made it.
+    of each virtual device, or a Mark that says why there is none. `backups` are the backups of the account's devices,
+    and `missing` those that should be there and are not; they are reported if their device exists. `lives` says whether
+    a run's process is alive. The differences of a run that is alive are left out, because the run is still making
+    changes. A virtual device without a run in its tags is not reported as missing in the ledger, because nothing shows
+    that mfa-kit made it.
     """
     # Ask once per run: each call of `lives` may need several requests to a shared ledger, and a killed rollout leaves
     # many entries of one run.
@@ -73,11 +89,13 @@ def reconcile(
     serials = {entry.spec.serial for entry in recorded.entries if entry.reached in STANDS | OPEN}
     devices_by_serial = {device.serial: device for device in devices}
     before = {*recorded.before}
+    gone = [*_gone_devices([entry for entry in recorded.entries if entry in before], devices_by_serial, tagged)]
+    not_needed = {(discrepancy.user, discrepancy.run) for discrepancy in gone}
     discrepancies = [
         *_unknown_devices(devices, tagged, known, serials),
-        *_gone_devices([entry for entry in recorded.entries if entry in before], devices_by_serial, tagged),
+        *gone,
         *_unfinished(recorded.entries),
-        *_unknown_backups(backups, recorded),
+        *_backups(backups, recorded, [backup for backup in missing if (backup.user, backup.run) not in not_needed]),
     ]
     return [discrepancy for discrepancy in discrepancies if discrepancy.run not in alive]
 
@@ -132,13 +150,31 @@ def _unfinished(entries: Iterable[JournalEntry]) -> Iterator[Discrepancy]:
             )
 
 
-def _unknown_backups(backups: Iterable[Backup], recorded: Recorded) -> Iterator[Discrepancy]:
-    for backup in backups:
-        if backup.name not in recorded.backups:
+def _backups(backups: Iterable[Backup], recorded: Recorded, missing: Iterable[Backup]) -> Iterator[Discrepancy]:
+    unknown = [backup for backup in backups if backup.name not in recorded.backups]
+    for difference, differing, detail in (
+        (Difference.UNKNOWN_BACKUP, unknown, "the recipients of the file are not recorded"),
+        (Difference.MISSING_BACKUP, missing, "mfa-kit wrote it there, and did not remove it"),
+    ):
+        for backup in differing:
             yield Discrepancy(
-                difference=Difference.UNKNOWN_BACKUP,
-                user=backup.user,
-                run=backup.run,
-                file=str(backup.path),
-                detail="the recipients of the file are not recorded",
+                difference=difference, user=backup.user, run=backup.run, file=str(backup.path), detail=detail
             )
+
+
+def expected_backups(
+    entries: Iterable[JournalEntry], *, folders: Collection[BackupLocation], written: Collection[str]
+) -> dict[BackupLocation, Backup]:
+    """Return the backups that should be directly in one of these folders, by their paths.
+
+    `entries` are journal entries, oldest run first. Of several devices with the same serial, only the last one counts.
+    `written` has the names of the backups that were written there and not removed.
+    """
+    last = {entry.spec.serial: entry for entry in entries if entry.reached is not JournalState.UNDONE}
+    return {
+        path: Backup(account=entry.spec.account, user=entry.spec.user, device=entry.spec.name, run=entry.run, path=path)
+        for entry in last.values()
+        if entry.reached in STANDS and entry.backup is not None and len(recorded_location(entry.backup).parents) > PARTS
+        for path in map(recorded_location, filter(None, copies_of(entry)))
+        if path.parents[PARTS] in folders and backup_name(path) in written
+    }

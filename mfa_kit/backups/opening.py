@@ -28,6 +28,14 @@ class Verified:
     notes: tuple[str, ...] = ()
 
 
+MISSING = suggest("put the missing files back from a copy, or replace the devices", "replace USER --with KIND")
+
+
+def missing_backup(backup: Backup) -> Verified:
+    """Return the result for a backup that should be in a folder, but is missing."""
+    return Verified(file=backup.path, fault=f"{backup.path} is missing", hint=MISSING)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathCheck:
     """Compares the path of a backup with the label of its QR code, and with the ledger.

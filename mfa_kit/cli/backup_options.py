@@ -5,7 +5,9 @@ from pathlib import Path
 
 import click
 
+from mfa_kit import wiring
 from mfa_kit.cli.value_types import Age, F, PlaceType, add_options
+from mfa_kit.core.device_records import NO_RECORDS
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, BackupLocation
 
@@ -69,6 +71,17 @@ DRILLED_WITHIN = click.option(
     show_default=True,
     metavar="AGE",
     help="Report devices whose backup was not tested in this time.",
+)
+
+
+RECORD = click.option(
+    "--record",
+    "record",
+    multiple=True,
+    type=Path,
+    metavar="DIR",
+    callback=lambda _ctx, _param, dirs: wiring.rollout.read_run_records((), dirs) if dirs else NO_RECORDS,
+    help="Also compare with the records of runs in DIR, the results of a rollout. Repeatable.",
 )
 
 

@@ -1,33 +1,36 @@
 """`mfa-kit ledger`: what mfa-kit did, the ledger in PostgreSQL, and whether the ledger agrees with IAM."""
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from mfa_kit import wiring
+from mfa_kit.account.reading import MapEach
 from mfa_kit.account.reconciling import Recorded, reconcile
-from mfa_kit.cli.backup_options import BACKUP_DIR, without_copies
+from mfa_kit.cli.account_options import account_options
+from mfa_kit.cli.backup_options import BACKUP_DIR, RECORD, without_copies
 from mfa_kit.cli.messages import counting
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import Age, Moment
+from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
+from mfa_kit.core.device_records import NO_RECORDS, RunRecords
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, Device, DeviceType, RunTag
-from mfa_kit.core.stopping import Stop, map_in
 from mfa_kit.core.text import age_text, iso_time
 from mfa_kit.enrollment.ports import IamReader
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
+from mfa_kit.rollout.proven_devices import adopt_devices
 from mfa_kit.wiring.settings import Settings
 
-# The number of threads that read devices. IAM does not publish its rate limits, but it is known to accept this many
-# requests at a time.
-AT_ONCE = 8
+T = TypeVar("T")
 
 USER = click.option("--user", metavar="NAME", help="Only show this user.")
 SINCE = click.option(
@@ -169,48 +172,77 @@ def _role_and_team(text: str) -> tuple[str, str]:
     return role, team
 
 
+FORM = RowsForm(
+    "ledger-reconcile",
+    fields=("difference", "user", "device", "run", "file", "detail"),
+    narrow=("difference", "user", "device", "run", "file"),
+    narrow_in_many=("difference", "user", "device"),
+    empty="the ledger agrees with IAM and the backups",
+)
+
+
 @click.command("reconcile", cls=Verb)
 @BACKUP_DIR
-def reconcile_ledger(*, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> int:
+@RECORD
+@click.option("--adopt", is_flag=True, help="Write what the records of runs prove into the ledger.")
+@account_options(results=False)
+def reconcile_ledger(
+    *,
+    backup_dir: BackupLocation | None,
+    record: RunRecords,
+    adopt: bool,
+    accounts: AccountsChoice | None,
+    settings: Settings,
+    output: Output,
+) -> int:
     """Compare the ledger with the devices in IAM, their tags, and the backups.
 
-    Use this after you restored an old ledger. Nothing is changed. The exit code is 1 if there are differences. Virtual
-    devices without the tags of mfa-kit need not be in the ledger.
+    Use this after the ledger was lost, or an old one was restored. Without --adopt, nothing is changed. The exit code
+    is 1 if there are differences. Virtual devices without the tags of mfa-kit need not be in the ledger.
     """
+    if adopt and not record.runs:
+        raise UsageFault("--adopt needs the records of the runs", "name the folders with the results: --record DIR")
     # A backup's recipients are recorded before the backup is written. Because the backups are listed first, a backup
     # that is written meanwhile is not reported as missing from the ledger.
-    backups = without_copies(wiring.stores.stored_backups(settings, backup_dir, own=True))
-    with wiring.backups.open_records(settings) as records:
-        sealed = {seal.backup for seal in records.seals()}
-    stop = Stop()
+    stored, missing = wiring.backups.stored_and_missing(settings, backup_dir, own=True, record=record)
+    backups = without_copies(stored)
     store = wiring.stores.open_backup_store(settings, backup_dir)
-    with wiring.ports.open_ports(settings, store=store, stop=stop) as (ports, caller):
-        before = ports.journal.entries(caller.account)
-        with ThreadPoolExecutor(AT_ONCE) as pool, stop.after_error():
-            devices, tagged = _read_devices(ports.iam_reader, pool, settings=settings)
-        differences = reconcile(
-            Recorded(entries=ports.journal.entries(caller.account), before=before, backups=sealed),
-            devices=devices,
-            tagged=tagged,
-            backups=[backup for backup in backups if backup.account == caller.account],
-            lives=ports.journal.lives,
-        )
-    output.many(
-        "ledger-reconcile",
-        [asdict(difference) for difference in differences],
-        empty="the ledger agrees with IAM and the backups",
-        narrow=("difference", "user", "device", "run", "file"),
-    )
-    return int(bool(differences))
+    with wiring.organization.open_organization(settings, accounts) as organization:
+        ledger = organization.ledger
+
+        def read(account: OrgAccount) -> AccountRows:
+            opened = organization.enter(account)
+            ports = wiring.ports.enrollment_ports(settings, iam=opened.iam, ledger=ledger, store=store)
+            before = ports.journal.entries(account.id)
+            devices, tagged = _read_devices(ports.iam_reader, organization.within, settings.progress)
+            adopted = record if adopt else NO_RECORDS
+            lines = adopt_devices(account.id, devices=devices, tagged=tagged, record=adopted, ports=ports)
+            sealed = wiring.backups.record_lines(ledger, lines)
+            differences = reconcile(
+                Recorded(entries=ports.journal.entries(account.id), before=before, backups=sealed),
+                devices=devices,
+                tagged=tagged,
+                backups=[backup for backup in backups if backup.account == account.id],
+                missing=[backup for backup in missing if backup.account == account.id],
+                lives=ports.journal.lives,
+            )
+            return AccountRows([asdict(difference) for difference in differences])
+
+        visits = print_rows(organization, read, FORM, progress=settings.progress, output=output)
+    return exit_code(visits, findings=any(visit.found and visit.found.rows for visit in visits))
 
 
 def _read_devices(
-    iam_reader: IamReader, pool: ThreadPoolExecutor, *, settings: Settings
+    iam_reader: IamReader, within: MapEach, progress: LiveProgress
 ) -> tuple[list[Device], Mapping[str, str | RunTag]]:
     """Return all devices of the account, and a mapping from the serial of each virtual device to the run in its tags.
 
     Raise AccessDenied if the caller may not read tags. Without tags, devices of unknown runs would be missed.
     """
+
+    def counted(doing: str, act: Callable[[str], T], names: Sequence[str]) -> list[T]:
+        with counting(progress, doing, within(act, names), len(names)) as results:
+            return [*results]
 
     def read(user: str) -> list[Device]:
         try:
@@ -226,11 +258,8 @@ def _read_devices(
                 iam_reader.tags(serial)
         return run
 
-    with settings.progress.showing("listing users"):
-        users = iam_reader.users()
-    with counting(settings.progress, "reading users", map_in(pool, read, users), len(users)) as counted:
-        devices = [device for user_devices in counted for device in user_devices]
+    users = iam_reader.users()
+    devices = [device for of_user in counted("reading users", read, users) for device in of_user]
     devices += [Device(serial=serial, user=None) for serial in iam_reader.unassigned()]
     virtual = [device.serial for device in devices if device.type is DeviceType.VIRTUAL]
-    with counting(settings.progress, "reading tags", map_in(pool, read_run, virtual), len(virtual)) as runs:
-        return devices, dict(zip(virtual, runs, strict=True))
+    return devices, dict(zip(virtual, counted("reading tags", read_run, virtual), strict=True))

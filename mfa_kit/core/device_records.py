@@ -13,11 +13,13 @@ from typing import TypeGuard
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import list_of, object_of, read_json
 from mfa_kit.core.models import (
+    BackupLocation,
     DeviceSpec,
     DeviceType,
     JournalEntry,
     JournalState,
     Method,
+    S3Url,
     copies_of,
     recorded_location,
     recorded_name,
@@ -102,13 +104,15 @@ def is_time(value: object) -> TypeGuard[float]:
 class RecordedRun:
     """The first line of a record: the run with this `id`.
 
-    `plan` is the SHA-256 of the plan's file in hex. `in_progress` says whether the run may still be at work.
+    `plan` is the SHA-256 of the plan's file in hex. `in_progress` says whether the run may still be at work, and `here`
+    whether it ran on this computer.
     """
 
     id: str
     plan: str
     computer: str
     in_progress: bool = False
+    here: bool = True
 
     @property
     def line(self) -> str:
@@ -150,6 +154,12 @@ class RecordedDevice:
     def hashes(self) -> dict[str, str]:
         """The SHA-256 of each file of the backup in hex, by its `recorded_name`."""
         return {recorded_name(recorded_location(path)): sha256 for path, sha256 in self.backups.items()}
+
+    @property
+    def locations(self) -> list[BackupLocation]:
+        """The path or S3 URL of each file of the backup, without those in the folders of other computers."""
+        locations = map(recorded_location, self.backups)
+        return [location for location in locations if self.run.here or isinstance(location, S3Url)]
 
     def entry(self, reached: JournalState) -> JournalEntry:
         """Return the journal entry of the device."""

@@ -5,11 +5,12 @@ is given to no one.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mfa_kit.core.device_records import RecordedDevice, RunRecords
 from mfa_kit.core.message import Message, mfa_kit
-from mfa_kit.core.models import DeviceSpec, DeviceType, JournalEntry, JournalState
+from mfa_kit.core.models import Device, DeviceSpec, DeviceType, JournalEntry, JournalState, RunTag
+from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import EnrollmentPorts, Journal
 
 UNRECORDED = "neither the ledger nor a record of a run has it"
@@ -133,3 +134,34 @@ def record_adopted(entries: Sequence[JournalEntry], *, journal: Journal) -> None
     journal.record_all(entries)
     for run in {entry.run for entry in entries}:
         journal.end(run)
+
+
+def adopt_devices(
+    account: str,
+    *,
+    devices: Sequence[Device],
+    tagged: Mapping[str, str | RunTag],
+    record: RunRecords,
+    ports: EnrollmentPorts,
+) -> list[RecordedDevice]:
+    """Write the devices of an account that the record proves, but the ledger lacks, into the journal.
+
+    `devices` are those in IAM, and `tagged` has, by serial, the run in the tags of each virtual device, or a RunTag.
+    Return the lines of the record about these devices, except those that are refused. A dry run only prints how many
+    devices the ledger lacks, and returns no lines.
+    """
+    holders = {device.serial: device.user for device in devices}
+    lines = [
+        line
+        for line in record.devices
+        if line.spec.serial in holders and tagged.get(line.spec.serial) in {None, RunTag.UNTAGGED, line.run.id}
+    ]
+    proven = prove_devices(account, holders=holders, record=replace(record, devices=lines), ports=ports)
+    for serial, why in proven.refused.items():
+        ports.progress.alert(f"{serial} is not adopted: {why}")
+    if number := len(proven.adopted):
+        ports.progress.note(f"account {account}: {count_of(number, 'device')} {'to adopt' if ports.dry else 'adopted'}")
+    if ports.dry:
+        return []
+    record_adopted([proven.entries[serial] for serial in proven.adopted], journal=ports.journal)
+    return [line for line in lines if line.spec.serial not in proven.refused]

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from mfa_kit.account.reconciling import expected_backups
 from mfa_kit.adapters.files.local_store import backup_at, read_backup
 from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
@@ -22,14 +23,15 @@ from mfa_kit.backups.rekeying import (
     choose_backups,
     known_recipients,
 )
-from mfa_kit.core.models import Backup, BackupLocation, Call, DeviceSpec, Seal, backup_name
+from mfa_kit.core.device_records import NO_RECORDS, RecordedDevice, RunRecords
+from mfa_kit.core.models import OWN, Backup, BackupLocation, Call, DeviceSpec, JournalState, Seal, backup_name
 from mfa_kit.core.otp import Created, Png, Secret, Seed, Symbol
 from mfa_kit.enrollment.backends import SECRET
 from mfa_kit.rollout.execution import Workers
 from mfa_kit.wiring.age_keys import Identities, read_recipients
 from mfa_kit.wiring.ledger import backup_records, open_ledger
 from mfa_kit.wiring.qr_codes import draw
-from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.settings import Settings, backup_dir
 from mfa_kit.wiring.stores import AnyFileStore, open_age_files, stored_backups
 
 if TYPE_CHECKING:
@@ -187,6 +189,57 @@ def known_backups(settings: Settings, folder: BackupLocation | None) -> list[Kno
     """Return the backups in a folder as `known_recipients_of` does."""
     with open_ledger(settings) as ledger:
         return known_recipients_of(stored_backups(settings, folder), ledger)
+
+
+def stored_and_missing(
+    settings: Settings, folder: BackupLocation | None, *, own: bool, record: RunRecords = NO_RECORDS
+) -> tuple[list[Backup], list[Backup]]:
+    """Return the backups below a folder as `stored_backups` does, and those that should be there and are not.
+
+    The ledger and `record`, the records of runs, say which should be there: in a bucket all that were written there, in
+    a folder those that this computer wrote.
+    """
+    place = backup_dir(folder).absolute()
+    with open_ledger(settings) as ledger:
+        expected = _expected_backups(ledger, place, record, own=own)
+        stored = stored_backups(settings, folder, own=own)
+        missing = expected.keys() - {backup.path.absolute() for backup in stored}
+        if missing:  # a backup may have been removed before the list was read
+            missing &= _expected_backups(ledger, place, record, own=own).keys()
+    return stored, [backup for path, backup in expected.items() if path in missing]
+
+
+def _expected_backups(
+    ledger: "Ledger", place: BackupLocation, record: RunRecords, *, own: bool
+) -> dict[BackupLocation, Backup]:
+    records, entries = backup_records(ledger), ledger.entries()
+    known = {(entry.run, entry.spec.serial) for entry in entries}
+    lost = [line for line in record.devices if (line.run.id, line.spec.serial) not in known]
+    entries += [line.entry(JournalState.CONFIRMED) for line in lost if not line.run.in_progress]
+    written = records.written(here=isinstance(place, Path)).union(
+        backup_name(path) for line in record.devices for path in line.locations
+    )
+    return expected_backups(
+        sorted(entries, key=lambda entry: entry.run),
+        folders={place, place / OWN} if own else {place},
+        written=written - records.removed(),
+    )
+
+
+def record_lines(ledger: "Ledger", lines: Iterable[RecordedDevice]) -> set[str]:
+    """Record the recipients and the SHA-256 of the backups in records of runs, if the ledger lacks the recipients.
+
+    Return the names of all backups whose recipients are then on record. Files in folders of other computers are left
+    out.
+    """
+    records = backup_records(ledger)
+    names = records.written(here=False)
+    with ledger.without_fsync():
+        for line in lines:
+            if lost := {*map(backup_name, line.locations)} - names:
+                records.record_sealed(lost, line.to, own=line.spec.recipient, hashes=line.hashes)
+                names |= lost
+    return names
 
 
 def read_seals(settings: Settings) -> list[Seal]:

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from mfa_kit.adapters.ledger.records import Computers
@@ -83,6 +85,39 @@ def test_each_command_names_the_computer_that_recorded_a_row(
     with at("desk-a"):
         [row] = rows(mfa_kit.run("status", people["desk-a"], "--backup-dir", folder, "--output", "json"))
         assert (row["computer"], row["made"]) == ("desk-a", "this desk")
+
+
+@pytest.mark.usefixtures("shared")
+def test_only_what_this_computer_wrote_is_missing_in_a_folder(
+    mfa_kit: MfaKit, at_lab: Lab, users: Callable[[], str], recipient: str, at: At, tmp_path: Path
+) -> None:
+    """Each computer has a folder of the same path. In a bucket, what all computers wrote is missing."""
+    del at_lab  # it sets the endpoint
+    folder, bucket = tmp_path / "backups", "s3://written-by-computers"
+    folder.mkdir()
+    boto3.Session().client("s3").create_bucket(Bucket="written-by-computers")
+    in_folder, in_bucket = users(), users()
+    with at("desk-a"):
+        for user, place in ((in_folder, folder), (in_bucket, bucket)):
+            done = mfa_kit.run(*ENROLL, user, "-r", recipient, "--local-backups", "--backup-dir", place)
+            assert done.code == 0, done.err
+    shutil.rmtree(folder)
+    folder.mkdir()
+    client = boto3.Session().client("s3")
+    for entry in client.list_objects_v2(Bucket="written-by-computers")["Contents"]:
+        client.delete_object(Bucket="written-by-computers", Key=entry["Key"])
+    listed = {}
+    for computer in ("desk-a", "desk-b"):
+        with at(computer):
+            for place in (folder, bucket):
+                found = rows(mfa_kit.run("backup", "list", "--backup-dir", place, "--output", "json"))
+                listed[computer, place] = {row["user"]: row["state"] for row in found}
+    assert listed == {
+        ("desk-a", folder): {in_folder: "missing"},
+        ("desk-b", folder): {},
+        ("desk-a", bucket): {in_bucket: "missing"},
+        ("desk-b", bucket): {in_bucket: "missing"},
+    }
 
 
 def test_without_a_shared_ledger_no_row_names_a_computer(mfa_kit: MfaKit, user: str, recipient: str) -> None:

@@ -329,6 +329,13 @@ def _in_console(stage: Stage) -> Words:
     return ("enroll", user, "--with", "fido2", "--skip-key-check", "--open")
 
 
+def _recorded(stage: Stage) -> Words:
+    stage.applied()
+    for path in stage.desk.home.glob("ledger.sqlite*"):
+        path.unlink()
+    return ("ledger", "reconcile", "--adopt", "--record", stage.folder / "plan-results")
+
+
 def _unassigned(stage: Stage) -> Words:
     stage.applied("--stage")
     return ("orphans", "list")
@@ -358,6 +365,7 @@ SCENARIOS: dict[str, Callable[[Stage], Words]] = {
     "undo": lambda at: ("rollout", "undo", at.applied(), "--yes", "--leave-without-mfa"),
     "rollout status": lambda at: (at.applied(), ("rollout", "status", at.folder / "plan.json"))[1],
     "reconcile": lambda at: (at.enrolled(), ("ledger", "reconcile"))[1],
+    "reconcile and adopt": _recorded,
     "audit": lambda at: (at.enrolled(), ("audit",))[1],
     "token import": lambda at: ("token", "import", at.box()),
     "token list": lambda at: (at.ok("token", "import", at.box()), ("token", "list"))[1],

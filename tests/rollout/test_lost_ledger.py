@@ -15,6 +15,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.rollout_files import RecordFiles, read_records
+from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.core.device_records import RecordedDevice, RecordedRun
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec
@@ -273,3 +274,129 @@ def test_undo_refuses_before_it_asks(rollout: Rollout, people: Callable[[int], l
     done = command(rollout, "undo", rollout.file, "--yes")
     assert (done.code, done.err.count("it is the user's last MFA device")) == (6, 1), done.err
     assert "and 2 more: refused" in done.err
+
+
+def reconcile(rollout: Rollout, *more: str | Path) -> tuple[int, list[tuple[str, str]], str]:
+    """Return the exit code, the differences about the users of this test, and the messages."""
+    done = rollout.desk.run("ledger", "reconcile", "--output", "json", *more)
+    users = {line.split(",")[0] for line in (rollout.folder / "roster.csv").read_text().splitlines()[1:]}
+    rows = [(row["user"] or row["device"].split("/")[-1], row["difference"]) for row in json.loads(done.out)["rows"]]
+    return done.code, [(user, difference) for user, difference in rows if user in users], done.err
+
+
+@pytest.mark.parametrize("how", ["lost", "dump"])
+def test_reconcile_adopts_what_the_record_proves(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path, how: str
+) -> None:
+    """Afterward, the ledger has the devices, and the recipients and the hashes of their backups."""
+    users = people(4)
+    rollout.plan(*rollout.own(users[:2]))
+    assert rollout.apply("--stage").code == 0
+    shutil.copytree(rollout.desk.home, rollout.folder / "dump")
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply("--stage").code == 0
+    rollout.lose_ledger()
+    lacks = users
+    if how == "dump":
+        shutil.copytree(rollout.folder / "dump", rollout.desk.home, dirs_exist_ok=True)
+        lacks = users[2:]
+    record = ("--record", rollout.results)
+    _, before, _ = reconcile(rollout, *record)
+    assert {user for user, _ in before} == {*lacks}
+    _, planned, said = reconcile(rollout, "--adopt", *record, "--dry-run")
+    assert (planned, f"{len(lacks)} devices to adopt" in said) == (before, True), said
+    _, after, said = reconcile(rollout, "--adopt", *record)
+    assert (after, f"{len(lacks)} devices adopted" in said) == ([], True), said
+    assert reconcile(rollout)[1] == []
+    verified = rollout.desk.run(
+        "backup", "verify", "--all", "-i", key_file(rollout.identity, tmp_path), "--output", "json"
+    )
+    assert [row["remarks"] for row in json.loads(verified.out)["rows"]] == [None] * 4
+    recipients = rollout.desk.run("backup", "recipients", "--output", "json")
+    assert [row["recipients"] for row in json.loads(recipients.out)["rows"]] == [[rollout.recipient]] * 4
+    shutil.rmtree(rollout.results)  # the ledger has it all now
+    assert command(rollout, "activate", "-i", key_file(rollout.identity, tmp_path)).code == 0
+    rollout.works(users)
+    assert reconcile(rollout)[1] == []
+
+
+def test_reconcile_adopts_nothing_else(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
+    """Devices that no record has, and those that another run made, are reported and not adopted."""
+    taken, unrecorded, left = people(3)
+    rollout.plan(*rollout.own([taken, left]))
+    assert rollout.apply("--stage").code == 0
+    records = rollout.results.rename(rollout.folder / "records")
+    rollout.plan(*rollout.own([taken, unrecorded, left]))
+    assert rollout.apply("--stage").code == 0
+    iam = boto3.client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
+    plant(rollout, iam, taken, "20261130T120000Z-0123abcd")
+    rollout.lose_ledger()
+    alone = rollout.desk.run("ledger", "reconcile", "--adopt")
+    assert (alone.code, "--record DIR" in alone.err) == (2, True), alone.err
+    code, rows, said = reconcile(rollout, "--adopt", "--record", records)
+    assert (code, {user for user, _ in rows}) == (1, {taken, unrecorded}), said
+    assert (taken, "device is not in the ledger") in rows
+
+
+def test_an_interrupted_adoption_is_completed(
+    rollout: Rollout, people: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger fails after the devices, and before the recipients of all backups are recorded."""
+    users = people(3)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply().code == 0
+    rollout.lose_ledger()
+    real, written = BackupRecords.record_sealed, list[object]()
+
+    def fails(self: BackupRecords, *args: Any, **how: Any) -> None:
+        if written:
+            raise IntegrityFault("the ledger cannot be written: the disk is full", "make room")
+        real(self, *args, **how)
+        written.append(args)
+
+    adopt = ("--adopt", "--record", rollout.results)
+    with monkeypatch.context() as patch:
+        patch.setattr(BackupRecords, "record_sealed", fails)
+        broken = rollout.desk.run("ledger", "reconcile", *adopt)
+    assert (broken.code, "the disk is full" in broken.err) == (5, True), broken.err
+    assert {difference for _, difference in reconcile(rollout)[1]} == {"backup is not in the ledger"}
+    assert reconcile(rollout, *adopt)[1] == []
+    assert reconcile(rollout)[1] == []
+
+
+def test_backups_in_folders_of_other_computers_are_adopted_there(
+    rollout: Rollout, people: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the devices are adopted here, because this computer would miss files that it cannot see."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.gethostname", lambda: "another")
+        assert rollout.apply().code == 0
+    rollout.lose_ledger()
+    for file in rollout.results.glob("record-*"):
+        os.utime(file, (0, time.time() - 901))
+    (rollout.desk.home / "backups").rename(rollout.folder / "on another computer")
+    assert reconcile(rollout, "--adopt", "--record", rollout.results)[1] == []
+    assert rollout.desk.run("backup", "list", "--record", rollout.results).code == 0
+    (rollout.folder / "on another computer").rename(rollout.desk.home / "backups")
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    assert {difference for _, difference in reconcile(rollout)[1]} == {"backup is not in the ledger"}
+    assert reconcile(rollout, "--adopt", "--record", rollout.results)[1] == []
+
+
+@pytest.mark.slow
+def test_reconcile_works_in_many_accounts(accounts: Accounts) -> None:  # noqa: F811 - the fixture
+    """Each row has its account, and each account's devices are adopted."""
+    assert accounts.plan().code == 0
+    assert accounts.apply().code == 0
+    lose_ledger(accounts.desk.home)
+    many = ("--org", "--role-name", ROLE, "--output", "json")
+    record = ("--record", accounts.folder / "index-results")
+    before = accounts.desk.run("ledger", "reconcile", *record, *many)
+    found = {(row["account"], row["difference"]) for row in json.loads(before.out)["rows"] if row["difference"]}
+    kinds = ("device is not in the ledger", "backup is not in the ledger")
+    assert (before.code, found) == (1, {(account, kind) for account in accounts.ids for kind in kinds}), before.err
+    adopted = accounts.desk.run("ledger", "reconcile", "--adopt", *record, *many)
+    assert adopted.code == 0, adopted.err
+    assert accounts.desk.run("ledger", "reconcile", *many).code == 0

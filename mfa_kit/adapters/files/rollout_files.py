@@ -211,8 +211,9 @@ def _read_record(path: Path, computer: str) -> list[RecordedRun | RecordedDevice
     try:
         if lines:
             run = parse_run(lines[0].decode(), in_progress=alive)
-            recent = run.computer != computer and time.time() - status.st_mtime < IN_PROGRESS
-            run = replace(run, in_progress=alive or recent)
+            here = run.computer == computer
+            recent = not here and time.time() - status.st_mtime < IN_PROGRESS
+            run = replace(run, in_progress=alive or recent, here=here)
             parts.append(run)
             parts.extend(parse_device(line.decode(), run) for line in lines[1:])
     except ValueError:

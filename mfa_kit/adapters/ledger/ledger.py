@@ -276,9 +276,12 @@ class Ledger:
         entries = self._entries(f"verb = '{RunKind.ENROLL}' and reached <> '{JournalState.UNDONE}'")
         return list({entry.spec.serial: entry for entry in entries if entry.spec.account == account}.values())
 
-    def entries(self, account: str) -> list[JournalEntry]:
-        """Return all journal entries of an account, oldest run first, including those of removed devices."""
-        return [entry for entry in self._entries("true") if entry.spec.account == account]
+    def entries(self, account: str | None = None) -> list[JournalEntry]:
+        """Return all journal entries of an account, oldest run first, including those of removed devices.
+
+        If `account` is None, return those of all accounts.
+        """
+        return [entry for entry in self._entries("true") if account in {None, entry.spec.account}]
 
     def unfinished(self) -> tuple[int, int | None]:
         """Return the number of unfinished entries, and the seconds since the oldest advanced (None without one)."""

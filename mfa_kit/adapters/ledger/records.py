@@ -18,7 +18,7 @@ from mfa_kit.adapters.ledger.ledger import OPEN
 from mfa_kit.adapters.ledger.tables import SqlRow, Tables
 from mfa_kit.break_glass.uses import Record
 from mfa_kit.core.file_formats import read_json
-from mfa_kit.core.models import Recorders, RecoveryKeyAction, Seal
+from mfa_kit.core.models import Recorders, RecoveryKeyAction, Seal, backup_name
 from mfa_kit.rollout.watching import Failure, PlanProgress
 
 BEGUN = "insert into rollout_runs (plan, run, at) values ($1, $2, $3)"
@@ -247,6 +247,9 @@ WITHDRAW_SHARED = "select withdraw($1, $2)"
 LEAVE_OUT = "update seals set until = $1 where backup = $2 and until is null and recipient not in ({})"
 CONFIRMED = "select distinct serial from journal where reached = 'confirmed'"
 OPENED = "select file, max(at) from events where operation = 'OpenBackup' and answer = 'OK' group by file"
+REMOVED = "select distinct file from events where operation = 'RemoveBackup' and answer = 'OK'"
+WRITTEN = "select distinct backup from seals"
+WRITTEN_HERE = f"select backup from ({BACKUPS}) as written where computer = my_computer()"  # noqa: S608 - our own
 USERS = """
     select intent ->> 'account', intent ->> 'name', run, intent ->> 'user' from journal
     where intent ->> 'user' is not null
@@ -370,6 +373,18 @@ class BackupRecords:
         """
         rows = self._tables.select("select backup from journal where reached in ('undone', 'revoked')", types="text?")
         return {backup for (backup,) in rows if backup}
+
+    def written(self, *, here: bool) -> set[str]:
+        """Return the names of the backups whose recipients are on record.
+
+        With `here`, leave out those that other computers recorded in a shared ledger.
+        """
+        rows = self._tables.select(WRITTEN_HERE if here and self._tables.shared else WRITTEN, types="text")
+        return {name.removeprefix(OWN) for (name,) in rows}
+
+    def removed(self) -> set[str]:
+        """Return the names of the backups that were removed because their device or user is gone."""
+        return {backup_name(Path(file)) for (file,) in self._tables.select(REMOVED, types="text?") if file}
 
     def users(self) -> dict[tuple[str, str, str], set[str]]:
         """Return the users of all devices in the journal, by the account, the name of the device and the run."""

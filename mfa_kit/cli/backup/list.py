@@ -6,12 +6,14 @@ from pathlib import Path
 import click
 
 from mfa_kit import wiring
+from mfa_kit.backups.opening import MISSING
 from mfa_kit.backups.rekeying import find_exposed, known_recipients
-from mfa_kit.cli.backup_options import BACKUP_DIR, of_user, without_copies
+from mfa_kit.cli.backup_options import BACKUP_DIR, RECORD, of_user, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
-from mfa_kit.core.message import suggest
+from mfa_kit.core.device_records import RunRecords
+from mfa_kit.core.message import Message, suggest
 from mfa_kit.core.models import Backup, BackupLocation, backup_name
 from mfa_kit.core.text import iso_time
 from mfa_kit.wiring.settings import Settings
@@ -19,18 +21,27 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command("list", cls=Verb, needs_config=False)
 @BACKUP_DIR
-def list_backups(*, backup_dir: BackupLocation | None, settings: Settings, output: Output) -> None:
-    """List the backups in the backup folder."""
+@RECORD
+def list_backups(*, backup_dir: BackupLocation | None, record: RunRecords, settings: Settings, output: Output) -> int:
+    """List the backups in the backup folder, and those that are missing there according to the ledger.
+
+    The exit code is 1 if a backup is missing.
+    """
+    stored, missing = wiring.backups.stored_and_missing(settings, backup_dir, own=True, record=record)
     rows = [
-        _row(backup, made=iso_time(backup.made), file=str(backup.path))
-        for backup in wiring.stores.stored_backups(settings, backup_dir, own=True)
+        _row(backup, made=iso_time(backup.made), state=state, file=str(backup.path))
+        for state, backups in (("stored", stored), ("missing", missing))
+        for backup in backups
     ]
     output.many(
         "backup-list",
         rows,
         empty=f"no backups in {wiring.settings.backup_dir(backup_dir)}",
-        narrow=("user", "device", "made", "file"),
+        narrow=("user", "device", "made", "state", "file"),
     )
+    if missing:
+        settings.progress.alert(Message("try: ", MISSING))
+    return int(bool(missing))
 
 
 def _row(backup: Backup, computers: Mapping[str, str] | None = None, **columns: Cell) -> ResultRow:

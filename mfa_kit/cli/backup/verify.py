@@ -9,13 +9,14 @@ import click
 from mfa_kit import wiring
 from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
-from mfa_kit.backups.opening import Verified
+from mfa_kit.backups.opening import Verified, missing_backup
 from mfa_kit.cli import messages
 from mfa_kit.cli.backup_options import (
     ACCEPT_LABEL,
     BACKUP_DIR,
     PASSPHRASE_FD,
     PASSWORD_STDIN,
+    RECORD,
     WHICH,
     check_accepted,
     identity,
@@ -24,6 +25,7 @@ from mfa_kit.cli.backup_options import (
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.value_types import PlaceType
+from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message
@@ -35,6 +37,7 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=Verb, needs_config=False)
 @click.argument("files", type=PlaceType(), nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All backups in the backup folder.")
+@RECORD
 @BACKUP_DIR
 @identity(required=True)
 @PASSPHRASE_FD
@@ -43,6 +46,7 @@ def verify(
     *,
     files: tuple[BackupLocation, ...],
     everything: bool,
+    record: RunRecords,
     backup_dir: BackupLocation | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
@@ -50,17 +54,24 @@ def verify(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if a file fails the check."""
+    """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if a file fails the check.
+
+    With --all, a backup that should be in the folder according to the ledger, and is missing, fails too.
+    """
     if everything == bool(files):
         raise UsageFault("give either FILES or --all", "name the files, or use --all for the whole backup folder")
     check_accepted(files, accept_label=accept_label)
-    chosen = [backup.path for backup in wiring.stores.stored_backups(settings, backup_dir)] if everything else files
+    stored, missing = (
+        wiring.backups.stored_and_missing(settings, backup_dir, own=False, record=record) if everything else ([], [])
+    )
+    chosen = files or [backup.path for backup in stored]
     tried = wiring.backups.verify_backups(
         settings,
         messages.counted(chosen, progress=settings.progress, doing="checking backups"),
         wiring.age_keys.Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         accept_label=accept_label,
     )
+    tried += map(missing_backup, missing)
     _print_notes(tried, settings.progress)
     rows = [
         {
