@@ -5,10 +5,12 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.conftest import ACCOUNT, Result
 from tests.ledgers import Place
+from tests.postgresql import Server
 from tests.rollout.conftest import Rollout
 
 FIELDS = ["time", "computer", "worker", "account", "run", "event", "cause"]
@@ -93,3 +95,34 @@ def test_a_damaged_ledger_is_an_event(rollout: Rollout, people: Callable[[int], 
     (rollout.desk.home / "ledger.sqlite").write_bytes(b"canary" * 1000)
     done = rollout.apply(*LOG)
     assert (done.code, [row["cause"] for row in events(done, rollout, "canary")][-1]) == (5, "IntegrityFault")
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_work(
+    rollout: Rollout, people: Callable[[int], list[str]]
+) -> None:
+    """As with messages, a full disk or a closed pipe costs the log, and no user."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    with Path("/dev/full").open("w") as full:
+        done = rollout.desk.process("rollout", "work", rollout.file, "-r", rollout.recipient, *LOG, stderr=full)
+    assert done.code == 0
+    rollout.works(users)
+
+
+def test_a_lost_session_is_an_event(rollout: Rollout, people: Callable[[int], list[str]], postgresql: Server) -> None:
+    """The database ends the sessions of the worker, which logs the cause and not the address of the server."""
+    users = people(20)
+    address = postgresql.address(postgresql.new_database())
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("*", "latency", at="every", seconds=0.05)
+    words = ("rollout", "work", rollout.file, "-r", rollout.recipient, "--local-backups", "--ledger", address, *LOG)
+    since = len(rollout.lab.calls)
+    process = rollout.desk.start(*words)
+    while len(rollout.lab.calls) < since + 20:
+        time.sleep(0.01)
+    database = address.rpartition("=")[2]
+    postgresql.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'")
+    out, err = process.communicate(timeout=60)
+    rows = events(Result(process.returncode, out, err), rollout, *users, str(postgresql.folder), database)
+    assert process.returncode == 5
+    assert ("error", "IntegrityFault") in {(row["event"], row["cause"]) for row in rows}
