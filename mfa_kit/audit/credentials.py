@@ -8,9 +8,6 @@ from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleConte
 from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.text import few
 
-# An access key created at most this many seconds before or after its user counts as created together with the user. In
-# the console, one form could create both.
-SETUP = 600.0
 LONG_UNUSED = 90
 # Part of the ARN of each role that IAM Identity Center creates (its user guide, "Referencing permission sets").
 RESERVED = ":role/aws-reserved/sso.amazonaws.com/"
@@ -41,18 +38,22 @@ def users_keys_mfa(context: RuleContext) -> Iterator[Observation]:
 
 @audit_rule("users.initial-keys", Severity.LOW, "Access keys are made only when needed", needs=(SnapshotPart.REPORT,))
 def users_initial_keys(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding for each console user with an active access key that was created together with the user."""
+    """Yield a Finding for each console user with an active access key that was never used (CIS 3.0 1.11, 5.0 1.10).
+
+    Yield an UnknownSubject if the key is newer than the credential report, because only the report shows its use.
+    """
+    report = context.snapshot.report
     for user in context.users:
-        row = user.credentials
-        if row is None or not row.password:
-            continue
-        initial_keys = [key for key in user.keys if key.rotated is not None and abs(key.rotated - row.created) <= SETUP]
-        if initial_keys:
-            used = "" if any(key.used for key in initial_keys) else ", and was never used"
+        unused = [key for key in user.keys if user.password and key.used is None]
+        if report and any((key.rotated or 0) <= report.made for key in unused):
             yield Finding(
                 subject=user.name,
-                evidence=f"an access key was created together with this console user{used}",
+                evidence="an active access key of this console user was never used",
                 remedy=deactivate_keys(user),
+            )
+        elif unused:
+            yield UnknownSubject(
+                user.name, "an access key was created after the credential report, which shows its use"
             )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from mfa_kit.account.evaluator import statements
+from mfa_kit.account.evaluator import covers_action, covers_resource, statements
 from mfa_kit.account.snapshot import Entity, SnapshotPart
 from mfa_kit.account.users import own_policies
 from mfa_kit.audit.finding import (
@@ -41,12 +41,24 @@ def _detach(holder: Entity, arn: str) -> str:
     return command(f"aws iam detach-{kind}-policy --{kind}-name {{}} --policy-arn {{}}", holder.name, arn)
 
 
-def _allows_everything(document: str) -> bool:
-    """Return whether a policy has a statement that allows all actions on all resources without a condition."""
-    return any(
-        statement.allow and not statement.lines and ALL & set(statement.actions) and "*" in statement.resources
-        for statement in statements(document)
-    )
+def _everything(document: str, context: RuleContext) -> str | None:
+    """Return what a policy allows if that is everything, as the end of a sentence, or None if it allows less.
+
+    A condition does not count, because Security Hub's IAM.1 and the CIS benchmarks ask only for Effect, Action and
+    Resource. A NotAction or NotResource that does not name all of IAM allows everything too, because who may write
+    policies may allow themselves the rest.
+    """
+    iam = f"arn:{context.snapshot.partition}:iam::{context.snapshot.account}:*"
+    for statement in statements(document):
+        actions = ALL & set(statement.actions) or (statement.but_actions and covers_action(statement, "iam:*"))
+        resources = "*" in statement.resources or (statement.but_resources and covers_resource(statement, iam, {}))
+        if statement.allow and actions and resources:
+            but_actions, but_resources = (
+                f" except {few(names)}" if names else "" for names in (statement.but_actions, statement.but_resources)
+            )
+            condition = ", under a condition" * bool(statement.lines)
+            return f"allows every action{but_actions} on every resource{but_resources}{condition}"
+    return None
 
 
 def _unread(context: RuleContext) -> Iterator[UnknownSubject]:
@@ -59,13 +71,13 @@ def _unread(context: RuleContext) -> Iterator[UnknownSubject]:
 
 @audit_rule("policies.full", Severity.HIGH, "No policy of the account allows everything", needs=(SnapshotPart.DETAILS,))
 def policies_full(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding for each managed or inline policy of the account that allows all actions on all resources.
+    """Yield a Finding for each managed or inline policy of the account that allows everything (Security Hub, IAM.1).
 
     AWS managed policies, such as AdministratorAccess, are left out, because an account needs administrators.
     """
     yield from _full_managed(context)
     for holder in _holders(context):
-        yield from _full_inline(holder)
+        yield from _full_inline(holder, context)
     yield from _unread(context)
 
 
@@ -74,22 +86,22 @@ def _full_managed(context: RuleContext) -> Iterator[Finding]:
     account = f"::{context.snapshot.account}:"
     boundaries = {holder.boundary for holder in _holders(context)}
     for arn, text in context.snapshot.policies.items():
-        if account in arn and not _flawed(text) and _allows_everything(text):
+        if account in arn and not _flawed(text) and (everything := _everything(text, context)):
             holders = [holder for holder in _holders(context) if arn in holder.attached]
             if arn in boundaries and not holders:  # a boundary grants nothing, so Security Hub's IAM.1 also ignores it
                 continue
-            yield _full_policy(arn, holders)
+            yield _full_policy(arn, holders, everything)
 
 
-def _full_policy(arn: str, holders: Sequence[Entity]) -> Finding:
+def _full_policy(arn: str, holders: Sequence[Entity], everything: str) -> Finding:
     """Return the Finding for a managed policy that allows everything.
 
-    `holders` has the users, groups and roles to which the policy is attached.
+    `holders` has the users, groups and roles to which the policy is attached. `everything` is as in `_everything`.
     """
     where = f"attached to {_named(holders)}" if holders else "attached to no one"
     return Finding(
         subject=arn,
-        evidence=f"allows every action on every resource; {where}",
+        evidence=f"{everything}; {where}",
         remedy=(
             "# write a policy that allows only what is needed (administrators: AdministratorAccess); then:",
             *(_detach(holder, arn) for holder in holders),
@@ -98,14 +110,14 @@ def _full_policy(arn: str, holders: Sequence[Entity]) -> Finding:
     )
 
 
-def _full_inline(holder: Entity) -> Iterator[Finding]:
+def _full_inline(holder: Entity, context: RuleContext) -> Iterator[Finding]:
     """Yield a Finding for each inline policy of a user, group or role that allows everything."""
     for name, text in holder.inline.items():
-        if not _flawed(text) and _allows_everything(text):
+        if not _flawed(text) and (everything := _everything(text, context)):
             yield Finding(
                 subject=holder.name,
                 arn=holder.arn,
-                evidence=f"inline policy {name} of {_kind(holder)} {holder.name} allows every action on every resource",
+                evidence=f"inline policy {name} of {_kind(holder)} {holder.name} {everything}",
                 remedy=(
                     "# attach a policy that allows only what is needed (administrators: AdministratorAccess); then:",
                     command(
@@ -136,11 +148,11 @@ def policies_administrator(context: RuleContext) -> Iterator[Observation]:
         for policy in own_policies(holder, context.snapshot.policies):
             if policy.flaw:
                 yield UnknownSubject(holder.name, policy.flaw, holder.arn)
-            elif policy.text and _allows_everything(policy.text):
+            elif policy.text and (everything := _everything(policy.text, context)):
                 yield Finding(
                     subject=holder.name,
                     arn=holder.arn,
-                    evidence=f"{_kind(holder)} {holder.name} has a policy that allows every action on every resource",
+                    evidence=f"{_kind(holder)} {holder.name} has a policy that {everything}",
                     remedy=("# attach a policy that allows only what is needed, and detach this one",),
                 )
 

@@ -56,6 +56,7 @@ RULES: tuple[AuditRule, ...] = (
 )
 # Rules that are applied only for the controls of a framework.
 CONTROL_RULES: tuple[AuditRule, ...] = (
+    user_rules.users_all_mfa,
     credentials.users_two_keys,
     credentials.users_unused_90,
     policies.policies_administrator,

@@ -179,6 +179,19 @@ def users_mfa(context: RuleContext) -> Iterator[Observation]:
             yield Finding(subject=user.name, evidence="a console password and no MFA device", remedy=_enroll(user))
 
 
+@audit_rule("users.all-mfa", Severity.MEDIUM, "Every user has MFA", needs=KNOWN)
+def users_all_mfa(context: RuleContext) -> Iterator[Observation]:
+    """Yield a Finding for each user without an MFA device, also without a password and access keys.
+
+    Security Hub's IAM.19 is AWS Config's iam-user-mfa-enabled, which looks at all users.
+    """
+    for user in context.users:
+        if user.mfa is None:
+            yield UnknownSubject(user.name, UNTOLD)
+        elif not user.mfa:
+            yield Finding(subject=user.name, evidence="no MFA device", remedy=_enroll(user))
+
+
 @audit_rule("users.sms", Severity.HIGH, "No user relies on text messages", needs=KNOWN)
 def users_sms(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding for each user whose only MFA device is a phone number, or an UnknownSubject."""

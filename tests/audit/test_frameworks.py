@@ -17,8 +17,8 @@ from mfa_kit.audit.frameworks import (
     references,
 )
 from mfa_kit.core.errors import UsageFault
-from tests.audit.conftest import Change, changed, sound, taken
-from tests.audit.test_rules import KEY, passwords, root, user
+from tests.audit.conftest import MFA, Change, ago, changed, sound, taken
+from tests.audit.test_rules import ALL, KEY, inline, passwords, root, user
 
 # How a control's number looks in each framework.
 NUMBERS = {
@@ -116,6 +116,11 @@ def test_a_sound_account_fails_no_control_of_cis_but_one(nothing_wrong: Snapshot
         (root(mfa=False), "cis-5.0", "1.4"),
         (root(keys=1), "fsbp", "IAM.4"),
         (user("bob", keys=[KEY]), "security-hub", "IAM.19"),
+        (user("bob"), "security-hub", "IAM.19"),
+        (user("alice", keys=[{**KEY, "created": ago(20)}]), "cis-3.0", "1.11"),
+        (user("alice", keys=[{**KEY, "created": ago(20)}]), "cis-5.0", "1.10"),
+        (inline(ALL, Condition=MFA), "fsbp", "IAM.1"),
+        (inline({"NotAction": "iam:CreateUser", "Resource": "*"}), "security-hub", "IAM.1"),
         (user("bob", keys=[KEY, {**KEY, "id": "AKIABBBBBBBBBBBBBBBB"}]), "cis-3.0", "1.13"),
         (user("bob", password=True), "pci-dss-4.0.1", "8.4.2"),
         (user("bob", password=True), "pci-dss-4.0.1", "8.3.9"),
@@ -154,6 +159,24 @@ def test_the_password_policy_in_security_hub(fields: dict[str, Any], failing: se
     found = verdicts(taken(changed(passwords(**fields)))[0], "security-hub")
     numbers = {f"IAM.{number}" for number in (7, 11, 12, 13, 14, 15, 16, 17)}
     assert {number for number in numbers if found[number] is ControlResult.FAIL} == failing
+
+
+def test_mfa_of_a_user_whose_devices_are_unread_is_unknown() -> None:
+    """Without the report, IAM is asked about each user who has no virtual device."""
+    found = verdicts(taken(changed(user("bob")), "GetCredentialReport", "ListMFADevices")[0], "security-hub")
+    assert found["IAM.19"] is ControlResult.UNKNOWN
+
+
+def test_full_rights_under_a_condition_count_for_cis(nothing_wrong: Snapshot) -> None:
+    """The recommendation asks only for Effect, Action and Resource."""
+    policy = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", **ALL, "Condition": MFA}}
+
+    def holders(snapshot: Snapshot) -> set[str]:
+        answers = registry.audit_snapshot(snapshot, registry.CONTROL_RULES, Limits())
+        (answer,) = (answer for answer in answers if answer.rule.id == "policies.administrator")
+        return {finding.subject for finding in answer.findings}
+
+    assert holders(taken(changed(user("alice", policies={"mine": policy})))[0]) == holders(nothing_wrong) | {"alice"}
 
 
 def test_an_unread_part_never_passes_a_control(nothing_wrong: Snapshot) -> None:

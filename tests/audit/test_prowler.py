@@ -140,7 +140,7 @@ COMPARED: list[tuple[str, tuple[str, ...], set[str] | frozenset[str], set[str] |
     ("users.mfa", ("iam_user_mfa_enabled_console_access",), NONE, NONE),
     ("users.unused", ("iam_user_accesskey_unused", "iam_user_console_access_unused"), {"never", "service"}, NONE),
     ("users.old-keys", ("iam_rotate_access_key_90_days",), NONE, {"root"}),
-    ("users.initial-keys", ("iam_user_no_setup_initial_access_key",), {"initial"}, {"unopened"}),
+    ("users.initial-keys", ("iam_user_no_setup_initial_access_key",), NONE, NONE),
     ("users.two-keys", ("iam_user_two_active_access_key",), NONE, NONE),
     ("users.direct", ("iam_policy_attached_only_to_group_or_roles",), NONE, NONE),
     (

@@ -26,7 +26,19 @@ from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.core.errors import AwsFault, IntegrityFault, UsageFault
 from mfa_kit.core.models import REPORTED_ROOT, Device
-from tests.audit.conftest import ADMINISTRATOR, FORCE, Change, ago, changed, member, organization, sound, taken, trust
+from tests.audit.conftest import (
+    ADMINISTRATOR,
+    FORCE,
+    MFA,
+    Change,
+    ago,
+    changed,
+    member,
+    organization,
+    sound,
+    taken,
+    trust,
+)
 
 ALICE = "arn:aws:iam::000000000000:mfa/alice"
 DETAILS, REPORT = "GetAccountAuthorizationDetails", "GetCredentialReport"
@@ -156,7 +168,14 @@ def owned(groups: list[str]) -> Change:
     return change
 
 
-EVERYTHING = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+def inline(*statements: dict[str, Any], **more: Any) -> Change:
+    """Give the group people an inline policy that allows what these statements say, each with these elements."""
+    rows = [{"Effect": "Allow", **statement, **more} for statement in statements]
+    return group("people", policies={"force-mfa": FORCE, "mine": {"Version": "2012-10-17", "Statement": rows}})
+
+
+ALL = {"Action": "*", "Resource": "*"}
+EVERYTHING = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", **ALL}}
 POLICY = "arn:aws:iam::000000000000:policy"
 CLOUDSHELL = "arn:aws:iam::aws:policy/AWSCloudShellFullAccess"
 SUPPORT = "arn:aws:iam::aws:policy/AWSSupportAccess"
@@ -220,11 +239,24 @@ FAULTS: list[tuple[str, Change, str, str]] = [
     ("users.keys-mfa", user("bob", keys=[KEY]), "bob", "no console password and no MFA device"),
     (
         "users.initial-keys",
-        user("alice", created=ago(300), keys=[{**KEY, "created": ago(300)}]),
+        user("alice", created=ago(300), keys=[{**KEY, "created": ago(20)}]),
         "alice",
-        "together with this console",
+        "was never used",
     ),
     ("policies.full", group("people", policies={"force-mfa": FORCE, "all": EVERYTHING}), "people", "inline policy all"),
+    ("policies.full", inline(ALL, Condition=MFA), "people", "on every resource, under a condition"),
+    (
+        "policies.full",
+        inline({"NotAction": "iam:CreateUser", "Resource": "*"}),
+        "people",
+        "every action except iam:CreateUser on every resource",
+    ),
+    (
+        "policies.full",
+        inline({"Action": "*", "NotResource": ["arn:aws:s3:::logs", "arn:aws:s3:::logs/*"]}),
+        "people",
+        "on every resource except arn:aws:s3:::logs, arn:aws:s3:::logs/*",
+    ),
     ("policies.full", owned(["people"]), f"{POLICY}/mine", "attached to group people"),
     ("policies.full", owned([]), f"{POLICY}/mine", "attached to no one"),
     ("policies.cloudshell", role("web", attached=[CLOUDSHELL]), "web", "role web has AWSCloudShellFullAccess"),
@@ -740,6 +772,32 @@ def test_a_snapshot_without_certificates_never_passes() -> None:
     """Older versions did not store server certificates."""
     answer = ask(replace(taken(sound())[0], certificates=None), "certificates.expired")
     assert (answer.result, answer.unknown[0].why[:12]) == (RuleResult.UNKNOWN, "the snapshot")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {"NotAction": ["iam:*", "organizations:*"], "Resource": "*"},  # as in AWS's PowerUserAccess
+        {"Action": "*", "NotResource": "arn:aws:iam::*"},
+        {"Action": "iam:*", "Resource": "*"},
+        {"Action": "*", "Resource": "arn:aws:s3:::logs"},
+        {**ALL, "Effect": "Deny"},
+    ],
+)
+def test_a_policy_that_leaves_out_a_service_does_not_allow_everything(statement: dict[str, Any]) -> None:
+    """A NotAction or NotResource that names all of IAM leaves no way to the rest."""
+    assert ask(taken(changed(inline(statement)))[0], "policies.full").result is RuleResult.PASS
+
+
+def test_a_key_in_use_is_no_initial_key() -> None:
+    """CIS asks whether a key was used, not when it was made. The report cannot know the use of a newer key."""
+    used = changed(user("alice", created=ago(300), keys=[{**KEY, "created": ago(300), "last_used": ago(1)}]))
+    assert ask(taken(used)[0], "users.initial-keys").result is RuleResult.PASS
+    snapshot, _ = taken(changed(user("alice", keys=[KEY])))
+    assert snapshot.report is not None
+    earlier = replace(snapshot, report=replace(snapshot.report, made=snapshot.report.made - DAY))
+    [unknown] = ask(earlier, "users.initial-keys").unknown
+    assert (unknown.subject, "after the credential report" in unknown.why) == ("alice", True)
 
 
 def test_a_permissions_boundary_gives_no_permission() -> None:

@@ -37,7 +37,7 @@ CONTROLS = (
     _control(16, "Passwords are not reused", ("passwords.reuse-24",), CIS5, CIS3, PCI),
     _control(17, "Passwords expire within 90 days", ("passwords.expiry-90",), PCI, OLDER),
     _control(18, "There is a role for AWS Support", ("roles.support",), CIS5, CIS3, PCI),
-    _control(19, "All users have MFA", ("users.mfa", "users.keys-mfa"), NIST, PCI),
+    _control(19, "All users have MFA", ("users.all-mfa",), NIST, PCI),
     _control(20, "Root is not used", (), OLDER, gap="Security Hub retired this control in April 2024"),
     _control(21, "The account's policies do not allow whole services", (), FSBP, NIST, gap="it is not about sign-in"),
     _control(22, "Credentials unused for 45 days are removed", ("users.unused",), CIS5, CIS3),
