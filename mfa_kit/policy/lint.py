@@ -22,12 +22,14 @@ from mfa_kit.account.evaluator import (
     covers_resource,
     holds,
     like,
+    overlap,
     policy_flaw,
     statements,
 )
 from mfa_kit.account.snapshot import Entity, Snapshot
 from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.message import suggest
+from mfa_kit.core.text import few
 
 # The actions that users need to enroll themselves.
 ENROLL = ("iam:CreateVirtualMFADevice", "iam:EnableMFADevice")
@@ -103,8 +105,13 @@ class _Reach:
 REQUESTS: tuple[RequestContext, ...] = (PLAIN_KEYS, NO_MFA, WITH_MFA, {**WITH_MFA, MFA_AGE: "129600"})
 
 
+MFA_KEYS = {MFA.lower(), MFA_AGE.lower()}
+# Matches the start of a condition key about MFA, also if AWS has no such key.
+ABOUT_MFA = re.compile(r"aws:\w*(multifactor|mfa)", re.IGNORECASE)
+
+
 def _reach(statement: IamStatement) -> _Reach:
-    lines = tuple(line for line in statement.lines if line[1].lower() in {MFA.lower(), MFA_AGE.lower()})
+    lines = tuple(line for line in statement.lines if line[1].lower() in MFA_KEYS)
     keys, console, fresh, old = (holds(replace(statement, lines=lines), context) is not False for context in REQUESTS)
     return _Reach(keys=keys, console=console, fresh=fresh, old=old)
 
@@ -121,9 +128,18 @@ def _stopped(statement: IamStatement, read: ReadPolicy, context: RequestContext)
     """
     work = [action for action in WORK if covers_action(statement, action)] or statement.actions
     return any(
-        holds(deny, context) is not False and all(covers_action(deny, action) for action in work)
+        holds(deny, context) is not False
+        and _is_as_wide(deny, statement)
+        and all(covers_action(deny, action) for action in work)
         for _, deny in read.forcing
     )
+
+
+def _is_as_wide(deny: IamStatement, statement: IamStatement) -> bool:
+    """Whether `deny` has all resources of `statement`, and no condition on the principal that `statement` lacks."""
+    same_resources = (deny.resources, deny.but_resources) == (statement.resources, statement.but_resources)
+    others = {line for line in deny.lines if line[1].lower() not in MFA_KEYS}
+    return ("*" in deny.resources or same_resources) and others <= set(statement.lines)
 
 
 # What goes wrong in a statement, and what to write instead.
@@ -191,13 +207,18 @@ def _covers(statement: IamStatement, action: str) -> bool:
     sts:GetSessionToken has no resource, so it is tested with the resource `*`.
     """
     own = f"{ACCOUNT}{'mfa' if action in ON_DEVICES else 'user'}/zoe"
-    example = replace(
+    resource = own if action.startswith("iam:") else "*"
+    covered = covers_resource(_in_account(statement), resource, OF_SOMEBODY)
+    return covers_action(statement, action) and covered is not False
+
+
+def _in_account(statement: IamStatement) -> IamStatement:
+    """Return a statement with zoe's account in its IAM resources."""
+    return replace(
         statement,
         resources=tuple(OWN_ACCOUNT.sub(ACCOUNT, arn) for arn in statement.resources),
         but_resources=tuple(OWN_ACCOUNT.sub(ACCOUNT, arn) for arn in statement.but_resources),
     )
-    resource = own if action.startswith("iam:") else "*"
-    return covers_action(example, action) and covers_resource(example, resource, OF_SOMEBODY) is not False
 
 
 def _removal(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
@@ -206,6 +227,31 @@ def _removal(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
             what = f"{action} is not denied without MFA: a stolen password is enough to remove the device"
             listed = not covers_action(statement, action)
             yield what, f"remove {action} from NotAction" if listed else 'use "Resource": "*"'
+
+
+# What somebody with a stolen password or stolen access keys can do if one of the actions is in NotAction.
+EXEMPT: Mapping[str, tuple[str, ...]] = {
+    "stolen access keys reach every role": ("sts:AssumeRole",),
+    "a stolen password or access key is enough to remove this policy": (
+        *(f"iam:{verb}{kind}Policy" for kind in ("User", "Group") for verb in ("Put", "Delete", "Attach", "Detach")),
+        "iam:CreatePolicyVersion",
+        "iam:SetDefaultPolicyVersion",
+        "iam:RemoveUserFromGroup",
+    ),
+    "a stolen access key is enough to set a password, or a stolen password to create access keys": (
+        "iam:CreateLoginProfile",
+        "iam:UpdateLoginProfile",
+        "iam:CreateAccessKey",
+    ),
+}
+
+
+def _exempt(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    for outcome, actions in EXEMPT.items():
+        exempt = [action for action in actions if not any(covers_action(deny, action) for _, deny in read.forcing)]
+        if statement.but_actions and exempt:
+            verb = "is" if len(exempt) == 1 else "are"
+            yield f"{few(exempt)} {verb} not denied without MFA: {outcome}", f"remove {few(exempt)} from NotAction"
 
 
 def _session(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
@@ -218,8 +264,13 @@ def _enrolling(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
     """Yield a trap if the statement denies an enrollment action to users who have no device yet.
 
     Only actions that the policy itself allows are considered. If it allows them only with a general pattern, such as
-    `iam:*`, there is no trap, because the author may not expect users to enroll themselves.
+    `iam:*`, there is no trap, because the author may not expect users to enroll themselves. An Allow that applies only
+    to requests with MFA is a trap too.
     """
+    if statement.allow:
+        yield from _allowed_with_mfa(statement, read)
+    if not any(statement is row for _, row in read.forcing):
+        return
     allowed = [
         action for action in ENROLL if any(row.allow and covers_action(row, action) for _, row in read.statements)
     ]
@@ -227,6 +278,52 @@ def _enrolling(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
     if denied and any(_names(row, action) for _, row in read.statements for action in denied):
         what = f"{denied[0]} is allowed but denied without MFA: users cannot enroll a first device"
         yield what, f"add {' and '.join(denied)} to NotAction, or do not allow them"
+
+
+def _allowed_with_mfa(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    useless = [
+        action
+        for action in (*ENROLL, "iam:ListMFADevices")
+        if _names(statement, action)
+        and not any(_reach(row).console for _, row in read.statements if row.allow and covers_action(row, action))
+    ]
+    if useless:
+        what = f"{few(useless)} allowed only with MFA: users cannot enroll a first device"
+        yield what, "allow this without a condition about MFA"
+
+
+def _console(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    denied = [
+        action for action in ("iam:ListMFADevices", "iam:ListVirtualMFADevices") if covers_action(statement, action)
+    ]
+    if statement.but_actions and denied and not any(covers_action(statement, action) for action in ENROLL):
+        what = f"users can enroll without MFA, but not call {' and '.join(denied)}: the console's page does not work"
+        yield what, f"add {' and '.join(denied)} to NotAction"
+
+
+def _device_names(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    create = ENROLL[0]
+    rows = [_in_account(row) for _, row in read.statements if row.allow and covers_action(row, create)]
+    own, other = (
+        any(covers_resource(row, f"{ACCOUNT}mfa/{name}", OF_SOMEBODY) is not False for row in rows)
+        for name in ("zoe", "zoe-2")
+    )
+    if _names(statement, create) and own and not other:
+        what = f"{create} is allowed only with the user's name: a second device, or another name, is denied"
+        yield what, '"Resource": "arn:aws:iam::*:mfa/*"'
+
+
+def _resource(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+    for action in (*ENROLL, "iam:DeactivateMFADevice", "iam:DeleteVirtualMFADevice", "iam:ResyncMFADevice"):
+        kind = "mfa" if action in ON_DEVICES else "user"
+        rows = [_in_account(row) for _, row in read.statements if row.allow and covers_action(row, action)]
+        reached = any(
+            row.but_resources or any(overlap(resource, f"{ACCOUNT}{kind}/*") is not None for resource in row.resources)
+            for row in rows
+        )
+        if _names(statement, action) and not reached:
+            what = f"{action} on {few(statement.resources)} allows nothing: its resource is {kind}/NAME"
+            yield what, f'"Resource": "arn:aws:iam::*:{kind}/{"*" if kind == "mfa" else "${aws:username}"}"'
 
 
 def _names(statement: IamStatement, action: str) -> bool:
@@ -255,10 +352,22 @@ def _version(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
         yield "without Version 2012-10-17 a policy variable is taken literally", '"Version": "2012-10-17"'
 
 
-def _role(_: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
+def _role(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
     if read.on is Holder.ROLE:
-        what = "role sessions never have MFA, so the role can no longer do anything"
-        yield what, "require MFA in the role's trust policy"
+        denies_all = all(covers_action(statement, action) for action in WORK) and "*" in statement.resources
+        lost = "do anything" if denies_all or not statement.actions else f"use {few(statement.actions)}"
+        yield (
+            f"role sessions never have MFA, so the role can no longer {lost}",
+            "require MFA in the role's trust policy",
+        )
+
+
+def _key(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
+    for line in statement.lines:
+        if ABOUT_MFA.match(line[1]) and line[1].lower() not in MFA_KEYS:
+            applies = holds(replace(statement, lines=(line,)), {line[1]: None})
+            reach = "all requests, also with MFA" if applies else "no request"
+            yield f"there is no condition key {line[1]}, so the statement applies to {reach}", f"{MFA} or {MFA_AGE}"
 
 
 def _partition(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
@@ -285,7 +394,12 @@ TRAPS: Mapping[str, TrapKind] = {
     "operator": TrapKind(_operator),
     "removal": TrapKind(_removal, forcing=True),
     "session": TrapKind(_session, forcing=True),
-    "enrolling": TrapKind(_enrolling, forcing=True),
+    "exempt": TrapKind(_exempt, forcing=True),
+    "enrolling": TrapKind(_enrolling),
+    "console": TrapKind(_console, forcing=True),
+    "device-names": TrapKind(_device_names),
+    "resource": TrapKind(_resource),
+    "key": TrapKind(_key),
     "password": TrapKind(_password, forcing=True),
     "paths": TrapKind(_paths),
     "version": TrapKind(_version),
@@ -344,8 +458,8 @@ def _version_of(document: str) -> str | None:
 
 
 def about_mfa(document: str) -> bool:
-    """Whether a policy's text contains the condition key aws:MultiFactorAuthPresent, in any case."""
-    return MFA.lower() in document.lower()
+    """Whether a policy's text contains a condition key about MFA, in any case, also one that AWS does not have."""
+    return ABOUT_MFA.search(document) is not None
 
 
 def policies_about_mfa(snapshot: Snapshot) -> Iterator[tuple[str, Holder, str]]:

@@ -157,7 +157,7 @@ def _work(user: AccountUser, more: tuple[str, ...], context: RequestContext) -> 
     lost: list[ActionOnResource] = []
     if would is False:
         would, lost = _lost(policies, more, request)
-    if would and _spares_work(policies, more, request):
+    if would is not False and _spares_work(policies, more, request):
         would, lost = False, list(_denied(policies, more, request))
     return _Work(
         would=None if policies.unread and not would else would,
@@ -169,15 +169,23 @@ def _work(user: AccountUser, more: tuple[str, ...], context: RequestContext) -> 
 def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> bool:
     """Return whether the user can still do some work, because a Deny lists an action of this work in NotAction.
 
-    Call this when all the actions that were tried are denied. Actions in NotAction count as work, except actions of IAM
-    and STS, because users need these to enroll. Statements
-    that deny only requests without MFA are ignored, because their NotAction lists what users need before they have MFA.
+    Call this when all the actions that were tried are or may be denied. Actions in NotAction count as work, except
+    actions of IAM and STS, because users need these to enroll. The actions in WORK count too: to an administrator,
+    `iam:*` is work.
     """
-    with_mfa = {**request, **WITH_MFA}
-    denies = (statement for text in more for statement in statements(text) if not statement.allow)
-    spared = (action for statement in denies if holds(statement, with_mfa) for action in statement.but_actions)
-    work = (action for action in spared if not action.lower().startswith(("iam:", "sts:")))
-    return any(policies.decide(action, "*", request, more=more) is Decision.ALLOW for action in work)
+    documents = (*policies.documents, *more)
+    denies = (statement for text in documents for statement in statements(text) if not statement.allow)
+    spared = dict.fromkeys(action for statement in denies for action in statement.but_actions)
+    work = [action for action in (*spared, *WORK) if action in WORK or not action.lower().startswith(("iam:", "sts:"))]
+    allowed = _with_values(
+        (pair for text in policies.documents for pair in patterns_named(text, allow=True, complete=True)), request
+    )
+    return any(
+        policies.decide(common, resource, request, more=more) is Decision.ALLOW
+        for action, resource in allowed
+        for other in work
+        if (common := overlap(action, other, ignore_case=True))
+    )
 
 
 def _lost(

@@ -46,7 +46,15 @@ MFA = {"aws:MultiFactorAuthPresent": "true"}
 NONE = {"aws:MultiFactorAuthPresent": "false"}
 AGE = {"aws:MultiFactorAuthAge": "true"}
 WITHOUT_ENABLING = ["iam:ChangePassword", "sts:GetSessionToken"]
+OWN_DEVICE = "arn:aws:iam::*:mfa/${aws:username}"
+OWN_USERS = [OWN, "arn:aws:iam::*:user/*/${aws:username}"]
+CREATE, ENABLE = "iam:CreateVirtualMFADevice", "iam:EnableMFADevice"
+LISTS = ["iam:ListMFADevices", "iam:ListVirtualMFADevices"]
+MISSPELLED = {"BoolIfExists": {"aws:MultiFactorAuthenticated": "false"}}
 BUCKET = {**FORCE, "NotAction": [], "Action": "*", "Resource": ["arn:aws:s3:::b", "arn:aws:s3:::b/*"]}
+TWO = ["ec2:StartInstances", "ec2:StopInstances"]
+OF_BOB = {**FORCE, "Condition": {"Bool": NONE, "StringEquals": {"aws:username": "bob"}}}
+OF_OTHERS = {**FORCE, "Condition": {"BoolIfExists": NONE, "StringNotEquals": {"aws:username": "bob"}}}
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("bool", text(when("Bool", "false")), {}),
     ("null", text(when("Null", "true")), {}),
@@ -76,6 +84,32 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("paths", text(allow("iam:GetUser", OWN)), {}),
     ("version", text(allow("iam:GetUser", [OWN, "arn:aws:iam::*:user/*/${aws:username}"]), version=None), {}),
     ("role", text(FORCE), {"on": Holder.ROLE}),
+    ("device-names", text(allow(CREATE, OWN_DEVICE)), {}),
+    ("device-names", text(allow([CREATE, ENABLE], [OWN_DEVICE, *OWN_USERS])), {}),
+    ("resource", text(allow(CREATE, OWN_USERS)), {}),
+    ("resource", text(allow([CREATE, ENABLE], "arn:aws:iam::*:mfa/*")), {}),
+    ("resource", text(allow("iam:DeactivateMFADevice", "arn:aws:iam::111122223333:mfa/*")), {}),
+    *(
+        ("enrolling", text(allow(action, "*", Condition={"Bool": MFA})), {})
+        for action in (CREATE, ENABLE, "iam:ListMFADevices")
+    ),
+    ("console", text(with_exceptions(CREATE)), {}),
+    ("console", text(with_exceptions(CREATE, LISTS[0])), {}),
+    *(
+        ("exempt", text(with_exceptions(action)), {})
+        for action in (
+            "sts:AssumeRole",
+            "iam:PutUserPolicy",
+            "iam:DetachGroupPolicy",
+            "iam:CreateLoginProfile",
+            "iam:UpdateLoginProfile",
+            "iam:CreateAccessKey",
+        )
+    ),
+    ("key", text({**FORCE, "Condition": MISSPELLED}), {}),
+    ("key", text(allow("*", "*", Condition={"Bool": {"aws:MFAPresent": "true"}})), {}),
+    ("bool", text(OF_BOB, OF_OTHERS), {}),
+    ("bool", text(when("Bool", "false"), {**BUCKET, "Resource": "arn:aws:s3:::b/*"}), {}),
     ("partition", text(allow("iam:GetUser", "arn:aws:iam::*:user/*")), {"partition": "aws-us-gov"}),
 ]
 
@@ -95,6 +129,24 @@ def test_each_action_is_tested_on_its_own_resource(kind: str, action: str) -> No
     assert [trap.what.partition(" ")[0] for trap in found if trap.name == "removal"] == [f"iam:{action}"]
 
 
+@pytest.mark.parametrize(
+    ("document", "how", "what"),
+    [
+        (text({**FORCE, "Condition": MISSPELLED}), {}, "applies to all requests, also with MFA"),
+        (text(allow("*", "*", Condition={"Bool": {"aws:MFAPresent": "true"}})), {}, "applies to no request"),
+        (text(with_exceptions("iam:*", "sts:*")), {}, "stolen access keys reach every role"),
+        (text(with_exceptions("iam:*")), {}, "enough to remove this policy"),
+        (text(with_exceptions("iam:*")), {}, "set a password"),
+        (text(FORCE), {"on": Holder.ROLE}, "the role can no longer do anything"),
+        (text({**FORCE, "NotAction": [], "Action": TWO}), {"on": Holder.ROLE}, f"can no longer use {', '.join(TWO)}"),
+    ],
+)
+def test_the_message_says_what_a_trap_leads_to(document: str, how: dict[str, Any], what: str) -> None:
+    """The message names the actions, and what somebody without MFA can do with them."""
+    found = [trap.what for trap in find_traps(document, **how)]
+    assert any(what in each for each in found), found
+
+
 def test_every_trap_has_a_case() -> None:
     """A trap that no test ever matched may match nothing."""
     assert {row[0] for row in CASES} == set(TRAPS)
@@ -110,6 +162,10 @@ def test_every_trap_has_a_case() -> None:
         (text(allow("*", "*", Condition={"NumericLessThan": {"aws:MultiFactorAuthAge": "3600"}})), {}),
         (text(FORCE, {**FORCE, "Condition": {"NumericGreaterThan": {"aws:MultiFactorAuthAge": "3600"}}}), {}),
         (text(when("Bool", "false"), when("Null", "true")), {}),
+        (text(OF_BOB, FORCE), {}),
+        (text(with_exceptions(CREATE, *LISTS), allow([CREATE, ENABLE], ["arn:aws:iam::*:mfa/*", *OWN_USERS])), {}),
+        (text(with_exceptions("sts:AssumeRole"), {**FORCE, "Action": "sts:AssumeRole", "NotAction": []}), {}),
+        (text(allow(CREATE, "*"), allow(CREATE, "*", Condition={"Bool": MFA})), {}),
         (text({**FORCE, "Condition": {"Null": AGE}}), {}),
         (text(allow("*", "*", Condition={"Bool": MFA})), {}),
         (text(allow("iam:GetUser", "arn:*:iam::*:user/*")), {"partition": "aws-us-gov"}),
@@ -126,12 +182,14 @@ def test_correct_policies_have_no_traps(document: str, how: dict[str, Any]) -> N
 def test_printed_policies_have_only_the_chosen_traps(policy_request: Any) -> None:
     """Without --first-sign-in, users cannot change a password, and without --user-paths, paths do not match.
 
-    Both are reported.
+    With --own-names, users have one device. All three are reported.
     """
     document, _ = mfa_policy(policy_request)
     chosen = {"password"} if not policy_request.first_sign_in else set()
     if not policy_request.user_paths and (policy_request.variant == "self-managed" or policy_request.first_sign_in):
         chosen.add("paths")
+    if policy_request.own_names and policy_request.variant == "self-managed":
+        chosen.add("device-names")
     assert names(json.dumps(document), on=Holder.GROUP, partition="aws") == chosen
 
 
@@ -146,17 +204,25 @@ def test_a_statement_is_named_by_its_sid_or_its_number() -> None:
 
 
 def test_policies_about_mfa_in_an_account_are_checked() -> None:
-    """Inline and attached policies of groups, users and roles are checked. AWS's managed policies are not."""
+    """Inline and attached policies of groups, users and roles are checked. AWS's managed policies are not.
+
+    A condition key that AWS does not have counts as a mention of MFA.
+    """
 
     def more(found: dict[str, Any]) -> None:
         found["policies"] = [{"name": "force", "document": json.loads(text(FORCE))}]
         found["roles"][0]["attached"] = ["arn:aws:iam::000000000000:policy/force"]
-        user("alice", policies={"own": json.loads(text(FORCE)), "dull": json.loads(text(allow("s3:*", "*")))})(found)
+        wrong = json.loads(text({**FORCE, "Condition": MISSPELLED}))
+        user(
+            "alice",
+            policies={"own": json.loads(text(FORCE)), "wrong": wrong, "dull": json.loads(text(allow("s3:*", "*")))},
+        )(found)
 
     found = [(where, holder) for where, holder, _ in policies_about_mfa(taken(changed(more))[0])]
     assert found == [
         ("group people, policy force-mfa", Holder.GROUP),
         ("user alice, policy own", Holder.USER),
+        ("user alice, policy wrong", Holder.USER),
         ("role web, policy arn:aws:iam::000000000000:policy/force", Holder.ROLE),
     ]
 

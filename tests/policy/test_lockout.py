@@ -429,12 +429,42 @@ def test_what_a_deny_with_not_action_spares_is_work(spared: list[str], wanted: A
     assert [each.state for each in found if each.user == "bob"] == [wanted]
 
 
-def test_what_a_deny_spares_without_mfa_only_is_not_work() -> None:
-    """A user without a device is still locked out until they enroll, whatever the policy spares without MFA."""
+S3 = {"Action": "s3:*", "Resource": "arn:aws:s3:::b/*"}
+READING = ["iam:CreateVirtualMFADevice", "iam:EnableMFADevice", "iam:ChangePassword", "sts:GetSessionToken"]
+
+
+@pytest.mark.parametrize(
+    ("right", "spared", "bob", "state"),
+    [
+        (S3, ["s3:Get*", "s3:List*"], SIGNED_IN, AccessState.CHANGES),
+        (S3, ["s3:Get*", "s3:List*"], {"keys": [KEY]}, AccessState.CHANGES),
+        ({**S3, "Action": "s3:GetObject"}, ["s3:Get*"], {"keys": [KEY]}, FINE),
+        ({**S3, "Action": "ec2:*"}, ["s3:Get*", "s3:List*"], SIGNED_IN, LOCKED),
+        (S3, ["ec2:Describe*"], {"keys": [KEY]}, LOCKED),
+        ({"Action": "*", "Resource": "*"}, ["athena:*"], SIGNED_IN, AccessState.CHANGES),
+        ({"Action": "*", "Resource": "*"}, ["iam:*"], {"keys": [KEY]}, AccessState.CHANGES),
+        ({"Action": "*", "Resource": "*"}, ["iam:List*"], {"keys": [KEY]}, LOCKED),
+    ],
+)
+def test_what_a_deny_spares_without_mfa_is_work(
+    right: dict[str, Any], spared: list[str], bob: dict[str, Any], state: AccessState
+) -> None:
+    """A user who may read without MFA, as before, has to change how they work. Others are locked out."""
+    row = {"Effect": "Deny", "NotAction": [*READING, *spared], "Resource": "*", "Condition": WITHOUT}
+    rights = {"own": {"Statement": [{"Effect": "Allow", **right}]}}
+    snapshot = account(user("bob", groups=[], policies=rights, **bob))
+    found = access_with(snapshot, json.dumps({"Statement": row}))
+    assert [each.state for each in found if each.user == "bob"] == [state], found
+
+
+def test_a_user_who_may_read_without_mfa_is_told_what_is_denied() -> None:
+    """The reason names the patterns that are denied without MFA. An administrator without a device can enroll too."""
     policy = SELF.replace('"sts:GetSessionToken"', '"sts:GetSessionToken", "athena:*"')
     assert policy != SELF
     found = access_with(account(user("bob", **SIGNED_IN, attached=[ADMINISTRATOR])), policy)
-    assert [each.state for each in found if each.user == "bob"] == [ENROLLS]
+    assert [(each.state, each.why.split(":")[0]) for each in found if each.user == "bob"] == [
+        (AccessState.CHANGES, "denied without MFA")
+    ]
 
 
 BOBS = "arn:aws:s3:::home/${aws:username}/*"
