@@ -271,6 +271,9 @@ def test_undo_refuses_before_it_asks(rollout: Rollout, people: Callable[[int], l
     done = command(rollout, "undo", rollout.file)
     assert (done.code, "all 8 devices are the last MFA device of their user" in done.err) == (6, True), done.err
     rollout.lab.register_fido(users[0], "key")
+    done = command(rollout, "undo", rollout.file)
+    asks = f"1 device of {rollout.file} will be removed, and 7 will stay"
+    assert (done.code, asks in done.err) == (8, True), done.err
     done = command(rollout, "undo", rollout.file, "--yes")
     assert (done.code, done.err.count("it is the user's last MFA device")) == (6, 1), done.err
     assert "and 2 more: refused" in done.err

@@ -228,10 +228,11 @@ class _Removal:
         return 1
 
 
-def _confirm(run: str, works: Sequence[AccountWork], *, last: int, settings: Settings, always: bool) -> None:
+def _confirm(name: str, works: Sequence[AccountWork], *, last: int, settings: Settings, always: bool) -> None:
     """Ask for confirmation that the devices may be removed. With --dry-run, or --yes unless `always`, do not ask.
 
-    `last` is the number of devices that will be refused, because they are the last device of their user.
+    `name` is the run, or the file of the plan or index. `last` is the number of devices that will be refused, because
+    they are the last device of their user.
 
     Devices in accounts that cannot be used are not counted; these accounts are printed with the reason. Raise
     UsageFault if no account can be used, Lockout if each device is the last of its user, and Declined if the removal is
@@ -241,11 +242,12 @@ def _confirm(run: str, works: Sequence[AccountWork], *, last: int, settings: Set
     usable = [work.total for work in works if not work.why]
     if not usable:
         raise UsageFault(
-            f"all devices that runs of {run} created are in accounts that cannot be used now", "choose other accounts"
+            f"all devices that runs of {name} created are in accounts that cannot be used now", "choose other accounts"
         )
     if last == sum(usable):
         raise Lockout(f"all {count_of(last, 'device')} are the last MFA device of their user", KEEPS_LAST)
-    of_which = f"of run {run}" if is_alone(works) else f"in {count_of(len(usable), 'account')}"
+    of_target = f"of run {name}" if RUN.fullmatch(name) else f"of {name}"
+    of_which = of_target if is_alone(works) else f"in {count_of(len(usable), 'account')}"
     devices = f"{count_of(sum(usable) - last, 'device')} {of_which}"
     if settings.dry_run:
         settings.progress.note(f"{devices} would be removed")
