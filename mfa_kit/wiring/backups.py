@@ -31,8 +31,8 @@ from mfa_kit.rollout.execution import Workers
 from mfa_kit.wiring.age_keys import Identities, read_recipients
 from mfa_kit.wiring.ledger import backup_records, open_ledger
 from mfa_kit.wiring.qr_codes import draw
-from mfa_kit.wiring.settings import Settings, backup_dir
-from mfa_kit.wiring.stores import AnyFileStore, open_age_files, stored_backups
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.stores import AnyFileStore, folder_of_backups, open_age_files, stored_backups
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.agefile import AgeFiles, BackupOpener
@@ -199,7 +199,7 @@ def stored_and_missing(
     The ledger and `record`, the records of runs, say which should be there: in a bucket all that were written there, in
     a folder those that this computer wrote.
     """
-    place = backup_dir(folder).absolute()
+    place = folder_of_backups(settings, folder).absolute()
     with open_ledger(settings) as ledger:
         expected = _expected_backups(ledger, place, record, own=own)
         stored = stored_backups(settings, folder, own=own)

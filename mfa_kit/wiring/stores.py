@@ -105,11 +105,16 @@ def stored_backups(settings: Settings, folder: BackupLocation | None, *, own: bo
     If `folder` is None, look in the configured folder, else in the default folder. Raise UsageFault if the folder does
     not exist; for the default folder, return an empty list instead.
     """
-    place = backup_dir(folder)
-    file_store = AnyFileStore(settings)
-    if place != home() / "backups" and not file_store.folder(place).is_there():
-        raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir DIR")
+    place, file_store = folder_of_backups(settings, folder), AnyFileStore(settings)
     return [*find_backups(place, file_store), *(find_backups(place / OWN, file_store) if own else ())]
+
+
+def folder_of_backups(settings: Settings, folder: BackupLocation | None) -> BackupLocation:
+    """Return `folder`, else the configured folder, else the default folder. Raise UsageFault as `stored_backups`."""
+    place = backup_dir(folder)
+    if place != home() / "backups" and not AnyFileStore(settings).folder(place).is_there():
+        raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir DIR")
+    return place
 
 
 class NewBackupOptions(TypedDict):

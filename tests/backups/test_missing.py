@@ -31,7 +31,7 @@ def rows(done: Result) -> list[dict[str, Any]]:
 def states(mfa_kit: MfaKit, place: str | Path) -> tuple[int, dict[str, str]]:
     """Return the exit code of `backup list`, and the state of each user's backup."""
     done = mfa_kit.run("backup", "list", "--backup-dir", place, "--output", "json")
-    return done.code, {row["user"]: row["state"] for row in rows(done)}
+    return done.code, {row["user"]: row.get("state", "stored") for row in rows(done)}
 
 
 def verified(mfa_kit: MfaKit, place: str | Path, identity: Path) -> tuple[int, list[str | None]]:

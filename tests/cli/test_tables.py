@@ -60,9 +60,7 @@ ROWS: dict[str, dict[str, object]] = {
         "difference": "device is not in the ledger", "user": USER, "device": ARN, "run": RUN, "file": FILE,
         "detail": SAID,
     },
-    "backup-list": {
-        "account": "123456789012", "user": USER, "device": USER, "made": AT, "state": "missing", "file": FILE,
-    },
+    "backup-list": {"account": "123456789012", "user": USER, "device": USER, "made": AT, "file": FILE},
     "backup-verify": {
         "file": FILE, "opens": False, "label": f"Amazon Web Services:{USER}@123456789012",
         "remarks": ["hash not recorded"], "fault": SAID,
@@ -106,7 +104,7 @@ ROWS: dict[str, dict[str, object]] = {
     "verify-fido2": {"check": "attestation chain", "result": "FAIL", "detail": SAID, "source": "WebAuthn L3, 6.5.2"},
     "verify-token-find": {"serial": "2308524500123", "clock": SAID, "offset_steps": -4, "offset_s": -120},
 }  # fmt: skip
-# The additional fields of a row if computers share the ledger.
+# The additional fields of a row if computers share the ledger, or if a backup is missing.
 COMPUTER = "desk-07.berlin.example.com"
 SHARED: dict[str, dict[str, object]] = {
     **{
@@ -115,6 +113,7 @@ SHARED: dict[str, dict[str, object]] = {
     },
     "status": {"computer": COMPUTER, "drilled_on": COMPUTER},
     "key-list": {"users": [USER], "computers": [COMPUTER]},
+    "backup-list": {"state": "missing"},
 }
 # Lists whose rows have the fields of a value, and not of a literal in the verb's folder.
 OF_VALUES = {

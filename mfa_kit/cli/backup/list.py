@@ -29,8 +29,8 @@ def list_backups(*, backup_dir: BackupLocation | None, record: RunRecords, setti
     """
     stored, missing = wiring.backups.stored_and_missing(settings, backup_dir, own=True, record=record)
     rows = [
-        _row(backup, made=iso_time(backup.made), state=state, file=str(backup.path))
-        for state, backups in (("stored", stored), ("missing", missing))
+        {**_row(backup, made=iso_time(backup.made), file=str(backup.path)), **state}
+        for state, backups in (({"state": "stored"} if missing else {}, stored), ({"state": "missing"}, missing))
         for backup in backups
     ]
     output.many(
