@@ -1,7 +1,8 @@
 """Evaluates IAM policies for a request. If a condition cannot be evaluated, the decision may be UNKNOWN.
 
 Sources: the pages "Policy evaluation logic", "IAM JSON policy elements" and "Global condition context keys" of the IAM
-user guide. The evaluator supports the conditions that policies about MFA use. The lab has another evaluator, which
+user guide. The evaluator supports the conditions that policies about MFA use. Times in a policy are compared only if
+they are past, because a later time would change the decision. The lab has another evaluator, which
 shares no code with this one.
 """
 
@@ -9,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 
@@ -20,13 +22,35 @@ from mfa_kit.core.file_formats import JsonError, read_json
 # stands for all keys that begin with it and are not in the mapping.
 RequestContext = Mapping[str, str | None]
 
+
+class ValuePattern(str):
+    """The value of a condition key if only a pattern is known that it matches, such as `AIDA*` for a user's ID."""
+
+    __slots__ = ()
+
+
 MFA = "aws:MultiFactorAuthPresent"
 MFA_AGE = "aws:MultiFactorAuthAge"
 # The condition keys about MFA in three kinds of requests. A request signed with long-term access keys (PLAIN_KEYS) has
-# neither of them. In a console session without MFA (NO_MFA), aws:MultiFactorAuthPresent is false.
-PLAIN_KEYS: RequestContext = {MFA: None, MFA_AGE: None}
+# neither of them, and no token. In a console session without MFA (NO_MFA), aws:MultiFactorAuthPresent is false.
+PLAIN_KEYS: RequestContext = {MFA: None, MFA_AGE: None, "aws:TokenIssueTime": None}
 NO_MFA: RequestContext = {MFA: "false", MFA_AGE: None}
 WITH_MFA: RequestContext = {MFA: "true", MFA_AGE: "60"}
+# Condition keys of a request that a user or role sends itself, over HTTPS ("AWS global condition context keys").
+DIRECT: RequestContext = {
+    "aws:calledvia": None,
+    "aws:calledviafirst": None,
+    "aws:calledvialast": None,
+    "aws:principalisawsservice": "false",
+    "aws:securetransport": "true",
+    "aws:viaawsservice": "false",
+}
+# The condition keys whose values are times. A session begins after the snapshot, so its aws:TokenIssueTime is later.
+TIMES = {"aws:currenttime", "aws:epochtime", "aws:tokenissuetime"}
+# The region of requests to IAM, by partition ("AWS GovCloud (US) User Guide", and the endpoints in botocore).
+IAM_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
+# An operator that compares times. The group is there if it holds for a later time than the policy's.
+COMPARES_TIME = re.compile(r"(?:Date|Numeric)(?:LessThan(?:Equals)?|Equals|(GreaterThan(?:Equals)?|NotEquals))")
 # Samples of the actions that are not for sign-in. A policy that demands MFA denies all of them to requests without it.
 WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
 # Actions that users need for their own sign-in. Policies usually allow them without MFA, so they are not in WORK.
@@ -242,6 +266,13 @@ def _character_of_both(a: str, b: str, *, same: bool) -> str:
     return b if a == "?" else a
 
 
+def _overlaps(pattern: str, other: str) -> bool:
+    """Whether a text may match both patterns. In two patterns of ARNs, a `*` matches no colon before the resource."""
+    parts, others = pattern.split(":", 5), other.split(":", 5)
+    pairs = zip(parts, others, strict=True) if len(parts) == len(others) else ((pattern, other),)
+    return all(overlap(*pair, ignore_case=True) is not None for pair in pairs)
+
+
 def _like_arn(pattern: str, value: str) -> bool:
     patterns, parts = pattern.split(":", 5), value.split(":", 5)
     return len(patterns) == len(parts) and all(map(like, patterns, parts))
@@ -282,6 +313,8 @@ def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
             return match[0]
         name, _, default = match[1].partition(",")
         request_value = _look(context, name.strip())
+        if isinstance(request_value, ValuePattern):
+            request_value = ANYTHING
         if isinstance(request_value, str):
             return re.sub(r"[*?]", r"${\g<0>}", request_value)
         if request_value is None and default:
@@ -308,12 +341,64 @@ def _look(context: RequestContext, key: str) -> str | _Anything | None:
     """Return the value of a condition key: None if the request does not have it, and ANYTHING if it is unknown.
 
     Names of keys are case-insensitive. A name that ends with `/` stands for all keys that begin with it and that the
-    context does not name.
+    context does not name. A context with the ARN of the caller implies other keys.
     """
     lower_key = key.lower()
     known = {name.lower(): value for name, value in context.items()}
     family = f"{lower_key.partition('/')[0]}/"
-    return known.get(lower_key, known.get(family, ANYTHING))
+    if lower_key in known or family in known:
+        return known.get(lower_key, known.get(family))
+    return _implied(lower_key, known)
+
+
+def _implied(key: str, known: RequestContext) -> str | _Anything | None:
+    """Return the value of a condition key that follows from the caller's ARN, or from the time of the request.
+
+    Unique IDs of users begin with `AIDA`, and those of roles with `AROA` (IAM user guide, "IAM identifiers").
+    """
+    if key in TIMES:
+        return known.get("aws:currenttime", ANYTHING)
+    arn = known.get("aws:principalarn")
+    if arn is None or key in DIRECT:
+        return ANYTHING if arn is None else DIRECT[key]
+    if key == "aws:principalaccount":
+        return arn.split(":")[4]
+    return ValuePattern("AROA*:*" if ":role/" in arn else "AIDA*") if key == "aws:userid" else ANYTHING
+
+
+def _of_request(action: str, resource: str, context: RequestContext) -> RequestContext:
+    """Return the condition keys of a request about a resource.
+
+    Requests to IAM have one region in each partition. If the resource is the caller, it has the caller's tags.
+    """
+    arn = context.get("aws:PrincipalArn")
+    if arn is None or not action.lower().startswith("iam:"):
+        return context
+    region = IAM_REGIONS.get(arn.split(":")[1])
+    keys: dict[str, str | None] = {"aws:RequestedRegion": region} if region else {}
+    if resource == arn:
+        tags = [(name, value) for name, value in context.items() if name.startswith("aws:PrincipalTag/")]
+        for start in ("aws:Resource", "iam:Resource"):
+            keys |= {name.replace("aws:Principal", start): value for name, value in tags}
+    return {**keys, **context}
+
+
+def _compares_past(operator: str, policy_values: Sequence[str], now: str) -> bool | None:
+    """Return whether an operator holds for a time from `now` on. Return None if a time in the policy is not past."""
+    match = COMPARES_TIME.fullmatch(operator)
+    try:
+        past = all(_seconds(policy_value) < _seconds(now) for policy_value in policy_values)
+    except ValueError:
+        return None
+    return match[1] is not None if match and past else None
+
+
+def _seconds(time: str) -> float:
+    """Return a time as Unix seconds, from ISO 8601 or Unix seconds. Raise ValueError for another text."""
+    if time.isdecimal():
+        return float(time)
+    date = datetime.fromisoformat(time)
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext) -> "tuple[list[str], bool]":
@@ -340,6 +425,8 @@ def _line(
         return str(request_value is None).lower() in map(str.lower, policy_values)
     if request_value is None:
         return _holds_without_key(operator)
+    if key.lower() in TIMES:
+        return _compares_past(name, policy_values, request_value)
     return _matches(statement, name, policy_values, request_value, context)
 
 
@@ -370,6 +457,9 @@ def _matches(
     if test is None:
         return None
     filled, others = _fill(statement, policy_values, context)
+    if isinstance(request_value, ValuePattern):
+        may_match = any(_overlaps(text, request_value) for text in filled)
+        return None if others or may_match else name in NEGATED
     try:
         matched = any(test(policy_value, request_value) for policy_value in filled)
     except ValueError:  # the operator compares numbers, and a value is not a number
@@ -459,7 +549,8 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
             covered = covers_resource(statement, resource, context)
             if covered is False:
                 continue
-            applies = both(covered, holds(statement, context))
+            request = _of_request(action, resource, context) if statement.lines else context
+            applies = both(covered, holds(statement, request))
             if applies is False:
                 continue
             if not statement.allow:

@@ -33,6 +33,7 @@ from mfa_kit.account.evaluator import (
 )
 from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
 from mfa_kit.core.models import Device, DeviceType, devices_by_user
+from mfa_kit.core.text import iso_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -611,7 +612,8 @@ class AccountUser:
 
     `devices` has the known devices, and `complete` is true if the user is known to have no others. `mfa` says whether
     the user has a device, and is None if that is unknown. `credentials` is None if there is no credential report, or if
-    the report has no row for the user. `administration` says whether the user is an administrator, and how.
+    the report has no row for the user. `administration` says whether the user is an administrator, and how. `at` is the
+    time of the snapshot, in Unix seconds.
     """
 
     user: Entity
@@ -621,6 +623,7 @@ class AccountUser:
     mfa: bool | None
     policies: EntityPolicies
     administration: Administration
+    at: float
 
     @property
     def name(self) -> str:
@@ -666,7 +669,7 @@ class AccountUser:
     @property
     def about(self) -> RequestContext:
         """The condition keys, with their values, that describe this user in the user's own requests."""
-        return about(self.user)
+        return {**about(self.user), "aws:CurrentTime": iso_time(self.at)}
 
     @property
     def demands_mfa(self) -> bool | None:
@@ -701,6 +704,7 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
             mfa=_has_mfa(row, devices, complete=complete),
             policies=entity_policies(user, snapshot.policies, groups=groups),
             administration=administration_of[user.arn],
+            at=snapshot.at,
         )
 
     return [account_user(user) for user in snapshot.users]

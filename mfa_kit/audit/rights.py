@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, principals_let_in
+from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, RequestContext, ValuePattern, principals_let_in
 from mfa_kit.account.snapshot import AccessKey, Entity, SnapshotPart
 from mfa_kit.account.users import AccountUser, trust_flaw, trust_text
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
@@ -111,8 +111,12 @@ def _people(role: Entity, account: str, *, mfa: bool) -> set[str]:
 
     `mfa` says whether they assume it with MFA or without.
     """
+    user: RequestContext = {
+        "aws:PrincipalArn": ValuePattern(f"arn:*:iam::{account}:user/*"),
+        "aws:PrincipalType": "User",
+    }
     contexts = (WITH_MFA,) if mfa else (PLAIN_KEYS, NO_MFA)
-    principals = {who for context in contexts for who in principals_let_in(trust_text(role), context)}
+    principals = {who for context in contexts for who in principals_let_in(trust_text(role), {**user, **context})}
     return {name for kind, name in principals if kind == "AWS" and _is_of_people(name, account)}
 
 

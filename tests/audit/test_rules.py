@@ -642,6 +642,27 @@ def test_rules_about_missing_entities_do_not_apply() -> None:
     assert told["users.groupless"] is told["roles.ec2"] is RuleResult.NOT_APPLICABLE
 
 
+ACCOUNT_ROOT = "arn:aws:iam::000000000000:root"
+
+
+@pytest.mark.parametrize(
+    ("principal", "condition", "result"),
+    [
+        ("*", {"StringEquals": {"aws:PrincipalAccount": "999999999999"}}, RuleResult.NOT_APPLICABLE),
+        ("*", {"StringEquals": {"aws:PrincipalAccount": "000000000000"}}, RuleResult.FAIL),
+        (ACCOUNT_ROOT, {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/*"}}, RuleResult.NOT_APPLICABLE),
+        (ACCOUNT_ROOT, {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/*"}}, RuleResult.FAIL),
+        (ACCOUNT_ROOT, {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/team/*"}}, RuleResult.FAIL),
+        (ACCOUNT_ROOT, {"StringEquals": {"aws:PrincipalType": "AssumedRole"}}, RuleResult.NOT_APPLICABLE),
+    ],
+)
+def test_a_trust_that_excludes_users_needs_no_mfa(principal: str, condition: Any, result: RuleResult) -> None:
+    """A condition on the account or the ARN of the caller may leave no user of this account."""
+    trusted = trust({"AWS": principal}, Condition=condition)
+    snapshot, _ = taken(changed(lambda found: found.update(roles=[{"name": "ops", "trust": trusted}])))
+    assert ask(snapshot, "roles.trust").result is result
+
+
 def test_an_unread_part_does_not_hide_a_finding() -> None:
     """A hole does not cancel a finding."""
     snapshot, _ = taken(changed(user("bob", password=True)), DEVICES)

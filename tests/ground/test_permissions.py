@@ -139,6 +139,68 @@ def test_what_cannot_be_evaluated_is_unknown(condition: dict[str, Any]) -> None:
     assert judge(deny, EVERYTHING, a="x") is UNKNOWN
 
 
+CALLER = {"aws:PrincipalArn": ALICE, "aws:PrincipalTag/": None, "aws:PrincipalTag/team": "red"}
+PAST, COMING = "2020-01-01T00:00:00Z", "2099-12-31"
+NOW = "2026-11-30T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("condition", "wanted"),
+    [
+        ({"StringEquals": {"aws:PrincipalAccount": ALICE.split(":")[4]}}, ALLOW),
+        ({"StringEquals": {"aws:PrincipalAccount": "999999999999"}}, NOTHING),
+        ({"StringNotLike": {"aws:userid": ["AROAEXAMPLE:*", "123456789012"]}}, ALLOW),
+        ({"StringLike": {"aws:userid": "AROAEXAMPLE:*"}}, NOTHING),
+        ({"StringEquals": {"aws:userid": "AIDAEXAMPLE"}}, UNKNOWN),
+        ({"StringEquals": {"aws:userid": "${aws:other}"}}, UNKNOWN),
+        ({"Null": {"aws:userid": "true"}}, NOTHING),
+        ({"StringEquals": {"aws:RequestedRegion": ["eu-west-1", "us-east-1"]}}, ALLOW),
+        ({"StringNotEquals": {"aws:RequestedRegion": "us-east-1"}}, NOTHING),
+        ({"Bool": {"aws:SecureTransport": "false"}}, NOTHING),
+        ({"Bool": {"aws:PrincipalIsAWSService": "false"}}, ALLOW),
+        ({"ForAnyValue:StringEquals": {"aws:CalledVia": "athena.amazonaws.com"}}, NOTHING),
+        ({"Null": {"aws:CalledViaFirst": "true"}}, ALLOW),
+        ({"StringEquals": {"iam:ResourceTag/team": "red"}}, ALLOW),
+        ({"StringEquals": {"aws:ResourceTag/team": "blue"}}, NOTHING),
+        ({"Null": {"iam:ResourceTag/cost": "true"}}, ALLOW),
+        ({"DateLessThan": {"aws:CurrentTime": PAST}}, NOTHING),
+        ({"DateGreaterThan": {"aws:CurrentTime": PAST}}, ALLOW),
+        ({"DateNotEquals": {"aws:CurrentTime": "2020-01-01"}}, ALLOW),
+        ({"DateGreaterThan": {"aws:CurrentTime": COMING}}, UNKNOWN),
+        ({"DateLessThan": {"aws:CurrentTime": COMING}}, UNKNOWN),
+        ({"DateLessThan": {"aws:CurrentTime": "soon"}}, UNKNOWN),
+        ({"StringEquals": {"aws:CurrentTime": PAST}}, UNKNOWN),
+        ({"NumericGreaterThanEquals": {"aws:EpochTime": "1577836800"}}, ALLOW),
+        ({"DateLessThan": {"aws:TokenIssueTime": PAST}}, NOTHING),
+    ],
+)
+def test_keys_that_follow_from_the_caller(condition: dict[str, Any], wanted: Decision) -> None:
+    """A user's own request to IAM has a known account, region and transport, and no service in between.
+
+    A time in the policy that is past stays past. One that is to come would change the decision.
+    """
+    row = document({**EVERYTHING, "Condition": condition})
+    context = {**CALLER, **WITH_MFA, "aws:CurrentTime": NOW}
+    assert evaluate([row], "iam:GetUser", ALICE, context) is wanted
+    assert evaluate([row], "iam:GetUser", ALICE, {}) is UNKNOWN
+
+
+def test_the_region_is_known_for_iam_alone() -> None:
+    """Other services have many regions. Plain access keys have no token, and a role's ID has the session's name."""
+    region = document({**EVERYTHING, "Condition": {"StringEquals": {"aws:RequestedRegion": "us-gov-west-1"}}})
+    gov = {"aws:PrincipalArn": ALICE.replace("arn:aws:", "arn:aws-us-gov:")}
+    assert [evaluate([region], action, "*", gov) for action in ("iam:GetUser", "s3:x")] == [ALLOW, UNKNOWN]
+    nowhere = {"aws:PrincipalArn": ALICE.replace("arn:aws:", "arn:aws-iso:")}
+    assert evaluate([region], "iam:GetUser", "*", nowhere) is UNKNOWN
+    token = document({**EVERYTHING, "Condition": {"DateGreaterThan": {"aws:TokenIssueTime": PAST}}})
+    assert evaluate([token], "iam:GetUser", ALICE, {**CALLER, **PLAIN_KEYS}) is NOTHING
+    role = {"aws:PrincipalArn": "arn:aws:iam::123456789012:role/web"}
+    own = document({**EVERYTHING, "Condition": {"StringNotLike": {"aws:userid": "AIDA*"}}})
+    assert evaluate([own], "iam:GetUser", ALICE, role) is ALLOW
+    path = {**EVERYTHING, "Resource": "arn:aws:iam::*:user/${aws:userid}"}
+    assert evaluate([document(path)], "iam:GetUser", ALICE, CALLER) is UNKNOWN
+
+
 def test_an_unknown_statement_does_not_matter_if_another_decides() -> None:
     """A separate allow still counts, an explicit deny wins, and a failed condition in the same statement decides."""
     maybe = {**EVERYTHING, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}

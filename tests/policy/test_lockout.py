@@ -247,6 +247,27 @@ def test_requests_of_users_are_not_made_by_a_service() -> None:
         assert [each.state for each in access_with(snapshot, json.dumps(deny)) if each.user == "bob"] == [state]
 
 
+@pytest.mark.parametrize(
+    ("condition", "state"),
+    [
+        ({"StringNotEquals": {"aws:PrincipalAccount": "000000000000"}}, FINE),
+        ({"StringNotLike": {"aws:userid": "AROAEXAMPLE:*"}}, LOCKED),
+        ({"Bool": {"aws:SecureTransport": "false"}}, FINE),
+        ({"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}, LOCKED),
+        ({"DateLessThan": {"aws:TokenIssueTime": "2020-01-01T00:00:00Z"}}, FINE),
+        ({"DateGreaterThan": {"aws:CurrentTime": "2099-01-01T00:00:00Z"}}, AccessState.UNKNOWN),
+        ({"Bool": {"aws:PrincipalIsAWSService": "false"}}, LOCKED),
+        ({"Null": {"aws:CalledVia": "false"}}, FINE),
+    ],
+)
+def test_conditions_that_can_be_decided_are(condition: dict[str, Any], state: AccessState) -> None:
+    """A deny with such a condition is evaluated for the request that the user sends. A time to come is not."""
+    deny = json.loads(NOTHING)
+    deny["Statement"][0]["Condition"] = condition
+    snapshot = account(user("bob", keys=[KEY]))
+    assert [each.state for each in access_with(snapshot, json.dumps(deny)) if each.user == "bob"] == [state]
+
+
 def bounded(snapshot: Snapshot, name: str, *rows: dict[str, Any]) -> Snapshot:
     """Give a user a permissions boundary. Without statements, the boundary is one that could not be read."""
     users = [replace(one, boundary="arn:b") if one.name == name else one for one in snapshot.users]
