@@ -259,6 +259,8 @@ def test_undo_removes_exactly_the_devices_of_a_run(rollout: Rollout, people: Peo
     assert not list((mfa_kit.home / "backups").rglob(f"{second}-*"))
     again = mfa_kit.run(*undo)
     assert (again.code, f"{run} is already undone" in again.err) == (0, True)
+    unknown = mfa_kit.run("rollout", "undo", "20261126T090000Z-00000000")
+    assert (unknown.code, "a device of run 20261126T090000Z-00000000 in account" in unknown.err) == (1, True)
     rollout.works([other])
 
 

@@ -223,9 +223,13 @@ class _Removal:
             progress.note(f"{name} is already undone")
             return 0
         accounts = accounts_in_words([work.account for work, _ in chosen])
-        progress.alert(f"neither the ledger nor a record has a device of {name} in {accounts}")
+        progress.alert(f"neither the ledger nor a record has a device of {_in_words(name)} in {accounts}")
         progress.alert(Message("  try: ", SEE_RUNS))
         return 1
+
+
+def _in_words(name: str) -> str:
+    return f"run {name}" if RUN.fullmatch(name) else name
 
 
 def _confirm(name: str, works: Sequence[AccountWork], *, last: int, settings: Settings, always: bool) -> None:
@@ -246,8 +250,7 @@ def _confirm(name: str, works: Sequence[AccountWork], *, last: int, settings: Se
         )
     if last == sum(usable):
         raise Lockout(f"all {count_of(last, 'device')} are the last MFA device of their user", KEEPS_LAST)
-    of_target = f"of run {name}" if RUN.fullmatch(name) else f"of {name}"
-    of_which = of_target if is_alone(works) else f"in {count_of(len(usable), 'account')}"
+    of_which = f"of {_in_words(name)}" if is_alone(works) else f"in {count_of(len(usable), 'account')}"
     devices = f"{count_of(sum(usable) - last, 'device')} {of_which}"
     if settings.dry_run:
         settings.progress.note(f"{devices} would be removed")
