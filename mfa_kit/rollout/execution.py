@@ -61,7 +61,8 @@ class RowResult:
     the path or URL of the file for administrators; each is None if there is no such file. `backup` is one of these two,
     or None without a backup. `computer` is the computer on which the device was made or the row failed; None if the
     ledger is not shared or does not record the computer. `clock_offset` is how many seconds the phone's clock is ahead;
-    None if no proof has shown this number. `earlier` means that an earlier run enabled the device.
+    None if no proof has shown this number. `earlier` means that an earlier run enabled the device. `common` is
+    the reason in words that are true for other users too, or "".
     """
 
     user: str
@@ -76,6 +77,7 @@ class RowResult:
     computer: str | None = None
     clock_offset: int | None = None
     earlier: bool = False
+    common: str = ""
 
     @classmethod
     def of_error(cls, spec: DeviceSpec, error: MfaKitError, *, run: str | None = None) -> "RowResult":

@@ -6,7 +6,7 @@ from dataclasses import replace
 from threading import Event
 
 from mfa_kit.core.errors import Lockout, NoSuchEntity
-from mfa_kit.core.message import Message, mfa_kit
+from mfa_kit.core.message import Message, clauses, mfa_kit
 from mfa_kit.core.models import RUN, RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec, JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
@@ -32,7 +32,13 @@ def undo_devices(
         # A deleted user has no device, but a staged device, which is not assigned, may still exist.
         devices = devices_while_there(entry.spec.user, iam_reader=ports.iam_reader) or ()
         if serials_of(devices) == (entry.spec.serial,) and not leave_without_mfa:
-            raise Lockout("it is the user's last MFA device", KEEPS_LAST)
+            user = entry.spec.user
+            error = Lockout(
+                f"{entry.spec.serial} is the last MFA device of {user}",
+                Message("enroll another device first", mfa_kit("enroll {} --add", user), "or add --leave-without-mfa"),
+            )
+            common = clauses(["it is the user's last MFA device", KEEPS_LAST])
+            return replace(RowResult.of_error(entry.spec, error, run=entry.run), common=common)
         retire(entry, purpose=RunKind.REVOKE, ports=ports)
         return RowResult.of_entry(entry, RowOutcome.REVOKED)
 

@@ -108,12 +108,15 @@ class Tally:
         """Print the refusals, each reason once with its users, and how many users an earlier run enrolled."""
         if self.output.form == "jsonl":
             return
-        refused: dict[str, list[str]] = {}
+        refused: dict[str, list[RowResult]] = {}
         for result in self.results:
             if result.outcome is RowOutcome.REFUSED:
-                refused.setdefault(result.reason, []).append(result.user)
-        for reason, users in refused.items():
-            self.progress.alert(Message(f"{few(users)}: {RowOutcome.REFUSED}: ", reason))
+                refused.setdefault(result.common or result.reason, []).append(result)
+        for reason, results in refused.items():
+            users = few([result.user for result in results])
+            self.progress.alert(
+                Message(f"{users}: {RowOutcome.REFUSED}: ", reason if results[1:] else results[0].reason)
+            )
         if earlier := sum(result.earlier for result in self.results):
             self.progress.note(f"{count_of(earlier, 'user')} enrolled by earlier runs")
 
