@@ -147,7 +147,8 @@ def test_a_key_assigned_by_another_computer_is_refused(
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     there = Rollout(rollout.folder, MfaKit(tmp_path / "other", rollout.desk.env), lab, rollout.identity)
     with sitting_at(there.desk.home):
-        assert station(there, put(one), more=("--only", users[0])).code == 0
+        theirs = ("--only", users[0], "--results", str(tmp_path / "theirs"))
+        assert station(there, put(one), more=theirs).code == 0
     if wiped:
         one.credentials.clear()
     done = station(rollout, put(one), put(two))
