@@ -266,6 +266,10 @@ class BackupStore(Protocol):
         """
         ...
 
+    def backups(self) -> Iterator[Backup]:
+        """Yield the backups in the store, without the users' own copies."""
+        ...
+
     def recorded_by(self, record: RecordSealed) -> BackupStore:
         """Return the same store, which calls `record` before it writes a backup."""
         ...

@@ -4,12 +4,21 @@ The ledger can be lost, or be older than the account. Tags and backups alone pro
 is given to no one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mfa_kit.core.device_records import RecordedDevice, RunRecords
 from mfa_kit.core.message import Message, mfa_kit
-from mfa_kit.core.models import Device, DeviceSpec, DeviceType, JournalEntry, JournalState, RunTag
+from mfa_kit.core.models import (
+    Device,
+    DeviceSpec,
+    DeviceType,
+    JournalEntry,
+    JournalState,
+    RunTag,
+    recorded_location,
+    recorded_name,
+)
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import EnrollmentPorts, Journal
 
@@ -59,12 +68,13 @@ def prove_devices(
     ours = {entry.spec.serial: entry for entry in ports.journal.made(account)}
     lines_by_serial = lost_lines(account, record, journal=ports.journal)
     lost = {serial: lines for serial, lines in lines_by_serial.items() if _may_exist(serial, holders)}
+    held = {recorded_name(backup.path) for backup in ports.store.backups()} if lost else {*()}
     entries = {serial: _as_in_iam(entry, holders) for serial, entry in ours.items()}
     adopted: dict[str, RecordedDevice] = {}
     refused: dict[str, str] = {}
     for serial, lines in lost.items():
         try:
-            line = _only_line(lines, ours.get(serial), ports=ports)
+            line = _only_line(lines, ours.get(serial), held=held, ports=ports)
             if line is not None:
                 entries[serial] = line.entry(_state_in_iam(line, holders))
                 adopted[serial] = line
@@ -81,11 +91,13 @@ def _may_exist(serial: str, holders: Mapping[str, str | None]) -> bool:
 
 
 def _only_line(
-    lines: Sequence[RecordedDevice], ours: JournalEntry | None, *, ports: EnrollmentPorts
+    lines: Sequence[RecordedDevice], ours: JournalEntry | None, *, held: Container[str], ports: EnrollmentPorts
 ) -> RecordedDevice | None:
     """Return the line of the run that made a device, or None if `ours`, the ledger's entry, is about the device.
 
-    Raise LookupError if several runs could have made the device.
+    `held` has the `recorded_name` of backups that exist. Raise LookupError if several runs could have made the device.
+    Also raise it if the backup is gone, as after an undo, and the device's tags do not name the run: the device can
+    then be a new one with the same name.
     """
     rivals = [*(line.entry(JournalState.CREATED) for line in lines), *filter(None, [ours])]
     if len(rivals) > 1 and any(rival.backup for rival in rivals):
@@ -93,6 +105,10 @@ def _only_line(
         if len(runs) != 1:
             raise LookupError(f"{len(runs) or 'none'} of the runs that may have made it have a backup")
         lines = [line for line in lines if line.run.id in runs]
+    elif rivals[0].backup and recorded_name(recorded_location(rivals[0].backup)) not in held:
+        run = rivals[0].run
+        if not ports.store.find(rivals[0]) and ports.iam_reader.run_of(rivals[0].spec.serial) != run:
+            raise LookupError(f"the backup of run {run} is gone, and no tag of the device shows that this run made it")
     return lines[-1] if lines else None
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -217,7 +217,8 @@ class Rollouts:
     """The accounts of a rollout, which `enter` opens.
 
     `caller` is the AWS identity of the credentials, and `now` returns the Unix time by AWS's clock. `organization` is
-    None if the only account is the caller's, which is open already.
+    None if the only account is the caller's, which is open already. `made` adds the serial of each device with lines of
+    the record that cannot be adopted to `refused`.
     """
 
     selection: AccountSelection
@@ -227,6 +228,7 @@ class Rollouts:
     enter: EnterAccount
     organization: Organization | None
     record: RunRecords
+    refused: set[str] = field(default_factory=set)
 
     def runs_of(self, digest: str) -> set[str]:
         """Return the runs of a plan, according to the ledger and the records. `digest` is the SHA-256 of its file."""
@@ -248,11 +250,16 @@ class Rollouts:
     def made(self, account: OrgAccount, *, progress: Progress) -> list[JournalEntry]:
         """Return the entries of the devices in an account that the ledger or the record of runs proves.
 
-        The account is opened only if the ledger lacks lines of the record.
+        The account is opened only if the ledger lacks lines of the record. Print each device with lines that cannot be
+        adopted.
         """
         if not lost_lines(account.id, self.record, journal=self.ledger):
             return self.ledger.made(account.id)
-        return [*self.enter(account, progress=progress).prove().entries.values()]
+        proven = self.enter(account, progress=progress).prove()
+        for serial, why in proven.refused.items():
+            progress.alert(f"{serial} is left as it is: {why}")
+        self.refused.update(proven.refused)
+        return [*proven.entries.values()]
 
 
 @contextmanager
@@ -573,6 +580,21 @@ def known_hashes(ledger: "Ledger", record: RunRecords) -> Mapping[str, Collectio
         for name, sha256 in line.hashes.items():
             hashes.setdefault(name, set()).add(sha256)
     return hashes
+
+
+def record_lost_hashes(ledger: "Ledger", record: RunRecords) -> None:
+    """Write the SHA-256 of each backup in lines of the record that the ledger lacks into the ledger.
+
+    A command that will write the journal entries of these lines must call this function first. Otherwise, a later
+    command without the record would accept any file as the backup.
+    """
+    hashes: dict[str, str] = {}
+    for account in {line.spec.account for line in record.devices}:
+        for lines in lost_lines(account, record, journal=ledger).values():
+            for line in lines:
+                hashes |= line.hashes
+    if hashes:
+        backup_records(ledger).record_sealed((), (), hashes=hashes)
 
 
 def checked_reader(settings: Settings, hashes: Mapping[str, Collection[str]]) -> Callable[[BackupLocation], bytes]:

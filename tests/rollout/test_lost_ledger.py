@@ -1,6 +1,7 @@
 """A ledger that is lost or old: the records of the runs, and nothing else, prove which devices a rollout made."""
 
 import base64
+import errno
 import json
 import os
 import shutil
@@ -19,7 +20,8 @@ from mfa_kit.adapters.ledger.records import BackupRecords
 from mfa_kit.core.device_records import RecordedDevice, RecordedRun
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec
-from mfa_kit.core.otp import KeyUri
+from mfa_kit.core.otp import KeyUri, Seed, code_at
+from mfa_kit.posix.open_files import try_to_lock
 from mfa_kit.qr_codes import symbol
 from tests.conftest import ACCOUNT, Result
 from tests.faults.test_disk import full  # noqa: F401 - a fixture
@@ -166,6 +168,80 @@ def test_a_planted_device_is_refused(
     assert rollout.lab.assigned(ARN + user) is None
 
 
+def test_an_adopted_device_keeps_its_hash(rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path) -> None:
+    """`apply` writes the device into the new ledger, and then `activate` needs no record to refuse another backup."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    assert rollout.apply("--stage").code == 0
+    (run,) = read_records([rollout.results], computer="").runs
+    rollout.lose_ledger()
+    plant(rollout, boto3.client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"]), user, run)
+    assert rollout.apply("--stage").code == 0
+    done = command(rollout, "activate", "-i", key_file(rollout.identity, tmp_path))
+    assert (done.code, rollout.lab.assigned(ARN + user)) == (1, None), done.err
+    assert "is not the file that mfa-kit wrote" in done.err
+    assert command(rollout, "undo", rollout.file, "--yes").code == 0
+
+
+def test_a_new_device_with_the_name_of_an_undone_one_is_left_alone(
+    rollout: Rollout, people: Callable[[int], list[str]]
+) -> None:
+    """The ledger that says that the run was undone is lost, and the user has made a device in the console since."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    assert rollout.apply().code == 0
+    undo = ("undo", rollout.file, "--yes", "--leave-without-mfa")
+    assert command(rollout, *undo).code == 0
+    rollout.lose_ledger()
+    iam = boto3.client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
+    iam.create_virtual_mfa_device(VirtualMFADeviceName=user)
+    first, second = (code_at(Seed(rollout.lab.seed(ARN + user)), time.time() - ago) for ago in (30, 0))
+    iam.enable_mfa_device(UserName=user, SerialNumber=ARN + user, AuthenticationCode1=first, AuthenticationCode2=second)
+    assert status(rollout)[user][0] == "skipped"
+    assert rollout.apply().code == 0
+    done = command(rollout, *undo)
+    assert (done.code, f"{ARN}{user} is left as it is" in done.err) == (1, True), done.err
+    assert rollout.lab.assigned(ARN + user) == user
+
+
+def test_a_device_that_cannot_be_adopted_is_not_called_undone(
+    rollout: Rollout, people: Callable[[int], list[str]]
+) -> None:
+    """Two runs may have made it, and neither has a backup. `undo` names it, and exits with 1."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    undo = ("undo", rollout.file, "--yes")
+    for _ in range(2):
+        command(rollout, *undo)
+        assert rollout.apply("--stage").code == 0
+    shutil.rmtree(rollout.desk.home / "backups")
+    rollout.lose_ledger()
+    done = command(rollout, *undo)
+    assert (done.code, "already undone" in done.err) == (1, False), done.err
+    assert f"{ARN}{user} is left as it is" in done.err
+    assert rollout.apply("--stage").code == 0  # makes the device again
+    assert command(rollout, *undo).code == 0
+    assert ARN + user not in rollout.lab.serials()
+
+
+def test_undo_waits_for_a_recorded_run(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
+    """The run is at work with another ledger. Only its record shows that."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply("--stage").code == 0
+    rollout.lose_ledger()
+    undo = ("undo", rollout.file, "--yes")
+    none = command(rollout, *undo, "--adopt-unrecorded")
+    assert (none.code, "IAM has no staged device" in none.err) == (1, True), none.err
+    (file,) = rollout.results.glob("record-*")
+    with file.open() as opened:
+        try_to_lock(opened.fileno())
+        done = command(rollout, *undo)
+    assert (done.code, "is still in progress" in done.err) == (2, True), done.err
+    assert {ARN + user for user in users} <= {*rollout.lab.serials()}
+    assert command(rollout, *undo).code == 0
+
+
 RUN = RecordedRun(id="20261130T120000Z-0123abcd", plan="0" * 64, computer="here")
 
 
@@ -193,6 +269,24 @@ def test_a_torn_last_line_is_ignored(tmp_path: Path) -> None:
     file.write_bytes(head + b"\n" + rest[:50] + b"\n" + rest)
     with pytest.raises(IntegrityFault, match=r"line 2 of .* is not a line of a run's record"):
         read_records([tmp_path], computer="here")
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread can write its line once there is space again. The record must then still be readable."""
+    files, write = record(tmp_path), os.write
+    spec = DeviceSpec(account=ACCOUNT, partition="aws", user="bob", name="bob")
+
+    def write_part(file: int, line: bytes) -> int:
+        if len(line) > 20:
+            return write(file, line[: len(line) - 20])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write_part)
+        with pytest.raises(IntegrityFault, match="No space left on device"):
+            files.add(RecordedDevice(run=RUN, at=time.time(), spec=spec))
+    files.add(RecordedDevice(run=RUN, at=time.time(), spec=spec))
+    assert [device.spec.user for device in read_records([tmp_path], computer="here").devices] == ["alice", "bob"]
 
 
 def test_a_record_that_others_can_write_proves_nothing(tmp_path: Path) -> None:

@@ -159,13 +159,21 @@ class RecordFiles:
         self._append(device.run.id, device.line)
 
     def _append(self, run: str, text: str) -> None:
-        """Append a line to the record of a run, and return once the line survives a power cut."""
+        """Append a line to the record of a run, and return once the line survives a power cut.
+
+        If a part of the line cannot be written, remove the part, because another line may still follow.
+        """
         file, path = self._files[run]
         line = memoryview(f"{text}\n".encode())
         with self._lock, faults_of(path):
-            while line:
-                line = line[os.write(file, line) :]
-            os.fsync(file)
+            size = os.fstat(file).st_size
+            try:
+                while line:
+                    line = line[os.write(file, line) :]
+                os.fsync(file)
+            except OSError:
+                os.ftruncate(file, size)
+                raise
 
     def close(self) -> None:
         """Close the files. Other processes then see that the runs are no longer in progress."""

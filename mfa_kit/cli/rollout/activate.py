@@ -190,6 +190,8 @@ def activate(
         name_next_command(),
         wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts,
     ):
+        if not settings.dry_run:
+            wiring.rollout.record_lost_hashes(rollouts.ledger, record)
         identities = wiring.age_keys.Identities(keys, passphrase_fd=None, person=settings.interaction)
         read = wiring.rollout.checked_reader(settings, wiring.rollout.known_hashes(rollouts.ledger, record))
         opened_by = wiring.backups.opener(settings, identities, rollouts.ledger.called, read)

@@ -186,6 +186,8 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
         name_next_command(),
         wiring.rollout.open_rollouts(settings, choice, store=store, workers=options.workers, record=record) as rollouts,
     ):
+        if not dry:
+            wiring.rollout.record_lost_hashes(rollouts.ledger, record)
         works = planned_works(files, rollouts, choice)
         check_file(files.label, files.index, rollouts.selection, choice)
         _check_all(works, options, store, writes=not dry or choice is not None)

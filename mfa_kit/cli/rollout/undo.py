@@ -24,9 +24,16 @@ from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice, accounts_in_words, by_reason
 from mfa_kit.rollout.execution import RowResult
 from mfa_kit.rollout.plan import Plan, RolloutIndex
+from mfa_kit.rollout.proven_devices import lost_lines
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
 from mfa_kit.rollout.undo import KEEPS_LAST, find_unrecorded, undo_devices
 from mfa_kit.wiring.settings import Settings
+
+# The hint for a recorded run that is in progress.
+UNTIL_END = (
+    "wait until it ends, or stop it; then run this command again. A run on another computer may be at work for 15 "
+    "minutes after the last change of its record"
+)
 
 
 @click.command(cls=Verb)
@@ -61,11 +68,13 @@ def undo(
         name_next_command(),
         wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts,
     ):
+        if not settings.dry_run:
+            wiring.rollout.record_lost_hashes(rollouts.ledger, record)
         removal = _Removal(target=target, rollouts=rollouts, choice=accounts, settings=settings, workers=workers)
         chosen = removal.choose()
         found = removal.find(chosen, unrecorded=adopt_unrecorded)
         if not found:
-            return removal.report_none(chosen)
+            return removal.report_none(chosen, unrecorded=adopt_unrecorded)
         entries_by_account = {work.account.id: entries for work, entries in found}
         rollouts.report_computers(chain(*entries_by_account.values()), settings.progress)
         works = [work for work, _ in found]
@@ -96,7 +105,7 @@ def undo(
             opened.take_all(outcomes, opened.tally.take)
 
         asked = runner.run(act, head=lambda: {"index": plan_or_run} if accounts else {})
-        return 0 if settings.dry_run else exit_code(works, asked=asked)
+        return 0 if settings.dry_run else max(exit_code(works, asked=asked), int(removal.leaves_any(chosen)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +191,11 @@ class _Removal:
 
     def _entries(self, work: AccountWork, runs: set[str]) -> list[JournalEntry]:
         ledger, progress = self.rollouts.ledger, self.settings.progress
+        for line in chain(*lost_lines(work.account.id, self.rollouts.record, journal=ledger).values()):
+            if line.run.id in runs and line.run.in_progress:
+                raise UsageFault(
+                    f"run {line.run.id} is still in progress on {line.run.computer}, according to its record", UNTIL_END
+                )
         made = ledger.made(work.account.id) if work.why else self.rollouts.made(work.account, progress=progress)
         return entries_of_runs(runs, made, account=work.account.id, journal=ledger)
 
@@ -209,9 +223,23 @@ class _Removal:
                 last += sum(has[entry.spec.user] == (entry.spec.serial,) for entry in entries)
         return last
 
-    def report_none(self, chosen: Chosen) -> int:
+    def leaves_any(self, chosen: Chosen) -> bool:
+        """Return whether a run has a line about a device that exists and cannot be adopted. It was printed already."""
+        refused = self.rollouts.refused
+        return any(
+            line.run.id in runs and line.spec.serial in refused
+            for line in (self.rollouts.record.devices if refused else ())
+            for _, runs in chosen
+        )
+
+    def report_none(self, chosen: Chosen, *, unrecorded: bool) -> int:
         """Print why there is nothing to remove. Return 0 if the runs are undone already, otherwise 1."""
         name, progress = self.target.name, self.settings.progress
+        if unrecorded:
+            progress.alert(f"IAM has no staged device of {name} that neither the ledger nor a record has")
+            return 1
+        if self.leaves_any(chosen):
+            return 1
         recorded = {line.run.id for line in self.rollouts.record.devices}
         revoked = {
             entry.run
@@ -256,7 +284,11 @@ def _confirm(name: str, works: Sequence[AccountWork], *, last: int, settings: Se
         settings.progress.note(f"{devices} would be removed")
     elif always or not settings.yes:
         stay = f", and {last} will stay, because they are the last device of their user" if last else ""
-        settings.interaction.confirm(f"{devices} will be removed{stay}", typed=str(sum(usable) - last))
+        settings.interaction.confirm(
+            f"{devices} will be removed{stay}",
+            typed=str(sum(usable) - last),
+            instead="a terminal" if always else "--yes",
+        )
 
 
 def _report_unusable(works: Sequence[AccountWork], progress: Progress) -> None:
