@@ -358,6 +358,14 @@ def test_a_record_that_cannot_be_written_ends_the_run(
     rollout.works(users)
 
 
+def test_a_wrong_name_is_no_lost_ledger(rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path) -> None:
+    """`activate --only` exits with 0, as long as the ledger has a staged device of another user."""
+    rollout.plan(*rollout.own(people(1)))
+    assert rollout.apply("--stage").code == 0
+    done = command(rollout, "activate", "-i", key_file(rollout.identity, tmp_path), "--only", "nobody")
+    assert (done.code, "no device is staged on this computer for nobody" in done.err) == (0, True), done.err
+
+
 def test_undo_refuses_before_it_asks(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
     """If each device is the last of its user, no question is asked. Otherwise, one reason is printed once."""
     users = people(8)

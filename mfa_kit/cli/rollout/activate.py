@@ -285,7 +285,7 @@ class _Activation:
     @property
     def is_empty(self) -> bool:
         """Whether neither the ledger nor a record has a device that is staged, or that was enabled already."""
-        return not any(self.staged(account) or self._enabled(account) for account in self.made)
+        return not any(staged_entries(made, None) or self._enabled(account) for account, made in self.made.items())
 
     def _enabled(self, account: str) -> list[JournalEntry]:
         return [entry for entry in self.made[account] if entry.reached in STANDS]
