@@ -83,13 +83,12 @@ def result_of_devices(
     devices, and the device's backup exists or was never made. Otherwise, the outcome is "skipped", for example because
     another run has enabled the device and not recorded that yet.
     """
-    for serial in has:
-        entry = ours.get(serial)
-        if entry and _is_restorable(entry, step.user, ports=ports):
-            return RowResult.of_earlier(entry)
-        if entry and entry.is_half_made and entry.spec.user == step.user:
-            unfinished = f"run {entry.run} has not finished the user's device yet; for the result"
-            return RowResult.of_entry(entry, RowOutcome.SKIPPED, suggest(unfinished, "rollout status"))
+    entries = [entry for serial in has if (entry := ours.get(serial)) and entry.spec.user == step.user]
+    results = [
+        _result_of_entry(entry, ports=ports) for entry in entries if entry.is_half_made or entry.reached in STANDS
+    ]
+    if results:
+        return next((result for result in results if result.earlier), results[0])
     if step.action is Action.SELF:
         return RowResult(user=step.user, outcome=RowOutcome.ENROLLED, reason="enrolled themselves", device=has[0])
     seeded = any(DeviceType.of(serial) is DeviceType.VIRTUAL for serial in has)
@@ -99,13 +98,19 @@ def result_of_devices(
     return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=reason, device=has[0])
 
 
-def _is_restorable(entry: JournalEntry, user: str, *, ports: EnrollmentPorts) -> bool:
-    """Return whether an entry's device is enabled for this user, and its backup exists.
+def _result_of_entry(entry: JournalEntry, *, ports: EnrollmentPorts) -> RowResult:
+    """Return the result of a row whose user has the entry's device.
 
-    A device that was made without a backup counts too.
+    The user was enrolled by an earlier run if the device's backup exists, or was never made.
     """
-    stands = entry.spec.user == user and entry.reached in STANDS
-    return stands and (entry.backup is None or bool(ports.store.find(entry)))
+    if entry.is_half_made:
+        unfinished = f"run {entry.run} has not finished the user's device yet; for the result"
+        return RowResult.of_entry(entry, RowOutcome.SKIPPED, suggest(unfinished, "rollout status"))
+    if entry.backup is None or ports.store.find(entry):
+        return RowResult.of_earlier(entry)
+    missing = f"run {entry.run} enrolled them, but {entry.backup} is missing; for a device with a new backup"
+    command = "replace {} --with virtual"
+    return RowResult.of_entry(entry, RowOutcome.SKIPPED, suggest(missing, command, entry.spec.user))
 
 
 def look_up_status(

@@ -137,7 +137,8 @@ def test_another_computer_reports_users_without_a_local_copy(rollout: Rollout, p
     assert (done.code, f"{len(users)} users enrolled by earlier runs" in done.err) == (0, True), done.err
     for file in (rollout.desk.home / "backups").rglob(f"{users[0]}-*"):
         file.unlink()
-    assert rollout.apply().code == 0
+    done = rollout.apply()
+    assert (done.code, f"enrolled them, but {rollout.desk.home}/backups" in done.err) == (0, True), done.err
     assert outcomes(rollout) == {users[0]: "skipped", users[1]: "enrolled"}
 
 
