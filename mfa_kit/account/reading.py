@@ -27,7 +27,7 @@ from mfa_kit.account.snapshot import (
     SnapshotPart,
     UnreadPart,
 )
-from mfa_kit.account.users import AccountUser, account_users, flaws_of
+from mfa_kit.account.users import AccountUser, account_users, flaws_of, lets_people_in
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity, Outdated
 from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, devices_by_user, is_root
 from mfa_kit.enrollment.planning import devices_while_there
@@ -82,8 +82,11 @@ class AccountSource(Protocol):
         """Yield the server certificates that IAM stores."""
         ...
 
-    def sign_in_session(self, user: str) -> int:
-        """Return the maximum duration of a user's sign-in session in seconds, or 0 if none is set for the user."""
+    def sign_in_session(self, entity: Entity) -> int | None:
+        """Return the maximum duration of the sign-in sessions of a user or role in seconds, or 0 if none is set.
+
+        Return None for a user without a password.
+        """
         ...
 
     def must_change(self, user: str) -> bool:
@@ -290,17 +293,17 @@ class _Reading:
         }
         return {serial: certifications for serial, certifications in read.items() if certifications is not None}
 
-    def sessions(self, names: Sequence[str]) -> Mapping[str, int]:
-        """Return the longest allowed sign-in session in seconds, by user name; 0 if no limit is set for the user.
+    def sessions(self, people: Mapping[str, Entity]) -> Mapping[str, int]:
+        """Return the longest allowed sign-in session in seconds of users and roles, by their key; 0 if no limit is set.
 
-        Users for whom this could not be read are left out.
+        Users without a password, and users and roles for whom this could not be read, are left out.
         """
         read = self.of_each(
-            names,
-            self._account.sign_in_session,
-            lambda name, error: UnreadPart(SnapshotPart.SESSIONS, str(error), name),
+            [*people],
+            lambda key: self._account.sign_in_session(people[key]),
+            lambda key, error: UnreadPart(SnapshotPart.SESSIONS, str(error), key),
         )
-        return dict(read)
+        return {key: seconds for key, seconds in read if seconds is not None}
 
     def must_change(self, names: Iterable[str]) -> Mapping[str, bool]:
         """Return, by user name, whether each user has to choose a new password at the next sign-in.
@@ -323,7 +326,7 @@ def read_account(
     backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]],
     map_each: MapEach = map,
     passwords_of: Callable[[AccountUser], bool] = lambda _: False,
-    sessions_of: Callable[[AccountUser], bool] = lambda _: False,
+    sessions: bool = False,
     afresh: Callable[[AccountUser], bool] = lambda _: False,
     central_root: Callable[[], CentralRootAccess] | None = None,
     member_root: Callable[[], RootPosture | None] | None = None,
@@ -336,9 +339,9 @@ def read_account(
     backups of virtual devices. `map_each` is used like `map` to read users.
 
     For the users that `passwords_of` selects, the snapshot also says whether they have to choose a new password, and
-    for those that `sessions_of` selects, how long a sign-in session may last. For the users that `afresh` selects,
-    password, keys and devices are read even if the report has them. For any other user, devices are listed only if the
-    credential report and the list of virtual devices do not show enough about the user's devices.
+    with `sessions`, how long a sign-in session of a console user, or of a role for people, may last. For the users that
+    `afresh` selects, password, keys and devices are read even if the report has them. For any other user, devices are
+    listed only if the credential report and the list of virtual devices do not show enough about the user's devices.
 
     `central_root` reads the state of centralized root access in the account's organization. `member_root` reads the
     facts about root that the organization's administrator can see. It is called only if these facts could change the
@@ -361,12 +364,14 @@ def read_account(
     unlisted = [user.name for user in account_users(snapshot) if must_list(user)]
     snapshot = replace(snapshot, listed=reading.devices(unlisted))
     users = account_users(snapshot)
+    people = {user.name: user.user for user in users if user.password}
+    people |= {role.arn: role for role in snapshot.roles if lets_people_in(role)}
     keys = [device for user in users if user.admin for device in user.devices if device.type is DeviceType.FIDO2]
     return replace(
         snapshot,
         certified=reading.certifications(keys),
         must_change=reading.must_change([user.name for user in users if passwords_of(user)]),
-        sessions=reading.sessions([user.name for user in users if sessions_of(user)]),
+        sessions=reading.sessions(people) if sessions else {},
         at=iam_reader.now(),
         holes=(*reading.holes, *policy_holes(snapshot)),
     )

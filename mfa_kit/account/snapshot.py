@@ -329,7 +329,10 @@ class SnapshotPart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UnreadPart:
-    """A part of the account that could not be read completely. `about` is the user if only one user is affected."""
+    """A part of the account that could not be read completely.
+
+    `about` is the user, or the ARN of the role, if only this one is affected.
+    """
 
     part: SnapshotPart
     why: str
@@ -399,8 +402,9 @@ class Snapshot:
     other versions. `virtual` has the virtual devices; a device of root has REPORTED_ROOT as its user. `listed` has, by
     user name, all devices of the users whose devices were listed. `certified` has the certifications of security keys,
     by serial. `must_change` says, by user name, whether a user has to choose a new password at the next sign-in.
-    `certificates` has the server certificates, or is None if they were not read. `sessions` has, by user name, the
-    maximum duration of a sign-in session in seconds, as far as it was read; 0 means that no maximum is set. `passwords`
+    `certificates` has the server certificates, or is None if they were not read. `sessions` has, by the
+    name of a user or the ARN of a role, the maximum duration of a sign-in session in seconds, as far as it was read; 0
+    means that no maximum is set. `passwords`
     is the password policy. `central_root` is the state of centralized root access, or None if it was not read. For a
     member account, `member_root` has what an administrator of the organization read about the root user. `break_glass`
     has the break-glass identities in the ledger, or is None if they were not read. `lab` says whether the account is in

@@ -167,6 +167,13 @@ def trust_text(role: Entity) -> str:
     return NOBODY if role.trust is None or trust_flaw(role) else role.trust
 
 
+def lets_people_in(role: Entity) -> bool:
+    """Return whether a role's trust policy names others than AWS services. One that cannot be evaluated counts too."""
+    allowed = (statement for statement in statements(trust_text(role)) if statement.allow)
+    people = (kind for statement in allowed for kind, _ in statement.principals if kind != "Service")
+    return trust_flaw(role) is not None or any(people)
+
+
 def flaws_of(entity: Entity, managed: Mapping[str, str]) -> Iterator[str]:
     """Check all policies of a user, group or role. Yield a sentence for each text that is not an IAM policy.
 

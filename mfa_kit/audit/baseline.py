@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mfa_kit.account.snapshot import Acceptance, RootVerdict, Snapshot
+from mfa_kit.account.snapshot import Acceptance, RootVerdict, Snapshot, SnapshotPart
 from mfa_kit.account.users import WAYS, account_users
 from mfa_kit.audit.finding import AcceptedFinding, Finding, RuleAnswer, RuleResult, Severity, UnknownSubject
 
@@ -115,16 +115,17 @@ class AuditOverview:
     """The figures of one account.
 
     `results` has the result of each rule by its ID. `failed` has the number of failed rules for each severity. `users`
-    is the number of all users. `ways` counts the users with a console password by the way in which they sign in (WAYS).
+    is the number of all users, or None if not all were read. `ways` counts the users with a console password by the way
+    in which they sign in (WAYS), and is None if these users or their devices were not all read.
     `holes` counts the parts of the account that could not be read. `root` says how well root is protected. `at` is the
     Unix time of the snapshot.
     """
 
     at: float
-    users: int
+    users: int | None
     results: Mapping[str, RuleResult]
     failed: Mapping[Severity, int] = field(default_factory=dict)
-    ways: Mapping[str, int] = field(default_factory=dict)
+    ways: Mapping[str, int] | None = field(default_factory=dict)
     holes: int = 0
     root: RootVerdict = RootVerdict.UNKNOWN
 
@@ -134,14 +135,14 @@ class AuditOverview:
         return sum(result is RuleResult.UNKNOWN for result in self.results.values())
 
     @property
-    def passwords(self) -> int:
-        """The number of users with a console password."""
-        return sum(self.ways.values())
+    def passwords(self) -> int | None:
+        """The number of users with a console password, or None if it is not known."""
+        return None if self.ways is None else sum(self.ways.values())
 
     @property
-    def without_mfa(self) -> int:
-        """The number of users with a console password and no MFA."""
-        return self.ways.get(WAYS[-1], 0)
+    def without_mfa(self) -> int | None:
+        """The number of users with a console password and no MFA, or None if it is not known."""
+        return None if self.ways is None else self.ways.get(WAYS[-1], 0)
 
     @property
     def badness(self) -> tuple[int, ...]:
@@ -152,12 +153,13 @@ class AuditOverview:
 def overview_of(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> AuditOverview:
     """Return the figures of an account, from its snapshot and the answers of the rules for this snapshot."""
     users = account_users(snapshot)
+    unread = {hole.part for hole in snapshot.holes} & {SnapshotPart.DETAILS, SnapshotPart.REPORT, SnapshotPart.DEVICES}
     return AuditOverview(
         at=snapshot.at,
-        users=len(users),
+        users=None if SnapshotPart.DETAILS in unread else len(users),
         results={answer.rule.id: answer.result for answer in answers},
         failed=Counter(answer.rule.severity for answer in answers if answer.result is RuleResult.FAIL),
-        ways=Counter(user.sign_in_way for user in users if user.password),
+        ways=None if unread else Counter(user.sign_in_way for user in users if user.password),
         holes=len(snapshot.holes),
         root=snapshot.root.verdict if snapshot.has_root else RootVerdict.NO_CREDENTIALS,
     )

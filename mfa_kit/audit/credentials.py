@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.snapshot import Credentials, SnapshotPart
-from mfa_kit.account.users import AccountUser
+from mfa_kit.account.snapshot import Credentials, Entity, SnapshotPart
+from mfa_kit.account.users import AccountUser, lets_people_in
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.text import few
@@ -11,6 +11,7 @@ from mfa_kit.core.text import few
 LONG_UNUSED = 90
 # Part of the ARN of each role that IAM Identity Center creates (its user guide, "Referencing permission sets").
 RESERVED = ":role/aws-reserved/sso.amazonaws.com/"
+MAX_SESSION = "audit --max-session 12h"
 
 
 @audit_rule(
@@ -158,28 +159,47 @@ def users_identity_center(context: RuleContext) -> Iterator[Observation]:
 
 @audit_rule("sessions.duration", Severity.MEDIUM, "Sign-in sessions are short enough", needs=(SnapshotPart.SESSIONS,))
 def sessions_duration(context: RuleContext) -> Iterator[Observation]:
-    """Yield a Finding for each user whose sign-in sessions may last longer than `limits.session`.
+    """Yield a Finding for each user or role whose sign-in sessions may last longer than `limits.session`.
 
-    IAM returns this setting only as part of a user's login profile (MaxSigninSessionDuration, 1 hour to 90 days).
+    The setting (MaxSigninSessionDuration, 1 hour to 90 days) is part of a login profile or role. If AWS does not return
+    it, it is not set, so nothing that IAM shows limits the session. Roles for AWS services are left out.
     """
     sessions = context.snapshot.sessions
     unread = [hole for hole in context.snapshot.holes if hole.part is SnapshotPart.SESSIONS]
+    roles = {role.arn: role for role in context.snapshot.roles if lets_people_in(role)}
     if not sessions and not unread:
-        unchecked = suggest("not checked; a check makes one request per console user", "audit --max-session 12h")
-        yield NotApplicable(unchecked if _may_have_password(context) else "no user has a console password")
-    for name, seconds in sessions.items():
-        if seconds > context.limits.session:
-            yield Finding(
-                subject=name,
-                evidence=f"a sign-in session may last {seconds / 3600:g} h; "
-                f"the limit is {context.limits.session / 3600:g} h",
-                remedy=(
-                    command("aws iam update-login-profile --user-name {}", name)
-                    + f" --max-signin-session-duration {context.limits.session:.0f}",
-                ),
-            )
+        unchecked = suggest("not checked; a check makes one request per console user and role", MAX_SESSION)
+        yield NotApplicable(unchecked if roles or _may_have_password(context) else "no user has a console password")
+        return
+    for key, seconds in sessions.items():
+        if not 0 < seconds <= context.limits.session:
+            yield _long_session(key, seconds, roles.get(key), context.limits.session)
     for hole in unread:
         yield UnknownSubject(hole.about or "sign-in sessions", hole.why)
+    for arn in roles.keys() - sessions.keys() - {hole.about for hole in unread}:
+        yield UnknownSubject(roles[arn].name, suggest("the snapshot lacks this role; take a new one", MAX_SESSION), arn)
+
+
+def _long_session(name: str, seconds: int, role: Entity | None, limit: float) -> Finding | UnknownSubject:
+    """Return a Finding about the sign-in sessions of `role`, or of the user `name` if `role` is None.
+
+    Return an UnknownSubject for a role of IAM Identity Center without a setting: its permission set limits the session,
+    and only AWS can change the role.
+    """
+    if role and RESERVED in role.arn and not seconds:
+        return UnknownSubject(role.name, "its permission set in Identity Center, which IAM does not show", role.arn)
+    duration = f"a sign-in session may last {seconds / 3600:g} h" if seconds else "no longest sign-in session is set"
+    update = (
+        command("aws iam update-role --role-name {}", role.name)
+        if role
+        else command("aws iam update-login-profile --user-name {}", name)
+    )
+    return Finding(
+        subject=role.name if role else name,
+        arn=role.arn if role else "",
+        evidence=f"{duration}; the limit is {limit / 3600:g} h",
+        remedy=(f"{update} --max-signin-session-duration {limit:.0f}",),
+    )
 
 
 def _may_have_password(context: RuleContext) -> bool:

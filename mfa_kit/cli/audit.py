@@ -66,7 +66,7 @@ A = TypeVar("A", AccountAudit, Audited)
 @click.option(
     "--max-session",
     type=Age(),
-    help="Report console users whose sign-in sessions can last longer than this (one request per console user).",
+    help="Report console users and roles whose sign-in sessions can last longer than this (one request for each).",
 )
 @click.option(
     "--fail-on",
@@ -126,7 +126,7 @@ def audit(
         max_age=max_age,
         backup_dir=backup_dir,
         central_root=True,
-        sessions_of=lambda user: max_session is not None and user.password,
+        sessions=max_session is not None,
     )
     with wiring.audit.open_snapshots(settings, source, accounts) as snapshots:
         if accounts and snapshots.organization:

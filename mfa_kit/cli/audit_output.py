@@ -187,7 +187,7 @@ class ReadAccount(NamedTuple):
     @property
     def rank(self) -> tuple[object, ...]:
         """The position among the accounts. Those with the worst results come first."""
-        bad = (*self.overview.badness, self.overview.without_mfa)
+        bad = (*self.overview.badness, self.overview.without_mfa or 0)
         return (*(-count for count in bad), self.account.name.lower(), self.account.id)
 
 
@@ -225,7 +225,8 @@ def _figures(read: Sequence[ReadAccount]) -> Mapping[str, object]:
         "severity": next(filter(worst.get, Severity), None),
         "failed": sum(map(worst.__getitem__, Severity)),
         "severities": {name: sum(entry.overview.failed.get(name, 0) for entry in read) for name in Severity},
-        "ways": {way: sum(entry.overview.ways.get(way, 0) for entry in read) for way in WAYS},
+        "ways": {way: sum((entry.overview.ways or {}).get(way, 0) for entry in read) for way in WAYS},
+        "uncounted": sum(entry.overview.ways is None for entry in read),
     }
 
 

@@ -61,8 +61,8 @@ class SnapshotSource:
     `file` is an existing snapshot to read, or a new file to write. If it is None, mfa-kit reads AWS and stores no
     snapshot. `max_age` is the maximum age of the credential report in seconds. `backup_dir` is the folder of backups;
     None means the configured folder. For the users that `passwords_of` selects, mfa-kit also reads whether they have to
-    change their password at the next sign-in. For the users that `sessions_of` selects, it also reads how long a
-    sign-in session may last. For the users that `afresh` selects, mfa-kit reads password, keys and devices from IAM
+    change their password at the next sign-in. With `sessions`, it also reads how long sign-in sessions may last.
+    For the users that `afresh` selects, mfa-kit reads password, keys and devices from IAM
     even if the credential report has them. With `central_root`, or if the snapshot is stored, mfa-kit also reads
     whether the account's organization manages the root users of its accounts centrally. `observe` is called after each
     response of IAM, with the operation, the request ID, and the user in the request, or None.
@@ -72,7 +72,7 @@ class SnapshotSource:
     max_age: float
     backup_dir: BackupLocation | None = None
     passwords_of: Callable[[AccountUser], bool] = lambda _: False
-    sessions_of: Callable[[AccountUser], bool] = lambda _: False
+    sessions: bool = False
     afresh: Callable[[AccountUser], bool] = lambda _: False
     central_root: bool = False
     observe: Callable[[str, str, str | None], None] | None = None
@@ -187,7 +187,7 @@ def take_snapshot(
             ),
             map_each=organization.within,
             passwords_of=source.passwords_of,
-            sessions_of=source.sessions_of,
+            sessions=source.sessions,
             afresh=source.afresh,
             central_root=(lambda: root().central(account, ask_root)) if root else None,
             member_root=(lambda: root().posture(account.id)) if root else None,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.reading import read_account
-from mfa_kit.account.snapshot import RootPosture, Snapshot, SnapshotPart
+from mfa_kit.account.snapshot import Entity, RootPosture, Snapshot, SnapshotPart
 from mfa_kit.account.users import account_users
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
@@ -359,8 +359,8 @@ class Rooted:
     def certificates(self) -> Iterable[Any]:
         return iter(())
 
-    def sign_in_session(self, user: str) -> int:
-        raise AssertionError(user)
+    def sign_in_session(self, entity: Entity) -> int | None:
+        raise AssertionError(entity)
 
     def password_policy(self) -> Any:
         return reader(Answers(get_account_password_policy=[NoSuchEntity("")])).password_policy()

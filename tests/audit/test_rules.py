@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import boto3
 import pytest
 
 from mfa_kit.account.snapshot import (
@@ -19,13 +20,13 @@ from mfa_kit.account.snapshot import (
     SnapshotPart,
     as_member,
 )
-from mfa_kit.account.users import AccountUser
 from mfa_kit.adapters.aws import account as reader
 from mfa_kit.adapters.aws.member_sessions import read_central_root_access
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.core.errors import AwsFault, IntegrityFault, UsageFault
 from mfa_kit.core.models import REPORTED_ROOT, Device
+from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import (
     ADMINISTRATOR,
     FORCE,
@@ -771,22 +772,70 @@ def test_mfa_of_identity_center_is_unknown() -> None:
 
 
 def test_sign_in_sessions_are_read_on_request() -> None:
-    """The rule reports users whose session may last longer than the limit. An unread user makes it unknown."""
-    long = changed(user("alice", sign_in_session=90 * 86400))
+    """The rule reports users and roles whose session may last longer than the limit. An unread one makes it unknown."""
+    long = changed(both(short_roles, user("alice", sign_in_session=90 * 86400)))
     assert ask(taken(long)[0], "sessions.duration").result is RuleResult.NOT_APPLICABLE
-
-    def people(one: AccountUser) -> bool:
-        return one.password
-
-    snapshot, _ = taken(long, sessions_of=people)
+    snapshot, lab = taken(long, sessions=True)
+    assert [call.operation for call in lab.calls].count("GetRole") == len(snapshot.roles) - 1  # not for EC2's role
     [finding] = ask(snapshot, "sessions.duration", session=12 * 3600.0).findings
     assert (finding.subject, finding.evidence) == ("alice", "a sign-in session may last 2160 h; the limit is 12 h")
     assert ask(snapshot, "sessions.duration", session=91 * DAY).result is RuleResult.PASS
-    assert ask(taken(sound(), sessions_of=people)[0], "sessions.duration").result is RuleResult.PASS
-    unread, _ = taken(long, "GetLoginProfile", sessions_of=people)
-    assert ask(unread, "sessions.duration").result is RuleResult.UNKNOWN
-    nobody, _ = taken({"version": 1, "users": [{"name": "program"}]}, sessions_of=people)
+    for operation, subject in (("GetLoginProfile", "alice"), ("GetRole", "arn:aws:iam::000000000000:role/ops")):
+        answer = ask(taken(long, operation, sessions=True)[0], "sessions.duration", session=91 * DAY)
+        assert (answer.result, answer.unknown[0].subject) == (RuleResult.UNKNOWN, subject)
+    nobody, _ = taken({"version": 1, "users": [{"name": "program"}]}, sessions=True)
     assert ask(nobody, "sessions.duration").why == "no user has a console password"
+
+
+def short_roles(found: dict[str, Any]) -> None:
+    """Limit the sign-in sessions of all roles to an hour."""
+    for each in found["roles"]:
+        each["sign_in_session"] = 3600
+
+
+def test_a_sign_in_session_without_a_limit_is_found() -> None:
+    """AWS leaves the setting out while it is not set."""
+    unset = changed(both(short_roles, role("ops", sign_in_session=0), user("bob", password=True)))
+    snapshot, _ = taken(unset, sessions=True)
+    findings = ask(snapshot, "sessions.duration", session=12 * 3600.0).findings
+    why = "no longest sign-in session is set; the limit is 12 h"
+    ops = "arn:aws:iam::000000000000:role/ops"
+    assert [(each.subject, each.arn, each.evidence) for each in findings] == [
+        *(("alice", "", why), ("bob", "", why), ("ops", ops, why))
+    ]
+    assert findings[0].remedy == ("aws iam update-login-profile --user-name alice --max-signin-session-duration 43200",)
+    assert findings[2].remedy == ("aws iam update-role --role-name ops --max-signin-session-duration 43200",)
+
+
+def test_a_password_that_was_deleted_has_no_sign_in_session() -> None:
+    """The credential report may still have it."""
+    limited = changed(both(short_roles, user("alice", sign_in_session=3600)))
+
+    def without_password(lab: Lab) -> None:
+        iam = boto3.client("iam", region_name="us-east-1")
+        iam.generate_credential_report()
+        lab.account.backend.users["alice"].password = None
+
+    snapshot, _ = taken(limited, first=without_password, sessions=True)
+    assert snapshot.report is not None
+    assert (snapshot.report.users["alice"].password, "alice" in snapshot.sessions) == (True, False)
+    assert ask(snapshot, "sessions.duration").result is RuleResult.PASS
+
+
+def test_a_role_whose_session_is_not_known_never_passes() -> None:
+    """A snapshot of an older version has no roles. Identity Center limits the sessions of its own roles."""
+    snapshot, _ = taken(changed(both(short_roles, user("alice", sign_in_session=3600))), sessions=True)
+    assert ask(snapshot, "sessions.duration").result is RuleResult.PASS
+    older = ask(replace(snapshot, sessions={"alice": 3600}), "sessions.duration")
+    assert {each.subject for each in older.unknown} == {"ops", "support"}
+    name = "AWSReservedSSO_Admin_0123456789abcdef"
+    saml = trust({"Federated": "arn:aws:iam::000000000000:saml-provider/AWSSSO"}, Action="sts:AssumeRoleWithSAML")
+    reserved = {"name": name, "path": "/aws-reserved/sso.amazonaws.com/", "trust": saml}
+    limited = both(
+        short_roles, both(user("alice", sign_in_session=3600), lambda found: found["roles"].append(reserved))
+    )
+    answer = ask(taken(changed(limited), sessions=True)[0], "sessions.duration")
+    assert (answer.result, [each.subject for each in answer.unknown]) == (RuleResult.UNKNOWN, [name])
 
 
 def test_a_snapshot_without_certificates_never_passes() -> None:

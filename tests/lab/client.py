@@ -12,7 +12,6 @@ import pyotp
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from botocore.model import StructureShape
 
 from mfa_kit.lab.aws.server import Lab
 
@@ -110,9 +109,3 @@ class Aws:
     def session(self, credentials: dict[str, Any]) -> "Aws":
         keys = (credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
         return Aws(self.lab, keys, self.seeds)
-
-
-def botocore_knows(service: str, shape: str, member: str) -> bool:
-    """Return whether the installed botocore has a member of a shape. It drops what it does not know from answers."""
-    found = SESSION.get_service_model(service).shape_for(shape)
-    return isinstance(found, StructureShape) and member in found.members

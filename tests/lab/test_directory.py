@@ -4,12 +4,10 @@ import csv
 import io
 from typing import Any
 
-import pytest
-
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.state import describe_account
-from tests.lab.client import Aws, botocore_knows, document, refused
+from tests.lab.client import Aws, document, refused
 
 
 def test_users_come_in_pages_without_case(lab: Lab, admin: Aws) -> None:
@@ -260,9 +258,18 @@ def test_an_expired_certificate_is_listed() -> None:
         assert describe_account(lab.account)["certificates"][0]["expires"] == rows[0]["expires"]  # type: ignore[index]
 
 
-@pytest.mark.skipif(
-    not botocore_knows("iam", "LoginProfile", "MaxSigninSessionDuration"), reason="botocore is older than the setting"
-)
+def test_a_role_keeps_the_longest_session(admin: Aws) -> None:
+    """It is left out until it is set, and after it is reset. What UpdateRole does not name stays."""
+    iam, trust = admin.iam, document({"Action": "sts:AssumeRole", "Principal": "*"})
+    iam.create_role(RoleName="desk", AssumeRolePolicyDocument=trust, Description="d", MaxSigninSessionDuration=3600)
+    iam.update_role(RoleName="desk", MaxSessionDuration=7200)
+    role = iam.get_role(RoleName="desk")["Role"]
+    assert (role["Description"], role["MaxSessionDuration"], role["MaxSigninSessionDuration"]) == ("d", 7200, 3600)
+    assert describe_account(admin.lab.account)["roles"][0]["sign_in_session"] == 3600  # type: ignore[index]
+    iam.update_role(RoleName="desk", ResetMaxSigninSessionDuration=True)
+    assert "MaxSigninSessionDuration" not in iam.get_role(RoleName="desk")["Role"]
+
+
 def test_a_login_profile_keeps_the_longest_session(admin: Aws) -> None:
     """It is left out until it is set, and after it is reset."""
     iam = admin.iam

@@ -11,7 +11,7 @@ from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.state import describe_lab
 from mfa_kit.organization.accounts import AccountState
-from tests.lab.client import Aws, botocore_knows, document, refused
+from tests.lab.client import Aws, document, refused
 
 SEED = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 2
 DESCRIBED = f"""
@@ -103,10 +103,9 @@ def test_a_described_organization_has_the_described_entities(file: Path) -> None
         shop = found["000000000003"]
         assert (shop["Name"], shop["Email"], shop["JoinedMethod"]) == ("shop", "shop@example.com", "INVITED")
         assert shop["JoinedTimestamp"].isoformat() == "2024-05-06T07:08:09+00:00"
-        if botocore_knows("organizations", "Account", "Paths"):
-            unit = "o-lab0000000/r-lab0/ou-lab0-00000001"
-            assert shop["Paths"] == [f"{unit}/000000000003/"]
-            assert found["000000000004"]["Paths"] == [f"{unit}/ou-lab0-00000002/000000000004/"]
+        unit = "o-lab0000000/r-lab0/ou-lab0-00000001"
+        assert shop["Paths"] == [f"{unit}/000000000003/"]
+        assert found["000000000004"]["Paths"] == [f"{unit}/ou-lab0-00000002/000000000004/"]
         assert organizations.list_tags_for_resource(ResourceId="ou-lab0-00000001")["Tags"] == [
             {"Key": "cost", "Value": "12"}
         ]

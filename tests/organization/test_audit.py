@@ -57,6 +57,22 @@ def test_an_account_has_the_same_results_alone_and_together(org_kit: MfaKit) -> 
     assert [rule["result"] for rule in single] == [rule["result"] for rule in together[ACCOUNT]["rules"]]
 
 
+@pytest.mark.parametrize(("denied", "users"), [("GetAccountAuthorizationDetails", None), ("GetCredentialReport", 1)])
+def test_a_partly_read_account_has_no_numbers_of_users(
+    org_kit: MfaKit, org_lab: Lab, denied: str, users: int | None
+) -> None:
+    """What was not read is null, not 0: in JSON, in the table and on the page."""
+    org_lab.faults.add(denied, "denied", at="every", account=MEMBERS[1])
+    (row,) = [row for row in rows(org_kit, "audit", "--org", code=1) if row["account"] == MEMBERS[1]]
+    assert (row["state"], row["passwords"], row["without_mfa"]) == ("partly read", None, None)
+    assert (row["users"] is None) == (users is None)
+    (line,) = org_kit.run("audit", "--org", "-a", MEMBERS[1], "--output", "csv").out.splitlines()[1:]
+    assert "partly read" in line
+    page = org_kit.run("audit", "--org", "--output", "html").out
+    assert "Not counted: the users of 1 account that could not be read completely" in page
+    assert re.search(rf"<td>{MEMBERS[1]}\s*<td class=odd>\?", page)
+
+
 def test_a_denied_account_is_unknown_in_its_row(org_kit: MfaKit, org_lab: Lab) -> None:
     """If an account denies access, its row has the reason, the other accounts are read, and the exit code is 1."""
     with without_role(org_lab, MEMBERS[1]):

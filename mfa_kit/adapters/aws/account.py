@@ -199,11 +199,19 @@ class AccountReader:
                     name=row["ServerCertificateName"], arn=row["Arn"], expires=_seconds(row.get("Expiration"))
                 )
 
-    def sign_in_session(self, user: str) -> int:
-        """Return the maximum duration of a user's sign-in session in seconds, or 0 if none is set for the user."""
-        fields: Mapping[str, object] = self._profile(user) or {}
-        duration = fields.get("MaxSigninSessionDuration")
-        return duration if isinstance(duration, int) else 0
+    def sign_in_session(self, entity: Entity) -> int | None:
+        """Return the maximum duration of the sign-in sessions of a user or role in seconds, or 0 if none is set.
+
+        Return None for a user without a password. AWS leaves the setting out while it is not set (API LoginProfile,
+        Role), and returns that of a role only for GetRole.
+        """
+        fields: Mapping[str, object] | None = (
+            self._ask(lambda iam: iam.get_role(RoleName=entity.name)["Role"])
+            if ":role/" in entity.arn
+            else self._profile(entity.name)
+        )
+        duration = {"MaxSigninSessionDuration": 0, **fields}["MaxSigninSessionDuration"] if fields else None
+        return duration if isinstance(duration, int) else None
 
     def must_change(self, user: str) -> bool:
         """Return whether a user must choose a new password at the next sign-in."""

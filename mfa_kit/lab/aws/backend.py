@@ -85,6 +85,17 @@ def new_id(prefix: str) -> str:
     return prefix + "".join(secrets.choice(BASE32) for _ in range(17))
 
 
+def sign_in_session(role: Role) -> int | None:
+    """Return the longest sign-in session of a role in seconds, or None if it is not set."""
+    seconds = vars(role).get("max_signin_session_duration")
+    return seconds if isinstance(seconds, int) else None
+
+
+def set_sign_in_session(role: Role, seconds: int | None) -> None:
+    """Set or reset the longest sign-in session of a role, in the attribute that moto's serializer puts into answers."""
+    vars(role)["max_signin_session_duration"] = seconds
+
+
 class LabUser(User):
     """A moto user that needs no entry in moto's dictionary of backends."""
 

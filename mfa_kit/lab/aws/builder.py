@@ -14,7 +14,7 @@ from moto.iam.models import AccessKeyLastUsed, Group, Role
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.account import ADMIN, ADMINISTRATOR, LabAccount
-from mfa_kit.lab.aws.backend import VALID, LabCertificate, LabUser, new_id
+from mfa_kit.lab.aws.backend import VALID, LabCertificate, LabUser, new_id, set_sign_in_session
 from mfa_kit.lab.aws.description import (
     DOCUMENT,
     FORM,
@@ -113,6 +113,7 @@ def _add_policies(account: LabAccount, row: CheckedRow) -> None:
         trust, longest = json.dumps(described.get("trust", dict, {})), described.get("max_session_duration", int, 3600)
         boundary = backend.checked_boundary(described.optional("boundary"))
         role = backend.create_role(described.name, trust, described.path, boundary, "", [], str(longest))
+        set_sign_in_session(role, described.get("sign_in_session", int, 0) or None)
         _give_policies(backend.attach_role_policy, role, described)
 
 

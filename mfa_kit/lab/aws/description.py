@@ -61,7 +61,7 @@ TABLES: Mapping[str, Table] = {
     "policies": {"name": str, "path": str, "document": dict},
     "certificates": {"name": str, "path": str, "uploaded": str, "expires": str},
     "groups": ENTITY,
-    "roles": {**ENTITY, "boundary": str, "trust": dict, "max_session_duration": int},
+    "roles": {**ENTITY, "boundary": str, "trust": dict, "max_session_duration": int, "sign_in_session": int},
     "users": {
         **ENTITY,
         "boundary": str,

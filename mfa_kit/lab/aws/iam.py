@@ -18,7 +18,7 @@ from moto.iam.models import AWSManagedPolicy, ManagedPolicy, Role
 from moto.iam.responses import IamResponse
 
 from mfa_kit.lab.aws import auth, rights, wire
-from mfa_kit.lab.aws.backend import VALID, LabBackend, LabCertificate, LabUser
+from mfa_kit.lab.aws.backend import VALID, LabBackend, LabCertificate, LabUser, set_sign_in_session, sign_in_session
 from mfa_kit.lab.aws.mfa_devices import (
     UNKNOWN_SERIAL,
     DeviceCodes,
@@ -349,7 +349,19 @@ class LabIam(auth.AuthorizedResponse, IamResponse):
     def create_role(self) -> ActionResult:
         """Answer CreateRole. Raise IamError with the code NoSuchEntity if the permissions boundary does not exist."""
         self.backend.checked_boundary(self.operation.text("PermissionsBoundary") or None)
-        return super().create_role()
+        result = super().create_role()
+        self.update_role()
+        return result
+
+    def update_role(self) -> ActionResult:
+        """Answer UpdateRole. Unlike in moto, a setting that the request does not name stays (API UpdateRole)."""
+        role, params = self.backend.get_role(self.operation.text("RoleName")), self.operation.params
+        role.description = self.operation.text("Description") or role.description
+        seconds = self.operation.number("MaxSessionDuration", int(role.max_session_duration or 0))
+        role.max_session_duration = str(seconds)
+        kept = None if params.get("ResetMaxSigninSessionDuration") else sign_in_session(role)
+        set_sign_in_session(role, self.operation.number("MaxSigninSessionDuration", 0) or kept)
+        return EmptyResult()
 
     def put_user_permissions_boundary(self) -> ActionResult:
         """Answer PutUserPermissionsBoundary."""

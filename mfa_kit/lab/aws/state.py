@@ -16,7 +16,7 @@ from mfa_kit.core.file_formats import read_json
 from mfa_kit.disk.files import open_folder, replace_file
 from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount
-from mfa_kit.lab.aws.backend import LabCertificate, LabUser
+from mfa_kit.lab.aws.backend import LabCertificate, LabUser, sign_in_session
 from mfa_kit.lab.aws.description import OF_THE_FILE
 from mfa_kit.lab.aws.mfa_devices import DeviceCodes, FidoDevice
 from mfa_kit.lab.aws.organization import AccountRecord, ControlPolicy, LabOrganization, OrganizationalUnit
@@ -145,6 +145,7 @@ def _role(role: Role) -> Row:
     row = _entity(role) | {
         "boundary": role.permissions_boundary_arn,
         "trust": json.loads(role.assume_role_policy_document),
+        "sign_in_session": sign_in_session(role),
     }
     longest = int(role.max_session_duration or ROLE_SECONDS)
     return without_empty(row | ({"max_session_duration": longest} if longest != ROLE_SECONDS else {}))
