@@ -67,11 +67,15 @@ class PlanRecords:
                     self.release(run)
 
     def lost_runs(self, record: RunRecords) -> list[RecordedRun]:
-        """Return the recorded runs that the ledger lacks and that have ended. The ledger has them afterward."""
-        if not record.runs:
+        """Return the plan's recorded runs that the ledger lacks and that have ended. The ledger has them afterward.
+
+        Runs of other plans are left out: another thread may be at work on the plan of another account.
+        """
+        runs = [run for run in record.runs.values() if run.plan == self.digest and not run.in_progress]
+        if not runs:
             return []
         known = self.runs_of_all_plans()
-        lost = [run for run in record.runs.values() if run.id not in known and not run.in_progress]
+        lost = [run for run in runs if run.id not in known]
         for run in lost:
             self.adopt_run(run)
         return lost

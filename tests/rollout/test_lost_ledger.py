@@ -338,6 +338,20 @@ def test_a_ledger_of_several_accounts_is_lost(accounts: Accounts, tmp_path: Path
     assert (done.code, "is already undone" in done.err) == (0, True), done.err
 
 
+def test_half_made_devices_of_several_accounts_are_made_again(accounts: Accounts) -> None:  # noqa: F811
+    """Each account adopts its own run only, also if all begin at the same time."""
+    assert accounts.plan().code == 0
+    assert accounts.apply("--stage").code == 0
+    for file in accounts.folder.glob("index-results/*/record-*"):
+        head, _, _ = file.read_text().partition("\n")
+        file.write_text(f"{head}\n")  # as if each run was killed before the first line of a device
+    shutil.rmtree(accounts.desk.home / "backups")
+    lose_ledger(accounts.desk.home)
+    done = accounts.apply("--stage")
+    assert done.code == 0, done.err
+    assert accounts.desk.run(*accounts.command("undo", "--yes")).code == 0
+
+
 def test_a_record_that_cannot_be_written_ends_the_run(
     rollout: Rollout,
     people: Callable[[int], list[str]],
