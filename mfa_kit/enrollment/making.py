@@ -142,7 +142,12 @@ def _name_taken(spec: DeviceSpec, *, ports: EnrollmentPorts) -> AlreadyExists:
                 mfa_kit("orphans list"),
             ),
         )
-    if isinstance(run, str) and entry is None:  # that run may still be at work, on a computer with another ledger
+    return _name_taken_by_other(spec, run if entry is None else None)
+
+
+def _name_taken_by_other(spec: DeviceSpec, run: str | RunTag | None) -> AlreadyExists:
+    """Return the error for the name of a device that this ledger lacks, with the run in the device's tags."""
+    if isinstance(run, str):  # that run may still be at work, on a computer with another ledger
         return AlreadyExists(
             f"an MFA device named {spec.name} already exists: run {run} made it, which is not in this ledger",
             Message(

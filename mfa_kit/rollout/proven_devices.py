@@ -66,13 +66,14 @@ def prove_devices(
     several runs could have made a device, the one whose backup exists counts; if several have one, none counts.
     """
     ours = {entry.spec.serial: entry for entry in ports.journal.made(account)}
-    lines_by_serial = lost_lines(account, record, journal=ports.journal)
-    lost = {serial: lines for serial, lines in lines_by_serial.items() if _may_exist(serial, holders)}
+    lost = lost_lines(account, record, journal=ports.journal)
     held = {recorded_name(backup.path) for backup in ports.store.backups()} if lost else {*()}
     entries = {serial: _as_in_iam(entry, holders) for serial, entry in ours.items()}
     adopted: dict[str, RecordedDevice] = {}
     refused: dict[str, str] = {}
     for serial, lines in lost.items():
+        if not _may_exist(serial, holders):
+            continue
         try:
             line = _only_line(lines, ours.get(serial), held=held, ports=ports)
             if line is not None:
@@ -105,11 +106,17 @@ def _only_line(
         if len(runs) != 1:
             raise LookupError(f"{len(runs) or 'none'} of the runs that may have made it have a backup")
         lines = [line for line in lines if line.run.id in runs]
-    elif rivals[0].backup and recorded_name(recorded_location(rivals[0].backup)) not in held:
-        run = rivals[0].run
-        if not ports.store.find(rivals[0]) and ports.iam_reader.run_of(rivals[0].spec.serial) != run:
-            raise LookupError(f"the backup of run {run} is gone, and no tag of the device shows that this run made it")
+    else:
+        _check_backup(rivals[0], held=held, ports=ports)
     return lines[-1] if lines else None
+
+
+def _check_backup(entry: JournalEntry, *, held: Container[str], ports: EnrollmentPorts) -> None:
+    """Raise LookupError if the backup of an entry is gone, and the device's tags do not name the entry's run."""
+    if entry.backup is None or recorded_name(recorded_location(entry.backup)) in held or ports.store.find(entry):
+        return
+    if ports.iam_reader.run_of(entry.spec.serial) != entry.run:
+        raise LookupError(f"the backup of run {entry.run} is gone, and no tag of the device shows that it made it")
 
 
 def lost_lines(account: str, record: RunRecords, *, journal: Journal) -> dict[str, list[RecordedDevice]]:

@@ -1,6 +1,6 @@
 """`mfa-kit rollout undo`: remove the devices that one run made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -92,16 +92,7 @@ def undo(
 
         def act(opened: OpenWork) -> None:
             entries = entries_by_account[opened.work.account.id]
-            outcomes = (
-                (RowResult.of_entry(entry, reason="would be removed") for entry in entries)
-                if settings.dry_run
-                else undo_devices(
-                    entries,
-                    leave_without_mfa=leave_without_mfa,
-                    ports=opened.ports.ports,
-                    execution=opened.execution,
-                )
-            )
+            outcomes = removal.remove(entries, opened, leave_without_mfa=leave_without_mfa)
             opened.take_all(outcomes, opened.tally.take)
 
         asked = runner.run(act, head=lambda: {"index": plan_or_run} if accounts else {})
@@ -231,6 +222,15 @@ class _Removal:
             for line in (self.rollouts.record.devices if refused else ())
             for _, runs in chosen
         )
+
+    def remove(
+        self, entries: Sequence[JournalEntry], opened: OpenWork, *, leave_without_mfa: bool
+    ) -> Generator[RowResult, None, None]:
+        """Remove the devices, and yield the result of each. In a dry run, remove nothing."""
+        if self.settings.dry_run:
+            return (RowResult.of_entry(entry, reason="would be removed") for entry in entries)
+        ports, execution = opened.ports.ports, opened.execution
+        return undo_devices(entries, leave_without_mfa=leave_without_mfa, ports=ports, execution=execution)
 
     def report_none(self, chosen: Chosen, *, unrecorded: bool) -> int:
         """Print why there is nothing to remove. Return 0 if the runs are undone already, otherwise 1."""
