@@ -572,15 +572,15 @@ def patterns_named(document: str, *, allow: bool, complete: bool = False) -> tup
     also covers each action that the pattern matches, so a pattern can be evaluated like an action. Actions for a user's
     own sign-in, and resources with a policy variable, are left out.
 
-    With `complete`, an Allow with NotAction counts as an Allow of the action `*`, and a resource with a policy variable
-    is left out only if its action has a prefix in OWN_SERVICES.
+    With `complete`, NotAction counts as the action `*` and NotResource as the resource `*`. A resource with a policy
+    variable is then left out only if its action has a prefix in OWN_SERVICES.
     """
     pairs = (
         (action, resource)
         for statement in statements(document)
         if statement.allow is allow
-        for action in statement.actions or (("*",) if complete and allow else ())
-        for resource in statement.resources
+        for action in statement.actions or (("*",) if complete else ())
+        for resource in statement.resources or (("*",) if complete else ())
         if not SIGN_IN.fullmatch(action.lower())
         and ("${" not in resource or (complete and not action.lower().startswith(OWN_SERVICES)))
     )

@@ -1,0 +1,168 @@
+"""Random users and policies: the evaluator and lockout agree with iam-simulate, which others wrote in TypeScript."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from random import Random
+from subprocess import run
+from typing import Any
+
+import pytest
+
+from mfa_kit.account.evaluator import MFA, MFA_AGE, NO_MFA, PLAIN_KEYS, WITH_MFA, Decision, RequestContext, evaluate
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.users import account_users
+from mfa_kit.core.text import iso_time
+from mfa_kit.policy.lockout import AccessState, access_with
+from tests.audit.conftest import changed, taken
+from tests.audit.test_rules import KEY, user
+from tests.conftest import COUNTED
+from tests.sizes import FULL, size
+
+# A folder beside that of the tests' environment. Only `.ci/run full` makes it.
+FOLDER = Path(f"{sys.prefix}-iam-simulate/node_modules")
+pytestmark = pytest.mark.skipif(not (FULL or FOLDER.exists()), reason="iam-simulate is installed by .ci/run full")
+
+ALICE = "arn:aws:iam::000000000000:user/alice"
+OWN = "arn:aws:iam::*:user/${aws:username}"
+REQUESTS = (
+    ("s3:GetObject", "arn:aws:s3:::b/k"),
+    ("s3:PutObject", "arn:aws:s3:::b/k"),
+    ("s3:GetObject", "arn:aws:s3:::c/k"),
+    ("ec2:DescribeInstances", "*"),
+    ("iam:CreateUser", "arn:aws:iam::000000000000:user/new"),
+    ("iam:GetUser", ALICE),
+    ("iam:EnableMFADevice", ALICE),
+    ("iam:CreateVirtualMFADevice", "arn:aws:iam::000000000000:mfa/alice"),
+    ("sts:GetSessionToken", "*"),
+)
+ACTIONS = ("*", "s3:*", "s3:Get*", "s3:*Object", "s3:PutObject", "ec2:*", "iam:*", "iam:*MFA*", "iam:Create*", "sts:*")
+RESOURCES = ("*", "*", "*", "arn:aws:s3:::b/*", "arn:aws:s3:::c/*", OWN, "arn:aws:iam::*:mfa/*")
+CONDITIONS: tuple[dict[str, Any], ...] = (
+    {"BoolIfExists": {MFA: "false"}},
+    {"Bool": {MFA: "true"}},
+    {"Bool": {MFA: "false"}},
+    {"Null": {MFA: "true"}},
+    {"NumericGreaterThanIfExists": {MFA_AGE: "3600"}},
+    {"StringEquals": {"aws:PrincipalAccount": "000000000000"}},
+    {"StringNotEquals": {"aws:PrincipalAccount": "000000000000"}},
+    {"StringNotLike": {"aws:userid": "AROAEXAMPLE:*"}},
+    {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/al*"}},
+    {"StringEquals": {"aws:RequestedRegion": "us-east-1"}},
+    {"Bool": {"aws:SecureTransport": "false"}},
+    {"Bool": {"aws:PrincipalIsAWSService": "false"}},
+    {"ForAnyValue:StringEquals": {"aws:CalledVia": "athena.amazonaws.com"}},
+    {"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}},
+    {"NumericLessThan": {"aws:EpochTime": "1577836800"}},
+    {"StringEquals": {"aws:PrincipalTag/team": "red"}},
+    {"StringNotEquals": {"aws:PrincipalTag/cost": "1"}},
+    {"StringLike": {"aws:PrincipalTag/team": "b*"}},
+    {"DateLessThan": {"aws:TokenIssueTime": "2020-01-01T00:00:00Z"}},
+)
+
+
+def policy(random: Random, effects: Sequence[str]) -> dict[str, Any]:
+    """Return a policy of one to three statements with these effects."""
+    rows = []
+    for _ in range(random.randint(1, 3)):
+        actions = random.choice(["Action", "Action", "NotAction"])
+        resources = random.choice(["Resource", "Resource", "Resource", "NotResource"])
+        row = {
+            "Effect": random.choice(effects),
+            actions: random.sample(ACTIONS[actions == "NotAction" :], random.randint(1, 3)),
+            resources: random.choice(RESOURCES if resources == "Resource" else RESOURCES[3:]),
+        }
+        rows.append({**row, "Condition": random.choice(CONDITIONS)} if random.random() < 0.6 else row)
+    return {"Version": "2012-10-17", "Statement": rows}
+
+
+@lru_cache
+def alice() -> Snapshot:
+    """Return an account with the user alice, who has access keys, a tag, and no device."""
+    snapshot = taken(changed(user("alice", groups=[], password=False, keys=[KEY], tags={"team": "red"}, devices=[])))[0]
+    return replace(snapshot, users=tuple(one for one in snapshot.users if one.name == "alice"), roles=())
+
+
+def sent(about: RequestContext, action: str) -> dict[str, str]:
+    """Return the condition keys that AWS would send with a request of alice."""
+    now = iso_time(alice().at)
+    keys: RequestContext = {
+        "aws:PrincipalAccount": "000000000000",
+        "aws:userid": "AIDAEXAMPLE",
+        "aws:RequestedRegion": "us-east-1" if action.startswith("iam:") else "eu-west-1",
+        "aws:SecureTransport": "true",
+        "aws:PrincipalIsAWSService": "false",
+        "aws:EpochTime": str(int(alice().at)),
+        "aws:TokenIssueTime": now,
+        **about,
+    }
+    return {name: value for name, value in keys.items() if value is not None}
+
+
+def judged(requests: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the decisions of iam-simulate, from one process."""
+    script = Path(__file__).with_name("iam_simulate.mjs")
+    done = run(["node", script, FOLDER], input=json.dumps(requests), capture_output=True, text=True, check=True)
+    answers: list[str] = json.loads(done.stdout)
+    return answers
+
+
+@pytest.mark.slow
+def test_iam_simulate_and_the_evaluator_agree(record_property: Any) -> None:
+    """Wherever mfa-kit's decision is definite, iam-simulate decides the same, also within a boundary."""
+    random = Random(35)
+    (person,) = account_users(alice())
+    cases, ours = [], []
+    for _ in range(size(150, 1500)):
+        documents = [policy(random, ("Allow", "Allow", "Deny")) for _ in range(2)]
+        boundary = policy(random, ("Allow", "Allow", "Deny")) if random.random() < 0.3 else None
+        for way, (action, resource) in product((PLAIN_KEYS, NO_MFA, WITH_MFA), REQUESTS):
+            context = {**person.about, **way}
+            texts, limit = [json.dumps(one) for one in documents], json.dumps(boundary) if boundary else None
+            ours.append(evaluate(texts, action, resource, context, boundary=limit))
+            request = {"action": action, "resource": resource, "context": sent(context, action)}
+            cases.append({"documents": documents, "boundary": boundary, **request})
+    definite = [pair for pair in zip(cases, ours, strict=True) if pair[1] is not Decision.UNKNOWN]
+    theirs = judged([case for case, _ in definite])
+    differing = [(case, str(our), their) for (case, our), their in zip(definite, theirs, strict=True) if our != their]
+    record_property(COUNTED, ("decisions compared with iam-simulate", len(definite)))
+    assert differing == []
+    assert len(definite) > len(cases) * 0.7
+
+
+@pytest.mark.slow
+def test_iam_simulate_and_lockout_agree(record_property: Any) -> None:
+    """Access keys are fine only if no request is denied that was allowed, and locked out only if no work is left."""
+    random = Random(53)
+    cases, states = [], []
+    for _ in range(size(100, 1000)):
+        own, more = policy(random, ("Allow",)), policy(random, ("Deny", "Deny", "Allow"))
+        snapshot = alice()
+        person = replace(snapshot.users[0], inline={"own": json.dumps(own)})
+        (access,) = access_with(replace(snapshot, users=(person,)), json.dumps(more))
+        states.append(access.state)
+        about = {**account_users(snapshot)[0].about, **PLAIN_KEYS}
+        for documents, (action, resource) in product(([own], [own, more]), REQUESTS[:5]):
+            request = {"action": action, "resource": resource, "context": sent(about, action)}
+            cases.append({"documents": documents, "boundary": None, **request})
+    answers = judged(cases)
+    differing = []
+    for number, state in enumerate(states):
+        start = number * 10
+        before, after = answers[start : start + 5], answers[start + 5 : start + 10]
+        lost = any(was == "allow" != now for was, now in zip(before, after, strict=True))
+        more = cases[start + 5]["documents"][1]["Statement"]
+        # Work on the resources that a Deny leaves out is not counted as work.
+        careful = any(row["Effect"] == "Deny" and "NotResource" in row for row in more)
+        # What the new policy allows is not counted either: it is there to require MFA.
+        kept = any(was == now == "allow" for was, now in zip(before, after, strict=True))
+        wrong = {AccessState.FINE: lost, AccessState.LOCKED: kept and not careful}
+        if wrong.get(state):
+            differing.append((str(state), cases[start + 5]["documents"], before, after))
+    record_property(COUNTED, ("results of lockout compared with iam-simulate", len(states)))
+    assert differing == []
+    assert {AccessState.FINE, AccessState.LOCKED, AccessState.CHANGES} <= set(states)
