@@ -209,6 +209,8 @@ def reconcile_ledger(
     store = wiring.stores.open_backup_store(settings, backup_dir)
     with wiring.organization.open_organization(settings, accounts) as organization:
         ledger = organization.ledger
+        if adopt and not settings.dry_run:
+            wiring.rollout.record_lost_hashes(ledger, record)
 
         def read(account: OrgAccount) -> AccountRows:
             opened = organization.enter(account)
