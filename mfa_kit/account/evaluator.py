@@ -366,21 +366,21 @@ def _implied(key: str, known: RequestContext) -> str | _Anything | None:
     return ValuePattern("AROA*:*" if ":role/" in arn else "AIDA*") if key == "aws:userid" else ANYTHING
 
 
-def _of_request(action: str, resource: str, context: RequestContext) -> RequestContext:
-    """Return the condition keys of a request about a resource.
+def _holds_for(statement: IamStatement, action: str, resource: str, context: RequestContext) -> bool | None:
+    """Return whether all conditions of a statement hold for a request about a resource, or None if that is unknown.
 
     Requests to IAM have one region in each partition. If the resource is the caller, it has the caller's tags.
     """
     arn = context.get("aws:PrincipalArn")
-    if arn is None or not action.lower().startswith("iam:"):
-        return context
+    if not statement.lines or arn is None or not action.lower().startswith("iam:"):
+        return holds(statement, context)
     region = IAM_REGIONS.get(arn.split(":")[1])
     keys: dict[str, str | None] = {"aws:RequestedRegion": region} if region else {}
     if resource == arn:
         tags = [(name, value) for name, value in context.items() if name.startswith("aws:PrincipalTag/")]
         for start in ("aws:Resource", "iam:Resource"):
             keys |= {name.replace("aws:Principal", start): value for name, value in tags}
-    return {**keys, **context}
+    return holds(statement, {**keys, **context})
 
 
 def _compares_past(operator: str, policy_values: Sequence[str], now: str) -> bool | None:
@@ -549,8 +549,7 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
             covered = covers_resource(statement, resource, context)
             if covered is False:
                 continue
-            request = _of_request(action, resource, context) if statement.lines else context
-            applies = both(covered, holds(statement, request))
+            applies = both(covered, _holds_for(statement, action, resource, context))
             if applies is False:
                 continue
             if not statement.allow:
@@ -575,12 +574,13 @@ def patterns_named(document: str, *, allow: bool, complete: bool = False) -> tup
     With `complete`, NotAction counts as the action `*` and NotResource as the resource `*`. A resource with a policy
     variable is then left out only if its action has a prefix in OWN_SERVICES.
     """
+    others = ("*",) if complete else ()
     pairs = (
         (action, resource)
         for statement in statements(document)
         if statement.allow is allow
-        for action in statement.actions or (("*",) if complete else ())
-        for resource in statement.resources or (("*",) if complete else ())
+        for action in statement.actions or others
+        for resource in statement.resources or others
         if not SIGN_IN.fullmatch(action.lower())
         and ("${" not in resource or (complete and not action.lower().startswith(OWN_SERVICES)))
     )
