@@ -11,6 +11,7 @@ from functools import partial
 from itertools import chain
 from typing import Protocol, TypeVar
 
+from mfa_kit.account.entity_policies import flaws_of, lets_people_in
 from mfa_kit.account.evaluator import Decision, RequestContext
 from mfa_kit.account.snapshot import (
     AccountPasswordPolicy,
@@ -27,7 +28,7 @@ from mfa_kit.account.snapshot import (
     SnapshotPart,
     UnreadPart,
 )
-from mfa_kit.account.users import AccountUser, account_users, flaws_of, lets_people_in
+from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import AccessDenied, MfaKitError, NoSuchEntity, Outdated
 from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, devices_by_user, is_root
 from mfa_kit.enrollment.planning import devices_while_there

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from mfa_kit.account.entity_policies import lets_people_in
 from mfa_kit.account.snapshot import Credentials, Entity, SnapshotPart
-from mfa_kit.account.users import AccountUser, lets_people_in
+from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.text import few

@@ -9,8 +9,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mfa_kit.account.escalation import Administration
     from mfa_kit.account.snapshot import Snapshot, SnapshotPart
-    from mfa_kit.account.users import AccountUser, Administration
+    from mfa_kit.account.users import AccountUser
 
 DAY = 86400.0
 

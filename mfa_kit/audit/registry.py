@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mfa_kit.account.escalation import administrations
 from mfa_kit.account.snapshot import Acceptance, Snapshot
-from mfa_kit.account.users import account_users, administrations
+from mfa_kit.account.users import account_users
 from mfa_kit.audit import break_glass, credentials, devices, passwords, policies, rights, root
 from mfa_kit.audit import users as user_rules
 from mfa_kit.audit.baseline import apply_baseline, entries_about, unused_entries

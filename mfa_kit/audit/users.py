@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from mfa_kit.account.entity_policies import entity_policies, trust_flaw, trust_text
 from mfa_kit.account.evaluator import WITH_MFA, principals_let_in
 from mfa_kit.account.snapshot import Entity, SnapshotPart
-from mfa_kit.account.users import AccountUser, entity_policies, trust_flaw, trust_text
+from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import (
     Finding,
     FindingNote,
@@ -45,7 +46,8 @@ def _doubt(user: AccountUser) -> str:
 
 def _how(user: AccountUser) -> str:
     """Return how a user can become an administrator, as the end of a sentence, or "" if there is nothing to say."""
-    return f"; {user.administration.how}" if user.administration.how else ""
+    path = user.administration
+    return (f"; {path.how}" if path.how else "") + (f"; then, {path.later}" if path.later else "")
 
 
 def _enroll(user: AccountUser) -> tuple[str, ...]:

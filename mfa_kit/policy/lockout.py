@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mfa_kit.account.entity_policies import EntityPolicies
 from mfa_kit.account.evaluator import (
     NO_MFA,
     PLAIN_KEYS,
@@ -22,7 +23,7 @@ from mfa_kit.account.evaluator import (
 )
 from mfa_kit.account.reading import AccountSource
 from mfa_kit.account.snapshot import Snapshot, SnapshotPart
-from mfa_kit.account.users import AccountUser, EntityPolicies, account_users
+from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.message import Message, command, mfa_kit
 from mfa_kit.core.models import DeviceType

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mfa_kit.account.entity_policies import administers, entity_policies, trust_flaw, trust_text
 from mfa_kit.account.evaluator import MFA, principals_let_in
 from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart
-from mfa_kit.account.users import AccountUser, account_users, administers, entity_policies, trust_flaw, trust_text
+from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.message import Message, command, mfa_kit, suggest
 from mfa_kit.core.models import check_user

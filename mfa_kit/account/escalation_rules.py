@@ -1,0 +1,138 @@
+"""The steps by which a user or role can gain rights, each with its source.
+
+A source is an ID of pathfinding.cloud (Datadog, 2025), or a URL.
+"""
+
+import re
+from collections.abc import Mapping
+
+PATHFINDING = "https://pathfinding.cloud/paths/"
+GUIDE = "https://docs.aws.amazon.com/IAM/latest/UserGuide/"
+PASSING = f"{GUIDE}id_roles_use_passrole.html"
+ATTACHING = f"{GUIDE}access_policies_manage-attach-detach.html"
+BOUNDARIES = f"{GUIDE}access_policies_boundaries.html"
+RHINO = "https://rhinosecuritylabs.com/aws/aws-privilege-escalation-methods-mitigation/"
+# The steps of IAM and STS: for each action, its words and its source. The words follow "may", and `{}` stands for the
+# user, group, role or policy on which the caller acts.
+CREDENTIALS = {
+    "iam:CreateAccessKey": ("create an access key for {}", "iam-002"),
+    "iam:CreateLoginProfile": ("set the password of {}", "iam-004"),
+    "iam:UpdateLoginProfile": ("set the password of {}", "iam-006"),
+}
+ROLES = {
+    "sts:AssumeRole": ("assume {}", "sts-001"),
+    "iam:UpdateAssumeRolePolicy": ("let itself assume {}", "iam-012"),
+    "iam:UpdateSAMLProvider": ("sign in as {} through its SAML provider", f"{GUIDE}id_roles_providers_saml.html"),
+    "iam:PassRole": ("run code with {}", PASSING),
+}
+CHANGES = {
+    "iam:AttachUserPolicy": ("change the policies of {}", "iam-008"),
+    "iam:PutUserPolicy": ("change the policies of {}", "iam-007"),
+    "iam:AttachRolePolicy": ("change the policies of {}", "iam-009"),
+    "iam:PutRolePolicy": ("change the policies of {}", "iam-005"),
+    "iam:AttachGroupPolicy": ("change the policies of {}", "iam-010"),
+    "iam:PutGroupPolicy": ("change the policies of {}", "iam-011"),
+    "iam:AddUserToGroup": ("join {}", "iam-013"),
+    "iam:CreatePolicyVersion": ("write a new version of {}", "iam-001"),
+    "iam:SetDefaultPolicyVersion": ("return to another version of {}", RHINO),
+    **{
+        f"iam:{verb}{kind}PermissionsBoundary": ("lift {} permissions boundary", BOUNDARIES)
+        for kind in ("User", "Role")
+        for verb in ("Delete", "Put")
+    },
+    **{
+        f"iam:{verb}{kind}Policy": ("remove a Deny from {}", ATTACHING)
+        for kind in ("User", "Role", "Group")
+        for verb in ("Detach", "Delete")
+    },
+    "iam:RemoveUserFromGroup": ("leave {}", f"{GUIDE}id_groups_manage_add-remove-users.html"),
+    "iam:TagUser": ("tag {}", f"{GUIDE}access_tags.html"),
+    "iam:TagRole": ("tag {}", f"{GUIDE}access_tags.html"),
+    "iam:CreateUser": ("create {}", "iam-015"),
+    "iam:CreateGroup": ("create {}", f"{GUIDE}id_groups_create.html"),
+    "iam:CreateRole": ("create {}", f"{GUIDE}id_roles_create.html"),
+}
+RULES = {**CREDENTIALS, **ROLES, **CHANGES}
+# REGION matches the region in a service's name, such as states.us-east-1.amazonaws.com, and DOMAIN the end of the name.
+REGION = re.compile(r"\.[a-z]{2}(-[a-z]+)+-\d\.")
+DOMAIN = re.compile(r"\.amazonaws\.com(\.cn)?\Z")
+# Services that run code with a role that the caller passes. The keys are the services' names in trust policies, without
+# the region and `.amazonaws.com`. Each set of actions, together with iam:PassRole, lets the caller run code with the
+# role. The values are the sources.
+SERVICES: Mapping[str, Mapping[tuple[str, ...], str]] = {
+    "tasks.apprunner": {("apprunner:CreateService",): "apprunner-001"},
+    "bedrock-agentcore": {
+        (
+            "bedrock-agentcore:CreateCodeInterpreter",
+            "bedrock-agentcore:StartCodeInterpreterSession",
+            "bedrock-agentcore:InvokeCodeInterpreter",
+        ): "bedrock-001"
+    },
+    "cloudformation": {
+        ("cloudformation:CreateStack",): "cloudformation-001",
+        ("cloudformation:UpdateStack",): RHINO,
+        ("cloudformation:CreateStackSet", "cloudformation:CreateStackInstances"): "cloudformation-003",
+        ("cloudformation:UpdateStackSet",): "cloudformation-004",
+        ("cloudformation:CreateChangeSet", "cloudformation:ExecuteChangeSet"): "cloudformation-005",
+    },
+    "codebuild": {
+        ("codebuild:CreateProject", "codebuild:StartBuild"): "codebuild-001",
+        ("codebuild:UpdateProject", "codebuild:StartBuild"): PASSING,
+        ("codebuild:CreateProject", "codebuild:StartBuildBatch"): "codebuild-004",
+    },
+    "codepipeline": {
+        ("codepipeline:CreatePipeline",): PASSING,
+        ("codepipeline:UpdatePipeline", "codepipeline:StartPipelineExecution"): PASSING,
+    },
+    "datapipeline": {("datapipeline:CreatePipeline", "datapipeline:PutPipelineDefinition"): "datapipeline-001"},
+    "ec2": {
+        ("ec2:RunInstances",): "ec2-001",
+        ("ec2:RequestSpotInstances",): "ec2-003",
+        ("ec2:AssociateIamInstanceProfile",): PASSING,
+        ("ec2:ReplaceIamInstanceProfileAssociation",): PASSING,
+        ("ec2:CreateLaunchTemplate", "ec2:CreateFleet"): PASSING,
+        ("ec2:CreateLaunchTemplateVersion",): PASSING,
+        ("ec2:CreateLaunchTemplate", "autoscaling:CreateAutoScalingGroup"): PASSING,
+        ("autoscaling:CreateLaunchConfiguration", "autoscaling:CreateAutoScalingGroup"): PASSING,
+        ("elasticmapreduce:RunJobFlow",): "emr-001",
+        (
+            "imagebuilder:CreateComponent",
+            "imagebuilder:CreateImageRecipe",
+            "imagebuilder:CreateInfrastructureConfiguration",
+            "imagebuilder:CreateImage",
+        ): "imagebuilder-001",
+    },
+    "ecs-tasks": {
+        ("ecs:RegisterTaskDefinition", "ecs:RunTask"): "ecs-004",
+        ("ecs:RegisterTaskDefinition", "ecs:StartTask"): "ecs-005",
+        ("ecs:RegisterTaskDefinition", "ecs:CreateService"): "ecs-003",
+        ("batch:RegisterJobDefinition", "batch:SubmitJob"): "batch-001",
+    },
+    "glue": {
+        ("glue:CreateDevEndpoint",): "glue-001",
+        ("glue:CreateJob", "glue:StartJobRun"): "glue-003",
+        ("glue:CreateJob", "glue:CreateTrigger"): "glue-004",
+        ("glue:UpdateJob", "glue:StartJobRun"): "glue-005",
+        ("glue:UpdateJob", "glue:CreateTrigger"): "glue-006",
+        ("glue:CreateSession", "glue:RunStatement"): "glue-007",
+    },
+    "lambda": {
+        ("lambda:CreateFunction", "lambda:InvokeFunction"): "lambda-001",
+        ("lambda:CreateFunction", "lambda:AddPermission"): "lambda-006",
+        ("lambda:CreateFunction", "lambda:CreateEventSourceMapping"): "lambda-002",
+    },
+    "pods.eks": {("eks:CreatePodIdentityAssociation",): PASSING},
+    "sagemaker": {
+        ("sagemaker:CreateNotebookInstance",): "sagemaker-001",
+        ("sagemaker:CreateTrainingJob",): "sagemaker-002",
+        ("sagemaker:CreateProcessingJob",): "sagemaker-003",
+    },
+    "scheduler": {("scheduler:CreateSchedule",): "scheduler-001", ("scheduler:UpdateSchedule",): PASSING},
+    "ssm": {("ssm:StartAutomationExecution",): "ssm-003"},
+    "states": {
+        ("states:CreateStateMachine", "states:StartExecution"): "stepfunctions-001",
+        ("states:UpdateStateMachine", "states:StartExecution"): "stepfunctions-002",
+    },
+}
+ACTIONS = (*RULES, *sorted({action for sets in SERVICES.values() for actions in sets for action in actions}))
+NAMES = {action.lower(): action for action in ACTIONS}
