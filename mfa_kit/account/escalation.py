@@ -377,14 +377,10 @@ class _Account:
         refused = caller.policies.decide("sts:AssumeRole", role.arn, caller.context) is Decision.EXPLICIT
         if not refused and self.holds(caller.may_change("iam:UpdateAssumeRolePolicy", role)):
             yield _step(caller, "iam:UpdateAssumeRolePolicy", role)
-        let_in = (
-            principals_let_in(trust_text(role), {})
-            if {"iam:PassRole", "iam:UpdateSAMLProvider"} & caller.actions
-            else ()
-        )
-        for kind, name in let_in:
-            if kind == "Federated" and self.holds(caller.may("iam:UpdateSAMLProvider", name)):
+        for provider in _saml_providers(role) if "iam:UpdateSAMLProvider" in caller.actions else ():
+            if self.holds(caller.may("iam:UpdateSAMLProvider", provider)):
                 yield _step(caller, "iam:UpdateSAMLProvider", role)
+        let_in = principals_let_in(trust_text(role), {}) if "iam:PassRole" in caller.actions else ()
         for name in sorted({REGION.sub(".", name) for kind, name in let_in if kind == "Service"}):
             for actions, source in SERVICES.get(DOMAIN.sub("", name), {}).items():
                 answer = caller.may("iam:PassRole", role.arn, {"iam:PassedToService": name})
@@ -662,6 +658,13 @@ class _Search:
                     self.groups[entity.name] = entity
                 else:
                     self.targets[arn] = entity
+
+
+def _saml_providers(role: Entity) -> Iterator[str]:
+    """Yield the ARNs of the SAML providers whose users may assume a role."""
+    for statement in statements(trust_text(role)):
+        if statement.allow and covers_action(statement, "sts:AssumeRoleWithSAML"):
+            yield from (name for kind, name in statement.principals if kind == "Federated")
 
 
 def _kind(entity: Entity) -> str:

@@ -1,6 +1,7 @@
 """Users who can make themselves administrators: each path is tried open, closed, and under an unknown condition."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -288,3 +289,168 @@ def test_a_trust_policy_that_denies_the_account_denies_its_users() -> None:
     denied = {**let_in, "Effect": "Deny", "Principal": {"AWS": f"{START}:root"}}
     assert eve(account(Path("", (), role_trust=policy(let_in)), (READ,))).admin is True
     assert eve(account(Path("", (), role_trust=policy(let_in, denied)), (READ,))).admin is False
+
+
+def entity(kind: str, name: str, *rights: dict[str, Any], **fields: Any) -> Entity:
+    return Entity(name=name, arn=f"{START}:{kind}/{name}", inline={"p": policy(*rights)} if rights else {}, **fields)
+
+
+def lone(
+    *rights: dict[str, Any],
+    more: tuple[Entity, ...] = (),
+    policies: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> Snapshot:
+    """Return an account of Eve, who has these rights, and more users, groups and roles, without administrators."""
+    kinds = {kind: tuple(one for one in more if f":{kind}/" in one.arn) for kind in ("user", "group", "role")}
+    return Snapshot(
+        at=0.0,
+        account=NUMBER,
+        caller=BOSS,
+        users=(entity("user", "eve", *rights, **fields), *kinds["user"]),
+        groups=kinds["group"],
+        roles=kinds["role"],
+        policies=policies or {},
+    )
+
+
+VICTIM, SHARED, LIMIT = f"{START}:user/victim", f"{START}:policy/shared", f"{START}:policy/limit"
+PUT_AND_KEY = ["iam:PutUserPolicy", "iam:CreateAccessKey"]
+TAG = {"StringEquals": {"aws:PrincipalTag/team": "ops"}}
+ROOT = {"Effect": "Allow", "Principal": {"AWS": f"{START}:root"}, "Action": "sts:AssumeRole"}
+TAGGED = policy({**ROOT, "Condition": TAG})
+FEDERATED = {"Principal": {"Federated": f"{START}:saml-provider/idp"}, "Action": "sts:AssumeRoleWithSAML"}
+SAML = policy({**ROOT, **FEDERATED})
+SEVERAL_STEPS: dict[str, tuple[Snapshot, str]] = {
+    "put and key": (lone(may(PUT_AND_KEY, VICTIM), more=(entity("user", "victim"),)), "victim"),
+    "attach and password": (
+        lone(may(["iam:AttachUserPolicy", "iam:CreateLoginProfile"], VICTIM), more=(entity("user", "victim"),)),
+        "set the password of",
+    ),
+    "version and assume": (
+        lone(
+            may("iam:CreatePolicyVersion", SHARED),
+            may("sts:AssumeRole", f"{START}:role/r"),
+            more=(entity("role", "r", trust=trusts(AWS=NUMBER), attached=(SHARED,)),),
+            policies={SHARED: policy(READ)},
+        ),
+        "may write a new version of policy shared",
+    ),
+    "version and trust": (
+        lone(
+            may("iam:CreatePolicyVersion", SHARED),
+            may("iam:UpdateAssumeRolePolicy", f"{START}:role/r"),
+            more=(entity("role", "r", trust=trusts(Service="ec2.amazonaws.com"), attached=(SHARED,)),),
+            policies={SHARED: policy(READ)},
+        ),
+        "iam:UpdateAssumeRolePolicy",
+    ),
+    "version and join": (
+        lone(
+            may("iam:CreatePolicyVersion", SHARED),
+            may("iam:AddUserToGroup", f"{START}:group/g"),
+            more=(entity("group", "g", attached=(SHARED,)),),
+            policies={SHARED: policy(READ)},
+        ),
+        "join group g",
+    ),
+    "write a group and join": (
+        lone(may(["iam:PutGroupPolicy", "iam:AddUserToGroup"], f"{START}:group/g"), more=(entity("group", "g"),)),
+        "join group g",
+    ),
+    "make a group": (lone(may(["iam:CreateGroup", "iam:PutGroupPolicy", "iam:AddUserToGroup"])), "create group new"),
+    "write the group of another": (
+        lone(
+            may("iam:AttachGroupPolicy", f"{START}:group/g"),
+            may("iam:CreateAccessKey", VICTIM),
+            more=(entity("group", "g"), entity("user", "victim", groups=("g",))),
+        ),
+        "create an access key for victim",
+    ),
+    "join a group of key makers": (
+        lone(
+            may("iam:AddUserToGroup", f"{START}:group/g"),
+            more=(entity("group", "g", may("iam:CreateAccessKey", BOSS)), entity("user", "boss", EVERYTHING)),
+        ),
+        "create an access key for boss",
+    ),
+    "pass a changed role": (
+        lone(
+            may(["iam:PutRolePolicy", "iam:PassRole"], f"{START}:role/r"),
+            may("ec2:RunInstances"),
+            more=(entity("role", "r", trust=trusts(Service="ec2.amazonaws.com")),),
+        ),
+        "run code with it",
+    ),
+    "make a role": (lone(may(["iam:CreateRole", "iam:PutRolePolicy"], f"{START}:role/new-*")), "create role new-new"),
+    "make a user": (
+        lone(may(["iam:CreateUser", "iam:AttachUserPolicy", "iam:CreateAccessKey"], f"{START}:user/new-*")),
+        "create an access key for",
+    ),
+    "detach the own Deny": (
+        lone(
+            may(["iam:DetachUserPolicy", "iam:PutUserPolicy"], EVE),
+            attached=(SHARED,),
+            policies={SHARED: policy({"Effect": "Deny", "Action": "iam:PutUserPolicy", "Resource": "*"})},
+        ),
+        "remove a Deny from eve",
+    ),
+    "leave a group with a Deny": (
+        lone(
+            may("iam:RemoveUserFromGroup", f"{START}:group/g"),
+            may("iam:PutUserPolicy", EVE),
+            more=(entity("group", "g", {"Effect": "Deny", "Action": "iam:Put*", "Resource": "*"}),),
+            groups=("g",),
+        ),
+        "leave group g",
+    ),
+    "tag oneself": (
+        lone(may("iam:TagUser", EVE), may("sts:AssumeRole"), more=(entity("role", "ops", EVERYTHING, trust=TAGGED),)),
+        "tag eve",
+    ),
+    "rewrite a SAML provider": (
+        lone(may("iam:UpdateSAMLProvider"), more=(entity("role", "ops", EVERYTHING, trust=SAML),)),
+        "iam:UpdateSAMLProvider",
+    ),
+}
+
+
+@pytest.mark.parametrize(("snapshot", "says"), SEVERAL_STEPS.values(), ids=SEVERAL_STEPS)
+def test_paths_of_several_steps(snapshot: Snapshot, says: str) -> None:
+    """Each step uses the rights of the steps before it, and has a source. A Deny of all steps closes the path."""
+    found = eve(snapshot)
+    assert found.admin is True
+    assert says in found.how
+    assert all(step.source.startswith("https://") for step in found.steps)
+    denied = {"Effect": "Deny", "Action": sorted(ACTIONS), "Resource": "*"}
+    person = replace(snapshot.users[0], inline={**snapshot.users[0].inline, "no": policy(denied)})
+    assert eve(replace(snapshot, users=(person, *snapshot.users[1:]))).admin is False
+
+
+def test_a_help_desk_that_deactivates_devices_administers_nothing() -> None:
+    """Without a password or a key, a deactivated device opens nothing."""
+    assert eve(lone(may("iam:DeactivateMFADevice"), more=(entity("user", "boss", EVERYTHING),))) == Administration(
+        False
+    )
+
+
+def test_a_boundary_limits_what_a_new_policy_gives() -> None:
+    """A boundary of a user or role stays, also if its policies can be changed."""
+    limit = {LIMIT: policy(READ, may("iam:PutUserPolicy", EVE))}
+    assert eve(lone(may("iam:PutUserPolicy", EVE), boundary=LIMIT, policies=limit)) == Administration(False)
+    role = entity("role", "r", trust=trusts(AWS=NUMBER), boundary=LIMIT)
+    rights = may(["iam:PutRolePolicy", "sts:AssumeRole"], role.arn)
+    limit = {LIMIT: policy(READ, may("iam:PutRolePolicy", role.arn))}
+    assert eve(lone(rights, more=(role,), policies=limit)) == Administration(False)
+    assert eve(lone(rights, more=(replace(role, boundary=None),))).admin is True
+
+
+def test_a_chain_of_400_users_takes_less_than_two_seconds() -> None:
+    """The last one administers the account, writes the policies of an earlier one, or neither."""
+    back = may(["iam:PutUserPolicy", "iam:CreateAccessKey"], f"{START}:user/u3")
+    for last, admins in ((EVERYTHING, 401), (back, 401), (READ, 0)):
+        links = [entity("user", f"u{at}", may("iam:CreateAccessKey", f"{START}:user/u{at + 1}")) for at in range(400)]
+        before = time.process_time()
+        answers = administrations(lone(more=(*links, entity("user", "u400", last))))
+        assert time.process_time() - before < 2
+        assert sum(answer.admin is True for answer in answers.values()) == admins
