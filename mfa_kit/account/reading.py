@@ -365,17 +365,21 @@ def read_account(
     unlisted = [user.name for user in account_users(snapshot) if must_list(user)]
     snapshot = replace(snapshot, listed=reading.devices(unlisted))
     users = account_users(snapshot)
-    people = {user.name: user.user for user in users if user.password}
-    people |= {role.arn: role for role in snapshot.roles if lets_people_in(role)}
     keys = [device for user in users if user.admin for device in user.devices if device.type is DeviceType.FIDO2]
     return replace(
         snapshot,
         certified=reading.certifications(keys),
         must_change=reading.must_change([user.name for user in users if passwords_of(user)]),
-        sessions=reading.sessions(people) if sessions else {},
+        sessions=reading.sessions(_sign_in_entities(users, snapshot.roles)) if sessions else {},
         at=iam_reader.now(),
         holes=(*reading.holes, *policy_holes(snapshot)),
     )
+
+
+def _sign_in_entities(users: Iterable[AccountUser], roles: Iterable[Entity]) -> dict[str, Entity]:
+    """Return the users with a password by their name, and the roles that people can assume by their ARN."""
+    people = {user.name: user.user for user in users if user.password}
+    return people | {role.arn: role for role in roles if lets_people_in(role)}
 
 
 def policy_holes(snapshot: Snapshot) -> tuple[UnreadPart, ...]:

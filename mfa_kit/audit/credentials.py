@@ -1,6 +1,6 @@
 """Rules about access keys, unused passwords and keys, sign-in sessions, and Identity Center."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from mfa_kit.account.entity_policies import lets_people_in
 from mfa_kit.account.snapshot import Credentials, Entity, SnapshotPart
@@ -172,13 +172,19 @@ def sessions_duration(context: RuleContext) -> Iterator[Observation]:
         unchecked = suggest("not checked; a check makes one request per console user and role", MAX_SESSION)
         yield NotApplicable(unchecked if roles or _may_have_password(context) else "no user has a console password")
         return
-    for key, seconds in sessions.items():
-        if not 0 < seconds <= context.limits.session:
-            yield _long_session(key, seconds, roles.get(key), context.limits.session)
-    for hole in unread:
-        yield UnknownSubject(hole.about or "sign-in sessions", hole.why)
-    for arn in roles.keys() - sessions.keys() - {hole.about for hole in unread}:
-        yield UnknownSubject(roles[arn].name, suggest("the snapshot lacks this role; take a new one", MAX_SESSION), arn)
+    limit = context.limits.session
+    long = {key: seconds for key, seconds in sessions.items() if not 0 < seconds <= limit}
+    yield from (_long_session(key, seconds, roles.get(key), limit) for key, seconds in long.items())
+    yield from (UnknownSubject(hole.about or "sign-in sessions", hole.why) for hole in unread)
+    yield from _unlisted_roles(roles, {*sessions, *(hole.about for hole in unread)})
+
+
+def _unlisted_roles(roles: Mapping[str, Entity], known: Collection[str | None]) -> Iterator[UnknownSubject]:
+    """Yield an UnknownSubject for each role whose session an older version did not read. `known` has the others."""
+    for arn in roles:
+        if arn not in known:
+            why = suggest("the snapshot lacks this role; take a new one", MAX_SESSION)
+            yield UnknownSubject(roles[arn].name, why, arn)
 
 
 def _long_session(name: str, seconds: int, role: Entity | None, limit: float) -> Finding | UnknownSubject:

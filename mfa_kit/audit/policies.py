@@ -53,12 +53,14 @@ def _everything(document: str, context: RuleContext) -> str | None:
         actions = ALL & set(statement.actions) or (statement.but_actions and covers_action(statement, "iam:*"))
         resources = "*" in statement.resources or (statement.but_resources and covers_resource(statement, iam, {}))
         if statement.allow and actions and resources:
-            but_actions, but_resources = (
-                f" except {few(names)}" if names else "" for names in (statement.but_actions, statement.but_resources)
-            )
             condition = ", under a condition" * bool(statement.lines)
+            but_actions, but_resources = _except(statement.but_actions), _except(statement.but_resources)
             return f"allows every action{but_actions} on every resource{but_resources}{condition}"
     return None
+
+
+def _except(names: Sequence[str]) -> str:
+    return f" except {few(names)}" if names else ""
 
 
 def _unread(context: RuleContext) -> Iterator[UnknownSubject]:

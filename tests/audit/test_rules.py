@@ -782,7 +782,8 @@ def test_sign_in_sessions_are_read_on_request() -> None:
     assert ask(snapshot, "sessions.duration", session=91 * DAY).result is RuleResult.PASS
     for operation, subject in (("GetLoginProfile", "alice"), ("GetRole", "arn:aws:iam::000000000000:role/ops")):
         answer = ask(taken(long, operation, sessions=True)[0], "sessions.duration", session=91 * DAY)
-        assert (answer.result, answer.unknown[0].subject) == (RuleResult.UNKNOWN, subject)
+        assert answer.result is RuleResult.UNKNOWN
+        assert subject in {each.subject for each in answer.unknown}
     nobody, _ = taken({"version": 1, "users": [{"name": "program"}]}, sessions=True)
     assert ask(nobody, "sessions.duration").why == "no user has a console password"
 
@@ -800,11 +801,12 @@ def test_a_sign_in_session_without_a_limit_is_found() -> None:
     findings = ask(snapshot, "sessions.duration", session=12 * 3600.0).findings
     why = "no longest sign-in session is set; the limit is 12 h"
     ops = "arn:aws:iam::000000000000:role/ops"
-    assert [(each.subject, each.arn, each.evidence) for each in findings] == [
+    assert sorted((each.subject, each.arn, each.evidence) for each in findings) == [
         *(("alice", "", why), ("bob", "", why), ("ops", ops, why))
     ]
-    assert findings[0].remedy == ("aws iam update-login-profile --user-name alice --max-signin-session-duration 43200",)
-    assert findings[2].remedy == ("aws iam update-role --role-name ops --max-signin-session-duration 43200",)
+    remedies = {each.subject: each.remedy for each in findings}
+    assert remedies["alice"] == ("aws iam update-login-profile --user-name alice --max-signin-session-duration 43200",)
+    assert remedies["ops"] == ("aws iam update-role --role-name ops --max-signin-session-duration 43200",)
 
 
 def test_a_password_that_was_deleted_has_no_sign_in_session() -> None:
