@@ -382,8 +382,9 @@ class _Account:
                 yield _step(caller, "iam:UpdateSAMLProvider", role)
         let_in = principals_let_in(trust_text(role), {}) if "iam:PassRole" in caller.actions else ()
         for name in sorted({REGION.sub(".", name) for kind, name in let_in if kind == "Service"}):
-            for actions, source in SERVICES.get(DOMAIN.sub("", name), {}).items():
-                answer = caller.may("iam:PassRole", role.arn, {"iam:PassedToService": name})
+            passes = caller.may("iam:PassRole", role.arn, {"iam:PassedToService": name})
+            for actions, source in SERVICES.get(DOMAIN.sub("", name), {}).items() if passes is not False else ():
+                answer = passes
                 for action in actions:
                     answer = both(answer, caller.may_somewhere(action))
                 if self.holds(answer):

@@ -41,8 +41,9 @@ OF_ROOT = (
     "ListMFADevices",
     "ListSigningCertificates",
 )
-# The parameter that names an entity, and the kind of that entity in an ARN.
-NAMED = (("UserName", "user"), ("GroupName", "group"), ("RoleName", "role"))
+# The parameter that names an entity, and the kind of that entity in an ARN. AddUserToGroup and RemoveUserFromGroup name
+# a user too, but their resource is the group.
+NAMED = (("GroupName", "group"), ("UserName", "user"), ("RoleName", "role"))
 CREATES = ("CreateGroup", "CreateRole", "CreateUser")
 # Operations that list one kind of entity, and the name of this kind in an ARN. If the request has a path prefix, they
 # list only the entities below this path.
