@@ -131,6 +131,13 @@ def _actions_of(statement: IamStatement) -> Iterable[str]:
     return [NAMES[name.lower()] for name in statement.actions if name.lower() in NAMES]
 
 
+@lru_cache(maxsize=65536)
+def _allowing(document: str, action: str) -> tuple[IamStatement, ...]:
+    """Return the Allow statements of a policy that cover an action."""
+    allows = (statement for statement in statements(document) if statement.allow)
+    return tuple(statement for statement in allows if covers_action(statement, action))
+
+
 @lru_cache(maxsize=8192)
 def _denies(document: str) -> bool:
     """Return whether a policy has a Deny statement."""
@@ -178,8 +185,7 @@ class _Principal:
         return {
             filled_resource(statement, resource, self.context)
             for document in self.policies.documents
-            for statement in statements(document)
-            if statement.allow and covers_action(statement, action)
+            for statement in _allowing(document, action)
             for resource in statement.resources or ("*",)
         }
 
