@@ -1,6 +1,6 @@
 """Carry out a plan: enroll its users. After an interruption, the same call continues the work."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -66,14 +66,16 @@ def apply_plan(
     staged: bool = False,
     record: RunRecords = NO_RECORDS,
     lost_runs: Sequence[RecordedRun] = (),
+    begin: Callable[[], None] = lambda: None,
 ) -> Generator[RowResult, None, None]:
     """Settle (finish or undo) interrupted runs, then make the plan's devices for users who do not have one yet.
 
     Yield one result for each user of the plan, also for users for whom no device is made. If `staged` is true, the
     devices are created, but not enabled. Devices in `record`, the records of runs, that the ledger lacks are first
-    written into the ledger. `lost_runs` are the recorded runs that the ledger lacks. After an interruption, a second
-    call continues with the remaining users. At the end, the enabled devices are looked up in IAM's list of virtual
-    devices. A warning is printed for each device that is not in the list.
+    written into the ledger. `lost_runs` are the recorded runs that the ledger lacks.
+    `begin` is called before the first device is created, unless there is none to create. After an interruption, a
+    second call continues with the remaining users. At the end, the enabled devices are looked up in IAM's list of
+    virtual devices. A warning is printed for each device that is not in the list.
     """
     if lost_runs or lost_lines(plan.account, record, journal=ports.journal):
         _adopt(plan, record, ports=ports, execution=execution)
@@ -94,6 +96,8 @@ def apply_plan(
             todo.append(step)
         else:
             yield result
+    if todo:
+        begin()
     try:
         yield from execution.process(todo, making.make)
     finally:
@@ -109,8 +113,7 @@ def _adopt(plan: Plan, record: RunRecords, *, ports: EnrollmentPorts, execution:
     recorded run that is not in progress, so the device is settled like any other half-made device.
     """
     proven = prove_devices(plan.account, holders=execution.list_holders(), record=record, ports=ports)
-    adopted = [(line.run, proven.entries[serial]) for serial, line in proven.adopted.items()]
-    entries = [entry for run, entry in adopted if not (run.in_progress and entry.is_half_made)]
+    entries = proven.settled
     for spec in (plan.intent_of(step.row) for step in plan.steps):
         if spec.serial in proven.unassigned:
             run = ports.iam_reader.run_of(spec.serial)

@@ -44,6 +44,12 @@ class ProvenDevices:
     refused: Mapping[str, str]
     unassigned: Collection[str]
 
+    @property
+    def settled(self) -> list[JournalEntry]:
+        """The adopted entries, without the half-made devices of runs that may still be at work."""
+        adopted = [(line.run, self.entries[serial]) for serial, line in self.adopted.items()]
+        return [entry for run, entry in adopted if not (run.in_progress and entry.is_half_made)]
+
 
 def why_unproven(spec: DeviceSpec, proven: ProvenDevices) -> Message | None:
     """Return why the device with the name of `spec` must be given to no one, and what to do; None if there is none.
@@ -77,7 +83,7 @@ def prove_devices(
         try:
             line = _only_line(lines, ours.get(serial), held=held, ports=ports)
             if line is not None:
-                entries[serial] = line.entry(_state_in_iam(line, holders))
+                entries[serial] = line.entry(_state_in_iam(line, holders, held=held, ports=ports))
                 adopted[serial] = line
         except LookupError as error:
             refused[serial] = str(error)
@@ -111,11 +117,18 @@ def _only_line(
     return lines[-1] if lines else None
 
 
+def _has_backup(entry: JournalEntry, *, held: Container[str], ports: EnrollmentPorts) -> bool:
+    """Return whether the backup of an entry exists, or was never made."""
+    return (
+        entry.backup is None
+        or recorded_name(recorded_location(entry.backup)) in held
+        or ports.store.find(entry) is not None
+    )
+
+
 def _check_backup(entry: JournalEntry, *, held: Container[str], ports: EnrollmentPorts) -> None:
     """Raise LookupError if the backup of an entry is gone, and the device's tags do not name the entry's run."""
-    if entry.backup is None or recorded_name(recorded_location(entry.backup)) in held or ports.store.find(entry):
-        return
-    if ports.iam_reader.run_of(entry.spec.serial) != entry.run:
+    if not _has_backup(entry, held=held, ports=ports) and ports.iam_reader.run_of(entry.spec.serial) != entry.run:
         raise LookupError(f"the backup of run {entry.run} is gone, and no tag of the device shows that it made it")
 
 
@@ -142,11 +155,21 @@ def _as_in_iam(entry: JournalEntry, holders: Mapping[str, str | None]) -> Journa
     return entry.at(JournalState.CONFIRMED) if enabled else entry
 
 
-def _state_in_iam(line: RecordedDevice, holders: Mapping[str, str | None]) -> JournalState:
-    """Return the state of a recorded device. Raise LookupError if it belongs to another user than the line's."""
+def _state_in_iam(
+    line: RecordedDevice, holders: Mapping[str, str | None], *, held: Container[str], ports: EnrollmentPorts
+) -> JournalState:
+    """Return the state of a recorded device.
+
+    Raise LookupError if it belongs to another user than the line's, or if it is staged and can never be enabled,
+    because its backup is missing. `held` is as in `_only_line`.
+    """
     holder = holders.get(line.spec.serial, line.spec.user)
+    if holder is None and line.spec.staged:
+        if not _has_backup(line.entry(JournalState.STAGED), held=held, ports=ports):
+            raise LookupError(f"the backup of run {line.run.id}, without which it cannot be enabled, is missing")
+        return JournalState.STAGED
     if holder is None:
-        return JournalState.STAGED if line.spec.staged else JournalState.CREATED
+        return JournalState.CREATED
     if holder != line.spec.user:
         raise LookupError(f"it belongs to {holder}, and run {line.run.id} made it for {line.spec.user}")
     return JournalState.CONFIRMED
@@ -186,5 +209,5 @@ def adopt_devices(
         ports.progress.note(f"account {account}: {count_of(number, 'device')} {'to adopt' if ports.dry else 'adopted'}")
     if ports.dry:
         return []
-    record_adopted([proven.entries[serial] for serial in proven.adopted], journal=ports.journal)
+    record_adopted(proven.settled, journal=ports.journal)
     return [line for line in lines if line.spec.serial not in proven.refused]

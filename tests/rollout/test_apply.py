@@ -112,7 +112,7 @@ def test_each_copy_is_decrypted_only_by_its_recipient(rollout: Rollout, people: 
 
 
 def test_a_second_run_makes_nothing(rollout: Rollout, people: People) -> None:
-    """The result of each user has the ID of the run that enrolled them."""
+    """The result of each user has the ID of the run that enrolled them. Only that run has a record."""
     users = people(3)
     rollout.plan(*rollout.own(users))
     assert rollout.apply().code == 0
@@ -121,6 +121,7 @@ def test_a_second_run_makes_nothing(rollout: Rollout, people: People) -> None:
     assert done.code == 0
     assert not writes(rollout, since)
     assert {row["reason"][:6] for row in rows(rollout)} == {"by run"}
+    assert len([*rollout.results.glob("record-*.jsonl")]) == 1
 
 
 def test_another_computer_reports_users_without_a_local_copy(rollout: Rollout, people: People, tmp_path: Path) -> None:

@@ -131,6 +131,28 @@ def test_without_a_record_nothing_is_adopted(
     rollout.works(users)
 
 
+def test_a_staged_device_without_its_backup_is_refused(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the line and the backup can leave it. It is removed with a question, and staged again."""
+    lost, kept = people(2)
+    rollout.plan(*rollout.own([lost, kept]))
+    assert rollout.apply("--stage").code == 0
+    for file in (rollout.desk.home / "backups").rglob(f"{lost}-*"):
+        file.unlink()
+    rollout.lose_ledger()
+    shown = status(rollout)
+    assert (shown[lost][0], shown[kept][0]) == ("failed", "staged")
+    assert "without which it cannot be enabled, is missing" in shown[lost][1]
+    monkeypatch.setattr("mfa_kit.cli.terminal.find_person", lambda *_, **__: Person(["1"]))
+    done = command(rollout, "undo", rollout.file, "--adopt-unrecorded")
+    assert (done.code, {ARN + lost, ARN + kept} & {*rollout.lab.serials()}) == (0, {ARN + kept}), done.err
+    assert rollout.apply("--stage").code == 0
+    done = command(rollout, "activate", "-i", key_file(rollout.identity, tmp_path))
+    assert done.code == 0, done.err
+    rollout.works([lost, kept])
+
+
 def plant(rollout: Rollout, iam: Any, user: str, run: str) -> None:
     """Replace a user's staged device and backup by others with the same tags, and a seed that the attacker knows."""
     iam.delete_virtual_mfa_device(SerialNumber=ARN + user)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -347,7 +347,6 @@ def _apply_in(work: PlannedWork, opened: OpenWork, options: ApplyOptions, source
     run.log("run began")
     try:
         with opened.ports.recording(folder, plan=work.sha256) as recording:
-            recording.begin(run.run)
             opened.take_all(
                 apply_plan(
                     run.plan,
@@ -357,6 +356,7 @@ def _apply_in(work: PlannedWork, opened: OpenWork, options: ApplyOptions, source
                     staged=options.staged,
                     record=record,
                     lost_runs=lost,
+                    begin=partial(recording.begin, run.run),
                 ),
                 run.take,
             )

@@ -36,6 +36,9 @@ UNTIL_END = (
 )
 
 
+SCHEMAS = Schemas("rollout-undo", "rollout-undo-index", "rollout-undo-account")
+
+
 @click.command(cls=Verb)
 @click.argument("plan_or_run", metavar="PLAN|RUN")
 @click.option("--leave-without-mfa", is_flag=True, help="Also remove a user's last device.")
@@ -74,6 +77,8 @@ def undo(
         chosen = removal.choose()
         found = removal.find(chosen, unrecorded=adopt_unrecorded)
         if not found:
+            if output.form == "json":
+                output.one(SCHEMAS.users if accounts else SCHEMAS.one, {"counts": {}, "rows": []})
             return removal.report_none(chosen, unrecorded=adopt_unrecorded)
         entries_by_account = {work.account.id: entries for work, entries in found}
         rollouts.report_computers(chain(*entries_by_account.values()), settings.progress)
@@ -81,7 +86,7 @@ def undo(
         last = 0 if leave_without_mfa or adopt_unrecorded else removal.count_last(found)
         _confirm(plan_or_run, works, last=last, settings=settings, always=adopt_unrecorded)
         runner = Runner(
-            schemas=Schemas("rollout-undo", "rollout-undo-index", "rollout-undo-account"),
+            schemas=SCHEMAS,
             works=works,
             scheduler=OneByOne(works),
             enter=rollouts.enter,
