@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mfa_kit.core.device_records import NO_RECORDS, RunRecords
 from mfa_kit.core.message import Message, suggest
-from mfa_kit.core.models import STAGED_TAG, Caller, Device, JournalState, RunTag
+from mfa_kit.core.models import STAGED_TAG, Caller, Device, JournalEntry, JournalState, RunTag
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.settling import delete_command
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, action_of, devices_by_user
+from mfa_kit.rollout.proven_devices import prove_devices
 from mfa_kit.rollout.roster import ListedUser, RosterRow, key_fingerprint
 
 
@@ -38,11 +40,12 @@ def make_plan(
     caller: Caller,
     ports: EnrollmentPorts,
     report_age: float | None = None,
+    record: RunRecords = NO_RECORDS,
 ) -> Plan:
     """Compare the rows of a roster with IAM, and return the plan. Changes nothing.
 
     `look` looks up the devices of users without a virtual device. `report_age` is the age in seconds of the credential
-    report that `look` uses, or None if `look` uses no report.
+    report that `look` uses, or None if `look` uses no report. `record` is what the records of runs say.
     """
     users, has = listing.users, devices_by_user(listing.holders)
     named = [replace(row, user=user.name) if (user := users.get(row.user.lower())) else row for row in rows]
@@ -56,7 +59,11 @@ def make_plan(
         report_age=report_age,
     )
     used = ports.journal.recipients(plan.account)
-    steps = [_plan_step(row, plan, listing, has.get(row.user, ()), ports=ports) for row in named]
+    proven = (
+        prove_devices(plan.account, holders=listing.holders, record=record, ports=ports) if record.devices else None
+    )
+    adopted = {serial: proven.entries[serial] for serial in proven.adopted} if proven else {}
+    steps = [_plan_step(row, plan, listing, has.get(row.user, ()), adopted, ports=ports) for row in named]
     return replace(plan, steps=[replace(step, key_before=_key_before(step.row, used.get(step.user))) for step in steps])
 
 
@@ -65,7 +72,13 @@ def _key_before(row: RosterRow, used: str | None) -> str:
 
 
 def _plan_step(
-    row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[str, ...], *, ports: EnrollmentPorts
+    row: RosterRow,
+    plan: Plan,
+    listing: AccountListing,
+    has: tuple[str, ...],
+    adopted: Mapping[str, JournalEntry],
+    *,
+    ports: EnrollmentPorts,
 ) -> PlanStep:
     if (foreign := row.account not in {None, plan.account}) or row.user.lower() not in listing.users:
         problem = f"the user is in account {row.account}, not in" if foreign else "there is no such user in account"
@@ -79,14 +92,19 @@ def _plan_step(
         return PlanStep(row=row, action=action_of(row.kind))
     if (holder := listing.holders[serial]) is not None:
         return PlanStep(row=row, action=Action.BLOCKED, reason=f"the device name is taken: {holder} has {serial}")
-    return _judge_unassigned(row, serial, ports=ports)
+    return _judge_unassigned(row, serial, adopted.get(serial), ports=ports)
 
 
-def _judge_unassigned(row: RosterRow, serial: str, *, ports: EnrollmentPorts) -> PlanStep:
-    """Return the step of a row whose device name is already taken by the unassigned device with this serial."""
+def _judge_unassigned(row: RosterRow, serial: str, adopted: JournalEntry | None, *, ports: EnrollmentPorts) -> PlanStep:
+    """Return the step of a row whose device name is already taken by the unassigned device with this serial.
+
+    `adopted` is the entry of the device if the ledger lacks it, and a record of a run has it; otherwise None.
+    """
     tagged = ports.iam_reader.run_of(serial)
     run = tagged if isinstance(tagged, str) else None
     entry = ports.journal.find(serial, run=run)
+    if entry is None and adopted and run in {None, adopted.run}:
+        entry = adopted
     if entry and entry.reached is JournalState.STAGED:
         return PlanStep(
             row=row, action=Action.STAGED, reason=f"staged by run {entry.run}; waits for `rollout activate`"

@@ -60,6 +60,11 @@ def test_a_lost_ledger_between_stage_and_activate(
     rollout.lose_ledger()
     assert {outcome for outcome, _ in status(rollout).values()} == {"staged"}
     assert letters(rollout)[:2] == (0, 3)
+    new_plan = rollout.folder / "again.json"
+    roster = rollout.roster(*rollout.own(users))
+    done = command(rollout, "plan", roster, "-o", new_plan, "--record", rollout.results)
+    assert done.code == 0, done.err
+    assert {step["action"] for step in json.loads(new_plan.read_text())["rows"]} == {"staged"}
     again = rollout.apply("--stage")
     assert (again.code, "delete-virtual-mfa-device" in again.err) == (0, False), again.err
     rollout.lose_ledger()

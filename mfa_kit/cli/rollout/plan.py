@@ -114,6 +114,7 @@ def plan_users(request: PlanOptions, ports: "wiring.rollout.RolloutPorts", *, pr
             look=_lookup(ports, trusted, workers=request.workers, progress=progress),
             caller=ports.caller,
             ports=ports.ports,
+            record=ports.record,
             report_age=ports.ports.iam_reader.now() - trusted.made if trusted else None,
         )
 
@@ -266,6 +267,7 @@ def _parse_tag(text: str) -> tuple[str, str]:
     is_flag=True,
     help="Use the credential report (up to 4 hours old) instead of looking up each user.",
 )
+@options.RECORD
 @options.WORKERS
 @account_options(workers=False, results=False)
 def plan(
@@ -279,6 +281,7 @@ def plan(
     only: tuple[str, ...],
     skip_bad: Path | None,
     trust_report: bool,
+    records: tuple[Path, ...],
     workers: int,
     accounts: AccountsChoice | None,
     settings: Settings,
@@ -303,9 +306,8 @@ def plan(
         workers=workers,
         several=not alone,
     )
-    with wiring.rollout.open_rollouts(
-        settings, accounts, store=wiring.stores.open_backup_store(settings), workers=workers
-    ) as rollouts:
+    store, record = wiring.stores.open_backup_store(settings), wiring.rollout.read_run_records([out], records)
+    with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts:
         if rollouts.organization is None:
             ports = rollouts.enter(rollouts.selection.chosen[0], progress=progress)
             new_plan = plan_users(request, ports, progress=progress)
