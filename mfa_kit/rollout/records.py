@@ -89,14 +89,6 @@ class PlanRecords:
             return None
         return results_of_others(plan, entries=self.journal.made(plan.account), failures=self.failures(since=since))
 
-    def devices(self, account: str) -> list[JournalEntry]:
-        """Return the journal entries of the devices that the plan's runs made and that still exist.
-
-        Devices whose removal was interrupted are included.
-        """
-        runs = self.runs()
-        return entries_of_runs(runs, self.journal.made(account), account=account, journal=self.journal) if runs else []
-
     def with_computers(self, results: Sequence[RowResult]) -> list[RowResult]:
         """Return the results, each with the computer that the shared ledger recorded for it.
 

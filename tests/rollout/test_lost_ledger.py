@@ -348,6 +348,8 @@ def test_a_ledger_of_several_accounts_is_lost(accounts: Accounts, tmp_path: Path
     lose_ledger(accounts.desk.home)
     done = accounts.desk.run(*accounts.command("status", "--output", "json"))
     assert [row["outcome"] for row in json.loads(done.out)["rows"]] == ["staged"] * number_of_devices, done.err
+    refused = accounts.plan()
+    assert (refused.code, f"its runs created {number_of_devices} devices" in refused.err) == (2, True), refused.err
     letters = tmp_path / "letters"
     done = accounts.desk.run(*accounts.command("handover", "-o", letters))
     assert (done.code, len([*letters.glob("*/*/letter.txt")])) == (0, number_of_devices), done.err

@@ -48,6 +48,7 @@ from mfa_kit.rollout.plan import (
     plan_text,
 )
 from mfa_kit.rollout.plan_making import AccountListing, make_plan
+from mfa_kit.rollout.records import entries_of_runs
 from mfa_kit.rollout.roster import (
     CellFault,
     ListedUser,
@@ -313,7 +314,7 @@ def plan(
             new_plan = plan_users(request, ports, progress=progress)
             _write_plan(new_plan, out, settings=settings, output=output)
             return 0
-        _check_replaced(out, rollouts)
+        _check_replaced(out, rollouts, progress)
         rows = _read_by_account(roster, skip_bad, rollouts.selection, request.only, settings=settings)
         visits = _plan_accounts(request, rows, rollouts, rollouts.organization, progress=progress)
     if rows is None and request.only:
@@ -371,13 +372,14 @@ def _plan_accounts(
         return in_order(unordered_visits)
 
 
-def _check_replaced(out: Path, rollouts: "wiring.rollout.Rollouts") -> None:
+def _check_replaced(out: Path, rollouts: "wiring.rollout.Rollouts", progress: Progress) -> None:
     """Raise UsageFault if `out` is the index of runs whose devices still exist, because undo needs this index."""
-    earlier = wiring.rollout.earlier_index(out)
-    devices = sum(
-        len(wiring.rollout.plan_records(rollouts.ledger, account.sha256).devices(account.id))
-        for account in (earlier.accounts if earlier else ())
-    )
+    earlier, devices = wiring.rollout.earlier_index(out), 0
+    chosen = {account.id: account for account in rollouts.selection.chosen}
+    for planned in earlier.accounts if earlier else ():
+        runs, account = rollouts.runs_of(planned.sha256), chosen.get(planned.id)
+        made = rollouts.made(account, progress=progress) if account else rollouts.ledger.made(planned.id)
+        devices += len(entries_of_runs(runs, made, account=planned.id, journal=rollouts.ledger)) if runs else 0
     if devices:
         raise UsageFault(
             f"{out} cannot be replaced: its runs created {count_of(devices, 'device')}, and undo needs this index",
