@@ -55,7 +55,7 @@ EXCEPTED: Mapping[str, tuple[str, ...]] = {
         *("--local-backups", "--accept-unknown-clock", "--proofs", "--prompt", "--baseline"),
     ),
     "they change what a command does, so they must be visible on the command line": (
-        *("--record", "--adopt-unrecorded"),
+        *("--record", "--adopt", "--adopt-unrecorded"),
         *("--with", "--add", "--root", "--all", "--stage", "--resync", "--shred", "--open", "--open-role"),
         *("--probe-user", "--programmable", "--path", "--desk", "--auditor", "--owner", "--each-user"),
         *("--pseudonyms", "--sign", "--fips"),

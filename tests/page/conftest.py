@@ -37,7 +37,8 @@ class Command:
     more: threading.Condition = field(default_factory=threading.Condition)
 
     def __post_init__(self) -> None:
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stderr
@@ -75,7 +76,9 @@ class Command:
         Raise TimeoutExpired after WAIT seconds, as for a command that waits for a window that nobody opens.
         """
         assert self.process.stdout
-        return self.process.wait(WAIT), self.process.stdout.read()
+        code, out = self.process.wait(WAIT), self.process.stdout.read()
+        self._reader.join(WAIT)  # the last lines may arrive after the exit code
+        return code, out
 
 
 Start = Callable[..., Command]
