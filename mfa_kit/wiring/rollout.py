@@ -568,7 +568,8 @@ def read_run_records(plans: Iterable[Path], more: Iterable[Path], *, results: Pa
     names. Raise UsageFault if one of them has no record, and IntegrityFault if a record is damaged, or could have been
     changed by other users.
     """
-    folders = [results_folder(results, plan) for plan in plans]
+    # A path without a name, such as `.`, is refused later.
+    folders = [results_folder(results, plan) for plan in plans if plan.name]
     folders += map(rollout_files.check_records, more)
     return rollout_files.read_records(folders, computer=socket.gethostname())
 

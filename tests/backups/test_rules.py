@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from mfa_kit.backups.adding import choose_account
 from mfa_kit.backups.drill import Drill, drill_due, judge_typed
 from mfa_kit.backups.opening import check_not_lost
 from mfa_kit.backups.pruning import Why, find_prunable
 from mfa_kit.backups.rekeying import Exposed, KnownRecipients, find_exposed, known_recipients
 from mfa_kit.core import otp
-from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.errors import IntegrityFault, NoSuchEntity, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup, Device, RunTag, Seal
 from mfa_kit.core.otp import Seed
 from mfa_kit.enrollment.ports import IamReader
+from tests.tokens import person as scripted
 
 DAY = 86400.0
 NOW = 1_800_000_000.0
@@ -214,3 +216,11 @@ def test_the_backup_of_a_device_that_may_exist_is_kept(runs: dict[str, str | Run
     assert prunable(account, found, older=9 * DAY) == ([(found, Why.GONE)] if gone else [])
     assert prunable(account, found) == []
     assert prunable(account, found, older=11 * DAY) == []
+
+
+def test_an_account_is_chosen_from_an_export() -> None:
+    """There is no question about a single account."""
+    with pytest.raises(IntegrityFault, match="none of the 2 accounts in this export"):
+        choose_account([], of=2, which="1 of 1", person=scripted.Person())
+    assert choose_account(["one"], of=2, which="1 of 1", person=scripted.Person()) == 0
+    assert choose_account(["one", "two"], of=2, which="1 of 1", person=scripted.Person(["two"])) == 1

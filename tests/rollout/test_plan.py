@@ -361,7 +361,8 @@ def test_devices_of_another_computer_block_a_row(rollout: Rollout, people: Peopl
     assert rollout.apply().code == 1
     rollout.lab.faults.clear()
     roster = rollout.roster(*rollout.own([staged, left]))
-    done = other.process("rollout", "plan", roster, "-o", rollout.file)
+    file = tmp_path / "other" / "plan.json"
+    done = other.process("rollout", "plan", roster, "-o", file)
     assert f"blocked: {staged}: another computer has staged" in done.err
     assert f"blocked: {left}: another computer left" in done.err
 

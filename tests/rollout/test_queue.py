@@ -14,7 +14,9 @@ from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
 from mfa_kit.rollout.roster import SELF, VIRTUAL, RosterMethod, RosterRow
+from mfa_kit.rollout.row_status import results_of_others
 from mfa_kit.rollout.station import StationQueue, StationRuns, station_steps
+from mfa_kit.rollout.watching import Failure
 
 ACCOUNT = "123456789012"
 OATH = RosterMethod(method=Method("oath"))
@@ -333,3 +335,21 @@ def test_an_idle_station_does_not_count_as_throttled() -> None:
     with pytest.raises(Throttled, match="accepted no call"):
         pace(refused)
     assert now - began > GIVE_UP
+
+
+def test_the_results_of_other_workers_are_complete_or_none() -> None:
+    """Each user has a device of the plan, has failed, or had a device before. Otherwise only IAM knows."""
+    steps = [step(user, VIRTUAL, Action.ENROLL) for user in "abc"]
+    steps += [step("d", VIRTUAL, Action.SKIP, reason="has x", devices=("x",)), step("e", VIRTUAL, Action.SKIP)]
+    plan = Plan(account=ACCOUNT, partition="aws", by="", planned_at=0, steps=steps)
+    run = "20261130T120000Z-0123abcd"
+    enrolled, staged = (JournalEntry(run=run, spec=plan.intent_of(each.row)) for each in steps[:2])
+    entries = [enrolled.at(JournalState.CONFIRMED), staged.at(JournalState.STAGED)]
+    failures = {"c": Failure(user="c", cause="Throttled", reason="later")}
+    results = results_of_others(plan, entries=entries, failures=failures)
+    assert results is not None
+    outcomes = [RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.FAILED, RowOutcome.SKIPPED, RowOutcome.SKIPPED]
+    assert [result.outcome for result in results] == outcomes
+    assert [result.device for result in results[3:]] == ["x", None]
+    assert results_of_others(plan, entries=entries, failures={}) is None
+    assert results_of_others(plan, entries=[enrolled, *entries[1:]], failures=failures) is None
