@@ -814,7 +814,7 @@ def test_a_password_that_was_deleted_has_no_sign_in_session() -> None:
     limited = changed(both(short_roles, user("alice", sign_in_session=3600)))
 
     def without_password(lab: Lab) -> None:
-        iam = boto3.client("iam", region_name="us-east-1")
+        iam = boto3.Session().client("iam", region_name="us-east-1")
         iam.generate_credential_report()
         lab.account.backend.users["alice"].password = None
 

@@ -180,7 +180,7 @@ def test_a_planted_device_is_refused(
     rollout.plan(*rollout.own([user]))
     assert rollout.apply("--stage").code == 0
     (run,) = read_records([rollout.results], computer="").runs
-    iam = boto3.client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
+    iam = boto3.Session().client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
     plant(rollout, iam, user, run)
     if left in {"record", "none"}:
         rollout.lose_ledger()
@@ -202,7 +202,7 @@ def test_an_adopted_device_keeps_its_hash(rollout: Rollout, people: Callable[[in
     assert rollout.apply("--stage").code == 0
     (run,) = read_records([rollout.results], computer="").runs
     rollout.lose_ledger()
-    plant(rollout, boto3.client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"]), user, run)
+    plant(rollout, boto3.Session().client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"]), user, run)
     assert rollout.apply("--stage").code == 0
     done = command(rollout, "activate", "-i", key_file(rollout.identity, tmp_path))
     assert (done.code, rollout.lab.assigned(ARN + user)) == (1, None), done.err
@@ -220,7 +220,7 @@ def test_a_new_device_with_the_name_of_an_undone_one_is_left_alone(
     undo = ("undo", rollout.file, "--yes", "--leave-without-mfa")
     assert command(rollout, *undo).code == 0
     rollout.lose_ledger()
-    iam = boto3.client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
+    iam = boto3.Session().client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
     iam.create_virtual_mfa_device(VirtualMFADeviceName=user)
     first, second = (code_at(Seed(rollout.lab.seed(ARN + user)), time.time() - ago) for ago in (30, 0))
     iam.enable_mfa_device(UserName=user, SerialNumber=ARN + user, AuthenticationCode1=first, AuthenticationCode2=second)
@@ -477,7 +477,7 @@ def test_reconcile_adopts_nothing_else(rollout: Rollout, people: Callable[[int],
     records = rollout.results.rename(rollout.folder / "records")
     rollout.plan(*rollout.own([taken, unrecorded, left]))
     assert rollout.apply("--stage").code == 0
-    iam = boto3.client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
+    iam = boto3.Session().client("iam", endpoint_url=rollout.lab.env["AWS_ENDPOINT_URL"])
     plant(rollout, iam, taken, "20261130T120000Z-0123abcd")
     rollout.lose_ledger()
     alone = rollout.desk.run("ledger", "reconcile", "--adopt")
