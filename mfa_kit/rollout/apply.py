@@ -110,12 +110,13 @@ def _adopt(plan: Plan, record: RunRecords, *, ports: EnrollmentPorts, execution:
     """Write what the record proves, but the ledger lacks, into the ledger.
 
     A run can be killed after it created a device, and before it recorded the device. The device's tags then name a
-    recorded run that is not in progress, so the device is settled like any other half-made device.
+    recorded run that is not in progress, so the device is settled like any other half-made device. A device whose line
+    is refused is left alone: its backup may only be out of reach.
     """
     proven = prove_devices(plan.account, holders=execution.list_holders(), record=record, ports=ports)
     entries = proven.settled
     for spec in (plan.intent_of(step.row) for step in plan.steps):
-        if spec.serial in proven.unassigned:
+        if spec.serial in proven.unassigned and spec.serial not in proven.refused:
             run = ports.iam_reader.run_of(spec.serial)
             if isinstance(run, str) and run in record.runs and not record.runs[run].in_progress:
                 entries.append(JournalEntry(run=run, spec=spec, reached=JournalState.CREATED))

@@ -149,6 +149,8 @@ def test_a_staged_device_without_its_backup_is_refused(
     shown = status(rollout)
     assert (shown[lost][0], shown[kept][0]) == ("failed", "staged")
     assert "without which it cannot be enabled, is missing" in shown[lost][1]
+    refused = rollout.apply("--stage")  # the folder of the backups may only be out of reach
+    assert (refused.code, {ARN + lost, ARN + kept} <= {*rollout.lab.serials()}) == (1, True), refused.err
     monkeypatch.setattr("mfa_kit.cli.terminal.find_person", lambda *_, **__: Person(["1"]))
     done = command(rollout, "undo", rollout.file, "--adopt-unrecorded")
     assert (done.code, {ARN + lost, ARN + kept} & {*rollout.lab.serials()}) == (0, {ARN + kept}), done.err
