@@ -74,6 +74,7 @@ def prove_devices(
     ours = {entry.spec.serial: entry for entry in ports.journal.made(account)}
     lost = lost_lines(account, record, journal=ports.journal)
     held = {recorded_name(backup.path) for backup in ports.store.backups()} if lost else {*()}
+    stored = {line.run.id for lines in lost.values() for line in lines if not held.isdisjoint(line.hashes)}
     entries = {serial: _as_in_iam(entry, holders) for serial, entry in ours.items()}
     adopted: dict[str, RecordedDevice] = {}
     refused: dict[str, str] = {}
@@ -83,7 +84,7 @@ def prove_devices(
         try:
             line = _only_line(lines, ours.get(serial), held=held, ports=ports)
             if line is not None:
-                entries[serial] = line.entry(_state_in_iam(line, holders, held=held, ports=ports))
+                entries[serial] = line.entry(_state_in_iam(line, holders, held=held, stored=stored, ports=ports))
                 adopted[serial] = line
         except LookupError as error:
             refused[serial] = str(error)
@@ -156,18 +157,26 @@ def _as_in_iam(entry: JournalEntry, holders: Mapping[str, str | None]) -> Journa
 
 
 def _state_in_iam(
-    line: RecordedDevice, holders: Mapping[str, str | None], *, held: Container[str], ports: EnrollmentPorts
+    line: RecordedDevice,
+    holders: Mapping[str, str | None],
+    *,
+    held: Container[str],
+    stored: Container[str],
+    ports: EnrollmentPorts,
 ) -> JournalState:
-    """Return the state of a recorded device.
+    """Return the state of a recorded device. `held` is as in `_only_line`.
 
-    Raise LookupError if it belongs to another user than the line's, or if it is staged and can never be enabled,
-    because its backup is missing. `held` is as in `_only_line`.
+    A device that is to be staged and has no backup is half-made, if its run is in `stored`, the runs of which another
+    backup exists. Otherwise the backups may be out of reach. Then raise LookupError, as for a device that belongs to
+    another user than the line's.
     """
     holder = holders.get(line.spec.serial, line.spec.user)
     if holder is None and line.spec.staged:
-        if not _has_backup(line.entry(JournalState.STAGED), held=held, ports=ports):
-            raise LookupError(f"the backup of run {line.run.id}, without which it cannot be enabled, is missing")
-        return JournalState.STAGED
+        if _has_backup(line.entry(JournalState.STAGED), held=held, ports=ports):
+            return JournalState.STAGED
+        if line.run.id in stored:
+            return JournalState.CREATED
+        raise LookupError(f"the backup of run {line.run.id}, without which it cannot be enabled, is missing")
     if holder is None:
         return JournalState.CREATED
     if holder != line.spec.user:

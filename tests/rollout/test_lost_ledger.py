@@ -136,28 +136,41 @@ def test_without_a_record_nothing_is_adopted(
     rollout.works(users)
 
 
-def test_a_staged_device_without_its_backup_is_refused(
-    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_staged_device_without_its_backup_is_staged_again(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
 ) -> None:
-    """A kill between the line and the backup can leave it. It is removed with a question, and staged again."""
+    """A kill between its line and its backup can leave it."""
     lost, kept = people(2)
     rollout.plan(*rollout.own([lost, kept]))
     assert rollout.apply("--stage").code == 0
     for file in (rollout.desk.home / "backups").rglob(f"{lost}-*"):
         file.unlink()
     rollout.lose_ledger()
-    shown = status(rollout)
-    assert (shown[lost][0], shown[kept][0]) == ("failed", "staged")
-    assert "without which it cannot be enabled, is missing" in shown[lost][1]
-    refused = rollout.apply("--stage")  # the folder of the backups may only be out of reach
-    assert (refused.code, {ARN + lost, ARN + kept} <= {*rollout.lab.serials()}) == (1, True), refused.err
-    monkeypatch.setattr("mfa_kit.cli.terminal.find_person", lambda *_, **__: Person(["1"]))
-    done = command(rollout, "undo", rollout.file, "--adopt-unrecorded")
-    assert (done.code, {ARN + lost, ARN + kept} & {*rollout.lab.serials()}) == (0, {ARN + kept}), done.err
+    assert {user: outcome for user, (outcome, _) in status(rollout).items()} == {lost: "half-made", kept: "staged"}
     assert rollout.apply("--stage").code == 0
     done = command(rollout, "activate", "-i", key_file(rollout.identity, tmp_path))
     assert done.code == 0, done.err
     rollout.works([lost, kept])
+
+
+def test_backups_that_are_out_of_reach_cost_no_device(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """If no backup of a run is found, its folder may be away. `apply` leaves its staged devices alone."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply("--stage").code == 0
+    backups, seeds = rollout.desk.home / "backups", [rollout.lab.seed(ARN + user) for user in users]
+    backups.rename(tmp_path / "away")
+    rollout.lose_ledger()
+    for outcome, reason in status(rollout).values():
+        assert (outcome, "without which it cannot be enabled, is missing" in reason) == ("failed", True)
+    assert rollout.apply("--stage").code == 1
+    assert [rollout.lab.seed(ARN + user) for user in users] == seeds
+    shutil.rmtree(backups, ignore_errors=True)
+    (tmp_path / "away").rename(backups)
+    rollout.lose_ledger()
+    assert {outcome for outcome, _ in status(rollout).values()} == {"staged"}
 
 
 def plant(rollout: Rollout, iam: Any, user: str, run: str) -> None:
