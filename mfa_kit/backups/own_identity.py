@@ -78,7 +78,7 @@ class IdentityFiles:
     """The files of this computer's identities in the folder `home`, each protected by a passphrase.
 
     `find` returns their paths, and `create` creates and tests an identity, and returns its file and its recipient.
-    `recipient_in_name` returns the recipient (public key) in the name of a file, and `unused_recipient` that of an
+    `recipient_in_name` returns the recipient in the name of a file, and `unused_recipient` that of an
     identity that is not stored. `prove` tests a file with a passphrase and returns the recipient, or raises UsageFault
     for a wrong passphrase. `proven_recipient` returns None if no run has tested the file.
     """
@@ -120,7 +120,7 @@ def own_recipient(
     person: Interaction,
     progress: Progress,
 ) -> str:
-    """Return the recipient (public key) of this computer's identity, which is created on first use.
+    """Return the recipient of this computer's identity, which is created on first use.
 
     Before an identity file is used for the first time, the user is asked for the passphrase, to check that the
     passphrase decrypts the file and that the identity in it belongs to the recipient. A passphrase from the file

@@ -94,7 +94,7 @@ BATCH = 200
 
 
 class Resealer(Protocol):
-    """Decrypts backups with identities (private keys) of the old recipients, and re-encrypts them to new recipients.
+    """Decrypts backups with identities of the old recipients, and re-encrypts them to new recipients.
 
     The identities may include identities of new recipients. The methods raise WrongIdentityError if none of the
     identities can decrypt a backup, and IntegrityFault if a backup is damaged or cannot be read or written.
@@ -102,7 +102,7 @@ class Resealer(Protocol):
 
     @property
     def has_new_identity(self) -> bool:
-        """Whether one of the given identities (private keys) belongs to a new recipient."""
+        """Whether one of the given identities belongs to a new recipient."""
         ...
 
     def recipients(self) -> list[str]:
@@ -110,14 +110,14 @@ class Resealer(Protocol):
         ...
 
     def reseal(self, backup: Backup) -> bool:
-        """Re-encrypt a backup that an identity (private key) of the old recipients can decrypt.
+        """Re-encrypt a backup that an identity of the old recipients can decrypt.
 
         Return whether one of the given identities can decrypt the new file.
         """
         ...
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Decrypt a backup with an identity (private key) of a new recipient, and re-encrypt it.
+        """Decrypt a backup with an identity of a new recipient, and re-encrypt it.
 
         This is called if none of the given identities of old recipients can decrypt the backup. Afterward, only the new
         recipients can decrypt the backup, even if it had other recipients before. Return whether one of the given
@@ -126,7 +126,7 @@ class Resealer(Protocol):
         ...
 
     def check_opens(self, backup: Backup) -> None:
-        """Raise WrongIdentityError if no identity (private key) of a new recipient can decrypt a backup."""
+        """Raise WrongIdentityError if no identity of a new recipient can decrypt a backup."""
         ...
 
 
@@ -150,7 +150,7 @@ class SealRecords(Protocol):
 class Resealed:
     """The backup was re-encrypted to the new recipients.
 
-    `opens` says whether one of the given identities (private keys) can decrypt the new file.
+    `opens` says whether one of the given identities can decrypt the new file.
     """
 
     opens: bool
@@ -167,7 +167,7 @@ class OnRecord:
 
     `done` has the backups with only the new recipients on record. `begun` has backups with old recipients on record
     too, because a run may have been killed before it updated the record. `begun` contains only backups whose old
-    version could be decrypted by one of the given identities (private keys).
+    version could be decrypted by one of the given identities.
     """
 
     done: frozenset[str]
@@ -179,7 +179,7 @@ class OnRecord:
     ) -> "OnRecord":
         """Return the OnRecord for the backups in `known`.
 
-        `own_recipients` has the recipients that belong to the given identities (private keys). None means an unknown
+        `own_recipients` has the recipients that belong to the given identities. None means an unknown
         recipient.
         """
         new, ours = frozenset(new_recipients), frozenset(recipient for recipient in own_recipients if recipient)
@@ -198,7 +198,7 @@ class Rekeyed:
 
     `found` is the number of backups. `done` has those that were re-encrypted, `already_done` those that an earlier run
     re-encrypted, and `failed` the others, each with the reason. `unopened` is the number of new files that none of the
-    given identities (private keys) can decrypt.
+    given identities can decrypt.
     """
 
     found: int = 0
@@ -277,7 +277,7 @@ class Rekeying:
             return backup, fault
 
     def _rekey_again(self, backup: Backup) -> Resealed | AlreadyDone:
-        """Return the result for a backup that no identity (private key) of the old recipients can decrypt.
+        """Return the result for a backup that no identity of the old recipients can decrypt.
 
         The result is AlreadyDone if an earlier run re-encrypted the backup. Otherwise, decrypt the backup with an
         identity of a new recipient, and re-encrypt it. Raise WrongIdentityError if neither is possible.

@@ -19,7 +19,7 @@ MfaKitError
 │   └── Unsettled        a half-made device can be neither completed nor removed now
 │       └── Unlisted     the device is assigned, but IAM does not list it among its user's devices yet
 ├── IntegrityFault (5)   a file or the ledger is damaged, or cannot be read or written
-│   ├── WrongIdentityError  the backup is intact, but none of the given identities (private keys) decrypts it
+│   ├── WrongIdentityError  the backup is intact, but none of the given identities decrypts it
 │   ├── BackupDenied     S3 denies access to one backup, or a lock protects it
 │   ├── WrongPlace       a backup has the path of another device or user than its label or the ledger says
 │   └── Unrecorded       this computer's records do not prove a break-glass folder; a person may accept it
@@ -137,7 +137,7 @@ class TooSlow(OutcomeUnknownError):
 
 
 class Unsettled(AwsFault):
-    """A half-made device (its enrollment began but is not finished) can be neither completed nor removed now."""
+    """A half-made device can be neither completed nor removed now."""
 
 
 class UnlistedError(Unsettled):
@@ -154,7 +154,7 @@ class IntegrityFault(MfaKitError):
 
 
 class WrongIdentityError(IntegrityFault):
-    """The backup is intact, but none of the given identities (private keys) decrypts it."""
+    """The backup is intact, but none of the given identities decrypts it."""
 
 
 class BackupDenied(IntegrityFault):

@@ -110,7 +110,7 @@ class Interaction(Protocol):
         ...
 
     def show(self, *parts: Secret[str], instead: str) -> None:
-        """Show secrets on the terminal's alternate screen. A Symbol (a QR code) is drawn in black on white.
+        """Show secrets on the terminal's alternate screen. A Symbol is drawn in black on white.
 
         Until `clear` is called, prompts appear below or beside the secrets. Raise UsageFault if the window is too small
         or the terminal cannot erase the secrets. Without a terminal, raise Declined with a hint to use `instead`, for

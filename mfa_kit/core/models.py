@@ -130,7 +130,7 @@ VIRTUAL = Method("virtual")
 
 
 class RunKind(StrEnum):
-    """The purpose of a run (one execution of a command that changes devices).
+    """The purpose of a run.
 
     LOST revokes a device that may be stolen. ADD makes a backup of an existing device.
     """
@@ -185,7 +185,7 @@ class RunTag(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The identity of mfa-kit's credentials (sts:GetCallerIdentity), and whether they are for a lab (a local IAM)."""
+    """The identity of mfa-kit's credentials (sts:GetCallerIdentity), and whether they are for a lab."""
 
     account: str
     arn: str

@@ -21,7 +21,7 @@ def enroll(
     run: str,
     procedure: EnrollmentProcedure = CREATING,
 ) -> Outcome:
-    """Settle (finish or undo) the user's interrupted runs, and make a device unless the user already has one.
+    """Settle the user's interrupted runs, and make a device unless the user already has one.
 
     Return Enrolled, or Skipped if the user already has a device and `request.add` is false. Raise MfaKitError if the
     device could not be made. The half-made device is then already removed, or a note of the error says what is left of

@@ -288,7 +288,7 @@ def confirm_enabled(entry: JournalEntry, *, ports: EnrollmentPorts) -> Enrolled:
 def settle_failed_enable(
     entry: JournalEntry, backend: DeviceBackend, error: BaseException, *, ports: EnrollmentPorts
 ) -> JournalEntry | None:
-    """Settle a device (delete it unless it is enabled) after an error while it was being enabled.
+    """Settle a device after an error while it was being enabled.
 
     Return its entry if the device is enabled nevertheless and the error is an MfaKitError. Otherwise, for example after
     a Ctrl-C, return None. The caller then has to raise the error again.
@@ -306,7 +306,7 @@ def settle_failed_enable(
 def _settle_after(
     entry: JournalEntry, backend: DeviceBackend, error: BaseException, *, ports: EnrollmentPorts
 ) -> JournalEntry | None:
-    """Settle a device (delete it unless it is enabled) after an error.
+    """Settle a device after an error.
 
     Return its entry if the device is enabled nevertheless, otherwise None. If the device cannot be settled, add the
     reason to the error as a note.

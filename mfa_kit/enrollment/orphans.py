@@ -108,7 +108,7 @@ def remove_orphans(
     ports: EnrollmentPorts,
     lost: str | None = None,
 ) -> Iterator[Cleaned]:
-    """Settle (finish or undo) this computer's interrupted runs, and remove the devices for which `Orphan.goes` is true.
+    """Settle this computer's interrupted runs, and remove the devices for which `Orphan.goes` is true.
 
     Yield one result per device. `lost` is the serial or label of a lost key. Interrupted runs that need this key are
     settled without it. Raise UsageFault before any change if more than `limit` devices would be removed.

@@ -81,7 +81,7 @@ class InTurn:
 
 
 class Backoff:
-    """The Turn (the function that makes calls to IAM) for one user: retries a call that raises Throttled or Busy.
+    """The CallPolicy for one user: retries a call that raises Throttled or Busy.
 
     The pauses before the retries increase. Each pause is printed. If the call still fails after the last pause, its
     error is raised.

@@ -134,7 +134,7 @@ def plan_device(
     new device gets another name than the old one. Otherwise, a deactivate request for the old device that got no
     response could still take effect later, and deactivate the new device. Raise UsageFault if the user already has the
     maximum number of devices, or has a device with the new device's serial. Also raise the errors of `backend.check`
-    and of the vault (the store of backups).
+    and of the BackupStore.
     """
     check_room(request.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}

@@ -99,7 +99,7 @@ class IamReader(Protocol):
         ...
 
     def run_of(self, serial: str) -> str | RunTag:
-        """Return the ID of the run (one execution of a command that writes to IAM) that made a virtual device.
+        """Return the ID of the run that made a virtual device.
 
         The ID is in a tag of the device. Return UNTAGGED if the device has no such tag, or if reading tags is denied.
         Return ABSENT if the device does not exist.
@@ -256,7 +256,7 @@ class BackupStore(Protocol):
         ...
 
     def recipients(self) -> list[str]:
-        """Return the recipients (public keys) to which all new backups are encrypted."""
+        """Return the recipients to which all new backups are encrypted."""
         ...
 
     def find(self, entry: JournalEntry) -> str | None:

@@ -147,7 +147,7 @@ def look_to_revoke(
     run: str,
     lost: bool = False,
 ) -> JournalEntry:
-    """Settle (finish or undo) the user's interrupted runs, and return the Entry of the device to remove, for `retire`.
+    """Settle the user's interrupted runs, and return the Entry of the device to remove, for `retire`.
 
     `device_name` is the serial, ARN or name of the device, or None for the user's only device. If settling has just
     finished an interrupted revocation of the device, the returned entry is REVOKED. If `lost` is true and IAM lists no
@@ -288,7 +288,7 @@ def look_to_replace(
 ) -> tuple[DeviceSpec, JournalEntry | None]:
     """Plan a replacement: return the intent of the new device, and the entry of the device to remove.
 
-    The user's interrupted runs are settled (finished or undone) first. The entry is None if a lost device no longer
+    The user's interrupted runs are settled first. The entry is None if a lost device no longer
     exists, for example when an interrupted command is run again. `device_name` is the serial, ARN or name of the device
     to remove, or None for the user's only device. Raise UsageFault if `device_name` does not select exactly one device,
     or if the new device cannot be made.

@@ -1,4 +1,4 @@
-"""Settle (finish or undo) a run that a failure, a Ctrl-C or a kill interrupted. No other code undoes an enrollment.
+"""Settle a run that a failure, a Ctrl-C or a kill interrupted. No other code undoes an enrollment.
 
 What is done depends on whether IAM lists the device of the run, which other modules ask here too.
 """
@@ -314,7 +314,7 @@ def backend_of(entry: JournalEntry, *, ports: EnrollmentPorts) -> DeviceBackend:
 def settle_each(
     account: str, user: str | None, *, ports: EnrollmentPorts, leave_assigned: bool = False, lost: str | None = None
 ) -> Iterator[tuple[JournalEntry, JournalState | MfaKitError]]:
-    """Settle (finish or undo) the interrupted runs of a user, or of all users if `user` is None.
+    """Settle the interrupted runs of a user, or of all users if `user` is None.
 
     Yield each entry with its final state, or with the error if it could not be settled. If `leave_assigned` is true, an
     interrupted revocation is skipped if the user still has the device. `lost` is the serial or label of a lost key: a
@@ -347,7 +347,7 @@ def _settled(entry: JournalEntry, *, ports: EnrollmentPorts, lost: str | None) -
 def settle_dead_runs(
     account: str, user: str, *, ports: EnrollmentPorts
 ) -> list[tuple[JournalEntry, JournalState | MfaKitError]]:
-    """Settle (finish or undo) a user's interrupted runs, and print each result.
+    """Settle a user's interrupted runs, and print each result.
 
     Return each entry with its final state, or with the error if it could not be settled; [] if there are none.
     """

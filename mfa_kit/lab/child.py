@@ -1,4 +1,4 @@
-"""Runs a command against a lab (a local simulator of AWS): the command's environment, signals and exit status.
+"""Runs a command against a lab: the command's environment, signals and exit status.
 
 The command never reaches a real account, because it does not inherit environment variables with which an AWS client
 would choose other credentials, another endpoint or a proxy.

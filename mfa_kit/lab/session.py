@@ -1,4 +1,4 @@
-"""Runs a lab (a local simulator of AWS) with command-line options. With --state, saves the lab when it ends."""
+"""Runs a lab with command-line options. With --state, saves the lab when it ends."""
 
 import os
 import tempfile

@@ -68,7 +68,7 @@ def apply_plan(
     lost_runs: Sequence[RecordedRun] = (),
     begin: Callable[[], None] = lambda: None,
 ) -> Generator[RowResult, None, None]:
-    """Settle (finish or undo) interrupted runs, then make the plan's devices for users who do not have one yet.
+    """Settle interrupted runs, then make the plan's devices for users who do not have one yet.
 
     Yield one result for each user of the plan, also for users for whom no device is made. If `staged` is true, the
     devices are created, but not enabled. Devices in `record`, the records of runs, that the ledger lacks are first
@@ -124,7 +124,7 @@ def _adopt(plan: Plan, record: RunRecords, *, ports: EnrollmentPorts, execution:
 
 
 def _settle_dead_runs(plan: Plan, *, ports: EnrollmentPorts) -> list[str]:
-    """Settle (finish or undo) interrupted runs. Return a message for each device for which this failed; [] if none.
+    """Settle interrupted runs. Return a message for each device for which this failed; [] if none.
 
     A device cannot be settled while a CreateVirtualMFADevice request without a response may still take effect. After
     this run has created the user's device of the same name, the request can no longer take effect. `apply_plan`

@@ -32,7 +32,7 @@ class Action(StrEnum):
     """What happens to a row's user. Its value is the word in plan files and counts.
 
     ENROLL: `apply` makes a device. STATION: a device is made in person, at the station. SELF: the users enroll
-    themselves. STAGED: a device is staged already (created, but not assigned). SKIP: the user has a device. BLOCKED:
+    themselves. STAGED: a device is staged already. SKIP: the user has a device. BLOCKED:
     something must be fixed first.
     """
 
@@ -183,7 +183,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def is_index(text: str) -> bool:
-    """Return whether a text is an index (a list of the plans of several accounts) of any version, and not a plan."""
+    """Return whether a text is an index of any version, and not a plan."""
     return INDEX_BEGIN.match(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Chooses a user's recipient (public key) among the keys that a forge or a file has for them.
+"""Chooses a user's recipient among the keys that a forge or a file has for them.
 
 A forge is a site with accounts and repositories, such as GitHub or GitLab. If the roster has a fingerprint for the
 user, only the key with this fingerprint is chosen. Otherwise a key is chosen if it is the only usable key, or the only

@@ -128,7 +128,7 @@ class StationRuns:
     left: list[JournalEntry] = field(default_factory=list)
 
     def settle_left(self, spec: DeviceSpec, card: str | None, *, ports: EnrollmentPorts) -> bool:
-        """Try to settle (finish or undo) the attempts in `left` for the device of `spec` or on the key `card`.
+        """Try to settle the attempts in `left` for the device of `spec` or on the key `card`.
 
         `card` is the identity of a key, or None without a key. Return whether at least one attempt was settled.
         """

@@ -42,11 +42,11 @@ class TokenStore(Protocol):
         ...
 
     def last_sightings(self) -> Mapping[str, Sighting]:
-        """Return the latest sighting (test result) of each tested token, by serial. Ignore tests of an earlier seed."""
+        """Return the latest sighting of each tested token, by serial. Ignore tests of an earlier seed."""
         ...
 
     def record(self, *sightings: Sighting) -> None:
-        """Store sightings (the results of testing tokens) of tokens that are in the inventory."""
+        """Store sightings of tokens that are in the inventory."""
         ...
 
 
@@ -58,7 +58,7 @@ BINS = 40
 class TokenBatch:
     """The result of testing a box of tokens.
 
-    `tokens` has each token of the seed file once, with its latest sighting (test result), or None if it was not tested.
+    `tokens` has each token of the seed file once, with its latest sighting, or None if it was not tested.
     """
 
     tokens: tuple[tuple[Token, Sighting | None], ...]
@@ -104,7 +104,7 @@ DONE = ""
 
 
 class BoxTrial:
-    """A box of display tokens (the tokens of one seed file) that is being tested.
+    """A box of display tokens that is being tested.
 
     If the seeds could be hex or base32, both decodings of the file are kept until a code shows which one is right. Only
     then are the tokens added to the inventory.
@@ -132,7 +132,7 @@ class BoxTrial:
 
     @property
     def box(self) -> TokenBatch:
-        """The tokens of the seed file, each with its latest sighting (test result), or None if it was not tested."""
+        """The tokens of the seed file, each with its latest sighting, or None if it was not tested."""
         return TokenBatch(tokens=tuple((token, self._last.get(token.serial)) for token in self.tokens))
 
     def serial_in_file(self, serial: str) -> str | None:
@@ -170,7 +170,7 @@ class BoxTrial:
         return matching.verify_codes(self._keys[serial], codes, among=among, window=self._window, near=near)
 
     def record(self, *sightings: Sighting) -> None:
-        """Store sightings (the results of testing tokens) in the inventory of tokens."""
+        """Store sightings in the inventory of tokens."""
         self._store.record(*sightings)
         self._last = dict(self._store.last_sightings())
 

@@ -381,7 +381,7 @@ def judge_display(typed: TypedCodes) -> Undecided | None:
 
 
 def sighting_of(serial: str, verdict: Match | Mismatch | None, *, time: float) -> Sighting:
-    """Return the sighting (test result) that the ledger stores for a verdict.
+    """Return the sighting that the ledger stores for a verdict.
 
     `time` is the Unix time at which the last code was displayed. None is the verdict on a token whose display works and
     whose seed only AWS has.

@@ -251,7 +251,7 @@ class Drift:
 
 
 def drift_of(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
-    """Return the drift of a token's clock, in seconds per day, between its first and its last sighting (test result).
+    """Return the drift of a token's clock, in seconds per day, between its first and its last sighting.
 
     `period` is the time step of the token in seconds. Sightings without a clock offset are ignored. Return None if
     fewer than two sightings remain, or if the first and the last are less than seven days apart.

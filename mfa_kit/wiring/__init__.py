@@ -1,4 +1,4 @@
-"""Creates the adapters that a command needs, from its settings (the composition root).
+"""Creates the adapters that a command needs, from its settings.
 
 A module of this package is loaded when it is first used: a command writes `from mfa_kit import wiring`, and
 `wiring.audit` loads the module `audit`. So the help of a command loads neither the adapters nor their libraries.

@@ -1,4 +1,4 @@
-"""Reads the keys of age: recipients (public keys), identities (private keys) and the plugins that may have them.
+"""Reads the keys of age: recipients, identities and the plugins that may have them.
 
 With a passphrase, backups are encrypted to this computer's identity, and the identity is encrypted with the passphrase.
 Therefore scrypt, which takes seconds by design, is needed only for the identity and not for each backup. `age -d -i
@@ -137,7 +137,7 @@ def configured_recipients() -> list[Recipient]:
 
 
 def recipient_text(text: str) -> str:
-    """Return a recipient (public key) as the ledger records it. Raise UsageFault if the text is not a public key."""
+    """Return a recipient as the ledger records it. Raise UsageFault if the text is not a public key."""
     return read_recipients([text])[0].text
 
 
@@ -158,7 +158,7 @@ def _own_files() -> IdentityFiles:
 
 
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
-    """Return the recipient (public key) of this computer's identity, as the use case of this name does.
+    """Return the recipient of this computer's identity, as the use case of this name does.
 
     In a dry run, the user is not asked and nothing is stored.
     """

@@ -1,4 +1,4 @@
-"""Start a lab (a local simulation of AWS), use a running lab, and plug in simulated keys."""
+"""Start a lab, use a running lab, and plug in simulated keys."""
 
 import os
 import sys

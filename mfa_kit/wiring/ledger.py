@@ -56,8 +56,8 @@ def recorded(
     For the backup of a device that a run makes, it also calls `also` with the device's journal entry, the recipients,
     and the SHA-256 of each file by its `recorded_name`.
 
-    End this process if it no longer holds the lock of its run. Another process may then have settled (completed or
-    undone) the run, and would not know of a backup that this process writes later.
+    End this process if it no longer holds the lock of its run. Another process may then have settled the
+    run, and would not know of a backup that this process writes later.
     """
 
     def record(

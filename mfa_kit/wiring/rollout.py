@@ -15,7 +15,6 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from mfa_kit.adapters.aws.account import People
-from mfa_kit.adapters.aws.answers import ended_by
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.forge import public_keys
@@ -39,6 +38,7 @@ from mfa_kit.disk.files import MAGIC, create_whole_tree
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.pacing import RateLimiter
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
+from mfa_kit.network.http import ended_by
 from mfa_kit.organization.accounts import AccountsChoice, AccountSelection, OrgAccount, only_account
 from mfa_kit.organization.slots import leaving_place
 from mfa_kit.rollout.execution import Execution, Workers
@@ -404,7 +404,7 @@ def parse_public_key(text: str) -> str:
 
 
 def read_roster(path: Path, *, accounts: RosterAccounts | None = None) -> Roster:
-    """Read a roster file (the list of users to enroll), for one account or for several `accounts`.
+    """Read a roster file, for one account or for several `accounts`.
 
     Raise UsageFault if the file is not a roster.
     """

@@ -169,7 +169,7 @@ class Settings:
     `interaction` asks the user at the terminal, or raises Declined if there is no terminal. `sleep` waits for a number
     of seconds and shows a countdown. `end` reports a fault and ends the process; it is called if the session that holds
     the locks of runs in PostgreSQL is lost. `account` is the ID that the caller's account must have. `ledger` is the
-    URL of the ledger (mfa-kit's own records) in PostgreSQL, or None if it is a file on this computer. With
+    URL of the ledger in PostgreSQL, or None if it is a file on this computer. With
     `whole_names`, messages contain the caller's ARN instead of the caller's name. When `stop` is set, pauses and
     requests of the command end in all its threads.
     """

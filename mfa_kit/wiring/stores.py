@@ -195,7 +195,7 @@ def open_s3_calls(settings: Settings) -> "S3Calls":
     rate of all calls, and retries those that are throttled.
     """
     from mfa_kit.adapters.aws import clients, s3_calls
-    from mfa_kit.adapters.aws.answers import ended_by
+    from mfa_kit.network.http import ended_by
 
     configuration = load_config()
     connection = clients.Connection(

@@ -11,16 +11,18 @@ from itertools import count, cycle, islice
 
 import pytest
 
-from mfa_kit.adapters.aws import answers, s3_calls, signin
+from mfa_kit.adapters.aws import s3_calls, signin
 from mfa_kit.adapters.aws.clients import Connection, open_s3
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.s3_calls import S3Calls
 from mfa_kit.adapters.aws.s3_store import S3File, check_bucket
+from mfa_kit.adapters.forge.public_keys import FetchError, fetch_keys, keys_address
 from mfa_kit.core.errors import AwsFault, IntegrityFault, OutcomeUnknownError, UsageFault
 from mfa_kit.core.local_servers import is_loopback
 from mfa_kit.core.models import S3Url
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.network.http import BoundedResponse
 from mfa_kit.wiring import lab as lab_wiring
 from tests.conftest import MfaKit
 
@@ -112,7 +114,7 @@ def test_a_slow_response_ends_at_its_deadline(answer: Answer, monkeypatch: pytes
 
     The read is not repeated, because the next response could take as long.
     """
-    monkeypatch.setattr(answers, "DEADLINE", 0.2)
+    monkeypatch.setattr(BoundedResponse, "seconds", 0.2)
     given_up: list[int] = []
 
     def note(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -132,7 +134,7 @@ def test_a_slow_response_ends_at_its_deadline(answer: Answer, monkeypatch: pytes
 @pytest.mark.parametrize("answer", [trickle, trickle_headers])
 def test_a_slow_sign_in_response_ends_at_its_deadline(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sign-in endpoint is not IAM, but its responses have the same limits."""
-    monkeypatch.setattr(answers, "DEADLINE", 0.2)
+    monkeypatch.setattr(BoundedResponse, "seconds", 0.2)
     given_up = threading.Event()
 
     def note(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -145,6 +147,26 @@ def test_a_slow_sign_in_response_ends_at_its_deadline(answer: Answer, monkeypatc
         with pytest.raises(AwsFault, match="returned no sign-in token: SlowResponse"):
             signin.console_address(address, Secret("{}"), destination="https://127.0.0.1/")
         assert given_up.wait(60)
+
+
+def no_http(handler: http.server.BaseHTTPRequestHandler) -> None:
+    """Send a line that is not HTTP."""
+    handler.wfile.write(b"SSH-2.0-OpenSSH_9.9\r\n")
+
+
+def part_of_body(handler: http.server.BaseHTTPRequestHandler) -> None:
+    """Send fewer octets than announced."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nssh-")
+
+
+@pytest.mark.parametrize("answer", [no_http, part_of_body])
+def test_a_malformed_response_is_an_error_of_the_site(answer: Answer) -> None:
+    """Neither the sign-in endpoint nor a forge can cause an internal error."""
+    with serve(answer) as address:
+        with pytest.raises(AwsFault, match="returned no sign-in token: MalformedResponse"):
+            signin.console_address(address, Secret("{}"), destination="https://127.0.0.1/")
+        with pytest.raises(FetchError, match=r"/ada\.keys cannot be read: MalformedResponse"):
+            fetch_keys(keys_address(address, "ada"))
 
 
 def trickle_after_continue(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -164,7 +186,7 @@ def test_a_slow_response_of_s3_ends_at_its_deadline(call: str, answer: Answer, m
 
     The call is not repeated, because the next response could take as long.
     """
-    monkeypatch.setattr(answers, "DEADLINE", 0.2)
+    monkeypatch.setattr(BoundedResponse, "seconds", 0.2)
     given_up: list[int] = []
 
     def note(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -304,7 +326,7 @@ def test_a_grant_and_a_lock_without_members_are_unknown() -> None:
 @pytest.mark.usefixtures("at_lab")
 def test_an_endless_response_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most the limit is kept in memory."""
-    monkeypatch.setattr(answers, "LONGEST", 1 << 20)
+    monkeypatch.setattr(BoundedResponse, "octets", 1 << 20)
     with (
         serve(lambda handler: send(handler, 200, XML + b" " * (2 << 20))) as address,
         pytest.raises(OutcomeUnknownError, match="no answer from AWS"),

@@ -188,7 +188,7 @@ def test_a_key_that_differs_from_the_last_one_is_pointed_out(
         (302, "", "with a redirect, which is not followed"),
         (200, "<!DOCTYPE html><title>Sign in</title>", "is a web page, not a list of keys"),
         (200, "", "there is no key that can be used"),
-        pytest.param(200, "x" * 300_000, "the answer is too long", id="long"),
+        pytest.param(200, "x" * 300_000, "the response is too long", id="long"),
     ],
 )
 def test_an_answer_without_keys_is_explained(

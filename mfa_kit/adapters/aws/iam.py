@@ -24,7 +24,6 @@ from mfa_kit.adapters.aws.answers import (
     SIGN_IN,
     Retry,
     clock_offset,
-    ended_by,
     is_wrong_code,
     our_errors,
     pages,
@@ -57,6 +56,7 @@ from mfa_kit.core.models import RUN, RUN_TAG, Call, Caller, Device, DeviceSpec, 
 from mfa_kit.core.otp import Created, Pair, Png, Secret
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.core.text import CLOCK_LIMIT, one_line
+from mfa_kit.network.http import ended_by
 from mfa_kit.qr_codes import key_uri, symbol
 
 if TYPE_CHECKING:

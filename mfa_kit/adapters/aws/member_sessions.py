@@ -27,7 +27,7 @@ from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import ClientError
 
 from mfa_kit.account.snapshot import CentralRootAccess, OrganizationPlace, RootPosture, root_posture
-from mfa_kit.adapters.aws.answers import Ask, ended_by, our_errors, read, refused_role
+from mfa_kit.adapters.aws.answers import Ask, our_errors, read, refused_role
 from mfa_kit.adapters.aws.clients import (
     AskCode,
     Clients,
@@ -44,6 +44,7 @@ from mfa_kit.core.models import ACCOUNT_ID, REPORTED_ROOT, Caller, Device
 from mfa_kit.core.otp import PERIOD
 from mfa_kit.core.stopping import Stop
 from mfa_kit.core.text import one_line
+from mfa_kit.network.http import ended_by
 from mfa_kit.organization.accounts import AccountState, OrgAccount
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ class MemberSessions:
         """Open a session in an account by assuming its roles one after the other, or with its profile.
 
         Return the account's clients and the identity of the session. A role session is renewed before it expires.
-        `entering` is a Stop (a request to end the work); without it, the Stop of all accounts is used. After the Stop
+        `entering` is a Stop; without it, the Stop of all accounts is used. After the Stop
         is set, this call ends with KeyboardInterrupt. Raise AccessDenied if a role cannot be assumed; its hint lists
         the possible causes. Raise UsageFault if the credentials belong to another account.
         """

@@ -4,52 +4,23 @@ Source: IAM user guide, "Enable custom identity broker access to the AWS console
 powerful as a password.
 """
 
-import http.client
-import urllib.error
-import urllib.request
+from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit
 
-from mfa_kit.adapters.aws.answers import BoundedResponse
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.local_servers import is_loopback
 from mfa_kit.core.otp import Secret
+from mfa_kit.network.http import BoundedResponse, get
 
 SECONDS = 20
 ISSUER = "mfa-kit"
-LONGEST = 1 << 16
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects, because the request contains credentials and must not be sent to another server."""
+class TokenResponse(BoundedResponse):
+    """A response with a sign-in token, which has a few thousand octets."""
 
-    def redirect_request(self, *_: object) -> None:
-        """Return None, so that urllib follows no redirect and raises HTTPError."""
-        return
-
-
-class _HttpConnection(http.client.HTTPConnection):
-    response_class = BoundedResponse
-
-
-class _HttpsConnection(http.client.HTTPSConnection):
-    response_class = BoundedResponse
-
-
-class _BoundedHttp(urllib.request.HTTPHandler):
-    """Opens http addresses, and aborts a slow or endless response. urllib's timeout limits only each single read."""
-
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        """Open an http address."""
-        return self.do_open(_HttpConnection, req)
-
-
-class _BoundedHttps(urllib.request.HTTPSHandler):
-    """Opens https addresses, and aborts a slow or endless response."""
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        """Open an https address."""
-        return self.do_open(_HttpsConnection, req)
+    octets = 1 << 16
 
 
 def console_address(endpoint: str, session: Secret[str], *, destination: str) -> Secret[str]:
@@ -65,19 +36,14 @@ def console_address(endpoint: str, session: Secret[str], *, destination: str) ->
 
 def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
     """Request a sign-in token and return it. Errors quote no part of the request."""
-    local = is_loopback(endpoint)
-    if not endpoint.startswith("https://") and not local:
+    if not endpoint.startswith("https://") and not is_loopback(endpoint):
         raise UsageFault(f"{endpoint} is not encrypted", "sign in to the console yourself")
     query = Secret(urlencode({"Action": "getSigninToken", "Session": session.reveal()}))
-    direct = [urllib.request.ProxyHandler({})] if local else []
-    opener = urllib.request.build_opener(_NoRedirect, _BoundedHttp, _BoundedHttps, *direct)
     try:
-        with opener.open(f"{endpoint}?{query.reveal()}", timeout=SECONDS) as answer:
-            reply = read_json(answer.read(LONGEST))
-        return Secret(str(reply["SigninToken"]))
-    except urllib.error.HTTPError as error:
-        error.close()
-        why = f"HTTP {error.code}"
+        reply = get(f"{endpoint}?{query.reveal()}", TokenResponse, silence=SECONDS)
+        if reply.status == HTTPStatus.OK:
+            return Secret(str(read_json(reply.content)["SigninToken"]))
+        why = f"HTTP {reply.status}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = type(error).__name__
     raise AwsFault(f"{urlsplit(endpoint).hostname} returned no sign-in token: {why}", "sign in to the console yourself")

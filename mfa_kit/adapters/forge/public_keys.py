@@ -6,10 +6,7 @@ because the keys must come from the site that the administrator named.
 
 import re
 import ssl
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
@@ -19,11 +16,8 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.local_servers import is_loopback
+from mfa_kit.network.http import BoundedResponse, LongResponse, SlowResponse, get
 
-# How many seconds connecting may take. Reading the response may then take the same time again.
-SECONDS = 15
-# The maximum length of a response in octets. A hundred keys take about 60 kB.
-LONGEST = 1 << 18
 LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}", re.ASCII)
 
 
@@ -31,12 +25,11 @@ class FetchError(Exception):
     """The keys of an account could not be read. The message says why."""
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects."""
+class KeysResponse(BoundedResponse):
+    """A response with public keys. A hundred keys have about 60,000 octets. Connecting may take the same time again."""
 
-    def redirect_request(self, *_: object) -> None:
-        """Follow no redirect, so that urllib raises HTTPError for the response."""
-        return
+    seconds = 15.0
+    octets = 1 << 18
 
 
 def check_base(base: str) -> str:
@@ -67,15 +60,15 @@ def keys_address(base: str, login: str) -> str:
 
 def fetch_keys(address: str) -> list[str]:
     """Return the lines at an address from `keys_address`. Raise FetchError if they cannot be read."""
-    local = [urllib.request.ProxyHandler({})] if is_loopback(address) else []
-    opener = urllib.request.build_opener(_NoRedirect, *local)
-    request = urllib.request.Request(address, headers={"User-Agent": "mfa-kit", "Accept": "text/plain"})  # noqa: S310 - check_base
     try:
-        with opener.open(request, timeout=SECONDS) as answer:
-            octets = b"".join(_chunks(answer))
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise FetchError(f"{address} answers {_status(error.code)}") from None
+        reply = get(
+            address,
+            KeysResponse,
+            silence=KeysResponse.seconds,
+            headers={"User-Agent": "mfa-kit", "Accept": "text/plain"},
+        )
+    except (LongResponse, SlowResponse) as error:
+        raise FetchError(f"{address} cannot be read: {error}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, ssl.SSLCertVerificationError):
@@ -84,20 +77,12 @@ def fetch_keys(address: str) -> list[str]:
                 "set SSL_CERT_FILE to a file with the CA's certificate"
             ) from None
         raise FetchError(f"{address} cannot be read: {type(reason).__name__}") from None
-    text = octets.decode("utf-8", "replace")
+    if reply.status != HTTPStatus.OK:
+        raise FetchError(f"{address} answers {_status(reply.status)}")
+    text = reply.content.decode("utf-8", "replace")
     if text.lstrip().startswith("<"):
         raise FetchError(f"{address} is a web page, not a list of keys; the site may require a sign-in")
     return text.splitlines()
-
-
-def _chunks(answer: "urllib.request._UrlopenRet") -> Iterator[bytes]:
-    """Yield the content of a response. Raise FetchError if it is too long or takes too long."""
-    until, size = time.monotonic() + SECONDS, 0
-    while chunk := answer.read1(LONGEST):
-        size += len(chunk)
-        if size > LONGEST or time.monotonic() > until:
-            raise FetchError("the answer is too long, or takes too long")
-        yield chunk
 
 
 def _status(code: int) -> str:

@@ -349,7 +349,7 @@ class Ledger:
         return [HeldWork(work=work, computer=on, process=process, since=since) for work, on, process, since in rows]
 
     def end(self, run: str) -> None:
-        """Release a run's lock if this process holds it, so that other processes can settle (complete or undo) the run.
+        """Release a run's lock if this process holds it, so that other processes can settle the run.
 
         Afterward, no thread of this process may record an entry of the run.
         """

@@ -62,7 +62,7 @@ def _signed(counter: int) -> int:
 
 
 class TokenInventory:
-    """Stores display tokens by serial, and the sightings (the results of tests) of each token.
+    """Stores display tokens by serial, and the sightings of each token.
 
     A serial is spelled as in the last imported file. `now` is the Unix time at which tokens are added.
     """
@@ -166,7 +166,7 @@ class TokenInventory:
         return {serial: user for serial, user in devices.values() if user}
 
     def record(self, *sightings: Sighting) -> None:
-        """Record sightings (results of tests), and give each token the verdict of its latest sighting.
+        """Record sightings, and give each token the verdict of its latest sighting.
 
         Sightings of tokens that are not in the inventory are skipped.
         """
@@ -189,11 +189,11 @@ class TokenInventory:
         return True
 
     def sightings(self, serial: str) -> list[Sighting]:
-        """Return the sightings (results of tests) of a token with its present seed, oldest first."""
+        """Return the sightings of a token with its present seed, oldest first."""
         return self._seen("serial = $1", serial)
 
     def last_sightings(self) -> dict[str, Sighting]:
-        """Return the latest sighting (the result of a test) of each token, by serial.
+        """Return the latest sighting of each token, by serial.
 
         Tests of an earlier seed of the token do not count.
         """

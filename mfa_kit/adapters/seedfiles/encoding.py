@@ -160,7 +160,7 @@ class _DecodedRow:
 def decode_rows(
     rows: Iterable[SeedRow | DroppedRow], user_encoding: Encoding | None, *, fixed: Encoding | None = None
 ) -> tuple[Decoding, ...]:
-    """Decode the seeds in rows, and return a Decoding (tokens and dropped rows) for each possible encoding.
+    """Decode the seeds in rows, and return a Decoding for each possible encoding.
 
     The encoding is that of the format (`fixed`), or else the user's, or else determined from the rows. If both hex and
     base32 are possible, return a Decoding for each. Base32 with surplus blanks or bits is accepted if the user gave

@@ -184,7 +184,7 @@ class StationSession:
             self._say_remove(step)
 
     def _claim(self, key: InsertedKey, watch: SlotWatch, spec: DeviceSpec) -> bool:
-        """Settle (finish or undo) earlier attempts on a key. Return whether the user of `spec` may get this key.
+        """Settle earlier attempts on a key. Return whether the user of `spec` may get this key.
 
         If the key is already used for another device, print a message and return False.
         """

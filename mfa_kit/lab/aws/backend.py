@@ -294,7 +294,7 @@ class LabBackend(IAMBackend):
         return device
 
     def codes(self, serial: str) -> DeviceCodes:
-        """Return the DeviceCodes (the secret and the last accepted code) of a virtual device or a hardware token.
+        """Return the DeviceCodes of a virtual device or a hardware token.
 
         Raise IamError with the code NoSuchEntity if there is no such device.
         """

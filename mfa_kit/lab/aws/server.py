@@ -293,7 +293,7 @@ def _listening(port: int) -> socket.socket:
 
 
 class Lab:
-    """A lab (a local simulator of AWS), which listens on 127.0.0.1 until the context ends.
+    """A lab, which listens on 127.0.0.1 until the context ends.
 
     Example: `with Lab(users=("alice",)) as lab: ... lab.env`. `users` are the names of the account's users. If
     `accounts` is not None, the account manages an organization with this number of member accounts, and each member

@@ -400,7 +400,7 @@ class PostgresqlDatabase:
         """Convert errors of PostgreSQL to IntegrityFault.
 
         If the session is lost while this process holds locks of runs, end the process, because another process may
-        already settle (complete or undo) one of these runs.
+        already settle one of these runs.
         """
         try:
             with self.faults():
