@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from mfa_kit.account.evaluator import (
     NOBODY,
     UNREAD,
-    WITH_MFA,
     Decision,
     RequestContext,
     evaluate,
@@ -14,6 +13,7 @@ from mfa_kit.account.evaluator import (
     statements,
 )
 from mfa_kit.account.snapshot import Entity
+from mfa_kit.core.text import iso_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +36,17 @@ class EntityPolicies:
         return evaluate((*self.documents, *more), action, resource, context, boundary=self.boundary)
 
 
-def about(entity: Entity) -> RequestContext:
-    """Return the condition keys, with their values, that describe a user or role in its own requests.
+def about(entity: Entity, time: float) -> RequestContext:
+    """Return the condition keys, with their values, that describe a user or role in its own requests at a time.
 
-    aws:ViaAWSService is false, because the caller sends the request itself. A user's requests have the tags of the user
-    and no others. A session of a role may have more tags than the role.
+    The time is in Unix seconds. aws:ViaAWSService is false, because the caller sends the request itself. A user's
+    requests have the tags of the user and no others. A session of a role may have more tags than the role.
     """
     tags = {f"aws:PrincipalTag/{name}": value for name, value in entity.tags.items()}
-    common_keys = {"aws:PrincipalArn": entity.arn, "aws:ViaAWSService": "false", **tags}
+    always = {"aws:PrincipalArn": entity.arn, "aws:ViaAWSService": "false", "aws:CurrentTime": iso_time(time)}
     if ":role/" in entity.arn:
-        return {"aws:username": None, "aws:PrincipalType": "AssumedRole", **common_keys}
-    return {"aws:username": entity.name, "aws:PrincipalType": "User", "aws:PrincipalTag/": None, **common_keys}
+        return {"aws:username": None, "aws:PrincipalType": "AssumedRole", **always, **tags}
+    return {"aws:username": entity.name, "aws:PrincipalType": "User", "aws:PrincipalTag/": None, **always, **tags}
 
 
 def entity_policies(
@@ -82,14 +82,13 @@ def _boundary(entity: Entity, managed: Mapping[str, str]) -> tuple[str | None, s
     return (UNREAD, policy.flaw) if policy.flaw else (policy.text, "")
 
 
-def administers(entity: Entity, policies: EntityPolicies) -> bool | None:
+def administers(entity: Entity, policies: EntityPolicies, context: RequestContext) -> bool | None:
     """Return whether these policies let a user or role attach a policy to itself, or write an inline policy for itself.
 
     Return None if that is unknown. With either right, the user or role can give itself every other right, so it is an
-    administrator. The policies are evaluated for a session with MFA, because an administrator whose policies demand MFA
-    is still an administrator.
+    administrator. `context` has the condition keys of the request. It should be one with MFA, because an administrator
+    whose policies demand MFA is still an administrator.
     """
-    context = {**about(entity), **WITH_MFA}
     kind = "Role" if ":role/" in entity.arn else "User"
     answers = {policies.decide(f"iam:{verb}{kind}Policy", entity.arn, context) for verb in ("Attach", "Put")}
     if Decision.ALLOW not in answers:

@@ -11,28 +11,10 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from itertools import chain, count
+from itertools import chain, count, product
 
-from mfa_kit.account.entity_policies import (
-    EntityPolicies,
-    about,
-    administers,
-    entity_policies,
-    trust_text,
-)
-from mfa_kit.account.escalation_rules import (
-    ACTIONS,
-    BOUNDARIES,
-    CHANGES,
-    CREDENTIALS,
-    DOMAIN,
-    NAMES,
-    PATHFINDING,
-    REGION,
-    ROLES,
-    RULES,
-    SERVICES,
-)
+from mfa_kit.account import escalation_rules as rules
+from mfa_kit.account.entity_policies import EntityPolicies, about, administers, entity_policies, trust_text
 from mfa_kit.account.evaluator import (
     WITH_MFA,
     Decision,
@@ -48,6 +30,7 @@ from mfa_kit.account.evaluator import (
     policy_flaw,
     principals_let_in,
     statements,
+    statements_about,
 )
 from mfa_kit.account.snapshot import Entity, Snapshot
 
@@ -61,10 +44,11 @@ ADDED = "(added)"
 # The trust policy of a role whose trust policy the callers write themselves.
 OPEN = (
     '{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*", "Service": ["'
-    + '", "'.join(f"{name}.amazonaws.com" for name in SERVICES)
+    + '", "'.join(f"{name}.amazonaws.com" for name in rules.SERVICES)
     + '"]}, "Action": "sts:AssumeRole"}]}'
 )
 TAGS = "aws:PrincipalTag/"
+KINDS = ("User", "Role", "Group")
 # The number of later steps that are printed, and of new names that are tried for a user, group or role.
 LATER_STEPS = 5
 NEW_NAMES = 20
@@ -119,7 +103,7 @@ def _reaching(document: str) -> frozenset[str]:
         for statement in statements(document)
         if statement.allow
         for action in _actions_of(statement)
-        if action not in CREDENTIALS
+        if action not in rules.CREDENTIALS
         or not (statement.resources and all(resource.endswith(OWN) for resource in statement.resources))
     )
 
@@ -127,15 +111,8 @@ def _reaching(document: str) -> frozenset[str]:
 def _actions_of(statement: IamStatement) -> Iterable[str]:
     """Return the actions in ACTIONS that a statement covers."""
     if statement.but_actions or any("*" in name or "?" in name for name in statement.actions):
-        return [action for action in ACTIONS if covers_action(statement, action)]
-    return [NAMES[name.lower()] for name in statement.actions if name.lower() in NAMES]
-
-
-@lru_cache(maxsize=65536)
-def _allowing(document: str, action: str) -> tuple[IamStatement, ...]:
-    """Return the Allow statements of a policy that cover an action."""
-    allows = (statement for statement in statements(document) if statement.allow)
-    return tuple(statement for statement in allows if covers_action(statement, action))
+        return [action for action in rules.ACTIONS if covers_action(statement, action)]
+    return [rules.NAMES[name.lower()] for name in statement.actions if name.lower() in rules.NAMES]
 
 
 @lru_cache(maxsize=8192)
@@ -167,14 +144,22 @@ class _Principal:
         decision = self.policies.decide(action, resource, {**self.context, **(context or {})})
         return None if decision is Decision.UNKNOWN else decision is Decision.ALLOW
 
-    def may_change(self, action: str, target: Entity, *, policy: str = "") -> bool | None:
-        """Return whether the policies allow an action on a user, group or role, or None if that is unknown.
+    @cached_property
+    def changes(self) -> bool:
+        """Whether an Allow statement has an action that changes what a user or role may do."""
+        return not rules.CHANGES.keys().isdisjoint(self.actions)
 
-        `policy` is the ARN of the managed policy that the action attaches or detaches.
+    def may_change(self, action: str, target: Entity, *, policy: str = "") -> bool | None:
+        """Return whether the policies allow an action on a user, group, role or policy, or None if that is unknown.
+
+        `policy` is the ARN of the managed policy that the action attaches or detaches, or sets as the boundary.
         """
-        tags = {f"iam:ResourceTag/{name}": value for name, value in target.tags.items()}
-        known: RequestContext = {"iam:PermissionsBoundary": target.boundary, "iam:ResourceTag/": None, **tags}
-        return self.may(action, target.arn, {**known, **({"iam:PolicyARN": policy} if policy else {})})
+        known: dict[str, str | None] = {f"iam:ResourceTag/{name}": tag for name, tag in target.tags.items()}
+        if _kind(target) in KINDS:
+            known |= {"iam:PermissionsBoundary": target.boundary, "iam:ResourceTag/": None}
+        if policy:
+            known["iam:PermissionsBoundary" if action.endswith("Boundary") else "iam:PolicyARN"] = policy
+        return self.may(action, target.arn, known)
 
     def may_somewhere(self, action: str) -> bool | None:
         """Return whether the policies allow an action on at least one resource that they name, or None if unknown."""
@@ -185,7 +170,8 @@ class _Principal:
         return {
             filled_resource(statement, resource, self.context)
             for document in self.policies.documents
-            for statement in _allowing(document, action)
+            for statement in statements_about(document, action)
+            if statement.allow
             for resource in statement.resources or ("*",)
         }
 
@@ -229,11 +215,11 @@ class _Account:
     def principal(self, entity: Entity, groups: Mapping[str, Entity]) -> _Principal:
         """Return a user or role with its policies. `groups` has the groups by name."""
         policies = entity_policies(entity, self.snapshot.policies, groups=groups)
-        return _Principal(entity=entity, policies=policies, context={**about(entity), **WITH_MFA})
+        return _Principal(entity=entity, policies=policies, context={**about(entity, self.snapshot.at), **WITH_MFA})
 
     def administers(self, principal: _Principal) -> bool:
         """Return whether a user or role administers the account without a further step."""
-        return self.holds(administers(principal.entity, principal.policies))
+        return self.holds(administers(principal.entity, principal.policies, principal.context))
 
     @cached_property
     def wholes(self) -> list[str]:
@@ -268,7 +254,9 @@ class _Account:
         return {
             arn: entity
             for arn, entity in self.entities.items()
-            if arn in self.paths or arn in self.trusted or not RULES.keys().isdisjoint(self.principals[arn].actions)
+            if arn in self.paths
+            or arn in self.trusted
+            or not rules.RULES.keys().isdisjoint(self.principals[arn].actions)
         }
 
     @cached_property
@@ -282,13 +270,11 @@ class _Account:
     @cached_property
     def wanted_tags(self) -> list[dict[str, str]]:
         """Sets of tags that trust policies and the Allow statements of other policies demand of the caller."""
-        texts = chain((trust_text(role) for role in self.snapshot.roles), self.snapshot.policies.values())
-        inline = (
-            text for entity in (*self.entities.values(), *self.groups.values()) for text in entity.inline.values()
-        )
+        everyone = (*self.entities.values(), *self.groups.values())
+        own = ((trust_text(entity), *entity.inline.values()) for entity in everyone)
         wanted = [
             {key[len(TAGS) :]: values[0] for _, key, values in statement.lines if key.startswith(TAGS) and values}
-            for text in dict.fromkeys(chain(texts, inline))
+            for text in dict.fromkeys(chain(self.snapshot.policies.values(), *own))
             if TAGS in text and not policy_flaw(text)
             for statement in statements(text)
             if statement.allow
@@ -300,23 +286,28 @@ class _Account:
 
         First come those that only take the credentials of other users and roles, from the administrators backwards.
         """
-        others = [arn for arn in self.principals if arn not in self.paths]
-        self.paths |= {arn: _Path() for arn in others if self.administers(self.principals[arn])}
+        others = [principal for arn, principal in self.principals.items() if arn not in self.paths]
+        self.paths |= {other.entity.arn: _Path() for other in others if self.administers(other)}
         admins = list(self.paths)
-        for arn in others:
-            for step in self.takes(self.principals[arn]) if arn not in self.paths else ():
-                self.takers.setdefault(step.subject, []).append(step)
-        self._spread(admins)
-        changing = [arn for arn in others if not CHANGES.keys().isdisjoint(self.principals[arn].actions)]
-        without: set[str] = set()
-        for arn in reversed(self._reaching_one_of(arn for arn in changing if arn not in self.paths)):
-            if arn not in self.paths and arn not in without:
+        others = [other for other in others if other.entity.arn not in self.paths]
+        for step in chain(*map(self.takes, others)):
+            self.takers.setdefault(step.subject, []).append(step)
+        self._go_back(admins, self.paths)
+        starts = {other.entity.arn: _Path() for other in others if other.changes and other.entity.arn not in self.paths}
+        self._go_back(list(starts), starts)
+        self._search(reversed(starts))
+        return self.paths
+
+    def _search(self, starts: Iterable[str]) -> None:
+        """Add the paths that begin with one of these users and roles, and change what somebody may do."""
+        fruitless: set[str] = set()
+        for arn in starts:
+            if arn not in self.paths and arn not in fruitless:
                 search = _Search(self, self.principals[arn])
                 if path := search.run():
-                    self._spread(self._add_path(arn, path))
+                    self._go_back(self._add_path(arn, path), self.paths)
                 else:  # each of these can hold only what this one can hold
-                    without |= {held for held, _ in search.slots}
-        return self.paths
+                    fruitless |= {held for held, _ in search.slots}
 
     def _add_path(self, arn: str, path: _Path) -> list[str]:
         """Add a path, and those of the users and roles on it that begin at a later step. Return their ARNs."""
@@ -325,107 +316,126 @@ class _Account:
             self.paths[arn] = path
             added.append(arn)
             first, *rest = path.steps
-            taken = first.actions[0] in {*CREDENTIALS, *ROLES} and first.subject in self.principals
+            taken = first.actions[0] in rules.TAKING and first.subject in self.principals
             if rest and taken and all(step.caller != arn for step in rest):
                 self.paths[arn] = _Path((first,), first.subject)
                 arn, path = first.subject, _Path(tuple(rest), path.end)
         return added
 
-    def _spread(self, admins: Iterable[str]) -> None:
-        """Add the paths of the users and roles that can take the credentials of administrators, directly or not."""
-        todo = deque(admins)
+    def _go_back(self, ends: Iterable[str], paths: dict[str, _Path]) -> None:
+        """Add to `paths` the users and roles that can take the credentials of `ends`, directly or not."""
+        todo = deque(ends)
         while todo:
-            admin = todo.popleft()
-            for step in self.takers.get(admin, ()):
-                if step.caller not in self.paths:
-                    self.paths[step.caller] = _Path((step,), admin)
+            end = todo.popleft()
+            for step in self.takers.get(end, ()):
+                if step.caller not in paths:
+                    paths[step.caller] = _Path((step,), end)
                     todo.append(step.caller)
-
-    def _reaching_one_of(self, arns: Iterable[str]) -> list[str]:
-        """Return users and roles, and those that can take their credentials, directly or not."""
-        reaching = dict.fromkeys(arns)
-        todo = deque(reaching)
-        while todo:
-            for step in self.takers.get(todo.popleft(), ()):
-                if step.caller not in reaching:
-                    reaching[step.caller] = None
-                    todo.append(step.caller)
-        return list(reaching)
 
     def takes(self, caller: _Principal) -> list[PathStep]:
         """Return the steps by which a caller can take the credentials of worthwhile users and roles."""
         if caller not in self.steps:
-            pool = self.worthwhile
-            entities = list(chain(*(caller.among(action, pool) for action in (*CREDENTIALS, *ROLES))))
-            entities += chain(*(self.trusted.get(name, ()) for name in (caller.entity.arn, "*")))
-            if "iam:UpdateSAMLProvider" in caller.actions:
-                entities += (role for role in pool.values() if ":saml-provider/" in (role.trust or ""))
-            candidates = {entity.arn: entity for entity in entities if entity.arn in pool}
+            candidates = {entity.arn: entity for entity in self._candidates(caller)}
             candidates.pop(caller.entity.arn, None)
-            steps = (self.take(caller, entity) for entity in candidates.values())
+            steps = (self.take(caller, candidates[arn]) for arn in candidates if arn in self.worthwhile)
             self.steps[caller] = [step for step in steps if step]
         return self.steps[caller]
 
+    def _candidates(self, caller: _Principal) -> Iterator[Entity]:
+        """Yield the users and roles that policies name as those whose credentials a caller can take."""
+        for action in [action for action in rules.TAKING if action in caller.actions]:
+            yield from caller.among(action, self.worthwhile)
+        for name in (caller.entity.arn, "*"):
+            yield from self.trusted.get(name, ())
+        if "iam:UpdateSAMLProvider" in caller.actions:
+            yield from (role for role in self.worthwhile.values() if ":saml-provider/" in (role.trust or ""))
+
     def take(self, caller: _Principal, target: Entity) -> PathStep | None:
         """Return the step by which a caller can take the credentials of a user or role, or None if there is none."""
-        if ":role/" in target.arn:
-            return next(self._ways_into(caller, target), None)
-        for action in ("iam:CreateAccessKey", _password_action(target, self.snapshot)):
-            if self.holds(caller.may_change(action, target)):
-                return _step(caller, action, target)
-        return None
+        ways = self._ways_into(caller, target) if ":role/" in target.arn else self._keys_of(caller, target)
+        return next((step for answer, step in ways if self.holds(answer)), None)
 
-    def _ways_into(self, caller: _Principal, role: Entity) -> Iterator[PathStep]:
+    def _keys_of(self, caller: _Principal, user: Entity) -> Iterator[tuple[bool | None, PathStep]]:
+        """Yield the steps that give a user's credentials, each with whether the caller may carry it out."""
+        row = self.snapshot.report.users.get(user.name) if self.snapshot.report else None
+        password = f"iam:{'Update' if row and row.password else 'Create'}LoginProfile"
+        for action in ("iam:CreateAccessKey", password):
+            yield caller.may_change(action, user), _step(caller, action, user)
+
+    def _ways_into(self, caller: _Principal, role: Entity) -> Iterator[tuple[bool | None, PathStep]]:
+        """Yield the steps that give a role's credentials, each with whether the caller may carry it out."""
         if SERVICE_LINKED in role.arn:
             return
-        if self.holds(_may_assume(caller, role, self.snapshot)):
-            yield _step(caller, "sts:AssumeRole", role)
-        refused = caller.policies.decide("sts:AssumeRole", role.arn, caller.context) is Decision.EXPLICIT
-        if not refused and self.holds(caller.may_change("iam:UpdateAssumeRolePolicy", role)):
-            yield _step(caller, "iam:UpdateAssumeRolePolicy", role)
-        for provider in _saml_providers(role) if "iam:UpdateSAMLProvider" in caller.actions else ():
-            if self.holds(caller.may("iam:UpdateSAMLProvider", provider)):
-                yield _step(caller, "iam:UpdateSAMLProvider", role)
-        let_in = principals_let_in(trust_text(role), {}) if "iam:PassRole" in caller.actions else ()
-        for name in sorted({REGION.sub(".", name) for kind, name in let_in if kind == "Service"}):
-            passes = caller.may("iam:PassRole", role.arn, {"iam:PassedToService": name})
-            for actions, source in SERVICES.get(DOMAIN.sub("", name), {}).items() if passes is not False else ():
-                answer = passes
-                for action in actions:
-                    answer = both(answer, caller.may_somewhere(action))
-                if self.holds(answer):
-                    yield replace(
-                        _step(caller, "iam:PassRole", role, source=source), actions=("iam:PassRole", *actions)
-                    )
+        yield _may_assume(caller, role, self.snapshot), _step(caller, "sts:AssumeRole", role)
+        if caller.policies.decide("sts:AssumeRole", role.arn, caller.context) is not Decision.EXPLICIT:
+            change = "iam:UpdateAssumeRolePolicy"
+            yield caller.may_change(change, role), _step(caller, change, role)
+        if (sign_in := "iam:UpdateSAMLProvider") in caller.actions:
+            answer = _any(caller.may(sign_in, provider) for provider in _saml_providers(role))
+            yield answer, _step(caller, sign_in, role)
+        if "iam:PassRole" in caller.actions:
+            yield from _passes(caller, role)
+
+
+def _passes(caller: _Principal, role: Entity) -> Iterator[tuple[bool | None, PathStep]]:
+    """Yield the steps that pass a role to a service, each with whether the caller may carry it out."""
+    let_in = principals_let_in(trust_text(role), {})
+    for name in sorted({rules.REGION.sub(".", name) for kind, name in let_in if kind == "Service"}):
+        passes = caller.may("iam:PassRole", role.arn, {"iam:PassedToService": name})
+        for actions, source in (
+            rules.SERVICES.get(rules.DOMAIN.sub("", name), {}).items() if passes is not False else ()
+        ):
+            step = replace(_step(caller, "iam:PassRole", role), actions=("iam:PassRole", *actions), source=_url(source))
+            yield both(passes, *map(caller.may_somewhere, actions)), step
 
 
 def _step(
-    caller: _Principal,
-    action: str,
-    target: Entity,
-    *,
-    subject: Entity | None = None,
-    source: str = "",
-    name: str = "",
-    words: str = "",
+    caller: _Principal, action: str, target: Entity, *, subject: Entity | None = None, rule: str = ""
 ) -> PathStep:
-    """Return the step that carries out an action. `subject` is the target, if it is not given."""
-    rule_words, rule_source = RULES[action]
-    where = source or rule_source
+    """Return the step that carries out an action. Its words are those of `rule`, or else those of the action.
+
+    `subject` is the target, if it is not given.
+    """
+    words, source = rules.RULES[rule or action]
+    subject = subject or target
+    own, _, of_another = words.partition("|")
     kind = target.arn.rpartition(":")[2].partition("/")[0]
     return PathStep(
         caller=caller.entity.arn,
         actions=(action,),
         target=target.arn,
-        subject=(subject or target).arn,
-        words=words or rule_words,
-        name=name or (target.name if kind == "user" else f"{kind} {target.name}"),
-        source=where if ":" in where else PATHFINDING + where,
+        subject=subject.arn,
+        words=own if subject.arn == caller.entity.arn else (of_another or own).replace("{user}", subject.name),
+        name=target.name if kind == "user" else f"{kind} {target.name}",
+        source=_url(source),
     )
 
 
-# A user or role after a change, the step that makes the change, and whether it only adds rights.
-_Change = tuple[Entity, PathStep, bool]
+def _url(source: str) -> str:
+    return source if ":" in source else rules.PATHFINDING + source
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A change of a user or role by an action on a target. `after` is the user or role after the change.
+
+    `policies` has the ARNs of managed policies, one of which the action attaches, detaches or sets as the boundary.
+    `adds` is true if the change only adds rights, and `known` is None if its effect is unknown. `rule` is the row of
+    RULES with the words, or "" for that of the action.
+    """
+
+    action: str
+    target: Entity
+    after: Entity
+    policies: Collection[str] = ("",)
+    adds: bool = True
+    known: bool | None = True
+    rule: str = ""
+
+    def allowed_to(self, caller: _Principal) -> bool | None:
+        """Return whether a caller may make the change, or None if that is unknown."""
+        answers = (caller.may_change(self.action, self.target, policy=policy) for policy in self.policies)
+        return both(_any(answers), self.known) if self.action in caller.actions else False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -494,13 +504,15 @@ class _Search:
         self._add_targets(held)
         callers = list(self.slots.values())
         for target in [target for arn, target in self.targets.items() if (arn, 0) not in self.slots]:
-            steps = ((caller, self.account.take(caller.principal, target)) for caller in callers)
-            yield from next((self._taken(caller, step) for caller, step in steps if step), ())
-        everyone = callers if len(self.writable) > writable else [held]
-        for caller in callers:
-            if not CHANGES.keys().isdisjoint(caller.principal.actions):
-                for other in callers if caller is held else everyone:
-                    yield from self._changed(caller, other)
+            yield from self._taken_by_one_of(callers, target)
+        others = callers if len(self.writable) > writable else [held]
+        for caller in [caller for caller in callers if caller.principal.changes]:
+            for other in callers if caller is held else others:
+                yield from self._changed(caller, other)
+
+    def _taken_by_one_of(self, callers: Iterable[_Held], target: Entity) -> Iterable[_Held]:
+        steps = ((caller, self.account.take(caller.principal, target)) for caller in callers)
+        return next((self._taken(caller, step) for caller, step in steps if step), ())
 
     def _taken(self, caller: _Held, step: PathStep) -> Iterator[_Held]:
         if (arn := step.subject, 0) not in self.slots:
@@ -509,162 +521,159 @@ class _Search:
 
     def _changed(self, caller: _Held, held: _Held) -> Iterator[_Held]:
         """Yield a held user or role after each change that a caller can make. The change comes before its use."""
-        arn = held.principal.entity.arn
+        entity = held.principal.entity
         last = held.steps[-1:]
-        late = last and last[0].subject == arn != caller.slot[0] and last[0] not in caller.steps
+        late = last and last[0].subject == entity.arn != caller.slot[0] and last[0] not in caller.steps
         first, after = (held.steps[:-1], last) if late else (held.steps, ())
-        for entity, step, adds in self._changes(caller.principal, held.principal.entity):
-            steps = _joined(first, caller.steps, self.made.get(step.target, ()), (step,), after)
-            slot = held.slot if adds else (arn, next(self.variants))
-            yield _Held(self.account.principal(entity, self.groups), steps, slot, held)
+        for change in self._changes(caller.principal, entity):
+            if self.account.holds(change.allowed_to(caller.principal)):
+                step = _step(caller.principal, change.action, change.target, subject=entity, rule=change.rule)
+                steps = _joined(first, caller.steps, self.made.get(step.target, ()), (step,), after)
+                slot = held.slot if change.adds else (entity.arn, next(self.variants))
+                yield _Held(self.account.principal(change.after, self.groups), steps, slot, held)
 
     def _changes(self, caller: _Principal, entity: Entity) -> Iterator[_Change]:
-        groups = [self.groups[name] for name in entity.groups if name in self.groups]
+        """Yield the changes of a user or role that can help. The caller may not be allowed to make them."""
+        holders = [entity, *(self.groups[name] for name in entity.groups if name in self.groups)]
         if ADDED not in entity.inline:
-            yield from self._writes(caller, entity, groups)
-            yield from self._joins(caller, entity)
-        for holder in (entity, *groups):
-            yield from self._versions(caller, entity, holder)
-            yield from self._removals(caller, entity, holder)
-        yield from self._lifts(caller, entity)
-        yield from self._tags(caller, entity)
+            yield from self._writes(entity, holders)
+            yield from self._joins(caller, entity) if _kind(entity) == "User" else ()
+        for holder in holders:
+            yield from self._versions(entity, holder)
+            yield from self._removals(entity, holder)
+        yield from self._lifts(entity)
+        for tags in self.account.wanted_tags:
+            if not tags.items() <= entity.tags.items():
+                tagged = replace(entity, tags={**entity.tags, **tags})
+                yield _Change(f"iam:Tag{_kind(entity)}", entity, tagged, adds=False)
 
-    def _writes(self, caller: _Principal, entity: Entity, groups: Iterable[Entity]) -> Iterator[_Change]:
+    def _writes(self, entity: Entity, holders: Iterable[Entity]) -> Iterator[_Change]:
         """Yield the changes by a new policy of a user or role, or of a group that the user is in."""
-        added = replace(entity, inline={**entity.inline, ADDED: EVERYTHING})
-        for holder in (entity, *groups):
-            own = holder is not entity and caller.entity.arn == entity.arn
-            for verb in ("Attach", "Put"):
-                action = f"iam:{verb}{_kind(holder)}Policy"
-                policies = self.account.wholes if verb == "Attach" else ("",)
-                if self.account.holds(_any(caller.may_change(action, holder, policy=policy) for policy in policies)):
-                    name = f"its group {holder.name}" if own else ""
-                    yield added, _step(caller, action, holder, subject=entity, name=name), True
+        written = replace(entity, inline={**entity.inline, ADDED: EVERYTHING})
+        for holder, verb in product(holders, ("Attach", "Put")):
+            policies = self.account.wholes if verb == "Attach" else ("",)
+            yield _Change(f"iam:{verb}{_kind(holder)}Policy", holder, written, policies)
 
-    def _joins(self, caller: _Principal, entity: Entity) -> Iterator[_Change]:
+    def _joins(self, caller: _Principal, user: Entity) -> Iterator[_Change]:
         """Yield the changes by membership in another group."""
         worthwhile = self.account.worthwhile_groups | self.writable
         pool = {group.arn: group for name, group in self.groups.items() if name in worthwhile}
-        words = "join {}" if caller.entity.arn == entity.arn else f"add {entity.name} to {{}}"
-        for group in caller.among("iam:AddUserToGroup", pool) if _kind(entity) == "User" else ():
-            if group.name not in entity.groups and self.account.holds(caller.may_change("iam:AddUserToGroup", group)):
+        for group in caller.among("iam:AddUserToGroup", pool):
+            if group.name not in user.groups:
                 adds = not any(map(_denies, entity_policies(group, self.account.snapshot.policies).documents))
-                member = replace(entity, groups=(*entity.groups, group.name))
-                yield member, _step(caller, "iam:AddUserToGroup", group, subject=entity, words=words), adds
+                member = replace(user, groups=(*user.groups, group.name))
+                yield _Change("iam:AddUserToGroup", group, member, adds=adds)
 
-    def _versions(self, caller: _Principal, entity: Entity, holder: Entity) -> Iterator[_Change]:
+    def _versions(self, entity: Entity, holder: Entity) -> Iterator[_Change]:
         """Yield the changes by a new default version, written or chosen, of a managed policy."""
         for arn in holder.attached:
-            if ":iam::aws:" in arn:
-                continue
-            policy, rest = _policy(arn), _without(entity, holder, arn)
-            if self.account.holds(caller.may("iam:CreatePolicyVersion", arn)):
-                added = replace(rest, inline={**rest.inline, ADDED: EVERYTHING})
-                yield added, _step(caller, "iam:CreatePolicyVersion", policy, subject=entity), True
-            if (may := caller.may("iam:SetDefaultPolicyVersion", arn)) is not False:
+            if ":iam::aws:" not in arn:
+                policy, others = _policy(arn), _without(entity, holder, arn)
+                written = replace(others, inline={**others.inline, ADDED: EVERYTHING})
+                yield _Change("iam:CreatePolicyVersion", policy, written)
                 versions = self.account.snapshot.other_versions.get(arn)
-                answer = both(may, None if versions is None else True)
-                for text in ((EVERYTHING,) if versions is None else versions) if self.account.holds(answer) else ():
-                    chosen = replace(rest, inline={**rest.inline, arn: text})
-                    yield chosen, _step(caller, "iam:SetDefaultPolicyVersion", policy, subject=entity), False
+                for text in (EVERYTHING,) if versions is None else versions:
+                    chosen = replace(others, inline={**others.inline, arn: text})
+                    known = None if versions is None else True
+                    yield _Change("iam:SetDefaultPolicyVersion", policy, chosen, adds=False, known=known)
 
-    def _removals(self, caller: _Principal, entity: Entity, holder: Entity) -> Iterator[_Change]:
+    def _removals(self, entity: Entity, holder: Entity) -> Iterator[_Change]:
         """Yield the changes by the removal of a policy with a Deny, or of the user from a group with such a policy."""
-        policies = self.account.snapshot.policies
-        texts = {**holder.inline, **{arn: policies[arn] for arn in holder.attached if arn in policies}}
-        for name, text in texts.items():
-            arn = name if name in holder.attached else ""
-            action = f"iam:{'Detach' if arn else 'Delete'}{_kind(holder)}Policy"
-            if _denies(text) and self.account.holds(caller.may_change(action, holder, policy=arn)):
-                adds = not any(statement.allow for statement in statements(text))
-                yield _without(entity, holder, name), _step(caller, action, holder, subject=entity), adds
-        leave = "iam:RemoveUserFromGroup" if holder is not entity and any(map(_denies, texts.values())) else ""
-        if leave and self.account.holds(caller.may_change(leave, holder)):
+        managed = self.account.snapshot.policies
+        texts = {**holder.inline, **{arn: managed[arn] for arn in holder.attached if arn in managed}}
+        denies = [name for name, text in texts.items() if _denies(text)]
+        for name in denies:
+            verb, arn = ("Detach", name) if name in holder.attached else ("Delete", "")
+            adds = not any(statement.allow for statement in statements(texts[name]))
+            yield _Change(f"iam:{verb}{_kind(holder)}Policy", holder, _without(entity, holder, name), (arn,), adds)
+        if denies and holder is not entity:
             left = replace(entity, groups=tuple(name for name in entity.groups if name != holder.name))
-            yield left, _step(caller, leave, holder, subject=entity), False
+            yield _Change("iam:RemoveUserFromGroup", holder, left, adds=False)
 
-    def _lifts(self, caller: _Principal, entity: Entity) -> Iterator[_Change]:
+    def _lifts(self, entity: Entity) -> Iterator[_Change]:
         """Yield the changes by the removal, replacement or rewriting of the permissions boundary."""
-        if entity.boundary is None:
-            return
-        name = "its" if caller.entity.arn == entity.arn else f"{entity.name}'s"
-        for verb in ("Delete", "Put"):
-            action = f"iam:{verb}{_kind(entity)}PermissionsBoundary"
-            if self.account.holds(caller.may_change(action, entity)):
-                yield replace(entity, boundary=None), _step(caller, action, entity, name=name), True
-        if ":iam::aws:" not in entity.boundary:
-            action, policy = "iam:CreatePolicyVersion", _policy(entity.boundary)
-            if self.account.holds(caller.may(action, policy.arn)):
-                words = RULES["iam:PutUserPermissionsBoundary"][0]
-                step = _step(caller, action, policy, subject=entity, name=name, words=words, source=BOUNDARIES)
-                yield replace(entity, boundary=None), step, True
-
-    def _tags(self, caller: _Principal, entity: Entity) -> Iterator[_Change]:
-        """Yield the changes by tags that a policy demands."""
-        action = f"iam:Tag{_kind(entity)}"
-        for tags in self.account.wanted_tags if action in caller.actions else ():
-            if not tags.items() <= entity.tags.items() and self.account.holds(caller.may_change(action, entity)):
-                yield replace(entity, tags={**entity.tags, **tags}), _step(caller, action, entity), False
+        if entity.boundary is not None:
+            lifted, action = replace(entity, boundary=None), f"iam:{{}}{_kind(entity)}PermissionsBoundary"
+            yield _Change(action.format("Delete"), entity, lifted)
+            yield _Change(action.format("Put"), entity, lifted, self.account.wholes)
+            if ":iam::aws:" not in entity.boundary:
+                yield _Change("iam:CreatePolicyVersion", _policy(entity.boundary), lifted, rule=action.format("Put"))
 
     def _add_targets(self, held: _Held) -> None:
         """Add the users and roles that a held one can change, and those that it can make."""
-        caller, account = held.principal, self.account
-        if CHANGES.keys().isdisjoint(caller.actions):
+        if not held.principal.changes:
             return
-        policies = {arn: _policy(arn) for arn in account.holders}
-        changed: list[Entity] = []
-        for action in ("iam:CreatePolicyVersion", "iam:SetDefaultPolicyVersion"):
-            changed += chain(*(account.holders[policy.arn] for policy in caller.among(action, policies)))
-        for kind in ("User", "Role", "Group"):
+        for kind in KINDS:
             self._make(held, kind)
-            pool = {group.arn: group for group in self.groups.values()} if kind == "Group" else account.entities
-            for verb in ("Attach", "Put"):
-                changed += caller.among(f"iam:{verb}{kind}Policy", pool)
+        changed = list(self._changed_by(held.principal))
         self.writable |= {entity.name for entity in changed if _kind(entity) == "Group"}
-        members = (user for user in account.snapshot.users if not self.writable.isdisjoint(user.groups))
-        self.targets = {
-            entity.arn: entity for entity in (*changed, *members) if _kind(entity) != "Group"
-        } | self.targets
-        for role in caller.among("iam:UpdateAssumeRolePolicy", account.entities):
-            refused = role.arn not in self.made and account.take(caller, role) is None
-            if refused and account.holds(caller.may_change("iam:UpdateAssumeRolePolicy", role)):
-                self.targets[role.arn] = replace(role, trust=OPEN)
-                self.made[role.arn] = (*held.steps, _step(caller, "iam:UpdateAssumeRolePolicy", role))
-        if "iam:AddUserToGroup" in caller.actions:
+        members = (user for user in self.account.snapshot.users if not self.writable.isdisjoint(user.groups))
+        for entity in chain(changed, members):
+            if _kind(entity) != "Group":
+                self.targets.setdefault(entity.arn, entity)
+        self._open(held)
+        if "iam:AddUserToGroup" in held.principal.actions:
             self._add_member()
+
+    def _changed_by(self, caller: _Principal) -> Iterator[Entity]:
+        """Yield the users, groups and roles whose policies a caller can change."""
+        holders = self.account.holders
+        policies = {arn: _policy(arn) for arn in holders}
+        for action in ("iam:CreatePolicyVersion", "iam:SetDefaultPolicyVersion"):
+            for policy in caller.among(action, policies):
+                yield from holders[policy.arn]
+        everyone = (*self.account.entities.values(), *self.groups.values())
+        for kind, verb in product(KINDS, ("Attach", "Put")):
+            if (action := f"iam:{verb}{kind}Policy") in caller.actions:
+                yield from caller.among(action, {entity.arn: entity for entity in everyone if _kind(entity) == kind})
+
+    def _open(self, held: _Held) -> None:
+        """Add the roles that a held one cannot take, although it can change who may assume them."""
+        action, account = "iam:UpdateAssumeRolePolicy", self.account
+        for role in held.principal.among(action, account.entities):
+            refused = role.arn not in self.made and account.take(held.principal, role) is None
+            if refused and account.holds(held.principal.may_change(action, role)):
+                self.targets[role.arn] = replace(role, trust=OPEN)
+                self.made[role.arn] = (*held.steps, _step(held.principal, action, role))
 
     def _add_member(self) -> None:
         """Add a user that can join groups, if none is held: the first whose credentials can be taken."""
-        held = [principal.principal for principal in self.slots.values()]
-        if any(_kind(principal.entity) == "User" and principal.entity.boundary is None for principal in held):
-            return
-        users = (user for user in self.account.snapshot.users if user.boundary is None)
-        for user in users:
-            if any(self.account.take(principal, user) for principal in held):
-                self.targets[user.arn] = user
-                return
+        callers = [held.principal for held in self.slots.values()]
+        if not any(_kind(caller.entity) == "User" and caller.entity.boundary is None for caller in callers):
+            users = (user for user in self.account.snapshot.users if user.boundary is None)
+            user = next((user for user in users if any(self.account.take(caller, user) for caller in callers)), None)
+            self.targets |= {user.arn: user} if user else {}
 
     def _make(self, held: _Held, kind: str) -> None:
         """Add a new user, role or group with each kind of name for which the held ones have rights."""
-        action, snapshot = f"iam:Create{kind}", self.account.snapshot
-        if action not in held.principal.actions:
-            return
-        names = {f"arn:{snapshot.partition}:iam::{snapshot.account}:{kind.lower()}/*"}
-        names = {text for name in names for other in held.principal.named(action) if (text := overlap(name, other))}
-        uses = [use for use in (*CREDENTIALS, *ROLES, *CHANGES) if kind in use or use in CREDENTIALS or use in ROLES]
-        for other in {other for one in self.slots.values() for use in uses for other in one.principal.named(use)}:
-            if len(names) < NEW_NAMES:
-                names |= {text for name in names if (text := overlap(name, other))}
-        for arn in sorted(name.replace("*", "new").replace("?", "n") for name in names):
+        action = f"iam:Create{kind}"
+        for arn in self._new_names(held.principal, kind) if action in held.principal.actions else ():
             entity = Entity(name=arn.rpartition("/")[2], arn=arn, trust=OPEN if kind == "Role" else None)
-            if arn in self.made or arn in self.account.entities or entity.name in self.groups:
-                continue
-            if self.account.holds(held.principal.may_change(action, entity)):
+            exists = arn in self.made or arn in self.account.entities or entity.name in self.groups
+            if not exists and self.account.holds(held.principal.may_change(action, entity)):
                 self.made[arn] = (*held.steps, _step(held.principal, action, entity))
                 if kind == "Group":
                     self.groups[entity.name] = entity
                 else:
                     self.targets[arn] = entity
+
+    def _new_names(self, caller: _Principal, kind: str) -> list[str]:
+        """Return ARNs that match the patterns by which a caller may create, and the held ones may use, a new entity."""
+        snapshot = self.account.snapshot
+        names = {f"arn:{snapshot.partition}:iam::{snapshot.account}:{kind.lower()}/*"}
+        names = _overlaps(names, caller.named(f"iam:Create{kind}"))
+        uses = [use for use in rules.RULES if kind in use or use in rules.TAKING]
+        for pattern in sorted(
+            {name for held in self.slots.values() for use in uses for name in held.principal.named(use)}
+        ):
+            if len(names) < NEW_NAMES:
+                names |= _overlaps(names, [pattern])
+        return sorted(name.replace("*", "new").replace("?", "n") for name in names)
+
+
+def _overlaps(names: Iterable[str], others: Iterable[str]) -> set[str]:
+    """Return a text, or a pattern of texts, that matches both a name and another, for each pair that has one."""
+    return {text for name, other in product(names, others) if (text := overlap(name, other)) is not None}
 
 
 def _saml_providers(role: Entity) -> Iterator[str]:
@@ -716,21 +725,23 @@ def _administration(arn: str, paths: Mapping[str, _Path], sure: Mapping[str, _Pa
     if arn not in paths:
         return Administration(False)
     path, admin = paths[arn], True if arn in sure else None
-    steps, end = list(path.steps), path.end
+    later: list[PathStep] = []
+    end = path.end
     while end:
-        steps += paths[end].steps
+        later += paths[end].steps
         end = paths[end].end
-    if not steps:
-        return Administration(admin)
+    how = f"may {_words(path.steps, arn)}{_ending(path, certain=(path.end or arn) in sure)}" if path.steps else ""
+    unnamed = f" and {len(later) - LATER_STEPS} more" if len(later) > LATER_STEPS else ""
+    return Administration(admin, how, _words(later[:LATER_STEPS], arn) + unnamed, (*path.steps, *later))
+
+
+def _ending(path: _Path, *, certain: bool) -> str:
+    """Return the words that say that the last target of a path administers the account, if that is so."""
     last = path.steps[-1]
-    certain = (path.end or arn) in sure
+    if not path.end and last.actions != ("iam:AddUserToGroup",):
+        return ""
     pronoun = "who" if ":user/" in last.target else "which"
-    tail = f", {pronoun} {'administers' if certain else 'may administer'} the account"
-    ends = path.end or last.actions == ("iam:AddUserToGroup",)
-    more = steps[len(path.steps) :]
-    rest = f" and {len(more) - LATER_STEPS} more" if len(more) > LATER_STEPS else ""
-    later = _words(more[:LATER_STEPS], arn) + rest if more else ""
-    return Administration(admin, f"may {_words(path.steps, arn)}{tail if ends else ''}", later, tuple(steps))
+    return f", {pronoun} {'administers' if certain else 'may administer'} the account"
 
 
 def _words(steps: Iterable[PathStep], start: str) -> str:
@@ -738,21 +749,13 @@ def _words(steps: Iterable[PathStep], start: str) -> str:
     phrases = []
     caller, target = start, ""
     for step in steps:
-        words = step.words.format("it" if step.target == target else step.name)
-        words = words.removeprefix("let itself ") if step.target == target else words
+        words = step.words.format(step.name)
+        if step.target == target:
+            words = step.words.replace("its {}", "{}").format("it").removeprefix("let itself ")
         actor = "" if step.caller == caller else f"as {step.caller.rpartition('/')[2]}, "
         phrases.append(f"{actor}{words} ({', '.join(step.actions)})")
         caller, target = step.caller, step.target
-    return " and ".join(filter(None, (", ".join(phrases[:-1]), phrases[-1])))
-
-
-def _password_action(user: Entity, snapshot: Snapshot) -> str:
-    """Return the action that sets a user's password.
-
-    It is UpdateLoginProfile if the user has a password according to the credential report, else CreateLoginProfile.
-    """
-    row = snapshot.report.users.get(user.name) if snapshot.report else None
-    return f"iam:{'Update' if row and row.password else 'Create'}LoginProfile"
+    return " and ".join(filter(None, (", ".join(phrases[:-1]), *phrases[-1:])))
 
 
 def _may_assume(principal: _Principal, role: Entity, snapshot: Snapshot) -> bool | None:

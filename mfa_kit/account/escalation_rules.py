@@ -12,8 +12,9 @@ PASSING = f"{GUIDE}id_roles_use_passrole.html"
 ATTACHING = f"{GUIDE}access_policies_manage-attach-detach.html"
 BOUNDARIES = f"{GUIDE}access_policies_boundaries.html"
 RHINO = "https://rhinosecuritylabs.com/aws/aws-privilege-escalation-methods-mitigation/"
-# The steps of IAM and STS: for each action, its words and its source. The words follow "may", and `{}` stands for the
-# user, group, role or policy on which the caller acts.
+# The steps of IAM and STS: for each action, its words and its source. The words follow "may". `{}` stands for the
+# user, group, role or policy on which the caller acts. After `|` are the words for a caller that does it for another
+# user or role, for whose name `{user}` stands.
 CREDENTIALS = {
     "iam:CreateAccessKey": ("create an access key for {}", "iam-002"),
     "iam:CreateLoginProfile": ("set the password of {}", "iam-004"),
@@ -30,13 +31,16 @@ CHANGES = {
     "iam:PutUserPolicy": ("change the policies of {}", "iam-007"),
     "iam:AttachRolePolicy": ("change the policies of {}", "iam-009"),
     "iam:PutRolePolicy": ("change the policies of {}", "iam-005"),
-    "iam:AttachGroupPolicy": ("change the policies of {}", "iam-010"),
-    "iam:PutGroupPolicy": ("change the policies of {}", "iam-011"),
-    "iam:AddUserToGroup": ("join {}", "iam-013"),
+    "iam:AttachGroupPolicy": ("change the policies of its {}|change the policies of {}", "iam-010"),
+    "iam:PutGroupPolicy": ("change the policies of its {}|change the policies of {}", "iam-011"),
+    "iam:AddUserToGroup": ("join {}|add {user} to {}", "iam-013"),
     "iam:CreatePolicyVersion": ("write a new version of {}", "iam-001"),
     "iam:SetDefaultPolicyVersion": ("return to another version of {}", RHINO),
     **{
-        f"iam:{verb}{kind}PermissionsBoundary": ("lift {} permissions boundary", BOUNDARIES)
+        f"iam:{verb}{kind}PermissionsBoundary": (
+            "lift its permissions boundary|lift {user}'s permissions boundary",
+            BOUNDARIES,
+        )
         for kind in ("User", "Role")
         for verb in ("Delete", "Put")
     },
@@ -52,7 +56,9 @@ CHANGES = {
     "iam:CreateGroup": ("create {}", f"{GUIDE}id_groups_create.html"),
     "iam:CreateRole": ("create {}", f"{GUIDE}id_roles_create.html"),
 }
-RULES = {**CREDENTIALS, **ROLES, **CHANGES}
+# The actions that give the caller the credentials of a user or role.
+TAKING = {**CREDENTIALS, **ROLES}
+RULES = {**TAKING, **CHANGES}
 # REGION matches the region in a service's name, such as states.us-east-1.amazonaws.com, and DOMAIN the end of the name.
 REGION = re.compile(r"\.[a-z]{2}(-[a-z]+)+-\d\.")
 DOMAIN = re.compile(r"\.amazonaws\.com(\.cn)?\Z")

@@ -467,11 +467,9 @@ def _matches(
     return None if others and not matched else matched != (name in NEGATED)
 
 
-def both(first: bool | None, second: bool | None) -> bool | None:
-    """Return the logical AND of two answers, each of which may be None (unknown)."""
-    if first is False or second is False:
-        return False
-    return None if first is None or second is None else True
+def both(*answers: bool | None) -> bool | None:
+    """Return the logical AND of answers, each of which may be None (unknown)."""
+    return False if False in answers else None if None in answers else True
 
 
 def holds(statement: IamStatement, context: RequestContext) -> bool | None:
@@ -519,7 +517,8 @@ def filled_text(text: str, context: RequestContext) -> str | None:
 
 
 @lru_cache(maxsize=65536)
-def _speaking(document: str, action: str) -> tuple[IamStatement, ...]:
+def statements_about(document: str, action: str) -> tuple[IamStatement, ...]:
+    """Return the statements of a policy document that cover an action."""
     return tuple(statement for statement in statements(document) if covers_action(statement, action))
 
 
@@ -545,7 +544,7 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
     decision = Decision.IMPLICIT
     denied = None
     for document in documents:
-        for statement in _speaking(document, action):
+        for statement in statements_about(document, action):
             covered = covers_resource(statement, resource, context)
             if covered is False:
                 continue

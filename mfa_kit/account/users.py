@@ -11,7 +11,6 @@ from mfa_kit.account.escalation import Administration, administrations
 from mfa_kit.account.evaluator import RequestContext, demands_mfa
 from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
 from mfa_kit.core.models import Device, DeviceType, devices_by_user
-from mfa_kit.core.text import iso_time
 
 # How users with a password sign in, from best to worst.
 WAYS = ("security key or passkey", "code from an app or a token", "kind unknown", "text message", "no MFA")
@@ -80,7 +79,7 @@ class AccountUser:
     @property
     def about(self) -> RequestContext:
         """The condition keys, with their values, that describe this user in the user's own requests."""
-        return {**about(self.user), "aws:CurrentTime": iso_time(self.at)}
+        return about(self.user, self.at)
 
     @property
     def demands_mfa(self) -> bool | None:

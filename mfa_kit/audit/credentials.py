@@ -1,9 +1,9 @@
 """Rules about access keys, unused passwords and keys, sign-in sessions, and Identity Center."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 
 from mfa_kit.account.entity_policies import lets_people_in
-from mfa_kit.account.snapshot import Credentials, Entity, SnapshotPart
+from mfa_kit.account.snapshot import Credentials, Entity, SnapshotPart, UnreadPart
 from mfa_kit.account.users import AccountUser
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, RuleContext, Severity, UnknownSubject, audit_rule
 from mfa_kit.core.message import Message, command, mfa_kit, suggest
@@ -169,22 +169,26 @@ def sessions_duration(context: RuleContext) -> Iterator[Observation]:
     unread = [hole for hole in context.snapshot.holes if hole.part is SnapshotPart.SESSIONS]
     roles = {role.arn: role for role in context.snapshot.roles if lets_people_in(role)}
     if not sessions and not unread:
-        unchecked = suggest("not checked; a check makes one request per console user and role", MAX_SESSION)
-        yield NotApplicable(unchecked if roles or _may_have_password(context) else "no user has a console password")
+        yield _no_sessions(people=bool(roles) or _may_have_password(context))
         return
     limit = context.limits.session
     long = {key: seconds for key, seconds in sessions.items() if not 0 < seconds <= limit}
     yield from (_long_session(key, seconds, roles.get(key), limit) for key, seconds in long.items())
+    yield from _unread_sessions(unread, [role for arn, role in roles.items() if arn not in sessions])
+
+
+def _no_sessions(*, people: bool) -> NotApplicable:
+    unchecked = suggest("not checked; a check makes one request per console user and role", MAX_SESSION)
+    return NotApplicable(unchecked if people else "no user has a console password")
+
+
+def _unread_sessions(unread: Sequence[UnreadPart], others: Iterable[Entity]) -> Iterator[UnknownSubject]:
+    """Yield an UnknownSubject for what was not read, and for each role whose session an older version did not read."""
     yield from (UnknownSubject(hole.about or "sign-in sessions", hole.why) for hole in unread)
-    yield from _unlisted_roles(roles, {*sessions, *(hole.about for hole in unread)})
-
-
-def _unlisted_roles(roles: Mapping[str, Entity], known: Collection[str | None]) -> Iterator[UnknownSubject]:
-    """Yield an UnknownSubject for each role whose session an older version did not read. `known` has the others."""
-    for arn in roles:
-        if arn not in known:
+    for role in others:
+        if all(hole.about != role.arn for hole in unread):
             why = suggest("the snapshot lacks this role; take a new one", MAX_SESSION)
-            yield UnknownSubject(roles[arn].name, why, arn)
+            yield UnknownSubject(role.name, why, role.arn)
 
 
 def _long_session(name: str, seconds: int, role: Entity | None, limit: float) -> Finding | UnknownSubject:

@@ -18,7 +18,15 @@ from mfa_kit.audit.baseline import overview_of
 from mfa_kit.audit.finding import DAY, AuditRule, Framework, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.frameworks import FRAMEWORKS, answer_controls, choose_framework, framework_rules
 from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
-from mfa_kit.audit.registry import ALL_RULES, AccountAudit, AuditOptions, audit_account, choose_rules, unused_in_all
+from mfa_kit.audit.registry import (
+    ALL_RULES,
+    RULES,
+    AccountAudit,
+    AuditOptions,
+    audit_account,
+    choose_rules,
+    unused_in_all,
+)
 from mfa_kit.cli import visits as shared
 from mfa_kit.cli.account_options import MAX_AGE, SNAPSHOT, account_options
 from mfa_kit.cli.audit_output import (
@@ -337,7 +345,7 @@ class OrganizationAudit:
         if self.folders:
             summary = {"schema": "mfa-kit/audit-account", "version": VERSION, "rows": rows}
             self.folders.write_file("organization.json", json.dumps(summary) + "\n")
-            self.folders.write_file("audit.html", organization_page(visits, caller=self.organization.caller))
+            self.folders.write_file("audit.html", organization_page(visits, RULES, caller=self.organization.caller))
 
     def _print(self, visits: Sequence[Visit[Audited]], rows: Sequence[ResultRow]) -> None:
         """Print the audit in its form. `rows` has the row of each account."""
@@ -346,7 +354,7 @@ class OrganizationAudit:
             records = [record for visit in visits if visit.found for record in visit.found.records]
             print_records(records, self.output, settings=self.settings, partition=caller.partition)
         elif form == HTML:
-            self.output.text(organization_page(visits, caller=caller))
+            self.output.text(organization_page(visits, RULES, caller=caller))
         else:
             if form in {"json", "jsonl"}:
                 documents = [visit.found.document if visit.found else None for visit in visits]

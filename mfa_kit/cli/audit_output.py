@@ -13,7 +13,6 @@ from mfa_kit.audit.baseline import AuditOverview
 from mfa_kit.audit.finding import AuditRule, Framework, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.frameworks import ControlAnswer, ControlResult
 from mfa_kit.audit.records import EarlierAudits, FindingRecord, finding_records
-from mfa_kit.audit.registry import RULES
 from mfa_kit.cli.output import Output, load_place
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import UsageFault
@@ -191,11 +190,11 @@ class ReadAccount(NamedTuple):
         return (*(-count for count in bad), self.account.name.lower(), self.account.id)
 
 
-def organization_page(visits: Sequence[Visit[Audited]], *, caller: Caller) -> str:
+def organization_page(visits: Sequence[Visit[Audited]], rules: Sequence[AuditRule], *, caller: Caller) -> str:
     """Return the HTML page of an audit of many accounts. Accounts with the worst results come first.
 
-    `visits` has the audit of each account, or the reason why the account could not be read. `caller` is the identity of
-    the credentials.
+    `visits` has the audit of each account, or the reason why the account could not be read. `rules` has the rules
+    that the page may show. `caller` is the identity of the credentials.
     """
     read = sorted(
         (ReadAccount(visit.account, visit.found.overview) for visit in visits if visit.found),
@@ -210,7 +209,7 @@ def organization_page(visits: Sequence[Visit[Audited]], *, caller: Caller) -> st
         unread=_reasons(visits, UNREAD),
         skipped=_reasons(visits, {VisitState.SKIPPED}),
         **_figures(read),
-        **_checks(read),
+        **_checks(read, rules),
     )
 
 
@@ -230,9 +229,9 @@ def _figures(read: Sequence[ReadAccount]) -> Mapping[str, object]:
     }
 
 
-def _checks(read: Sequence[ReadAccount]) -> Mapping[str, object]:
+def _checks(read: Sequence[ReadAccount], known: Sequence[AuditRule]) -> Mapping[str, object]:
     """Return the rules, the accounts in which each rule failed, and the failed rules of the worst accounts."""
-    rules = [rule for rule in RULES if any(rule.id in entry.overview.results for entry in read)]
+    rules = [rule for rule in known if any(rule.id in entry.overview.results for entry in read)]
     counts = Counter(rule.id for entry in read for rule in _failed_rules(entry, rules))
     failing = [(rule, counts[rule.id]) for rule in rules if counts[rule.id]]
     failing.sort(key=lambda entry: (entry[0].severity.rank, -entry[1]))

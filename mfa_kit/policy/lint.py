@@ -79,6 +79,10 @@ class ReadPolicy:
             if not statement.allow and _reach(statement).only_without_mfa
         ]
 
+    def allowing(self, action: str) -> list[IamStatement]:
+        """Return the Allow statements that cover an action."""
+        return [statement for _, statement in self.statements if statement.allow and covers_action(statement, action)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reach:
@@ -269,13 +273,9 @@ def _enrolling(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
     """
     if statement.allow:
         yield from _allowed_with_mfa(statement, read)
-    if not any(statement is row for _, row in read.forcing):
-        return
-    allowed = [
-        action for action in ENROLL if any(row.allow and covers_action(row, action) for _, row in read.statements)
-    ]
-    denied = [action for action in allowed if _covers(statement, action)]
-    if denied and any(_names(row, action) for _, row in read.statements for action in denied):
+    forces = any(statement is row for _, row in read.forcing)
+    denied = [action for action in ENROLL if read.allowing(action) and _covers(statement, action)]
+    if forces and any(_names(row, action) for action in denied for row in read.allowing(action)):
         what = f"{denied[0]} is allowed but denied without MFA: users cannot enroll a first device"
         yield what, f"add {' and '.join(denied)} to NotAction, or do not allow them"
 
@@ -284,8 +284,7 @@ def _allowed_with_mfa(statement: IamStatement, read: ReadPolicy) -> Iterator[Adv
     useless = [
         action
         for action in (*ENROLL, "iam:ListMFADevices")
-        if _names(statement, action)
-        and not any(_reach(row).console for _, row in read.statements if row.allow and covers_action(row, action))
+        if _names(statement, action) and not any(_reach(row).console for row in read.allowing(action))
     ]
     if useless:
         what = f"{few(useless)} allowed only with MFA: users cannot enroll a first device"
@@ -303,7 +302,7 @@ def _console(statement: IamStatement, _: ReadPolicy) -> Iterator[Advice]:
 
 def _device_names(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
     create = ENROLL[0]
-    rows = [_in_account(row) for _, row in read.statements if row.allow and covers_action(row, create)]
+    rows = [_in_account(row) for row in read.allowing(create)]
     own, other = (
         any(covers_resource(row, f"{ACCOUNT}mfa/{name}", OF_SOMEBODY) is not False for row in rows)
         for name in ("zoe", "zoe-2")
@@ -316,7 +315,7 @@ def _device_names(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]
 def _resource(statement: IamStatement, read: ReadPolicy) -> Iterator[Advice]:
     for action in (*ENROLL, "iam:DeactivateMFADevice", "iam:DeleteVirtualMFADevice", "iam:ResyncMFADevice"):
         kind = "mfa" if action in ON_DEVICES else "user"
-        rows = [_in_account(row) for _, row in read.statements if row.allow and covers_action(row, action)]
+        rows = map(_in_account, read.allowing(action))
         reached = any(
             row.but_resources or any(overlap(resource, f"{ACCOUNT}{kind}/*") is not None for resource in row.resources)
             for row in rows

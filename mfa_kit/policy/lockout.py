@@ -177,7 +177,7 @@ def _spares_work(policies: EntityPolicies, more: tuple[str, ...], request: Reque
     documents = (*policies.documents, *more)
     denies = (statement for text in documents for statement in statements(text) if not statement.allow)
     spared = dict.fromkeys(action for statement in denies for action in statement.but_actions)
-    work = [action for action in (*spared, *WORK) if action in WORK or not action.lower().startswith(("iam:", "sts:"))]
+    work = [*WORK, *(action for action in spared if not action.lower().startswith(("iam:", "sts:")))]
     allowed = _with_values(
         (pair for text in policies.documents for pair in patterns_named(text, allow=True, complete=True)), request
     )

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account.entity_policies import administers, entity_policies, trust_flaw, trust_text
-from mfa_kit.account.evaluator import MFA, principals_let_in
+from mfa_kit.account.entity_policies import about, administers, entity_policies, trust_flaw, trust_text
+from mfa_kit.account.evaluator import MFA, WITH_MFA, principals_let_in
 from mfa_kit.account.snapshot import Entity, Snapshot, SnapshotPart
 from mfa_kit.account.users import AccountUser, account_users
 from mfa_kit.core.errors import UsageFault
@@ -214,8 +214,9 @@ def _administering(everybody: Sequence[AccountUser], snapshot: Snapshot) -> str 
     groups = {group.name: group for group in snapshot.groups}
     names = [ADMINISTRATORS, *(name for user in everybody if user.admin and user.password for name in user.user.groups)]
     candidates = (groups[name] for name in names if name in groups)
-    able = (group.name for group in candidates if administers(somebody, entity_policies(group, snapshot.policies)))
-    return next(able, None)
+    context = {**about(somebody, snapshot.at), **WITH_MFA}
+    policies = ((group.name, entity_policies(group, snapshot.policies)) for group in candidates)
+    return next((name for name, of_group in policies if administers(somebody, of_group, context)), None)
 
 
 def _group_of_administrators(administering: str | None, snapshot: Snapshot, *, known: bool) -> SetupStep:

@@ -10,6 +10,7 @@ import pytest
 from jinja2 import DictLoader
 
 from mfa_kit.adapters.templates import TEMPLATES, html_time, render
+from mfa_kit.audit.registry import RULES
 from mfa_kit.cli.audit_output import organization_page
 from mfa_kit.core import otp
 from mfa_kit.core.errors import InternalError
@@ -99,7 +100,7 @@ def pages(mfa_kit: MfaKit, users: Callable[[], str], recipient: str, tmp_path: P
         "audit": mfa_kit.run("audit", "--output", "html").out,
         "rollout": mfa_kit.run("rollout", "status", plan, "--output", "html").out,
         "tokens": sheet.read_text("utf-8"),
-        "organization": organization_page(made_visits(100), caller=CALLER),
+        "organization": organization_page(made_visits(100), RULES, caller=CALLER),
         "everything": page(EVERYTHING, tones=TONES, long=LONG),
     }
 
@@ -141,7 +142,7 @@ def test_each_measure_fails_on_a_bad_page(browser: Browser) -> None:
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 def test_the_heads_of_a_map_stay_in_view(browser: Browser, width: int) -> None:
     """The map of 1,000 accounts scrolls in its own box, and its headings of rows and columns do not scroll."""
-    browser.show(organization_page(made_visits(1000), caller=CALLER), width=width)
+    browser.show(organization_page(made_visits(1000), RULES, caller=CALLER), width=width)
     assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
     corner = """((box) => { box.scrollTo(300, 9000);
       const [row, column] = [box.querySelectorAll('tbody th')[500], box.querySelectorAll('thead th')[20]];
