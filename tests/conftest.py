@@ -142,11 +142,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 @pytest.fixture
 def at_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """Point this process at the lab, and remove all injected faults afterward."""
+    """Point this process at the lab, and remove all injected faults and all unassigned devices afterward."""
     for name, value in lab.env.items():
         monkeypatch.setenv(name, value)
     yield lab
     lab.faults.clear()
+    for serial in lab.serials():
+        if not lab.assigned(serial):
+            lab.account.backend.delete_virtual_mfa_device(serial)
 
 
 def users_of(lab: Lab) -> Callable[[], str]:

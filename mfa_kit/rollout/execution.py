@@ -7,7 +7,7 @@ is damaged, or cannot be read or written, but not if S3 denies access to one bac
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -177,7 +177,8 @@ class Execution:
     """How a rollout processes its users: with `workers` threads, until `stop` is set.
 
     `virtual` lists all virtual devices of the account, page by page. `backend` returns a new DeviceBackend for one
-    device. `apply` stops when more than `max_failures` users have failed; None means no limit.
+    device. `apply` stops when more than `max_failures` users have failed; None means no limit. `holders` is the result
+    of the last call of `list_holders`.
     """
 
     virtual: Callable[[], Iterable[Device]]
@@ -185,10 +186,14 @@ class Execution:
     stop: threading.Event
     workers: int = WORKERS
     max_failures: int | None = None
+    holders: dict[str, str | None] = field(default_factory=dict)
 
     def list_holders(self) -> dict[str, str | None]:
         """Return a mapping from the serial of each virtual device to its user's name; None for an unassigned device."""
-        return {device.serial: device.user for device in self.virtual()}
+        holders = {device.serial: device.user for device in self.virtual()}
+        self.holders.clear()
+        self.holders.update(holders)
+        return holders
 
     def process(self, rows: Iterable[T], act: Callable[[T], RowResult]) -> Iterator[RowResult]:
         """Call `act` with each row, and yield each result when it is ready, as `Workers` does."""

@@ -4,7 +4,8 @@ The ledger can be lost, or be older than the account. Tags and backups alone pro
 is given to no one.
 """
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from mfa_kit.core.device_records import RecordedDevice, RunRecords
@@ -42,7 +43,7 @@ class ProvenDevices:
     entries: Mapping[str, JournalEntry]
     adopted: Mapping[str, RecordedDevice]
     refused: Mapping[str, str]
-    unassigned: Collection[str]
+    unassigned: AbstractSet[str]
 
     @property
     def settled(self) -> list[JournalEntry]:

@@ -67,18 +67,13 @@ class PlanRecords:
                     self.release(run)
 
     def lost_runs(self, record: RunRecords) -> list[RecordedRun]:
-        """Return the plan's recorded runs that the ledger lacks and that have ended. The ledger has them afterward.
+        """Return the plan's recorded runs that the ledger lacks and that have ended.
 
         Runs of other plans are left out: another thread may be at work on the plan of another account.
         """
         runs = [run for run in record.runs.values() if run.plan == self.digest and not run.in_progress]
-        if not runs:
-            return []
-        known = self.runs_of_all_plans()
-        lost = [run for run in runs if run.id not in known]
-        for run in lost:
-            self.adopt_run(run)
-        return lost
+        known = self.runs_of_all_plans() if runs else {*()}
+        return [run for run in runs if run.id not in known]
 
     def done_by_others(self, plan: Plan, *, since: float) -> Sequence[RowResult] | None:
         """Return the results of all users of the plan, if other workers have completed it since a Unix time.

@@ -1,13 +1,13 @@
 """Removes the devices that a run made."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event
 
 from mfa_kit.core.errors import Lockout, NoSuchEntity
 from mfa_kit.core.message import Message, clauses, mfa_kit
-from mfa_kit.core.models import RUN, RUN_TAG, STAGED_TAG, USER_TAG, DeviceSpec, JournalEntry, JournalState, RunKind
+from mfa_kit.core.models import RUN, RUN_TAG, STAGED_TAG, USER_TAG, JournalEntry, JournalState, RunKind
 from mfa_kit.enrollment.planning import devices_while_there, serials_of
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.enrollment.revoke import retire
@@ -45,22 +45,33 @@ def undo_devices(
     yield from execution.process_devices(entries, undo)
 
 
+def read_staged_tags(serials: Iterable[str], *, ports: EnrollmentPorts, workers: int) -> list[tuple[str, str, str]]:
+    """Return the serial, run and user of each device whose tags say that a run of mfa-kit staged it.
+
+    Each device takes one ListMFADeviceTags. Raise AccessDenied if it is denied.
+    """
+
+    def look(serial: str) -> tuple[str, str, str] | None:
+        with suppress(NoSuchEntity):
+            tags = ports.iam_reader.tags(serial)
+            if RUN.fullmatch(run := tags.get(RUN_TAG, "")) and tags.get(STAGED_TAG) == "yes":
+                return serial, run, tags.get(USER_TAG, "")
+        return None
+
+    return [staged for staged in Workers(act=look, number=workers, stop=Event()).work_through(serials) if staged]
+
+
 def find_unrecorded(plan: Plan, proven: ProvenDevices, *, ports: EnrollmentPorts, workers: int) -> list[JournalEntry]:
     """Return the staged devices of a plan that nothing proves, as journal entries.
 
-    Such a device has no user, and its tags say that a run staged it for the plan's user. Each takes one
-    ListMFADeviceTags. Their backups are found by name.
+    Such a device has no user, and its tags say that a run staged it for the plan's user. Their backups are found by
+    name. Raise AccessDenied if tags cannot be read.
     """
-    specs = [plan.intent_of(step.row, staged=True) for step in plan.steps]
-
-    def look(spec: DeviceSpec) -> JournalEntry | None:
-        with suppress(NoSuchEntity):
-            tags = ports.iam_reader.tags(spec.serial)
-            run = tags.get(RUN_TAG, "")
-            if RUN.fullmatch(run) and (tags.get(USER_TAG), tags.get(STAGED_TAG)) == (spec.user, "yes"):
-                entry = JournalEntry(run=run, spec=spec, reached=JournalState.STAGED)
-                return replace(entry, backup=ports.store.find(entry))
-        return None
-
-    unassigned = [spec for spec in specs if spec.serial in proven.unassigned]
-    return [entry for entry in Workers(act=look, number=workers, stop=Event()).work_through(unassigned) if entry]
+    specs = {spec.serial: spec for spec in (plan.intent_of(step.row, staged=True) for step in plan.steps)}
+    staged = read_staged_tags(proven.unassigned & specs.keys(), ports=ports, workers=workers)
+    entries = [
+        JournalEntry(run=run, spec=specs[serial], reached=JournalState.STAGED)
+        for serial, run, user in staged
+        if user == specs[serial].user
+    ]
+    return [replace(entry, backup=ports.store.find(entry)) for entry in entries]

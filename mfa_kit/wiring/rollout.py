@@ -86,6 +86,13 @@ ACCOUNTS = 32
 THROTTLED = 1.0
 
 
+# The hint for a recorded run that is in progress.
+UNTIL_END = (
+    "wait until it ends, or stop it; then run this command again. A run on another computer may be at work for 15 "
+    "minutes after the last line of its record"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPorts:
     """The ports of a command that processes many users. `pace` limits the rate of all AWS calls of `ports`.
@@ -234,6 +241,15 @@ class Rollouts:
         """Return the runs of a plan, according to the ledger and the records. `digest` is the SHA-256 of its file."""
         recorded_runs = {run.id for run in self.record.runs.values() if run.plan == digest}
         return plan_records(self.ledger, digest).runs() | recorded_runs
+
+    def check_ended(self, entries: Iterable[JournalEntry]) -> None:
+        """Raise UsageFault if one of these devices is not in the ledger, and its run is recorded as in progress."""
+        for entry in entries:
+            run = self.record.runs.get(entry.run)
+            if run and run.in_progress and not self.ledger.find(entry.spec.serial, run=run.id):
+                raise UsageFault(
+                    f"run {run.id} is still in progress on {run.computer}, according to its record", UNTIL_END
+                )
 
     def report_computers(self, entries: Iterable[JournalEntry], progress: Progress) -> None:
         """Print the other computers that made these devices, according to the shared ledger."""

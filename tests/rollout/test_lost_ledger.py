@@ -105,6 +105,72 @@ def test_an_old_ledger(rollout: Rollout, people: Callable[[int], list[str]]) -> 
     rollout.works(users[2:])
 
 
+def test_activate_lists_what_an_old_ledger_lacks(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """It enables what the dump has, lists the other staged devices, and exits with 1 until it has their record."""
+    users = people(4)
+    rollout.plan(*rollout.own(users[:2]))
+    assert rollout.apply("--stage").code == 0
+    shutil.copytree(rollout.desk.home, rollout.folder / "dump")
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply("--stage").code == 0
+    rollout.lose_ledger()
+    shutil.copytree(rollout.folder / "dump", rollout.desk.home, dirs_exist_ok=True)
+    activate = ("-i", key_file(rollout.identity, tmp_path))
+    for _ in range(2):
+        done = command(rollout, "activate", *activate)
+        assert (done.code, [rollout.lab.assigned(ARN + user) for user in users]) == (1, [*users[:2], None, None])
+        named = f"IAM has 2 staged devices that neither the ledger nor a record has: {users[2]}, {users[3]}"
+        assert (named in done.err, "--record DIR" in done.err) == (True, True), done.err
+    assert command(rollout, "activate", *activate, "--only", users[0]).code == 0
+    done = command(rollout, "activate", *activate, "--record", rollout.results)
+    assert done.code == 0, done.err
+    rollout.works(users)
+
+
+def test_activate_leaves_a_run_that_is_in_progress_alone(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """Its process is alive, although the ledger is lost."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    assert rollout.apply("--stage").code == 0
+    rollout.lose_ledger()
+    (file,) = rollout.results.glob("record-*")
+    activate = ("-i", key_file(rollout.identity, tmp_path), "--record", rollout.results)
+    with file.open() as opened:
+        try_to_lock(opened.fileno())
+        done = command(rollout, "activate", *activate)
+    assert (done.code, "is still in progress" in done.err) == (2, True), done.err
+    assert rollout.lab.assigned(ARN + user) is None
+    assert command(rollout, "activate", *activate).code == 0
+
+
+def test_a_kill_during_the_adoption_leaves_no_device(
+    rollout: Rollout, people: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start adopts a half-made device that has no line, too."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply("--stage").code == 0
+    (file,) = rollout.results.glob("record-*")
+    head, _, _ = file.read_text().partition("\n")
+    file.write_text(f"{head}\n")
+    shutil.rmtree(rollout.desk.home / "backups")
+    rollout.lose_ledger()
+
+    def killed(*_: object, **__: object) -> None:
+        raise IntegrityFault("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mfa_kit.rollout.apply.record_adopted", killed)
+        assert rollout.apply("--stage").code == 5
+    done = rollout.apply("--stage")
+    assert done.code == 0, done.err
+    assert {outcome for outcome, _ in status(rollout).values()} == {"staged"}
+
+
 def test_without_a_record_nothing_is_adopted(
     rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,7 +435,8 @@ def test_a_ledger_of_several_accounts_is_lost(accounts: Accounts, tmp_path: Path
     assert (done.code, len([*letters.glob("*/*/letter.txt")])) == (0, number_of_devices), done.err
     options = ("--org", "--role-name", ROLE, "-i", key_file(accounts.identity, tmp_path))
     done = accounts.desk.run("rollout", "activate", *options)
-    assert (done.code, "no device is staged" in done.err) == (1, True), done.err
+    hint = "mfa-kit rollout activate --record DIR"
+    assert (done.code, "no device is staged" in done.err, hint in done.err) == (1, True, True), done.err
     done = accounts.desk.run("rollout", "activate", *options, "--record", accounts.folder / "index-results")
     assert done.code == 0, done.err
     accounts.works()

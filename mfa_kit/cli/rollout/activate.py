@@ -1,6 +1,7 @@
 """`mfa-kit rollout activate`: enable the devices that `rollout apply --stage` created."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -15,7 +16,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, name_next_command
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
 from mfa_kit.core.otp import PERIOD, Created
@@ -29,6 +30,7 @@ from mfa_kit.rollout.execution import Execution, RowOutcome, RowResult
 from mfa_kit.rollout.proofs import MOST_LINES, AppProof, ProofLine, prove
 from mfa_kit.rollout.roster import UserSelection
 from mfa_kit.rollout.row_status import STANDS
+from mfa_kit.rollout.undo import read_staged_tags
 from mfa_kit.wiring.settings import Settings
 
 PROOFS = click.option(
@@ -46,7 +48,12 @@ ACCEPT_UNKNOWN_CLOCK = click.option(
     help="Accept two codes in --proofs even if their time is missing.",
 )
 INSTEAD = "--proofs FILE"
-RECORD_DIR = mfa_kit("rollout activate --record DIR -i IDENTITY")
+STAGED_ELSEWHERE = Message(
+    "  try: name the results of the run that staged the devices",
+    mfa_kit("rollout activate --record DIR -i IDENTITY"),
+    "without its record, remove them",
+    mfa_kit("rollout undo PLAN --adopt-unrecorded"),
+)
 NONE_STAGED = "no device is staged on this computer"
 
 
@@ -116,12 +123,6 @@ class RequiredProofs:
             created.seed, typed=2, now=now, interaction=person, instead=INSTEAD, advice=ADVICE_IN_CALL
         )
         self.read[spec.serial] = AppProof(skew * PERIOD, skew)
-
-
-def _unassigned(opened: OpenWork) -> list[str]:
-    """Return the names of the virtual devices without a user that neither the ledger nor a record has."""
-    proven = opened.ports.prove(opened.execution.list_holders())
-    return sorted(serial.rpartition("/")[2] for serial in proven.unassigned)
 
 
 def _users(entries: Iterable[JournalEntry]) -> set[str]:
@@ -205,7 +206,9 @@ def activate(
             open_backup=opened_by,
             settings=settings,
         )
-        rollouts.report_computers(chain(*map(activation.staged, activation.made)), settings.progress)
+        staged = list(chain(*map(activation.staged, activation.made)))
+        rollouts.check_ended(staged)
+        rollouts.report_computers(staged, settings.progress)
         works = activation.works(rollouts.selection.chosen, alone=accounts is None)
         missing = accounts is not None and activation.report_missing()
         if prompt is not None and not settings.dry_run:
@@ -222,7 +225,7 @@ def activate(
             more=() if required.users is None else ("clock_offset",),
         )
         asked = runner.run(activation.activate)
-        return max(exit_code(works, asked=asked), int(missing or activation.is_empty))
+        return max(exit_code(works, asked=asked), int(activation.report_unrecorded() or missing))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +233,8 @@ class _Activation:
     """The devices to enable. `made` are the journal entries of all devices in each account, by account ID.
 
     If `groups` or `named` have names, only members of these groups, or these users, get their devices enabled.
-    `open_backup` decrypts a backup in `store`, or in the place that the ledger recorded.
+    `open_backup` decrypts a backup in `store`, or in the place that the ledger recorded. `unrecorded` gets the names of
+    staged devices of these users that nothing proves.
     """
 
     made: Mapping[str, Sequence[JournalEntry]]
@@ -240,6 +244,7 @@ class _Activation:
     store: BackupStore
     open_backup: Callable[[BackupLocation], Created]
     settings: Settings
+    unrecorded: list[str] = field(default_factory=list)
 
     def created(self, entry: JournalEntry) -> Created:
         """Return the secret of a device, from its backup unless it was decrypted already."""
@@ -274,13 +279,36 @@ class _Activation:
                 if selected is None or user in selected
             }
             without = list(results_without_device(sent, staged=_users(entries), ours=self.made[account]))
-            self._report_not_staged(entries, opened)
+            self._report_not_staged(entries)
         opened.work.total = tally.total = len(entries) + len(without)
         for result in without:
             tally.take(result)
         dry = self.settings.dry_run
         outcomes = outcomes_of(entries, self.created, self.required, opened.execution, ports=opened.ports, dry=dry)
         opened.take_all(outcomes, tally.take)
+        self._find_unrecorded(opened, selected)
+
+    def _find_unrecorded(self, opened: OpenWork, selected: set[str] | None) -> None:
+        """Find the staged devices that nothing proves. IAM's list is read only if no device was enabled."""
+        execution, ports, progress = opened.execution, opened.ports.ports, self.settings.progress
+        holders = execution.holders or execution.list_holders()
+        known = {entry.spec.serial for entry in self.made[opened.work.account.id]}
+        if not any(user is None and serial not in known for serial, user in holders.items()):
+            return
+        unassigned = opened.ports.prove(holders).unassigned  # another process may have staged devices meanwhile
+        with progress.showing("reading the tags of devices"), suppress(AccessDenied):
+            for serial, _, user in read_staged_tags(unassigned, ports=ports, workers=execution.workers):
+                if all(users is None or user.lower() in users for users in (selected, self.required.users)):
+                    self.unrecorded.append(serial.rpartition("/")[2])
+
+    def report_unrecorded(self) -> bool:
+        """Print the staged devices that nothing proves, or that nothing is known. Return whether either is the case."""
+        if names := sorted(self.unrecorded):
+            devices = count_of(len(names), "staged device")
+            self.settings.progress.alert(f"IAM has {devices} that neither the ledger nor a record has: {few(names)}")
+        if names or self.is_empty:
+            self.settings.progress.alert(STAGED_ELSEWHERE)
+        return bool(names) or self.is_empty
 
     @property
     def is_empty(self) -> bool:
@@ -290,22 +318,12 @@ class _Activation:
     def _enabled(self, account: str) -> list[JournalEntry]:
         return [entry for entry in self.made[account] if entry.reached in STANDS]
 
-    def _report_not_staged(self, entries: Sequence[JournalEntry], opened: OpenWork) -> None:
-        """Print the named users who have no staged device in the only account, or that no user has one.
-
-        If nothing is known of any device, also print the unassigned devices in IAM. They are not enabled, because
-        nothing proves whose seed they have.
-        """
+    def _report_not_staged(self, entries: Sequence[JournalEntry]) -> None:
+        """Print the named users who have no staged device in the only account, or that no user has one."""
         if missing := self.named - _users(entries):
             self.settings.progress.alert(f"{NONE_STAGED} for {', '.join(sorted(missing))}")
         elif not entries and self.required.users is None:
             self.settings.progress.alert(f"{NONE_STAGED} for these users")
-        if self.is_empty and (unassigned := _unassigned(opened)):
-            devices = count_of(len(unassigned), "unassigned device")
-            self.settings.progress.alert(
-                f"IAM has {devices} that neither the ledger nor a record has: {few(unassigned)}"
-            )
-            self.settings.progress.alert(Message("  try: name the results of the run that staged them: ", RECORD_DIR))
 
     def report_missing(self) -> bool:
         """Print the users who should have a staged device, but have none. Return whether any of them sent proofs.

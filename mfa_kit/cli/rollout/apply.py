@@ -360,6 +360,8 @@ def _apply_in(work: PlannedWork, opened: OpenWork, options: ApplyOptions, source
                 ),
                 run.take,
             )
+        for lost_run in lost:  # only now, because a kill before would leave half-made devices that have no line
+            run.records.adopt_run(lost_run)
         run.end()
     finally:
         work.results = run.finish()

@@ -24,17 +24,9 @@ from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice, accounts_in_words, by_reason
 from mfa_kit.rollout.execution import RowResult
 from mfa_kit.rollout.plan import Plan, RolloutIndex
-from mfa_kit.rollout.proven_devices import lost_lines
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
 from mfa_kit.rollout.undo import KEEPS_LAST, find_unrecorded, undo_devices
 from mfa_kit.wiring.settings import Settings
-
-# The hint for a recorded run that is in progress.
-UNTIL_END = (
-    "wait until it ends, or stop it; then run this command again. A run on another computer may be at work for 15 "
-    "minutes after the last change of its record"
-)
-
 
 SCHEMAS = Schemas("rollout-undo", "rollout-undo-index", "rollout-undo-account")
 
@@ -187,13 +179,10 @@ class _Removal:
 
     def _entries(self, work: AccountWork, runs: set[str]) -> list[JournalEntry]:
         ledger, progress = self.rollouts.ledger, self.settings.progress
-        for line in chain(*lost_lines(work.account.id, self.rollouts.record, journal=ledger).values()):
-            if line.run.id in runs and line.run.in_progress:
-                raise UsageFault(
-                    f"run {line.run.id} is still in progress on {line.run.computer}, according to its record", UNTIL_END
-                )
         made = ledger.made(work.account.id) if work.why else self.rollouts.made(work.account, progress=progress)
-        return entries_of_runs(runs, made, account=work.account.id, journal=ledger)
+        entries = entries_of_runs(runs, made, account=work.account.id, journal=ledger)
+        self.rollouts.check_ended(entries)
+        return entries
 
     def _find_unrecorded(self, work: AccountWork) -> list[JournalEntry]:
         if work.why:
