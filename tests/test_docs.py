@@ -39,9 +39,8 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=inde
 RUN = re.compile(r"(?:bash|console)(?P<lab> lab(?: accounts=(?P<accounts>\d+))?)?")
 REFUSED = re.compile(r"(bash|console) no: \S.*")
 FORMATS = PAGES["docs/formats.md"]
-# Functions and classes that get the names of results. With one of IN_ACCOUNTS, the name also ends with `-account`.
-PRINTS = {"Results", "RowsForm", "Schemas", "Tally", "many", "one", "_print_steps", "print_answer"}
-IN_ACCOUNTS = {"in_accounts", "narrow_in_many"}
+# Functions and classes that get the names of results. A Runner also prints rows of accounts, named `-account`.
+PRINTS = {"Results", "RowsForm", "Runner", "Tally", "many", "one", "_print_steps", "print_answer"}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -218,20 +217,19 @@ def schemas() -> set[str]:
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if name in PRINTS:
-                found.update(f"mfa-kit/{word}" for word in named_by(node, every=name == "Schemas"))
+                found.update(f"mfa-kit/{word}" for word in named_by(node))
+                if name == "Runner":
+                    found.update(f"mfa-kit/{word}-account" for word in named_by(node))
     return found
 
 
-def named_by(node: ast.Call, *, every: bool) -> Iterator[str]:
-    """Yield the names that a call gets: its first name, or every one, and those for several accounts."""
-    values = [keyword.value for keyword in node.keywords if keyword.arg == "schema"] or node.args
-    parts = [part for value in values for part in (ast.walk(value) if every else [value])]
-    words = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-    for name in words if every else words[:1]:
-        if NAME.fullmatch(name):
-            yield name
-            if IN_ACCOUNTS & {keyword.arg for keyword in node.keywords}:
-                yield f"{name}-account"
+def named_by(node: ast.Call) -> Iterator[str]:
+    """Yield the names that a call gets: its first text, and what its keywords name."""
+    named = [keyword.value for keyword in node.keywords if keyword.arg in {"schema", "schema_in_many"}]
+    texts = [arg for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    for part in [*texts[:1], *named]:
+        if isinstance(part, ast.Constant) and NAME.fullmatch(str(part.value)):
+            yield str(part.value)
 
 
 def section(title: str) -> str:

@@ -17,7 +17,11 @@ from mfa_kit.organization.accounts import AUDIT_ROLE, AccountsChoice, OrgAccount
 from mfa_kit.wiring.settings import Settings
 
 FORM = RowsForm(
-    "doctor", fields=("check", "health", "found", "hint"), narrow_in_many=("check", "health", "found"), empty=""
+    "doctor",
+    fields=("check", "health", "found", "hint"),
+    narrow_in_many=("check", "health", "found"),
+    empty="",
+    schema_in_many="doctor-account",
 )
 
 

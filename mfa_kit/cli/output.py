@@ -74,15 +74,12 @@ class Output(NamedTuple):
         header: bool = True,
         narrow: Sequence[str] = (),
         below: Sequence[str] = (),
-        in_accounts: bool = False,
     ) -> None:
         """Print a list of results, which all have the same fields. A table without results shows `empty`.
 
         `narrow` names the columns to show if the window has no room for all columns, and `below` the columns whose
-        cells are then printed below their row. Without `header`, the rows continue a CSV that was begun earlier. With
-        `in_accounts`, the rows name the accounts that they come from, and the schema ends with `-account`.
+        cells are then printed below their row. Without `header`, the rows continue a CSV that was begun earlier.
         """
-        schema = f"{schema}-account" if in_accounts else schema
         self._write(Results(schema, rows, empty=empty, header=header, narrow=narrow, below=below))
 
     def text(self, text: str) -> None:

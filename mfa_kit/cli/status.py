@@ -36,6 +36,7 @@ FORM = RowsForm(
     narrow=("user", "kind", "device", "since", "drill_due", "computer"),
     narrow_in_many=("user", "kind", "device", "since"),
     empty="these accounts have no users",
+    schema_in_many="status-account",
 )
 
 

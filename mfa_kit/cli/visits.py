@@ -33,10 +33,10 @@ class AccountRows(NamedTuple):
 class RowsForm(NamedTuple):
     """How to print rows from one or many accounts.
 
-    `schema` is the schema of rows from one account; that of rows from many ends with `-account`. `empty` is the text to
-    print if there are no rows. `fields` are the names of the cells in rows from many accounts. `narrow` and
-    `narrow_in_many` are the columns to show in a narrow window, and `below` those whose cells are then printed below
-    their row, which is done for one account only.
+    `schema` is the schema of the rows, and `schema_in_many` that of rows from many accounts if they lack a field, or a
+    field has another meaning. `empty` is the text to print if there are no rows. `fields` are the names of the cells in
+    rows from many accounts. `narrow` and `narrow_in_many` are the columns to show in a narrow window, and `below` those
+    whose cells are then printed below their row, which is done for one account only.
     """
 
     schema: str
@@ -45,6 +45,7 @@ class RowsForm(NamedTuple):
     narrow_in_many: Sequence[str]
     narrow: Sequence[str] = ()
     below: Sequence[str] = ()
+    schema_in_many: str = ""
 
 
 @contextmanager
@@ -108,7 +109,7 @@ def print_rows(
     report_gaps(((visit.account, visit.found.unread) for visit in done if visit.found), progress)
     rows = [row for visit in done for row in _rows(visit, form.fields)]
     narrow = (*account_columns(rows), *form.narrow_in_many, "state")
-    output.many(form.schema, rows, empty=form.empty, narrow=narrow, in_accounts=True)
+    output.many(form.schema_in_many or form.schema, rows, empty=form.empty, narrow=narrow)
     return done
 
 

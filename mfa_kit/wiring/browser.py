@@ -18,6 +18,7 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.fido_console import ConsoleWatch, Hosts, RootEnrolled
 from mfa_kit.enrollment.ports import EnrollmentPorts, IamReader
+from mfa_kit.wiring.files import html_page
 from mfa_kit.wiring.settings import command_for_extra, home
 
 
@@ -106,10 +107,16 @@ def _open_signed_in(
         )
     policy = fido_console.session_policy(account=spec.account, partition=spec.partition, user=spec.user)
     session = _console(iam_reader).console_session(user=spec.user, policy=policy, role=role)
-    with write_page(home(), signin.console_address(hosts.signin, session, destination=destination)) as file:
+    address = signin.console_address(hosts.signin, session, destination=destination)
+    with write_page(home(), address, page=_redirect_page("the AWS console")) as file:
         if not webbrowser.open(file.as_uri()):
             raise UsageFault("no browser could be opened", "sign in to the console yourself, or set BROWSER")
         yield
+
+
+def _redirect_page(destination: str) -> Callable[[str], str]:
+    """Return a function that makes the HTML of a page that redirects to an address, and says where it leads."""
+    return lambda address: html_page("redirect.html", address=address, destination=destination)
 
 
 def enroll_root(
@@ -169,7 +176,7 @@ def announced(server: "PageServer", role: str, *, progress: Progress, browser: b
     _print(address, progress)
     with ExitStack() as stack:
         if browser and _has_desktop():
-            file = stack.enter_context(write_page(home(), address, destination="the page of mfa-kit"))
+            file = stack.enter_context(write_page(home(), address, page=_redirect_page("the page of mfa-kit")))
             webbrowser.open(file.as_uri())
         yield
 

@@ -179,7 +179,7 @@ def test_the_next_process_removes_the_page_of_a_killed_one(tmp_path: Path) -> No
         path.write_text("")
     for path in (left, mine):
         os.utime(path, (time.time() - 16 * 60,) * 2)
-    with write_page(tmp_path, Secret("https://signin.invalid/")) as page:
+    with write_page(tmp_path, Secret("https://signin.invalid/"), page=str) as page:
         assert sorted(tmp_path.iterdir()) == sorted([good, mine, page])
     assert sorted(tmp_path.iterdir()) == [good, mine]
 

@@ -13,7 +13,7 @@ import pytest
 
 from mfa_kit.cli.output import FORMS, Output
 from mfa_kit.cli.results import Results
-from mfa_kit.cli.rollout.results import AccountWork, Schemas, show_results
+from mfa_kit.cli.rollout.results import AccountWork, show_results
 from mfa_kit.cli.value_types import Age, Moment
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.organization.accounts import OrgAccount
@@ -135,8 +135,8 @@ def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys:
     found.many("y", [{"a": 2}, {"a": 3}], empty="")
     assert capsys.readouterr().out == "X 1\nY 2 3\n"
     work = AccountWork(account=OrgAccount(id="123456789012", name="prod"), total=0)
-    show_results(Schemas("z", "z", "z"), [work], output=found, head={})
-    assert capsys.readouterr().out == "Z 123456789012 prod done None None None 0\n"
+    show_results("z", [work], output=found, head={})
+    assert capsys.readouterr().out == "Z-ACCOUNT 123456789012 prod done None None None 0\n"
 
 
 @pytest.mark.parametrize(("form", "html"), [("yaml", True), ("html", False)])

@@ -82,7 +82,7 @@ def test_json_lines_have_a_line_for_each_user(team: Team) -> None:
         assert done.code == 0, done.err
         lines = [json.loads(line) for line in done.out.splitlines()]
         assert Counter(line["schema"] for line in lines) == {
-            "mfa-kit/rollout-apply-index": ACCOUNTS * USERS,
+            "mfa-kit/rollout-apply": ACCOUNTS * USERS,
             "mfa-kit/rollout-apply-account": ACCOUNTS,
         }
 

@@ -1,6 +1,7 @@
 """Asks a command's questions and shows its messages on the page.
 
-With `--page`, a command uses a PersonAtPage as its Interaction, and a PageProgress as its progress. The steps of an enrollment, and the handling of errors, are the same as at a terminal.
+With `--page`, a command uses a PersonAtPage as its Interaction, and a PageProgress as its progress.
+The steps of an enrollment, and the handling of errors, are the same as at a terminal.
 """
 
 import time

@@ -14,7 +14,7 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, identity
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
-from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code
+from mfa_kit.cli.rollout.results import AccountWork, exit_code
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, name_next_command
 from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.message import Message, mfa_kit, suggest
@@ -215,7 +215,7 @@ def activate(
             [account] = activation.made
             required.ask(activation.staged(account), activation.created, settings=settings, now=rollouts.now)
         runner = Runner(
-            schemas=Schemas("rollout-activate", "rollout-activate-accounts", "rollout-activate-account"),
+            schema="rollout-activate",
             works=works,
             scheduler=OneByOne(works),
             enter=rollouts.enter,

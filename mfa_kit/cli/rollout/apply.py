@@ -22,7 +22,6 @@ from mfa_kit.cli.rollout.results import (
     NOT_DONE,
     TO_RETRY,
     AccountWork,
-    Schemas,
     check_backup_folder,
     counts_of,
     exit_code,
@@ -195,7 +194,7 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
         folders = _results_folders(works, files.files, options, dry=dry)
         by_account = {work.account.id: work for work in works}
         runner = Runner(
-            schemas=Schemas("rollout-apply", "rollout-apply-index", "rollout-apply-account"),
+            schema="rollout-apply",
             works=works,
             scheduler=_scheduler(works, rollouts, None if dry else options.at_once, progress),
             enter=rollouts.enter,

@@ -61,7 +61,6 @@ def remind(
         rows,
         empty="no one has to be reminded",
         narrow=reading.narrow(rows, "user", "email", "waiting_for", "since", "days"),
-        in_accounts=accounts is not None,
     )
     return reading.exit_code
 

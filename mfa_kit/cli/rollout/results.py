@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from mfa_kit.cli.forms import json_document
 from mfa_kit.cli.messages import EVENTS, Redrawable
@@ -211,17 +210,6 @@ class AccountProgress(Redrawable):
         return Message(f"{self.label}: ", in_account(text, self.id))
 
 
-class Schemas(NamedTuple):
-    """The schemas of the results of a command, in one account and in several.
-
-    In several accounts, `users` is the schema of the users' results, and `accounts` that of a row per account.
-    """
-
-    one: str
-    users: str
-    accounts: str
-
-
 @dataclass(slots=True, kw_only=True)
 class AccountWork:
     """The work in one account, and its results so far.
@@ -294,12 +282,12 @@ def state_of(work: AccountWork) -> str:
         return "failed"
     if work.left:
         return "stopped" if work.tally else RowOutcome.NOT_STARTED
-    if work.found and all(result.outcome is RowOutcome.NOT_STARTED for result in work.found):
+    outcomes = {result.outcome for result in work.found}
+    if outcomes == {RowOutcome.NOT_STARTED}:
         return RowOutcome.NOT_STARTED
-    faulty = sum(result.outcome in NOT_DONE for result in work.found)
-    if faulty:
-        return "failed" if faulty == len(work.found) else "partly done"
-    return "done"
+    if outcomes and outcomes <= NOT_DONE:
+        return "failed"
+    return "partly done" if outcomes & NOT_DONE else "done"
 
 
 def why_not_done(work: AccountWork) -> str | None:
@@ -330,7 +318,7 @@ def counts_of(works: Iterable[AccountWork]) -> Counter[RowOutcome]:
     return +counts
 
 
-def show_results(schemas: Schemas, works: Sequence[AccountWork], *, output: Output, head: ResultRow) -> None:
+def show_results(schema: str, works: Sequence[AccountWork], *, output: Output, head: ResultRow) -> None:
     """Print the results. `head` has fields that precede the counts in JSON, and in the table of one account.
 
     In JSON and CSV, print the rows of all users. JSON also has the counts, and a row per account if there are several;
@@ -341,20 +329,19 @@ def show_results(schemas: Schemas, works: Sequence[AccountWork], *, output: Outp
     alone = is_alone(works)
     if alone and works[0].tally is None:
         return
-    schema = schemas.one if alone else schemas.users
     match output.form:
         case "json":
             output.one(schema, _document(works, head))
         case "csv":
             output.many(schema, [*_csv_rows(works)], empty="")
         case "jsonl":
-            _print_lines(schemas, works, output)
+            _print_lines(schema, works, output)
         case _ if alone:
             output.one(schema, {**head, **(_names_and_counts(works) or {"users": 0})})
         case _:
             narrow = ["account_name", "account", "state", *_names_and_counts(works)]
             rows = _account_rows(works)
-            output.many(schemas.accounts, rows, empty="there are no accounts", narrow=narrow)
+            output.many(f"{schema}-account", rows, empty="there are no accounts", narrow=narrow)
 
 
 def _csv_rows(works: Sequence[AccountWork]) -> Iterator[ResultRow]:
@@ -368,13 +355,13 @@ def _document(works: Sequence[AccountWork], head: ResultRow) -> ResultRow:
     return {**head, "counts": _names_and_counts(works), **accounts, "rows": rows}
 
 
-def _print_lines(schemas: Schemas, works: Sequence[AccountWork], output: Output) -> None:
+def _print_lines(schema: str, works: Sequence[AccountWork], output: Output) -> None:
     if is_alone(works):
         return
     for row in [row for work in works if not work.tally for row in work.rows]:
-        output.one(schemas.users, row)
+        output.one(schema, row)
     for row in _account_rows(works):
-        output.one(schemas.accounts, row)
+        output.one(f"{schema}-account", row)
 
 
 def _account_rows(works: Sequence[AccountWork]) -> Sequence[ResultRow]:
@@ -457,12 +444,15 @@ def _raise_if_none_worked(works: Sequence[AccountWork]) -> None:
     errors = [work.error for work in works if work.error]
     if not errors or len(errors) < len(works):
         return
-    known = [work.error if work.tally or isinstance(work.error, InternalError) else None for work in works]
-    kinds = {type(error) if error else AwsFault for error in known}
+    kinds = {_class_of_error(work) for work in works}
     kind = kinds.pop() if len(kinds) == 1 else AwsFault
     first = works[0]
     message = f"all accounts failed; {first.account.label}: {errors[0]}" if len(works) > 1 else str(errors[0])
     raise kind(message, first.in_words(errors[0].hint))
+
+
+def _class_of_error(work: AccountWork) -> type[MfaKitError]:
+    return type(work.error) if work.error and (work.tally or isinstance(work.error, InternalError)) else AwsFault
 
 
 OPTIONS = "with the options for accounts, such as --org"

@@ -17,7 +17,7 @@ from mfa_kit.cli.environment import command_line
 from mfa_kit.cli.messages import EVENTS, counting
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.rollout.results import AccountWork, Schemas, Tally, is_alone, report_failed, show_results
+from mfa_kit.cli.rollout.results import AccountWork, Tally, is_alone, report_failed, show_results
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -286,7 +286,7 @@ class OpenWork:
 
 @dataclass(slots=True, kw_only=True)
 class Runner:
-    """Carries out the work of one command in all its accounts.
+    """Carries out the work of one command in all its accounts. `schema` is the schema of its results.
 
     `scheduler` says in which accounts to work next, and `enter` opens an account. `accounts` is the number of accounts
     to work in at the same time, and `workers` the number of threads in each account, not counting the threads that are
@@ -298,7 +298,7 @@ class Runner:
     accounts.
     """
 
-    schemas: Schemas
+    schema: str
     works: Sequence[AccountWork]
     scheduler: AccountScheduler
     enter: "wiring.rollout.EnterAccount"
@@ -352,7 +352,7 @@ class Runner:
             for work in self.works:
                 if work.tally:
                     work.tally.report_together()
-            show_results(self.schemas, self.works, output=self.output, head=head())
+            show_results(self.schema, self.works, output=self.output, head=head())
         report_failed(self.works, self.progress)
         self._report_denied()
         return asked.is_set()
@@ -412,7 +412,7 @@ class Runner:
         ports = self.enter(work.account, progress=progress, entering=self._entering)
         execution = ports.execution(workers=self.workers, max_failures=self.max_failures)
         work.tally = Tally(
-            self.schemas.one if work.alone else self.schemas.users,
+            self.schema,
             total=work.total,
             progress=progress,
             output=self.output,

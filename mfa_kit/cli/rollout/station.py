@@ -18,7 +18,6 @@ from mfa_kit.cli.output import Output, load_place
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import (
     AccountWork,
-    Schemas,
     Tally,
     check_backup_folder,
     exit_code,
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
 # The number of users that are looked up in parallel before the session begins.
 WORKERS = 8
-SCHEMAS = Schemas(*["rollout-bench"] * 3)
 # The class that shows the queue on the page, as `module:class`. Its module is imported only if --page is given.
 STATION_PAGE = "mfa_kit.cli.browser.station_page:StationPage"
 
@@ -144,12 +142,12 @@ def station(
             check_account(plan, ports.caller)
             ledger = ports.records(digest)
             before = _look_up_results(plan, steps, ledger, ports, progress=progress)
-            tally = Tally(SCHEMAS.one, total=len(steps), progress=progress, output=output, pace=ports.pace)
+            tally = Tally("rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
             work = AccountWork(account=OrgAccount(id=plan.account), total=len(steps), alone=True, tally=tally)
             queue = _queue_of(steps, before)
             _keep_known(steps, queue, before, tally=tally, all_rows=settings.dry_run)
             if settings.dry_run:
-                show_results(SCHEMAS, [work], output=output, head={})
+                show_results("rollout-bench", [work], output=output, head={})
                 return 0
             wiring.rollout.open_results_folder(results, plan_file)
             with ports.recording(folder, plan=digest) as recording:
@@ -182,7 +180,7 @@ def station(
                         folder,
                         result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called),
                     )
-                    show_results(SCHEMAS, [work], output=output, head={"run": run, "results": str(folder)})
+                    show_results("rollout-bench", [work], output=output, head={"run": run, "results": str(folder)})
             place.finish(_ending(queue))
             return exit_code([work], asked=False) or int(session.lacking)
 

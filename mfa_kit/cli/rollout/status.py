@@ -268,7 +268,6 @@ def status(
         rows,
         empty=f"{'the plans are' if accounts else 'the plan is'} {'finished' if unfinished else 'empty'}",
         narrow=reading.narrow(rows, "user", "outcome", "cause", "reason", "computer"),
-        in_accounts=accounts is not None,
     )
     settings.progress.note(_totals(reading))
     settings.progress.note(_next_step(reading, files, plan_file, in_accounts=accounts is not None))

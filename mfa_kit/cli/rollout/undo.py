@@ -14,7 +14,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import planned_accounts, read_files, report_without_plan
-from mfa_kit.cli.rollout.results import AccountWork, Schemas, exit_code, is_alone
+from mfa_kit.cli.rollout.results import AccountWork, exit_code, is_alone
 from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, look_up_counted, name_next_command
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import Progress
@@ -27,8 +27,6 @@ from mfa_kit.rollout.plan import Plan, RolloutIndex
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
 from mfa_kit.rollout.undo import KEEPS_LAST, find_unrecorded, undo_devices
 from mfa_kit.wiring.settings import Settings
-
-SCHEMAS = Schemas("rollout-undo", "rollout-undo-index", "rollout-undo-account")
 
 
 @click.command(cls=Verb)
@@ -70,7 +68,7 @@ def undo(
         found = removal.find(chosen, unrecorded=adopt_unrecorded)
         if not found:
             if output.form == "json":
-                output.one(SCHEMAS.users if accounts else SCHEMAS.one, {"counts": {}, "rows": []})
+                output.one("rollout-undo", {"counts": {}, "rows": []})
             return removal.report_none(chosen, unrecorded=adopt_unrecorded)
         entries_by_account = {work.account.id: entries for work, entries in found}
         rollouts.report_computers(chain(*entries_by_account.values()), settings.progress)
@@ -78,7 +76,7 @@ def undo(
         last = 0 if leave_without_mfa or adopt_unrecorded else removal.count_last(found)
         _confirm(plan_or_run, works, last=last, settings=settings, always=adopt_unrecorded)
         runner = Runner(
-            schemas=SCHEMAS,
+            schema="rollout-undo",
             works=works,
             scheduler=OneByOne(works),
             enter=rollouts.enter,

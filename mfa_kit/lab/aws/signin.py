@@ -1,12 +1,11 @@
 """Simulates AWS's federation endpoint, which signs users in to the console.
 
-Instead of the console, it serves a page that names the signed-in user. Source: IAM user guide, "Enable custom identity
+Instead of the console, it serves a text that names the signed-in user. Source: IAM user guide, "Enable custom identity
 broker access to the AWS console".
 """
 
 from __future__ import annotations
 
-import html
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,6 @@ FEDERATION, CONSOLE = "/federation", "/console/"
 LIFETIME = 15 * 60
 # The kinds of credentials that can sign in. Credentials of GetSessionToken and a user's own keys cannot.
 ACCEPTED = ("role", "federated")
-PAGE = "<!doctype html><title>the lab's console</title><p>signed in as {who}</p>"
 COOKIE = "lab-console"
 
 
@@ -104,8 +102,8 @@ class SigninEndpoint:
         caller = self._browsers.get(cookie)
         if caller:
             self.seen_at_console.append(caller)
-        who = html.escape(caller.arn) if caller else "nobody"
-        return _response(HTTPStatus.OK, [("Content-Type", "text/html; charset=utf-8")], PAGE.format(who=who).encode())
+        text = f"the lab's console: signed in as {caller.arn if caller else 'nobody'}\n"
+        return _response(HTTPStatus.OK, [("Content-Type", "text/plain; charset=utf-8")], text.encode())
 
 
 def _response(status: HTTPStatus, headers: Sequence[tuple[str, str]], body: bytes) -> HttpResponse:
