@@ -168,7 +168,7 @@ def test_the_nth_call(lab: Lab, admin: Aws) -> None:
         ({"fault": "denied", "at": True}, "True is not a valid 'at'"),
         ({"fault": "latency", "seconds": "1"}, "the value of seconds is not a number"),
         ({"operation": "ListUsers"}, "is not a rule"),
-        ({"fault": "denied", "operation": "ListUser"}, "IAM, STS, Organizations and S3 have no operation 'ListUser'"),
+        ({"fault": "denied", "operation": "ListUser"}, "the services of the lab have no operation 'ListUser'"),
         (["denied"], "is not a rule"),
     ],
 )

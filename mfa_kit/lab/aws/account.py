@@ -16,7 +16,8 @@ from moto.utilities.utils import get_partition
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.backend import ACCOUNT, HOME_REGION, LabBackend, LabUser, new_id
 from mfa_kit.lab.aws.description import DescribedRoot, RootDevice
-from mfa_kit.lab.aws.faults import Conditions
+from mfa_kit.lab.aws.faults import Conditions, FaultRule
+from mfa_kit.lab.aws.history import REGIONS, EventHistory
 from mfa_kit.lab.aws.mfa_devices import LabSettings, StsCodes, root_serial, user_fields
 from mfa_kit.lab.aws.wire import IamError
 
@@ -80,12 +81,13 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class TemporaryCredentials:
-    """Credentials that STS issued. `expires` is a Unix time, and `caller` the principal who signs with them."""
+    """Credentials that STS issued. `caller` is the principal who signs with them. Times are Unix times."""
 
     secret: str
     token: str
     expires: float
     caller: Principal
+    issued: float = 0.0
 
 
 class Listings(NamedTuple):
@@ -125,6 +127,11 @@ class LabAccount:
         self.offset = 0.0
         # The Unix time and the bytes of the latest credential report.
         self.report: tuple[float, bytes] | None = None
+        self.history = EventHistory()
+        # The enabled Regions, and the rate limit of LookupEvents in each of them.
+        self.regions = [*REGIONS[self.partition]]
+        rate = settings.lookup_rate
+        self.lookups = FaultRule("LookupEvents", "bucket", "every", {"rate": rate, "burst": max(1.0, rate)})
         self.lag = 0.0
         self.views: list[tuple[float, Listings]] = []
 
@@ -161,6 +168,7 @@ class LabAccount:
         session = TemporaryCredentials(
             secret="".join(secrets.choice(SECRET_CHARACTERS) for _ in range(40)),
             token="lab" + "".join(secrets.choice(SECRET_CHARACTERS) for _ in range(200)),
+            issued=self.now(),
             expires=self.now() + seconds,
             caller=caller,
         )

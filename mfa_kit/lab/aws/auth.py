@@ -1,4 +1,4 @@
-"""Checks each request to IAM and STS: the signature, the access key, the parameters, and the caller's policies.
+"""Checks each request to the lab's services except S3: signature, access key, parameters and the caller's policies.
 
 AuthorizedResponse is a mixin for moto's response classes. It overrides methods that moto provides for its own
 subclasses.
@@ -7,11 +7,13 @@ subclasses.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
-from botocore.model import OperationNotFoundError
+from botocore.model import OperationNotFoundError, Shape
 from moto.core.common_types import TYPE_RESPONSE
 from moto.core.exceptions import ServiceException
 from moto.core.request import Request
@@ -20,14 +22,17 @@ from moto.core.utils import camelcase_to_underscores, get_service_model
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Request as WsgiRequest
 
-from mfa_kit.lab.aws import rights, wire
-from mfa_kit.lab.aws.wire import IamError, OperationRequest
+from mfa_kit.core.file_formats import read_json
+from mfa_kit.lab.aws import events, rights, wire
+from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.account import LabAccount, Principal
     from mfa_kit.lab.aws.organization import LabOrganization
 
 
+# The number of colons before the last part of an ARN.
+ARN_COLONS = 5
 # The fraction of a second in a date element of a response. moto's dates have one, and IAM's dates have none.
 FRACTION = re.compile(r"(<\w*(?:Date|Used|Time|Expiration)>[^<.]*)\.\d+Z<")
 
@@ -35,13 +40,15 @@ FRACTION = re.compile(r"(<\w*(?:Date|Used|Time|Expiration)>[^<.]*)\.\d+Z<")
 class AuthorizedResponse(BaseResponse):
     """Authenticates and authorizes a request before its operation runs, and makes the response for an error.
 
-    `operation` is the call, `caller` the principal that signed it, `account` the account of that principal.
+    `operation` is the call, `caller` the principal that signed it, `account` the account of that principal, and
+    `result` the fields of the answer, or None before there is one.
     """
 
     account: LabAccount
     organization: LabOrganization
     caller: Principal
     operation: OperationRequest
+    result: Mapping[str, Any] | None = None
 
     def get_current_account(self) -> str:
         """Return the account's ID, which moto would otherwise derive from the access key."""
@@ -54,18 +61,42 @@ class AuthorizedResponse(BaseResponse):
                 self._check_operation(request)
                 self.setup_class(request, full_url, headers)
                 self.caller = authenticate(self.account, request)
-                self._read_operation()
-                rights.authorize(self.operation, self.account, self.caller)
-                if "lab.denied" in request.environ:
-                    raise rights.denial(self.operation, self.account, self.caller)
-                return self._act()
+                self._read_operation(request)
+                return self._act_and_record(request)
             except (IamError, ServiceException) as error:
                 status, body = wire.error_response(self.boto3_service_name, error.code, error.message)
                 return status, {"Content-Type": "text/xml"}, body
             finally:
                 self.account.remember()
 
-    def _read_operation(self) -> None:
+    def _act_and_record(self, request: Request) -> TYPE_RESPONSE:
+        """Authorize the call, run its operation, and record its events, also if it fails."""
+        try:
+            check_rights(self.operation, self.account, self.caller, request)
+            response = self._act()
+        except (IamError, ServiceException) as error:
+            self._record(request, (error.code, str(error.message)))
+            raise
+        self._record(request, None)
+        return response
+
+    def _record(self, request: Request, error: tuple[str, str] | None) -> None:
+        """Add the events of the call to the histories of the caller's account and of the account of an assumed role."""
+        key = wire.parse_authorization(request.headers["Authorization"]).key
+        role = self.operation.text("RoleArn").split(":")
+        recorded = events.call_events(
+            self.operation,
+            self.account,
+            events.identity_of(self.caller, self.account, key),
+            result=self.result,
+            error=error,
+            target=self.organization.find(role[4]) if len(role) > ARN_COLONS else None,
+            agent=request.headers.get("User-Agent", ""),
+        )
+        for account, event in recorded:
+            account.history.add(event)
+
+    def _read_operation(self, request: Request) -> None:
         """Read the operation and its parameters from the request.
 
         Some operations act on the caller if the request names no user. Add the caller's name to such a request. Raise
@@ -75,11 +106,13 @@ class AuthorizedResponse(BaseResponse):
         wire.check_constraints(get_service_model(service).operation_model(action).input_shape, self.params)
         if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:
             self.params["UserName"] = self.caller.user.name
-        self.operation = OperationRequest(service, action, self.params)
+        region = wire.parse_authorization(request.headers["Authorization"]).region
+        self.operation = OperationRequest(service, action, self.params, "" if service == "iam" else region)
 
     def _act(self) -> TYPE_RESPONSE:
         """Run the operation. The header and the body of its response get the same request ID."""
         result = self._method(camelcase_to_underscores(self.operation.action))()
+        self.result = result.result if isinstance(result.result, dict) else {}
         status, headers, body = self.serialized(result)
         request_id = wire.new_request_id()
         headers["x-amzn-RequestId"] = request_id
@@ -133,6 +166,75 @@ def authenticate(account: LabAccount, request: WsgiRequest) -> Principal:
         )
     _check_date(account, headers.get("x-amz-date", ""))
     return caller
+
+
+def check_region(account: LabAccount, region: str) -> None:
+    """Raise IamError if a Region is not enabled in the account: it does not know the account's keys."""
+    if region not in account.regions:
+        raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
+
+
+def check_rights(call: OperationRequest, account: LabAccount, caller: Principal, request: WsgiRequest) -> None:
+    """Raise IamError if the policies do not permit a call, or a fault denies it."""
+    rights.authorize(call, account, caller)
+    if "lab.denied" in request.environ:
+        raise rights.denial(call, account, caller)
+
+
+def answer_json(
+    service: str,
+    account: LabAccount,
+    request: WsgiRequest,
+    operations: Mapping[str, Callable[[OperationRequest], Mapping[str, object]]],
+    *,
+    check_form: Callable[[Shape | None, OperationRequest], None],
+) -> HttpResponse:
+    """Answer one request to a service of the JSON protocol, while holding the account's lock.
+
+    `operations` maps the names of operations to functions that return the fields of the output. `check_form` raises
+    IamError for parameters that break the service model.
+    """
+    with account.lock:
+        try:
+            return wire.json_response(HTTPStatus.OK, _act_json(service, account, request, operations, check_form))
+        except IamError as error:
+            return wire.json_error(service, error.code, error.message)
+        except Exception:  # noqa: BLE001 - a failure of the lab is a 500 to the client, as it is in AWS
+            traceback.print_exc()
+            return wire.json_error(service, "InternalFailure", "The request processing has failed.")
+
+
+def _act_json(
+    service: str,
+    account: LabAccount,
+    request: WsgiRequest,
+    operations: Mapping[str, Callable[[OperationRequest], Mapping[str, object]]],
+    check_form: Callable[[Shape | None, OperationRequest], None],
+) -> Mapping[str, object]:
+    """Check a request and run its operation. Return the fields of its output."""
+    action = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+    try:
+        shape = get_service_model(service).operation_model(action).input_shape
+    except OperationNotFoundError:
+        raise IamError("UnknownOperationException", "") from None
+    if action not in operations:
+        raise IamError("NotImplemented", f"The lab does not support {action}.")
+    caller = authenticate(account, request)
+    region = wire.parse_authorization(request.headers["Authorization"]).region
+    call = OperationRequest(service, action, _json_parameters(request), "" if service == "organizations" else region)
+    check_form(shape, call)
+    check_rights(call, account, caller, request)
+    return operations[action](call)
+
+
+def _json_parameters(request: WsgiRequest) -> Mapping[str, object]:
+    try:
+        parameters = read_json(request.environ["lab.body"] or b"{}")
+    except ValueError:
+        parameters = None
+    if not isinstance(parameters, dict):
+        raise IamError("SerializationException", "")
+    return parameters
 
 
 def _check_date(account: LabAccount, stamp: str) -> None:

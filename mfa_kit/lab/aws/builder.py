@@ -67,6 +67,9 @@ def _add_all(account: LabAccount, row: CheckedRow) -> None:
         _add_device(account, None, token, kind="token")
     for serial, bindings in row.get("bindings", dict, {}).items():
         account.sts_codes.bindings[checked_text(serial)] = [_binding(binding) for binding in bindings]
+    account.regions = row.texts("regions") or account.regions
+    for event in row.get("events", list, []):
+        account.history.add(event)
     if row.has("password_policy"):
         account.backend.update_account_password_policy(**_password_policy(row.get("password_policy", dict, {})))
 

@@ -1,6 +1,7 @@
 """The control endpoint of a lab. AWS has no such endpoint.
 
-It adds, lists and removes fault rules, lists calls, and registers security keys and hardware tokens.
+It adds, lists and removes fault rules, lists calls, registers security keys and hardware tokens, signs users in to the
+console, and adds and lists events of CloudTrail.
 
 Each request has a custom header with lab-admin's secret access key, or with the token that `core/local_servers.py`
 derives from that key. A web page cannot send a custom header without CORS permission, which the lab does not give.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from wsgiref.types import WSGIEnvironment
@@ -21,7 +23,9 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import read_json
 from mfa_kit.core.local_servers import lab_token
 from mfa_kit.lab.aws.description import NAME
+from mfa_kit.lab.aws.events import sign_in
 from mfa_kit.lab.aws.faults import Faults
+from mfa_kit.lab.aws.history import Event
 from mfa_kit.lab.aws.mfa_devices import DeviceCodes, FidoDevice, HardwareToken, u2f_serial
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, LoggedCall
 
@@ -37,6 +41,7 @@ HINTS = {
     "NoSuchEntity": "list the users of the lab: mfa-kit status",
 }
 KEY_FIELDS = ("user", "name", "certifications", "account")
+SIGN_IN_FIELDS = ("user", "serial", "region", "end", "at", "account")
 Payload = Mapping[str, object]
 
 
@@ -53,6 +58,9 @@ class LabControl:
             ("GET", "calls"): lambda _: [call._asdict() for call in self.calls],
             ("POST", "fido"): self._register_key,
             ("POST", "token"): self._add_token,
+            ("GET", "events"): lambda payload: [*self._account(payload).history.all()],
+            ("POST", "events"): self._add_events,
+            ("POST", "sign-in"): self._sign_in,
         }
 
     def answer(self, environ: WSGIEnvironment) -> HttpResponse:
@@ -116,6 +124,22 @@ class LabControl:
         serial = str(payload["serial"])
         self._account(payload).backend.tokens[serial] = HardwareToken(serial, DeviceCodes(str(payload["seed"])))
         return {"SerialNumber": serial}
+
+    def _add_events(self, payload: Payload) -> list[Event]:
+        """Add events of any time to the history of an account, as they are."""
+        rows = payload["events"]
+        if not isinstance(rows, list):
+            raise UsageFault("events is not a list", "give a list of events")
+        return [self._account(payload).history.add(event) for event in rows]
+
+    def _sign_in(self, payload: Payload) -> list[Event]:
+        """Sign a user or root in to the console, with a password and a device."""
+        if unknown := [name for name in payload if name not in SIGN_IN_FIELDS]:
+            raise UsageFault(f"unknown field {unknown[0]!r} of a sign-in", f"use only {', '.join(SIGN_IN_FIELDS)}")
+        moment = payload.get("at")
+        how = {name: str(payload[name]) for name in ("serial", "region", "end") if name in payload}
+        seconds = None if moment is None else datetime.fromisoformat(str(moment)).timestamp()
+        return sign_in(self._account(payload), str(payload["user"]), at=seconds, **how)
 
 
 def _json(status: HTTPStatus, value: object) -> HttpResponse:

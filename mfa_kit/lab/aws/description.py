@@ -39,6 +39,8 @@ DOCUMENT: Table = {
     "devices": list,
     "tokens": list,
     "bindings": dict,
+    "regions": list,
+    "events": list,
     "organization": dict,
 }
 # The fields of a description that belong to the whole file. The description of a member account may have all the other

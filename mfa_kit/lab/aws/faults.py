@@ -215,10 +215,13 @@ def read_rules(file: Path) -> list[object]:
 
 @cache
 def operations() -> frozenset[str]:
-    """Return the names of all operations of IAM, STS, Organizations and S3, from botocore's service models."""
-    return frozenset(
-        name for service in ("iam", "sts", "organizations", "s3") for name in get_service_model(service).operation_names
-    )
+    """Return the names of all operations of the lab's services, from botocore's service models.
+
+    Of EC2, whose model is large, the lab has only DescribeRegions.
+    """
+    services = ("iam", "sts", "organizations", "s3", "cloudtrail")
+    names = (name for service in services for name in get_service_model(service).operation_names)
+    return frozenset(("DescribeRegions", *names))
 
 
 def _check_parameters(name: str, fault: Fault, parameters: Mapping[str, float]) -> None:
@@ -258,7 +261,7 @@ class Faults:
             raise UsageFault(f"unknown fault {fault!r}", f"use one of {', '.join(FAULTS)}")
         if operation != "*" and operation not in operations():
             raise UsageFault(
-                f"IAM, STS, Organizations and S3 have no operation {operation!r}",
+                f"the services of the lab have no operation {operation!r}",
                 "use a name from the API, or * for all operations",
             )
         if at not in ("next", "every") and (type(at) is not int or at < 1):

@@ -34,7 +34,7 @@ UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabSettings:
-    """The limits of IAM and STS, as recorded with one AWS account over a few days.
+    """The limits of IAM, STS and CloudTrail. Those of IAM and STS were recorded with one AWS account over a few days.
 
     Windows are in steps of 30 s, times in seconds. `unknown_serial` is the HTTP status of the error for a serial that
     AWS does not know. It is a setting because we do not know which status AWS uses. Raise ValueError for a value that
@@ -52,6 +52,8 @@ class LabSettings:
     report_age: float = 4.0 * 3600
     clock_tolerance: float = 300.0
     unknown_serial: int = 404
+    event_delay: float = 0.0
+    lookup_rate: float = 2.0
 
     def __post_init__(self) -> None:
         if not all(0 <= value < math.inf for value in astuple(self)):

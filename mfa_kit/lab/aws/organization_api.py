@@ -6,24 +6,21 @@ DescribeOrganization.
 IAM's operations for centralized root access, and those that AssumeRoot sessions call on the root user, are here too.
 """
 
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
+from functools import partial
 from typing import Any
 
-from botocore.model import OperationNotFoundError, Shape
+from botocore.model import Shape
 from moto.core.responses import ActionResult, EmptyResult
-from moto.core.utils import get_service_model
 from moto.iam.responses import IamResponse
 from werkzeug.wrappers import Request
 
-from mfa_kit.core.file_formats import read_json
-from mfa_kit.lab.aws import rights, wire
+from mfa_kit.lab.aws import wire
 from mfa_kit.lab.aws.account import LabAccount
-from mfa_kit.lab.aws.auth import AuthorizedResponse, authenticate
+from mfa_kit.lab.aws.auth import AuthorizedResponse, answer_json
 from mfa_kit.lab.aws.organization import CREDENTIALS, FULL_ACCESS, IAM_SERVICE, SESSIONS, AccountRecord, LabOrganization
-from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest, json_error, json_response
+from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest
 from mfa_kit.organization.accounts import AccountState
 
 SERVICE = "organizations"
@@ -50,33 +47,15 @@ class LabOrganizations:
     organization: LabOrganization
 
     def answer(self, request: Request) -> HttpResponse:
-        """Answer one request, while holding the account's lock."""
-        with self.account.lock:
-            try:
-                return json_response(HTTPStatus.OK, self._act(request))
-            except IamError as error:
-                return json_error(error.code, error.message)
-            except Exception:  # noqa: BLE001 - a failure of the lab is a 500 to the client, as it is in AWS
-                traceback.print_exc()
-                return json_error("InternalFailure", "The request processing has failed.")
+        """Answer one request."""
+        operations = {name: partial(self._operate, operation) for name, operation in OPERATIONS.items()}
+        return answer_json(SERVICE, self.account, request, operations, check_form=_check_form)
 
-    def _act(self, request: Request) -> Answer:
-        """Check a request and run its operation. Return the fields of its output."""
-        action = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
-        operation = OPERATIONS.get(action)
-        try:
-            shape = get_service_model(SERVICE).operation_model(action).input_shape
-        except OperationNotFoundError:
-            raise IamError("UnknownOperationException", "") from None
-        if operation is None:
-            raise IamError("NotImplemented", f"The lab does not support {action}.")
-        caller = authenticate(self.account, request)
-        call = OperationRequest(SERVICE, action, _parameters(request))
-        _check_form(shape, call)
-        rights.authorize(call, self.account, caller)
-        if "lab.denied" in request.environ:
-            raise rights.denial(call, self.account, caller)
-        self._check_place(action)
+    def _operate(
+        self, operation: Callable[[LabOrganization, OperationRequest], Answer], call: OperationRequest
+    ) -> Answer:
+        """Run an operation. Return the fields of its output."""
+        self._check_place(call.action)
         return operation(self.organization, call)
 
     def _check_place(self, action: str) -> None:
@@ -88,16 +67,6 @@ class LabOrganizations:
             raise IamError("AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
         if action != "DescribeOrganization" and not self.organization.administers(self.account):
             raise IamError("AccessDenied", "You don't have permissions to access this resource.")
-
-
-def _parameters(request: Request) -> Mapping[str, object]:
-    try:
-        parameters = read_json(request.environ["lab.body"] or b"{}")
-    except ValueError:
-        parameters = None
-    if not isinstance(parameters, dict):
-        raise IamError("SerializationException", "")
-    return parameters
 
 
 def _check_form(shape: Shape | None, call: OperationRequest) -> None:

@@ -80,7 +80,7 @@ def resource_of(request: OperationRequest, account: LabAccount, caller: Principa
 
     Source: Service Authorization Reference, IAM and STS.
     """
-    if request.service == "organizations":
+    if request.service in ("organizations", "cloudtrail", "ec2"):
         return "*"
     if request.action == "AssumeRoot":
         return root_arn(account, request.text("TargetPrincipal"))
@@ -147,7 +147,7 @@ def request_context(request: OperationRequest, account: LabAccount, caller: Prin
         "aws:PrincipalAccount": account.id,
         "aws:PrincipalArn": caller.role.arn if caller.role else caller.arn,
         "aws:PrincipalType": "Account" if caller.kind == "root" else "AssumedRole" if caller.role else "User",
-        "aws:RequestedRegion": account.region,
+        "aws:RequestedRegion": request.region or account.region,
         "aws:SecureTransport": "false",
         "aws:SourceIp": "127.0.0.1",
         "aws:userid": caller.id,

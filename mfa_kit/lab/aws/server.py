@@ -1,4 +1,4 @@
-"""The lab: a local simulator of IAM, STS, Organizations, S3 and the sign-in to the console, served on loopback.
+"""The lab: a local simulator of IAM, STS, Organizations, S3, CloudTrail and the sign-in to the console, on loopback.
 
 A WSGI application in front of moto applies faults, logs calls and sets the lab's own Date header.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -29,12 +29,14 @@ from werkzeug.wrappers import Request as WsgiRequest
 
 from mfa_kit.core import local_servers
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.aws import control, s3, signin, wire
+from mfa_kit.lab.aws import cloudtrail, control, s3, signin, wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.auth import AuthorizedResponse
 from mfa_kit.lab.aws.builder import add_members, build_account, build_organization
 from mfa_kit.lab.aws.control import register_fido
+from mfa_kit.lab.aws.events import sign_in
 from mfa_kit.lab.aws.faults import FAILED, FaultRule, Faults, play
+from mfa_kit.lab.aws.history import Event
 from mfa_kit.lab.aws.iam import LabIam
 from mfa_kit.lab.aws.mfa_devices import DeviceCodes, HardwareToken, LabSettings
 from mfa_kit.lab.aws.organization import LabOrganization, new_organization
@@ -226,10 +228,14 @@ class LabApplication:
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")
         if service.startswith(TARGET):
             return ORGANIZATIONS, operation, self._organizations
+        if service.endswith(cloudtrail.TARGET):
+            return cloudtrail.SERVICE, operation, _cloudtrail
         if s3.speaks_s3(environ):
             return s3.SERVICE, s3.s3_operation(environ), self._s3 if known else s3.refuse_unknown_key
         fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
         operation = fields.get("Action", [""])[0]
+        if operation == cloudtrail.REGIONS:
+            return "ec2", operation, _regions
         # moto would treat an unsigned request as a request to S3, and answer it.
         inner = self._moto if "HTTP_AUTHORIZATION" in environ else _refuse_unsigned
         return "sts" if operation in STS else "iam", operation, inner
@@ -238,6 +244,16 @@ class LabApplication:
 def _send(response: HttpResponse, start: StartResponse) -> Iterable[bytes]:
     start(response.status, [*response.headers, ("Content-Length", str(len(response.body)))])
     return [response.body]
+
+
+def _cloudtrail(environ: WSGIEnvironment) -> HttpResponse:
+    """Answer a call to CloudTrail."""
+    return cloudtrail.LabCloudTrail(environ["lab.account"]).answer(WsgiRequest(environ))
+
+
+def _regions(environ: WSGIEnvironment) -> HttpResponse:
+    """Answer DescribeRegions, the only operation of EC2 in the lab."""
+    return cloudtrail.answer_regions(environ["lab.account"], WsgiRequest(environ))
 
 
 def _refuse_unsigned(_: WSGIEnvironment) -> HttpResponse:
@@ -260,8 +276,10 @@ def _error_code(response: HttpResponse) -> str:
 
 def _error(service: str, code: str, message: str) -> HttpResponse:
     """Return an error response in the wire format of a service."""
-    if service == ORGANIZATIONS:
-        return wire.json_error(code, message)
+    if service in (ORGANIZATIONS, cloudtrail.SERVICE):
+        return wire.json_error(service, code, message)
+    if service == "ec2":
+        return wire.ec2_error(code, message)
     if service == s3.SERVICE:
         return s3.s3_error(code, message)
     status, body = wire.error_response(service, code, message)
@@ -399,6 +417,17 @@ class Lab:
         """Return the ARNs of all virtual devices of the management account, assigned or not."""
         with self.account.lock:
             return set(self.account.backend.virtual_mfa_devices)
+
+    def sign_in(self, name: str, *, account: str = "", **how: Any) -> list[Event]:
+        """Sign a user in to the console. `how` has the parameters of sign_in_events, such as `serial`."""
+        with self.account.lock:
+            return sign_in(self.organization.find(account) or self.account, name, **how)
+
+    def plant(self, *planted: Event, account: str = "") -> None:
+        """Add events of any time and Region to the history of an account, by default the management account."""
+        with self.account.lock:
+            for event in planted:
+                (self.organization.find(account) or self.account).history.add(event)
 
     def add_token(self, serial: str, secret: str) -> None:
         """Register a hardware TOTP token in the management account, by its printed serial and its seed in base32."""

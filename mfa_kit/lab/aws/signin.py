@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 from wsgiref.types import WSGIEnvironment
 
 from mfa_kit.core.file_formats import read_json
+from mfa_kit.lab.aws.backend import HOME_REGION
+from mfa_kit.lab.aws.events import HOME_PAGE, console_event, identity_of
 from mfa_kit.lab.aws.wire import HttpResponse, IamError
 
 if TYPE_CHECKING:
@@ -93,8 +95,24 @@ class SigninEndpoint:
         browser = secrets.token_urlsafe()
         self._browsers[browser] = caller
         self.signed_in.append((caller, destination))
+        self._record(caller)
         cookie = f"{COOKIE}={browser}; HttpOnly; SameSite=Lax; Path=/"
         return _response(HTTPStatus.FOUND, [("Location", destination), ("Set-Cookie", cookie)], b"")
+
+    def _record(self, caller: Principal) -> None:
+        """Record a sign-in without a password. Its MFAUsed is always No, whatever the session has."""
+        with self.account.lock:
+            account = self.organization.find(caller.arn.split(":")[4]) or self.account
+            event = console_event(
+                "ConsoleLogin",
+                account,
+                identity=identity_of(caller, account, ""),
+                state="Success",
+                region=HOME_REGION[account.partition],
+                at=account.now(),
+                extra={"LoginTo": HOME_PAGE, "MobileVersion": "No", "MFAUsed": "No"},
+            )
+            account.history.add(event)
 
     def _console(self, environ: WSGIEnvironment) -> HttpResponse:
         """Show which user is signed in with this browser's cookie."""

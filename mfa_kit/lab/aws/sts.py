@@ -16,8 +16,6 @@ from mfa_kit.lab.aws.policies import Context, EvalDecision, PolicyStatement, con
 from mfa_kit.lab.aws.rights import IDENTITY, Layer, layers, request_context, root_arn
 from mfa_kit.lab.aws.wire import IamError
 
-# The number of colons before the last part of an ARN.
-ARN_COLONS = 5
 # How long credentials are valid by default, in seconds (API GetSessionToken, AssumeRole, AssumeRoot).
 SESSION_SECONDS, ROLE_SECONDS, ROOT_SECONDS = 43200, 3600, 900
 # If the caller of AssumeRole is a role's session, the maximum duration of the new session, in seconds (user guide,
@@ -88,7 +86,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         """
         arn, name = self.operation.text("RoleArn"), self.operation.text("RoleSessionName")
         mfa = self._check_code()
-        target = self.organization.find(arn.split(":")[4]) if arn.count(":") >= ARN_COLONS else None
+        target = self.organization.find(arn.split(":")[4]) if arn.count(":") >= auth.ARN_COLONS else None
         role = self._role(target, arn)
         if target is None or role is None:
             raise self._denial("AssumeRole", arn)

@@ -74,11 +74,15 @@ class LoggedCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OperationRequest:
-    """One call of an operation: its service (iam, sts or organizations), its name and its parsed parameters."""
+    """One call of an operation: its service, by botocore name, its name and its parsed parameters.
+
+    `region` is the Region that it is signed for, or "" if that makes no difference, as in IAM.
+    """
 
     service: str
     action: str
     params: Mapping[str, object]
+    region: str = ""
 
     def optional(self, name: str) -> str | None:
         """Return a parameter, or None if the request does not have it."""
@@ -290,8 +294,24 @@ def decode_marker(marker: str) -> str:
     return mark[4:].decode()
 
 
-# The error codes of the query protocol that the JSON protocol spells differently, with the JSON protocol's codes
-# (Organizations API reference, "Common Errors").
+# The error codes of IAM that other services spell differently, by service, with their codes (API references, "Common
+# Errors"; EC2 API reference, "Error codes").
+CODES: Mapping[str, Mapping[str, str]] = {
+    "organizations": {
+        "ServiceFailure": "ServiceException",
+        "Throttling": "TooManyRequestsException",
+        "ValidationError": "InvalidInputException",
+    },
+    "cloudtrail": {"ServiceFailure": "InternalFailure", "Throttling": "ThrottlingException"},
+    "ec2": {
+        "AccessDenied": "UnauthorizedOperation",
+        "ExpiredToken": "RequestExpired",
+        "InvalidClientTokenId": "AuthFailure",
+        "ServiceFailure": "InternalError",
+        "Throttling": "RequestLimitExceeded",
+    },
+}
+# The same for all services of the JSON protocol.
 JSON_CODES = {
     "AccessDenied": "AccessDeniedException",
     "ConcurrentModification": "ConcurrentModificationException",
@@ -299,10 +319,7 @@ JSON_CODES = {
     "IncompleteSignature": "IncompleteSignatureException",
     "InvalidClientTokenId": "UnrecognizedClientException",
     "MissingAuthenticationToken": "MissingAuthenticationTokenException",
-    "ServiceFailure": "ServiceException",
     "SignatureDoesNotMatch": "InvalidSignatureException",
-    "Throttling": "TooManyRequestsException",
-    "ValidationError": "InvalidInputException",
 }
 
 
@@ -313,11 +330,26 @@ def json_response(status: HTTPStatus, fields: Mapping[str, object]) -> HttpRespo
     return HttpResponse(f"{status.value} {status.phrase}", [*headers, ("x-amzn-RequestId", new_request_id())], body)
 
 
-def json_error(code: str, message: str) -> HttpResponse:
+def json_error(service: str, code: str, message: str) -> HttpResponse:
     """Return an error response of the JSON protocol. The status is 400, or 5xx if the service failed."""
     status = HTTPStatus(STATUS.get(code, 400))
     shown = status if status >= HTTPStatus.INTERNAL_SERVER_ERROR else HTTPStatus.BAD_REQUEST
-    return json_response(shown, {"__type": JSON_CODES.get(code, code), "Message": message})
+    return json_response(shown, {"__type": {**JSON_CODES, **CODES[service]}.get(code, code), "Message": message})
+
+
+def ec2_response(status: int, inner: str, *, name: str, request_id: str) -> HttpResponse:
+    """Return a response of EC2: an XML document with the root element `name`."""
+    body = f'<{name} xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">{inner}</{name}>'.encode()
+    headers = [("Content-Type", "text/xml"), ("Content-Length", str(len(body))), ("x-amzn-RequestId", request_id)]
+    return HttpResponse(f"{status} {HTTPStatus(status).phrase}", headers, body)
+
+
+def ec2_error(code: str, message: str) -> HttpResponse:
+    """Return an error response of EC2 (EC2 API reference, "Error codes")."""
+    request_id, shown = new_request_id(), CODES["ec2"].get(code, code)
+    inner = f"<Errors><Error><Code>{escape(shown)}</Code><Message>{escape(message)}</Message></Error></Errors>"
+    more = f"<RequestID>{request_id}</RequestID>"
+    return ec2_response(STATUS.get(code, 400), inner + more, name="Response", request_id=request_id)
 
 
 def json_error_code(body: bytes) -> str:

@@ -1,0 +1,188 @@
+"""CloudTrail's LookupEvents, and EC2's DescribeRegions, which says in which Regions to ask.
+
+Source: CloudTrail API reference, LookupEvents; EC2 API reference, DescribeRegions.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from botocore.model import Shape
+from werkzeug.wrappers import Request
+
+from mfa_kit.core.file_formats import read_json
+from mfa_kit.lab.aws import auth, wire
+from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.history import Event, Position, event_time, unix_time
+from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest
+
+# The name of the service, and the end of the prefix of its X-Amz-Target header.
+SERVICE, TARGET = "cloudtrail", "CloudTrail_20131101"
+# How long the events of an account can be looked up, in seconds.
+KEPT = 90 * 24 * 3600
+PAGE = 50
+REGIONS = "DescribeRegions"
+
+
+def _resources(event: Event) -> list[dict[str, str]]:
+    """Return the resources of an event with their types: a role, a user or a device."""
+    rows = [(row.get("type"), row.get("ARN")) for row in event.get("resources") or ()]
+    params = event.get("requestParameters") or {}
+    rows += [("AWS::IAM::User", params.get("userName")), ("AWS::IAM::MfaDevice", params.get("serialNumber"))]
+    return [{"ResourceType": kind, "ResourceName": name} for kind, name in rows if kind and name]
+
+
+def username(event: Event) -> str:
+    """Return the Username of an event: a user's name, `root`, or the session name of a role."""
+    identity = event.get("userIdentity") or {}
+    if identity.get("type") == "Root":
+        return "root"
+    return str(identity.get("userName") or str(identity.get("principalId", "")).partition(":")[2])
+
+
+# The attributes of an event that can be looked up, by AttributeKey.
+ATTRIBUTES: Mapping[str, Callable[[Event], Sequence[str]]] = {
+    "EventId": lambda event: [event["eventID"]],
+    "EventName": lambda event: [event["eventName"]],
+    "ReadOnly": lambda event: [str(event.get("readOnly", False)).lower()],
+    "Username": lambda event: [username(event)],
+    "ResourceType": lambda event: [row["ResourceType"] for row in _resources(event)],
+    "ResourceName": lambda event: [row["ResourceName"] for row in _resources(event)],
+    "EventSource": lambda event: [event["eventSource"]],
+    "AccessKeyId": lambda event: [str((event.get("userIdentity") or {}).get("accessKeyId", ""))],
+}
+# The error code for a parameter that breaks the service model, by the start of its name.
+REFUSALS = {
+    "lookupAttributes": "InvalidLookupAttributesException",
+    "maxResults": "InvalidMaxResultsException",
+    "eventCategory": "InvalidEventCategoryException",
+}
+
+
+def check_form(shape: Shape | None, call: OperationRequest) -> None:
+    """Raise IamError with the code that LookupEvents has for a parameter that breaks the service model."""
+    try:
+        wire.check_constraints(shape, call.params)
+    except IamError as error:
+        code = next((code for name, code in REFUSALS.items() if f"'{name}" in error.message), "ValidationException")
+        raise IamError(code, error.message) from None
+    if len(call.rows("LookupAttributes")) > 1:
+        raise IamError("InvalidLookupAttributesException", "You can only use one lookup attribute.")
+
+
+@dataclass(frozen=True, slots=True)
+class LabCloudTrail:
+    """Answers one caller's calls to CloudTrail. `account` is the caller's account."""
+
+    account: LabAccount
+
+    def answer(self, request: Request) -> HttpResponse:
+        """Answer one request."""
+        operations = {"LookupEvents": self._lookup_events}
+        return auth.answer_json(SERVICE, self.account, request, operations, check_form=check_form)
+
+    def _lookup_events(self, call: OperationRequest) -> Mapping[str, object]:
+        """Answer LookupEvents: one page of events of one Region, the newest first, from the last 90 days."""
+        account = self.account
+        auth.check_region(account, call.region)
+        if not account.lookups.take_token(call.region):
+            raise IamError("Throttling", "Rate exceeded")
+        asked = {name: value for name, value in call.params.items() if name != "NextToken"}
+        digest = hashlib.sha256(json.dumps([account.id, call.region, asked], sort_keys=True).encode()).hexdigest()
+        before = _position(call.text("NextToken"), digest)
+        now = account.now()
+        start, end = (_time(call, name, now) for name in ("StartTime", "EndTime"))
+        if call.optional("StartTime") and start > end:
+            raise IamError("InvalidTimeRangeException", "The start time must be before the end time.")
+        if call.optional("EventCategory"):
+            return {"Events": []}
+        size = call.number("MaxResults", PAGE)
+        entries = account.history.newest_first(
+            call.region,
+            start=event_time(max(start if call.optional("StartTime") else 0, now - KEPT)),
+            end=event_time(min(end, now - account.settings.event_delay)),
+            before=before,
+        )
+        attribute = next(iter(call.rows("LookupAttributes")), None)
+        page: list[tuple[Position, Event]] = []
+        for entry in entries:
+            if attribute is None or attribute["AttributeValue"] in ATTRIBUTES[str(attribute["AttributeKey"])](entry[1]):
+                if len(page) == size:
+                    return _answer(page) | {"NextToken": _token(page[-1][0], digest)}
+                page.append(entry)
+        return _answer(page)
+
+
+def _answer(page: Sequence[tuple[Position, Event]]) -> dict[str, object]:
+    return {"Events": [_row(event) for _, event in page]}
+
+
+def _row(event: Event) -> dict[str, object]:
+    key = str((event.get("userIdentity") or {}).get("accessKeyId", ""))
+    return {
+        "EventId": event["eventID"],
+        "EventName": event["eventName"],
+        "ReadOnly": str(event.get("readOnly", False)).lower(),
+        **({"AccessKeyId": key} if key else {}),
+        "EventTime": unix_time(event),
+        "EventSource": event["eventSource"],
+        "Username": username(event),
+        "Resources": _resources(event),
+        "CloudTrailEvent": json.dumps(event),
+    }
+
+
+def _time(call: OperationRequest, name: str, default: float) -> float:
+    seconds = call.params.get(name, default)
+    if not isinstance(seconds, int | float) or not 0 <= seconds < 1e11:  # noqa: PLR2004 - the year 5138
+        raise IamError("InvalidTimeRangeException", "The time range is outside the range of possible values.")
+    return seconds
+
+
+def _token(position: Position, digest: str) -> str:
+    return base64.b64encode(json.dumps([digest, *position]).encode()).decode()
+
+
+def _position(token: str, digest: str) -> Position:
+    """Return the position that a token encodes, or the newest possible if the token is "".
+
+    Raise IamError with the code InvalidNextTokenException for a token of other parameters, or of another Region.
+    """
+    if not token:
+        return Position("9", 0)
+    try:
+        content: Any = read_json(base64.b64decode(token, validate=True))
+    except (ValueError, binascii.Error):
+        content = None
+    match content:
+        case [str() as of, str() as time, int() as number] if of == digest:
+            return Position(time, number)
+    raise IamError("InvalidNextTokenException", "The provided token is not valid.")
+
+
+def answer_regions(account: LabAccount, request: Request) -> HttpResponse:
+    """Answer DescribeRegions with the enabled Regions of an account, whatever the parameters of the request are."""
+    request_id = wire.new_request_id()
+    with account.lock:
+        try:
+            signed = wire.parse_authorization(request.headers.get("Authorization", ""))
+            call = OperationRequest("ec2", REGIONS, {}, signed.region)
+            caller = auth.authenticate(account, request)
+            auth.check_region(account, call.region)
+            auth.check_rights(call, account, caller, request)
+        except IamError as error:
+            return wire.ec2_error(error.code, error.message)
+        items = "".join(
+            f"<item><regionName>{region}</regionName><regionEndpoint>ec2.{region}.amazonaws.com</regionEndpoint>"
+            "<optInStatus>opt-in-not-required</optInStatus></item>"
+            for region in account.regions
+        )
+    inner = f"<requestId>{request_id}</requestId><regionInfo>{items}</regionInfo>"
+    return wire.ec2_response(HTTPStatus.OK, inner, name=f"{REGIONS}Response", request_id=request_id)
