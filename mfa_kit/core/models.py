@@ -349,9 +349,10 @@ class JournalEntry:
     """The journal's record of one device of one run: what the run planned, and how far it got (`reached`).
 
     `backup` is the path or S3 URL of the device's backup, or None. `sealed` means that this backup was written. `since`
-    is IAM's EnableDate of the device to revoke, in Unix seconds. `answered_here` means that a response from IAM showed
-    this process that the device is this entry's device, not a later one of the same name. `looked_for` means that this
-    process waited for IAM to list the device, but IAM did not list it. `answered_here` and `looked_for` are not stored.
+    is IAM's EnableDate of a confirmed device or of the device to revoke, in Unix seconds; None if it was not read.
+    `answered_here` means that a response from IAM showed this process that the device is this entry's device, not a
+    later one of the same name. `looked_for` means that this process waited for IAM to list the device, but IAM did not
+    list it. `answered_here` and `looked_for` are not stored.
     """
 
     run: str

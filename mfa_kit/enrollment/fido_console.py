@@ -225,7 +225,7 @@ def _look_after_stop(
 
 def _record(spec: DeviceSpec, device: Device, *, ports: EnrollmentPorts, run: str) -> JournalEntry:
     entry = JournalEntry(run=run, spec=replace(spec, name=device.name, known_serial=device.serial))
-    record_confirmed(entry, ports=ports)
+    record_confirmed(entry, device, ports=ports)
     return entry
 
 

@@ -54,6 +54,7 @@ from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentP
 from mfa_kit.enrollment.settling import (
     backend_of,
     delete_command,
+    find_device,
     is_listed,
     record_confirmed,
     remove_copies,
@@ -271,9 +272,9 @@ def confirm_enabled(entry: JournalEntry, *, ports: EnrollmentPorts) -> Enrolled:
     """
     enrolled = Enrolled(spec=entry.spec, run=entry.run, backup=entry.backup)
     try:
-        find = is_listed if entry.looked_for else wait_until_listed
-        if find(entry.spec, ports=ports):
-            record_confirmed(entry, ports=ports)
+        find = find_device if entry.looked_for else wait_until_listed
+        if device := find(entry.spec, ports=ports):
+            record_confirmed(entry, device, ports=ports)
             return enrolled
         reason = "IAM does not list it yet"
     except MfaKitError as error:

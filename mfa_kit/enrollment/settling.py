@@ -79,13 +79,13 @@ def _undo(entry: JournalEntry, backend: DeviceBackend, *, ports: EnrollmentPorts
     if mine is False and entry.reached is JournalState.CREATED:  # IAM's reads lag, so a new device may seem absent
         mine = entry.answered_here or is_listed(spec, ports=ports)
     if mine:
-        if is_listed(spec, ports=ports):
-            return record_confirmed(entry, ports=ports)
+        if device := find_device(spec, ports=ports):
+            return record_confirmed(entry, device, ports=ports)
         try:
             _delete(spec, _resume_hint(entry), ports=ports)
         except Conflict:
-            if wait_until_listed(spec, ports=ports):
-                return record_confirmed(entry, ports=ports)
+            if device := wait_until_listed(spec, ports=ports):
+                return record_confirmed(entry, device, ports=ports)
             raise UnlistedError(
                 f"{spec.serial} is assigned, but IAM does not list it for {spec.user}",
                 suggest("run this later to finish the enrollment", "enroll {}", spec.user),
@@ -99,8 +99,8 @@ def _look(entry: JournalEntry, backend: DeviceBackend, *, ports: EnrollmentPorts
     IAM's list of the user's devices shows whether the Enable took effect.
     """
     spec = entry.spec
-    if wait_until_listed(spec, ports=ports):
-        return record_confirmed(entry, ports=ports)
+    if device := wait_until_listed(spec, ports=ports):
+        return record_confirmed(entry, device, ports=ports)
     if _may_still_arrive(entry, ports=ports):
         raise Unsettled(
             f"the request to enable {spec.serial} for {spec.user} got no response and may still take effect",
@@ -187,22 +187,24 @@ def still_stands(entry: JournalEntry, *, ports: EnrollmentPorts) -> bool:
     return not isinstance(run, str) or run == entry.run
 
 
-def record_confirmed(entry: JournalEntry, *, ports: EnrollmentPorts) -> JournalState:
-    """Record a device as confirmed, and return that state.
+def record_confirmed(entry: JournalEntry, device: Device | None, *, ports: EnrollmentPorts) -> JournalState:
+    """Record a device as confirmed, with its EnableDate, and return that state.
 
-    If the device replaces an older device, the older device is first recorded as "revoking". If this process is then
-    killed, the next run removes the older device.
+    `device` is the device as IAM lists it, or None if its EnableDate was not read. If the device replaces an older
+    device, the older device is first recorded as "revoking". If this process is then killed, the next run removes the
+    older device.
     """
     if old := replaced_entry(entry, ports=ports):
         ports.journal.record(old.at(JournalState.REVOKING))
-    return ports.journal.record(entry.at(JournalState.CONFIRMED)).reached
+    enabled = replace(entry, since=device.since if device else None)
+    return ports.journal.record(enabled.at(JournalState.CONFIRMED)).reached
 
 
 def record_all_confirmed(entries: Sequence[JournalEntry], *, ports: EnrollmentPorts) -> None:
     """Record devices as confirmed. Those that replace no older device are recorded together."""
     alone = [entry for entry in entries if replaced_entry(entry, ports=ports) is not None]
     for entry in alone:
-        record_confirmed(entry, ports=ports)
+        record_confirmed(entry, None, ports=ports)
     ports.journal.record_all([entry.at(JournalState.CONFIRMED) for entry in entries if entry not in alone])
 
 
@@ -374,19 +376,19 @@ def is_listed(spec: DeviceSpec, *, ports: EnrollmentPorts) -> bool:
     return find_device(spec, ports=ports) is not None
 
 
-def wait_until_listed(spec: DeviceSpec, *, ports: EnrollmentPorts) -> bool:
-    """Wait up to 30 s until IAM lists a device for its user, and return whether it does.
+def wait_until_listed(spec: DeviceSpec, *, ports: EnrollmentPorts) -> Device | None:
+    """Wait up to 30 s until IAM lists a device for its user, and return it; None if IAM does not list it.
 
     The wait is necessary because IAM's lists lag behind writes.
     """
-    if is_listed(spec, ports=ports):
-        return True
+    if device := find_device(spec, ports=ports):
+        return device
     ports.progress.note(f"IAM does not list {spec.serial} yet; checking again for up to {sum(PAUSES)} s")
     for pause in PAUSES:
         ports.sleep(pause)
-        if is_listed(spec, ports=ports):
-            return True
-    return False
+        if device := find_device(spec, ports=ports):
+            return device
+    return None
 
 
 def delete_command(serial: str) -> Command:

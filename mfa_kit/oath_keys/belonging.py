@@ -12,6 +12,7 @@ from mfa_kit.core.otp import Pair, Seed
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.choosing import find_holder
+from mfa_kit.oath_keys.credential import OathKey
 
 # A function that returns whether AWS accepts a code.
 Accepts = Callable[[str], bool]
@@ -44,8 +45,8 @@ def verify_device(
     resync: bool,
     seed: Seed | None,
     consecutive: ConsecutiveCodes,
-) -> Passed | Failed:
-    """Check whether a plugged-in key has the secret of a user's device. Return the verdict.
+) -> tuple[Passed | Failed, OathKey | None]:
+    """Check whether a plugged-in key has the secret of a user's device. Return the verdict, and the key if it is found.
 
     `key_name` is the key's serial, reader or identity; None means the key with the device's credential. `seed` is the
     secret from the device's backup, or None. If the device belongs to the caller, AWS checks a code too. With
@@ -57,7 +58,8 @@ def verify_device(
     listed = Check("listed by IAM", Value.PASS, device.serial)
     key = find_holder(keys, label, key_name)
     if key is None:
-        return judged([listed, Check("credential", Value.FAIL, f"no plugged-in key has the credential {label}")])
+        missing = Check("credential", Value.FAIL, f"no plugged-in key has the credential {label}")
+        return judged([listed, missing]), None
     with keys.open(key) as applet:
 
         def accepts_pair(_code: str) -> bool:
@@ -77,7 +79,7 @@ def verify_device(
             accepts = partial(ports.iam_reader.accepts, device.serial)
         credential = Check("credential", Value.PASS, f"{label} is on {key.description}")
         level = "resync" if resync else "aws"
-        return judged([listed, credential, *_codes(applet, label, seed, now=now, accepts=accepts, level=level)])
+        return judged([listed, credential, *_codes(applet, label, seed, now=now, accepts=accepts, level=level)]), key
 
 
 def _codes(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mfa_kit.core.message import Command, Message
+from mfa_kit.core.recorded_keys import KeyFacts
 
 
 def ykman_finds(reader: str) -> bool:
@@ -71,6 +72,12 @@ class OathKey:
     def yubikey(self) -> bool:
         """Whether the name of the model or the reader says that the key is a YubiKey."""
         return self.what.lower().startswith(("yubikey", "yubico"))
+
+    @property
+    def facts(self) -> KeyFacts:
+        """What the key reports about itself. OATH has no attestation, so it proves none of it."""
+        model = None if self.what == self.where else self.what
+        return KeyFacts(serial=self.serial, model=model, firmware=self.firmware, card=self.identity)
 
     def answers_to(self, name: str) -> bool:
         """Whether a name is exactly the key's serial, reader or identity."""

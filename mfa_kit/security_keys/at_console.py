@@ -8,6 +8,7 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import DeviceSpec, Enrolled, JournalEntry
 from mfa_kit.core.otp import Created, Pair
+from mfa_kit.core.recorded_keys import KeyDevice
 from mfa_kit.enrollment.fido_console import registration_steps
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure, Make
 from mfa_kit.security_keys.attestation import Evidence, Examined, SeenBefore
@@ -20,7 +21,8 @@ class AtConsole:
     Nothing is written to the key. `examine` examines the key, and adds the key to the SeenKeys that it is called with.
     If `examine` is None, the key is not examined. mfa-kit records the key under the label `asset`, or else under the
     serial or AAGUID that the examination found. `make` waits until the key is registered. `given_away` has the keys
-    that users already got. A key is added to `given_away` once it is registered.
+    that users already got. A key is added to `given_away` once it is registered. `record` then
+    records in the ledger that the device is on the examined key.
     """
 
     def __init__(
@@ -30,8 +32,11 @@ class AtConsole:
         *,
         asset: str | None,
         given_away: SeenKeys,
+        record: Callable[[Evidence, KeyDevice], None],
         progress: Progress,
     ) -> None:
+        self._record = record
+        self._evidence: Evidence | None = None
         self._examine, self._make, self._asset, self._progress = examine, make, asset, progress
         self._seen = self._given_away = given_away
 
@@ -43,7 +48,7 @@ class AtConsole:
         label = self._asset
         if self._examine:
             self._seen = self._given_away.copy()
-            evidence = self._accept(self._examine(self._seen))
+            evidence = self._evidence = self._accept(self._examine(self._seen))
             label = label or evidence.before.plugged.serial or evidence.registration.aaguid
         return spec.on(hardware=label) if label else spec
 
@@ -87,6 +92,11 @@ class AtConsole:
         """
         enrolled = self._make(spec, self, ports=ports, run=run)
         self._given_away.become(self._seen)
+        if self._evidence:
+            since = enrolled.registered.since if enrolled.registered else None
+            done = enrolled.spec
+            device = KeyDevice(account=done.account, user=done.user, serial=done.serial, run=run, since=since)
+            self._record(self._evidence, device)
         return enrolled
 
 

@@ -7,6 +7,7 @@ that does not chain to a listed root certificate does not count as genuine.
 A single key is examined, or many keys one after the other, such as a box of new ones.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import ADVISORIES, Version, advisories
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import clauses, suggest
+from mfa_kit.core.recorded_keys import KeyFacts
 from mfa_kit.core.text import count_of
 from mfa_kit.security_keys.authenticator import (
     RESET_COST,
@@ -40,11 +42,12 @@ WHERE_METADATA_IS = (
     "download blob.jwt from https://mds3.fidoalliance.org/ and pass it with --mds, or install 'mfa-kit[mds]'"
 )
 
+COMPROMISED = "ATTESTATION_KEY_COMPROMISE"
 # A key with a FATAL status fails. A DOUBTFUL status causes a warning (FIDO Metadata Service 3, 3.1.4,
 # AuthenticatorStatus).
 FATAL = {
     "REVOKED",
-    "ATTESTATION_KEY_COMPROMISE",
+    COMPROMISED,
     "USER_KEY_REMOTE_COMPROMISE",
     "USER_KEY_PHYSICAL_COMPROMISE",
     "USER_VERIFICATION_BYPASS",
@@ -83,6 +86,31 @@ class Evidence:
     def firmware(self) -> Version | None:
         """The firmware version from the manufacturer's certificate, or else as the key reports it. None if unknown."""
         return self.registration.firmware or self.before.firmware
+
+    @property
+    def facts(self) -> KeyFacts:
+        """What is known about the key, and which of these facts its attestation proves."""
+        registration, plugged, model = self.registration, self.before.plugged, self.model
+        statuses = _in_effect(model, self.at) if model else []
+        # Whoever has the attestation's private key can attest anything (FIDO Metadata Service 3, 3.1.4).
+        proves = model is not None and COMPROMISED not in statuses
+        claimed = self.trust.model.name if self.trust.model else plugged.product
+        levels = [status for status in statuses if status in {*LEVELS, *FIPS}]
+        claims = [f"{name} {level}" for name, level in self.before.certifications.items()]
+        attested = {
+            *("model", "certifications", "certificate"),
+            *(["aaguid"] if registration.aaguid else []),
+            *(["firmware"] if registration.firmware else []),
+        }
+        return KeyFacts(
+            serial=plugged.serial,
+            model=claimed,
+            firmware=str(self.firmware) if self.firmware else None,
+            aaguid=registration.aaguid or self.before.aaguid,
+            certifications=tuple(levels if proves else claims),
+            certificate=hashlib.sha256(registration.chain[0]).hexdigest() if registration.chain else None,
+            attested=frozenset(attested if proves else ()),
+        )
 
     @property
     def firmware_at_least(self) -> Version | None:

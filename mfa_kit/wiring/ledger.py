@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.ledger.postgresql.grants import grants as grants  # noqa: PLC0414 - a command calls it
 from mfa_kit.adapters.ledger.records import BackupRecords, Computers, HeldKey
+from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core import otp
-from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.core.message import clauses
 from mfa_kit.core.models import JournalEntry
 from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts, RecordedKey
 from mfa_kit.disk import files
 from mfa_kit.doctor.diagnosis import LedgerState, LocalLedgerState
 from mfa_kit.enrollment.ports import BackupStore
@@ -44,6 +47,25 @@ def open_ledger(settings: Settings) -> "Ledger":
 def backup_records(ledger: "Ledger") -> BackupRecords:
     """Return the ledger's records of backups. Records that are added through this object get the time of this call."""
     return BackupRecords(ledger, now=time.time())
+
+
+def record_key(settings: Settings, event: KeyEvent, facts: KeyFacts, device: KeyDevice | None = None) -> None:
+    """Record in the ledger that a key was seen, and the device that is on it, unless this is a dry run.
+
+    If the ledger cannot be used, print the reason, because the key itself can be used without the ledger.
+    """
+    if settings.dry_run:
+        return
+    try:
+        with open_ledger(settings) as ledger:
+            SeenKeyRecords(ledger).add(facts, event, now=time.time(), device=device)
+    except MfaKitError as fault:
+        settings.progress.alert(clauses([f"this key is not recorded: {fault}", fault.hint]))
+
+
+def recorded_keys(ledger: "Ledger") -> list[RecordedKey]:
+    """Return all physical keys in the ledger, with the devices that are or were on them."""
+    return SeenKeyRecords(ledger).all()
 
 
 def recorded(

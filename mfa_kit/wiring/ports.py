@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from mfa_kit.core import models
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
+from mfa_kit.core.recorded_keys import KeyEvent
 from mfa_kit.core.stopping import Stop
 from mfa_kit.enrollment.pacing import Backoff, CallPolicy, InTurn
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts, IamReader
 from mfa_kit.wiring.aws import connect
-from mfa_kit.wiring.ledger import TokenRecords, recorded
+from mfa_kit.wiring.ledger import TokenRecords, record_key, recorded
 from mfa_kit.wiring.methods.method import Context
 from mfa_kit.wiring.methods.registry import METHODS, Methods
 from mfa_kit.wiring.oath_keys import OathKeys
@@ -89,4 +90,5 @@ def method_context(settings: Settings, iam_reader: IamReader, oath_keys: OathKey
         oath_keys=oath_keys,
         security_keys=partial(SecurityKeys, settings),
         check_token=TokenRecords(settings).check_free,
+        record_key=partial(record_key, settings, KeyEvent.ENROLLED),
     )

@@ -4,7 +4,7 @@ import logging
 import string
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,13 @@ from mfa_kit.adapters.files.identities import seal_text
 from mfa_kit.core.checks import Failed, Passed
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.recorded_keys import KeyFacts
 from mfa_kit.core.stopping import sleep
 from mfa_kit.core.text import iso_time
 from mfa_kit.letters.sheet import Paper, confirm_secret, pin_letter
-from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, KeyExaminer, SeenBefore, read_infos
-from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey
+from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Evidence, Examined, KeyExaminer, SeenBefore, read_infos
+from mfa_kit.security_keys.authenticator import KeyInfo, Link, MetadataSource, Model, PluggedKey
 from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
 from mfa_kit.security_keys.pin import (
     GivenPin,
@@ -35,6 +37,7 @@ from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.age_keys import open_plugins
 from mfa_kit.wiring.files import LetterFile, check_new, packaged_text, read_secret_line
+from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings, harden, home
 
 if TYPE_CHECKING:
@@ -107,18 +110,32 @@ class SecurityKeys:
 
         return links.find_same_device(reader)
 
-    def attest_card(self, reader: str) -> tuple[Passed | Failed, str | None] | None:
+    def facts_of(self, evidence: Evidence, oath_keys: OathKeys) -> KeyFacts:
+        """Return what is known about an examined key, and about the OATH key that is the same device, if there is one.
+
+        A card that another program uses is not opened.
+        """
+        plugged, facts = evidence.before.plugged, evidence.facts
+        in_reader = plugged.link is Link.PCSC
+        if not in_reader and not self.has_card_interface(plugged):
+            return facts
+        same: list[OathKey] = []
+        with suppress(MfaKitError):
+            found, _ = oath_keys.look(plugged.where if in_reader else None)
+            same = [key for key in found if self.find_same_device(key.reader) == plugged.where]
+        return facts.joined(same[0].facts) if len(same) == 1 else facts
+
+    def attest_card(self, reader: str) -> tuple[Passed | Failed, Evidence] | None:
         """Examine the FIDO key that is the same device as the card in a reader. The user touches the key twice.
 
-        Return the verdict, and the model that the attestation proves; None if there is no such key.
+        Return the verdict and the evidence for it; None if there is no such key.
         """
         device = self.find_same_device(reader)
         if device is None:
             return None
         with self.metadata() as published:
             examined = self.examiner(published, KeyPolicy()).examine_one(device)
-        model = examined.evidence.model
-        return examined.answer, model.name if model else None
+        return examined.answer, examined.evidence
 
     def has_card_interface(self, key: PluggedKey) -> bool:
         """Return whether a key on USB is a smart card reader too, according to the kernel."""

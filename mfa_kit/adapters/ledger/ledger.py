@@ -26,6 +26,7 @@ from mfa_kit.core.models import (
     RunKind,
     run_time,
 )
+from mfa_kit.core.recorded_keys import FACTS, KeyEvent
 from mfa_kit.tokens.seeds import DIGITS, Factor, TokenVerdict
 
 _HISTORY = """
@@ -144,6 +145,7 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
     "time": is_time,
     "factor": lambda value: value in [*Factor],
     "action": lambda value: value in [*RecoveryKeyAction],
+    "event": lambda value: value in [*KeyEvent],
     "names": partial(_is_object_of, str),
     "counts": partial(_is_object_of, int),
     "strings": _is_strings,
@@ -177,6 +179,15 @@ OPEN = "reached in ('intent', 'created', 'revoking')"
 EVENT = """
     insert into events (at, operation, "user", serial, request_id, answer, file) values ($1, $2, $3, $4, $5, $6, $7)
 """
+# Records that a confirmed device is on the key whose OATH applet has the identity `$7`, with the facts of that key's
+# last record.
+ON_KEY = f"""
+    insert into seen_keys (at, key_id, event, {", ".join(FACTS)}, attested, account, "user", device, run, since)
+    select cast($1 as double precision), key_id, 'enrolled', {", ".join(FACTS)}, attested, cast($2 as text),
+        cast($3 as text), cast($4 as text), cast($5 as text), cast($6 as double precision)
+    from seen_keys where card = $7 and not exists (select 1 from seen_keys where device = $4 and run = $5)
+    order by at desc, id desc limit 1
+"""  # noqa: S608 - our own names
 
 
 class Ledger:
@@ -241,8 +252,13 @@ class Ledger:
             )
             for entry in entries
         ]
+        on_keys = [
+            (now, entry.spec.account, entry.spec.user, entry.spec.serial, entry.run, entry.since, entry.spec.card)
+            for entry in entries
+            if entry.spec.card and (entry.purpose, entry.reached) == (RunKind.ENROLL, JournalState.CONFIRMED)
+        ]
         self._database.hold(run, doing=f"is working on {entries[0].spec.serial} (run {run})")
-        self._database.write((self._database.record, rows), run=run)
+        self._database.write((self._database.record, rows), *([(ON_KEY, on_keys)] if on_keys else ()), run=run)
 
     def check(self) -> None:
         """End the process if it no longer holds the locks of its runs. Called before each write to IAM or a vault."""

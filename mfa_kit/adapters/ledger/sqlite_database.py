@@ -189,6 +189,14 @@ MIGRATIONS = (
         primary key (backup, sha256)
     ) without rowid;
     """,
+    """
+    create table seen_keys (
+        id integer primary key, at real not null, key_id text not null, event text not null, serial text, model text,
+        firmware text, aaguid text, certifications text not null, certificate text, card text, label text,
+        attested text not null, account text, "user" text, device text, run text, since real
+    );
+    create index seen_keys_card on seen_keys (card, at);
+    """,
 )
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -17,6 +19,7 @@ from mfa_kit.cli.verify.oath import check_rows
 from mfa_kit.core.checks import Passed, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.recorded_keys import KeyEvent
 from mfa_kit.core.stopping import INTERRUPTS
 from mfa_kit.core.text import iso_time, one_line
 from mfa_kit.security_keys.attestation import Examined, KeyExaminer, SeenBefore
@@ -55,11 +58,18 @@ def verify_fido2(
     policy = keys.read_policy(require)
     if watch and (wanted or key_options.get("pin_stdin")):
         raise UsageFault("--watch checks many keys, so --key and --pin-stdin cannot be used", "omit these options")
+    oath_keys = wiring.oath_keys.OathKeys(settings)
+
+    def record(examined: Examined, label: str | None) -> None:
+        facts = replace(keys.facts_of(examined.evidence, oath_keys), label=label)
+        wiring.ledger.record_key(settings, KeyEvent.VERIFIED, facts)
+
     with keys.metadata() as published:
         examiner = keys.examiner(published, policy)
         if watch:
-            return _Box(examiner, asset=asset, output=output, progress=settings.progress).work()
+            return _Box(examiner, record, asset=asset, output=output, progress=settings.progress).work()
         examined = examiner.examine_one(wanted)
+    record(examined, asset)
     _print(examined, asset=asset, output=output)
     return 0 if isinstance(examined.answer, Passed) else 1
 
@@ -76,9 +86,21 @@ def _print(examined: Examined, *, asset: str | None, output: Output) -> None:
 
 
 class _Box:
-    """Examines the security keys of a box one after another until the user stops, and counts the results."""
+    """Examines the security keys of a box one after another until the user stops, and counts the results.
 
-    def __init__(self, examiner: KeyExaminer, *, asset: str | None, output: Output, progress: Progress) -> None:
+    `record` records an examined key in the ledger, with its label.
+    """
+
+    def __init__(
+        self,
+        examiner: KeyExaminer,
+        record: Callable[[Examined, str | None], None],
+        *,
+        asset: str | None,
+        output: Output,
+        progress: Progress,
+    ) -> None:
+        self._record = record
         self._examiner, self._asset, self._output, self._progress = examiner, asset, output, progress
         self._tally: Counter[str] = Counter()
 
@@ -111,6 +133,7 @@ class _Box:
             self._progress.alert("this key was already checked, so it is not counted again")
             return
         self._tally["proof" if isinstance(examined.answer, Passed) else "refused"] += 1
+        self._record(examined, asset)
         self._print_line(examined, asset)
 
     @property

@@ -12,11 +12,13 @@ from mfa_kit.cli.options import DEVICE, Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.value_types import PlaceType
-from mfa_kit.core.checks import Failed, Passed
+from mfa_kit.core.checks import Check, Failed, Passed
 from mfa_kit.core.models import BackupLocation
+from mfa_kit.core.recorded_keys import KeyDevice, KeyEvent, KeyFacts
 from mfa_kit.enrollment.planning import choose_device, resolve_user
 from mfa_kit.oath_keys.acceptance import UNPROVEN, maker_check, verify_key
 from mfa_kit.oath_keys.belonging import check_virtual, verify_device
+from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.wiring.settings import Settings
 
 
@@ -62,14 +64,25 @@ def verify_oath(
 ) -> int:
     """Check that an OATH key is ready for a user. With --account, warn if the key has credentials of that account."""
     fido = wiring.security_keys.SecurityKeys(settings, **key_options)
+    attested = KeyFacts()
+
+    def check_maker(key: OathKey) -> Check:
+        nonlocal attested
+        if (examined := fido.attest_card(key.reader)) is None:
+            return maker_check(None)
+        verdict, evidence = examined
+        attested = evidence.facts
+        return maker_check((verdict, evidence.model.name if evidence.model else None))
+
     answer, key = verify_key(
         wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin),
         wanted,
         account=settings.account,
         new_seed=(lambda: None) if no_write else wiring.oath_keys.random_seed,
         now=time.time,
-        made_by=(lambda key: maker_check(fido.attest_card(key.reader))) if maker else (lambda _: UNPROVEN),
+        made_by=check_maker if maker else (lambda _: UNPROVEN),
     )
+    wiring.ledger.record_key(settings, KeyEvent.VERIFIED, attested.joined(key.facts))
     return print_answer("verify-oath", {"key": key.what, "serial": key.serial, "where": key.where}, answer, output)
 
 
@@ -107,7 +120,7 @@ def verify_user(
         name = resolve_user(user, caller=caller, iam_reader=ports.iam_reader)
         device = choose_device(name, wanted, devices=ports.iam_reader.devices(name))
         check_virtual(device)
-        answer = verify_device(
+        answer, key = verify_device(
             device,
             wanted_key,
             keys=wiring.oath_keys.OathKeys(settings, password_stdin=password_stdin),
@@ -117,4 +130,8 @@ def verify_user(
             seed=wiring.backups.open_created(settings, backup, identities).seed if backup else None,
             consecutive=wiring.oath_keys.consecutive_codes,
         )
+        if key:
+            passed = isinstance(answer, Passed)
+            on_key = KeyDevice(account=caller.account, user=name, serial=device.serial, since=device.since)
+            wiring.ledger.record_key(settings, KeyEvent.VERIFIED, key.facts, on_key if passed else None)
         return print_answer("verify-user", {"user": name, "device": device.serial}, answer, output)

@@ -1,7 +1,7 @@
 """The enrollment method `fido2`: a FIDO security key that a person registers in the AWS console."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +91,9 @@ class Fido2Options(Options):
             watch.make,
             asset=self.asset,
             given_away=context.given_away,
+            record=lambda evidence, device: context.record_key(
+                replace(keys.facts_of(evidence, context.oath_keys), label=self.asset), device
+            ),
             progress=settings.progress,
         )
 

@@ -5,6 +5,7 @@ from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from mfa_kit.core.models import DeviceSpec, Method
+from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure, IamReader
@@ -71,7 +72,7 @@ class Context:
     `security_keys` opens the connected security keys; its arguments are those of SecurityKeys. `given_away` has the
     security keys that the command has given to users. `check_token` takes a display token's serial and a user, and
     raises UsageFault if the user must not get the token. A command that gives no devices to users keeps the defaults,
-    which always fail.
+    which always fail. `record_key` records in the ledger that a key was seen, and the device that is now on it.
     """
 
     settings: Settings
@@ -80,6 +81,7 @@ class Context:
     security_keys: "Callable[..., SecurityKeys]" = _unopened
     given_away: SeenKeys = field(default_factory=SeenKeys)
     check_token: Callable[[str, str], None] = _unchecked
+    record_key: Callable[[KeyFacts, KeyDevice | None], None] = lambda _facts, _device: None
 
 
 class Options(Protocol):

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,8 @@ class OathOptions(Options):
             check_label(self.asset)
         keys, settings, progress = context.oath_keys, context.settings, context.settings.progress
         chosen = keys.choose(self.key)
+        # The ledger records the device of this key once IAM lists it.
+        context.record_key(replace(chosen.facts, label=self.asset), None)
 
         def pause(seconds: float) -> None:
             progress.note(f"waiting {seconds:.0f} s for the next code")

@@ -21,6 +21,10 @@ INSERTED: Mapping[str, str] = {
     "failures": 'plan, "user", at, cause, reason',
     "rollout_runs": "plan, run, at",
     "fingerprint_keys": "digest",
+    "seen_keys": (
+        "at, key_id, event, serial, model, firmware, aaguid, certifications, certificate, card, label, attested,"
+        ' account, "user", device, run, since'
+    ),
 }
 # The columns that a desk may change. None of them is in the log or the journal.
 CHANGED: Mapping[str, str] = {

@@ -21,6 +21,7 @@ from mfa_kit.adapters.ledger.postgresql.database import (
     migrate,
     version_of,
 )
+from mfa_kit.adapters.ledger.postgresql.grants import INSERTED
 from mfa_kit.adapters.ledger.sqlite_database import SqliteDatabase
 from mfa_kit.adapters.ledger.tables import Database, SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -36,6 +37,7 @@ COLUMNS: Mapping[str, str] = {
     "break_glass": "at, recipient, action, custodians, threshold, backups",
     "audits": "at, account, results, failed, rules",
     "audit_findings": "at, account, finding, rule, state",
+    "seen_keys": INSERTED["seen_keys"],
 }
 # For each table with a key: the columns of the key, the other columns, and the condition under which a copied row
 # replaces the existing row with the same key.

@@ -1,0 +1,219 @@
+"""What is known about physical keys: what each key reported, what of it was attested, and which MFA devices are on it.
+
+A key has an identity in the ledger. FIDO and OATH on one key have the same identity if both report the same serial, or
+if they were at the same USB device or reader when they were seen. Otherwise they count as two keys.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from mfa_kit.core.models import Device
+
+# Matches the names and the reader names of Yubico's keys. Such a name need not begin with the vendor's name.
+_YUBICO = re.compile(r"yubi|yk4", re.IGNORECASE)
+# IAM's EnableDate has whole seconds.
+_SAME_SECOND = 1.0
+
+
+class KeyEvent(StrEnum):
+    """Why a key was seen. RESET: all its FIDO credentials, and on some keys its OATH credentials, were erased."""
+
+    ENROLLED = "enrolled"
+    VERIFIED = "verified"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFacts:
+    """What is known about a key. A field is None or empty if it is unknown.
+
+    `attested` has the names of the fields that the key's attestation proves. The key only claims the other fields, and
+    a user chose `label`. `certifications` are those of the attested model in the FIDO metadata, or those that the key
+    claims. `certificate` is the SHA-256 of the attestation certificate in hex. Many keys share such a certificate.
+    `card` is the identity of the OATH applet, which changes with each reset of the applet.
+    """
+
+    serial: str | None = None
+    model: str | None = None
+    firmware: str | None = None
+    aaguid: str | None = None
+    certifications: tuple[str, ...] = ()
+    certificate: str | None = None
+    card: str | None = None
+    label: str | None = None
+    attested: frozenset[str] = frozenset()
+
+    @property
+    def identity(self) -> str | None:
+        """The identity of the key in the ledger, or None if nothing that the key reports distinguishes it.
+
+        Two vendors can use the same serial, so the identity includes the vendor.
+        """
+        if self.serial:
+            vendor = "yubico" if _YUBICO.search(self.model or "") else (self.model or "").partition(" ")[0].lower()
+            return f"serial:{vendor}:{self.serial}"
+        return f"card:{self.card}" if self.card else None
+
+    @property
+    def name(self) -> str:
+        """The model and the serial, or else the label, for users."""
+        return " ".join(filter(None, [self.model or "key", self.serial or self.label]))
+
+    def joined(self, other: "KeyFacts") -> "KeyFacts":
+        """Return the facts of both about the same key. An attested fact counts more, then one of `self`."""
+        known = {}
+        for name in FACTS:
+            mine, others = getattr(self, name), getattr(other, name)
+            known[name] = others if not mine or (name in other.attested and name not in self.attested) else mine
+        return KeyFacts(**known, attested=self.attested | other.attested)
+
+
+# The names of the facts, without the field that says which of them are attested.
+FACTS = tuple(fact.name for fact in fields(KeyFacts) if fact.name != "attested")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyDevice:
+    """An MFA device that was on a key at the Unix time `at`.
+
+    `run` is the run that made the device, and `since` IAM's EnableDate, in Unix seconds; None if unknown. `card` is the
+    identity of the OATH applet that has the device's secret, or None for a FIDO credential. `erased` means that the key
+    was reset afterward. IAM may still list the device.
+    """
+
+    account: str
+    user: str
+    serial: str
+    at: float = 0.0
+    run: str | None = None
+    since: float | None = None
+    card: str | None = None
+    erased: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySighting:
+    """One row of the ledger: at the Unix time `at`, the key with this identity was seen, with a device or without.
+
+    `computer` is the computer that recorded it in a shared ledger, otherwise None.
+    """
+
+    identity: str
+    at: float
+    event: KeyEvent
+    facts: KeyFacts
+    device: KeyDevice | None = None
+    computer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedKey:
+    """A physical key, with all that the ledger knows about it. `seen` is when it was last seen, in Unix seconds.
+
+    `cards` are the identities that its OATH applet had, and `computers` those that recorded it in a shared ledger.
+    """
+
+    identity: str
+    facts: KeyFacts
+    seen: float
+    devices: tuple[KeyDevice, ...] = ()
+    cards: tuple[str, ...] = ()
+    computers: tuple[str, ...] = ()
+
+    def answers_to(self, name: str) -> bool:
+        """Return whether `name` is the serial, the label, an OATH identity or the identity of the key."""
+        return name in {self.facts.serial, self.facts.label, self.identity, *self.cards}
+
+
+class KeyRecords(Protocol):
+    """The record of all physical keys that were seen when devices were enrolled or verified."""
+
+    def all(self) -> list[RecordedKey]:
+        """Return all recorded keys with their devices, the key that was seen first, first. This takes one query."""
+        ...
+
+
+def merge_sightings(sightings: Iterable[KeySighting]) -> list[RecordedKey]:
+    """Return a RecordedKey for each identity in `sightings`, which are ordered from old to new."""
+    sightings = list(sightings)
+    # A key may report its serial through only one of FIDO and OATH. Then its OATH identity shows that it is the key.
+    identity_of_card = {sighting.facts.card: sighting.identity for sighting in sightings if sighting.facts.serial}
+    by_identity: dict[str, list[KeySighting]] = {}
+    for sighting in sightings:
+        has_serial, card = sighting.facts.serial, sighting.facts.card
+        identity = sighting.identity if has_serial or not card else identity_of_card.get(card, sighting.identity)
+        by_identity.setdefault(identity, []).append(sighting)
+    return [_merged(identity, of_key) for identity, of_key in by_identity.items()]
+
+
+def _merged(identity: str, sightings: Sequence[KeySighting]) -> RecordedKey:
+    facts = KeyFacts()
+    devices: dict[tuple[object, ...], KeyDevice] = {}
+    cards: dict[str, None] = {}
+    for sighting in sightings:
+        facts = sighting.facts.joined(facts)
+        card = sighting.facts.card
+        # The identity of an OATH applet changes only if the applet is reset.
+        oath_reset = card is not None and bool(cards) and card not in cards
+        fido_reset = sighting.event is KeyEvent.RESET
+        if oath_reset or fido_reset:
+            devices = {
+                name: replace(device, erased=device.erased or (fido_reset if device.card is None else oath_reset))
+                for name, device in devices.items()
+            }
+        if card:
+            cards[card] = None
+        if device := sighting.device:
+            devices[device.account, device.serial, device.user, device.since or device.run] = device
+    return RecordedKey(
+        identity=identity,
+        facts=facts,
+        seen=max(sighting.at for sighting in sightings),
+        devices=tuple(devices.values()),
+        cards=tuple(cards),
+        computers=tuple(dict.fromkeys(sighting.computer for sighting in sightings if sighting.computer)),
+    )
+
+
+class KeyOfDevice(NamedTuple):
+    """The key on which a device is or was, and the record of the device."""
+
+    key: RecordedKey
+    device: KeyDevice
+
+
+@dataclass(frozen=True, slots=True)
+class KeysOfDevices:
+    """The keys of devices, by the account and the serial of the device."""
+
+    by_serial: Mapping[tuple[str, str], Sequence[KeyOfDevice]]
+
+    @classmethod
+    def of(cls, keys: Iterable[RecordedKey]) -> "KeysOfDevices":
+        """Return the keys of all devices in `keys`."""
+        by_serial: dict[tuple[str, str], list[KeyOfDevice]] = {}
+        for key in keys:
+            for device in key.devices:
+                by_serial.setdefault((device.account, device.serial), []).append(KeyOfDevice(key, device))
+        return cls(by_serial)
+
+    def find(self, account: str, device: Device) -> KeyOfDevice | None:
+        """Return the key that a device of an account was last on, or None if it is unknown.
+
+        ARNs are used again, so a record counts only if it has the device's user and EnableDate. The case of user names
+        does not matter in IAM.
+        """
+        records = [
+            record
+            for record in self.by_serial.get((account, device.serial), ())
+            if record.device.user.casefold() == (device.user or "").casefold()
+            and _is_same_time(record.device.since, device.since)
+        ]
+        return max(records, key=lambda record: record.device.at, default=None)
+
+
+def _is_same_time(time: float | None, other: float | None) -> bool:
+    return time is not None and other is not None and abs(time - other) < _SAME_SECOND
