@@ -392,12 +392,7 @@ def status(
     """
     ports = wiring.break_glass.open_ports(settings)
     recovery_key = locate(folder, ports)
-    manifest, recorded = recovery_key.manifest, True
-    try:
-        prove(recovery_key, ports, accept=accept)
-    except IntegrityFault as fault:
-        recorded = False
-        settings.progress.alert(clauses([str(fault), fault.hint]))
+    manifest, recorded = recovery_key.manifest, _is_recorded(recovery_key, ports, settings.progress, accept=accept)
     names = _without_user(manifest.group.names, backup_dir, settings) if ask_iam else []
     known, records = wiring.backups.known_backups(settings, backup_dir), ports.records()
     leaving = [f"replace {name}, who has no user in this account: break-glass custodians" for name in names]
@@ -417,6 +412,16 @@ def status(
     }
     output.one("break-glass-status", row)
     return 0 if recorded else IntegrityFault.exit_code
+
+
+def _is_recorded(recovery_key: RecoveryKey, ports: BreakGlassPorts[K, V], progress: Progress, *, accept: bool) -> bool:
+    """Return whether this computer recorded the custodians, after `accept` at the latest. If not, print why."""
+    try:
+        prove(recovery_key, ports, accept=accept)
+    except IntegrityFault as fault:
+        progress.alert(clauses([str(fault), fault.hint]))
+        return False
+    return True
 
 
 def _without_user(names: Sequence[str], backup_dir: BackupLocation | None, settings: Settings) -> list[str]:

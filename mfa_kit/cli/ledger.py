@@ -1,6 +1,6 @@
 """`mfa-kit ledger`: what mfa-kit did, the ledger in PostgreSQL, and whether the ledger agrees with IAM."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +23,7 @@ from mfa_kit.core.device_records import NO_RECORDS, RunRecords
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import BackupLocation, Device, DeviceType, RunTag
+from mfa_kit.core.models import Backup, BackupLocation, Device, DeviceType, RunTag
 from mfa_kit.core.text import age_text, iso_time
 from mfa_kit.enrollment.ports import IamReader
 from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
@@ -224,14 +224,18 @@ def reconcile_ledger(
                 Recorded(entries=ports.journal.entries(account.id), before=before, backups=sealed),
                 devices=devices,
                 tagged=tagged,
-                backups=[backup for backup in backups if backup.account == account.id],
-                missing=[backup for backup in missing if backup.account == account.id],
+                backups=_in_account(account.id, backups),
+                missing=_in_account(account.id, missing),
                 lives=ports.journal.lives,
             )
             return AccountRows([asdict(difference) for difference in differences])
 
         visits = print_rows(organization, read, FORM, progress=settings.progress, output=output)
     return exit_code(visits, findings=any(visit.found and visit.found.rows for visit in visits))
+
+
+def _in_account(account: str, backups: Iterable[Backup]) -> list[Backup]:
+    return [backup for backup in backups if backup.account == account]
 
 
 def _read_devices(

@@ -7,15 +7,15 @@ on the pseudonyms.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import TypeVar
 
-from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.account.snapshot import DeviceBackup, Snapshot
 from mfa_kit.core.file_formats import JsonError, read_json
-from mfa_kit.core.models import REPORTED_ROOT
+from mfa_kit.core.models import REPORTED_ROOT, Device
 
 R = TypeVar("R", str, tuple[str, ...])
 
@@ -54,22 +54,19 @@ def names_of(snapshot: Snapshot) -> dict[str, str]:
 
     A part of a user's path is replaced too, because a path may be named after its only user.
     """
-    return {name: kind for name, kind in _kinds(snapshot) if name}
-
-
-def _kinds(snapshot: Snapshot) -> Iterator[tuple[str | None, str]]:
-    """Yield names, each with its kind. A name may occur with several kinds, of which the last counts."""
     devices = [*chain.from_iterable(snapshot.listed.values()), *snapshot.virtual]
+    kinds: dict[str | None, str] = {}  # a name may have several kinds, of which the last counts
     for user in snapshot.users:
-        yield from ((part, "path") for part in user.arn.split("/")[1:-1])
+        kinds |= dict.fromkeys(user.arn.split("/")[1:-1], "path")
     for backup in snapshot.backups:
-        yield from ((backup.file, "backup"), (backup.computer, "computer"))
+        kinds |= {backup.file: "backup", backup.computer: "computer"}
     for use in snapshot.break_glass or ():
-        yield from ((key.name, "custodian") for key in use.custodians)
-    yield from ((device.serial, "token") for device in devices if not device.serial.startswith("arn:"))
-    owners = {device.user for device in devices} | {backup.user for backup in snapshot.backups}
-    yield from ((user, "user") for user in owners - {REPORTED_ROOT})
-    yield from ((user.name, "user") for user in snapshot.users)
+        kinds |= dict.fromkeys((key.name for key in use.custodians), "custodian")
+    kinds |= dict.fromkeys((device.serial for device in devices if not device.serial.startswith("arn:")), "token")
+    owned: list[Device | DeviceBackup] = [*devices, *snapshot.backups]
+    kinds |= dict.fromkeys({entry.user for entry in owned} - {REPORTED_ROOT}, "user")
+    kinds |= dict.fromkeys((user.name for user in snapshot.users), "user")
+    return {name: kind for name, kind in kinds.items() if name}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,11 @@ class PlanProgress:
     complete: bool = False
     unfinished_since: float | None = None
 
+    @property
+    def done(self) -> int:
+        """The number of devices that were made, and of users who failed."""
+        return self.made + sum(self.causes.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -77,15 +82,13 @@ class RolloutProgress:
         An account is complete if its plan is complete and no worker holds its lock. Then all its users count as done.
         """
         by_work = {claim.work: claim for claim in claims}
-        work_plans = [(work, plans.get(work.digest, PlanProgress())) for work in works]
-        ended = [work for work, plan in work_plans if plan.complete and work.claim not in by_work]
+        begun = [(work, plans[work.digest]) for work in works if work.digest in plans]
+        ended = {work.claim: work.total for work, plan in begun if plan.complete and work.claim not in by_work}
+        done = {work.claim: min(plan.done, work.total) for work, plan in begun} | ended
         return cls(
             users=sum(work.total for work in works),
-            done=sum(
-                work.total if work in ended else min(plan.made + sum(plan.causes.values()), work.total)
-                for work, plan in work_plans
-            ),
-            causes=sum((Counter(plan.causes) for _, plan in work_plans), Counter()),
+            done=sum(done.values()),
+            causes=sum((Counter(plan.causes) for _, plan in begun), Counter()),
             accounts=len(works),
             complete=len(ended),
             workers={work.label: by_work[work.claim] for work in works if work.claim in by_work},

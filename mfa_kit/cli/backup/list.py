@@ -7,7 +7,7 @@ import click
 
 from mfa_kit import wiring
 from mfa_kit.backups.opening import MISSING
-from mfa_kit.backups.rekeying import find_exposed, known_recipients
+from mfa_kit.backups.rekeying import Exposed, find_exposed, known_recipients
 from mfa_kit.cli.backup_options import BACKUP_DIR, RECORD, of_user, without_copies
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
@@ -97,20 +97,22 @@ def exposed(*, recipient: str, backup_dir: BackupLocation | None, settings: Sett
         settings.progress.alert(f"this computer has no record of the recipients of {unknown} of these backups")
     if exposures:
         settings.progress.note(suggest("replace each device", "replace USER --with KIND --mfa-device DEVICE"))
-    rows = [
-        _row(
-            exposure.backup,
-            computers,
-            since=iso_time(exposure.since) if exposure.since else None,
-            until=iso_time(exposure.until) if exposure.until else None,
-            recorded=exposure.since is not None,
-            file=str(exposure.backup.path) if exposure.backup.name in names else None,
-        )
-        for exposure in exposures
-    ]
+    rows = [_exposure_row(exposure, computers, names) for exposure in exposures]
     output.many(
         "backup-exposed",
         rows,
         empty="no backup was encrypted to this key",
         narrow=("user", "device", "since", "until", "recorded", "computer"),
+    )
+
+
+def _exposure_row(exposure: Exposed, computers: Mapping[str, str] | None, here: set[str]) -> ResultRow:
+    """Return the row of an exposed backup. `here` has the names of the backups that are on this computer."""
+    return _row(
+        exposure.backup,
+        computers,
+        since=iso_time(exposure.since) if exposure.since else None,
+        until=iso_time(exposure.until) if exposure.until else None,
+        recorded=exposure.since is not None,
+        file=str(exposure.backup.path) if exposure.backup.name in here else None,
     )

@@ -15,7 +15,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.results import AccountWork, exit_code
-from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, name_next_command
+from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, open_for_changes
 from mfa_kit.core.errors import AccessDenied, UsageFault
 from mfa_kit.core.message import Message, mfa_kit, suggest
 from mfa_kit.core.models import BackupLocation, JournalEntry, recorded_location
@@ -187,12 +187,7 @@ def activate(
     store = wiring.stores.open_backup_store(settings, backup_dir)
     named = {name.lower() for name in only}
     record = wiring.rollout.read_run_records([], records)
-    with (
-        name_next_command(),
-        wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts,
-    ):
-        if not settings.dry_run:
-            wiring.rollout.record_lost_hashes(rollouts.ledger, record)
+    with open_for_changes(settings, accounts, store=store, workers=workers, record=record) as rollouts:
         identities = wiring.age_keys.Identities(keys, passphrase_fd=None, person=settings.interaction)
         read = wiring.rollout.checked_reader(settings, wiring.rollout.known_hashes(rollouts.ledger, record))
         opened_by = wiring.backups.opener(settings, identities, rollouts.ledger.called, read)

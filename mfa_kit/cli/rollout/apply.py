@@ -29,7 +29,7 @@ from mfa_kit.cli.rollout.results import (
     report_blocked,
     result_files,
 )
-from mfa_kit.cli.rollout.running import AccountScheduler, OneByOne, OpenWork, Runner, SharedTurns, name_next_command
+from mfa_kit.cli.rollout.running import AccountScheduler, OneByOne, OpenWork, Runner, SharedTurns, open_for_changes
 from mfa_kit.core.errors import IntegrityFault, UsageFault, name_in_ledgers
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import suggest
@@ -181,12 +181,7 @@ def apply_plans(options: ApplyOptions, choice: AccountsChoice | None, *, setting
     )
     files = read_files(options.plan_files, choice, expected=options.expected, plans_too=options.at_once is not None)
     record = wiring.rollout.read_run_records(options.plan_files, options.records, results=options.results)
-    with (
-        name_next_command(),
-        wiring.rollout.open_rollouts(settings, choice, store=store, workers=options.workers, record=record) as rollouts,
-    ):
-        if not dry:
-            wiring.rollout.record_lost_hashes(rollouts.ledger, record)
+    with open_for_changes(settings, choice, store=store, workers=options.workers, record=record) as rollouts:
         works = planned_works(files, rollouts, choice)
         check_file(files.label, files.index, rollouts.selection, choice)
         _check_all(works, options, store, writes=not dry or choice is not None)

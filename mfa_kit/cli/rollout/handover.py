@@ -158,12 +158,7 @@ def handover(
 
     PLAN may be an index of plans. DIR/handover.csv lists the users for a mail merge. mfa-kit sends nothing.
     """
-    is_run = RUN.fullmatch(plan_or_run) is not None
-    if is_run and accounts:
-        raise UsageFault(
-            f"{plan_or_run} is a run, and a run belongs to one account",
-            "give the index, or leave out the options for many accounts, such as --org",
-        )
+    plans = [] if _is_run(plan_or_run, accounts) else [Path(plan_or_run)]
     wiring.rollout.check_handover(folder)
     letters = Letters(
         folder=folder.absolute(),
@@ -176,8 +171,7 @@ def handover(
     )
     store = wiring.stores.open_backup_store(settings, backup_dir)
     copy_of = finder_of_copies(store if backup_dir else None)
-    plans = [] if is_run else [Path(plan_or_run)]
-    find = partial(_find_in_run, plan_or_run) if is_run else partial(_find_in_plans, read_files(plans, accounts))
+    find = partial(_find_in_plans, read_files(plans, accounts)) if plans else partial(_find_in_run, plan_or_run)
     record = wiring.rollout.read_run_records(plans, records)
     with wiring.rollout.open_rollouts(settings, accounts, store=store, workers=1, record=record) as rollouts:
         handovers, left_out, unread = find(rollouts, accounts, copy_of, settings.progress)
@@ -188,6 +182,17 @@ def handover(
         letters, handovers, left_out, files, only=only, plan_or_run=plan_or_run, settings=settings, output=output
     )
     return code or unread
+
+
+def _is_run(name: str, choice: AccountsChoice | None) -> bool:
+    """Return whether a name is that of a run, and not of a plan. Raise UsageFault for a run and several accounts."""
+    is_run = RUN.fullmatch(name) is not None
+    if is_run and choice is not None:
+        raise UsageFault(
+            f"{name} is a run, and a run belongs to one account",
+            "give the index, or leave out the options for many accounts, such as --org",
+        )
+    return is_run
 
 
 def _find_in_plans(

@@ -437,17 +437,20 @@ def _write_index(out: Path, visits: Sequence[Visit[Plan]], *, by: str, settings:
     if not settings.dry_run:
         files = {Path(account.plan).name: texts[account.id] for account in index.accounts}
         wiring.rollout.write_index(out, text, files)
-    for visit in visits:
-        if visit.found:
-            account = visit.account
-            progress = AccountProgress(progress=settings.progress, id=account.id, label=account.label)
-            note_surprises(visit.found, progress=progress)
+    _note_surprises_in(visits, settings.progress)
     report_blocked(index.counts[Action.BLOCKED.value], settings.progress)
     head: ResultRow = {"index": str(out), "sha256": plan_digest(text), "accounts": len(index.accounts), **index.counts}
     full_lists = output.form in {"json", "jsonl"}
     if not full_lists:
         head = {**head, **_backups(plans)}
     _show(head, [_row(visit, index.find(visit.account.id), full_lists=full_lists) for visit in visits], output=output)
+
+
+def _note_surprises_in(visits: Iterable[Visit[Plan]], progress: LiveProgress) -> None:
+    for visit in visits:
+        if visit.found:
+            account = visit.account
+            note_surprises(visit.found, progress=AccountProgress(progress=progress, id=account.id, label=account.label))
 
 
 def _backups(plans: Sequence[Plan]) -> ResultRow:

@@ -19,6 +19,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout.results import AccountWork, Tally, is_alone, report_failed, show_results
 from mfa_kit.cli.shutdown import stop_on_signals
+from mfa_kit.core.device_records import RunRecords
 from mfa_kit.core.errors import (
     AccessDenied,
     Expired,
@@ -32,14 +33,15 @@ from mfa_kit.core.interaction import LiveProgress, Progress
 from mfa_kit.core.message import Message
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.core.text import count_of
-from mfa_kit.enrollment.ports import EnrollmentPorts
-from mfa_kit.organization.accounts import OrgAccount, accounts_in_words, labels
+from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
+from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, accounts_in_words, labels
 from mfa_kit.organization.slots import AccountSlots
 from mfa_kit.policy.org_role import AUDIT_ROLE, ENROLL_ROLE
 from mfa_kit.rollout.execution import Execution, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.records import PlanRecords
 from mfa_kit.rollout.row_status import look_up_devices, look_up_status
+from mfa_kit.wiring.settings import Settings
 
 # The seconds between two attempts to begin with a plan or an account on which another worker is working.
 LOOK_AGAIN = 0.25
@@ -250,6 +252,23 @@ def name_next_command() -> Iterator[None]:
     except KeyboardInterrupt as interrupted:
         interrupted.add_note(Message("to continue", command_line()))
         raise
+
+
+@contextmanager
+def open_for_changes(
+    settings: Settings, choice: AccountsChoice | None, *, store: BackupStore, workers: int, record: RunRecords
+) -> Iterator["wiring.rollout.Rollouts"]:
+    """Open the accounts of a command that changes devices. After a KeyboardInterrupt, say how to continue.
+
+    Except in a dry run, also write the hashes of backups that only `record` has into the ledger.
+    """
+    with (
+        name_next_command(),
+        wiring.rollout.open_rollouts(settings, choice, store=store, workers=workers, record=record) as rollouts,
+    ):
+        if not settings.dry_run:
+            wiring.rollout.record_lost_hashes(rollouts.ledger, record)
+        yield rollouts
 
 
 # Hints for a role that is not allowed to change devices: name another role, or check which users the role may change.

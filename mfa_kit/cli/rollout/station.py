@@ -152,6 +152,7 @@ def station(
             wiring.rollout.open_results_folder(results, plan_file)
             with ports.recording(folder, plan=digest) as recording:
                 _greet(queue, progress)
+                called = {step.user for step in steps}
                 session = StationSession(
                     plan=plan,
                     queue=queue,
@@ -164,9 +165,7 @@ def station(
                     record_failure=lambda failure: ledger.fail(failure, now=ports.ports.iam_reader.now()),
                     record_device=recording.add,
                     person=settings.interaction,
-                    holders=KeyHolders(
-                        ports=ports.ports, virtual=ports.account.virtual, users={step.user for step in steps}
-                    ),
+                    holders=KeyHolders(ports=ports.ports, virtual=ports.account.virtual, users=called),
                     runs=StationRuns(new_id=lambda: _begin_run(ports, recording)),
                 )
                 _show_on_page(session, place)
@@ -175,7 +174,6 @@ def station(
                 finally:
                     session.close()
                     run = session.runs.ids[0] if session.runs.ids else None
-                    called = {step.user for step in steps}
                     wiring.rollout.write_files(
                         folder,
                         result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called),

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -116,28 +116,36 @@ def watch_rollout(read: PlanFiles, *, once: bool, settings: Settings, output: Ou
             "use --output table or jsonl, or with --once also json",
         )
     works = _works_of(read)
-    redrawn = Redrawn() if output.form == "table" and sys.stdout.isatty() and not settings.still else None
-    looks: deque[tuple[float, int]] = deque(maxlen=LOOKS)
-    before: RolloutProgress | None = None
     with wiring.ledger.open_ledger(settings) as ledger:
         if unseen := wiring.rollout.unseen_runs(ledger, [work.digest for work in works]):
             settings.progress.note(unseen)
         if once:
             rate = wiring.rollout.recent_rate(ledger, works, seconds=RECENT)
             _print_progress(wiring.rollout.progress_of_works(ledger, works), rate, output)
-            return 0
-        while True:
-            progress = wiring.rollout.progress_of_works(ledger, works)
-            looks.append((time.monotonic(), progress.done))
-            rate = users_per_second([*looks])
-            if redrawn:
-                redrawn.draw(_screen(progress, rate))
-            elif progress != before:
-                _print_progress(progress, rate, output)
-            if progress.is_complete:
-                return 0
-            before = progress
-            sleep(EACH)
+        else:
+            is_terminal = output.form == "table" and sys.stdout.isatty() and not settings.still
+            _show_until_complete(
+                partial(wiring.rollout.progress_of_works, ledger, works), Redrawn() if is_terminal else None, output
+            )
+    return 0
+
+
+def _show_until_complete(read_progress: Callable[[], RolloutProgress], redrawn: Redrawn | None, output: Output) -> None:
+    """Show the progress each second until it is complete. Without a Redrawn, print a line for each change."""
+    looks: deque[tuple[float, int]] = deque(maxlen=LOOKS)
+    before: RolloutProgress | None = None
+    while True:
+        progress = read_progress()
+        looks.append((time.monotonic(), progress.done))
+        rate = users_per_second([*looks])
+        if redrawn:
+            redrawn.draw(_screen(progress, rate))
+        elif progress != before:
+            _print_progress(progress, rate, output)
+        if progress.is_complete:
+            return
+        before = progress
+        sleep(EACH)
 
 
 def _works_of(read: PlanFiles) -> list[WatchedWork]:

@@ -15,7 +15,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import options
 from mfa_kit.cli.rollout.plans import planned_accounts, read_files, report_without_plan
 from mfa_kit.cli.rollout.results import AccountWork, exit_code, is_alone
-from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, look_up_counted, name_next_command
+from mfa_kit.cli.rollout.running import OneByOne, OpenWork, Runner, look_up_counted, open_for_changes
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.message import Message
@@ -57,12 +57,7 @@ def undo(
     target = _read_target(plan_or_run, accounts, adopt_unrecorded=adopt_unrecorded)
     store = wiring.stores.open_backup_store(settings, backup_dir)
     record = wiring.rollout.read_run_records([Path(plan_or_run)] if target.index else [], records)
-    with (
-        name_next_command(),
-        wiring.rollout.open_rollouts(settings, accounts, store=store, workers=workers, record=record) as rollouts,
-    ):
-        if not settings.dry_run:
-            wiring.rollout.record_lost_hashes(rollouts.ledger, record)
+    with open_for_changes(settings, accounts, store=store, workers=workers, record=record) as rollouts:
         removal = _Removal(target=target, rollouts=rollouts, choice=accounts, settings=settings, workers=workers)
         chosen = removal.choose()
         found = removal.find(chosen, unrecorded=adopt_unrecorded)
