@@ -1,6 +1,6 @@
 """The policies of the users, groups and roles in a snapshot, and why some of them cannot be evaluated."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mfa_kit.account.evaluator import (
@@ -50,24 +50,33 @@ def about(entity: Entity, time: float) -> RequestContext:
 
 
 def entity_policies(
-    entity: Entity, managed: Mapping[str, str], *, groups: Mapping[str, Entity] | None = None
+    entity: Entity, managed: Mapping[str, str], groups: Mapping[str, EntityPolicies] | None = None
 ) -> EntityPolicies:
     """Return the policies of a user, group or role, including those of a user's groups.
 
-    `managed` has the texts of managed policies by ARN, and `groups` the known groups by name. If one of the user's
-    groups is not in `groups`, `unread` of the result is true.
+    `managed` has the texts of managed policies by ARN, and `groups` the policies of the known groups by name. If one of
+    the user's groups is not in `groups`, `unread` of the result is true.
     """
-    holders = [entity, *(groups[name] for name in entity.groups if groups and name in groups)]
-    policies = [policy for holder in holders for policy in own_policies(holder, managed)]
-    missing_group = [] if len(holders) > len(entity.groups) else ["a group of this user could not be read"]
-    gaps = [*(policy.flaw for policy in policies if policy.flaw), *missing_group]
+    own = list(own_policies(entity, managed))
+    joined = [groups[name] for name in entity.groups if groups and name in groups]
+    gaps = [*(policy.flaw for policy in own if policy.flaw), *(group.why for group in joined if group.unread)]
+    if len(joined) < len(entity.groups):
+        gaps.append("a group of this user could not be read")
     boundary, flaw = _boundary(entity, managed)
     return EntityPolicies(
-        documents=tuple(policy.text for policy in policies if policy.text is not None and not policy.flaw),
+        documents=(
+            *(policy.text for policy in own if policy.text is not None and not policy.flaw),
+            *(text for group in joined for text in group.documents),
+        ),
         boundary=boundary,
         unread=bool(gaps),
         why=[*gaps, flaw][0],
     )
+
+
+def group_policies(groups: Iterable[Entity], managed: Mapping[str, str]) -> dict[str, EntityPolicies]:
+    """Return the policies of groups by name. `managed` has the texts of managed policies by ARN."""
+    return {group.name: entity_policies(group, managed) for group in groups}
 
 
 def _boundary(entity: Entity, managed: Mapping[str, str]) -> tuple[str | None, str]:
@@ -90,7 +99,8 @@ def administers(entity: Entity, policies: EntityPolicies, context: RequestContex
     whose policies demand MFA is still an administrator.
     """
     kind = "Role" if ":role/" in entity.arn else "User"
-    answers = {policies.decide(f"iam:{verb}{kind}Policy", entity.arn, context) for verb in ("Attach", "Put")}
+    known = {**context, "iam:PermissionsBoundary": entity.boundary}
+    answers = {policies.decide(f"iam:{verb}{kind}Policy", entity.arn, known) for verb in ("Attach", "Put")}
     if Decision.ALLOW not in answers:
         return None if policies.unread or Decision.UNKNOWN in answers else False
     # A new policy gives no more than the boundary allows.
@@ -115,7 +125,8 @@ def own_policies(holder: Entity, managed: Mapping[str, str]) -> Iterator[PolicyT
     `managed` has the texts of managed policies by ARN.
     """
     for name, text in holder.inline.items():
-        yield PolicyText(text, _described(f"policy {name} of {_named(holder)}", text))
+        flaw = policy_flaw(text)
+        yield PolicyText(text, flaw and _not_a_policy(f"policy {name} of {_named(holder)}", flaw))
     for arn in holder.attached:
         yield managed_policy(arn, managed)
 
@@ -125,7 +136,8 @@ def managed_policy(arn: str, managed: Mapping[str, str]) -> PolicyText:
     text = managed.get(arn)
     if text is None:
         return PolicyText(None, f"the text of policy {arn} could not be read")
-    return PolicyText(text, _described(f"policy {arn}", text))
+    flaw = policy_flaw(text)
+    return PolicyText(text, flaw and _not_a_policy(f"policy {arn}", flaw))
 
 
 def trust_flaw(role: Entity) -> str | None:
@@ -133,7 +145,8 @@ def trust_flaw(role: Entity) -> str | None:
 
     Return None if it can be evaluated, or if the entity has no trust policy.
     """
-    return _described(f"the trust policy of {_named(role)}", role.trust or NOBODY)
+    flaw = policy_flaw(role.trust or NOBODY)
+    return flaw and _not_a_policy(f"the trust policy of {_named(role)}", flaw)
 
 
 def trust_text(role: Entity) -> str:
@@ -165,13 +178,8 @@ def flaws_of(entity: Entity, managed: Mapping[str, str]) -> Iterator[str]:
         yield flaw
 
 
-def _described(policy: str, text: str) -> str | None:
-    """Return a sentence that says why a text is not an IAM policy, or None if the text is a policy.
-
-    `policy` names the policy, and the sentence begins with it.
-    """
-    flaw = policy_flaw(text)
-    return f"{policy} is not an IAM policy: {flaw}" if flaw else None
+def _not_a_policy(policy: str, flaw: str) -> str:
+    return f"{policy} is not an IAM policy: {flaw}"
 
 
 def _named(entity: Entity) -> str:

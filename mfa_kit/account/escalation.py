@@ -14,7 +14,14 @@ from functools import cached_property, lru_cache
 from itertools import chain, count, product
 
 from mfa_kit.account import escalation_rules as rules
-from mfa_kit.account.entity_policies import EntityPolicies, about, administers, entity_policies, trust_text
+from mfa_kit.account.entity_policies import (
+    EntityPolicies,
+    about,
+    administers,
+    entity_policies,
+    group_policies,
+    trust_text,
+)
 from mfa_kit.account.evaluator import (
     WITH_MFA,
     Decision,
@@ -108,6 +115,11 @@ def _reaching(document: str) -> frozenset[str]:
     )
 
 
+@lru_cache(maxsize=8192)
+def _reached(documents: tuple[str, ...]) -> frozenset[str]:
+    return frozenset[str]().union(*map(_reaching, documents))
+
+
 def _actions_of(statement: IamStatement) -> Iterable[str]:
     """Return the actions in ACTIONS that a statement covers."""
     if statement.but_actions or any("*" in name or "?" in name for name in statement.actions):
@@ -123,16 +135,21 @@ def _denies(document: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Principal:
-    """A user or role, perhaps after changes. `context` has the condition keys of its requests with MFA."""
+    """A user or role, perhaps after changes. `time` is that of its requests, in Unix seconds."""
 
     entity: Entity
     policies: EntityPolicies
-    context: RequestContext
+    time: float
+
+    @cached_property
+    def context(self) -> RequestContext:
+        """The condition keys of its requests with MFA."""
+        return {**about(self.entity, self.time), **WITH_MFA}
 
     @cached_property
     def actions(self) -> frozenset[str]:
         """The actions in ACTIONS that an Allow statement has. Denies and the boundary are considered in `may`."""
-        return frozenset[str]().union(*(_reaching(document) for document in self.policies.documents))
+        return _reached(self.policies.documents)
 
     def may(self, action: str, resource: str, context: RequestContext | None = None) -> bool | None:
         """Return whether the policies allow an action on a resource, or None if that is unknown.
@@ -196,12 +213,13 @@ class _Account:
         self.possible = known is not None
         self.doubts = False
         self.groups = {group.name: group for group in snapshot.groups}
+        self.policies = group_policies(snapshot.groups, snapshot.policies)
         roles = (role for role in snapshot.roles if SERVICE_LINKED not in role.arn)
         self.entities = {entity.arn: entity for entity in (*snapshot.users, *roles)}
         self.principals: dict[str, _Principal] = (
             known.principals
             if known
-            else {entity.arn: self.principal(entity, self.groups) for entity in (*snapshot.users, *snapshot.roles)}
+            else {entity.arn: self.principal(entity, self.policies) for entity in (*snapshot.users, *snapshot.roles)}
         )
         self.paths: dict[str, _Path] = dict(known.paths) if known else {}
         self.takers: dict[str, list[PathStep]] = {}
@@ -212,13 +230,15 @@ class _Account:
         self.doubts = self.doubts or answer is None
         return self.possible if answer is None else answer
 
-    def principal(self, entity: Entity, groups: Mapping[str, Entity]) -> _Principal:
-        """Return a user or role with its policies. `groups` has the groups by name."""
-        policies = entity_policies(entity, self.snapshot.policies, groups=groups)
-        return _Principal(entity=entity, policies=policies, context={**about(entity, self.snapshot.at), **WITH_MFA})
+    def principal(self, entity: Entity, groups: Mapping[str, EntityPolicies]) -> _Principal:
+        """Return a user or role with its policies. `groups` has the policies of the groups by name."""
+        policies = entity_policies(entity, self.snapshot.policies, groups)
+        return _Principal(entity=entity, policies=policies, time=self.snapshot.at)
 
     def administers(self, principal: _Principal) -> bool:
         """Return whether a user or role administers the account without a further step."""
+        if principal.actions.isdisjoint(f"iam:{verb}{_kind(principal.entity)}Policy" for verb in ("Attach", "Put")):
+            return self.holds(None if principal.policies.unread else False)
         return self.holds(administers(principal.entity, principal.policies, principal.context))
 
     @cached_property
@@ -262,10 +282,7 @@ class _Account:
     @cached_property
     def worthwhile_groups(self) -> set[str]:
         """The names of the groups whose policies allow actions of a path, or could not be read."""
-        policies = {group.name: entity_policies(group, self.snapshot.policies) for group in self.snapshot.groups}
-        return {
-            name for name, of_group in policies.items() if of_group.unread or any(map(_reaching, of_group.documents))
-        }
+        return {name for name, policies in self.policies.items() if policies.unread or _reached(policies.documents)}
 
     @cached_property
     def wanted_tags(self) -> list[dict[str, str]]:
@@ -455,14 +472,14 @@ class _Search:
     """The search for a path of one user or role: the credentials that it can hold, until one administers the account.
 
     `targets` has users and roles, by ARN, whose credentials are worth taking because a held one can change them.
-    `groups` has the groups by name, and `writable` the names of those whose policies a held one can change. `made` has
-    the steps by which a target or group was made, by ARN.
+    `groups` and `policies` have the groups and their policies by name, and `writable` the names of the groups whose
+    policies a held one can change. `made` has the steps by which a target or group was made, by ARN.
     """
 
     def __init__(self, account: _Account, start: _Principal) -> None:
         self.account = account
         self.start = start
-        self.groups = dict(account.groups)
+        self.groups, self.policies = dict(account.groups), dict(account.policies)
         self.writable: set[str] = set()
         self.targets: dict[str, Entity] = {}
         self.made: dict[str, tuple[PathStep, ...]] = {}
@@ -516,7 +533,7 @@ class _Search:
 
     def _taken(self, caller: _Held, step: PathStep) -> Iterator[_Held]:
         if (arn := step.subject, 0) not in self.slots:
-            principal = self.account.principals.get(arn) or self.account.principal(self.targets[arn], self.groups)
+            principal = self.account.principals.get(arn) or self.account.principal(self.targets[arn], self.policies)
             yield _Held(principal, _joined(caller.steps, self.made.get(arn, ()), (step,)), (arn, 0))
 
     def _changed(self, caller: _Held, held: _Held) -> Iterator[_Held]:
@@ -530,7 +547,7 @@ class _Search:
                 step = _step(caller.principal, change.action, change.target, subject=entity, rule=change.rule)
                 steps = _joined(first, caller.steps, self.made.get(step.target, ()), (step,), after)
                 slot = held.slot if change.adds else (entity.arn, next(self.variants))
-                yield _Held(self.account.principal(change.after, self.groups), steps, slot, held)
+                yield _Held(self.account.principal(change.after, self.policies), steps, slot, held)
 
     def _changes(self, caller: _Principal, entity: Entity) -> Iterator[_Change]:
         """Yield the changes of a user or role that can help. The caller may not be allowed to make them."""
@@ -560,7 +577,7 @@ class _Search:
         pool = {group.arn: group for name, group in self.groups.items() if name in worthwhile}
         for group in caller.among("iam:AddUserToGroup", pool):
             if group.name not in user.groups:
-                adds = not any(map(_denies, entity_policies(group, self.account.snapshot.policies).documents))
+                adds = not any(map(_denies, self.policies[group.name].documents))
                 member = replace(user, groups=(*user.groups, group.name))
                 yield _Change("iam:AddUserToGroup", group, member, adds=adds)
 
@@ -654,6 +671,7 @@ class _Search:
                 self.made[arn] = (*held.steps, _step(held.principal, action, entity))
                 if kind == "Group":
                     self.groups[entity.name] = entity
+                    self.policies |= group_policies([entity], {})
                 else:
                     self.targets[arn] = entity
 

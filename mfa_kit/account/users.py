@@ -6,7 +6,7 @@ A fact that could not be read is None, never True or False.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mfa_kit.account.entity_policies import EntityPolicies, about, entity_policies
+from mfa_kit.account.entity_policies import EntityPolicies, about, entity_policies, group_policies
 from mfa_kit.account.escalation import Administration, administrations
 from mfa_kit.account.evaluator import RequestContext, demands_mfa
 from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
@@ -97,7 +97,7 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
 
     `administered` is the result of `administrations` for this snapshot, if the caller has it already.
     """
-    groups = {group.name: group for group in snapshot.groups}
+    groups = group_policies(snapshot.groups, snapshot.policies)
     administration_of = administrations(snapshot) if administered is None else administered
     virtual = devices_by_user(snapshot.virtual)
 
@@ -112,7 +112,7 @@ def account_users(snapshot: Snapshot, administered: Mapping[str, Administration]
             devices=devices,
             complete=complete,
             mfa=_has_mfa(row, devices, complete=complete),
-            policies=entity_policies(user, snapshot.policies, groups=groups),
+            policies=entity_policies(user, snapshot.policies, groups),
             administration=administration_of[user.arn],
             at=snapshot.at,
         )

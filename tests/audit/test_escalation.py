@@ -454,3 +454,20 @@ def test_a_chain_of_400_users_takes_less_than_two_seconds() -> None:
         answers = administrations(lone(more=(*links, entity("user", "u400", last))))
         assert time.process_time() - before < 2
         assert sum(answer.admin is True for answer in answers.values()) == admins
+
+
+@pytest.mark.parametrize(("day", "admin"), [("2025-01-01T00:00:00Z", True), ("2035-01-01T00:00:00Z", None)])
+def test_a_right_since_a_past_day_is_a_right(day: str, admin: bool | None) -> None:
+    """A day before the snapshot is past, also for later requests. Whether a later day has come is unknown."""
+    since = {"DateGreaterThan": {"aws:CurrentTime": day}}
+    snapshot = lone(may("iam:CreateAccessKey", BOSS, Condition=since), more=(entity("user", "boss", EVERYTHING),))
+    assert eve(replace(snapshot, at=1.8e9)).admin is admin
+
+
+def test_a_boundary_that_may_only_be_set_again_stays() -> None:
+    """AWS's sample for delegated administrators: they may set a boundary, but only the one that they have."""
+    only = {"StringEquals": {"iam:PermissionsBoundary": LIMIT}}
+    rights = may(["iam:PutUserPermissionsBoundary", "iam:PutUserPolicy"], Condition=only)
+    assert eve(lone(rights, boundary=LIMIT, policies={LIMIT: policy(READ, rights)})) == Administration(False)
+    limit = {LIMIT: policy(READ, rights, may("iam:DeleteUserPermissionsBoundary"))}
+    assert eve(lone(rights, boundary=LIMIT, policies=limit)).admin is True

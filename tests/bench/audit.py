@@ -1,9 +1,12 @@
 """Bench of `audit` with all rules and of `status`, for 5,000 users: API calls, own CPU and memory.
 
 The audit runs live and from a snapshot. It is compared with a script that lists the devices of each user, with one
-request per user.
+request per user. If a folder with another version of mfa-kit is given, the audits of both versions alternate. The
+account has 500 roles and 300 policies. A last row is about a chain of 400 users, each of whom can take the credentials
+of the next.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -14,12 +17,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mfa_kit.account.escalation import administrations
+from mfa_kit.account.snapshot import Entity, Snapshot
 from mfa_kit.adapters.aws.answers import PAGE
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import ADMINISTRATOR, ago, sound
 from tests.bench.table import Row, show
 
-USERS = 5000
+USERS, ROLES, POLICIES, LINKS = 5000, 500, 300, 400
+START = "arn:aws:iam::000000000000"
 # Users whose devices are security keys or hardware tokens, which the listing of virtual devices does not include.
 UNTOLD = 150
 BARE = 250
@@ -33,11 +39,36 @@ with ThreadPoolExecutor(8) as pool:
 """
 
 
+def rights(actions: str | Sequence[str], resource: str = "*", **more: Any) -> dict[str, Any]:
+    row = {"Effect": "Allow", "Action": actions, "Resource": resource, **more}
+    return {"Version": "2012-10-17", "Statement": [row]}
+
+
 def described() -> dict[str, Any]:
-    """Describe the account: groups of fifty users, a few administrators, and some access keys."""
+    """Describe the account: groups of fifty users, a few administrators, some access keys, roles and policies."""
     found = sound()
     people = found["groups"][1]
-    found["groups"] += [{**people, "name": f"team{number:03}"} for number in range(100)]
+    names = [f"policy{number:03}" for number in range(POLICIES)]
+    found["groups"] += [
+        {**people, "name": f"team{number:03}", "attached": [f"{START}:policy/{names[number]}"]} for number in range(100)
+    ]
+    found["policies"] = [
+        *found.get("policies", []),
+        *({"name": name, "document": rights(["s3:Get*", "ec2:*"], f"arn:aws:s3:::{name}/*")} for name in names),
+    ]
+    trust = {"Effect": "Allow", "Principal": {"AWS": f"{START}:root"}, "Action": "sts:AssumeRole"}
+    computers = {**trust, "Principal": {"Service": "ec2.amazonaws.com"}}
+    found["roles"] = [
+        *found.get("roles", []),
+        *(
+            {
+                "name": f"role{number:03}",
+                "attached": [f"{START}:policy/{names[number % POLICIES]}"],
+                "trust": {"Version": "2012-10-17", "Statement": [computers if number % 2 else trust]},
+            }
+            for number in range(ROLES)
+        ),
+    ]
     for number in range(USERS - len(found["users"])):
         name = f"user{number:04}"
         if number < UNTOLD:
@@ -90,14 +121,31 @@ def _peak(process: int) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
+def chain() -> float:
+    """Return the CPU seconds in which the paths of a chain of users are found. The last one is an administrator."""
+    texts = [
+        json.dumps(rights("iam:CreateAccessKey", f"{START}:user/u{number + 1}") if number < LINKS else rights("*"))
+        for number in range(LINKS + 1)
+    ]
+    users = tuple(
+        Entity(name=f"u{number}", arn=f"{START}:user/u{number}", inline={"p": text})
+        for number, text in enumerate(texts)
+    )
+    before = time.process_time()
+    administrations(Snapshot(at=0.0, account="000000000000", caller="", users=users, groups=(), roles=(), policies={}))
+    return time.process_time() - before
+
+
 def main() -> int:
     """Run the bench and return the exit code."""
+    other = sys.argv[1] if len(sys.argv) > 1 else ""
     with Lab(description=described()) as lab, tempfile.TemporaryDirectory() as home:
         env = {**os.environ, "MFA_KIT_HOME": home, **lab.env}
-        audit = [sys.executable, "-m", "mfa_kit", "audit", "--output", "json"]
+        audit = [sys.executable, "-P", "-m", "mfa_kit", "audit", "--output", "json"]
         measured(audit, env)
-        runs, calls = [], Counter[str]()
+        runs, others, calls = [], [], Counter[str]()
         for _ in range(3):
+            others += [measured(audit, env | {"MFA_KIT_HOME": f"{home}/other", "PYTHONPATH": other})] if other else []
             seen = len(lab.calls)
             runs.append(measured(audit, env))
             calls = Counter(call.operation for call in lab.calls[seen:])
@@ -120,6 +168,8 @@ def main() -> int:
             Row("calls of a script that asks for each user", naive_calls, "calls"),
             Row("calls of ours for a hundred of users", 100 * total / USERS, "calls", 100 / 20),
             Row("own CPU, the least of three", min(seconds for seconds, _ in runs), "s", 2.0),
+            *(Row("own CPU of the other version", seconds, "s") for seconds, _ in sorted(others)[:1]),
+            Row(f"own CPU of the paths of {LINKS} users in a chain", chain(), "s", 2.0),
             Row("own CPU of that script, which judges nothing", naive[0], "s"),
             Row("memory, the most of three", max(memory for _, memory in runs), "MB", 120.0),
             Row(
