@@ -6,11 +6,13 @@ to the bucket can forge both.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TypeGuard
 
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import list_of, object_of, read_json
 from mfa_kit.core.models import (
     BackupLocation,
@@ -31,6 +33,8 @@ from mfa_kit.core.models import (
 UNCHANGED = tuple(field.name for field in fields(DeviceSpec) if field.name != "method")
 FIELDS = {*UNCHANGED, "kind"}
 LAST_TIME = 253402300800.0
+# The end of the message about a damaged line of a record, and its hint.
+NO_LINE, RESTORE = "is not a line of a run's record", "restore the file, or move it away"
 
 
 def intent_object(spec: DeviceSpec) -> dict[str, object]:
@@ -167,12 +171,53 @@ class RecordedDevice:
         return JournalEntry(run=self.run.id, spec=self.spec, reached=reached, backup=backup, sealed=backup is not None)
 
 
+# The beginning of a device's line, as `RecordedDevice.line` writes it.
+SERIAL = re.compile(r'\{"run": "[^"\\]*", "user": "(?:[^"\\]|\\.)*", "device": "([^"\\]*)", ')
+
+
+@dataclass(frozen=True)
+class RecordedLine:
+    """A line of the record of `run`. It is parsed when `device` is first used. `where` names its place in an error."""
+
+    run: RecordedRun
+    text: str
+    where: str
+
+    @cached_property
+    def device(self) -> RecordedDevice:
+        """The device. Raise IntegrityFault if the line is damaged."""
+        try:
+            return parse_device(self.text, self.run)
+        except ValueError:
+            raise IntegrityFault(f"{self.where} {NO_LINE}", RESTORE) from None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The run and the serial of the device, without parsing the whole line."""
+        match = SERIAL.match(self.text)
+        return self.run.id, match[1] if match else self.device.spec.serial
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecords:
-    """What several records say: their runs by ID, and the devices of these runs, oldest run first."""
+    """What several records say: their runs by ID, and the lines of these runs, oldest run first."""
 
     runs: Mapping[str, RecordedRun] = field(default_factory=dict)
-    devices: Sequence[RecordedDevice] = ()
+    lines: Sequence[RecordedLine] = ()
+
+    @property
+    def devices(self) -> list[RecordedDevice]:
+        """The devices of all lines."""
+        return [line.device for line in self.lines]
+
+    def lacking(self, known: Callable[[], Container[tuple[str, str]]]) -> list[RecordedDevice]:
+        """Return the last line about each device whose run and serial are not in the result of `known`.
+
+        Only these lines are parsed, because that takes most of the time. Without lines, `known` is not called.
+        """
+        last = {line.key: line for line in self.lines}
+        ours = known() if last else ()
+        return [line.device for key, line in last.items() if key not in ours]
 
 
 NO_RECORDS = RunRecords()
@@ -184,14 +229,14 @@ def backups_of(entry: JournalEntry, hashes: Mapping[str, str]) -> dict[str, str]
     return {path: hashes[recorded_name(recorded_location(path))] for path in paths}
 
 
-def parse_run(text: str, *, in_progress: bool) -> RecordedRun:
+def parse_run(text: str) -> RecordedRun:
     """Parse the first line of a record. Raise ValueError if it is not such a line."""
     try:
         line = object_of(read_json(text))
         run = text_of(line["run"])
         run_time(run)
         plan, computer = text_of(line["plan"]), text_of(line["computer"])
-        return RecordedRun(id=run, plan=plan, computer=computer, in_progress=in_progress)
+        return RecordedRun(id=run, plan=plan, computer=computer)
     except (KeyError, TypeError) as error:
         raise ValueError(str(error)) from None
 

@@ -14,6 +14,7 @@ MfaKitError
 │   ├── Outdated         IAM has no credential report that is as young as the caller requires
 │   ├── Busy             another change is in progress, and IAM asks the client to wait
 │   ├── Expired          the credentials have expired; the request had no effect
+│   │   └── StoreExpired  those for S3 have expired; what was changed in IAM before stays changed
 │   ├── OutcomeUnknownError  no response, or a 5xx: the request may have taken effect; check before retrying
 │   │   └── TooSlow      the server sends its response so slowly that a retry would not help
 │   └── Unsettled        a half-made device can be neither completed nor removed now
@@ -126,6 +127,10 @@ class BusyError(AwsFault):
 
 class Expired(AwsFault):
     """The credentials have expired or cannot be renewed; the request had no effect."""
+
+
+class StoreExpired(Expired):
+    """The credentials for S3 have expired or cannot be renewed. What was changed in IAM before stays changed."""
 
 
 class OutcomeUnknownError(AwsFault):

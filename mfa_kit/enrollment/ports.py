@@ -338,6 +338,10 @@ class Journal(Protocol):
         """Return all entries of an account in the order of their runs, those of removed devices included."""
         ...
 
+    def recorded_devices(self) -> set[tuple[str, str]]:
+        """Return the run and the serial of each entry, those of removed devices included."""
+        ...
+
     def recipients(self, account: str) -> Mapping[str, str]:
         """Return, by user name, the user's own public key to which their last backup was encrypted.
 

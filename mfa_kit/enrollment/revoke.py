@@ -14,6 +14,7 @@ from mfa_kit.core.errors import (
     Lockout,
     MfaKitError,
     OutcomeUnknownError,
+    StoreExpired,
     StoreThrottled,
     Throttled,
     Unreachable,
@@ -230,7 +231,7 @@ def retire(entry: JournalEntry, *, purpose: RunKind, ports: EnrollmentPorts, may
         raise
     except (Unreachable, AwsFault, Throttled) as refused:
         # The backup is removed after the device, which IAM may still list.
-        listed = not isinstance(refused, StoreThrottled) and is_listed(entry.spec, ports=ports)
+        listed = not isinstance(refused, StoreThrottled | StoreExpired) and is_listed(entry.spec, ports=ports)
         if may_stay and listed:
             ports.journal.record(before)
         else:

@@ -59,9 +59,7 @@ def make_plan(
         report_age=report_age,
     )
     used = ports.journal.recipients(plan.account)
-    proven = (
-        prove_devices(plan.account, holders=listing.holders, record=record, ports=ports) if record.devices else None
-    )
+    proven = prove_devices(plan.account, holders=listing.holders, record=record, ports=ports) if record.runs else None
     adopted = {serial: proven.entries[serial] for serial in proven.adopted} if proven else {}
     steps = [_plan_step(row, plan, listing, has.get(row.user, ()), adopted, ports=ports) for row in named]
     return replace(plan, steps=[replace(step, key_before=_key_before(step.row, used.get(step.user))) for step in steps])

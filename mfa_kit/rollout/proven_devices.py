@@ -136,18 +136,10 @@ def _check_backup(entry: JournalEntry, *, held: Container[str], ports: Enrollmen
 
 def lost_lines(account: str, record: RunRecords, *, journal: Journal) -> dict[str, list[RecordedDevice]]:
     """Return the lines of an account that the ledger lacks, by the device's serial."""
-    known = {(entry.run, entry.spec.serial) for entry in journal.made(account)} if record.devices else {*()}
-    lines = {
-        (line.run.id, line.spec.serial): line
-        for line in record.devices
-        if line.spec.account == account and (line.run.id, line.spec.serial) not in known
-    }
-    if lines:  # runs whose devices were removed are only among all entries
-        known = {(entry.run, entry.spec.serial) for entry in journal.entries(account)}
     lost: dict[str, list[RecordedDevice]] = {}
-    for (run, serial), line in lines.items():
-        if (run, serial) not in known:
-            lost.setdefault(serial, []).append(line)
+    for line in record.lacking(journal.recorded_devices):
+        if line.spec.account == account:
+            lost.setdefault(line.spec.serial, []).append(line)
     return lost
 
 
@@ -209,10 +201,10 @@ def adopt_devices(
     holders = {device.serial: device.user for device in devices}
     lines = [
         line
-        for line in record.devices
-        if line.spec.serial in holders and tagged.get(line.spec.serial) in {None, RunTag.UNTAGGED, line.run.id}
+        for line in record.lines
+        if line.key[1] in holders and tagged.get(line.key[1]) in {None, RunTag.UNTAGGED, line.run.id}
     ]
-    proven = prove_devices(account, holders=holders, record=replace(record, devices=lines), ports=ports)
+    proven = prove_devices(account, holders=holders, record=replace(record, lines=lines), ports=ports)
     for serial, why in proven.refused.items():
         ports.progress.alert(f"{serial} is not adopted: {why}")
     if number := len(proven.adopted):
@@ -220,4 +212,4 @@ def adopt_devices(
     if ports.dry:
         return []
     record_adopted(proven.settled, journal=ports.journal)
-    return [line for line in lines if line.spec.serial not in proven.refused]
+    return [line.device for line in lines if line.key[1] not in proven.refused]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
@@ -590,13 +590,22 @@ def read_run_records(plans: Iterable[Path], more: Iterable[Path], *, results: Pa
     return rollout_files.read_records(folders, computer=socket.gethostname())
 
 
-def known_hashes(ledger: "Ledger", record: RunRecords) -> Mapping[str, Collection[str]]:
-    """Return the SHA-256 values that each file of a backup may have, by its `recorded_name`."""
-    hashes: dict[str, set[str]] = backup_records(ledger).hashes()
-    for line in record.devices:
-        for name, sha256 in line.hashes.items():
-            hashes.setdefault(name, set()).add(sha256)
-    return hashes
+def known_hashes(ledger: "Ledger", record: RunRecords) -> Callable[[str], Collection[str]]:
+    """Return a function that returns the SHA-256 values that a file of a backup may have, by its `recorded_name`.
+
+    The records are read only for files that the ledger lacks.
+    """
+
+    @cache
+    def in_records() -> dict[str, set[str]]:
+        hashes: dict[str, set[str]] = {}
+        for line in record.devices:
+            for name, sha256 in line.hashes.items():
+                hashes.setdefault(name, set()).add(sha256)
+        return hashes
+
+    in_ledger: dict[str, set[str]] = backup_records(ledger).hashes()
+    return lambda name: in_ledger.get(name) or in_records().get(name, set())
 
 
 def record_lost_hashes(ledger: "Ledger", record: RunRecords) -> None:
@@ -605,16 +614,12 @@ def record_lost_hashes(ledger: "Ledger", record: RunRecords) -> None:
     A command that will write the journal entries of these lines must call this function first. Otherwise, a later
     command without the record would accept any file as the backup.
     """
-    hashes: dict[str, str] = {}
-    for account in {line.spec.account for line in record.devices}:
-        for lines in lost_lines(account, record, journal=ledger).values():
-            for line in lines:
-                hashes |= line.hashes
-    if hashes:
+    if lost := record.lacking(ledger.recorded_devices):
+        hashes = {name: sha256 for line in lost for name, sha256 in line.hashes.items()}
         backup_records(ledger).record_sealed((), (), hashes=hashes)
 
 
-def checked_reader(settings: Settings, hashes: Mapping[str, Collection[str]]) -> Callable[[BackupLocation], bytes]:
+def checked_reader(settings: Settings, hashes: Callable[[str], Collection[str]]) -> Callable[[BackupLocation], bytes]:
     """Return a function that reads an encrypted file, from a folder or a bucket.
 
     The function raises IntegrityFault if the file is not an age file, so that nothing unencrypted is handed over, or if
@@ -628,7 +633,7 @@ def checked_reader(settings: Settings, hashes: Mapping[str, Collection[str]]) ->
         sealed = read_backup(place, file_store)
         if not sealed.startswith(MAGIC):
             raise IntegrityFault(f"{place} is not an age file", suggest("see", "backup verify"))
-        known = hashes.get(recorded_name(place))
+        known = hashes(recorded_name(place))
         if known and hashlib.sha256(sealed).hexdigest() not in known:
             raise IntegrityFault(
                 f"{place} is not the file that mfa-kit wrote: its SHA-256 is another",

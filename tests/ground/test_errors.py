@@ -37,6 +37,7 @@ TABLE = {
     errors.Lockout: 6,
     errors.Throttled: 7,
     errors.StoreThrottled: 7,
+    errors.StoreExpired: 4,
     errors.Declined: 8,
     errors.InternalError: 70,
 }

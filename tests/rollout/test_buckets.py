@@ -136,6 +136,32 @@ def test_endless_throttling_of_s3_exits_with_7(rollout: Rollout, people: People,
     assert versions(client, bucket) == []
 
 
+def test_expired_credentials_for_the_bucket_exit_with_4(
+    rollout: Rollout, people: People, bucket: str, client: Any
+) -> None:
+    """The hint says to sign in again. Nothing is left half-made, and a second run continues, also of `undo`."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    record_test(rollout, bucket)
+    rollout.lab.faults.add("PutObject", "expired", at="every")
+    done = apply(rollout, bucket)
+    assert (done.code, "sign in again, or choose another backup-profile" in done.err) == (4, True), done.err
+    assert not devices(rollout, users)
+    rollout.lab.faults.clear()
+    done = apply(rollout, bucket)
+    assert done.code == 0
+    undo = ("rollout", "undo", json.loads(done.out)["run"], "--yes", "--leave-without-mfa")
+    rollout.lab.faults.add("DeleteObject", "expired", at="every")
+    rollout.lab.faults.add("*", "lag", seconds=0.5)  # IAM may list a device that was just removed
+    assert rollout.desk.run(*undo).code == 4
+    with sqlite_ledger(rollout.desk.home) as ledger:
+        assert {entry.reached for entry in ledger.dead(ACCOUNT)} == {JournalState.REVOKING}
+    rollout.lab.faults.clear()
+    assert rollout.desk.run(*undo).code == 0
+    assert not devices(rollout, users)
+    assert versions(client, bucket) == []
+
+
 def test_a_rate_limit_of_s3_fails_no_user(rollout: Rollout, people: People, bucket: str) -> None:
     users = people(6)
     rollout.plan(*rollout.own(users))

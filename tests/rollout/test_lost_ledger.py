@@ -68,6 +68,8 @@ def test_a_lost_ledger_between_stage_and_activate(
     again = rollout.apply("--stage")
     assert (again.code, "delete-virtual-mfa-device" in again.err) == (0, False), again.err
     rollout.lose_ledger()
+    dry = command(rollout, "undo", rollout.file, "--dry-run", "--output", "json")
+    assert {row["outcome"] for row in json.loads(dry.out)["rows"]} == {"staged"}
     activate = ("-i", key_file(rollout.identity, tmp_path))
     none = command(rollout, "activate", *activate)
     assert (none.code, "neither the ledger nor a record has: t0" in none.err) == (1, True), none.err
@@ -77,6 +79,7 @@ def test_a_lost_ledger_between_stage_and_activate(
     rollout.works(users)
     rollout.lose_ledger()
     undo = ("undo", rollout.file, "--yes", "--leave-without-mfa")
+    assert '"enrolled":' in command(rollout, *undo, "--dry-run", "--output", "json").out
     assert command(rollout, *undo).code == 0
     assert not {ARN + user for user in users} & {*rollout.lab.serials()}
     assert not [path for path in (rollout.desk.home / "backups").rglob("*") if path.is_file()]
@@ -361,6 +364,13 @@ def record(folder: Path) -> RecordFiles:
     return files
 
 
+def written_long_ago(file: Path) -> None:
+    """Set the times in a record to 15 minutes ago. The file itself was changed just now, as a copy is."""
+    head, *lines = file.read_text().splitlines()
+    old = [json.dumps(json.loads(line) | {"at": time.time() - 901}) for line in lines]
+    file.write_text("\n".join([head, *old]) + "\n")
+
+
 def test_a_torn_last_line_is_ignored(tmp_path: Path) -> None:
     """A power cut can leave it. Any other damaged line is an error."""
     record(tmp_path)
@@ -375,7 +385,7 @@ def test_a_torn_last_line_is_ignored(tmp_path: Path) -> None:
     head, _, rest = whole.partition(b"\n")
     file.write_bytes(head + b"\n" + rest[:50] + b"\n" + rest)
     with pytest.raises(IntegrityFault, match=r"line 2 of .* is not a line of a run's record"):
-        read_records([tmp_path], computer="here")
+        assert read_records([tmp_path], computer="here").devices
 
 
 def test_a_line_that_does_not_fit_on_the_disk_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,8 +426,11 @@ def test_a_run_is_in_progress_while_its_process_is_alive(tmp_path: Path) -> None
     assert in_progress("here")
     files.close()
     assert (in_progress("here"), in_progress("there")) == (False, True)
-    os.utime(file, (0, time.time() - 901))
+    assert (in_progress("here"), in_progress("there")) == (False, True)
+    written_long_ago(file)
     assert not in_progress("there")
+    file.write_text(file.read_text().partition("\n")[0] + "\n")
+    assert not in_progress("there")  # the run's ID has the time when it began
 
 
 def test_a_ledger_of_several_accounts_is_lost(accounts: Accounts, tmp_path: Path) -> None:  # noqa: F811
@@ -605,7 +618,7 @@ def test_backups_in_folders_of_other_computers_are_adopted_there(
         assert rollout.apply().code == 0
     rollout.lose_ledger()
     for file in rollout.results.glob("record-*"):
-        os.utime(file, (0, time.time() - 901))
+        written_long_ago(file)
     (rollout.desk.home / "backups").rename(rollout.folder / "on another computer")
     assert reconcile(rollout, "--adopt", "--record", rollout.results)[1] == []
     assert rollout.desk.run("backup", "list", "--record", rollout.results).code == 0

@@ -489,6 +489,7 @@ def test_a_dry_run_shows_the_queue_without_prompts(rollout: Rollout, people: Peo
     ]
     assert not rollout.results.exists()
     assert ("use mfa-kit rollout station" in done.err) == (verb == "bench")
+    assert f"{users[0]}: waiting: to be enrolled in person" in done.err
     assert "  bench" not in rollout.desk.run("rollout", "--help").out
 
 

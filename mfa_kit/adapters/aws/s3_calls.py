@@ -51,6 +51,7 @@ WORDS = {
     "https://iam.": "https://s3.",
     "docs/permissions.md": "docs/permissions.md#backups-in-s3",
 }
+NO_BUCKET = "name a bucket that exists: --backup-dir s3://BUCKET/PREFIX; if the bucket is gone, see docs/operations.md"
 # The maximum number of pages of a list. A page has up to 1,000 objects.
 MOST_PAGES = 10_000
 
@@ -291,7 +292,7 @@ def _meaning(error: ClientError) -> MfaKitError | None:
     if code in TAKEN:
         return TakenError("an object with this key exists", "choose another name")
     if code == "NoSuchBucket":
-        return NoBucket("there is no such bucket", "name a bucket that exists: --backup-dir s3://BUCKET/PREFIX")
+        return NoBucket("there is no such bucket", NO_BUCKET)
     if code in CONFLICTS:
         return BusyError(f"S3 answers {code}", "try again")
     if code in SLOW or status in SLOW_STATUSES:

@@ -24,8 +24,10 @@ from mfa_kit.adapters.aws.s3_calls import AbsentError, DamagedError, Found, NoBu
 from mfa_kit.core.errors import (
     AccessDenied,
     BackupDenied,
+    Expired,
     IntegrityFault,
     MfaKitError,
+    StoreExpired,
     StoreThrottled,
     Throttled,
     UsageFault,
@@ -293,15 +295,15 @@ class S3File:
     def _faults(self, participle: str) -> Iterator[None]:
         """Convert the errors of mfa-kit in the `with` block to IntegrityFault, as for local backups.
 
-        AccessDenied becomes BackupDenied, and Throttled becomes StoreThrottled. The message says that the object cannot
-        be `participle`, such as "read".
+        AccessDenied becomes BackupDenied, Throttled becomes StoreThrottled, and Expired becomes StoreExpired. The
+        message says that the object cannot be `participle`, such as "read".
         """
         try:
             yield
         except IntegrityFault:
             raise
         except MfaKitError as error:
-            classes = {AccessDenied: BackupDenied, Throttled: StoreThrottled}
+            classes = {AccessDenied: BackupDenied, Throttled: StoreThrottled, Expired: StoreExpired}
             kind: type[MfaKitError] = classes.get(type(error), IntegrityFault)
             raise kind(f"{self._url} cannot be {participle}: {error}", error.hint) from None
 
@@ -394,7 +396,7 @@ def check_server(folder: S3Url, calls: S3Calls) -> None:
             S3File(url, calls).remove(sealed=True)
             left = S3File(url, calls).is_there() or any(version.url == url for version in calls.versions(url))
             fault = f"{url} is still there" if left else ""
-        except (BackupDenied, Throttled):
+        except (BackupDenied, Expired, Throttled):
             raise
         except MfaKitError as error:
             fault = str(error)

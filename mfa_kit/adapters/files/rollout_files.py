@@ -13,9 +13,18 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from mfa_kit.core.device_records import RecordedDevice, RecordedRun, RunRecords, parse_device, parse_run
+from mfa_kit.core.device_records import (
+    NO_LINE,
+    RESTORE,
+    RecordedDevice,
+    RecordedLine,
+    RecordedRun,
+    RunRecords,
+    parse_run,
+)
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.file_formats import read_json
+from mfa_kit.core.models import run_time
 from mfa_kit.core.text import encoding_of, one_line
 from mfa_kit.disk.files import READING, fault_of_owner, faults_of, open_folder, replace_file
 from mfa_kit.posix.open_files import NO_LINK, check_unlocked, lock
@@ -186,18 +195,17 @@ def read_records(folders: Iterable[Path], *, computer: str) -> RunRecords:
     """Return what the records in these folders, and in the folders below, say. `computer` is this computer's name.
 
     A last line that is not complete is left out. Raise IntegrityFault if a file cannot be read, could have been changed
-    by other users, or has another line that does not belong into a record.
+    by other users, or does not begin with the line of a run. The other lines are parsed when they are needed.
     """
     files = {file for folder in folders for names in RECORDS for file in folder.glob(names)}
     runs: dict[str, RecordedRun] = {}
-    devices: list[RecordedDevice] = []
+    lines: list[RecordedLine] = []
     for file in sorted(files, key=lambda file: file.name):
-        for part in _read_record(file, computer):
-            if isinstance(part, RecordedRun):
-                runs[part.id] = part
-            else:
-                devices.append(part)
-    return RunRecords(runs=runs, devices=devices)
+        if record := _read_record(file, computer):
+            run, of_run = record
+            runs[run.id] = run
+            lines += of_run
+    return RunRecords(runs=runs, lines=lines)
 
 
 def check_records(folder: Path) -> Path:
@@ -207,28 +215,30 @@ def check_records(folder: Path) -> Path:
     return folder
 
 
-def _read_record(path: Path, computer: str) -> list[RecordedRun | RecordedDevice]:
-    """Return the run of a record, and then its devices; [] if the run was killed before it wrote its first line."""
+def _read_record(path: Path, computer: str) -> tuple[RecordedRun, list[RecordedLine]] | None:
+    """Return the run of a record and its other lines; None if the run was killed before it wrote its first line."""
     with faults_of(path, "read"), os.fdopen(os.open(path, READING), "rb") as file:
         status = os.fstat(file.fileno())
         if fault := fault_of_owner(path, status):
             raise IntegrityFault(*fault)
         alive = _is_locked(file.fileno())
-        lines = file.read().split(b"\n")[:-1]
-    parts = list[RecordedRun | RecordedDevice]()
+        first, *others = file.read().decode(errors="surrogateescape").split("\n")
+    if not others:
+        return None
     try:
-        if lines:
-            run = parse_run(lines[0].decode(), in_progress=alive)
-            here = run.computer == computer
-            recent = not here and time.time() - status.st_mtime < IN_PROGRESS
-            run = replace(run, in_progress=alive or recent, here=here)
-            parts.append(run)
-            parts.extend(parse_device(line.decode(), run) for line in lines[1:])
+        run = parse_run(first)
     except ValueError:
-        raise IntegrityFault(
-            f"line {len(parts) + 1} of {path} is not a line of a run's record", "restore the file, or move it away"
-        ) from None
-    return parts
+        raise IntegrityFault(f"line 1 of {path} {NO_LINE}", RESTORE) from None
+
+    def lines_of(run: RecordedRun) -> list[RecordedLine]:
+        return [RecordedLine(run, text, f"line {number} of {path}") for number, text in enumerate(others[:-1], 2)]
+
+    here = run.computer == computer
+    if not (alive or here):
+        last = lines_of(run)[-1:]
+        alive = time.time() - (last[0].device.at if last else run_time(run.id)) < IN_PROGRESS
+    run = replace(run, in_progress=alive, here=here)
+    return run, lines_of(run)
 
 
 def _is_locked(file: int) -> bool:

@@ -299,6 +299,10 @@ class Ledger:
         """
         return [entry for entry in self._entries("true") if account in {None, entry.spec.account}]
 
+    def recorded_devices(self) -> set[tuple[str, str]]:
+        """Return the run and the serial of each journal entry, those of removed devices included."""
+        return {(run, serial) for run, serial in self.select("select run, serial from journal", types="text text?")}
+
     def unfinished(self) -> tuple[int, int | None]:
         """Return the number of unfinished entries, and the seconds since the oldest advanced (None without one)."""
         [(count, oldest)] = self.select(f"select count(*), min(at) from journal where {OPEN}", types="integer time?")  # noqa: S608 - our own names

@@ -145,7 +145,7 @@ def station(
             tally = Tally("rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
             work = AccountWork(account=OrgAccount(id=plan.account), total=len(steps), alone=True, tally=tally)
             queue = _queue_of(steps, before)
-            _keep_known(steps, queue, before, tally=tally, all_rows=settings.dry_run)
+            _keep_known(steps, queue, before, tally=tally, dry=settings.dry_run)
             if settings.dry_run:
                 show_results("rollout-bench", [work], output=output, head={})
                 return 0
@@ -281,12 +281,16 @@ def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> Statio
 
 
 def _keep_known(
-    steps: Sequence[PlanStep], queue: StationQueue, before: dict[str, RowResult], *, tally: Tally, all_rows: bool
+    steps: Sequence[PlanStep], queue: StationQueue, before: dict[str, RowResult], *, tally: Tally, dry: bool
 ) -> None:
-    """Add the results of steps that are already done to the tally. With `all_rows`, add the results of all steps."""
+    """Add the results of steps that are already done to the tally. In a `dry` run, add and print those of all steps."""
     for step in steps:
-        if all_rows or queue.is_done(step):
+        if dry:
+            tally.take(before[step.user])
+        elif queue.is_done(step):
             tally.keep(before[step.user])
+    if dry:
+        tally.report_together()
 
 
 def _greet(queue: StationQueue, progress: Progress) -> None:

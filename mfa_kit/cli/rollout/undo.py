@@ -22,7 +22,7 @@ from mfa_kit.core.message import Message
 from mfa_kit.core.models import RUN, BackupLocation, JournalEntry, JournalState
 from mfa_kit.core.text import count_of
 from mfa_kit.organization.accounts import AccountsChoice, accounts_in_words, by_reason
-from mfa_kit.rollout.execution import RowResult
+from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, RolloutIndex
 from mfa_kit.rollout.records import SEE_RUNS, entries_of_runs
 from mfa_kit.rollout.undo import KEEPS_LAST, find_unrecorded, undo_devices
@@ -215,7 +215,7 @@ class _Removal:
     ) -> Generator[RowResult, None, None]:
         """Remove the devices, and yield the result of each. In a dry run, remove nothing."""
         if self.settings.dry_run:
-            return (RowResult.of_entry(entry, reason="would be removed") for entry in entries)
+            return (RowResult.of_entry(entry, _outcome(entry), "would be removed") for entry in entries)
         ports, execution = opened.ports.ports, opened.execution
         return undo_devices(entries, leave_without_mfa=leave_without_mfa, ports=ports, execution=execution)
 
@@ -241,6 +241,12 @@ class _Removal:
         progress.alert(f"neither the ledger nor a record has a device of {_in_words(name)} in {accounts}")
         progress.alert(Message("  try: ", SEE_RUNS))
         return 1
+
+
+def _outcome(entry: JournalEntry) -> RowOutcome:
+    if entry.reached is JournalState.STAGED:
+        return RowOutcome.STAGED
+    return RowOutcome.HALF_MADE if entry.is_half_made else RowOutcome.ENROLLED
 
 
 def _in_words(name: str) -> str:
