@@ -7,25 +7,29 @@ events"; IAM user guide, "Logging IAM and AWS STS API calls with AWS CloudTrail"
 import gzip
 import hashlib
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab.aws import faults
 from mfa_kit.lab.aws.description import RootDevice
 from mfa_kit.lab.aws.history import REGIONS, event_time
 from mfa_kit.lab.aws.log_files import log_files, write_log_files
 from mfa_kit.lab.aws.mfa_devices import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.state import describe_lab
-from tests.lab.client import Aws, code, document, refused
+from tests.lab.client import Aws, code, document, refused, stop_the_clock
 
 MEMBER = "000000000001"
 DAY = 86400
@@ -34,9 +38,10 @@ QUICK = LabSettings(propagation=0, lookup_rate=1e6)
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    """Run a lab with alice and bob, that allows any number of lookups a second."""
+def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """Run a lab with alice and bob, that allows any number of lookups a second. The clock stands still."""
     with Lab(("alice", "bob"), settings=QUICK) as running:
+        stop_the_clock(running, monkeypatch)
         yield running
 
 
@@ -214,22 +219,21 @@ def test_insights_are_not_recorded(lab: Lab, admin: Aws) -> None:
     assert trail(admin).lookup_events(EventCategory="insight")["Events"] == []
 
 
-def _look_up(client: Any, times: int) -> None:
-    for _ in range(times):
-        client.lookup_events()
-
-
-def test_two_lookups_a_second_in_each_region() -> None:
+def test_two_lookups_a_second_in_each_region(monkeypatch: pytest.MonkeyPatch) -> None:
     """API LookupEvents: the rate is limited to two per second, per account, per Region."""
+    clock = SimpleNamespace(now=time.monotonic() + 60)  # later than the bucket was made
+    monkeypatch.setattr(faults, "time", SimpleNamespace(monotonic=lambda: clock.now))
     with Lab() as lab:
-        admin = admin_of(lab)
-        east, west = trail(admin), trail(admin, "us-west-2")
+        east, west = trail(admin_of(lab)), trail(admin_of(lab), "us-west-2")
+        for client in (east, east, west):
+            client.lookup_events()
         with pytest.raises(ClientError) as caught:
-            _look_up(east, 10)
-        west.lookup_events()
+            east.lookup_events()
         answer = caught.value.response
         assert answer["Error"] == {"Code": "ThrottlingException", "Message": "Rate exceeded"}
         assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
+        clock.now += 0.5
+        east.lookup_events()
 
 
 def test_events_appear_after_the_delay(lab: Lab, admin: Aws) -> None:
@@ -299,6 +303,29 @@ def test_enabled_regions_are_listed(lab: Lab, admin: Aws) -> None:
         admin.user("alice").client("ec2").describe_regions()
     with refused("AuthFailure"):
         admin.client("ec2", region_name="af-south-1").describe_regions()
+
+
+def test_the_environment_of_a_lab_is_enough(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS_ENDPOINT_URL is for all services."""
+    for name, value in lab.env.items():
+        monkeypatch.setenv(name, value)
+    assert boto3.Session().client("cloudtrail", region_name="eu-west-1").lookup_events()["Events"] == []
+    assert len(boto3.Session().client("ec2").describe_regions()["Regions"]) == 17
+
+
+def test_lookups_need_a_signature(lab: Lab) -> None:
+    """An unsigned request is refused, and another operation is unknown or not there."""
+    for operation, refusal in (
+        ("LookupEvents", "IncompleteSignatureException"),
+        ("Look", "UnknownOperationException"),
+        ("ListTrails", "NotImplemented"),
+    ):
+        headers = {"X-Amz-Target": f"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.{operation}"}
+        request = urllib.request.Request(lab.url, method="POST", data=b"{}", headers=headers)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        with caught.value as answer:
+            assert json.load(answer)["__type"] == refusal
 
 
 # Written from the CloudTrail user guide, "AWS Management Console sign-in events". Not recorded.
@@ -619,7 +646,7 @@ def test_calls_of_a_session_say_that_it_has_mfa(admin: Aws) -> None:
     identity = all_contents(admin, "CreateVirtualMFADevice")[-1]["userIdentity"]
     attributes = identity["sessionContext"]["attributes"]
     assert attributes["mfaAuthenticated"] == "true"
-    assert datetime.fromisoformat(attributes["creationDate"]) <= datetime.now(UTC)
+    assert attributes["creationDate"] == event_time(admin.lab.account.now())
     assert identity["accessKeyId"].startswith("ASIA")
 
 
@@ -633,6 +660,21 @@ def test_calls_of_a_role_name_the_role(admin: Aws) -> None:
     identity = all_contents(admin, "CreateVirtualMFADevice")[0]["userIdentity"]
     assert (identity["type"], identity["sessionContext"]["sessionIssuer"]["arn"]) == ("AssumedRole", arn)
     assert identity["sessionContext"]["attributes"]["mfaAuthenticated"] == "false"
+
+
+def test_calls_of_assume_root_are_those_of_root() -> None:
+    """Their events are of the type Root, in the member account, and no one used root's device."""
+    with Lab(accounts=1, settings=QUICK) as lab:
+        root = lab.organization[MEMBER].root
+        root.devices = [RootDevice(kind="virtual")]
+        admin = admin_of(lab)
+        policy = {"arn": "arn:aws:iam::aws:policy/root-task/IAMDeleteRootUserCredentials"}
+        made = admin.sts.assume_root(TargetPrincipal=MEMBER, TaskPolicyArn=policy)["Credentials"]
+        [device] = lab.organization[MEMBER].root_devices()
+        admin.session(made).iam.deactivate_mfa_device(SerialNumber=device.serial)
+        [content] = lab.organization[MEMBER].history.all()
+    assert (content["userIdentity"]["type"], content["eventName"]) == ("Root", "DeactivateMFADevice")
+    assert content["userIdentity"]["sessionContext"]["attributes"]["mfaAuthenticated"] == "false"
 
 
 def test_sts_events_are_in_the_region_that_was_called(admin: Aws) -> None:

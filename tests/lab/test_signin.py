@@ -46,6 +46,19 @@ def test_a_sign_in_token_works_once(at_lab: Lab) -> None:
         opener.open(found.reveal())
 
 
+def test_a_sign_in_without_a_password_is_recorded_without_mfa(at_lab: Lab) -> None:
+    """CloudTrail user guide: MFAUsed of a federated user is always No."""
+    iam = Iam(observe=lambda _: None)
+    policy = fido_console.session_policy(account="000000000000", partition="aws", user="dave")
+    session = iam.console_session(user="dave", policy=policy, role=None)
+    found = signin.console_address(f"{at_lab.url}/federation", session, destination=f"{at_lab.url}/console/x")
+    urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(found.reveal()).close()
+    login = at_lab.account.history.all()[-1]
+    assert (login["eventName"], login["userIdentity"]["type"]) == ("ConsoleLogin", "FederatedUser")
+    assert login["additionalEventData"]["MFAUsed"] == "No"
+    assert login["userIdentity"]["sessionContext"]["attributes"]["mfaAuthenticated"] == "false"
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from mfa_kit.lab.aws.organization import LabOrganization
 
 
+# The services that have one endpoint for all Regions.
+GLOBAL = ("iam", "organizations")
 # The number of colons before the last part of an ARN.
 ARN_COLONS = 5
 # The fraction of a second in a date element of a response. moto's dates have one, and IAM's dates have none.
@@ -82,9 +85,11 @@ class AuthorizedResponse(BaseResponse):
 
     def _record(self, request: Request, error: tuple[str, str] | None) -> None:
         """Add the events of the call to the histories of the caller's account and of the account of an assumed role."""
+        if self.operation.action not in events.RECORDED:
+            return
         key = wire.parse_authorization(request.headers["Authorization"]).key
         role = self.operation.text("RoleArn").split(":")
-        recorded = events.call_events(
+        events.record_call(
             self.operation,
             self.account,
             events.identity_of(self.caller, self.account, key),
@@ -93,8 +98,6 @@ class AuthorizedResponse(BaseResponse):
             target=self.organization.find(role[4]) if len(role) > ARN_COLONS else None,
             agent=request.headers.get("User-Agent", ""),
         )
-        for account, event in recorded:
-            account.history.add(event)
 
     def _read_operation(self, request: Request) -> None:
         """Read the operation and its parameters from the request.
@@ -106,8 +109,7 @@ class AuthorizedResponse(BaseResponse):
         wire.check_constraints(get_service_model(service).operation_model(action).input_shape, self.params)
         if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:
             self.params["UserName"] = self.caller.user.name
-        region = wire.parse_authorization(request.headers["Authorization"]).region
-        self.operation = OperationRequest(service, action, self.params, "" if service == "iam" else region)
+        self.operation = OperationRequest(service, action, self.params, signed_region(service, request))
 
     def _act(self) -> TYPE_RESPONSE:
         """Run the operation. The header and the body of its response get the same request ID."""
@@ -168,6 +170,11 @@ def authenticate(account: LabAccount, request: WsgiRequest) -> Principal:
     return caller
 
 
+def signed_region(service: str, request: WsgiRequest) -> str:
+    """Return the Region that a request is signed for, or "" for a service with one endpoint for all Regions."""
+    return "" if service in GLOBAL else wire.parse_authorization(request.headers.get("Authorization", "")).region
+
+
 def check_region(account: LabAccount, region: str) -> None:
     """Raise IamError if a Region is not enabled in the account: it does not know the account's keys."""
     if region not in account.regions:
@@ -181,50 +188,43 @@ def check_rights(call: OperationRequest, account: LabAccount, caller: Principal,
         raise rights.denial(call, account, caller)
 
 
-def answer_json(
-    service: str,
-    account: LabAccount,
-    request: WsgiRequest,
-    operations: Mapping[str, Callable[[OperationRequest], Mapping[str, object]]],
-    *,
-    check_form: Callable[[Shape | None, OperationRequest], None],
-) -> HttpResponse:
-    """Answer one request to a service of the JSON protocol, while holding the account's lock.
+@dataclass(frozen=True, slots=True)
+class JsonService:
+    """A service of the JSON protocol, by botocore name.
 
     `operations` maps the names of operations to functions that return the fields of the output. `check_form` raises
     IamError for parameters that break the service model.
     """
-    with account.lock:
+
+    name: str
+    operations: Mapping[str, Callable[[OperationRequest], Mapping[str, object]]]
+    check_form: Callable[[Shape | None, OperationRequest], None]
+
+    def answer(self, account: LabAccount, request: WsgiRequest) -> HttpResponse:
+        """Answer one request, while holding the account's lock."""
+        with account.lock:
+            try:
+                return wire.json_response(HTTPStatus.OK, self._act(account, request))
+            except IamError as error:
+                return wire.json_error(self.name, error.code, error.message)
+            except Exception:  # noqa: BLE001 - a failure of the lab is a 500 to the client, as it is in AWS
+                traceback.print_exc()
+                return wire.json_error(self.name, "InternalFailure", "The request processing has failed.")
+
+    def _act(self, account: LabAccount, request: WsgiRequest) -> Mapping[str, object]:
+        """Check a request and run its operation. Return the fields of its output."""
+        action = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         try:
-            return wire.json_response(HTTPStatus.OK, _act_json(service, account, request, operations, check_form))
-        except IamError as error:
-            return wire.json_error(service, error.code, error.message)
-        except Exception:  # noqa: BLE001 - a failure of the lab is a 500 to the client, as it is in AWS
-            traceback.print_exc()
-            return wire.json_error(service, "InternalFailure", "The request processing has failed.")
-
-
-def _act_json(
-    service: str,
-    account: LabAccount,
-    request: WsgiRequest,
-    operations: Mapping[str, Callable[[OperationRequest], Mapping[str, object]]],
-    check_form: Callable[[Shape | None, OperationRequest], None],
-) -> Mapping[str, object]:
-    """Check a request and run its operation. Return the fields of its output."""
-    action = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
-    try:
-        shape = get_service_model(service).operation_model(action).input_shape
-    except OperationNotFoundError:
-        raise IamError("UnknownOperationException", "") from None
-    if action not in operations:
-        raise IamError("NotImplemented", f"The lab does not support {action}.")
-    caller = authenticate(account, request)
-    region = wire.parse_authorization(request.headers["Authorization"]).region
-    call = OperationRequest(service, action, _json_parameters(request), "" if service == "organizations" else region)
-    check_form(shape, call)
-    check_rights(call, account, caller, request)
-    return operations[action](call)
+            shape = get_service_model(self.name).operation_model(action).input_shape
+        except OperationNotFoundError:
+            raise IamError("UnknownOperationException", "") from None
+        if action not in self.operations:
+            raise IamError("NotImplemented", f"The lab does not support {action}.")
+        caller = authenticate(account, request)
+        call = OperationRequest(self.name, action, _json_parameters(request), signed_region(self.name, request))
+        self.check_form(shape, call)
+        check_rights(call, account, caller, request)
+        return self.operations[action](call)
 
 
 def _json_parameters(request: WsgiRequest) -> Mapping[str, object]:

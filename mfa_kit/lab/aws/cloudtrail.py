@@ -9,8 +9,8 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -28,6 +28,8 @@ SERVICE, TARGET = "cloudtrail", "CloudTrail_20131101"
 # How long the events of an account can be looked up, in seconds.
 KEPT = 90 * 24 * 3600
 PAGE = 50
+# A Unix time in the year 5138. Later times are refused.
+LATEST = 1e11
 REGIONS = "DescribeRegions"
 
 
@@ -47,17 +49,30 @@ def username(event: Event) -> str:
     return str(identity.get("userName") or str(identity.get("principalId", "")).partition(":")[2])
 
 
-# The attributes of an event that can be looked up, by AttributeKey.
-ATTRIBUTES: Mapping[str, Callable[[Event], Sequence[str]]] = {
-    "EventId": lambda event: [event["eventID"]],
-    "EventName": lambda event: [event["eventName"]],
-    "ReadOnly": lambda event: [str(event.get("readOnly", False)).lower()],
-    "Username": lambda event: [username(event)],
-    "ResourceType": lambda event: [row["ResourceType"] for row in _resources(event)],
-    "ResourceName": lambda event: [row["ResourceName"] for row in _resources(event)],
-    "EventSource": lambda event: [event["eventSource"]],
-    "AccessKeyId": lambda event: [str((event.get("userIdentity") or {}).get("accessKeyId", ""))],
-}
+def _row(event: Event) -> dict[str, Any]:
+    """Return an event in the form of the answer, without CloudTrailEvent. Each AttributeKey is a field in it."""
+    key = (event.get("userIdentity") or {}).get("accessKeyId")
+    return {
+        "EventId": event["eventID"],
+        "EventName": event["eventName"],
+        "ReadOnly": str(event.get("readOnly", False)).lower(),
+        **({"AccessKeyId": key} if key else {}),
+        "EventTime": unix_time(event),
+        "EventSource": event["eventSource"],
+        "Username": username(event),
+        "Resources": _resources(event),
+    }
+
+
+def _matches(row: Mapping[str, Any], attributes: Sequence[Mapping[str, object]]) -> bool:
+    """Return whether a row has the attribute of a lookup, or the lookup has none."""
+    for attribute in attributes:
+        key, value = str(attribute["AttributeKey"]), attribute["AttributeValue"]
+        values = [resource.get(key) for resource in row["Resources"]] if key.startswith("R") else []
+        return value in [row.get(key), *values]
+    return True
+
+
 # The error code for a parameter that breaks the service model, by the start of its name.
 REFUSALS = {
     "lookupAttributes": "InvalidLookupAttributesException",
@@ -77,73 +92,46 @@ def check_form(shape: Shape | None, call: OperationRequest) -> None:
         raise IamError("InvalidLookupAttributesException", "You can only use one lookup attribute.")
 
 
-@dataclass(frozen=True, slots=True)
-class LabCloudTrail:
-    """Answers one caller's calls to CloudTrail. `account` is the caller's account."""
-
-    account: LabAccount
-
-    def answer(self, request: Request) -> HttpResponse:
-        """Answer one request."""
-        operations = {"LookupEvents": self._lookup_events}
-        return auth.answer_json(SERVICE, self.account, request, operations, check_form=check_form)
-
-    def _lookup_events(self, call: OperationRequest) -> Mapping[str, object]:
-        """Answer LookupEvents: one page of events of one Region, the newest first, from the last 90 days."""
-        account = self.account
-        auth.check_region(account, call.region)
-        if not account.lookups.take_token(call.region):
-            raise IamError("Throttling", "Rate exceeded")
-        asked = {name: value for name, value in call.params.items() if name != "NextToken"}
-        digest = hashlib.sha256(json.dumps([account.id, call.region, asked], sort_keys=True).encode()).hexdigest()
-        before = _position(call.text("NextToken"), digest)
-        now = account.now()
-        start, end = (_time(call, name, now) for name in ("StartTime", "EndTime"))
-        if call.optional("StartTime") and start > end:
-            raise IamError("InvalidTimeRangeException", "The start time must be before the end time.")
-        if call.optional("EventCategory"):
-            return {"Events": []}
-        size = call.number("MaxResults", PAGE)
-        entries = account.history.newest_first(
-            call.region,
-            start=event_time(max(start if call.optional("StartTime") else 0, now - KEPT)),
-            end=event_time(min(end, now - account.settings.event_delay)),
-            before=before,
-        )
-        attribute = next(iter(call.rows("LookupAttributes")), None)
-        page: list[tuple[Position, Event]] = []
-        for entry in entries:
-            if attribute is None or attribute["AttributeValue"] in ATTRIBUTES[str(attribute["AttributeKey"])](entry[1]):
-                if len(page) == size:
-                    return _answer(page) | {"NextToken": _token(page[-1][0], digest)}
-                page.append(entry)
-        return _answer(page)
+def answer(account: LabAccount, request: Request) -> HttpResponse:
+    """Answer one request of an account to CloudTrail."""
+    service = auth.JsonService(SERVICE, {"LookupEvents": partial(_lookup_events, account)}, check_form)
+    return service.answer(account, request)
 
 
-def _answer(page: Sequence[tuple[Position, Event]]) -> dict[str, object]:
-    return {"Events": [_row(event) for _, event in page]}
+def _lookup_events(account: LabAccount, call: OperationRequest) -> Mapping[str, object]:
+    """Answer LookupEvents: one page of events of one Region, the newest first, from the last 90 days."""
+    auth.check_region(account, call.region)
+    if not account.lookups.take_token(call.region):
+        raise IamError("Throttling", "Rate exceeded")
+    asked = {name: value for name, value in call.params.items() if name != "NextToken"}
+    digest = hashlib.sha256(json.dumps([account.id, call.region, asked], sort_keys=True).encode()).hexdigest()
+    start, end = _times(account, call)
+    if call.optional("EventCategory"):
+        return {"Events": []}
+    last = before = _position(call.text("NextToken"), digest)
+    page: list[dict[str, Any]] = []
+    for position, event in account.history.newest_first(call.region, start=start, end=end, before=before):
+        row = _row(event)
+        if _matches(row, call.rows("LookupAttributes")):
+            if len(page) == call.number("MaxResults", PAGE):
+                return {"Events": page, "NextToken": _token(last, digest)}
+            page.append(row | {"CloudTrailEvent": json.dumps(event)})
+            last = position
+    return {"Events": page}
 
 
-def _row(event: Event) -> dict[str, object]:
-    key = str((event.get("userIdentity") or {}).get("accessKeyId", ""))
-    return {
-        "EventId": event["eventID"],
-        "EventName": event["eventName"],
-        "ReadOnly": str(event.get("readOnly", False)).lower(),
-        **({"AccessKeyId": key} if key else {}),
-        "EventTime": unix_time(event),
-        "EventSource": event["eventSource"],
-        "Username": username(event),
-        "Resources": _resources(event),
-        "CloudTrailEvent": json.dumps(event),
-    }
-
-
-def _time(call: OperationRequest, name: str, default: float) -> float:
-    seconds = call.params.get(name, default)
-    if not isinstance(seconds, int | float) or not 0 <= seconds < 1e11:  # noqa: PLR2004 - the year 5138
-        raise IamError("InvalidTimeRangeException", "The time range is outside the range of possible values.")
-    return seconds
+def _times(account: LabAccount, call: OperationRequest) -> tuple[str, str]:
+    """Return the first and the last `eventTime` of a lookup. Raise IamError if its time range is not valid."""
+    now, times = account.now(), []
+    for name, default in (("StartTime", 0.0), ("EndTime", now)):
+        seconds = call.params.get(name, default)
+        if not isinstance(seconds, int | float) or not 0 <= seconds < LATEST:
+            raise IamError("InvalidTimeRangeException", "The time range is outside the range of possible values.")
+        times.append(seconds)
+    start, end = times
+    if start > end:
+        raise IamError("InvalidTimeRangeException", "The start time must be before the end time.")
+    return event_time(max(start, now - KEPT)), event_time(min(end, now - account.settings.event_delay))
 
 
 def _token(position: Position, digest: str) -> str:
@@ -172,8 +160,7 @@ def answer_regions(account: LabAccount, request: Request) -> HttpResponse:
     request_id = wire.new_request_id()
     with account.lock:
         try:
-            signed = wire.parse_authorization(request.headers.get("Authorization", ""))
-            call = OperationRequest("ec2", REGIONS, {}, signed.region)
+            call = OperationRequest("ec2", REGIONS, {}, auth.signed_region("ec2", request))
             caller = auth.authenticate(account, request)
             auth.check_region(account, call.region)
             auth.check_rights(call, account, caller, request)

@@ -1,4 +1,4 @@
-"""Makes the CloudTrail events of sign-ins to the console, and of the calls to IAM and STS that concern MFA devices.
+"""Records the CloudTrail events of sign-ins to the console, and of the calls to IAM and STS that concern MFA devices.
 
 Sources: CloudTrail user guide, "AWS Management Console sign-in events" and "CloudTrail userIdentity element"; IAM user
 guide, "Logging IAM and AWS STS API calls with AWS CloudTrail". docs/not-verified.md lists the fields that neither page
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.backend import HOME_REGION
@@ -21,13 +21,24 @@ if TYPE_CHECKING:
     from mfa_kit.lab.aws.account import LabAccount, Principal
 
 # How a sign-in ends. Someone who gives it up has typed the password, but no code.
-SignInEnd = Literal["success", "failure", "given up"]
 ENDS = ("success", "failure", "given up")
 # The name that a sign-in with an unknown user name has, because people type passwords there.
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
-HOME_PAGE = "https://console.aws.amazon.com/console/home?state=hashArgs%23&isauthcode=true"
+LOGIN_PAGE = {
+    "LoginTo": "https://console.aws.amazon.com/console/home?state=hashArgs%23&isauthcode=true",
+    "MobileVersion": "No",
+}
+# The MfaType of CheckMfa for each kind of device. That of hardware tokens is a guess.
+MFA_TYPES = {
+    "virtual": "Virtual MFA",
+    "fido": "U2F MFA",
+    "token": "Hardware MFA",
+    "several": "Multiple MFA Devices",
+}
 ADDRESS = "192.0.2.10"
+# The type of an identity for each kind of credentials that are not those of a user or of GetSessionToken.
+KINDS = {"role": "AssumedRole", "federated": "FederatedUser", "root": "Root"}
 # The calls that are recorded, and the parameters that their events show. Codes are never shown.
 RECORDED: Mapping[str, Sequence[str]] = {
     "AssumeRole": ("RoleArn", "RoleSessionName", "SourceIdentity", "SerialNumber", "DurationSeconds"),
@@ -44,11 +55,13 @@ def _lower(name: str) -> str:
     return name[0].lower() + name[1:]
 
 
-def _event(name: str, account: LabAccount, *, source: str, region: str, at: float, **more: object) -> dict[str, object]:
+def _event(
+    name: str, account: LabAccount, *, source: str, region: str, at: float | None, **more: object
+) -> dict[str, object]:
     """Return the fields that all events have, and `more`. `source` is the first part of `eventSource`."""
     return {
         "eventVersion": "1.11",
-        "eventTime": event_time(at),
+        "eventTime": event_time(account.now() if at is None else at),
         "eventSource": f"{source}.amazonaws.com",
         "eventName": name,
         "awsRegion": region,
@@ -67,37 +80,27 @@ def _event(name: str, account: LabAccount, *, source: str, region: str, at: floa
 
 def identity_of(caller: Principal, account: LabAccount, key: str) -> dict[str, object]:
     """Return the `userIdentity` of a principal, who signed with the access key `key`, or signed in if it is ""."""
-    kinds = {"role": "AssumedRole", "federated": "FederatedUser", "root": "Root"}
-    start: dict[str, object] = {
-        "type": kinds.get(caller.kind, "IAMUser"),
+    identity: dict[str, object] = {
+        "type": KINDS.get(caller.kind, "IAMUser"),
         "principalId": caller.id,
         "arn": caller.arn,
         "accountId": account.id,
+        **({"accessKeyId": key} if key else {}),
+        **({"userName": caller.user.name} if caller.user and caller.kind not in KINDS else {}),
     }
-    identity = start | ({"accessKeyId": key} if key else {})
-    if start["type"] == "IAMUser" and caller.user is not None:
-        identity["userName"] = caller.user.name
     if caller.mfa is None:
         return identity
-    session = account.sessions.get(key)
-    issuer = caller.role or (caller.user if caller.kind == "federated" else None)
-    attributes = {
-        "creationDate": event_time(session.issued if session else account.now()),
-        "mfaAuthenticated": str(caller.mfa).lower(),
+    began = account.sessions[key].issued if key else account.now()
+    context: dict[str, object] = {
+        "attributes": {"creationDate": event_time(began), "mfaAuthenticated": str(caller.mfa).lower()}
     }
-    context: dict[str, object] = {"attributes": attributes}
-    if issuer is not None:
-        context["sessionIssuer"] = {
-            "type": "Role" if caller.role else "IAMUser",
-            "principalId": issuer.id,
-            "arn": issuer.arn,
-            "accountId": account.id,
-            "userName": issuer.name,
-        }
+    if (role := caller.role) is not None:
+        issuer = {"type": "Role", "principalId": role.id, "arn": role.arn}
+        context["sessionIssuer"] = {**issuer, "accountId": account.id, "userName": role.name}
     return identity | {"sessionContext": context}
 
 
-def call_events(
+def record_call(
     call: OperationRequest,
     account: LabAccount,
     identity: Mapping[str, object],
@@ -107,39 +110,42 @@ def call_events(
     target: LabAccount | None = None,
     agent: str = "lab",
     at: float | None = None,
-) -> list[tuple[LabAccount, Event]]:
-    """Return the events of a call, each with the account that gets it. The list is empty for most operations.
+) -> Event:
+    """Record the event of a call whose name is in RECORDED, and return it.
 
     `result` has the fields of the answer, `error` its code and message. `target` is the account of an assumed role. If
-    this is not the caller's account, both accounts get an event. `at` is a Unix time, by default the present.
+    this is not the caller's account, it gets an event too. `at` is a Unix time, by default the present.
     """
-    if call.action not in RECORDED:
-        return []
-    shown = {_lower(name): call.params[name] for name in RECORDED[call.action] if name in call.params}
-    failed = {"errorCode": error[0], "errorMessage": error[1]} if error else {}
-    denied = error is not None and error[0] == "AccessDenied"
     event = _event(
         call.action,
         account,
         source=call.service,
-        region=HOME_REGION[account.partition] if call.service == "iam" else call.region,
-        at=account.now() if at is None else at,
+        region=call.region or HOME_REGION[account.partition],
+        at=at,
         userIdentity=identity,
         userAgent=agent,
         requestID=new_request_id(),
-        requestParameters=None if denied or not shown else shown,
-        responseElements=_response_elements(result or {}),
-        **failed,
+        **_outcome(call, result or {}, error),
     )
-    if call.action == "AssumeRole" and result is not None:
-        role = call.text("RoleArn")
-        event["resources"] = [{"accountId": role.split(":")[4], "type": "AWS::IAM::Role", "ARN": role}]
-    if target is None or target is account or error:
-        return [(account, event)]
-    event["sharedEventID"] = new_request_id()
-    outside = {"type": "AWSAccount", "principalId": identity["principalId"], "accountId": account.id}
-    theirs = event | {"eventID": new_request_id(), "userIdentity": outside, "recipientAccountId": target.id}
-    return [(account, event), (target, theirs)]
+    if target and target is not account and not error:
+        event["sharedEventID"] = new_request_id()
+        outside = {"type": "AWSAccount", "principalId": identity["principalId"], "accountId": account.id}
+        more = {"eventID": new_request_id(), "userIdentity": outside, "recipientAccountId": target.id}
+        target.history.add(event | more)
+    return account.history.add(event)
+
+
+def _outcome(call: OperationRequest, result: Mapping[str, Any], error: tuple[str, str] | None) -> dict[str, object]:
+    """Return the fields of an event that tell what was asked, and what came of it."""
+    shown = {_lower(name): call.params[name] for name in RECORDED[call.action] if name in call.params} or None
+    if error:
+        code, message = error
+        params = None if code == "AccessDenied" else shown
+        return {"errorCode": code, "errorMessage": message, "requestParameters": params}
+    role = call.text("RoleArn")
+    resources = [{"accountId": role.split(":")[4], "type": "AWS::IAM::Role", "ARN": role}] if role else []
+    more = {"resources": resources} if resources else {}
+    return {"requestParameters": shown, "responseElements": _response_elements(result), **more}
 
 
 def _response_elements(result: Mapping[str, Any]) -> dict[str, object] | None:
@@ -177,76 +183,62 @@ def user_identity(account: LabAccount, name: str, *, arn: bool = True) -> dict[s
     return start | ({"arn": user.arn} if arn else {"accessKeyId": ""})
 
 
-def sign_in_events(
+def sign_in(
     account: LabAccount, name: str, *, serial: str = "", region: str = "", end: str = "success", at: float | None = None
 ) -> list[Event]:
-    """Return the events of a sign-in with a password: CheckMfa if the user has a device, then ConsoleLogin.
+    """Sign someone in to the console with a password. Record CheckMfa if they have a device, then ConsoleLogin.
 
-    `name` is a user's name, or `root`. An unknown name fails. `serial` is the device, by default the user's first.
-    `region` is by default the one of the global sign-in page. `at` is a Unix time, by default the present. Raise
-    UsageFault if the user does not have the device, or for an unknown `end`.
+    Return the events. A success changes the date of the password's last use. `name` is a user's name, or `root`. An
+    unknown name fails. `serial` is the device, by default the first. `region` is by default the one of the global
+    sign-in page. `end` is one of ENDS. `at` is a Unix time, by default the present. Raise UsageFault if the user does
+    not have the device, or for an unknown `end`.
     """
-    user = account.backend.users.get(name)
-    kinds = {device.serial: device.kind for device in account.root_devices()} if name == "root" else _kinds(user)
+    kinds = _devices(account, name)
     if (serial and serial not in kinds) or end not in ENDS:
         raise UsageFault(
             f"{name} cannot sign in with {serial!r} and the end {end!r}",
             f"give a device that is enabled for the user, and {', '.join(ENDS)}",
         )
-    end = end if kinds or user or name == "root" else "failure"
-    device, moment = serial or next(iter(kinds), ""), account.now() if at is None else at
-    steps = []
+    how: dict[str, Any] = {"region": region, "at": at}
+    recorded = []
     if kinds:
-        steps.append(("CheckMfa", "Success", {"MfaType": mfa_type([*kinds.values()])}))
-    if end != "given up":
-        used = {"MFAIdentifier": device} if device and end == "success" else {}
-        page = {"LoginTo": HOME_PAGE, "MobileVersion": "No", "MFAUsed": "Yes" if kinds else "No"}
-        steps.append(("ConsoleLogin", end.title(), page | used))
-    return [
-        console_event(
-            step,
-            account,
-            identity=user_identity(account, name, arn=(step, state) == ("ConsoleLogin", "Success")),
-            state=state,
-            region=region or HOME_REGION[account.partition],
-            at=moment,
-            extra=extra,
-        )
-        for step, state, extra in steps
-    ]
-
-
-def sign_in(account: LabAccount, name: str, **how: Any) -> list[Event]:
-    """Sign someone in to the console: record the events, and the date of a success. Return the events.
-
-    The parameters and errors are those of sign_in_events.
-    """
-    recorded = [account.history.add(event) for event in sign_in_events(account, name, **how)]
-    for event in recorded:
-        if event["responseElements"].get("ConsoleLogin") == "Success":
-            who = account.root if name == "root" else account.backend.get_user(name)
-            who.password_last_used = datetime.fromisoformat(event["eventTime"])
-    return recorded
+        kind = {"MfaType": MFA_TYPES["several" if len(kinds) > 1 else kinds[next(iter(kinds))]]}
+        who = user_identity(account, name, arn=False)
+        recorded.append(console_event("CheckMfa", account, who, state="Success", extra=kind, **how))
+    if end == "given up":
+        return recorded
+    extra, holder = LOGIN_PAGE | {"MFAUsed": "Yes" if kinds else "No"}, account.backend.users.get(name)
+    holder = account.root if name == "root" else holder
+    if end == "failure" or holder is None:
+        who = user_identity(account, name, arn=False)
+        return [*recorded, console_event("ConsoleLogin", account, who, state="Failure", extra=extra, **how)]
+    extra |= {"MFAIdentifier": serial or next(iter(kinds))} if kinds else {}
+    login = console_event("ConsoleLogin", account, user_identity(account, name), state="Success", extra=extra, **how)
+    holder.password_last_used = datetime.fromisoformat(login["eventTime"])
+    return [*recorded, login]
 
 
 def console_event(
     name: str,
     account: LabAccount,
-    *,
     identity: Mapping[str, object],
+    *,
     state: str,
-    region: str,
-    at: float,
     extra: Mapping[str, str],
+    region: str = "",
+    at: float | None = None,
 ) -> Event:
-    """Return an event of the sign-in to the console. `state` is Success or Failure; `extra` additionalEventData."""
+    """Record an event of the sign-in to the console, and return it. `extra` is the field additionalEventData.
+
+    `state` is Success or Failure. `region` and `at` are those of sign_in.
+    """
     unknown = identity.get("userName") == HIDDEN
     words = "No username found in supplied account" if unknown else "Failed authentication"
-    return _event(
+    event = _event(
         name,
         account,
         source="signin",
-        region=region,
+        region=region or HOME_REGION[account.partition],
         at=at,
         eventVersion="1.08",
         eventType="AwsConsoleSignIn",
@@ -256,19 +248,15 @@ def console_event(
         additionalEventData=extra,
         **({"errorMessage": words} if state == "Failure" else {}),
     )
+    return account.history.add(event)
 
 
-def _kinds(user: Any) -> dict[str, str]:
-    """Return the kinds of a user's devices by serial, in the words of a description. `user` is None or a LabUser."""
-    devices = user.mfa_devices.items() if user else ()
+def _devices(account: LabAccount, name: str) -> dict[str, str]:
+    """Return the kinds of the devices of a user or root by serial, in the words of a description."""
+    if name == "root":
+        return {device.serial: device.kind for device in account.root_devices()}
+    user = account.backend.users.get(name)
     return {
         serial: "fido" if isinstance(device, FidoDevice) else "virtual" if serial.startswith("arn:") else "token"
-        for serial, device in devices
+        for serial, device in (user.mfa_devices.items() if user else ())
     }
-
-
-def mfa_type(kinds: Sequence[str]) -> str:
-    """Return the MfaType of CheckMfa for the kinds of a user's devices. That of hardware tokens is a guess."""
-    if len(kinds) > 1:
-        return "Multiple MFA Devices"
-    return {"virtual": "Virtual MFA", "fido": "U2F MFA"}.get(kinds[0], "Hardware MFA")

@@ -18,7 +18,7 @@ from werkzeug.wrappers import Request
 
 from mfa_kit.lab.aws import wire
 from mfa_kit.lab.aws.account import LabAccount
-from mfa_kit.lab.aws.auth import AuthorizedResponse, answer_json
+from mfa_kit.lab.aws.auth import AuthorizedResponse, JsonService
 from mfa_kit.lab.aws.organization import CREDENTIALS, FULL_ACCESS, IAM_SERVICE, SESSIONS, AccountRecord, LabOrganization
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, OperationRequest
 from mfa_kit.organization.accounts import AccountState
@@ -49,7 +49,7 @@ class LabOrganizations:
     def answer(self, request: Request) -> HttpResponse:
         """Answer one request."""
         operations = {name: partial(self._operate, operation) for name, operation in OPERATIONS.items()}
-        return answer_json(SERVICE, self.account, request, operations, check_form=_check_form)
+        return JsonService(SERVICE, operations, _check_form).answer(self.account, request)
 
     def _operate(
         self, operation: Callable[[LabOrganization, OperationRequest], Answer], call: OperationRequest

@@ -248,7 +248,7 @@ def _send(response: HttpResponse, start: StartResponse) -> Iterable[bytes]:
 
 def _cloudtrail(environ: WSGIEnvironment) -> HttpResponse:
     """Answer a call to CloudTrail."""
-    return cloudtrail.LabCloudTrail(environ["lab.account"]).answer(WsgiRequest(environ))
+    return cloudtrail.answer(environ["lab.account"], WsgiRequest(environ))
 
 
 def _regions(environ: WSGIEnvironment) -> HttpResponse:
@@ -419,7 +419,7 @@ class Lab:
             return set(self.account.backend.virtual_mfa_devices)
 
     def sign_in(self, name: str, *, account: str = "", **how: Any) -> list[Event]:
-        """Sign a user in to the console. `how` has the parameters of sign_in_events, such as `serial`."""
+        """Sign a user in to the console. `how` has the parameters of events.sign_in, such as `serial`."""
         with self.account.lock:
             return sign_in(self.organization.find(account) or self.account, name, **how)
 

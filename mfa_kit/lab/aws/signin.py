@@ -15,8 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from wsgiref.types import WSGIEnvironment
 
 from mfa_kit.core.file_formats import read_json
-from mfa_kit.lab.aws.backend import HOME_REGION
-from mfa_kit.lab.aws.events import HOME_PAGE, console_event, identity_of
+from mfa_kit.lab.aws.events import LOGIN_PAGE, console_event, identity_of
 from mfa_kit.lab.aws.wire import HttpResponse, IamError
 
 if TYPE_CHECKING:
@@ -103,16 +102,8 @@ class SigninEndpoint:
         """Record a sign-in without a password. Its MFAUsed is always No, whatever the session has."""
         with self.account.lock:
             account = self.organization.find(caller.arn.split(":")[4]) or self.account
-            event = console_event(
-                "ConsoleLogin",
-                account,
-                identity=identity_of(caller, account, ""),
-                state="Success",
-                region=HOME_REGION[account.partition],
-                at=account.now(),
-                extra={"LoginTo": HOME_PAGE, "MobileVersion": "No", "MFAUsed": "No"},
-            )
-            account.history.add(event)
+            extra = LOGIN_PAGE | {"MFAUsed": "No"}
+            console_event("ConsoleLogin", account, identity_of(caller, account, ""), state="Success", extra=extra)
 
     def _console(self, environ: WSGIEnvironment) -> HttpResponse:
         """Show which user is signed in with this browser's cookie."""
