@@ -637,7 +637,8 @@ def checked_reader(settings: Settings, hashes: Callable[[str], Collection[str]])
         if known and hashlib.sha256(sealed).hexdigest() not in known:
             raise IntegrityFault(
                 f"{place} is not the file that mfa-kit wrote: its SHA-256 is another",
-                "find out who replaced it; to give the user a device with a backup of your own, use mfa-kit replace",
+                "find out who replaced it. If backup rekey did, and the ledger was lost since, see docs/operations.md; "
+                "otherwise use mfa-kit replace to give the user a device with a backup of your own",
             )
         return sealed
 

@@ -242,6 +242,44 @@ def test_backups_that_are_out_of_reach_cost_no_device(
     assert {outcome for outcome, _ in status(rollout).values()} == {"staged"}
 
 
+def test_backups_that_are_lost_for_good(
+    rollout: Rollout, people: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`undo` leaves the staged devices alone. `undo --adopt-unrecorded` removes them, and they can be staged again."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply("--stage").code == 0
+    shutil.rmtree(rollout.desk.home / "backups")
+    rollout.lose_ledger()
+    assert command(rollout, "undo", rollout.file, "--yes").code == 1
+    monkeypatch.setattr("mfa_kit.cli.terminal.find_person", lambda *_, **__: Person(["2"]))
+    done = command(rollout, "undo", rollout.file, "--adopt-unrecorded")
+    assert done.code == 0, done.err
+    assert rollout.apply("--stage").code == 0
+    assert {outcome for outcome, _ in status(rollout).values()} == {"staged"}
+
+
+def test_backups_that_were_encrypted_again_after_the_record(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """Only the lost ledger had their SHA-256. `backup rekey` records it again."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply("--stage").code == 0
+    identity = ("-i", key_file(rollout.identity, tmp_path))
+    rekey = ("backup", "rekey", *identity, "-r", rollout.recipient)
+    assert rollout.desk.run(*rekey).code == 0
+    rollout.lose_ledger()
+    activate = (*identity, "--record", rollout.results)
+    done = command(rollout, "activate", *activate)
+    assert (done.code, "If backup rekey did, and the ledger was lost since, see docs" in done.err) == (1, True)
+    assert [rollout.lab.assigned(ARN + user) for user in users] == [None, None]
+    assert rollout.desk.run(*rekey).code == 0
+    done = command(rollout, "activate", *activate)
+    assert done.code == 0, done.err
+    rollout.works(users)
+
+
 def plant(rollout: Rollout, iam: Any, user: str, run: str) -> None:
     """Replace a user's staged device and backup by others with the same tags, and a seed that the attacker knows."""
     iam.delete_virtual_mfa_device(SerialNumber=ARN + user)
