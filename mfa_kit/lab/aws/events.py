@@ -205,17 +205,23 @@ def sign_in(
         kind = {"MfaType": MFA_TYPES["several" if len(kinds) > 1 else kinds[next(iter(kinds))]]}
         who = user_identity(account, name, arn=False)
         recorded.append(console_event("CheckMfa", account, who, state="Success", extra=kind, **how))
-    if end == "given up":
-        return recorded
-    extra, holder = LOGIN_PAGE | {"MFAUsed": "Yes" if kinds else "No"}, account.backend.users.get(name)
-    holder = account.root if name == "root" else holder
-    if end == "failure" or holder is None:
+    if end != "given up":
+        device = serial or next(iter(kinds), "")
+        recorded.append(_log_in(account, name, device, accepted=end == "success", how=how))
+    return recorded
+
+
+def _log_in(account: LabAccount, name: str, device: str, *, accepted: bool, how: Mapping[str, Any]) -> Event:
+    """Record ConsoleLogin, and the date of a success. `device` is "" without MFA."""
+    extra = LOGIN_PAGE | {"MFAUsed": "Yes" if device else "No"}
+    holder = account.root if name == "root" else account.backend.users.get(name)
+    if not accepted or holder is None:
         who = user_identity(account, name, arn=False)
-        return [*recorded, console_event("ConsoleLogin", account, who, state="Failure", extra=extra, **how)]
-    extra |= {"MFAIdentifier": serial or next(iter(kinds))} if kinds else {}
+        return console_event("ConsoleLogin", account, who, state="Failure", extra=extra, **how)
+    extra |= {"MFAIdentifier": device} if device else {}
     login = console_event("ConsoleLogin", account, user_identity(account, name), state="Success", extra=extra, **how)
     holder.password_last_used = datetime.fromisoformat(login["eventTime"])
-    return [*recorded, login]
+    return login
 
 
 def console_event(

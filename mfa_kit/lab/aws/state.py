@@ -18,7 +18,6 @@ from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.backend import LabCertificate, LabUser, sign_in_session
 from mfa_kit.lab.aws.description import OF_THE_FILE
-from mfa_kit.lab.aws.history import REGIONS
 from mfa_kit.lab.aws.mfa_devices import DeviceCodes, FidoDevice
 from mfa_kit.lab.aws.organization import AccountRecord, ControlPolicy, LabOrganization, OrganizationalUnit
 from mfa_kit.lab.aws.rights import default_version
@@ -71,7 +70,7 @@ def describe_account(account: LabAccount) -> Row:
             serial: [[binding.at, binding.user, binding.secret, binding.skew] for binding in rows]
             for serial, rows in account.sts_codes.bindings.items()
         },
-        "regions": account.regions if account.regions != [*REGIONS[account.partition]] else None,
+        "regions": account.regions,
         "events": account.history.all(),
     }
     return without_empty(row)
