@@ -9,7 +9,6 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import identity
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
-from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
@@ -111,7 +110,7 @@ def _enroll(
             output.one("enroll", _planned_row(planned, run, method.procedure, ports=ports))
             return 0
         outcome = use_case.enroll(request, backend, caller=caller, ports=ports, run=run, procedure=method.procedure)
-        place.finish(_ending(outcome))
+        _finish(place, outcome)
         if isinstance(outcome, Enrolled):
             for line in method.usage(outcome.spec, context):
                 ports.progress.note(line)
@@ -130,15 +129,16 @@ def _check_page(method: str | None, method_options: Options, *, other: bool) -> 
         )
 
 
-def _ending(outcome: Outcome) -> Ending:
-    """Return the last messages of the page: one for the admin, and one for the colleague."""
+def _finish(place: "OpenPage | AtTerminal", outcome: Outcome) -> None:
+    """Show the last messages of the page: one for the admin, and one for the colleague."""
     if isinstance(outcome, Enrolled):
         user = outcome.spec.user
-        return Ending(
+        place.finish(
             admin=f"{user} is enrolled: {outcome.spec.serial}",
             colleague="Done. From now on, AWS asks you for a code of this app. You can close this window.",
         )
-    return Ending(admin=f"{outcome.user} {outcome.reason}", colleague="Nothing was changed. Please ask the admin.")
+    else:
+        place.finish(admin=f"{outcome.user} {outcome.reason}", colleague="Nothing was changed. Please ask the admin.")
 
 
 def _planned_row(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, OutcomeUnknownError, Throttled, UsageFault
 from mfa_kit.core.local_servers import is_loopback
@@ -28,7 +28,7 @@ from mfa_kit.core.models import (
 )
 from mfa_kit.core.notes import Note
 from mfa_kit.enrollment.planning import look_up_serials, serials_of
-from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts
+from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure
 from mfa_kit.enrollment.settling import record_confirmed
 
 T = TypeVar("T")
@@ -131,6 +131,24 @@ def registration_steps(spec: DeviceSpec, _backup: str | None) -> list[str]:
         f"print what to click in the console: a security key named {spec.name} for {spec.user}",
         "wait until IAM lists the key, and read the key's certifications",
     ]
+
+
+@runtime_checkable
+class ConsoleBackend(Protocol):
+    """A DeviceBackend whose device a person registers in the console."""
+
+    def register(self, spec: DeviceSpec, *, ports: EnrollmentPorts, run: str) -> Enrolled:
+        """Wait until the key is registered in the console, and return the enrolled device."""
+        ...
+
+
+def _register(spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
+    assert isinstance(backend, ConsoleBackend)  # noqa: S101 - the only method with this procedure has such a backend
+    return backend.register(spec, ports=ports, run=run)
+
+
+# The procedure of a security key: a person registers the key in the console.
+REGISTERING = EnrollmentProcedure(_register, registration_steps)
 
 
 def wait_until(

@@ -72,8 +72,9 @@ class OrgAccount:
         return f"{self.name} ({self.id})" if self.name else self.id
 
 
-# The default role for commands that only read. `mfa-kit policy org-role` prints a template that creates this role.
-AUDIT_ROLE = "mfa-kit-audit"
+# The default role for commands that only read, and the one for those that change devices. `mfa-kit policy org-role`
+# prints a template that creates both.
+AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"
 # The default number of accounts that are read at the same time.
 WORKERS = 16
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.policy.texts import PolicyLine
 
-AUDIT_ROLE, ENROLL_ROLE = "mfa-kit-audit", "mfa-kit-enroll"
 # Patterns for the fields of OrgRoleChoices, and for the template's parameters (AllowedPattern). The format of
 # organization IDs is from the Organizations API reference, Organization.
 HUB = r"^arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)$"

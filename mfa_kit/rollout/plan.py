@@ -17,9 +17,9 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.file_formats import list_of, object_of, read_json
 from mfa_kit.core.message import suggest
-from mfa_kit.core.models import ACCOUNT_ID, VIRTUAL, Caller, DeviceSpec
+from mfa_kit.core.models import ACCOUNT_ID, VIRTUAL, Caller, DeviceSpec, RosterMethod
 from mfa_kit.core.text import checked_time, iso_time
-from mfa_kit.rollout.roster import DEVICE_NAME, RosterMethod, RosterRow, key_fingerprint, parse_roster, row_cells
+from mfa_kit.rollout.roster import DEVICE_NAME, RosterRow, key_fingerprint, parse_roster, row_cells
 
 WORKERS = 8
 # The seconds that a call to AWS takes, to estimate the run time. Others have measured and published this figure.

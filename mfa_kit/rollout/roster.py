@@ -27,7 +27,7 @@ from mfa_kit.core.file_formats import (
     read_json,
 )
 from mfa_kit.core.message import Message, clauses, command, suggest
-from mfa_kit.core.models import ACCOUNT_ID, REPORTED_ROOT, USER_NAME, DeviceSpec, Method, check_label, check_user
+from mfa_kit.core.models import ACCOUNT_ID, REPORTED_ROOT, USER_NAME, DeviceSpec, RosterMethod, check_label, check_user
 from mfa_kit.core.text import few, one_line
 
 DEVICE_NAME = "device_name"
@@ -372,27 +372,6 @@ def lost_zeros(cell: str) -> str:
     Return "" for any other text.
     """
     return ", with the leading zeros, which spreadsheets remove" if SHORT.fullmatch(cell) else ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RosterMethod:
-    """How the user of a row gets a device. If `method` is None, the user enrolls the device.
-
-    `unattended` means that `rollout apply` makes the device without help from a person. `by_serial` means that AWS
-    already has the device's seed, so the roster must contain the serial that is printed on the device.
-    """
-
-    method: Method | None = None
-    unattended: bool = False
-    by_serial: bool = False
-
-    @property
-    def name(self) -> str:
-        """The word in the roster column `kind`: the name of an enrollment method, or `self`."""
-        return self.method.name if self.method else "self"
-
-    def __str__(self) -> str:
-        return self.name
 
 
 SELF = RosterMethod()

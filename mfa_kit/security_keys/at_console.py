@@ -9,8 +9,7 @@ from mfa_kit.core.message import Message, mfa_kit
 from mfa_kit.core.models import DeviceSpec, Enrolled, JournalEntry
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.core.recorded_keys import KeyDevice
-from mfa_kit.enrollment.fido_console import registration_steps
-from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentPorts, EnrollmentProcedure, Make
+from mfa_kit.enrollment.ports import EnrollmentPorts, Make
 from mfa_kit.security_keys.attestation import Evidence, Examined, SeenBefore
 from mfa_kit.security_keys.seen_keys import SeenKeys
 
@@ -98,12 +97,3 @@ class AtConsole:
             device = KeyDevice(account=done.account, user=done.user, serial=done.serial, run=run, since=since)
             self._record(self._evidence, device)
         return enrolled
-
-
-def _register(spec: DeviceSpec, backend: DeviceBackend, *, ports: EnrollmentPorts, run: str) -> Enrolled:
-    assert isinstance(backend, AtConsole)  # noqa: S101 - this procedure belongs to the method with this DeviceBackend
-    return backend.register(spec, ports=ports, run=run)
-
-
-# The procedure of a security key: a person registers the key in the console.
-REGISTERING = EnrollmentProcedure(_register, registration_steps)

@@ -40,24 +40,22 @@ class KeyPolicy:
     signed_metadata: bool = False
     no_advisories: bool = False
 
+    def lacking(self, certifications: Mapping[str, str]) -> tuple[str, ...]:
+        """Return a sentence for each requirement on certifications that a key does not meet according to IAM.
 
-def lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
-    """Return a sentence for each requirement on certifications that a key does not meet according to IAM.
+        `certifications` is what GetMFADevice returns for the key: the level of each certification by its name, such as
+        FIDO. Other requirements are not compared, because IAM does not report them.
+        """
+        return tuple(self._lacking(certifications))
 
-    `certifications` is what GetMFADevice returns for the key: the level of each certification by its name, such as
-    FIDO. Other requirements of the policy are not compared, because IAM does not report them.
-    """
-    return tuple(_lacking(policy, certifications))
-
-
-def _lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> Iterator[str]:
-    if policy.certification and not _certified(policy.certification, certifications.get("FIDO")):
-        reported = f"FIDO {certifications['FIDO']}" if certifications.get("FIDO") else "no FIDO certification"
-        yield f"the policy requires {policy.certification}, but IAM reports {reported}"
-    if policy.fips:
-        levels = [level for name, level in certifications.items() if "FIPS" in name]
-        if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):
-            yield f"the policy requires FIPS 140 level {policy.fips}, but IAM reports {', '.join(levels) or 'none'}"
+    def _lacking(self, certifications: Mapping[str, str]) -> Iterator[str]:
+        if self.certification and not _certified(self.certification, certifications.get("FIDO")):
+            reported = f"FIDO {certifications['FIDO']}" if certifications.get("FIDO") else "no FIDO certification"
+            yield f"the policy requires {self.certification}, but IAM reports {reported}"
+        if self.fips:
+            levels = [level for name, level in certifications.items() if "FIPS" in name]
+            if not any(level[-1:].isdecimal() and int(level[-1:]) >= self.fips for level in levels):
+                yield f"the policy requires FIPS 140 level {self.fips}, but IAM reports {', '.join(levels) or 'none'}"
 
 
 def _certified(required_level: str, reported_level: str | None) -> bool:

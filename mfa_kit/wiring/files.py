@@ -116,9 +116,7 @@ class LetterFile:
 
     def draw(self, sheet: "Sheet") -> Secret[bytes]:
         """Return the PDF of a letter. Raise UsageFault if letters cannot be drawn on this computer."""
-        need_letters()
-        from mfa_kit.adapters.printing.pdf import draw_pdf
-
+        draw_pdf, _ = _printing()
         return draw_pdf(sheet, self.paper)
 
     def store(self, pdf: Secret[bytes]) -> None:
@@ -133,18 +131,22 @@ class LetterFile:
 
 def letter_printer(paper: "Paper") -> "Callable[[Letter], bytes]":
     """Return a function that draws a letter without a secret as a PDF. Raise the errors of `need_letters`."""
-    need_letters()
-    from mfa_kit.adapters.printing.pdf import draw_letter
-
+    _, draw_letter = _printing()
     return lambda letter: draw_letter(letter, paper)
 
 
 def need_letters() -> None:
     """Raise UsageFault if the extra `letters` or its fonts are not installed."""
+    _printing()
+
+
+def _printing() -> "tuple[Callable[[Sheet, Paper], Secret[bytes]], Callable[[Letter, Paper], bytes]]":
+    """Return the functions that draw a letter with secrets and one without. Raise the errors of `need_letters`."""
     try:
-        from mfa_kit.adapters.printing.pdf import load_fonts
+        from mfa_kit.adapters.printing import pdf
     except ImportError:
         raise UsageFault(
             "letters need the 'letters' extra, which is not installed", command_for_extra("letters")
         ) from None
-    load_fonts()
+    pdf.load_fonts()
+    return pdf.draw_pdf, pdf.draw_letter

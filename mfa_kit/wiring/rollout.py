@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
-from mfa_kit.adapters.aws.account import People
+from mfa_kit.adapters.aws.account import AccountReader, People
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.files.local_store import read_backup
 from mfa_kit.adapters.forge import public_keys
@@ -74,7 +74,6 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import AnyFileStore
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.aws.account import AccountReader
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -381,8 +380,6 @@ class _Entrance:
         self, iam: "Iam", caller: Caller, ledger: "Ledger", *, pace: RateLimiter, progress: Progress, stop: Stop
     ) -> RolloutPorts:
         """Return the ports of an account. `pace` must also be the `turn` of `iam`, to limit its read calls."""
-        from mfa_kit.adapters.aws.account import AccountReader
-
         ports = enrollment_ports(
             self.settings,
             iam=iam,

@@ -19,7 +19,6 @@ from mfa_kit.core.interaction import Interaction, LiveProgress
 from mfa_kit.core.message import Command, Message, command
 from mfa_kit.core.models import ACCOUNT_ID, BackupLocation, parse_location
 from mfa_kit.core.stopping import Stop
-from mfa_kit.disk.files import fault_of_owner
 from mfa_kit.posix.open_files import NO_WAIT
 from mfa_kit.posix.processes import harden as harden  # noqa: PLC0414 - other modules import it from here
 
@@ -116,6 +115,8 @@ def _trusted(file: Path) -> bytes:
 
     Raise UsageFault if it is not a regular file, or if anyone but this user and root can write to it or its folder.
     """
+    from mfa_kit.disk.files import fault_of_owner
+
     with os.fdopen(os.open(file, os.O_RDONLY | NO_WAIT), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")

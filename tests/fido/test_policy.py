@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mfa_kit.core.checks import Check, Failed, Passed, Value, judged
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.firmware import Version
-from mfa_kit.security_keys.key_policy import KeyPolicy, lacking, parse_policy
+from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
 from tests.fido.conftest import Desk
 from tests.sizes import size
 
@@ -54,7 +54,7 @@ def test_a_complete_policy_is_read() -> None:
 )
 def test_the_certification_in_iam_is_compared_with_the_policy(certified: dict[str, str], missing: int) -> None:
     """The requested level or a higher one is enough. A level that IAM does not report counts as missing."""
-    assert len(lacking(parse_policy(WHOLE), certified)) == missing
+    assert len(parse_policy(WHOLE).lacking(certified)) == missing
 
 
 def test_an_empty_policy_requires_only_a_genuine_key() -> None:

@@ -7,13 +7,23 @@ from typing import Any, cast
 import pytest
 
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, Throttled
-from mfa_kit.core.models import CARD_TAG, USER_TAG, Device, DeviceSpec, DeviceType, JournalEntry, JournalState, Method
+from mfa_kit.core.models import (
+    CARD_TAG,
+    USER_TAG,
+    Device,
+    DeviceSpec,
+    DeviceType,
+    JournalEntry,
+    JournalState,
+    Method,
+    RosterMethod,
+)
 from mfa_kit.enrollment.pacing import GIVE_UP, IDLE, RateLimiter
 from mfa_kit.enrollment.ports import EnrollmentPorts
 from mfa_kit.rollout.execution import RowOutcome, RowResult
 from mfa_kit.rollout.key_slot import InsertedKey, KeyHolders, Notice, SlotWatch
 from mfa_kit.rollout.plan import Action, Plan, PlanStep
-from mfa_kit.rollout.roster import SELF, VIRTUAL, RosterMethod, RosterRow
+from mfa_kit.rollout.roster import SELF, VIRTUAL, RosterRow
 from mfa_kit.rollout.row_status import results_of_others
 from mfa_kit.rollout.station import StationQueue, StationRuns, station_steps
 from mfa_kit.rollout.watching import Failure

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import RosterMethod
 from mfa_kit.rollout import roster
-from mfa_kit.rollout.roster import COLUMNS, SELF, VIRTUAL, Roster, RosterMethod, RosterRow, csv_table, faults_table
+from mfa_kit.rollout.roster import COLUMNS, SELF, VIRTUAL, Roster, RosterRow, csv_table, faults_table
 from mfa_kit.wiring.methods.oath import OATH
 from mfa_kit.wiring.methods.registry import METHODS
 

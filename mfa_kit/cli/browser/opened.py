@@ -84,9 +84,9 @@ class OpenPage:
         with self.state.change():
             self.state.user = user
 
-    def finish(self, ending: Ending) -> None:
-        """Show the last message. The page does not change after that."""
-        self.state.end(ending)
+    def finish(self, *, admin: str, colleague: str) -> None:
+        """Show the last message in each of the two views. The page does not change after that."""
+        self.state.end(Ending(admin=admin, colleague=colleague))
 
 
 class PageViews:

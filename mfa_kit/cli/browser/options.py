@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.output import load_place
 from mfa_kit.wiring.settings import Settings
 
@@ -35,7 +34,7 @@ class AtTerminal:
     def name(self, user: str) -> None:
         """Do nothing, because the terminal shows no name."""
 
-    def finish(self, ending: Ending) -> None:
+    def finish(self, *, admin: str, colleague: str) -> None:
         """Do nothing, because the command prints its result."""
 
 

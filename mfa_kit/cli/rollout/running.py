@@ -34,9 +34,8 @@ from mfa_kit.core.message import Message
 from mfa_kit.core.stopping import Stop, sleep
 from mfa_kit.core.text import count_of
 from mfa_kit.enrollment.ports import BackupStore, EnrollmentPorts
-from mfa_kit.organization.accounts import AccountsChoice, OrgAccount, accounts_in_words, labels
+from mfa_kit.organization.accounts import AUDIT_ROLE, ENROLL_ROLE, AccountsChoice, OrgAccount, accounts_in_words, labels
 from mfa_kit.organization.slots import AccountSlots
-from mfa_kit.policy.org_role import AUDIT_ROLE, ENROLL_ROLE
 from mfa_kit.rollout.execution import Execution, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.records import PlanRecords

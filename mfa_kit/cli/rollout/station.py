@@ -11,7 +11,6 @@ import click
 from mfa_kit import wiring
 from mfa_kit.cli.backup_options import BACKUP_DIR, LOCAL_BACKUPS, RECIPIENT, RECIPIENTS_FILE
 from mfa_kit.cli.browser.options import AtTerminal, asked_at, page_options
-from mfa_kit.cli.browser.page_state import Ending
 from mfa_kit.cli.method_verb import built, click_options, single
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output, load_place
@@ -179,7 +178,7 @@ def station(
                         result_files(plan, before | tally.by_user, source=plan_file.name, run=run, called=called),
                     )
                     show_results("rollout-bench", [work], output=output, head={"run": run, "results": str(folder)})
-            place.finish(_ending(queue))
+            _finish(place, queue)
             return exit_code([work], asked=False) or int(session.lacking)
 
 
@@ -205,10 +204,10 @@ def _show_on_page(session: StationSession, place: "OpenPage | AtTerminal") -> No
     session.show_error = shown.show_error
 
 
-def _ending(queue: StationQueue) -> Ending:
-    """Return the last message of the page."""
+def _finish(place: "OpenPage | AtTerminal", queue: StationQueue) -> None:
+    """Show the last message of the page."""
     done = len(queue.steps) - len(queue.left)
-    return Ending(
+    place.finish(
         admin=f"The session has ended. Done: {done} of {count_of(len(queue.steps), 'user')}.",
         colleague="The session has ended. Thank you. You can close this window.",
     )

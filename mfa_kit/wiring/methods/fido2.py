@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import MfaKitError
-from mfa_kit.core.models import DeviceType, Method
+from mfa_kit.core.models import DeviceType, Method, RosterMethod
+from mfa_kit.enrollment.fido_console import REGISTERING
 from mfa_kit.enrollment.ports import DeviceBackend
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
-from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.security_keys.at_console import REGISTERING, AtConsole
-from mfa_kit.security_keys.key_policy import lacking
 from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
 
 if TYPE_CHECKING:
@@ -74,6 +72,7 @@ class Fido2Options(Options):
         With `--skip-key-check` or in a dry run, the DeviceBackend does not verify the key. Raise UsageFault for an
         invalid policy file.
         """
+        from mfa_kit.security_keys.at_console import AtConsole
         from mfa_kit.wiring.browser import watch_console
 
         settings, keys = context.settings, self._keys(context)
@@ -81,7 +80,7 @@ class Fido2Options(Options):
         watch = watch_console(
             context.iam_reader,
             settings.progress,
-            lacking=partial(lacking, policy),
+            lacking=policy.lacking,
             seconds=self.timeout,
             signed_in=self.open,
             role=self.open_role,

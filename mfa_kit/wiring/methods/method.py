@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
-from mfa_kit.core.models import DeviceSpec, Method
+from mfa_kit.core.models import DeviceSpec, Method, RosterMethod
 from mfa_kit.core.recorded_keys import KeyDevice, KeyFacts
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import DeviceBackend, EnrollmentProcedure, IamReader
-from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.settings import Settings
 

@@ -3,10 +3,9 @@
 import importlib
 from collections.abc import Callable, Container, Iterator, Mapping
 
-from mfa_kit.core.models import DeviceSpec, DeviceType
+from mfa_kit.core.models import DeviceSpec, DeviceType, RosterMethod
 from mfa_kit.enrollment.backends import BackupAlone
 from mfa_kit.enrollment.ports import DeviceBackend
-from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.methods.method import Context, EnrollmentMethod
 
 

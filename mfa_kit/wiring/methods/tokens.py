@@ -5,11 +5,10 @@ The DeviceBackends raise an error if the token belongs to another user, or if an
 
 from dataclasses import dataclass, field
 
-from mfa_kit.core.models import DeviceType, Method
+from mfa_kit.core.models import DeviceType, Method, RosterMethod
 from mfa_kit.enrollment.backends import Phone, PhoneSetup
 from mfa_kit.enrollment.making import ASSIGNING
 from mfa_kit.enrollment.ports import DeviceBackend
-from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.tokens.backends import INSTEAD, SCAN, UNSEEN, CheckedToken, DisplayToken, ProgrammableToken
 from mfa_kit.wiring.methods.method import Context, EnrollmentMethod, Options, option
 from mfa_kit.wiring.qr_codes import draw
