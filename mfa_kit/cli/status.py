@@ -1,7 +1,9 @@
 """`mfa-kit status`: list users and their MFA devices, including users without a device."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -19,9 +21,11 @@ from mfa_kit.cli.messages import counting
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, Caller, Device, Recorders, backup_name
+from mfa_kit.core.recorded_keys import FACTS, KeyOfDevice, KeysOfDevices
 from mfa_kit.core.text import age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.planning import resolve_user
@@ -33,8 +37,8 @@ from mfa_kit.wiring.settings import Settings
 FORM = RowsForm(
     "status",
     fields=("user", "kind", "device", "since"),
-    narrow=("user", "kind", "device", "since", "drill_due", "computer"),
-    narrow_in_many=("user", "kind", "device", "since"),
+    narrow=("user", "kind", "device", "since", "key", "drill_due", "computer"),
+    narrow_in_many=("user", "kind", "device", "since", "key"),
     empty="these accounts have no users",
     schema_in_many="status-account",
 )
@@ -50,7 +54,13 @@ FORM = RowsForm(
 @MAX_AGE
 @BACKUP_DIR
 @DRILLED_WITHIN
-@account_options(results=False, in_one=("user", "each_user", "backup_dir"))
+@click.option(
+    "--key",
+    "key_name",
+    metavar="SERIAL|LABEL",
+    help="List the devices on this key, in all accounts, from the ledger. AWS is not asked.",
+)
+@account_options(results=False, in_one=("user", "each_user", "backup_dir", "key_name"))
 def status(
     *,
     user: str | None,
@@ -58,22 +68,37 @@ def status(
     max_age: float,
     backup_dir: BackupLocation | None,
     drilled_within: float,
+    key_name: str | None,
     accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
     """List the MFA devices of USER or of all users: kind, date, origin, backup, and last test of the backup.
 
-    With several accounts, list only the kind and the date of each device.
+    With several accounts, list only the kind, the date and the key of each device.
     """
+    if key_name is not None:
+        if user:
+            raise UsageFault("--key lists the devices of all users", "leave out USER or --key")
+        return _print_devices_on_key(key_name, settings, output)
     source = wiring.audit.SnapshotSource(file=None, max_age=max_age)
     with wiring.organization.open_organization(settings, accounts) as organization:
+        keys = KeysOfDevices.of(wiring.ledger.recorded_keys(organization.ledger))
+        cells = partial(_key_cells, details=output.form != "table")
+
+        def key_cells(account: str, owner: str, device: Device | None) -> ResultRow:
+            return cells(keys.find(account, replace(device, user=owner)) if device else None)
 
         def read(account: OrgAccount) -> AccountRows:
             if accounts:
                 snapshot = wiring.audit.take_snapshot(settings, organization, account, source)
-                rows = [row for account_user in account_users(snapshot) for row in _user_rows(account_user)]
-                return AccountRows(rows, unread_parts(snapshot, SnapshotPart.DETAILS))
+                return AccountRows(
+                    [
+                        {**_device_cells(name, device, without=without), **key_cells(account.id, name, device)}
+                        for name, device, without in _devices_of(account_users(snapshot))
+                    ],
+                    unread_parts(snapshot, SnapshotPart.DETAILS),
+                )
             opened, store = organization.enter(account), wiring.stores.open_backup_store(settings, backup_dir)
             ports = wiring.ports.enrollment_ports(settings, iam=opened.iam, ledger=organization.ledger, store=store)
             if user:
@@ -84,10 +109,16 @@ def status(
             else:
                 account_source = wiring.audit.account_source(opened.iam)
                 statuses = _read_lists(account_source, organization, ports, settings.progress, max_age=max_age)
-            return AccountRows(_backup_rows(statuses, organization, settings, drilled_within=drilled_within))
+            rows = _backup_rows(statuses, organization, settings, drilled_within=drilled_within)
+            return AccountRows(
+                [
+                    {**row, **key_cells(account.id, status.user, status.device)}
+                    for row, status in zip(rows, statuses, strict=True)
+                ]
+            )
 
         empty = FORM.empty if accounts else f"account {organization.home_account} has no users"
-        form = FORM._replace(empty=empty)
+        form = FORM._replace(empty=empty, fields=(*FORM.fields, *cells(None)))
         visits = print_rows(organization, read, form, progress=settings.progress, output=output)
     return exit_code(visits, findings=any(visit.state is VisitState.PARTLY for visit in visits))
 
@@ -102,10 +133,59 @@ def _device_cells(user: str, device: Device | None, *, without: str = "none") ->
     }
 
 
-def _user_rows(user: AccountUser) -> list[ResultRow]:
-    """Return a row for each device of a user, or one row if the user has no device or the devices are unknown."""
-    without = "none" if user.mfa is False else "unknown"
-    return [_device_cells(user.name, device, without=without) for device in user.devices or [None]]
+def _devices_of(users: Sequence[AccountUser]) -> Iterator[tuple[str, Device | None, str]]:
+    """Yield the user's name and each device; None for a user who has no device or whose devices are unknown.
+
+    The third value is the kind to show if there is no device.
+    """
+    for user in users:
+        for device in user.devices or [None]:
+            yield user.name, device, "none" if user.mfa is False else "unknown"
+
+
+def _key_cells(found: KeyOfDevice | None, *, details: bool) -> ResultRow:
+    """Return the cells of the key that a device is on; all None if it is unknown.
+
+    With `details`, there is also a cell for each fact.
+    """
+    name = found and f"{found.key.facts.name}{' (was reset)' if found.device.erased else ''}"
+    if not details:
+        return {"key": name}
+    return {
+        "key": name,
+        **{f"key_{fact}": found and getattr(found.key.facts, fact) for fact in FACTS},
+        "key_attested": found and sorted(found.key.facts.attested),
+        "key_erased": found and found.device.erased,
+    }
+
+
+def _print_devices_on_key(key_name: str, settings: Settings, output: Output) -> int:
+    """Print the devices on the keys with this serial, label or identity, from the ledger. Return the exit code."""
+    with wiring.ledger.open_ledger(settings) as ledger:
+        keys = [key for key in wiring.ledger.recorded_keys(ledger) if key.answers_to(key_name)]
+    details = output.form != "table"
+    rows = [
+        {
+            "account": device.account,
+            "user": device.user,
+            "device": device.serial,
+            "since": iso_time(device.since) if device.since else None,
+            "recorded": iso_time(device.at),
+            **_key_cells(KeyOfDevice(key, device), details=details),
+        }
+        for key in keys
+        for device in key.devices
+        if not device.revoked
+    ]
+    names = " and ".join(dict.fromkeys(key.facts.name for key in keys))
+    no_device = f"no device is on {names}, according to the ledger" if keys else f"no key {key_name} is in the ledger"
+    output.many(
+        "status-key",
+        rows,
+        empty=no_device,
+        narrow=("account", "user", "device", "key"),
+    )
+    return 0 if keys else 1
 
 
 def _list_users(ports: EnrollmentPorts, progress: LiveProgress) -> Sequence[str]:
