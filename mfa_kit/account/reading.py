@@ -15,6 +15,7 @@ from mfa_kit.account.entity_policies import flaws_of, lets_people_in
 from mfa_kit.account.evaluator import Decision, RequestContext
 from mfa_kit.account.snapshot import (
     AccountPasswordPolicy,
+    AccountUsage,
     CentralRootAccess,
     CredentialReport,
     Credentials,
@@ -332,6 +333,7 @@ def read_account(
     central_root: Callable[[], CentralRootAccess] | None = None,
     member_root: Callable[[], RootPosture | None] | None = None,
     break_glass: Callable[[], tuple[RecoveryKeyUse, ...]] | None = None,
+    usage: Callable[[], AccountUsage] | None = None,
 ) -> Snapshot:
     """Take a snapshot of the account. A part that cannot be read becomes a `UnreadPart` in the snapshot.
 
@@ -346,7 +348,8 @@ def read_account(
 
     `central_root` reads the state of centralized root access in the account's organization. `member_root` reads the
     facts about root that the organization's administrator can see. It is called only if these facts could change the
-    verdict on root. `break_glass` returns the break-glass identities in the ledger.
+    verdict on root. `break_glass` returns the break-glass identities in the ledger, and `usage` when devices were last
+    used.
     """
     reading = _Reading(iam_reader, account, map_each)
     snapshot = reading.whole(
@@ -371,6 +374,7 @@ def read_account(
         certified=reading.certifications(keys),
         must_change=reading.must_change([user.name for user in users if passwords_of(user)]),
         sessions=reading.sessions(_sign_in_entities(users, snapshot.roles)) if sessions else {},
+        usage=reading.part(SnapshotPart.USAGE, usage) if usage else None,
         at=iam_reader.now(),
         holes=(*reading.holes, *policy_holes(snapshot)),
     )

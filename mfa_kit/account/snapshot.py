@@ -245,11 +245,13 @@ class Entity:
 
     `inline` has the texts of its inline policies by name, and `attached` the ARNs of its attached policies. `groups`
     has the names of a user's groups. `boundary` is the ARN of the permissions boundary, and `trust` the text of a
-    role's trust policy. `tags` has the values of the tags of a user or role by name. `created` is in Unix seconds.
+    role's trust policy. `tags` has the values of the tags of a user or role by name. `created` is in Unix seconds. `id`
+    is the ID that IAM never uses twice, such as `AIDA...`, or "" if it is unknown.
     """
 
     name: str
     arn: str
+    id: str = ""
     created: float | None = None
     inline: Mapping[str, str] = field(default_factory=dict)
     attached: tuple[str, ...] = ()
@@ -325,6 +327,7 @@ class SnapshotPart(StrEnum):
     BREAK_GLASS = "break-glass identities"
     CERTIFICATES = "server certificates"
     SESSIONS = "sign-in sessions of users"
+    USAGE = "last uses of devices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +396,60 @@ class RecoveryKeyUse:
     opened: float | None = None
 
 
+class UseEvent(StrEnum):
+    """The events of CloudTrail that name the MFA device that was used."""
+
+    CONSOLE_LOGIN = "ConsoleLogin"
+    GET_SESSION_TOKEN = "GetSessionToken"  # noqa: S105 - no password
+    ASSUME_ROLE = "AssumeRole"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceUse:
+    """The use of a device at the Unix time `at`.
+
+    `principal` is the ID of the user in IAM (`AIDA...`), or the account's ID for root; "" if the event has none. `user`
+    is the user's name then, or "". With `from_files`, whoever can write to the log bucket or to the shared ledger could
+    have forged the event.
+    """
+
+    serial: str
+    principal: str
+    user: str
+    at: float
+    event: UseEvent
+    region: str
+    from_files: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsRead:
+    """The period, in Unix seconds, in which all events of one name in a Region were read.
+
+    `since` and `until` are None if none was read completely. `why` says why the last attempt failed, or is "".
+    """
+
+    region: str
+    event: UseEvent
+    since: float | None = None
+    until: float | None = None
+    why: str = ""
+    from_files: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the period is known, and the last attempt did not fail."""
+        return self.since is not None and self.until is not None and not self.why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountUsage:
+    """What the ledger knows of the uses of an account's devices, and which events were read. Both may be empty."""
+
+    uses: tuple[DeviceUse, ...] = ()
+    reads: tuple[EventsRead, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What was read about an account at the time `at`, in Unix seconds by AWS's clock.
@@ -407,8 +464,8 @@ class Snapshot:
     means that no maximum is set. `passwords`
     is the password policy. `central_root` is the state of centralized root access, or None if it was not read. For a
     member account, `member_root` has what an administrator of the organization read about the root user. `break_glass`
-    has the break-glass identities in the ledger, or is None if they were not read. `lab` says whether the account is in
-    a lab.
+    has the break-glass identities in the ledger, or is None if they were not read. `usage` has the last uses of devices
+    in the ledger, or is None if they were not read. `lab` says whether the account is in a lab.
     """
 
     at: float
@@ -435,6 +492,7 @@ class Snapshot:
     central_root: CentralRootAccess | None = None
     member_root: RootPosture | None = None
     break_glass: tuple[RecoveryKeyUse, ...] | None = None
+    usage: AccountUsage | None = None
 
     @property
     def partition(self) -> str:

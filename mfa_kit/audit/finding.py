@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mfa_kit.account.escalation import Administration
+    from mfa_kit.account.last_use import LastUses
     from mfa_kit.account.snapshot import Snapshot, SnapshotPart
     from mfa_kit.account.users import AccountUser
 
@@ -116,6 +117,7 @@ class Limits:
     """
 
     unused: int = 45
+    device_unused: int = 90
     rotated: int = 90
     root_used: int = 30
     quota: float = 0.8
@@ -129,12 +131,14 @@ class Limits:
 class RuleContext:
     """The input of rules: the snapshot, its users, and the limits.
 
-    `administered` says for each user and role, by ARN, whether it administers the account.
+    `administered` says for each user and role, by ARN, whether it administers the account. `last_uses` finds the last
+    use of each device.
     """
 
     snapshot: "Snapshot"
     users: "list[AccountUser]"
     administered: "Mapping[str, Administration]"
+    last_uses: "LastUses"
     limits: Limits
 
     def days(self, time: float) -> int:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mfa_kit.account.escalation import administrations
-from mfa_kit.account.snapshot import Acceptance, Snapshot
+from mfa_kit.account.last_use import LastUses
+from mfa_kit.account.snapshot import Acceptance, AccountUsage, Snapshot
 from mfa_kit.account.users import account_users
-from mfa_kit.audit import break_glass, credentials, devices, passwords, policies, rights, root
+from mfa_kit.audit import break_glass, credentials, devices, last_use, passwords, policies, rights, root
 from mfa_kit.audit import users as user_rules
 from mfa_kit.audit.baseline import apply_baseline, entries_about, unused_entries
 from mfa_kit.audit.finding import AuditRule, Limits, Profile, RuleAnswer, RuleContext, RuleResult, Severity, answer_rule
@@ -20,6 +21,7 @@ RULES: tuple[AuditRule, ...] = (
     root.root_use,
     root.root_central,
     root.root_credentials,
+    last_use.root_device_used,
     user_rules.admins_exist,
     user_rules.admins_mfa,
     user_rules.admins_phishing,
@@ -27,6 +29,7 @@ RULES: tuple[AuditRule, ...] = (
     user_rules.users_mfa,
     user_rules.users_sms,
     user_rules.users_fido_keys,
+    last_use.users_spare_untested,
     credentials.users_unused,
     credentials.users_old_keys,
     credentials.users_keys_mfa,
@@ -46,6 +49,7 @@ RULES: tuple[AuditRule, ...] = (
     policies.certificates_expired,
     devices.devices_orphans,
     devices.devices_quota,
+    last_use.devices_unused,
     devices.backups_there,
     devices.backups_verified,
     devices.backups_drilled,
@@ -94,7 +98,8 @@ def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limit
     """Return the answers of the rules, sorted by result (failures first) and then by severity (worst first)."""
     administered = administrations(snapshot)
     users = account_users(snapshot, administered)  # computed once for all rules
-    context = RuleContext(snapshot=snapshot, users=users, administered=administered, limits=limits)
+    last_uses = LastUses(snapshot.usage or AccountUsage(), now=snapshot.at)
+    context = RuleContext(snapshot=snapshot, users=users, administered=administered, last_uses=last_uses, limits=limits)
     order = list(RuleResult)
     return sorted(
         (replace(answer_rule(rule, context), references=_references(rule, limits)) for rule in rules),

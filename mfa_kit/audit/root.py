@@ -39,7 +39,7 @@ OUTSIDE = {
 NO_ROOT = "accounts in this partition have no root user that can sign in"
 
 
-def _why_no_root(context: RuleContext) -> str | None:
+def why_no_root(context: RuleContext) -> str | None:
     """Return why root cannot sign in, or None if root can sign in.
 
     The reasons are a partition without root users, and a root user without a password.
@@ -74,7 +74,7 @@ def _has_keys(context: RuleContext) -> bool | None:
 @audit_rule("root.mfa", Severity.CRITICAL, "Root signs in with MFA", needs=())
 def root_mfa(context: RuleContext) -> Iterator[Observation]:
     """Yield a Finding if root has no MFA device, or an UnknownSubject if that could not be read."""
-    if why := _why_no_root(context):
+    if why := why_no_root(context):
         yield NotApplicable(why)
         return
     has_mfa = _has_mfa(context)
@@ -97,7 +97,7 @@ def root_hardware(context: RuleContext) -> Iterator[Observation]:
     Only a session of root can list all of root's devices. Other sessions see only virtual devices. So in a
     snapshot from such a session, a virtual device is enough for a Finding.
     """
-    if why := _why_no_root(context):
+    if why := why_no_root(context):
         yield NotApplicable(why)
         return
     own = context.snapshot.root.devices
@@ -150,7 +150,7 @@ def root_use(context: RuleContext) -> Iterator[Observation]:
 
     The credentials are the password and the access keys.
     """
-    if why := _why_no_root(context):
+    if why := why_no_root(context):
         yield NotApplicable(why)
         return
     row = _reported(context)

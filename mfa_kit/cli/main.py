@@ -54,6 +54,10 @@ COMMANDS: Rows = {
             "user": Row("Check whether a key is a user's MFA device.", "mfa_kit.cli.verify.oath:verify_user"),
         },
     ),
+    "usage": Row(
+        "Read from CloudTrail when devices were last used.",
+        {"update": Row("Read when devices were last used.", "mfa_kit.cli.usage_update:update")},
+    ),
     "resync": Row("Resynchronize a device whose clock is off.", "mfa_kit.cli.resync:resync"),
     "replace": Row("Replace a user's MFA device with a new one.", "mfa_kit.cli.replace:replace"),
     "revoke": Row("Remove an MFA device from a user.", "mfa_kit.cli.revoke:revoke"),

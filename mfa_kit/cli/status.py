@@ -1,18 +1,17 @@
 """`mfa-kit status`: list users and their MFA devices, including users without a device."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import click
 
 from mfa_kit import wiring
+from mfa_kit.account.last_use import LastUses
 from mfa_kit.account.reading import AccountSource, read_user_devices
-from mfa_kit.account.snapshot import SnapshotPart, unread_parts
-from mfa_kit.account.users import AccountUser, account_users
+from mfa_kit.account.snapshot import AccountUsage, SnapshotPart, unread_parts
+from mfa_kit.account.users import account_users
 from mfa_kit.backups.drill import drill_due
 from mfa_kit.cli import options
 from mfa_kit.cli.account_options import MAX_AGE, account_options
@@ -20,12 +19,11 @@ from mfa_kit.cli.backup_options import BACKUP_DIR, DRILLED_WITHIN
 from mfa_kit.cli.messages import counting
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.value_types import Number
 from mfa_kit.cli.visits import AccountRows, RowsForm, exit_code, print_rows
-from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import LiveProgress
 from mfa_kit.core.message import suggest
 from mfa_kit.core.models import BackupLocation, Caller, Device, Recorders, backup_name
-from mfa_kit.core.recorded_keys import FACTS, KeyOfDevice, KeysOfDevices
 from mfa_kit.core.text import age_text, iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.planning import resolve_user
@@ -34,11 +32,13 @@ from mfa_kit.organization.accounts import AccountsChoice, OrgAccount
 from mfa_kit.organization.across import VisitState
 from mfa_kit.wiring.settings import Settings
 
+# The cells about the last use of a device. They are None if the events of the account were never read.
+USE_FIELDS = ("last_used", "last_used_at", "no_use_since", "use_from_files", "uses_read")
 FORM = RowsForm(
     "status",
-    fields=("user", "kind", "device", "since"),
-    narrow=("user", "kind", "device", "since", "key", "drill_due", "computer"),
-    narrow_in_many=("user", "kind", "device", "since", "key"),
+    fields=("user", "kind", "device", "since", *USE_FIELDS),
+    narrow=("user", "kind", "device", "since", "last_used", "drill_due", "computer"),
+    narrow_in_many=("user", "kind", "device", "since", "last_used"),
     empty="these accounts have no users",
     schema_in_many="status-account",
 )
@@ -55,12 +55,12 @@ FORM = RowsForm(
 @BACKUP_DIR
 @DRILLED_WITHIN
 @click.option(
-    "--key",
-    "key_name",
-    metavar="SERIAL|LABEL",
-    help="List the devices on this key, in all accounts, from the ledger. AWS is not asked.",
+    "--unused",
+    type=Number(),
+    metavar="DAYS",
+    help="Only devices that were not used for DAYS days, according to what `usage update` has read.",
 )
-@account_options(results=False, in_one=("user", "each_user", "backup_dir", "key_name"))
+@account_options(results=False, in_one=("user", "each_user", "backup_dir"))
 def status(
     *,
     user: str | None,
@@ -68,37 +68,31 @@ def status(
     max_age: float,
     backup_dir: BackupLocation | None,
     drilled_within: float,
-    key_name: str | None,
+    unused: float | None,
     accounts: AccountsChoice | None,
     settings: Settings,
     output: Output,
 ) -> int:
-    """List the MFA devices of USER or of all users: kind, date, origin, backup, and last test of the backup.
+    """List the MFA devices of USER or of all users: kind, date, last use, origin, backup, and its last test.
 
-    With several accounts, list only the kind, the date and the key of each device.
+    With several accounts, list only the kind, the date and the last use of each device. No event is read: to read when
+    devices were last used, run `mfa-kit usage update`.
     """
-    if key_name is not None:
-        if user:
-            raise UsageFault("--key lists the devices of all users", "leave out USER or --key")
-        return _print_devices_on_key(key_name, settings, output)
     source = wiring.audit.SnapshotSource(file=None, max_age=max_age)
     with wiring.organization.open_organization(settings, accounts) as organization:
-        keys = KeysOfDevices.of(wiring.ledger.recorded_keys(organization.ledger))
-        cells = partial(_key_cells, details=output.form != "table")
-
-        def key_cells(account: str, owner: str, device: Device | None) -> ResultRow:
-            return cells(keys.find(account, replace(device, user=owner)) if device else None)
 
         def read(account: OrgAccount) -> AccountRows:
             if accounts:
                 snapshot = wiring.audit.take_snapshot(settings, organization, account, source)
-                return AccountRows(
-                    [
-                        {**_device_cells(name, device, without=without), **key_cells(account.id, name, device)}
-                        for name, device, without in _devices_of(account_users(snapshot))
-                    ],
-                    unread_parts(snapshot, SnapshotPart.DETAILS),
-                )
+                uses = LastUses(snapshot.usage or AccountUsage(), now=snapshot.at)
+                rows = [
+                    _device_cells(account_user.name, device, uses, user_id=account_user.user.id, without=without)
+                    for account_user in account_users(snapshot)
+                    for without in ["none" if account_user.mfa is False else "unknown"]
+                    for device in account_user.devices or [None]
+                    if _is_listed(device, uses, unused, user_id=account_user.user.id)
+                ]
+                return AccountRows(rows, unread_parts(snapshot, SnapshotPart.DETAILS, SnapshotPart.USAGE))
             opened, store = organization.enter(account), wiring.stores.open_backup_store(settings, backup_dir)
             ports = wiring.ports.enrollment_ports(settings, iam=opened.iam, ledger=organization.ledger, store=store)
             if user:
@@ -109,83 +103,45 @@ def status(
             else:
                 account_source = wiring.audit.account_source(opened.iam)
                 statuses = _read_lists(account_source, organization, ports, settings.progress, max_age=max_age)
-            rows = _backup_rows(statuses, organization, settings, drilled_within=drilled_within)
-            return AccountRows(
-                [
-                    {**row, **key_cells(account.id, status.user, status.device)}
-                    for row, status in zip(rows, statuses, strict=True)
-                ]
-            )
+            usage = wiring.ledger.usage_records(organization.ledger).usage(account.id)
+            uses = LastUses(usage, now=opened.iam.now())
+            listed = [status for status in statuses if _is_listed(status.device, uses, unused)]
+            if uses.is_known:
+                settings.progress.note(suggest(f"last uses: {uses.coverage}; to read new ones", "usage update"))
+            return AccountRows(_backup_rows(listed, uses, organization, settings, drilled_within=drilled_within))
 
         empty = FORM.empty if accounts else f"account {organization.home_account} has no users"
-        form = FORM._replace(empty=empty, fields=(*FORM.fields, *cells(None)))
+        form = FORM._replace(empty=empty)
         visits = print_rows(organization, read, form, progress=settings.progress, output=output)
     return exit_code(visits, findings=any(visit.state is VisitState.PARTLY for visit in visits))
 
 
-def _device_cells(user: str, device: Device | None, *, without: str = "none") -> ResultRow:
+def _device_cells(
+    user: str, device: Device | None, uses: LastUses, *, user_id: str = "", without: str = "none"
+) -> ResultRow:
     """Return the cells of a device, or those of a user without a device. `without` is then the kind."""
+    last = uses.of(device, user_id=user_id) if device and uses.is_known else None
     return {
         "user": user,
         "kind": device.type if device else without,
         "device": device.serial if device else None,
         "since": iso_time(device.since) if device and device.since else None,
+        "last_used": last.text if last else None,
+        "last_used_at": iso_time(last.at) if last and last.at is not None else None,
+        "no_use_since": iso_time(last.unseen_since) if last and last.unseen_since is not None else None,
+        "use_from_files": last.from_files if last else None,
+        "uses_read": uses.coverage if uses.is_known else None,
     }
 
 
-def _devices_of(users: Sequence[AccountUser]) -> Iterator[tuple[str, Device | None, str]]:
-    """Yield the user's name and each device; None for a user who has no device or whose devices are unknown.
+def _is_listed(device: Device | None, uses: LastUses, unused: float | None, *, user_id: str = "") -> bool:
+    """Return whether --unused lists a device, or True without the option.
 
-    The third value is the kind to show if there is no device.
+    A device is also listed if it is unknown whether it was used.
     """
-    for user in users:
-        for device in user.devices or [None]:
-            yield user.name, device, "none" if user.mfa is False else "unknown"
-
-
-def _key_cells(found: KeyOfDevice | None, *, details: bool) -> ResultRow:
-    """Return the cells of the key that a device is on; all None if it is unknown.
-
-    With `details`, there is also a cell for each fact.
-    """
-    name = found and f"{found.key.facts.name}{' (was reset)' if found.device.erased else ''}"
-    if not details:
-        return {"key": name}
-    return {
-        "key": name,
-        **{f"key_{fact}": found and getattr(found.key.facts, fact) for fact in FACTS},
-        "key_attested": found and sorted(found.key.facts.attested),
-        "key_erased": found and found.device.erased,
-    }
-
-
-def _print_devices_on_key(key_name: str, settings: Settings, output: Output) -> int:
-    """Print the devices on the keys with this serial, label or identity, from the ledger. Return the exit code."""
-    with wiring.ledger.open_ledger(settings) as ledger:
-        keys = [key for key in wiring.ledger.recorded_keys(ledger) if key.answers_to(key_name)]
-    details = output.form != "table"
-    rows = [
-        {
-            "account": device.account,
-            "user": device.user,
-            "device": device.serial,
-            "since": iso_time(device.since) if device.since else None,
-            "recorded": iso_time(device.at),
-            **_key_cells(KeyOfDevice(key, device), details=details),
-        }
-        for key in keys
-        for device in key.devices
-        if not device.revoked
-    ]
-    names = " and ".join(dict.fromkeys(key.facts.name for key in keys))
-    no_device = f"no device is on {names}, according to the ledger" if keys else f"no key {key_name} is in the ledger"
-    output.many(
-        "status-key",
-        rows,
-        empty=no_device,
-        narrow=("account", "user", "device", "key"),
-    )
-    return 0 if keys else 1
+    if unused is None:
+        return True
+    return device is not None and uses.of(device, user_id=user_id).is_unused(unused, now=uses.now) is not False
 
 
 def _list_users(ports: EnrollmentPorts, progress: LiveProgress) -> Sequence[str]:
@@ -236,6 +192,7 @@ def _read_lists(
 
 def _backup_rows(
     statuses: Sequence[use_case.DeviceStatus],
+    uses: LastUses,
     organization: "wiring.organization.Organization",
     settings: Settings,
     *,
@@ -247,7 +204,7 @@ def _backup_rows(
     """
     records = wiring.ledger.backup_records(organization.ledger)
     drills, recorders, since = records.drills(), records.computers.recorders(), time.time() - drilled_within
-    rows = [_backup_row(device_status, drills, recorders, since=since) for device_status in statuses]
+    rows = [_backup_row(device_status, uses, drills, recorders, since=since) for device_status in statuses]
     if due := sum(bool(row["drill_due"]) for row in rows):
         days = f"{drilled_within / 86400:g} days"
         settings.progress.note(
@@ -257,7 +214,12 @@ def _backup_rows(
 
 
 def _backup_row(
-    has: use_case.DeviceStatus, drills: Mapping[str, float], recorders: Recorders | None, *, since: float
+    has: use_case.DeviceStatus,
+    uses: LastUses,
+    drills: Mapping[str, float],
+    recorders: Recorders | None,
+    *,
+    since: float,
 ) -> ResultRow:
     """Return the row of one device, or of a user without devices.
 
@@ -272,7 +234,7 @@ def _backup_row(
     if recorders:
         computers = {"computer": has.maker(recorders), "drilled_on": recorders.drills.get(name)}
     return {
-        **_device_cells(has.user, has.device),
+        **_device_cells(has.user, has.device, uses),
         "made": has.made_for(recorders) if recorders else has.made,
         "backup": has.backup,
         "drilled": iso_time(drilled) if drilled else None,

@@ -33,7 +33,7 @@ from mfa_kit.organization.across import AccountFolders
 from mfa_kit.organization.member_root import OrganizationRoot
 from mfa_kit.wiring import aws
 from mfa_kit.wiring.files import check_new
-from mfa_kit.wiring.ledger import backup_records
+from mfa_kit.wiring.ledger import backup_records, usage_records
 from mfa_kit.wiring.organization import Organization, open_organization, root_of
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.stores import open_backup_store, stored_backups
@@ -194,6 +194,7 @@ def take_snapshot(
             break_glass=lambda: identities_in_use(
                 BreakGlassRecords(ledger).all(), _users_by_key(records.seals(), account.id)
             ),
+            usage=lambda: usage_records(ledger).usage(account.id),
         )
     if source.file is not None:
         snapshots.write_snapshot(snapshot, source.file)

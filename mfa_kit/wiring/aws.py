@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.aws.event_history import AwsEventHistory
 from mfa_kit.core import wrong_codes
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.local_servers import speaks_to_lab
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.clients import Clients, Connection
     from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
+    from mfa_kit.usage.updating import EventHistory
 
 
 class OneLineFormatter(logging.Formatter):
@@ -114,6 +116,11 @@ def connect(
                 "choose another --profile",
             )
         yield iam, ledger, caller
+
+
+def event_history(iam: "Iam", stop: Stop) -> "EventHistory":
+    """Return an EventHistory, which reads CloudTrail in the account whose client is `iam`."""
+    return AwsEventHistory(iam.ask_service, sleep=stop.sleep)
 
 
 def identify(iam: "Iam", profile: str | None) -> Caller:

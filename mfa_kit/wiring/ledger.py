@@ -11,6 +11,7 @@ from mfa_kit.adapters.ledger.postgresql.grants import grants as grants  # noqa: 
 from mfa_kit.adapters.ledger.records import BackupRecords, Computers, HeldKey
 from mfa_kit.adapters.ledger.seen_keys import SeenKeyRecords
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
+from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.message import clauses
@@ -66,6 +67,11 @@ def record_key(settings: Settings, event: KeyEvent, facts: KeyFacts, device: Key
 def recorded_keys(ledger: "Ledger") -> list[RecordedKey]:
     """Return all physical keys in the ledger, with the devices that are or were on them."""
     return SeenKeyRecords(ledger).all()
+
+
+def usage_records(ledger: "Ledger") -> UsageRecords:
+    """Return the ledger's records of when MFA devices were last used."""
+    return UsageRecords(ledger)
 
 
 def recorded(

@@ -5,13 +5,15 @@ load it.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, cached_property, partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 from urllib.parse import quote
 
+from mfa_kit.adapters.files import event_files
 from mfa_kit.adapters.files.local_store import LOCAL, NAME_MAX, LocalFileStore, find_backups
 from mfa_kit.backups.contents import check_shared
 from mfa_kit.backups.own_identity import can_ask_passphrase
@@ -152,6 +154,8 @@ def open_store_for_device(settings: Settings, options: NewBackupOptions, *, alon
 CONNECTIONS = 32
 # The rate of calls to S3 at first, in calls per second. AWS promises at least 3,500 writes per second.
 S3_RATE = 200.0
+# The largest log file of CloudTrail in octets. Uncompressed, it has at most 50 MB (CloudTrail user guide).
+LARGEST_LOG_FILE = 64 << 20
 # The folder in `home()` with an empty file for each bucket whose server was tested and is not AWS's.
 TESTED = "tested-buckets"
 T = TypeVar("T")
@@ -187,12 +191,12 @@ def check_other_server(folder: S3Url, calls: "S3Calls") -> str | None:
     return server
 
 
-def open_s3_calls(settings: Settings) -> "S3Calls":
+def open_s3_calls(settings: Settings, *, any_owner: bool = False) -> "S3Calls":
     """Return an object that calls S3 with the settings of the configuration file.
 
     The AWS profile is the configured `backup-profile`, else that of `settings`. The owner of the bucket is the
-    configured `bucket-owner`, else the account of the AWS profile, if this process knows it. One RateLimiter limits the
-    rate of all calls, and retries those that are throttled.
+    configured `bucket-owner`, else the account of the AWS profile, if this process knows it; with `any_owner`, the
+    bucket may belong to any account. One RateLimiter limits the rate of all calls, and retries throttled ones.
     """
     from mfa_kit.adapters.aws import clients, s3_calls
     from mfa_kit.network.http import ended_by
@@ -234,7 +238,7 @@ def open_s3_calls(settings: Settings) -> "S3Calls":
         sleep=settings.stop.sleep,
         encryption=encryption,
         turn=turn,
-        owner=lambda: configuration.bucket_owner or ACCOUNTS.get(connection.profile),
+        owner=lambda: None if any_owner else configuration.bucket_owner or ACCOUNTS.get(connection.profile),
     )
 
 
@@ -244,3 +248,24 @@ def examine_bucket(place: S3Url, calls: "S3Calls") -> BucketState:
 
     calls.ask("list_objects_v2", Bucket=place.bucket, Prefix=place.key, MaxKeys=1)
     return s3_store.read_bucket(place.bucket, calls)
+
+
+def log_files(settings: Settings, place: BackupLocation) -> Iterator[event_files.LogFile]:
+    """Yield the log files of CloudTrail in a folder, or below an S3 URL. Raise UsageFault if there is none.
+
+    The bucket is read with the credentials and the configuration for backups, but it may belong to any account.
+    """
+    if not isinstance(place, S3Url):
+        yield from event_files.log_files(place)
+        return
+    calls = open_s3_calls(settings, any_owner=True)
+    url = None
+    for url in calls.keys(place):
+        if event_files.is_log_file(str(url)):
+            yield event_files.LogFile(str(url), partial(_open_object, calls, url))
+    if url is None:
+        raise event_files.no_log_files(place)
+
+
+def _open_object(calls: "S3Calls", url: S3Url) -> BytesIO:
+    return BytesIO(calls.get(url, most=LARGEST_LOG_FILE).content)

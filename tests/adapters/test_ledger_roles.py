@@ -455,8 +455,10 @@ def test_an_upgrade_takes_delete_from_desks(postgresql: Server) -> None:
     first = [file.read_text("utf-8") for file in FILES if file.name < "0007"]
     numbers = "".join(f"insert into version (number) values ({number + 1});" for number in range(len(first)))
     before.execute(f"set search_path = mfa_kit, pg_temp; {BEGIN} {''.join(first)} {numbers}", OWNER)
-    later = ("withdraw", "insert (at, key_id")
-    sql = grants({"upgraded": "berlin"}, []).replace(", mfa_kit.seen_keys", "")
+    later = ("withdraw", "insert (at, key_id", "device_uses", "event_reads")
+    sql = grants({"upgraded": "berlin"}, [])
+    for table in ("seen_keys", "device_uses", "event_reads"):
+        sql = sql.replace(f", mfa_kit.{table}", "")
     lines = [line for line in sql.splitlines() if not any(word in line for word in later)]
     delete = "delete on mfa_kit.seals {} mfa_kit_desk"
     before.execute(

@@ -1,28 +1,34 @@
 """Accounts in the lab, either sound or with one fault, and read the way the product reads them."""
 
 import copy
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from mfa_kit.account.reading import read_account
-from mfa_kit.account.snapshot import DeviceBackup, Snapshot
+from mfa_kit.account.snapshot import AccountUsage, DeviceBackup, DeviceUse, EventsRead, Snapshot, UseEvent
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.aws.member_sessions import read_central_root_access
+from mfa_kit.adapters.ledger.sqlite_database import sqlite_ledger
+from mfa_kit.adapters.ledger.usage_records import UsageRecords
 from mfa_kit.core.models import Device
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.texts import PolicyChoices, mfa_policy
+from mfa_kit.usage.events import Reading
 
 FORCE = mfa_policy(PolicyChoices())[0]
 MFA = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 Change = Callable[[dict[str, Any]], None]
 MEMBER = "000000000001"
+KEY = f"u2f/user/lab-admin/key-{'A' * 26}"
 MEMBER_KEY = {"id": "AKIAMEMBERAAAAAAAAAA", "secret": "s"}
 
 
@@ -37,7 +43,13 @@ def trust(principal: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def sound() -> dict[str, Any]:
     """Describe an account without faults. The lab's own admin is its program."""
-    both = [{"name": "lab-admin"}, {"kind": "fido", "name": "key", "certifications": {"FIDO": "L1"}}]
+    key = {
+        "kind": "fido",
+        "name": "key",
+        "serial": f"arn:aws:iam::000000000000:{KEY}",
+        "certifications": {"FIDO": "L1"},
+    }
+    both = [{"name": "lab-admin"}, key]
     return {
         "version": 1,
         "root": {"mfa": True, "password_last_used": ago(400)},
@@ -128,3 +140,40 @@ def changed(change: Change | None) -> dict[str, Any]:
     if change is not None:
         change(description)
     return description
+
+
+def usage(**changes: float | None) -> AccountUsage:
+    """Return the uses of the sound account's devices, all of them in the next minute, when they are enabled.
+
+    The keywords are names of devices, with the Unix time of their use or None.
+    """
+    now = time.time()
+    times = {"mfa/alice": now + 60, "mfa/lab-admin": now + 60, KEY: now + 60, **changes}
+    return AccountUsage(
+        uses=tuple(
+            DeviceUse(
+                serial=f"arn:{partition}:iam::000000000000:{name}",
+                principal="",
+                user="",
+                at=used,
+                event=UseEvent.CONSOLE_LOGIN,
+                region="us-east-1",
+            )
+            for name, used in times.items()
+            for partition in ("aws", "aws-us-gov")
+            if used is not None
+        ),
+        reads=tuple(
+            EventsRead(region="us-east-1", event=event, since=now - 91 * 86400, until=now - 60) for event in UseEvent
+        ),
+    )
+
+
+def record_usage(home: Path) -> None:
+    """Record these uses in the ledger of a desk."""
+    with sqlite_ledger(home) as ledger:
+        known = usage()
+        readings = [
+            Reading(region=read.region, event=read.event, since=read.since, until=read.until) for read in known.reads
+        ]
+        UsageRecords(ledger).record("000000000000", known.uses, readings)

@@ -39,6 +39,7 @@ from tests.audit.conftest import (
     sound,
     taken,
     trust,
+    usage,
 )
 
 ALICE = "arn:aws:iam::000000000000:mfa/alice"
@@ -99,7 +100,7 @@ def ask(snapshot: Snapshot, rule: str, **limits: Any) -> RuleAnswer:
 
 @pytest.fixture(scope="module")
 def nothing_wrong() -> Snapshot:
-    return taken(sound(), backups=ours, break_glass=recovery_key)[0]
+    return taken(sound(), backups=ours, break_glass=recovery_key, usage=usage)[0]
 
 
 @pytest.mark.parametrize("rule", [rule.id for rule in registry.RULES if rule.id not in ORGANIZATION | ABSENT])
@@ -415,6 +416,7 @@ def test_every_rule_was_seen_to_fail_and_to_pass() -> None:
     rules = {rule.id for rule in registry.RULES}
     apart = {"backups.there", "backups.verified", "backups.drilled", "sessions.duration"}
     # These are in another file, test_break_glass_rules.
+    apart |= {"root.device-used", "users.spare-untested", "devices.unused"}  # in test_last_use_rules
     apart |= {f"break-glass.{name}" for name in ("sealed", "drilled", "unopened", "custodians", "people")}
     assert {row[0] for row in FAULTS} | apart | {"devices.quota", "users.identity-center"} == rules
     assert {row[0] for row in SILENT} | apart == rules
@@ -445,7 +447,7 @@ def test_access_keys_of_root_are_found_in_govcloud() -> None:
 
 def test_govcloud_has_no_root() -> None:
     """Rules about root do not apply there, and the other rules do."""
-    snapshot, _ = taken(changed(to_govcloud))
+    snapshot, _ = taken(changed(to_govcloud), usage=usage)
     answers = registry.audit_snapshot(snapshot, registry.RULES, Limits())
     told = {answer.rule.id: answer.result for answer in answers}
     assert {told[name] for name in told if name.startswith("root.")} == {RuleResult.NOT_APPLICABLE}
@@ -706,6 +708,7 @@ def test_an_unknown_rule_is_refused() -> None:
         "root.mfa",
         "devices.orphans",
         "devices.quota",
+        "devices.unused",
     ]
 
 

@@ -51,6 +51,7 @@ WORDS = {
     "rollout undo": "rollout undo {run} --yes",
     "rollout work": "rollout work plan.json -r {recipient}",
     "status": "status",
+    "usage update": "usage update --cloudtrail .",
     "resync": "resync dan -i {identity}",
     "verify fido2": "verify fido2",
     "verify oath": "verify oath",

@@ -278,6 +278,7 @@ def _entity(row: Mapping[str, Any], kind: str) -> Entity:
     return Entity(
         name=row[f"{kind}Name"],
         arn=row["Arn"],
+        id=row.get(f"{kind}Id", ""),
         created=_seconds(row.get("CreateDate")),
         inline={policy["PolicyName"]: _text(policy["PolicyDocument"]) for policy in row.get(f"{kind}PolicyList", ())},
         attached=tuple(policy["PolicyArn"] for policy in row.get("AttachedManagedPolicies", ())),

@@ -15,7 +15,7 @@ import botocore.session
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.credentials import Credentials
+from botocore.credentials import CredentialProvider, CredentialResolver, Credentials
 from botocore.parsers import ResponseParserError
 from botocore.utils import JSONFileCache, parse_timestamp
 
@@ -26,7 +26,6 @@ from mfa_kit.core.otp import Secret
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
-    from mypy_boto3_organizations import OrganizationsClient
     from mypy_boto3_sts import STSClient
 
 # The AWS CLI caches role sessions in this folder. mfa-kit uses the same cache, so a second command does not ask for
@@ -158,14 +157,34 @@ def identify(clients: Clients) -> tuple[str, str]:
     return identity["Account"], identity["Arn"]
 
 
-def open_organizations(clients: Clients, connection: Connection) -> "OrganizationsClient":
-    """Create a client for Organizations with the credentials of `clients`.
+def open_service(clients: Clients, connection: Connection, service: str, region: str | None) -> Any:
+    """Create a client for another service with the credentials of `clients`, in a Region or the configured one.
 
-    This client is separate so that commands for one account do not load the service model of Organizations.
+    This client is separate so that other commands do not load the service's model.
     """
-    place = _place(clients.session, connection)
-    with our_errors():
-        return _checked(lambda config: clients.session.client("organizations", **place, config=config), connection)
+    core = _session(connection.profile)
+    if clients.credentials is not None:
+        core.register_component("credential_provider", CredentialResolver([_Given(clients.credentials)]))
+    session = boto3.Session(botocore_session=core, region_name=connection.region)
+    place = _place(session, connection)
+    if region is not None:
+        place["region_name"] = region
+    with _valid_endpoint(), our_errors():
+        return _checked(lambda config: session.client(service, **place, config=config), connection)  # type: ignore[call-overload]
+
+
+class _Given(CredentialProvider):
+    """Provides botocore with credentials that are there already, and that may renew themselves."""
+
+    METHOD = "given"
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__()
+        self._credentials = credentials
+
+    def load(self) -> Credentials:
+        """Return the credentials."""
+        return self._credentials
 
 
 def create_shared_clients(connection: Connection) -> "tuple[IAMClient, STSClient]":

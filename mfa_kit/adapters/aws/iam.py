@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
@@ -37,7 +37,7 @@ from mfa_kit.adapters.aws.clients import (
     identify,
     is_aws,
     open_clients,
-    open_organizations,
+    open_service,
 )
 from mfa_kit.core import otp
 from mfa_kit.core.errors import (
@@ -112,10 +112,11 @@ class Iam:
         self._stop = stop or Stop()
         self._offset = 0.0
         self._last = threading.local()
+        self._opening = threading.Lock()
         self._wanted = connection or Connection()
         self._connect = clients
         self._clients = self._open()
-        self._organizations: OrganizationsClient | None = None
+        self._others: dict[tuple[str, str | None], Any] = {}
 
     def _open(self) -> Clients:
         """Load the credentials, and create clients with them."""
@@ -134,7 +135,7 @@ class Iam:
         if owner != account:
             raise Expired(f"the credentials now belong to account {owner}, not to {account}", SIGN_IN)
         # Other threads may use the clients at any moment, so the new clients are only set after the check.
-        self._clients, self._organizations = opened, None
+        self._clients, self._others = opened, {}
 
     @property
     def endpoint_url(self) -> str:
@@ -212,14 +213,21 @@ class Iam:
         return self._read(lambda: call(self._clients.iam))
 
     def ask_organizations(self, call: Callable[["OrganizationsClient"], T]) -> T:
-        """Make a read call with the Organizations client, with the retries of `ask`. The client is created once."""
-        client = self._organizations = self._organizations or self._open_organizations()
-        return self._read(lambda: call(client))
+        """Make a read call with the Organizations client, with the retries of `ask`."""
+        return self.ask_service("organizations", None, call)
 
-    def _open_organizations(self) -> "OrganizationsClient":
-        client = open_organizations(self._clients, self._wanted)
-        client.meta.events.register("after-call", self._answered)
-        return client
+    def ask_service(self, service: str, region: str | None, call: Callable[[Any], T]) -> T:
+        """Make a read call with the client of another service, with the retries of `ask`.
+
+        `region` is None for the configured Region. Each client is created once.
+        """
+        with self._opening:
+            if (service, region) not in self._others:
+                client = open_service(self._clients, self._wanted, service, region)
+                client.meta.events.register("after-call", self._answered)
+                self._others[service, region] = client
+        client = self._others[service, region]
+        return self._read(lambda: call(client))
 
     def _ask_once(self, call: Callable[["IAMClient"], T]) -> T:
         return self._once(lambda: call(self._clients.iam))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
+from mfa_kit.account.snapshot import UseEvent
 from mfa_kit.adapters.ledger.tables import DamagedRow, Database, RowChange, SqlRow
 from mfa_kit.core.device_records import intent_json, is_time, optional_text, optional_time, parse_intent, text_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -152,6 +153,7 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
     "digits": lambda value: value in DIGITS,
     "run": lambda value: isinstance(value, str) and RUN.fullmatch(value) is not None,
     "verdict": lambda value: value in [*TokenVerdict],
+    "use": lambda value: value in [*UseEvent],
 }
 
 

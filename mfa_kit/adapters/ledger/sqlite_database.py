@@ -197,6 +197,18 @@ MIGRATIONS = (
     );
     create index seen_keys_card on seen_keys (card, at);
     """,
+    """
+    create table device_uses (
+        account text not null, serial text not null, principal text not null, source text not null,
+        writer text not null, user text not null, at real not null, event text not null, region text not null,
+        primary key (account, serial, principal, source, writer)
+    ) without rowid;
+    create table event_reads (
+        account text not null, region text not null, event text not null, source text not null, writer text not null,
+        since real, until real, reached real, top real, unread integer not null, why text not null,
+        primary key (account, region, event, source, writer)
+    ) without rowid;
+    """,
 )
 
 

@@ -18,6 +18,8 @@ INSERTED: Mapping[str, str] = {
     "break_glass": "at, recipient, action, custodians, threshold, backups",
     "audits": "at, account, results, failed, rules",
     "audit_findings": "at, account, finding, rule, state",
+    "device_uses": 'account, serial, principal, source, writer, "user", at, event, region',
+    "event_reads": "account, region, event, source, writer, since, until, reached, top, unread, why",
     "failures": 'plan, "user", at, cause, reason',
     "rollout_runs": "plan, run, at",
     "fingerprint_keys": "digest",
@@ -32,6 +34,8 @@ CHANGED: Mapping[str, str] = {
     "sightings": "serial",
     "seals": "until",
     "hashes": "until",
+    "device_uses": '"user", at, event, region',
+    "event_reads": "since, until, reached, top, unread, why",
     "failures": "at, cause, reason",
     "rollout_runs": "ended",
 }

@@ -49,6 +49,16 @@ KEYED: Mapping[str, tuple[str, str, str]] = {
     ),
     "seals": ("backup, recipient, since", "until", "seals.until is null"),
     "hashes": ("backup, sha256", "since, replaces, until", "hashes.until is null"),
+    "device_uses": (
+        "account, serial, principal, source, writer",
+        '"user", at, event, region',
+        "excluded.at > device_uses.at",
+    ),
+    "event_reads": (
+        "account, region, event, source, writer",
+        "since, until, reached, top, unread, why",
+        "excluded.until > event_reads.until",
+    ),
     "failures": ('plan, "user"', "at, cause, reason", "excluded.at > failures.at"),
     "rollout_runs": ("plan, run", "at, ended", "rollout_runs.ended is null"),
 }
