@@ -339,7 +339,7 @@ class Journal(Protocol):
         ...
 
     def recorded_devices(self) -> set[tuple[str, str]]:
-        """Return the run and the serial of each entry, those of removed devices included."""
+        """Return the run and the serial of each entry that is not half-made. Removed devices are included."""
         ...
 
     def recipients(self, account: str) -> Mapping[str, str]:

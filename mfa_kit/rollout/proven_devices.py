@@ -69,8 +69,9 @@ def prove_devices(
     """Return which devices of an account the ledger or the record proves.
 
     `holders` has the user of each virtual device that IAM lists, by serial; None for an unassigned device. It may be
-    empty if `lost_lines` has none. A line of the record counts if the ledger does not have its run and device. If
-    several runs could have made a device, the one whose backup exists counts; if several have one, none counts.
+    empty if `lost_lines` has none. A line of the record counts if the ledger does not have its run and device, or has
+    them as half-made although the backup exists and the run has ended. If several runs could have made a device, the
+    one whose backup exists counts; if several have one, none counts.
     """
     ours = {entry.spec.serial: entry for entry in ports.journal.made(account)}
     lost = lost_lines(account, record, journal=ports.journal)
@@ -79,8 +80,9 @@ def prove_devices(
     entries = {serial: _as_in_iam(entry, holders) for serial, entry in ours.items()}
     adopted: dict[str, RecordedDevice] = {}
     refused: dict[str, str] = {}
-    for serial, lines in lost.items():
-        if not _may_exist(serial, holders):
+    for serial, recorded in lost.items():
+        lines = [line for line in recorded if _is_newer(line, ours.get(serial), held=held, ports=ports)]
+        if not (lines and _may_exist(serial, holders)):
             continue
         try:
             line = _only_line(lines, ours.get(serial), held=held, ports=ports)
@@ -92,6 +94,17 @@ def prove_devices(
             entries.pop(serial, None)
     unassigned = {serial for serial, user in holders.items() if user is None and serial not in entries}
     return ProvenDevices(entries=entries, adopted=adopted, refused=refused, unassigned=unassigned)
+
+
+def _is_newer(line: RecordedDevice, ours: JournalEntry | None, *, held: Container[str], ports: EnrollmentPorts) -> bool:
+    """Return whether a line is newer than `ours`, the ledger's entry about the device. `held` is as in `_only_line`.
+
+    If the ledger lost the end of a run, it has a device as half-made whose backup the run completed. Such a device must
+    not be undone, because its user may have the secret.
+    """
+    if ours is None or ours.run != line.run.id:
+        return True
+    return any(name in held for name in line.hashes) and not (line.run.in_progress or ports.journal.lives(line.run.id))
 
 
 def _may_exist(serial: str, holders: Mapping[str, str | None]) -> bool:
@@ -135,7 +148,7 @@ def _check_backup(entry: JournalEntry, *, held: Container[str], ports: Enrollmen
 
 
 def lost_lines(account: str, record: RunRecords, *, journal: Journal) -> dict[str, list[RecordedDevice]]:
-    """Return the lines of an account that the ledger lacks, by the device's serial."""
+    """Return the lines of an account whose devices the ledger lacks or has as half-made, by the device's serial."""
     lost: dict[str, list[RecordedDevice]] = {}
     for line in record.lacking(journal.recorded_devices):
         if line.spec.account == account:

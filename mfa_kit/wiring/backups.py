@@ -213,7 +213,7 @@ def _expected_backups(
     ledger: "Ledger", place: BackupLocation, record: RunRecords, *, own: bool
 ) -> dict[BackupLocation, Backup]:
     records, entries = backup_records(ledger), ledger.entries()
-    lost = record.lacking(ledger.recorded_devices)
+    lost = record.lacking(lambda: {(entry.run, entry.spec.serial) for entry in entries})
     entries += [line.entry(JournalState.CONFIRMED) for line in lost if not line.run.in_progress]
     written = records.written(here=isinstance(place, Path)).union(
         backup_name(path) for line in record.devices for path in line.locations

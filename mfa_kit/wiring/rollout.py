@@ -242,10 +242,13 @@ class Rollouts:
         return plan_records(self.ledger, digest).runs() | recorded_runs
 
     def check_ended(self, entries: Iterable[JournalEntry]) -> None:
-        """Raise UsageFault if one of these devices is not in the ledger, and its run is recorded as in progress."""
+        """Raise UsageFault if the run of one of these devices is recorded as in progress, and the ledger is older."""
         for entry in entries:
             run = self.record.runs.get(entry.run)
-            if run and run.in_progress and not self.ledger.find(entry.spec.serial, run=run.id):
+            if not (run and run.in_progress):
+                continue
+            known = self.ledger.find(entry.spec.serial, run=run.id)
+            if known is None or known.is_half_made:
                 raise UsageFault(
                     f"run {run.id} is still in progress on {run.computer}, according to its record", UNTIL_END
                 )

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,8 +28,10 @@ from tests.conftest import ACCOUNT, Result
 from tests.faults.test_disk import full  # noqa: F401 - a fixture
 from tests.rollout.conftest import Rollout, key_file, lose_ledger
 from tests.rollout.test_accounts import ROLE, Accounts, accounts  # noqa: F401 - a fixture
+from tests.sizes import size
 from tests.tokens.person import Person
 
+USERS = size(10, 5000)
 ARN = f"arn:aws:iam::{ACCOUNT}:mfa/"
 
 
@@ -90,6 +93,26 @@ def test_a_lost_ledger_between_stage_and_activate(
     assert (twice.code, "is already undone" in twice.err) == (0, True), twice.err
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_finished_rollout_whose_ledger_is_lost(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """Each user gets a letter, each backup opens, and `undo` removes all."""
+    users = people(USERS)
+    rollout.plan(*rollout.own(users))
+    assert rollout.desk.process("rollout", "apply", rollout.file, "-r", rollout.recipient).code == 0
+    rollout.lose_ledger()
+    assert letters(rollout)[:2] == (0, USERS)
+    identity = ("-i", key_file(rollout.identity, tmp_path))
+    verified = rollout.desk.process("backup", "verify", "--all", *identity, "--output", "json")
+    assert (verified.code, len(json.loads(verified.out)["rows"])) == (0, USERS), verified.err
+    done = rollout.desk.process("rollout", "undo", rollout.file, "--yes", "--leave-without-mfa")
+    assert done.code == 0, done.err
+    assert not {ARN + user for user in users} & {*rollout.lab.serials()}
+    assert not [path for path in (rollout.desk.home / "backups").rglob("*") if path.is_file()]
+
+
 def test_an_old_ledger(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
     """A dump from the middle lacks the second half, and has the first half as staged."""
     users = people(4)
@@ -106,6 +129,37 @@ def test_an_old_ledger(rollout: Rollout, people: Callable[[int], list[str]]) -> 
     assert letters(rollout)[:2] == (0, 4)
     assert rollout.apply().code == 0
     rollout.works(users[2:])
+
+
+def test_a_ledger_that_lost_the_end_of_a_run(
+    rollout: Rollout, people: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    """It has devices as half-made that the run completed. They stay as they are: a user may have the secret."""
+    users = people(3)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply("--stage").code == 0
+    seeds = [rollout.lab.seed(ARN + user) for user in users]
+    for file in (rollout.desk.home / "backups").rglob(f"{users[0]}-*"):
+        file.unlink()  # this device is half-made indeed
+
+    def lose_the_end() -> None:
+        with sqlite3.connect(rollout.desk.home / "ledger.sqlite") as ledger:
+            ledger.execute("update journal set reached = 'created' where reached = 'staged'")
+
+    lose_the_end()
+    assert [outcome for outcome, _ in status(rollout).values()] == ["half-made", "staged", "staged"]
+    assert rollout.apply("--stage").code == 0
+    assert [rollout.lab.seed(ARN + user) == seed for user, seed in zip(users, seeds, strict=True)] == [
+        False,
+        True,
+        True,
+    ]
+    lose_the_end()
+    assert letters(rollout)[:2] == (0, 3)
+    activate = ("-i", key_file(rollout.identity, tmp_path), "--record", rollout.results)
+    done = command(rollout, "activate", *activate)
+    assert done.code == 0, done.err
+    rollout.works(users)
 
 
 def test_activate_lists_what_an_old_ledger_lacks(

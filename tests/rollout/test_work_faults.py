@@ -24,6 +24,7 @@ from tests.conftest import MfaKit, without
 from tests.ledgers import Place
 from tests.postgresql import BIN, Server, running_server, standby_of
 from tests.proxy import Proxy
+from tests.rollout.conftest import key_file
 from tests.rollout.team import ACCOUNTS, CREATE, ENABLE, USERS, Team, end
 from tests.sizes import size
 
@@ -33,6 +34,8 @@ AGAIN = "run the same command again"
 LATENCY = 0.2
 # Seconds for which the network is cut. After half of them, the server gives up the session.
 CUT = size(3, 60)
+# The users of a rollout whose database goes back in time.
+LOST = size(24, 60)
 
 
 @pytest.fixture
@@ -255,45 +258,77 @@ def failing_over(server: Server, _: str) -> Iterator[tuple[Callable[[], None], C
         yield cut, promote
 
 
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("staged", [False, True], ids=["enabled", "staged"])
 @pytest.mark.parametrize("losing", [restoring, failing_over])
 def test_a_database_that_went_back_in_time_loses_nobody(
     losing: Callable[[Server, str], AbstractContextManager[tuple[Callable[[], None], Callable[[], Server]]]],
     server: Server,
     tmp_path: Path,
     identity: pyrage.x25519.Identity,
+    staged: bool,
 ) -> None:
-    """It has forgotten runs, or the second half of one, after a kill in the middle."""
-    users = [f"user{number:02}" for number in range(24)]
+    """It has forgotten runs, or the second half of one, after a kill in the middle, and again before `activate`.
+
+    Afterward, each user has a letter, and a backup with the secret of their device. `undo` removes all.
+    """
+    users = [f"user{number:02}" for number in range(LOST)]
+    operation = CREATE if staged else ENABLE
     database = server.new_database()
     OwnedLedger(server.address(database)).create(grace=2.0)
     with losing(server, database) as (cut, lose), Lab(users=users, settings=LabSettings(propagation=0)) as lab:
         kit = MfaKit(tmp_path / "home", dict(lab.env))
         ledger = ("--ledger", server.address(database))
-        backups = ("--backup-dir", tmp_path / "backups", "--local-backups")
+        backups = ("--backup-dir", tmp_path / "backups")
         recipient = str(identity.to_public())
-        (tmp_path / "roster.csv").write_text("user\n" + "\n".join(users) + "\n")
+        (tmp_path / "roster.csv").write_text("\n".join(["user,recipient", *(f"{user},{recipient}" for user in users)]))
         plan = tmp_path / "plan.json"
         assert kit.process("rollout", "plan", tmp_path / "roster.csv", "-o", plan, *ledger).code == 0
-        work = ("rollout", "work", plan, "-r", recipient, "--accept-lockout", "--workers", "4", *backups)
-        lab.faults.add(ENABLE, "latency", at="every", seconds=LATENCY)
+        work: tuple[str | Path, ...] = (
+            "rollout",
+            "work",
+            plan,
+            "-r",
+            recipient,
+            "--workers",
+            "4",
+            *backups,
+            "--local-backups",
+        )
+        work += ("--stage",) if staged else ()
+        lab.faults.add(operation, "latency", at="every", seconds=LATENCY)
         killed = kit.fork(*work, *ledger)
-        for enabled in (len(users) // 4, len(users) // 2):
-            while sum(call.operation == ENABLE for call in lab.calls) < enabled:
+        for made in (len(users) // 4, len(users) // 2):
+            while sum(call.operation == operation for call in lab.calls) < made:
                 time.sleep(0.01)
             cut()
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate()
         before = {serial: lab.assigned(serial) for serial in lab.serials()}
-        ledger = ("--ledger", lose().address(database))
+        if not staged:
+            ledger = ("--ledger", lose().address(database))
         kit.process(*work, *ledger)
-        cleaned = kit.process("orphans", "clean", "--yes", "--older-than", "0d", *ledger)
-        assert cleaned.code == 0, cleaned.err
-        done = kit.process(*work, *ledger)
-        assert done.code == 0, done.err
-        assert {lab.assigned(serial) for serial in lab.serials()} == {*users}
-        assert len(lab.serials()) == len(users)
-        for serial, user in before.items():
-            assert user is None or lab.assigned(serial) == user
+        if staged:
+            ledger = ("--ledger", lose().address(database))
+        else:
+            cleaned = kit.process("orphans", "clean", "--yes", "--older-than", "0d", *ledger)
+            assert cleaned.code == 0, cleaned.err
+            done = kit.process(*work, *ledger)
+            assert done.code == 0, done.err
+        handover = kit.process("rollout", "handover", plan, "-o", tmp_path / "letters", *backups, *ledger)
+        letters = [*(tmp_path / "letters").glob("*/letter.txt")]
+        assert (handover.code, len(letters)) == (0, len(users)), handover.err
+        if staged:
+            activate = ("-i", key_file(identity, tmp_path), *backups, *ledger)
+            blind = kit.process("rollout", "activate", *activate)
+            assert blind.code == 1, blind.err
+            done = kit.process("rollout", "activate", *activate, "--record", tmp_path / "plan-results")
+            assert done.code == 0, done.err
+        assert sorted(filter(None, map(lab.assigned, lab.serials()))) == users
+        assert before.items() - {(serial, None) for serial in before} <= {(s, lab.assigned(s)) for s in lab.serials()}
         pictures = [pyrage.decrypt(file.read_bytes(), [identity]) for file in (tmp_path / "backups").rglob("*.age")]
         seeds = [key_uri.seed_of(symbol.read(Png(picture))) for picture in pictures]
         assert [serial for serial in lab.serials() if Seed(lab.seed(serial)) not in seeds] == []
+        undo = kit.process("rollout", "undo", plan, "--yes", "--leave-without-mfa", *backups, *ledger)
+        assert (undo.code, lab.serials()) == (0, set()), undo.err
+        assert [file for file in (tmp_path / "backups").rglob("*") if file.is_file()] == []

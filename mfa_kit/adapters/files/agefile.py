@@ -136,19 +136,22 @@ class AgeFiles:
         self._file_store.folder(self._folder).check()
 
     def seal(self, entry: JournalEntry, uri: KeyUri) -> None:
-        """Write a key URI to the backup `entry.backup`, and to the user's own copy if the user has a recipient.
+        """Write a key URI to the user's own copy if the user has a recipient, and then to the backup `entry.backup`.
 
-        If `entry.backup` is None, write nothing. Raise IntegrityFault if one of the files exists or cannot be written.
+        The backup then shows that both are complete. If `entry.backup` is None, write nothing. Raise IntegrityFault if
+        one of the files exists or cannot be written.
         """
         if entry.backup is None:
             return
         spec, path = entry.spec, recorded_location(entry.backup)
         backup = Backup(account=spec.account, user=spec.user, device=spec.name, run=entry.run, path=path)
         picture = symbol.png(uri, caption=_caption(backup))
-        files = [(path, self._folder, _encrypted(picture, self._to))] if self._to else []
+        files: list[tuple[BackupLocation, BackupLocation, bytes]] = []
         if spec.recipient:
             sealed = _encrypted(picture, self._recipients_of(spec.recipient))
             files.append((own_copy(path), self._folder / OWN, sealed))
+        if self._to:
+            files.append((path, self._folder, _encrypted(picture, self._to)))
         self._write(files, backup_name(path), own=spec.recipient, entry=entry)
 
     def store_existing(self, backup: Backup, uri: KeyUri) -> None:

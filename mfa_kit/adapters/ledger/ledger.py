@@ -178,6 +178,7 @@ def check_types(types: str) -> Callable[[SqlRow], SqlRow]:
 # The largest number of entries that are recorded in one transaction.
 TOGETHER = 500
 OPEN = "reached in ('intent', 'created', 'revoking')"
+NOT_HALF_MADE = "select run, serial from journal where reached not in ('intent', 'created')"
 EVENT = """
     insert into events (at, operation, "user", serial, request_id, answer, file) values ($1, $2, $3, $4, $5, $6, $7)
 """
@@ -302,8 +303,8 @@ class Ledger:
         return [entry for entry in self._entries("true") if account in {None, entry.spec.account}]
 
     def recorded_devices(self) -> set[tuple[str, str]]:
-        """Return the run and the serial of each journal entry, those of removed devices included."""
-        return {(run, serial) for run, serial in self.select("select run, serial from journal", types="text text?")}
+        """Return the run and the serial of each journal entry that is not half-made. Removed devices are included."""
+        return {(run, serial) for run, serial in self.select(NOT_HALF_MADE, types="text text?")}
 
     def unfinished(self) -> tuple[int, int | None]:
         """Return the number of unfinished entries, and the seconds since the oldest advanced (None without one)."""
